@@ -1,0 +1,124 @@
+"""All printing of the command line: results on stdout, everything else on stderr as `vouchd: …`.
+
+Results are a table or lines for people, or with `--json` one JSON document. Errors are lower case, without a full stop,
+followed by `vouchd: hint: …` where there is a remedy; the exit code comes from `errors.outcome`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vouchd.errors import VouchdError, outcome
+
+PROGRAM = "vouchd"
+_WIDE = 240  # a pipe has no width; wrapping cells there would break grep
+
+
+def _console() -> Console:
+    """A console on today's stdout (a test may have replaced it)."""
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(file=sys.stdout, width=width, highlight=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Print one line (or block) of result on stdout, unchanged."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def as_json(value: object) -> None:
+    """Print `value` as one indented JSON document on stdout; bytes become lower-case hex, sets sorted lists."""
+    say(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
+    """Print rows under `columns`; `empty` is said on stderr instead when there is no row. None is shown as `-`."""
+    cells = [[("-" if cell is None else str(cell)) for cell in row] for row in rows]
+    if not cells:
+        if empty:
+            note(empty)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
+    for row in cells:
+        grid.add_row(*(Text(cell) for cell in row))
+    _console().print(grid)
+
+
+def fields(values: Mapping[str, object]) -> None:
+    """Print names and values as two aligned columns; None is shown as `-`."""
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in values.items():
+        grid.add_row(name, Text("-" if value is None else str(value)))
+    _console().print(grid)
+
+
+def records(values: Sequence[Mapping[str, object]], *, json_output: bool, empty: str = "") -> None:
+    """Print a list of like records: a table with the first one's keys as columns, or with `--json` a JSON list."""
+    if json_output:
+        as_json(list(values))
+        return
+    columns = list(values[0]) if values else []
+    table([column.replace("_", " ") for column in columns], [list(value.values()) for value in values], empty=empty)
+
+
+def record(value: Mapping[str, object], *, json_output: bool) -> None:
+    """Print one record: aligned names and values, or with `--json` a JSON object."""
+    if json_output:
+        as_json(dict(value))
+    else:
+        fields({name.replace("_", " "): field for name, field in value.items()})
+
+
+def note(text: str) -> None:
+    """Say something that is not the result, on stderr: `vouchd: TEXT`."""
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    sys.stderr.flush()
+
+
+def hint(text: str) -> None:
+    """Say how to go on, on stderr: `vouchd: hint: TEXT`; nothing when `text` is empty."""
+    if text:
+        note(f"hint: {text}")
+
+
+def warn(text: str, remedy: str = "") -> None:
+    """Say what is doubtful but not fatal, on stderr: `vouchd: warning: TEXT`."""
+    note(f"warning: {text}")
+    hint(remedy)
+
+
+def fail(error: BaseException) -> int:
+    """Say why the command failed and how to mend it; returns the exit code to leave with."""
+    note(str(error) or type(error).__name__)
+    if isinstance(error, VouchdError):
+        hint(error.hint)
+    return outcome(error).exit_code
+
+
+def when(at: int | None) -> str | None:
+    """POSIX seconds as `2026-11-24T05:41:44Z`, None stays None."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def serial_text(serial: bytes) -> str:
+    """DER INTEGER content octets as lower-case hexadecimal with `0x`, the way OpenSSL and the Certificate System show it."""
+    return hex(int.from_bytes(serial, "big", signed=True))

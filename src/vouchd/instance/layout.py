@@ -1,0 +1,88 @@
+"""Where things are inside an instance's folder; nothing here touches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one instance; `root` is its folder (0700)."""
+
+    root: Path
+
+    @property
+    def cs_cfg(self) -> Path:
+        """The settings, `key=value` lines."""
+        return self.root / "CS.cfg"
+
+    @property
+    def password_conf(self) -> Path:
+        """`name=password` lines (0600): `internal` is the password of the key files in `alias/`."""
+        return self.root / "password.conf"
+
+    @property
+    def alias(self) -> Path:
+        """Folder of keys (encrypted PKCS #8, 0600) and certificates (PEM)."""
+        return self.root / "alias"
+
+    @property
+    def database_folder(self) -> Path:
+        """Folder of the embedded store."""
+        return self.root / "db"
+
+    @property
+    def database(self) -> Path:
+        """The embedded store (SQLite)."""
+        return self.database_folder / "vouchd.sqlite"
+
+    @property
+    def index(self) -> Path:
+        """Folder of the revocation indexes and of the serving manifest."""
+        return self.root / "index"
+
+    @property
+    def manifest(self) -> Path:
+        """What the workers serve, written by the manager process."""
+        return self.index / "manifest.json"
+
+    @property
+    def run(self) -> Path:
+        """Folder of what exists only while the instance runs."""
+        return self.root / "run"
+
+    @property
+    def pid_file(self) -> Path:
+        """Process id of the running manager process."""
+        return self.run / "vouchd.pid"
+
+    @property
+    def serving(self) -> Path:
+        """What the running instance serves now: ports, version, epochs; JSON, written by the manager process."""
+        return self.run / "serving.json"
+
+    @property
+    def ingest_lock(self) -> Path:
+        """File lock that serialises ingestion over processes."""
+        return self.run / "ingest.lock"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of logs."""
+        return self.root / "logs"
+
+    @property
+    def audit_log(self) -> Path:
+        """Administrative acts, JSON lines, append-only."""
+        return self.logs / "audit.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What a background instance says."""
+        return self.logs / "vouchd.log"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of an instance, to be made with it."""
+        return (self.alias, self.database_folder, self.index, self.run, self.logs)

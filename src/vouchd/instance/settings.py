@@ -1,0 +1,92 @@
+"""The settings of an instance as frozen dataclasses; each field's comment is its documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from vouchd.core.policy import ResponsePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class EEPort:
+    """The end-entity port: OCSP over plain HTTP, served by the worker processes."""
+
+    host: str = "0.0.0.0"  # noqa: S104  a responder is a public service: all addresses unless told otherwise
+    port: int = 8080  # TCP port; 0 lets the system choose one
+    workers: int = 0  # worker processes; 0: one per core
+    max_header_bytes: int = 16384  # request line (a GET carries the request) and headers together
+    max_body_bytes: int = 65536  # of a POST
+    idle_seconds: int = 60  # keep-alive without a request
+    header_seconds: int = 10  # from a request's first byte to its last
+    max_connections: int = 10000  # open at one time in one worker
+    max_in_flight: int = 256  # signatures under way or waiting in one worker; beyond: tryLater
+    cache_entries: int = 100_000  # complete HTTP answers kept by one worker
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPort:
+    """The port of /healthz, /readyz and /metrics, served by the manager process."""
+
+    host: str = "127.0.0.1"
+    port: int = 8081  # 0 lets the system choose one
+
+
+@dataclass(frozen=True, slots=True)
+class SignerSettings:
+    """One key that signs responses."""
+
+    nickname: str
+    key_file: Path  # encrypted PKCS #8 PEM
+    certificate_file: Path  # PEM; the delegated signer's certificate
+    chain_file: Path | None = None  # PEM; certificates sent along between the signer and the CA
+    algorithm: str = ""  # of core.signatures.ALGORITHMS; empty: the key's usual one
+
+
+class SourceKind(StrEnum):
+    """How a CRL is fetched."""
+
+    HTTP = "http"
+    FILE = "file"
+    LDAP = "ldap"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """One place where CRLs are fetched from."""
+
+    name: str
+    kind: SourceKind
+    url: str  # http(s)://…, file:///… or a path, ldap(s)://host/dn?attribute
+    interval_seconds: int = 3600  # at least this often, also before the CRL's nextUpdate
+    timeout_seconds: int = 30  # of one attempt
+    max_bytes: int = 1 << 30  # of one CRL
+    trust_file: Path | None = None  # PEM; roots for https and ldaps instead of the system's
+    bind_dn: str = ""  # LDAP simple bind; its password is `source.NAME` in password.conf
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """How CRLs are taken in."""
+
+    max_crl_bytes: int = 1 << 30  # larger CRLs are refused
+    future_seconds: int = 300  # how far thisUpdate may lie ahead of the clock
+    quarantine_percent: float | None = None  # hold back a CRL that loses or gains more entries; None: off
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that CS.cfg says, with defaults filled in and paths made absolute."""
+
+    root: Path
+    responder: ResponsePolicy
+    ee: EEPort = field(default_factory=EEPort)
+    health: HealthPort = field(default_factory=HealthPort)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    signers: tuple[SignerSettings, ...] = ()
+    default_signer: str = ""  # nickname
+    sources: tuple[SourceSettings, ...] = ()
+    refresh_seconds: int = 0  # refreshInSec: re-read everything from the store this often; 0: only on change
+    store: Path = Path("db/vouchd.sqlite")  # the embedded store
+    warnings: tuple[str, ...] = ()  # inert keys and the like, to be shown once at start

@@ -1,0 +1,1 @@
+"""Keys that sign OCSP responses: made, kept encrypted, read back and used."""
