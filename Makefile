@@ -1,0 +1,69 @@
+# What can be done here: make help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+T ?= tests
+K ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo dev test check format bench fuzz lock clean packages
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.run ## a CA, an instance, ten certificates, answers; serves until interrupted (ONCE=1 ends)
+	$(BIN)/python scripts/demo.py $(if $(filter 1 yes true,$(ONCE)),--once)
+
+dev: packages $(VENV)/.dev ## all that developing needs, in .venv
+
+test: dev ## all tests; make test T=tests/core K=nonce runs some
+	$(PYTEST) $(T) $(if $(K),-k "$(K)")
+
+check: $(VENV)/.dev ## format, lint, types, layers, docs (before every push)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) tests/test_layers.py tests/test_docs.py
+
+format: $(VENV)/.dev ## mend format and what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: dev ## figures against their targets, in one run (BENCH=big adds 10,000,000 entries)
+	$(BIN)/python -m bench $(if $(filter big,$(BENCH)),--big) $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing, SECONDS=60 for each target
+	$(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
+
+lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UPGRADE=--upgrade)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
+	UPGRADE="$(UPGRADE)" scripts/lock.sh
+
+clean: ## remove what was made here, .venv as well
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+packages:
+	@scripts/install-debian-packages.sh
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/install-debian-packages.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements-ldap.txt $(VENV)/.run
+	$(PIP_INSTALL) -r requirements-dev.txt
+	$(PIP_INSTALL) --no-build-isolation -r requirements-ldap.txt
+	@touch $@
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(PIP_INSTALL) -r requirements-fuzz.txt
+	@touch $@

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that tests and benchmarks drive or build with; only those that are missing.
+# Without root it prints the line to run instead. Usage: install-debian-packages.sh [PACKAGE…]
+set -euo pipefail
+
+packages=("$@")
+if [ ${#packages[@]} -eq 0 ]; then
+  packages=(
+    python3-venv openssl gnutls-bin          # make the environment; the clients openssl ocsp and ocsptool
+    gcc libc6-dev libldap-dev libsasl2-dev python3-dev  # build python-ldap
+    389-ds-base ldap-utils                   # the directory server
+    nginx-light wrk                          # what the benchmarks compare with
+    libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
+  )
+  command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
+fi
+command -v dpkg-query >/dev/null || {
+  echo "not Debian: install what stands in for: ${packages[*]}" >&2
+  exit 0
+}
+
+installed() { # any nginx will do for nginx-light
+  case $1 in
+    nginx-light) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
+    python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
+    python3-dev) python3 -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null ;;
+    *) [ "$(dpkg-query -W -f '${Status}' "$1" 2>/dev/null)" = "install ok installed" ] ;;
+  esac
+}
+
+missing=()
+for package in "${packages[@]}"; do
+  installed "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "missing Debian packages; as root, run:" >&2
+  echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+wait_for_lock=(-o DPkg::Lock::Timeout=300)
+# A package that starts a service at once would take its port; here only tests start services.
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod 0755 /usr/sbin/policy-rc.d
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
+apt-get "${wait_for_lock[@]}" update -qq </dev/null
+apt-get "${wait_for_lock[@]}" install -y -qq --no-install-recommends "${missing[@]}" </dev/null

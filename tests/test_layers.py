@@ -1,0 +1,189 @@
+"""The direction of imports: a module imports only from layers to its right, and every module has a layer."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "vouchd"
+
+# From the outside to the inside; names on one step never import each other.
+STEPS = (
+    ("cli",),
+    ("wiring",),
+    ("web",),
+    ("http",),
+    ("instance", "domain", "ca"),
+    ("directory", "stores", "signing", "sources", "client", "ops", "index"),
+    ("service",),
+    ("core",),
+    ("errors",),
+)
+STEP_OF = {name: step for step, names in enumerate(STEPS) for name in names}
+PACKAGE_ITSELF = "vouchd"  # __init__.py: the version, imports nothing
+
+# What the standard library offers without input, output, a clock, logging or other hidden state.
+PURE_STANDARD_LIBRARY = frozenset(
+    {
+        "__future__",
+        "abc",
+        "array",
+        "base64",
+        "binascii",
+        "bisect",
+        "calendar",
+        "collections",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "string",
+        "struct",
+        "time",  # for gmtime and strptime; its clocks are refused below
+        "types",
+        "typing",
+    }
+)
+CORE_LIBRARIES = frozenset({"asn1crypto", "cryptography"})
+CLOCKS = frozenset({"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter", "localtime", "sleep"})
+
+
+def modules() -> list[Path]:
+    """All source files."""
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    """The first name below the package: `core` of core/ocsp.py, `errors` of errors.py."""
+    first = path.relative_to(SOURCE).parts[0]
+    return PACKAGE_ITSELF if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of each module that `path` imports, wherever in the file."""
+    package = ("vouchd", *path.relative_to(SOURCE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *filter(None, [node.module])))
+            # `from vouchd import core` names a layer too.
+            names = [f"vouchd.{alias.name}" for alias in node.names] if module == "vouchd" else [module]
+            yield from ((node.lineno, name) for name in names)
+
+
+def wrong_imports(path: Path) -> list[str]:
+    """Each import of `path` that goes to the left or across, as `file:line: why`."""
+    layer = layer_of(path)
+    found = []
+    for line, name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "vouchd" or len(parts) == 1 or parts[1].startswith("__"):
+            continue
+        target = parts[1]
+        if target not in STEP_OF:
+            found.append(f"{path}:{line}: vouchd.{target} has no layer")
+        elif layer == PACKAGE_ITSELF or (target != layer and STEP_OF[target] <= STEP_OF[layer]):
+            found.append(f"{path}:{line}: {layer} must not import {target}")
+    return found
+
+
+def test_source_exists_for_reading() -> None:
+    """The other tests here look at something."""
+    assert len(modules()) > 3
+
+
+def test_module_without_layer_is_refused() -> None:
+    """Every module belongs to a layer; a new one is entered above first."""
+    homeless = [str(path) for path in modules() if layer_of(path) not in {*STEP_OF, PACKAGE_ITSELF}]
+    assert not homeless
+
+
+def test_import_goes_to_the_right_only() -> None:
+    """A module imports from layers nearer to the core, never outwards, never from a neighbour on its step."""
+    wrong = [line for path in modules() for line in wrong_imports(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_core_imports_only_pure_modules() -> None:
+    """The core does no input or output and knows no clock, so it imports nothing that could."""
+    allowed = PURE_STANDARD_LIBRARY | CORE_LIBRARIES | {"vouchd"}
+    wrong = [
+        f"{path}:{line}: {name}"
+        for path in modules()
+        if layer_of(path) in {"core", "errors"}
+        for line, name in imports(path)
+        if name.split(".")[0] not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_core_reads_no_clock() -> None:
+    """Time is an argument of the core: no time.time, no datetime.now and their like."""
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in modules()
+        if layer_of(path) == "core"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_asn1_library_is_the_core_s_alone() -> None:
+    """Only the core takes ASN.1 apart; the rest speaks of its facts."""
+    wrong = [
+        f"{path}:{line}"
+        for path in modules()
+        if layer_of(path) != "core"
+        for line, name in imports(path)
+        if name.startswith(("asn1crypto", "cryptography.hazmat.asn1"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_layer_has_no_name_of_the_standard_library() -> None:
+    """No top-level name of ours hides a module of the standard library when the folder is on the path by mistake."""
+    clash = {name for name in STEP_OF if name in sys.stdlib_module_names} - {"http"}  # named for what it speaks
+    assert not clash
+
+
+@pytest.mark.parametrize(
+    ("where", "statement", "allowed"),
+    [
+        ("core/x.py", "from vouchd.service import answering", False),
+        ("core/x.py", "from vouchd.core import facts", True),
+        ("stores/x.py", "import vouchd.index.format", False),
+        ("stores/x.py", "from vouchd.service.ingesting import accept_crl", True),
+        ("service/x.py", "from ..stores import sqlite", False),
+        ("service/x.py", "from . import answering", True),
+        ("cli/x.py", "from vouchd import wiring", True),
+        ("cli/x.py", "from vouchd import __version__", True),
+        ("core/x.py", "def f():\n    from vouchd.http import ee", False),
+        ("core/x.py", "from vouchd.nowhere import x", False),
+    ],
+)
+def test_checker_tells_right_from_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, statement: str, allowed: bool
+) -> None:
+    """The checker itself: each form of import is seen and judged."""
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
+    path = tmp_path / where
+    path.parent.mkdir(parents=True)
+    path.write_text(statement)
+    assert (not wrong_imports(path)) is allowed
