@@ -1,0 +1,153 @@
+"""Strict DER (X.690) at the level of tag, length and value: what is echoed, matched or streamed stays raw bytes.
+
+Reading raises ValueError with the reason; the modules that know the structure turn it into their own error.
+"""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vouchd.core.ports import Buffer
+
+BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, ENUMERATED = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0A
+UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET = 0x17, 0x18, 0x30, 0x31
+
+
+class TLV(NamedTuple):
+    """One element: its tag, and where it starts, where its content starts, and where it ends."""
+
+    tag: int
+    begin: int
+    start: int
+    end: int
+
+
+def read_tlv(data: Buffer, pos: int, limit: int) -> TLV:
+    """The element at `pos`, which must end at or before `limit`. Raises: ValueError."""
+    if pos + 2 > limit:
+        raise ValueError("truncated element")
+    tag, length = data[pos], data[pos + 1]
+    start = pos + 2
+    if tag & 0x1F == 0x1F:
+        raise ValueError("tag number above 30")
+    if length >= 0x80:
+        count = length & 0x7F
+        if not 1 <= count <= 4 or start + count > limit:
+            raise ValueError("length that is indefinite, too large or truncated")
+        length = int.from_bytes(data[start : start + count], "big")
+        start += count
+        if length < 0x80 or length < 1 << 8 * (count - 1):
+            raise ValueError("length that is not minimal")
+    if start + length > limit:
+        raise ValueError("element that is longer than what holds it")
+    return TLV(tag, pos, start, start + length)
+
+
+def expect(data: Buffer, pos: int, limit: int, tag: int) -> TLV:
+    """The element at `pos`, which must have `tag`. Raises: ValueError."""
+    tlv = read_tlv(data, pos, limit)
+    if tlv.tag != tag:
+        raise ValueError(f"tag {tlv.tag:#04x} where {tag:#04x} belongs")
+    return tlv
+
+
+def whole(data: Buffer, tag: int) -> TLV:
+    """The one element that `data` consists of; bytes after it are an error. Raises: ValueError."""
+    tlv = expect(data, 0, len(data), tag)
+    if tlv.end != len(data):
+        raise ValueError("bytes after the end of the structure")
+    return tlv
+
+
+def children(data: Buffer, parent: TLV) -> Iterator[TLV]:
+    """The elements inside a constructed one, in order. Raises: ValueError."""
+    pos = parent.start
+    while pos < parent.end:
+        child = read_tlv(data, pos, parent.end)
+        yield child
+        pos = child.end
+
+
+def content(data: Buffer, tlv: TLV) -> bytes:
+    """The content octets of an element."""
+    return bytes(data[tlv.start : tlv.end])
+
+
+def element(data: Buffer, tlv: TLV) -> bytes:
+    """The element with its tag and length."""
+    return bytes(data[tlv.begin : tlv.end])
+
+
+def integer_octets(data: Buffer, tlv: TLV) -> bytes:
+    """Content octets of an INTEGER or ENUMERATED, minimal as DER asks. Raises: ValueError."""
+    octets = content(data, tlv)
+    if tlv.tag not in {INTEGER, ENUMERATED} or not octets:
+        raise ValueError("no INTEGER")
+    if len(octets) > 1 and octets[0] in {0x00, 0xFF} and (octets[0] ^ octets[1]) < 0x80:
+        raise ValueError("INTEGER that is not minimal")
+    return octets
+
+
+def integer(data: Buffer, tlv: TLV) -> int:
+    """The value of an INTEGER or ENUMERATED. Raises: ValueError."""
+    return int.from_bytes(integer_octets(data, tlv), "big", signed=True)
+
+
+def boolean(data: Buffer, tlv: TLV) -> bool:
+    """The value of a BOOLEAN. Raises: ValueError."""
+    octets = content(data, tlv)
+    if octets not in {b"\x00", b"\xff"}:
+        raise ValueError("BOOLEAN that is neither 00 nor FF")
+    return octets == b"\xff"
+
+
+def time_seconds(data: Buffer, tlv: TLV) -> int:
+    """POSIX seconds of a UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them. Raises: ValueError."""
+    text = content(data, tlv).decode("ascii", "replace")
+    if tlv.tag == UTC_TIME and len(text) == len("YYMMDDHHMMSSZ"):
+        text = ("20" if text[:2] < "50" else "19") + text
+    elif tlv.tag != GENERALIZED_TIME:
+        raise ValueError("no UTCTime or GeneralizedTime")
+    if len(text) != len("YYYYMMDDHHMMSSZ") or not text[:14].isdigit() or text[14] != "Z":
+        raise ValueError("time that is not in whole seconds of UTC")
+    return calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ"))
+
+
+def tlv(tag: int, *parts: Buffer) -> bytes:
+    """The element with `tag` around the concatenated parts."""
+    body = b"".join(parts)
+    size = len(body)
+    if size < 0x80:
+        return bytes((tag, size)) + body
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + body
+
+
+def generalized_time(seconds: int) -> bytes:
+    """GeneralizedTime of POSIX seconds, in whole seconds of UTC."""
+    return tlv(GENERALIZED_TIME, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)).encode())
+
+
+def integer_tlv(value: int) -> bytes:
+    """INTEGER of `value`."""
+    return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+
+def oid_octets(dotted: str) -> bytes:
+    """Content octets of an OBJECT IDENTIFIER in dotted form."""
+    first, second, *rest = (int(arc) for arc in dotted.split("."))
+    octets = bytearray()
+    for arc in (first * 40 + second, *rest):
+        groups = [arc & 0x7F]
+        while arc := arc >> 7:
+            groups.append(arc & 0x7F | 0x80)
+        octets += bytes(reversed(groups))
+    return bytes(octets)
+
+
+def oid_tlv(dotted: str) -> bytes:
+    """OBJECT IDENTIFIER of a dotted form."""
+    return tlv(OID, oid_octets(dotted))

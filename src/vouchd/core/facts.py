@@ -1,0 +1,166 @@
+"""The facts that stores keep, the index holds and answers are made of.
+
+Times are POSIX seconds (int, UTC): they order, subtract and stand in a record as they are. A serial number is the
+content octets of its DER INTEGER (minimal two's complement), so it is compared as the CertID carries it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+COMPLETE_SCOPE = "complete"
+
+
+class Reason(IntEnum):
+    """CRLReason of RFC 5280 section 5.3.1; ABSENT (ours) means that the entry has no reason extension."""
+
+    UNSPECIFIED = 0
+    KEY_COMPROMISE = 1
+    CA_COMPROMISE = 2
+    AFFILIATION_CHANGED = 3
+    SUPERSEDED = 4
+    CESSATION_OF_OPERATION = 5
+    CERTIFICATE_HOLD = 6
+    REMOVE_FROM_CRL = 8
+    PRIVILEGE_WITHDRAWN = 9
+    AA_COMPROMISE = 10
+    ABSENT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationEntry:
+    """One revoked certificate as a CRL tells it (RFC 5280 section 5.3)."""
+
+    serial: bytes
+    revocation_time: int
+    reason: Reason = Reason.ABSENT
+    invalidity_date: int | None = None
+
+
+class ExpiredCRLPolicy(StrEnum):
+    """What is answered when the CRL has passed its nextUpdate; never a silent `good`."""
+
+    TRY_LATER = "tryLater"
+    UNKNOWN = "unknown"
+    SERVE = "serve"  # the stale facts with their true, past nextUpdate: the client decides
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityPolicy:
+    """How one CA is answered for; None means: as the instance's CS.cfg says. All fields replicate with the CA."""
+
+    not_found_as_good: bool | None = None
+    include_next_update: bool | None = None
+    expired_crl: ExpiredCRLPolicy | None = None
+    invalidity_date: bool = False  # singleExtension invalidityDate (RFC 6960 4.4.5, CRL entry extensions)
+    crl_reference: bool = False  # singleExtension id-pkix-ocsp-crl (RFC 6960 4.4.2)
+    archive_cutoff_seconds: int | None = None  # retention; archiveCutoff = producedAt - this (RFC 6960 4.4.4)
+    extended_revoke: bool = False  # a non-issued serial is `revoked`, 1970-01-01, certificateHold (RFC 6960 4.4.8)
+    signer: str | None = None  # nickname of the signer that answers for this CA
+    crl_issuers: tuple[bytes, ...] = ()  # DER certificates whose indirect CRLs are taken for this CA
+    expected_scopes: tuple[str, ...] = ()  # scope ids that together cover every serial; empty: one complete CRL does
+    quarantine_percent: float | None = None  # hold back a CRL that loses or gains more than this share of entries
+    issued_serials: str | None = None  # SHA-256 (hex) of the issued-serials document in the store
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certification authority that this responder answers for.
+
+    `id` is the SHA-256 (hex) of subject name DER followed by the subject public key bits: two CAs of one name and
+    different keys are two authorities.
+    """
+
+    id: str
+    certificate_der: bytes
+    label: str
+    policy: AuthorityPolicy = field(default_factory=AuthorityPolicy)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class IssuingPointId:
+    """A CRL issuing point: one CA and one scope (`complete`, or SHA-256 hex of the IssuingDistributionPoint DER)."""
+
+    authority_id: str
+    scope_id: str = COMPLETE_SCOPE
+
+
+@dataclass(frozen=True, slots=True)
+class CRLRecord:
+    """What is kept of one accepted CRL; its bytes are the store's document of that SHA-256."""
+
+    sha256: str
+    size_bytes: int
+    this_update: int
+    next_update: int | None
+    crl_number: int | None
+    base_crl_number: int | None = None  # of a delta CRL: BaseCRLNumber
+    entry_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The state of one issuing point from one acceptance to the next; everything in a response comes from here.
+
+    `sequence` counts from 1. `accepted_at` is the moment of acceptance and becomes producedAt. `idp_der` is the
+    IssuingDistributionPoint extension value (empty when the CRL has none).
+    """
+
+    issuing_point: IssuingPointId
+    sequence: int
+    base: CRLRecord
+    accepted_at: int
+    delta: CRLRecord | None = None
+    idp_der: bytes = b""
+    origin: str = ""
+
+    @property
+    def newest(self) -> CRLRecord:
+        """The delta CRL if there is one, else the base."""
+        return self.delta or self.base
+
+    @property
+    def this_update(self) -> int:
+        """thisUpdate of the newest CRL."""
+        return self.newest.this_update
+
+    @property
+    def next_update(self) -> int | None:
+        """nextUpdate of the newest CRL."""
+        return self.newest.next_update
+
+    @property
+    def index_name(self) -> str:
+        """File name of the index of this epoch: the same facts have the same name on every instance."""
+        facts = f"{self.issuing_point.authority_id} {self.base.sha256} {self.delta.sha256 if self.delta else ''}"
+        return hashlib.sha256(facts.encode()).hexdigest()[:40] + ".idx"
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedCRL:
+    """A CRL that was valid but changed too much; `document` in the store is its SHA-256."""
+
+    issuing_point: IssuingPointId
+    record: CRLRecord
+    received_at: int
+    origin: str
+    why: str
+
+
+class CertStatus(StrEnum):
+    """CertStatus of RFC 6960 section 4.2.1."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for an administrative act; `origin` is an address or `local`."""
+
+    name: str
+    groups: frozenset[str] = frozenset()
+    origin: str = "local"

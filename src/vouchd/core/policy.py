@@ -1,0 +1,61 @@
+"""The choices of an operator on how requests are treated and answers are made, for the instance and for one CA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy
+
+
+class NoncePolicy(StrEnum):
+    """What is done with a nonce (RFC 9654)."""
+
+    ECHO = "echo"  # returned when sent
+    IGNORE = "ignore"  # never returned: every answer can be cached
+    FORBID = "forbid"  # a request with a nonce is unauthorized
+    REQUIRE = "require"  # a request without one is malformed
+
+
+class RequestSignaturePolicy(StrEnum):
+    """What is done with the optional signature of a request (RFC 6960 section 4.1.2)."""
+
+    IGNORE = "ignore"
+    VERIFY = "verify"  # an unsigned request is answered, a signed one must be by a trusted requestor
+    REQUIRE = "require"
+
+
+class UnknownIssuerPolicy(StrEnum):
+    """What a CertID of an issuer that is not ours gets."""
+
+    UNAUTHORIZED = "unauthorized"
+    UNKNOWN = "unknown"  # a signed `unknown`
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePolicy:
+    """How the instance treats requests and makes answers; a CA's own AuthorityPolicy goes before where it speaks."""
+
+    nonce: NoncePolicy = NoncePolicy.ECHO
+    signature: RequestSignaturePolicy = RequestSignaturePolicy.IGNORE
+    requestor_trust: tuple[bytes, ...] = ()  # DER certificates: of requestors, or of the CAs that issue theirs
+    max_cert_ids: int = 100
+    max_request_bytes: int = 65536
+    reject_algorithms: frozenset[str] = frozenset()  # CertID digests refused as malformed, e.g. "SHA-1"
+    by_name: bool = False  # ResponderID by name instead of by key
+    unknown_issuer: UnknownIssuerPolicy = UnknownIssuerPolicy.UNAUTHORIZED
+    not_found_as_good: bool = True
+    include_next_update: bool = True
+    expired_crl: ExpiredCRLPolicy = ExpiredCRLPolicy.TRY_LATER
+
+    def not_found_as_good_for(self, own: AuthorityPolicy) -> bool:
+        """Whether a serial that no CRL of the CA lists is `good`."""
+        return self.not_found_as_good if own.not_found_as_good is None else own.not_found_as_good
+
+    def include_next_update_for(self, own: AuthorityPolicy) -> bool:
+        """Whether answers for the CA tell nextUpdate."""
+        return self.include_next_update if own.include_next_update is None else own.include_next_update
+
+    def expired_crl_for(self, own: AuthorityPolicy) -> ExpiredCRLPolicy:
+        """What is answered for the CA when its CRL has passed nextUpdate."""
+        return own.expired_crl or self.expired_crl

@@ -1,0 +1,140 @@
+"""The protocols that the core and the services need of the world, each with its contract in prose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from vouchd.core.facts import (
+    Authority,
+    Caller,
+    Epoch,
+    IssuingPointId,
+    QuarantinedCRL,
+    RevocationEntry,
+)
+
+Buffer = bytes | bytearray | memoryview
+
+
+class StatusStore(Protocol):
+    """Durable facts: authorities, the current epoch of each issuing point, quarantined CRLs, documents.
+
+    Every method is one atomic step: when it returns the change survives `kill -9` and loss of power, when it raises
+    nothing changed. Any number of processes may use one store; readers are never blocked by a writer. All methods raise
+    `StoreUnavailable` when the store cannot be reached; the caller decides whether to try again.
+    """
+
+    def revision(self) -> int:
+        """A number that rises with every change by anyone; cheap enough to ask ten times a second."""
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """All authorities, ordered by label then id."""
+
+    def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
+        """Add the authority or replace the one of the same id, with the documents that its policy names."""
+
+    def remove_authority(self, authority_id: str) -> None:
+        """Remove the authority with its epochs and quarantined CRLs; the highest CRL numbers stay known.
+
+        Raises: NotFound.
+        """
+
+    def epochs(self) -> tuple[Epoch, ...]:
+        """The current epoch of every issuing point, ordered by issuing point."""
+
+    def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
+        """Make `epoch` current, together with the CRLs it names that are not stored yet, all or nothing.
+
+        `documents` maps SHA-256 (hex) to bytes of up to 2 GiB. Drops the documents that no current epoch, policy or
+        quarantine entry names any more. A quarantined CRL that the epoch contains leaves quarantine in the same step.
+
+        Raises: StoreConflict when `epoch.sequence` is not one above the current sequence (1 when there is none);
+        NotFound when the authority is not registered.
+        """
+
+    def high_water(self, issuing_point: IssuingPointId) -> tuple[int | None, int]:
+        """Highest (CRL number, thisUpdate) ever committed for the issuing point, (None, 0) when none was.
+
+        Survives removal of the authority: rollback protection.
+        """
+
+    def document(self, sha256: str) -> bytes:
+        """The bytes of one document. Raises: NotFound."""
+
+    def document_chunks(self, sha256: str) -> Iterator[bytes]:
+        """The same in pieces of at most 1 MiB, in order. Raises: NotFound."""
+
+    def quarantined(self) -> tuple[QuarantinedCRL, ...]:
+        """CRLs held back, oldest first."""
+
+    def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
+        """Hold back one CRL; replaces an older one of the same issuing point."""
+
+    def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
+        """Forget the CRL held back for the issuing point. Raises: NotFound."""
+
+    def close(self) -> None:
+        """Release what the store holds; it is not used afterwards."""
+
+
+class RevocationIndex(Protocol):
+    """The entries of one epoch, immutable."""
+
+    def find(self, serial: bytes) -> RevocationEntry | None:
+        """The entry of `serial` (DER INTEGER content octets), None when it is not revoked."""
+
+    def __len__(self) -> int:
+        """How many entries there are."""
+
+
+class SerialSet(Protocol):
+    """The serials that a CA is known to have issued, immutable."""
+
+    def __contains__(self, serial: bytes) -> bool:
+        """Whether `serial` (DER INTEGER content octets) was issued."""
+
+
+class Signer(Protocol):
+    """A key that signs OCSP responses, with its certificate.
+
+    `nickname` names it in settings. `certificate_der` is the delegated signer's (or the CA's own) certificate,
+    `chain_der` what is sent along in BasicOCSPResponse.certs (empty when the CA's own key signs). `algorithms` are
+    names of `core.signatures.ALGORITHMS` that the key can make, the default first.
+    """
+
+    @property
+    def nickname(self) -> str:
+        """The name of the signer in settings."""
+
+    @property
+    def certificate_der(self) -> bytes:
+        """DER of the certificate that answers are verified with."""
+
+    @property
+    def chain_der(self) -> tuple[bytes, ...]:
+        """DER certificates sent along in BasicOCSPResponse.certs."""
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Names of the algorithms the key can make, the default first."""
+
+    def sign(self, tbs: bytes, algorithm: str) -> bytes:
+        """Signature octets over `tbs`; deterministic for RSA PKCS #1 v1.5, ECDSA (RFC 6979), Ed25519, Ed448, ML-DSA.
+
+        Raises: SigningError.
+        """
+
+
+class AuditSink(Protocol):
+    """Where administrative acts are recorded; no record, no act."""
+
+    def record(self, event: str, caller: Caller, outcome: str, **detail: str | int) -> None:
+        """Make the event durable before returning."""
+
+
+class Clock(Protocol):
+    """Wall-clock time."""
+
+    def now(self) -> int:
+        """POSIX seconds, UTC."""
