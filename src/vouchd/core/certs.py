@@ -53,7 +53,7 @@ def key_hash(certificate: x509.Certificate) -> bytes:
 
 
 def issuer_hashes(certificate: x509.Certificate, digest: str) -> tuple[bytes, bytes]:
-    """Issuer name hash and key hash of CertIDs for certificates that this CA issued, `digest` as in DIGEST_FUNCTIONS."""
+    """Issuer name hash and key hash of CertIDs for what this CA issued; `digest` as in DIGEST_FUNCTIONS."""
     function = DIGEST_FUNCTIONS[digest]
     name = hashlib.new(function, subject_der(certificate), usedforsecurity=False).digest()
     return name, hashlib.new(function, public_key_bits(certificate), usedforsecurity=False).digest()

@@ -132,7 +132,7 @@ def verify(public_key: PublicKeyTypes, identifier_der: bytes, signature: bytes, 
     try:
         if isinstance(public_key, rsa.RSAPublicKey):
             pad = padding.PSS(padding.MGF1(DIGESTS[digest]), pss) if pss is not None else padding.PKCS1v15()
-            public_key.verify(signature, data, pad, DIGESTS[digest])
+            public_key.verify(signature, data, pad, DIGESTS[digest])  # type: ignore[arg-type]  # takes any buffer
         elif isinstance(public_key, ec.EllipticCurvePublicKey):
             public_key.verify(signature, data, ec.ECDSA(DIGESTS[digest]))
         else:
