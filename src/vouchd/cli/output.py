@@ -120,5 +120,5 @@ def when(at: int | None) -> str | None:
 
 
 def serial_text(serial: bytes) -> str:
-    """DER INTEGER content octets as lower-case hexadecimal with `0x`, the way OpenSSL and the Certificate System show it."""
+    """DER INTEGER content octets as lower-case hexadecimal with `0x`, as the Certificate System shows it."""
     return hex(int.from_bytes(serial, "big", signed=True))

@@ -1,0 +1,240 @@
+"""Every key that CS.cfg may hold, declared once: the parser, the settings and the documentation read this table.
+
+A name may hold a placeholder for one segment (`vouchd.source.<name>.url`) or end in `.*` (a whole family).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+
+from vouchd.core.facts import ExpiredCRLPolicy
+from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
+from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, PERCENT, TEXT, Kind, choice, integer, word
+
+_PREFIX = "OCSP.Responder."
+_MAX_INTEGER = 2**31 - 1
+_DAY = 86400
+_SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_ -]*"
+_INTERNAL_TOKENS = ("", "internal", "Internal Key Storage Token")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """One key: how its value is read, what stands for an absent one, and what it means; `inert` ones do nothing."""
+
+    name: str
+    kind: Kind
+    default: object
+    about: str
+    inert: bool = False
+
+
+def _inert(name: str, about: str) -> KnownKey:
+    return KnownKey(name, ANYTHING, "", about, inert=True)
+
+
+_STORE = (
+    KnownKey("ocsp.storeId", choice("defStore"), "defStore", "The active store; CRLs from a directory are a source."),
+    KnownKey(
+        "ocsp.store.defStore.notFoundAsGood",
+        FLAG,
+        default=True,
+        about="A serial that no CRL of its CA lists: good, or else unknown.",
+    ),
+    KnownKey(
+        "ocsp.store.defStore.includeNextUpdate",
+        FLAG,
+        default=True,
+        about="Answers tell the CRL's nextUpdate (the Certificate System: false).",
+    ),
+    KnownKey(
+        "ocsp.store.defStore.byName",
+        FLAG,
+        default=False,
+        about="The responder ID is the signer's name instead of its key hash.",
+    ),
+    KnownKey(
+        "ocsp.store.defStore.refreshInSec",
+        integer(0, 366 * _DAY),
+        0,
+        "Read everything from the store again this often (seconds); 0: only when it changed. 21600 marks a clone.",
+    ),
+    _inert("ocsp.store.defStore.class", "There is one store class."),
+    _inert("ocsp.store.defStore.useCache", "The revocation index is always used."),
+    _inert("ocsp.store.defStore.waitOnCRLUpdate", "A CRL is durable before its acceptance is reported."),
+    _inert("ocsp.store.ldapStore.*", "Use a source with an ldap:// URL: vouchd.source.<name>.url."),
+)
+_SIGNING = (
+    KnownKey("ocsp.rejectAlgorithms", DIGESTS, frozenset(), "CertID digests that are refused."),
+    KnownKey("ocsp.signing.certnickname", TEXT, "", "The default signer: a nickname of vouchd.signer.<nickname>."),
+    KnownKey("ocsp.signing.tokenname", choice(*_INTERNAL_TOKENS), "internal", "Where the key is: internal, a file."),
+    KnownKey(
+        "ocsp.signing.defaultSigningAlgorithm",
+        TEXT,
+        "",
+        "Algorithm of the default signer; empty: the key's usual one.",
+    ),
+    _inert("ocsp.signing.cacertnickname", "The signer's CA is found among the registered CAs."),
+    _inert("ocsp.signing.*", "Request material of the installer."),
+    _inert("ocsp.crlVerify.token", "CRLs are verified in software."),
+    _inert("ocsp.certNickname", "The signer is ocsp.signing.certnickname."),
+    _inert("ocsp.cert.*", "Input of the Certificate System's self tests."),
+    KnownKey(
+        "vouchd.signer.<nickname>.key",
+        FILE,
+        "",
+        "Encrypted PKCS #8 key (PEM, 0600); its password is `internal` in password.conf.",
+    ),
+    KnownKey("vouchd.signer.<nickname>.certificate", FILE, "", "The signer's certificate (PEM)."),
+    KnownKey("vouchd.signer.<nickname>.chain", FILE, "", "Certificates sent along between signer and CA (PEM)."),
+    KnownKey(
+        "vouchd.signer.<nickname>.algorithm",
+        TEXT,
+        "",
+        "Signature algorithm, as SHA256withRSA; empty: the key's usual one.",
+    ),
+)
+_PORTS = (
+    KnownKey("vouchd.ee.host", TEXT, "0.0.0.0", "Address of the EE port; :: for IPv6."),  # noqa: S104  see EEPort
+    KnownKey("vouchd.ee.port", integer(0, 65535), 8080, "TCP port of OCSP; 0: chosen by the system."),
+    KnownKey("vouchd.ee.workers", integer(0, 256), 0, "Worker processes; 0: one per core."),
+    KnownKey("vouchd.ee.maxHeaderBytes", integer(256, 1 << 20), 16384, "Request line and headers together (bytes)."),
+    KnownKey("vouchd.ee.maxBodyBytes", integer(64, 1 << 24), 65536, "An OCSP request (bytes), POST or GET."),
+    KnownKey("vouchd.ee.idleInSec", integer(1, _DAY), 60, "A connection without a request is closed after (seconds)."),
+    KnownKey("vouchd.ee.headerInSec", integer(1, _DAY), 10, "A request must be complete after (seconds)."),
+    KnownKey("vouchd.ee.maxConnections", integer(1, 1_000_000), 10000, "Open connections of one worker."),
+    KnownKey(
+        "vouchd.ee.maxInFlight", integer(1, 1_000_000), 256, "Signatures waiting in one worker; beyond: tryLater."
+    ),
+    KnownKey("vouchd.ee.cacheEntries", integer(0, 10_000_000), 100_000, "Complete answers kept by one worker."),
+    KnownKey("vouchd.health.host", TEXT, "127.0.0.1", "Address of /healthz, /readyz and /metrics."),
+    KnownKey("vouchd.health.port", integer(0, 65535), 8081, "TCP port of the same; 0: chosen by the system."),
+)
+_POLICY = (
+    KnownKey("vouchd.request.nonce", word(NoncePolicy), NoncePolicy.ECHO, "What is done with a nonce (RFC 9654)."),
+    KnownKey(
+        "vouchd.request.signature",
+        word(RequestSignaturePolicy),
+        RequestSignaturePolicy.IGNORE,
+        "What is done with the signature of a request.",
+    ),
+    KnownKey(
+        "vouchd.request.trust",
+        FILE,
+        "",
+        "Requestors' certificates, or their CAs' (PEM), for signature=verify and require.",
+    ),
+    KnownKey("vouchd.request.maxCertIDs", integer(1, 10000), 100, "CertIDs in one request; more are refused."),
+    KnownKey(
+        "vouchd.response.unknownIssuer",
+        word(UnknownIssuerPolicy),
+        UnknownIssuerPolicy.UNAUTHORIZED,
+        "Answer for a CA that is not ours: the error unauthorized, or a signed unknown.",
+    ),
+    KnownKey(
+        "vouchd.response.expiredCRL",
+        word(ExpiredCRLPolicy),
+        ExpiredCRLPolicy.TRY_LATER,
+        "Answer from a CRL past its nextUpdate (the Certificate System: as if fresh).",
+    ),
+)
+_INGESTION = (
+    KnownKey("vouchd.crl.maxBytes", integer(1024, 1 << 31), 1 << 30, "A larger CRL is refused (bytes)."),
+    KnownKey(
+        "vouchd.crl.futureInSec", integer(0, _DAY), 300, "How far thisUpdate may lie ahead of the clock (seconds)."
+    ),
+    KnownKey(
+        "vouchd.crl.quarantinePercent",
+        PERCENT,
+        None,
+        "Hold back a CRL that gains or loses a larger share of its entries; empty: off.",
+    ),
+    KnownKey(
+        "vouchd.source.<name>.url",
+        TEXT,
+        "",
+        "Where CRLs are fetched: http(s)://, file:// or a path, ldap(s)://HOST/DN?ATTRIBUTE.",
+    ),
+    KnownKey("vouchd.source.<name>.intervalInSec", integer(1, 31 * _DAY), 3600, "Fetch at least this often (seconds)."),
+    KnownKey("vouchd.source.<name>.timeoutInSec", integer(1, 3600), 30, "Give up one attempt after (seconds)."),
+    KnownKey("vouchd.source.<name>.trust", FILE, "", "Roots for https and ldaps (PEM); empty: the system's."),
+    KnownKey("vouchd.source.<name>.bindDN", TEXT, "", "LDAP bind; its password is `source.<name>` in password.conf."),
+)
+_FAMILIES = (
+    ("accessEvaluator.*", "Access rules"), ("admin.*", "Interfaces"), ("agent.*", "Interfaces"),
+    ("agentGateway.*", "Interfaces"), ("archive.*", "The installer"), ("auths.*", "Authentication plug-ins"),
+    ("authz.*", "Authorisation plug-ins"), ("autoShutdown.*", "Automatic shutdown"), ("cloning.*", "Cloning"),
+    ("cms.*", "The Certificate System's own"), ("cs.*", "The Certificate System's own"), ("dbs.*", "Number ranges"),
+    ("debug.*", "Debug log"), ("ee.*", "Interfaces"), ("eeGateway.*", "Interfaces"), ("instance.*", "The installer"),
+    ("internaldb.*", "The internal directory"), ("jobsScheduler.*", "Jobs"), ("jss.*", "The NSS library"),
+    ("keys.*", "Key sizes of the installer"), ("log.*", "Logs"), ("multiroles.*", "Roles"), ("oidmap.*", "OID names"),
+    ("os.*", "The installer"), ("pkicreate.*", "The installer"), ("pkiremove.*", "The installer"),
+    ("pkispawn.*", "The installer"), ("preop.*", "The installer"), ("proxy.*", "Proxy ports"),
+    ("registry.*", "Plug-in registry"), ("securitydomain.*", "The security domain"), ("selftests.*", "Self tests"),
+    ("service.*", "The installer"), ("smtp.*", "Mail"), ("subsystem.*", "Plug-in registry"),
+    ("usrgrp.*", "Users and groups"),
+)  # fmt: skip
+_SINGLES = (
+    "agentInterface", "authType", "cmsVersion", "installDate", "instanceId", "instanceRoot", "logs", "machineName",
+    "passwordClass", "passwordFile", "pidDir", "pkiUser",
+)  # fmt: skip
+
+KNOWN: tuple[KnownKey, ...] = (
+    *_STORE,
+    *_SIGNING,
+    *_PORTS,
+    *_POLICY,
+    *_INGESTION,
+    *(_inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),
+    *(_inert(name, "Written by the Certificate System's installer.") for name in _SINGLES),
+)
+_EXACT = {known.name: known for known in KNOWN if "<" not in known.name and not known.name.endswith(".*")}
+_FAMILY = {known.name.removesuffix("*"): known for known in KNOWN if known.name.endswith(".*")}
+_PATTERNS = tuple(
+    (re.compile(re.sub(r"<\w+>", f"({_SEGMENT})", known.name.replace(".", r"\."))), known)
+    for known in KNOWN
+    if "<" in known.name
+)
+
+
+def canonical(key: str) -> str:
+    """The one spelling of a key that the guides write with `OCSP.Responder.` in front, or without `ocsp.`."""
+    if key.startswith(_PREFIX):
+        rest = key.removeprefix(_PREFIX)
+        return rest if rest.startswith("ocsp.") else f"ocsp.{rest}"
+    return f"ocsp.{key}" if key.startswith("store.defStore.") else key
+
+
+@cache
+def _families_longest_first() -> tuple[str, ...]:
+    return tuple(sorted(_FAMILY, key=len, reverse=True))
+
+
+def look_up(key: str) -> KnownKey | None:
+    """The declaration of a key in its canonical spelling, None when it is not known."""
+    if key in _EXACT:
+        return _EXACT[key]
+    for pattern, known in _PATTERNS:
+        if pattern.fullmatch(key):
+            return known
+    return next((_FAMILY[prefix] for prefix in _families_longest_first() if key.startswith(prefix)), None)
+
+
+def nearest(key: str) -> str | None:
+    """The known name most like `key`, its placeholders filled in from `key`; None when nothing is like it."""
+    names = {
+        name.lower(): name for name in (_filled(known.name, key) for known in KNOWN if not known.name.endswith("*"))
+    }
+    close = get_close_matches(key.lower(), names, n=1, cutoff=0.7)
+    return names[close[0]] if close else None
+
+
+def _filled(name: str, key: str) -> str:
+    theirs = key.split(".")
+    ours = name.split(".")
+    if len(ours) != len(theirs):
+        return name
+    return ".".join(their if our.startswith("<") else our for our, their in zip(ours, theirs, strict=True))

@@ -1,0 +1,92 @@
+"""The kinds of value a setting can have: text to value and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_DIGESTS = {"SHA1": "SHA-1", "SHA256": "SHA-256", "SHA384": "SHA-384", "SHA512": "SHA-512"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What may stand there (for the documentation), how text is read and how a value is written.
+
+    `read` raises ValueError that says what would have been right; `read(write(value))` is `value`.
+    """
+
+    about: str
+    read: Callable[[str], object]
+    write: Callable[[object], str] = str
+
+
+def integer(low: int, high: int) -> Kind:
+    """A decimal integer from `low` to `high`, both included."""
+
+    def read(text: str) -> int:
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(f"must be an integer from {low} to {high}")
+        return int(text)
+
+    return Kind(f"integer, {low} to {high}", read)
+
+
+def word(words: type[StrEnum]) -> Kind:
+    """One of the values of an enumeration."""
+
+    def read(text: str) -> StrEnum:
+        try:
+            return words(text)
+        except ValueError:
+            raise ValueError("must be one of " + ", ".join(words)) from None
+
+    return Kind(", ".join(f"`{choice}`" for choice in words), read)
+
+
+def choice(*choices: str) -> Kind:
+    """One of the given texts."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError("must be one of " + ", ".join(choices))
+        return text
+
+    return Kind(", ".join(f"`{text}`" for text in choices), read)
+
+
+def _read_flag(text: str) -> bool:
+    lowered = text.lower()
+    if lowered not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return lowered == "true"
+
+
+def _read_percent(text: str) -> float | None:
+    if not text:
+        return None
+    if not _DECIMAL.fullmatch(text) or float(text) > 100:
+        raise ValueError("must be a number from 0 to 100, or empty")
+    return float(text)
+
+
+def _read_digests(text: str) -> frozenset[str]:
+    wanted = [name.upper().replace("-", "") for name in re.split(r"[,\s]+", text) if name]
+    if not set(wanted) <= _DIGESTS.keys():
+        raise ValueError("must be a list of " + ", ".join(_DIGESTS.values()))
+    return frozenset(_DIGESTS[name] for name in wanted)
+
+
+FLAG = Kind("`true` or `false`", _read_flag, lambda value: "true" if value else "false")
+PERCENT = Kind("0 to 100, or empty", _read_percent, lambda value: "" if value is None else f"{value:g}")
+TEXT = Kind("text", str)
+FILE = Kind("file, relative to the instance's folder", str)
+DIGESTS = Kind(
+    "list of " + ", ".join(f"`{name}`" for name in _DIGESTS.values()),
+    _read_digests,
+    lambda value: ",".join(sorted(value)) if isinstance(value, frozenset) else "",
+)
+ANYTHING = Kind("anything", str)  # of a key without effect
