@@ -15,7 +15,20 @@ from typing import Any
 Snapshot = dict[str, Any]
 
 # Upper bounds in seconds; a software key signs in 20 us to 2 ms, a hardware token in up to 100 ms.
-SIGNATURE_BUCKETS: tuple[float, ...] = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+SIGNATURE_BUCKETS: tuple[float, ...] = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""The processes and ports: OCSP over HTTP, the manager, health and metrics."""

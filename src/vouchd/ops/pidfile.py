@@ -1,0 +1,68 @@
+"""The PID file of the manager process, held by a file lock so that an instance never has two managers.
+
+The lock, not the file, says whether a manager runs: the kernel drops it however the process ends. It lies on the open
+file and so lives on through `exec`, which is how a restarting manager keeps it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from vouchd.errors import LifecycleError
+
+
+class PidFile:
+    """A held PID file; `fileno` may be handed through `exec` and adopted there."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path) -> PidFile:
+        """Take the lock and write this process's id. Raises: LifecycleError when another process holds it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise LifecycleError(
+                f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`"
+            ) from None
+        return cls.adopt(path, descriptor)
+
+    @classmethod
+    def adopt(cls, path: Path, descriptor: int) -> PidFile:
+        """Go on with a lock that this process already holds."""
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        return cls(path, descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor that carries the lock."""
+        return self._descriptor
+
+    def release(self) -> None:
+        """Remove the file and drop the lock."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def running_pid(path: Path) -> int | None:
+    """The process id of the running manager, None when none holds the lock."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(descriptor, 32).strip()
+        return int(text) if text.isdigit() else None
+    else:
+        return None
+    finally:
+        os.close(descriptor)

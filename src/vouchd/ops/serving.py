@@ -1,0 +1,111 @@
+"""The serving report: what the running instance serves now, as one small JSON file that other processes read.
+
+The manager process writes it whenever something in it changes; `vouchd crl add` waits on it and `vouchd status` shows
+it. It is replaced by rename, so a reader sees a whole report or none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vouchd.core.facts import Epoch, IssuingPointId
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPoint:
+    """One CRL issuing point as the workers serve it; numbers and times are of its newest CRL."""
+
+    authority_id: str
+    scope_id: str
+    label: str
+    sequence: int
+    crl_number: int | None
+    this_update: int
+    next_update: int | None
+    accepted_at: int
+    entries: int
+    index_bytes: int
+
+    @classmethod
+    def of(cls, epoch: Epoch, label: str, entries: int, index_bytes: int) -> ServedPoint:
+        """The point that `epoch` is the present state of."""
+        point = epoch.issuing_point
+        return cls(
+            point.authority_id,
+            point.scope_id,
+            label,
+            epoch.sequence,
+            epoch.newest.crl_number,
+            epoch.this_update,
+            epoch.next_update,
+            epoch.accepted_at,
+            entries,
+            index_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """One worker process; `loaded` is the manifest version it answers from (0: none yet)."""
+
+    slot: int
+    pid: int
+    loaded: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServingReport:
+    """State of the instance; `version` is the serving manifest's, 0 before the first one.
+
+    `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
+    reached. `ee` and `health` are (address, port).
+    """
+
+    pid: int
+    started_at: int
+    ee: tuple[str, int]
+    health: tuple[str, int]
+    version: int = 0
+    acknowledged: bool = False
+    issuing_points: tuple[ServedPoint, ...] = ()
+    workers: tuple[WorkerReport, ...] = ()
+    restarts: int = 0
+    store_error: str = ""
+    sources: tuple[dict[str, Any], ...] = ()
+
+    def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
+        """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""
+        return self.acknowledged and any(
+            (point.authority_id, point.scope_id) == (issuing_point.authority_id, issuing_point.scope_id)
+            and point.sequence >= sequence
+            for point in self.issuing_points
+        )
+
+
+def write_serving(path: Path, report: ServingReport) -> None:
+    """Replace the report file atomically (0644: it holds no secret)."""
+    draft = path.with_name(path.name + ".new")
+    draft.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_serving(path: Path) -> ServingReport | None:
+    """The report, None when there is none or it is of another version of this program."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["ee"] = tuple(found["ee"])
+        found["health"] = tuple(found["health"])
+        found["issuing_points"] = tuple(ServedPoint(**point) for point in found["issuing_points"])
+        found["workers"] = tuple(WorkerReport(**worker) for worker in found["workers"])
+        found["sources"] = tuple(found["sources"])
+        return ServingReport(**found)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def remove_serving(path: Path) -> None:
+    """Take the report away: nothing is served any more."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Where CRLs are fetched from: bytes come back, nothing else happens here."""

@@ -1,0 +1,143 @@
+"""CRLs in a directory, named by an LDAP URL (RFC 4516): `ldap://host/dn?attributes?scope?filter`.
+
+Needs python-ldap (the extra `ldap`). Without attributes in the URL the three of RFC 4523 section 2 are read. StartTLS
+is asked for by a setting or by the URL extension 1.3.6.1.4.1.1466.20037.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+from vouchd.errors import ConfigError, SourceError
+from vouchd.service.pulling import Fetched, Validator
+
+# A base CRL before the delta CRL that needs it.
+CRL_ATTRIBUTES = (
+    "certificateRevocationList;binary",
+    "authorityRevocationList;binary",
+    "deltaRevocationList;binary",
+)
+_START_TLS = "1.3.6.1.4.1.1466.20037"
+_MAX_ENTRIES = 1000
+
+
+class LDAPSource:
+    """Reads the CRL attributes of the entries that one URL names; every value is one CRL.
+
+    LDAP sends a value in one piece: `max_bytes` refuses a larger one after it has come.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: int,
+        max_bytes: int,
+        trust_file: Path | None = None,
+        bind_dn: str = "",
+        password: str = "",
+        start_tls: bool = False,
+    ) -> None:
+        """Without `bind_dn` the bind is anonymous. Raises: ConfigError."""
+        self._ldap, ldapurl = _library()
+        try:
+            parsed = ldapurl.LDAPUrl(url)
+        except ValueError as error:
+            raise ConfigError(f"{url}: not an LDAP URL: {error}") from error
+        if parsed.urlscheme not in {"ldap", "ldaps"} or not parsed.hostport:
+            raise ConfigError(f"{url}: not an LDAP URL with a host", hint="write ldap://host/dn?attribute")
+        extensions = parsed.extensions or {}
+        self._url = f"{parsed.urlscheme}://{parsed.hostport}/{parsed.dn}"
+        self._server = f"{parsed.urlscheme}://{parsed.hostport}"
+        self._dn = parsed.dn
+        self._attributes = tuple(_binary(name) for name in parsed.attrs or CRL_ATTRIBUTES)
+        self._scope = parsed.scope if parsed.scope is not None else self._ldap.SCOPE_BASE
+        self._filter = parsed.filterstr or "(objectClass=*)"
+        self._start_tls = start_tls or _START_TLS in extensions
+        if self._start_tls and parsed.urlscheme == "ldaps":
+            raise ConfigError(f"{self._url}: StartTLS over ldaps makes no sense", hint="write ldap://")
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._trust_file = trust_file
+        self._bind_dn = bind_dn
+        self._password = password
+
+    def fetch(self, previous: Validator) -> Fetched | None:
+        """The CRLs, None when they are the same as before. Raises: SourceError."""
+        try:
+            connection = self._connect()
+            try:
+                found = connection.search_ext_s(
+                    self._dn,
+                    self._scope,
+                    self._filter,
+                    list(self._attributes),
+                    timeout=self._timeout_seconds,
+                    sizelimit=_MAX_ENTRIES,
+                )
+            finally:
+                connection.unbind_s()
+        except self._ldap.LDAPError as error:
+            raise SourceError(f"{self._url}: {_reason(error)}") from error
+        documents = self._documents(found)
+        mark = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in documents)).hexdigest()
+        return None if mark == previous.etag else Fetched(documents, Validator(etag=mark))
+
+    def _connect(self) -> Any:
+        ldap = self._ldap
+        connection = ldap.initialize(self._server)
+        connection.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
+        connection.set_option(ldap.OPT_REFERRALS, 0)  # a referral would lead to a server nobody named
+        connection.set_option(ldap.OPT_NETWORK_TIMEOUT, float(self._timeout_seconds))
+        connection.set_option(ldap.OPT_TIMEOUT, float(self._timeout_seconds))
+        if self._start_tls or self._server.startswith("ldaps:"):
+            connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
+            if self._trust_file is not None:
+                connection.set_option(ldap.OPT_X_TLS_CACERTFILE, str(self._trust_file))
+            connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
+        if self._start_tls:
+            connection.start_tls_s()
+        connection.simple_bind_s(self._bind_dn, self._password)
+        return connection
+
+    def _documents(self, found: list[tuple[str | None, Any]]) -> tuple[bytes, ...]:
+        """All values, base CRLs first, else in the order of the entries' names; no value twice."""
+        values: dict[bytes, None] = {}
+        entries = sorted((dn, attributes) for dn, attributes in found if dn is not None)  # None: a referral
+        for wanted in self._attributes:
+            for _, attributes in entries:
+                for name, contents in attributes.items():
+                    if _plain(name) == _plain(wanted):
+                        values.update(dict.fromkeys(contents))
+        if not values:
+            raise SourceError(f"{self._url}: no {' or '.join(map(_plain, self._attributes))} there")
+        if max(map(len, values)) > self._max_bytes:
+            raise SourceError(f"{self._url}: longer than the limit of {self._max_bytes} bytes")
+        return tuple(values)
+
+
+def _library() -> tuple[Any, Any]:
+    """python-ldap, which is an optional extra because it needs a compiler to install."""
+    try:
+        return importlib.import_module("ldap"), importlib.import_module("ldapurl")
+    except ImportError as error:
+        raise ConfigError("a CRL source of kind ldap needs python-ldap", hint="pip install 'vouchd[ldap]'") from error
+
+
+def _binary(attribute: str) -> str:
+    """The attribute with the ;binary option that RFC 4523 section 2 asks for."""
+    return attribute if ";" in attribute else attribute + ";binary"
+
+
+def _plain(attribute: str) -> str:
+    return attribute.split(";", 1)[0].lower()
+
+
+def _reason(error: Exception) -> str:
+    """What libldap says: its description and info, never the request."""
+    detail = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    words = [str(detail[key]) for key in ("desc", "info") if detail.get(key)]
+    return ": ".join(words) or type(error).__name__
