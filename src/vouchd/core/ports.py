@@ -32,7 +32,10 @@ class StatusStore(Protocol):
         """All authorities, ordered by label then id."""
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
-        """Add the authority or replace the one of the same id, with the documents that its policy names."""
+        """Add the authority or replace the one of the same id, with the documents that its policy names.
+
+        Its epochs stay. Raises: NotFound when a document that the policy names is neither stored nor given.
+        """
 
     def remove_authority(self, authority_id: str) -> None:
         """Remove the authority with its epochs and quarantined CRLs; the highest CRL numbers stay known.
@@ -50,7 +53,7 @@ class StatusStore(Protocol):
         quarantine entry names any more. A quarantined CRL that the epoch contains leaves quarantine in the same step.
 
         Raises: StoreConflict when `epoch.sequence` is not one above the current sequence (1 when there is none);
-        NotFound when the authority is not registered.
+        NotFound when the authority is not registered, or a CRL of the epoch is neither stored nor given.
         """
 
     def high_water(self, issuing_point: IssuingPointId) -> tuple[int | None, int]:
@@ -69,7 +72,10 @@ class StatusStore(Protocol):
         """CRLs held back, oldest first."""
 
     def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
-        """Hold back one CRL; replaces an older one of the same issuing point."""
+        """Hold back one CRL; replaces an older one of the same issuing point.
+
+        Raises: NotFound when the authority is not registered.
+        """
 
     def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
         """Forget the CRL held back for the issuing point. Raises: NotFound."""

@@ -1,0 +1,121 @@
+"""Facts to JSON and back: one spelling for the SQLite columns, the serving manifest and whatever replicates.
+
+An unknown field is passed over on reading, so that an older program can go on beside a newer one; a change that must
+not be passed over raises the schema version of the store instead. Bytes are base64, None stands as null.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from vouchd.core.facts import (
+    Authority,
+    AuthorityPolicy,
+    CRLRecord,
+    Epoch,
+    ExpiredCRLPolicy,
+    IssuingPointId,
+    QuarantinedCRL,
+)
+from vouchd.errors import StoreError
+
+T = TypeVar("T")
+Record = dict[str, Any]
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """JSON text of one record: compact, fields in their order, ASCII."""
+    return json.dumps(record, separators=(",", ":"))
+
+
+def from_json(text: str | bytes, read: Callable[[Record], T]) -> T:
+    """The fact that `read` makes of JSON `text`. Raises: StoreError when it is damaged."""
+    try:
+        return read(json.loads(text))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"a stored record is damaged: {type(error).__name__}: {error}") from error
+
+
+def policy_record(policy: AuthorityPolicy) -> Record:
+    """The record of a policy."""
+    record = asdict(policy)
+    record["crl_issuers"] = [_text(der) for der in policy.crl_issuers]
+    return record
+
+
+def read_policy(record: Record) -> AuthorityPolicy:
+    """The policy of a record; a field that is missing has its default."""
+    known = _known(AuthorityPolicy, record)
+    known["crl_issuers"] = tuple(_bytes(text) for text in known.get("crl_issuers", ()))
+    known["expected_scopes"] = tuple(known.get("expected_scopes", ()))
+    if known.get("expired_crl") is not None:
+        known["expired_crl"] = ExpiredCRLPolicy(known["expired_crl"])
+    return AuthorityPolicy(**known)
+
+
+def authority_record(authority: Authority) -> Record:
+    """The record of an authority with its policy."""
+    return {
+        "id": authority.id,
+        "label": authority.label,
+        "certificate": _text(authority.certificate_der),
+        "policy": policy_record(authority.policy),
+    }
+
+
+def read_authority(record: Record) -> Authority:
+    """The authority of a record."""
+    return Authority(record["id"], _bytes(record["certificate"]), record["label"], read_policy(record["policy"]))
+
+
+def epoch_record(epoch: Epoch) -> Record:
+    """The record of an epoch."""
+    return asdict(epoch) | {"idp_der": _text(epoch.idp_der)}
+
+
+def read_epoch(record: Record) -> Epoch:
+    """The epoch of a record."""
+    known = _known(Epoch, record)
+    known["issuing_point"] = _read_issuing_point(known["issuing_point"])
+    known["base"] = _read_crl(known["base"])
+    known["delta"] = _read_crl(known["delta"]) if known.get("delta") else None
+    known["idp_der"] = _bytes(known.get("idp_der", ""))
+    return Epoch(**known)
+
+
+def quarantined_record(crl: QuarantinedCRL) -> Record:
+    """The record of a CRL held back."""
+    return asdict(crl)
+
+
+def read_quarantined(record: Record) -> QuarantinedCRL:
+    """The CRL held back of a record."""
+    known = _known(QuarantinedCRL, record)
+    known["issuing_point"] = _read_issuing_point(known["issuing_point"])
+    known["record"] = _read_crl(known["record"])
+    return QuarantinedCRL(**known)
+
+
+def _read_issuing_point(record: Record) -> IssuingPointId:
+    return IssuingPointId(**_known(IssuingPointId, record))
+
+
+def _read_crl(record: Record) -> CRLRecord:
+    return CRLRecord(**_known(CRLRecord, record))
+
+
+def _known(cls: type[Any], record: Record) -> Record:
+    names = {field.name for field in fields(cls)}
+    return {name: value for name, value in record.items() if name in names}
+
+
+def _text(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

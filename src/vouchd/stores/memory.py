@@ -1,0 +1,136 @@
+"""A status store in memory: for tests and trials; everything is gone with the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+
+from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.ports import Buffer
+from vouchd.errors import NotFound
+from vouchd.stores.rules import (
+    CHUNK_BYTES,
+    NO_HIGH_WATER,
+    HighWater,
+    crl_hashes,
+    no_authority,
+    no_document,
+    quarantine_order,
+    require_next,
+    risen,
+)
+
+
+class MemoryStore:
+    """Keeps the contract of StatusStore but for durability; may be used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._revision = 0
+        self._authorities: dict[str, Authority] = {}
+        self._epochs: dict[IssuingPointId, Epoch] = {}
+        self._high_water: dict[IssuingPointId, HighWater] = {}
+        self._quarantined: dict[IssuingPointId, QuarantinedCRL] = {}
+        self._documents: dict[str, bytes] = {}
+
+    def revision(self) -> int:
+        """See StatusStore."""
+        return self._revision
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        with self._lock:
+            return tuple(sorted(self._authorities.values(), key=lambda authority: (authority.label, authority.id)))
+
+    def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
+        """See StatusStore."""
+        with self._lock:
+            self._take(documents or {}, authority.policy.issued_serials)
+            self._authorities[authority.id] = authority
+            self._changed()
+
+    def remove_authority(self, authority_id: str) -> None:
+        """See StatusStore."""
+        with self._lock:
+            self._require_authority(authority_id)
+            del self._authorities[authority_id]
+            for facts in (self._epochs, self._quarantined):
+                for point in [point for point in facts if point.authority_id == authority_id]:
+                    del facts[point]
+            self._changed()
+
+    def epochs(self) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        with self._lock:
+            return tuple(self._epochs[point] for point in sorted(self._epochs))
+
+    def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
+        """See StatusStore."""
+        point = epoch.issuing_point
+        with self._lock:
+            self._require_authority(point.authority_id)
+            current = self._epochs.get(point)
+            require_next(epoch, current.sequence if current else 0)
+            self._take(documents, *crl_hashes(epoch))
+            self._epochs[point] = epoch
+            self._high_water[point] = risen(self._high_water.get(point, NO_HIGH_WATER), epoch)
+            held = self._quarantined.get(point)
+            if held and held.record.sha256 in crl_hashes(epoch):
+                del self._quarantined[point]
+            self._changed()
+
+    def high_water(self, issuing_point: IssuingPointId) -> HighWater:
+        """See StatusStore."""
+        return self._high_water.get(issuing_point, NO_HIGH_WATER)
+
+    def document(self, sha256: str) -> bytes:
+        """See StatusStore."""
+        try:
+            return self._documents[sha256]
+        except KeyError:
+            raise no_document(sha256) from None
+
+    def document_chunks(self, sha256: str) -> Iterator[bytes]:
+        """See StatusStore."""
+        document = self.document(sha256)
+        return (document[start : start + CHUNK_BYTES] for start in range(0, len(document), CHUNK_BYTES))
+
+    def quarantined(self) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore."""
+        with self._lock:
+            return tuple(sorted(self._quarantined.values(), key=quarantine_order))
+
+    def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
+        """See StatusStore."""
+        with self._lock:
+            self._require_authority(crl.issuing_point.authority_id)
+            self._take({crl.record.sha256: document})
+            self._quarantined[crl.issuing_point] = crl
+            self._changed()
+
+    def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
+        """See StatusStore."""
+        with self._lock:
+            if self._quarantined.pop(issuing_point, None) is None:
+                raise NotFound("no CRL is held back for this issuing point")
+            self._changed()
+
+    def close(self) -> None:
+        """See StatusStore; there is nothing to release."""
+
+    def _require_authority(self, authority_id: str) -> None:
+        if authority_id not in self._authorities:
+            raise no_authority(authority_id)
+
+    def _take(self, documents: Mapping[str, Buffer], *named: str | None) -> None:
+        missing = [name for name in named if name and name not in documents and name not in self._documents]
+        if missing:
+            raise no_document(missing[0])
+        self._documents |= {sha256: bytes(document) for sha256, document in documents.items()}
+
+    def _changed(self) -> None:
+        named = {name for epoch in self._epochs.values() for name in crl_hashes(epoch)}
+        named |= {crl.record.sha256 for crl in self._quarantined.values()}
+        named |= {authority.policy.issued_serials or "" for authority in self._authorities.values()}
+        self._documents = {sha256: document for sha256, document in self._documents.items() if sha256 in named}
+        self._revision += 1

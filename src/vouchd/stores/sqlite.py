@@ -1,0 +1,199 @@
+"""The default status store: one SQLite file, no set-up. The schema is in schema/001.sql."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from vouchd.core import records
+from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.ports import Buffer
+from vouchd.errors import NotFound
+from vouchd.stores.database import BUSY_SECONDS, Database
+from vouchd.stores.rules import (
+    CHUNK_BYTES,
+    NO_HIGH_WATER,
+    HighWater,
+    crl_hashes,
+    no_authority,
+    no_document,
+    require_next,
+    risen,
+)
+
+_GARBAGE = """
+DELETE FROM document
+WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE base = sha256)
+  AND NOT EXISTS (SELECT 1 FROM epoch WHERE delta = sha256)
+  AND NOT EXISTS (SELECT 1 FROM quarantine WHERE document = sha256)
+  AND NOT EXISTS (SELECT 1 FROM authority WHERE issued_serials = sha256)
+"""
+
+
+class SqliteStore:
+    """Keeps the contract of StatusStore in the file `path`; several threads and processes may use it.
+
+    Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self._database = Database(path, busy_seconds=busy_seconds)
+
+    def revision(self) -> int:
+        """See StatusStore."""
+        with self._database.reading() as db:
+            return int(db.execute("SELECT number FROM revision").fetchone()[0])
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT fact FROM authority ORDER BY label, id").fetchall()
+        return tuple(records.from_json(fact, records.read_authority) for (fact,) in rows)
+
+    def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
+        """See StatusStore."""
+        fact = records.to_json(records.authority_record(authority))
+        issued_serials = authority.policy.issued_serials
+        with self._changing() as db:
+            _put_documents(db, documents or {}, *([issued_serials] if issued_serials else []))
+            # Not INSERT OR REPLACE: that would delete the row and, with it, the authority's epochs.
+            db.execute(
+                "INSERT INTO authority VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET label = excluded.label, issued_serials = excluded.issued_serials, fact = excluded.fact",
+                (authority.id, authority.label, issued_serials, fact),
+            )
+
+    def remove_authority(self, authority_id: str) -> None:
+        """See StatusStore."""
+        with self._changing() as db:
+            _require_authority(db, authority_id)
+            db.execute("DELETE FROM authority WHERE id = ?", (authority_id,))
+
+    def epochs(self) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT fact FROM epoch ORDER BY authority_id, scope_id").fetchall()
+        return tuple(records.from_json(fact, records.read_epoch) for (fact,) in rows)
+
+    def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
+        """See StatusStore."""
+        point = epoch.issuing_point
+        key = (point.authority_id, point.scope_id)
+        fact = records.to_json(records.epoch_record(epoch))
+        hashes = crl_hashes(epoch)
+        with self._changing() as db:
+            _require_authority(db, point.authority_id)
+            row = db.execute("SELECT sequence FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
+            require_next(epoch, row[0] if row else 0)
+            _put_documents(db, documents, *hashes)
+            db.execute(
+                "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
+            )
+            number, this_update = risen(_high_water(db, point), epoch)
+            db.execute(
+                "INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)",
+                (*key, None if number is None else str(number), this_update),
+            )
+            db.execute(
+                "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ? AND document IN (?, ?)",
+                (*key, hashes[0], hashes[-1]),
+            )
+
+    def high_water(self, issuing_point: IssuingPointId) -> HighWater:
+        """See StatusStore."""
+        with self._database.reading() as db:
+            return _high_water(db, issuing_point)
+
+    def document(self, sha256: str) -> bytes:
+        """See StatusStore."""
+        return b"".join(self.document_chunks(sha256))
+
+    def document_chunks(self, sha256: str) -> Iterator[bytes]:
+        """See StatusStore."""
+        with self._database.reading() as db:
+            _require_document(db, sha256)
+        return self._chunks(sha256)
+
+    def quarantined(self) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT fact FROM quarantine ORDER BY received_at, authority_id, scope_id").fetchall()
+        return tuple(records.from_json(fact, records.read_quarantined) for (fact,) in rows)
+
+    def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
+        """See StatusStore."""
+        point = crl.issuing_point
+        fact = records.to_json(records.quarantined_record(crl))
+        with self._changing() as db:
+            _require_authority(db, point.authority_id)
+            _put_documents(db, {crl.record.sha256: document})
+            db.execute(
+                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
+                (point.authority_id, point.scope_id, crl.received_at, crl.record.sha256, fact),
+            )
+
+    def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
+        """See StatusStore."""
+        with self._changing() as db:
+            dropped = db.execute(
+                "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ?",
+                (issuing_point.authority_id, issuing_point.scope_id),
+            )
+            if not dropped.rowcount:
+                raise NotFound("no CRL is held back for this issuing point")
+
+    def close(self) -> None:
+        """See StatusStore."""
+        self._database.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        with self._database.writing() as db:
+            yield db
+            db.execute(_GARBAGE)
+            db.execute("UPDATE revision SET number = number + 1")
+
+    def _chunks(self, sha256: str) -> Iterator[bytes]:
+        with self._database.reading() as db:
+            _require_document(db, sha256)  # again: now it stays in sight until the last piece is read
+            for (piece,) in db.execute("SELECT bytes FROM chunk WHERE sha256 = ? ORDER BY number", (sha256,)):
+                yield piece
+
+
+def _require_authority(db: sqlite3.Connection, authority_id: str) -> None:
+    if not db.execute("SELECT 1 FROM authority WHERE id = ?", (authority_id,)).fetchone():
+        raise no_authority(authority_id)
+
+
+def _require_document(db: sqlite3.Connection, sha256: str) -> None:
+    if not db.execute("SELECT 1 FROM document WHERE sha256 = ?", (sha256,)).fetchone():
+        raise no_document(sha256)
+
+
+def _put_documents(db: sqlite3.Connection, documents: Mapping[str, Buffer], *named: str) -> None:
+    for sha256, document in documents.items():
+        view = memoryview(document)
+        inserted = db.execute("INSERT OR IGNORE INTO document VALUES (?, ?)", (sha256, view.nbytes))
+        if inserted.rowcount:
+            db.executemany("INSERT INTO chunk VALUES (?, ?, ?)", _pieces(sha256, view))
+    for sha256 in named:
+        _require_document(db, sha256)
+
+
+def _pieces(sha256: str, view: memoryview) -> Iterator[tuple[str, int, memoryview]]:
+    for number, start in enumerate(range(0, view.nbytes, CHUNK_BYTES)):
+        yield sha256, number, view[start : start + CHUNK_BYTES]
+
+
+def _high_water(db: sqlite3.Connection, point: IssuingPointId) -> HighWater:
+    row = db.execute(
+        "SELECT crl_number, this_update FROM high_water WHERE authority_id = ? AND scope_id = ?",
+        (point.authority_id, point.scope_id),
+    ).fetchone()
+    if row is None:
+        return NO_HIGH_WATER
+    number, this_update = row
+    return None if number is None else int(number), this_update
