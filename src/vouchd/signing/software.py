@@ -1,0 +1,111 @@
+"""Signing with a key in this process's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchd.core.certs import load_certificate
+from vouchd.core.signatures import ALGORITHMS, DIGESTS, algorithms_for
+from vouchd.errors import SigningError
+from vouchd.signing.files import read_certificates
+from vouchd.signing.keys import PrivateKey, read_key
+
+_Sign = Callable[[bytes], bytes]
+
+
+class SoftwareSigner:
+    """A `core.ports.Signer` over a private key; `algorithm` (may be empty) is put first of what the key can make.
+
+    `chain` are DER certificates between the signer's and the CA's. Raises: SigningError when key and certificate do not
+    belong together or the key cannot make `algorithm`.
+
+    ML-DSA and RSASSA-PSS signatures differ from one signing to the next: the library makes them with fresh randomness.
+    """
+
+    def __init__(
+        self,
+        nickname: str,
+        key: PrivateKey,
+        certificate_der: bytes,
+        chain_der: tuple[bytes, ...] = (),
+        algorithm: str = "",
+    ) -> None:
+        certificate = load_certificate(certificate_der)
+        if certificate.public_key() != key.public_key():
+            raise SigningError(f"signer {nickname}: the key does not belong to the certificate")
+        able = algorithms_for(key.public_key())
+        if algorithm and algorithm not in able:
+            raise SigningError(
+                f"signer {nickname}: its key cannot make {algorithm}", hint="it can make " + ", ".join(able)
+            )
+        self._nickname = nickname
+        self._certificate_der = certificate_der
+        self._chain_der = chain_der
+        self._algorithms = tuple(sorted(able, key=lambda name: name != algorithm)) if algorithm else able
+        self._sign: dict[str, _Sign] = {name: _sign_with(key, name) for name in able}
+
+    @classmethod
+    def load(
+        cls,
+        nickname: str,
+        key_file: Path,
+        certificate_file: Path,
+        password: str | None,
+        *,
+        chain_file: Path | None = None,
+        algorithm: str = "",
+    ) -> SoftwareSigner:
+        """The signer in these files: key in encrypted PKCS #8, certificates in PEM. Raises: SigningError."""
+        certificates = [*read_certificates(certificate_file), *(read_certificates(chain_file) if chain_file else ())]
+        leaf, *chain = (certificate.public_bytes(Encoding.DER) for certificate in certificates)
+        return cls(nickname, read_key(key_file, password), leaf, tuple(chain), algorithm)
+
+    @property
+    def nickname(self) -> str:
+        """The name in settings."""
+        return self._nickname
+
+    @property
+    def certificate_der(self) -> bytes:
+        """The signer's certificate."""
+        return self._certificate_der
+
+    @property
+    def chain_der(self) -> tuple[bytes, ...]:
+        """Certificates between the signer's and the CA's."""
+        return self._chain_der
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What the key can make, the default first."""
+        return self._algorithms
+
+    def sign(self, tbs: bytes, algorithm: str) -> bytes:
+        """Signature octets over `tbs`. Raises: SigningError."""
+        try:
+            return self._sign[algorithm](tbs)
+        except KeyError:
+            raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}") from None
+        except ValueError as error:
+            raise SigningError(f"signer {self._nickname}: signing failed") from error
+
+
+def _sign_with(key: PrivateKey, algorithm: str) -> _Sign:
+    """The signing of one algorithm with all its objects made beforehand: this is the hot path."""
+    row = ALGORITHMS[algorithm]
+    if isinstance(key, rsa.RSAPrivateKey):
+        digest = DIGESTS[row.digest]
+        pad: padding.AsymmetricPadding = padding.PKCS1v15()
+        if algorithm.endswith("/PSS"):
+            pad = padding.PSS(padding.MGF1(digest), digest.digest_size)
+        rsa_sign = key.sign
+        return lambda tbs: rsa_sign(tbs, pad, digest)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        scheme = ec.ECDSA(DIGESTS[row.digest], deterministic_signing=True)
+        ec_sign = key.sign
+        return lambda tbs: ec_sign(tbs, scheme)
+    return key.sign
