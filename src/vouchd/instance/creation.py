@@ -1,0 +1,135 @@
+"""A new instance: its folder is built beside its place and renamed into it, so it is there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from vouchd.errors import AlreadyExists, LifecycleError
+from vouchd.instance import cs_cfg
+from vouchd.instance.layout import Layout
+from vouchd.instance.passwords import INTERNAL, new_password, write_passwords
+from vouchd.signing.files import write_new
+from vouchd.signing.keys import PrivateKey, write_key
+
+DEFAULT_NICKNAME = "ocspSigningCert"
+
+_TEMPLATE = """\
+# Settings of this vouchd instance: key=value lines. docs/configuration.md tells every key and its default.
+# After a change: vouchd restart
+
+ocsp.storeId=defStore
+ocsp.store.defStore.notFoundAsGood=true
+ocsp.store.defStore.includeNextUpdate=true
+ocsp.store.defStore.byName=false
+ocsp.store.defStore.refreshInSec=0
+
+ocsp.signing.certnickname={nickname}
+ocsp.signing.tokenname=internal
+ocsp.signing.defaultSigningAlgorithm={algorithm}
+vouchd.signer.{nickname}.key=alias/{nickname}.key
+vouchd.signer.{nickname}.certificate=alias/{nickname}.pem
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSigner:
+    """The key that the instance will sign with; without a certificate a request for one (CSR) is written instead."""
+
+    key: PrivateKey
+    algorithm: str
+    certificate: x509.Certificate | None = None
+    chain: tuple[x509.Certificate, ...] = ()
+    nickname: str = DEFAULT_NICKNAME
+    subject: x509.Name = field(
+        default_factory=lambda: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OCSP Signing Certificate")])
+    )
+
+
+def create_instance(
+    root: Path,
+    signer: NewSigner,
+    values: Mapping[str, str],
+    finish: Callable[[Layout], None] = lambda _: None,
+) -> Layout:
+    """Make the instance's folder at `root` (0700) with keys, settings and what `finish` puts into the draft.
+
+    `values` are CS.cfg keys beyond the template's. When anything fails nothing is left behind.
+
+    Raises: AlreadyExists when `root` is there and not empty; ConfigError, SigningError; LifecycleError.
+    """
+    root = root.absolute()
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise AlreadyExists(f"{root}: exists already", hint="choose another --instance DIR")
+    draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        _fill(Layout(draft), signer, values)
+        finish(Layout(draft))
+        draft.rename(root)  # also onto an empty folder
+        _sync_folder(root.parent)
+    except OSError as error:
+        raise LifecycleError(f"{root}: cannot be made: {error.strerror}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Layout(root)
+
+
+def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
+    layout.root.mkdir(mode=0o700)
+    for folder in layout.folders:
+        folder.mkdir(mode=0o700)
+    password = new_password()
+    write_passwords(layout.password_conf, {INTERNAL: password})
+    write_key(layout.alias / f"{signer.nickname}.key", signer.key, password)
+    _write_certificates(layout, signer)
+    chain = {f"vouchd.signer.{signer.nickname}.chain": f"alias/{signer.nickname}-chain.pem"} if signer.chain else {}
+    text = _TEMPLATE.format(nickname=signer.nickname, algorithm=signer.algorithm)
+    config = cs_cfg.parse(text, str(layout.cs_cfg)).with_values({**chain, **values})
+    write_new(layout.cs_cfg, config.render().encode(), 0o600)
+
+
+def _write_certificates(layout: Layout, signer: NewSigner) -> None:
+    if signer.certificate is None:
+        write_new(csr_path(layout, signer.nickname), signing_request(signer), 0o644)
+        return
+    pem = signer.certificate.public_bytes(Encoding.PEM)
+    write_new(layout.alias / f"{signer.nickname}.pem", pem, 0o644)
+    if signer.chain:
+        chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in signer.chain)
+        write_new(layout.alias / f"{signer.nickname}-chain.pem", chain, 0o644)
+
+
+def csr_path(layout: Layout, nickname: str) -> Path:
+    """Where the certificate request of a signer is."""
+    return layout.alias / f"{nickname}.csr"
+
+
+def signing_request(signer: NewSigner) -> bytes:
+    """PEM of a PKCS #10 request for an OCSP signing certificate (id-kp-OCSPSigning, id-pkix-ocsp-nocheck)."""
+    builder = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(signer.subject)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+        .add_extension(x509.OCSPNoCheck(), critical=False)
+    )
+    classic = isinstance(signer.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
+    return builder.sign(signer.key, hashes.SHA256() if classic else None).public_bytes(Encoding.PEM)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,41 @@
+"""password.conf: `name=password` lines, 0600, as the Certificate System keeps them."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from vouchd.errors import ConfigError
+from vouchd.signing.files import read_secret, write_new
+
+INTERNAL = "internal"  # the password of the key files in alias/
+
+
+def new_password() -> str:
+    """A password of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def read_passwords(path: Path) -> dict[str, str]:
+    """Passwords by name; empty when there is no file.
+
+    Raises: SigningError when others may read the file; ConfigError `FILE:LINE: …`, which never quotes the line.
+    """
+    if not path.exists():
+        return {}
+    passwords: dict[str, str] = {}
+    for number, line in enumerate(read_secret(path).decode("utf-8", "surrogateescape").split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, password = line.removesuffix("\r").partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"{path}:{number}: not a name=password line")
+        if name.strip() in passwords:
+            raise ConfigError(f"{path}:{number}: {name.strip()} is set already")
+        passwords[name.strip()] = password
+    return passwords
+
+
+def write_passwords(path: Path, passwords: dict[str, str]) -> None:
+    """Write a new file, 0600. Raises: AlreadyExists."""
+    write_new(path, "".join(f"{name}={password}\n" for name, password in passwords.items()).encode(), 0o600)

@@ -1,0 +1,62 @@
+"""The signers that the settings name, loaded and checked against the CAs they answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vouchd.core.certs import check_signer, load_certificate
+from vouchd.core.facts import Authority
+from vouchd.errors import ConfigError, SigningError
+from vouchd.instance.layout import Layout
+from vouchd.instance.passwords import INTERNAL, read_passwords
+from vouchd.instance.settings import Settings, SignerSettings
+from vouchd.signing.software import SoftwareSigner
+
+
+def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
+    """Every signer by nickname. Raises: SigningError, ConfigError."""
+    password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
+    return {signer.nickname: _load(signer, password) for signer in settings.signers}
+
+
+def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
+    if not signer.certificate_file.exists():
+        request = signer.certificate_file.with_suffix(".csr")
+        raise SigningError(
+            f"signer {signer.nickname} has no certificate yet",
+            hint=f"let the CA certify {request} and put the certificate into {signer.certificate_file}",
+        )
+    return SoftwareSigner.load(
+        signer.nickname,
+        signer.key_file,
+        signer.certificate_file,
+        password,
+        chain_file=signer.chain_file,
+        algorithm=signer.algorithm,
+    )
+
+
+def check_signers(
+    signers: dict[str, SoftwareSigner], default_signer: str, authorities: Iterable[Authority], at: int
+) -> tuple[str, ...]:
+    """Check that each CA has a signer that may answer for it at POSIX time `at` (RFC 6960 section 4.2.2.2).
+
+    Returns what is doubtful but allowed, one line each. Raises: SigningError, ConfigError, naming the CA.
+    """
+    warnings: dict[str, None] = {}
+    for authority in authorities:
+        nickname = authority.policy.signer or default_signer
+        signer = signers.get(nickname)
+        if signer is None:
+            raise ConfigError(
+                f"CA {authority.label}: there is no signer {nickname or '(none named)'}",
+                hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
+            )
+        try:
+            fitness = check_signer(
+                load_certificate(signer.certificate_der), load_certificate(authority.certificate_der), at
+            )
+        except SigningError as error:
+            raise SigningError(f"CA {authority.label}: signer {nickname}: {error}", hint=error.hint) from error
+        warnings.update(dict.fromkeys(f"signer {nickname}: {warning}" for warning in fitness.warnings))
+    return tuple(warnings)
