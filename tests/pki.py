@@ -138,7 +138,9 @@ class CA(Issued):
         extensions = ((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False),)
         if nocheck:
             extensions += ((x509.OCSPNoCheck(), False),)
-        return self.issue(common_name, kind=kind, key=kw.pop("key", None) or shared_key(kind, 1), extensions=extensions, **kw)
+        return self.issue(
+            common_name, kind=kind, key=kw.pop("key", None) or shared_key(kind, 1), extensions=extensions, **kw
+        )
 
     def crl(
         self,

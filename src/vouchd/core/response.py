@@ -1,0 +1,117 @@
+"""OCSPResponse (RFC 6960 section 4.2): decisions -> SingleResponse -> ResponseData -> signed response, as DER.
+
+The pieces that a request's nonce does not touch are made once and joined; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from vouchd.core import certs, der
+from vouchd.core.facts import AuthorityPolicy, CertStatus, Reason, RevocationEntry
+from vouchd.core.ocsp import BASIC_RESPONSE
+from vouchd.core.status import Decision
+from vouchd.errors import OCSPResponseStatus
+
+_GOOD, _UNKNOWN = der.tlv(0x80), der.tlv(0x82)
+_BASIC_OID = der.tlv(der.OID, BASIC_RESPONSE)
+_SUCCESSFUL = der.tlv(der.ENUMERATED, b"\x00")
+_CRL_ID, _ARCHIVE_CUTOFF = "1.3.6.1.5.5.7.48.1.3", "1.3.6.1.5.5.7.48.1.6"
+_INVALIDITY_DATE = "2.5.29.24"
+
+ERROR_RESPONSES: dict[OCSPResponseStatus, bytes] = {
+    status: der.tlv(der.SEQUENCE, der.tlv(der.ENUMERATED, bytes((status,))))
+    for status in OCSPResponseStatus
+    if status is not OCSPResponseStatus.SUCCESSFUL
+}
+
+
+def extension(oid: str, value: bytes) -> bytes:
+    """A non-critical Extension with `value` (DER) in extnValue."""
+    return der.tlv(der.SEQUENCE, der.oid_tlv(oid), der.tlv(der.OCTET_STRING, value))
+
+
+# RFC 6960 section 4.4.8: tells that the extended definition of `revoked` was used.
+EXTENDED_REVOKE = extension("1.3.6.1.5.5.7.48.1.9", der.tlv(der.NULL))
+
+
+def responder_id(certificate: x509.Certificate, *, by_name: bool) -> bytes:
+    """ResponderID by name, or by key: SHA-1 of the subjectPublicKey value."""
+    if by_name:
+        return der.tlv(0xA1, certs.subject_der(certificate))
+    return der.tlv(0xA2, der.tlv(der.OCTET_STRING, certs.key_hash(certificate)))
+
+
+def single_response(cert_id_der: bytes, decision: Decision, policy: AuthorityPolicy) -> bytes:
+    """SingleResponse for one CertID, echoed byte for byte."""
+    parts = [cert_id_der, _cert_status(decision), der.generalized_time(decision.this_update)]
+    if decision.next_update is not None:
+        parts.append(der.tlv(0xA0, der.generalized_time(decision.next_update)))
+    extensions = _single_extensions(decision, policy)
+    if extensions:
+        parts.append(der.tlv(0xA1, der.tlv(der.SEQUENCE, *extensions)))
+    return der.tlv(der.SEQUENCE, *parts)
+
+
+def unknown_response(cert_id_der: bytes, this_update: int) -> bytes:
+    """SingleResponse `unknown` for a CertID of an issuer that is not ours."""
+    return der.tlv(der.SEQUENCE, cert_id_der, _UNKNOWN, der.generalized_time(this_update))
+
+
+def response_data(responder: bytes, produced_at: int, responses: list[bytes]) -> bytes:
+    """The content of ResponseData up to where responseExtensions follow."""
+    return responder + der.generalized_time(produced_at) + der.tlv(der.SEQUENCE, *responses)
+
+
+def to_be_signed(data: bytes, extensions: bytes) -> bytes:
+    """DER of ResponseData: its content from `response_data`, and the concatenated Extension elements (may be empty)."""
+    if not extensions:
+        return der.tlv(der.SEQUENCE, data)
+    return der.tlv(der.SEQUENCE, data, der.tlv(0xA1, der.tlv(der.SEQUENCE, extensions)))
+
+
+def certs_field(chain_der: tuple[bytes, ...]) -> bytes:
+    """The certs field of BasicOCSPResponse, empty when no certificate is sent along."""
+    return der.tlv(0xA0, der.tlv(der.SEQUENCE, *chain_der)) if chain_der else b""
+
+
+def signed_response(tbs: bytes, identifier_der: bytes, signature: bytes, certs_der: bytes) -> bytes:
+    """DER of the successful OCSPResponse around a signed ResponseData."""
+    basic = der.tlv(der.SEQUENCE, tbs, identifier_der, der.tlv(der.BIT_STRING, b"\x00", signature), certs_der)
+    octets = der.tlv(der.OCTET_STRING, basic)
+    return der.tlv(der.SEQUENCE, _SUCCESSFUL, der.tlv(0xA0, der.tlv(der.SEQUENCE, _BASIC_OID, octets)))
+
+
+def _cert_status(decision: Decision) -> bytes:
+    if decision.status is CertStatus.GOOD:
+        return _GOOD
+    if decision.entry is None:
+        return _UNKNOWN
+    return _revoked(decision.entry)
+
+
+def _revoked(entry: RevocationEntry) -> bytes:
+    """RevokedInfo; `unspecified` is left out as RFC 5280 section 5.3.1 asks, which means the same."""
+    when = der.generalized_time(entry.revocation_time)
+    if entry.reason in {Reason.ABSENT, Reason.UNSPECIFIED}:
+        return der.tlv(0xA1, when)
+    return der.tlv(0xA1, when, der.tlv(0xA0, der.tlv(der.ENUMERATED, bytes((entry.reason,)))))
+
+
+def _single_extensions(decision: Decision, policy: AuthorityPolicy) -> list[bytes]:
+    found = []
+    if policy.crl_reference and decision.points:
+        found.append(extension(_CRL_ID, _crl_id(decision)))
+    if policy.archive_cutoff_seconds is not None:
+        cutoff = max(decision.produced_at - policy.archive_cutoff_seconds, 0)
+        found.append(extension(_ARCHIVE_CUTOFF, der.generalized_time(cutoff)))
+    if policy.invalidity_date and decision.entry is not None and decision.entry.invalidity_date is not None:
+        found.append(extension(_INVALIDITY_DATE, der.generalized_time(decision.entry.invalidity_date)))
+    return found
+
+
+def _crl_id(decision: Decision) -> bytes:
+    """CrlID (RFC 6960 section 4.4.2): number and time of the CRL that was concluded from; the oldest of several."""
+    record = min((point.epoch.newest for point in decision.points), key=lambda crl: crl.this_update)
+    number = der.tlv(0xA1, der.integer_tlv(record.crl_number)) if record.crl_number is not None else b""
+    return der.tlv(der.SEQUENCE, number, der.tlv(0xA2, der.generalized_time(record.this_update)))

@@ -1,0 +1,53 @@
+"""DER at the level of tag, length and value (X.690), and the times of RFC 5280 section 4.1.2.5."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vouchd.core import der
+
+
+@given(st.binary(max_size=70_000))
+def test_tlv_of_any_content_reads_back(content: bytes):
+    """What tlv writes, whole reads, whatever the length."""
+    data = der.tlv(der.OCTET_STRING, content)
+    assert der.content(data, der.whole(data, der.OCTET_STRING)) == content
+
+
+@given(st.integers(-(2**170), 2**170))
+def test_integer_reads_back(value: int):
+    """INTEGERs of either sign are minimal and read back."""
+    data = der.integer_tlv(value)
+    assert der.integer(data, der.whole(data, der.INTEGER)) == value
+
+
+@given(st.integers(-(2**31), 2**37))
+def test_generalized_time_reads_back(seconds: int):
+    """Times of any year of four digits read back to the second."""
+    data = der.generalized_time(seconds)
+    assert der.time_seconds(data, der.whole(data, der.GENERALIZED_TIME)) == seconds
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(b"491231235959Z", 2524607999), (b"500101000000Z", -631152000)])
+def test_utc_time_turns_the_century_at_fifty(text: bytes, seconds: int):
+    """UTCTime years 50 to 99 are of the twentieth century."""
+    data = der.tlv(der.UTC_TIME, text)
+    assert der.time_seconds(data, der.whole(data, der.UTC_TIME)) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", [b"20260101000000.5Z", b"20260101000000", b"202601010000Z", b"20261301000000Z", b"2026 101000000Z"]
+)
+def test_time_of_other_form_is_refused(text: bytes):
+    """Fractions, local times, missing seconds and impossible dates are no DER times of a certificate."""
+    data = der.tlv(der.GENERALIZED_TIME, text)
+    with pytest.raises(ValueError, match=r"time|unconverted|match"):
+        der.time_seconds(data, der.whole(data, der.GENERALIZED_TIME))
+
+
+def test_oid_reads_as_the_standard_encodes_it():
+    """Arcs above 127 and a first arc of two take several octets."""
+    assert der.oid_octets("1.2.840.113549") == bytes.fromhex("2a864886f70d")
+    assert der.oid_octets("2.999.3") == bytes.fromhex("883703")
