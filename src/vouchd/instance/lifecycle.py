@@ -1,0 +1,188 @@
+"""Starting, stopping and restarting an instance's manager process from another process.
+
+Whether it runs is told by the lock on its PID file; what it serves by the serving report it writes.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vouchd.core.facts import Epoch
+from vouchd.errors import LifecycleError
+from vouchd.instance.layout import Layout
+from vouchd.ops.pidfile import running_pid
+from vouchd.ops.serving import ServingReport, read_serving
+
+_T = TypeVar("_T")
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+SERVED_SECONDS = 120.0
+_POLL_SECONDS = 0.05
+_TAIL_BYTES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether the instance runs, and what it serves; `report` is None when it does not run or is not ready."""
+
+    pid: int | None
+    report: ServingReport | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and every worker answers."""
+        return self.report is not None and self.report.acknowledged
+
+
+def status(layout: Layout) -> Status:
+    """The state of the instance now."""
+    pid = running_pid(layout.pid_file)
+    report = read_serving(layout.serving) if pid is not None else None
+    return Status(pid, report if report is not None and report.pid == pid else None)
+
+
+def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> ServingReport:
+    """Run `command` (the manager process in the foreground) in the background and wait until it is ready.
+
+    What it says goes to the instance's log. Raises: LifecycleError when it runs already, ends or is not ready in time.
+    """
+    present = status(layout)
+    if present.pid is not None:
+        raise LifecycleError(
+            f"this instance is already running, process {present.pid}", hint="restart it with `vouchd restart`"
+        )
+    descriptor = os.open(layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as log:
+        start_of_log = log.tell()
+        process = subprocess.Popen(  # noqa: S603  our own program, arguments from this module's caller
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=layout.root
+        )
+
+    def ready() -> ServingReport | None:
+        if process.poll() is not None:
+            raise LifecycleError(
+                _last_words(layout, start_of_log) or f"the instance ended with exit code {process.returncode}",
+                hint=f"see {layout.log}, or run it in the foreground: vouchd run --instance {layout.root}",
+            )
+        now = status(layout)
+        return now.report if now.ready else None
+
+    report = _wait(ready, seconds)
+    if report is None:
+        raise LifecycleError(
+            f"the instance, process {process.pid}, is not ready after {seconds:.0f} seconds", hint=f"see {layout.log}"
+        )
+    process.returncode = 0  # it lives on without us: no warning when this object goes
+    return report
+
+
+def _last_words(layout: Layout, offset: int) -> str:
+    """What the process said as an error before it ended."""
+    with layout.log.open("rb") as log:
+        log.seek(max(offset, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    said = [line.removeprefix("vouchd: ") for line in lines if line.startswith("vouchd: ")]
+    return next((line for line in said if not line.startswith(("hint: ", "warning: "))), "")
+
+
+def stop(layout: Layout, *, seconds: float = STOP_SECONDS) -> bool:
+    """Ask the instance to stop and wait until it has; False when it did not run. Raises: LifecycleError."""
+    pid = running_pid(layout.pid_file)
+    if pid is None:
+        return False
+    with _process(pid) as descriptor:
+        if descriptor is not None:
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            if not select.select([descriptor], [], [], seconds)[0]:
+                raise LifecycleError(
+                    f"process {pid} has not stopped after {seconds:.0f} seconds",
+                    hint=f"end it with `kill -9 {pid}`; nothing stored is lost",
+                )
+    return True
+
+
+@contextmanager
+def _process(pid: int) -> Iterator[int | None]:
+    """A file descriptor for a process, so that a reused process id is never signalled; None when it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> ServingReport:
+    """Have the running instance take on new settings and code without closing its port; start it when it does not run.
+
+    Raises: LifecycleError.
+    """
+    pid = running_pid(layout.pid_file)
+    if pid is None:
+        return start(layout, command, seconds=seconds)
+    before = _report_file(layout)
+    os.kill(pid, signal.SIGHUP)
+
+    def renewed() -> ServingReport | None:
+        now = status(layout)
+        if now.pid is None:
+            raise LifecycleError("the instance ended instead of restarting", hint=f"see {layout.log}")
+        return now.report if now.ready and _report_file(layout) != before else None
+
+    report = _wait(renewed, seconds)
+    if report is None:
+        raise LifecycleError(f"the instance has not restarted after {seconds:.0f} seconds", hint=f"see {layout.log}")
+    return report
+
+
+def _report_file(layout: Layout) -> tuple[int, int]:
+    """Identity of the serving report's file: another one with every report written."""
+    try:
+        found = layout.serving.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+def look_now(layout: Layout) -> bool:
+    """Have a running instance look at its store at once; False when it does not run."""
+    pid = running_pid(layout.pid_file)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGUSR1)
+    return True
+
+
+def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float = SERVED_SECONDS) -> None:
+    """Wait until every worker of the running instance answers from `epochs` or later. Raises: LifecycleError."""
+
+    def served() -> bool:
+        now = status(layout)
+        if now.pid is None:
+            raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
+        report = now.report
+        return report is not None and all(report.serves(epoch.issuing_point, epoch.sequence) for epoch in epochs)
+
+    if not _wait(served, seconds):
+        raise LifecycleError(f"the CRL is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}")
+
+
+def _wait(found: Callable[[], _T | None], seconds: float) -> _T | None:
+    """The first true result of `found`, asked again and again for `seconds`; None when there is none."""
+    deadline = time.monotonic() + seconds
+    while not (result := found()):
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(_POLL_SECONDS)
+    return result
