@@ -1,0 +1,1 @@
+"""Fuzz targets over everything that reads bytes of others; `make fuzz` runs them guided by coverage."""

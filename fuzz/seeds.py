@@ -1,0 +1,69 @@
+"""Inputs to start from: the public vectors of `cryptography_vectors`, NIST's PKITS among them."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import cryptography_vectors
+
+VECTORS = Path(cryptography_vectors.__file__).parent / "x509"
+MAX_SEED_BYTES = 4096
+
+
+def _files(pattern: str) -> tuple[bytes, ...]:
+    read = (path.read_bytes() for path in sorted(VECTORS.glob(pattern)))
+    return tuple(data for data in read if len(data) <= MAX_SEED_BYTES)
+
+
+@cache
+def ocsp_requests() -> tuple[bytes, ...]:
+    """DER of OCSPRequest, good and bad."""
+    return _files("ocsp/*req*.der")
+
+
+@cache
+def ocsp_responses() -> tuple[bytes, ...]:
+    """DER of OCSPResponse, good and bad."""
+    return _files("ocsp/*resp*.der")
+
+
+@cache
+def crls() -> tuple[bytes, ...]:
+    """DER of CertificateList: those of PKITS."""
+    return _files("PKITS_data/crls/*.crl")
+
+
+@cache
+def certificates() -> tuple[bytes, ...]:
+    """DER of Certificate: those of PKITS."""
+    return _files("PKITS_data/certs/*.crt")
+
+
+@cache
+def get_paths() -> tuple[bytes, ...]:
+    """Request targets of OCSP over GET, with the spellings that clients are known to use."""
+    texts = [base64.b64encode(der).decode() for der in ocsp_requests()]
+    spelled = [
+        *(f"/ocsp/{quote(text, safe='')}" for text in texts),
+        *(f"/{text}" for text in texts),
+        *(f"/ocsp/ee/ocsp/{text.rstrip('=').replace('+', '-').replace('/', '_')}" for text in texts),
+        "/", "//", "/ocsp", "/ocsp/%", "/ocsp/%2", "/ocsp/%zz", "/ocsp/?x=y", "/ocsp//MA==", "/ocsp/ee/ocsp/",
+    ]  # fmt: skip
+    return tuple(text.encode("ascii") for text in spelled)
+
+
+@cache
+def cs_cfgs() -> tuple[bytes, ...]:
+    """Texts of CS.cfg."""
+    return (
+        b"# a comment\n\nocsp.storeId=defStore\nocsp.store.defStore.notFoundAsGood=true\n",
+        b"OCSP.Responder.store.defStore.refreshInSec=21600\nocsp.rejectAlgorithms=SHA-1\n",
+        b"vouchd.ee.port=8080\nvouchd.ee.workers=2\nvouchd.request.nonce=require\nvouchd.crl.quarantinePercent=12.5\n",
+        b"vouchd.source.main.url=http://ca.example/ca.crl\nvouchd.source.main.intervalInSec=600\n",
+        b"vouchd.signer.ocsp.key=alias/ocsp.key\nvouchd.signer.ocsp.certificate=alias/ocsp.pem\nocsp.signing.certnickname=ocsp\n",
+        b"ocsp.store.defStore.notFoundAsGod=true\n",
+        b"internaldb.ldapconn.host=ldap.example\nlog.instance.Debug.level=3\n",
+    )

@@ -1,0 +1,69 @@
+"""Every reader of foreign bytes lets out errors of ours only; a bounded run of the targets that `make fuzz` runs longer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzz import seeds
+from fuzz.targets import TARGETS
+
+EXAMPLES = 400
+
+
+def mutated(originals: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
+    """One of the originals after up to six changes: a byte set, a stretch cut out, doubled, or put in from another."""
+
+    @st.composite
+    def build(draw: st.DrawFn) -> bytes:
+        data = bytearray(draw(st.sampled_from(originals)))
+        for _ in range(draw(st.integers(0, 6))):
+            at = draw(st.integers(0, len(data)))
+            length = draw(st.integers(0, 16))
+            match draw(st.sampled_from(["set", "cut", "double", "insert", "splice", "truncate"])):
+                case "set" if at < len(data):
+                    data[at] = draw(st.integers(0, 255))
+                case "cut":
+                    del data[at : at + length]
+                case "double":
+                    data[at:at] = data[at : at + length]
+                case "insert":
+                    data[at:at] = draw(st.binary(max_size=8))
+                case "splice":
+                    other = draw(st.sampled_from(originals))
+                    data[at:] = other[min(at, len(other)) :]
+                case "truncate":
+                    del data[at:]
+        return bytes(data)
+
+    return build()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_reader_given_each_seed_lets_out_our_errors_only(name: str) -> None:
+    """The public vectors, good and bad, are read or refused in an orderly way."""
+    assert TARGETS[name].seeds()
+    for seed in TARGETS[name].seeds():
+        TARGETS[name].run(seed)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@given(st.data())
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_reader_given_mutated_input_lets_out_our_errors_only(name: str, data: st.DataObject) -> None:
+    """A changed vector is read or refused in an orderly way."""
+    TARGETS[name].run(data.draw(mutated(TARGETS[name].seeds())))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@given(data=st.binary(max_size=256))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_reader_given_noise_lets_out_our_errors_only(name: str, data: bytes) -> None:
+    """Bytes without any sense are refused in an orderly way."""
+    TARGETS[name].run(data)
+
+
+def test_seeds_have_all_kinds() -> None:
+    """The vectors are there: requests, responses, CRLs and certificates."""
+    assert min(len(kind()) for kind in (seeds.ocsp_requests, seeds.ocsp_responses, seeds.crls, seeds.certificates)) > 10
