@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz import seeds
+from tests.pki import NOW
+
+from fuzz import responder, seeds
 from vouchd.client.parsing import parse_response
 from vouchd.core.crl import entries, read_header
 from vouchd.core.ocsp import parse_request
@@ -38,6 +40,11 @@ def get_path(data: bytes) -> None:
         parse_request(getpath.decode(data))
 
 
+def answer(data: bytes) -> None:
+    """The responder as a whole: whatever is asked, there is a response, and the client's reader can read it."""
+    parse_response(responder.responder().answer(data, NOW).response_der)
+
+
 def response(data: bytes) -> None:
     """The client's reader of OCSP responses."""
     with suppress(VouchdError):
@@ -64,6 +71,7 @@ TARGETS = {
     target.name: target
     for target in (
         Target("request", request, seeds.ocsp_requests),
+        Target("answer", answer, responder.requests),
         Target("response", response, seeds.ocsp_responses),
         Target("get-path", get_path, seeds.get_paths),
         Target("crl", crl, seeds.crls),
