@@ -102,12 +102,7 @@ class SerialSet(Protocol):
 
 
 class Signer(Protocol):
-    """A key that signs OCSP responses, with its certificate.
-
-    `nickname` names it in settings. `certificate_der` is the delegated signer's (or the CA's own) certificate,
-    `chain_der` what is sent along in BasicOCSPResponse.certs (empty when the CA's own key signs). `algorithms` are
-    names of `core.signatures.ALGORITHMS` that the key can make, the default first.
-    """
+    """A key that signs OCSP responses, with its certificate: a delegated signer's, or the CA's own."""
 
     @property
     def nickname(self) -> str:
@@ -119,14 +114,14 @@ class Signer(Protocol):
 
     @property
     def chain_der(self) -> tuple[bytes, ...]:
-        """DER certificates sent along in BasicOCSPResponse.certs."""
+        """DER certificates between the signer's and the CA's, sent along after the signer's own."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """Names of the algorithms the key can make, the default first."""
+        """Names of `core.signatures.ALGORITHMS` that the key can make, the default first."""
 
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
-        """Signature octets over `tbs`; deterministic for RSA PKCS #1 v1.5, ECDSA (RFC 6979), Ed25519, Ed448, ML-DSA.
+        """Signature octets over `tbs`; deterministic for RSA PKCS #1 v1.5, ECDSA (RFC 6979), Ed25519 and Ed448.
 
         Raises: SigningError.
         """

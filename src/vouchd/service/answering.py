@@ -100,14 +100,17 @@ class Responder:
         self, state: ServingState, signers: Mapping[str, Signer], default_signer: str, policy: ResponsePolicy
     ) -> None:
         self._policy = policy
-        self._signers = {nickname: _signing(signer, policy) for nickname, signer in signers.items()}
-        self._default = self._signers[default_signer]
+        self._signers = signers
+        self._default_signer = default_signer
         self.replace(state)
 
     def replace(self, state: ServingState) -> None:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
         self._prepared: dict[bytes, _Prepared] = {}
         self._state = state
+        own_keys = frozenset(serving.authority.id for serving in state.authorities)
+        self._signings = {name: _signing(signer, self._policy, own_keys) for name, signer in self._signers.items()}
+        self._default = self._signings[self._default_signer]
         self._issuers: dict[tuple[str, bytes], ServingAuthority] = {}
         for serving in state.authorities:
             certificate = certs.load_certificate(serving.authority.certificate_der)
@@ -203,7 +206,7 @@ class Responder:
     def _signing_for(self, servings: list[ServingAuthority | None]) -> _Signing:
         """The one signer that may answer for all these CAs. Raises: Unauthorized when there is none."""
         nicknames = {serving.authority.policy.signer for serving in servings if serving is not None}
-        signings = [self._signers.get(name) if name else self._default for name in nicknames]
+        signings = [self._signings.get(name) if name else self._default for name in nicknames]
         if None in signings:
             raise TryLater("the signer of this CA is not on this instance", cause="no_signer")
         if any(signing is not signings[0] for signing in signings):
@@ -222,12 +225,14 @@ def error_answer(error: RequestError) -> Answer:
     return Answer(ERROR_RESPONSES[status], status, error.cause)
 
 
-def _signing(signer: Signer, policy: ResponsePolicy) -> _Signing:
+def _signing(signer: Signer, policy: ResponsePolicy, own_keys: frozenset[str]) -> _Signing:
+    """Prepare a signer; its certificate is sent along unless it is that of a CA (`own_keys`), which clients have."""
     certificate = certs.load_certificate(signer.certificate_der)
+    own_key = certs.authority_id(certificate) in own_keys
     return _Signing(
         signer=signer,
         responder_id=responder_id(certificate, by_name=policy.by_name),
-        certs_der=certs_field(signer.chain_der),
+        certs_der=b"" if own_key else certs_field((signer.certificate_der, *signer.chain_der)),
         not_before=certs.not_before(certificate),
         not_after=certs.not_after(certificate),
     )
