@@ -1,0 +1,230 @@
+"""Adding, listing, removing CAs and setting how they are answered for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.contract.backends import FIRST, a_quarantined, an_epoch, sha256
+from tests.pki import CA, NOW, moment, name, shared_key, signing_hash
+from tests.service.recording import ADMIN, AGENT, NOBODY, PUBLISHER, FullAudit, RecordingAudit
+
+from vouchd.core.facts import AuthorityPolicy
+from vouchd.errors import ConfigError, NotFound, PermissionDenied, StoreUnavailable
+from vouchd.service.authorities import Authorities
+from vouchd.service.permission import Permission
+from vouchd.stores.memory import MemoryStore
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def audit():
+    return RecordingAudit()
+
+
+@pytest.fixture
+def authorities(store, audit):
+    return Authorities(store, Permission(audit), audit)
+
+
+@pytest.fixture
+def ca():
+    return CA.create("Lab CA")
+
+
+def a_ca(extensions, number: int = 0, common_name: str = "Odd CA") -> bytes:
+    """PEM of a self-signed certificate with just these extensions."""
+    key = shared_key("EC", number)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(common_name))
+        .issuer_name(name(common_name))
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(moment(NOW - 1000))
+        .not_valid_after(moment(NOW + 1000))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(key, signing_hash(key)).public_bytes(Encoding.PEM)
+
+
+CA_TRUE = x509.BasicConstraints(ca=True, path_length=None)
+SIGNS_CRLS_ONLY = x509.KeyUsage(False, False, False, False, False, False, True, False, False)
+
+
+@pytest.mark.parametrize("form", ["der", "pem"])
+def test_add_certificate_in_either_form_is_registered_under_its_subject(authorities, store, audit, ca, form):
+    """DER and PEM are taken; the label is the subject unless one is given; the act is recorded."""
+    added = authorities.add(getattr(ca, form), AGENT)
+    assert store.authorities() == (added,)
+    assert (added.label, added.certificate_der, added.policy) == ("CN=Lab CA", ca.der, AuthorityPolicy())
+    assert audit.events == [("AUTHZ", "success"), ("OCSP_ADD_CA_REQUEST_PROCESSED", "success")]
+
+
+def test_add_again_changes_nothing(authorities, store, ca):
+    """Adding a CA twice is no error, and keeps what was set."""
+    authorities.add(ca.der, AGENT, label="lab")
+    authorities.set_policy("lab", AuthorityPolicy(crl_reference=True), ADMIN)
+    before = store.revision(), store.authorities()
+    authorities.add(ca.pem, AGENT)
+    assert (store.revision(), store.authorities()) == before
+
+
+def test_add_renewed_certificate_takes_the_place_of_the_old(authorities, store):
+    """A certificate of the same name and key is the same CA, with the newer certificate and its epochs."""
+    old, new = CA.create("Lab CA"), CA.create("Lab CA")
+    authority = authorities.add(old.der, AGENT)
+    store.commit_epoch(an_epoch(authority), {sha256(FIRST): FIRST})
+    authorities.add(new.der, AGENT)
+    assert [known.certificate_der for known in store.authorities()] == [new.der]
+    assert len(store.epochs()) == 1
+
+
+def test_add_same_name_other_key_are_two_authorities(authorities, store):
+    """A CA is its name and its key: two of one name are kept apart."""
+    first = authorities.add(CA.create("Lab CA", key=shared_key("EC", 5)).der, AGENT)
+    second = authorities.add(CA.create("Lab CA", key=shared_key("EC", 6)).der, AGENT)
+    assert {known.id for known in store.authorities()} == {first.id, second.id}
+    with pytest.raises(NotFound, match="2 CAs") as caught:
+        authorities.find("CN=Lab CA")
+    assert first.id[:16] in caught.value.hint
+    assert authorities.find(second.id[:12]) == second
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        a_ca([]),
+        a_ca([x509.BasicConstraints(ca=False, path_length=None)]),
+        a_ca([CA_TRUE, SIGNS_CRLS_ONLY]),
+        b"",
+        b"garbage",
+        b"\x30\x03\x02\x01\x05",
+        CA.create().crl(),
+        CA.create().pem + CA.create("Other").pem,
+        bytes(2 << 20),
+    ],
+)
+def test_add_anything_but_one_ca_certificate_refused_with_hint(authorities, store, certificate):
+    """A leaf, a CRL signer, two certificates, garbage: refused, nothing stored, and the operator is told what to do."""
+    with pytest.raises(ConfigError) as caught:
+        authorities.add(certificate, AGENT)
+    assert caught.value.hint or "bytes" in str(caught.value)
+    assert store.authorities() == ()
+
+
+def test_add_without_key_usage_is_taken(authorities):
+    """RFC 5280 asks keyCertSign only of a certificate that has keyUsage."""
+    assert authorities.add(a_ca([CA_TRUE]), AGENT).label == "CN=Odd CA"
+
+
+@pytest.mark.parametrize("label", [" ", "x" * 201, "a\nb", "\x1b[31m"])
+def test_add_label_that_would_spoil_a_list_refused(authorities, ca, label):
+    """A label is printable and not endless."""
+    with pytest.raises(ConfigError, match="label"):
+        authorities.add(ca.der, AGENT, label=label)
+
+
+@pytest.mark.parametrize("caller", [NOBODY, PUBLISHER, ADMIN])
+def test_changes_by_others_than_agents_refused(authorities, store, ca, caller):
+    """Only agents add and remove CAs."""
+    with pytest.raises(PermissionDenied):
+        authorities.add(ca.der, caller)
+    with pytest.raises(PermissionDenied):
+        authorities.remove("CN=Lab CA", caller)
+    assert store.revision() == 0
+
+
+def test_add_audit_unavailable_nothing_added(store, ca):
+    """No record, no act."""
+    with pytest.raises(StoreUnavailable):
+        Authorities(store, Permission(FullAudit()), FullAudit()).add(ca.der, AGENT)
+    assert store.authorities() == ()
+
+
+def test_summaries_tell_each_ca_with_its_own_points(authorities, store, ca):
+    """A list shows subject, epochs and CRLs held back of each CA, and no other's."""
+    other = authorities.add(CA.create("Another CA", key=shared_key("EC", 5)).der, AGENT)
+    authority = authorities.add(ca.der, AGENT)
+    store.commit_epoch(an_epoch(authority), {sha256(FIRST): FIRST})
+    store.put_quarantined(a_quarantined(authority, b"held"), b"held")
+    first, second = authorities.summaries(AGENT)
+    assert (first.authority, first.epochs, first.quarantined, first.entry_count) == (other, (), (), 0)
+    assert (second.subject, second.epochs, second.entry_count) == ("CN=Lab CA", (an_epoch(authority),), 3)
+    assert second.quarantined == (a_quarantined(authority, b"held"),)
+    assert second.not_after == NOW + 3650 * 86400
+
+
+def test_remove_by_label_forgets_the_ca(authorities, store, audit, ca):
+    """A CA is removed by whatever names it; the act is recorded."""
+    authorities.add(ca.der, AGENT, label="lab")
+    authorities.remove("lab", AGENT)
+    assert store.authorities() == ()
+    assert audit.events[-1] == ("OCSP_REMOVE_CA_REQUEST_PROCESSED", "success")
+
+
+def test_remove_unknown_not_found_with_hint(authorities):
+    """A name that is nobody's is NotFound and the hint says where the names are."""
+    with pytest.raises(NotFound) as caught:
+        authorities.remove("nobody", AGENT)
+    assert "ca list" in caught.value.hint
+
+
+def test_set_policy_replaces_and_is_recorded(authorities, store, audit, ca):
+    """A policy is set as given."""
+    authorities.add(ca.der, AGENT, label="lab")
+    policy = AuthorityPolicy(expected_scopes=("complete", "ab" * 32), quarantine_percent=5, crl_issuers=(ca.der,))
+    assert authorities.set_policy("lab", policy, ADMIN).policy == policy == store.authorities()[0].policy
+    assert audit.events[-1] == ("CONFIG_OCSP_PROFILE", "success")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"quarantine_percent": 0},
+        {"quarantine_percent": 101},
+        {"archive_cutoff_seconds": -1},
+        {"expected_scopes": ("CN=x",)},
+        {"crl_issuers": (b"\x30\x00",)},
+    ],
+)
+def test_set_policy_senseless_value_refused(authorities, store, ca, field):
+    """A value that cannot mean anything is refused and the policy stays."""
+    authorities.add(ca.der, AGENT, label="lab")
+    with pytest.raises(ConfigError):
+        authorities.set_policy("lab", AuthorityPolicy(**field), ADMIN)
+    assert store.authorities()[0].policy == AuthorityPolicy()
+
+
+def test_set_policy_by_agent_refused(authorities, ca):
+    """To change configuration is for administrators."""
+    authorities.add(ca.der, AGENT, label="lab")
+    with pytest.raises(PermissionDenied):
+        authorities.set_policy("lab", AuthorityPolicy(), AGENT)
+
+
+def test_set_issued_serials_is_stored_as_document_and_taken_away(authorities, store, ca):
+    """The list becomes a document that the policy names; None ends both."""
+    authorities.add(ca.der, AGENT, label="lab")
+    changed = authorities.set_issued_serials("lab", b"1\n255\n", AGENT)
+    document = b"00ff\n01\n"
+    assert changed.policy == replace(AuthorityPolicy(), issued_serials=sha256(document))
+    assert store.document(sha256(document)) == document
+    assert authorities.set_issued_serials("lab", None, AGENT).policy == AuthorityPolicy()
+    with pytest.raises(NotFound):
+        store.document(sha256(document))
+
+
+def test_set_issued_serials_unreadable_list_refused(authorities, store, ca):
+    """A list with a bad line changes nothing."""
+    authorities.add(ca.der, AGENT, label="lab")
+    with pytest.raises(ConfigError, match="line 1"):
+        authorities.set_issued_serials("lab", b"xyz", AGENT)
+    assert store.authorities()[0].policy.issued_serials is None
