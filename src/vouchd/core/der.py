@@ -116,14 +116,18 @@ def time_seconds(data: Buffer, tlv: TLV) -> int:
     return calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ"))
 
 
+def header(tag: int, size: int) -> bytes:
+    """Tag and length octets of an element with `size` octets of content."""
+    if size < 0x80:
+        return bytes((tag, size))
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets
+
+
 def tlv(tag: int, *parts: Buffer) -> bytes:
     """The element with `tag` around the concatenated parts."""
     body = b"".join(parts)
-    size = len(body)
-    if size < 0x80:
-        return bytes((tag, size)) + body
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + body
+    return header(tag, len(body)) + body
 
 
 def generalized_time(seconds: int) -> bytes:

@@ -63,11 +63,18 @@ def response_data(responder: bytes, produced_at: int, responses: list[bytes]) ->
     return responder + der.generalized_time(produced_at) + der.tlv(der.SEQUENCE, *responses)
 
 
-def to_be_signed(data: bytes, extensions: bytes) -> bytes:
-    """DER of ResponseData: its content from `response_data`, and the concatenated Extension elements (may be empty)."""
-    if not extensions:
+def tbs_head(data: bytes, extensions: bytes, nonce_size: int) -> bytes:
+    """DER of ResponseData but for a nonce Extension of `nonce_size` octets (0: none) that is to follow.
+
+    `data` is its content from `response_data`, `extensions` the concatenated Extension elements before the nonce.
+    """
+    size = len(extensions) + nonce_size
+    if not size:
         return der.tlv(der.SEQUENCE, data)
-    return der.tlv(der.SEQUENCE, data, der.tlv(0xA1, der.tlv(der.SEQUENCE, extensions)))
+    inner = der.header(der.SEQUENCE, size)
+    outer = der.header(0xA1, len(inner) + size)
+    total = len(data) + len(outer) + len(inner) + size
+    return der.header(der.SEQUENCE, total) + data + outer + inner + extensions
 
 
 def certs_field(chain_der: tuple[bytes, ...]) -> bytes:
@@ -75,11 +82,18 @@ def certs_field(chain_der: tuple[bytes, ...]) -> bytes:
     return der.tlv(0xA0, der.tlv(der.SEQUENCE, *chain_der)) if chain_der else b""
 
 
-def signed_response(tbs: bytes, identifier_der: bytes, signature: bytes, certs_der: bytes) -> bytes:
-    """DER of the successful OCSPResponse around a signed ResponseData."""
-    basic = der.tlv(der.SEQUENCE, tbs, identifier_der, der.tlv(der.BIT_STRING, b"\x00", signature), certs_der)
-    octets = der.tlv(der.OCTET_STRING, basic)
-    return der.tlv(der.SEQUENCE, _SUCCESSFUL, der.tlv(0xA0, der.tlv(der.SEQUENCE, _BASIC_OID, octets)))
+def envelope(tbs_size: int, identifier_der: bytes, signature_size: int, certs_der: bytes) -> tuple[bytes, bytes]:
+    """What stands in a successful OCSPResponse before the ResponseData, and between it and the signature octets.
+
+    After the signature only `certs_der` follows. Both depend on nothing but sizes, so they are made once.
+    """
+    between = identifier_der + der.header(der.BIT_STRING, signature_size + 1) + b"\x00"
+    size = content = tbs_size + len(between) + signature_size + len(certs_der)
+    head = b""
+    for tag, before in ((der.SEQUENCE, b""), (der.OCTET_STRING, _BASIC_OID), (der.SEQUENCE, b""), (0xA0, _SUCCESSFUL)):
+        head = before + der.header(tag, size) + head
+        size = content + len(head)
+    return der.header(der.SEQUENCE, size) + head, between
 
 
 def _cert_status(decision: Decision) -> bytes:

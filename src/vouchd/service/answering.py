@@ -7,7 +7,7 @@ up to its nonce. After that an answer with a nonce costs one dictionary look-up,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vouchd.core import certs, der
@@ -20,11 +20,11 @@ from vouchd.core.response import (
     ERROR_RESPONSES,
     EXTENDED_REVOKE,
     certs_field,
+    envelope,
     responder_id,
     response_data,
-    signed_response,
     single_response,
-    to_be_signed,
+    tbs_head,
     unknown_response,
 )
 from vouchd.core.signatures import ALGORITHMS
@@ -40,6 +40,7 @@ from vouchd.errors import (
 )
 
 PREPARED_LIMIT = 50_000
+ENVELOPE_LIMIT = 4096
 
 _NONCE_OID = der.tlv(der.OID, NONCE)
 _DEFAULT_POLICY = AuthorityPolicy()
@@ -72,16 +73,16 @@ class _Signing:
     certs_der: bytes
     not_before: int
     not_after: int
+    envelopes: dict[tuple[int, int, str], tuple[bytes, bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """All of an answer but the nonce and the signature."""
+    """All of an answer but the nonce and the signature; `tbs_head` is made for a nonce of the request's size."""
 
     signing: _Signing
     algorithm: str
-    data: bytes
-    extensions: bytes
+    tbs_head: bytes
     cert_statuses: tuple[CertStatus, ...]
     produced_at: int
     this_update: int
@@ -143,8 +144,8 @@ class Responder:
             raise MalformedRequest(f"a request of more than {self._policy.max_request_bytes} bytes")
         request = parse_request(request_der, max_cert_ids=self._policy.max_cert_ids)
         self._guard(request, at)
-        prepared = self._decide(request, at)
         nonce_der = request.nonce_der if self._policy.nonce is not NoncePolicy.IGNORE else b""
+        prepared = self._decide(request, len(nonce_der), at)
         key, split_nonce = _split(request_der)
         # Only what `answer` finds again is kept: the nonce comes last and is echoed as it stands in the request.
         if split_nonce and split_nonce == nonce_der and request.signature is None:
@@ -165,7 +166,7 @@ class Responder:
         elif self._policy.signature is RequestSignaturePolicy.REQUIRE:
             raise SignatureRequired("only signed requests are answered here")
 
-    def _decide(self, request: OCSPRequest, at: int) -> _Prepared:
+    def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> _Prepared:
         """Decide every CertID and prepare one response for all of them, in their order."""
         found = [(cert_id, self._issuer(cert_id)) for cert_id in request.cert_ids]
         signing = self._signing_for([serving for _, serving in found])
@@ -181,11 +182,12 @@ class Responder:
         # producedAt is a replicated fact, not this host's clock, so clones agree; never before the signer was valid.
         produced_at = max([d.produced_at for d in known] + [signing.not_before if known else fallback])
         responses = [_single(cert_id, serving, decision, fallback) for cert_id, serving, decision in decisions]
+        data = response_data(signing.responder_id, produced_at, responses)
+        extensions = EXTENDED_REVOKE if any(d.non_issued for d in known) else b""
         return _Prepared(
             signing=signing,
             algorithm=algorithm,
-            data=response_data(signing.responder_id, produced_at, responses),
-            extensions=EXTENDED_REVOKE if any(d.non_issued for d in known) else b"",
+            tbs_head=tbs_head(data, extensions, nonce_size),
             cert_statuses=tuple(d.status if d else CertStatus.UNKNOWN for _, _, d in decisions),
             produced_at=produced_at,
             this_update=min([d.this_update for d in known], default=fallback),
@@ -276,12 +278,17 @@ def _choose_algorithm(signer: Signer, preferred: tuple[bytes, ...]) -> str:
 
 
 def _sign(prepared: _Prepared, nonce_der: bytes) -> Answer:
-    signing = prepared.signing
-    tbs = to_be_signed(prepared.data, prepared.extensions + nonce_der)
-    signature = signing.signer.sign(tbs, prepared.algorithm)
-    identifier = ALGORITHMS[prepared.algorithm].identifier_der
+    signing, algorithm = prepared.signing, prepared.algorithm
+    tbs = prepared.tbs_head + nonce_der
+    signature = signing.signer.sign(tbs, algorithm)
+    sizes = (len(tbs), len(signature), algorithm)
+    frame = signing.envelopes.get(sizes)
+    if frame is None:
+        frame = envelope(len(tbs), ALGORITHMS[algorithm].identifier_der, len(signature), signing.certs_der)
+        if len(signing.envelopes) < ENVELOPE_LIMIT:
+            signing.envelopes[sizes] = frame
     return Answer(
-        response_der=signed_response(tbs, identifier, signature, signing.certs_der),
+        response_der=b"".join((frame[0], tbs, frame[1], signature, signing.certs_der)),
         status=OCSPResponseStatus.SUCCESSFUL,
         cert_statuses=prepared.cert_statuses,
         produced_at=prepared.produced_at,
