@@ -21,30 +21,22 @@ store = SqliteStore(Path(sys.argv[1]))
 CA = an_authority("a")
 """
 
-ACKNOWLEDGED = (
-    COMMIT
-    + """
+ACKNOWLEDGED = """
 store.put_authority(CA)
 store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
 print("acknowledged", flush=True)
 sys.stdin.read()
 """
-)
 
-WITHIN = (  # noqa: S608  a script for the child, no statement is composed
-    COMMIT
-    + """
+WITHIN = """
 with store._changing() as db:
     db.execute("DELETE FROM epoch")
     db.execute("DELETE FROM authority")
     print("within", flush=True)
     sys.stdin.read()
 """
-)
 
-HALF_A_DOCUMENT = (
-    COMMIT
-    + """
+HALF_A_DOCUMENT = """
 from vouchd.stores import sqlite
 pieces = sqlite._pieces
 def stuck(sha256, view):
@@ -55,7 +47,6 @@ sqlite._pieces = stuck
 big = bytes(3 << 20)
 store.commit_epoch(an_epoch(CA, 2, a_record(big, 2, 1100)), {sha256(big): big})
 """
-)
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def path(tmp_path):
 
 def test_killed_after_acknowledging_store_holds_it(path):
     """What a process said it has stored is there after it was killed."""
-    killed_after_saying("acknowledged", ACKNOWLEDGED, str(path))
+    killed_after_saying("acknowledged", COMMIT + ACKNOWLEDGED, str(path))
     store = SqliteStore(path)
     assert store.authorities() == (CA,)
     assert store.epochs() == (an_epoch(CA),)
@@ -82,7 +73,7 @@ def test_killed_within_a_change_store_holds_the_old_facts(path, word, script):
     store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
     revision = store.revision()
     store.close()
-    killed_after_saying(word, script, str(path))
+    killed_after_saying(word, COMMIT + script, str(path))
     store = SqliteStore(path)
     assert (store.revision(), store.authorities(), store.epochs()) == (revision, (CA,), (an_epoch(CA),))
     with pytest.raises(NotFound):
