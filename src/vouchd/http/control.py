@@ -1,6 +1,6 @@
 """The control channel between the manager process and one worker: JSON objects, one a line, over a socket pair.
 
-The manager says `{"load": N}` (manifest N is ready), `{"metrics": ID}` and `{"drain": true}`; the worker answers
+The manager says `{"load": N}` (manifest N is ready), `{"metrics": ID}` and `{"drain": SECONDS}`; the worker answers
 `{"loaded": N}` or `{"failed": N, "why": …}` and `{"metrics": ID, "snapshot": {…}}`. End of file means that the other
 side is gone.
 """

@@ -1,16 +1,20 @@
 """The PID file of the manager process, held by a file lock so that an instance never has two managers.
 
-The lock, not the file, says whether a manager runs: the kernel drops it however the process ends. It lies on the open
-file and so lives on through `exec`, which is how a restarting manager keeps it.
+The lock, not the file, says whether a manager runs: the kernel drops it however the process ends. It is an open file
+description lock (`fcntl(2)`): it lives on through `exec`, which is how a restarting manager keeps it, and others can
+ask for it without taking it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from pathlib import Path
 
 from vouchd.errors import LifecycleError
+
+_FLOCK = struct.Struct("@hhqqi0q")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
 class PidFile:
@@ -23,16 +27,19 @@ class PidFile:
     @classmethod
     def acquire(cls, path: Path) -> PidFile:
         """Take the lock and write this process's id. Raises: LifecycleError when another process holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            raise LifecycleError(
-                f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`"
-            ) from None
-        return cls.adopt(path, descriptor)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            except (BlockingIOError, PermissionError):
+                holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+                os.close(descriptor)
+                raise LifecycleError(
+                    f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`"
+                ) from None
+            if _is_at(path, descriptor):
+                return cls.adopt(path, descriptor)
+            os.close(descriptor)  # its last holder removed the file between our two calls
 
     @classmethod
     def adopt(cls, path: Path, descriptor: int) -> PidFile:
@@ -58,11 +65,18 @@ def running_pid(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, question)
+        if _FLOCK.unpack(answer)[0] == fcntl.F_UNLCK:
+            return None
         text = os.read(descriptor, 32).strip()
         return int(text) if text.isdigit() else None
-    else:
-        return None
     finally:
         os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from vouchd.errors import CRLQuarantined, CRLStale, VouchdError
@@ -91,6 +91,12 @@ class SourceState:
     next_attempt: int = 0
     next_update: int | None = None
     validator: Validator = Validator()
+
+    def shown(self) -> dict[str, Any]:
+        """The state as JSON-ready values, without the validator, which is nobody's business."""
+        found = asdict(self)
+        del found["validator"]
+        return found
 
 
 def _without_password(url: str) -> str:

@@ -1,0 +1,219 @@
+"""The manager process: owns the listening sockets, the store watch, the CRL sources and the health port.
+
+It answers no OCSP request; its workers do. Signals: SIGTERM and SIGINT stop gracefully, SIGHUP restarts (this process
+becomes a new one by `exec`, which keeps every socket open, and the old workers answer until the new ones are ready),
+SIGUSR1 looks at the store at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vouchd.core.ports import Clock
+from vouchd.errors import VouchdError
+from vouchd.http.handover import HandedWorker, Handover, execute, received
+from vouchd.http.health import HealthServer
+from vouchd.http.listeners import Listeners
+from vouchd.http.listening import Address, probe
+from vouchd.http.overview import Overview
+from vouchd.http.pool import WorkerPool
+from vouchd.http.pulls import Pulls
+from vouchd.http.threads import in_thread
+from vouchd.http.watching import Publication, Published, StoreWatch
+from vouchd.http.workers import WorkerProcess
+from vouchd.ops.pidfile import PidFile
+from vouchd.ops.serving import remove_serving, write_serving
+from vouchd.service.pulling import Pulling
+
+_log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSettings:
+    """What the manager process needs to know; the wiring fills it in.
+
+    `worker_command` gets the slot number as its last argument. `restart_command` is what the process becomes on SIGHUP.
+    `reread` looks at the settings as they are on disk now and returns the addresses of the EE port and of the health
+    port; it raises VouchdError when a restart with them would fail.
+    """
+
+    ee: Address
+    health: Address
+    workers: int
+    pid_file: Path
+    serving_file: Path
+    worker_command: Sequence[str]
+    restart_command: Sequence[str]
+    reread: Callable[[], tuple[Address, Address]]
+    grace_seconds: float = 30.0  # for the workers to finish what they have begun
+    refresh_seconds: int = 0  # publish at least this often, changed or not; 0: after changes only
+    signers: Mapping[str, int] = field(default_factory=dict)  # nickname -> notAfter of the certificate, POSIX seconds
+
+
+def run_manager(settings: ManagerSettings, publication: Publication, pulls: Sequence[Pulling], clock: Clock) -> None:
+    """Serve until told to stop. Raises: LifecycleError when it cannot start."""
+    asyncio.run(_Instance(settings, publication, pulls, clock).serve())
+
+
+class _Instance:
+    """The running parts of one manager process."""
+
+    def __init__(
+        self, settings: ManagerSettings, publication: Publication, pulls: Sequence[Pulling], clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._report_due = asyncio.Event()
+        self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._watch = StoreWatch(publication, self._on_published, self._report_due.set, settings.refresh_seconds)
+        self._pulls = Pulls(pulls, clock, self._on_pulled)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def serve(self) -> None:
+        """Start all parts, react to signals, stop all parts."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:  # before the PID file: who reads it may signal us at once
+            loop.add_signal_handler(number, self._signalled.put_nowait, number)
+        settings, handover = self._settings, received(os.environ)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        started_at = handover.started_at if handover else self._clock.now()
+        self._pid_file = self._take_pid_file(handover)
+        self._sockets = Listeners.open(settings.ee, settings.health, settings.workers, handover)
+        self._pool = await self._make_pool(handover)
+        self._overview = Overview(
+            self._pool, self._sockets, self._watch, self._pulls, settings.signers, self._clock, started_at
+        )
+        self._health = HealthServer(self._overview.checks, self._overview.metrics)
+        await self._health.start(self._sockets.health)
+        self._on_published(self._watch.published)
+        self._go()
+        _log.info("answering on %s port %d, process %d", *self._sockets.ee_address, os.getpid())
+        await self._obey()
+        await self._stop()
+
+    def _take_pid_file(self, handover: Handover | None) -> PidFile:
+        if handover is None:
+            return PidFile.acquire(self._settings.pid_file)
+        return PidFile.adopt(self._settings.pid_file, handover.lock)
+
+    async def _make_pool(self, handover: Handover | None) -> WorkerPool:
+        settings = self._settings
+        handed = handover.workers if handover else ()
+        adopted = [await WorkerProcess.adopt(worker, self._report_due.set) for worker in handed]
+        pool = WorkerPool(
+            settings.worker_command,
+            self._sockets.ee,
+            settings.workers,
+            self._report_due.set,
+            adopted=adopted,
+            kept=handover.kept if handover else None,
+        )
+        pool.restarts = handover.restarts if handover else 0
+        return pool
+
+    def _go(self) -> None:
+        self._pool.start()
+        for work in (self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors()):
+            self._tasks.append(asyncio.create_task(work))
+
+    async def _halt(self) -> None:
+        """End the tasks but leave the workers as they are."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._pool.release()
+
+    async def _obey(self) -> None:
+        """React to signals until one of them asks to stop."""
+        while True:
+            number = await self._signalled.get()
+            if number == signal.SIGUSR1:
+                self._watch.look_now()
+            elif number == signal.SIGHUP:
+                await self._restart()
+            else:
+                _log.info("stopping")
+                return
+
+    async def _stop(self) -> None:
+        await self._halt()
+        self._sockets.close_ee()  # new connections are refused from the moment the workers stop accepting
+        await self._pool.stop(self._settings.grace_seconds)
+        await self._health.stop()
+        remove_serving(self._settings.serving_file)
+        self._pid_file.release()
+        _log.info("stopped")
+
+    async def _restart(self) -> None:
+        """Become a new manager process; with settings that cannot work everything stays as it is."""
+        try:
+            ee, health = await in_thread(self._settings.reread)
+            probe(ee, in_use=self._settings.ee)
+            probe(health, in_use=self._settings.health)
+        except VouchdError as error:
+            _log.error("not restarted: %s", error)
+            return
+        _log.info("restarting")
+        await self._halt()
+        await self._pool.snapshot()  # also a barrier: after it nothing is under way in the control channels
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the successor has its handlers
+            execute(self._handover(), self._settings.restart_command, os.environ)
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            _log.error("not restarted: %s", error)
+            self._go()
+
+    def _handover(self) -> Handover:
+        settings, sockets, pool = self._settings, self._sockets, self._pool
+        return Handover(
+            ee_host=settings.ee[0],
+            ee_port=settings.ee[1],
+            sockets=tuple(listener.fileno() for listener in sockets.ee),
+            health_host=settings.health[0],
+            health_port=settings.health[1],
+            health=sockets.health.fileno(),
+            lock=self._pid_file.fileno(),
+            workers=tuple(HandedWorker(w.slot, w.pid, w.control.fileno(), w.loaded) for w in pool.workers),
+            kept=pool.kept,
+            restarts=pool.restarts,
+            started_at=self._overview.started_at,
+        )
+
+    async def _retire_predecessors(self) -> None:
+        """End the workers of before the restart when ours answer in their place."""
+        if self._pool.adopted:
+            await self._pool.completed()
+            await self._pool.retire_adopted(self._settings.grace_seconds)
+            self._sockets.close_replaced()
+            _log.info("the workers of before the restart have ended")
+
+    async def _report(self) -> None:
+        """Write the serving report after each change."""
+        while True:
+            await self._report_due.wait()
+            self._report_due.clear()
+            try:
+                write_serving(self._settings.serving_file, self._overview.report())
+            except OSError as error:
+                _log.error("%s: %s", self._settings.serving_file, error)
+                await asyncio.sleep(1)
+                self._report_due.set()
+
+    def _on_published(self, published: Published) -> None:
+        if published.version != self._pool.version:
+            self._pool.load(published.version)
+        self._report_due.set()
+
+    def _on_pulled(self) -> None:
+        self._watch.look_now()
+        self._report_due.set()

@@ -1,0 +1,98 @@
+"""What a running instance shows of itself: the serving report, the readiness checks and the metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from vouchd.core.ports import Clock
+from vouchd.http.health import Check
+from vouchd.http.listeners import Listeners
+from vouchd.http.pool import WorkerPool
+from vouchd.http.pulls import Pulls
+from vouchd.http.watching import StoreWatch
+from vouchd.ops.metrics import MetricsView, render
+from vouchd.ops.serving import ServingReport
+
+
+class Overview:
+    """Reads the parts of a manager process; changes nothing. `signers` maps nickname to its certificate's notAfter."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        listeners: Listeners,
+        watch: StoreWatch,
+        pulls: Pulls,
+        signers: Mapping[str, int],
+        clock: Clock,
+        started_at: int,
+    ) -> None:
+        self._pool = pool
+        self._listeners = listeners
+        self._watch = watch
+        self._pulls = pulls
+        self._signers = signers
+        self._clock = clock
+        self.started_at = started_at
+
+    def report(self) -> ServingReport:
+        """The serving report."""
+        pool = self._pool
+        return ServingReport(
+            pid=os.getpid(),
+            started_at=self.started_at,
+            ee=self._listeners.ee_address,
+            health=self._listeners.health_address,
+            version=pool.version,
+            acknowledged=pool.complete and pool.ready == len(pool.workers),
+            issuing_points=self._watch.published.points,
+            workers=pool.reports,
+            restarts=pool.restarts,
+            store_error=self._watch.error,
+            sources=tuple(state.shown() for state in self._pulls.states),
+        )
+
+    def checks(self) -> tuple[Check, ...]:
+        """Readiness; only the first one decides, the others are for the eye and for alerts."""
+        pool, now = self._pool, self._clock.now()
+        stale = [
+            point.label
+            for point in self._watch.published.points
+            if point.next_update is not None and point.next_update <= now
+        ]
+        expired = [name for name, not_after in self._signers.items() if not_after <= now]
+        failing = [state.name for state in self._pulls.states if state.last_error]
+        return (
+            Check(
+                "workers", pool.ready > 0, f"{pool.ready} of {len(pool.workers)} answer from manifest {pool.version}"
+            ),
+            Check("store", not self._watch.error, self._watch.error or "can be reached", required=False),
+            _advice("crls", "past nextUpdate", stale),
+            _advice("signers", "expired", expired),
+            _advice("sources", "failing", failing),
+        )
+
+    async def metrics(self) -> bytes:
+        """The text of `/metrics`, with fresh counters of every worker that answers in time."""
+        pool = self._pool
+        snapshot = await pool.snapshot()
+        return render(
+            MetricsView(
+                now=self._clock.now(),
+                started_at=self.started_at,
+                workers=len(pool.workers),
+                workers_ready=pool.ready,
+                restarts=pool.restarts,
+                version=pool.version,
+                store_up=not self._watch.error,
+                snapshot=snapshot,
+                points=self._watch.published.points,
+                sources=self._pulls.states,
+                signers=self._signers,
+            )
+        )
+
+
+def _advice(name: str, problem: str, names: list[str]) -> Check:
+    return Check(name, not names, f"{problem}: {', '.join(names)}" if names else "none " + problem, required=False)

@@ -1,0 +1,42 @@
+"""Blocking calls of the manager process, each in a daemon thread: none of them can keep the process from ending."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """The result of `call`, made in a thread of its own.
+
+    When the caller is cancelled, or the process ends, the call is abandoned where it stands: what it does must be
+    atomic, as every step of a store is.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)  # type: ignore[arg-type]
+
+    def work() -> None:
+        value, error = None, None
+        try:
+            value = call()
+        except BaseException as caught:  # noqa: BLE001  handed on to the caller
+            error = caught
+        try:
+            loop.call_soon_threadsafe(settle, value, error)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    threading.Thread(target=work, daemon=True).start()
+    return await result

@@ -1,0 +1,117 @@
+"""The store watch: whatever changes in the store becomes files that the workers load.
+
+With the store away the workers go on with what they have; the watch says so and tries again, ever more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from vouchd.errors import VouchdError
+from vouchd.http.threads import in_thread
+from vouchd.ops.serving import ServedPoint
+
+_log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+_LONGEST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The serving manifest now on disk: its version (0: there is none yet) and the issuing points in it."""
+
+    version: int
+    points: tuple[ServedPoint, ...] = ()
+
+
+class Publication(Protocol):
+    """Makes files of the store's facts. Blocking; called from one thread at a time."""
+
+    def revision(self) -> int:
+        """The store's revision. Raises: StoreError."""
+
+    def current(self) -> Published:
+        """What an earlier process published, without asking the store."""
+
+    def publish(self) -> Published:
+        """See to it that the index files and the manifest on disk are those of the store's present facts.
+
+        Returns the version on disk, unchanged when nothing changed. Raises: VouchdError; then the earlier files stand.
+        """
+
+
+class StoreWatch:
+    """Looks at the store's revision five times a second and whenever it is told to."""
+
+    def __init__(
+        self,
+        publication: Publication,
+        published: Callable[[Published], None],
+        changed: Callable[[], None],
+        refresh_seconds: int = 0,
+    ) -> None:
+        """`refresh_seconds`: publish at least this often, changed or not (refreshInSec); 0: only after a change."""
+        self._publication = publication
+        self._on_published = published
+        self.published = publication.current()
+        self._changed = changed
+        self._refresh_seconds = refresh_seconds
+        self._look = asyncio.Event()
+        self._revision: int | None = None
+        self._forced = False
+        self._refreshed = 0.0
+        self.error = ""
+
+    def look_now(self) -> None:
+        """Publish without waiting for the revision to differ."""
+        self._forced = True
+        self._look.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        failures = 0
+        while True:
+            self._look.clear()
+            try:
+                await self._step()
+                failures = 0
+                self._show("")
+            except VouchdError as error:
+                failures += 1
+                self._show(str(error))
+            except Exception:  # noqa: BLE001  outermost: a bug here must not stop the watch
+                failures += 1
+                _log.exception("the store watch failed")
+                self._show("internal error, see the log")
+            await self._rest(min(POLL_SECONDS * 2 ** min(failures, 10), _LONGEST_RETRY_SECONDS))
+
+    async def _step(self) -> None:
+        forced, self._forced = self._forced, False
+        revision = await in_thread(self._publication.revision)
+        now = asyncio.get_running_loop().time()
+        due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
+        if revision == self._revision and not due and not forced:
+            return
+        self.published = await in_thread(self._publication.publish)
+        self._on_published(self.published)
+        self._revision, self._refreshed = revision, now
+
+    def _show(self, error: str) -> None:
+        if error != self.error:
+            if error:
+                _log.error("store: %s", error)
+            else:
+                _log.info("store: can be reached again")
+            self.error = error
+            self._changed()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._look.wait()

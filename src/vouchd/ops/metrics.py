@@ -1,0 +1,159 @@
+"""The text of `/metrics`, from facts that others gathered; names and meaning stand in docs/operating-processes.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from vouchd.ops.counters import SIGNATURE_BUCKETS, Snapshot
+from vouchd.ops.serving import ServedPoint
+from vouchd.service.pulling import SourceState
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsView:
+    """What the metrics are computed from at `now`; `signers` maps nickname to notAfter of its certificate."""
+
+    now: int
+    started_at: int
+    workers: int  # worker processes that run
+    workers_ready: int  # of them, those that answer from manifest `version`
+    restarts: int  # of workers that ended unasked
+    version: int
+    store_up: bool
+    snapshot: Snapshot = field(default_factory=dict)
+    points: tuple[ServedPoint, ...] = ()
+    sources: tuple[SourceState, ...] = ()
+    signers: Mapping[str, int] = field(default_factory=dict)
+
+
+def render(view: MetricsView) -> bytes:
+    """All metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(view))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, view: MetricsView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _answers(self._view.snapshot)
+        yield from _processes(self._view)
+        yield from _issuing_points(self._view)
+        yield from _sources(self._view.sources)
+        yield _labelled(
+            "vouchd_signer_seconds_to_expiry",
+            "Until notAfter of a signer's certificate",
+            {name: not_after - self._view.now for name, not_after in self._view.signers.items()},
+            "signer",
+        )
+
+
+def _answers(snapshot: Snapshot) -> Iterator[Metric]:
+    counters = snapshot.get("counters", {})
+    for name, text, key, label in (
+        ("vouchd_answers", "OCSP answers by response status", "answers", "status"),
+        ("vouchd_error_answers", "OCSP answers that are not successful, by cause", "errors", "cause"),
+        ("vouchd_requests", "HTTP requests by method", "requests", "method"),
+        ("vouchd_cert_statuses", "Single responses by certificate status", "cert_statuses", "status"),
+    ):
+        by_label = CounterMetricFamily(name, text, labels=[label])
+        for value, count in sorted(counters.get(key, {}).items()):
+            by_label.add_metric([value], count)
+        yield by_label
+    for name, text, key in (
+        ("vouchd_cache_hits", "Answers from the cache", "cache_hits"),
+        ("vouchd_cache_misses", "Answers that had to be made", "cache_misses"),
+        ("vouchd_sent_bytes", "Bytes of HTTP answers", "sent_bytes"),
+        ("vouchd_connections_accepted", "Connections taken", "connections"),
+    ):
+        yield CounterMetricFamily(name, text, value=counters.get(key, 0))
+    yield _signatures(counters)
+    for name, value in sorted(snapshot.get("gauges", {}).items()):
+        yield GaugeMetricFamily(f"vouchd_{name}", f"{name.replace('_', ' ')} now, all workers", value=value)
+
+
+def _signatures(counters: Mapping[str, object]) -> Metric:
+    counts = counters.get("signature_counts", [])
+    seconds = counters.get("signature_seconds", 0.0)
+    bounds = [*(str(bound) for bound in SIGNATURE_BUCKETS), "+Inf"]
+    if not isinstance(counts, list) or len(counts) != len(bounds):
+        counts = [0] * len(bounds)
+    below, cumulated = 0, []
+    for bound, count in zip(bounds, counts, strict=True):
+        below += count
+        cumulated.append((bound, below))
+    return HistogramMetricFamily(
+        "vouchd_signature_seconds",
+        "Time to make one signature",
+        buckets=cumulated,
+        sum_value=seconds if isinstance(seconds, float) else 0.0,
+    )
+
+
+def _processes(view: MetricsView) -> Iterator[Metric]:
+    gauge = GaugeMetricFamily
+    yield gauge("vouchd_start_time_seconds", "When this instance started", value=view.started_at)
+    yield gauge("vouchd_workers", "Worker processes", value=view.workers)
+    yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=view.workers_ready)
+    yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=view.restarts)
+    yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=view.version)
+    yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(view.store_up))
+
+
+def _issuing_points(view: MetricsView) -> Iterator[Metric]:
+    for name, text, value_of in _OF_A_POINT:
+        family = GaugeMetricFamily(name, text, labels=["ca", "authority", "scope"])
+        for point in view.points:
+            value = value_of(point, view.now)
+            if value is not None:
+                family.add_metric([point.label, point.authority_id, point.scope_id], value)
+        yield family
+
+
+_OF_A_POINT: tuple[tuple[str, str, Callable[[ServedPoint, int], int | None]], ...] = (
+    ("vouchd_crl_age_seconds", "Since thisUpdate of the newest CRL", lambda point, now: now - point.this_update),
+    (
+        "vouchd_crl_seconds_to_next_update",
+        "Until nextUpdate of the newest CRL, negative once it has passed",
+        lambda point, now: None if point.next_update is None else point.next_update - now,
+    ),
+    ("vouchd_crl_number", "CRL number of the newest CRL", lambda point, _: point.crl_number),
+    ("vouchd_crl_entries", "Revoked certificates in the index", lambda point, _: point.entries),
+    ("vouchd_epoch_sequence", "How often a CRL was accepted", lambda point, _: point.sequence),
+    ("vouchd_index_bytes", "Size of the index file", lambda point, _: point.index_bytes),
+)
+
+
+def _sources(sources: tuple[SourceState, ...]) -> Iterator[Metric]:
+    for name, text, values in (
+        ("vouchd_source_up", "1 when the last attempt succeeded", {s.name: int(not s.last_error) for s in sources}),
+        ("vouchd_source_failures", "Failed attempts in a row", {s.name: s.failures for s in sources}),
+        ("vouchd_source_last_success_seconds", "When it last succeeded", {s.name: s.last_success for s in sources}),
+        ("vouchd_source_next_attempt_seconds", "When it is asked next", {s.name: s.next_attempt for s in sources}),
+    ):
+        yield _labelled(name, text, values, "source")
+    for name, text, values in (
+        ("vouchd_source_attempts", "Times it was asked", {s.name: s.attempts for s in sources}),
+        ("vouchd_source_accepted", "CRLs taken in", {s.name: s.accepted for s in sources}),
+        ("vouchd_source_not_modified", "Attempts that found nothing new", {s.name: s.not_modified for s in sources}),
+    ):
+        counter = CounterMetricFamily(name, text, labels=["source"])
+        for source, value in values.items():
+            counter.add_metric([source], value)
+        yield counter
+
+
+def _labelled(name: str, text: str, values: Mapping[str, int], label: str) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value_of_label, value in sorted(values.items()):
+        family.add_metric([value_of_label], value)
+    return family

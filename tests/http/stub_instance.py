@@ -1,0 +1,129 @@
+"""A whole instance without a store, run by the manager tests: `python stub_instance.py FOLDER [--worker SLOT]`.
+
+The store is the file `revision` in the folder, the manifest the file `manifest`; an answer's body is the version that
+the worker has loaded. Files in the folder steer it: `settings` (JSON), `unreachable` (the store is away).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from vouchd.core.facts import CertStatus
+from vouchd.core.status import ServingState
+from vouchd.errors import ConfigError, OCSPResponseStatus, StoreUnavailable
+from vouchd.http.ee import EEServer
+from vouchd.http.manager import ManagerSettings, run_manager
+from vouchd.http.watching import Published
+from vouchd.http.worker import inherited, run_worker
+from vouchd.instance.settings import EEPort
+from vouchd.ops.clock import SystemClock
+from vouchd.ops.logs import set_up_logs
+from vouchd.ops.serving import ServedPoint
+from vouchd.service.answering import Answer
+
+
+class FilePublication:
+    """The revision file copied to the manifest file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def revision(self) -> int:
+        if (self._folder / "unreachable").exists():
+            raise StoreUnavailable("the store is away")
+        return int((self._folder / "revision").read_text())
+
+    def current(self) -> Published:
+        try:
+            version = int((self._folder / "manifest").read_text())
+        except FileNotFoundError:
+            version = 0
+        return self._published(version)
+
+    def publish(self) -> Published:
+        version = self.revision()
+        draft = self._folder / "manifest.new"
+        draft.write_text(str(version))
+        draft.replace(self._folder / "manifest")
+        return self._published(version)
+
+    def _published(self, version: int) -> Published:
+        point = ServedPoint("ab" * 32, "complete", "Test CA", version, 7, 1000, 2**33, 1000, 3, 120)
+        return Published(version, (point,) if version else ())
+
+
+class VersionResponder:
+    """Answers every request with the loaded version."""
+
+    def __init__(self) -> None:
+        self.version = 0
+
+    def answer(self, request_der: bytes, at: int) -> Answer:
+        if request_der == b"die":
+            os.abort()
+        return Answer(
+            response_der=b"%d" % self.version,
+            status=OCSPResponseStatus.SUCCESSFUL,
+            cause="",
+            cert_statuses=(CertStatus.GOOD,),
+            produced_at=at,
+            this_update=at,
+            next_update=at + 3600,
+            cacheable=request_der == b"cacheable",
+        )
+
+    def replace(self, state: ServingState) -> None:
+        self.version = state.version
+
+
+def work(folder: Path) -> None:
+    responder = VersionResponder()
+
+    def load() -> ServingState:
+        return ServingState(int((folder / "manifest").read_text()), ())
+
+    run_worker(EEServer(responder, EEPort()), responder.replace, load, inherited())
+
+
+def manage(folder: Path) -> None:
+    me = [sys.executable, str(Path(__file__).absolute()), str(folder)]
+
+    def settings() -> dict:
+        try:
+            return json.loads((folder / "settings").read_text())
+        except ValueError as error:
+            raise ConfigError("settings: not JSON") from error
+
+    def addresses(found: dict) -> tuple[tuple[str, int], tuple[str, int]]:
+        return ("127.0.0.1", found["ee"]), ("127.0.0.1", found.get("health", 0))
+
+    found = settings()
+    ee, health = addresses(found)
+    run_manager(
+        ManagerSettings(
+            ee=ee,
+            health=health,
+            workers=found["workers"],
+            pid_file=folder / "vouchd.pid",
+            serving_file=folder / "serving.json",
+            worker_command=[*me, "--worker"],
+            restart_command=me,
+            reread=lambda: addresses(settings()),
+            grace_seconds=10,
+            signers={"ocsp": 2**33},
+        ),
+        FilePublication(folder),
+        (),
+        SystemClock(),
+    )
+
+
+if __name__ == "__main__":
+    set_up_logs()
+    if "--worker" in sys.argv:
+        work(Path(sys.argv[1]))
+    else:
+        manage(Path(sys.argv[1]))
