@@ -89,7 +89,8 @@ class CertificateManager:
         self.close()
 
     @cached_property
-    def _signer(self) -> SigningKey:
+    def signer(self) -> SigningKey:
+        """The CA's key, read when it is first needed. Raises: SigningError, ConfigError."""
         key = read_key(self.folder.key, read_password(self.folder.password))
         if key.public_key() != self.certificate.public_key():
             raise SigningError(f"{self.folder.key} is not the key of {self.folder.certificate}")
@@ -120,7 +121,7 @@ class CertificateManager:
                 validity = self._validity(request, at)
                 self._check(request)
                 serial = secrets.randbits(SERIAL_BITS) or 1
-                certificate = build_issued(request, self.certificate, self._signer, serial, validity, settings)
+                certificate = build_issued(request, self.certificate, self.signer, serial, validity, settings)
                 record = _record(certificate, request, at)
                 self.store.add(record)
                 records.append(record)
@@ -219,7 +220,7 @@ class CertificateManager:
         Raises: IssuanceError when a delta is asked for and there is no full CRL yet.
         """
         settings = self.store.settings()
-        signer = self._signer
+        signer = self.signer
         with self.store.transaction():
             base = self.store.last_crl(scope, delta=False)
             last = self.store.last_crl(scope)

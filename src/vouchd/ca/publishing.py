@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+from cryptography import x509
 
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import IssuedCRL, TargetRecord
@@ -51,15 +55,18 @@ class FolderTarget:
         return f"dir:{self.folder}"
 
     def publish(self, crl: IssuedCRL) -> str:
-        """Replace the file in one step: a reader sees the old CRL or the new one, never a part."""
+        """Replace the file in one step: a reader sees the old CRL or the new one, never a part, and never an older one.
+
+        Raises: IssuanceError.
+        """
         path = self.folder / f"{self.name}{'-delta' if crl.is_delta else ''}.crl"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(path, crl.der)
-        except OSError as error:
-            raise IssuanceError(
-                f"{path}: {error.strerror}", hint="check the folder, its owner and free space"
-            ) from error
+        with _locked(self.folder):
+            there = _crl_number(path)
+            if there is not None and there > crl.number:
+                raise IssuanceError(
+                    f"{path} holds CRL {there}, newer than {crl.number}", hint="leave --current out to make a newer one"
+                )
+            replace_file(path, crl.der)
         return str(path)
 
 
@@ -90,32 +97,61 @@ def parse_target(specification: str, kinds: TargetKinds) -> PublishingTarget:
 def publish(
     manager: CertificateManager, crl: IssuedCRL, targets: Iterable[PublishingTarget], at: int
 ) -> list[Delivery]:
-    """Hand `crl` to each target and store how it went; failures are in the deliveries, not raised."""
+    """Hand `crl` to each target and store how it went; failures are in the deliveries, not raised.
+
+    A target is remembered from its first delivery that succeeds: a mistyped one is not.
+    """
     deliveries = []
     before = {target.specification: target for target in manager.store.targets()}
     for target in targets:
         name = target.specification
         try:
-            delivery = Delivery(name, crl.number, target.publish(crl))
-            record = TargetRecord(name, crl.number, at)
+            deliveries.append(Delivery(name, crl.number, target.publish(crl)))
         except VouchdError as error:
-            delivery = Delivery(name, crl.number, failure=error)
-            last = before.get(name, TargetRecord(name))
-            record = TargetRecord(name, last.number, last.delivered_at, str(error))
-        manager.store.put_target(record)
-        deliveries.append(delivery)
+            deliveries.append(Delivery(name, crl.number, failure=error))
+            if name in before:
+                manager.store.put_target(replace(before[name], failure=str(error)))
+        else:
+            manager.store.put_target(TargetRecord(name, crl.number, at))
     return deliveries
 
 
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One publisher at a time in `folder`, which is made when it is not there."""
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise IssuanceError(f"{folder}: {error.strerror}", hint="check the folder and its owner") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _crl_number(path: Path) -> int | None:
+    """The number of the CRL in a file; None when there is no such file or no CRL with a number in it."""
+    try:
+        crl = x509.load_der_x509_crl(path.read_bytes())
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a public file (0644) as a whole and durably, over what was there. Raises: IssuanceError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # a CRL is public; mkstemp made the file private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise IssuanceError(f"{path}: {error.strerror}", hint="check the folder, its owner and free space") from error
+    finally:
+        temporary.unlink(missing_ok=True)
