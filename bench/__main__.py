@@ -1,0 +1,76 @@
+"""`make bench`: one table of all figures, `measured / target`, from one run."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench import ee_vs_nginx, importing, signing
+from bench.figures import Figure, machine, print_table
+from bench.instance import instance
+
+
+def cached(seconds: int, rounds: int) -> list[Figure]:
+    """Cached answers of one worker beside nginx serving the same bytes as a static file."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    ports = {"nginx": ee_vs_nginx.free_port(), "get": listener.getsockname()[1], "post": listener.getsockname()[1]}
+    rates: dict[str, list[float]] = {kind: [] for kind in ports}
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        scripts = ee_vs_nginx.prepare(root)
+        with ee_vs_nginx.nginx(root, ports["nginx"]), ee_vs_nginx.ee(listener):
+            for _ in range(rounds):
+                for kind, found in rates.items():
+                    found.append(ee_vs_nginx.wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, 64))
+    base = statistics.median(rates["nginx"])
+    return [
+        Figure(
+            f"cached answers, {kind.upper()}, one worker",
+            statistics.median(rates[kind]) / base,
+            ee_vs_nginx.TARGET,
+            "",
+            f"{statistics.median(rates[kind]):.0f}/s, nginx static {base:.0f}/s",
+            at_least=True,
+        )
+        for kind in ("get", "post")
+    ]
+
+
+def signed(kind: str, seconds: int, rounds: int) -> Figure:
+    """Nonce answers of one worker beside `openssl speed`, in turn."""
+    rates, limits = [], []
+    with instance(kind, workers=1) as made:
+        request_der = signing.nonce_request(made.ca, 12345)
+        port = made.report().ee[1]
+        for _ in range(rounds):
+            limits.append(signing.openssl_signs(signing.TARGETS[kind][1], seconds))
+            rates.append(signing.answers_a_second(port, request_der, seconds))
+    return signing.figure(kind, rates, limits)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--big", action="store_true", help="also 10,000,000 entries: takes minutes and 4 GiB")
+    parser.add_argument("--seconds", type=int, default=3, help="of one measurement under load")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("cached", "signed", "import"))
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    figures: list[Figure] = []
+    if options.only in {None, "cached"}:
+        figures += cached(options.seconds, options.rounds)
+    if options.only in {None, "signed"}:
+        figures += [signed(kind, options.seconds, options.rounds) for kind in signing.TARGETS]
+    if options.only in {None, "import"}:
+        for count in importing.SECONDS if options.big else (importing.MILLION,):
+            figures += importing.figures(count)
+    print_table(figures)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""One measured figure beside its target, and the table of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured: `value` against `target` in `unit`, and the raw numbers behind it in `detail`."""
+
+    what: str
+    value: float
+    target: float
+    unit: str
+    detail: str = ""
+    at_least: bool = False  # the target is a floor (a ratio); otherwise a ceiling (seconds, MiB)
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is held."""
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+def machine() -> str:
+    """One line on what was measured on."""
+    models = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    }
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cpu = ", ".join(sorted(models)) or platform.machine()
+    python = platform.python_version()
+    return f"{cpu}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {python}, load {os.getloadavg()[0]:.1f} at the start"
+
+
+def print_table(figures: Iterable[Figure]) -> None:
+    """The figures on stdout."""
+    table = Table(title="measured / target", title_justify="left")
+    for column in ("what", "measured", "target", "", "from"):
+        table.add_column(column, justify="right" if column in {"measured", "target"} else "left")
+    for figure in figures:
+        table.add_row(
+            figure.what,
+            f"{figure.value:.2f} {figure.unit}".strip(),
+            f"{'≥' if figure.at_least else '≤'} {figure.target:g} {figure.unit}".strip(),
+            "met" if figure.met else "NOT MET",
+            figure.detail,
+        )
+    Console(width=None if os.isatty(1) else 150).print(table)

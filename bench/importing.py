@@ -1,0 +1,56 @@
+"""A large CRL from push to answered by every worker: time, memory, and the start that follows."""
+
+from __future__ import annotations
+
+import time
+
+from cryptography.x509 import ocsp
+
+from bench.figures import Figure
+from bench.instance import Instance, instance, peak_mib
+from bench.make_crl import entries
+
+MILLION = 1_000_000
+SECONDS = {MILLION: 4.0, 10 * MILLION: 40.0}
+START_SECONDS = 2.0
+PRIVATE_MIB = 10.0
+PEAK_MIB = 2048.0
+
+
+def figures(count: int) -> list[Figure]:
+    """All figures of one CRL of `count` entries."""
+    body = b"".join(entries(count, "random"))
+    serial = first_serial(body)
+    with instance() as made:
+        made.wait_for(serial, ocsp.OCSPCertStatus.GOOD)
+        before = made.worker_private_mib()
+        path = made.write_crl(body)
+        del body
+        begin = time.monotonic()
+        pushed = made.vouchd("crl", "add", str(path))
+        made.wait_for(serial, ocsp.OCSPCertStatus.REVOKED)
+        seconds = time.monotonic() - begin
+        peak = max(pushed.peak_mib, peak_mib(made.report().pid))
+        after = made.worker_private_mib()
+        start = restart_seconds(made, serial)
+    name = f"{count:,} entries"
+    return [
+        Figure(f"CRL of {name}, push to answered by every worker", seconds, SECONDS[count], "s"),
+        Figure(f"CRL of {name}, peak of manager and push", peak, PEAK_MIB, "MiB"),
+        Figure(f"worker's own memory for {name}", after - before, PRIVATE_MIB, "MiB", f"{before:.1f} before"),
+        Figure(f"start to first answer, {name} on disk", start, START_SECONDS, "s"),
+    ]
+
+
+def first_serial(body: bytes) -> int:
+    """The serial of the first entry."""
+    return int.from_bytes(body[4 : 4 + body[3]], "big")
+
+
+def restart_seconds(made: Instance, serial: int) -> float:
+    """From starting a stopped instance to its first answer about `serial`."""
+    made.vouchd("stop")
+    begin = time.monotonic()
+    made.vouchd("start")
+    made.ask(serial)
+    return time.monotonic() - begin
