@@ -17,17 +17,21 @@ from vouchd.client.response import NONCE, CertID, OCSPResponse
 from vouchd.client.transport import RESPONSE_TYPE, Connection, Exchange, Method
 from vouchd.client.verification import Terms, Verified, verify_response
 from vouchd.core import certs, der
+from vouchd.core.ocsp import parse_request
 from vouchd.core.signatures import digest_identifier
-from vouchd.errors import ClientError
+from vouchd.errors import ClientError, MalformedRequest
 
 NONCE_OCTETS = 32  # RFC 9654 section 2.1: what a client sends
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: certificates of one issuer, and the nonce (None: none is sent); `request_der` as it is sent."""
+    """What is asked: certificates of one issuer, and the nonce (None: none is sent); `request_der` as it is sent.
 
-    issuer: x509.Certificate
+    `issuer` is None for a ready-made request whose CA the caller does not know; its answer cannot be verified.
+    """
+
+    issuer: x509.Certificate | None
     cert_ids: tuple[CertID, ...]
     nonce: bytes | None
     request_der: bytes
@@ -49,6 +53,8 @@ class Reply:
     def verify(self, at: int, terms: Terms | None = None) -> Verified:
         """Check all that a client relies upon at POSIX time `at`. Raises: ClientError, VerificationError."""
         asked = self.question
+        if asked.issuer is None:
+            raise ClientError("an answer cannot be verified without the CA's certificate", hint="name the issuer")
         return verify_response(
             self.response, asked.issuer, asked.cert_ids, nonce=asked.nonce, at=at, terms=terms or Terms()
         )
@@ -105,6 +111,25 @@ def question(
     return Question(issuer, cert_ids, nonce, build_request([encode_cert_id(one) for one in cert_ids], nonce))
 
 
+def question_from_request(request_der: bytes, issuer_der: bytes | None) -> Question:
+    """The question in a ready-made request, for the CA in `issuer_der` where it is known.
+
+    Raises: ClientError when it is no OCSP request, or asks about certificates of another CA.
+    """
+    try:
+        request = parse_request(request_der)
+    except MalformedRequest as error:
+        raise ClientError(str(error)) from error
+    issuer = None if issuer_der is None else _certificate(issuer_der, "the issuer")
+    cert_ids = []
+    for asked in request.cert_ids:
+        if issuer is not None and not _is_of(asked.digest, asked.issuer, issuer):
+            raise ClientError("the request asks about a certificate of another CA", hint="name the CA of the request")
+        half = len(asked.issuer) // 2
+        cert_ids.append(CertID(asked.digest or "", asked.issuer[:half], asked.issuer[half:], asked.serial))
+    return Question(issuer, tuple(cert_ids), request.nonce, request_der)
+
+
 def build_request(cert_id_ders: Sequence[bytes], nonce: bytes | None = None) -> bytes:
     """DER of an unsigned OCSPRequest (RFC 6960 section 4.1.1) for CertIDs in DER."""
     requests = der.tlv(der.SEQUENCE, *(der.tlv(der.SEQUENCE, cert_id) for cert_id in cert_id_ders))
@@ -155,6 +180,10 @@ def responder_url(certificate_der: bytes) -> str | None:
         and isinstance(one.access_location, x509.UniformResourceIdentifier)
     )
     return next((url for url in locations if url.lower().startswith(("http://", "https://"))), None)
+
+
+def _is_of(digest: str | None, hashes: bytes, issuer: x509.Certificate) -> bool:
+    return digest is not None and b"".join(certs.issuer_hashes(issuer, digest)) == hashes
 
 
 def _certificate(certificate_der: bytes, what: str) -> x509.Certificate:

@@ -1,0 +1,138 @@
+"""Why a serial is answered as it is: the same decision as answering, told with what it rests on.
+
+No status is decided here: `core.status.decide` is asked with the state and policy that answering uses, so that an
+explanation cannot differ from the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vouchd.core import certs
+from vouchd.core.facts import Authority, CertStatus, RevocationEntry
+from vouchd.core.policy import ResponsePolicy, UnknownIssuerPolicy
+from vouchd.core.status import Decision, ServingAuthority, ServingPoint, ServingState, decide, expired
+from vouchd.errors import TryLater
+
+UNAUTHORIZED = "unauthorized"
+TRY_LATER = "tryLater"
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedPoint:
+    """One issuing point of the CA: its CRLs, what it says of the serial and whether the answer rests on it.
+
+    `stale` means that its nextUpdate has passed.
+    """
+
+    point: ServingPoint
+    entry: RevocationEntry | None
+    relied_upon: bool
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EffectivePolicy:
+    """The settings that bear on this CA's answers, those of the CA merged over the instance's."""
+
+    not_found_as_good: bool
+    include_next_update: bool
+    expired_crl: str
+    extended_revoke: bool
+    issued_serials_known: bool
+    expected_scopes: tuple[str, ...]
+    by_name: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signers:
+    """The instance's signing certificates (DER) by nickname, and the nickname of the default."""
+
+    certificates: Mapping[str, bytes]
+    default: str
+
+    def require(self, nickname: str, at: int) -> None:
+        """Raises: TryLater when answering has no such signer, or its certificate has expired at POSIX time `at`."""
+        certificate_der = self.certificates.get(nickname)
+        if certificate_der is None:
+            raise TryLater("the signer of this CA is not on this instance", hint=f"declare {nickname!r} in CS.cfg")
+        if at > certs.not_after(certs.load_certificate(certificate_der)):
+            raise TryLater("the signing certificate has expired", hint="have the CA issue a new one")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer for one serial and its grounds.
+
+    `answer` is good, revoked or unknown, or the error status `tryLater` or `unauthorized`. `decision` is None with an
+    error status and for an issuer that is not ours; `authority` and `policy` are None for the latter. `signer` is a
+    nickname, None where nothing is signed. `hint` is the remedy of an error status, may be empty.
+    """
+
+    serial: bytes
+    answer: str
+    why: str
+    hint: str = ""
+    authority: Authority | None = None
+    decision: Decision | None = None
+    points: tuple[ExaminedPoint, ...] = ()
+    policy: EffectivePolicy | None = None
+    signer: str | None = None
+
+
+def explain(
+    state: ServingState, policy: ResponsePolicy, signers: Signers, *, authority_id: str, serial: bytes, at: int
+) -> Explanation:
+    """Why `serial` (DER INTEGER content octets) of that authority is answered as it is at POSIX time `at`."""
+    serving = next((held for held in state.authorities if held.authority.id == authority_id), None)
+    if serving is None:
+        return _foreign(policy, signers.default, serial)
+    nickname = serving.authority.policy.signer or signers.default
+    decision: Decision | None = None
+    try:
+        signers.require(nickname, at)
+        decision = decide(serving, serial, policy, at)
+        answer, why, hint = decision.status.value, decision.why, ""
+    except TryLater as error:
+        answer, why, hint = TRY_LATER, str(error), error.hint
+    return Explanation(
+        serial=serial,
+        answer=answer,
+        why=why,
+        hint=hint,
+        authority=serving.authority,
+        decision=decision,
+        points=_examined(serving, serial, decision.points if decision else (), at),
+        policy=_effective(serving, policy),
+        signer=nickname if decision else None,
+    )
+
+
+def _foreign(policy: ResponsePolicy, default_signer: str, serial: bytes) -> Explanation:
+    why, hint = "this instance does not answer for the issuer", "vouchd ca add CA.pem"
+    if policy.unknown_issuer is UnknownIssuerPolicy.UNKNOWN:
+        return Explanation(serial, CertStatus.UNKNOWN.value, why, hint, signer=default_signer)
+    return Explanation(serial, UNAUTHORIZED, why, hint)
+
+
+def _examined(
+    serving: ServingAuthority, serial: bytes, relied_upon: tuple[ServingPoint, ...], at: int
+) -> tuple[ExaminedPoint, ...]:
+    return tuple(
+        ExaminedPoint(point, point.index.find(serial), point in relied_upon, bool(expired((point,), at)))
+        for point in serving.points
+    )
+
+
+def _effective(serving: ServingAuthority, policy: ResponsePolicy) -> EffectivePolicy:
+    own = serving.authority.policy
+    return EffectivePolicy(
+        not_found_as_good=policy.not_found_as_good_for(own),
+        include_next_update=policy.include_next_update_for(own),
+        expired_crl=policy.expired_crl_for(own).value,
+        extended_revoke=own.extended_revoke,
+        issued_serials_known=serving.issued is not None,
+        expected_scopes=own.expected_scopes,
+        by_name=policy.by_name,
+    )
