@@ -1,0 +1,175 @@
+"""`vouchd explain`: from which CRL, entry and policy the answer for one serial comes, and who signs it.
+
+It reads what the workers answer from and asks the same decision, so it tells what a client is told now.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchd.ca.reasons import reason_text
+from vouchd.cli import output
+from vouchd.cli.asking import certificate_der, serial_octets
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.client.ocsp import serial_of
+from vouchd.core import certs
+from vouchd.errors import ConfigError, NotFound
+from vouchd.index.manifest import load_manifest
+from vouchd.instance.layout import Layout
+from vouchd.instance.reading import read_settings
+from vouchd.instance.settings import Settings
+from vouchd.ops.clock import SystemClock
+from vouchd.service.explaining import ExaminedPoint, Explanation, Signers
+from vouchd.service.explaining import explain as explain_serial
+from vouchd.signing.files import read_certificates
+
+MIN_ID_DIGITS = 8
+
+
+def explain(
+    certificate: Annotated[
+        Path | None, typer.Argument(metavar="[CERT]", help="Certificate to explain, PEM or DER; needs --issuer.")
+    ] = None,
+    *,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    issuer: Annotated[
+        Path | None, typer.Option("--issuer", metavar="FILE", help="Certificate of the CA that issued it.")
+    ] = None,
+    authority: Annotated[
+        str, typer.Option("--authority", metavar="CA", help="Instead of --issuer: its label, or digits of its id.")
+    ] = "",
+    serial: Annotated[str, typer.Option("--serial", "-s", metavar="HEX", help="Instead of a certificate.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Tell why a certificate is answered as it is: CRL, entry, policy and signer.
+
+    Example: vouchd explain --issuer ca.crt --serial 0x52a1c7
+    """
+    layout = Layout(instance.absolute())
+    settings = read_settings(layout)
+    state = load_manifest(layout.index)
+    explanation = explain_serial(
+        state,
+        settings.responder,
+        _signers(settings),
+        authority_id=_authority_id(
+            {one.authority.id: one.authority.label for one in state.authorities}, issuer, authority
+        ),
+        serial=_serial(certificate, issuer, serial),
+        at=SystemClock().now(),
+    )
+    if json_output:
+        output.as_json(_facts(explanation))
+    else:
+        _show(explanation)
+
+
+def _authority_id(labels: dict[str, str], issuer: Path | None, reference: str) -> str:
+    """The id of the CA that the options name. Raises: ConfigError, NotFound."""
+    if issuer is not None:
+        return certs.authority_id(certs.load_certificate(certificate_der(issuer)))
+    if not reference:
+        raise ConfigError("a serial number means nothing without its CA", hint="give --issuer FILE or --authority CA")
+    found = [
+        one
+        for one, label in labels.items()
+        if label == reference or (len(reference) >= MIN_ID_DIGITS and one.startswith(reference.lower()))
+    ]
+    if len(found) != 1:
+        count = "several CAs are" if found else "no CA is"
+        raise NotFound(f"{count} called {reference[:80]!r}", hint="see them with: vouchd ca list")
+    return found[0]
+
+
+def _serial(certificate: Path | None, issuer: Path | None, serial: str) -> bytes:
+    if serial:
+        return serial_octets(serial)
+    if certificate is None:
+        raise ConfigError("nothing to explain", hint="give a certificate file, or --serial HEX")
+    if issuer is None:
+        parsed = certs.load_certificate(certificate_der(certificate))
+        return certs.serial_octets(parsed)
+    return serial_of(certificate_der(certificate), certificate_der(issuer))
+
+
+def _signers(settings: Settings) -> Signers:
+    """The certificates of the signers that are ready; the keys stay where they are."""
+    ready = {one.nickname: one.certificate_file for one in settings.signers if one.certificate_file.exists()}
+    return Signers(
+        {nickname: read_certificates(path)[0].public_bytes(Encoding.DER) for nickname, path in ready.items()},
+        settings.default_signer,
+    )
+
+
+def _facts(explanation: Explanation) -> dict[str, object]:
+    authority, decision = explanation.authority, explanation.decision
+    return {
+        "serial": output.serial_text(explanation.serial),
+        "answer": explanation.answer,
+        "why": explanation.why,
+        "hint": explanation.hint or None,
+        "authority": authority and {"id": authority.id, "label": authority.label},
+        "revoked_at": output.when(decision.entry.revocation_time) if decision and decision.entry else None,
+        "reason": reason_text(decision.entry.reason) if decision and decision.entry else None,
+        "this_update": output.when(decision.this_update) if decision else None,
+        "next_update": output.when(decision.next_update) if decision else None,
+        "produced_at": output.when(decision.produced_at) if decision else None,
+        "signer": explanation.signer,
+        "issuing_points": [_point(one) for one in explanation.points],
+        "policy": explanation.policy and _policy(explanation),
+    }
+
+
+def _point(examined: ExaminedPoint) -> dict[str, object]:
+    epoch, entry = examined.point.epoch, examined.entry
+    return {
+        "scope": epoch.issuing_point.scope_id,
+        "relied_upon": examined.relied_upon,
+        "expired": examined.stale,
+        "sequence": epoch.sequence,
+        "crl_number": epoch.base.crl_number,
+        "crl_sha256": epoch.base.sha256,
+        "delta_number": epoch.delta.crl_number if epoch.delta else None,
+        "delta_sha256": epoch.delta.sha256 if epoch.delta else None,
+        "this_update": output.when(epoch.this_update),
+        "next_update": output.when(epoch.next_update),
+        "accepted_at": output.when(epoch.accepted_at),
+        "origin": epoch.origin or None,
+        "entries": len(examined.point.index),
+        "entry": entry and f"revoked {output.when(entry.revocation_time)}, {reason_text(entry.reason)}",
+        "invalidity_date": output.when(entry.invalidity_date) if entry else None,
+    }
+
+
+def _policy(explanation: Explanation) -> dict[str, object]:
+    policy = explanation.policy
+    return (
+        {
+            "notFoundAsGood": policy.not_found_as_good,
+            "includeNextUpdate": policy.include_next_update,
+            "expiredCRL": policy.expired_crl,
+            "extendedRevoke": policy.extended_revoke,
+            "issuedSerialsKnown": policy.issued_serials_known,
+            "expectedScopes": list(policy.expected_scopes),
+            "byName": policy.by_name,
+        }
+        if policy
+        else {}
+    )
+
+
+def _show(explanation: Explanation) -> None:
+    facts = _facts(explanation)
+    points, policy, authority = facts.pop("issuing_points"), facts.pop("policy"), explanation.authority
+    facts["authority"] = f"{authority.label} ({authority.id})" if authority else None
+    output.record({name: value for name, value in facts.items() if value is not None}, json_output=False)
+    for number, point in enumerate(points if isinstance(points, list) else (), 1):
+        output.say(f"\nissuing point {number}")
+        output.record({name: value for name, value in point.items() if value is not None}, json_output=False)
+    if isinstance(policy, dict):
+        output.say("\npolicy")
+        output.fields(policy)

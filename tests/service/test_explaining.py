@@ -1,0 +1,130 @@
+"""An explanation says what the answer says, and what it rests on."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.x509 import ocsp
+from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
+from tests.serving import entry, point, request_for, responder, serving, signer, state
+
+from vouchd.core.certs import authority_id
+from vouchd.core.facts import ExpiredCRLPolicy, Reason
+from vouchd.core.policy import ResponsePolicy, UnknownIssuerPolicy
+from vouchd.core.scope import Scope
+from vouchd.core.status import ServingState
+from vouchd.errors import OCSPResponseStatus
+from vouchd.service.explaining import Explanation, Signers, explain
+
+ONE = CA.create("CA one")
+OTHER = CA.create("CA other", key=shared_key("EC", 2))
+SIGNER = ONE.issue_signer()
+GOOD, REVOKED, HELD = 1001, 1002, 1003
+LISTED = (entry(REVOKED), entry(HELD, Reason.CERTIFICATE_HOLD))
+EXPIRED = {"this_update": NOW - 2 * DAY, "next_update": NOW - 1}
+USERS_ONLY = Scope(only_user=True)
+
+SITUATIONS = {
+    "listed": (state(serving(ONE, point(ONE, *LISTED))), REVOKED, {}),
+    "on hold": (state(serving(ONE, point(ONE, *LISTED))), HELD, {}),
+    "not listed": (state(serving(ONE, point(ONE, *LISTED))), GOOD, {}),
+    "not listed, notFoundAsGood=false": (state(serving(ONE, point(ONE, *LISTED))), GOOD, {"not_found_as_good": False}),
+    "the same for the CA": (state(serving(ONE, point(ONE, *LISTED), not_found_as_good=False)), GOOD, {}),
+    "no CRL": (state(serving(ONE)), GOOD, {}),
+    "expired CRL": (state(serving(ONE, point(ONE, *LISTED, **EXPIRED))), REVOKED, {}),
+    "expired CRL served": (
+        state(serving(ONE, point(ONE, *LISTED, **EXPIRED), expired_crl=ExpiredCRLPolicy.SERVE)),
+        REVOKED,
+        {},
+    ),
+    "expired CRL unknown": (
+        state(serving(ONE, point(ONE, *LISTED, **EXPIRED))),
+        REVOKED,
+        {"expired_crl": ExpiredCRLPolicy.UNKNOWN},
+    ),
+    "never issued": (state(serving(ONE, point(ONE, *LISTED), issued={serial_octets(REVOKED)})), GOOD, {}),
+    "never issued, extended": (
+        state(serving(ONE, point(ONE, *LISTED), issued={serial_octets(REVOKED)}, extended_revoke=True)),
+        GOOD,
+        {},
+    ),
+    "partition that does not list it": (state(serving(ONE, point(ONE, *LISTED, scope=USERS_ONLY))), GOOD, {}),
+    "not our CA": (state(serving(OTHER, point(OTHER))), GOOD, {}),
+    "not our CA, unknown": (
+        state(serving(OTHER, point(OTHER))),
+        GOOD,
+        {"unknown_issuer": UnknownIssuerPolicy.UNKNOWN},
+    ),
+    "signer not here": (state(serving(ONE, point(ONE, *LISTED), signer="elsewhere")), GOOD, {}),
+}
+
+
+def explained(holding: ServingState, number: int, at: int = NOW, **policy) -> Explanation:
+    return explain(
+        holding,
+        ResponsePolicy(**policy),
+        Signers({"signer": SIGNER.der}, "signer"),
+        authority_id=authority_id(ONE.certificate),
+        serial=serial_octets(number),
+        at=at,
+    )
+
+
+def answered(holding: ServingState, number: int, at: int = NOW, **policy) -> str:
+    """What a client is told: a status, or the name of the error."""
+    given = responder(holding, signer(SIGNER), **policy).answer(request_for(ONE, number), at)
+    if given.status is not OCSPResponseStatus.SUCCESSFUL:
+        return {OCSPResponseStatus.TRY_LATER: "tryLater", OCSPResponseStatus.UNAUTHORIZED: "unauthorized"}[given.status]
+    return ocsp.load_der_ocsp_response(given.response_der).certificate_status.name.lower()
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_explanation_says_what_the_answer_says(situation) -> None:
+    """Whatever the situation, the explained answer is the one that a client gets."""
+    holding, number, policy = SITUATIONS[situation]
+    explanation = explained(holding, number, **policy)
+    assert explanation.answer == answered(holding, number, **policy)
+    assert explanation.why
+
+
+def test_explanation_after_the_signer_expired_says_what_the_answer_says() -> None:
+    """An expired signing certificate ends answering; the explanation names it."""
+    holding, late = state(serving(ONE, point(ONE, next_update=NOW + 500 * DAY))), NOW + 400 * DAY
+    explanation = explained(holding, GOOD, late)
+    assert explanation.answer == answered(holding, GOOD, late) == "tryLater"
+    assert "signing certificate has expired" in explanation.why
+
+
+def test_explanation_of_a_revoked_serial_names_its_crl_and_entry() -> None:
+    """The issuing point relied upon, its CRL and the entry are told, and so is the signer."""
+    crl = point(ONE, *LISTED)
+    explanation = explained(state(serving(ONE, crl)), REVOKED)
+    (examined,) = explanation.points
+    assert (examined.point, examined.entry, examined.relied_upon, examined.stale) == (crl, entry(REVOKED), True, False)
+    assert explanation.signer == "signer"
+    assert explanation.decision is not None
+    assert explanation.decision.this_update == NOW - HOUR
+
+
+def test_explanation_tells_partitions_relied_upon_from_others() -> None:
+    """Of several issuing points only the one that lists the serial is relied upon; the others are shown as well."""
+    users = point(ONE, entry(REVOKED), scope=USERS_ONLY)
+    authorities = point(ONE, scope=Scope(only_ca=True))
+    explanation = explained(state(serving(ONE, users, authorities)), REVOKED)
+    assert [examined.relied_upon for examined in explanation.points] == [True, False]
+
+
+def test_explanation_of_an_expired_crl_shows_which_and_what_to_do() -> None:
+    """With tryLater the stale issuing point is marked and the remedy told; nothing is signed."""
+    holding, number, _ = SITUATIONS["expired CRL"]
+    explanation = explained(holding, number)
+    assert [examined.stale for examined in explanation.points] == [True]
+    assert (explanation.signer, explanation.decision) == (None, None)
+    assert explanation.hint
+
+
+def test_effective_policy_is_the_ca_s_over_the_instance_s() -> None:
+    """A setting of the CA goes before the instance's, one it leaves open is the instance's."""
+    holding = state(serving(ONE, point(ONE), not_found_as_good=False))
+    policy = explained(holding, GOOD, include_next_update=False).policy
+    assert policy is not None
+    assert (policy.not_found_as_good, policy.include_next_update) == (False, False)
