@@ -20,6 +20,9 @@ CADirOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+ScopeOption = Annotated[
+    str, typer.Option("--scope", metavar="ID", help="Scope of a partitioned CRL, as `vouchd crl list` shows it.")
+]
 
 DEFAULT_INSTANCE = Path("./vouchd")
 DEFAULT_CA = Path("./ca")

@@ -131,28 +131,22 @@ def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SE
     pid = running_pid(layout.pid_file)
     if pid is None:
         return start(layout, command, seconds=seconds)
-    before = _report_file(layout)
+    former = read_serving(layout.serving)
+    before = {worker.pid for worker in former.workers} if former else set()
     os.kill(pid, signal.SIGHUP)
 
     def renewed() -> ServingReport | None:
         now = status(layout)
         if now.pid is None:
             raise LifecycleError("the instance ended instead of restarting", hint=f"see {layout.log}")
-        return now.report if now.ready and _report_file(layout) != before else None
+        if now.report is None or not now.ready or any(worker.pid in before for worker in now.report.workers):
+            return None
+        return now.report
 
     report = _wait(renewed, seconds)
     if report is None:
         raise LifecycleError(f"the instance has not restarted after {seconds:.0f} seconds", hint=f"see {layout.log}")
     return report
-
-
-def _report_file(layout: Layout) -> tuple[int, int]:
-    """Identity of the serving report's file: another one with every report written."""
-    try:
-        found = layout.serving.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_ino, found.st_mtime_ns
 
 
 def look_now(layout: Layout) -> bool:

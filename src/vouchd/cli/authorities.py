@@ -1,0 +1,197 @@
+"""`vouchd ca add`, `list`, `remove` and `set`: the CAs that an instance answers for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import output, serving
+from vouchd.cli.inputs import read_input
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.policyoptions import DEFAULT, PolicyChange
+from vouchd.core.facts import Authority
+from vouchd.core.records import policy_record
+from vouchd.errors import ConfigError
+from vouchd.instance.layout import Layout
+from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
+
+MAX_SERIALS_BYTES = 1 << 30
+SHORT_ID = 16
+
+ReferenceArgument = Annotated[
+    str, typer.Argument(metavar="CA", help="Its label, its subject, or the first 8 or more digits of its id.")
+]
+TriState = Annotated[str | None, typer.Option(metavar="true|false|default", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount these verbs on the group `ca`."""
+    app.command("add")(add)
+    app.command("list")(list_)
+    app.command("remove")(remove)
+    app.command("set")(set_)
+
+
+def add(
+    certificates: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CA certificates, PEM or DER; - is stdin.")
+    ],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    label: Annotated[str, typer.Option("--label", help="What it is called; default: its subject.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
+
+    Example: vouchd ca add root.pem --label "Example Root"
+    """
+    if label and len(certificates) > 1:
+        raise ConfigError("one label for several CAs", hint="add them one by one")
+    with wiring.services(Layout(instance.absolute())) as services:
+        added = [
+            services.authorities.add(read_input(name, MAX_CERTIFICATE_BYTES), services.caller, label=label)
+            for name in certificates
+        ]
+        wiring.check_instance(services.layout, warn=output.warn)
+    serving.changed(services.layout)
+    output.records([_short(authority) for authority in added], json_output=json_output)
+
+
+def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+    """List the CAs that are answered for, with the state of their CRLs.
+
+    Example: vouchd ca list --json
+    """
+    with wiring.services(Layout(instance.absolute())) as services:
+        summaries = services.authorities.summaries(services.caller)
+    if json_output:
+        output.as_json([_full(summary) for summary in summaries])
+        return
+    empty = "no CA is answered for; add one with `vouchd ca add CA.pem`"
+    output.records([_row(summary) for summary in summaries], json_output=False, empty=empty)
+
+
+def remove(
+    reference: ReferenceArgument, instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False
+) -> None:
+    """Answer for a CA no longer and forget its CRLs; their highest number stays known.
+
+    Example: vouchd ca remove "Example Root"
+    """
+    with wiring.services(Layout(instance.absolute())) as services:
+        removed = services.authorities.remove(reference, services.caller)
+    serving.changed(services.layout)
+    output.record(_short(removed), json_output=json_output)
+
+
+def set_(
+    reference: ReferenceArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    not_found_as_good: TriState = None,
+    include_next_update: TriState = None,
+    expired_crl: Annotated[
+        str | None,
+        typer.Option(metavar="tryLater|unknown|serve|default", help="Answer from a CRL past its nextUpdate."),
+    ] = None,
+    invalidity_date: Annotated[
+        bool | None, typer.Option("--invalidity-date/--no-invalidity-date", help="Tell the CRL entry's invalidityDate.")
+    ] = None,
+    crl_reference: Annotated[
+        bool | None, typer.Option("--crl-reference/--no-crl-reference", help="Tell which CRL (RFC 6960 4.4.2).")
+    ] = None,
+    archive_cutoff: Annotated[
+        str | None, typer.Option(metavar="SECONDS|default", help="Retention behind archiveCutoff (RFC 6960 4.4.4).")
+    ] = None,
+    extended_revoke: Annotated[
+        bool | None,
+        typer.Option(
+            "--extended-revoke/--no-extended-revoke", help="A serial never issued is revoked (RFC 6960 4.4.8)."
+        ),
+    ] = None,
+    signer: Annotated[str | None, typer.Option(metavar="NICKNAME|default", help="The signer for this CA.")] = None,
+    crl_issuer: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE|default", help="Issuer of indirect CRLs; repeatable.")
+    ] = None,
+    expected_scope: Annotated[
+        list[str] | None, typer.Option(metavar="ID|default", help="Scopes that together cover all serials; repeatable.")
+    ] = None,
+    quarantine_percent: Annotated[
+        str | None, typer.Option(metavar="N|default", help="Hold back a CRL that gains or loses more entries.")
+    ] = None,
+    issued_serials: Annotated[
+        str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
+    ] = None,
+    decimal: Annotated[
+        bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")
+    ] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Set how a CA is answered for, where it differs from CS.cfg; without options show it.
+
+    Example: vouchd ca set "Example Root" --not-found-as-good false --invalidity-date
+    """
+    change = PolicyChange(
+        not_found_as_good=not_found_as_good,
+        include_next_update=include_next_update,
+        expired_crl=expired_crl,
+        invalidity_date=invalidity_date,
+        crl_reference=crl_reference,
+        archive_cutoff_seconds=archive_cutoff,
+        extended_revoke=extended_revoke,
+        signer=signer,
+        crl_issuers=crl_issuer,
+        expected_scopes=expected_scope,
+        quarantine_percent=quarantine_percent,
+    )
+    with wiring.services(Layout(instance.absolute())) as services:
+        authority = services.authorities.find(reference)
+        if not change.is_empty:
+            policy = change.applied_to(authority.policy)
+            services.check_signer(policy, authority)
+            authority = services.authorities.set_policy(authority.id, policy, services.caller)
+        if issued_serials is not None:
+            serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)
+            authority = services.authorities.set_issued_serials(
+                authority.id, serials, services.caller, radix=10 if decimal else 16
+            )
+    if not change.is_empty or issued_serials is not None:
+        serving.changed(services.layout)
+    _show(authority, json_output)
+
+
+def _show(authority: Authority, json_output: bool) -> None:
+    policy = policy_record(authority.policy)
+    if json_output:
+        output.as_json({"id": authority.id, "label": authority.label, "policy": policy})
+        return
+    policy["crl_issuers"] = f"{len(authority.policy.crl_issuers)} certificates"
+    policy["expected_scopes"] = ", ".join(authority.policy.expected_scopes) or None
+    output.fields({"label": authority.label, "id": authority.id, **policy})
+
+
+def _short(authority: Authority) -> dict[str, object]:
+    return {"label": authority.label, "id": authority.id}
+
+
+def _row(summary: AuthoritySummary) -> dict[str, object]:
+    updates = [epoch.next_update for epoch in summary.epochs if epoch.next_update is not None]
+    return {
+        "label": summary.authority.label,
+        "id": summary.authority.id[:SHORT_ID],
+        "CRLs": len(summary.epochs),
+        "revoked": summary.entry_count,
+        "next_update": output.when(min(updates, default=None)),
+        "quarantined": len(summary.quarantined),
+        "CA_not_after": output.when(summary.not_after),
+    }
+
+
+def _full(summary: AuthoritySummary) -> dict[str, object]:
+    return {
+        **_row(summary),
+        "id": summary.authority.id,
+        "subject": summary.subject,
+        "policy": policy_record(summary.authority.policy),
+    }

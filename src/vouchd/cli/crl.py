@@ -1,0 +1,116 @@
+"""`vouchd crl`: the CRLs that an instance answers from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import crlshow, output, quarantine, serving
+from vouchd.cli.inputs import STDIN, read_input
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, ScopeOption
+from vouchd.cli.serving import WaitOption
+from vouchd.core import pem
+from vouchd.core.facts import COMPLETE_SCOPE, Epoch
+from vouchd.errors import CRLRejected, VouchdError, outcome
+from vouchd.instance.layout import Layout
+from vouchd.ops.clock import SystemClock
+from vouchd.signing.files import write_new
+from vouchd.wiring import Services
+
+app = typer.Typer(name="crl", no_args_is_help=True, help="The CRLs that an instance answers from.")
+app.add_typer(quarantine.app, name="quarantine")
+
+
+@app.command()
+def add(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CRLs, DER or PEM, full or delta; - is stdin.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    wait: WaitOption = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Take CRLs in, and wait until a running instance answers from them.
+
+    Every file is tried; the exit code is that of the first failure.
+
+    Example: vouchd crl add root.crl
+    """
+    layout = Layout(instance.absolute())
+    taken: list[Epoch] = []
+    failures: list[VouchdError] = []
+    with wiring.services(layout) as services:
+        for name in files:
+            try:
+                taken += _accept(services, name)
+            except VouchdError as error:
+                failures.append(error)
+                output.fail(type(error)(f"{name}: {error}", hint=error.hint))
+        labels = services.labels()
+    served = serving.changed(layout, taken, wait=wait) if taken else False
+    rows = [{**crlshow.epoch_row(epoch, labels), "served": served} for epoch in taken]
+    output.records(rows, json_output=json_output)
+    if failures:
+        raise typer.Exit(outcome(failures[0]).exit_code)
+
+
+def _accept(services: Services, name: str) -> list[Epoch]:
+    data = read_input(name, services.settings.ingest.max_crl_bytes)
+    origin = "stdin" if name == STDIN else str(Path(name).absolute())
+    return [epoch for crl in _crls(data) for epoch in serving.take(services, crl, origin)]
+
+
+def _crls(data: bytes) -> Iterator[bytes]:
+    """The CRLs in a PEM file, which may hold several; anything else as it is."""
+    if b"-----BEGIN" not in data[:65536]:
+        yield data
+        return
+    try:
+        found = list(pem.blocks(data, pem.CRL_LABELS))
+    except ValueError as error:
+        raise CRLRejected(str(error)) from error
+    if not found:
+        raise CRLRejected("holds no CRL", hint="openssl crl -in FILE -noout -text reads one")
+    yield from found
+
+
+@app.command("list")
+def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+    """List the CRLs in use, one line for each CRL issuing point.
+
+    Example: vouchd crl list --json
+    """
+    at = SystemClock().now()
+    with wiring.services(Layout(instance.absolute())) as services:
+        labels = services.labels()
+        rows = [crlshow.epoch_row(epoch, labels, at) for epoch in services.store.epochs()]
+    output.records(rows, json_output=json_output, empty="no CRL yet; add one with `vouchd crl add FILE`")
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="CA|FILE", help="A CA whose CRL is in use, or a CRL in a file.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    scope: ScopeOption = COMPLETE_SCOPE,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write its DER into a new file.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show a CRL in use, or one in a file that is not taken in yet.
+
+    Example: vouchd crl show "Example Root" --out root.crl
+    """
+    if Path(what).is_file() and out is None:
+        with_crl = [crlshow.file_fields(crl) for crl in _crls(read_input(what, crlshow.MAX_BYTES))]
+        for found in with_crl:
+            output.record(found, json_output=json_output)
+        return
+    with wiring.services(Layout(instance.absolute())) as services:
+        epoch = services.epoch(what, scope)
+        fields = crlshow.epoch_fields(epoch, services.labels(), SystemClock().now())
+        if out is not None:
+            write_new(out, services.store.document(epoch.newest.sha256), 0o644)
+    output.record(fields, json_output=json_output)

@@ -1,0 +1,136 @@
+"""`vouchd start`, `stop`, `restart` and `status`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import output
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.errors import LifecycleError
+from vouchd.instance import lifecycle
+from vouchd.instance.layout import Layout
+from vouchd.ops.serving import ServingReport
+
+WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
+NOT_RUNNING = 3  # as `systemctl status` has it
+
+
+def manager_command(layout: Layout) -> list[str]:
+    """The command that runs the instance in the foreground."""
+    return [sys.executable, "-m", "vouchd.cli.main", "run", "--instance", str(layout.root)]
+
+
+def start(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    timeout: WaitSecondsOption = lifecycle.START_SECONDS,
+    json_output: JsonOption = False,
+) -> None:
+    """Start the instance in the background and wait until it answers.
+
+    Example: vouchd start --instance /srv/vouchd
+    """
+    layout = Layout(instance.absolute())
+    wiring.check_instance(layout, warn=output.warn)
+    _show(lifecycle.start(layout, manager_command(layout), seconds=timeout), json_output)
+
+
+def stop(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    timeout: WaitSecondsOption = lifecycle.STOP_SECONDS,
+) -> None:
+    """Stop the instance; requests under way are answered first.
+
+    Example: vouchd stop --instance /srv/vouchd
+    """
+    layout = _existing(Layout(instance.absolute()))
+    output.note("stopped" if lifecycle.stop(layout, seconds=timeout) else "was not running")
+
+
+def restart(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    timeout: WaitSecondsOption = lifecycle.START_SECONDS,
+    json_output: JsonOption = False,
+) -> None:
+    """Have the instance take on changed settings without dropping a request; start it when it does not run.
+
+    Example: vouchd restart --instance /srv/vouchd
+    """
+    layout = Layout(instance.absolute())
+    wiring.check_instance(layout, warn=output.warn)
+    _show(lifecycle.restart(layout, manager_command(layout), seconds=timeout), json_output)
+
+
+def status(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+    """Show whether the instance runs and what it serves; exit code 3 when it does not run.
+
+    Example: vouchd status --json
+    """
+    now = lifecycle.status(_existing(Layout(instance.absolute())))
+    if now.report is None:
+        state = "starting" if now.pid else "stopped"
+        output.record({"state": state, "pid": now.pid}, json_output=json_output)
+        raise typer.Exit(0 if now.pid else NOT_RUNNING)
+    _show(now.report, json_output)
+
+
+def _existing(layout: Layout) -> Layout:
+    if not layout.cs_cfg.exists():
+        raise LifecycleError(
+            f"{layout.root}: there is no instance",
+            hint="name its folder with --instance DIR, or make one: vouchd create",
+        )
+    return layout
+
+
+def _show(report: ServingReport, json_output: bool) -> None:
+    points = [
+        {
+            "CA": point.label,
+            "scope": point.scope_id,
+            "CRL_number": point.crl_number,
+            "revoked": point.entries,
+            "this_update": output.when(point.this_update),
+            "next_update": output.when(point.next_update),
+        }
+        for point in report.issuing_points
+    ]
+    state: dict[str, object] = {
+        "state": "running" if report.acknowledged else "loading",
+        "pid": report.pid,
+        "since": output.when(report.started_at),
+        "OCSP": _url(report.ee),
+        "health": _url(report.health),
+        "workers": len(report.workers),
+        "worker_restarts": report.restarts,
+        "store": report.store_error or "in reach",
+    }
+    if json_output:
+        output.as_json({**state, "issuing_points": points, "sources": list(report.sources)})
+        return
+    output.fields({name.replace("_", " "): value for name, value in state.items()})
+    output.say("")
+    output.records(points, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
+    if report.sources:
+        output.say("")
+        output.table(
+            ["source", "URL", "last success", "next attempt", "error"],
+            [
+                [
+                    source.get("name"),
+                    source.get("url"),
+                    output.when(source.get("last_success") or None),
+                    output.when(source.get("next_attempt") or None),
+                    source.get("last_error") or None,
+                ]
+                for source in report.sources
+            ],
+        )
+
+
+def _url(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

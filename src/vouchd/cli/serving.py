@@ -1,0 +1,43 @@
+"""A change in an instance's store, and its way to the workers: the running instance is told and waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import output
+from vouchd.core.facts import Epoch
+from vouchd.instance import lifecycle
+from vouchd.instance.layout import Layout
+from vouchd.ops.clock import SystemClock
+from vouchd.wiring import Services
+
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker answers from it.")]
+
+
+def changed(layout: Layout, epochs: Sequence[Epoch] = (), *, wait: bool = True) -> bool:
+    """Have a running instance take the change up; whether `epochs` are served now. Raises: LifecycleError."""
+    if not lifecycle.look_now(layout):
+        output.hint("the instance does not run; start it with `vouchd start`")
+        return False
+    if wait and epochs:
+        lifecycle.wait_until_served(layout, epochs)
+    return wait
+
+
+def take(services: Services, crl: bytes, origin: str) -> tuple[Epoch, ...]:
+    """Take one CRL in, while nobody else does. Raises: what `Ingesting.accept_crl` does."""
+    with services.ingest_lock():
+        return services.ingesting.accept_crl(crl, origin, services.caller, SystemClock().now())
+
+
+def add_crl(instance: Path, crl: bytes, origin: str) -> str:
+    """Take one CRL into the instance in that folder and wait until it is served; a word on what became of it."""
+    layout = Layout(instance.absolute())
+    with wiring.services(layout) as services:
+        epochs = take(services, crl, origin)
+    return "served" if changed(layout, epochs) else "stored, served from the next start on"

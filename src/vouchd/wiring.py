@@ -1,0 +1,229 @@
+"""Settings -> running objects: the only module that names concrete classes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from vouchd.core.certs import load_certificate, not_after
+from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId
+from vouchd.core.ports import StatusStore
+from vouchd.core.status import ServingState
+from vouchd.errors import ConfigError, LifecycleError, NotFound
+from vouchd.http.ee import EEServer
+from vouchd.http.listening import Address
+from vouchd.http.manager import ManagerSettings, run_manager
+from vouchd.http.publishing import ManifestPublication
+from vouchd.http.worker import inherited
+from vouchd.http.worker import run_worker as serve_worker
+from vouchd.index.folder import IndexFolder
+from vouchd.index.manifest import load_manifest
+from vouchd.instance.layout import Layout
+from vouchd.instance.locking import ingest_lock, quiet
+from vouchd.instance.passwords import read_passwords
+from vouchd.instance.reading import read_settings
+from vouchd.instance.settings import Settings, SourceKind, SourceSettings
+from vouchd.instance.signers import check_signers, load_signers
+from vouchd.ops.audit import AuditLog
+from vouchd.ops.clock import SystemClock
+from vouchd.ops.logs import set_up_logs
+from vouchd.service.answering import Responder
+from vouchd.service.authorities import Authorities
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Permission, local_caller, source_caller
+from vouchd.service.pulling import CRLSource, Pulling, Schedule
+from vouchd.sources.file import FileSource
+from vouchd.sources.http import HTTPSource
+from vouchd.sources.ldap import LDAPSource
+from vouchd.stores.sqlite import SqliteStore
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services over one instance's store, for a process that works on its folder."""
+
+    layout: Layout
+    settings: Settings
+    store: StatusStore
+    authorities: Authorities
+    indexing: Indexing
+    ingesting: Ingesting
+    caller: Caller
+
+    def ingest_lock(self) -> AbstractContextManager[None]:
+        """The lock to hold while a CRL is taken in."""
+        return ingest_lock(self.layout.ingest_lock)
+
+    def labels(self) -> dict[str, str]:
+        """Label by authority id."""
+        return {authority.id: authority.label for authority in self.store.authorities()}
+
+    def issuing_point(self, reference: str, scope_id: str) -> IssuingPointId:
+        """The CRL issuing point of the CA that `reference` names. Raises: NotFound."""
+        return IssuingPointId(self.authorities.find(reference).id, scope_id)
+
+    def epoch(self, reference: str, scope_id: str) -> Epoch:
+        """The current epoch of that issuing point. Raises: NotFound."""
+        point = self.issuing_point(reference, scope_id)
+        for epoch in self.store.epochs():
+            if epoch.issuing_point == point:
+                return epoch
+        raise NotFound(f"CA {reference} has no CRL of scope {scope_id}", hint="`vouchd crl list` shows those there are")
+
+    def check_signer(self, policy: AuthorityPolicy, authority: Authority) -> tuple[str, ...]:
+        """Check the signer that `policy` names for the CA. Raises: SigningError, ConfigError."""
+        wished = Authority(authority.id, authority.certificate_der, authority.label, policy)
+        if not policy.signer:
+            return ()
+        return check_signers(load_signers(self.settings), self.settings.default_signer, [wished], SystemClock().now())
+
+
+@contextmanager
+def services(layout: Layout) -> Iterator[Services]:
+    """The services over the instance at `layout`, whether it runs or not. Raises: ConfigError, StoreError."""
+    settings = read_settings(layout)
+    store = SqliteStore(settings.store)
+    try:
+        yield _services(layout, settings, store)
+    finally:
+        store.close()
+
+
+def _services(layout: Layout, settings: Settings, store: StatusStore) -> Services:
+    audit = AuditLog(layout.audit_log, SystemClock())
+    permission = Permission(audit)
+    indexing = Indexing(store, IndexFolder(layout.index))
+    return Services(
+        layout=layout,
+        settings=settings,
+        store=store,
+        authorities=Authorities(store, permission, audit),
+        indexing=indexing,
+        ingesting=Ingesting(store, indexing, permission, audit),
+        caller=local_caller(_user_name()),
+    )
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without an entry
+        return f"uid {os.getuid()}"
+
+
+def check_instance(layout: Layout, *, warn: Warn) -> Settings:
+    """Read settings and keys as a start would; what is doubtful goes to `warn`.
+
+    Raises: ConfigError, SigningError, StoreError: an instance that would not start.
+    """
+    with services(layout) as found:
+        settings = found.settings
+        signers = load_signers(settings)
+        if not settings.default_signer:
+            raise ConfigError(
+                f"{layout.cs_cfg}: no signer is named", hint="set ocsp.signing.certnickname to a declared signer"
+            )
+        doubts = check_signers(signers, settings.default_signer, found.store.authorities(), SystemClock().now())
+    for doubt in (*settings.warnings, *doubts):
+        warn(doubt)
+    return settings
+
+
+def run_instance(layout: Layout, *, warn: Warn) -> None:
+    """Be the manager process of the instance until told to stop. Raises: VouchdError when it cannot start."""
+    settings = check_instance(layout, warn=warn)
+    set_up_logs()
+    clock = SystemClock()
+    with services(layout) as found:
+        publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
+        run_manager(_manager_settings(layout, settings), publication, _pulls(found, clock), clock)
+
+
+def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
+    def reread() -> tuple[Address, Address]:
+        return _addresses(check_instance(layout, warn=lambda _: None))
+
+    ee, health = _addresses(settings)
+    python = [sys.executable, "-m"]
+    return ManagerSettings(
+        ee=ee,
+        health=health,
+        workers=settings.ee.workers or os.cpu_count() or 1,
+        pid_file=layout.pid_file,
+        serving_file=layout.serving,
+        worker_command=[*python, "vouchd.cli.worker", str(layout.root)],
+        restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],
+        reread=reread,
+        refresh_seconds=settings.refresh_seconds,
+        signers={
+            nickname: not_after(load_certificate(signer.certificate_der))
+            for nickname, signer in load_signers(settings).items()
+        },
+    )
+
+
+def _addresses(settings: Settings) -> tuple[Address, Address]:
+    return (settings.ee.host, settings.ee.port), (settings.health.host, settings.health.port)
+
+
+def run_worker(layout: Layout, slot: int) -> None:
+    """Be the worker process of `slot` until told to drain. Raises: VouchdError when it cannot start."""
+    set_up_logs()
+    given = inherited()
+    if given.slot != slot:
+        raise LifecycleError(f"slot {slot} was started with the sockets of slot {given.slot}")
+    settings = read_settings(layout)
+    nothing = ServingState(0, ())
+    responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
+    serve_worker(EEServer(responder, settings.ee), responder.replace, lambda: load_manifest(layout.index), given)
+
+
+def _pulls(found: Services, clock: SystemClock) -> tuple[Pulling, ...]:
+    passwords = read_passwords(found.layout.password_conf)
+    return tuple(_pulling(found, source, passwords, clock) for source in found.settings.sources)
+
+
+def _pulling(found: Services, source: SourceSettings, passwords: Mapping[str, str], clock: SystemClock) -> Pulling:
+    caller = source_caller(source.name, source.url)
+
+    def accept(crl: bytes) -> int | None:
+        with found.ingest_lock():
+            epochs = found.ingesting.accept_crl(crl, source.url, caller, clock.now())
+        return min((epoch.next_update for epoch in epochs if epoch.next_update is not None), default=None)
+
+    schedule = Schedule(interval_seconds=source.interval_seconds)
+    return Pulling(source.name, source.url, _crl_source(source, found.layout, passwords), schedule, accept)
+
+
+def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, str]) -> CRLSource:
+    if source.kind is SourceKind.FILE:
+        return FileSource(_file(source.url, layout), max_bytes=source.max_bytes)
+    if source.kind is SourceKind.HTTP:
+        return HTTPSource(
+            source.url,
+            timeout_seconds=source.timeout_seconds,
+            max_bytes=source.max_bytes,
+            trust_file=source.trust_file,
+        )
+    return LDAPSource(
+        source.url,
+        timeout_seconds=source.timeout_seconds,
+        max_bytes=source.max_bytes,
+        trust_file=source.trust_file,
+        bind_dn=source.bind_dn,
+        password=passwords.get(f"source.{source.name}", ""),
+    )
+
+
+def _file(url: str, layout: Layout) -> Path:
+    """The path that a file URL or a plain path names; a relative one starts at the instance's folder."""
+    return layout.root / (unquote(urlsplit(url).path) if url.lower().startswith("file:") else url)
