@@ -1,0 +1,229 @@
+"""Cached answers a second of one EE worker against one nginx worker that serves the same bytes as static files.
+
+    python bench/ee_vs_nginx.py [--seconds 3] [--rounds 4] [--connections 64]
+
+Both run on loopback, each measured in turn with wrk (A B A B ...), so that a noisy machine disturbs both alike. Printed
+are the medians, the ratio of each to nginx over the same set of paths, and the server's own CPU time per answer, which
+tells more where the client is the bottleneck. nginx is set up for its best here: answers are small, so sendfile is off
+(it costs a system call more), open files are cached, no log. It has no POST to compare with: POST is held against its
+static GET.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import multiprocessing
+import pathlib
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import uvloop
+
+from vouchd.core.facts import CertStatus
+from vouchd.errors import OCSPResponseStatus
+from vouchd.http.ee import EEServer
+from vouchd.instance.settings import EEPort
+from vouchd.service.answering import Answer
+
+TARGET = 0.75
+BODY_BYTES = 1500  # an RSA-2048 answer with one delegated signer's certificate
+REQUEST_BYTES = 83  # one SHA-1 CertID with an 18-octet serial
+MANY = 1000
+
+NGINX = """
+worker_processes 1;
+daemon off;
+pid {root}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  sendfile off; tcp_nodelay on;
+  open_file_cache max=2000 inactive=60s; open_file_cache_valid 60s;
+  keepalive_requests 1000000000; keepalive_timeout 75s;
+  default_type application/ocsp-response;
+  client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;
+  uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
+  server {{
+    listen 127.0.0.1:{port};
+    root {root}/www;
+    add_header Cache-Control "max-age=86400, public, no-transform, must-revalidate";
+    expires 1d;
+  }}
+}}
+"""
+
+LUA_GET = """
+local requests, n = {}, 0
+init = function() for line in io.lines("%s") do requests[#requests + 1] = wrk.format("GET", line) end end
+request = function() n = n + 1; return requests[n %% #requests + 1] end
+"""
+
+LUA_POST = """
+local requests, n = {}, 0
+local headers = {["Content-Type"] = "application/ocsp-request"}
+init = function()
+  for line in io.lines("%s") do
+    local body = line:gsub("..", function(octet) return string.char(tonumber(octet, 16)) end)
+    headers["Host"] = wrk.headers["Host"]
+    requests[#requests + 1] = wrk.format("POST", "/ocsp", headers, body)
+  end
+end
+request = function() n = n + 1; return requests[n %% #requests + 1] end
+"""
+
+
+class FixedResponder:
+    """Answers of the right size without a signature: only the HTTP layer is measured."""
+
+    def answer(self, request_der: bytes, at: int) -> Answer:
+        """A cacheable answer of BODY_BYTES that differs by request."""
+        body = request_der + bytes(BODY_BYTES - len(request_der))
+        return Answer(
+            body, OCSPResponseStatus.SUCCESSFUL, "", (CertStatus.GOOD,), at, at - 3600, at + 86400, cacheable=True
+        )
+
+
+def serve(listener: socket.socket) -> None:
+    """The EE worker process."""
+
+    async def run() -> None:
+        server = EEServer(FixedResponder(), EEPort())
+        await server.start([listener])
+        await asyncio.Event().wait()
+
+    uvloop.run(run())
+
+
+def requests() -> list[bytes]:
+    """MANY different request-like octet strings."""
+    return [
+        b"0Q" + n.to_bytes(4, "big") + bytes((n * 7 + i) % 251 for i in range(REQUEST_BYTES - 6)) for n in range(MANY)
+    ]
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit(f"nothing listens on port {port}")
+
+
+def wrk(port: int, script: pathlib.Path, seconds: int, connections: int) -> float:
+    """Requests a second."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise SystemExit(out)
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+
+
+def prepare(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Static files for nginx and wrk scripts; one path and many."""
+    (root / "www").mkdir()
+    for folder in (root, root / "www"):  # nginx drops to another user when it is started by root
+        folder.chmod(0o755)
+    answers = FixedResponder()
+    targets = ["/" + quote(base64.b64encode(der), safe="") for der in requests()]
+    for n, der in enumerate(requests()):
+        file = root / "www" / f"{n:04}"
+        file.write_bytes(answers.answer(der, 0).response_der)
+        file.chmod(0o644)
+    # The same length of path for both: nginx gets the request as a query, which it reads and ignores.
+    files = {
+        "nginx": [f"/{n:04}?{t[6:]}" for n, t in enumerate(targets)],
+        "get": targets,
+        "post": [der.hex() for der in requests()],
+    }
+    scripts = {}
+    for name, lines in files.items():
+        for count in (1, MANY):
+            data = root / f"{name}{count}.txt"
+            data.write_text("\n".join(lines[:count]) + "\n")
+            script = root / f"{name}{count}.lua"
+            script.write_text((LUA_POST if name == "post" else LUA_GET) % data)
+            scripts[f"{name}{count}"] = script
+    return scripts
+
+
+@contextmanager
+def nginx(root: pathlib.Path, port: int):
+    """One nginx worker."""
+    conf = root / "nginx.conf"
+    conf.write_text(NGINX.format(root=root, port=port))
+    child = subprocess.Popen(
+        [shutil.which("nginx") or "/usr/sbin/nginx", "-e", "stderr", "-p", str(root), "-c", str(conf)]
+    )
+    try:
+        wait_for(port)
+        yield
+    finally:
+        child.terminate()
+        child.wait()
+
+
+@contextmanager
+def ee(listener: socket.socket):
+    """One EE worker."""
+    child = multiprocessing.get_context("fork").Process(target=serve, args=(listener,))
+    child.start()
+    try:
+        wait_for(listener.getsockname()[1])
+        yield
+    finally:
+        child.terminate()
+        child.join()
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--connections", type=int, default=64)
+    options = parser.parse_args()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    ee_port, nginx_port = listener.getsockname()[1], free_port()
+    with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name)
+        scripts = prepare(root)
+        with nginx(root, nginx_port), ee(listener):
+            for count in (1, MANY):
+                rates: dict[str, list[float]] = {"nginx": [], "get": [], "post": []}
+                for _ in range(options.rounds):
+                    for kind, found in rates.items():
+                        port = nginx_port if kind == "nginx" else ee_port
+                        found.append(wrk(port, scripts[f"{kind}{count}"], options.seconds, options.connections))
+                base = statistics.median(rates["nginx"])
+                print(f"{count} path(s): nginx static {base:.0f}/s {[round(r) for r in rates['nginx']]}")
+                for kind in ("get", "post"):
+                    rate = statistics.median(rates[kind])
+                    verdict = "met" if rate / base >= TARGET else "NOT MET"
+                    print(
+                        f"{count} request(s), cached {kind.upper():4}: {rate:.0f}/s {[round(r) for r in rates[kind]]}"
+                        f"  ratio {rate / base:.2f} / target {TARGET}  {verdict}"
+                    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""One client connection of the EE port: bytes to requests to answers, in order.
+
+While `_ready`, a chunk made of known parts is answered from the cache without being parsed (see `ResponseCache`); all
+else goes through the parser. A connection that waits for a signature, or whose client does not read, is not read from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from vouchd.errors import OCSPResponseStatus
+from vouchd.http.cacheable import CONTINUE, Entry, Uncacheable, refusal
+from vouchd.http.reading import HTTPRequest, RequestReader
+
+if TYPE_CHECKING:
+    from vouchd.http.ee import EEServer
+
+# How long a refused client may go on sending before the connection ends: closing at once could reset the connection
+# before it has read why (RFC 9112 section 9.6).
+LINGER_SECONDS = 2
+# While the server stops: how long a silent persistent connection is kept for a request that may be on its way.
+PARTING_SECONDS = 1
+
+WRITE_BUFFER_BYTES = 64 * 1024
+
+_GET = ord("G")
+
+
+class EEConnection(asyncio.Protocol):
+    """The protocol of one connection; `server` holds all that connections share."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: EEServer) -> None:
+        cache = server.cache
+        self._server = server
+        self._lines, self._get_heads = cache.by_line, cache.get_heads
+        self._ders, self._post_heads = cache.by_der, cache.post_heads
+        self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
+        self._ready = False  # at the start of a request, and nothing is under way or due
+        self._waiting: HTTPRequest | None = None  # has its place in the signing queue
+        self._paused = False  # the client does not read
+        self._reading = True
+        self._ended = False  # the client will send no more
+        self._closing = False
+        self._lingering = False
+        self._chunk = b""  # the chunk that was exactly the request being served, else empty
+        self._begun = 0
+        self._since = server.uptime  # of the unfinished request, or of lingering
+        self._last = server.uptime  # when the last answer was written
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by method
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        if self._server.admit(self):
+            self._ready = not self._server.stopping
+        else:
+            self._closing = True
+            reply = self._server.overloaded(503)
+            transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """The next bytes: answered here when they are one known request, which most are."""
+        if self._ready:
+            if data[0] == _GET:
+                line, _, block = data.partition(b"\r\n")
+                entry = self._lines.get(line) if block in self._get_heads else None
+            else:
+                head, _, body = data.partition(b"\r\n\r\n")
+                entry = self._ders.get(body) if self._post_heads.get(head) == len(body) else None
+            if entry is not None:
+                server = self._server
+                if entry.second == server.second or entry.freshen(server.second, server.date):
+                    wire, tally = entry.wire, entry.tally
+                    if data[0] == _GET:
+                        tally.gets += 1
+                    else:
+                        tally.posts += 1
+                    tally.sent_bytes += len(wire)
+                    self._last = server.uptime
+                    self._transport.write(wire)
+                    return
+        if not self._closing:
+            self._parse(data)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; what it asked is still answered."""
+        self._ended = True
+        return not self._closing and bool(self._waiting or self._reader.requests)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._paused = True
+        self._ready = False
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._paused = False
+        if not self._closing:
+            self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        """The connection is gone; a place in the signing queue passes by."""
+        self._closing = True
+        self._ready = False
+        self._waiting = None
+        self._reader.close()
+        self._server.leave(self)
+
+    # What the server calls.
+
+    def check(self, uptime: int) -> None:
+        """Once a second: end what took too long."""
+        port = self._server.port
+        if self._lingering:
+            if uptime - self._since >= LINGER_SECONDS:
+                self._transport.abort()
+        elif self._paused:
+            if uptime - self._last >= port.idle_seconds:
+                self._server.counters.refused("slow_reader")
+                self._transport.abort()
+        elif self._reader.in_message:
+            if uptime - self._since >= port.header_seconds and self._waiting is None:
+                self._server.counters.refused("slow_request")
+                self._refuse(408, OCSPResponseStatus.TRY_LATER)
+        elif self._waiting is None:
+            patience = PARTING_SECONDS if self._server.stopping else port.idle_seconds
+            if uptime - self._last >= patience and not self._closing:
+                self._close()
+
+    def retire(self) -> None:
+        """The server stops: answer what comes, and say with it that the connection ends."""
+        self._ready = False
+        self._last = self._server.uptime
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._transport.abort()
+
+    def take_turn(self) -> None:
+        """This connection's turn in the signing queue has come."""
+        request, self._waiting = self._waiting, None
+        if request is not None:
+            self._send(request, self._server.sign(self._server.cached_or_der(request)))
+            self._pump()
+
+    # The way of a request that is not made of known parts.
+
+    def _parse(self, data: bytes) -> None:
+        reader = self._reader
+        whole = not reader.in_message and not reader.requests and self._waiting is None
+        begun = reader.begun
+        reader.feed(data)
+        if reader.in_message and reader.begun != self._begun:
+            self._begun, self._since = reader.begun, self._server.uptime
+        if whole and len(reader.requests) == 1 == reader.begun - begun and not reader.in_message:
+            self._chunk = data
+        self._pump()
+        self._chunk = b""
+
+    def _pump(self) -> None:
+        """Serve what was read, as far as it goes, then decide whether to read on."""
+        reader = self._reader
+        while reader.requests and not (self._waiting or self._paused or self._closing):
+            self._serve(reader.requests.popleft())
+        held = bool(reader.requests or self._waiting or self._paused)
+        if self._closing:
+            self._ready = False
+            return
+        if self._ended and not held:
+            self._close()
+            return
+        if reader.expects_continue and not held:
+            reader.expects_continue = False
+            self._transport.write(CONTINUE)
+        self._ready = not (held or reader.in_message or reader.done or self._server.stopping)
+        if self._reading == held:
+            self._reading = not held
+            (self._transport.pause_reading if held else self._transport.resume_reading)()
+
+    def _serve(self, request: HTTPRequest) -> None:
+        server = self._server
+        if request.refused:
+            server.counters.refused(f"http_{request.refused}")
+            self._refuse(request.refused, OCSPResponseStatus.MALFORMED_REQUEST)
+            return
+        server.counters.requests[server.method_name(request)] += 1
+        found = server.cached_or_der(request)
+        if isinstance(found, Entry) and self._chunk:
+            server.cache.learn(self._chunk, request, found, server.second)
+        if isinstance(found, bytes):
+            if server.queue.is_free():
+                self._send(request, server.sign(found))
+            elif server.queue.enter(self.take_turn):
+                self._waiting = request
+            else:
+                server.counters.refused("overloaded")
+                self._send(request, server.overloaded(200))
+        else:
+            self._send(request, found)
+
+    def _send(self, request: HTTPRequest, reply: Entry | Uncacheable) -> None:
+        server = self._server
+        if isinstance(reply, Entry):
+            status = 304 if reply.matches(request) else 200
+            head = reply.head(status, server.second, server.date)
+            body = b"" if status == 304 or request.method == b"HEAD" else reply.body
+        else:
+            head = reply.head(server.date)
+            body = b"" if request.method == b"HEAD" else reply.body
+        close = not request.keep_alive or server.stopping
+        if close:
+            ending = b"Connection: close\r\n\r\n"
+        else:
+            ending = b"Connection: keep-alive\r\n\r\n" if request.http_1_0 else b"\r\n"
+        wire = b"".join((head, ending, body))
+        server.counters.sent_bytes += len(wire)
+        self._last = server.uptime
+        self._transport.write(wire)
+        if close:
+            self._close()
+
+    def _refuse(self, http_status: int, ocsp_status: OCSPResponseStatus) -> None:
+        """Say why, send no more, and let the client finish sending for a moment."""
+        reply = refusal(http_status, ocsp_status)
+        self._transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
+        self._reader.close()
+        self._ready = False
+        self._closing = True
+        if self._ended or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._lingering = True
+        self._since = self._server.uptime
+        self._transport.write_eof()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._ready = False
+        self._transport.close()

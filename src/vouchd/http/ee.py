@@ -1,0 +1,228 @@
+"""The EE port: OCSP over HTTP (RFC 6960 appendix A, RFC 9919) on any number of listening sockets of one worker.
+
+What is here is shared by all connections: the clock, the cache, the signing queue, the counters, start and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from vouchd.errors import MalformedRequest, OCSPResponseStatus, SigningError
+from vouchd.http.cacheable import Entry, ResponseCache, Uncacheable, error_der, http_date, refusal
+from vouchd.http.connection import EEConnection
+from vouchd.http.counting import EECounters
+from vouchd.http.getpath import decode, remainder
+from vouchd.http.reading import HTTPRequest
+from vouchd.http.signing_queue import SigningQueue
+from vouchd.instance.settings import EEPort
+from vouchd.ops.counters import Snapshot, WorkerCounters
+from vouchd.service.answering import Answer
+
+_log = logging.getLogger(__name__)
+
+# When a client may ask again: at once is too soon for a missing CRL, and long for a queue that is full.
+RETRY_SECONDS = 30
+OVERLOADED_RETRY_SECONDS = 1
+
+_METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
+
+
+class Responding(Protocol):
+    """What the EE port needs of the responder."""
+
+    def answer(self, request_der: bytes, at: int) -> Answer:
+        """The answer to `request_der` at POSIX second `at`; an error is an answer too."""
+
+
+class EEServer:
+    """OCSP over HTTP for one worker; `clock` tells POSIX seconds, `uptime_clock` seconds that never step."""
+
+    def __init__(
+        self,
+        responder: Responding,
+        port: EEPort,
+        counters: WorkerCounters | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        uptime_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.port = port
+        self.cache = ResponseCache(port.cache_entries)
+        self.queue = SigningQueue(port.max_in_flight)
+        self.counters = EECounters(counters or WorkerCounters())
+        self.stopping = False
+        self._responder = responder
+        self._clock, self._uptime_clock = clock, uptime_clock
+        self._connections: set[EEConnection] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._ticking: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self.second, self.date, self.uptime = -1, b"", 0
+        self._read_clocks()
+
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve on listening `sockets`, which belong to the server from now on."""
+        loop = asyncio.get_running_loop()
+        for listener in sockets:
+            self._listeners.append(await loop.create_server(lambda: EEConnection(self), sock=listener))
+        self._schedule()
+
+    def forget(self) -> None:
+        """Drop every cached answer: the state that they were made from was replaced."""
+        self.cache.forget()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept no more, answer what is under way, end every connection; what is left after the grace is cut off."""
+        for _ in range(2):  # two turns of the loop take in the connections that the kernel has already accepted
+            await asyncio.sleep(0)
+        self.stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for connection in self._connections:
+            connection.retire()
+        if self._connections:
+            self._empty.clear()
+            try:
+                await asyncio.wait_for(self._empty.wait(), grace_seconds)
+            except TimeoutError:
+                _log.warning("ee: %d connections cut off at stop", len(self._connections))
+        for connection in list(self._connections):
+            connection.abort()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    def snapshot(self) -> Snapshot:
+        """Counters and gauges, JSON-ready."""
+        return self.counters.snapshot(
+            {
+                "connections": len(self._connections),
+                "waiting_signatures": len(self.queue),
+                "cache_entries": len(self.cache.by_der),
+            }
+        )
+
+    def tick(self) -> None:
+        """Read the clocks and end the connections that took too long; the server calls it once a second."""
+        self._read_clocks()
+        for connection in list(self._connections):
+            connection.check(self.uptime)
+
+    # What connections call.
+
+    def admit(self, connection: EEConnection) -> bool:
+        """Whether there is room for one more connection."""
+        if len(self._connections) >= self.port.max_connections:
+            self.counters.refused("connections")
+            return False
+        self.counters.connections += 1
+        self._connections.add(connection)
+        return True
+
+    def leave(self, connection: EEConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def method_name(self, request: HTTPRequest) -> str:
+        """The method as a label of bounded choice."""
+        return _METHODS.get(request.method, "other")
+
+    def overloaded(self, http_status: int) -> Uncacheable:
+        """No room now: tryLater."""
+        return refusal(http_status, OCSPResponseStatus.TRY_LATER, b"Retry-After: %d\r\n" % OVERLOADED_RETRY_SECONDS)
+
+    def cached_or_der(self, request: HTTPRequest) -> Entry | Uncacheable | bytes:
+        """The cached answer, or a refusal that needs no responder, or else the request DER that it must be asked."""
+        found = self._request_der(request)
+        if isinstance(found, Uncacheable):
+            return found
+        entry = self.cache.by_der.get(found)
+        if entry is None or not (entry.second == self.second or entry.freshen(self.second, self.date)):
+            return found
+        entry.tally.parsed += 1
+        return entry
+
+    def sign(self, found: Entry | Uncacheable | bytes) -> Entry | Uncacheable:
+        """The reply to a request DER; what is a reply already (it was cached while the request waited) stays."""
+        if not isinstance(found, bytes):
+            return found
+        self.counters.worker.cache_misses += 1
+        at = int(self._clock())
+        answer = self._ask(found, at)
+        self._count(answer.status, answer.cause, answer.cert_statuses)
+        if answer.status != OCSPResponseStatus.SUCCESSFUL:
+            later = answer.status == OCSPResponseStatus.TRY_LATER
+            return Uncacheable(answer.response_der, extra=b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b"")
+        if not answer.cacheable:
+            return Uncacheable(answer.response_der)
+        tally = self.counters.tally(answer.cert_statuses)
+        entry = Entry(answer.response_der, answer.this_update, answer.next_update, tally)
+        if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
+            return Uncacheable(answer.response_der)
+        self.cache.put(found, entry, self.second)
+        return entry
+
+    # Within.
+
+    def _request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
+        malformed = OCSPResponseStatus.MALFORMED_REQUEST
+        if request.method not in _METHODS:
+            self.counters.refused("method")
+            return refusal(405, malformed, b"Allow: GET, HEAD, POST\r\n")
+        rest = remainder(request.target)
+        if rest is None or (rest and request.method == b"POST"):
+            self.counters.refused("path")
+            return refusal(404, malformed)
+        if request.method == b"POST":
+            return request.body
+        try:
+            return decode(request.target)
+        except MalformedRequest as error:
+            self._count(malformed, error.cause, ())
+            return Uncacheable(error_der(malformed))
+
+    def _ask(self, request_der: bytes, at: int) -> Answer:
+        start = time.perf_counter()
+        try:
+            answer = self._responder.answer(request_der, at)
+        except SigningError as error:
+            _log.error("ee: %s", error)
+            return _internal_error("signing")
+        except Exception:  # noqa: BLE001  the outermost handler: a bug must not take the connection with it
+            _log.exception("ee: the responder failed")
+            return _internal_error("internal")
+        if answer.status == OCSPResponseStatus.SUCCESSFUL:
+            self.counters.worker.observe_signature(time.perf_counter() - start)
+        return answer
+
+    def _count(self, status: OCSPResponseStatus, cause: str, cert_statuses: Iterable[str]) -> None:
+        worker = self.counters.worker
+        worker.answers[status.name.lower()] += 1
+        if cause:
+            worker.errors[cause] += 1
+        worker.cert_statuses.update(map(str, cert_statuses))
+
+    def _read_clocks(self) -> None:
+        second = int(self._clock())
+        if second != self.second:
+            self.second, self.date = second, http_date(second)
+        self.uptime = int(self._uptime_clock())
+
+    def _schedule(self) -> None:
+        wait = 1.0 - self._clock() % 1.0  # to the next full second: Date and nextUpdate are kept on time
+        self._ticking = asyncio.get_running_loop().call_later(wait, self._tick_on)
+
+    def _tick_on(self) -> None:
+        self.tick()
+        self._schedule()
+
+
+def _internal_error(cause: str) -> Answer:
+    status = OCSPResponseStatus.INTERNAL_ERROR
+    return Answer(error_der(status), status, cause)
