@@ -11,23 +11,24 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vouchd import wiring
 from vouchd.ca.reasons import reason_text
 from vouchd.cli import output
 from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.ocsp import serial_of
 from vouchd.core import certs
-from vouchd.errors import ConfigError, NotFound
+from vouchd.core.ports import StatusStore
+from vouchd.core.status import ServingState
+from vouchd.errors import ConfigError
 from vouchd.index.manifest import load_manifest
 from vouchd.instance.layout import Layout
-from vouchd.instance.reading import read_settings
 from vouchd.instance.settings import Settings
 from vouchd.ops.clock import SystemClock
+from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import ExaminedPoint, Explanation, Signers
 from vouchd.service.explaining import explain as explain_serial
 from vouchd.signing.files import read_certificates
-
-MIN_ID_DIGITS = 8
 
 
 def explain(
@@ -49,40 +50,38 @@ def explain(
 
     Example: vouchd explain --issuer ca.crt --serial 0x52a1c7
     """
-    layout = Layout(instance.absolute())
-    settings = read_settings(layout)
-    state = load_manifest(layout.index)
-    explanation = explain_serial(
-        state,
-        settings.responder,
-        _signers(settings),
-        authority_id=_authority_id(
-            {one.authority.id: one.authority.label for one in state.authorities}, issuer, authority
-        ),
-        serial=_serial(certificate, issuer, serial),
-        at=SystemClock().now(),
-    )
+    octets = _serial(certificate, issuer, serial)
+    with wiring.services(Layout(instance.absolute())) as found:
+        state = load_manifest(found.layout.index)
+        explanation = explain_serial(
+            state,
+            found.settings.responder,
+            _signers(found.settings),
+            authority_id=_authority_id(found.authorities, issuer, authority),
+            serial=octets,
+            at=SystemClock().now(),
+        )
+        if not _is_served(state, found.store):
+            output.warn("the store holds changes that are not served yet", "is it running? vouchd status")
     if json_output:
         output.as_json(_facts(explanation))
     else:
         _show(explanation)
 
 
-def _authority_id(labels: dict[str, str], issuer: Path | None, reference: str) -> str:
+def _authority_id(authorities: Authorities, issuer: Path | None, reference: str) -> str:
     """The id of the CA that the options name. Raises: ConfigError, NotFound."""
     if issuer is not None:
         return certs.authority_id(certs.load_certificate(certificate_der(issuer)))
     if not reference:
         raise ConfigError("a serial number means nothing without its CA", hint="give --issuer FILE or --authority CA")
-    found = [
-        one
-        for one, label in labels.items()
-        if label == reference or (len(reference) >= MIN_ID_DIGITS and one.startswith(reference.lower()))
-    ]
-    if len(found) != 1:
-        count = "several CAs are" if found else "no CA is"
-        raise NotFound(f"{count} called {reference[:80]!r}", hint="see them with: vouchd ca list")
-    return found[0]
+    return authorities.find(reference).id
+
+
+def _is_served(state: ServingState, store: StatusStore) -> bool:
+    """Whether the manifest that the workers answer from says what the store says."""
+    epochs = {point.epoch for one in state.authorities for point in one.points}
+    return {one.authority for one in state.authorities} == {*store.authorities()} and epochs == {*store.epochs()}
 
 
 def _serial(certificate: Path | None, issuer: Path | None, serial: str) -> bytes:
