@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vouchd.core.facts import CertStatus
 from vouchd.core.status import ServingState
-from vouchd.errors import ConfigError, OCSPResponseStatus, StoreUnavailable
+from vouchd.errors import ConfigError, OCSPResponseStatus, StoreUnavailable, VouchdError
 from vouchd.http.ee import EEServer
 from vouchd.http.manager import ManagerSettings, run_manager
 from vouchd.http.watching import Published
@@ -50,6 +50,9 @@ class FilePublication:
         draft.replace(self._folder / "manifest")
         return self._published(version)
 
+    def tidy(self) -> None:
+        (self._folder / "tidied").write_text((self._folder / "manifest").read_text())
+
     def _published(self, version: int) -> Published:
         point = ServedPoint("ab" * 32, "complete", "Test CA", version, 7, 1000, 2**33, 1000, 3, 120)
         return Published(version, (point,) if version else ())
@@ -81,23 +84,26 @@ class VersionResponder:
 
 def work(folder: Path) -> None:
     responder = VersionResponder()
+    given = inherited()
+    if given.slot == json.loads((folder / "settings").read_text()).get("broken_worker"):
+        sys.exit(3)
 
     def load() -> ServingState:
         return ServingState(int((folder / "manifest").read_text()), ())
 
-    run_worker(EEServer(responder, EEPort()), responder.replace, load, inherited())
+    run_worker(EEServer(responder, EEPort()), responder.replace, load, given)
 
 
 def manage(folder: Path) -> None:
     me = [sys.executable, str(Path(__file__).absolute()), str(folder)]
 
-    def settings() -> dict:
+    def settings() -> dict[str, int]:
         try:
-            return json.loads((folder / "settings").read_text())
+            return dict(json.loads((folder / "settings").read_text()))
         except ValueError as error:
             raise ConfigError("settings: not JSON") from error
 
-    def addresses(found: dict) -> tuple[tuple[str, int], tuple[str, int]]:
+    def addresses(found: dict[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
         return ("127.0.0.1", found["ee"]), ("127.0.0.1", found.get("health", 0))
 
     found = settings()
@@ -123,7 +129,7 @@ def manage(folder: Path) -> None:
 
 if __name__ == "__main__":
     set_up_logs()
-    if "--worker" in sys.argv:
-        work(Path(sys.argv[1]))
-    else:
-        manage(Path(sys.argv[1]))
+    try:
+        (work if "--worker" in sys.argv else manage)(Path(sys.argv[1]))
+    except VouchdError as error:
+        sys.exit(f"stub: {error}")

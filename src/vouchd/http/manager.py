@@ -73,7 +73,9 @@ class _Instance:
         self._clock = clock
         self._report_due = asyncio.Event()
         self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        self._watch = StoreWatch(publication, self._on_published, self._report_due.set, settings.refresh_seconds)
+        self._watch = StoreWatch(
+            publication, self._on_published, self._report_due.set, self._all_loaded, settings.refresh_seconds
+        )
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -113,6 +115,7 @@ class _Instance:
             self._sockets.ee,
             settings.workers,
             self._report_due.set,
+            self._watch.look_now,
             adopted=adopted,
             kept=handover.kept if handover else None,
         )
@@ -213,6 +216,9 @@ class _Instance:
         if published.version != self._pool.version:
             self._pool.load(published.version)
         self._report_due.set()
+
+    def _all_loaded(self) -> bool:
+        return self._pool.complete and self._pool.ready == len(self._pool.workers)
 
     def _on_pulled(self) -> None:
         self._watch.look_now()

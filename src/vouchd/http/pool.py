@@ -36,16 +36,21 @@ class WorkerPool:
         sockets: Sequence[socket.socket],
         slots: int,
         changed: Callable[[], None],
+        mend: Callable[[], None],
         *,
         adopted: Sequence[WorkerProcess] = (),
         kept: Snapshot | None = None,
     ) -> None:
-        """`command` gets the slot number as its last argument; `kept` are counters of workers that ended."""
+        """`command` gets the slot number as its last argument; `kept` are counters of workers that ended.
+
+        `changed` is called when something that is shown changes, `mend` when a worker cannot load what it was told to.
+        """
         self._command = command
         self._sockets = sockets
         self._slots = slots
         self._show_change = changed
         self._change = asyncio.Event()
+        self._mend = mend
         self.adopted = list(adopted)
         self.kept: Snapshot = kept or {}
         self.restarts = 0
@@ -156,6 +161,15 @@ class WorkerPool:
                 if not alive and not worker.stopping and not worker.ended.is_set():
                     _log.error("worker %d (slot %d) does not react: killed", worker.pid, worker.slot)
                     worker.signal(signal.SIGKILL)
+            self._load_again()
+
+    def _load_again(self) -> None:
+        """Have the files looked at that a worker could not load, and let it try once more."""
+        failed = [worker for worker in self.workers if worker.failed == self.version != worker.loaded]
+        if failed:
+            self._mend()
+        for worker in failed:
+            worker.tell({"load": self.version})
 
     def _changed(self) -> None:
         self._change.set()

@@ -31,7 +31,7 @@ class Published:
 
 
 class Publication(Protocol):
-    """Makes files of the store's facts. Blocking; called from one thread at a time."""
+    """Makes files of the store's facts. Blocking; called by one caller at a time."""
 
     def revision(self) -> int:
         """The store's revision. Raises: StoreError."""
@@ -45,6 +45,9 @@ class Publication(Protocol):
         Returns the version on disk, unchanged when nothing changed. Raises: VouchdError; then the earlier files stand.
         """
 
+    def tidy(self) -> None:
+        """Remove the files that only earlier versions name; every worker has loaded the present one."""
+
 
 class StoreWatch:
     """Looks at the store's revision five times a second and whenever it is told to."""
@@ -54,17 +57,23 @@ class StoreWatch:
         publication: Publication,
         published: Callable[[Published], None],
         changed: Callable[[], None],
+        loaded: Callable[[], bool],
         refresh_seconds: int = 0,
     ) -> None:
-        """`refresh_seconds`: publish at least this often, changed or not (refreshInSec); 0: only after a change."""
+        """`loaded` tells whether every worker answers from what was published last.
+
+        `refresh_seconds`: publish at least this often, changed or not (refreshInSec); 0: only after a change.
+        """
         self._publication = publication
         self._on_published = published
         self.published = publication.current()
         self._changed = changed
+        self._loaded = loaded
         self._refresh_seconds = refresh_seconds
         self._look = asyncio.Event()
         self._revision: int | None = None
         self._forced = False
+        self._untidy = False
         self._refreshed = 0.0
         self.error = ""
 
@@ -97,10 +106,17 @@ class StoreWatch:
         now = asyncio.get_running_loop().time()
         due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
         if revision == self._revision and not due and not forced:
+            await self._tidy()
             return
+        self._untidy = True
         self.published = await in_thread(self._publication.publish)
         self._on_published(self.published)
         self._revision, self._refreshed = revision, now
+
+    async def _tidy(self) -> None:
+        if self._untidy and self._loaded():
+            self._untidy = False
+            await in_thread(self._publication.tidy)
 
     def _show(self, error: str) -> None:
         if error != self.error:

@@ -37,6 +37,7 @@ class WorkerProcess:
         self.pid = pid
         self.control = control
         self.loaded = 0
+        self.failed = 0  # the manifest that it could not load last
         self.snapshot: Snapshot = {}
         self.ended = asyncio.Event()
         self.stopping = False
@@ -138,6 +139,7 @@ class WorkerProcess:
                 self.loaded = version
                 self._changed()
             case {"failed": int(version), "why": str(why)}:
+                self.failed = version
                 _log.error("worker %d (slot %d) cannot load manifest %d: %s", self.pid, self.slot, version, why)
             case {"metrics": int(question), "snapshot": dict(snapshot)}:
                 self.snapshot = snapshot

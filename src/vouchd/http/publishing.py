@@ -1,0 +1,92 @@
+"""From the store's facts to the files that the workers load: index files, then the manifest that names them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from vouchd.core.facts import Authority, Epoch
+from vouchd.core.ports import StatusStore
+from vouchd.core.status import ServingState
+from vouchd.errors import IndexFileError
+from vouchd.http.watching import Published
+from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.ops.serving import ServedPoint
+from vouchd.service.indexing import Indexing
+
+_log = logging.getLogger(__name__)
+
+Facts = tuple[tuple[Authority, ...], tuple[Epoch, ...]]
+
+
+class ManifestPublication:
+    """Keeps the index folder in step with the store; implements `http.watching.Publication`.
+
+    The version counts on from the manifest on disk, also over restarts. `quiet` is entered to remove files: it gives
+    True while nobody accepts a CRL and keeps it so until it is left.
+    """
+
+    def __init__(
+        self,
+        store: StatusStore,
+        indexing: Indexing,
+        directory: Path,
+        quiet: Callable[[], AbstractContextManager[bool]],
+    ) -> None:
+        self._store = store
+        self._indexing = indexing
+        self._directory = directory
+        self._quiet = quiet
+        self._facts: Facts | None = None
+        self._published = Published(0)
+
+    def revision(self) -> int:
+        """See Publication."""
+        return self._store.revision()
+
+    def current(self) -> Published:
+        """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
+        try:
+            self._remember(load_manifest(self._directory))
+        except IndexFileError as error:
+            _log.info("nothing to serve yet: %s", error)
+        return self._published
+
+    def publish(self) -> Published:
+        """See Publication."""
+        prepared = self._indexing.prepare()
+        if self._facts != (prepared.authorities, prepared.epochs):
+            version = self._published.version + 1
+            write_manifest(self._directory, version, prepared.authorities, prepared.epochs)
+            self._remember(load_manifest(self._directory))
+            _log.info("serving manifest %d: %d issuing points", version, len(prepared.epochs))
+        return self._published
+
+    def tidy(self) -> None:
+        """See Publication."""
+        with self._quiet() as quiet:
+            removed = self._indexing.collect_garbage() if quiet else frozenset()
+        if removed:
+            _log.info("removed %d index files that nothing names any more", len(removed))
+
+    def _remember(self, state: ServingState) -> None:
+        epochs = [point.epoch for served in state.authorities for point in served.points]
+        self._facts = (
+            tuple(served.authority for served in state.authorities),
+            tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
+        )
+        self._published = Published(state.version, self._points(state))
+
+    def _points(self, state: ServingState) -> tuple[ServedPoint, ...]:
+        return tuple(
+            ServedPoint.of(
+                point.epoch,
+                served.authority.label,
+                len(point.index),
+                (self._directory / point.epoch.index_name).stat().st_size,
+            )
+            for served in state.authorities
+            for point in served.points
+        )
