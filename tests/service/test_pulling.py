@@ -1,0 +1,164 @@
+"""When sources are asked, and what is known of them: no thread, no clock, no network."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, SourceError, StoreUnavailable
+from vouchd.service.pulling import Fetched, Pulling, Schedule, Validator
+
+NOW = 1_795_000_000
+HOUR = 3600
+DAY = 86400
+
+
+class ScriptedSource:
+    """Delivers (or raises) one thing after the other and remembers the validators it was asked with."""
+
+    def __init__(self, *script) -> None:
+        self._script = list(script)
+        self.asked: list[Validator] = []
+
+    def fetch(self, previous):
+        self.asked.append(previous)
+        step = self._script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+def fetched(*documents: bytes, etag: str = "1") -> Fetched:
+    return Fetched(documents or (b"crl",), Validator(etag=etag))
+
+
+def accept_with(*outcomes):
+    """An `accept` that returns or raises one outcome after the other."""
+    steps = list(outcomes)
+
+    def accept(document):
+        step = steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    return accept
+
+
+def pulling(*script, accept=None, schedule: Schedule | None = None, url: str = "http://crl.example/ca.crl") -> Pulling:
+    source = ScriptedSource(*script)
+    found = Pulling("main", url, source, schedule or Schedule(), accept or accept_with(*[NOW + DAY] * 9))
+    found.source = source
+    return found
+
+
+def test_new_crl_is_accepted_and_asked_for_again_after_the_interval():
+    """After a success the source is asked again within the interval, shortened by no more than a tenth."""
+    state = pulling(fetched()).attempt(NOW)
+    assert (state.accepted, state.last_success, state.last_error) == (1, NOW, "")
+    assert NOW + 0.9 * HOUR <= state.next_attempt <= NOW + HOUR
+
+
+def test_crl_that_ends_before_the_interval_is_asked_for_before_its_next_update():
+    """A source is asked before the CRL it delivered passes its nextUpdate."""
+    state = pulling(fetched(), accept=accept_with(NOW + 1000)).attempt(NOW)
+    assert state.next_update == NOW + 1000
+    assert NOW + 600 < state.next_attempt <= NOW + 700
+
+
+def test_overdue_crl_is_asked_for_every_minute():
+    """A source whose CRL has passed its nextUpdate is asked often, but not in a loop."""
+    state = pulling(fetched(), accept=accept_with(NOW - 5)).attempt(NOW)
+    assert NOW + 54 <= state.next_attempt <= NOW + 60
+
+
+def test_several_crls_of_one_source_count_with_the_first_next_update():
+    """A source with several CRLs is asked again before the first of them passes."""
+    state = pulling(fetched(b"a", b"b"), accept=accept_with(NOW + DAY, NOW + 1000)).attempt(NOW)
+    assert (state.accepted, state.next_update) == (2, NOW + 1000)
+
+
+def test_unchanged_source_is_counted_and_asked_with_its_validator():
+    """What a source delivered is compared with the next time; no change is a success."""
+    source = pulling(fetched(etag="v1"), None)
+    source.attempt(NOW)
+    state = source.attempt(NOW + HOUR)
+    assert source.source.asked == [Validator(), Validator(etag="v1")]
+    assert (state.accepted, state.not_modified, state.last_success) == (1, 1, NOW + HOUR)
+
+
+@pytest.mark.parametrize("outcome", [CRLStale("held"), CRLQuarantined("held back")])
+def test_crl_that_is_held_already_is_no_failure(outcome):
+    """After a restart the first fetch brings what is held already; that is no error, nor is quarantine."""
+    state = pulling(fetched(etag="v1"), accept=accept_with(outcome)).attempt(NOW)
+    assert (state.accepted, state.not_modified, state.last_error) == (0, 1, "")
+    assert state.validator == Validator(etag="v1")
+
+
+@pytest.mark.parametrize("outcome", [CRLRejected("bad signature"), StoreUnavailable("away")])
+def test_crl_that_was_not_taken_is_fetched_again(outcome):
+    """A CRL that was refused or could not be stored is fetched whole at the next attempt."""
+    source = pulling(fetched(etag="v1"), fetched(etag="v1"), accept=accept_with(outcome, NOW + DAY))
+    state = source.attempt(NOW)
+    assert state.last_error == f"{type(outcome).__name__}: {outcome}"
+    assert (state.failures, state.validator) == (1, Validator())
+    assert source.attempt(NOW + 10).last_error == ""
+    assert source.source.asked[1] == Validator()
+
+
+def test_one_bad_crl_does_not_keep_the_others_out():
+    """Of several CRLs the good ones are taken in although one is refused."""
+    accept = accept_with(CRLRejected("bad"), NOW + DAY)
+    state = pulling(fetched(b"bad", b"good"), accept=accept).attempt(NOW)
+    assert (state.accepted, state.last_error) == (1, "CRLRejected: bad")
+
+
+def test_failures_back_off_up_to_a_cap_and_recover():
+    """Each failure in a row doubles the delay up to the cap; one success resets it."""
+    schedule = Schedule(interval_seconds=DAY, retry_seconds=5, retry_cap_seconds=60)
+    source = pulling(*[SourceError("down")] * 6, None, SourceError("down"), schedule=schedule)
+    delays = [source.attempt(NOW).next_attempt - NOW for _ in range(6)]
+    for delay, full in zip(delays, [5, 10, 20, 40, 60, 60], strict=True):
+        assert 0.9 * full <= delay <= full
+    assert source.attempt(NOW).failures == 0
+    assert source.attempt(NOW).next_attempt - NOW <= 5
+
+
+def test_failure_is_shown_and_the_last_success_kept():
+    """A failure tells what is wrong without hiding when the source last worked."""
+    source = pulling(fetched(), SourceError("status 500"))
+    source.attempt(NOW)
+    state = source.attempt(NOW + HOUR)
+    assert (state.last_error, state.last_success, state.last_attempt) == ("SourceError: status 500", NOW, NOW + HOUR)
+
+
+def test_bug_in_a_source_is_not_hidden():
+    """Only errors of ours are a state; a bug reaches the outermost handler."""
+    with pytest.raises(ZeroDivisionError):
+        pulling(ZeroDivisionError()).attempt(NOW)
+
+
+def test_state_shown_has_no_password_and_no_validator():
+    """What is reported of a source holds no secret."""
+    shown = pulling(url="ldap://cn=x:secret@host/dc=x").state.shown()
+    assert "secret" not in str(shown)
+    assert "validator" not in shown
+
+
+@given(st.text(), st.integers(0, 10**6), st.integers(1, 7 * DAY), st.none() | st.integers(NOW - DAY, NOW + 30 * DAY))
+def test_schedule_after_success_is_repeatable_and_in_the_future(name, attempt, interval, next_update):
+    """The same history gives the same time: later than now, within the interval, before nextUpdate where possible."""
+    schedule = Schedule(interval_seconds=interval)
+    due = schedule.after_success(name, attempt, NOW, next_update)
+    assert due == schedule.after_success(name, attempt, NOW, next_update)
+    assert NOW < due <= NOW + interval
+    if next_update is not None and next_update - NOW > 120:
+        assert due < next_update
+
+
+@given(st.text(), st.integers(0, 10**6), st.integers(1, 7 * DAY), st.integers(1, 10**9))
+def test_schedule_after_failure_never_exceeds_the_cap(name, attempt, interval, failures):
+    """However long a source fails, it is asked again within the cap and never in a loop."""
+    due = Schedule(interval_seconds=interval).after_failure(name, attempt, NOW, failures)
+    assert NOW < due <= NOW + 900
