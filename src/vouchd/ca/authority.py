@@ -166,7 +166,7 @@ class CertificateManager:
         Raises: NotFound; IssuanceError when the status does not allow it.
         """
         if reason in {Reason.REMOVE_FROM_CRL, Reason.ABSENT}:
-            raise IssuanceError("removeFromCRL is not a reason to revoke", hint="'vouchd ca release' ends a hold")
+            raise IssuanceError("removeFromCRL is not a reason to revoke", hint="`vouchd ca release` ends a hold")
         if invalidity_date is not None and invalidity_date > at:
             raise IssuanceError("the invalidity date is in the future", hint="it tells since when the key was doubtful")
         with self.store.transaction():
@@ -225,7 +225,7 @@ class CertificateManager:
             base = self.store.last_crl(scope, delta=False)
             last = self.store.last_crl(scope)
             if delta and base is None:
-                raise IssuanceError("no full CRL that a delta could refer to", hint="make one with 'vouchd ca crl'")
+                raise IssuanceError("no full CRL that a delta could refer to", hint="make one with `vouchd ca crl`")
             this_update = at if last is None else max(at, last.this_update)
             header = CRLHeader(
                 number=self.store.next_crl_number(),
@@ -258,7 +258,7 @@ class CertificateManager:
         if crl is None:
             raise NotFound(
                 f"no {'delta ' if delta else ''}CRL was made yet",
-                hint=f"make one with 'vouchd ca crl{' --delta' if delta else ''}'",
+                hint=f"make one with `vouchd ca crl{' --delta' if delta else ''}`",
             )
         return crl
 

@@ -44,7 +44,7 @@ class CertificateStore:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise NotFound(f"no certificate manager database at {path}", hint="make one with 'vouchd ca create'")
+            raise NotFound(f"no certificate manager database at {path}", hint="make one with `vouchd ca create`")
         self._depth = 0
         with _translated():
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -143,7 +143,7 @@ class CertificateStore:
         if row is None:
             raise NotFound(
                 f"no certificate of serial {serial_text(serial)} was issued here",
-                hint="'vouchd ca certs' lists what was issued",
+                hint="`vouchd ca certs` lists what was issued",
             )
         return _certificate(row)
 
@@ -250,7 +250,7 @@ class CertificateStore:
         """Forget one target. Raises: NotFound."""
         with self.transaction():
             if not self._db.execute("DELETE FROM target WHERE specification = ?", (specification,)).rowcount:
-                raise NotFound(f"nothing is published to {specification}", hint="'vouchd ca publish' lists the targets")
+                raise NotFound(f"nothing is published to {specification}", hint="`vouchd ca publish` lists the targets")
 
 
 def _certificate(row: tuple[Any, ...]) -> CertificateRecord:

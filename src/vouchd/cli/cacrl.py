@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from vouchd import wiring
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CRLScope, IssuedCRL, TargetRecord
 from vouchd.ca.publishing import (
@@ -22,10 +24,14 @@ from vouchd.ca.publishing import (
     publish,
     replace_file,
 )
-from vouchd.cli import output
+from vouchd.cli import output, serving
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
-from vouchd.errors import IssuanceError, outcome
+from vouchd.core.facts import Epoch
+from vouchd.errors import CRLStale, IssuanceError, outcome
+from vouchd.instance.layout import Layout
 from vouchd.ops.clock import SystemClock
+
+ORIGIN = "certificate manager"
 
 DeltaOption = Annotated[bool, typer.Option("--delta", help="A delta CRL instead of a full one.")]
 ScopeOption = Annotated[
@@ -117,7 +123,7 @@ def all_targets(manager: CertificateManager, named: Iterable[str] = ()) -> list[
     before = [target.specification for target in manager.store.targets()]
     targets = [parse_target(text, TARGET_KINDS) for text in dict.fromkeys([*before, *map(_absolute, named)])]
     if not targets:
-        raise IssuanceError("no target to publish to", hint="name one with 'vouchd ca publish --to instance:DIR'")
+        raise IssuanceError("no target to publish to", hint="name one with `vouchd ca publish --to instance:DIR`")
     return targets
 
 
@@ -132,7 +138,21 @@ def _instance_target(place: str) -> PublishingTarget:
 
 
 def _ingest(instance: Path, crl_der: bytes) -> str:
-    raise NotImplementedError
+    """Hand a CRL to an instance on this host, running or not; says how far it got."""
+    layout = Layout(instance)
+    with wiring.services(layout) as services, services.ingest_lock():
+        try:
+            epochs = services.ingesting.accept_crl(crl_der, ORIGIN, services.caller, SystemClock().now())
+        except CRLStale:
+            if not _holds(services.store.epochs(), crl_der):
+                raise
+            return "held already"
+    return "served" if serving.changed(layout, epochs) else "stored"
+
+
+def _holds(epochs: Iterable[Epoch], crl_der: bytes) -> bool:
+    sha256 = hashlib.sha256(crl_der).hexdigest()
+    return any(record is not None and record.sha256 == sha256 for e in epochs for record in (e.base, e.delta))
 
 
 TARGET_KINDS: TargetKinds = {"dir": lambda place: FolderTarget(Path(place)), "instance": _instance_target}

@@ -29,7 +29,7 @@ CertificateArgument = Annotated[
     str, typer.Argument(metavar="CERTIFICATE", help="Serial number in hexadecimal, or a certificate file.")
 ]
 PublishOption = Annotated[
-    bool, typer.Option("--publish", help="Make a CRL now and send it to all targets of 'vouchd ca publish'.")
+    bool, typer.Option("--publish", help="Make a CRL now and send it to all targets of `vouchd ca publish`.")
 ]
 
 
@@ -126,7 +126,7 @@ def _change(ca: Path, certificate: str, publish: bool, json_output: bool, change
     else:
         output.record(shown, json_output=False)
         output.records(deliveries, json_output=False)
-        output.hint("" if publish else "responders learn of it with the next 'vouchd ca publish'")
+        output.hint("" if publish else "responders learn of it with the next `vouchd ca publish`")
     raise typer.Exit(exit_code)
 
 

@@ -1,0 +1,252 @@
+"""The demo: a CA, a responder, ten certificates of which three are revoked, and the answers of two OCSP clients.
+
+Every step is a command of `vouchd`, shown as it would be typed in the demo's folder. Run by `make demo`; `--once` (or
+ONCE=1) ends after the answers. The exit code is 1 when any answer is not the expected one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+MARKER = ".vouchd-demo"
+COUNT = 10
+# Which certificates lose their validity, how, and what an OCSP client is to be told of them.
+CHANGES: dict[int, tuple[tuple[str, ...], str]] = {
+    3: (("hold",), "revoked (certificateHold)"),
+    6: (("revoke", "--reason", "keyCompromise"), "revoked (keyCompromise)"),
+    9: (("revoke", "--reason", "superseded"), "revoked (superseded)"),
+}
+STATUS_CODES = (0, 1)  # `vouchd query`: 0 all good, 1 any revoked
+
+console = Console(highlight=False)
+
+
+class DemoError(Exception):
+    """A step that did not do what it should."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One of the ten."""
+
+    file: str
+    serial: str
+    expected: str
+
+
+class Demo:
+    """The demo in one folder; commands run there, so that their defaults ./ca and ./vouchd hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self.health_port = free_ports(2)
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.vouchd_command = [sys.executable, "-m", "vouchd.cli.main"]
+
+    def run(self, command: Sequence[str], shown: str, *, codes: Sequence[int] = (0,)) -> str:
+        """Run a command, show how it is typed (when there is something to show); its standard output."""
+        if shown:
+            console.print(f"[bold cyan]$[/] {shown}", soft_wrap=True)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode not in codes:
+            problem = f"exit code {done.returncode}\n{done.stderr or done.stdout}".rstrip()
+            raise DemoError(f"{shown or shlex.join(command)}: {problem}")
+        return done.stdout
+
+    def vouchd(self, *arguments: str, show: bool = True) -> str:
+        """Run `vouchd`."""
+        return self.run([*self.vouchd_command, *arguments], shlex.join(["vouchd", *arguments]) if show else "")
+
+    def build(self) -> list[Certificate]:
+        """CA, instance, certificates, revocations, CRL."""
+        heading("A CA, and a responder whose signing certificate it issues")
+        self.vouchd("ca", "create", "--subject", "CN=Demo CA,O=Example", "--ocsp-url", self.url)
+        ports = ("--port", str(self.port), "--health-port", str(self.health_port))
+        self.vouchd("create", "--ca", "ca", "--host", "127.0.0.1", *ports)
+
+        heading("Ten certificates, three of them revoked")
+        (self.folder / "certs").mkdir()
+        for number in range(COUNT):
+            self.issue(number)
+        for number, ((verb, *options), _) in CHANGES.items():
+            self.vouchd("ca", verb, file_of(number), *options)
+
+        heading("The news goes to the responder, and the responder starts")
+        self.vouchd("ca", "publish", "--to", "instance:vouchd")
+        self.vouchd("start")
+        return self.certificates()
+
+    def issue(self, number: int) -> None:
+        """Have one server certificate with a new key issued; the first and the last are shown."""
+        host = host_of(number)
+        names = ("--subject", f"CN={host}", "--name", f"DNS:{host}")
+        if number == 1:
+            console.print("  …")
+        self.vouchd("ca", "issue", *names, "--out", file_of(number), show=number in {0, COUNT - 1})
+
+    def certificates(self) -> list[Certificate]:
+        """The ten with their serials, and what clients are to be told of them."""
+        issued = json.loads(self.vouchd("ca", "certs", "--json", show=False))
+        serials = {str(one["subject"]): str(one["serial"]) for one in issued}
+        return [
+            Certificate(file_of(n), serials[f"CN={host_of(n)}"], CHANGES[n][1] if n in CHANGES else "good")
+            for n in range(COUNT)
+        ]
+
+    def ask_vouchd(self, certificates: Sequence[Certificate]) -> dict[str, str]:
+        """Answers of our own client, by certificate file; it verifies them before it prints."""
+        files = [certificate.file for certificate in certificates]
+        command = [*self.vouchd_command, "query", "--issuer", "ca/ca.crt", "--json", *files]
+        output = self.run(command, "vouchd query --issuer ca/ca.crt --json certs/*.crt", codes=STATUS_CODES)
+        return {
+            answer["certificate"]: answer["status"] + (f" ({answer['reason']})" if answer["reason"] else "")
+            for answer in json.loads(output)["answers"]
+        }
+
+    def ask_openssl(self, certificates: Sequence[Certificate]) -> dict[str, str]:
+        """Answers of `openssl ocsp`, by certificate file."""
+        command = ["openssl", "ocsp", "-issuer", "ca/ca.crt", "-CAfile", "ca/ca.crt", "-url", self.url]
+        asked = [*command, *(word for certificate in certificates for word in ("-cert", certificate.file))]
+        shown = shlex.join([*command, "-cert", certificates[0].file]) + " -cert …"
+        done = self.run(["sh", "-c", 'exec "$@" 2>&1', "sh", *asked], shown)
+        if "Response verify OK" not in done:
+            raise DemoError(f"openssl did not verify the answer:\n{done}")
+        found = re.findall(r"^(\S+): (good|revoked|unknown)((?:\n\t.*)*)", done, re.MULTILINE)
+        reasons = {file: re.search(r"Reason: (\w+)", more) for file, _, more in found}
+        return {file: status + (f" ({reason[1]})" if (reason := reasons[file]) else "") for file, status, _ in found}
+
+    def compare(self, certificates: Sequence[Certificate]) -> bool:
+        """Ask both clients about all certificates and show their answers; whether all are as expected."""
+        heading("What clients are told")
+        ours, openssl = self.ask_vouchd(certificates), self.ask_openssl(certificates)
+        table = Table("certificate", "serial", "expected", "vouchd query", "openssl ocsp")
+        for one in certificates:
+            cells = [coloured(answers.get(one.file, "no answer"), one.expected) for answers in (ours, openssl)]
+            table.add_row(Path(one.file).stem, one.serial, one.expected, *cells)
+        console.print(table)
+        return all(answers.get(one.file) == one.expected for one in certificates for answers in (ours, openssl))
+
+    def tell_more(self) -> None:
+        """Where things are and what to try next."""
+        heading("Where things are")
+        console.print(f"  responder        {self.url}")
+        console.print(f"  health, metrics  http://127.0.0.1:{self.health_port}/healthz, /readyz, /metrics")
+        console.print(f"  CA               {self.folder}/ca")
+        console.print(f"  instance         {self.folder}/vouchd (settings: CS.cfg)")
+        heading("Try next, in another terminal")
+        activate = Path(sys.executable).parent / "activate"
+        console.print(f"  cd {self.folder} && . {activate}", soft_wrap=True)
+        for line in (
+            "vouchd ca release certs/www3.example.org.crt --publish",
+            "vouchd query --issuer ca/ca.crt certs/www3.example.org.crt",
+            "vouchd explain --issuer ca/ca.crt certs/www6.example.org.crt",
+            "vouchd status",
+            "vouchd ca certs --status revoked",
+        ):
+            console.print(f"  {line}", soft_wrap=True)
+
+    def stop(self) -> None:
+        """Stop the instance when it was made."""
+        if (self.folder / "vouchd" / "CS.cfg").exists():
+            self.vouchd("stop", show=False)
+
+
+def host_of(number: int) -> str:
+    """Whom a certificate is for."""
+    return f"www{number}.example.org"
+
+
+def file_of(number: int) -> str:
+    """Where it is, in the demo's folder."""
+    return f"certs/{host_of(number)}.crt"
+
+
+def coloured(answer: str, expected: str) -> str:
+    """Green as expected, else red."""
+    return f"[{'green' if answer == expected else 'bold red'}]{answer}[/]"
+
+
+def heading(text: str) -> None:
+    """A line between the steps."""
+    console.print(f"\n[bold]{text}[/]")
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback address that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def fresh_folder(folder: Path) -> Path:
+    """An empty folder with the demo's mark; an older demo in it is stopped and removed, anything else is refused."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER).exists():
+            raise DemoError(
+                f"{folder} is there and was not made by the demo: move it away, or name another with --folder"
+            )
+        Demo(folder).stop()
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text("made by scripts/demo.py, which removes this folder when it runs again\n")
+    return folder
+
+
+def serve_until_interrupted() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    console.print("\n[bold]Serving. Ctrl-C ends it.[/]")
+    over.wait()
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--once", action="store_true", default=os.environ.get("ONCE", "") in {"1", "yes", "true"})
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="default: ./demo")
+    arguments = parser.parse_args()
+    demo = None
+    try:
+        demo = Demo(fresh_folder(arguments.folder.absolute()))
+        as_expected = demo.compare(demo.build())
+        demo.tell_more()
+        if not arguments.once:
+            serve_until_interrupted()
+    except DemoError as error:
+        console.print(f"[bold red]demo:[/] {error}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if demo is not None:
+            demo.stop()
+    if not as_expected:
+        console.print("[bold red]demo: an answer is not the expected one[/]")
+    return 0 if as_expected else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
