@@ -11,14 +11,16 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from vouchd.ca.authority import SERIAL_BITS, AuthorityFolder, CertificateManager
+from vouchd.ca.authority import SERIAL_BITS, CertificateManager
 from vouchd.ca.certificates import build_root
 from vouchd.ca.facts import DAY, AuthoritySettings
+from vouchd.ca.folder import AuthorityFolder
 from vouchd.ca.keys import DEFAULT_KEY_TYPE, SigningKey, generate_key, make_password, signing_key
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.ca.store import CertificateStore
 from vouchd.errors import AlreadyExists, IssuanceError
+from vouchd.signing.files import write_new
 from vouchd.signing.keys import write_key
 
 ROOT_SECONDS = 3650 * DAY
@@ -80,8 +82,8 @@ def _fill(paths: AuthorityFolder, plan: AuthorityPlan, subject: x509.Name, signe
             subject, signer.key.public_key(), ProfileName.CA, (), plan.validity_seconds, plan.path_length
         )
         certificate = x509.load_der_x509_certificate(plan.parent.issue(request, at).der)
-        paths.chain.write_bytes(plan.parent.chain_pem())
-    paths.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        write_new(paths.chain, plan.parent.chain_pem(), 0o644)
+    write_new(paths.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _check_settings(settings: AuthoritySettings) -> None:

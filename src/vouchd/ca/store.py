@@ -250,7 +250,9 @@ class CertificateStore:
         """Forget one target. Raises: NotFound."""
         with self.transaction():
             if not self._db.execute("DELETE FROM target WHERE specification = ?", (specification,)).rowcount:
-                raise NotFound(f"nothing is published to {specification}", hint="`vouchd ca publish` lists the targets")
+                raise NotFound(
+                    f"nothing is published to {specification}", hint="`vouchd ca publish --list` shows the targets"
+                )
 
 
 def _certificate(row: tuple[Any, ...]) -> CertificateRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -73,9 +74,10 @@ def create(
         include_expired=include_expired,
         signature_algorithm=signature,
     )
-    parent = CertificateManager(issuer) if issuer else None
-    plan = AuthorityPlan(subject, key, _seconds(days), path_length, parent, settings)
-    with create_authority(ca, plan, SystemClock().now()) as manager:
+    with ExitStack() as opened:
+        parent = opened.enter_context(CertificateManager(issuer)) if issuer else None
+        plan = AuthorityPlan(subject, key, _seconds(days), path_length, parent, settings)
+        manager = opened.enter_context(create_authority(ca, plan, SystemClock().now()))
         output.record(
             {
                 "subject": manager.certificate.subject.rfc4514_string(),
