@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.pki import CA
+from tests.pki import CA, DAY, NOW
 
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Validator
@@ -179,7 +179,7 @@ def tls(server, tmp_path):
     """The server on https with a certificate of a test CA; its root is `trust`."""
     ca = CA.create("TLS root")
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    issued = ca.issue("127.0.0.1", extensions=((names, False),))
+    issued = ca.issue("127.0.0.1", not_after=NOW + 3600 * DAY, extensions=((names, False),))
     chain, trust = tmp_path / "server.pem", tmp_path / "root.pem"
     key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain.write_bytes(key + issued.pem)

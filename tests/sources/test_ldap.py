@@ -1,0 +1,176 @@
+"""CRLs in a real directory: plain, LDAPS and StartTLS, anonymous and bound."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import tempfile
+from pathlib import Path
+
+import ldap
+import pytest
+from cryptography import x509
+from tests.ds389 import PASSWORD, ROOT_DN, Directory
+from tests.pki import CA, DAY, NOW
+
+from vouchd.errors import ConfigError, SourceError
+from vouchd.service.pulling import Validator
+from vouchd.sources.ldap import LDAPSource
+
+pytestmark = pytest.mark.interop
+
+BASE, DELTA, BIG = b"\x30\x03crl", b"\x30\x03dlt", b"\x30" + b"B" * 6_000_000
+OPEN = b'(targetattr="*")(version 3.0; acl "read"; allow (read, search, compare) userdn="ldap:///anyone";)'
+START_TLS = "1.3.6.1.4.1.1466.20037"
+
+
+def add(connection, dn: str, **attributes: bytes) -> None:
+    """A cRLDistributionPoint entry; `crl` and `delta` are its CRLs."""
+    names = {"crl": "certificateRevocationList;binary", "delta": "deltaRevocationList;binary"}
+    entry = [("objectClass", [b"top", b"cRLDistributionPoint"]), ("cn", [dn.split(",", maxsplit=1)[0][3:].encode()])]
+    entry += [(names[name], [value]) for name, value in attributes.items()]
+    connection.add_s(dn, entry)
+
+
+@pytest.fixture(scope="module")
+def directory():
+    """A running directory with some CRLs that anyone may read, and one that only its manager may."""
+    ca = CA.create("Directory root", kind="RSA")
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    with tempfile.TemporaryDirectory(prefix="ds") as folder:
+        directory = Directory(Path(folder))
+        identity = ca.issue("127.0.0.1", kind="RSA", not_after=NOW + 3600 * DAY, extensions=((address, False),))
+        directory.create(identity, ca)
+        try:
+            directory.start()
+            connection = ldap.initialize(directory.url)
+            connection.simple_bind_s(ROOT_DN, PASSWORD)
+            suffix = directory.suffix
+            connection.add_s(
+                suffix, [("objectClass", [b"top", b"organization"]), ("o", [b"crl.example"]), ("aci", [OPEN])]
+            )
+            add(connection, f"cn=both,{suffix}", crl=BASE, delta=DELTA)
+            add(connection, f"cn=empty,{suffix}")
+            add(connection, f"cn=big,{suffix}", crl=BIG)
+            connection.add_s(f"ou=parts,{suffix}", [("objectClass", [b"organizationalUnit"]), ("ou", [b"parts"])])
+            add(connection, f"cn=2,ou=parts,{suffix}", crl=b"\x30\x01b")
+            add(connection, f"cn=1,ou=parts,{suffix}", crl=b"\x30\x01a")
+            directory.connection = connection
+            yield directory
+            connection.unbind_s()
+        finally:
+            directory.kill()
+
+
+def source(url: str, **changes) -> LDAPSource:
+    return LDAPSource(url, **{"timeout_seconds": 20, "max_bytes": 10_000_000, **changes})
+
+
+def test_entry_gives_its_crls_base_before_delta(directory):
+    """Without attributes in the URL all CRL attributes are read, and a delta CRL follows its base."""
+    found = source(f"{directory.url}/cn=both,{directory.suffix}").fetch(Validator())
+    assert found.documents == (BASE, DELTA)
+
+
+@pytest.mark.parametrize("attribute", ["deltaRevocationList", "deltaRevocationList;binary", "DELTArevocationlist"])
+def test_attribute_of_the_url_is_the_only_one_read(directory, attribute):
+    """An attribute named in the URL is read alone, with or without the binary option, in any case of letters."""
+    found = source(f"{directory.url}/cn=both,{directory.suffix}?{attribute}").fetch(Validator())
+    assert found.documents == (DELTA,)
+
+
+def test_subtree_gives_the_crls_of_all_its_entries(directory):
+    """Scope and filter of the URL choose the entries; their CRLs come in the order of their names."""
+    found = source(f"{directory.url}/ou=parts,{directory.suffix}??one?(cn=*)").fetch(Validator())
+    assert found.documents == (b"\x30\x01a", b"\x30\x01b")
+
+
+def test_unchanged_crls_are_no_news_and_changed_ones_are(directory):
+    """The same values as before are no news; a replaced value is."""
+    dn = f"cn=changing,{directory.suffix}"
+    add(directory.connection, dn, crl=BASE)
+    watched = source(f"{directory.url}/{dn}")
+    first = watched.fetch(Validator())
+    assert watched.fetch(first.validator) is None
+    directory.connection.modify_s(dn, [(ldap.MOD_REPLACE, "certificateRevocationList;binary", [DELTA])])
+    assert watched.fetch(first.validator).documents == (DELTA,)
+
+
+def test_large_crl_is_read_whole(directory):
+    """A CRL of several megabytes comes whole."""
+    assert source(f"{directory.url}/cn=big,{directory.suffix}").fetch(Validator()).documents == (BIG,)
+
+
+def test_crl_beyond_the_limit_is_refused(directory):
+    """A CRL larger than the limit is not delivered."""
+    with pytest.raises(SourceError, match="limit of 1000"):
+        source(f"{directory.url}/cn=big,{directory.suffix}", max_bytes=1000).fetch(Validator())
+
+
+def test_entry_without_a_crl_is_an_error(directory):
+    """An entry that has no CRL is an error that names the attributes looked for."""
+    with pytest.raises(SourceError, match="no certificaterevocationlist or"):
+        source(f"{directory.url}/cn=empty,{directory.suffix}").fetch(Validator())
+
+
+def test_missing_entry_is_an_error(directory):
+    """An entry that is not there is an error in the directory's words."""
+    with pytest.raises(SourceError, match="No such object"):
+        source(f"{directory.url}/cn=none,{directory.suffix}").fetch(Validator())
+
+
+def test_server_that_is_not_there_is_an_error():
+    """A directory that cannot be reached is an error with its URL."""
+    with pytest.raises(SourceError, match=r"ldap://127\.0\.0\.1:1/cn=x: Can't contact LDAP server"):
+        source("ldap://127.0.0.1:1/cn=x").fetch(Validator())
+
+
+def test_bind_with_a_password_is_made_and_a_wrong_one_is_not_repeated(directory):
+    """A bind DN with its password is used; a refused one is an error without the password."""
+    url = f"{directory.url}/cn=both,{directory.suffix}"
+    assert source(url, bind_dn=ROOT_DN, password=PASSWORD).fetch(Validator()).documents == (BASE, DELTA)
+    with pytest.raises(SourceError, match="Invalid credentials") as caught:
+        source(url, bind_dn=ROOT_DN, password="not-the-password").fetch(Validator())
+    assert "not-the-password" not in str(caught.value)
+
+
+def test_ldaps_of_a_trusted_server_is_read(directory):
+    """LDAPS is spoken with roots from a file."""
+    url = f"{directory.secure_url}/cn=both,{directory.suffix}"
+    found = source(url, trust_file=directory.folder / "etc/root.pem").fetch(Validator())
+    assert found.documents == (BASE, DELTA)
+
+
+def test_ldaps_of_an_unknown_server_is_refused(directory):
+    """A directory whose certificate nobody vouches for is not read from."""
+    with pytest.raises(SourceError):
+        source(f"{directory.secure_url}/cn=both,{directory.suffix}").fetch(Validator())
+
+
+@pytest.mark.parametrize(("extension", "setting"), [("????" + START_TLS, False), ("", True)])
+def test_start_tls_is_asked_for_by_url_or_setting(directory, extension, setting):
+    """StartTLS is made and the certificate checked, whichever of the two asks for it."""
+    url = f"{directory.url}/cn=both,{directory.suffix}{extension}"
+    trusted = source(url, trust_file=directory.folder / "etc/root.pem", start_tls=setting)
+    assert trusted.fetch(Validator()).documents == (BASE, DELTA)
+    with pytest.raises(SourceError):
+        source(url, start_tls=setting).fetch(Validator())
+
+
+@pytest.mark.parametrize("url", ["http://host/x", "ldap:///cn=x", "ldap", f"ldaps://host/cn=x????{START_TLS}"])
+def test_url_of_another_kind_is_a_config_error(url):
+    """Only LDAP URLs with a host are taken; StartTLS inside TLS is a mistake."""
+    with pytest.raises(ConfigError):
+        source(url)
+
+
+def test_missing_library_is_a_config_error_with_the_remedy(monkeypatch):
+    """Without python-ldap the error says what to install."""
+
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ConfigError) as caught:
+        source("ldap://host/cn=x")
+    assert caught.value.hint == "pip install 'vouchd[ldap]'"
