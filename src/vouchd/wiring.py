@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vouchd.core.certs import load_certificate, not_after
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId
+from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
 from vouchd.core.ports import StatusStore
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, LifecycleError, NotFound
@@ -79,12 +79,16 @@ class Services:
                 return epoch
         raise NotFound(f"CA {reference} has no CRL of scope {scope_id}", hint="`vouchd crl list` shows those there are")
 
-    def check_signer(self, policy: AuthorityPolicy, authority: Authority) -> tuple[str, ...]:
-        """Check the signer that `policy` names for the CA. Raises: SigningError, ConfigError."""
-        wished = Authority(authority.id, authority.certificate_der, authority.label, policy)
-        if not policy.signer:
+    def check_signer(self, authority: Authority) -> tuple[str, ...]:
+        """Check that the CA has a signer that may answer for it; what is doubtful, one line each.
+
+        A signer whose certificate has not come yet is not checked. Raises: SigningError, ConfigError.
+        """
+        settings = self.settings
+        waiting = {one.nickname for one in settings.signers if not one.certificate_file.exists()}
+        if (authority.policy.signer or settings.default_signer) in waiting:
             return ()
-        return check_signers(load_signers(self.settings), self.settings.default_signer, [wished], SystemClock().now())
+        return check_signers(load_signers(settings), settings.default_signer, [authority], SystemClock().now())
 
 
 @contextmanager

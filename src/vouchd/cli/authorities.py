@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,13 @@ from vouchd.cli import output, serving
 from vouchd.cli.inputs import read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cli.policyoptions import DEFAULT, PolicyChange
-from vouchd.core.facts import Authority
+from vouchd.core import certs, pem
+from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.core.records import policy_record
 from vouchd.errors import ConfigError
 from vouchd.instance.layout import Layout
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
+from vouchd.wiring import Services
 
 MAX_SERIALS_BYTES = 1 << 30
 SHORT_ID = 16
@@ -41,6 +44,9 @@ def add(
     ],
     instance: InstanceOption = DEFAULT_INSTANCE,
     label: Annotated[str, typer.Option("--label", help="What it is called; default: its subject.")] = "",
+    signer: Annotated[
+        str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
+    ] = "",
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
@@ -50,13 +56,28 @@ def add(
     if label and len(certificates) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
     with wiring.services(Layout(instance.absolute())) as services:
-        added = [
-            services.authorities.add(read_input(name, MAX_CERTIFICATE_BYTES), services.caller, label=label)
-            for name in certificates
-        ]
-        wiring.check_instance(services.layout, warn=output.warn)
+        added = [_add(services, name, label, signer) for name in certificates]
     serving.changed(services.layout)
     output.records([_short(authority) for authority in added], json_output=json_output)
+
+
+def _add(services: Services, name: str, label: str, signer: str) -> Authority:
+    """Add the CA in the file `name` if a signer may answer for it."""
+    data = read_input(name, MAX_CERTIFICATE_BYTES)
+    try:
+        candidate_der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
+        identifier = certs.authority_id(certs.load_certificate(candidate_der))
+    except ValueError as error:
+        raise ConfigError(f"{name}: not a certificate: {error}", hint="openssl x509 -in FILE reads one") from error
+    known = {authority.id: authority.policy for authority in services.store.authorities()}
+    policy = known.get(identifier, AuthorityPolicy())
+    wished = replace(policy, signer=signer) if signer else policy
+    for doubt in services.check_signer(Authority(identifier, candidate_der, label or name, wished)):
+        output.warn(doubt)
+    authority = services.authorities.add(candidate_der, services.caller, label=label)
+    if wished != policy:
+        authority = services.authorities.set_policy(authority.id, wished, services.caller)
+    return authority
 
 
 def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
@@ -149,7 +170,8 @@ def set_(
         authority = services.authorities.find(reference)
         if not change.is_empty:
             policy = change.applied_to(authority.policy)
-            services.check_signer(policy, authority)
+            for doubt in services.check_signer(replace(authority, policy=policy)):
+                output.warn(doubt)
             authority = services.authorities.set_policy(authority.id, policy, services.caller)
         if issued_serials is not None:
             serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)

@@ -28,7 +28,7 @@ A site with its own CA and CRLs is running in three commands:
 
   vouchd start
 
-Ask it: vouchd query --url http://127.0.0.1:8080/ --issuer ca.pem --cert server.pem
+Ask it: vouchd query --url http://127.0.0.1:8080/ --issuer ca.pem server.pem
 """
 
 app = typer.Typer(

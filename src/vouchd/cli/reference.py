@@ -1,0 +1,87 @@
+"""docs/commands.md, made from the commands themselves: `python -m vouchd.cli.reference > docs/commands.md`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from vouchd.cli.main import app
+
+_HEAD = """\
+# Commands
+
+<!-- made by: python -m vouchd.cli.reference -->
+
+Results go to stdout, as a table or with `--json` as JSON; everything else goes to stderr as `vouchd: …`, with
+`vouchd: hint: …` where there is a remedy. Every verb on an instance takes `--instance DIR` (or `VOUCHD_INSTANCE`,
+else `./vouchd`), every verb of the certificate manager `--ca DIR` (or `VOUCHD_CA`, else `./ca`). They work whether
+the instance runs or not; a running one is told of the change and waited for. `VOUCHD_DEBUG=1` shows where an internal
+error happened.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | starting or stopping failed; `query`: a certificate is revoked |
+| 2 | wrong command line |
+| 3 | `status`: the instance does not run; `query`: a certificate is unknown |
+| 65 | a CRL or a request was refused |
+| 66, 73 | not there; there already |
+| 69, 76 | no usable answer from a server; an answer that cannot be relied upon |
+| 70 | a key or certificate that cannot be used; a bug |
+| 75 | try again later: the store is away, a CRL is held back |
+| 77 | not permitted |
+| 78 | a setting or an option is wrong |
+| 130 | interrupted |
+"""
+
+
+def reference() -> str:
+    """The page in Markdown: every command with its help, example and options."""
+    return _HEAD + "".join(_section(path, command) for path, command in commands())
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command as (`vouchd crl add`, its object), in the order of the help."""
+    yield from _walk("vouchd", get_command(app))
+
+
+def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path, command
+        return
+    for name, child in children.items():
+        yield from _walk(f"{path} {name}", child)
+
+
+def _section(path: str, command: Any) -> str:
+    text = inspect.cleandoc(command.help or "")
+    about, _, example = text.partition("Example: ")
+    lines = ["", f"## {path}", "", about.strip(), ""]
+    if example:
+        lines += ["```", example.strip(), "```", ""]
+    rows = [_row(parameter) for parameter in command.params if parameter.name != "help"]
+    lines += ["| argument or option | meaning |", "|---|---|", *rows] if rows else []
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _row(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        name = f"`{parameter.metavar or parameter.name.upper()}`"
+    else:
+        options = [*parameter.opts, *parameter.secondary_opts]
+        value = f" {parameter.metavar}" if parameter.metavar and not parameter.is_flag else ""
+        name = ", ".join(f"`{option}{value}`" for option in options)
+    return f"| {_cell(name)} | {_cell(parameter.help or '')} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

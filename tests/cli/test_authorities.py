@@ -1,0 +1,134 @@
+"""`vouchd ca add | list | remove | set`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.pki import CA
+
+from vouchd.cli.main import main
+
+
+def listed(capsys):
+    capsys.readouterr()
+    assert main(["ca", "list", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def policy(capsys, name="Site CA"):
+    return listed(capsys)[0]["policy"]
+
+
+def test_list_shows_the_ca_of_create(instance, capsys):
+    """What `create` registered is there, without a CRL yet."""
+    (shown,) = listed(capsys)
+    assert (shown["label"], shown["subject"]) == ("CN=Site CA", "CN=Site CA")
+    assert (shown["CRLs"], shown["revoked"], shown["next_update"]) == (0, 0, None)
+
+
+def test_add_ca_that_the_signer_cannot_answer_for_is_refused(instance, capsys):
+    """A CA that did not issue the signer needs a signer of its own: nothing is added."""
+    other = instance.folder / "other.pem"
+    other.write_bytes(CA.create("Other CA").pem)
+    assert main(["ca", "add", str(other), "--label", "other"]) == 70
+    assert "CA other: signer ocspSigningCert" in capsys.readouterr().err
+    assert [ca["label"] for ca in listed(capsys)] == ["CN=Site CA"]
+
+
+def test_add_again_keeps_label_and_policy(instance, capsys):
+    """Adding a CA twice changes nothing but the label that is given."""
+    main(["ca", "set", "CN=Site CA", "--not-found-as-good", "false"])
+    assert main(["ca", "add", instance.file("ca.pem"), "--label", "site"]) == 0
+    (shown,) = listed(capsys)
+    assert shown["label"] == "site"
+    assert shown["policy"]["not_found_as_good"] is False
+
+
+def test_add_from_stdin_and_not_a_certificate(instance, capsys, monkeypatch):
+    """`-` reads standard input; what is no certificate is refused."""
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nonsense")))
+    assert main(["ca", "add", "-"]) == 78
+    assert "not a certificate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reference", ["CN=Site CA", "id"])
+def test_remove_by_label_or_id(instance, capsys, reference):
+    """A CA is named by its label or by the beginning of its id."""
+    reference = listed(capsys)[0]["id"][:12] if reference == "id" else reference
+    assert main(["ca", "remove", reference]) == 0
+    assert listed(capsys) == []
+
+
+def test_remove_unknown_ca_is_told(instance, capsys):
+    """A name that is not there is exit code 66 and the way to the list."""
+    assert main(["ca", "remove", "nobody"]) == 66
+    assert "vouchd ca list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, field, value",
+    [
+        (["--not-found-as-good", "false"], "not_found_as_good", False),
+        (["--include-next-update", "true"], "include_next_update", True),
+        (["--expired-crl", "serve"], "expired_crl", "serve"),
+        (["--invalidity-date"], "invalidity_date", True),
+        (["--crl-reference"], "crl_reference", True),
+        (["--archive-cutoff", "86400"], "archive_cutoff_seconds", 86400),
+        (["--extended-revoke"], "extended_revoke", True),
+        (["--signer", "ocspSigningCert"], "signer", "ocspSigningCert"),
+        (["--expected-scope", "complete"], "expected_scopes", ["complete"]),
+        (["--quarantine-percent", "12.5"], "quarantine_percent", 12.5),
+    ],
+)
+def test_set_each_option_changes_its_field_alone(instance, capsys, options, field, value):
+    """Each option sets one field of the CA's policy and leaves the others."""
+    before = policy(capsys)
+    assert main(["ca", "set", "CN=Site CA", *options]) == 0
+    assert policy(capsys) == before | {field: value}
+
+
+def test_set_default_takes_the_own_setting_away(instance, capsys):
+    """`default` means: as CS.cfg says."""
+    main(["ca", "set", "CN=Site CA", "--not-found-as-good", "false", "--archive-cutoff", "5"])
+    main(["ca", "set", "CN=Site CA", "--not-found-as-good", "default", "--archive-cutoff", "default"])
+    found = policy(capsys)
+    assert (found["not_found_as_good"], found["archive_cutoff_seconds"]) == (None, None)
+
+
+def test_set_without_options_shows_the_policy(instance, capsys):
+    """Nothing given, nothing changed, everything shown."""
+    assert main(["ca", "set", "CN=Site CA", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["policy"]["extended_revoke"] is False
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--not-found-as-good", "perhaps"],
+        ["--expired-crl", "never"],
+        ["--archive-cutoff", "-1"],
+        ["--archive-cutoff", "a day"],
+        ["--quarantine-percent", "all"],
+        ["--quarantine-percent", "nan"],
+        ["--signer", "nobody"],
+        ["--expected-scope", "users"],
+    ],
+)
+def test_set_malformed_value_is_refused_and_changes_nothing(instance, capsys, options):
+    """A wrong value is exit code 78, and the policy stays."""
+    before = policy(capsys)
+    assert main(["ca", "set", "CN=Site CA", *options]) == 78
+    assert policy(capsys) == before
+
+
+def test_set_issued_serials_are_taken_and_taken_away(instance, capsys):
+    """The list of issued serials is kept by its hash; `default` removes it."""
+    (instance.folder / "serials").write_text("1f\n0x20\n")
+    assert main(["ca", "set", "CN=Site CA", "--issued-serials", instance.file("serials")]) == 0
+    assert len(policy(capsys)["issued_serials"]) == 64
+    assert main(["ca", "set", "CN=Site CA", "--issued-serials", "default"]) == 0
+    assert policy(capsys)["issued_serials"] is None

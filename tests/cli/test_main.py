@@ -1,0 +1,91 @@
+"""The command as a whole: help, wrong command lines, bugs and interruptions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vouchd import __version__, wiring
+from vouchd.cli import main as command
+from vouchd.cli import output
+from vouchd.cli.main import main
+from vouchd.cli.reference import commands, reference
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+COMMANDS = dict(commands())
+
+
+def test_version_is_the_package_s(capsys):
+    """`--version` says which release this is."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vouchd {__version__}\n"
+
+
+def test_commands_page_is_made_from_the_commands():
+    """docs/commands.md tells every command with its options as the program itself does."""
+    assert PAGE.read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_command_help_has_an_example_that_names_the_command(path):
+    """Each verb's help ends with an example of that verb."""
+    help_text = COMMANDS[path].help
+    assert f"Example: {path}" in help_text
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["nonsense"], "nonsense"),
+        (["create", "--prot", "1"], "--prot"),
+        (["create", "--port", "many"], "--port"),
+        (["crl", "add"], "FILE"),
+    ],
+)
+def test_main_wrong_command_line_is_told_with_the_help_to_read(capsys, arguments, words):
+    """A wrong command line is exit code 2 and two lines on stderr."""
+    assert main(arguments) == command.USAGE_ERROR
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    said, hint = captured.err.splitlines()
+    assert said.startswith("vouchd: ")
+    assert words in said
+    assert hint.startswith("vouchd: hint: see vouchd")
+
+
+def test_main_bug_shows_no_traceback(capsys, monkeypatch):
+    """A bug is one line, and the way to see more."""
+    monkeypatch.delenv("VOUCHD_DEBUG", raising=False)
+    monkeypatch.setattr(wiring, "services", lambda _: 1 // 0)
+    assert main(["crl", "list"]) == 70
+    captured = capsys.readouterr()
+    assert captured.err.startswith("vouchd: internal error: ZeroDivisionError")
+    assert "Traceback" not in captured.err
+
+
+def test_main_bug_with_debug_shows_where(capsys, monkeypatch):
+    """VOUCHD_DEBUG shows the traceback."""
+    monkeypatch.setenv("VOUCHD_DEBUG", "1")
+    monkeypatch.setattr(wiring, "services", lambda _: 1 // 0)
+    assert main(["crl", "list"]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_main_interrupt_is_exit_code_130(monkeypatch):
+    """Ctrl-C is no error message."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(output, "say", interrupted)
+    assert main(["--version"]) == 130
+
+
+@pytest.mark.parametrize("arguments", [["crl", "list"], ["ca", "list"], ["status"], ["start"], ["run"], ["stop"]])
+def test_main_without_instance_tells_how_to_make_one(capsys, monkeypatch, tmp_path, arguments):
+    """Every verb on an instance that is not there points to `vouchd create`."""
+    monkeypatch.setenv("VOUCHD_INSTANCE", str(tmp_path / "nowhere"))
+    assert main(arguments) != 0
+    assert "vouchd create" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()

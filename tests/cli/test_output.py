@@ -1,0 +1,68 @@
+"""Printing: results on stdout, the rest on stderr, exit codes from the table of errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vouchd.cli import output
+from vouchd.errors import CRLStale, NotFound, VouchdError
+
+
+def test_fail_error_goes_to_stderr_with_hint_and_exit_code(capsys):
+    """An error says what and how to mend it, on stderr, and decides the exit code."""
+    assert output.fail(NotFound("no CA is named x", hint="vouchd ca list")) == 66
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "vouchd: no CA is named x\nvouchd: hint: vouchd ca list\n"
+
+
+def test_fail_without_hint_says_no_hint(capsys):
+    """No empty hint line."""
+    assert output.fail(CRLStale("older")) == 65
+    assert capsys.readouterr().err == "vouchd: older\n"
+
+
+def test_fail_error_without_words_is_named(capsys):
+    """Even an error without a message says something."""
+    output.fail(VouchdError(""))
+    assert capsys.readouterr().err == "vouchd: VouchdError\n"
+
+
+def test_table_in_a_pipe_keeps_one_line_for_each_row(capsys):
+    """What is piped to grep or awk is not wrapped, coloured or shortened."""
+    subject = "CN=" + "a" * 150
+    output.table(["name", "n"], [[subject, None], ["[bold]x[/bold]", 3]])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["name", "n"], [subject, "-"], ["[bold]x[/bold]", "3"]]
+
+
+def test_table_without_rows_tells_on_stderr(capsys):
+    """An empty result leaves stdout empty."""
+    output.table(["name"], [], empty="nothing there")
+    assert tuple(capsys.readouterr()) == ("", "vouchd: nothing there\n")
+
+
+def test_as_json_writes_bytes_and_sets_readably(capsys):
+    """JSON has hex for bytes and lists for sets."""
+    output.as_json({"id": b"\x01\xff", "names": frozenset({"b", "a"})})
+    assert json.loads(capsys.readouterr().out) == {"id": "01ff", "names": ["a", "b"]}
+
+
+def test_records_json_of_nothing_is_an_empty_list(capsys):
+    """A program gets a list also when there is nothing."""
+    output.records([], json_output=True, empty="nothing there")
+    assert tuple(capsys.readouterr()) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("at, text", [(None, None), (0, "1970-01-01T00:00:00Z"), (1795000000, "2026-11-18T11:06:40Z")])
+def test_when_shows_utc(at, text):
+    """Times are ISO 8601 in UTC."""
+    assert output.when(at) == text
+
+
+@pytest.mark.parametrize("octets, text", [(b"\x0c", "0xc"), (b"\x00\xff", "0xff"), (b"\xff", "-0x1")])
+def test_serial_text_shows_the_number(octets, text):
+    """Serials are shown as the number they are, in hexadecimal."""
+    assert output.serial_text(octets) == text
