@@ -19,6 +19,7 @@ POINT = IssuingPointId("a" * 64)
 # Takes the PID file, writes a report for each signal in turn, ends at SIGTERM.
 PROGRAM = """
 import os, signal, sys
+from pathlib import Path
 from vouchd.instance.layout import Layout
 from vouchd.ops.pidfile import PidFile
 from vouchd.ops.serving import ServedPoint, ServingReport, WorkerReport, write_serving
