@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pki import CA, DAY, NOW
 
 from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, SourceError, StoreUnavailable
 from vouchd.service.pulling import Fetched, Pulling, Schedule, Validator
 
-NOW = 1_795_000_000
 HOUR = 3600
-DAY = 86400
 
 
 class ScriptedSource:
     """Delivers (or raises) one thing after the other and remembers the validators it was asked with."""
+
+    poll_seconds = None
 
     def __init__(self, *script) -> None:
         self._script = list(script)
@@ -94,6 +95,24 @@ def test_crl_that_is_held_already_is_no_failure(outcome):
     state = pulling(fetched(etag="v1"), accept=accept_with(outcome)).attempt(NOW)
     assert (state.accepted, state.not_modified, state.last_error) == (0, 1, "")
     assert state.validator == Validator(etag="v1")
+
+
+def test_crl_held_already_is_asked_for_before_its_next_update():
+    """After a restart the schedule knows nextUpdate although nothing was taken in."""
+    ca = CA.create()
+    crl = ca.crl(next_update=NOW + 1000)
+    state = pulling(fetched(crl), accept=accept_with(CRLStale("held"))).attempt(NOW)
+    assert state.next_update == NOW + 1000
+    assert state.next_attempt <= NOW + 700
+
+
+def test_source_that_costs_nothing_is_asked_every_second():
+    """A file is looked at as often as it says, not once an interval; its errors do not slow that down for long."""
+    source = pulling(None, SourceError("gone"))
+    source.source.poll_seconds = 1
+    watched = Pulling("main", "x", source.source, Schedule(), accept_with())
+    assert watched.attempt(NOW).next_attempt == NOW + 1
+    assert watched.attempt(NOW).next_attempt <= NOW + 5
 
 
 @pytest.mark.parametrize("outcome", [CRLRejected("bad signature"), StoreUnavailable("away")])

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from vouchd.errors import CRLQuarantined, CRLStale, VouchdError
+from vouchd.core import pem
+from vouchd.core.crl import read_header
+from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, VouchdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,12 @@ class Fetched:
 
 
 class CRLSource(Protocol):
-    """A place where CRLs are fetched from; called in a thread, blocks no longer than its time limit."""
+    """A place where CRLs are fetched from; called in a thread, blocks no longer than its time limit.
+
+    Where asking costs nothing `poll_seconds` says how often to ask, whatever the schedule; else it is None.
+    """
+
+    poll_seconds: int | None
 
     def fetch(self, previous: Validator) -> Fetched | None:
         """The present CRLs, None when they are those of `previous`. Raises: SourceError."""
@@ -99,6 +106,14 @@ class SourceState:
         return found
 
 
+def _next_update(document: bytes) -> int | None:
+    """nextUpdate of a CRL that was judged already."""
+    try:
+        return read_header(pem.single(document, pem.CRL_LABELS)).next_update
+    except (CRLRejected, ValueError):
+        return None
+
+
 def _without_password(url: str) -> str:
     """`url` without what stands between its host and `//`: a report is no place for a password."""
     return re.sub(r"//[^/@]*@", "//", url)
@@ -109,7 +124,8 @@ class Pulling:
 
     def __init__(self, name: str, url: str, source: CRLSource, schedule: Schedule, accept: Accept) -> None:
         self._source = source
-        self._schedule = schedule
+        interval = min(schedule.interval_seconds, source.poll_seconds or schedule.interval_seconds)
+        self._schedule = replace(schedule, interval_seconds=interval)
         self._accept = accept
         self.state = SourceState(name, _without_password(url))
 
@@ -150,8 +166,10 @@ class Pulling:
         for document in documents:
             try:
                 next_updates.append(self._accept(document))
-            except (CRLStale, CRLQuarantined):
-                continue  # held already, as after a restart; or held back, which an operator sees and decides
+            except CRLStale:  # held already, as after a restart, or older: the source will have a newer one by then
+                next_updates.append(_next_update(document))
+            except CRLQuarantined:  # held back, which an operator sees and decides
+                continue
             except VouchdError as error:
                 problem = error  # the others are taken in all the same
             else:

@@ -27,6 +27,8 @@ class FileSource:
     not changed from one look to the next (PEM, or bytes that somebody will have to refuse).
     """
 
+    poll_seconds: int | None = 1
+
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes

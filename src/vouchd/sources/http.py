@@ -42,6 +42,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 class HTTPSource:
     """Fetches one URL; a response of status 200 is a CRL, 304 is no change, anything else an error."""
 
+    poll_seconds: int | None = None
+
     def __init__(self, url: str, *, timeout_seconds: int, max_bytes: int, trust_file: Path | None = None) -> None:
         """`trust_file` holds PEM roots for https in place of the system's. Raises: ConfigError."""
         parts = urlsplit(url)

@@ -30,6 +30,8 @@ class LDAPSource:
     LDAP sends a value in one piece: `max_bytes` refuses a larger one after it has come.
     """
 
+    poll_seconds: int | None = None
+
     def __init__(
         self,
         url: str,
