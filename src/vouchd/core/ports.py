@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from vouchd.core.facts import (
@@ -92,6 +92,37 @@ class RevocationIndex(Protocol):
 
     def __len__(self) -> int:
         """How many entries there are."""
+
+
+class IndexWriter(Protocol):
+    """The folder of immutable index files that answering maps.
+
+    A file's name is derived from what it holds, so a file that is there and whole is right. Every method is atomic and
+    durable as those of StatusStore are. All raise `StoreUnavailable` when the folder cannot be written or read.
+    """
+
+    def write(self, name: str, base: Buffer, delta: Buffer | None, certificate_issuer: bytes) -> int:
+        """Write the index of a CRL overlaid with a delta CRL (both DER), unless it is there; returns its entry count.
+
+        `certificate_issuer` is DER of the Name whose certificates count; it matters for an indirect CRL.
+
+        Raises: CRLRejected at an entry that is malformed.
+        """
+
+    def write_serials(self, name: str, serials: Iterable[bytes]) -> None:
+        """Write the set of `serials` (DER INTEGER content octets), unless it is there."""
+
+    def is_intact(self, name: str) -> bool:
+        """Whether the file is there and whole."""
+
+    def difference(self, old: str, new: str) -> tuple[int, int, int]:
+        """How many serials of `old` the file `new` lacks, how many it has that `old` lacks, and how many `old` has."""
+
+    def names(self) -> frozenset[str]:
+        """The index files that are there, and what was left of writing that was cut short."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there; whoever has mapped it keeps it."""
 
 
 class SerialSet(Protocol):

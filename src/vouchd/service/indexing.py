@@ -1,0 +1,110 @@
+"""The index files that the store's facts call for: built before an epoch is committed, rebuilt when they are missing.
+
+Index files are derived: whatever happens to them they come back from the documents in the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vouchd.core import certs, issued
+from vouchd.core.facts import Authority, Epoch
+from vouchd.core.ports import Buffer, IndexWriter, StatusStore
+from vouchd.errors import NotFound, StoreConflict
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ServingFacts:
+    """What the store said at one `revision`, with every index file that it calls for in place."""
+
+    revision: int
+    authorities: tuple[Authority, ...]
+    epochs: tuple[Epoch, ...]
+
+
+class Indexing:
+    """Keeps the folder behind `writer` in step with `store`."""
+
+    def __init__(self, store: StatusStore, writer: IndexWriter) -> None:
+        self._store = store
+        self._writer = writer
+
+    def build(self, authority: Authority, epoch: Epoch, base: Buffer, delta: Buffer | None) -> int:
+        """Write the index of `epoch` from DER of its CRLs; returns its entry count.
+
+        Raises: CRLRejected, StoreUnavailable.
+        """
+        return self._writer.write(epoch.index_name, base, delta, subject_der(authority))
+
+    def difference(self, old: Epoch, new: Epoch) -> tuple[int, int, int]:
+        """How many serials the new epoch lost, how many it gained, and how many the old one has."""
+        return self._writer.difference(old.index_name, new.index_name)
+
+    def ensure_index(self, authority: Authority, epoch: Epoch) -> bool:
+        """Rebuild the index of `epoch` from the store's documents when it is missing or damaged; whether it was.
+
+        Raises: NotFound when the epoch is no longer current and its documents are gone.
+        """
+        if self._writer.is_intact(epoch.index_name):
+            return False
+        self._writer.remove(epoch.index_name)
+        base = self._store.document(epoch.base.sha256)
+        delta = self._store.document(epoch.delta.sha256) if epoch.delta else None
+        self.build(authority, epoch, base, delta)
+        return True
+
+    def ensure_serials(self, authority: Authority) -> bool:
+        """The same for the issued serials of a CA that keeps such a list."""
+        sha256 = authority.policy.issued_serials
+        if sha256 is None or self._writer.is_intact(issued.index_name(sha256)):
+            return False
+        self._writer.remove(issued.index_name(sha256))
+        serials = issued.document_serials(self._store.document_chunks(sha256))
+        self._writer.write_serials(issued.index_name(sha256), serials)
+        return True
+
+    def prepare(self) -> ServingFacts:
+        """The facts to serve, all of one revision, with every index file in place.
+
+        Raises: StoreConflict when the store changes faster than it can be read; StoreUnavailable.
+        """
+        for _ in range(_ATTEMPTS):
+            revision = self._store.revision()
+            facts = ServingFacts(revision, self._store.authorities(), self._store.epochs())
+            try:
+                self._ensure(facts)
+            except NotFound:
+                continue  # an epoch was replaced meanwhile and took its documents with it
+            if self._store.revision() == revision:
+                return facts
+        raise StoreConflict("the store keeps changing", hint="this passes when CRLs come in more slowly")
+
+    def collect_garbage(self) -> frozenset[str]:
+        """Remove the index files that no current epoch or policy names; returns their names.
+
+        To be called when no worker is about to load an older manifest and nobody is accepting a CRL.
+        """
+        named = {epoch.index_name for epoch in self._store.epochs()}
+        policies = [authority.policy for authority in self._store.authorities()]
+        named |= {issued.index_name(policy.issued_serials) for policy in policies if policy.issued_serials}
+        garbage = self._writer.names() - named
+        for name in garbage:
+            self._writer.remove(name)
+        return garbage
+
+    def _ensure(self, facts: ServingFacts) -> None:
+        by_id = {authority.id: authority for authority in facts.authorities}
+        for authority in facts.authorities:
+            self.ensure_serials(authority)
+        for epoch in facts.epochs:
+            owner = by_id.get(epoch.issuing_point.authority_id)
+            if owner is None:
+                raise NotFound("the CA of an epoch was added while the facts were read")
+            self.ensure_index(owner, epoch)
+
+
+def subject_der(authority: Authority) -> bytes:
+    """DER of the CA's Name."""
+    return certs.subject_der(certs.load_certificate(authority.certificate_der))

@@ -1,0 +1,45 @@
+"""Index files in memory, for tests of the services: the contract of IndexWriter without a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vouchd.core.crl import entries, read_header
+from vouchd.core.facts import Reason, RevocationEntry
+from vouchd.core.ports import Buffer
+
+
+class MemoryIndexes:
+    """Name to serial to entry; `built` counts how often something was really written."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[bytes, RevocationEntry | None]] = {}
+        self.built = 0
+
+    def write(self, name: str, base: Buffer, delta: Buffer | None, certificate_issuer: bytes) -> int:
+        if name not in self.files:
+            held = {entry.serial: entry for entry in entries(base, read_header(base), certificate_issuer)}
+            for entry in entries(delta, read_header(delta), certificate_issuer) if delta else ():
+                held[entry.serial] = entry
+                if entry.reason is Reason.REMOVE_FROM_CRL:
+                    del held[entry.serial]
+            self.files[name] = held
+            self.built += 1
+        return len(self.files[name])
+
+    def write_serials(self, name: str, serials: Iterable[bytes]) -> None:
+        self.files.setdefault(name, dict.fromkeys(serials))
+        self.built += 1
+
+    def is_intact(self, name: str) -> bool:
+        return name in self.files
+
+    def difference(self, old: str, new: str) -> tuple[int, int, int]:
+        before, after = set(self.files[old]), set(self.files[new])
+        return len(before - after), len(after - before), len(before)
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    def remove(self, name: str) -> None:
+        self.files.pop(name, None)
