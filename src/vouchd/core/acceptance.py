@@ -1,0 +1,173 @@
+"""May this CRL replace what is held? RFC 5280 sections 5.2 and 6.3.3, and protection against replay.
+
+`judge` is the whole decision but for the entries, which are read later. A CRL that has passed its nextUpdate on arrival
+is accepted: it is the CA's word and newer than what is held, a first CRL after an outage has to go in somehow, and the
+policy for expired CRLs, not this module, says what is answered from it.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from vouchd.core import certs, names
+from vouchd.core.crl import CRLHeader
+from vouchd.core.facts import CRLRecord, Epoch
+from vouchd.core.ports import Buffer
+from vouchd.core.signatures import verify
+from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
+
+FUTURE_TOLERANCE_SECONDS = 300
+
+_NEWER = "publish the CA's newest CRL; the status of certificates does not go back in time"
+
+
+def judge(
+    crl: Buffer,
+    header: CRLHeader,
+    issuer_der: bytes,
+    *,
+    sha256: str,
+    current: Epoch | None,
+    high_water: tuple[int | None, int],
+    at: int,
+    tolerance_seconds: int = FUTURE_TOLERANCE_SECONDS,
+) -> None:
+    """Return when the CRL may be taken at POSIX time `at`, else raise.
+
+    `issuer_der` is the certificate of the CA, or of the issuer it has named for its indirect CRLs; `sha256` (hex) is of
+    `crl`; `current` is the epoch of the issuing point of the CRL's scope and `high_water` what the store knows of it.
+
+    Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder.
+    """
+    if current is not None and sha256 in {current.base.sha256, current.delta.sha256 if current.delta else ""}:
+        raise CRLStale("this very CRL is held already", hint="nothing needs to be done")
+    _judge_issuer(crl, header, issuer_der)
+    _judge_times(header, at, tolerance_seconds)
+    if header.is_delta:
+        _judge_delta(header, current, high_water)
+    else:
+        _judge_complete(header, current, high_water)
+
+
+def _judge_issuer(crl: Buffer, header: CRLHeader, issuer_der: bytes) -> None:
+    """Name, key identifier, keyUsage and signature (RFC 5280 6.3.3 b, f, g)."""
+    try:
+        issuer = certs.load_certificate(issuer_der)
+        key_id, may_sign = _key_identifier(issuer), _may_sign_crls(issuer)
+    except ValueError as error:
+        raise CRLRejected(f"the certificate of the CRL's issuer cannot be used: {error}", hint=_ASK) from error
+    if certs.subject_der(issuer) != header.issuer_name_der:
+        raise CRLRejected(
+            f"the CRL was issued by {names.readable(header.issuer_name_der)}, not by this CA",
+            hint="register that CA, or name the issuer of an indirect CRL in the CA's policy",
+        )
+    if header.authority_key_id is not None and key_id is not None and header.authority_key_id != key_id:
+        raise CRLRejected(
+            f"authorityKeyIdentifier {header.authority_key_id.hex()} is not the CA's key identifier {key_id.hex()}",
+            hint="the CA has another key by now? register its new certificate as well",
+        )
+    if not may_sign:
+        raise CRLRejected("keyUsage of the issuer's certificate lacks cRLSign (RFC 5280 6.3.3 f)", hint=_ASK)
+    try:
+        verify(
+            issuer.public_key(),
+            header.signature_algorithm_der,
+            header.signature,
+            memoryview(crl)[header.tbs.start : header.tbs.end],
+        )
+    except ValueError as error:
+        raise CRLRejected(
+            f"the CRL's signature cannot be verified with the CA's key: {error}",
+            hint="the file is damaged, or another CA of the same name has issued it",
+        ) from error
+
+
+_ASK = "ask the CA for a certificate with which CRLs can be verified"
+
+
+def _key_identifier(issuer: x509.Certificate) -> bytes | None:
+    try:
+        return issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _may_sign_crls(issuer: x509.Certificate) -> bool:
+    try:
+        return issuer.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
+    except x509.ExtensionNotFound:
+        return True  # RFC 5280 6.3.3 (f): only if the extension is present
+
+
+def _judge_times(header: CRLHeader, at: int, tolerance_seconds: int) -> None:
+    if header.this_update > at + tolerance_seconds:
+        raise CRLRejected(
+            f"thisUpdate is {header.this_update - at} seconds in the future; {tolerance_seconds} are tolerated",
+            hint="check the clocks of the CA and of this host",
+        )
+    if header.next_update is not None and header.next_update <= header.this_update:
+        raise CRLRejected("nextUpdate is not after thisUpdate", hint="ask the CA: such a CRL is never valid")
+
+
+def _judge_complete(header: CRLHeader, current: Epoch | None, high_water: tuple[int | None, int]) -> None:
+    """A complete CRL follows the complete one held; a delta that is newer still stays over it (RFC 5280 5.2.4)."""
+    number, held = header.crl_number, current.base if current else None
+    if held is not None:
+        _refuse_fork(number, held)
+        _refuse_lower(number, held.crl_number)
+    delta = current.delta if current else None
+    if number is None or delta is None or delta.crl_number is None or delta.crl_number <= number:
+        _refuse_lower(number, high_water[0])
+        _refuse_older(header, high_water[1])
+    elif held is not None:
+        _refuse_older(header, held.this_update)
+
+
+def _judge_delta(header: CRLHeader, current: Epoch | None, high_water: tuple[int | None, int]) -> None:
+    """A delta goes with a complete CRL of the same scope that is held (RFC 5280 5.2.4)."""
+    number, base_number = header.crl_number, header.base_crl_number
+    if number is None:
+        raise CRLRejected("a delta CRL without CRL number (RFC 5280 5.2.3)", hint="publish a complete CRL instead")
+    if base_number is None or base_number > number:
+        raise CRLRejected(f"delta CRL {number} has the later base {base_number}", hint="publish a complete CRL instead")
+    if current is None or current.idp_der != header.scope.idp_der:
+        raise CRLOutOfOrder(
+            f"no complete CRL of the scope of delta CRL {number} is held", hint="publish the complete CRL first"
+        )
+    held = current.base.crl_number
+    if held is None or held < base_number:
+        raise CRLOutOfOrder(
+            f"delta CRL {number} needs the complete CRL {base_number} or a later one; held is {_shown(held)}",
+            hint=f"publish complete CRL {base_number} or a later one first",
+        )
+    if number <= held:
+        raise CRLStale(f"delta CRL {number} tells nothing beyond the complete CRL {held} held", hint=_NEWER)
+    if current.delta is not None:
+        _refuse_fork(number, current.delta)
+    _refuse_lower(number, high_water[0])
+    _refuse_older(header, high_water[1])
+
+
+def _refuse_fork(number: int | None, held: CRLRecord) -> None:
+    """Raises: CRLForked when there are two CRLs of one number."""
+    if number is not None and number == held.crl_number:
+        raise CRLForked(
+            f"another CRL with the number {number} is held already (SHA-256 {held.sha256})",
+            hint="one number must mean one CRL (RFC 5280 5.2.3): find out who issued the other one",
+        )
+
+
+def _refuse_lower(number: int | None, highest: int | None) -> None:
+    if number is not None and highest is not None and number < highest:
+        raise CRLStale(f"CRL number {number} is lower than {highest}, which has been in use", hint=_NEWER)
+
+
+def _refuse_older(header: CRLHeader, latest: int) -> None:
+    """Raises: CRLStale; without a number only a later thisUpdate tells that a CRL is new."""
+    if header.this_update < latest or (header.crl_number is None and header.this_update == latest):
+        age = latest - header.this_update
+        raise CRLStale(f"thisUpdate is {age} seconds before that of a CRL that has been in use", hint=_NEWER)
+
+
+def _shown(number: int | None) -> str:
+    return "one without a number" if number is None else f"CRL {number}"

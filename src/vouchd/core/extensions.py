@@ -1,0 +1,66 @@
+"""Extensions of RFC 5280 section 4.1.2.9 as they stand in CRLs and CRL entries: read strictly, kept raw."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vouchd.core import der
+from vouchd.core.ports import Buffer
+
+MAX_EXTENSIONS = 64
+MAX_EXTENSION_BYTES = 1 << 20
+
+
+class Extension(NamedTuple):
+    """One extension: `oid` is the content octets of extnID, `value` the content octets of extnValue."""
+
+    oid: bytes
+    critical: bool
+    value: bytes
+
+
+def read_extensions(data: Buffer, parent: der.TLV) -> tuple[Extension, ...]:
+    """The members of SEQUENCE OF Extension, in order.
+
+    Raises: ValueError when they are malformed, none at all, more than 64, or one occurs twice.
+    """
+    if parent.end - parent.start > MAX_EXTENSION_BYTES:
+        raise ValueError(f"extensions larger than {MAX_EXTENSION_BYTES} bytes")
+    found: dict[bytes, Extension] = {}
+    for child in der.children(data, parent):
+        extension = _read(data, child)
+        if extension.oid in found:
+            raise ValueError(f"extension {dotted(extension.oid)} occurs twice")
+        found[extension.oid] = extension
+        if len(found) > MAX_EXTENSIONS:
+            raise ValueError(f"more than {MAX_EXTENSIONS} extensions")
+    if not found:
+        raise ValueError("an empty list of extensions")
+    return tuple(found.values())
+
+
+def _read(data: Buffer, tlv: der.TLV) -> Extension:
+    if tlv.tag != der.SEQUENCE:
+        raise ValueError("extension that is no SEQUENCE")
+    parts = list(der.children(data, tlv))
+    critical = False
+    if len(parts) == 3 and parts[1].tag == der.BOOLEAN:
+        critical = der.boolean(data, parts.pop(1))  # an explicit FALSE is met in practice and harmless
+    if [part.tag for part in parts] != [der.OID, der.OCTET_STRING]:
+        raise ValueError("extension without extnID and extnValue")
+    return Extension(der.content(data, parts[0]), critical, der.content(data, parts[1]))
+
+
+def dotted(oid: bytes) -> str:
+    """The dotted form of an OBJECT IDENTIFIER's content octets. Raises: ValueError."""
+    arcs = [0]
+    for i, octet in enumerate(oid):
+        if arcs[-1] == 0 and octet == 0x80:
+            raise ValueError("OBJECT IDENTIFIER that is not minimal")
+        arcs[-1] = arcs[-1] << 7 | octet & 0x7F
+        if octet < 0x80 and i + 1 < len(oid):
+            arcs.append(0)
+    if not oid or oid[-1] >= 0x80:
+        raise ValueError("OBJECT IDENTIFIER that is empty or truncated")
+    first = min(arcs[0] // 40, 2)
+    return ".".join(str(arc) for arc in (first, arcs[0] - 40 * first, *arcs[1:]))
