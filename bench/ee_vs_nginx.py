@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import base64
 import multiprocessing
+import os
 import pathlib
 import re
 import shutil
@@ -66,6 +67,17 @@ LUA_GET = """
 local requests, n = {}, 0
 init = function() for line in io.lines("%s") do requests[#requests + 1] = wrk.format("GET", line) end end
 request = function() n = n + 1; return requests[n %% #requests + 1] end
+"""
+
+# Each request has a header value that was never seen, as behind a proxy that adds X-Forwarded-For.
+LUA_NEW = """
+local paths, n = {}, 0
+init = function() for line in io.lines("%s") do paths[#paths + 1] = line end end
+request = function()
+  n = n + 1
+  wrk.headers["X-Forwarded-For"] = n
+  return wrk.format("GET", paths[n %% #paths + 1])
+end
 """
 
 LUA_POST = """
@@ -143,33 +155,33 @@ def prepare(root: pathlib.Path) -> dict[str, pathlib.Path]:
         file.write_bytes(answers.answer(der, 0).response_der)
         file.chmod(0o644)
     # The same length of path for both: nginx gets the request as a query, which it reads and ignores.
-    files = {
+    kinds = {
         "nginx": [f"/{n:04}?{t[6:]}" for n, t in enumerate(targets)],
         "get": targets,
+        "new": targets,
         "post": [der.hex() for der in requests()],
     }
     scripts = {}
-    for name, lines in files.items():
+    for name, lines in kinds.items():
         for count in (1, MANY):
             data = root / f"{name}{count}.txt"
             data.write_text("\n".join(lines[:count]) + "\n")
             script = root / f"{name}{count}.lua"
-            script.write_text((LUA_POST if name == "post" else LUA_GET) % data)
+            script.write_text({"post": LUA_POST, "new": LUA_NEW}.get(name, LUA_GET) % data)
             scripts[f"{name}{count}"] = script
     return scripts
 
 
 @contextmanager
 def nginx(root: pathlib.Path, port: int):
-    """One nginx worker."""
+    """One nginx worker; yields its process id."""
     conf = root / "nginx.conf"
     conf.write_text(NGINX.format(root=root, port=port))
-    child = subprocess.Popen(
-        [shutil.which("nginx") or "/usr/sbin/nginx", "-e", "stderr", "-p", str(root), "-c", str(conf)]
-    )
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    child = subprocess.Popen([program, "-e", "stderr", "-p", str(root), "-c", str(conf)])
     try:
         wait_for(port)
-        yield
+        yield int(pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
     finally:
         child.terminate()
         child.wait()
@@ -177,15 +189,21 @@ def nginx(root: pathlib.Path, port: int):
 
 @contextmanager
 def ee(listener: socket.socket):
-    """One EE worker."""
+    """One EE worker; yields its process id."""
     child = multiprocessing.get_context("fork").Process(target=serve, args=(listener,))
     child.start()
     try:
         wait_for(listener.getsockname()[1])
-        yield
+        yield child.pid
     finally:
         child.terminate()
         child.join()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that the process has had."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -193,6 +211,48 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Series:
+    """The rates and CPU times of one kind of request."""
+
+    def __init__(self, pid: int, port: int, script: pathlib.Path) -> None:
+        self.pid, self.port, self.script = pid, port, script
+        self.rates: list[float] = []
+        self.cpu_us: list[float] = []
+
+    def measure(self, seconds: int, connections: int) -> None:
+        """One run of wrk."""
+        before = cpu_seconds(self.pid)
+        rate = wrk(self.port, self.script, seconds, connections)
+        self.rates.append(rate)
+        self.cpu_us.append((cpu_seconds(self.pid) - before) / (rate * seconds) * 1e6)
+
+    def told(self, name: str) -> str:
+        """One line without the ratio."""
+        rates = " ".join(f"{rate:.0f}" for rate in self.rates)
+        return f"  {name:26} {self.rate:8.0f}/s {statistics.median(self.cpu_us):6.1f} us CPU each  ({rates})"
+
+    @property
+    def rate(self) -> float:
+        """The median."""
+        return statistics.median(self.rates)
+
+
+def compare(scripts: dict[str, pathlib.Path], count: int, pids: dict[str, tuple[int, int]], options) -> None:
+    """Measure and print one set of requests."""
+    kinds = ("nginx", "get", "post", "new")
+    series = {kind: Series(*pids.get(kind, pids["ee"]), scripts[f"{kind}{count}"]) for kind in kinds}
+    for _ in range(options.rounds):
+        for found in series.values():
+            found.measure(options.seconds, options.connections)
+    print(f"{count} different request(s), {options.connections} connections, {BODY_BYTES}-byte answers")
+    base = series["nginx"].rate
+    print(series["nginx"].told("nginx, static file"))
+    for kind, name in (("get", "vouchd, cached GET"), ("post", "vouchd, cached POST")):
+        ratio = series[kind].rate / base
+        print(f"{series[kind].told(name)}  ratio {ratio:.2f} / {TARGET} {'met' if ratio >= TARGET else 'NOT MET'}")
+    print(f"{series['new'].told('vouchd, GET, new headers')}  ratio {series['new'].rate / base:.2f}, no target")
 
 
 def main() -> None:
@@ -207,22 +267,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name)
         scripts = prepare(root)
-        with nginx(root, nginx_port), ee(listener):
+        with nginx(root, nginx_port) as nginx_pid, ee(listener) as ee_pid:
             for count in (1, MANY):
-                rates: dict[str, list[float]] = {"nginx": [], "get": [], "post": []}
-                for _ in range(options.rounds):
-                    for kind, found in rates.items():
-                        port = nginx_port if kind == "nginx" else ee_port
-                        found.append(wrk(port, scripts[f"{kind}{count}"], options.seconds, options.connections))
-                base = statistics.median(rates["nginx"])
-                print(f"{count} path(s): nginx static {base:.0f}/s {[round(r) for r in rates['nginx']]}")
-                for kind in ("get", "post"):
-                    rate = statistics.median(rates[kind])
-                    verdict = "met" if rate / base >= TARGET else "NOT MET"
-                    print(
-                        f"{count} request(s), cached {kind.upper():4}: {rate:.0f}/s {[round(r) for r in rates[kind]]}"
-                        f"  ratio {rate / base:.2f} / target {TARGET}  {verdict}"
-                    )
+                compare(scripts, count, {"nginx": (nginx_pid, nginx_port), "ee": (ee_pid, ee_port)}, options)
 
 
 if __name__ == "__main__":

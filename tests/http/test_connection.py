@@ -333,6 +333,10 @@ REQUESTS = [
     post(b"0good", path="/other").replace(b"POST", b"DELETE"),
     CHUNKED,
     b"\r\n",
+    get(headers="Content-Length: 5\r\n") + b"GET /",
+    get(headers="Content-Length: 5\r\n"),
+    get(headers="X-Forwarded-For: 192.0.2.1\r\nConnection: keep-alive\r\n"),
+    post(headers="Connection: Keep-Alive\r\n"),
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n0",
 ]
 

@@ -111,7 +111,7 @@ def test_reader_http_1_0_needs_no_host():
 def test_reader_upgrade_offer_is_ignored():
     """An offer of h2c (Java's HttpClient makes one) is answered over HTTP/1.1, and so is what follows."""
     found = read(UPGRADE + get())
-    assert [(r.method, r.keep_alive, r.plain) for r in found] == [(b"GET", True, False), (b"GET", True, True)]
+    assert [(r.method, r.keep_alive) for r in found] == [(b"GET", True), (b"GET", True)]
 
 
 def test_reader_connect_ends_the_stream():
@@ -162,27 +162,3 @@ def test_reader_long_body_is_413(stream):
 def test_reader_body_at_the_limit_is_taken():
     """The limit is inclusive."""
     assert [r.body for r in read(post(b"0" * 16), body=16)] == [b"0" * 16]
-
-
-@pytest.mark.parametrize(
-    "request_bytes, plain",
-    [
-        (get(), True),
-        (post(), True),
-        (get(headers="Connection: keep-alive\r\nUser-Agent: x\r\n"), True),
-        (get(headers="If-None-Match: *\r\n"), False),
-        (get(headers="If-Modified-Since: x\r\n"), False),
-        (get(headers="Connection: close\r\n"), False),
-        (get(headers="Content-Length: 0\r\n"), False),
-        (post(headers="Expect: 100-continue\r\n"), False),
-        (post(headers="Connection: close\r\n"), False),
-        (get(version="1.0", headers="Connection: keep-alive\r\n"), False),
-        (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", False),
-        (CHUNKED, False),
-        (UPGRADE, False),
-    ],
-)
-def test_reader_plain_is_only_what_asks_for_nothing_special(request_bytes, plain):
-    """Only header blocks without any effect on framing, persistence or conditions may be remembered."""
-    (found,) = read(request_bytes)
-    assert found.plain is plain

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
 from vouchd.errors import OCSPResponseStatus
+from vouchd.http.plain import announced_body_bytes
 from vouchd.http.reading import HTTPRequest
 
 _TYPE = b"Content-Type: application/ocsp-response\r\n"
@@ -28,6 +29,9 @@ REASONS: dict[int, bytes] = {
     431: b"431 Request Header Fields Too Large",
     503: b"503 Service Unavailable",
 }
+
+# Request lines of POST that need no look at the path.
+POST_LINES = frozenset(b"POST %b HTTP/1.1" % path for path in (b"/", b"/ocsp", b"/ocsp/", b"/ocsp/ee/ocsp"))
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -153,60 +157,56 @@ class Entry:
             return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """Limits of what is remembered of header blocks: one per kind of client, so few and short."""
+# Kinds of clients are few; behind a proxy that adds X-Forwarded-For they are many, and then this is started afresh.
+MAX_HEADS = 4096
 
-    heads: int = 4096
-    head_bytes: int = 2048
-    second_chances: int = 8
-    used_within_seconds: int = 60
-
-
-_BOUNDS = _Bounds()
+# An answer used of late is kept at an eviction, unless so many in a row are.
+SECOND_CHANCES = 8
+USED_WITHIN_SECONDS = 60
 
 
 class ResponseCache:
-    """Answers by request DER, and what lets the hot path find them without parsing.
+    """Answers by request DER, and what lets the hot path find them without the parser.
 
-    A chunk that the parser read as exactly one plain request, and that was answered from here, is taken apart: the
-    request line (GET) leads to the entry, the header block after it is known to be plain. Any later chunk made of a
-    known line and a known block is then one complete request, because each part was parsed in full once and neither
-    changes the meaning of the other. For POST the parts are the head, with the length it announces, and a body of that
-    length that is a known DER. The dictionaries are cleared in place: connections hold on to them.
+    `by_line` has the answers to GET by request line, of lines that were parsed and answered before. `heads` has what
+    `plain.announced_body_bytes` said of header lines (GET) and of whole heads (POST). A chunk that is a known line and
+    plain lines, or a plain head and a body of its length that is a known DER, is one complete request and nothing else.
+    The dictionaries are cleared in place: connections hold on to them.
     """
 
     def __init__(self, capacity: int) -> None:
         self.by_der: OrderedDict[bytes, Entry] = OrderedDict()  # a dict would search long for its oldest key
         self.by_line: OrderedDict[bytes, Entry] = OrderedDict()
-        self.get_heads: set[bytes] = set()
-        self.post_heads: dict[bytes, int] = {}
+        self.heads: dict[bytes, int] = {}
         self._capacity = max(capacity, 1)
 
     def put(self, request_der: bytes, entry: Entry, second: int) -> None:
         """Keep `entry` as the answer to `request_der`."""
         self._put(self.by_der, request_der, entry, second)
 
-    def learn(self, chunk: bytes, request: HTTPRequest, entry: Entry, second: int) -> None:
-        """Remember how `chunk`, which was exactly `request`, was written; it got `entry` as its answer."""
-        if not request.plain:
-            return
-        if request.method == b"GET":
-            line, _, block = chunk.partition(b"\r\n")
-            if line == b"GET %b HTTP/1.1" % request.target and len(block) <= _BOUNDS.head_bytes:
-                if len(self.get_heads) >= _BOUNDS.heads:
-                    self.get_heads.clear()
-                self.get_heads.add(block)
-                self._put(self.by_line, line, entry, second)
-        elif request.method == b"POST":
-            head, _, body = chunk.partition(b"\r\n\r\n")
-            if head.startswith(b"POST ") and body == request.body and len(head) <= _BOUNDS.head_bytes:
-                if len(self.post_heads) >= _BOUNDS.heads:
-                    self.post_heads.clear()
-                self.post_heads[head] = len(body)
+    def learn(self, request: HTTPRequest, entry: Entry, second: int) -> None:
+        """Remember the request line of a GET that got `entry`; the parser has seen the line."""
+        if request.method == b"GET" and not request.http_1_0:
+            self._put(self.by_line, b"GET %b HTTP/1.1" % request.target, entry, second)
+
+    def lines_are_plain(self, lines: bytes) -> bool:
+        """Whether the header lines of a GET, with the empty line after them, end the request and ask for no more."""
+        return lines[-4:] == b"\r\n\r\n" and self._remember(lines, announced_body_bytes(lines[:-2])) == 0
+
+    def head_bytes(self, head: bytes) -> int | None:
+        """How long a body follows the head of a POST (without its last two CRLF), None when it has to be parsed."""
+        line, _, lines = head.partition(b"\r\n")
+        return self._remember(head, announced_body_bytes(lines + b"\r\n")) if line in POST_LINES else None
+
+    def _remember(self, head: bytes, length: int | None) -> int | None:
+        if length is not None:
+            if len(self.heads) >= MAX_HEADS:
+                self.heads.clear()
+            self.heads[head] = length
+        return length
 
     def forget(self) -> None:
-        """Drop every answer; what is known of header blocks stays true."""
+        """Drop every answer; what is known of heads stays true."""
         self.by_der.clear()
         self.by_line.clear()
 
@@ -217,9 +217,9 @@ class ResponseCache:
 
     def _evict(self, entries: OrderedDict[bytes, Entry], second: int) -> None:
         """Take out the oldest entry; one that was used of late goes to the end of the line instead, a few times."""
-        for _ in range(_BOUNDS.second_chances):
+        for _ in range(SECOND_CHANCES):
             key, entry = entries.popitem(last=False)
-            if entry.second < second - _BOUNDS.used_within_seconds:
+            if entry.second < second - USED_WITHIN_SECONDS:
                 return
             entries[key] = entry
         entries.popitem(last=False)

@@ -1,7 +1,8 @@
 """One client connection of the EE port: bytes to requests to answers, in order.
 
-While `_ready`, a chunk made of known parts is answered from the cache without being parsed (see `ResponseCache`); all
-else goes through the parser. A connection that waits for a signature, or whose client does not read, is not read from.
+While `_ready`, a chunk that is one plain request with a cached answer is recognised without the parser (see
+`ResponseCache`); all else is parsed. A connection that waits for a signature, or whose client does not read, is not
+read from.
 """
 
 from __future__ import annotations
@@ -33,10 +34,9 @@ class EEConnection(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self, server: EEServer) -> None:
-        cache = server.cache
         self._server = server
-        self._lines, self._get_heads = cache.by_line, cache.get_heads
-        self._ders, self._post_heads = cache.by_der, cache.post_heads
+        self._cache = cache = server.cache
+        self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads
         self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
         self._ready = False  # at the start of a request, and nothing is under way or due
         self._waiting: HTTPRequest | None = None  # has its place in the signing queue
@@ -45,7 +45,6 @@ class EEConnection(asyncio.Protocol):
         self._ended = False  # the client will send no more
         self._closing = False
         self._lingering = False
-        self._chunk = b""  # the chunk that was exactly the request being served, else empty
         self._begun = 0
         self._since = server.uptime  # of the unfinished request, or of lingering
         self._last = server.uptime  # when the last answer was written
@@ -68,11 +67,15 @@ class EEConnection(asyncio.Protocol):
         """The next bytes: answered here when they are one known request, which most are."""
         if self._ready:
             if data[0] == _GET:
-                line, _, block = data.partition(b"\r\n")
-                entry = self._lines.get(line) if block in self._get_heads else None
+                line, _, lines = data.partition(b"\r\n")
+                entry = self._by_line.get(line)
+                if entry is not None and self._heads.get(lines, -1) and not self._cache.lines_are_plain(lines):
+                    entry = None
             else:
                 head, _, body = data.partition(b"\r\n\r\n")
-                entry = self._ders.get(body) if self._post_heads.get(head) == len(body) else None
+                entry = self._by_der.get(body)
+                if entry is not None and (self._heads.get(head) or self._cache.head_bytes(head)) != len(body):
+                    entry = None
             if entry is not None:
                 server = self._server
                 if entry.second == server.second or entry.freshen(server.second, server.date):
@@ -153,15 +156,10 @@ class EEConnection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         reader = self._reader
-        whole = not reader.in_message and not reader.requests and self._waiting is None
-        begun = reader.begun
         reader.feed(data)
         if reader.in_message and reader.begun != self._begun:
             self._begun, self._since = reader.begun, self._server.uptime
-        if whole and len(reader.requests) == 1 == reader.begun - begun and not reader.in_message:
-            self._chunk = data
         self._pump()
-        self._chunk = b""
 
     def _pump(self) -> None:
         """Serve what was read, as far as it goes, then decide whether to read on."""
@@ -191,8 +189,8 @@ class EEConnection(asyncio.Protocol):
             return
         server.counters.requests[server.method_name(request)] += 1
         found = server.cached_or_der(request)
-        if isinstance(found, Entry) and self._chunk:
-            server.cache.learn(self._chunk, request, found, server.second)
+        if isinstance(found, Entry):
+            self._cache.learn(request, found, server.second)
         if isinstance(found, bytes):
             if server.queue.is_free():
                 self._send(request, server.sign(found))
@@ -206,13 +204,14 @@ class EEConnection(asyncio.Protocol):
 
     def _send(self, request: HTTPRequest, reply: Entry | Uncacheable) -> None:
         server = self._server
+        status, body = 200, reply.body
         if isinstance(reply, Entry):
             status = 304 if reply.matches(request) else 200
             head = reply.head(status, server.second, server.date)
-            body = b"" if status == 304 or request.method == b"HEAD" else reply.body
         else:
             head = reply.head(server.date)
-            body = b"" if request.method == b"HEAD" else reply.body
+        if status == 304 or request.method == b"HEAD":
+            body = b""
         close = not request.keep_alive or server.stopping
         if close:
             ending = b"Connection: close\r\n\r\n"

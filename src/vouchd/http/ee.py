@@ -162,7 +162,8 @@ class EEServer:
         if not answer.cacheable:
             return Uncacheable(answer.response_der)
         tally = self.counters.tally(answer.cert_statuses)
-        entry = Entry(answer.response_der, answer.this_update, answer.next_update, tally)
+        modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
+        entry = Entry(answer.response_der, modified, answer.next_update, tally)
         if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
             return Uncacheable(answer.response_der)
         self.cache.put(found, entry, self.second)

@@ -13,17 +13,14 @@ from typing import Any
 import httptools
 
 # Looked at; every other header only counts towards the size limit.
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection", b"host"})
-_CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
+_FIELDS = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"expect", b"if-none-match", b"if-modified-since"}
+)
 
 
 @dataclass(slots=True)
 class HTTPRequest:
-    """One request; `refused` is the HTTP status of what could not be taken, 0 for a good request.
-
-    `plain` says that its headers ask for nothing special: HTTP/1.1, persistent, unconditional, not chunked, no Expect,
-    no Upgrade, and no body unless it is a POST with a Content-Length. Only then may its header block be remembered.
-    """
+    """One request; `refused` is the HTTP status of what could not be taken, 0 for a good request."""
 
     method: bytes = b""
     target: bytes = b""
@@ -32,7 +29,6 @@ class HTTPRequest:
     http_1_0: bool = False
     if_none_match: bytes | None = None
     if_modified_since: bytes | None = None
-    plain: bool = False
     refused: int = 0
 
 
@@ -97,7 +93,7 @@ class RequestReader:
         """Called with each header field, and with each trailer field, which only counts."""
         self._count_head(len(name) + len(value or b"") + 4)
         name = name.lower()
-        if not self._in_head or (name not in _FRAMING and name not in _CONDITIONS):
+        if name not in _FIELDS or not self._in_head:
             return
         value = (value or b"").strip()
         if name in self._headers:
@@ -134,24 +130,18 @@ class RequestReader:
         self.in_message = self.expects_continue = False
         method = self._parser.get_method()
         keep_alive = self._parser.should_keep_alive() and method != b"CONNECT"
-        http_1_0 = self._parser.get_http_version() == "1.0"
         self.requests.append(
             HTTPRequest(
                 method=method,
                 target=self._target,
                 body=b"".join(self._body),
                 keep_alive=keep_alive,
-                http_1_0=http_1_0,
+                http_1_0=self._parser.get_http_version() == "1.0",
                 if_none_match=self._headers.get(b"if-none-match"),
                 if_modified_since=self._headers.get(b"if-modified-since"),
-                plain=keep_alive and not http_1_0 and self._is_plain(method),
             )
         )
         self.done = not keep_alive
-
-    def _is_plain(self, method: bytes) -> bool:
-        expected = {b"host", b"connection", b"content-length"} if method == b"POST" else {b"host", b"connection"}
-        return self._headers.keys() <= expected and (method != b"POST" or b"content-length" in self._headers)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
