@@ -1,0 +1,48 @@
+"""The serving report as other processes read it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from vouchd.core.facts import IssuingPointId
+from vouchd.ops.serving import ServedPoint, ServingReport, WorkerReport, read_serving, write_serving
+
+POINT = ServedPoint("ab", "complete", "CA", 4, 17, 1000, None, 1001, 5, 170)
+REPORT = ServingReport(
+    pid=1,
+    started_at=2,
+    ee=("127.0.0.1", 80),
+    health=("127.0.0.1", 81),
+    version=3,
+    acknowledged=True,
+    issuing_points=(POINT,),
+    workers=(WorkerReport(0, 10, 3),),
+    sources=({"name": "main", "failures": 0},),
+)
+
+
+def test_report_written_is_read_back(tmp_path):
+    """A report comes back as it was written."""
+    write_serving(tmp_path / "serving.json", REPORT)
+    assert read_serving(tmp_path / "serving.json") == REPORT
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', '{"surprise": 1}'])
+def test_report_that_cannot_be_read_is_none(tmp_path, text):
+    """No report, half a report or one of another version is no report, not an error."""
+    path = tmp_path / "serving.json"
+    assert read_serving(path) is None
+    path.write_text(text)
+    assert read_serving(path) is None
+
+
+def test_report_serves_an_epoch_once_every_worker_does():
+    """An epoch counts as served when it, or a later one, is acknowledged."""
+    point = IssuingPointId("ab")
+    assert REPORT.serves(point, 4)
+    assert REPORT.serves(point, 3)
+    assert not REPORT.serves(point, 5)
+    assert not REPORT.serves(IssuingPointId("cd"), 1)
+    assert not dataclasses.replace(REPORT, acknowledged=False).serves(point, 4)
