@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,8 +136,8 @@ def always(body: bytes, status: int = 200, content_type: str = "application/ocsp
 
 
 @contextmanager
-def loopback(respond: Respond) -> Iterator[Loopback]:
-    """The server, stopped on leaving."""
+def loopback(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
+    """The server, stopped on leaving; with `tls` it speaks https."""
     seen: list[Received] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -160,10 +161,13 @@ def loopback(respond: Respond) -> Iterator[Loopback]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield Loopback(f"http://127.0.0.1:{server.server_port}/ocsp", seen)
+        yield Loopback(f"{scheme}://127.0.0.1:{server.server_port}/ocsp", seen)
     finally:
         server.shutdown()
         server.server_close()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+import ssl
 import threading
 from contextlib import contextmanager
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.client.answers import always, loopback
+from tests.pki import CA, DAY, NOW
 
 from vouchd.client.transport import Connection, Method, choose_method, get_path
 from vouchd.errors import ClientError
@@ -148,6 +153,37 @@ def test_exchange_tells_status_headers_and_duration() -> None:
     assert (exchange.http_status, exchange.header("retry-after"), exchange.header("ETag")) == (503, "30", None)
     assert (exchange.method, exchange.url) == ("POST", server.url)
     assert exchange.seconds > 0
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory):
+    """TLS contexts: of a server on 127.0.0.1, and of a client that trusts its CA."""
+    ca = CA.create("TLS CA")
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    leaf = ca.issue("server", not_after=NOW + 3650 * DAY, extensions=((names, False),))
+    folder = tmp_path_factory.mktemp("tls")
+    key = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "server.pem").write_bytes(key + leaf.pem)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "server.pem")
+    return server, ssl.create_default_context(cadata=ca.pem.decode())
+
+
+def test_https_is_spoken_with_the_trust_given(https) -> None:
+    """A responder behind TLS is asked as one without, when its CA is trusted."""
+    server_side, client_side = https
+    with loopback(always(b"answer"), server_side) as server, Connection(server.url, tls=client_side) as link:
+        assert link.exchange(b"request").body == b"answer"
+
+
+def test_https_with_a_certificate_of_a_stranger_is_refused(https) -> None:
+    """Without trust in its CA nothing is sent to a TLS server, and the remedy is told."""
+    server_side, _ = https
+    with loopback(always(b"answer"), server_side) as server, Connection(server.url) as link:
+        with pytest.raises(ClientError, match=r"TLS certificate of https://127.0.0.1:.* is not trusted") as caught:
+            link.exchange(b"request")
+        assert server.received == []
+    assert "its CA" in caught.value.hint
 
 
 def test_port_without_a_server_is_told() -> None:

@@ -65,11 +65,12 @@ def show(outcome: Outcome, names: Mapping[bytes, str]) -> None:
             output.record({str(one["name"]): one["value"] for one in extensions}, json_output=False)
         output.say("")
     exchange = outcome.reply.exchange
-    asked = f"{exchange.method} {outcome.reply.exchange.url}"
+    # Of a GET the request in the path is left out: base64 says nothing to people.
+    where = exchange.url.rpartition("/")[0] + "/…" if exchange.method == "GET" else exchange.url
     output.record(
         {"verified": "yes" if verified else "NO"}
         | {key: value for key, value in _signature(basic, verified).items() if value is not None}
-        | {"nonce": _nonce(outcome, basic), "asked": asked}
+        | {"nonce": _nonce(outcome, basic), "asked": f"{exchange.method} {where}"}
         | {"answered": f"HTTP {exchange.http_status} in {_milliseconds(exchange.seconds)} ms"},
         json_output=False,
     )
