@@ -1,0 +1,172 @@
+"""THE way in for a CRL: every push and every pull ends in `accept_crl`.
+
+The order makes it safe to be cut short anywhere: judge, build the index file, then commit epoch and CRL in one step. An
+index file without an epoch is garbage; an epoch without its index file is rebuilt from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from vouchd.core.acceptance import judge
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.ports import AuditSink, Buffer, StatusStore
+from vouchd.errors import CRLError, CRLQuarantined, CRLRejected, CRLStale, NotFound, StoreConflict, VouchdError
+from vouchd.service.indexing import Indexing, subject_der
+from vouchd.service.permission import Action, Permission
+from vouchd.service.received import Received, next_epoch
+from vouchd.service.recipients import Recipient, recipients
+
+_ATTEMPTS = 2
+
+
+class Ingesting:
+    """Takes CRLs into `store`; `indexing` builds their index files, `audit` records what became of each.
+
+    `allow` passes before anything is looked at. One writer at a time is enough for safety (epochs are compared and
+    set); a lock around it, as the callers in one instance share, spares work done twice.
+    """
+
+    def __init__(self, store: StatusStore, indexing: Indexing, permission: Permission, audit: AuditSink) -> None:
+        self._store = store
+        self._indexing = indexing
+        self._permission = permission
+        self._audit = audit
+
+    def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
+        """Take a CRL (DER, PEM or base64, full or delta) received at POSIX time `at`; returns the new epochs.
+
+        There is one epoch, or for an indirect CRL one of each CA that it is for. `crl` may be a view of a mapped file.
+        When this returns the epochs are durable and their index files are in place.
+
+        Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder; CRLQuarantined when it was held back (of the CAs of an
+        indirect CRL the others have taken it); StoreUnavailable, StoreConflict; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.ADD_CRL, origin)
+        return self._recorded(caller, origin, lambda: self._accept(crl, origin, at))
+
+    def release_quarantined(self, issuing_point: IssuingPointId, caller: Caller, at: int) -> Epoch:
+        """Take the CRL that is held back for the issuing point, if it is still newer than the one in use.
+
+        Raises: NotFound; what `accept_crl` does, and the CRL stays held back.
+        """
+        self._permission.allow(caller, Action.RELEASE_CRL, _target(issuing_point))
+        return self._recorded(caller, _target(issuing_point), lambda: (self._release(issuing_point, at),))[0]
+
+    def drop_quarantined(self, issuing_point: IssuingPointId, caller: Caller) -> None:
+        """Forget the CRL that is held back for the issuing point. Raises: NotFound."""
+        self._permission.allow(caller, Action.DROP_CRL, _target(issuing_point))
+        self._store.drop_quarantined(issuing_point)
+
+    def _recorded(self, caller: Caller, target: str, act: Callable[[], tuple[Epoch, ...]]) -> tuple[Epoch, ...]:
+        try:
+            epochs = act()
+        except VouchdError as error:
+            why = f"{type(error).__name__}: {error}"
+            self._audit.record("CRL_VALIDATION", caller, "failure", target=target, why=why)
+            raise
+        for epoch in epochs:
+            self._audit.record("CRL_RETRIEVAL", caller, "success", target=target, **_detail(epoch))
+        return epochs
+
+    def _accept(self, crl: Buffer, origin: str, at: int) -> tuple[Epoch, ...]:
+        received = Received.of(crl, origin, at)
+        epochs: list[Epoch] = []
+        errors: list[CRLError] = []
+        for recipient in recipients(received.header, self._store.authorities()):
+            try:
+                epochs.append(self._take(recipient, received))
+            except CRLError as error:
+                errors.append(error)
+        # Of an indirect CRL that one CA took, another's "held already" is no news; anything else is.
+        problems = [error for error in errors if not epochs or not isinstance(error, CRLStale)]
+        if problems:
+            raise problems[0]
+        return tuple(epochs)
+
+    def _take(self, recipient: Recipient, received: Received, *, released: bool = False) -> Epoch:
+        """Make the CRL the recipient's; a second look when another process was quicker."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._take_once(recipient, received, released=released)
+            except (StoreConflict, NotFound):  # NotFound: the other's epoch took a document with it
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _take_once(self, recipient: Recipient, received: Received, *, released: bool) -> Epoch:
+        authority = recipient.authority
+        point = IssuingPointId(authority.id, received.header.scope.scope_id)
+        current = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
+        judge(
+            received.crl,
+            received.header,
+            recipient.issuer_der,
+            sha256=received.sha256,
+            current=current,
+            high_water=self._store.high_water(point),
+            at=received.at,
+        )
+        epoch = self._built(authority, received, current, point)
+        if current is not None and not released:
+            self._weigh(authority, received, current, epoch)
+        self._store.commit_epoch(epoch, {received.sha256: received.crl})
+        return epoch
+
+    def _built(self, authority: Authority, received: Received, current: Epoch | None, point: IssuingPointId) -> Epoch:
+        """The next epoch, its index file in place."""
+        epoch = next_epoch(received, current, point)
+        base = self._document(epoch.base, received)
+        delta = self._document(epoch.delta, received) if epoch.delta else None
+        count = self._indexing.build(authority, epoch, base, delta)
+        if delta is None:
+            return replace(epoch, base=replace(epoch.base, entry_count=count))
+        # The index counts both CRLs together, so the new one is counted by itself.
+        counted = replace(received.record(), entry_count=received.entry_count(subject_der(authority)))
+        return replace(epoch, delta=counted) if received.header.is_delta else replace(epoch, base=counted)
+
+    def _document(self, record: CRLRecord, received: Received) -> Buffer:
+        return received.crl if record.sha256 == received.sha256 else self._store.document(record.sha256)
+
+    def _weigh(self, authority: Authority, received: Received, current: Epoch, epoch: Epoch) -> None:
+        """Hold the CRL back when the CA's policy finds what it changes abnormal. Raises: CRLQuarantined."""
+        percent = authority.policy.quarantine_percent
+        if percent is None:
+            return
+        self._indexing.ensure_index(authority, current)
+        lost, gained, before = self._indexing.difference(current, epoch)
+        allowed = before * percent / 100
+        if lost <= allowed and gained <= allowed:
+            return
+        why = f"{lost} of {before} entries lost and {gained} gained; normal is up to {percent:g} %"
+        record = epoch.newest if received.header.is_delta else epoch.base
+        held = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
+        self._store.put_quarantined(held, received.crl)
+        raise CRLQuarantined(f"the CRL is held back: {why}", hint="look into it, then: vouchd crl release, or crl drop")
+
+    def _release(self, issuing_point: IssuingPointId, at: int) -> Epoch:
+        held = next((crl for crl in self._store.quarantined() if crl.issuing_point == issuing_point), None)
+        if held is None:
+            raise NotFound("no CRL is held back for this issuing point")
+        received = Received.of(self._store.document(held.record.sha256), held.origin, at)
+        for recipient in recipients(received.header, self._store.authorities()):
+            if recipient.authority.id == issuing_point.authority_id:
+                return self._take(recipient, received, released=True)
+        raise CRLRejected("the CRL held back is no longer for this CA", hint="its indirect CRL issuer was taken away")
+
+
+def _target(point: IssuingPointId) -> str:
+    return f"{point.authority_id} {point.scope_id}"
+
+
+def _detail(epoch: Epoch) -> dict[str, str | int]:
+    newest = epoch.newest
+    number = "none" if newest.crl_number is None else newest.crl_number
+    return {
+        "ca": epoch.issuing_point.authority_id,
+        "scope": epoch.issuing_point.scope_id,
+        "crl_number": number,
+        "sha256": newest.sha256,
+        "sequence": epoch.sequence,
+    }
