@@ -50,8 +50,9 @@ class FilePublication:
         draft.replace(self._folder / "manifest")
         return self._published(version)
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         (self._folder / "tidied").write_text((self._folder / "manifest").read_text())
+        return True
 
     def _published(self, version: int) -> Published:
         point = ServedPoint("ab" * 32, "complete", "Test CA", version, 7, 1000, 2**33, 1000, 3, 120)
@@ -116,7 +117,7 @@ def manage(folder: Path) -> None:
             pid_file=folder / "vouchd.pid",
             serving_file=folder / "serving.json",
             worker_command=[*me, "--worker"],
-            restart_command=me,
+            restart_command=["/no/such/program"] if "broken_restart" in found else me,
             reread=lambda: addresses(settings()),
             grace_seconds=10,
             signers={"ocsp": 2**33},

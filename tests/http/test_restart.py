@@ -91,6 +91,21 @@ def test_sighup_with_broken_settings_changes_nothing(instance):
     instance.until(lambda report: report.version == 2 and report.acknowledged)
 
 
+def test_sighup_that_cannot_exec_changes_nothing(tmp_path):
+    """When the new program cannot be started the old one goes on with the workers it has."""
+    instance = Instance(tmp_path, broken_restart=1)
+    before = instance.start()
+    try:
+        instance.signal(signal.SIGHUP)
+        eventually(lambda: "not restarted: [Errno 2]" in instance.log, "the refusal is logged")
+        instance.revise(2)
+        after = instance.until(lambda report: report.version == 2 and report.acknowledged)
+        assert {worker.pid for worker in after.workers} == {worker.pid for worker in before.workers}
+        assert after.restarts == 0
+    finally:
+        instance.end()
+
+
 def test_sighup_to_a_taken_port_changes_nothing(instance, tmp_path_factory):
     """A port that somebody else holds is refused before anything is given up."""
     other = Instance(tmp_path_factory.mktemp("other"))

@@ -6,7 +6,7 @@ import socket
 
 from vouchd.errors import LifecycleError
 
-_BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 Address = tuple[str, int]
 
 
@@ -37,7 +37,7 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
             if shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(where)
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
             listener.settimeout(0)
         except OSError:
             listener.close()

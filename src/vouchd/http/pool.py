@@ -144,6 +144,9 @@ class WorkerPool:
                 await asyncio.sleep(min(_FIRST_DELAY_SECONDS * 2 ** (failures - 2), _LONGEST_DELAY_SECONDS))
 
     async def _start(self, slot: int) -> WorkerProcess:
+        former = self._workers.get(slot)
+        if former is not None and not former.ended.is_set():  # a restart was begun and did not come about
+            return former
         sockets = self._sockets[slot :: self._slots]
         worker = await WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed)
         self._workers[slot] = worker

@@ -64,12 +64,13 @@ class ManifestPublication:
             _log.info("serving manifest %d: %d issuing points", version, len(prepared.epochs))
         return self._published
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         """See Publication."""
         with self._quiet() as quiet:
             removed = self._indexing.collect_garbage() if quiet else frozenset()
         if removed:
             _log.info("removed %d index files that nothing names any more", len(removed))
+        return quiet
 
     def _remember(self, state: ServingState) -> None:
         epochs = [point.epoch for served in state.authorities for point in served.points]

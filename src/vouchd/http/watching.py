@@ -45,8 +45,11 @@ class Publication(Protocol):
         Returns the version on disk, unchanged when nothing changed. Raises: VouchdError; then the earlier files stand.
         """
 
-    def tidy(self) -> None:
-        """Remove the files that only earlier versions name; every worker has loaded the present one."""
+    def tidy(self) -> bool:
+        """Remove the files that only earlier versions name; every worker has loaded the present one.
+
+        False when that has to wait, because a CRL is being taken in.
+        """
 
 
 class StoreWatch:
@@ -115,8 +118,7 @@ class StoreWatch:
 
     async def _tidy(self) -> None:
         if self._untidy and self._loaded():
-            self._untidy = False
-            await in_thread(self._publication.tidy)
+            self._untidy = not await in_thread(self._publication.tidy)
 
     def _show(self, error: str) -> None:
         if error != self.error:
