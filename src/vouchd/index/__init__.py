@@ -1,0 +1,1 @@
+"""The immutable, memory-mapped revocation index that the accepting process writes and the workers read."""
