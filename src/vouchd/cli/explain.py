@@ -1,6 +1,7 @@
 """`vouchd explain`: from which CRL, entry and policy the answer for one serial comes, and who signs it.
 
-It reads what the workers answer from and asks the same decision, so it tells what a client is told now.
+It reads the facts that the workers answer from and asks the same decision, so it tells what a client is told now; it
+works on a stopped instance too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from vouchd.cli import output
 from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.ocsp import serial_of
-from vouchd.core import certs
-from vouchd.core.ports import StatusStore
-from vouchd.core.status import ServingState
+from vouchd.core import certs, issued
+from vouchd.core.facts import Authority, Epoch
+from vouchd.core.scope import Scope
+from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import ConfigError
+from vouchd.index.format import RevocationIndexFile, SerialSetFile
 from vouchd.index.manifest import load_manifest
+from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import Settings
 from vouchd.ops.clock import SystemClock
@@ -52,7 +56,7 @@ def explain(
     """
     octets = _serial(certificate, issuer, serial)
     with wiring.services(Layout(instance.absolute())) as found:
-        state = load_manifest(found.layout.index)
+        state = _state(found)
         explanation = explain_serial(
             state,
             found.settings.responder,
@@ -61,8 +65,8 @@ def explain(
             serial=octets,
             at=SystemClock().now(),
         )
-        if not _is_served(state, found.store):
-            output.warn("the store holds changes that are not served yet", "is it running? vouchd status")
+        if lifecycle.status(found.layout).pid and not _is_served(state, found.layout):
+            output.warn("the store holds changes that are not served yet", "look at: vouchd status")
     if json_output:
         output.as_json(_facts(explanation))
     else:
@@ -78,10 +82,37 @@ def _authority_id(authorities: Authorities, issuer: Path | None, reference: str)
     return authorities.find(reference).id
 
 
-def _is_served(state: ServingState, store: StatusStore) -> bool:
-    """Whether the manifest that the workers answer from says what the store says."""
+def _state(found: wiring.Services) -> ServingState:
+    """What the store says now, with its index files: what the workers answer from once they have loaded it."""
+    facts, folder = found.indexing.prepare(), found.layout.index
+    return ServingState(
+        version=facts.revision,
+        authorities=tuple(
+            ServingAuthority(
+                authority,
+                tuple(
+                    ServingPoint(epoch, RevocationIndexFile(folder / epoch.index_name), Scope.from_idp(epoch.idp_der))
+                    for epoch in facts.epochs
+                    if epoch.issuing_point.authority_id == authority.id
+                ),
+                SerialSetFile(folder / issued.index_name(serials))
+                if (serials := authority.policy.issued_serials)
+                else None,
+            )
+            for authority in facts.authorities
+        ),
+    )
+
+
+def _is_served(state: ServingState, layout: Layout) -> bool:
+    """Whether the manifest of the running instance says the same. Raises: IndexFileError."""
+    served = load_manifest(layout.index)
+    return _told(served) == _told(state)
+
+
+def _told(state: ServingState) -> tuple[set[Authority], set[Epoch]]:
     epochs = {point.epoch for one in state.authorities for point in one.points}
-    return {one.authority for one in state.authorities} == {*store.authorities()} and epochs == {*store.epochs()}
+    return {one.authority for one in state.authorities}, epochs
 
 
 def _serial(certificate: Path | None, issuer: Path | None, serial: str) -> bytes:

@@ -1,0 +1,94 @@
+"""`vouchd explain`: what an answer rests on, as text and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from tests.pki import CA, shared_key
+
+from vouchd.cli.main import main
+
+REVOKED, GOOD = 0x52A1, 0x52A2
+
+
+@pytest.fixture
+def explained(instance, capsys):
+    """Runs the command on an instance with one CRL; gives exit code, stdout and stderr."""
+    crl = instance.crl("ca.crl", {REVOKED: x509.ReasonFlags.key_compromise})
+    assert main(["crl", "add", crl]) == 0
+    capsys.readouterr()
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["explain", *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    run.site = instance
+    run.crl = Path(crl)
+    return run
+
+
+def test_explain_names_crl_entry_policy_and_signer(explained) -> None:
+    """The CRL's number and hash, the entry, the settings in force and the signer are told."""
+    code, out, err = explained("--issuer", explained.site.file("ca.pem"), "--serial", hex(REVOKED), "--json")
+    told = json.loads(out)
+    (point,) = told["issuing_points"]
+    assert (code, err) == (0, "")
+    assert (told["answer"], told["reason"], told["serial"]) == ("revoked", "keyCompromise", "0x52a1")
+    assert point["crl_sha256"] == hashlib.sha256(explained.crl.read_bytes()).hexdigest()
+    assert (point["crl_number"], point["relied_upon"], point["expired"]) == (1, True, False)
+    assert point["entry"].endswith("keyCompromise")
+    assert told["policy"]["notFoundAsGood"] is True
+    assert told["signer"]
+
+
+def test_explain_of_a_serial_that_is_not_listed_says_why_it_is_good(explained) -> None:
+    """`good` has its reason, too."""
+    _, out, _ = explained("--issuer", explained.site.file("ca.pem"), "--serial", hex(GOOD))
+    shown = " ".join(out.split())
+    assert "answer good why not listed in the CRL" in shown
+    assert "notFoundAsGood True" in shown
+
+
+def test_explain_takes_a_certificate(explained) -> None:
+    """The serial comes out of a certificate of the issuer."""
+    leaf = explained.site.folder / "leaf.pem"
+    leaf.write_bytes(explained.site.ca.issue(serial=REVOKED).pem)
+    _, out, _ = explained(str(leaf), "--issuer", explained.site.file("ca.pem"), "--json")
+    assert json.loads(out)["serial"] == "0x52a1"
+
+
+def test_explain_takes_a_ca_by_its_label(explained) -> None:
+    """A CA that is held can be named as `ca list` shows it."""
+    _, out, _ = explained("--authority", "CN=Site CA", "--serial", hex(GOOD), "--json")
+    assert json.loads(out)["answer"] == "good"
+
+
+def test_explain_of_a_foreign_ca_says_unauthorized(explained) -> None:
+    """An issuer that is not ours gets the error status that a client gets, with the remedy."""
+    foreign = explained.site.folder / "foreign.pem"
+    foreign.write_bytes(CA.create("Foreign", key=shared_key("EC", 5)).pem)
+    _, out, _ = explained("--issuer", str(foreign), "--serial", "1", "--json")
+    told = json.loads(out)
+    assert (told["answer"], told["authority"]) == ("unauthorized", None)
+    assert told["hint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 78, "nothing to explain"),
+        (("--serial", "1"), 78, "a serial number means nothing without its CA"),
+        (("--serial", "1", "--authority", "nobody"), 66, "nobody"),
+        (("--serial", "xyz", "--authority", "CN=Site CA"), 78, "'xyz' is not a serial number"),
+    ],
+)
+def test_question_that_cannot_be_explained_is_refused(explained, arguments, code, message) -> None:
+    """What is missing or not there is named."""
+    ended, out, err = explained(*arguments)
+    assert (ended, out) == (code, "")
+    assert message in err
