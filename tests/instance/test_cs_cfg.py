@@ -111,7 +111,6 @@ def test_line_that_is_no_assignment_is_refused(line):
         ("ocsp.store.defStore.refreshInSec=-1", "from 0 to"),
         ("ocsp.rejectAlgorithms=SHA-1,MD5", "must be a list of SHA-1"),
         ("vouchd.request.nonce=maybe", "echo, ignore, forbid, require"),
-        ("vouchd.crl.quarantinePercent=101", "0 to 100"),
         ("ocsp.storeId=ldapStore", "defStore"),
         ("ocsp.signing.tokenname=HSM", "internal"),
     ],

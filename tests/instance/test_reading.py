@@ -12,7 +12,7 @@ from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePoli
 from vouchd.errors import ConfigError
 from vouchd.instance import cs_cfg
 from vouchd.instance.reading import settings_from
-from vouchd.instance.settings import EEPort, HealthPort, IngestSettings, SourceKind
+from vouchd.instance.settings import EEPort, HealthPort, SourceKind
 
 ROOT = Path("/srv/vouchd")
 
@@ -27,7 +27,7 @@ def test_settings_empty_file_are_the_dataclass_defaults():
     assert empty.responder == ResponsePolicy()
     assert empty.ee == EEPort()
     assert empty.health == HealthPort()
-    assert empty.ingest == IngestSettings()
+    assert empty.max_crl_bytes == 1 << 30
     assert (empty.signers, empty.default_signer, empty.sources, empty.refresh_seconds) == ((), "", (), 0)
     assert empty.store == ROOT / "db" / "vouchd.sqlite"
 

@@ -57,7 +57,7 @@ def add(
 
 
 def _accept(services: Services, name: str) -> list[Epoch]:
-    data = read_input(name, services.settings.ingest.max_crl_bytes)
+    data = read_input(name, services.settings.max_crl_bytes)
     origin = "stdin" if name == STDIN else str(Path(name).absolute())
     return [epoch for crl in _crls(data) for epoch in serving.take(services, crl, origin)]
 

@@ -12,7 +12,7 @@ from functools import cache
 
 from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
-from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, PERCENT, TEXT, Kind, choice, integer, word
+from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, TEXT, Kind, choice, integer, word
 
 _PREFIX = "OCSP.Responder."
 _MAX_INTEGER = 2**31 - 1
@@ -143,15 +143,6 @@ _POLICY = (
 )
 _INGESTION = (
     KnownKey("vouchd.crl.maxBytes", integer(1024, 1 << 31), 1 << 30, "A larger CRL is refused (bytes)."),
-    KnownKey(
-        "vouchd.crl.futureInSec", integer(0, _DAY), 300, "How far thisUpdate may lie ahead of the clock (seconds)."
-    ),
-    KnownKey(
-        "vouchd.crl.quarantinePercent",
-        PERCENT,
-        None,
-        "Hold back a CRL that gains or loses a larger share of its entries; empty: off.",
-    ),
     KnownKey(
         "vouchd.source.<name>.url",
         TEXT,

@@ -16,7 +16,6 @@ from vouchd.instance.layout import Layout
 from vouchd.instance.settings import (
     EEPort,
     HealthPort,
-    IngestSettings,
     Settings,
     SignerSettings,
     SourceKind,
@@ -51,11 +50,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         responder=_responder(config, root),
         ee=_ee(config),
         health=HealthPort(_value(config, "vouchd.health.host", str), _value(config, "vouchd.health.port", int)),
-        ingest=IngestSettings(
-            max_crl_bytes=_value(config, "vouchd.crl.maxBytes", int),
-            future_seconds=_value(config, "vouchd.crl.futureInSec", int),
-            quarantine_percent=_percent(config),
-        ),
+        max_crl_bytes=_value(config, "vouchd.crl.maxBytes", int),
         signers=signers,
         default_signer=_default_signer(config, signers),
         sources=tuple(_source(config, root, name) for name in config.names_under("vouchd.source.")),
@@ -71,11 +66,6 @@ def _value(config: CSConfig, key: str, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise TypeError(f"{key} is declared as another type than {kind.__name__}")
     return value
-
-
-def _percent(config: CSConfig) -> float | None:
-    value = config.value("vouchd.crl.quarantinePercent")
-    return value if isinstance(value, float) else None
 
 
 def _path(config: CSConfig, root: Path, key: str) -> Path | None:

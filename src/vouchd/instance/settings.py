@@ -67,15 +67,6 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestSettings:
-    """How CRLs are taken in."""
-
-    max_crl_bytes: int = 1 << 30  # larger CRLs are refused
-    future_seconds: int = 300  # how far thisUpdate may lie ahead of the clock
-    quarantine_percent: float | None = None  # hold back a CRL that loses or gains more entries; None: off
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that CS.cfg says, with defaults filled in and paths made absolute."""
 
@@ -83,7 +74,7 @@ class Settings:
     responder: ResponsePolicy
     ee: EEPort = field(default_factory=EEPort)
     health: HealthPort = field(default_factory=HealthPort)
-    ingest: IngestSettings = field(default_factory=IngestSettings)
+    max_crl_bytes: int = 1 << 30  # a larger CRL is refused before it is read
     signers: tuple[SignerSettings, ...] = ()
     default_signer: str = ""  # nickname
     sources: tuple[SourceSettings, ...] = ()

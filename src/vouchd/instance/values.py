@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
-_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _DIGESTS = {"SHA1": "SHA-1", "SHA256": "SHA-256", "SHA384": "SHA-384", "SHA512": "SHA-512"}
 
 
@@ -65,14 +64,6 @@ def _read_flag(text: str) -> bool:
     return lowered == "true"
 
 
-def _read_percent(text: str) -> float | None:
-    if not text:
-        return None
-    if not _DECIMAL.fullmatch(text) or float(text) > 100:
-        raise ValueError("must be a number from 0 to 100, or empty")
-    return float(text)
-
-
 def _read_digests(text: str) -> frozenset[str]:
     wanted = [name.upper().replace("-", "") for name in re.split(r"[,\s]+", text) if name]
     if not set(wanted) <= _DIGESTS.keys():
@@ -81,7 +72,6 @@ def _read_digests(text: str) -> frozenset[str]:
 
 
 FLAG = Kind("`true` or `false`", _read_flag, lambda value: "true" if value else "false")
-PERCENT = Kind("0 to 100, or empty", _read_percent, lambda value: "" if value is None else f"{value:g}")
 TEXT = Kind("text", str)
 FILE = Kind("file, relative to the instance's folder", str)
 DIGESTS = Kind(

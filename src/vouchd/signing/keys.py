@@ -30,7 +30,7 @@ PrivateKey = (
 )
 
 MINIMUM_RSA_BITS = 2048
-DEFAULT_RSA_BITS = 3072
+DEFAULT_RSA_BITS = 2048  # a responder signs often, and a signer lives shortly
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"SHA-256": ec.SECP256R1, "SHA-384": ec.SECP384R1, "SHA-512": ec.SECP521R1}
 _GENERATORS: dict[str, Callable[[], PrivateKey]] = {
     "Ed25519": ed25519.Ed25519PrivateKey.generate,

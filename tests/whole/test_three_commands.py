@@ -1,0 +1,137 @@
+"""A site with its own CA and its own CRLs is running in three commands, and OpenSSL believes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from cryptography.x509 import ReasonFlags
+from tests.pki import HOUR
+from tests.sites import Site
+
+from vouchd.instance.layout import Layout
+from vouchd.instance.lifecycle import status
+
+pytestmark = [pytest.mark.process, pytest.mark.interop]
+
+GOOD, REVOKED = 0x1000, 0x1001
+
+
+class Commands:
+    """Runs `vouchd` as a user does, each command in a process of its own."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.environment = {**os.environ, "VOUCHD_INSTANCE": str(site.instance)}
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.site.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str):
+        return json.loads(self.run(*arguments, "--json"))
+
+    @property
+    def url(self) -> str:
+        return self.json("status")["OCSP"]
+
+    def openssl(self, certificate: str) -> str:
+        """What `openssl ocsp` says of the certificate: good, revoked or unknown."""
+        ca = self.site.file("ca.pem")
+        command = ["openssl", "ocsp", "-issuer", ca, "-cert", certificate, "-CAfile", ca, "-url", self.url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "Response verify OK" in done.stderr
+        return done.stdout.splitlines()[0].removeprefix(f"{certificate}: ")
+
+
+@pytest.fixture
+def running(tmp_path):
+    """The three commands, and the fourth at the end."""
+    site = Site.make(tmp_path)
+    commands = Commands(site)
+    signer = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
+    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
+    commands.run("create", *signer, *ports)
+    commands.run("crl", "add", site.crl("first.crl", {REVOKED: ReasonFlags.key_compromise}))
+    commands.run("start")
+    yield commands
+    commands.run("stop")
+
+
+def test_three_commands_answer_openssl(running):
+    """After create, crl add and start, OpenSSL verifies good and revoked answers."""
+    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+    assert running.openssl(running.site.issue("revoked", REVOKED)) == "revoked"
+
+
+def test_crl_add_is_answered_from_when_the_command_returns(running):
+    """`crl add` waits until every worker answers from the new CRL."""
+    certificate = running.site.issue("good", GOOD)
+    assert running.openssl(certificate) == "good"
+    newer = running.site.crl("second.crl", {GOOD: None, REVOKED: None}, this_update=int(time.time()) - HOUR // 2)
+    (shown,) = running.json("crl", "add", newer)
+    assert (shown["CRL_number"], shown["served"]) == (2, True)
+    assert [running.openssl(certificate) for _ in range(6)] == ["revoked"] * 6
+
+
+def test_restart_takes_on_a_changed_setting(running):
+    """A changed CS.cfg holds after `vouchd restart`; the process and the port stay."""
+    before = running.json("status")
+    config = running.site.instance / "CS.cfg"
+    config.write_text(config.read_text().replace("workers=2", "workers=1"))
+    after = running.json("restart")
+    assert (after["pid"], after["OCSP"], after["workers"]) == (before["pid"], before["OCSP"], 1)
+    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+
+
+def test_restart_with_a_broken_setting_is_refused_and_changes_nothing(running):
+    """A mistake in CS.cfg is told with its line; the instance goes on as it is."""
+    config = running.site.instance / "CS.cfg"
+    right = config.read_text()
+    config.write_text(right + "vouchd.ee.prot=1\n")
+    running.run("restart", code=78)
+    config.write_text(right)
+    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+
+
+def test_health_port_is_ready(running):
+    """The health port of a running instance says ready."""
+    url = running.json("status")["health"] + "readyz"
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  our own loopback port
+        assert answer.status == 200
+
+
+def test_stop_leaves_nothing_running(running):
+    """After stop no process and no report is left; the store stays usable and a second stop is no error."""
+    running.run("stop")
+    layout = Layout(running.site.instance)
+    assert status(layout).pid is None
+    assert not layout.serving.exists()
+    running.run("status", code=3)
+    assert len(running.json("crl", "list")) == 1
+
+
+def test_start_twice_is_refused(running):
+    """A running instance is not started again."""
+    running.run("start", code=1)
+
+
+def test_instance_folder_may_be_moved(running):
+    """Nothing in the folder names the folder: moved, it starts and answers."""
+    running.run("stop")
+    moved = running.site.folder / "moved"
+    running.site.instance.rename(moved)
+    running.environment["VOUCHD_INSTANCE"] = str(moved)
+    running.run("start")
+    assert Path(running.json("crl", "show", "CN=Site CA")["origin"]).name == "first.crl"
+    assert running.openssl(running.site.issue("good", GOOD)) == "good"
