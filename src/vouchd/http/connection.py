@@ -1,8 +1,8 @@
 """One client connection of the EE port: bytes to requests to answers, in order.
 
-While `_ready`, a chunk that is one plain request with a cached answer is recognised without the parser (see
-`ResponseCache`); all else is parsed. A connection that waits for a signature, or whose client does not read, is not
-read from.
+While `_ready`, a chunk that is one plain request is recognised without the parser (see `ResponseCache`): every POST,
+and a GET whose line has been answered before. All else is parsed. A connection that waits for a signature, or whose
+client does not read, is not read from.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ WRITE_BUFFER_BYTES = 64 * 1024
 
 _GET = ord("G")
 
+# What is left to know of a plain POST once its body was taken.
+_PLAIN_POST = HTTPRequest(b"POST", keep_alive=True)
+
 
 class EEConnection(asyncio.Protocol):
     """The protocol of one connection; `server` holds all that connections share."""
@@ -39,7 +42,7 @@ class EEConnection(asyncio.Protocol):
         self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads
         self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
         self._ready = False  # at the start of a request, and nothing is under way or due
-        self._waiting: HTTPRequest | None = None  # has its place in the signing queue
+        self._waiting: tuple[HTTPRequest, bytes] | None = None  # what has its place in the signing queue
         self._paused = False  # the client does not read
         self._reading = True
         self._ended = False  # the client will send no more
@@ -64,30 +67,9 @@ class EEConnection(asyncio.Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """The next bytes: answered here when they are one known request, which most are."""
-        if self._ready:
-            if data[0] == _GET:
-                line, _, lines = data.partition(b"\r\n")
-                entry = self._by_line.get(line)
-                if entry is not None and self._heads.get(lines, -1) and not self._cache.lines_are_plain(lines):
-                    entry = None
-            else:
-                head, _, body = data.partition(b"\r\n\r\n")
-                entry = self._by_der.get(body)
-                if entry is not None and (self._heads.get(head) or self._cache.head_bytes(head)) != len(body):
-                    entry = None
-            if entry is not None:
-                server = self._server
-                if entry.second == server.second or entry.freshen(server.second, server.date):
-                    wire, tally = entry.wire, entry.tally
-                    if data[0] == _GET:
-                        tally.gets += 1
-                    else:
-                        tally.posts += 1
-                    tally.sent_bytes += len(wire)
-                    self._last = server.uptime
-                    self._transport.write(wire)
-                    return
+        """The next bytes: one plain request, which most are, is answered without the parser."""
+        if self._ready and (self._get(data) if data[0] == _GET else self._post(data)):
+            return
         if not self._closing:
             self._parse(data)
 
@@ -147,12 +129,51 @@ class EEConnection(asyncio.Protocol):
 
     def take_turn(self) -> None:
         """This connection's turn in the signing queue has come."""
-        request, self._waiting = self._waiting, None
-        if request is not None:
-            self._send(request, self._server.sign(self._server.cached_or_der(request)))
+        if self._waiting is not None:
+            request, request_der = self._waiting
+            self._waiting = None
+            self._send(request, self._server.cached(request_der) or self._server.sign(request_der))
             self._pump()
 
-    # The way of a request that is not made of known parts.
+    # The short way: a chunk that is one plain request. False when it is to be parsed.
+
+    def _get(self, data: bytes) -> bool:
+        line, _, lines = data.partition(b"\r\n")
+        entry = self._by_line.get(line)
+        if entry is None or (self._heads.get(lines, -1) and not self._cache.lines_are_plain(lines)):
+            return False
+        if not self._give(entry):
+            return False
+        entry.tally.gets += 1
+        return True
+
+    def _post(self, data: bytes) -> bool:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not end or (self._heads.get(head) or self._cache.head_bytes(head)) != len(body):
+            return False
+        entry = self._by_der.get(body)
+        if entry is not None and self._give(entry):
+            entry.tally.posts += 1
+            return True
+        if len(body) > self._server.port.max_body_bytes:
+            return False
+        self._server.counters.requests["POST"] += 1
+        self._answer(_PLAIN_POST, body)
+        if self._waiting is not None or self._paused:
+            self._pump()
+        return True
+
+    def _give(self, entry: Entry) -> bool:
+        """Write a cached answer as it is; False when its nextUpdate has come."""
+        server = self._server
+        if entry.second != server.second and not entry.freshen(server.second, server.date):
+            return False
+        entry.tally.sent_bytes += len(entry.wire)
+        self._last = server.uptime
+        self._transport.write(entry.wire)
+        return True
+
+    # The long way: parsed.
 
     def _parse(self, data: bytes) -> None:
         reader = self._reader
@@ -188,19 +209,24 @@ class EEConnection(asyncio.Protocol):
             self._refuse(request.refused, OCSPResponseStatus.MALFORMED_REQUEST)
             return
         server.counters.requests[server.method_name(request)] += 1
-        found = server.cached_or_der(request)
-        if isinstance(found, Entry):
-            self._cache.learn(request, found, server.second)
-        if isinstance(found, bytes):
-            if server.queue.is_free():
-                self._send(request, server.sign(found))
-            elif server.queue.enter(self.take_turn):
-                self._waiting = request
-            else:
-                server.counters.refused("overloaded")
-                self._send(request, server.overloaded(200))
+        request_der = server.request_der(request)
+        if isinstance(request_der, Uncacheable):
+            self._send(request, request_der)
         else:
-            self._send(request, found)
+            self._answer(request, request_der)
+
+    def _answer(self, request: HTTPRequest, request_der: bytes) -> None:
+        server = self._server
+        if (entry := server.cached(request_der)) is not None:
+            self._cache.learn(request, entry, server.second)
+            self._send(request, entry)
+        elif server.queue.is_free():
+            self._send(request, server.sign(request_der))
+        elif server.queue.enter(self.take_turn):
+            self._waiting = request, request_der
+        else:
+            server.counters.refused("overloaded")
+            self._send(request, server.overloaded(200))
 
     def _send(self, request: HTTPRequest, reply: Entry | Uncacheable) -> None:
         server = self._server

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 RETRY_SECONDS = 30
 OVERLOADED_RETRY_SECONDS = 1
 
+_STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
 
 
@@ -137,41 +138,8 @@ class EEServer:
         """No room now: tryLater."""
         return refusal(http_status, OCSPResponseStatus.TRY_LATER, b"Retry-After: %d\r\n" % OVERLOADED_RETRY_SECONDS)
 
-    def cached_or_der(self, request: HTTPRequest) -> Entry | Uncacheable | bytes:
-        """The cached answer, or a refusal that needs no responder, or else the request DER that it must be asked."""
-        found = self._request_der(request)
-        if isinstance(found, Uncacheable):
-            return found
-        entry = self.cache.by_der.get(found)
-        if entry is None or not (entry.second == self.second or entry.freshen(self.second, self.date)):
-            return found
-        entry.tally.parsed += 1
-        return entry
-
-    def sign(self, found: Entry | Uncacheable | bytes) -> Entry | Uncacheable:
-        """The reply to a request DER; what is a reply already (it was cached while the request waited) stays."""
-        if not isinstance(found, bytes):
-            return found
-        self.counters.worker.cache_misses += 1
-        at = int(self._clock())
-        answer = self._ask(found, at)
-        self._count(answer.status, answer.cause, answer.cert_statuses)
-        if answer.status != OCSPResponseStatus.SUCCESSFUL:
-            later = answer.status == OCSPResponseStatus.TRY_LATER
-            return Uncacheable(answer.response_der, extra=b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b"")
-        if not answer.cacheable:
-            return Uncacheable(answer.response_der)
-        tally = self.counters.tally(answer.cert_statuses)
-        modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
-        entry = Entry(answer.response_der, modified, answer.next_update, tally)
-        if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
-            return Uncacheable(answer.response_der)
-        self.cache.put(found, entry, self.second)
-        return entry
-
-    # Within.
-
-    def _request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
+    def request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
+        """The request DER to be answered, or a refusal that needs no responder."""
         malformed = OCSPResponseStatus.MALFORMED_REQUEST
         if request.method not in _METHODS:
             self.counters.refused("method")
@@ -187,6 +155,35 @@ class EEServer:
         except MalformedRequest as error:
             self._count(malformed, error.cause, ())
             return Uncacheable(error_der(malformed))
+
+    def cached(self, request_der: bytes) -> Entry | None:
+        """The cached answer to a request, counted."""
+        entry = self.cache.by_der.get(request_der)
+        if entry is None or not (entry.second == self.second or entry.freshen(self.second, self.date)):
+            return None
+        entry.tally.parsed += 1
+        return entry
+
+    def sign(self, request_der: bytes) -> Entry | Uncacheable:
+        """Have the responder answer."""
+        self.counters.worker.cache_misses += 1
+        at = int(self._clock())
+        answer = self._ask(request_der, at)
+        self._count(answer.status, answer.cause, answer.cert_statuses)
+        if answer.status != OCSPResponseStatus.SUCCESSFUL:
+            later = answer.status == OCSPResponseStatus.TRY_LATER
+            return Uncacheable(answer.response_der, extra=b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b"")
+        if not answer.cacheable:
+            return Uncacheable(answer.response_der)
+        tally = self.counters.tally(answer.cert_statuses)
+        modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
+        entry = Entry(answer.response_der, modified, answer.next_update, tally)
+        if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
+            return Uncacheable(answer.response_der)
+        self.cache.put(request_der, entry, self.second)
+        return entry
+
+    # Within.
 
     def _ask(self, request_der: bytes, at: int) -> Answer:
         start = time.perf_counter()
@@ -204,10 +201,11 @@ class EEServer:
 
     def _count(self, status: OCSPResponseStatus, cause: str, cert_statuses: Iterable[str]) -> None:
         worker = self.counters.worker
-        worker.answers[status.name.lower()] += 1
+        worker.answers[_STATUS_NAMES[status]] += 1
         if cause:
             worker.errors[cause] += 1
-        worker.cert_statuses.update(map(str, cert_statuses))
+        for cert_status in cert_statuses:
+            worker.cert_statuses[cert_status] += 1
 
     def _read_clocks(self) -> None:
         second = int(self._clock())

@@ -21,6 +21,7 @@ class SigningQueue:
         self._limit = limit
         self._waiting: deque[Callable[[], None]] = deque()
         self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # known once it runs
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -30,7 +31,7 @@ class SigningQueue:
         if self._busy:
             return False
         self._busy = True
-        asyncio.get_running_loop().call_soon(self._turn)
+        self._again()
         return True
 
     def enter(self, take_turn: Callable[[], None]) -> bool:
@@ -48,4 +49,9 @@ class SigningQueue:
                 break
         self._busy = bool(self._waiting)
         if self._busy:
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._again()
+
+    def _again(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(self._turn)
