@@ -1,0 +1,82 @@
+"""The serving manifest: what the workers answer from, in one small JSON file that is replaced as a whole.
+
+The manager writes it when every index file that it names is there; a worker opens it and the files and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vouchd.core import issued, records
+from vouchd.core.facts import Authority, Epoch
+from vouchd.core.scope import Scope
+from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
+from vouchd.errors import CRLError, IndexFileError, StoreError
+from vouchd.index.format import RevocationIndexFile, SerialSetFile
+from vouchd.index.replacing import replace_file
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_HINT = "restart the instance: it writes the manifest anew from the store"
+
+
+def write_manifest(directory: Path, version: int, authorities: Iterable[Authority], epochs: Iterable[Epoch]) -> Path:
+    """Replace the manifest in `directory` by one of these facts, durable on return; `version` is the caller's count.
+
+    Raises: StoreUnavailable.
+    """
+    manifest = {
+        "format": FORMAT,
+        "version": version,
+        "authorities": [records.authority_record(authority) for authority in authorities],
+        "epochs": [records.epoch_record(epoch) for epoch in epochs],
+    }
+    path = directory / MANIFEST
+    with replace_file(path) as file:
+        file.write(json.dumps(manifest, indent=1).encode())
+    return path
+
+
+def load_manifest(directory: Path) -> ServingState:
+    """The state that the manifest in `directory` names, its index files mapped.
+
+    Raises: IndexFileError when the manifest or a file that it names is missing or damaged.
+    """
+    path = directory / MANIFEST
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise IndexFileError(f"{path}: {error.strerror}", hint=_HINT) from error
+    try:
+        return records.from_json(text, lambda manifest: _state(directory, manifest))
+    except IndexFileError:
+        raise
+    except (StoreError, CRLError) as error:
+        raise IndexFileError(f"{path}: {error}", hint=_HINT) from error
+
+
+def _state(directory: Path, manifest: dict[str, Any]) -> ServingState:
+    if manifest["format"] != FORMAT:
+        raise IndexFileError(f"{directory / MANIFEST}: format {manifest['format']} is not known", hint=_HINT)
+    epochs = [records.read_epoch(record) for record in manifest["epochs"]]
+    authorities = [records.read_authority(record) for record in manifest["authorities"]]
+    return ServingState(
+        version=int(manifest["version"]),
+        authorities=tuple(_authority(directory, authority, epochs) for authority in authorities),
+    )
+
+
+def _authority(directory: Path, authority: Authority, epochs: list[Epoch]) -> ServingAuthority:
+    serials = authority.policy.issued_serials
+    return ServingAuthority(
+        authority=authority,
+        points=tuple(
+            ServingPoint(epoch, RevocationIndexFile(directory / epoch.index_name), Scope.from_idp(epoch.idp_der))
+            for epoch in epochs
+            if epoch.issuing_point.authority_id == authority.id
+        ),
+        issued=SerialSetFile(directory / issued.index_name(serials)) if serials else None,
+    )

@@ -1,0 +1,142 @@
+"""The contract of IndexWriter over the folder of index files and over the one in memory that tests of services use."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from tests.pki import CA, serial_octets
+from tests.service.memory_indexes import MemoryIndexes
+
+from vouchd.core import certs
+from vouchd.errors import CRLRejected, StoreUnavailable
+from vouchd.index.folder import IndexFolder
+from vouchd.index.format import RevocationIndexFile
+
+REMOVE = x509.ReasonFlags.remove_from_crl
+NAME, OTHER, SERIALS = "a.idx", "b.idx", "c.ser"
+
+
+@pytest.fixture(params=["folder", "memory"])
+def writer(request, tmp_path):
+    return IndexFolder(tmp_path) if request.param == "folder" else MemoryIndexes()
+
+
+@pytest.fixture
+def ca():
+    return CA.create("Lab CA")
+
+
+@pytest.fixture
+def write(writer, ca):
+    def write(name: str, base: bytes, delta: bytes | None = None) -> int:
+        return writer.write(name, base, delta, certs.subject_der(ca.certificate))
+
+    return write
+
+
+def test_write_counts_the_entries(write, writer, ca):
+    """The count is that of the serials in the file."""
+    assert write(NAME, ca.crl(dict.fromkeys(range(1, 8)))) == 7
+    assert writer.is_intact(NAME)
+    assert writer.names() == {NAME}
+
+
+def test_write_with_delta_counts_the_merged_entries(write, ca):
+    """A delta adds and removes."""
+    assert write(NAME, ca.crl({1: None, 2: None}), ca.crl({1: REMOVE, 3: None, 4: None, 9: REMOVE}, base=1)) == 3
+
+
+def test_write_again_counts_the_same(write, ca):
+    """A file that is there is right: writing it again is cheap and gives the same count."""
+    crl = ca.crl({1: None})
+    assert write(NAME, crl) == write(NAME, crl) == 1
+
+
+def test_write_malformed_entry_leaves_no_file(write, writer, ca):
+    """A CRL that turns out to be malformed at an entry leaves nothing."""
+    with pytest.raises(CRLRejected):
+        write(NAME, ca.crl({1: REMOVE}))
+    assert writer.names() == frozenset()
+    assert not writer.is_intact(NAME)
+
+
+def test_write_serials_is_intact(writer):
+    """The set of issued serials is a file like any other."""
+    writer.write_serials(SERIALS, [serial_octets(number) for number in (5, 3, 5)])
+    assert writer.is_intact(SERIALS)
+    assert writer.names() == {SERIALS}
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        (range(1, 5), range(1, 5), (0, 0, 4)),
+        (range(1, 5), range(3, 9), (2, 4, 4)),
+        (range(0), range(1, 3), (0, 2, 0)),
+        (range(1, 3), range(0), (2, 0, 2)),
+        (range(1, 1000, 2), range(2, 1000, 2), (500, 499, 500)),
+        (range(1, 3), range(2**80, 2**80 + 3), (2, 3, 2)),
+    ],
+)
+def test_difference_counts_lost_gained_and_before(write, writer, ca, old, new, expected):
+    """Serials are compared as numbers, however wide the files' keys are."""
+    write(NAME, ca.crl(dict.fromkeys(old)))
+    write(OTHER, ca.crl(dict.fromkeys(new)))
+    assert writer.difference(NAME, OTHER) == expected
+
+
+def test_remove_twice_is_no_error(write, writer, ca):
+    """Removing what is not there is fine."""
+    write(NAME, ca.crl({1: None}))
+    writer.remove(NAME)
+    writer.remove(NAME)
+    assert not writer.is_intact(NAME)
+    assert writer.names() == frozenset()
+
+
+# What the folder adds
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return IndexFolder(tmp_path)
+
+
+def test_folder_removed_file_stays_with_whoever_mapped_it(folder, tmp_path, ca):
+    """A worker goes on with the map of a file that was swept."""
+    folder.write(NAME, ca.crl({5: None}), None, certs.subject_der(ca.certificate))
+    mapped = RevocationIndexFile(tmp_path / NAME)
+    folder.remove(NAME)
+    assert mapped.find(b"\x05") is not None
+
+
+def test_folder_damaged_file_is_not_intact_and_written_anew(folder, tmp_path, ca):
+    """A file that was changed behind our back is noticed although it was whole before."""
+    crl, issuer = ca.crl({5: None}), certs.subject_der(ca.certificate)
+    folder.write(NAME, crl, None, issuer)
+    assert folder.is_intact(NAME)
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff\xff")
+    assert not folder.is_intact(NAME)
+    assert folder.write(NAME, crl, None, issuer) == 1
+    assert folder.is_intact(NAME)
+
+
+def test_folder_names_tell_leftovers_but_no_foreign_files(folder, tmp_path):
+    """What was left of writing is told, so that it is swept; the manifest and strange files are not ours to sweep."""
+    for name in ("a.idx.1234.part", "manifest.json", "README"):
+        (tmp_path / name).touch()
+    assert folder.names() == {"a.idx.1234.part"}
+
+
+def test_folder_missing_is_unavailable(tmp_path, ca):
+    """A folder that cannot be written or read is StoreUnavailable, with a hint."""
+    folder = IndexFolder(tmp_path / "nowhere")
+    for act in (
+        lambda: folder.write(NAME, ca.crl({1: None}), None, certs.subject_der(ca.certificate)),
+        lambda: folder.write_serials(SERIALS, [b"\x01"]),
+        folder.names,
+    ):
+        with pytest.raises(StoreUnavailable) as caught:
+            act()
+        assert caught.value.hint
