@@ -1,0 +1,20 @@
+"""One site for each kind of signing key, shared by all foreign clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.interop.site import Site
+
+
+@pytest.fixture(
+    scope="session", params=[("RSA-2048", "SHA256withRSA"), ("P-256", "SHA256withEC")], ids=["RSA", "ECDSA"]
+)
+def site(request, tmp_path_factory) -> Iterator[Site]:
+    """A running instance whose signer and CA have keys of one kind."""
+    made = Site(tmp_path_factory.mktemp("site"), *request.param)
+    try:
+        yield made
+    finally:
+        made.stop()

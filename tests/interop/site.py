@@ -1,0 +1,66 @@
+"""A CA and a running instance made with our commands alone, on today's clock, for foreign clients to ask."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+DEADLINE_SECONDS = 120
+
+
+def vouchd(*arguments: object) -> dict:
+    """Run one `vouchd` command and give its JSON result."""
+    command = [sys.executable, "-m", "vouchd.cli.main", *map(str, arguments), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert ended.returncode == 0, f"{command}: {ended.stderr}"
+    return json.loads(ended.stdout)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A certificate of the CA, and what is known of it."""
+
+    file: Path
+    serial: str
+
+
+class Site:
+    """CA and instance in `folder`; three certificates: good, revoked (keyCompromise), and one the CA disowns."""
+
+    def __init__(self, folder: Path, key: str, algorithm: str) -> None:
+        self.folder = folder
+        self.instance = folder / "instance"
+        self._ca = folder / "ca"
+        vouchd("ca", "create", "--ca", self._ca, "--subject", f"CN=Interop {key} CA", "--key", key)
+        self.ca_file = self._ca / "ca.crt"
+        self.good, self.revoked, self.unknown = (self._issue(name) for name in ("good", "revoked", "unknown"))
+        vouchd("ca", "revoke", self.revoked.serial, "--ca", self._ca, "--reason", "keyCompromise")
+        vouchd("ca", "crl", "--ca", self._ca, "--out", folder / "ca.crl")
+        vouchd(
+            "create",
+            *("--instance", self.instance, "--ca", self._ca, "--algorithm", algorithm),
+            *("--host", "127.0.0.1", "--port", 0, "--health-port", 0, "--workers", 1),
+        )
+        vouchd("crl", "add", folder / "ca.crl", "--instance", self.instance)
+        self._disown_unknown()
+        self.url = vouchd("start", "--instance", self.instance, "--timeout", DEADLINE_SECONDS)["OCSP"]
+
+    def _issue(self, name: str) -> Leaf:
+        file = self.folder / f"{name}.crt"
+        issued = vouchd("ca", "issue", "--ca", self._ca, "--profile", "user", "--subject", f"CN={name}", "--out", file)
+        return Leaf(file, issued["serial"])
+
+    def _disown_unknown(self) -> None:
+        """Give the instance the list of issued serials without one: its certificate is `unknown` from then on."""
+        serials = self.folder / "issued.txt"
+        serials.write_text(f"{self.good.serial}\n{self.revoked.serial}\n")
+        (authority,) = vouchd("ca", "list", "--instance", self.instance)
+        vouchd("ca", "set", authority["label"], "--instance", self.instance, "--issued-serials", serials)
+
+    def stop(self) -> None:
+        """Stop the instance."""
+        command = [sys.executable, "-m", "vouchd.cli.main", "stop", "--instance", str(self.instance)]
+        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
