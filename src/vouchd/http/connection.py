@@ -1,8 +1,8 @@
 """One client connection of the EE port: bytes to requests to answers, in order.
 
 While `_ready`, a chunk that is one plain request is recognised without the parser (see `ResponseCache`): every POST,
-and a GET whose line has been answered before. All else is parsed. A connection that waits for a signature, or whose
-client does not read, is not read from.
+and a GET whose line has been answered before. All else is parsed. A connection with requests that cannot be served
+yet, or whose client does not read, is not read from.
 """
 
 from __future__ import annotations
@@ -183,21 +183,26 @@ class EEConnection(asyncio.Protocol):
         self._pump()
 
     def _pump(self) -> None:
-        """Serve what was read, as far as it goes, then decide whether to read on."""
+        """Serve what was read, as far as it goes, then decide whether to read on.
+
+        While only a signature is due the socket stays watched, which saves two system calls for each: most clients send
+        nothing until they have their answer, and those that do are held when it arrives.
+        """
         reader = self._reader
         while reader.requests and not (self._waiting or self._paused or self._closing):
             self._serve(reader.requests.popleft())
-        held = bool(reader.requests or self._waiting or self._paused)
         if self._closing:
             self._ready = False
             return
-        if self._ended and not held:
+        held = bool(reader.requests or self._paused)
+        quiet = not (held or self._waiting)
+        if quiet and self._ended:
             self._close()
             return
-        if reader.expects_continue and not held:
+        if quiet and reader.expects_continue:
             reader.expects_continue = False
             self._transport.write(CONTINUE)
-        self._ready = not (held or reader.in_message or reader.done or self._server.stopping)
+        self._ready = quiet and not (reader.in_message or reader.done or self._server.stopping)
         if self._reading == held:
             self._reading = not held
             (self._transport.pause_reading if held else self._transport.resume_reading)()
