@@ -18,10 +18,8 @@ from pathlib import Path
 from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
 from vouchd.http.handover import HandedWorker, Handover, execute, received
-from vouchd.http.health import HealthServer
 from vouchd.http.listeners import Listeners
 from vouchd.http.listening import Address, probe
-from vouchd.http.overview import Overview
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
 from vouchd.http.threads import in_thread
@@ -81,6 +79,10 @@ class _Instance:
 
     async def serve(self) -> None:
         """Start all parts, react to signals, stop all parts."""
+        # Here, because they bring aiohttp and prometheus-client along, which workers and commands start without.
+        from vouchd.http.health import HealthServer  # noqa: PLC0415
+        from vouchd.http.overview import Overview  # noqa: PLC0415
+
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:  # before the PID file: who reads it may signal us at once
             loop.add_signal_handler(number, self._signalled.put_nowait, number)
