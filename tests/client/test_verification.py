@@ -15,7 +15,7 @@ from vouchd.client.parsing import parse_response
 from vouchd.client.verification import NonceRule, SignerRole, Terms, Verified, verify_response
 from vouchd.core import der
 from vouchd.core.facts import CertStatus, Reason
-from vouchd.core.signatures import ALGORITHMS
+from vouchd.core.signatures import ALGORITHMS, DIGESTS
 from vouchd.errors import ClientError, VerificationError
 
 
@@ -327,6 +327,18 @@ def test_signer_without_nocheck_is_warned_about(ca) -> None:
     """The signer's own status is not asked for; without id-pkix-ocsp-nocheck the caller is told (RFC 6960 4.2.2.2.1)."""
     warnings = check(answer(ca, ca.issue_signer(nocheck=False)), ca).warnings
     assert [warning for warning in warnings if "id-pkix-ocsp-nocheck" in warning]
+
+
+def test_sha1_signature_is_warned_about(ca) -> None:
+    """Old responders sign with SHA-1; their answers are read, and the weakness is told."""
+    signer = ca.issue_signer(kind="RSA")
+    identifier = der.tlv(der.SEQUENCE, der.oid_tlv("1.2.840.113549.1.1.5"), der.tlv(der.NULL))
+    sha1 = DIGESTS["SHA-1"]
+    response = resigned(
+        answer(ca, signer), identifier, lambda tbs: signer.key.sign(tbs, padding.PKCS1v15(), sha1), (signer,)
+    )
+    verified = check(response, ca)
+    assert (verified.algorithm, len(verified.warnings)) == ("SHA1withRSA", 1)
 
 
 def test_missing_next_update_is_warned_about(ca, signer) -> None:

@@ -6,14 +6,15 @@ Exit code: 0 when all are good, 1 when any is revoked, else 3 when any is unknow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from vouchd.cli import output, replies
-from vouchd.cli.asking import ask_times, certificate_der, serial_octets, tls_context
+from vouchd.cli.asking import Outcome, ask_times, certificate_der, serial_octets, tls_context
 from vouchd.cli.options import JsonOption
 from vouchd.client.ocsp import Question, new_nonce, question, responder_url, serial_of
 from vouchd.client.transport import Connection, Method
@@ -86,17 +87,18 @@ def query(
     def ask() -> Question:
         return question(issuer_der, serials, digest=digest.standard_name, nonce=new_nonce() if nonce else None)
 
-    terms = Terms(
-        nonce=NonceRule.REQUIRE if require_nonce else NonceRule.WARN,
-        tolerance_seconds=tolerance,
-        max_age_seconds=max_age,
-        trusted_signers=tuple(certificate_der(path) for path in trust or []),
-    )
+    rule = NonceRule.REQUIRE if require_nonce else NonceRule.WARN
+    terms = Terms(rule, tolerance, max_age, tuple(certificate_der(path) for path in trust or []))
     address = url or _url_of(list(files.values()))
     with Connection(address, timeout_seconds=timeout, tls=tls_context(tls_ca)) as connection:
         outcome = ask_times(connection, (ask() for _ in range(times)), terms, method)
     if out is not None:
         _write(out, outcome.reply.exchange.body)
+    _tell(outcome, names, json_output)
+
+
+def _tell(outcome: Outcome, names: Mapping[bytes, str], json_output: bool) -> NoReturn:
+    """Show the answer and leave with its exit code. Raises: VouchdError when it was not verified."""
     if json_output:
         output.as_json(replies.facts(outcome, names))
     else:
