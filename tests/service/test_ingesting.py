@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from cryptography import x509
-from tests.pki import CA, DAY, HOUR, NOW, moment, name, new_key, serial_octets, shared_key
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.pki import CA, DAY, HOUR, NOW, moment, name, new_key, serial_octets, shared_key, signing_hash
 from tests.service.memory_indexes import MemoryIndexes
 from tests.service.recording import ADMIN, AGENT, NOBODY, PUBLISHER, FullAudit, RecordingAudit
 
@@ -243,6 +244,24 @@ def test_same_name_other_key_goes_to_its_own_ca(world, ca):
     assert other.issuing_point.authority_id != added.id
 
 
+def test_same_name_other_key_without_key_identifier_the_signature_decides(world, ca):
+    """A CRL that names no key is the CA's that signed it; sent again it is stale, not badly signed by the twin."""
+    twin = CA.create("Lab CA", key=shared_key("EC", 5))
+    added = world.authorities.add(twin.der, AGENT)
+    for issuer in (twin, ca):
+        crl = indirect_crl(issuer, [], 1, idp=None)
+        (epoch,) = world.accept(crl)
+        assert (epoch.issuing_point.authority_id == added.id) is (issuer is twin)
+        with pytest.raises(CRLStale):
+            world.accept(crl)
+
+
+def test_same_name_new_key_of_the_ca_is_told(world):
+    """When the CA has changed its key the message says so instead of calling the CA unknown."""
+    with pytest.raises(CRLRejected, match="authorityKeyIdentifier"):
+        world.accept(CA.create("Lab CA", key=shared_key("EC", 5)).crl())
+
+
 def test_caller_without_right_is_refused_before_the_crl_is_looked_at(world, ca):
     """Permission comes first."""
     with pytest.raises(PermissionDenied):
@@ -365,16 +384,20 @@ def test_delta_of_another_scope_is_out_of_order(world, ca):
         world.accept(ca.crl({1: None}, number=11, base=10, idp=user_certificates()))
 
 
-def indirect_crl(issuer: CA, entries: list[tuple[int, str | None]], number: int, **kw) -> bytes:
+INDIRECT = partition("http://ca.test/indirect.crl", indirect=True)
+
+
+def indirect_crl(issuer: CA, entries: list[tuple[int, str | None]], number: int, idp=INDIRECT) -> bytes:
     """DER of an indirect CRL; an entry's second part begins the entries of another certificate issuer."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)
-        .last_update(moment(kw.get("this_update", NOW - HOUR)))
+        .last_update(moment(NOW - HOUR))
         .next_update(moment(NOW + DAY))
         .add_extension(x509.CRLNumber(number), critical=False)
-        .add_extension(partition("http://ca.test/indirect.crl", indirect=True), critical=True)
     )
+    if idp is not None:
+        builder = builder.add_extension(idp, critical=True)
     for serial, certificate_issuer in entries:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment(NOW - DAY))
         if certificate_issuer:
@@ -382,10 +405,7 @@ def indirect_crl(issuer: CA, entries: list[tuple[int, str | None]], number: int,
                 x509.CertificateIssuer([x509.DirectoryName(name(certificate_issuer))]), critical=True
             )
         builder = builder.add_revoked_certificate(entry.build())
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    return builder.sign(issuer.key, signing_hash(issuer.key)).public_bytes(Encoding.DER)
 
 
 def test_indirect_crl_serves_each_ca_its_own_entries(world, ca):
@@ -432,6 +452,20 @@ def test_indirect_crl_one_ca_late_gets_its_epoch_on_resending(world, ca):
         world.accept(crl)
 
 
+def test_indirect_crl_held_back_for_one_ca_is_taken_for_the_other(world, ca):
+    """The CA whose policy finds it abnormal keeps its epoch and the sender is told; the other CA has the new one."""
+    issuer = CA.create("CRL issuer", key=shared_key("EC", 5))
+    other = CA.create("Other CA", key=shared_key("EC", 6))
+    world.authorities.add(other.der, AGENT)
+    world.set_policy(ca, crl_issuers=(issuer.der,), quarantine_percent=20)
+    world.set_policy(other, crl_issuers=(issuer.der,))
+    world.accept(indirect_crl(issuer, [(1, "Lab CA"), (3, "Other CA")], 1))
+    with pytest.raises(CRLQuarantined):
+        world.accept(indirect_crl(issuer, [(4, "Other CA")], 2))
+    numbers = {epoch.issuing_point.authority_id: epoch.base.crl_number for epoch in world.store.epochs()}
+    assert numbers == {world.authorities.find("CN=Lab CA").id: 1, world.authorities.find("CN=Other CA").id: 2}
+
+
 # Quarantine
 
 
@@ -454,6 +488,17 @@ def test_abnormal_loss_is_held_back_and_the_old_epoch_served(guarded, ca):
     assert "9" in held.why
     assert guarded.store.document(held.record.sha256) == crl
     assert len(guarded.served()) == 10
+
+
+def test_held_back_crl_sent_again_keeps_its_arrival(guarded, ca):
+    """A source that sends it at every interval changes nothing."""
+    crl = ca.crl({1: None}, number=2)
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(crl)
+    before = guarded.store.revision(), guarded.store.quarantined()
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(crl, NOW + 60)
+    assert (guarded.store.revision(), guarded.store.quarantined()) == before
 
 
 def test_replaced_entries_count_although_their_number_is_the_same(guarded, ca):

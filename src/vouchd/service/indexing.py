@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vouchd.core import certs, issued
-from vouchd.core.facts import Authority, Epoch
+from vouchd.core.facts import Authority, CRLRecord, Epoch
 from vouchd.core.ports import Buffer, IndexWriter, StatusStore
 from vouchd.errors import NotFound, StoreConflict
 
@@ -42,6 +42,13 @@ class Indexing:
         """How many serials the new epoch lost, how many it gained, and how many the old one has."""
         return self._writer.difference(old.index_name, new.index_name)
 
+    def document(self, record: CRLRecord) -> Buffer:
+        """The bytes of a stored CRL, put together without holding them twice. Raises: NotFound."""
+        document = bytearray()
+        for chunk in self._store.document_chunks(record.sha256):
+            document += chunk
+        return document
+
     def ensure_index(self, authority: Authority, epoch: Epoch) -> bool:
         """Rebuild the index of `epoch` from the store's documents when it is missing or damaged; whether it was.
 
@@ -50,9 +57,8 @@ class Indexing:
         if self._writer.is_intact(epoch.index_name):
             return False
         self._writer.remove(epoch.index_name)
-        base = self._store.document(epoch.base.sha256)
-        delta = self._store.document(epoch.delta.sha256) if epoch.delta else None
-        self.build(authority, epoch, base, delta)
+        delta = self.document(epoch.delta) if epoch.delta else None
+        self.build(authority, epoch, self.document(epoch.base), delta)
         return True
 
     def ensure_serials(self, authority: Authority) -> bool:

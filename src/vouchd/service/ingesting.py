@@ -79,10 +79,13 @@ class Ingesting:
                 epochs.append(self._take(recipient, received))
             except CRLError as error:
                 errors.append(error)
-        # Of an indirect CRL that one CA took, another's "held already" is no news; anything else is.
-        problems = [error for error in errors if not epochs or not isinstance(error, CRLStale)]
-        if problems:
-            raise problems[0]
+        # A CA of the same name and another key rejects it, one of several that take an indirect CRL may have it
+        # already: neither is news when another CA took it, and neither hides what a third one says.
+        telling = [error for error in errors if not isinstance(error, CRLRejected | CRLStale)]
+        if telling:
+            raise telling[0]
+        if not epochs:
+            raise min(errors, key=lambda error: isinstance(error, CRLRejected))
         return tuple(epochs)
 
     def _take(self, recipient: Recipient, received: Received, *, released: bool = False) -> Epoch:
@@ -127,7 +130,7 @@ class Ingesting:
         return replace(epoch, delta=counted) if received.header.is_delta else replace(epoch, base=counted)
 
     def _document(self, record: CRLRecord, received: Received) -> Buffer:
-        return received.crl if record.sha256 == received.sha256 else self._store.document(record.sha256)
+        return received.crl if record.sha256 == received.sha256 else self._indexing.document(record)
 
     def _weigh(self, authority: Authority, received: Received, current: Epoch, epoch: Epoch) -> None:
         """Hold the CRL back when the CA's policy finds what it changes abnormal. Raises: CRLQuarantined."""
@@ -140,16 +143,21 @@ class Ingesting:
         if lost <= allowed and gained <= allowed:
             return
         why = f"{lost} of {before} entries lost and {gained} gained; normal is up to {percent:g} %"
-        record = epoch.newest if received.header.is_delta else epoch.base
-        held = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
-        self._store.put_quarantined(held, received.crl)
+        self._hold_back(received, epoch, why)
         raise CRLQuarantined(f"the CRL is held back: {why}", hint="look into it, then: vouchd crl release, or crl drop")
+
+    def _hold_back(self, received: Received, epoch: Epoch, why: str) -> None:
+        record = epoch.newest if received.header.is_delta else epoch.base
+        known = {(crl.issuing_point, crl.record.sha256) for crl in self._store.quarantined()}
+        if (epoch.issuing_point, record.sha256) not in known:  # sent again it keeps its time of arrival
+            held = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
+            self._store.put_quarantined(held, received.crl)
 
     def _release(self, issuing_point: IssuingPointId, at: int) -> Epoch:
         held = next((crl for crl in self._store.quarantined() if crl.issuing_point == issuing_point), None)
         if held is None:
             raise NotFound("no CRL is held back for this issuing point")
-        received = Received.of(self._store.document(held.record.sha256), held.origin, at)
+        received = Received.of(self._indexing.document(held.record), held.origin, at)
         for recipient in recipients(received.header, self._store.authorities()):
             if recipient.authority.id == issuing_point.authority_id:
                 return self._take(recipient, received, released=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -25,37 +24,32 @@ class Recipient:
 def recipients(header: CRLHeader, authorities: Iterable[Authority]) -> tuple[Recipient, ...]:
     """The CAs that a CRL with this header may be taken for; at least one.
 
-    Names are compared byte for byte; a key identifier decides between CAs of one name. Nothing is verified here.
+    Names are compared byte for byte; of several CAs of one name the key identifier decides. Nothing is verified here:
+    that is for `core.acceptance`, which also tells when the only CA of that name has another key.
 
     Raises: CRLRejected when it concerns no CA that is registered.
     """
-    found = tuple(recipient for authority in authorities for recipient in _of(header, authority))
-    if not found:
+    named = tuple(recipient for authority in authorities for recipient in _named(header, authority))
+    if not named:
         raise CRLRejected(
             f"the CRL's issuer is no CA of this responder: {names.readable(header.issuer_name_der)}",
             hint="vouchd ca add CERTIFICATE, or name the issuer of an indirect CRL in the CA's policy",
         )
-    return found
+    return tuple(recipient for recipient in named if _has_key(header, recipient)) or named
 
 
-def _of(header: CRLHeader, authority: Authority) -> Iterator[Recipient]:
-    if _may_have_issued(authority.certificate_der, header):
-        yield Recipient(authority, authority.certificate_der)
-    elif header.scope.indirect:
-        issuers = [der for der in authority.policy.crl_issuers if _may_have_issued(der, header)]
-        yield from (Recipient(authority, der) for der in issuers[:1])
+def _named(header: CRLHeader, authority: Authority) -> Iterator[Recipient]:
+    issuers = authority.policy.crl_issuers if header.scope.indirect else ()
+    for certificate_der in (authority.certificate_der, *issuers):
+        if certs.subject_der(certs.load_certificate(certificate_der)) == header.issuer_name_der:
+            yield Recipient(authority, certificate_der)
 
 
-def _may_have_issued(certificate_der: bytes, header: CRLHeader) -> bool:
-    certificate = certs.load_certificate(certificate_der)
-    if certs.subject_der(certificate) != header.issuer_name_der:
-        return False
-    return header.authority_key_id is None or header.authority_key_id in _key_ids(certificate)
-
-
-def _key_ids(certificate: x509.Certificate) -> tuple[bytes, ...]:
-    # RFC 5280 4.2.1.1: the identifier is the one in the issuer's certificate; without one there, SHA-1 is the custom.
+def _has_key(header: CRLHeader, recipient: Recipient) -> bool:
+    """Whether the key identifiers of CRL and certificate agree, or one of them has none."""
+    extensions = certs.load_certificate(recipient.issuer_der).extensions
     try:
-        return (certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest,)
+        key_id = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     except x509.ExtensionNotFound:
-        return (hashlib.sha1(certs.public_key_bits(certificate), usedforsecurity=False).digest(),)
+        return True
+    return header.authority_key_id in {None, key_id}
