@@ -2,24 +2,26 @@
 
 A record is the serial as a key, then the revocation time, the reason, flags and, where the layout has the column, the
 invalidity date. The key is the two's complement integer sign-extended to the width of the layout, so each integer has
-one key however its INTEGER was padded. A time is a day number (3 octets, biased) and the second of that day (3 octets):
-both come out of small tables while a CRL of millions of entries is scanned, without any arithmetic on each entry.
+one key however its INTEGER was padded. A time is 15 octets: a UTCTime with its tag and length as it stands in most
+CRLs, so that millions of entries are packed without any arithmetic; a year outside 1950 to 2049 has the tag of
+GeneralizedTime and 14 digits.
 """
 
 from __future__ import annotations
 
+from calendar import timegm
 from dataclasses import dataclass
+from time import gmtime
 from typing import Final
 
+from vouchd.core import der
 from vouchd.core.facts import Reason, RevocationEntry
 
 MAX_SERIAL_OCTETS = 64
 WIDTHS: Final = (9, 17, 21, 33, MAX_SERIAL_OCTETS)  # 8, 16, 20, 32 octet numbers with their sign octet
-TIME_OCTETS = 6
+TIME_OCTETS = 15
 HAS_INVALIDITY_DATE = 0x01
 
-_DAY_SECONDS = 86400
-_DAY_BIAS = 1 << 23
 _NO_TIME: Final = bytes(TIME_OCTETS)
 
 
@@ -54,7 +56,11 @@ class RecordLayout:
 
     def pack(self, entry: RevocationEntry) -> bytes:
         """The record of one entry. Raises: LayoutTooNarrow, ValueError for a serial of more than 64 octets."""
-        return self.key_or_widen(entry.serial) + pack_time(entry.revocation_time) + self.tail(entry)
+        return (
+            self.key_or_widen(entry.serial)
+            + pack_time(entry.revocation_time)
+            + self.tail(entry.reason, entry.invalidity_date)
+        )
 
     def key_or_widen(self, serial: bytes) -> bytes:
         """The key of a serial. Raises: LayoutTooNarrow, ValueError for a serial of no or more than 64 octets."""
@@ -66,13 +72,13 @@ class RecordLayout:
             raise LayoutTooNarrow(RecordLayout(next(w for w in WIDTHS if w >= len(short)), self.invalidity))
         return key
 
-    def tail(self, entry: RevocationEntry) -> bytes:
+    def tail(self, reason: Reason, invalidity_date: int | None) -> bytes:
         """What stands after the revocation time. Raises: LayoutTooNarrow when the layout has no column for a date."""
-        if entry.invalidity_date is None:
-            return bytes((entry.reason, 0)) + (_NO_TIME if self.invalidity else b"")
+        if invalidity_date is None:
+            return bytes((reason, 0)) + (_NO_TIME if self.invalidity else b"")
         if not self.invalidity:
             raise LayoutTooNarrow(RecordLayout(self.serial_width, invalidity=True))
-        return bytes((entry.reason, HAS_INVALIDITY_DATE)) + pack_time(entry.invalidity_date)
+        return bytes((reason, HAS_INVALIDITY_DATE)) + pack_time(invalidity_date)
 
     def unpack(self, record: bytes) -> RevocationEntry:
         """The entry of a record, its serial minimal as DER has it."""
@@ -98,11 +104,6 @@ _REASONS: Final = {int(reason): reason for reason in Reason}
 WIDEST: Final = RecordLayout(MAX_SERIAL_OCTETS, invalidity=True)
 
 
-def union(one: RecordLayout, other: RecordLayout) -> RecordLayout:
-    """The narrowest layout that holds the records of both."""
-    return RecordLayout(max(one.serial_width, other.serial_width), one.invalidity or other.invalidity)
-
-
 def minimal(serial: bytes) -> bytes:
     """The octets without those that only repeat the sign, as DER encodes an INTEGER."""
     fill = 0xFF if serial[:1] >= b"\x80" else 0x00
@@ -112,18 +113,19 @@ def minimal(serial: bytes) -> bytes:
     return serial[start:]
 
 
-def pack_day(days: int) -> bytes:
-    """Days since 1970-01-01 as three octets that sort. Raises: OverflowError past 22,000 years."""
-    return (days + _DAY_BIAS).to_bytes(3, "big")
-
-
 def pack_time(seconds: int) -> bytes:
-    """POSIX seconds as six octets that sort. Raises: OverflowError past 22,000 years."""
-    days, rest = divmod(seconds, _DAY_SECONDS)
-    return pack_day(days) + rest.to_bytes(3, "big")
+    """The 15 octets of POSIX seconds. Raises: ValueError outside the years 0 to 9999."""
+    moment = gmtime(seconds)
+    year = moment.tm_year
+    if not 0 <= year <= 9999:
+        raise ValueError(f"time of the year {year}")
+    rest = "".join(f"{number:02}" for number in moment[1:6]).encode()
+    return b"\x17\x0d%02d%bZ" % (year % 100, rest) if 1950 <= year <= 2049 else b"\x18%04d%b" % (year, rest)
 
 
 def unpack_time(octets: bytes) -> int:
-    """POSIX seconds of six octets."""
-    days = int.from_bytes(octets[:3], "big") - _DAY_BIAS
-    return days * _DAY_SECONDS + int.from_bytes(octets[3:], "big")
+    """POSIX seconds of 15 octets."""
+    century = b"20" if octets[2:4] < b"50" else b"19"
+    digits = century + octets[2:14] if octets[0] == der.UTC_TIME else octets[1:]
+    places = (digits[:4], digits[4:6], digits[6:8], digits[8:10], digits[10:12], digits[12:14])
+    return timegm(tuple(map(int, places)))

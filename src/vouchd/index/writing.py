@@ -134,12 +134,17 @@ def _kept(record: bytes, layout: RecordLayout) -> bytes:
 
 
 def _sorter(layout: RecordLayout, path: Path) -> Sorter:
-    at = layout.serial_width + TIME_OCTETS
-
     def choose(group: list[bytes]) -> bytes:
-        return min(group, key=lambda r: (r[at] == Reason.REMOVE_FROM_CRL, r[at] == Reason.CERTIFICATE_HOLD, r))
+        return min(group, key=lambda record: _precedence(layout.unpack(record)))
 
     return Sorter(layout.size, layout.serial_width, choose, path.parent)
+
+
+def _precedence(entry: RevocationEntry) -> tuple[bool, bool, int, int, int]:
+    """Smaller is what counts; see the rule above."""
+    date = entry.revocation_time if entry.invalidity_date is None else entry.invalidity_date
+    removed, held = entry.reason is Reason.REMOVE_FROM_CRL, entry.reason is Reason.CERTIFICATE_HOLD
+    return removed, held, entry.revocation_time, entry.reason, date
 
 
 def _feed(sorter: Sorter, records: Iterator[bytes], path: Path) -> None:
