@@ -11,7 +11,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 
 
 class Repetition(logging.Filter):
-    """Lets one line of code log at most `limit` records in each minute: an error at line rate must not fill the disk."""
+    """Lets one line of code log at most `limit` records a minute: an error at line rate must not fill the disk."""
 
     def __init__(self, limit: int = 20) -> None:
         super().__init__()
