@@ -125,3 +125,10 @@ def test_sign_with_another_key_is_refused(manager, tmp_path):
     with pytest.raises(SigningError, match="not the key"):
         manager.make_crl(NOW)
     assert manager.store.crls() == ()
+
+
+def test_create_where_nothing_can_be_made_is_refused(tmp_path):
+    """A place that cannot hold a folder is named, not shown as a bug."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(IssuanceError, match=str(tmp_path)):
+        create_authority(tmp_path / "file" / "ca", AuthorityPlan("CN=x"), NOW)

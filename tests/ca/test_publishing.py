@@ -4,6 +4,7 @@ import pytest
 from cryptography import x509
 from tests.pki import NOW
 
+from vouchd.ca.facts import CRLScope
 from vouchd.ca.publishing import CallTarget, FolderTarget, parse_target, publish, replace_file
 from vouchd.errors import CRLStale, IssuanceError, NotFound, StoreUnavailable
 
@@ -18,6 +19,13 @@ def test_publish_to_folder_writes_full_and_delta_apart(manager, tmp_path):
     assert (tmp_path / "www/crl/ca-delta.crl").read_bytes() == delta.der
     assert (tmp_path / "www/crl/ca.crl").stat().st_mode & 0o777 == 0o644
     assert sorted(path.name for path in (tmp_path / "www/crl").iterdir()) == ["ca-delta.crl", "ca.crl"]
+
+
+def test_publish_to_folder_keeps_scopes_apart(manager, tmp_path):
+    """CRLs of different scopes never take each other's place."""
+    for scope in CRLScope:
+        publish(manager, manager.make_crl(NOW, scope=scope), [FolderTarget(tmp_path / "web")], NOW)
+    assert sorted(path.name for path in (tmp_path / "web").iterdir()) == ["ca-ca.crl", "ca-user.crl", "ca.crl"]
 
 
 def test_publish_to_folder_never_replaces_a_newer_crl(manager, tmp_path):

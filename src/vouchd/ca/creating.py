@@ -53,9 +53,9 @@ def create_authority(folder: Path, plan: AuthorityPlan, at: int) -> CertificateM
         )
     key = generate_key(plan.key_type)
     signer = signing_key(key, plan.settings.signature_algorithm)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir(mode=0o700)
         _fill(AuthorityFolder(beside), plan, subject, signer, at)
         os.replace(beside, folder)  # noqa: PTH105  rename(2): also over an empty folder

@@ -14,7 +14,7 @@ from typing import Protocol
 from cryptography import x509
 
 from vouchd.ca.authority import CertificateManager
-from vouchd.ca.facts import IssuedCRL, TargetRecord
+from vouchd.ca.facts import CRLScope, IssuedCRL, TargetRecord
 from vouchd.errors import IssuanceError, VouchdError
 
 
@@ -44,7 +44,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class FolderTarget:
-    """A folder, such as a web server's: `NAME.crl`, and `NAME-delta.crl` for deltas, replaced whole."""
+    """A folder, such as a web server's: `NAME.crl`, `NAME-delta.crl`, `NAME-user.crl`, ..., each replaced whole."""
 
     folder: Path
     name: str = "ca"
@@ -59,7 +59,8 @@ class FolderTarget:
 
         Raises: IssuanceError.
         """
-        path = self.folder / f"{self.name}{'-delta' if crl.is_delta else ''}.crl"
+        scope = "" if crl.scope is CRLScope.COMPLETE else f"-{crl.scope.value}"
+        path = self.folder / f"{self.name}{scope}{'-delta' if crl.is_delta else ''}.crl"
         with _locked(self.folder):
             there = _crl_number(path)
             if there is not None and there > crl.number:

@@ -1,0 +1,44 @@
+"""The demo is the first thing a newcomer runs: it must do what it says, and touch nothing that is not its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo(*arguments):
+    """Run the demo; the finished process."""
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "demo.py", "--once", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.process
+@pytest.mark.interop
+def test_demo_shows_the_expected_answers_and_stops(tmp_path):
+    """Ten certificates, three revoked for three reasons, as two clients see them; the instance does not stay behind."""
+    done = demo("--folder", tmp_path / "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("www")]
+    assert [row[2:] for row in rows if row[0] == "www3"] == [["revoked"] * 3]
+    assert sum(row[2:] == ["good"] * 3 for row in rows) == 7
+    for reason in ("certificateHold", "keyCompromise", "superseded"):
+        assert done.stdout.count(f"({reason})") == 3
+    assert not (tmp_path / "demo" / "vouchd" / "run" / "vouchd.pid").exists()
+
+
+def test_demo_refuses_a_folder_that_it_did_not_make(tmp_path):
+    """Somebody's files are never removed."""
+    (tmp_path / "thesis.txt").write_text("precious")
+    done = demo("--folder", tmp_path)
+    assert done.returncode == 1
+    assert "not made by the demo" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
