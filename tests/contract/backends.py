@@ -37,6 +37,11 @@ class Backend:
             handle.close()
 
 
+def everything(store: StatusStore) -> tuple:
+    """All facts that a refused change must leave alone."""
+    return store.revision(), store.authorities(), store.epochs(), store.quarantined(), store.high_water(POINT)
+
+
 def memory_backend(folder: Path) -> Backend:
     store = MemoryStore()
     return Backend(durable=False, make=lambda: store)
@@ -72,3 +77,8 @@ def an_epoch(
 def a_quarantined(authority: Authority, document: bytes, received_at: int = 2000) -> QuarantinedCRL:
     point = IssuingPointId(authority.id)
     return QuarantinedCRL(point, a_record(document, 9, 1900), received_at, "push", "lost 90 % of its entries")
+
+
+CA = an_authority("a")
+POINT = IssuingPointId(CA.id)
+MIB = 1 << 20

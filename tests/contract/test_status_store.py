@@ -1,59 +1,28 @@
-"""The contract of StatusStore, sentence by sentence, over every store."""
+"""The contract of StatusStore, sentence by sentence, over every store: revision, authorities, epochs, high water."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from tests.contract.backends import (
-    BACKENDS,
+    CA,
     DELTA,
     FIRST,
+    POINT,
     SECOND,
-    Backend,
     a_quarantined,
     a_record,
     an_authority,
     an_epoch,
+    everything,
     sha256,
 )
 
 from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy, IssuingPointId
 from vouchd.core.ports import StatusStore
 from vouchd.errors import NotFound, StoreConflict
-
-CA = an_authority("a")
-POINT = IssuingPointId(CA.id)
-MIB = 1 << 20
-
-
-@pytest.fixture(params=sorted(BACKENDS))
-def backend(request, tmp_path) -> Iterator[Backend]:
-    backend = BACKENDS[request.param](tmp_path)
-    yield backend
-    backend.close()
-
-
-@pytest.fixture
-def store(backend) -> StatusStore:
-    return backend.open()
-
-
-@pytest.fixture
-def held(store) -> StatusStore:
-    """A store with one authority and its first epoch."""
-    store.put_authority(CA)
-    store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
-    return store
-
-
-def everything(store: StatusStore) -> tuple:
-    return store.revision(), store.authorities(), store.epochs(), store.quarantined(), store.high_water(POINT)
-
-
-# revision
 
 
 def test_revision_rises_with_every_change_by_anyone(backend):
@@ -79,9 +48,6 @@ def test_revision_stays_without_a_change(held):
     with pytest.raises(StoreConflict):
         held.commit_epoch(an_epoch(CA, 7), {})
     assert held.revision() == before
-
-
-# authorities
 
 
 def test_authorities_empty_store_none(store):
@@ -161,9 +127,6 @@ def test_remove_authority_unknown_not_found(store):
     """Removing what is not there is NotFound."""
     with pytest.raises(NotFound):
         store.remove_authority(CA.id)
-
-
-# epochs
 
 
 def test_commit_epoch_with_delta_comes_back_as_committed(held):
@@ -273,9 +236,6 @@ def test_commit_epoch_two_handles_race_one_wins(backend):
     assert len(ours.epochs()) == 1
 
 
-# high water
-
-
 def test_high_water_never_committed_is_none_and_zero(held):
     """An issuing point without history has no mark."""
     assert held.high_water(IssuingPointId(CA.id, "00")) == (None, 0)
@@ -298,148 +258,3 @@ def test_high_water_authority_removed_stays_known(held):
     """Rollback protection outlives the authority."""
     held.remove_authority(CA.id)
     assert held.high_water(POINT) == (1, 1000)
-
-
-# documents
-
-
-@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 17])
-def test_document_chunks_any_size_at_most_one_mebibyte_in_order(store, size):
-    """The pieces are at most 1 MiB each and together the document."""
-    document = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    store.put_authority(CA)
-    store.commit_epoch(an_epoch(CA, base=a_record(document)), {sha256(document): document})
-    pieces = list(store.document_chunks(sha256(document)))
-    assert all(0 < len(piece) <= MIB for piece in pieces)
-    assert b"".join(pieces) == document == store.document(sha256(document))
-
-
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_document_any_buffer_taken(store, kind):
-    """Documents are given as any buffer, a view of a mapped file among them."""
-    store.put_authority(CA)
-    store.commit_epoch(an_epoch(CA), {sha256(FIRST): kind(FIRST)})
-    assert store.document(sha256(FIRST)) == FIRST
-
-
-def test_document_unknown_not_found(store):
-    """Both ways to read say NotFound at once, not at the first piece."""
-    with pytest.raises(NotFound):
-        store.document(sha256(FIRST))
-    with pytest.raises(NotFound):
-        store.document_chunks(sha256(FIRST))
-
-
-def test_document_chunks_epoch_replaced_while_reading_are_whole(backend):
-    """A reader in the middle of a document gets it whole although a writer drops it meanwhile."""
-    ours, theirs = backend.open(), backend.open()
-    document = bytes(2 * MIB)
-    ours.put_authority(CA)
-    ours.commit_epoch(an_epoch(CA, base=a_record(document)), {sha256(document): document})
-    pieces = theirs.document_chunks(sha256(document))
-    first = next(pieces)
-    ours.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
-    assert first + b"".join(pieces) == document
-
-
-# quarantine
-
-
-def test_quarantined_several_oldest_first(store):
-    """CRLs held back come in the order they were received."""
-    other = an_authority("b")
-    store.put_authority(CA)
-    store.put_authority(other)
-    late, early = a_quarantined(CA, SECOND, 3000), a_quarantined(other, FIRST, 2000)
-    store.put_quarantined(late, SECOND)
-    store.put_quarantined(early, FIRST)
-    assert store.quarantined() == (early, late)
-    assert store.document(sha256(SECOND)) == SECOND
-
-
-def test_put_quarantined_same_point_replaces_older(held):
-    """One CRL is held back per issuing point; the older one's document goes."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    newer = a_quarantined(CA, DELTA, 3000)
-    held.put_quarantined(newer, DELTA)
-    assert held.quarantined() == (newer,)
-    with pytest.raises(NotFound):
-        held.document(sha256(SECOND))
-
-
-def test_put_quarantined_authority_unknown_not_found(store):
-    """Nothing is held back for a CA that is not registered."""
-    with pytest.raises(NotFound):
-        store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    assert store.quarantined() == ()
-
-
-def test_commit_epoch_with_quarantined_crl_leaves_quarantine(held):
-    """Committing the CRL that was held back ends its quarantine in the same step, without giving it again."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    held.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 9, 1900)), {})
-    assert held.quarantined() == ()
-    assert held.document(sha256(SECOND)) == SECOND
-
-
-def test_commit_epoch_of_another_crl_keeps_quarantine(held):
-    """A CRL that the epoch does not contain stays held back, with its document."""
-    crl = a_quarantined(CA, SECOND)
-    held.put_quarantined(crl, SECOND)
-    held.commit_epoch(an_epoch(CA, 2, a_record(DELTA, 2, 1100)), {sha256(DELTA): DELTA})
-    assert held.quarantined() == (crl,)
-    assert held.document(sha256(SECOND)) == SECOND
-
-
-def test_drop_quarantined_forgets_crl_and_document(held):
-    """Dropping ends the quarantine and takes the document."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    held.drop_quarantined(POINT)
-    assert held.quarantined() == ()
-    with pytest.raises(NotFound):
-        held.document(sha256(SECOND))
-
-
-def test_drop_quarantined_nothing_held_back_not_found(held):
-    """There is nothing to drop: NotFound."""
-    with pytest.raises(NotFound):
-        held.drop_quarantined(POINT)
-
-
-# several handles
-
-
-def test_another_handle_sees_what_is_committed(backend):
-    """What one process commits every other reads at once."""
-    ours, theirs = backend.open(), backend.open()
-    ours.put_authority(CA)
-    ours.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
-    assert theirs.epochs() == (an_epoch(CA),)
-    assert theirs.document(sha256(FIRST)) == FIRST
-
-
-def test_reopened_store_holds_everything(backend):
-    """A durable store holds every fact after it was closed; one in memory is the same object."""
-    store = backend.open()
-    store.put_authority(CA)
-    store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
-    store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    before = everything(store)
-    store.close()
-    assert everything(backend.open()) == before
-
-
-def test_threads_share_one_handle(held):
-    """One handle serves several threads."""
-    points = [f"{number:02x}" for number in range(8)]
-
-    def commit(scope_id: str) -> None:
-        held.commit_epoch(an_epoch(CA, scope_id=scope_id), {})
-        held.revision()
-
-    threads = [threading.Thread(target=commit, args=(point,)) for point in points]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [epoch.issuing_point.scope_id for epoch in held.epochs()] == [*points, "complete"]

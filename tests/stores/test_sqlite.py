@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 
 import pytest
 from tests.contract.backends import FIRST, an_authority, an_epoch, sha256
@@ -139,3 +140,33 @@ def test_schema_keeps_durability_and_foreign_keys_on_each_connection(path):
         ]
     store.close()
     assert settings == [2, "wal", 1]
+
+
+def test_open_path_with_odd_characters_is_that_very_file(tmp_path):
+    """A path is a path and never read as options of a URI."""
+    folder = tmp_path / "a b?mode=memory#%41"
+    folder.mkdir()
+    store = SqliteStore(folder / "store?.sqlite")
+    store.put_authority(CA)
+    store.close()
+    assert (folder / "store?.sqlite").stat().st_size > 0
+
+
+def test_open_new_store_twice_at_once_both_work(path):
+    """Two processes that make the same new store at once get the same store."""
+    start, stores = threading.Barrier(2), []
+
+    def open_store() -> None:
+        start.wait()
+        stores.append(SqliteStore(path))
+
+    threads = [threading.Thread(target=open_store) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = stores
+    first.put_authority(CA)
+    assert second.authorities() == (CA,)
+    first.close()
+    second.close()

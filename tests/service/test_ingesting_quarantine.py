@@ -1,0 +1,126 @@
+"""CRLs that change abnormally much are held back until an operator decides."""
+
+from __future__ import annotations
+
+import pytest
+from tests.pki import HOUR, NOW
+from tests.service.recording import AGENT, PUBLISHER
+from tests.service.world import (
+    REMOVE,
+    point,
+)
+
+from vouchd.errors import (
+    CRLQuarantined,
+    CRLStale,
+    NotFound,
+    PermissionDenied,
+)
+
+
+@pytest.fixture
+def guarded(world, ca):
+    """A world whose CA holds back a CRL that changes more than a fifth; ten entries are held."""
+    world.set_policy(ca, quarantine_percent=20)
+    world.accept(ca.crl(dict.fromkeys(range(1, 11)), number=1, this_update=NOW - 5 * HOUR))
+    return world
+
+
+def test_abnormal_loss_is_held_back_and_the_old_epoch_served(guarded, ca):
+    """A CRL that lost most of its entries is kept aside with the reason; answers stay as they were."""
+    crl = ca.crl({1: None}, number=2)
+    with pytest.raises(CRLQuarantined) as caught:
+        guarded.accept(crl)
+    (held,) = guarded.store.quarantined()
+    assert caught.value.hint
+    assert (held.record.crl_number, held.received_at, held.origin) == (2, NOW, "push")
+    assert "9" in held.why
+    assert guarded.store.document(held.record.sha256) == crl
+    assert len(guarded.served()) == 10
+
+
+def test_held_back_crl_sent_again_keeps_its_arrival(guarded, ca):
+    """A source that sends it at every interval changes nothing."""
+    crl = ca.crl({1: None}, number=2)
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(crl)
+    before = guarded.store.revision(), guarded.store.quarantined()
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(crl, NOW + 60)
+    assert (guarded.store.revision(), guarded.store.quarantined()) == before
+
+
+def test_replaced_entries_count_although_their_number_is_the_same(guarded, ca):
+    """What matters is which serials went and came, not how many there are."""
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl(dict.fromkeys(range(8, 18)), number=2))
+
+
+@pytest.mark.parametrize("serials", [range(1, 13), range(1, 9), range(3, 13)])
+def test_change_up_to_the_share_is_taken(guarded, ca, serials):
+    """Exactly the share is still normal."""
+    guarded.accept(ca.crl(dict.fromkeys(serials), number=2))
+    assert set(guarded.served()) == set(serials)
+
+
+def test_first_crl_is_never_held_back(world, ca):
+    """Without entries to compare with nothing is abnormal."""
+    world.set_policy(ca, quarantine_percent=1)
+    world.accept(ca.crl({1: None, 2: None}))
+    assert set(world.served()) == {1, 2}
+
+
+def test_abnormal_delta_is_held_back(guarded, ca):
+    """A delta is weighed by what it makes of the whole."""
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl(dict.fromkeys(range(1, 10), REMOVE), number=2, base=1))
+    assert len(guarded.served()) == 10
+
+
+def test_release_takes_the_crl_and_ends_its_quarantine(guarded, ca):
+    """A released CRL becomes the next epoch, accepted at the moment of release."""
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl({1: None}, number=2))
+    epoch = guarded.ingesting.release_quarantined(point(guarded), AGENT, NOW + 60)
+    assert (epoch.sequence, epoch.accepted_at, epoch.base.crl_number, epoch.origin) == (2, NOW + 60, 2, "push")
+    assert set(guarded.served()) == {1}
+    assert guarded.store.quarantined() == ()
+
+
+def test_release_of_a_delta_merges_it(guarded, ca):
+    """A delta held back is released onto its base."""
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl(dict.fromkeys(range(1, 10), REMOVE), number=2, base=1))
+    guarded.ingesting.release_quarantined(point(guarded), AGENT, NOW + 60)
+    assert set(guarded.served()) == {10}
+
+
+def test_release_after_a_newer_crl_is_stale_and_can_be_dropped(guarded, ca):
+    """What has been overtaken is not released; it stays until it is dropped."""
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl({1: None}, number=2, this_update=NOW - 2 * HOUR))
+    guarded.accept(ca.crl(dict.fromkeys(range(1, 12)), number=3))
+    with pytest.raises(CRLStale):
+        guarded.ingesting.release_quarantined(point(guarded), AGENT, NOW + 60)
+    guarded.ingesting.drop_quarantined(point(guarded), AGENT)
+    assert guarded.store.quarantined() == ()
+    assert len(guarded.served()) == 11
+
+
+def test_release_and_drop_nothing_held_back_not_found(guarded):
+    """There is nothing to decide on: NotFound."""
+    with pytest.raises(NotFound):
+        guarded.ingesting.release_quarantined(point(guarded), AGENT, NOW)
+    with pytest.raises(NotFound):
+        guarded.ingesting.drop_quarantined(point(guarded), AGENT)
+
+
+def test_release_by_the_publisher_is_refused(guarded, ca):
+    """Who may send CRLs may not release the one that was held back."""
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl({1: None}, number=2))
+    with pytest.raises(PermissionDenied):
+        guarded.ingesting.release_quarantined(point(guarded), PUBLISHER, NOW)
+    with pytest.raises(PermissionDenied):
+        guarded.ingesting.drop_quarantined(point(guarded), PUBLISHER)
+    assert len(guarded.store.quarantined()) == 1
