@@ -284,3 +284,15 @@ def test_publish_to_instance_is_answered_from(ca, tmp_path):
     assert json.loads(ca("crl", "list", "--json")[1])
     again = json.loads(ca("ca", "publish", "--current", "--json")[1])
     assert [one["detail"] for one in again] == ["held already"]
+
+
+def test_certs_serials_tell_a_responder_what_was_issued(ca, tmp_path):
+    """The list of serials is taken by the responder as it is printed."""
+    serials = {issued(ca, "--subject", f"CN={one}")["serial"] for one in "ab"}
+    code, out, _ = ca("ca", "certs", "--serials")
+    assert (code, set(out.split())) == (0, serials)
+    assert ca("create", "--ca", "ca")[0] == 0
+    (tmp_path / "serials.txt").write_text(out)
+    code, out, err = ca("ca", "set", CA, "--issued-serials", "serials.txt", "--json")
+    assert code == 0, err
+    assert json.loads(out)["policy"]["issued_serials"]

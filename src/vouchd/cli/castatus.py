@@ -90,6 +90,10 @@ def release(
 def certs(
     ca: CADirOption = DEFAULT_CA,
     status: Annotated[Shown | None, typer.Option("--status", help="Only those of this status.")] = None,
+    serials: Annotated[
+        bool,
+        typer.Option("--serials", help="Serials alone, one a line, as `vouchd ca set --issued-serials` takes them."),
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """List the certificates issued here.
@@ -104,6 +108,9 @@ def certs(
             for record in manager.store.certificates(stored)
             if status is None or _shown(record, at) == status.value
         ]
+    if serials:
+        output.say("\n".join(str(record["serial"]) for record in records))
+        return
     output.records(records, json_output=json_output, empty="no such certificate was issued")
 
 
