@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
+from typing import NamedTuple
 
 from vouchd.errors import OCSPResponseStatus
 from vouchd.http.plain import announced_body_bytes
@@ -46,8 +46,7 @@ def error_der(status: OCSPResponseStatus) -> bytes:
     return bytes((0x30, 3, 0x0A, 1, status))
 
 
-@dataclass(frozen=True, slots=True)
-class Uncacheable:
+class Uncacheable(NamedTuple):
     """An answer that nobody may store: an OCSP error, or one with a nonce; `extra` is header lines."""
 
     body: bytes

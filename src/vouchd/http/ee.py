@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 RETRY_SECONDS = 30
 OVERLOADED_RETRY_SECONDS = 1
 
+_SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
 _STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
 
@@ -170,8 +171,8 @@ class EEServer:
         at = int(self._clock())
         answer = self._ask(request_der, at)
         self._count(answer.status, answer.cause, answer.cert_statuses)
-        if answer.status != OCSPResponseStatus.SUCCESSFUL:
-            later = answer.status == OCSPResponseStatus.TRY_LATER
+        if answer.status is not _SUCCESSFUL:
+            later = answer.status is OCSPResponseStatus.TRY_LATER
             return Uncacheable(answer.response_der, extra=b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b"")
         if not answer.cacheable:
             return Uncacheable(answer.response_der)
@@ -195,7 +196,7 @@ class EEServer:
         except Exception:  # noqa: BLE001  the outermost handler: a bug must not take the connection with it
             _log.exception("ee: the responder failed")
             return _internal_error("internal")
-        if answer.status == OCSPResponseStatus.SUCCESSFUL:
+        if answer.status is _SUCCESSFUL:
             self.counters.worker.observe_signature(time.perf_counter() - start)
         return answer
 
