@@ -14,7 +14,7 @@ from vouchd.client.response import (
     algorithm_name,
 )
 from vouchd.core import der
-from vouchd.core.extensions import dotted, read_extensions
+from vouchd.core.extensions import read_extensions
 from vouchd.core.facts import CertStatus, Reason
 from vouchd.core.signatures import digest_name
 from vouchd.errors import ClientError, OCSPResponseStatus
@@ -80,7 +80,7 @@ def _response(data: bytes) -> OCSPResponse:
     octets = der.content(data, body.take(der.OCTET_STRING))
     body.end()
     if kind != _BASIC:
-        raise ValueError(f"response type {dotted(kind)} is not id-pkix-ocsp-basic")
+        raise ValueError(f"response type {der.dotted(kind)} is not id-pkix-ocsp-basic")
     return OCSPResponse(data, status, _basic(octets) if status is OCSPResponseStatus.SUCCESSFUL else None)
 
 
@@ -162,7 +162,7 @@ def _cert_id(data: bytes, parent: der.TLV) -> CertID:
     fields.end()
     digest = digest_name(der.element(data, algorithm))
     if digest is None:
-        digest = dotted(der.content(data, _Fields(data, algorithm).take(der.OID)))
+        digest = der.dotted(der.content(data, _Fields(data, algorithm).take(der.OID)))
     return CertID(digest, name_hash, key_hash, serial)
 
 
@@ -170,4 +170,4 @@ def _extensions(data: bytes, explicit: der.TLV | None) -> tuple[Extension, ...]:
     if explicit is None:
         return ()
     found = read_extensions(data, _inner(data, explicit, der.SEQUENCE))
-    return tuple(Extension(dotted(one.oid), one.critical, one.value) for one in found)
+    return tuple(Extension(der.dotted(one.oid), one.critical, one.value) for one in found)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vouchd.core import der
-from vouchd.core.extensions import dotted
 from vouchd.core.facts import CertStatus, Reason
 from vouchd.core.signatures import ALGORITHMS
 from vouchd.errors import OCSPResponseStatus
@@ -124,5 +123,5 @@ def algorithm_name(identifier_der: bytes) -> str:
         if row.identifier_der == identifier_der:
             return row.name
     first = next(der.children(identifier_der, der.whole(identifier_der, der.SEQUENCE)))
-    oid = dotted(der.content(identifier_der, first))
+    oid = der.dotted(der.content(identifier_der, first))
     return _SHA1_NAMES.get(oid) or next((row.name for row in ALGORITHMS.values() if row.oid == oid), oid)

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.core import der
@@ -41,10 +40,13 @@ def serial_octets(certificate: x509.Certificate) -> bytes:
 
 
 def public_key_bits(certificate: x509.Certificate) -> bytes:
-    """Value of subjectPublicKey, without tag, length and number of unused bits: what issuerKeyHash is over."""
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    _, key = der.children(spki, der.whole(spki, der.SEQUENCE))
-    return der.content(spki, key)[1:]
+    """Value of subjectPublicKey, without tag, length and number of unused bits: what issuerKeyHash is over.
+
+    Taken from the certificate as it stands: encoding the key again would change a compressed EC point.
+    """
+    data = certificate.tbs_certificate_bytes
+    _, key = der.children(data, _tbs_elements(data)[_PUBLIC_KEY])
+    return der.content(data, key)[1:]
 
 
 def key_hash(certificate: x509.Certificate) -> bytes:
@@ -142,7 +144,7 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
     return SignerFitness(own_key=False, warnings=warnings)
 
 
-_SERIAL, _ISSUER, _SUBJECT = 0, 2, 4
+_SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
 
 
 def _tbs_elements(data: bytes) -> list[der.TLV]:
@@ -157,4 +159,4 @@ def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:
 
 
 def _signature_algorithm(certificate: x509.Certificate) -> bytes:
-    return _tbs_field(certificate, 1)
+    return _tbs_field(certificate, _SIGNATURE)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from vouchd.core import der
 from vouchd.core.crlentries import entries, packed_entries
-from vouchd.core.extensions import Extension, dotted, read_extensions
+from vouchd.core.extensions import Extension, read_extensions
 from vouchd.core.ports import Buffer
 from vouchd.core.scope import Scope
 from vouchd.errors import CRLRejected
@@ -181,7 +181,7 @@ def _extensions(crl: Buffer, tlv: der.TLV | None, version: int) -> tuple[Extensi
 def _crl_extensions(found: tuple[Extension, ...]) -> _Facts:
     facts = _Facts()
     for extension in found:
-        name = dotted(extension.oid)
+        name = der.dotted(extension.oid)
         reader = _READERS.get(name)
         if reader is not None:
             reader(facts, extension.value)

@@ -140,9 +140,9 @@ def integer_tlv(value: int) -> bytes:
     return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
-def oid_octets(dotted: str) -> bytes:
+def oid_octets(dotted_form: str) -> bytes:
     """Content octets of an OBJECT IDENTIFIER in dotted form."""
-    first, second, *rest = (int(arc) for arc in dotted.split("."))
+    first, second, *rest = (int(arc) for arc in dotted_form.split("."))
     octets = bytearray()
     for arc in (first * 40 + second, *rest):
         groups = [arc & 0x7F]
@@ -152,6 +152,21 @@ def oid_octets(dotted: str) -> bytes:
     return bytes(octets)
 
 
-def oid_tlv(dotted: str) -> bytes:
+def oid_tlv(dotted_form: str) -> bytes:
     """OBJECT IDENTIFIER of a dotted form."""
-    return tlv(OID, oid_octets(dotted))
+    return tlv(OID, oid_octets(dotted_form))
+
+
+def dotted(oid: bytes) -> str:
+    """The dotted form of an OBJECT IDENTIFIER's content octets. Raises: ValueError."""
+    arcs = [0]
+    for i, octet in enumerate(oid):
+        if arcs[-1] == 0 and octet == 0x80:
+            raise ValueError("OBJECT IDENTIFIER that is not minimal")
+        arcs[-1] = arcs[-1] << 7 | octet & 0x7F
+        if octet < 0x80 and i + 1 < len(oid):
+            arcs.append(0)
+    if not oid or oid[-1] >= 0x80:
+        raise ValueError("OBJECT IDENTIFIER that is empty or truncated")
+    first = min(arcs[0] // 40, 2)
+    return ".".join(str(arc) for arc in (first, arcs[0] - 40 * first, *arcs[1:]))

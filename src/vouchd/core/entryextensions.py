@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vouchd.core import der
-from vouchd.core.extensions import Extension, dotted, read_extensions
+from vouchd.core.extensions import Extension, read_extensions
 from vouchd.core.facts import Reason
 from vouchd.errors import CRLRejected
 
@@ -69,6 +69,6 @@ def _directory_name(value: bytes) -> bytes:
 def _refuse_critical(extension: Extension) -> None:
     if extension.critical:
         raise CRLRejected(
-            f"an entry of the CRL has a critical extension that is not supported: {dotted(extension.oid)}",
+            f"an entry of the CRL has a critical extension that is not supported: {der.dotted(extension.oid)}",
             hint="RFC 5280 section 5.3 forbids to use such a CRL; ask the CA to make it non-critical",
         )

@@ -12,11 +12,12 @@ MAX_EXTENSION_BYTES = 1 << 20
 
 
 class Extension(NamedTuple):
-    """One extension: `oid` is the content octets of extnID, `value` the content octets of extnValue."""
+    """One extension: `oid` is the content octets of extnID, `value` those of extnValue, `der` the whole."""
 
     oid: bytes
     critical: bool
     value: bytes
+    der: bytes
 
 
 def read_extensions(data: Buffer, parent: der.TLV) -> tuple[Extension, ...]:
@@ -30,7 +31,7 @@ def read_extensions(data: Buffer, parent: der.TLV) -> tuple[Extension, ...]:
     for child in der.children(data, parent):
         extension = _read(data, child)
         if extension.oid in found:
-            raise ValueError(f"extension {dotted(extension.oid)} occurs twice")
+            raise ValueError(f"extension {der.dotted(extension.oid)} occurs twice")
         found[extension.oid] = extension
         if len(found) > MAX_EXTENSIONS:
             raise ValueError(f"more than {MAX_EXTENSIONS} extensions")
@@ -48,19 +49,4 @@ def _read(data: Buffer, tlv: der.TLV) -> Extension:
         critical = der.boolean(data, parts.pop(1))  # an explicit FALSE is met in practice and harmless
     if [part.tag for part in parts] != [der.OID, der.OCTET_STRING]:
         raise ValueError("extension without extnID and extnValue")
-    return Extension(der.content(data, parts[0]), critical, der.content(data, parts[1]))
-
-
-def dotted(oid: bytes) -> str:
-    """The dotted form of an OBJECT IDENTIFIER's content octets. Raises: ValueError."""
-    arcs = [0]
-    for i, octet in enumerate(oid):
-        if arcs[-1] == 0 and octet == 0x80:
-            raise ValueError("OBJECT IDENTIFIER that is not minimal")
-        arcs[-1] = arcs[-1] << 7 | octet & 0x7F
-        if octet < 0x80 and i + 1 < len(oid):
-            arcs.append(0)
-    if not oid or oid[-1] >= 0x80:
-        raise ValueError("OBJECT IDENTIFIER that is empty or truncated")
-    first = min(arcs[0] // 40, 2)
-    return ".".join(str(arc) for arc in (first, arcs[0] - 40 * first, *arcs[1:]))
+    return Extension(der.content(data, parts[0]), critical, der.content(data, parts[1]), der.element(data, tlv))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vouchd.core import der
+from vouchd.core.extensions import Extension, read_extensions
 from vouchd.core.signatures import DIGESTS, digest_name
 from vouchd.errors import MalformedRequest
 
@@ -37,15 +38,6 @@ class CertID(NamedTuple):
     digest: str | None
     issuer: bytes
     serial: bytes
-
-
-class Extension(NamedTuple):
-    """One Extension: its DER as sent, and its parts; `oid` and `value` are content octets."""
-
-    der: bytes
-    oid: bytes
-    critical: bool
-    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,34 +160,14 @@ def _four(data: bytes, outer: der.TLV) -> list[der.TLV]:
 
 
 def _extensions(data: bytes, wrapper: der.TLV) -> dict[bytes, Extension]:
-    """Extensions by OID; a critical one that is not known is an error, and so is one that comes twice."""
-    found: dict[bytes, Extension] = {}
-    for outer in der.children(data, _only(data, wrapper, der.SEQUENCE)):
-        extension = _extension(data, outer)
-        if extension.oid in found:
-            raise ValueError("extension that comes twice")
+    """Extensions by OID; a critical one that is not known is an error."""
+    found = read_extensions(data, _only(data, wrapper, der.SEQUENCE))
+    if len(found) > MAX_EXTENSIONS:
+        raise ValueError(f"more than {MAX_EXTENSIONS} extensions")
+    for extension in found:
         if extension.critical and extension.oid not in _CRITICAL_KNOWN:
-            raise ValueError("critical extension that is not known")
-        if len(found) == MAX_EXTENSIONS:
-            raise ValueError(f"more than {MAX_EXTENSIONS} extensions")
-        found[extension.oid] = extension
-    if not found:
-        raise ValueError("Extensions without an extension")
-    return found
-
-
-def _extension(data: bytes, outer: der.TLV) -> Extension:
-    parts = list(der.children(data, outer))
-    if outer.tag != der.SEQUENCE or len(parts) not in {2, 3} or parts[0].tag != der.OID:
-        raise ValueError("no Extension")
-    critical = False
-    if len(parts) == 3:
-        if parts[1].tag != der.BOOLEAN:
-            raise ValueError("Extension with elements of a wrong type")
-        critical = der.boolean(data, parts[1])
-    if parts[-1].tag != der.OCTET_STRING:
-        raise ValueError("Extension without extnValue")
-    return Extension(der.element(data, outer), der.content(data, parts[0]), critical, der.content(data, parts[-1]))
+            raise ValueError(f"critical extension {der.dotted(extension.oid)} is not known")
+    return {extension.oid: extension for extension in found}
 
 
 def _nonce(value: bytes) -> bytes:

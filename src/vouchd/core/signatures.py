@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
@@ -153,7 +152,7 @@ def _scheme(identifier_der: bytes) -> tuple[str, str, int | None]:
     for dotted, (kind, digest) in _BY_OID.items():
         if oid == der.oid_octets(dotted):
             return kind, digest, None
-    raise ValueError(f"signature algorithm {x509.ObjectIdentifier(_dotted(oid)).dotted_string} is not supported")
+    raise ValueError(f"signature algorithm {der.dotted(oid)} is not supported")
 
 
 def _pss_parameters(data: bytes, parts: list[der.TLV]) -> tuple[str, int]:
@@ -189,14 +188,3 @@ def digest_name(identifier_der: bytes) -> str | None:
     if len(parts) > 2 or (len(parts) == 2 and (parts[1].tag != der.NULL or parts[1].end != parts[1].start)):
         raise ValueError("digest with parameters")
     return _DIGEST_BY_OID.get(der.content(identifier_der, parts[0]))
-
-
-def _dotted(octets: bytes) -> str:
-    arcs, value = [], 0
-    for octet in octets:
-        value = value << 7 | octet & 0x7F
-        if not octet & 0x80:
-            arcs.append(value)
-            value = 0
-    first = min(arcs[0] // 40, 2)
-    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
