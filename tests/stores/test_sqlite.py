@@ -36,7 +36,7 @@ def test_open_newer_schema_refused_with_hint(path):
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
-    with pytest.raises(StoreError, match="schema version 2") as caught:
+    with pytest.raises(StoreError, match=f"schema version {SCHEMA_VERSION + 1}") as caught:
         SqliteStore(path)
     assert caught.value.hint
 

@@ -6,6 +6,7 @@ survives loss of power. A connection serves one transaction at a time: there are
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sqlite3
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from vouchd.errors import StoreError, StoreUnavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x766F6368  # "voch", shown by file(1)
 _WAL_BYTES_KEPT = 64 << 20
@@ -38,7 +39,7 @@ class Database:
         self._busy_seconds = busy_seconds
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        with _translated(path):
+        with _translated(path), _alone_in(path.parent) as directory:
             created = _create(path)
             with self.reading() as connection:
                 version = _schema_version(connection, path)
@@ -46,7 +47,7 @@ class Database:
                 with self.writing() as connection:
                     _migrate(connection, path)
             if created:
-                _sync_directory(path.parent)
+                os.fsync(directory)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -141,10 +142,13 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[int]:
+    # SQLite does not wait for another process that is just turning a new database to WAL.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -162,7 +166,7 @@ def _schema_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = _schema_version(connection, path)  # again, now that no other process can be doing the same
+    version = _schema_version(connection, path)
     for number in range(version + 1, SCHEMA_VERSION + 1):
         script = resources.files("vouchd.stores").joinpath("schema", f"{number:03}.sql").read_text(encoding="utf-8")
         for statement in _statements(script):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 
-from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL, User
 from vouchd.core.ports import Buffer
 from vouchd.errors import NotFound
 from vouchd.stores.rules import (
@@ -15,14 +15,17 @@ from vouchd.stores.rules import (
     crl_hashes,
     no_authority,
     no_document,
+    no_user,
     quarantine_order,
+    require_administrator,
     require_next,
+    require_user_change,
     risen,
 )
 
 
 class MemoryStore:
-    """Keeps the contract of StatusStore but for durability; may be used by several threads."""
+    """Keeps the contracts of StatusStore and IdentityStore but for durability; may be used by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,6 +35,7 @@ class MemoryStore:
         self._high_water: dict[IssuingPointId, HighWater] = {}
         self._quarantined: dict[IssuingPointId, QuarantinedCRL] = {}
         self._documents: dict[str, bytes] = {}
+        self._users: dict[str, User] = {}
 
     def revision(self) -> int:
         """See StatusStore."""
@@ -114,6 +118,28 @@ class MemoryStore:
             if self._quarantined.pop(issuing_point, None) is None:
                 raise NotFound("no CRL is held back for this issuing point")
             self._changed()
+
+    def users(self) -> tuple[User, ...]:
+        """See IdentityStore."""
+        with self._lock:
+            return tuple(self._users[user_id] for user_id in sorted(self._users))
+
+    def put_user(self, user: User, replaces: User | None) -> None:
+        """See IdentityStore."""
+        with self._lock:
+            require_user_change(self._users, user, replaces)
+            self._users[user.id] = user
+            self._revision += 1
+
+    def remove_user(self, user_id: str) -> None:
+        """See IdentityStore."""
+        with self._lock:
+            if user_id not in self._users:
+                raise no_user(user_id)
+            left = {name: user for name, user in self._users.items() if name != user_id}
+            require_administrator(self._users, left)
+            self._users = left
+            self._revision += 1
 
     def close(self) -> None:
         """See StatusStore; there is nothing to release."""

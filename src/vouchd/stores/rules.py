@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.errors import NotFound, StoreConflict
+from collections.abc import Mapping
+
+from vouchd.core.facts import Epoch, Group, IssuingPointId, QuarantinedCRL, User
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 
 CHUNK_BYTES = 1 << 20
 
@@ -34,6 +36,35 @@ def require_next(epoch: Epoch, current_sequence: int) -> None:
 def quarantine_order(crl: QuarantinedCRL) -> tuple[int, IssuingPointId]:
     """Sort key: oldest first."""
     return crl.received_at, crl.issuing_point
+
+
+def require_user_change(before: Mapping[str, User], user: User, replaces: User | None) -> None:
+    """Raise what IdentityStore.put_user raises where `user` may not take its place among the users `before`."""
+    if before.get(user.id) != replaces:
+        raise StoreConflict(f"user {user.id} was changed meanwhile", hint="another process was quicker; try again")
+    for other in before.values():
+        if other.id != user.id and not set(other.certificates).isdisjoint(user.certificates):
+            raise AlreadyExists(
+                f"user {other.id} has this certificate already", hint="a certificate names one user; remove it there"
+            )
+    require_administrator(before, {**before, user.id: user})
+
+
+def require_administrator(before: Mapping[str, User], after: Mapping[str, User]) -> None:
+    """Raise StoreConflict when a change takes away the last user who may change users."""
+    if _has_administrator(before) and not _has_administrator(after):
+        raise StoreConflict(
+            f"no user would be left in the group {Group.ADMINISTRATORS}", hint="make another user an administrator first"
+        )
+
+
+def _has_administrator(users: Mapping[str, User]) -> bool:
+    return any(user.enabled and Group.ADMINISTRATORS in user.groups for user in users.values())
+
+
+def no_user(user_id: str) -> NotFound:
+    """The error for a user that is not there."""
+    return NotFound(f"no user {user_id}", hint="vouchd user list shows those there are")
 
 
 def no_authority(authority_id: str) -> NotFound:

@@ -1,4 +1,4 @@
-"""The default status store: one SQLite file, no set-up. The schema is in schema/001.sql."""
+"""The default status store: one SQLite file, no set-up. The schema is in schema/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vouchd.core import records
-from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL, User
 from vouchd.core.ports import Buffer
 from vouchd.errors import NotFound
 from vouchd.stores.database import BUSY_SECONDS, Database
@@ -19,7 +19,10 @@ from vouchd.stores.rules import (
     crl_hashes,
     no_authority,
     no_document,
+    no_user,
+    require_administrator,
     require_next,
+    require_user_change,
     risen,
 )
 
@@ -33,7 +36,7 @@ WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE base = sha256)
 
 
 class SqliteStore:
-    """Keeps the contract of StatusStore in the file `path`; several threads and processes may use it.
+    """Keeps the contracts of StatusStore and IdentityStore in the file `path`; several threads and processes may use it.
 
     Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
     """
@@ -145,6 +148,27 @@ class SqliteStore:
             if not dropped.rowcount:
                 raise NotFound("no CRL is held back for this issuing point")
 
+    def users(self) -> tuple[User, ...]:
+        """See IdentityStore."""
+        with self._database.reading() as db:
+            return tuple(_users(db).values())
+
+    def put_user(self, user: User, replaces: User | None) -> None:
+        """See IdentityStore."""
+        fact = records.to_json(records.user_record(user))
+        with self._changing() as db:
+            require_user_change(_users(db), user, replaces)
+            db.execute("INSERT OR REPLACE INTO user VALUES (?, ?)", (user.id, fact))
+
+    def remove_user(self, user_id: str) -> None:
+        """See IdentityStore."""
+        with self._changing() as db:
+            users = _users(db)
+            if user_id not in users:
+                raise no_user(user_id)
+            require_administrator(users, {name: user for name, user in users.items() if name != user_id})
+            db.execute("DELETE FROM user WHERE id = ?", (user_id,))
+
     def close(self) -> None:
         """See StatusStore."""
         self._database.close()
@@ -161,6 +185,12 @@ class SqliteStore:
             _require_document(db, sha256)  # again: now it stays in sight until the last piece is read
             for (piece,) in db.execute("SELECT bytes FROM chunk WHERE sha256 = ? ORDER BY number", (sha256,)):
                 yield piece
+
+
+def _users(db: sqlite3.Connection) -> dict[str, User]:
+    rows = db.execute("SELECT fact FROM user ORDER BY id").fetchall()
+    users = (records.from_json(fact, records.read_user) for (fact,) in rows)
+    return {user.id: user for user in users}
 
 
 def _require_authority(db: sqlite3.Connection, authority_id: str) -> None:
