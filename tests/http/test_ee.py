@@ -299,7 +299,7 @@ async def test_stop_finishes_what_was_begun_and_drops_nothing():
         answer = await busy.answer()
         assert (answer.body, answer.headers["Connection"]) == (b"answer to 0good", "close")
         assert await busy.at_end()
-        port.server.uptime_clock.now += 1
+        port.server.uptime_clock.now += 2
         port.server.tick()
         assert await idle.at_end()
         await stopping

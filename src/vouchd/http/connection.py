@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # before it has read why (RFC 9112 section 9.6).
 LINGER_SECONDS = 2
 # While the server stops: how long a silent persistent connection is kept for a request that may be on its way.
-PARTING_SECONDS = 1
+PARTING_SECONDS = 2  # counted in ticks, so between one and two seconds
 
 WRITE_BUFFER_BYTES = 64 * 1024
 
