@@ -95,4 +95,5 @@ def test_indirect_crl_held_back_for_one_ca_is_taken_for_the_other(world, ca):
     with pytest.raises(CRLQuarantined):
         world.accept(indirect_crl(issuer, [(4, "Other CA")], 2))
     numbers = {epoch.issuing_point.authority_id: epoch.base.crl_number for epoch in world.store.epochs()}
+    assert world.audit.events[-2:] == [("CRL_RETRIEVAL", "success"), ("CRL_VALIDATION", "failure")]
     assert numbers == {world.authorities.find("CN=Lab CA").id: 1, world.authorities.find("CN=Other CA").id: 2}

@@ -6,7 +6,8 @@ index file without an epoch is garbage; an epoch without its index file is rebui
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from vouchd.core.acceptance import judge
@@ -44,7 +45,8 @@ class Ingesting:
         indirect CRL the others have taken it); StoreUnavailable, StoreConflict; PermissionDenied.
         """
         self._permission.allow(caller, Action.ADD_CRL, origin)
-        return self._recorded(caller, origin, lambda: self._accept(crl, origin, at))
+        with self._refusal_recorded(caller, origin):
+            return self._accept(Received.of(crl, origin, at), caller)
 
     def release_quarantined(self, issuing_point: IssuingPointId, caller: Caller, at: int) -> Epoch:
         """Take the CRL that is held back for the issuing point, if it is still newer than the one in use.
@@ -52,31 +54,29 @@ class Ingesting:
         Raises: NotFound; what `accept_crl` does, and the CRL stays held back.
         """
         self._permission.allow(caller, Action.RELEASE_CRL, _target(issuing_point))
-        return self._recorded(caller, _target(issuing_point), lambda: (self._release(issuing_point, at),))[0]
+        with self._refusal_recorded(caller, _target(issuing_point)):
+            return self._release(issuing_point, caller, at)
 
     def drop_quarantined(self, issuing_point: IssuingPointId, caller: Caller) -> None:
         """Forget the CRL that is held back for the issuing point. Raises: NotFound."""
         self._permission.allow(caller, Action.DROP_CRL, _target(issuing_point))
         self._store.drop_quarantined(issuing_point)
 
-    def _recorded(self, caller: Caller, target: str, act: Callable[[], tuple[Epoch, ...]]) -> tuple[Epoch, ...]:
+    @contextmanager
+    def _refusal_recorded(self, caller: Caller, target: str) -> Iterator[None]:
         try:
-            epochs = act()
+            yield
         except VouchdError as error:
             why = f"{type(error).__name__}: {error}"
             self._audit.record("CRL_VALIDATION", caller, "failure", target=target, why=why)
             raise
-        for epoch in epochs:
-            self._audit.record("CRL_RETRIEVAL", caller, "success", target=target, **_detail(epoch))
-        return epochs
 
-    def _accept(self, crl: Buffer, origin: str, at: int) -> tuple[Epoch, ...]:
-        received = Received.of(crl, origin, at)
+    def _accept(self, received: Received, caller: Caller) -> tuple[Epoch, ...]:
         epochs: list[Epoch] = []
         errors: list[CRLError] = []
         for recipient in recipients(received.header, self._store.authorities()):
             try:
-                epochs.append(self._take(recipient, received))
+                epochs.append(self._take(recipient, received, caller))
             except CRLError as error:
                 errors.append(error)
         # A CA of the same name and another key rejects it, one of several that take an indirect CRL may have it
@@ -88,14 +88,17 @@ class Ingesting:
             raise min(errors, key=lambda error: isinstance(error, CRLRejected))
         return tuple(epochs)
 
-    def _take(self, recipient: Recipient, received: Received, *, released: bool = False) -> Epoch:
-        """Make the CRL the recipient's; a second look when another process was quicker."""
+    def _take(self, recipient: Recipient, received: Received, caller: Caller, *, released: bool = False) -> Epoch:
+        """Make the CRL the recipient's and record it; a second look when another process was quicker."""
         for attempt in range(_ATTEMPTS):
             try:
-                return self._take_once(recipient, received, released=released)
+                epoch = self._take_once(recipient, received, released=released)
             except (StoreConflict, NotFound):  # NotFound: the other's epoch took a document with it
                 if attempt + 1 == _ATTEMPTS:
                     raise
+            else:
+                self._audit.record("CRL_RETRIEVAL", caller, "success", target=received.origin, **_detail(epoch))
+                return epoch
         raise AssertionError("unreachable")
 
     def _take_once(self, recipient: Recipient, received: Received, *, released: bool) -> Epoch:
@@ -153,14 +156,14 @@ class Ingesting:
             held = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
             self._store.put_quarantined(held, received.crl)
 
-    def _release(self, issuing_point: IssuingPointId, at: int) -> Epoch:
+    def _release(self, issuing_point: IssuingPointId, caller: Caller, at: int) -> Epoch:
         held = next((crl for crl in self._store.quarantined() if crl.issuing_point == issuing_point), None)
         if held is None:
             raise NotFound("no CRL is held back for this issuing point")
         received = Received.of(self._indexing.document(held.record), held.origin, at)
         for recipient in recipients(received.header, self._store.authorities()):
             if recipient.authority.id == issuing_point.authority_id:
-                return self._take(recipient, received, released=True)
+                return self._take(recipient, received, caller, released=True)
         raise CRLRejected("the CRL held back is no longer for this CA", hint="its indirect CRL issuer was taken away")
 
 
