@@ -1,0 +1,153 @@
+"""The store watch on a store that does what the test says; its pauses are never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from vouchd.errors import StoreUnavailable
+from vouchd.http.watching import Published, StoreWatch
+
+
+class Publication:
+    """A store of one number; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.problem: Exception | None = None
+        self.publications = 0
+        self.tidied = 0
+        self.may_tidy = True
+
+    def revision(self) -> int:
+        if self.problem:
+            raise self.problem
+        return self.number
+
+    def current(self) -> Published:
+        return Published(0)
+
+    def publish(self) -> Published:
+        self.publications += 1
+        return Published(self.number)
+
+    def tidy(self) -> bool:
+        self.tidied += 1
+        return self.may_tidy
+
+
+class Watched:
+    """A watch whose rests the test ends one by one."""
+
+    def __init__(self, *, refresh_seconds: int = 0) -> None:
+        self.store = Publication()
+        self.versions: list[int] = []
+        self.changes = 0
+        self.loaded = True
+        self.rests: asyncio.Queue[float] = asyncio.Queue()
+        self.go = asyncio.Semaphore(0)
+        self.watch = StoreWatch(
+            self.store,
+            lambda published: self.versions.append(published.version),
+            self._changed,
+            lambda: self.loaded,
+            refresh_seconds,
+        )
+        self.watch._rest = self._rest
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def _rest(self, seconds: float) -> None:
+        self.rests.put_nowait(seconds)
+        await self.go.acquire()
+
+    async def step(self) -> float:
+        """Let the watch look once; how long it would rest then."""
+        self.go.release()
+        return await self.rests.get()
+
+
+@pytest.fixture
+async def watched():
+    """A running watch that has looked once."""
+    watched = Watched()
+    task = asyncio.create_task(watched.watch.run())
+    await watched.rests.get()
+    yield watched
+    task.cancel()
+
+
+async def test_first_look_publishes(watched):
+    """The first look publishes whatever is there."""
+    assert watched.versions == [1]
+
+
+async def test_unchanged_store_is_not_published_again(watched):
+    """A look at an unchanged store costs one question and nothing else."""
+    for _ in range(5):
+        assert await watched.step() == 0.2
+    assert watched.store.publications == 1
+
+
+async def test_changed_store_is_published(watched):
+    """Each new revision is published at the next look."""
+    watched.store.number = 7
+    await watched.step()
+    assert watched.versions == [1, 7]
+
+
+async def test_forced_look_publishes_although_nothing_changed(watched):
+    """SIGUSR1 has the files looked at even when the revision is the former one: once."""
+    watched.watch.look_now()
+    await watched.step()
+    await watched.step()
+    assert watched.store.publications == 2
+
+
+async def test_store_away_is_shown_and_tried_again_more_slowly(watched):
+    """While the store is away the pauses grow up to ten seconds; what is shown changes once."""
+    watched.store.problem = StoreUnavailable("away")
+    pauses = [await watched.step() for _ in range(8)]
+    assert pauses == [0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
+    assert (watched.watch.error, watched.changes) == ("away", 1)
+    watched.store.problem = None
+    assert await watched.step() == 0.2
+    assert (watched.watch.error, watched.changes) == ("", 2)
+
+
+async def test_bug_does_not_stop_the_watch(watched):
+    """An unexpected error is shown as one of ours, and the watch goes on."""
+    watched.store.problem = ZeroDivisionError()
+    await watched.step()
+    assert watched.watch.error == "internal error, see the log"
+    watched.store.problem = None
+    watched.store.number = 2
+    await watched.step()
+    assert watched.versions == [1, 2]
+
+
+async def test_files_are_tidied_once_all_have_loaded_and_nobody_is_at_work(watched):
+    """Old files stay while a worker may load them or a CRL is taken in, and go once afterwards."""
+    watched.loaded = False
+    await watched.step()
+    assert watched.store.tidied == 0
+    watched.loaded, watched.store.may_tidy = True, False
+    await watched.step()
+    watched.store.may_tidy = True
+    await watched.step()
+    assert watched.store.tidied == 2
+    await watched.step()
+    assert watched.store.tidied == 2
+
+
+async def test_refresh_publishes_without_a_change():
+    """With refreshInSec everything is re-read although nothing seems to have changed."""
+    watched = Watched(refresh_seconds=1)
+    task = asyncio.create_task(watched.watch.run())
+    await watched.rests.get()
+    watched.watch._refreshed -= 2
+    await watched.step()
+    assert watched.store.publications == 2
+    task.cancel()
