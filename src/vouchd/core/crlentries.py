@@ -1,8 +1,8 @@
 """The entries of a CRL, scanned once from the first to the last without ever making a list of them all.
 
 Entries of a usual form are found by a regular expression and their extensions in a table of those that were read
-before; whatever is new goes through the strict reader, and is usual from then on. That is what makes ten million entries
-in Python affordable.
+before; whatever is new goes through the strict reader, and is usual from then on. That is what makes ten million
+entries in Python affordable.
 """
 
 from __future__ import annotations

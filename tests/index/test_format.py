@@ -1,0 +1,305 @@
+"""The index file of an epoch: what was put in is found again, nothing else is, and damage is noticed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core import crls
+from tests.core.crls import crl, entry, invalidity, reason
+
+from vouchd.core.crl import entries, read_header
+from vouchd.core.facts import Reason, RevocationEntry
+from vouchd.core.packed import minimal, pack_time, unpack_time
+from vouchd.errors import CRLRejected, IndexFileError, StoreUnavailable
+from vouchd.index import sorting
+from vouchd.index.format import (
+    RevocationIndexFile,
+    SerialSetFile,
+    difference,
+    is_intact,
+    write_crl_index,
+    write_index,
+    write_serials,
+)
+
+SERIALS = st.binary(min_size=1, max_size=24)
+TIMES = st.integers(-60_000_000_000, 250_000_000_000)
+REASONS = st.sampled_from([reason for reason in Reason if reason is not Reason.REMOVE_FROM_CRL])
+ENTRIES = st.builds(RevocationEntry, SERIALS, TIMES, REASONS, st.none() | TIMES)
+
+
+def number(serial: bytes) -> int:
+    return int.from_bytes(serial, "big", signed=True)
+
+
+def octets(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+
+
+@pytest.fixture(autouse=True)
+def small_runs(monkeypatch):
+    """Few entries do what millions would: runs on disk, ranges merged."""
+    monkeypatch.setattr(sorting, "RUN_RECORDS", 8)
+    monkeypatch.setattr(sorting, "RANGE_RECORDS", 4)
+    monkeypatch.setattr(sorting, "_SAMPLE_EVERY", 2)
+
+
+@settings(max_examples=60)
+@given(st.lists(ENTRIES, max_size=60, unique_by=lambda e: number(e.serial)), st.lists(SERIALS, max_size=20))
+def test_index_equals_a_dict_of_its_entries(tmp_path_factory, listed, others):
+    """Every serial listed is found with its facts, any other is not, and the order is that of the numbers."""
+    path = tmp_path_factory.mktemp("index") / "x.idx"
+    assert write_index(path, iter(listed)) == len(listed)
+    index = RevocationIndexFile(path)
+    model = {number(e.serial): e for e in listed}
+    assert len(index) == len(model)
+    for serial in [e.serial for e in listed] + others:
+        found, expected = index.find(serial), model.get(number(serial))
+        assert (found and found.serial) == (expected and minimal(expected.serial))
+        assert (found and facts(found)) == (expected and facts(expected))
+    found = [number(e.serial) for e in index]
+    positive = [n for n in found if n >= 0]
+    assert positive == sorted(n for n in model if n >= 0)
+    assert found[len(positive) :] == sorted(n for n in model if n < 0)
+
+
+def facts(entry: RevocationEntry):
+    return entry.revocation_time, entry.reason, entry.invalidity_date
+
+
+@given(TIMES)
+def test_packed_time_is_the_same_second(seconds):
+    """A time survives packing, in this century and in any other."""
+    assert unpack_time(pack_time(seconds)) == seconds
+
+
+def test_times_around_the_range_of_utc_time_are_packed():
+    """The years 1950 and 2049 are UTCTime, their neighbours are not."""
+    edges = (-631152001, -631152000, 2524607999, 2524608000)
+    assert [unpack_time(pack_time(t)) for t in edges] == list(edges)
+    assert [pack_time(t)[0] for t in edges] == [0x18, 0x17, 0x17, 0x18]
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1000])
+def test_index_of_any_size_finds_all_its_entries(tmp_path, monkeypatch, count):
+    """Empty files, and files around the number of records for one fence key."""
+    monkeypatch.undo()
+    path = tmp_path / "x.idx"
+    write_index(path, (RevocationEntry(octets(3 * i), i) for i in reversed(range(count))))
+    index = RevocationIndexFile(path)
+    assert len(index) == count
+    assert all(index.find(octets(3 * i)).revocation_time == i for i in range(count))
+    assert not any(index.find(octets(3 * i + 1)) for i in range(-1, count + 1))
+
+
+def test_empty_serial_is_found_nowhere(tmp_path):
+    """No octets are no serial, not the number zero."""
+    write_index(tmp_path / "x.idx", [RevocationEntry(b"\x00", 1)])
+    index = RevocationIndexFile(tmp_path / "x.idx")
+    assert index.find(b"\x00").revocation_time == 1
+    assert index.find(b"") is None
+
+
+def test_serial_wider_than_the_index_is_not_found(tmp_path):
+    """A serial of more octets than any in the file is not mistaken for its last octets."""
+    write_index(tmp_path / "x.idx", [RevocationEntry(b"\x05", 1)])
+    index = RevocationIndexFile(tmp_path / "x.idx")
+    assert index.find(b"\x01" + bytes(8) + b"\x05") is None
+    assert index.find(b"\xff" + bytes(8) + b"\x05") is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_serial_listed_twice_counts_once_whatever_the_order(tmp_path, turned):
+    """A final revocation goes before a hold, then the earlier one; the order of the list does not matter."""
+    listed = [
+        RevocationEntry(b"\x05", 10, Reason.CERTIFICATE_HOLD),
+        RevocationEntry(b"\x05", 20, Reason.KEY_COMPROMISE),
+        RevocationEntry(b"\x05", 30, Reason.ABSENT),
+        RevocationEntry(b"\x06", 1),
+    ]
+    assert write_index(tmp_path / "x.idx", reversed(listed) if turned else listed) == 2
+    assert RevocationIndexFile(tmp_path / "x.idx").find(b"\x05") == listed[1]
+
+
+# From CRLs
+
+
+def crl_index(path, der, delta=None, issuer=None) -> int:
+    return write_crl_index(path, der, read_header(der), (delta, read_header(delta)) if delta else None, issuer)
+
+
+def delta_crl(*listed: bytes) -> bytes:
+    return crl(*listed, extensions=(crls.crl_number(2), crls.delta_indicator(1)))
+
+
+def test_index_of_a_crl_has_its_entries(tmp_path):
+    """The file holds what the CRL lists, also when wider serials and dates turn up late."""
+    der = crl(
+        *(entry(octets(i), *([reason(1)] if i & 1 else [])) for i in range(40)),
+        entry(b"\x01" * 20, invalidity(b"20250101000000Z")),
+        entry(b"\x7f" * 40),
+    )
+    assert crl_index(tmp_path / "x.idx", der) == 42
+    index = RevocationIndexFile(tmp_path / "x.idx")
+    assert sorted(index, key=lambda e: e.serial) == sorted(entries(der, read_header(der)), key=lambda e: e.serial)
+
+
+def test_malformed_crl_leaves_no_file(tmp_path):
+    """A CRL that is refused at its last entry leaves nothing behind."""
+    with pytest.raises(CRLRejected):
+        crl_index(tmp_path / "x.idx", crl(*(entry(octets(i)) for i in range(40)), entry(b"")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_index_of_an_indirect_crl_has_the_entries_of_one_issuer(tmp_path):
+    """RFC 5280 5.3.3: each CA has its own file of the entries for its certificates."""
+    der = crl(entry(b"\x01"), entry(b"\x02", crls.certificate_issuer(crls.OTHER)), extensions=(crls.INDIRECT,))
+    assert crl_index(tmp_path / "a.idx", der) == 1
+    assert crl_index(tmp_path / "b.idx", der, issuer=crls.OTHER) == 1
+    assert RevocationIndexFile(tmp_path / "a.idx").find(b"\x01")
+    assert RevocationIndexFile(tmp_path / "b.idx").find(b"\x02")
+
+
+NUMBERS = st.integers(-5, 60)
+
+
+@settings(max_examples=60)
+@given(st.sets(NUMBERS), st.dictionaries(NUMBERS, st.sampled_from([1, 6, 8])), st.booleans())
+def test_overlaid_index_equals_the_dict_update(tmp_path_factory, base, changes, wide):
+    """RFC 5280 5.2.4: entries of the delta go before those of the base, removeFromCRL takes them out."""
+    path = tmp_path_factory.mktemp("index") / "x.idx"
+    more = [entry(b"\x01" * 20, reason(3))] if wide else []
+    delta = delta_crl(*(entry(octets(n), reason(code)) for n, code in changes.items()), *more)
+    model = dict.fromkeys(base, 255) | changes | ({number(b"\x01" * 20): 3} if wide else {})
+    model = {n: code for n, code in model.items() if code != 8}
+    assert crl_index(path, crl(*(entry(octets(n)) for n in base)), delta) == len(model)
+    assert {number(e.serial): e.reason for e in RevocationIndexFile(path)} == model
+
+
+def test_revocation_goes_before_removal_in_one_delta(tmp_path):
+    """A delta that both revokes and removes one serial revokes it: never a silent `good`."""
+    for listed in ([8, 1], [1, 8]):
+        delta = delta_crl(*(entry(b"\x05", reason(code)) for code in listed))
+        assert crl_index(tmp_path / "x.idx", crl(entry(b"\x05")), delta) == 1
+        assert RevocationIndexFile(tmp_path / "x.idx").find(b"\x05").reason is Reason.KEY_COMPROMISE
+
+
+# Serials
+
+
+@settings(max_examples=40)
+@given(st.lists(SERIALS, max_size=60), st.lists(SERIALS, max_size=20))
+def test_serial_file_equals_a_set(tmp_path_factory, listed, others):
+    """What was issued is in the file, however often it was listed, and nothing else is."""
+    path = tmp_path_factory.mktemp("index") / "x.ser"
+    model = {number(serial) for serial in listed}
+    assert write_serials(path, iter(listed)) == len(model)
+    issued = SerialSetFile(path)
+    assert all((serial in issued) == (number(serial) in model) for serial in listed + others)
+
+
+@pytest.mark.parametrize("serial", [b"", b"\x01" * 65])
+def test_serial_of_impossible_size_is_refused(tmp_path, serial):
+    """No serial has no octets, and none more than 64."""
+    with pytest.raises(ValueError, match="serial number of"):
+        write_serials(tmp_path / "x.ser", [serial])
+    with pytest.raises(ValueError, match="serial number of"):
+        write_index(tmp_path / "x.idx", [RevocationEntry(serial, 0)])
+
+
+# Changes
+
+
+@settings(max_examples=40)
+@given(st.sets(NUMBERS), st.sets(NUMBERS), st.booleans())
+def test_difference_counts_what_was_lost_and_gained(tmp_path_factory, old, new, wide):
+    """The numbers that a quarantine is decided by, also between files of different widths."""
+    folder = tmp_path_factory.mktemp("index")
+    after = {octets(n) for n in new} | ({b"\x01" * 30} if wide else set())
+    write_index(folder / "old", (RevocationEntry(octets(n), 0) for n in old))
+    write_index(folder / "new", (RevocationEntry(serial, 1) for serial in after))
+    before = {octets(n) for n in old}
+    counted = difference(RevocationIndexFile(folder / "old"), RevocationIndexFile(folder / "new"))
+    assert counted == (len(before - after), len(after - before), len(before))
+
+
+# Files
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "x.idx"
+    write_index(path, (RevocationEntry(octets(i), i) for i in range(600)))
+    return path
+
+
+def test_writing_is_idempotent_and_private(path):
+    """The same entries in another order give the same bytes, readable by the owner only."""
+    before = path.read_bytes()
+    write_index(path, (RevocationEntry(octets(i), i) for i in reversed(range(600))))
+    assert path.read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_damaged_header_octet_is_noticed_at_opening(path):
+    """Magic, version, sizes and count are under a checksum."""
+    whole = path.read_bytes()
+    for place in range(64):
+        path.write_bytes(whole[:place] + bytes((whole[place] ^ 0x40,)) + whole[place + 1 :])
+        with pytest.raises(IndexFileError) as error:
+            RevocationIndexFile(path)
+        assert error.value.hint
+
+
+@pytest.mark.parametrize("size", [0, 10, 63, 64, 1000, -1])
+def test_file_cut_short_is_noticed_at_opening(path, size):
+    """What a crash of the disk may leave is not searched."""
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(IndexFileError):
+        RevocationIndexFile(path)
+    assert not is_intact(path)
+
+
+def test_missing_file_is_an_index_file_error(tmp_path):
+    """A missing file is rebuilt like a damaged one."""
+    with pytest.raises(IndexFileError):
+        RevocationIndexFile(tmp_path / "none")
+    assert not is_intact(tmp_path / "none")
+
+
+def test_damaged_record_is_noticed_by_verifying(path):
+    """Opening is cheap; the checksum of the records is for whoever asks."""
+    whole = bytearray(path.read_bytes())
+    assert is_intact(path)
+    whole[100] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(IndexFileError, match="checksum"):
+        RevocationIndexFile(path).verify()
+    assert not is_intact(path)
+
+
+def test_kinds_are_not_confused(path):
+    """A file of serials is no index of revocations, nor the other way round."""
+    with pytest.raises(IndexFileError, match="revocations"):
+        SerialSetFile(path)
+    write_serials(path, [b"\x05"])
+    assert is_intact(path)
+    with pytest.raises(IndexFileError, match="serials"):
+        RevocationIndexFile(path)
+
+
+def test_mapped_file_survives_being_replaced_and_removed(path):
+    """A worker answers from the old file until it has loaded the new one."""
+    index = RevocationIndexFile(path)
+    write_index(path, [])
+    path.unlink()
+    assert index.find(b"\x05").revocation_time == 5
+
+
+def test_folder_that_cannot_be_written_is_unavailable(tmp_path):
+    """Errors of the file system become errors of ours."""
+    with pytest.raises(StoreUnavailable):
+        write_index(tmp_path / "none" / "x.idx", (RevocationEntry(octets(i), i) for i in range(20)))
+    with pytest.raises(StoreUnavailable):
+        crl_index(tmp_path / "none" / "x.idx", crl(*(entry(octets(i)) for i in range(20))))
