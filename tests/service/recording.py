@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vouchd.core.facts import Caller
+from vouchd.core.facts import Caller, Group
 from vouchd.errors import StoreUnavailable
-from vouchd.service.permission import ADMINISTRATORS, AGENTS, TRUSTED_MANAGERS
 
-AGENT = Caller("agent", frozenset({AGENTS}), "192.0.2.1")
-ADMIN = Caller("admin", frozenset({ADMINISTRATORS}), "192.0.2.2")
-PUBLISHER = Caller("CA", frozenset({TRUSTED_MANAGERS}), "192.0.2.3")
+AGENT = Caller("agent", frozenset({Group.AGENTS}), "192.0.2.1")
+ADMIN = Caller("admin", frozenset({Group.ADMINISTRATORS}), "192.0.2.2")
+PUBLISHER = Caller("CA", frozenset({Group.TRUSTED_MANAGERS}), "192.0.2.3")
+AUDITOR = Caller("auditor", frozenset({Group.AUDITORS}), "192.0.2.5")
 NOBODY = Caller("nobody", frozenset(), "192.0.2.4")
 
 

@@ -157,9 +157,31 @@ class CertStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Group(StrEnum):
+    """The groups of users, named as the Certificate System names them; a group is what gives rights."""
+
+    ADMINISTRATORS = "Administrators"
+    AGENTS = "Online Certificate Status Manager Agents"
+    AUDITORS = "Auditors"
+    TRUSTED_MANAGERS = "Trusted Managers"  # CAs that publish their CRLs
+    DOMAIN_ADMINISTRATORS = "Security Domain Administrators"
+    OCSP_ADMINISTRATORS = "Enterprise OCSP Administrators"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person or program that may come to the agent port with one of `certificates` (DER, compared byte for byte)."""
+
+    id: str
+    full_name: str
+    groups: frozenset[Group] = frozenset()
+    certificates: tuple[bytes, ...] = ()
+    enabled: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an administrative act; `origin` is an address or `local`."""
+    """Who asks for an administrative act; `name` is a user's id, `origin` an address or `local`."""
 
     name: str
     groups: frozenset[str] = frozenset()

@@ -12,6 +12,7 @@ from vouchd.core.facts import (
     IssuingPointId,
     QuarantinedCRL,
     RevocationEntry,
+    User,
 )
 
 Buffer = bytes | bytearray | memoryview
@@ -82,6 +83,33 @@ class StatusStore(Protocol):
 
     def close(self) -> None:
         """Release what the store holds; it is not used afterwards."""
+
+
+class IdentityStore(Protocol):
+    """Durable facts about who may come to the agent port.
+
+    Every method is one atomic step, durable as those of StatusStore are; where one store keeps both, its revision
+    counts the changes of both. All raise `StoreUnavailable` when the store cannot be reached.
+    """
+
+    def revision(self) -> int:
+        """See StatusStore."""
+
+    def users(self) -> tuple[User, ...]:
+        """All users, ordered by id."""
+
+    def put_user(self, user: User, replaces: User | None) -> None:
+        """Store `user` in place of `replaces`, the user of the same id as the caller has read it; None: a new user.
+
+        Raises: StoreConflict when that is not what is stored, or when no enabled user would be left in the group
+        Administrators where there was one; AlreadyExists when another user has one of the certificates.
+        """
+
+    def remove_user(self, user_id: str) -> None:
+        """Remove the user with its certificates.
+
+        Raises: NotFound; StoreConflict when it is the last enabled user in the group Administrators.
+        """
 
 
 class RevocationIndex(Protocol):

@@ -18,8 +18,10 @@ from vouchd.core.facts import (
     CRLRecord,
     Epoch,
     ExpiredCRLPolicy,
+    Group,
     IssuingPointId,
     QuarantinedCRL,
+    User,
 )
 from vouchd.errors import StoreError
 
@@ -98,6 +100,29 @@ def read_quarantined(record: Record) -> QuarantinedCRL:
     known["issuing_point"] = _read_issuing_point(known["issuing_point"])
     known["record"] = _read_crl(known["record"])
     return QuarantinedCRL(**known)
+
+
+def user_record(user: User) -> Record:
+    """The record of a user."""
+    return {
+        "id": user.id,
+        "full_name": user.full_name,
+        "groups": sorted(user.groups),
+        "certificates": [_text(der) for der in user.certificates],
+        "enabled": user.enabled,
+    }
+
+
+def read_user(record: Record) -> User:
+    """The user of a record; a group that this program does not know gives no right and is passed over."""
+    known = {group.value for group in Group}
+    return User(
+        id=record["id"],
+        full_name=record["full_name"],
+        groups=frozenset(Group(name) for name in record["groups"] if name in known),
+        certificates=tuple(_bytes(text) for text in record["certificates"]),
+        enabled=record["enabled"] is True,
+    )
 
 
 def _read_issuing_point(record: Record) -> IssuingPointId:

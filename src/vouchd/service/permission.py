@@ -7,14 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from vouchd.core.facts import Caller
+from vouchd.core.facts import Caller, Group
 from vouchd.core.ports import AuditSink
 from vouchd.errors import PermissionDenied
-
-ADMINISTRATORS = "Administrators"
-AGENTS = "Online Certificate Status Manager Agents"
-AUDITORS = "Auditors"
-TRUSTED_MANAGERS = "Trusted Managers"
 
 
 class Action(StrEnum):
@@ -25,33 +20,78 @@ class Action(StrEnum):
     REMOVE_AUTHORITY = "remove CA"
     SET_POLICY = "set policy"
     SET_ISSUED_SERIALS = "set issued serials"
+    READ_CRL = "read CRL"
     ADD_CRL = "add CRL"
     RELEASE_CRL = "release CRL"
     DROP_CRL = "drop CRL"
+    CHECK_STATUS = "check certificate status"
+    READ_STATISTICS = "read statistics"
+    LIST_SELFTESTS = "list self tests"
+    RUN_SELFTESTS = "run self tests"
+    LIST_CERTIFICATES = "list system certificates"
+    CHANGE_CERTIFICATES = "change system certificates"
+    LIST_USERS = "list users"
+    ADD_USER = "add user"
+    CHANGE_USER = "change user"
+    REMOVE_USER = "remove user"
+    READ_CONFIGURATION = "read configuration"
+    CHANGE_CONFIGURATION = "change configuration"
+    READ_AUDIT = "read audit log"
 
 
-RIGHTS: dict[Action, frozenset[str]] = {
-    Action.LIST_AUTHORITIES: frozenset({AGENTS, ADMINISTRATORS, AUDITORS}),
-    Action.ADD_AUTHORITY: frozenset({AGENTS}),
-    Action.REMOVE_AUTHORITY: frozenset({AGENTS}),
-    Action.SET_POLICY: frozenset({ADMINISTRATORS}),
-    Action.SET_ISSUED_SERIALS: frozenset({AGENTS}),
-    Action.ADD_CRL: frozenset({AGENTS, TRUSTED_MANAGERS}),
-    Action.RELEASE_CRL: frozenset({AGENTS}),
-    Action.DROP_CRL: frozenset({AGENTS}),
+_ADMINISTRATORS = frozenset({Group.ADMINISTRATORS})
+_AGENTS = frozenset({Group.AGENTS})
+_AUDITORS = frozenset({Group.AUDITORS})
+_STAFF = _ADMINISTRATORS | _AGENTS | _AUDITORS
+
+RIGHTS: dict[Action, frozenset[Group]] = {
+    Action.LIST_AUTHORITIES: _STAFF,
+    Action.ADD_AUTHORITY: _AGENTS,
+    Action.REMOVE_AUTHORITY: _AGENTS,
+    Action.SET_POLICY: _ADMINISTRATORS,
+    Action.SET_ISSUED_SERIALS: _AGENTS,
+    Action.READ_CRL: _STAFF,
+    Action.ADD_CRL: _AGENTS | {Group.TRUSTED_MANAGERS},
+    Action.RELEASE_CRL: _AGENTS,
+    Action.DROP_CRL: _AGENTS,
+    Action.CHECK_STATUS: _STAFF,
+    Action.READ_STATISTICS: _STAFF,
+    Action.LIST_SELFTESTS: _STAFF,
+    Action.RUN_SELFTESTS: _ADMINISTRATORS | _AGENTS,
+    Action.LIST_CERTIFICATES: _STAFF,
+    Action.CHANGE_CERTIFICATES: _ADMINISTRATORS,
+    Action.LIST_USERS: _ADMINISTRATORS | _AUDITORS,
+    Action.ADD_USER: _ADMINISTRATORS,
+    Action.CHANGE_USER: _ADMINISTRATORS,
+    Action.REMOVE_USER: _ADMINISTRATORS,
+    Action.READ_CONFIGURATION: _ADMINISTRATORS | _AUDITORS,
+    Action.CHANGE_CONFIGURATION: _ADMINISTRATORS,
+    Action.READ_AUDIT: _AUDITORS,
 }
-# Reading changes nothing: it leaves a record only where it is refused.
-_READINGS = frozenset({Action.LIST_AUTHORITIES})
+# Reading changes nothing: it leaves a record only where it is refused. The audit log is the exception: who looked into
+# it is worth knowing.
+_READINGS = frozenset(
+    {
+        Action.LIST_AUTHORITIES,
+        Action.READ_CRL,
+        Action.CHECK_STATUS,
+        Action.READ_STATISTICS,
+        Action.LIST_SELFTESTS,
+        Action.LIST_CERTIFICATES,
+        Action.LIST_USERS,
+        Action.READ_CONFIGURATION,
+    }
+)
 
 
 def local_caller(name: str) -> Caller:
-    """Whoever works on the instance folder itself: can do everything there anyhow, so is administrator and agent."""
-    return Caller(name, frozenset({ADMINISTRATORS, AGENTS}), "local")
+    """Whoever works on the instance folder itself: can do everything there anyhow, so has every right."""
+    return Caller(name, _STAFF, "local")
 
 
 def source_caller(name: str, url: str) -> Caller:
     """A CRL source of the settings: may add CRLs and nothing else."""
-    return Caller(f"source {name}", frozenset({TRUSTED_MANAGERS}), url)
+    return Caller(f"source {name}", frozenset({Group.TRUSTED_MANAGERS}), url)
 
 
 class Permission:

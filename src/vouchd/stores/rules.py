@@ -54,7 +54,8 @@ def require_administrator(before: Mapping[str, User], after: Mapping[str, User])
     """Raise StoreConflict when a change takes away the last user who may change users."""
     if _has_administrator(before) and not _has_administrator(after):
         raise StoreConflict(
-            f"no user would be left in the group {Group.ADMINISTRATORS}", hint="make another user an administrator first"
+            f"no user would be left in the group {Group.ADMINISTRATORS}",
+            hint="make another user an administrator first",
         )
 
 

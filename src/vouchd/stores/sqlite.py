@@ -36,7 +36,7 @@ WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE base = sha256)
 
 
 class SqliteStore:
-    """Keeps the contracts of StatusStore and IdentityStore in the file `path`; several threads and processes may use it.
+    """Keeps the contracts of StatusStore and IdentityStore in the file `path`, for several threads and processes.
 
     Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
     """

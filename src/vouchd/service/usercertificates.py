@@ -1,0 +1,103 @@
+"""The certificates of users: how they are read, and when one is not accepted although it is registered."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from cryptography import x509
+
+from vouchd.core import certs, pem
+from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
+from vouchd.core.policy import ResponsePolicy
+from vouchd.core.ports import Buffer
+from vouchd.core.status import (
+    Decision,
+    ServingAuthority,
+    ServingState,
+    covers_every_serial,
+    decide,
+    expired,
+)
+from vouchd.errors import ConfigError, PermissionDenied, TryLater
+
+MAX_CERTIFICATE_BYTES = 64 << 10
+MAX_SUBJECT_CHARACTERS = 200
+
+
+def fingerprint(certificate_der: bytes) -> str:
+    """SHA-256 (hex) of the certificate, by which it is named."""
+    return hashlib.sha256(certificate_der).hexdigest()
+
+
+def subject_text(certificate: x509.Certificate) -> str:
+    """The subject as RFC 4514 has it, cut to what a log line bears."""
+    return certificate.subject.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
+
+
+def read_certificate(data: Buffer) -> tuple[bytes, x509.Certificate]:
+    """DER and certificate of `data`: DER, PEM or base64. Raises: ConfigError."""
+    if len(data) > MAX_CERTIFICATE_BYTES:
+        raise ConfigError(f"a certificate of more than {MAX_CERTIFICATE_BYTES} bytes")
+    try:
+        der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
+        return der, certs.load_certificate(der)
+    except ValueError as error:
+        raise ConfigError(
+            f"not a certificate: {error}", hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it"
+        ) from error
+
+
+def require_valid(certificate: x509.Certificate, at: int) -> None:
+    """Raise PermissionDenied unless `at` (POSIX seconds) lies within the certificate's validity."""
+    if at > certs.not_after(certificate):
+        raise PermissionDenied(
+            "the certificate has expired", hint="renew it and register the new one: vouchd user certs"
+        )
+    if at < certs.not_before(certificate):
+        raise PermissionDenied("the certificate is not valid yet", hint="compare the clocks of both hosts")
+
+
+def require_not_revoked(certificate: x509.Certificate, state: ServingState, policy: ResponsePolicy, at: int) -> str:
+    """What is known of the certificate's status, in one word or a few; PermissionDenied when it may not be relied on.
+
+    Only a CA of `state` is asked. Where it cannot tell (no CRL yet, one past its nextUpdate, or CRLs that do not cover
+    the certificate) the certificate is let pass: it may be the CA's own, come to bring the CRL that is missing. What an
+    outdated CRL lists stays revoked.
+    """
+    serving = _issuer(certificate, state)
+    if serving is None:
+        return "issuer not served"
+    try:
+        decision = decide(_serving_stale(serving), certs.serial_octets(certificate), policy, at)
+    except TryLater:
+        return "no CRL"
+    if decision.status is CertStatus.REVOKED:
+        raise PermissionDenied(f"the certificate is revoked: {decision.why}", hint="ask the CA for a new certificate")
+    if decision.status is CertStatus.UNKNOWN:
+        return _unknown(serving, certs.serial_octets(certificate), decision)
+    return "outdated CRL" if expired(decision.points, at) else "good"
+
+
+def _unknown(serving: ServingAuthority, serial: bytes, decision: Decision) -> str:
+    issued = serving.issued is None or serial in serving.issued
+    if issued and not covers_every_serial(serving.points, serving.authority.policy.expected_scopes):
+        return "not covered by a CRL"
+    raise PermissionDenied(
+        f"the status of the certificate is unknown: {decision.why}",
+        hint="vouchd explain tells why; vouchd ca set changes what the CA's unlisted certificates are",
+    )
+
+
+def _issuer(certificate: x509.Certificate, state: ServingState) -> ServingAuthority | None:
+    for serving in state.authorities:
+        if certs.is_issued_by(certificate, certs.load_certificate(serving.authority.certificate_der)):
+            return serving
+    return None
+
+
+def _serving_stale(serving: ServingAuthority) -> ServingAuthority:
+    """The same, answering from its CRLs after their nextUpdate too."""
+    authority = serving.authority
+    policy = replace(authority.policy, expired_crl=ExpiredCRLPolicy.SERVE)
+    return replace(serving, authority=replace(authority, policy=policy))

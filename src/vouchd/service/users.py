@@ -1,0 +1,219 @@
+"""The users of the agent port: who there is, in which groups, and by which certificate each is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vouchd.core.facts import Caller, Group, User
+from vouchd.core.policy import ResponsePolicy
+from vouchd.core.ports import AuditSink, Buffer, IdentityStore
+from vouchd.core.status import ServingState
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied
+from vouchd.service.permission import Action, Permission
+from vouchd.service.usercertificates import (
+    fingerprint,
+    read_certificate,
+    require_not_revoked,
+    require_valid,
+    subject_text,
+)
+
+MAX_USERS = 10_000
+MAX_CERTIFICATES = 16
+MAX_NAME_CHARACTERS = 200
+_MIN_DIGITS = 8
+UNIDENTIFIED = "unidentified"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
+
+
+class Users:
+    """Every change passes `permission` first and is recorded in `audit` when it is done."""
+
+    def __init__(self, store: IdentityStore, permission: Permission, audit: AuditSink) -> None:
+        self._store = store
+        self._permission = permission
+        self._audit = audit
+
+    def users(self, caller: Caller) -> tuple[User, ...]:
+        """All users by id. Raises: PermissionDenied."""
+        self._permission.allow(caller, Action.LIST_USERS, "*")
+        return self._store.users()
+
+    def find(self, user_id: str, caller: Caller) -> User:
+        """The user of that id. Raises: NotFound; PermissionDenied."""
+        self._permission.allow(caller, Action.LIST_USERS, user_id)
+        return self._stored(user_id)
+
+    def add(
+        self,
+        user_id: str,
+        caller: Caller,
+        *,
+        full_name: str = "",
+        groups: Iterable[Group] = (),
+        certificates: Iterable[Buffer] = (),
+    ) -> User:
+        """Make a user; its full name is its id when none is given. Certificates are DER, PEM or base64.
+
+        Raises: AlreadyExists, also when another user has one of the certificates; ConfigError; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.ADD_USER, user_id[:MAX_NAME_CHARACTERS])
+        _require_id(user_id)
+        found = self._store.users()
+        if any(user.id == user_id for user in found):
+            raise AlreadyExists(f"user {user_id} is there already", hint="vouchd user groups|certs change a user")
+        if len(found) >= MAX_USERS:
+            raise ConfigError(f"more than {MAX_USERS} users")
+        user = User(user_id, _full_name(full_name or user_id), frozenset(groups))
+        user = replace(user, certificates=_all_certificates(read_certificate(data)[0] for data in certificates))
+        self._put(user, None, caller, "add")
+        return user
+
+    def remove(self, user_id: str, caller: Caller) -> User:
+        """Remove the user; it is refused from its next request on.
+
+        Raises: NotFound; StoreConflict for the last enabled Administrator; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.REMOVE_USER, user_id)
+        user = self._stored(user_id)
+        self._store.remove_user(user_id)
+        self._record(user, caller, "remove")
+        return user
+
+    def set_groups(self, user_id: str, groups: Iterable[Group], caller: Caller) -> User:
+        """Make `groups` the groups of the user. Raises: as `remove`."""
+        return self._change(user_id, caller, "groups", groups=frozenset(groups))
+
+    def set_enabled(self, user_id: str, caller: Caller, *, enabled: bool) -> User:
+        """Refuse the user without forgetting it, or let it in again. Raises: as `remove`."""
+        return self._change(user_id, caller, "enable" if enabled else "disable", enabled=enabled)
+
+    def add_certificate(self, user_id: str, certificate: Buffer, caller: Caller) -> User:
+        """Let the user in with this certificate (DER, PEM or base64) too; nothing changes where it has it already.
+
+        Raises: NotFound; AlreadyExists when another user has it; ConfigError; StoreConflict; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.CHANGE_USER, user_id)
+        before = self._stored(user_id)
+        der, _ = read_certificate(certificate)
+        certificates = _all_certificates((*before.certificates, der))
+        return self._replace(before, replace(before, certificates=certificates), caller, "add certificate")
+
+    def remove_certificate(self, user_id: str, reference: str, caller: Caller) -> User:
+        """Take away the certificate that `reference` names: SHA-256 (hex), or at least 8 digits of its beginning.
+
+        Raises: NotFound; StoreConflict; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.CHANGE_USER, user_id)
+        before = self._stored(user_id)
+        named = [der for der in before.certificates if _is_named(der, reference)]
+        if len(named) != 1:
+            raise NotFound(
+                f"user {user_id} has {len(named) or 'no'} certificates {reference!r}",
+                hint=f"vouchd user certs {user_id} shows them with their SHA-256; name one by 8 digits or more",
+            )
+        left = tuple(der for der in before.certificates if der not in named)
+        return self._replace(before, replace(before, certificates=left), caller, "remove certificate")
+
+    def identify(
+        self,
+        certificate_der: bytes,
+        origin: str,
+        at: int,
+        *,
+        state: ServingState,
+        policy: ResponsePolicy,
+        record_success: bool = True,
+    ) -> Caller:
+        """The user who came with this client certificate, with its groups; the TLS side has verified the key.
+
+        The certificate must be a registered one, byte for byte, of an enabled user, within its validity at `at`, and,
+        where `state` serves its issuer, not revoked. To be called for each request, so that a change counts at once;
+        `record_success` for the first of a connection only. A refusal is always recorded.
+
+        Raises: PermissionDenied; ConfigError when it cannot be read.
+        """
+        _, certificate = read_certificate(certificate_der)
+        name = subject_text(certificate)
+        user = next((user for user in self._store.users() if certificate_der in user.certificates), None)
+        caller = Caller(user.id if user else UNIDENTIFIED, user.groups if user else frozenset(), origin)
+        detail = {"subject": name, "certificate": fingerprint(certificate_der)}
+        try:
+            _require_enabled(user, name)
+            require_valid(certificate, at)
+            status = require_not_revoked(certificate, state, policy, at)
+        except PermissionDenied as error:
+            self._audit.record("AUTH", replace(caller, groups=frozenset()), "failure", reason=str(error), **detail)
+            raise
+        if record_success:
+            self._audit.record("AUTH", caller, "success", certificate_status=status, **detail)
+        return caller
+
+    def _change(self, user_id: str, caller: Caller, operation: str, **changes: frozenset[Group] | bool) -> User:
+        self._permission.allow(caller, Action.CHANGE_USER, user_id)
+        before = self._stored(user_id)
+        return self._replace(before, replace(before, **changes), caller, operation)  # type: ignore[arg-type]
+
+    def _replace(self, before: User, after: User, caller: Caller, operation: str) -> User:
+        if after != before:
+            self._put(after, before, caller, operation)
+        return after
+
+    def _put(self, user: User, replaces: User | None, caller: Caller, operation: str) -> None:
+        self._store.put_user(user, replaces)
+        self._record(user, caller, operation)
+
+    def _record(self, user: User, caller: Caller, operation: str) -> None:
+        self._audit.record(
+            "CONFIG_ROLE",
+            caller,
+            "success",
+            operation=operation,
+            user=user.id,
+            groups=", ".join(sorted(user.groups)),
+            certificates=", ".join(fingerprint(der)[:16] for der in user.certificates),
+            enabled=int(user.enabled),
+        )
+
+    def _stored(self, user_id: str) -> User:
+        for user in self._store.users():
+            if user.id == user_id:
+                return user
+        raise NotFound(f"no user {user_id[:MAX_NAME_CHARACTERS]!r}", hint="vouchd user list shows those there are")
+
+
+def _require_id(user_id: str) -> None:
+    if not _ID.fullmatch(user_id) or user_id == UNIDENTIFIED:
+        raise ConfigError(
+            f"{user_id[:MAX_NAME_CHARACTERS]!r} cannot be a user's id",
+            hint="1 to 128 of letters, digits and . _ @ : -, the first a letter or digit",
+        )
+
+
+def _require_enabled(user: User | None, subject: str) -> None:
+    if user is None:
+        raise PermissionDenied(
+            f"no user has the certificate of {subject}", hint="register it: vouchd user certs USER --add FILE"
+        )
+    if not user.enabled:
+        raise PermissionDenied(f"user {user.id} is disabled", hint=f"vouchd user enable {user.id}")
+
+
+def _full_name(name: str) -> str:
+    if not name.isprintable() or not 0 < len(name.strip()) <= MAX_NAME_CHARACTERS:
+        raise ConfigError(f"a full name has 1 to {MAX_NAME_CHARACTERS} printable characters")
+    return name.strip()
+
+
+def _all_certificates(certificates: Iterable[bytes]) -> tuple[bytes, ...]:
+    unique = tuple(dict.fromkeys(certificates))
+    if len(unique) > MAX_CERTIFICATES:
+        raise ConfigError(f"more than {MAX_CERTIFICATES} certificates of one user", hint="remove those out of use")
+    return unique
+
+
+def _is_named(certificate_der: bytes, reference: str) -> bool:
+    digits = reference.replace(":", "").lower()
+    return len(digits) >= _MIN_DIGITS and fingerprint(certificate_der).startswith(digits)
