@@ -113,6 +113,36 @@ _PORTS = (
     KnownKey("vouchd.health.host", TEXT, "127.0.0.1", "Address of /healthz, /readyz and /metrics."),
     KnownKey("vouchd.health.port", integer(0, 65535), 8081, "TCP port of the same; 0: chosen by the system."),
 )
+_AGENT = (
+    KnownKey("vouchd.agent.host", TEXT, "0.0.0.0", "Address of the agent port; :: for IPv6."),  # noqa: S104  see AgentPort
+    KnownKey("vouchd.agent.port", integer(0, 65535), 8443, "TCP port of agents and publishing CAs (TLS)."),
+    KnownKey("vouchd.agent.key", FILE, "alias/sslserver.key", "Its encrypted PKCS #8 key (PEM, 0600)."),
+    KnownKey(
+        "vouchd.agent.certificate",
+        FILE,
+        "alias/sslserver.pem",
+        "Its TLS server certificate and chain (PEM); the port is off until it is there.",
+    ),
+    KnownKey("vouchd.agent.trust", FILE, "", "CAs of client certificates besides the registered CAs (PEM)."),
+    KnownKey(
+        "vouchd.agent.maxHeaderBytes", integer(1024, 1 << 20), 16384, "Request line and headers together (bytes)."
+    ),
+    KnownKey(
+        "vouchd.agent.maxBodyBytes", integer(1024, 1 << 31), 256 << 20, "A request's body (bytes), a CRL's mostly."
+    ),
+    KnownKey(
+        "vouchd.agent.idleInSec", integer(1, _DAY), 60, "A connection without a request is closed after (seconds)."
+    ),
+    KnownKey(
+        "vouchd.agent.headerInSec", integer(1, _DAY), 10, "Handshake and headers must be complete after (seconds)."
+    ),
+    KnownKey("vouchd.agent.bodyInSec", integer(1, _DAY), 300, "A request's body must be complete after (seconds)."),
+    KnownKey("vouchd.agent.maxConnections", integer(1, 100_000), 1000, "Open connections of the agent port."),
+    KnownKey("vouchd.subsystem.key", FILE, "alias/subsystem.key", "The key that the instance is a TLS client with."),
+    KnownKey("vouchd.subsystem.certificate", FILE, "alias/subsystem.pem", "Its certificate and chain (PEM)."),
+    KnownKey("vouchd.auditSigning.key", FILE, "alias/audit_signing.key", "The key that signs the audit log."),
+    KnownKey("vouchd.auditSigning.certificate", FILE, "alias/audit_signing.pem", "Its certificate and chain (PEM)."),
+)
 _POLICY = (
     KnownKey("vouchd.request.nonce", word(NoncePolicy), NoncePolicy.ECHO, "What is done with a nonce (RFC 9654)."),
     KnownKey(
@@ -177,6 +207,7 @@ KNOWN: tuple[KnownKey, ...] = (
     *_STORE,
     *_SIGNING,
     *_PORTS,
+    *_AGENT,
     *_POLICY,
     *_INGESTION,
     *(_inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),

@@ -14,8 +14,10 @@ from vouchd.instance import cs_cfg
 from vouchd.instance.cs_cfg import CSConfig
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import (
+    AgentPort,
     EEPort,
     HealthPort,
+    KeyFiles,
     Settings,
     SignerSettings,
     SourceKind,
@@ -38,6 +40,19 @@ def read_settings(layout: Layout) -> Settings:
     return settings_from(cs_cfg.read(layout.cs_cfg), layout.root)
 
 
+def write_active(layout: Layout, config: CSConfig) -> None:
+    """Keep the settings that the instance starts with, for its workers, whatever becomes of CS.cfg meanwhile."""
+    draft = layout.active_cs_cfg.with_name("CS.cfg.new")
+    draft.write_text(config.render(), encoding="utf-8")
+    draft.chmod(0o600)
+    draft.replace(layout.active_cs_cfg)
+
+
+def active_settings(layout: Layout) -> Settings:
+    """The settings that the running instance started with. Raises: ConfigError."""
+    return settings_from(cs_cfg.read(layout.active_cs_cfg), layout.root)
+
+
 def settings_from(config: CSConfig, root: Path) -> Settings:
     """The settings in `config`; relative paths start at `root`. Reads the requestors' trust file only.
 
@@ -48,6 +63,9 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
     return Settings(
         root=root,
         responder=_responder(config, root),
+        agent=_agent(config, root),
+        subsystem=_key_files(config, root, "vouchd.subsystem"),
+        audit_signing=_key_files(config, root, "vouchd.auditSigning"),
         ee=_ee(config),
         health=HealthPort(_value(config, "vouchd.health.host", str), _value(config, "vouchd.health.port", int)),
         max_crl_bytes=_value(config, "vouchd.crl.maxBytes", int),
@@ -117,6 +135,25 @@ def _ee(config: CSConfig) -> EEPort:
         max_in_flight=_value(config, "vouchd.ee.maxInFlight", int),
         cache_entries=_value(config, "vouchd.ee.cacheEntries", int),
     )
+
+
+def _agent(config: CSConfig, root: Path) -> AgentPort:
+    return AgentPort(
+        tls=_key_files(config, root, "vouchd.agent"),
+        host=_value(config, "vouchd.agent.host", str),
+        port=_value(config, "vouchd.agent.port", int),
+        trust_file=_path(config, root, "vouchd.agent.trust"),
+        max_header_bytes=_value(config, "vouchd.agent.maxHeaderBytes", int),
+        max_body_bytes=_value(config, "vouchd.agent.maxBodyBytes", int),
+        idle_seconds=_value(config, "vouchd.agent.idleInSec", int),
+        header_seconds=_value(config, "vouchd.agent.headerInSec", int),
+        body_seconds=_value(config, "vouchd.agent.bodyInSec", int),
+        max_connections=_value(config, "vouchd.agent.maxConnections", int),
+    )
+
+
+def _key_files(config: CSConfig, root: Path, prefix: str) -> KeyFiles:
+    return KeyFiles(root / _value(config, f"{prefix}.key", str), root / _value(config, f"{prefix}.certificate", str))
 
 
 def _signers(config: CSConfig, root: Path) -> tuple[SignerSettings, ...]:

@@ -34,6 +34,35 @@ class HealthPort:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """Where a system key of the instance is, and its certificate when it has come."""
+
+    key_file: Path  # encrypted PKCS #8 PEM; its password is `internal` in password.conf
+    certificate_file: Path  # PEM: the certificate, then those between it and the CA
+
+    @property
+    def installed(self) -> bool:
+        """Whether both are there."""
+        return self.key_file.exists() and self.certificate_file.exists()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPort:
+    """The agent port: TLS with client certificates, served by the manager process; off until `tls.installed`."""
+
+    tls: KeyFiles
+    host: str = "0.0.0.0"  # noqa: S104  agents and publishing CAs come from other hosts
+    port: int = 8443  # TCP port; 0 lets the system choose one
+    trust_file: Path | None = None  # PEM; CAs of client certificates besides the registered CAs
+    max_header_bytes: int = 16384
+    max_body_bytes: int = 256 << 20  # a CRL comes as a form, so base64
+    idle_seconds: int = 60  # keep-alive without a request
+    header_seconds: int = 10  # TLS handshake; request line and headers
+    body_seconds: int = 300  # from the headers' end to the body's
+    max_connections: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class SignerSettings:
     """One key that signs responses."""
 
@@ -72,6 +101,9 @@ class Settings:
 
     root: Path
     responder: ResponsePolicy
+    agent: AgentPort
+    subsystem: KeyFiles  # the instance's identity as a TLS client
+    audit_signing: KeyFiles
     ee: EEPort = field(default_factory=EEPort)
     health: HealthPort = field(default_factory=HealthPort)
     max_crl_bytes: int = 1 << 30  # a larger CRL is refused before it is read
