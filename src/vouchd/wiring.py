@@ -24,21 +24,24 @@ from vouchd.http.worker import inherited
 from vouchd.http.worker import run_worker as serve_worker
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
+from vouchd.instance import cs_cfg
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.passwords import read_passwords
-from vouchd.instance.reading import read_settings
+from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
 from vouchd.instance.settings import Settings, SourceKind, SourceSettings
 from vouchd.instance.signers import check_signers, load_signers
 from vouchd.ops.audit import AuditLog
 from vouchd.ops.clock import SystemClock
 from vouchd.ops.logs import set_up_logs
+from vouchd.ops.pidfile import running_pid
 from vouchd.service.answering import Responder
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission, local_caller, source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
+from vouchd.service.users import Users
 from vouchd.sources.file import FileSource
 from vouchd.sources.http import HTTPSource
 from vouchd.sources.ldap import LDAPSource
@@ -57,6 +60,8 @@ class Services:
     authorities: Authorities
     indexing: Indexing
     ingesting: Ingesting
+    permission: Permission
+    users: Users
     caller: Caller
 
     def ingest_lock(self) -> AbstractContextManager[None]:
@@ -85,8 +90,12 @@ class Services:
         A signer whose certificate has not come yet is not checked. Raises: SigningError, ConfigError.
         """
         settings = self.settings
+        nickname = authority.policy.signer or settings.default_signer
+        running = running_pid(self.layout.pid_file) is not None
+        if running and nickname not in {one.nickname for one in active_settings(self.layout).signers}:
+            raise ConfigError(f"the running instance has no signer {nickname}", hint="take it on with `vouchd restart`")
         waiting = {one.nickname for one in settings.signers if not one.certificate_file.exists()}
-        if (authority.policy.signer or settings.default_signer) in waiting:
+        if nickname in waiting:
             return ()
         return check_signers(load_signers(settings), settings.default_signer, [authority], SystemClock().now())
 
@@ -94,7 +103,12 @@ class Services:
 @contextmanager
 def services(layout: Layout) -> Iterator[Services]:
     """The services over the instance at `layout`, whether it runs or not. Raises: ConfigError, StoreError."""
-    settings = read_settings(layout)
+    with _open(layout, read_settings(layout)) as found:
+        yield found
+
+
+@contextmanager
+def _open(layout: Layout, settings: Settings) -> Iterator[Services]:
     store = SqliteStore(settings.store)
     try:
         yield _services(layout, settings, store)
@@ -102,7 +116,7 @@ def services(layout: Layout) -> Iterator[Services]:
         store.close()
 
 
-def _services(layout: Layout, settings: Settings, store: StatusStore) -> Services:
+def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Services:
     audit = AuditLog(layout.audit_log, SystemClock())
     permission = Permission(audit)
     indexing = Indexing(store, IndexFolder(layout.index))
@@ -113,6 +127,8 @@ def _services(layout: Layout, settings: Settings, store: StatusStore) -> Service
         authorities=Authorities(store, permission, audit),
         indexing=indexing,
         ingesting=Ingesting(store, indexing, permission, audit),
+        permission=permission,
+        users=Users(store, permission, audit),
         caller=local_caller(_user_name()),
     )
 
@@ -129,8 +145,13 @@ def check_instance(layout: Layout, *, warn: Warn) -> Settings:
 
     Raises: ConfigError, SigningError, StoreError: an instance that would not start.
     """
-    with services(layout) as found:
-        settings = found.settings
+    settings = read_settings(layout)
+    _check(layout, settings, warn)
+    return settings
+
+
+def _check(layout: Layout, settings: Settings, warn: Warn) -> None:
+    with _open(layout, settings) as found:
         signers = load_signers(settings)
         if not settings.default_signer:
             raise ConfigError(
@@ -139,15 +160,20 @@ def check_instance(layout: Layout, *, warn: Warn) -> Settings:
         doubts = check_signers(signers, settings.default_signer, found.store.authorities(), SystemClock().now())
     for doubt in (*settings.warnings, *doubts):
         warn(doubt)
-    return settings
 
 
 def run_instance(layout: Layout, *, warn: Warn) -> None:
     """Be the manager process of the instance until told to stop. Raises: VouchdError when it cannot start."""
-    settings = check_instance(layout, warn=warn)
+    holder = running_pid(layout.pid_file)
+    if holder not in {None, os.getpid()}:  # it is this process after a restart
+        raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
+    config = cs_cfg.read(layout.cs_cfg)
+    settings = settings_from(config, layout.root)
+    _check(layout, settings, warn)
+    write_active(layout, config)
     set_up_logs()
     clock = SystemClock()
-    with services(layout) as found:
+    with _open(layout, settings) as found:
         publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
         run_manager(_manager_settings(layout, settings), publication, _pulls(found, clock), clock)
 
@@ -185,7 +211,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     given = inherited()
     if given.slot != slot:
         raise LifecycleError(f"slot {slot} was started with the sockets of slot {given.slot}")
-    settings = read_settings(layout)
+    settings = active_settings(layout)
     nothing = ServingState(0, ())
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
     serve_worker(EEServer(responder, settings.ee), responder.replace, lambda: load_manifest(layout.index), given)

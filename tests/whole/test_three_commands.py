@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509 import ReasonFlags
+from tests.http.running import eventually
 from tests.pki import HOUR
 from tests.sites import Site
 
@@ -101,6 +103,35 @@ def test_restart_with_a_broken_setting_is_refused_and_changes_nothing(running):
     config.write_text(right + "vouchd.ee.prot=1\n")
     running.run("restart", code=78)
     config.write_text(right)
+    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+
+
+def test_worker_that_dies_while_settings_are_edited_is_replaced(running):
+    """A new worker takes the settings that the instance started with, not a half edited CS.cfg."""
+    config = running.site.instance / "CS.cfg"
+    config.write_text(config.read_text() + "vouchd.ee.prot=1\n")
+    layout = Layout(running.site.instance)
+    killed = {worker.pid for worker in status(layout).report.workers}
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+
+    def replaced() -> bool:
+        report = status(layout).report
+        return report is not None and report.acknowledged and not killed & {worker.pid for worker in report.workers}
+
+    eventually(replaced, "new workers answer")
+    config.write_text(config.read_text().replace("vouchd.ee.prot=1\n", ""))
+    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+
+
+def test_ca_set_signer_that_the_running_instance_lacks_is_refused(running):
+    """A signer that CS.cfg declares since the start answers only after a restart."""
+    config = running.site.instance / "CS.cfg"
+    pair = "vouchd.signer.new.{0}=alias/ocspSigningCert.{1}\n"
+    config.write_text(config.read_text() + pair.format("key", "key") + pair.format("certificate", "pem"))
+    running.run("ca", "set", "CN=Site CA", "--signer", "new", code=78)
+    running.run("restart")
+    running.run("ca", "set", "CN=Site CA", "--signer", "new")
     assert running.openssl(running.site.issue("good", GOOD)) == "good"
 
 

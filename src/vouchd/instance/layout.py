@@ -63,6 +63,11 @@ class Layout:
         return self.run / "serving.json"
 
     @property
+    def active_cs_cfg(self) -> Path:
+        """The settings that the running instance started with: its workers read these, not what is being edited."""
+        return self.run / "CS.cfg"
+
+    @property
     def ingest_lock(self) -> Path:
         """File lock that serialises ingestion over processes."""
         return self.run / "ingest.lock"
