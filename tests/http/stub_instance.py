@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vouchd.core.facts import CertStatus
 from vouchd.core.status import ServingState
-from vouchd.errors import ConfigError, OCSPResponseStatus, StoreUnavailable, VouchdError
+from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
 from vouchd.http.ee import EEServer
 from vouchd.http.manager import ManagerSettings, run_manager
 from vouchd.http.watching import Published
@@ -90,6 +90,8 @@ def work(folder: Path) -> None:
         sys.exit(3)
 
     def load() -> ServingState:
+        if (folder / "unloadable").exists():
+            raise IndexFileError("damaged")
         return ServingState(int((folder / "manifest").read_text()), ())
 
     run_worker(EEServer(responder, EEPort()), responder.replace, load, given)

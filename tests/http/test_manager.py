@@ -114,6 +114,19 @@ def test_port_of_another_instance_is_refused(instance, tmp_path_factory):
     assert f"cannot listen on 127.0.0.1 port {address[1]}" in other.log
 
 
+def test_worker_that_cannot_load_answers_as_before_and_is_tried_again(instance):
+    """A manifest that cannot be loaded does not take the answers of the former one away; it is loaded once mended."""
+    instance.start()
+    (instance.folder / "unloadable").touch()
+    instance.revise(2)
+    eventually(lambda: "cannot load manifest 2: damaged" in instance.log, "the worker tells that it cannot load")
+    assert not instance.report.acknowledged
+    assert instance.ask() == b"1"
+    (instance.folder / "unloadable").unlink()
+    instance.until(lambda report: report.version == 2 and report.acknowledged)
+    assert instance.ask() == b"2"
+
+
 def test_sigterm_ends_all_processes_and_leaves_no_report(instance):
     """A stop ends the manager with 0, its workers first, and takes PID file and report away."""
     report = instance.start()

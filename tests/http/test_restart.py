@@ -39,6 +39,21 @@ def test_sighup_under_load_drops_no_request(instance):
     assert set(load.answers) == {b"1"}
 
 
+def test_sighup_during_a_restart_drops_no_request(instance):
+    """A restart that overtakes another one hands on the workers of both; none is lost or left."""
+    before = {worker.pid for worker in instance.report.workers}
+    with Load(instance.report.ee) as load:
+        load.until_answers(50)
+        for _ in range(2):
+            instance.signal(signal.SIGHUP)
+            load.until_answers(5)
+        instance.until(lambda report: report.acknowledged and not before & {w.pid for w in report.workers})
+        load.until_answers(50)
+    assert load.failures == []
+    report = instance.until(lambda report: report.acknowledged and len(report.workers) == 2)
+    assert instance.process.pid == report.pid
+
+
 def test_sighup_keeps_process_ports_and_counters(instance):
     """After a restart the process id, the ports, the start time and the counters are the former ones."""
     for _ in range(10):

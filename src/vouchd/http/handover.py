@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from vouchd.errors import LifecycleError
@@ -69,13 +69,19 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     try:
         found = json.loads(text)
         found["sockets"] = tuple(found["sockets"])
-        found["workers"] = tuple(HandedWorker(**worker) for worker in found["workers"])
-        handover = Handover(**found)
+        found["workers"] = tuple(HandedWorker(**_known(HandedWorker, worker)) for worker in found["workers"])
+        handover = Handover(**_known(Handover, found))
         for descriptor in handover.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise LifecycleError(f"{VARIABLE} is not a handover of this version", hint="stop and start instead") from error
     return handover
+
+
+def _known(kind: type[Handover | HandedWorker], found: dict[str, Any]) -> dict[str, Any]:
+    """What `kind` has a field for: a predecessor of a newer version may tell more."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in found.items() if name in names}
 
 
 def socket_of(descriptor: int) -> socket.socket:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +27,12 @@ from vouchd.http.threads import in_thread
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
 from vouchd.ops.pidfile import PidFile
-from vouchd.ops.serving import remove_serving, write_serving
+from vouchd.ops.serving import ServingReport, remove_serving, write_serving
 from vouchd.service.pulling import Pulling
 
 _log = logging.getLogger(__name__)
 
+_REPORT_SECONDS = 10.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -203,16 +205,21 @@ class _Instance:
             _log.info("the workers of before the restart have ended")
 
     async def _report(self) -> None:
-        """Write the serving report after each change."""
+        """Write the serving report after each change, and now and then for the times in it."""
+        written: ServingReport | None = None
         while True:
-            await self._report_due.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REPORT_SECONDS):
+                    await self._report_due.wait()
             self._report_due.clear()
+            report = self._overview.report()
+            if report == written:
+                continue
             try:
-                write_serving(self._settings.serving_file, self._overview.report())
+                write_serving(self._settings.serving_file, report)
+                written = report
             except OSError as error:
                 _log.error("%s: %s", self._settings.serving_file, error)
-                await asyncio.sleep(1)
-                self._report_due.set()
 
     def _on_published(self, published: Published) -> None:
         if published.version != self._pool.version:

@@ -150,6 +150,7 @@ class WorkerPool:
         sockets = self._sockets[slot :: self._slots]
         worker = await WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed)
         self._workers[slot] = worker
+        self._changed()
         if self.version:
             worker.tell({"load": self.version})
         return worker
