@@ -1,0 +1,223 @@
+"""The documentation tells of every command, option, setting and metric; what it points at exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from vouchd.cli.main import app
+from vouchd.instance.known_keys import KNOWN, canonical, look_up
+from vouchd.ops.metrics import MetricsView, render
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+
+# Hosts of package indexes and folders of machines have no place in the repository; spelt so that this file passes.
+INDEX_HOSTS = ("pypi" + ".org", "python" + "hosted.org", "test." + "pypi", "index" + "-url", "find" + "-links")
+MACHINE_PATHS = ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/", "/opt/wh" + "eels")
+
+
+@cache
+def text_of(page: str) -> str:
+    """One page below docs/."""
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Each command as it is typed, `vouchd crl add`, with what click knows of it."""
+
+    def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+        below = getattr(command, "commands", None)
+        if below is None:
+            yield name, command
+            return
+        for verb, child in below.items():
+            yield from walk(f"{name} {verb}", child)
+
+    yield from walk("vouchd", typer.main.get_command(app))
+
+
+COMMANDS = dict(commands())
+
+
+def hints() -> Iterator[tuple[str, str]]:
+    """`file:line` and text of every hint in the source, placeholders as `…`."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in {"hint", "remedy"}:
+                yield f"{path.relative_to(ROOT)}:{node.value.lineno}", _literal(node.value)
+
+
+def _literal(node: ast.expr) -> str:
+    """The text of a string expression; what is computed is `…`."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return _literal(node.left) + _literal(node.right)
+    if isinstance(node, ast.IfExp):
+        return f"{_literal(node.body)} {_literal(node.orelse)}"
+    return "…"
+
+
+def tracked() -> list[Path]:
+    """Files of the repository as git knows them, also new ones that are not ignored."""
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    return [path for name in listed.stdout.decode().splitlines() if (path := ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_is_documented(command: str) -> None:
+    """Each command has its place in docs/commands.md."""
+    assert re.search(rf"{re.escape(command)}\b", text_of("commands.md"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_help(command: str) -> None:
+    """Each command and each of its options says what it is for."""
+    assert COMMANDS[command].help
+    silent = [
+        option.opts[0]
+        for option in COMMANDS[command].params
+        if "--" in option.opts[0] and not getattr(option, "help", "") and option.opts[0] != "--help"
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_option_is_documented(command: str) -> None:
+    """Each long option of each command stands in docs/commands.md."""
+    longs = {name for option in COMMANDS[command].params for name in option.opts if name.startswith("--")} - {"--help"}
+    assert not {name for name in longs if not re.search(rf"{re.escape(name)}\b", text_of("commands.md"))}
+
+
+def test_setting_is_documented() -> None:
+    """Each key of CS.cfg stands in docs/configuration.md."""
+    missing = [known.name for known in KNOWN if f"`{known.name}`" not in text_of("configuration.md")]
+    assert not missing
+
+
+def test_metric_is_documented() -> None:
+    """Each metric that /metrics can show stands in docs/operating-processes.md."""
+    exposed = render(MetricsView(0, 0, 0, 0, 0, 0, store_up=True)).decode()
+    names = set(re.findall(r"^# HELP (\S+)", exposed, re.MULTILINE))
+    assert len(names) > 10
+    documented = text_of("operating-processes.md")
+    assert not {name for name in names if not re.search(rf"\b{name}\b", documented)}
+
+
+def test_hint_names_a_command_that_exists() -> None:
+    """A hint that says `vouchd …` names a command of ours."""
+    wrong = [
+        f"{where}: vouchd{words}"
+        for where, hint in hints()
+        for words in re.findall(r"(?:^|`|[:;] |\bor )vouchd((?: [a-z][a-z-]*)+)", hint)
+        if not is_command("vouchd" + words)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_hint_names_a_page_that_exists() -> None:
+    """A hint that points into docs/ points at a page."""
+    wrong = [
+        f"{w}: {page}"
+        for w, hint in hints()
+        for page in re.findall(r"docs/[\w./-]+\.md", hint)
+        if not (ROOT / page).is_file()
+    ]
+    assert not wrong
+
+
+def named_keys(text: str) -> Iterator[str]:
+    """What a page shows as keys of CS.cfg."""
+    yield from re.findall(r"`((?:vouchd|ocsp)\.[A-Za-z.<>_-]+\w)(?:=[^`]*)?`", text)
+
+
+def named_commands(text: str) -> Iterator[str]:
+    """What a page shows as our commands."""
+    yield from re.findall(r"`(vouchd(?: [a-z][a-z-]*)+)", text)
+
+
+def is_command(words: str) -> bool:
+    """Whether `words` begin with a command, or are the beginning of some."""
+    return any(f"{words} ".startswith(f"{known} ") or f"{known} ".startswith(f"{words} ") for known in COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_names_settings_that_exist(page: Path) -> None:
+    """What a page calls a key of CS.cfg is one."""
+    keys = {re.sub(r"<\w+>", "x", key) for key in named_keys(page.read_text(encoding="utf-8"))}
+    assert not {key for key in keys if look_up(canonical(key)) is None}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_names_commands_that_exist(page: Path) -> None:
+    """What a page calls a command is one."""
+    assert not {words for words in named_commands(page.read_text(encoding="utf-8")) if not is_command(words)}
+
+
+def test_page_links_to_what_exists() -> None:
+    """Links between the pages lead somewhere."""
+    wrong = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert not wrong
+
+
+def test_readme_names_source_files_that_exist() -> None:
+    """The table `Where is …?` and the decisions name files that are there."""
+    wrong = [
+        f"{page.name}: {name}"
+        for page in PAGES
+        for name in re.findall(
+            r"`((?:src|tests|docs|bench|scripts|fuzz)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8")
+        )
+        if not (ROOT / name).exists()
+    ]
+    assert not wrong
+
+
+def test_changelog_begins_with_unreleased() -> None:
+    """What changes is written down where the next release will look for it."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (.*)$", text, re.MULTILINE)[1] == "Unreleased"
+    assert {"Added", "Changed", "Fixed"} >= set(re.findall(r"^### (.*)$", text, re.MULTILINE)) != set()
+
+
+def test_tracked_file_names_no_index_and_no_machine() -> None:
+    """A clone works with any package index and in any folder."""
+    wrong = []
+    for path in tracked():
+        content = path.read_bytes()
+        if b"\0" in content:
+            continue
+        text = content.decode("utf-8", "replace")
+        wrong += [f"{path.relative_to(ROOT)}: {word}" for word in (*INDEX_HOSTS, *MACHINE_PATHS) if word in text]
+    allowed = {"scripts/lock.sh: " + word for word in INDEX_HOSTS}  # the options that keep them out
+    assert not set(wrong) - allowed
+
+
+def test_requirement_is_pinned_with_a_hash() -> None:
+    """Every line of the requirements names one version and its hashes."""
+    for path in ROOT.glob("requirements*.txt"):
+        entries = [line for line in path.read_text().splitlines() if line[:1].isalnum()]
+        assert entries
+        assert not [line for line in entries if not re.fullmatch(r"[A-Za-z0-9._-]+==[\w.]+ \\", line)]
