@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 
@@ -28,6 +28,31 @@ MAX_SUBJECT_CHARACTERS = 200
 def fingerprint(certificate_der: bytes) -> str:
     """SHA-256 (hex) of the certificate, by which it is named."""
     return hashlib.sha256(certificate_der).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What a list shows of a certificate: names as RFC 4514 has them, times in POSIX seconds."""
+
+    fingerprint: str
+    subject: str
+    issuer: str
+    serial: bytes
+    not_before: int
+    not_after: int
+
+
+def describe(certificate_der: bytes) -> CertificateFacts:
+    """The facts of a user's certificate. Raises: ConfigError."""
+    _, certificate = read_certificate(certificate_der)
+    return CertificateFacts(
+        fingerprint=fingerprint(certificate_der),
+        subject=subject_text(certificate),
+        issuer=certificate.issuer.rfc4514_string()[:MAX_SUBJECT_CHARACTERS],
+        serial=certs.serial_octets(certificate),
+        not_before=certs.not_before(certificate),
+        not_after=certs.not_after(certificate),
+    )
 
 
 def subject_text(certificate: x509.Certificate) -> str:

@@ -43,7 +43,7 @@ class Users:
 
     def find(self, user_id: str, caller: Caller) -> User:
         """The user of that id. Raises: NotFound; PermissionDenied."""
-        self._permission.allow(caller, Action.LIST_USERS, user_id)
+        self._permission.allow(caller, Action.LIST_USERS, _target(user_id))
         return self._stored(user_id)
 
     def add(
@@ -59,7 +59,7 @@ class Users:
 
         Raises: AlreadyExists, also when another user has one of the certificates; ConfigError; PermissionDenied.
         """
-        self._permission.allow(caller, Action.ADD_USER, user_id[:MAX_NAME_CHARACTERS])
+        self._permission.allow(caller, Action.ADD_USER, _target(user_id))
         _require_id(user_id)
         found = self._store.users()
         if any(user.id == user_id for user in found):
@@ -76,7 +76,7 @@ class Users:
 
         Raises: NotFound; StoreConflict for the last enabled Administrator; PermissionDenied.
         """
-        self._permission.allow(caller, Action.REMOVE_USER, user_id)
+        self._permission.allow(caller, Action.REMOVE_USER, _target(user_id))
         user = self._stored(user_id)
         self._store.remove_user(user_id)
         self._record(user, caller, "remove")
@@ -84,21 +84,24 @@ class Users:
 
     def set_groups(self, user_id: str, groups: Iterable[Group], caller: Caller) -> User:
         """Make `groups` the groups of the user. Raises: as `remove`."""
-        return self._change(user_id, caller, "groups", groups=frozenset(groups))
+        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
+        before = self._stored(user_id)
+        return self._replace(before, replace(before, groups=frozenset(groups)), caller, "groups")
 
     def set_enabled(self, user_id: str, caller: Caller, *, enabled: bool) -> User:
         """Refuse the user without forgetting it, or let it in again. Raises: as `remove`."""
-        return self._change(user_id, caller, "enable" if enabled else "disable", enabled=enabled)
+        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
+        before = self._stored(user_id)
+        return self._replace(before, replace(before, enabled=enabled), caller, "enable" if enabled else "disable")
 
     def add_certificate(self, user_id: str, certificate: Buffer, caller: Caller) -> User:
         """Let the user in with this certificate (DER, PEM or base64) too; nothing changes where it has it already.
 
         Raises: NotFound; AlreadyExists when another user has it; ConfigError; StoreConflict; PermissionDenied.
         """
-        self._permission.allow(caller, Action.CHANGE_USER, user_id)
+        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
         before = self._stored(user_id)
-        der, _ = read_certificate(certificate)
-        certificates = _all_certificates((*before.certificates, der))
+        certificates = _all_certificates((*before.certificates, read_certificate(certificate)[0]))
         return self._replace(before, replace(before, certificates=certificates), caller, "add certificate")
 
     def remove_certificate(self, user_id: str, reference: str, caller: Caller) -> User:
@@ -106,7 +109,7 @@ class Users:
 
         Raises: NotFound; StoreConflict; PermissionDenied.
         """
-        self._permission.allow(caller, Action.CHANGE_USER, user_id)
+        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
         before = self._stored(user_id)
         named = [der for der in before.certificates if _is_named(der, reference)]
         if len(named) != 1:
@@ -151,11 +154,6 @@ class Users:
             self._audit.record("AUTH", caller, "success", certificate_status=status, **detail)
         return caller
 
-    def _change(self, user_id: str, caller: Caller, operation: str, **changes: frozenset[Group] | bool) -> User:
-        self._permission.allow(caller, Action.CHANGE_USER, user_id)
-        before = self._stored(user_id)
-        return self._replace(before, replace(before, **changes), caller, operation)  # type: ignore[arg-type]
-
     def _replace(self, before: User, after: User, caller: Caller, operation: str) -> User:
         if after != before:
             self._put(after, before, caller, operation)
@@ -181,13 +179,17 @@ class Users:
         for user in self._store.users():
             if user.id == user_id:
                 return user
-        raise NotFound(f"no user {user_id[:MAX_NAME_CHARACTERS]!r}", hint="vouchd user list shows those there are")
+        raise NotFound(f"no user {_target(user_id)!r}", hint="vouchd user list shows those there are")
+
+
+def _target(user_id: str) -> str:
+    return user_id[:MAX_NAME_CHARACTERS]
 
 
 def _require_id(user_id: str) -> None:
     if not _ID.fullmatch(user_id) or user_id == UNIDENTIFIED:
         raise ConfigError(
-            f"{user_id[:MAX_NAME_CHARACTERS]!r} cannot be a user's id",
+            f"{_target(user_id)!r} cannot be a user's id",
             hint="1 to 128 of letters, digits and . _ @ : -, the first a letter or digit",
         )
 
