@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core import crls
 from tests.core.crls import INDIRECT, certificate_issuer, crl, entry, extension, invalidity, reason
@@ -192,6 +192,7 @@ def quickly(der: bytes) -> list[bytes] | None:
         return None
 
 
+@settings(deadline=None)
 @given(st.lists(listed(), max_size=12))
 def test_quick_way_agrees_with_the_strict_one(listing):
     """Any mixture of forms gives the records that the strict reader makes of it, none of them refused."""
@@ -200,6 +201,7 @@ def test_quick_way_agrees_with_the_strict_one(listing):
     assert strictly(der) is not None
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_quick_way_refuses_what_the_strict_one_refuses(data):
     """After any change of one octet both ways tell the same or both refuse."""

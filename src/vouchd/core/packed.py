@@ -9,8 +9,8 @@ GeneralizedTime and 14 digits.
 
 from __future__ import annotations
 
-from calendar import timegm
 from dataclasses import dataclass
+from datetime import date
 from time import gmtime
 from typing import Final
 
@@ -23,6 +23,7 @@ TIME_OCTETS = 15
 HAS_INVALIDITY_DATE = 0x01
 
 _NO_TIME: Final = bytes(TIME_OCTETS)
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 
 class LayoutTooNarrow(Exception):
@@ -105,19 +106,19 @@ WIDEST: Final = RecordLayout(MAX_SERIAL_OCTETS, invalidity=True)
 
 
 def minimal(serial: bytes) -> bytes:
-    """The octets without those that only repeat the sign, as DER encodes an INTEGER."""
-    fill = 0xFF if serial[:1] >= b"\x80" else 0x00
-    start = 0
-    while start + 1 < len(serial) and serial[start] == fill and (serial[start + 1] ^ fill) < 0x80:
-        start += 1
-    return serial[start:]
+    """The octets without those that only repeat the sign, as DER encodes an INTEGER; none stay none."""
+    if serial[:1] < b"\x80":
+        short = serial.lstrip(b"\x00")
+        return b"\x00" + short if serial and not b"" < short[:1] < b"\x80" else short
+    short = serial.lstrip(b"\xff")
+    return short if short[:1] >= b"\x80" else b"\xff" + short
 
 
 def pack_time(seconds: int) -> bytes:
-    """The 15 octets of POSIX seconds. Raises: ValueError outside the years 0 to 9999."""
+    """The 15 octets of POSIX seconds. Raises: ValueError outside the years 1 to 9999."""
     moment = gmtime(seconds)
     year = moment.tm_year
-    if not 0 <= year <= 9999:
+    if not 1 <= year <= 9999:
         raise ValueError(f"time of the year {year}")
     rest = "".join(f"{number:02}" for number in moment[1:6]).encode()
     return b"\x17\x0d%02d%bZ" % (year % 100, rest) if 1950 <= year <= 2049 else b"\x18%04d%b" % (year, rest)
@@ -127,5 +128,5 @@ def unpack_time(octets: bytes) -> int:
     """POSIX seconds of 15 octets."""
     century = b"20" if octets[2:4] < b"50" else b"19"
     digits = century + octets[2:14] if octets[0] == der.UTC_TIME else octets[1:]
-    places = (digits[:4], digits[4:6], digits[6:8], digits[8:10], digits[10:12], digits[12:14])
-    return timegm(tuple(map(int, places)))
+    day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal() - _EPOCH_DAY
+    return day * 86400 + int(digits[8:10]) * 3600 + int(digits[10:12]) * 60 + int(digits[12:14])
