@@ -23,11 +23,11 @@ from vouchd.wiring import Services
 
 MAX_SERIALS_BYTES = 1 << 30
 SHORT_ID = 16
+_FLAG = "true|false|default"
 
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="CA", help="Its label, its subject, or the first 8 or more digits of its id.")
 ]
-TriState = Annotated[str | None, typer.Option(metavar="true|false|default", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -110,8 +110,12 @@ def remove(
 def set_(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
-    not_found_as_good: TriState = None,
-    include_next_update: TriState = None,
+    not_found_as_good: Annotated[
+        str | None, typer.Option(metavar=_FLAG, help="A serial that no CRL lists is good, else unknown.")
+    ] = None,
+    include_next_update: Annotated[
+        str | None, typer.Option(metavar=_FLAG, help="Answers tell the CRL's nextUpdate.")
+    ] = None,
     expired_crl: Annotated[
         str | None,
         typer.Option(metavar="tryLater|unknown|serve|default", help="Answer from a CRL past its nextUpdate."),
