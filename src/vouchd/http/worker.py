@@ -110,8 +110,8 @@ class _Worker:
         for task in (hearing, following):
             task.add_done_callback(self._failed)
         grace_seconds = await self._stop
-        following.cancel()
         await self._server.stop(grace_seconds)
+        following.cancel()  # only now: what is answered meanwhile is answered from the newest CRLs
         channel.send({"metrics": 0, "snapshot": self._server.snapshot()})
         await channel.flush()
         hearing.cancel()
@@ -163,7 +163,7 @@ class _Worker:
                 continue
             self._replace(state)
             self._server.forget()
-            if not accepting:
+            if not accepting and not self._stop.done():
                 await self._server.start(self._given.sockets)
                 for listener in self._given.sockets:
                     listener.listen(BACKLOG)  # again: the event loop made it 100
