@@ -86,6 +86,19 @@ def test_crl_add_is_answered_from_when_the_command_returns(running):
     assert [running.openssl(certificate) for _ in range(6)] == ["revoked"] * 6
 
 
+def test_ca_verbs_are_answered_by_when_the_command_returns(running):
+    """A changed policy, a removed and an added CA hold for every worker when the command returns."""
+    never_issued = running.site.issue("good", GOOD)
+    running.run("ca", "set", "CN=Site CA", "--not-found-as-good", "false")
+    assert [running.openssl(never_issued) for _ in range(4)] == ["unknown"] * 4
+    running.run("ca", "set", "CN=Site CA", "--not-found-as-good", "false")  # no change: nothing to wait for
+    running.run("ca", "remove", "CN=Site CA")
+    assert running.json("status")["issuing_points"] == []
+    running.run("ca", "add", "ca.pem")
+    running.run("crl", "add", running.site.crl("again.crl"))
+    assert [running.openssl(never_issued) for _ in range(4)] == ["good"] * 4
+
+
 def test_restart_takes_on_a_changed_setting(running):
     """A changed CS.cfg holds after `vouchd restart`; the process and the port stay."""
     before = running.json("status")

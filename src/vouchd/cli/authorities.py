@@ -55,9 +55,8 @@ def add(
     """
     if label and len(certificates) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
-    with wiring.services(Layout(instance.absolute())) as services:
+    with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
         added = [_add(services, name, label, signer) for name in certificates]
-    serving.changed(services.layout)
     output.records([_short(authority) for authority in added], json_output=json_output)
 
 
@@ -101,9 +100,8 @@ def remove(
 
     Example: vouchd ca remove "Example Root"
     """
-    with wiring.services(Layout(instance.absolute())) as services:
+    with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
         removed = services.authorities.remove(reference, services.caller)
-    serving.changed(services.layout)
     output.record(_short(removed), json_output=json_output)
 
 
@@ -172,19 +170,25 @@ def set_(
     )
     with wiring.services(Layout(instance.absolute())) as services:
         authority = services.authorities.find(reference)
-        if not change.is_empty:
-            policy = change.applied_to(authority.policy)
-            for doubt in services.check_signer(replace(authority, policy=policy)):
-                output.warn(doubt)
-            authority = services.authorities.set_policy(authority.id, policy, services.caller)
-        if issued_serials is not None:
-            serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)
-            authority = services.authorities.set_issued_serials(
-                authority.id, serials, services.caller, radix=10 if decimal else 16
-            )
-    if not change.is_empty or issued_serials is not None:
-        serving.changed(services.layout)
+        if not change.is_empty or issued_serials is not None:
+            with serving.authorities_changed(services):
+                authority = _changed(services, authority, change, issued_serials, radix=10 if decimal else 16)
     _show(authority, json_output)
+
+
+def _changed(
+    services: Services, authority: Authority, change: PolicyChange, issued_serials: str | None, *, radix: int
+) -> Authority:
+    """The authority after the changes asked for."""
+    if not change.is_empty:
+        policy = change.applied_to(authority.policy)
+        for doubt in services.check_signer(replace(authority, policy=policy)):
+            output.warn(doubt)
+        authority = services.authorities.set_policy(authority.id, policy, services.caller)
+    if issued_serials is not None:
+        serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)
+        authority = services.authorities.set_issued_serials(authority.id, serials, services.caller, radix=radix)
+    return authority
 
 
 def _show(authority: Authority, json_output: bool) -> None:

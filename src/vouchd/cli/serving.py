@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,16 @@ def changed(layout: Layout, epochs: Sequence[Epoch] = (), *, wait: bool = True) 
     if wait and epochs:
         lifecycle.wait_until_served(layout, epochs)
     return wait
+
+
+@contextmanager
+def authorities_changed(services: Services) -> Iterator[None]:
+    """Around a change of CAs or their policies: on leaving, every worker of a running instance answers by it."""
+    layout, before = services.layout, services.store.authorities()
+    report = lifecycle.status(layout).report
+    yield
+    if changed(layout) and report is not None and services.store.authorities() != before:
+        lifecycle.wait_until_newer(layout, report.version)
 
 
 def take(services: Services, crl: bytes, origin: str) -> tuple[Epoch, ...]:

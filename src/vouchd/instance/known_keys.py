@@ -142,6 +142,10 @@ _AGENT = (
     KnownKey("vouchd.subsystem.certificate", FILE, "alias/subsystem.pem", "Its certificate and chain (PEM)."),
     KnownKey("vouchd.auditSigning.key", FILE, "alias/audit_signing.key", "The key that signs the audit log."),
     KnownKey("vouchd.auditSigning.certificate", FILE, "alias/audit_signing.pem", "Its certificate and chain (PEM)."),
+    KnownKey(
+        "vouchd.admin.key", FILE, "alias/admin.key", "The key of the administrator that was made with the instance."
+    ),
+    KnownKey("vouchd.admin.certificate", FILE, "alias/admin.pem", "Its certificate and chain (PEM)."),
 )
 _POLICY = (
     KnownKey("vouchd.request.nonce", word(NoncePolicy), NoncePolicy.ECHO, "What is done with a nonce (RFC 9654)."),

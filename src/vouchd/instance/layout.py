@@ -73,6 +73,21 @@ class Layout:
         return self.run / "ingest.lock"
 
     @property
+    def config_lock(self) -> Path:
+        """File lock that serialises changes of CS.cfg over processes."""
+        return self.run / "config.lock"
+
+    @property
+    def admin_pkcs12(self) -> Path:
+        """Key and certificate of the administrator, for a browser (0600)."""
+        return self.root / "admin.p12"
+
+    @property
+    def admin_password(self) -> Path:
+        """The password of `admin_pkcs12` (0600)."""
+        return self.root / "admin.password"
+
+    @property
     def logs(self) -> Path:
         """Folder of logs."""
         return self.root / "logs"

@@ -172,6 +172,24 @@ def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float
         raise LifecycleError(f"the CRL is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}")
 
 
+def wait_until_newer(layout: Layout, version: int, *, seconds: float = SERVED_SECONDS) -> None:
+    """Wait until every worker of the running instance answers from a manifest after `version`.
+
+    Raises: LifecycleError.
+    """
+
+    def newer() -> bool:
+        now = status(layout)
+        if now.pid is None:
+            raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
+        return now.ready and now.report is not None and now.report.version > version
+
+    if not _wait(newer, seconds):
+        raise LifecycleError(
+            f"the change is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}"
+        )
+
+
 def _wait(found: Callable[[], _T | None], seconds: float) -> _T | None:
     """The first true result of `found`, asked again and again for `seconds`; None when there is none."""
     deadline = time.monotonic() + seconds

@@ -66,6 +66,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         agent=_agent(config, root),
         subsystem=_key_files(config, root, "vouchd.subsystem"),
         audit_signing=_key_files(config, root, "vouchd.auditSigning"),
+        admin=_key_files(config, root, "vouchd.admin"),
         ee=_ee(config),
         health=HealthPort(_value(config, "vouchd.health.host", str), _value(config, "vouchd.health.port", int)),
         max_crl_bytes=_value(config, "vouchd.crl.maxBytes", int),

@@ -104,6 +104,7 @@ class Settings:
     agent: AgentPort
     subsystem: KeyFiles  # the instance's identity as a TLS client
     audit_signing: KeyFiles
+    admin: KeyFiles  # of the administrator that was made with the instance
     ee: EEPort = field(default_factory=EEPort)
     health: HealthPort = field(default_factory=HealthPort)
     max_crl_bytes: int = 1 << 30  # a larger CRL is refused before it is read
