@@ -153,13 +153,14 @@ def test_million_of_bytes_of_entries_are_told_in_pieces():
 
 SERIALS = st.binary(min_size=1, max_size=22)
 TIMES = st.integers(-2_000_000_000, 6_000_000_000)
-EXTENSIONS = st.lists(
-    st.sampled_from(
-        [reason(1), invalidity(b"20250101000000Z"), extension(b"\x17", b"\x06\x01\x2a"), extension(b"\x70", b"x" * 200)]
-    ),
-    unique=True,
-    max_size=4,
-)
+DATES = [b"20250101000000Z", b"19991231235959Z", b"20000229235959Z", b"19400101000000Z", b"20500101000000Z"]
+LOOKALIKE = extension(b"\x71", invalidity(b"20010101000000Z"))  # not an invalidity date but bytes like one
+EXTENSIONS = st.tuples(
+    st.sampled_from([b"", LOOKALIKE]),
+    st.sampled_from([b"", *map(invalidity, DATES)]),
+    st.sampled_from([b"", reason(1), reason(6)]),
+    st.sampled_from([b"", extension(b"\x17", b"\x06\x01\x2a"), extension(b"\x70", b"x" * 200)]),
+).map(lambda parts: [part for part in parts if part])
 
 
 @st.composite

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vouchd.core import der
 from vouchd.core.entryextensions import EntryExtensions, read_entry_extensions
-from vouchd.core.entrypattern import EntryPattern
+from vouchd.core.entrypattern import INVALIDITY_DATE, EntryPattern
 from vouchd.core.facts import Reason, RevocationEntry
 from vouchd.core.packed import TIME_OCTETS, WIDEST, RecordLayout, pack_time
 from vouchd.core.ports import Buffer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _WINDOW_BYTES = 1 << 15
 _TABLE_LIMIT = 1 << 16
+_STAND_IN = b"000229235959Z"
 
 
 def entries(crl: Buffer, header: CRLHeader, certificate_issuer: bytes | None = None) -> Iterator[RevocationEntry]:
@@ -59,6 +60,13 @@ class _Tails(dict[bytes, bytes]):
         self._header, self._layout = header, layout
 
     def __missing__(self, tail: bytes) -> bytes:
+        dated = INVALIDITY_DATE.search(tail)
+        if dated and dated[1] != _STAND_IN and not INVALIDITY_DATE.search(tail, dated.end()):
+            # Each entry has its own date: the list is read once with another date in its place.
+            text, begin, end = dated[1], dated.start(1), dated.end(1)
+            packed = self[tail[: begin - 2] + b"20" + _STAND_IN + tail[end:]]
+            if packed[-TIME_OCTETS:] == b"\x17\x0d" + _STAND_IN:
+                return packed[:-TIME_OCTETS] + b"\x17\x0d" + text
         facts = self.read(tail)
         if facts.certificate_issuer is not None:
             raise _NamesIssuer

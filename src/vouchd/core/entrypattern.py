@@ -18,7 +18,14 @@ _DATE: Final = (
     rb"(?:\d\d(?:(?:0[13578]|1[02])(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)(?:0[1-9]|[12]\d|30)|02(?:0[1-9]|1\d|2[0-8]))"
     rb"|(?:[02468][048]|[13579][26])0229)"
 )
-_TIME: Final = rb"\x17\x0d" + _DATE + rb"(?:[01]\d|2[0-3])[0-5]\d[0-5]\dZ"
+_CLOCK: Final = rb"(?:[01]\d|2[0-3])[0-5]\d[0-5]\dZ"
+_TIME: Final = rb"\x17\x0d" + _DATE + _CLOCK
+_CENTURY: Final = rb"(?:19(?=[5-9])|20(?=[0-4]))"
+
+# InvalidityDate from extnID on; the group is the date as a UTCTime has it (years 1950 to 2049).
+INVALIDITY_DATE: Final = re.compile(
+    rb"\x06\x03\x55\x1d\x18\x04\x11\x18\x0f" + _CENTURY + b"(" + _DATE + _CLOCK + b")", re.DOTALL
+)
 _NOTHING: Final = rb"(?!)"
 
 
