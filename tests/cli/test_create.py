@@ -131,6 +131,17 @@ def test_create_with_our_ca_gets_its_certificate(site):
     assert labels(site) == ["CN=Lab CA"]
 
 
+def test_create_with_our_ca_beside_an_existing_folder_issues_nothing(site, capsys):
+    """No certificate is issued for an instance that cannot be made."""
+    folder = site.file("lab")
+    main(["ca", "create", "--ca", folder, "--subject", "CN=Lab CA"])
+    site.create()
+    assert main(["create", "--ca", folder]) == 73
+    capsys.readouterr()
+    assert main(["ca", "certs", "--ca", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
 def test_create_existing_folder_is_left_alone(site, capsys):
     """A folder with something in it is not touched."""
     site.instance.mkdir()

@@ -78,6 +78,8 @@ def test_duplicate_key_is_refused_with_both_lines():
         ("vouchd.source.root.ulr", "vouchd.source.root.url"),
         ("vouchd.signer.my key.certificat", "vouchd.signer.my key.certificate"),
         ("vouchd.ee.prot", "vouchd.ee.port"),
+        ("ocsp.signing.certnicknme", "ocsp.signing.certnickname"),
+        ("ocsp.rejectAlgoritms", "ocsp.rejectAlgorithms"),
     ],
 )
 def test_unknown_key_is_refused_with_the_nearest_name(wrong, near):

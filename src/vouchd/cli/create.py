@@ -19,7 +19,7 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.certs import is_issued_by
 from vouchd.core.signatures import algorithms_for
 from vouchd.errors import ConfigError
-from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path
+from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
 from vouchd.instance.layout import Layout
 from vouchd.ops.clock import SystemClock
 from vouchd.signing.files import read_certificates, read_secret
@@ -84,6 +84,7 @@ def create(
         raise ConfigError("--ca, --signer-key and --pkcs12 exclude each other", hint="give one of them")
     if (signer_key is None) != (signer_cert is None):
         raise ConfigError("--signer-key and --signer-cert belong together", hint="give both")
+    require_free(instance)  # before a CA issues a certificate in vain
     authorities = [certificate for path in ca_cert or () for certificate in read_certificates(path)]
     if ca is not None:
         signer, issuer = _certified_by(ca, algorithm, subject, nickname)
@@ -105,6 +106,10 @@ def create(
     values = {key: str(value) for key, value in given.items() if value is not None}
     layout = create_instance(instance, signer, values, lambda draft: _register(draft, authorities))
     _show(layout, signer, authorities, json_output)
+    if ca is not None:
+        output.hint(f"bring its CRL: vouchd ca publish --ca {ca} --to instance:{layout.root}, then `vouchd start`")
+    elif signer.certificate and authorities:
+        output.hint("add its CRL with `vouchd crl add FILE`, then `vouchd start`")
 
 
 def _certified_by(folder: Path, algorithm: str, subject: str, nickname: str) -> tuple[NewSigner, x509.Certificate]:
@@ -179,5 +184,3 @@ def _show(layout: Layout, signer: NewSigner, authorities: list[x509.Certificate]
         output.hint(f"have the CA certify {request} and put the certificate into {request.with_suffix('.pem')}")
     if not authorities:
         output.hint("name the CA that it answers for: vouchd ca add CA.pem")
-    if request is None and authorities:
-        output.hint("add its CRL with `vouchd crl add FILE`, then `vouchd start`")

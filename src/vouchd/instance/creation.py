@@ -69,8 +69,7 @@ def create_instance(
     Raises: AlreadyExists when `root` is there and not empty; ConfigError, SigningError; LifecycleError.
     """
     root = root.absolute()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise AlreadyExists(f"{root}: exists already", hint="choose another --instance DIR")
+    require_free(root)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +82,12 @@ def create_instance(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Layout(root)
+
+
+def require_free(root: Path) -> None:
+    """Return when an instance can be made at `root`. Raises: AlreadyExists when it is there and not empty."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise AlreadyExists(f"{root}: exists already", hint="choose another --instance DIR")
 
 
 def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
