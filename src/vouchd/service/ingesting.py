@@ -147,7 +147,9 @@ class Ingesting:
             return
         why = f"{lost} of {before} entries lost and {gained} gained; normal is up to {percent:g} %"
         self._hold_back(received, epoch, why)
-        raise CRLQuarantined(f"the CRL is held back: {why}", hint="look into it, then: vouchd crl quarantine release, or drop")
+        raise CRLQuarantined(
+            f"the CRL is held back: {why}", hint="look into it, then: vouchd crl quarantine release, or drop"
+        )
 
     def _hold_back(self, received: Received, epoch: Epoch, why: str) -> None:
         record = epoch.newest if received.header.is_delta else epoch.base
