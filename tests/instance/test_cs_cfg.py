@@ -153,6 +153,7 @@ def test_text_and_lines_are_bounded():
         "dbs.beginReplicaNumber",
         "ocsp.signing.cacertnickname",
         "instanceId",
+        "_000",
     ],
 )
 def test_inert_documented_key_is_accepted_with_a_warning(key):

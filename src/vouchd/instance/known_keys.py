@@ -196,7 +196,8 @@ _FAMILIES = (
     ("agentGateway.*", "Interfaces"), ("archive.*", "The installer"), ("auths.*", "Authentication plug-ins"),
     ("authz.*", "Authorisation plug-ins"), ("autoShutdown.*", "Automatic shutdown"), ("cloning.*", "Cloning"),
     ("cms.*", "The Certificate System's own"), ("cs.*", "The Certificate System's own"), ("dbs.*", "Number ranges"),
-    ("debug.*", "Debug log"), ("ee.*", "Interfaces"), ("eeGateway.*", "Interfaces"), ("instance.*", "The installer"),
+    ("debug.*", "Debug log"), ("ee.*", "Interfaces"), ("eeGateway.*", "Interfaces"), ("features.*", "The Certificate System's own"),
+    ("http.*", "Ports"), ("https.*", "Ports"), ("instance.*", "The installer"),
     ("internaldb.*", "The internal directory"), ("jobsScheduler.*", "Jobs"), ("jss.*", "The NSS library"),
     ("keys.*", "Key sizes of the installer"), ("log.*", "Logs"), ("multiroles.*", "Roles"), ("oidmap.*", "OID names"),
     ("os.*", "The installer"), ("pkicreate.*", "The installer"), ("pkiremove.*", "The installer"),
@@ -205,8 +206,9 @@ _FAMILIES = (
     ("service.*", "The installer"), ("smtp.*", "Mail"), ("subsystem.*", "Plug-in registry"),
     ("usrgrp.*", "Users and groups"),
 )  # fmt: skip
+_COMMENT = KnownKey("_<n>", ANYTHING, "", "A comment in the Certificate System's manner; # starts one.", inert=True)
 _SINGLES = (
-    "agentInterface", "authType", "cmsVersion", "installDate", "instanceId", "instanceRoot", "logs", "machineName",
+    "authType", "cmsVersion", "installDate", "instanceId", "instanceRoot", "logs", "machineName",
     "passwordClass", "passwordFile", "pidDir", "pkiUser",
 )  # fmt: skip
 
@@ -218,6 +220,7 @@ KNOWN: tuple[KnownKey, ...] = (
     *_POLICY,
     *_INGESTION,
     *(_inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),
+    _COMMENT,
     *(_inert(name, "Written by the Certificate System's installer.") for name in _SINGLES),
 )
 _EXACT = {known.name: known for known in KNOWN if "<" not in known.name and not known.name.endswith(".*")}
