@@ -115,7 +115,6 @@ def test_scope_of_partition_has_its_point():
     """RFC 5280 5.2.5: a distribution point partitions; its bytes are kept with the [0]."""
     scope = read_header(crl(extensions=(idp(POINT, tlv(0x81, b"\xff")),))).scope
     assert (scope.distribution_point_der, scope.only_user, scope.only_ca) == (POINT, True, False)
-    assert scope.restricted
     assert len(scope.scope_id) == 64
 
 
@@ -126,11 +125,6 @@ def test_scope_reads_each_flag():
     assert read_header(crl(extensions=(crls.INDIRECT,))).scope.indirect
     some = read_header(crl(extensions=(idp(tlv(0x83, b"\x05\x60")),))).scope.only_some_reasons
     assert some == {Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE}
-
-
-def test_indirect_crl_of_everything_is_not_restricted():
-    """indirectCRL says whose certificates are listed, not that some are left out."""
-    assert not read_header(crl(extensions=(crls.INDIRECT,))).scope.restricted
 
 
 @pytest.mark.parametrize(

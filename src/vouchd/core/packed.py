@@ -93,13 +93,6 @@ class RecordLayout:
             invalidity_date=unpack_time(record[at + 2 : at + 2 + TIME_OCTETS]) if dated else None,
         )
 
-    def widened(self, record: bytes, source: RecordLayout) -> bytes:
-        """A record of the narrower layout `source` in this one."""
-        key = record[: source.serial_width]
-        pad = (b"\xff" if key[0] >= 0x80 else b"\x00") * (self.serial_width - source.serial_width)
-        column = _NO_TIME if self.invalidity and not source.invalidity else b""
-        return pad + record + column
-
 
 _REASONS: Final = {int(reason): reason for reason in Reason}
 WIDEST: Final = RecordLayout(MAX_SERIAL_OCTETS, invalidity=True)

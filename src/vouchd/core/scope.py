@@ -53,12 +53,6 @@ class Scope:
     indirect: bool = False
     distribution_point_der: bytes = b""
 
-    @property
-    def restricted(self) -> bool:
-        """Whether there are certificates or reasons of the CA that the CRL does not speak of."""
-        kinds = self.only_user or self.only_ca or self.only_attribute
-        return kinds or self.only_some_reasons is not None or bool(self.distribution_point_der)
-
     @staticmethod
     def from_idp(idp_der: bytes) -> Scope:
         """The scope of DER of IssuingDistributionPoint; of empty bytes and of an empty SEQUENCE it is the complete one.

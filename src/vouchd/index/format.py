@@ -76,8 +76,7 @@ class KeyedFile:
         keys = [blob[at : at + self._width] for at in range(0, len(blob), self._size)]
         if width == self._width:
             return keys
-        wide = RecordLayout(width)
-        return [wide.widened(key, RecordLayout(self._width)) for key in keys]
+        return [key.rjust(width, b"\xff" if key[:1] >= b"\x80" else b"\x00") for key in keys]
 
     @property
     def key_width(self) -> int:
