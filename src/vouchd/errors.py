@@ -111,6 +111,10 @@ class AlreadyExists(StoreError):
     """What was to be made is there already."""
 
 
+class LastAdministrator(StoreError):
+    """No enabled user would be left in the group Administrators; nothing was changed."""
+
+
 class IndexFileError(StoreError):
     """An index file is damaged or of another version; it can be rebuilt from the store."""
 
@@ -167,6 +171,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     StoreConflict: Outcome(OCSPResponseStatus.TRY_LATER, 409, 75),
     NotFound: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 404, 66),
     AlreadyExists: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 73),
+    LastAdministrator: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 77),
     SigningError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 70),
     ConfigError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 78),
     LifecycleError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 1),

@@ -30,7 +30,7 @@ GRANTED = {
     Action.ADD_USER: "A.....",
     Action.CHANGE_USER: "A.....",
     Action.REMOVE_USER: "A.....",
-    Action.READ_CONFIGURATION: "A.U...",
+    Action.READ_CONFIGURATION: "AGU...",
     Action.CHANGE_CONFIGURATION: "A.....",
     Action.READ_AUDIT: "..U...",
 }

@@ -101,14 +101,14 @@ class IdentityStore(Protocol):
     def put_user(self, user: User, replaces: User | None) -> None:
         """Store `user` in place of `replaces`, the user of the same id as the caller has read it; None: a new user.
 
-        Raises: StoreConflict when that is not what is stored, or when no enabled user would be left in the group
-        Administrators where there was one; AlreadyExists when another user has one of the certificates.
+        Raises: StoreConflict when that is not what is stored; AlreadyExists when another user has one of the
+        certificates; LastAdministrator when no enabled user would be left in the group Administrators where one was.
         """
 
     def remove_user(self, user_id: str) -> None:
         """Remove the user with its certificates.
 
-        Raises: NotFound; StoreConflict when it is the last enabled user in the group Administrators.
+        Raises: NotFound; LastAdministrator when it is the last enabled user in the group Administrators.
         """
 
 

@@ -74,7 +74,7 @@ class Users:
     def remove(self, user_id: str, caller: Caller) -> User:
         """Remove the user; it is refused from its next request on.
 
-        Raises: NotFound; StoreConflict for the last enabled Administrator; PermissionDenied.
+        Raises: NotFound; LastAdministrator; PermissionDenied.
         """
         self._permission.allow(caller, Action.REMOVE_USER, _target(user_id))
         user = self._stored(user_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vouchd.core.facts import Epoch, Group, IssuingPointId, QuarantinedCRL, User
-from vouchd.errors import AlreadyExists, NotFound, StoreConflict
+from vouchd.errors import AlreadyExists, LastAdministrator, NotFound, StoreConflict
 
 CHUNK_BYTES = 1 << 20
 
@@ -51,9 +51,9 @@ def require_user_change(before: Mapping[str, User], user: User, replaces: User |
 
 
 def require_administrator(before: Mapping[str, User], after: Mapping[str, User]) -> None:
-    """Raise StoreConflict when a change takes away the last user who may change users."""
+    """Raise LastAdministrator when a change takes away the last user who may change users."""
     if _has_administrator(before) and not _has_administrator(after):
-        raise StoreConflict(
+        raise LastAdministrator(
             f"no user would be left in the group {Group.ADMINISTRATORS}",
             hint="make another user an administrator first",
         )
