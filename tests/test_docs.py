@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -32,10 +32,10 @@ def text_of(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """Each command as it is typed, `vouchd crl add`, with what click knows of it."""
+def commands() -> Iterator[tuple[str, Any]]:
+    """Each command as it is typed, `vouchd crl add`, with what typer knows of it."""
 
-    def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
         below = getattr(command, "commands", None)
         if below is None:
             yield name, command
