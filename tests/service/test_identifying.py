@@ -62,7 +62,8 @@ def test_identify_registered_certificate_is_its_user_with_groups_and_origin(desk
     """The certificate tells the user, the user the groups; the record says how it was checked."""
     caller = desk.identify()
     assert (caller.name, caller.groups, caller.origin) == ("alice", {Group.AGENTS, Group.AUDITORS}, ORIGIN)
-    ((event, name, outcome, detail),) = desk.audit.records
+    (event, name, outcome, detail), role = desk.audit.records
+    assert role == ("ROLE_ASSUME", "alice", "success", {"roles": "Auditors, Online Certificate Status Manager Agents"})
     assert (event, name, outcome) == ("AUTH", "alice", "success")
     assert (detail["subject"], detail["certificate_status"]) == ("CN=Alice", "issuer not served")
 
@@ -104,6 +105,17 @@ def test_identify_disabled_user_refused_without_its_groups_on_record(desk):
     desk.users.set_enabled("alice", ADMIN, enabled=False)
     desk.audit.records.clear()
     assert "alice is disabled" in refused(desk)
+
+
+def test_identify_change_by_another_process_counts_at_once(desk):
+    """What another process changes in the store counts from the next request on: groups, too."""
+    desk.identify()
+    others = Users(desk.store, Permission(RecordingAudit()), RecordingAudit())
+    others.set_groups("alice", [Group.TRUSTED_MANAGERS], ADMIN)
+    assert desk.identify().groups == {Group.TRUSTED_MANAGERS}
+    others.remove("alice", ADMIN)
+    desk.audit.records.clear()
+    refused(desk)
 
 
 @pytest.mark.parametrize("at, word", [(NOW - 31 * DAY, "not valid yet"), (NOW + 366 * DAY, "expired")])

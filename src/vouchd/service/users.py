@@ -35,6 +35,7 @@ class Users:
         self._store = store
         self._permission = permission
         self._audit = audit
+        self._known: tuple[int, dict[bytes, User]] = (-1, {})
 
     def users(self, caller: Caller) -> tuple[User, ...]:
         """All users by id. Raises: PermissionDenied."""
@@ -140,7 +141,7 @@ class Users:
         """
         _, certificate = read_certificate(certificate_der)
         name = subject_text(certificate)
-        user = next((user for user in self._store.users() if certificate_der in user.certificates), None)
+        user = self._by_certificate().get(certificate_der)
         caller = Caller(user.id if user else UNIDENTIFIED, user.groups if user else frozenset(), origin)
         detail = {"subject": name, "certificate": fingerprint(certificate_der)}
         try:
@@ -152,7 +153,15 @@ class Users:
             raise
         if record_success:
             self._audit.record("AUTH", caller, "success", certificate_status=status, **detail)
+            self._audit.record("ROLE_ASSUME", caller, "success", roles=", ".join(sorted(caller.groups)))
         return caller
+
+    def _by_certificate(self) -> dict[bytes, User]:
+        """User by certificate, read again when anything in the store changed: this is asked with each request."""
+        revision = self._store.revision()
+        if self._known[0] != revision:
+            self._known = (revision, {der: user for user in self._store.users() for der in user.certificates})
+        return self._known[1]
 
     def _replace(self, before: User, after: User, caller: Caller, operation: str) -> User:
         if after != before:
