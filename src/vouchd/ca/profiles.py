@@ -21,6 +21,7 @@ class ProfileName(StrEnum):
     USER = "user"
     OCSP_SIGNING = "ocsp-signing"
     SUBSYSTEM = "subsystem"
+    AUDIT_SIGNING = "audit-signing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Profile:
     # id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1): clients do not ask whether the signer itself is revoked; such
     # a certificate has no OCSP address and no CRL distribution point, and is kept short-lived instead.
     ocsp_nocheck: bool = False
+    content_commitment: bool = False  # keyUsage nonRepudiation
 
     def key_usage(self, key: PublicKeyTypes) -> x509.KeyUsage:
         """The keyUsage extension for a certificate of `key`."""
@@ -45,7 +47,7 @@ class Profile:
         }
         return x509.KeyUsage(
             digital_signature=not self.is_ca,
-            content_commitment=False,
+            content_commitment=self.content_commitment,
             key_encipherment=transports_keys,
             data_encipherment=False,
             key_agreement=False,
@@ -72,5 +74,6 @@ PROFILES: dict[ProfileName, Profile] = {
             730 * DAY,
             (_OID.CLIENT_AUTH, _OID.SERVER_AUTH),
         ),
+        Profile(ProfileName.AUDIT_SIGNING, "a signer of audit logs", 730 * DAY, content_commitment=True),
     )
 }

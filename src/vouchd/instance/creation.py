@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
+from vouchd.core.purposes import Purpose
 from vouchd.errors import AlreadyExists, LifecycleError
 from vouchd.instance import cs_cfg
 from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNAL, new_password, write_passwords
+from vouchd.instance.requests import certificate_request
 from vouchd.signing.files import write_new
 from vouchd.signing.keys import PrivateKey, write_key
 
@@ -106,7 +106,8 @@ def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
 
 def _write_certificates(layout: Layout, signer: NewSigner) -> None:
     if signer.certificate is None:
-        write_new(csr_path(layout, signer.nickname), signing_request(signer), 0o644)
+        request = certificate_request(Purpose.OCSP_SIGNING, signer.key, signer.subject)
+        write_new(csr_path(layout, signer.nickname), request, 0o644)
         return
     pem = signer.certificate.public_bytes(Encoding.PEM)
     write_new(layout.alias / f"{signer.nickname}.pem", pem, 0o644)
@@ -118,18 +119,6 @@ def _write_certificates(layout: Layout, signer: NewSigner) -> None:
 def csr_path(layout: Layout, nickname: str) -> Path:
     """Where the certificate request of a signer is."""
     return layout.alias / f"{nickname}.csr"
-
-
-def signing_request(signer: NewSigner) -> bytes:
-    """PEM of a PKCS #10 request for an OCSP signing certificate (id-kp-OCSPSigning, id-pkix-ocsp-nocheck)."""
-    builder = (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(signer.subject)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
-        .add_extension(x509.OCSPNoCheck(), critical=False)
-    )
-    classic = isinstance(signer.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
-    return builder.sign(signer.key, hashes.SHA256() if classic else None).public_bytes(Encoding.PEM)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lock that lets one process at a time take CRLs in; the kernel drops it however the process ends."""
+"""Locks that let one process at a time take CRLs in, or change CS.cfg; the kernel drops them however it ends."""
 
 from __future__ import annotations
 
@@ -12,18 +12,32 @@ from pathlib import Path
 from vouchd.errors import StoreUnavailable
 
 WAIT_SECONDS = 600.0  # a CRL of ten million entries takes a minute
+CONFIG_WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 
 @contextmanager
 def ingest_lock(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """Hold the lock. Raises: StoreUnavailable when another process keeps it for longer than `wait_seconds`."""
+    with _held(path, wait_seconds, "taking CRLs in"):
+        yield
+
+
+@contextmanager
+def config_lock(path: Path, *, wait_seconds: float = CONFIG_WAIT_SECONDS) -> Iterator[None]:
+    """Hold the lock of whoever reads CS.cfg, changes it and writes it back. Raises: StoreUnavailable, likewise."""
+    with _held(path, wait_seconds, "changing the settings"):
+        yield
+
+
+@contextmanager
+def _held(path: Path, wait_seconds: float, doing: str) -> Iterator[None]:
     deadline = time.monotonic() + wait_seconds
     descriptor = _open(path)
     try:
         while not _taken(descriptor):
             if time.monotonic() >= deadline:
-                raise StoreUnavailable(f"another process has been taking CRLs in for {wait_seconds:.0f} seconds")
+                raise StoreUnavailable(f"another process has been {doing} for {wait_seconds:.0f} seconds")
             time.sleep(_POLL_SECONDS)
         yield
     finally:

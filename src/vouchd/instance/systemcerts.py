@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -77,21 +77,24 @@ def _places(settings: Settings) -> Iterator[SystemCertificate]:
 
 
 def _with_certificate(place: SystemCertificate) -> SystemCertificate:
-    path = place.files.certificate_file
-    certificate, chain, problem = None, (), ""
-    if path.exists():
-        try:
-            certificate, *above = read_certificates(path)
-            chain = tuple(above)
-        except SigningError as error:
-            problem = str(error)
-    return SystemCertificate(place.name, place.purpose, place.files, place.prefix, certificate, chain, problem)
+    if not place.files.certificate_file.exists():
+        return place
+    try:
+        certificate, *above = read_certificates(place.files.certificate_file)
+    except SigningError as error:
+        return replace(place, problem=str(error))
+    return replace(place, certificate=certificate, chain=tuple(above))
+
+
+def numbered(alias: Path, name: str, suffix: str) -> tuple[Path, ...]:
+    """The files `NAME`, `NAME-2`, `NAME-3` … with that suffix in `alias/`, oldest first."""
+    found = ((_number(path, name), path) for path in alias.glob(f"*{suffix}"))
+    return tuple(path for number, path in sorted(found) if number)
 
 
 def pending_requests(alias: Path, name: str) -> tuple[Path, ...]:
     """Requests in `alias/` for that name whose certificate has not come, oldest first."""
-    numbered = ((_number(path, name), path) for path in alias.glob("*.csr"))
-    return tuple(path for n, path in sorted((n, p) for n, p in numbered if n) if not path.with_suffix(".pem").exists())
+    return tuple(path for path in numbered(alias, name, ".csr") if not path.with_suffix(".pem").exists())
 
 
 def free_stem(alias: Path, name: str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
@@ -55,19 +57,44 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 
     Raises: AlreadyExists when the name is taken; SigningError.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _draft(path, data, mode) as draft:
             os.link(draft, path)  # unlike rename, it never replaces what is there
-        finally:
-            draft.unlink(missing_ok=True)
     except FileExistsError as error:
         raise AlreadyExists(f"{path}: exists already") from error
     except OSError as error:
         raise SigningError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def replace_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file with `mode`, new or in place of one: readers see the old bytes or the new. Raises: SigningError."""
+    try:
+        with _draft(path, data, mode) as draft:
+            draft.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SigningError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _draft(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A durable file with `data` beside `path`, gone afterwards."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
