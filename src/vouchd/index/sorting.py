@@ -6,7 +6,7 @@ is a merge, in C) and handed on. So some hundred MiB do for any number of record
 
 from __future__ import annotations
 
-import mmap
+import os
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -20,6 +20,29 @@ from typing import BinaryIO, Self
 RUN_RECORDS = 1 << 19
 RANGE_RECORDS = 1 << 17
 _SAMPLE_EVERY = 1 << 12
+
+
+class _Run:
+    """Sorted records in a file; read, not mapped, so that they do not count as this process's memory."""
+
+    def __init__(self, descriptor: int, size: int, width: int) -> None:
+        self._descriptor, self._size, self._width = descriptor, size, width
+        self._count = os.fstat(descriptor).st_size // size
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, number: int) -> bytes:
+        """The key of one record."""
+        return os.pread(self._descriptor, self._width, number * self._size)
+
+    def place(self, key: bytes) -> int:
+        """The number of the first record that is not below `key`."""
+        return bisect_left(range(self._count), key, key=self.key)
+
+    def read(self, first: int, last: int) -> bytes:
+        """The records from `first` to `last` (not included)."""
+        return os.pread(self._descriptor, (last - first) * self._size, first * self._size)
 
 
 class Sorter:
@@ -58,12 +81,7 @@ class Sorter:
             yield from map(self._joined, self._slices(self._pending))
             return
         self._spill()
-        runs = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in self._files]
-        try:
-            yield from self._merged(runs)
-        finally:
-            for run in runs:
-                run.close()
+        yield from self._merged([_Run(file.fileno(), self._size, self._width) for file in self._files])
 
     def _spill(self) -> None:
         if not self._pending:
@@ -77,29 +95,23 @@ class Sorter:
         file.flush()
         self._pending = []
 
-    def _merged(self, runs: list[mmap.mmap]) -> Iterator[bytes]:
+    def _merged(self, runs: list[_Run]) -> Iterator[bytes]:
         places = [0] * len(runs)
         for bound in (*self._bounds(runs), None):
             records: list[bytes] = []
             for i, run in enumerate(runs):
-                end = len(run) // self._size if bound is None else self._place(run, bound)
-                records += chain.from_iterable(self._split(run[places[i] * self._size : end * self._size]))
+                end = len(run) if bound is None else run.place(bound)
+                records += chain.from_iterable(self._split(run.read(places[i], end)))
                 places[i] = end
             records.sort()
             if records:
                 yield self._joined(records)
 
-    def _bounds(self, runs: list[mmap.mmap]) -> list[bytes]:
+    def _bounds(self, runs: list[_Run]) -> list[bytes]:
         """Keys that part the records of all runs into ranges of about RANGE_RECORDS."""
-        step = _SAMPLE_EVERY * self._size
-        samples = sorted(run[at : at + self._width] for run in runs for at in range(0, len(run), step))
+        samples = sorted(run.key(i) for run in runs for i in range(0, len(run), _SAMPLE_EVERY))
         every = RANGE_RECORDS // _SAMPLE_EVERY
         return samples[every::every]
-
-    def _place(self, run: mmap.mmap, key: bytes) -> int:
-        """The number of the first record of a run that is not below `key`."""
-        size, width = self._size, self._width
-        return bisect_left(range(len(run) // size), key, key=lambda i: run[i * size : i * size + width])
 
     def _slices(self, records: list[bytes]) -> Iterator[list[bytes]]:
         """The sorted records in shorter lists that do not part those of one key."""
