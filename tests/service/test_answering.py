@@ -306,6 +306,15 @@ def test_user_and_ca_crls_together_cover_every_certificate():
     assert statuses(both.answer(request_for(ONE, GOOD), NOW)) == ["good"]
 
 
+def test_crl_of_attribute_certificates_says_nothing_of_others():
+    """Attribute certificates have serials of their own: their CRL neither revokes nor vouches for another."""
+    attribute = Scope(scope_id="1" * 64, only_attribute=True)
+    alone = responder(state(serving(ONE, point(ONE, entry(REVOKED), scope=attribute))), signer(SIGNER))
+    beside = responder(state(serving(ONE, point(ONE, entry(REVOKED), scope=attribute), point(ONE))), signer(SIGNER))
+    assert statuses(alone.answer(request_for(ONE, REVOKED), NOW)) == ["unknown"]
+    assert statuses(beside.answer(request_for(ONE, REVOKED), NOW)) == ["good"]
+
+
 def test_final_revocation_goes_before_a_hold_in_another_partition():
     """Where several CRLs list a serial the one that cannot be released counts."""
     some = Scope(scope_id="1" * 64, only_some_reasons=frozenset({Reason.CERTIFICATE_HOLD}))

@@ -117,7 +117,9 @@ def covers_every_serial(points: tuple[ServingPoint, ...], expected_scopes: tuple
 
 def _revocation(points: tuple[ServingPoint, ...], serial: bytes) -> tuple[ServingPoint, RevocationEntry] | None:
     """The entry that counts; where several partitions list the serial a final revocation goes before a hold."""
-    found = [(point, entry) for point in points if (entry := point.index.find(serial)) is not None]
+    # Attribute certificates have serials of their own: a CRL of theirs says nothing of a public key certificate.
+    speaking = (point for point in points if not point.scope.only_attribute)
+    found = [(point, entry) for point in speaking if (entry := point.index.find(serial)) is not None]
     if not found:
         return None
     return min(found, key=lambda pair: (pair[1].reason is Reason.CERTIFICATE_HOLD, pair[1].revocation_time))
