@@ -25,6 +25,7 @@ from vouchd.http.worker import run_worker as serve_worker
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
 from vouchd.instance import cs_cfg
+from vouchd.instance.certificates import Certificates
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.passwords import read_passwords
@@ -32,6 +33,7 @@ from vouchd.instance.reading import active_settings, read_settings, settings_fro
 from vouchd.instance.settings import Settings, SourceKind, SourceSettings
 from vouchd.instance.signers import check_signers, load_signers
 from vouchd.ops.audit import AuditLog
+from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.clock import SystemClock
 from vouchd.ops.logs import set_up_logs
 from vouchd.ops.pidfile import running_pid
@@ -62,6 +64,7 @@ class Services:
     ingesting: Ingesting
     permission: Permission
     users: Users
+    certificates: Certificates
     caller: Caller
 
     def ingest_lock(self) -> AbstractContextManager[None]:
@@ -120,6 +123,7 @@ def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Service
     audit = AuditLog(layout.audit_log, SystemClock())
     permission = Permission(audit)
     indexing = Indexing(store, IndexFolder(layout.index))
+    users = Users(store, permission, audit)
     return Services(
         layout=layout,
         settings=settings,
@@ -128,8 +132,11 @@ def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Service
         indexing=indexing,
         ingesting=Ingesting(store, indexing, permission, audit),
         permission=permission,
-        users=Users(store, permission, audit),
+        users=users,
+        certificates=Certificates(layout, store, users, permission, audit, SystemClock()),
         caller=local_caller(_user_name()),
+        audit=audit,
+        audit_reader=AuditReader(layout.audit_log),
     )
 
 

@@ -1,66 +1,167 @@
-"""The audit log: one JSON object a line, appended and on disk before the call returns.
+"""The audit log: one JSON object a line, chained by hashes, appended and on disk before the call returns.
 
-The lines are not chained or signed: whoever can write the file can change it. Every field is escaped by JSON, so no
-value can begin a line of its own.
+Every field is escaped by JSON, so no value can begin a line of its own. The form of a line is in `ops.auditchain`, the
+signatures that make the chain a proof in `ops.auditsigning`.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
 import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable
+from vouchd.ops.auditchain import AuditRecord, Entry, Link, decode, encode
+from vouchd.ops.auditfiles import last_line, log_files, rotated_name
+
+REPAIR = "AUDIT_LOG_REPAIR"
+ITSELF = Caller("vouchd")
+_SHOWN_TORN_BYTES = 2000
+_FIRST = re.compile(rb'\{"seq":(\d{1,18}),"time":(\d{1,18}),')
+
+Compose = Callable[[AuditRecord | None], Sequence[Entry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a file is put aside and another begun; the chain runs on from one to the next."""
+
+    max_bytes: int = 2000 * 1024
+    max_age_seconds: int = 30 * 86400  # since its first record
 
 
 class AuditLog:
-    """Keeps the contract of AuditSink in the file `path` (mode 0600); several processes may append to it.
+    """Keeps the contract of AuditSink in the file `path` (mode 0600); any number of processes may append to it.
 
-    The file is opened for each record, so that it can be rotated by renaming it.
+    A lock file beside it keeps the order of the chain. A line that was cut short by a crash was never acknowledged: it
+    is taken out, and a record tells of it.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, rotation: Rotation | None = None) -> None:
         self._path = path
         self._clock = clock
+        self._rotation = rotation or Rotation()
+
+    @property
+    def path(self) -> Path:
+        """The file that grows."""
+        return self._path
 
     def record(self, event: str, caller: Caller, outcome: str, **detail: str | int) -> None:
         """See AuditSink. Raises: StoreUnavailable when the record is not on disk."""
-        line = {
-            "time": self._clock.now(),
-            "event": event,
-            "outcome": outcome,
-            "caller": caller.name,
-            "groups": sorted(caller.groups),
-            "origin": caller.origin,
-            "detail": detail,
-        }
+        self.record_all([Entry(self._clock.now(), event, outcome, caller, detail)])
+
+    def record_all(self, entries: Sequence[Entry]) -> None:
+        """Record several at once, at the price of one. Raises: StoreUnavailable; then none of them is recorded."""
+        self.extend(lambda _: entries)
+
+    def extend(self, compose: Compose) -> None:
+        """Append what `compose` makes of the last record, which stays the last until then. Raises: StoreUnavailable."""
         try:
-            self._append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            with self._locked():
+                self._rotate_when_due()
+                self._append(compose)
         except OSError as error:
             raise StoreUnavailable(
                 f"the audit log {self._path} cannot be written: {error.strerror}",
                 hint="no administrative act is carried out without its record; free space or mend the permissions",
             ) from error
 
-    def _append(self, line: bytes) -> None:
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _rotate_when_due(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                first = _FIRST.match(file.read(64))
+        except FileNotFoundError:
+            return
+        if first is None:
+            return
+        age = self._clock.now() - int(first[2])
+        if size >= self._rotation.max_bytes or age >= self._rotation.max_age_seconds:
+            self._path.rename(rotated_name(self._path, int(first[1])))
+            _sync_directory(self._path.parent)
+
+    def _append(self, compose: Compose) -> None:
         created = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            end = os.lseek(descriptor, 0, os.SEEK_END)
-            # A disk that ran full may have cut the last record short: ours must not become part of it.
-            if end and os.pread(descriptor, 1, end - 1) != b"\n":
-                line = b"\n" + line
-            if os.write(descriptor, line) != len(line):
-                raise OSError(0, "the record was cut short")
-            os.fsync(descriptor)
+            last, link, repairs = self._mend(descriptor)
+            lines = []
+            for entry in (*repairs, *compose(last)):
+                line, link = encode(entry, link)
+                lines.append(line)
+            _write(descriptor, b"".join(lines))
         finally:
             os.close(descriptor)
         if created:
             _sync_directory(self._path.parent)
+
+    def _mend(self, descriptor: int) -> tuple[AuditRecord | None, Link, list[Entry]]:
+        """The last record, where the chain goes on, and what is to be told of damage at the end of the log."""
+        line, torn = last_line(descriptor)
+        repairs = []
+        if torn:
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - len(torn))
+            repairs.append(self._repair("the last line was cut short", torn))
+        if not line:
+            line = self._last_line_before()
+        if not line:
+            return None, Link(), repairs
+        try:
+            last = decode(line)
+        except ValueError as error:
+            # Not ours to take out: whoever verifies the log is to find it.
+            repairs.append(self._repair(f"the last line is damaged: {error}", line))
+            found = re.match(rb'\{"seq":(\d{1,18}),', line)
+            return None, Link(int(found[1]) if found else 0), repairs
+        return last, Link(last.seq, last.hash), repairs
+
+    def _last_line_before(self) -> bytes:
+        """The last line of the newest file that holds one."""
+        for path in reversed(log_files(self._path)):
+            with path.open("rb") as file:
+                line, _ = last_line(file.fileno())
+            if line:
+                return line
+        return b""
+
+    def _repair(self, why: str, text: bytes) -> Entry:
+        shown = text[:_SHOWN_TORN_BYTES].decode("ascii", "backslashreplace")
+        return Entry(self._clock.now(), REPAIR, "success", ITSELF, {"why": why, "bytes": len(text), "text": shown})
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Append and have it on disk, or leave the file as it was."""
+    if not data:
+        return
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        written = os.write(descriptor, data)
+        if written == len(data):
+            os.fsync(descriptor)
+            return
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
+        raise
+    os.ftruncate(descriptor, end)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,0 +1,103 @@
+"""The lines of the audit log: JSON objects, each with the hash of the line before and its own.
+
+`{"seq":N,"time":…,"event":…,"outcome":…,"caller":…,"groups":[…],"origin":…,"detail":{…},"previous":"…","hash":"…"}`
+
+`hash` is the SHA-256 (hex) of the line's octets in front of `,"hash"`, `previous` the `hash` of the line before, 64
+zeros in the first line. No octet of a line is outside of what its hash or its fixed form covers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vouchd.core.facts import Caller
+
+Detail = Mapping[str, str | int]
+
+SIGNING = "AUDIT_LOG_SIGNING"
+GENESIS = "0" * 64
+MAX_LINE_BYTES = 1 << 20
+_MAX_TEXT = 8192
+_KINDS = {"seq": int, "time": int, "event": str, "outcome": str, "caller": str, "origin": str, "detail": dict}
+_NAME = b',"hash":"'
+_SUFFIX_BYTES = len(_NAME) + 64 + len(b'"}')
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One line of the audit log. `seq` counts from 1 without a gap, `time` is POSIX seconds."""
+
+    seq: int
+    time: int
+    event: str
+    outcome: str
+    caller: str
+    groups: tuple[str, ...]
+    origin: str
+    detail: Detail
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What the next line continues: the number and hash of the last one."""
+
+    seq: int = 0
+    hash: str = GENESIS
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to be recorded: the facts of a line without its place in the chain."""
+
+    time: int
+    event: str
+    outcome: str
+    caller: Caller
+    detail: Detail
+
+
+def encode(entry: Entry, after: Link) -> tuple[bytes, Link]:
+    """The line of `entry`, newline included, that follows `after`, and the link that it makes."""
+    fields = {
+        "seq": after.seq + 1,
+        "time": entry.time,
+        "event": entry.event,
+        "outcome": entry.outcome,
+        "caller": entry.caller.name[:_MAX_TEXT],
+        "groups": sorted(entry.caller.groups),
+        "origin": entry.caller.origin[:_MAX_TEXT],
+        "detail": {
+            name: value[:_MAX_TEXT] if isinstance(value, str) else value for name, value in entry.detail.items()
+        },
+        "previous": after.hash,
+    }
+    head = json.dumps(fields, separators=(",", ":")).encode()[:-1]
+    digest = hashlib.sha256(head).hexdigest()
+    return head + _suffix(digest) + b"\n", Link(after.seq + 1, digest)
+
+
+def decode(line: bytes) -> AuditRecord:
+    """The record of one line without its newline. Raises: ValueError with the reason when it is not intact."""
+    head = line[:-_SUFFIX_BYTES]
+    if len(line) > MAX_LINE_BYTES or line[-_SUFFIX_BYTES:-66] != _NAME:
+        raise ValueError("not a line of the audit log")
+    digest = hashlib.sha256(head).hexdigest()
+    if line[-_SUFFIX_BYTES:] != _suffix(digest):
+        raise ValueError("its hash does not fit its content")
+    try:
+        fields = json.loads(line)
+        record = AuditRecord(**{**fields, "groups": tuple(fields["groups"])})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError("not a line of the audit log") from error
+    if any(not isinstance(getattr(record, name), kind) for name, kind in _KINDS.items()):
+        raise ValueError("not a line of the audit log")
+    return record
+
+
+def _suffix(digest: str) -> bytes:
+    return _NAME + digest.encode() + b'"}'
