@@ -87,7 +87,7 @@ def test_create_without_signer_leaves_a_request(site, capsys):
     usage = request.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.OCSP_SIGNING]
     assert request.extensions.get_extension_for_class(x509.OCSPNoCheck)
-    assert "alias/ocspSigningCert.pem" in captured.err
+    assert "vouchd certs install ocspSigningCert FILE" in captured.err
 
 
 def test_create_request_is_completed_by_the_certificate(site, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,14 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.cli import output
+from vouchd.cli.issuing import equip, host_names
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.certs import is_issued_by
 from vouchd.core.signatures import algorithms_for
 from vouchd.errors import ConfigError
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
 from vouchd.instance.layout import Layout
+from vouchd.instance.systemcerts import FIXED, pending_requests
 from vouchd.ops.clock import SystemClock
 from vouchd.signing.files import read_certificates, read_secret
 from vouchd.signing.keys import generate_key, read_key
@@ -32,6 +35,9 @@ DEFAULT_SUBJECT = "CN=OCSP Signing Certificate"
 PortOption = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="TCP port of OCSP; default 8080.")]
 HealthPortOption = Annotated[
     int | None, typer.Option("--health-port", min=0, max=65535, help="TCP port of health and metrics; default 8081.")
+]
+AgentPortOption = Annotated[
+    int | None, typer.Option("--agent-port", min=0, max=65535, help="TCP port of agents (TLS); default 8443.")
 ]
 
 
@@ -67,9 +73,16 @@ def create(
     nickname: Annotated[
         str, typer.Option("--nickname", metavar="NAME", help="The signer's name in CS.cfg.")
     ] = DEFAULT_NICKNAME,
-    host: Annotated[str | None, typer.Option("--host", help="Address of the OCSP port; default 0.0.0.0.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address of the OCSP and agent ports; default 0.0.0.0.")
+    ] = None,
     port: PortOption = None,
     health_port: HealthPortOption = None,
+    agent_port: AgentPortOption = None,
+    hostname: Annotated[
+        list[str] | None,
+        typer.Option("--hostname", metavar="NAME", help="Of the agent port's certificate; repeatable."),
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Default: one per core.")] = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -102,9 +115,12 @@ def create(
         "vouchd.ee.port": port,
         "vouchd.health.port": health_port,
         "vouchd.ee.workers": workers,
+        "vouchd.agent.host": host,
+        "vouchd.agent.port": agent_port,
     }
     values = {key: str(value) for key, value in given.items() if value is not None}
-    layout = create_instance(instance, signer, values, lambda draft: _register(draft, authorities))
+    names = host_names(hostname or (), host)
+    layout = create_instance(instance, signer, values, lambda draft: _finish(draft, authorities, names, ca))
     _show(layout, signer, authorities, json_output)
     if ca is not None:
         output.hint(f"bring its CRL: vouchd ca publish --ca {ca} --to instance:{layout.root}, then `vouchd start`")
@@ -155,17 +171,19 @@ def _password(password_file: Path | None, subject: Path) -> str:
     return str(typer.prompt(f"password of {subject}", hide_input=True, err=True))
 
 
-def _register(draft: Layout, authorities: list[x509.Certificate]) -> None:
-    """Add the CAs to the draft's store and check that the signer may answer for them."""
+def _finish(draft: Layout, authorities: list[x509.Certificate], names: Sequence[str], ca: Path | None) -> None:
+    """Add the CAs to the draft's store, check that the signer may answer for them, make the other system keys."""
     with wiring.services(draft) as services:
         for certificate in authorities:
             services.authorities.add(certificate.public_bytes(Encoding.DER), services.caller)
+        equip(services, names, ca)
     if authorities:
         wiring.check_instance(draft, warn=output.warn)
 
 
 def _show(layout: Layout, signer: NewSigner, authorities: list[x509.Certificate], json_output: bool) -> None:
     request = None if signer.certificate else csr_path(layout, signer.nickname)
+    left = [path for name in FIXED for path in pending_requests(layout.alias, name)]
     output.record(
         {
             "instance": str(layout.root),
@@ -175,12 +193,22 @@ def _show(layout: Layout, signer: NewSigner, authorities: list[x509.Certificate]
             "certificate": signer.certificate.subject.rfc4514_string() if signer.certificate else None,
             "request": str(request) if request else None,
             "CAs": ", ".join(authority.subject.rfc4514_string() for authority in authorities) or None,
+            "administrator": None if left else str(layout.admin_pkcs12),
         },
         json_output=json_output,
     )
     if request is not None:
         if not json_output:
             output.say(request.read_text(encoding="ascii").rstrip("\n"))
-        output.hint(f"have the CA certify {request} and put the certificate into {request.with_suffix('.pem')}")
+        output.hint(f"have the CA certify {request}, then: vouchd certs install {signer.nickname} FILE")
     if not authorities:
         output.hint("name the CA that it answers for: vouchd ca add CA.pem")
+    if request is None and authorities:
+        output.hint("add its CRL with `vouchd crl add FILE`, then `vouchd start`")
+    if left:
+        names = ", ".join(path.name for path in left)
+        output.hint(f"the agent port is off until a CA has certified {names} in {layout.alias}: vouchd certs install")
+    else:
+        output.hint(
+            f"import {layout.admin_pkcs12} into a browser for the agent pages; its password: {layout.admin_password}"
+        )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from vouchd import __version__
-from vouchd.cli import authorities, ca, create, crl, explain, lifecycle, output, query, run, user
+from vouchd.cli import authorities, ca, certs, create, crl, explain, lifecycle, output, query, run, user
 from vouchd.errors import VouchdError
 
 USAGE_ERROR = 2
@@ -64,6 +64,7 @@ app.command("explain")(explain.explain)
 authorities.register(ca.app)
 app.add_typer(ca.app, name="ca")
 app.add_typer(crl.app, name="crl")
+app.add_typer(certs.app, name="certs")
 app.add_typer(user.app, name="user")
 
 

@@ -24,7 +24,7 @@ def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
         request = signer.certificate_file.with_suffix(".csr")
         raise SigningError(
             f"signer {signer.nickname} has no certificate yet",
-            hint=f"let the CA certify {request} and put the certificate into {signer.certificate_file}",
+            hint=f"let the CA certify {request}, then: vouchd certs install {signer.nickname} FILE",
         )
     return SoftwareSigner.load(
         signer.nickname,

@@ -1,0 +1,197 @@
+"""`vouchd certs`: the instance's own certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.ca.requests import parse_name, parse_subject
+from vouchd.cli import output
+from vouchd.cli.inputs import read_input
+from vouchd.cli.issuing import certify
+from vouchd.cli.lifecycle import manager_command
+from vouchd.cli.options import DEFAULT_CA, DEFAULT_INSTANCE, CADirOption, InstanceOption, JsonOption
+from vouchd.core.bundles import MAX_BUNDLE_BYTES
+from vouchd.core.certs import not_after
+from vouchd.core.purposes import Purpose, expiry_warning
+from vouchd.errors import NotFound
+from vouchd.instance import lifecycle
+from vouchd.instance.certificates import Installed
+from vouchd.instance.layout import Layout
+from vouchd.instance.systemcerts import SystemCertificate, pending_requests
+from vouchd.ops.clock import SystemClock
+from vouchd.wiring import Services
+
+app = typer.Typer(
+    name="certs",
+    no_args_is_help=True,
+    help="The instance's own certificates: OCSP signing, TLS server, subsystem, audit signing, administrator.",
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name that `vouchd certs list` shows.")]
+RestartOption = Annotated[bool, typer.Option("--restart/--no-restart", help="Have a running instance take it on.")]
+
+
+@app.command("list")
+def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+    """List the certificates with their expiry, and the requests that wait for one.
+
+    Example: vouchd certs list --json
+    """
+    layout = Layout(instance.absolute())
+    with wiring.services(layout) as services:
+        found = services.certificates.certificates(services.caller)
+    at = SystemClock().now()
+    output.records([_row(one, layout, at) for one in found], json_output=json_output)
+
+
+def _row(one: SystemCertificate, layout: Layout, at: int) -> dict[str, object]:
+    certificate = one.certificate
+    return {
+        "name": one.name,
+        "purpose": one.purpose.value,
+        "state": _state(one, at),
+        "not_after": output.when(not_after(certificate)) if certificate else None,
+        "subject": certificate.subject.rfc4514_string() if certificate else None,
+        "serial": f"{certificate.serial_number:x}" if certificate else None,
+        "requests": ", ".join(path.name for path in pending_requests(layout.alias, one.name)) or None,
+    }
+
+
+def _state(one: SystemCertificate, at: int) -> str:
+    if one.certificate is None:
+        return one.problem or "not come yet"
+    return expiry_warning(one.certificate, at) or "valid"
+
+
+@app.command()
+def request(
+    name: NameArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    subject: Annotated[
+        str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514; default: the present one's.")
+    ] = "",
+    alternative: Annotated[
+        list[str] | None, typer.Option("--name", metavar="NAME", help="DNS:, IP:, email: or URI: name; repeatable.")
+    ] = None,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", metavar="NAME", help="Of the new key, such as SHA256withRSA; default: as now.")
+    ] = "",
+    same_key: Annotated[bool, typer.Option("--same-key", help="For the present key instead of a new one.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Make a key and a request (CSR) that any CA can certify; nothing changes until `vouchd certs install`.
+
+    Example: vouchd certs request sslserver --name DNS:ocsp.example.org
+    """
+    with wiring.services(Layout(instance.absolute())) as services:
+        path = services.certificates.request(
+            name,
+            services.caller,
+            subject=parse_subject(subject) if subject else None,
+            names=[parse_name(text) for text in alternative or ()],
+            algorithm=algorithm,
+            same_key=same_key,
+        )
+    output.record({"certificate": name, "request": str(path)}, json_output=json_output)
+    if not json_output:
+        output.say(path.read_text(encoding="ascii").rstrip("\n"))
+    output.hint(f"have it certified, then: vouchd certs install {name} FILE")
+
+
+@app.command()
+def install(
+    name: NameArgument,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The certificate, or - for standard input.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    chain: Annotated[
+        str, typer.Option("--chain", metavar="FILE", help="The CAs above it, where FILE does not hold them.")
+    ] = "",
+    trial: Annotated[bool, typer.Option("--dry-run", help="Try the certificate out and change nothing.")] = False,
+    restart: RestartOption = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Take in a certificate that a CA issued: it is tried out, then switched to.
+
+    Example: vouchd certs install sslserver sslserver.pem --chain ca.pem
+    """
+    layout = Layout(instance.absolute())
+    certificate = bytes(read_input(file, MAX_BUNDLE_BYTES))
+    above = bytes(read_input(chain, MAX_BUNDLE_BYTES)) if chain else b""
+    with wiring.services(layout) as services:
+        done = services.certificates.install(name, certificate, services.caller, chain=above, trial=trial)
+    _taken_on(layout, [done], restart=restart, trial=trial, json_output=json_output)
+
+
+@app.command()
+def renew(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: those that are missing or expire soon.")
+    ] = None,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    ca: CADirOption = DEFAULT_CA,
+    days: Annotated[int | None, typer.Option(min=1, max=36500, help="Validity; default: the profile's.")] = None,
+    same_key: Annotated[bool, typer.Option("--same-key", help="Keep the present key instead of a new one.")] = False,
+    restart: RestartOption = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Have our own CA certify anew, and take the certificates in. For another CA: `vouchd certs request`.
+
+    Example: vouchd certs renew --ca ./ca
+    """
+    layout = Layout(instance.absolute())
+    with wiring.services(layout) as services:
+        done = [_renew(services, one, ca, days, same_key=same_key) for one in _due(services, names or ())]
+    if not done:
+        output.note("no certificate expires soon; name those to renew all the same")
+    _taken_on(layout, done, restart=restart, trial=False, json_output=json_output)
+
+
+def _due(services: Services, names: Iterable[str]) -> list[SystemCertificate]:
+    at = SystemClock().now()
+    found = {one.name: one for one in services.certificates.certificates(services.caller)}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise NotFound(f"no system certificate {missing[0]!r}", hint="one of " + ", ".join(found))
+    chosen = [found[name] for name in names]
+    return chosen or [one for one in found.values() if one.certificate is None or expiry_warning(one.certificate, at)]
+
+
+def _renew(services: Services, one: SystemCertificate, ca: Path, days: int | None, *, same_key: bool) -> Installed:
+    path = services.certificates.request(one.name, services.caller, same_key=same_key)
+    return services.certificates.install(one.name, certify(ca, one.purpose, path.read_bytes(), days), services.caller)
+
+
+def _taken_on(layout: Layout, done: list[Installed], *, restart: bool, trial: bool, json_output: bool) -> None:
+    """Show what was installed, and have a running instance take it on."""
+    for one in done:
+        for warning in one.warnings:
+            output.warn(f"{one.certificate.name}: {warning}")
+    switched = any(one.switched for one in done)
+    running = switched and lifecycle.status(layout).pid is not None
+    if running and restart:
+        wiring.check_instance(layout, warn=output.warn)
+        lifecycle.restart(layout, manager_command(layout))
+    state = "tried out" if trial else "in use" if running and restart else "installed"
+    rows = [_installed_row(one, layout, state) for one in done]
+    output.records(rows, json_output=json_output)
+    if running and not restart:
+        output.hint("take it on with `vouchd restart`")
+
+
+def _installed_row(one: Installed, layout: Layout, state: str) -> dict[str, object]:
+    placed = one.certificate
+    certificate = placed.certificate
+    row: dict[str, object] = {
+        "name": placed.name,
+        "state": state,
+        "not_after": output.when(not_after(certificate)) if certificate else None,
+        "certificate": str(placed.files.certificate_file),
+    }
+    if placed.purpose is Purpose.ADMINISTRATOR:
+        row |= {"browser": str(layout.admin_pkcs12), "password": str(layout.admin_password)}
+    return row
