@@ -66,6 +66,8 @@ class Services:
     users: Users
     certificates: Certificates
     caller: Caller
+    audit: AuditLog
+    audit_reader: AuditReader
 
     def ingest_lock(self) -> AbstractContextManager[None]:
         """The lock to hold while a CRL is taken in."""
