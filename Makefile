@@ -9,13 +9,15 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format bench fuzz lock clean packages
+.PHONY: help demo install dev test check format bench fuzz lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.run ## a CA, an instance, ten certificates, answers; serves until interrupted (ONCE=1 ends)
 	$(BIN)/python scripts/demo.py $(if $(filter 1 yes true,$(ONCE)),--once)
+
+install: $(VENV)/.run ## what running it needs, in .venv
 
 dev: packages $(VENV)/.dev ## all that developing needs, in .venv
 
