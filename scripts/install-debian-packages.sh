@@ -12,7 +12,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     nginx-light wrk                          # what the benchmarks compare with
     libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
   )
-  command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
+  command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi
 command -v dpkg-query >/dev/null || {
   echo "not Debian: install what stands in for: ${packages[*]}" >&2
