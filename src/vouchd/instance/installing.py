@@ -24,7 +24,7 @@ from vouchd.instance.layout import Layout
 from vouchd.instance.reading import settings_from
 from vouchd.instance.rehearsal import rehearse, try_handshake
 from vouchd.instance.settings import KeyFiles, Settings
-from vouchd.instance.systemcerts import SystemCertificate, free_stem, numbered
+from vouchd.instance.systemcerts import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.signing.files import read_certificates, replace_file, write_new
 from vouchd.signing.keys import PrivateKey, read_key
 
@@ -111,7 +111,11 @@ class Installation:
             replace_file(self.layout.cs_cfg, after.render().encode(), 0o600)
 
     def _file_for(self, candidate: Candidate) -> Path:
-        """Where the certificate goes: beside its key, or a new name when another certificate is there."""
+        """Where it goes: beside its request or its key, or to a new name when another certificate is there."""
+        key = candidate.certificate.public_key()
+        for request in pending_requests(self.layout.alias, self.place.name):
+            if x509.load_pem_x509_csr(request.read_bytes()).public_key() == key:
+                return request.with_suffix(".pem")
         beside = candidate.key_file.with_suffix(".pem")
         if not beside.exists() or read_certificates(beside)[0] == candidate.certificate:
             return beside
