@@ -37,7 +37,7 @@ def view(**changes) -> MetricsView:
         "snapshot": snapshot,
         "points": (ServedPoint("ab", "complete", 'CA "one"', 4, 17, NOW - 60, NOW + 40, NOW - 50, 1000, 34000),),
         "sources": (SourceState("main", accepted=2, not_modified=5, attempts=8, failures=1, last_error="down"),),
-        "signers": {"ocsp": NOW + 86400},
+        "certificates": {"ocsp": NOW + 86400},
     }
     return MetricsView(**fields | changes)
 
@@ -63,7 +63,7 @@ def test_metrics_show_what_was_counted():
     assert found["vouchd_connections"] == 5
     assert found["vouchd_connections_accepted_total"] == 6
     assert (found["vouchd_workers"], found["vouchd_workers_ready"], found["vouchd_worker_restarts_total"]) == (2, 1, 3)
-    assert found["vouchd_signer_seconds_to_expiry{signer=ocsp}"] == 86400
+    assert found["vouchd_certificate_expiry_seconds{certificate=ocsp}"] == 86400
     assert found["vouchd_source_up{source=main}"] == 0
     assert found["vouchd_source_accepted_total{source=main}"] == 2
 
@@ -99,7 +99,7 @@ def test_signature_time_is_a_cumulative_histogram():
 
 def test_metrics_before_the_first_answer_are_zero_not_absent():
     """An instance that has answered nothing shows its plain counters as zero."""
-    found = samples(view(snapshot={}, points=(), sources=(), signers={}))
+    found = samples(view(snapshot={}, points=(), sources=(), certificates={}))
     assert found["vouchd_cache_hits_total"] == 0
     assert found["vouchd_signature_seconds_count"] == 0
 

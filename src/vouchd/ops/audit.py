@@ -18,15 +18,15 @@ from pathlib import Path
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable
-from vouchd.ops.auditchain import AuditRecord, Entry, Link, decode, encode
-from vouchd.ops.auditfiles import last_line, log_files, rotated_name
+from vouchd.ops.auditchain import Entry, Link, decode, encode
+from vouchd.ops.auditfiles import last_line, lock_file, log_files, rotated_name
 
-REPAIR = "AUDIT_LOG_REPAIR"
+REPAIR = "AUDIT_LOG_REPAIR"  # ours: the Certificate System has no word for it
 ITSELF = Caller("vouchd")
 _SHOWN_TORN_BYTES = 2000
 _FIRST = re.compile(rb'\{"seq":(\d{1,18}),"time":(\d{1,18}),')
 
-Compose = Callable[[AuditRecord | None], Sequence[Entry]]
+Compose = Callable[[Link], Sequence[Entry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class AuditLog:
         self.extend(lambda _: entries)
 
     def extend(self, compose: Compose) -> None:
-        """Append what `compose` makes of the last record, which stays the last until then. Raises: StoreUnavailable."""
+        """Append what `compose` makes of the end of the chain, which stays. Raises: StoreUnavailable."""
         try:
             with self._locked():
                 self._rotate_when_due()
@@ -76,7 +76,8 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Hold the lock of the log; closing the file releases it."""
+        lock = os.open(lock_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -101,36 +102,26 @@ class AuditLog:
         created = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            last, link, repairs = self._mend(descriptor)
-            lines = []
-            for entry in (*repairs, *compose(last)):
-                line, link = encode(entry, link)
-                lines.append(line)
-            _write(descriptor, b"".join(lines))
+            link = self._mend(descriptor)
+            _write_entries(descriptor, compose(link), link)
         finally:
             os.close(descriptor)
         if created:
             _sync_directory(self._path.parent)
 
-    def _mend(self, descriptor: int) -> tuple[AuditRecord | None, Link, list[Entry]]:
-        """The last record, where the chain goes on, and what is to be told of damage at the end of the log."""
+    def _mend(self, descriptor: int) -> Link:
+        """Where the chain goes on; damage at the end of the log is recorded."""
         line, torn = last_line(descriptor)
-        repairs = []
         if torn:
             os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - len(torn))
+        line = line or self._last_line_before()
+        link, why = _link(line)
+        repairs = []
+        if torn:
             repairs.append(self._repair("the last line was cut short", torn))
-        if not line:
-            line = self._last_line_before()
-        if not line:
-            return None, Link(), repairs
-        try:
-            last = decode(line)
-        except ValueError as error:
-            # Not ours to take out: whoever verifies the log is to find it.
-            repairs.append(self._repair(f"the last line is damaged: {error}", line))
-            found = re.match(rb'\{"seq":(\d{1,18}),', line)
-            return None, Link(int(found[1]) if found else 0), repairs
-        return last, Link(last.seq, last.hash), repairs
+        if why:  # not ours to take out: whoever verifies the log is to find it
+            repairs.append(self._repair(f"the last line is damaged: {why}", line))
+        return _write_entries(descriptor, repairs, link)
 
     def _last_line_before(self) -> bytes:
         """The last line of the newest file that holds one."""
@@ -144,6 +135,28 @@ class AuditLog:
     def _repair(self, why: str, text: bytes) -> Entry:
         shown = text[:_SHOWN_TORN_BYTES].decode("ascii", "backslashreplace")
         return Entry(self._clock.now(), REPAIR, "success", ITSELF, {"why": why, "bytes": len(text), "text": shown})
+
+
+def _link(line: bytes) -> tuple[Link, str]:
+    """Where the chain goes on after `line`, and what is wrong with it."""
+    if not line:
+        return Link(), ""
+    try:
+        last = decode(line)
+    except ValueError as error:
+        found = re.match(rb'\{"seq":(\d{1,18}),', line)
+        return Link(int(found[1]) if found else 0), str(error)
+    return Link(last.seq, last.hash, last.event), ""
+
+
+def _write_entries(descriptor: int, entries: Sequence[Entry], link: Link) -> Link:
+    """Append the entries after `link`; returns the link that the last one makes."""
+    lines = []
+    for entry in entries:
+        line, link = encode(entry, link)
+        lines.append(line)
+    _write(descriptor, b"".join(lines))
+    return link
 
 
 def _write(descriptor: int, data: bytes) -> None:

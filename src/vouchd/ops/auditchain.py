@@ -17,10 +17,9 @@ from vouchd.core.facts import Caller
 
 Detail = Mapping[str, str | int]
 
-SIGNING = "AUDIT_LOG_SIGNING"
 GENESIS = "0" * 64
-MAX_LINE_BYTES = 1 << 20
-_MAX_TEXT = 8192
+MAX_LINE_BYTES = 1 << 22
+_MAX_TEXT = 32768
 _KINDS = {"seq": int, "time": int, "event": str, "outcome": str, "caller": str, "origin": str, "detail": dict}
 _NAME = b',"hash":"'
 _SUFFIX_BYTES = len(_NAME) + 64 + len(b'"}')
@@ -44,10 +43,11 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What the next line continues: the number and hash of the last one."""
+    """What the next line continues: number, hash and event of the last one."""
 
     seq: int = 0
     hash: str = GENESIS
+    event: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def encode(entry: Entry, after: Link) -> tuple[bytes, Link]:
     }
     head = json.dumps(fields, separators=(",", ":")).encode()[:-1]
     digest = hashlib.sha256(head).hexdigest()
-    return head + _suffix(digest) + b"\n", Link(after.seq + 1, digest)
+    return head + _suffix(digest) + b"\n", Link(after.seq + 1, digest, entry.event)
 
 
 def decode(line: bytes) -> AuditRecord:

@@ -19,6 +19,11 @@ def rotated_name(path: Path, first_seq: int) -> Path:
     return path.with_name(f"{path.stem}-{first_seq:012d}{path.suffix}")
 
 
+def lock_file(path: Path) -> Path:
+    """Whoever appends to the log at `path` holds this file's lock."""
+    return path.with_suffix(".lock")
+
+
 def rotated_files(path: Path) -> list[Path]:
     """The rotated files of the log at `path`, oldest first."""
     pattern = re.compile(re.escape(path.stem) + r"-\d{12,}" + re.escape(path.suffix))

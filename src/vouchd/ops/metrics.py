@@ -18,7 +18,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class MetricsView:
-    """What the metrics are computed from at `now`; `signers` maps nickname to notAfter of its certificate."""
+    """What the metrics are computed from at `now`; `certificates` maps name to notAfter."""
 
     now: int
     started_at: int
@@ -30,7 +30,7 @@ class MetricsView:
     snapshot: Snapshot = field(default_factory=dict)
     points: tuple[ServedPoint, ...] = ()
     sources: tuple[SourceState, ...] = ()
-    signers: Mapping[str, int] = field(default_factory=dict)
+    certificates: Mapping[str, int] = field(default_factory=dict)
 
 
 def render(view: MetricsView) -> bytes:
@@ -50,10 +50,10 @@ class _Collector(Collector):
         yield from _issuing_points(self._view)
         yield from _sources(self._view.sources)
         yield _labelled(
-            "vouchd_signer_seconds_to_expiry",
-            "Until notAfter of a signer's certificate",
-            {name: not_after - self._view.now for name, not_after in self._view.signers.items()},
-            "signer",
+            "vouchd_certificate_expiry_seconds",
+            "Until notAfter of a certificate of the instance, negative once it has passed",
+            {name: not_after - self._view.now for name, not_after in self._view.certificates.items()},
+            "certificate",
         )
 
 

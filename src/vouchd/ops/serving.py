@@ -61,7 +61,7 @@ class ServingReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
     `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
-    reached. `ee` and `health` are (address, port).
+    reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off.
     """
 
     pid: int
@@ -75,6 +75,7 @@ class ServingReport:
     restarts: int = 0
     store_error: str = ""
     sources: tuple[dict[str, Any], ...] = ()
+    agent: tuple[str, int] | None = None
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""
@@ -98,6 +99,7 @@ def read_serving(path: Path) -> ServingReport | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         found["ee"] = tuple(found["ee"])
         found["health"] = tuple(found["health"])
+        found["agent"] = tuple(found["agent"]) if found.get("agent") else None
         found["issuing_points"] = tuple(ServedPoint(**point) for point in found["issuing_points"])
         found["workers"] = tuple(WorkerReport(**worker) for worker in found["workers"])
         found["sources"] = tuple(found["sources"])
