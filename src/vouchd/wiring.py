@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vouchd.core.certs import load_certificate, not_after
 from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
 from vouchd.core.ports import StatusStore
+from vouchd.core.purposes import Validity, expiry_warning
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, LifecycleError, NotFound
 from vouchd.http.ee import EEServer
@@ -32,6 +32,7 @@ from vouchd.instance.passwords import read_passwords
 from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
 from vouchd.instance.settings import Settings, SourceKind, SourceSettings
 from vouchd.instance.signers import check_signers, load_signers
+from vouchd.instance.systemcerts import system_certificates
 from vouchd.ops.audit import AuditLog
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.clock import SystemClock
@@ -166,9 +167,18 @@ def _check(layout: Layout, settings: Settings, warn: Warn) -> None:
             raise ConfigError(
                 f"{layout.cs_cfg}: no signer is named", hint="set ocsp.signing.certnickname to a declared signer"
             )
-        doubts = check_signers(signers, settings.default_signer, found.store.authorities(), SystemClock().now())
+        now = SystemClock().now()
+        doubts = check_signers(signers, settings.default_signer, found.store.authorities(), now)
+        doubts += _expiry_doubts(settings, now)
     for doubt in (*settings.warnings, *doubts):
         warn(doubt)
+
+
+def _expiry_doubts(settings: Settings, now: int) -> tuple[str, ...]:
+    """One line for each certificate that ends soon."""
+    found = system_certificates(settings)
+    ending = ((one.name, expiry_warning(one.certificate, now)) for one in found if one.certificate)
+    return tuple(f"the certificate {name} {words}; see `vouchd certs`" for name, words in ending if words)
 
 
 def run_instance(layout: Layout, *, warn: Warn) -> None:
@@ -203,9 +213,8 @@ def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
         restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],
         reread=reread,
         refresh_seconds=settings.refresh_seconds,
-        signers={
-            nickname: not_after(load_certificate(signer.certificate_der))
-            for nickname, signer in load_signers(settings).items()
+        certificates={
+            one.name: Validity.of(one.certificate) for one in system_certificates(settings) if one.certificate
         },
     )
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from vouchd.core.facts import CertStatus
+from vouchd.core.purposes import Validity
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
 from vouchd.http.ee import EEServer
@@ -122,7 +123,7 @@ def manage(folder: Path) -> None:
             restart_command=["/no/such/program"] if "broken_restart" in found else me,
             reread=lambda: addresses(settings()),
             grace_seconds=10,
-            signers={"ocsp": 2**33},
+            certificates={"ocsp": Validity(0, 2**33)},
         ),
         FilePublication(folder),
         (),

@@ -115,15 +115,31 @@ def _usable(issuers: Sequence[x509.Certificate], at: int) -> x509.Certificate:
     raise SigningError(f"{name!r} in the chain is not a CA, or not valid now", hint="ask the CA for its current chain")
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """First and last second of a certificate, POSIX."""
+
+    not_before: int
+    not_after: int
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Validity:
+        """The validity of `certificate`."""
+        return cls(not_before(certificate), not_after(certificate))
+
+    def warning(self, at: int) -> str:
+        """Words on a certificate that ends within 30 days, or has a third of its life left; else empty."""
+        left = self.not_after - at
+        if left <= 0:
+            return "has expired"
+        if left > min(WARN_SECONDS, (self.not_after - self.not_before) // 3):
+            return ""
+        return f"expires in {left // _DAY} days" if left >= 2 * _DAY else f"expires in {left // 3600} hours"
+
+
 def expiry_warning(certificate: x509.Certificate, at: int) -> str:
-    """Words on a certificate that ends in less than 30 days, or a third of its life; else empty."""
-    end = not_after(certificate)
-    left = end - at
-    if left <= 0:
-        return "has expired"
-    if left > min(WARN_SECONDS, (end - not_before(certificate)) // 3):
-        return ""
-    return f"expires in {left // _DAY} days" if left >= 2 * _DAY else f"expires in {left // 3600} hours"
+    """See Validity.warning."""
+    return Validity.of(certificate).warning(at)
 
 
 def _extended_usage(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:

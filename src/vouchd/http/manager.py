@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vouchd.core.ports import Clock
+from vouchd.core.purposes import Validity
 from vouchd.errors import VouchdError
+from vouchd.http.expiry import warn_daily
 from vouchd.http.handover import HandedWorker, Handover, execute, received
 from vouchd.http.listeners import Listeners
 from vouchd.http.listening import Address, probe
@@ -55,7 +57,7 @@ class ManagerSettings:
     reread: Callable[[], tuple[Address, Address]]
     grace_seconds: float = 30.0  # for the workers to finish what they have begun
     refresh_seconds: int = 0  # publish at least this often, changed or not; 0: after changes only
-    signers: Mapping[str, int] = field(default_factory=dict)  # nickname -> notAfter of the certificate, POSIX seconds
+    certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name
 
 
 def run_manager(settings: ManagerSettings, publication: Publication, pulls: Sequence[Pulling], clock: Clock) -> None:
@@ -95,7 +97,7 @@ class _Instance:
         self._sockets = Listeners.open(settings.ee, settings.health, settings.workers, handover)
         self._pool = await self._make_pool(handover)
         self._overview = Overview(
-            self._pool, self._sockets, self._watch, self._pulls, settings.signers, self._clock, started_at
+            self._pool, self._sockets, self._watch, self._pulls, settings.certificates, self._clock, started_at
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -128,7 +130,8 @@ class _Instance:
 
     def _go(self) -> None:
         self._pool.start()
-        for work in (self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors()):
+        warnings = warn_daily(self._settings.certificates, self._clock)
+        for work in (self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), warnings):
             self._tasks.append(asyncio.create_task(work))
 
     async def _halt(self) -> None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 
 from vouchd.core.ports import Clock
+from vouchd.core.purposes import Validity
+from vouchd.http.expiry import expiring
 from vouchd.http.health import Check
 from vouchd.http.listeners import Listeners
 from vouchd.http.pool import WorkerPool
@@ -16,7 +18,7 @@ from vouchd.ops.serving import ServingReport
 
 
 class Overview:
-    """Reads the parts of a manager process; changes nothing. `signers` maps nickname to its certificate's notAfter."""
+    """Reads the parts of a manager process; changes nothing. `certificates` are the instance's own by name."""
 
     def __init__(
         self,
@@ -24,7 +26,7 @@ class Overview:
         listeners: Listeners,
         watch: StoreWatch,
         pulls: Pulls,
-        signers: Mapping[str, int],
+        certificates: Mapping[str, Validity],
         clock: Clock,
         started_at: int,
     ) -> None:
@@ -32,7 +34,7 @@ class Overview:
         self._listeners = listeners
         self._watch = watch
         self._pulls = pulls
-        self._signers = signers
+        self._certificates = certificates
         self._clock = clock
         self.started_at = started_at
 
@@ -61,7 +63,7 @@ class Overview:
             for point in self._watch.published.points
             if point.next_update is not None and point.next_update <= now
         ]
-        expired = [name for name, not_after in self._signers.items() if not_after <= now]
+        ending = [f"{name} {words}" for name, words in expiring(self._certificates, now).items()]
         failing = [state.name for state in self._pulls.states if state.last_error]
         return (
             Check(
@@ -69,7 +71,7 @@ class Overview:
             ),
             Check("store", not self._watch.error, self._watch.error or "can be reached", required=False),
             _advice("crls", "past nextUpdate", stale),
-            _advice("signers", "expired", expired),
+            _advice("certificates", "ending soon", ending),
             _advice("sources", "failing", failing),
         )
 
@@ -89,7 +91,7 @@ class Overview:
                 snapshot=snapshot,
                 points=self._watch.published.points,
                 sources=self._pulls.states,
-                signers=self._signers,
+                certificates={name: validity.not_after for name, validity in self._certificates.items()},
             )
         )
 
