@@ -32,6 +32,24 @@ class UnknownIssuerPolicy(StrEnum):
     UNKNOWN = "unknown"  # a signed `unknown`
 
 
+class AnswerRecords(StrEnum):
+    """Which answers leave an OCSP_GENERATION record in the audit log."""
+
+    NONE = "none"
+    ALL = "all"  # errors of the responder too
+    REVOKED = "revoked"  # answers that tell of a revoked certificate
+    SAMPLED = "sampled"  # one in so many
+
+
+class ClientAddress(StrEnum):
+    """How an OCSP client's address stands in the audit log."""
+
+    NONE = "none"
+    TRUNCATED = "truncated"  # IPv4 to /24, IPv6 to /48
+    HASHED = "hashed"  # with a key that is made at the start of the instance and kept nowhere
+    FULL = "full"
+
+
 @dataclass(frozen=True, slots=True)
 class ResponsePolicy:
     """How the instance treats requests and makes answers; a CA's own AuthorityPolicy goes before where it speaks."""

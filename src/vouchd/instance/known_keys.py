@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from vouchd.core.facts import ExpiredCRLPolicy
-from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
+from vouchd.core.policy import AnswerRecords, ClientAddress, NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
 from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, TEXT, Kind, choice, integer, word
 
 _PREFIX = "OCSP.Responder."
@@ -150,6 +150,38 @@ _AGENT = (
     ),
     KnownKey("vouchd.admin.certificate", FILE, "alias/admin.pem", "Its certificate and chain (PEM)."),
 )
+_AUDIT = (
+    KnownKey(
+        "log.instance.SignedAudit.maxFileSize", integer(0, 1 << 30), 2000, "Another file is begun at (KiB); 0: never."
+    ),
+    KnownKey(
+        "log.instance.SignedAudit.rolloverInterval",
+        integer(0, _MAX_INTEGER),
+        30 * _DAY,
+        "Another file is begun after (seconds); 0: never.",
+    ),
+    KnownKey(
+        "log.instance.SignedAudit.logSigning",
+        FLAG,
+        default=True,
+        about="Sign the audit log once its certificate is installed (the Certificate System: false).",
+    ),
+    KnownKey("log.instance.SignedAudit.flushInterval", integer(1, _DAY), 5, "At most one signature in (seconds)."),
+    KnownKey(
+        "vouchd.audit.answers",
+        word(AnswerRecords),
+        AnswerRecords.NONE,
+        "Which answers leave an OCSP_GENERATION record.",
+    ),
+    KnownKey("vouchd.audit.sample", integer(1, 1_000_000_000), 1000, "answers=sampled: one answer in so many."),
+    KnownKey(
+        "vouchd.audit.clientAddress",
+        word(ClientAddress),
+        ClientAddress.TRUNCATED,
+        "A client's address in such a record: left out, cut to /24 or /48, hashed with a key of the start, or whole.",
+    ),
+    _inert("log.instance.SignedAudit.*", "The audit log is always on, with every event, in logs/audit.jsonl."),
+)
 _POLICY = (
     KnownKey("vouchd.request.nonce", word(NoncePolicy), NoncePolicy.ECHO, "What is done with a nonce (RFC 9654)."),
     KnownKey(
@@ -218,6 +250,7 @@ KNOWN: tuple[KnownKey, ...] = (
     *_SIGNING,
     *_PORTS,
     *_AGENT,
+    *_AUDIT,
     *_POLICY,
     *_INGESTION,
     *(_inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),

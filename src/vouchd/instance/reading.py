@@ -15,6 +15,7 @@ from vouchd.instance.cs_cfg import CSConfig
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import (
     AgentPort,
+    AuditSettings,
     EEPort,
     HealthPort,
     KeyFiles,
@@ -66,6 +67,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         agent=_agent(config, root),
         subsystem=_key_files(config, root, "vouchd.subsystem"),
         audit_signing=_key_files(config, root, "vouchd.auditSigning"),
+        audit=_audit(config),
         admin=_key_files(config, root, "vouchd.admin"),
         ee=_ee(config),
         health=HealthPort(_value(config, "vouchd.health.host", str), _value(config, "vouchd.health.port", int)),
@@ -150,6 +152,19 @@ def _agent(config: CSConfig, root: Path) -> AgentPort:
         header_seconds=_value(config, "vouchd.agent.headerInSec", int),
         body_seconds=_value(config, "vouchd.agent.bodyInSec", int),
         max_connections=_value(config, "vouchd.agent.maxConnections", int),
+    )
+
+
+def _audit(config: CSConfig) -> AuditSettings:
+    defaults = AuditSettings()
+    return AuditSettings(
+        max_bytes=_value(config, "log.instance.SignedAudit.maxFileSize", int) << 10,
+        max_age_seconds=_value(config, "log.instance.SignedAudit.rolloverInterval", int),
+        sign=_value(config, "log.instance.SignedAudit.logSigning", bool),
+        flush_seconds=_value(config, "log.instance.SignedAudit.flushInterval", int),
+        answers=_value(config, "vouchd.audit.answers", type(defaults.answers)),
+        sample=_value(config, "vouchd.audit.sample", int),
+        client_address=_value(config, "vouchd.audit.clientAddress", type(defaults.client_address)),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from vouchd.core.policy import ResponsePolicy
+from vouchd.core.policy import AnswerRecords, ClientAddress, ResponsePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,19 @@ class AgentPort:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The audit log: when a file is put aside, how it is signed, which answers are in it."""
+
+    max_bytes: int = 2000 << 10  # 0: no limit
+    max_age_seconds: int = 30 * 86400  # since the first record of the file; 0: no limit
+    sign: bool = True  # when the audit signing certificate is installed
+    flush_seconds: int = 5  # a signature at most so often
+    answers: AnswerRecords = AnswerRecords.NONE
+    sample: int = 1000  # `sampled`: one answer in so many
+    client_address: ClientAddress = ClientAddress.TRUNCATED
+
+
+@dataclass(frozen=True, slots=True)
 class SignerSettings:
     """One key that signs responses."""
 
@@ -104,6 +117,7 @@ class Settings:
     agent: AgentPort
     subsystem: KeyFiles  # the instance's identity as a TLS client
     audit_signing: KeyFiles
+    audit: AuditSettings
     admin: KeyFiles  # of the administrator that was made with the instance
     ee: EEPort = field(default_factory=EEPort)
     health: HealthPort = field(default_factory=HealthPort)
