@@ -1,0 +1,77 @@
+"""The newest results of the self tests as one small JSON file, read and written by every process of an instance.
+
+It is replaced by rename, so a reader sees a whole file or none; a lock beside it keeps two writers from losing one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from vouchd.errors import StoreUnavailable
+from vouchd.service.selftests import SelfTestResult
+
+MAX_BYTES = 1 << 20
+
+
+class SelfTestFile:
+    """Keeps the contract of SelfTestRecords in the file `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def latest(self) -> tuple[SelfTestResult, ...]:
+        """See SelfTestRecords; nothing when there is no file or it is not ours."""
+        try:
+            with self._path.open("rb") as file:
+                return tuple(SelfTestResult(**found) for found in json.loads(file.read(MAX_BYTES)))
+        except FileNotFoundError:
+            return ()
+        except (ValueError, TypeError):  # of another version: as good as none
+            return ()
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def replace(self, results: Sequence[SelfTestResult]) -> None:
+        """See SelfTestRecords."""
+        with self._locked():
+            self._write(results)
+
+    def merge(self, results: Sequence[SelfTestResult]) -> None:
+        """See SelfTestRecords."""
+        with self._locked():
+            kept = {result.name: result for result in self.latest()}
+            kept.update({result.name: result for result in results})
+            self._write(tuple(kept.values()))
+
+    def _write(self, results: Sequence[SelfTestResult]) -> None:
+        draft = self._path.with_name(f"{self._path.name}.new")
+        draft.write_text(json.dumps([asdict(result) for result in results]), encoding="utf-8")
+        draft.chmod(0o600)
+        draft.replace(self._path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path}: {error.strerror or error}", hint="mend its permissions, or free space")
+
+
+def remove_results(path: Path) -> None:
+    """Forget all results: the instance does not run."""
+    with suppress(FileNotFoundError):
+        path.unlink()
