@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vouchd"
 STEPS = (
     ("cli",),
     ("wiring",),
+    ("wiring_agent",),
     ("web",),
     ("http",),
     ("instance", "domain", "ca"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import sys
@@ -9,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
-from vouchd.core.ports import StatusStore
 from vouchd.core.purposes import Validity, expiry_warning
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, LifecycleError, NotFound
@@ -28,11 +29,12 @@ from vouchd.instance import cs_cfg
 from vouchd.instance.certificates import Certificates
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock, quiet
-from vouchd.instance.passwords import read_passwords
+from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
 from vouchd.instance.settings import Settings, SourceKind, SourceSettings
 from vouchd.instance.signers import check_signers, load_signers
 from vouchd.instance.systemcerts import system_certificates
+from vouchd.instance.tls import server_context
 from vouchd.ops.audit import AuditLog
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.clock import SystemClock
@@ -40,6 +42,7 @@ from vouchd.ops.logs import set_up_logs
 from vouchd.ops.pidfile import running_pid
 from vouchd.service.answering import Responder
 from vouchd.service.authorities import Authorities
+from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission, local_caller, source_caller
@@ -50,6 +53,11 @@ from vouchd.sources.http import HTTPSource
 from vouchd.sources.ldap import LDAPSource
 from vouchd.stores.sqlite import SqliteStore
 
+if TYPE_CHECKING:  # it brings aiohttp along
+    from vouchd.http.agent import AgentPart
+
+_log = logging.getLogger(__name__)
+
 Warn = Callable[[str], None]
 
 
@@ -59,7 +67,7 @@ class Services:
 
     layout: Layout
     settings: Settings
-    store: StatusStore
+    store: SqliteStore
     authorities: Authorities
     indexing: Indexing
     ingesting: Ingesting
@@ -170,6 +178,8 @@ def _check(layout: Layout, settings: Settings, warn: Warn) -> None:
         now = SystemClock().now()
         doubts = check_signers(signers, settings.default_signer, found.store.authorities(), now)
         doubts += _expiry_doubts(settings, now)
+    if settings.agent.tls.installed:
+        server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
     for doubt in (*settings.warnings, *doubts):
         warn(doubt)
 
@@ -194,7 +204,48 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     clock = SystemClock()
     with _open(layout, settings) as found:
         publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
-        run_manager(_manager_settings(layout, settings), publication, _pulls(found, clock), clock)
+        agent = _agent_part(found, publication, clock)
+        run_manager(_manager_settings(layout, settings), publication, _pulls(found, clock), clock, agent)
+
+
+def _agent_part(found: Services, publication: ManifestPublication, clock: SystemClock) -> AgentPart | None:
+    """The agent port, None while it has no certificate. Raises: SigningError."""
+    layout, settings = found.layout, found.settings
+    if not settings.agent.tls.installed:
+        _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
+        return None
+    # Here, because workers and commands start without aiohttp.
+    from vouchd.http.agent import AgentServices, Running  # noqa: PLC0415
+    from vouchd.wiring_agent import agent_part  # noqa: PLC0415
+
+    keys = load_signers(settings)
+    responder = Responder(publication.state, keys, settings.default_signer, settings.responder)
+    signers = Signers({name: signer.certificate_der for name, signer in keys.items()}, settings.default_signer)
+
+    def explained(authority_id: str, serial: bytes, at: int) -> Explanation:
+        return explain(publication.state, settings.responder, signers, authority_id=authority_id, serial=serial, at=at)
+
+    def services(running: Running) -> AgentServices:
+        return AgentServices(
+            layout=layout,
+            settings=settings,
+            clock=clock,
+            store=found.store,
+            permission=found.permission,
+            authorities=found.authorities,
+            indexing=found.indexing,
+            ingesting=found.ingesting,
+            users=found.users,
+            certificates=found.certificates,
+            audit_reader=found.audit_reader,
+            state=lambda: publication.state,
+            explain=explained,
+            responder=responder,
+            ingest_lock=found.ingest_lock,
+            running=running,
+        )
+
+    return agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))
 
 
 def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:

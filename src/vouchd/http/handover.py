@@ -43,10 +43,14 @@ class Handover:
     kept: dict[str, Any]
     restarts: int  # of workers
     started_at: int  # POSIX seconds
+    agent_host: str = ""
+    agent_port: int = 0
+    agent: int = -1  # no agent port
 
     def descriptors(self) -> tuple[int, ...]:
         """All descriptors that have to stay open."""
-        return (*self.sockets, self.health, self.lock, *(worker.control for worker in self.workers))
+        agent = (self.agent,) if self.agent >= 0 else ()
+        return (*self.sockets, self.health, *agent, self.lock, *(worker.control for worker in self.workers))
 
 
 def execute(handover: Handover, command: Sequence[str], environment: Mapping[str, str]) -> None:

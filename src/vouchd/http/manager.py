@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vouchd.core.ports import Clock
 from vouchd.core.purposes import Validity
@@ -32,9 +33,13 @@ from vouchd.ops.pidfile import PidFile
 from vouchd.ops.serving import ServingReport, remove_serving, write_serving
 from vouchd.service.pulling import Pulling
 
+if TYPE_CHECKING:  # it brings aiohttp along
+    from vouchd.http.agent import AgentPart, AgentServer
+
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 10.0
+_AGENT_GRACE_SECONDS = 10.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -60,18 +65,31 @@ class ManagerSettings:
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name
 
 
-def run_manager(settings: ManagerSettings, publication: Publication, pulls: Sequence[Pulling], clock: Clock) -> None:
-    """Serve until told to stop. Raises: LifecycleError when it cannot start."""
-    asyncio.run(_Instance(settings, publication, pulls, clock).serve())
+def run_manager(
+    settings: ManagerSettings,
+    publication: Publication,
+    pulls: Sequence[Pulling],
+    clock: Clock,
+    agent: AgentPart | None = None,
+) -> None:
+    """Serve until told to stop; without `agent` the agent port is off. Raises: LifecycleError when it cannot start."""
+    asyncio.run(_Instance(settings, publication, pulls, clock, agent).serve())
 
 
 class _Instance:
     """The running parts of one manager process."""
 
     def __init__(
-        self, settings: ManagerSettings, publication: Publication, pulls: Sequence[Pulling], clock: Clock
+        self,
+        settings: ManagerSettings,
+        publication: Publication,
+        pulls: Sequence[Pulling],
+        clock: Clock,
+        agent: AgentPart | None,
     ) -> None:
         self._settings = settings
+        self._agent_part = agent
+        self._agent: AgentServer | None = None
         self._clock = clock
         self._report_due = asyncio.Event()
         self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -94,7 +112,8 @@ class _Instance:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         started_at = handover.started_at if handover else self._clock.now()
         self._pid_file = self._take_pid_file(handover)
-        self._sockets = Listeners.open(settings.ee, settings.health, settings.workers, handover)
+        address = self._agent_part.address if self._agent_part else None
+        self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
         self._pool = await self._make_pool(handover)
         self._overview = Overview(
             self._pool, self._sockets, self._watch, self._pulls, settings.certificates, self._clock, started_at
@@ -103,9 +122,23 @@ class _Instance:
         await self._health.start(self._sockets.health)
         self._on_published(self._watch.published)
         self._go()
+        await self._open_agent_port()
         _log.info("answering on %s port %d, process %d", *self._sockets.ee_address, os.getpid())
         await self._obey()
         await self._stop()
+
+    async def _open_agent_port(self) -> None:
+        if self._agent_part is None or self._sockets.agent is None:
+            return
+        self._agent = self._agent_part.build(self._overview)
+        await self._agent.start(self._sockets.agent)
+        _log.info("agent port: %s port %d", *self._sockets.agent_address or ())
+
+    async def _close_agent_port(self) -> None:
+        """Finish what is under way there; its listening socket stays, and new connections wait in it."""
+        if self._agent is not None:
+            await self._agent.stop(_AGENT_GRACE_SECONDS)
+            self._agent = None
 
     def _take_pid_file(self, handover: Handover | None) -> PidFile:
         if handover is None:
@@ -155,6 +188,8 @@ class _Instance:
                 return
 
     async def _stop(self) -> None:
+        self._sockets.close_agent()
+        await self._close_agent_port()
         await self._halt()
         self._sockets.close_ee()  # new connections are refused from the moment the workers stop accepting
         await self._pool.stop(self._settings.grace_seconds)
@@ -173,6 +208,7 @@ class _Instance:
             _log.error("not restarted: %s", error)
             return
         _log.info("restarting")
+        await self._close_agent_port()
         await self._halt()
         await self._pool.snapshot()  # also a barrier: after it nothing is under way in the control channels
         try:
@@ -182,9 +218,11 @@ class _Instance:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             _log.error("not restarted: %s", error)
             self._go()
+            await self._open_agent_port()
 
     def _handover(self) -> Handover:
         settings, sockets, pool = self._settings, self._sockets, self._pool
+        agent = self._agent_part.address if self._agent_part and sockets.agent else ("", 0)
         return Handover(
             ee_host=settings.ee[0],
             ee_port=settings.ee[1],
@@ -197,6 +235,9 @@ class _Instance:
             kept=pool.kept,
             restarts=pool.restarts,
             started_at=self._overview.started_at,
+            agent_host=agent[0],
+            agent_port=agent[1],
+            agent=sockets.agent.fileno() if sockets.agent else -1,
         )
 
     async def _retire_predecessors(self) -> None:
@@ -227,6 +268,10 @@ class _Instance:
     def _on_published(self, published: Published) -> None:
         if published.version != self._pool.version:
             self._pool.load(published.version)
+            if self._agent_part is not None:
+                self._agent_part.changed()
+        if self._agent is not None:  # the users may have changed, which are in no manifest
+            self._trust = asyncio.ensure_future(self._agent.refresh())
         self._report_due.set()
 
     def _all_loaded(self) -> bool:

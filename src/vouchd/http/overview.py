@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from vouchd.core.ports import Clock
 from vouchd.core.purposes import Validity
@@ -13,6 +15,7 @@ from vouchd.http.listeners import Listeners
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
 from vouchd.http.watching import StoreWatch
+from vouchd.ops.counters import Snapshot
 from vouchd.ops.metrics import MetricsView, render
 from vouchd.ops.serving import ServingReport
 
@@ -53,7 +56,21 @@ class Overview:
             restarts=pool.restarts,
             store_error=self._watch.error,
             sources=tuple(state.shown() for state in self._pulls.states),
+            agent=self._listeners.agent_address,
         )
+
+    async def snapshot(self) -> Snapshot:
+        """The counters of all workers together, fresh ones of every worker that answers in time."""
+        return await self._pool.snapshot()
+
+    async def settle(self, within_seconds: float = 5.0) -> bool:
+        """Wait until every worker answers from what the store holds now; False when that took too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._watch.caught_up()
+                await self._pool.completed()
+                return True
+        return False
 
     def checks(self) -> tuple[Check, ...]:
         """Readiness; only the first one decides, the others are for the eye and for alerts."""

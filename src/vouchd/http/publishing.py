@@ -41,6 +41,7 @@ class ManifestPublication:
         self._quiet = quiet
         self._facts: Facts | None = None
         self._published = Published(0)
+        self.state = ServingState(0, ())  # what was published last, as the workers load it
 
     def revision(self) -> int:
         """See Publication."""
@@ -73,6 +74,7 @@ class ManifestPublication:
         return quiet
 
     def _remember(self, state: ServingState) -> None:
+        self.state = state
         epochs = [point.epoch for served in state.authorities for point in served.points]
         self._facts = (
             tuple(served.authority for served in state.authorities),

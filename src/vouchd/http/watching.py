@@ -75,6 +75,8 @@ class StoreWatch:
         self._refresh_seconds = refresh_seconds
         self._look = asyncio.Event()
         self._revision: int | None = None
+        self._begun = self._done = 0  # looks at the store
+        self._looked = asyncio.Condition()
         self._forced = False
         self._untidy = False
         self._refreshed = 0.0
@@ -85,13 +87,22 @@ class StoreWatch:
         self._forced = True
         self._look.set()
 
+    async def caught_up(self) -> None:
+        """Wait until what is in the store at the time of this call is published."""
+        target = self._begun + 1  # the look under way may have begun before the change
+        self.look_now()
+        async with self._looked:
+            await self._looked.wait_for(lambda: self._done >= target)
+
     async def run(self) -> None:
         """Watch until cancelled."""
         failures = 0
         while True:
             self._look.clear()
+            self._begun += 1
             try:
                 await self._step()
+                await self._show_done(self._begun)
                 failures = 0
                 self._show("")
             except VouchdError as error:
@@ -115,6 +126,11 @@ class StoreWatch:
         self.published = await in_thread(self._publication.publish)
         self._on_published(self.published)
         self._revision, self._refreshed = revision, now
+
+    async def _show_done(self, number: int) -> None:
+        async with self._looked:
+            self._done = number
+            self._looked.notify_all()
 
     async def _tidy(self) -> None:
         if self._untidy and self._loaded():

@@ -70,7 +70,7 @@ RIGHTS: dict[Action, frozenset[Group]] = {
 }
 # Reading changes nothing: it leaves a record only where it is refused. The audit log is the exception: who looked into
 # it is worth knowing.
-_READINGS = frozenset(
+READINGS = frozenset(
     {
         Action.LIST_AUTHORITIES,
         Action.READ_CRL,
@@ -100,13 +100,17 @@ class Permission:
     def __init__(self, audit: AuditSink) -> None:
         self._audit = audit
 
+    def grants(self, caller: Caller, action: Action) -> bool:
+        """Whether `allow` would return; leaves no record, so it does not replace it."""
+        return bool(caller.groups & RIGHTS[action])
+
     def allow(self, caller: Caller, action: Action, target: str) -> None:
         """Return when `caller` may do `action` to `target`, after that was recorded.
 
         Raises: PermissionDenied, recorded too; what the audit sink raises: no record, no act.
         """
-        granted = bool(caller.groups & RIGHTS[action])
-        if not granted or action not in _READINGS:
+        granted = self.grants(caller, action)
+        if not granted or action not in READINGS:
             self._audit.record("AUTHZ", caller, "success" if granted else "failure", action=action.value, target=target)
         if not granted:
             groups = " or ".join(sorted(RIGHTS[action]))

@@ -1,0 +1,193 @@
+"""The agent port: TLS with client certificates, for agents, administrators, auditors and publishing CAs.
+
+A route is registered in three steps: write `async def handler(request, caller)`; put `Route(method, path, action,
+handler)` into the tuple that your module's `routes(services: AgentServices)` returns; add that function to
+`vouchd.wiring_agent.routes`. Nothing that is not in that table is answered, and nobody is let in without an action.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller, IssuingPointId
+from vouchd.core.ports import Clock, StatusStore
+from vouchd.core.status import ServingState
+from vouchd.errors import NotFound, VouchdError
+from vouchd.http.admission import Admission, secured
+from vouchd.http.agent_connection import AgentConnection
+from vouchd.http.health import Check
+from vouchd.http.listening import Address
+from vouchd.http.routes import Route, plain_error
+from vouchd.http.threads import in_thread
+from vouchd.instance.certificates import Certificates
+from vouchd.instance.layout import Layout
+from vouchd.instance.settings import AgentPort, Settings
+from vouchd.instance.tls import AgentTLS
+from vouchd.ops.auditreading import AuditReader
+from vouchd.ops.counters import Snapshot
+from vouchd.ops.serving import ServingReport
+from vouchd.service.answering import Responder
+from vouchd.service.authorities import Authorities
+from vouchd.service.explaining import Explanation
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Permission
+from vouchd.service.users import Users
+
+_log = logging.getLogger(__name__)
+
+_TLS_SHUTDOWN_SECONDS = 5.0
+_BACKLOG = 1024
+
+
+class Running(Protocol):
+    """The running instance as the agent port shows it; all times in POSIX seconds."""
+
+    started_at: int
+
+    def report(self) -> ServingReport:
+        """What is served now."""
+
+    def checks(self) -> tuple[Check, ...]:
+        """The readiness checks."""
+
+    async def snapshot(self) -> Snapshot:
+        """The counters of all workers together: see ops.counters."""
+
+    async def settle(self, within_seconds: float = 5.0) -> bool:
+        """Wait until every worker answers from what the store holds now; False when that took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentServices:
+    """What the handlers of the agent port stand on.
+
+    `explain(authority_id, serial, at)` tells why a serial (DER INTEGER content octets) is answered as it is; `state` is
+    what is answered from now; `responder` answers OCSP requests in this process; `ingest_lock()` is to be held, in a
+    thread, while a CRL is taken in.
+    """
+
+    layout: Layout
+    settings: Settings
+    clock: Clock
+    store: StatusStore
+    permission: Permission
+    authorities: Authorities
+    indexing: Indexing
+    ingesting: Ingesting
+    users: Users
+    certificates: Certificates
+    audit_reader: AuditReader
+    state: Callable[[], ServingState]
+    explain: Callable[[str, bytes, int], Explanation]
+    responder: Responder
+    ingest_lock: Callable[[], AbstractContextManager[None]]
+    running: Running
+
+    def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
+        """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""
+        with self.ingest_lock():
+            epochs = self.ingesting.accept_crl(crl, origin, caller, self.clock.now())
+        return tuple(epoch.issuing_point for epoch in epochs)
+
+
+class AgentServer:
+    """Serves the routes on a listening socket that somebody else bound, and goes with changes of trust.
+
+    `trusted` reads the certificates (DER) that client certificates may end in: see instance.tls.
+    """
+
+    def __init__(
+        self,
+        port: AgentPort,
+        tls: AgentTLS,
+        trusted: Callable[[], Iterable[bytes]],
+        admission: Admission,
+        routes: Sequence[Route],
+    ) -> None:
+        self._port = port
+        self._tls = tls
+        self._trusted = trusted
+        self._trusted_before: frozenset[bytes] | None = None
+        self._runner = web.AppRunner(_application(admission, routes), access_log=None, handle_signals=False)
+        self._open = AgentConnection.counting()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begin to serve on a duplicate of `listener`, which stays open for a successor."""
+        await self._runner.setup()
+        server = self._runner.server
+        if server is None:  # pragma: no cover  set up just now
+            raise AssertionError("no server")
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: AgentConnection(server, self._port, self._open, loop),
+            sock=listener.dup(),
+            ssl=self._tls.context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=self._port.header_seconds,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
+        )
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept no more, finish what is under way, at most for `grace_seconds`."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._runner.server is not None:
+            await asyncio.sleep(0)
+            self._runner.server.pre_shutdown()
+            await self._runner.server.shutdown(grace_seconds)
+        await self._runner.cleanup()
+
+    async def refresh(self) -> None:
+        """Let handshakes from now on trust what the store holds now; on an error what was trusted stays so."""
+        try:
+            trusted = frozenset(await in_thread(lambda: tuple(self._trusted())))
+            if trusted != self._trusted_before:
+                await in_thread(lambda: self._tls.reload(trusted))
+                self._trusted_before = trusted
+        except VouchdError as error:
+            _log.error("agent: trust not renewed: %s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPart:
+    """What the manager process needs to open the agent port; `changed` is called when a new state is published."""
+
+    address: Address
+    build: Callable[[Running], AgentServer]
+    changed: Callable[[], None]
+
+
+def _application(admission: Admission, routes: Sequence[Route]) -> web.Application:
+    application = web.Application(client_max_size=1)  # bodies are read by the admission, as each route allows
+    for route in routes:
+        handler = admission.guarded(route)
+        if route.method == "GET":
+            application.router.add_get(route.path, handler, allow_head=True)
+        else:
+            application.router.add_route(route.method, route.path, handler)
+    application.middlewares.append(_outermost)
+    return application
+
+
+@web.middleware
+async def _outermost(request: web.Request, handler: Callable[[web.Request], object]) -> web.StreamResponse:
+    """What no route answers gets an answer of the same manners."""
+    try:
+        response: web.StreamResponse = await handler(request)  # type: ignore[misc]
+    except web.HTTPException as error:
+        allow = error.headers.get("Allow")
+        response = plain_error(request, NotFound(error.reason), error.status)
+        if allow:
+            response.headers["Allow"] = allow
+    return secured(response)

@@ -1,0 +1,68 @@
+"""One connection of the agent port: aiohttp's, with a limit on their number and on the time to the first request."""
+
+from __future__ import annotations
+
+import asyncio
+from weakref import WeakSet
+
+from aiohttp import web
+
+from vouchd.instance.settings import AgentPort
+
+_LINGER_SECONDS = 10.0  # to read on after a refusal, so that a client that is still sending gets to see it
+
+
+class AgentConnection(web.RequestHandler):
+    """Counts from the first packet on, so handshakes under way take a place too; too many are cut off."""
+
+    def __init__(
+        self,
+        server: web.Server,
+        port: AgentPort,
+        others: WeakSet[AgentConnection],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=port.idle_seconds,
+            access_log=None,  # type: ignore[arg-type]  # as AppRunner allows
+            max_line_size=port.max_header_bytes,
+            max_field_size=port.max_header_bytes,
+            lingering_time=_LINGER_SECONDS,
+            auto_decompress=False,
+        )
+        self._wait_seconds = port.header_seconds
+        self._late: asyncio.TimerHandle | None = None
+        self._refused = len(others) >= port.max_connections
+        others.add(self)
+
+    @staticmethod
+    def counting() -> WeakSet[AgentConnection]:
+        """An empty set of connections, to be shared by those of one port."""
+        return WeakSet()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        if self._refused and isinstance(transport, asyncio.Transport):
+            transport.abort()
+            return
+        super().connection_made(transport)
+        self._late = self._loop.call_later(self._wait_seconds, self._hurry)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See asyncio.Protocol."""
+        if self._late is not None:
+            self._late.cancel()
+        if not self._refused:
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if not self._refused:
+            super().data_received(data)
+
+    def _hurry(self) -> None:
+        """The headers of the first request should have come by now."""
+        if self._request_count == 0 and self._waiter is not None:
+            self.force_close()

@@ -1,0 +1,58 @@
+"""The agent port put together: services -> handlers -> routes -> server. Loaded by the manager process only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from vouchd.core.ports import IdentityStore, StatusStore
+from vouchd.http import certsystem
+from vouchd.http.admission import Admission
+from vouchd.http.agent import AgentPart, AgentServer, AgentServices, Running
+from vouchd.http.identity import Identity
+from vouchd.http.routes import Route
+from vouchd.instance.layout import Layout
+from vouchd.instance.passwords import INTERNAL, read_passwords
+from vouchd.instance.settings import Settings
+from vouchd.instance.tls import AgentTLS
+
+
+class Store(StatusStore, IdentityStore, Protocol):
+    """A store of both kinds of facts."""
+
+
+# Each gives the routes of one part of the port.
+PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (certsystem.routes,)
+
+
+def routes(services: AgentServices) -> tuple[Route, ...]:
+    """Everything that the agent port answers."""
+    return tuple(route for part in PARTS for route in part(services))
+
+
+def agent_part(
+    layout: Layout,
+    settings: Settings,
+    store: Store,
+    services: Callable[[Running], AgentServices],
+    changed: Callable[[], None],
+) -> AgentPart:
+    """The agent port of the instance, to be opened by its manager process.
+
+    `services` makes what the handlers stand on. Raises: SigningError when key and certificate do not serve.
+    """
+
+    def trusted() -> Iterator[bytes]:
+        for user in store.users():
+            yield from user.certificates
+        for authority in store.authorities():
+            yield authority.certificate_der
+
+    def build(running: Running) -> AgentServer:
+        found = services(running)
+        identity = Identity(found.users, found.state, settings.responder, found.clock)
+        admission = Admission(identity, found.permission, settings.agent.body_seconds)
+        return AgentServer(settings.agent, tls, trusted, admission, routes(found))
+
+    tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted())
+    return AgentPart((settings.agent.host, settings.agent.port), build, changed)
