@@ -36,8 +36,6 @@ CHANGES: dict[int, tuple[tuple[str, ...], str]] = {
 }
 STATUS_CODES = (0, 1)  # `vouchd query`: 0 all good, 1 any revoked
 
-WIDE = 110  # columns that the table needs with whole serials
-
 console = Console(highlight=False)
 
 
@@ -50,7 +48,6 @@ class Certificate:
     """One of the ten."""
 
     file: str
-    serial: str
     expected: str
 
 
@@ -59,7 +56,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.health_port = free_ports(2)
+        self.port, self.health_port, self.agent_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}/"
         self.vouchd_command = [sys.executable, "-m", "vouchd.cli.main"]
 
@@ -81,7 +78,7 @@ class Demo:
         """CA, instance, certificates, revocations, CRL."""
         heading("A CA, and a responder whose signing certificate it issues")
         self.vouchd("ca", "create", "--subject", "CN=Demo CA,O=Example", "--ocsp-url", self.url)
-        ports = ("--port", str(self.port), "--health-port", str(self.health_port))
+        ports = ("--port", str(self.port), "--health-port", str(self.health_port), "--agent-port", str(self.agent_port))
         self.vouchd("create", "--ca", "ca", "--host", "127.0.0.1", *ports)
 
         heading("Ten certificates, three of them revoked")
@@ -97,22 +94,13 @@ class Demo:
         heading("The news goes to the responder, and the responder starts")
         self.vouchd("ca", "publish", "--to", "instance:vouchd")
         self.vouchd("start")
-        return self.certificates()
+        return [Certificate(file_of(n), CHANGES[n][1] if n in CHANGES else "good") for n in range(COUNT)]
 
     def issue(self, number: int, *, show: bool = True) -> None:
         """Have one server certificate with a new key issued."""
         host = host_of(number)
         names = ("--subject", f"CN={host}", "--name", f"DNS:{host}")
         self.vouchd("ca", "issue", *names, "--out", file_of(number), show=show)
-
-    def certificates(self) -> list[Certificate]:
-        """The ten with their serials, and what clients are to be told of them."""
-        issued = json.loads(self.vouchd("ca", "certs", "--json", show=False))
-        serials = {str(one["subject"]): str(one["serial"]) for one in issued}
-        return [
-            Certificate(file_of(n), serials[f"CN={host_of(n)}"], CHANGES[n][1] if n in CHANGES else "good")
-            for n in range(COUNT)
-        ]
 
     def ask_vouchd(self, certificates: Sequence[Certificate]) -> dict[str, str]:
         """Answers of our own client, by certificate file; it verifies them before it prints."""
@@ -144,13 +132,13 @@ class Demo:
             answers["openssl ocsp"] = self.ask_openssl(certificates)
         else:
             console.print("  openssl is not installed: asking with our own client only")
-        table = Table(Column("host", no_wrap=True), Column("serial", no_wrap=True), box=box.SIMPLE, pad_edge=False)
+        # Narrow enough for 80 columns with the longest reason; serials are in `vouchd ca certs`.
+        table = Table(Column("host", no_wrap=True), box=box.SIMPLE, pad_edge=False)
         for name in ("expected", *answers):
             table.add_column(name, no_wrap=True)
         for one in certificates:
             cells = [coloured(told.get(one.file, "no answer"), one.expected) for told in answers.values()]
-            serial = one.serial if console.width >= WIDE else one.serial[:10] + "…"
-            table.add_row(Path(one.file).name.split(".")[0], serial, two_lines(one.expected), *cells)
+            table.add_row(Path(one.file).name.split(".")[0], two_lines(one.expected), *cells)
         console.print(table)
         return all(told.get(one.file) == one.expected for one in certificates for told in answers.values())
 
@@ -170,8 +158,22 @@ class Demo:
             "vouchd explain --issuer ca/ca.crt certs/www6.example.org.crt",
             "vouchd status",
             "vouchd ca certs --status revoked",
+            "vouchd certs list",
         ):
             console.print(f"  {line}", soft_wrap=True)
+        self.tell_of_agents()
+
+    def tell_of_agents(self) -> None:
+        """How a browser and curl come to the agent pages."""
+        url, bag = f"https://localhost:{self.agent_port}/", self.folder / "vouchd" / "admin.p12"
+        heading("The agent pages")
+        console.print(f"  {url}", soft_wrap=True)
+        console.print(f"  administrator    {bag} (PKCS #12 for your browser)", soft_wrap=True)
+        console.print(f"  its password     {bag.with_suffix('.password')}", soft_wrap=True)
+        console.print(f"  CA to trust      {self.folder}/ca/ca.crt", soft_wrap=True)
+        console.print("  Firefox: Settings, Privacy & Security, View Certificates, Import")
+        curl = f'curl --cacert ca/ca.crt --cert-type P12 --cert vouchd/admin.p12:"$(cat vouchd/admin.password)" {url}'
+        console.print(f"  or, in {self.folder}:\n  {curl}", soft_wrap=True)
 
     def stop(self) -> None:
         """Stop the instance when it was made."""

@@ -28,11 +28,13 @@ def test_demo_shows_the_expected_answers_and_stops(tmp_path):
     done = demo("--folder", tmp_path / "demo")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("www")]
-    assert [row[2:] for row in rows if row[0] == "www3"] == [["revoked"] * 3]
-    assert sum(row[2:] == ["good"] * 3 for row in rows) == 7
+    assert [row[1:] for row in rows if row[0] == "www3"] == [["revoked"] * 3]
+    assert sum(row[1:] == ["good"] * 3 for row in rows) == 7
     for reason in ("certificateHold", "keyCompromise", "superseded"):
         assert done.stdout.count(f"({reason})") == 3
     assert not (tmp_path / "demo" / "vouchd" / "run" / "vouchd.pid").exists()
+    assert str(tmp_path / "demo" / "vouchd" / "admin.p12") in done.stdout
+    assert (tmp_path / "demo" / "vouchd" / "admin.p12").exists()
 
 
 def test_demo_refuses_a_folder_that_it_did_not_make(tmp_path):
