@@ -1,0 +1,56 @@
+"""Certificates of a running instance are renewed while clients ask."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from tests.sites import Site
+from tests.whole.test_three_commands import Commands
+
+pytestmark = [pytest.mark.process, pytest.mark.interop]
+
+
+@pytest.fixture
+def running(tmp_path):
+    """An instance with all its certificates from our own CA, answering."""
+    site = Site.make(tmp_path)
+    commands = Commands(site)
+    commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
+    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
+    commands.run("create", "--ca", "lab", *ports)
+    commands.run("ca", "issue", "--ca", "lab", "--subject", "CN=www", "--name", "DNS:www.example", "--out", "www.crt")
+    commands.run("ca", "publish", "--ca", "lab", "--to", f"instance:{site.instance}")
+    commands.run("start")
+    yield commands
+    commands.run("stop")
+
+
+def ask(commands: Commands) -> dict:
+    """What our own client is told of the certificate; it verifies signature, signer and chain."""
+    return json.loads(commands.run("query", "--url", commands.url, "--issuer", "lab/ca.crt", "--json", "www.crt"))
+
+
+def test_renew_of_a_running_instance_is_in_use_and_drops_no_request(running):
+    """After `certs renew` the new signer answers; who asked meanwhile was answered too."""
+    before = ask(running)
+    over, failures, asked = threading.Event(), [], []
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            try:
+                asked.append(ask(running)["answers"][0]["status"])
+            except AssertionError as error:
+                failures.append(error)
+
+    client = threading.Thread(target=keep_asking)
+    client.start()
+    rows = json.loads(running.run("certs", "renew", "ocspSigningCert", "sslserver", "--ca", "lab", "--json"))
+    over.set()
+    client.join()
+    after = ask(running)
+    assert [row["state"] for row in rows] == ["in use", "in use"]
+    assert failures == []
+    assert set(asked) == {"good"}
+    assert before["responder"] != after["responder"]
