@@ -146,7 +146,7 @@ def test_text_and_lines_are_bounded():
         "ocsp.store.ldapStore.host0",
         "autoShutdown.allowed",
         "log.instance.SignedAudit.enable",
-        "selftests.container.order.startup",
+        "selftests.container.instance.OCSPPresence",
         "internaldb.basedn",
         "securitydomain.name",
         "cloning.module.token",

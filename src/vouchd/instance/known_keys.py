@@ -12,7 +12,8 @@ from functools import cache
 
 from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import AnswerRecords, ClientAddress, NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
-from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, TEXT, Kind, choice, integer, word
+from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, SELFTESTS, TEXT, Kind, choice, integer, word
+from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS
 
 _PREFIX = "OCSP.Responder."
 _MAX_INTEGER = 2**31 - 1
@@ -223,6 +224,35 @@ _INGESTION = (
     KnownKey("vouchd.source.<name>.trust", FILE, "", "Roots for https and ldaps (PEM); empty: the system's."),
     KnownKey("vouchd.source.<name>.bindDN", TEXT, "", "LDAP bind; its password is `source.<name>` in password.conf."),
 )
+_SELFTESTS = (
+    KnownKey(
+        "selftests.container.order.startup",
+        SELFTESTS,
+        STARTUP_TESTS,
+        "The self tests at start, in order; when a critical one fails the instance does not start.",
+    ),
+    KnownKey(
+        "selftests.container.order.onDemand",
+        SELFTESTS,
+        ON_DEMAND_TESTS,
+        "Those on demand; when a critical one fails the instance stops answering until it passes.",
+    ),
+    KnownKey(
+        "selftests.plugin.DiskSpace.minFreeBytes",
+        integer(0, 1 << 50),
+        64 << 20,
+        "DiskSpace: what has to be free (bytes).",
+    ),
+    KnownKey(
+        "selftests.plugin.ClockVerification.toleranceInSec",
+        integer(0, _DAY),
+        300,
+        "ClockVerification: how far the clock may be behind what others told (seconds).",
+    ),
+    _inert("selftests.container.instance.*", "Class names of the Certificate System."),
+    _inert("selftests.container.logger.*", "The results are in the audit log and in `vouchd selftest list`."),
+    _inert("selftests.plugin.*", "Parameters of the Certificate System's self tests."),
+)
 _FAMILIES = (
     ("accessEvaluator.*", "Access rules"), ("admin.*", "Interfaces"), ("agent.*", "Interfaces"),
     ("agentGateway.*", "Interfaces"), ("archive.*", "The installer"), ("auths.*", "Authentication plug-ins"),
@@ -253,6 +283,7 @@ KNOWN: tuple[KnownKey, ...] = (
     *_AUDIT,
     *_POLICY,
     *_INGESTION,
+    *_SELFTESTS,
     *(_inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),
     _COMMENT,
     *(_inert(name, "Written by the Certificate System's installer.") for name in _SINGLES),

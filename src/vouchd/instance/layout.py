@@ -63,6 +63,11 @@ class Layout:
         return self.run / "serving.json"
 
     @property
+    def selftests(self) -> Path:
+        """The newest results of the self tests; JSON, there while the instance runs."""
+        return self.run / "selftests.json"
+
+    @property
     def active_cs_cfg(self) -> Path:
         """The settings that the running instance started with: its workers read these, not what is being edited."""
         return self.run / "CS.cfg"

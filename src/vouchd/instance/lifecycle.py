@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 SERVED_SECONDS = 120.0
+HEEDED_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 4000
 
@@ -188,6 +189,16 @@ def wait_until_newer(layout: Layout, version: int, *, seconds: float = SERVED_SE
         raise LifecycleError(
             f"the change is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}"
         )
+
+
+def wait_until_heeded(layout: Layout, *, halted: bool, seconds: float = HEEDED_SECONDS) -> bool:
+    """Wait until the workers of the running instance have stopped answering, or do so again; whether they have."""
+
+    def heeded() -> bool:
+        now = status(layout)
+        return now.pid is None or (now.report is not None and bool(now.report.halted) == halted)
+
+    return bool(_wait(heeded, seconds))
 
 
 def _wait(found: Callable[[], _T | None], seconds: float) -> _T | None:

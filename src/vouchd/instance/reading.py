@@ -19,6 +19,7 @@ from vouchd.instance.settings import (
     EEPort,
     HealthPort,
     KeyFiles,
+    SelfTestSettings,
     Settings,
     SignerSettings,
     SourceKind,
@@ -68,6 +69,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         subsystem=_key_files(config, root, "vouchd.subsystem"),
         audit_signing=_key_files(config, root, "vouchd.auditSigning"),
         audit=_audit(config),
+        selftests=_selftests(config),
         admin=_key_files(config, root, "vouchd.admin"),
         ee=_ee(config),
         health=HealthPort(_value(config, "vouchd.health.host", str), _value(config, "vouchd.health.port", int)),
@@ -165,6 +167,15 @@ def _audit(config: CSConfig) -> AuditSettings:
         answers=_value(config, "vouchd.audit.answers", type(defaults.answers)),
         sample=_value(config, "vouchd.audit.sample", int),
         client_address=_value(config, "vouchd.audit.clientAddress", type(defaults.client_address)),
+    )
+
+
+def _selftests(config: CSConfig) -> SelfTestSettings:
+    return SelfTestSettings(
+        startup=_value(config, "selftests.container.order.startup", tuple),
+        on_demand=_value(config, "selftests.container.order.onDemand", tuple),
+        min_free_bytes=_value(config, "selftests.plugin.DiskSpace.minFreeBytes", int),
+        tolerance_seconds=_value(config, "selftests.plugin.ClockVerification.toleranceInSec", int),
     )
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vouchd.core.policy import AnswerRecords, ClientAddress, ResponsePolicy
+from vouchd.service.selftests import Planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,16 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfTestSettings:
+    """Which self tests run when, and what they look for."""
+
+    startup: tuple[Planned, ...]
+    on_demand: tuple[Planned, ...]
+    min_free_bytes: int = 64 << 20  # on each file system of the instance
+    tolerance_seconds: int = 300  # how far the clock may be behind what others told
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that CS.cfg says, with defaults filled in and paths made absolute."""
 
@@ -118,6 +129,7 @@ class Settings:
     subsystem: KeyFiles  # the instance's identity as a TLS client
     audit_signing: KeyFiles
     audit: AuditSettings
+    selftests: SelfTestSettings
     admin: KeyFiles  # of the administrator that was made with the instance
     ee: EEPort = field(default_factory=EEPort)
     health: HealthPort = field(default_factory=HealthPort)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vouchd.service.selftests import Planned, SelfTestName
+
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _DIGESTS = {"SHA1": "SHA-1", "SHA256": "SHA-256", "SHA384": "SHA-384", "SHA512": "SHA-512"}
 
@@ -71,6 +73,24 @@ def _read_digests(text: str) -> frozenset[str]:
     return frozenset(_DIGESTS[name] for name in wanted)
 
 
+def _read_order(text: str) -> tuple[Planned, ...]:
+    planned = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, word = item.partition(":")
+        if word.strip() not in {"", "critical"} or name.strip() not in set(SelfTestName):
+            raise ValueError("must be a list of NAME or NAME:critical; the names are " + ", ".join(SelfTestName))
+        planned.append(Planned(SelfTestName(name.strip()), critical=bool(word.strip())))
+    if len({one.name for one in planned}) < len(planned):
+        raise ValueError("names a self test twice")
+    return tuple(planned)
+
+
+def _write_order(value: object) -> str:
+    planned = value if isinstance(value, tuple) else ()
+    return ", ".join(f"{one.name}:critical" if one.critical else str(one.name) for one in planned)
+
+
+SELFTESTS = Kind("list of self tests, each `NAME` or `NAME:critical`", _read_order, _write_order)
 FLAG = Kind("`true` or `false`", _read_flag, lambda value: "true" if value else "false")
 TEXT = Kind("text", str)
 FILE = Kind("file, relative to the instance's folder", str)

@@ -61,7 +61,8 @@ class ServingReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
     `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
-    reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off.
+    reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off. `halted`
+    tells which self test keeps all workers from answering; empty: they answer.
     """
 
     pid: int
@@ -76,6 +77,7 @@ class ServingReport:
     store_error: str = ""
     sources: tuple[dict[str, Any], ...] = ()
     agent: tuple[str, int] | None = None
+    halted: str = ""
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""

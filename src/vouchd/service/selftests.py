@@ -52,6 +52,27 @@ class Planned:
     critical: bool = False
 
 
+# The orders where the settings name none. A test that is not critical warns.
+STARTUP_TESTS = (
+    Planned(SelfTestName.PRESENCE, critical=True),
+    Planned(SelfTestName.CERTIFICATES, critical=True),
+    Planned(SelfTestName.KEY_FILES, critical=True),
+    Planned(SelfTestName.DISK),
+    Planned(SelfTestName.CLOCK),
+    Planned(SelfTestName.CANARY, critical=True),
+)
+ON_DEMAND_TESTS = (
+    Planned(SelfTestName.PRESENCE, critical=True),
+    Planned(SelfTestName.CERTIFICATES, critical=True),
+    Planned(SelfTestName.VALIDITY),
+    Planned(SelfTestName.KEY_FILES, critical=True),
+    Planned(SelfTestName.DISK),
+    Planned(SelfTestName.CLOCK),
+    Planned(SelfTestName.INDEX),
+    Planned(SelfTestName.CANARY, critical=True),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SelfTest:
     """A test; `check` gets the moment (POSIX seconds), returns what it found, and raises VouchdError for a failure."""
@@ -167,15 +188,18 @@ class SelfTests:
         self._record(results, Trigger.ON_DEMAND, caller)
         return results
 
-    def run_startup(self) -> tuple[SelfTestResult, ...]:
+    def run_startup(self, *, rehearsal: bool = False) -> tuple[SelfTestResult, ...]:
         """Run the startup order and keep its results in place of all others; blocking.
+
+        `rehearsal`: before a restart, the results are not those of the instance that runs, and are not kept.
 
         Raises: LifecycleError when a critical test failed, naming each; StoreUnavailable.
         """
         results = self._run(self._startup, Trigger.STARTUP)
+        if not rehearsal:
+            self._records.replace(results)
         self._record(results, Trigger.STARTUP, ITSELF)
         require_passed(results)
-        self._records.replace(results)
         return results
 
     def _planned(self, names: Sequence[str]) -> tuple[Planned, ...]:
@@ -218,9 +242,14 @@ class SelfTests:
         )
 
 
+def failures(results: Iterable[SelfTestResult]) -> tuple[str, ...]:
+    """One line for each test that failed."""
+    return tuple(f"self test {result.name} failed: {result.detail}" for result in results if not result.ok)
+
+
 def halting(results: Iterable[SelfTestResult]) -> str:
     """Why the instance must not answer, in one line; empty: it may."""
-    return "; ".join(f"self test {result.name} failed: {result.detail}" for result in results if result.halts)
+    return "; ".join(failures(result for result in results if result.halts))
 
 
 def require_passed(results: Sequence[SelfTestResult]) -> None:
