@@ -110,6 +110,21 @@ def test_create_with_our_ca_registers_its_administrator(lab):
     assert user.groups == {Group.ADMINISTRATORS, Group.AGENTS, Group.AUDITORS}
 
 
+@pytest.mark.parametrize("name", ["höst", "a b\x00"])
+def test_create_with_a_hostname_that_is_none_is_refused(site, capsys, name):
+    """A name that no certificate can hold is told, and nothing is left."""
+    assert site.create("--hostname", name) == 78
+    assert "--hostname" in capsys.readouterr().err
+    assert not site.instance.exists()
+
+
+def test_create_puts_the_agent_port_into_the_settings(site):
+    """`--agent-port` and `--host` reach the agent port."""
+    assert site.create("--agent-port", "9443", "--host", "127.0.0.1") == 0
+    agent = read_settings(layout_of(site)).agent
+    assert (agent.host, agent.port, agent.tls.installed) == ("127.0.0.1", 9443, False)
+
+
 def test_create_from_files_leaves_requests(instance, capsys):
     """Without our CA the other keys wait for any CA; their files and the way on are told."""
     rows = {row["name"]: row for row in shown(capsys, "certs", "list")}

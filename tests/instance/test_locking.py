@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vouchd.errors import StoreUnavailable
-from vouchd.instance.locking import ingest_lock, quiet
+from vouchd.instance.locking import config_lock, ingest_lock, quiet
 
 
 def test_lock_held_keeps_others_out(tmp_path):
@@ -16,6 +16,16 @@ def test_lock_held_keeps_others_out(tmp_path):
             pass
         with quiet(path) as alone:
             assert not alone
+
+
+def test_config_lock_held_keeps_others_out(tmp_path):
+    """Two commands never change CS.cfg at a time; the message says what the other one is doing."""
+    path = tmp_path / "config.lock"
+    match = "changing the settings"
+    with config_lock(path), pytest.raises(StoreUnavailable, match=match), config_lock(path, wait_seconds=0):
+        pass
+    with config_lock(path, wait_seconds=0):
+        pass
 
 
 def test_lock_is_free_after_an_error(tmp_path):

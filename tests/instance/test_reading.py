@@ -12,7 +12,7 @@ from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePoli
 from vouchd.errors import ConfigError
 from vouchd.instance import cs_cfg
 from vouchd.instance.reading import settings_from
-from vouchd.instance.settings import EEPort, HealthPort, SourceKind
+from vouchd.instance.settings import AgentPort, EEPort, HealthPort, KeyFiles, SourceKind
 
 ROOT = Path("/srv/vouchd")
 
@@ -28,8 +28,44 @@ def test_settings_empty_file_are_the_dataclass_defaults():
     assert empty.ee == EEPort()
     assert empty.health == HealthPort()
     assert empty.max_crl_bytes == 1 << 30
+    alias = ROOT / "alias"
+    assert empty.agent == AgentPort(tls=KeyFiles(alias / "sslserver.key", alias / "sslserver.pem"))
+    assert empty.subsystem == KeyFiles(alias / "subsystem.key", alias / "subsystem.pem")
+    assert empty.audit_signing == KeyFiles(alias / "audit_signing.key", alias / "audit_signing.pem")
+    assert empty.admin == KeyFiles(alias / "admin.key", alias / "admin.pem")
     assert (empty.signers, empty.default_signer, empty.sources, empty.refresh_seconds) == ((), "", (), 0)
     assert empty.store == ROOT / "db" / "vouchd.sqlite"
+
+
+def test_settings_agent_keys_reach_the_agent_port():
+    """Each key of the agent port sets its field; files start at the instance's folder."""
+    found = settings(
+        """
+vouchd.agent.host=::1
+vouchd.agent.port=9443
+vouchd.agent.key=alias/sslserver-2.key
+vouchd.agent.certificate=/etc/ssl/vouchd.pem
+vouchd.agent.trust=trust.pem
+vouchd.agent.maxHeaderBytes=2048
+vouchd.agent.maxBodyBytes=4096
+vouchd.agent.idleInSec=1
+vouchd.agent.headerInSec=2
+vouchd.agent.bodyInSec=3
+vouchd.agent.maxConnections=4
+"""
+    ).agent
+    assert found == AgentPort(
+        tls=KeyFiles(ROOT / "alias" / "sslserver-2.key", Path("/etc/ssl/vouchd.pem")),
+        host="::1",
+        port=9443,
+        trust_file=ROOT / "trust.pem",
+        max_header_bytes=2048,
+        max_body_bytes=4096,
+        idle_seconds=1,
+        header_seconds=2,
+        body_seconds=3,
+        max_connections=4,
+    )
 
 
 def test_settings_policy_keys_reach_the_responder():

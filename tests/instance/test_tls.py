@@ -95,6 +95,14 @@ def test_server_context_with_a_trusted_certificate_needs_no_ca(agent, ca, tmp_pa
     assert server.getpeercert(binary_form=True) == user.der
 
 
+def test_server_context_takes_a_user_s_certificate_for_no_ca(agent, ca, tmp_path):
+    """Whoever is trusted by its own certificate cannot let others in by signing theirs."""
+    user = issue(CA.create("Other CA"), "agent", ExtendedKeyUsageOID.CLIENT_AUTH)
+    friend = issue(CA(user.certificate, user.key), "friend", ExtendedKeyUsageOID.CLIENT_AUTH)
+    with pytest.raises(ssl.SSLError):
+        shake_hands(server_context(agent, PASSWORD, [user.der]), client_context(ca, tmp_path, friend))
+
+
 @pytest.mark.parametrize(
     ("usage", "start", "trusted"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ PROFILES = {
     Purpose.AUDIT_SIGNING: ProfileName.AUDIT_SIGNING,
     Purpose.ADMINISTRATOR: ProfileName.USER,
 }
+_HOST_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,250}[A-Za-z0-9_])?")
 _MAX_COMMON_NAME = 64  # RFC 5280, ub-common-name
 
 
@@ -59,7 +61,8 @@ def equip(services: Services, names: Sequence[str], ca: Path | None) -> list[Pat
 
 def host_names(given: Sequence[str], host: str | None) -> tuple[str, ...]:
     """The names of the TLS server: those given, else this host's, with that of the address it listens on."""
-    usual = (socket.gethostname(), "localhost", "127.0.0.1", "::1")
+    this_host = socket.gethostname()
+    usual = (*((this_host,) if _HOST_NAME.fullmatch(this_host) else ()), "localhost", "127.0.0.1", "::1")
     named = tuple(given) or usual
     wildcard = host in {None, "", "0.0.0.0", "::"}  # noqa: S104  compared, not bound
     return tuple(dict.fromkeys(named if wildcard else (*named, str(host))))
@@ -75,7 +78,6 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(name)
-    except ValueError as error:
-        raise ConfigError(f"{name!r} is not a host name", hint="name the host with --hostname") from error
+    if not _HOST_NAME.fullmatch(name):
+        raise ConfigError(f"{name[:100]!r} is not a host name", hint="name the host with --hostname")
+    return x509.DNSName(name)
