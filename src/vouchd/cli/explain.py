@@ -18,13 +18,12 @@ from vouchd.cli import output
 from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.ocsp import serial_of
-from vouchd.core import certs, issued
+from vouchd.core import certs
 from vouchd.core.facts import Authority, Epoch
-from vouchd.core.scope import Scope
-from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
+from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError
-from vouchd.index.format import RevocationIndexFile, SerialSetFile
 from vouchd.index.manifest import load_manifest
+from vouchd.index.serving import open_state
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import Settings
@@ -56,7 +55,7 @@ def explain(
     """
     octets = _serial(certificate, issuer, serial)
     with wiring.services(Layout(instance.absolute())) as found:
-        state = _state(found)
+        state = open_state(found.indexing.prepare(), found.layout.index)  # as the workers will
         explanation = explain_serial(
             state,
             found.settings.responder,
@@ -80,28 +79,6 @@ def _authority_id(authorities: Authorities, issuer: Path | None, reference: str)
     if not reference:
         raise ConfigError("a serial number means nothing without its CA", hint="give --issuer FILE or --authority CA")
     return authorities.find(reference).id
-
-
-def _state(found: wiring.Services) -> ServingState:
-    """What the store says now, with its index files: what the workers answer from once they have loaded it."""
-    facts, folder = found.indexing.prepare(), found.layout.index
-    return ServingState(
-        version=facts.revision,
-        authorities=tuple(
-            ServingAuthority(
-                authority,
-                tuple(
-                    ServingPoint(epoch, RevocationIndexFile(folder / epoch.index_name), Scope.from_idp(epoch.idp_der))
-                    for epoch in facts.epochs
-                    if epoch.issuing_point.authority_id == authority.id
-                ),
-                SerialSetFile(folder / issued.index_name(serials))
-                if (serials := authority.policy.issued_serials)
-                else None,
-            )
-            for authority in facts.authorities
-        ),
-    )
 
 
 def _is_served(state: ServingState, layout: Layout) -> bool:
