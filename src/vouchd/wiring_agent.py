@@ -10,11 +10,13 @@ from vouchd.http import certsystem
 from vouchd.http.admission import Admission
 from vouchd.http.agent import AgentPart, AgentServer, AgentServices, Running
 from vouchd.http.identity import Identity
+from vouchd.http.rest import table as rest
 from vouchd.http.routes import Route
 from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.settings import Settings
 from vouchd.instance.tls import AgentTLS
+from vouchd.web import pages
 
 
 class Store(StatusStore, IdentityStore, Protocol):
@@ -22,7 +24,7 @@ class Store(StatusStore, IdentityStore, Protocol):
 
 
 # Each gives the routes of one part of the port.
-PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (certsystem.routes,)
+PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (certsystem.routes, rest.routes, pages.routes)
 
 
 def routes(services: AgentServices) -> tuple[Route, ...]:

@@ -1,0 +1,137 @@
+"""What a CRL would change, told before it is taken: judged and compared as `ingesting` does, committed by nobody.
+
+An index file that is built for the comparison is one that no epoch names: it is garbage until the CRL is accepted, and
+then spares building it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vouchd.core.acceptance import judge
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
+from vouchd.core.names import readable
+from vouchd.core.ports import Buffer, StatusStore
+from vouchd.errors import CRLError, NotFound
+from vouchd.service.indexing import Indexing
+from vouchd.service.permission import Action, Permission
+from vouchd.service.received import Received, next_epoch
+from vouchd.service.recipients import Recipient, recipients
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What taking the CRL would do to one CA's issuing point.
+
+    `current` is the epoch in use, None for the first CRL. `lost`, `gained`, `before` count entries; they are 0 where
+    `refusal` says why the CRL would be refused. `held_back` says why it would go to quarantine, else it is empty.
+    """
+
+    authority: Authority
+    issuing_point: IssuingPointId
+    current: Epoch | None
+    refusal: str = ""
+    hint: str = ""
+    lost: int = 0
+    gained: int = 0
+    before: int = 0
+    held_back: str = ""
+
+    @property
+    def after(self) -> int:
+        """How many entries there would be."""
+        return self.before - self.lost + self.gained
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A CRL that can be read: who issued it, its facts (entries not counted), and what would become of it."""
+
+    issuer: str
+    record: CRLRecord
+    scope_id: str
+    changes: tuple[Change, ...]
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether at least one CA would take it."""
+        return any(not change.refusal for change in self.changes)
+
+
+class Previewing:
+    """Looks at a CRL; to be called under the lock under which CRLs are taken in, so that nobody tidies meanwhile."""
+
+    def __init__(self, store: StatusStore, indexing: Indexing, permission: Permission) -> None:
+        self._store = store
+        self._indexing = indexing
+        self._permission = permission
+
+    def preview(self, crl: Buffer, caller: Caller, at: int) -> Preview:
+        """What accepting the CRL (DER, PEM or base64) at POSIX time `at` would change; no facts change.
+
+        Raises: CRLRejected when it cannot be read or its issuer is no CA of ours; StoreUnavailable; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.READ_CRL, "*")
+        received = Received.of(crl, "preview", at)
+        found = recipients(received.header, self._store.authorities())
+        return Preview(
+            issuer=readable(received.header.issuer_name_der),
+            record=received.record(),
+            scope_id=received.header.scope.scope_id,
+            changes=tuple(self._changes(received, found)),
+        )
+
+    def _changes(self, received: Received, found: tuple[Recipient, ...]) -> Iterator[Change]:
+        epochs = {epoch.issuing_point: epoch for epoch in self._store.epochs()}
+        for recipient in found:
+            point = IssuingPointId(recipient.authority.id, received.header.scope.scope_id)
+            current = epochs.get(point)
+            try:
+                yield self._change(received, recipient, point, current)
+            except CRLError as error:
+                yield Change(recipient.authority, point, current, refusal=str(error), hint=error.hint)
+
+    def _change(self, received: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
+        """Raises: CRLError when the CRL would be refused."""
+        authority = recipient.authority
+        judge(
+            received.crl,
+            received.header,
+            recipient.issuer_der,
+            sha256=received.sha256,
+            current=current,
+            high_water=self._store.high_water(point),
+            at=received.at,
+        )
+        epoch = next_epoch(received, current, point)
+        delta = self._document(epoch.delta, received) if epoch.delta else None
+        count = self._indexing.build(authority, epoch, self._document(epoch.base, received), delta)
+        if current is None:
+            return Change(authority, point, None, gained=count)
+        self._indexing.ensure_index(authority, current)
+        lost, gained, before = self._indexing.difference(current, epoch)
+        return Change(
+            authority,
+            point,
+            current,
+            lost=lost,
+            gained=gained,
+            before=before,
+            held_back=_held_back(authority, lost, gained, before),
+        )
+
+    def _document(self, record: CRLRecord, received: Received) -> Buffer:
+        if record.sha256 == received.sha256:
+            return received.crl
+        try:
+            return self._indexing.document(record)
+        except NotFound as error:  # another process replaced the epoch just now
+            raise CRLError("the CRL in use has just been replaced", hint="look again") from error
+
+
+def _held_back(authority: Authority, lost: int, gained: int, before: int) -> str:
+    percent = authority.policy.quarantine_percent
+    if percent is None or max(lost, gained) <= before * percent / 100:
+        return ""
+    return f"more than {percent:g} % of the {before} entries would change"

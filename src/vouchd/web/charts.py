@@ -1,0 +1,120 @@
+"""Numbers over time -> the geometry of a chart; the template draws it as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 640, 180
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Values over time under one name; `style` names the colour. None is a gap."""
+
+    name: str
+    style: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One line as SVG path data; `area` is closed along the base line, empty where nothing is filled."""
+
+    name: str
+    style: str
+    path: str
+    area: str
+    latest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart ready to be drawn; `ticks` are (y, label), `marks` (x, label); `summary` says it in words."""
+
+    title: str
+    lines: tuple[Drawn, ...]
+    ticks: tuple[tuple[float, str], ...]
+    marks: tuple[tuple[float, str], ...]
+    summary: str
+    empty: bool
+
+
+def draw(
+    title: str,
+    lines: Sequence[Line],
+    label: Callable[[float], str],
+    *,
+    stacked: bool = False,
+    marks: Sequence[str] = (),
+    top: float | None = None,
+) -> Chart:
+    """The chart of these lines, all of one length; `label` writes a value, `top` fixes the scale's end."""
+    sums = [tuple(line.values) for line in lines]
+    if stacked:
+        sums = _stacked(sums)
+    highest = max((value for values in sums for value in values if value is not None), default=0.0)
+    ceiling = top or _ceiling(highest)
+    drawn, below = [], None
+    for line, values in zip(lines, sums, strict=True):
+        latest = next((value for value in reversed(line.values) if value is not None), None)
+        path = _path(values, ceiling)
+        area = _area(values, below, ceiling) if stacked else ""
+        drawn.append(Drawn(line.name, line.style, path, area, "none" if latest is None else label(latest)))
+        below = values if stacked else None
+    return Chart(
+        title=title,
+        lines=tuple(drawn),
+        ticks=tuple((_y(ceiling * part, ceiling), label(ceiling * part)) for part in (0, 0.5, 1)),
+        marks=tuple((_x(place, len(marks)), mark) for place, mark in enumerate(marks)),
+        summary=f"{title}. Now: " + ", ".join(f"{one.name} {one.latest}" for one in drawn),
+        empty=not any(value for values in sums for value in values),
+    )
+
+
+def _stacked(rows: Sequence[Sequence[float | None]]) -> list[tuple[float | None, ...]]:
+    total: list[float] = [0.0] * (len(rows[0]) if rows else 0)
+    found: list[tuple[float | None, ...]] = []
+    for row in rows:
+        total = [below + (value or 0.0) for below, value in zip(total, row, strict=True)]
+        found.append(tuple(total))
+    return found
+
+
+def _ceiling(highest: float) -> float:
+    """The next round number: 1, 2 or 5 times a power of ten."""
+    if highest <= 0:
+        return 1.0
+    power: float = 10.0 ** math.floor(math.log10(highest))
+    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= highest * 0.999)
+
+
+def _x(place: int, count: int) -> float:
+    return round(LEFT + (WIDTH - LEFT - RIGHT) * (place / (count - 1) if count > 1 else 1), 1)
+
+
+def _y(value: float, ceiling: float) -> float:
+    return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(1.0, value / ceiling), 1)
+
+
+def _path(values: Sequence[float | None], ceiling: float) -> str:
+    parts, pen = [], "M"
+    for place, value in enumerate(values):
+        if value is None:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{_x(place, len(values))} {_y(value, ceiling)}")
+        pen = "L"
+    return "".join(parts)
+
+
+def _area(values: Sequence[float | None], below: Sequence[float | None] | None, ceiling: float) -> str:
+    if len(values) < 2:
+        return ""
+    count = len(values)
+    upper = [f"{_x(place, count)} {_y(value or 0.0, ceiling)}" for place, value in enumerate(values)]
+    base = below or [0.0] * count
+    lower = [f"{_x(place, count)} {_y(value or 0.0, ceiling)}" for place, value in enumerate(base)]
+    return f"M{'L'.join(upper)}L{'L'.join(reversed(lower))}Z"

@@ -1,0 +1,46 @@
+"""The menu of the agent pages: the Certificate System's entries in its order, then ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vouchd.core.facts import Caller
+from vouchd.service.permission import Action, Permission
+
+ROOT = "/ocsp/agent/ocsp/"
+AUTHORITIES = "/agent/authorities"
+ADD_AUTHORITY = "/agent/add-authority"
+ADD_CRL = "/agent/add-crl"
+CHECK = "/agent/check-certificate"
+SERVICE = "/agent/service"
+CERTIFICATES = "/agent/certificates"
+AUDIT = "/agent/audit"
+
+SECTIONS = ("Certificate status", "This instance")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the menu and the right that its page needs."""
+
+    title: str
+    path: str
+    action: Action
+    icon: str
+    section: str
+
+
+MENU = (
+    Entry("List Certificate Authorities", AUTHORITIES, Action.LIST_AUTHORITIES, "list", SECTIONS[0]),
+    Entry("Add Certificate Authority", ADD_AUTHORITY, Action.ADD_AUTHORITY, "add", SECTIONS[0]),
+    Entry("Add Certificate Revocation List", ADD_CRL, Action.ADD_CRL, "crl", SECTIONS[0]),
+    Entry("Check Certificate Status", CHECK, Action.CHECK_STATUS, "check", SECTIONS[0]),
+    Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
+    Entry("Signers and Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
+    Entry("Audit Log", AUDIT, Action.READ_AUDIT, "log", SECTIONS[1]),
+)
+
+
+def entries(permission: Permission, caller: Caller) -> tuple[Entry, ...]:
+    """The entries that `caller` may open; what stands behind them is guarded by itself."""
+    return tuple(entry for entry in MENU if permission.grants(caller, entry.action))
