@@ -172,8 +172,10 @@ class Demo:
         console.print(f"  its password     {bag.with_suffix('.password')}", soft_wrap=True)
         console.print(f"  CA to trust      {self.folder}/ca/ca.crt", soft_wrap=True)
         console.print("  Firefox: Settings, Privacy & Security, View Certificates, Import")
-        curl = f'curl --cacert ca/ca.crt --cert-type P12 --cert vouchd/admin.p12:"$(cat vouchd/admin.password)" {url}'
-        console.print(f"  or, in {self.folder}:\n  {curl}", soft_wrap=True)
+        # By way of standard input: the password is nobody else's business, and `ps` shows arguments.
+        piped = """printf 'cert = "vouchd/admin.p12:%s"' "$(cat vouchd/admin.password)" """
+        console.print(f"  or, in {self.folder}:", soft_wrap=True)
+        console.print(f"  {piped}| curl -K - --cert-type P12 --cacert ca/ca.crt {url}", soft_wrap=True, markup=False)
 
     def stop(self) -> None:
         """Stop the instance when it was made."""
