@@ -52,6 +52,8 @@ class Admission:
                 response = await self._admit(route, request)
             except VouchdError as error:
                 response = route.show_error(request, error, outcome(error).http_status)
+            except web.HTTPRedirection as redirection:
+                response = web.Response(status=redirection.status, headers={"Location": str(redirection.location)})
             except web.HTTPException as error:
                 response = route.show_error(request, RequestError(error.reason), error.status)
             except Exception:  # noqa: BLE001  outermost: a bug must not show its traceback to the client
@@ -77,14 +79,15 @@ class Admission:
 
     async def _with_body(self, route: Route, request: web.Request) -> web.Request:
         """The request with its body read, all of it and no more than the route takes."""
-        if not request.can_read_body:
+        if not request.body_exists:
             return request
         if (request.content_length or 0) > route.max_body_bytes:
             raise web.HTTPRequestEntityTooLarge(route.max_body_bytes, request.content_length or 0)
         limited = request.clone(client_max_size=route.max_body_bytes)
         try:
             async with asyncio.timeout(self._body_seconds):
-                await limited.read()
+                # A multipart form can be read once only; who asks for it later gets what was read here.
+                await (limited.post() if limited.content_type.startswith("multipart/") else limited.read())
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         return limited

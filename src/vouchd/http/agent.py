@@ -116,6 +116,7 @@ class AgentServer:
         self._port = port
         self._tls = tls
         self._trusted = trusted
+        self.routes = tuple(routes)
         self._trusted_before: frozenset[bytes] | None = None
         self._runner = web.AppRunner(_application(admission, routes), access_log=None, handle_signals=False)
         self._open = AgentConnection.counting()

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from vouchd.instance.settings import AgentPort
 
-_LINGER_SECONDS = 10.0  # to read on after a refusal, so that a client that is still sending gets to see it
+_LINGER_SECONDS = 3.0  # to read on after a refusal, so that a client that is still sending gets to see it
 
 
 class AgentConnection(web.RequestHandler):

@@ -1,0 +1,73 @@
+"""addCRL: how a CA of the Certificate System publishes (its OCSPPublisher), and how its scripts bring a CRL.
+
+The publisher reads lines until the connection ends, looks for `status=` and `error=`, and goes by nothing else: the
+HTTP status is ignored, and a connection that is kept open keeps the CA waiting. So every answer ends its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller
+from vouchd.errors import ConfigError, CRLStale, VouchdError
+from vouchd.http.agent import AgentServices
+from vouchd.http.csxml import Result, failed, page_response, wants_html, wants_xml, xml_response
+from vouchd.http.forms import form_fields
+from vouchd.http.routes import Route
+from vouchd.http.threads import in_thread
+from vouchd.service.permission import Action
+
+_STALE = "Sent CRL is older than the current CRL"  # CAs' logs are searched for it
+
+
+def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
+    """The one route of publishing."""
+
+    async def add_crl(request: web.Request, caller: Caller) -> web.StreamResponse:
+        fields = await form_fields(request)
+        origin = f"addCRL {caller.origin}"
+        try:
+            crl = fields.get("crl", b"")
+            if not crl.strip():
+                raise ConfigError("Missing CRL.")
+            await in_thread(lambda: services.take_crl(crl, origin, caller))
+        except VouchdError as error:
+            return _closing(_told(fields, error))
+        await services.running.settle()  # what the CA publishes next is not answered from the CRL before
+        return _closing(_told(fields, None))
+
+    limit = services.settings.agent.max_body_bytes
+    return (Route("POST", path, Action.ADD_CRL, add_crl, max_body_bytes=limit, show_error=_show_error),)
+
+
+def _told(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Response:
+    message = _message(error) if error is not None else ""
+    if fields.get("noui") == b"true":
+        return _status(message)
+    result = failed(message) if message else Result()
+    return xml_response(result) if wants_xml(fields) else page_response(result)
+
+
+def _message(error: VouchdError) -> str:
+    text = f"{_STALE}: {error}" if isinstance(error, CRLStale) else str(error)
+    return " ".join(text.split())
+
+
+def _status(message: str, status: int = 200) -> web.Response:
+    text = f"status=1\nerror={message}\n" if message else "status=0\n"
+    return web.Response(body=text.encode(), content_type="application/text", status=status)
+
+
+def _show_error(request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
+    """An error before the form was read: a publisher must see it too, and only a browser asks for HTML."""
+    if wants_html(request):
+        return _closing(page_response(failed(str(error)), status))
+    return _closing(_status(_message(error), status))
+
+
+def _closing(response: web.Response) -> web.Response:
+    response.force_close()
+    response.headers["Connection"] = "close"
+    return response
