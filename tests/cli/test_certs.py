@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -292,6 +293,18 @@ def test_renew_without_names_renews_what_expires_soon(lab, capsys):
     assert shown(capsys, "certs", "renew", "--ca", lab.file("lab")) == []
     (lab.instance / "alias" / "subsystem.pem").unlink()
     assert [row["name"] for row in shown(capsys, "certs", "renew", "--ca", lab.file("lab"))] == ["subsystem"]
+
+
+def test_certificate_that_ends_soon_is_told_at_start_and_in_the_list(instance, capsys):
+    """Ten days before the end of sixty the list, the start and `certs renew` speak of it."""
+    soon = certified(instance, "subsystem.csr", not_before=int(time.time()) - 50 * DAY, days=10)
+    assert main(["certs", "install", "subsystem", soon]) == 0
+    states = {row["name"]: row["state"] for row in shown(capsys, "certs", "list")}
+    assert re.fullmatch("expires in (9|10) days", states.pop("subsystem"))
+    assert not any("expires" in state for state in states.values())
+    told: list[str] = []
+    wiring.check_instance(layout_of(instance), warn=told.append)
+    assert [line.partition(" expires")[0] for line in told] == ["the certificate subsystem"]
 
 
 def test_renew_by_name_replaces_key_and_certificate(lab, capsys):
