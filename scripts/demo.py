@@ -142,6 +142,21 @@ class Demo:
         console.print(table)
         return all(told.get(one.file) == one.expected for one in certificates for told in answers.values())
 
+    def visit_agent_port(self) -> None:
+        """List the CAs as the administrator, with the files that a browser gets."""
+        if not shutil.which("curl"):
+            return
+        heading("What the agent port tells the administrator")
+        url = f"https://localhost:{self.agent_port}/ocsp/agent/ocsp/listCAs?xml=true"
+        # By way of standard input: the password is nobody else's business, and `ps` shows arguments.
+        piped = """printf 'cert = "vouchd/admin.p12:%s"' "$(cat vouchd/admin.password)" """
+        command = f"{piped}| curl -sSf -K - --cert-type P12 --cacert ca/ca.crt '{url}'"
+        told = self.run(["sh", "-c", command], command)
+        found = re.search(r"<Id>(.*?)</Id><NumRevoked>(\d+)</NumRevoked>", told)
+        if not found:
+            raise DemoError(f"the agent port lists no CA:\n{told}")
+        console.print(f"  {found[1]}: {found[2]} revoked certificates")
+
     def tell_more(self) -> None:
         """Where things are and what to try next."""
         heading("Where things are")
@@ -172,10 +187,6 @@ class Demo:
         console.print(f"  its password     {bag.with_suffix('.password')}", soft_wrap=True)
         console.print(f"  CA to trust      {self.folder}/ca/ca.crt", soft_wrap=True)
         console.print("  Firefox: Settings, Privacy & Security, View Certificates, Import")
-        # By way of standard input: the password is nobody else's business, and `ps` shows arguments.
-        piped = """printf 'cert = "vouchd/admin.p12:%s"' "$(cat vouchd/admin.password)" """
-        console.print(f"  or, in {self.folder}:", soft_wrap=True)
-        console.print(f"  {piped}| curl -K - --cert-type P12 --cacert ca/ca.crt {url}", soft_wrap=True, markup=False)
 
     def stop(self) -> None:
         """Stop the instance when it was made."""
@@ -253,6 +264,7 @@ def main() -> int:
     try:
         demo = Demo(fresh_folder(arguments.folder.absolute()))
         as_expected = demo.compare(demo.build())
+        demo.visit_agent_port()
         demo.tell_more()
         if not arguments.once:
             serve_until_interrupted()

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=("$@")
 if [ ${#packages[@]} -eq 0 ]; then
   packages=(
-    python3-venv openssl gnutls-bin          # make the environment; the clients openssl ocsp and ocsptool
+    python3-venv openssl gnutls-bin curl     # make the environment; openssl ocsp and ocsptool; agents' curl
     gcc libc6-dev libldap-dev libsasl2-dev python3-dev  # build python-ldap
     389-ds-base ldap-utils                   # the directory server
     nginx-light wrk                          # what the benchmarks compare with

@@ -33,6 +33,7 @@ def test_demo_shows_the_expected_answers_and_stops(tmp_path):
     for reason in ("certificateHold", "keyCompromise", "superseded"):
         assert done.stdout.count(f"({reason})") == 3
     assert not (tmp_path / "demo" / "vouchd" / "run" / "vouchd.pid").exists()
+    assert "CN=Demo CA,O=Example: 3 revoked certificates" in done.stdout
     assert str(tmp_path / "demo" / "vouchd" / "admin.p12") in done.stdout
     assert (tmp_path / "demo" / "vouchd" / "admin.p12").exists()
 
