@@ -8,7 +8,7 @@ import pwd
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -27,19 +27,23 @@ from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
 from vouchd.instance import cs_cfg
 from vouchd.instance.certificates import Certificates
+from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
+from vouchd.instance.selftests import open_self_tests
 from vouchd.instance.settings import Settings, SourceKind, SourceSettings
 from vouchd.instance.signers import check_signers, load_signers
 from vouchd.instance.systemcerts import system_certificates
 from vouchd.instance.tls import server_context
 from vouchd.ops.audit import AuditLog
+from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.clock import SystemClock
 from vouchd.ops.logs import set_up_logs
 from vouchd.ops.pidfile import running_pid
+from vouchd.ops.selftests import SelfTestFile, remove_results
 from vouchd.service.answering import Responder
 from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import Explanation, Signers, explain
@@ -47,11 +51,13 @@ from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission, local_caller, source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
+from vouchd.service.selftests import SelfTests, failures
 from vouchd.service.users import Users
 from vouchd.sources.file import FileSource
 from vouchd.sources.http import HTTPSource
 from vouchd.sources.ldap import LDAPSource
 from vouchd.stores.sqlite import SqliteStore
+from vouchd.wiring_audit import answered_records, audit_keeping, audit_log, audit_signer
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.http.agent import AgentPart
@@ -81,6 +87,14 @@ class Services:
     def ingest_lock(self) -> AbstractContextManager[None]:
         """The lock to hold while a CRL is taken in."""
         return ingest_lock(self.layout.ingest_lock)
+
+    def self_tests(self) -> SelfTests:
+        """The self tests, with the settings that the instance runs with when it does. Raises: ConfigError."""
+        elsewhere = running_pid(self.layout.pid_file) not in {None, os.getpid()}
+        settings = active_settings(self.layout) if elsewhere else self.settings
+        return open_self_tests(
+            self.layout, settings, self.store, self.indexing, self.permission, self.audit, SystemClock()
+        )
 
     def labels(self) -> dict[str, str]:
         """Label by authority id."""
@@ -131,7 +145,7 @@ def _open(layout: Layout, settings: Settings) -> Iterator[Services]:
 
 
 def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Services:
-    audit = AuditLog(layout.audit_log, SystemClock())
+    audit = audit_log(layout, settings.audit, SystemClock())
     permission = Permission(audit)
     indexing = Indexing(store, IndexFolder(layout.index))
     users = Users(store, permission, audit)
@@ -180,6 +194,7 @@ def _check(layout: Layout, settings: Settings, warn: Warn) -> None:
         doubts += _expiry_doubts(settings, now)
     if settings.agent.tls.installed:
         server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
+    audit_signer(layout, settings)
     for doubt in (*settings.warnings, *doubts):
         warn(doubt)
 
@@ -203,9 +218,13 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     set_up_logs()
     clock = SystemClock()
     with _open(layout, settings) as found:
+        for failed in failures(found.self_tests().run_startup()):
+            warn(failed)
         publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
         agent = _agent_part(found, publication, clock)
-        run_manager(_manager_settings(layout, settings), publication, _pulls(found, clock), clock, agent)
+        keeping = audit_keeping(found.audit, audit_signer(layout, settings), settings.audit, clock)
+        run_manager(_manager_settings(layout, settings, keeping), publication, _pulls(found, clock), clock, agent)
+    remove_results(layout.selftests)
 
 
 def _agent_part(found: Services, publication: ManifestPublication, clock: SystemClock) -> AgentPart | None:
@@ -237,20 +256,23 @@ def _agent_part(found: Services, publication: ManifestPublication, clock: System
             ingesting=found.ingesting,
             users=found.users,
             certificates=found.certificates,
+            configuration=Configuration(layout, found.store, found.permission, found.audit, clock),
             audit_reader=found.audit_reader,
             state=lambda: publication.state,
             explain=explained,
             responder=responder,
             ingest_lock=found.ingest_lock,
             running=running,
+            selftests=found.self_tests(),
         )
 
-    return agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))
+    part = agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))
+    return replace(part, halt=responder.halt)
 
 
-def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
+def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -> ManagerSettings:
     def reread() -> tuple[Address, Address]:
-        return _addresses(check_instance(layout, warn=lambda _: None))
+        return _addresses(_rehearsed(layout))
 
     ee, health = _addresses(settings)
     python = [sys.executable, "-m"]
@@ -264,10 +286,20 @@ def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
         restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],
         reread=reread,
         refresh_seconds=settings.refresh_seconds,
+        audit=audit,
+        selftests=SelfTestFile(layout.selftests).latest,
         certificates={
             one.name: Validity.of(one.certificate) for one in system_certificates(settings) if one.certificate
         },
     )
+
+
+def _rehearsed(layout: Layout) -> Settings:
+    """The settings as they are now, after all that a start would check. Raises: VouchdError."""
+    settings = check_instance(layout, warn=lambda _: None)
+    with _open(layout, settings) as found:
+        found.self_tests().run_startup(rehearsal=True)
+    return settings
 
 
 def _addresses(settings: Settings) -> tuple[Address, Address]:
@@ -283,7 +315,8 @@ def run_worker(layout: Layout, slot: int) -> None:
     settings = active_settings(layout)
     nothing = ServingState(0, ())
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
-    serve_worker(EEServer(responder, settings.ee), responder.replace, lambda: load_manifest(layout.index), given)
+    server = EEServer(responder, settings.ee, records=answered_records(settings.audit, responder))
+    serve_worker(server, responder.replace, lambda: load_manifest(layout.index), given, responder.halt)
 
 
 def _pulls(found: Services, clock: SystemClock) -> tuple[Pulling, ...]:

@@ -13,6 +13,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import NamedTuple
 
 from vouchd.errors import OCSPResponseStatus
+from vouchd.http.answered import Note
 from vouchd.http.plain import announced_body_bytes
 from vouchd.http.reading import HTTPRequest
 
@@ -47,11 +48,15 @@ def error_der(status: OCSPResponseStatus) -> bytes:
 
 
 class Uncacheable(NamedTuple):
-    """An answer that nobody may store: an OCSP error, or one with a nonce; `extra` is header lines."""
+    """An answer that nobody may store: an OCSP error, or one with a nonce; `extra` is header lines.
+
+    `note` is what the audit log is told of it, None for nothing.
+    """
 
     body: bytes
     status: int = 200
     extra: bytes = b""
+    note: Note | None = None
 
     def head(self, date: bytes) -> bytes:
         """Status line and headers without the last empty line."""
@@ -85,11 +90,27 @@ class Tally:
 
 
 class Entry:
-    """One cached answer: `wire` is the complete HTTP answer for a persistent connection as of `second`."""
+    """One cached answer: `wire` is the complete HTTP answer for a persistent connection as of `second`.
 
-    __slots__ = ("_body_bytes", "_lasting", "_validators", "next_update", "second", "tally", "this_update", "wire")
+    `note` is what the audit log is told when it is given, None for nothing.
+    """
 
-    def __init__(self, body: bytes, this_update: int, next_update: int | None, tally: Tally) -> None:
+    __slots__ = (
+        "_body_bytes",
+        "_lasting",
+        "_validators",
+        "next_update",
+        "note",
+        "second",
+        "tally",
+        "this_update",
+        "wire",
+    )
+
+    def __init__(
+        self, body: bytes, this_update: int, next_update: int | None, tally: Tally, note: Note | None = None
+    ) -> None:
+        self.note = note
         self.this_update = this_update
         self.next_update = next_update
         self.tally = tally

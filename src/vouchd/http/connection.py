@@ -51,6 +51,7 @@ class EEConnection(asyncio.Protocol):
         self._begun = 0
         self._since = server.uptime  # of the unfinished request, or of lingering
         self._last = server.uptime  # when the last answer was written
+        self._client = ""  # address, where the audit log is told of it
 
     # What the transport calls.
 
@@ -60,6 +61,8 @@ class EEConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if self._server.admit(self):
             self._ready = not self._server.stopping
+            if self._server.records.clients:
+                self._client = str((transport.get_extra_info("peername") or ("",))[0])
         else:
             self._closing = True
             reply = self._server.overloaded(503)
@@ -169,6 +172,8 @@ class EEConnection(asyncio.Protocol):
         if entry.second != server.second and not entry.freshen(server.second, server.date):
             return False
         entry.tally.sent_bytes += len(entry.wire)
+        if entry.note is not None:
+            server.records.given(entry.note, self._client)
         self._last = server.uptime
         self._transport.write(entry.wire)
         return True
@@ -250,6 +255,8 @@ class EEConnection(asyncio.Protocol):
             ending = b"Connection: keep-alive\r\n\r\n" if request.http_1_0 else b"\r\n"
         wire = b"".join((head, ending, body))
         server.counters.sent_bytes += len(wire)
+        if reply.note is not None:
+            server.records.given(reply.note, self._client)
         self._last = server.uptime
         self._transport.write(wire)
         if close:

@@ -1,8 +1,10 @@
 """The control channel between the manager process and one worker: JSON objects, one a line, over a socket pair.
 
-The manager says `{"load": N}` (manifest N is ready), `{"metrics": ID}` and `{"drain": SECONDS}`; the worker answers
-`{"loaded": N}` or `{"failed": N, "why": …}` and `{"metrics": ID, "snapshot": {…}}`. End of file means that the other
-side is gone.
+The manager says `{"load": N}` (manifest N is ready), `{"metrics": ID}`, `{"halt": true}` (answer tryLater only) or
+`{"halt": false}`, and `{"drain": SECONDS}`; the worker answers `{"loaded": N}` or `{"failed": N, "why": …}`,
+`{"metrics": ID, "snapshot": {…}}` and `{"halted": true or false}`. Unasked it says
+`{"answered": […], "lost": N}`: what the audit log is to be told of answers. End of file means that the other side is
+gone.
 """
 
 from __future__ import annotations

@@ -9,12 +9,15 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from vouchd.core.policy import AnswerRecords
 from vouchd.errors import MalformedRequest, OCSPResponseStatus, SigningError
+from vouchd.http.answered import AnsweredRecords
 from vouchd.http.cacheable import Entry, ResponseCache, Uncacheable, error_der, http_date, refusal
 from vouchd.http.connection import EEConnection
+from vouchd.http.control import Message
 from vouchd.http.counting import EECounters
 from vouchd.http.getpath import decode, remainder
 from vouchd.http.reading import HTTPRequest
@@ -50,6 +53,7 @@ class EEServer:
         port: EEPort,
         counters: WorkerCounters | None = None,
         *,
+        records: AnsweredRecords | None = None,
         clock: Callable[[], float] = time.time,
         uptime_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +61,7 @@ class EEServer:
         self.cache = ResponseCache(port.cache_entries)
         self.queue = SigningQueue(port.max_in_flight)
         self.counters = EECounters(counters or WorkerCounters())
+        self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
         self.stopping = False
         self._responder = responder
         self._clock, self._uptime_clock = clock, uptime_clock
@@ -107,6 +112,10 @@ class EEServer:
                 "cache_entries": len(self.cache.by_der),
             }
         )
+
+    def answered(self) -> Iterator[Message]:
+        """What the audit log is to be told of the answers since the last call, for the manager process."""
+        return self.records.take(self.second)
 
     def tick(self) -> None:
         """Read the clocks and end the connections that took too long; the server calls it once a second."""
@@ -171,16 +180,18 @@ class EEServer:
         at = int(self._clock())
         answer = self._ask(request_der, at)
         self._count(answer.status, answer.cause, answer.cert_statuses)
+        note = self.records.note(request_der, answer)
         if answer.status is not _SUCCESSFUL:
             later = answer.status is OCSPResponseStatus.TRY_LATER
-            return Uncacheable(answer.response_der, extra=b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b"")
+            extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
+            return Uncacheable(answer.response_der, extra=extra, note=note)
         if not answer.cacheable:
-            return Uncacheable(answer.response_der)
+            return Uncacheable(answer.response_der, note=note)
         tally = self.counters.tally(answer.cert_statuses)
         modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
-        entry = Entry(answer.response_der, modified, answer.next_update, tally)
+        entry = Entry(answer.response_der, modified, answer.next_update, tally, note)
         if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
-            return Uncacheable(answer.response_der)
+            return Uncacheable(answer.response_der, note=note)
         self.cache.put(request_der, entry, self.second)
         return entry
 

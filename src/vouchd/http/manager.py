@@ -2,7 +2,7 @@
 
 It answers no OCSP request; its workers do. Signals: SIGTERM and SIGINT stop gracefully, SIGHUP restarts (this process
 becomes a new one by `exec`, which keeps every socket open, and the old workers answer until the new ones are ready),
-SIGUSR1 looks at the store at once.
+SIGUSR1 looks at the store and at the results of the self tests at once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vouchd.core.ports import Clock
 from vouchd.core.purposes import Validity
 from vouchd.errors import VouchdError
 from vouchd.http.expiry import warn_daily
+from vouchd.http.halting import Verdict, ignore
 from vouchd.http.handover import HandedWorker, Handover, execute, received
 from vouchd.http.listeners import Listeners
 from vouchd.http.listening import Address, probe
@@ -29,9 +30,11 @@ from vouchd.http.pulls import Pulls
 from vouchd.http.threads import in_thread
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
+from vouchd.ops.auditkeeping import AuditKeeping, GivenAnswer
 from vouchd.ops.pidfile import PidFile
 from vouchd.ops.serving import ServingReport, remove_serving, write_serving
 from vouchd.service.pulling import Pulling
+from vouchd.service.selftests import SelfTestResult
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.http.agent import AgentPart, AgentServer
@@ -40,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 10.0
 _AGENT_GRACE_SECONDS = 10.0
+_AUDIT_SECONDS = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -62,6 +66,8 @@ class ManagerSettings:
     reread: Callable[[], tuple[Address, Address]]
     grace_seconds: float = 30.0  # for the workers to finish what they have begun
     refresh_seconds: int = 0  # publish at least this often, changed or not; 0: after changes only
+    audit: AuditKeeping | None = None
+    selftests: Callable[[], tuple[SelfTestResult, ...]] = tuple  # the newest results
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name
 
 
@@ -115,14 +121,25 @@ class _Instance:
         address = self._agent_part.address if self._agent_part else None
         self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
         self._pool = await self._make_pool(handover)
+        self._verdict = Verdict(settings.selftests, self._pool, self._agent_part.halt if self._agent_part else ignore)
         self._overview = Overview(
-            self._pool, self._sockets, self._watch, self._pulls, settings.certificates, self._clock, started_at
+            self._pool,
+            self._sockets,
+            self._watch,
+            self._pulls,
+            settings.certificates,
+            self._clock,
+            started_at,
+            settings.audit,
+            self._verdict,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
         self._on_published(self._watch.published)
         self._go()
         await self._open_agent_port()
+        if settings.audit is not None:
+            await in_thread(settings.audit.started)
         _log.info("answering on %s port %d, process %d", *self._sockets.ee_address, os.getpid())
         await self._obey()
         await self._stop()
@@ -148,7 +165,7 @@ class _Instance:
     async def _make_pool(self, handover: Handover | None) -> WorkerPool:
         settings = self._settings
         handed = handover.workers if handover else ()
-        adopted = [await WorkerProcess.adopt(worker, self._report_due.set) for worker in handed]
+        adopted = [await WorkerProcess.adopt(worker, self._report_due.set, self._answered) for worker in handed]
         pool = WorkerPool(
             settings.worker_command,
             self._sockets.ee,
@@ -157,15 +174,17 @@ class _Instance:
             self._watch.look_now,
             adopted=adopted,
             kept=handover.kept if handover else None,
+            answered=self._answered,
         )
         pool.restarts = handover.restarts if handover else 0
         return pool
 
     def _go(self) -> None:
+        self._verdict.look()
         self._pool.start()
-        warnings = warn_daily(self._settings.certificates, self._clock)
-        for work in (self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), warnings):
-            self._tasks.append(asyncio.create_task(work))
+        works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
+        works.append(warn_daily(self._settings.certificates, self._clock))
+        self._tasks += [asyncio.create_task(work) for work in works]
 
     async def _halt(self) -> None:
         """End the tasks but leave the workers as they are."""
@@ -181,6 +200,8 @@ class _Instance:
             number = await self._signalled.get()
             if number == signal.SIGUSR1:
                 self._watch.look_now()
+                self._verdict.look()
+                self._report_due.set()
             elif number == signal.SIGHUP:
                 await self._restart()
             else:
@@ -193,6 +214,8 @@ class _Instance:
         await self._halt()
         self._sockets.close_ee()  # new connections are refused from the moment the workers stop accepting
         await self._pool.stop(self._settings.grace_seconds)
+        if self._settings.audit is not None:
+            await in_thread(self._settings.audit.stopped)
         await self._health.stop()
         remove_serving(self._settings.serving_file)
         self._pid_file.release()
@@ -211,6 +234,8 @@ class _Instance:
         await self._close_agent_port()
         await self._halt()
         await self._pool.snapshot()  # also a barrier: after it nothing is under way in the control channels
+        if self._settings.audit is not None:
+            await in_thread(self._settings.audit.keep)
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the successor has its handlers
             execute(self._handover(), self._settings.restart_command, os.environ)
@@ -247,6 +272,16 @@ class _Instance:
             await self._pool.retire_adopted(self._settings.grace_seconds)
             self._sockets.close_replaced()
             _log.info("the workers of before the restart have ended")
+
+    def _answered(self, answers: Sequence[GivenAnswer], lost: int) -> None:
+        if self._settings.audit is not None:
+            self._settings.audit.answered(answers, lost)
+
+    async def _keep_audit(self) -> None:
+        """Write and sign what the audit log is owed, once a second."""
+        while self._settings.audit is not None:
+            await asyncio.sleep(_AUDIT_SECONDS)
+            await in_thread(self._settings.audit.keep)
 
     async def _report(self) -> None:
         """Write the serving report after each change, and now and then for the times in it."""

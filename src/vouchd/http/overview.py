@@ -10,11 +10,13 @@ from contextlib import suppress
 from vouchd.core.ports import Clock
 from vouchd.core.purposes import Validity
 from vouchd.http.expiry import expiring
+from vouchd.http.halting import Verdict
 from vouchd.http.health import Check
 from vouchd.http.listeners import Listeners
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
 from vouchd.http.watching import StoreWatch
+from vouchd.ops.auditkeeping import AuditKeeping, AuditState
 from vouchd.ops.counters import Snapshot
 from vouchd.ops.metrics import MetricsView, render
 from vouchd.ops.serving import ServingReport
@@ -32,6 +34,8 @@ class Overview:
         certificates: Mapping[str, Validity],
         clock: Clock,
         started_at: int,
+        audit: AuditKeeping | None = None,
+        verdict: Verdict | None = None,
     ) -> None:
         self._pool = pool
         self._listeners = listeners
@@ -39,6 +43,8 @@ class Overview:
         self._pulls = pulls
         self._certificates = certificates
         self._clock = clock
+        self._audit = audit
+        self._verdict = verdict or Verdict(tuple, pool, lambda _: None)
         self.started_at = started_at
 
     def report(self) -> ServingReport:
@@ -57,6 +63,7 @@ class Overview:
             store_error=self._watch.error,
             sources=tuple(state.shown() for state in self._pulls.states),
             agent=self._listeners.agent_address,
+            halted=self._verdict.heeded,
         )
 
     async def snapshot(self) -> Snapshot:
@@ -73,8 +80,8 @@ class Overview:
         return False
 
     def checks(self) -> tuple[Check, ...]:
-        """Readiness; only the first one decides, the others are for the eye and for alerts."""
-        pool, now = self._pool, self._clock.now()
+        """Readiness; those that are required decide, the others are for the eye and for alerts."""
+        pool, now, audit = self._pool, self._clock.now(), self._audit_state()
         stale = [
             point.label
             for point in self._watch.published.points
@@ -86,11 +93,17 @@ class Overview:
             Check(
                 "workers", pool.ready > 0, f"{pool.ready} of {len(pool.workers)} answer from manifest {pool.version}"
             ),
+            Check("answering", not self._verdict.why, self._verdict.why or "no critical self test failed"),
             Check("store", not self._watch.error, self._watch.error or "can be reached", required=False),
             _advice("crls", "past nextUpdate", stale),
             _advice("certificates", "ending soon", ending),
             _advice("sources", "failing", failing),
+            _advice("selftests", "failed", list(self._verdict.failed())),
+            Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
         )
+
+    def _audit_state(self) -> AuditState:
+        return self._audit.state() if self._audit else AuditState()
 
     async def metrics(self) -> bytes:
         """The text of `/metrics`, with fresh counters of every worker that answers in time."""
@@ -109,6 +122,9 @@ class Overview:
                 points=self._watch.published.points,
                 sources=self._pulls.states,
                 certificates={name: validity.not_after for name, validity in self._certificates.items()},
+                audit=self._audit_state(),
+                halted=bool(self._verdict.why),
+                selftests=self._verdict.results,
             )
         )
 

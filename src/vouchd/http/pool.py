@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from vouchd.errors import LifecycleError
-from vouchd.http.workers import WorkerProcess
+from vouchd.http.workers import Answered, WorkerProcess, ignore
 from vouchd.ops.counters import Snapshot, ended, merge
 from vouchd.ops.serving import WorkerReport
 
@@ -40,14 +40,17 @@ class WorkerPool:
         *,
         adopted: Sequence[WorkerProcess] = (),
         kept: Snapshot | None = None,
+        answered: Answered | None = None,
     ) -> None:
         """`command` gets the slot number as its last argument; `kept` are counters of workers that ended.
 
+        `answered` takes what the audit log is to be told of answers.
         `changed` is called when something that is shown changes, `mend` when a worker cannot load what it was told to.
         """
         self._command = command
         self._sockets = sockets
         self._slots = slots
+        self._answered = answered or ignore
         self._show_change = changed
         self._change = asyncio.Event()
         self._mend = mend
@@ -55,6 +58,7 @@ class WorkerPool:
         self.kept: Snapshot = kept or {}
         self.restarts = 0
         self.version = 0
+        self._halted = False
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -97,6 +101,22 @@ class WorkerPool:
         for worker in self.workers:
             worker.tell({"load": version})
         self._changed()
+
+    def halt(self, halted: bool) -> None:  # noqa: FBT001  a state, not an option
+        """Have every worker answer tryLater only, or answer again; workers that start later are told as well."""
+        self._halted = halted
+        for worker in self.workers:
+            worker.tell({"halt": halted})
+
+    @property
+    def halted(self) -> bool:
+        """Whether every living worker said that it answers tryLater only."""
+        return bool(self.workers) and all(worker.halted for worker in self.workers)
+
+    @property
+    def answering(self) -> bool:
+        """Whether no living worker answers tryLater only."""
+        return not any(worker.halted for worker in self.workers)
 
     async def snapshot(self, within_seconds: float = 2.0) -> Snapshot:
         """The sum of what all workers counted; of one that does not answer in time what it last said."""
@@ -148,9 +168,11 @@ class WorkerPool:
         if former is not None and not former.ended.is_set():  # a restart was begun and did not come about
             return former
         sockets = self._sockets[slot :: self._slots]
-        worker = await WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed)
+        worker = await WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed, self._answered)
         self._workers[slot] = worker
         self._changed()
+        if self._halted:  # before it has anything to answer from
+            worker.tell({"halt": True})
         if self.version:
             worker.tell({"load": self.version})
         return worker

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from vouchd.ops.counters import Snapshot
 _log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 30.0
+_TELL_SECONDS = 1.0
 
 
 class Server(Protocol):
@@ -46,6 +47,9 @@ class Server(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Counters and gauges, JSON-ready."""
+
+    def answered(self) -> Iterable[Message]:
+        """What the audit log is to be told of the answers since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,19 @@ def inherited() -> Inherited:
 
 
 def run_worker(
-    server: Server, replace: Callable[[ServingState], None], load: Callable[[], ServingState], given: Inherited
+    server: Server,
+    replace: Callable[[ServingState], None],
+    load: Callable[[], ServingState],
+    given: Inherited,
+    halt: Callable[[bool], None] = lambda _: None,
 ) -> None:
     """Answer until told to stop.
 
-    `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it.
+    `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it,
+    `halt` makes it answer tryLater only, or answer again.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(server, replace, load, given).serve())
+        runner.run(_Worker(server, replace, load, given, halt).serve())
 
 
 class _Worker:
@@ -90,7 +99,9 @@ class _Worker:
         replace: Callable[[ServingState], None],
         load: Callable[[], ServingState],
         given: Inherited,
+        halt: Callable[[bool], None],
     ) -> None:
+        self._halt = halt
         self._server = server
         self._replace = replace
         self._load = load
@@ -107,11 +118,14 @@ class _Worker:
         channel = await ControlChannel.over(self._given.control)
         hearing = asyncio.create_task(self._hear(channel))
         following = asyncio.create_task(self._follow(channel))
-        for task in (hearing, following):
+        telling = asyncio.create_task(self._tell(channel))
+        for task in (hearing, following, telling):
             task.add_done_callback(self._failed)
         grace_seconds = await self._stop
         await self._server.stop(grace_seconds)
         following.cancel()  # only now: what is answered meanwhile is answered from the newest CRLs
+        telling.cancel()
+        self._tell_answered(channel)
         channel.send({"metrics": 0, "snapshot": self._server.snapshot()})
         await channel.flush()
         hearing.cancel()
@@ -142,10 +156,25 @@ class _Worker:
                 self._wanted.put_nowait(version)
             case {"metrics": int(question)}:
                 channel.send({"metrics": question, "snapshot": self._server.snapshot()})
+            case {"halt": bool(halted)}:
+                self._halt(halted)
+                self._server.forget()
+                channel.send({"halted": halted})
             case {"drain": int(seconds) | float(seconds)}:
                 self._drain(float(seconds))
             case _:
                 raise LifecycleError("control channel: an unknown message")
+
+    async def _tell(self, channel: ControlChannel) -> None:
+        """Tell the audit log of answers, once a second."""
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            self._tell_answered(channel)
+            await channel.flush()
+
+    def _tell_answered(self, channel: ControlChannel) -> None:
+        for message in self._server.answered():
+            channel.send(message)
 
     async def _follow(self, channel: ControlChannel) -> None:
         """Load each manifest that the manager names; only the newest when several wait."""

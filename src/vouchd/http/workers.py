@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vouchd.errors import LifecycleError
+from vouchd.http.answered import given_answers
 from vouchd.http.control import ControlChannel, Message
 from vouchd.http.handover import HandedWorker
+from vouchd.ops.auditkeeping import GivenAnswer
 from vouchd.ops.counters import Snapshot
 
 # Which inherited descriptors are what, as JSON: {"slot": N, "sockets": [fd, …], "control": fd}.
@@ -23,25 +25,36 @@ DESCRIPTORS = "VOUCHD_WORKER"
 
 _MARGIN_SECONDS = 1.0  # between the end of a worker's grace and its being killed
 
+Answered = Callable[[Sequence[GivenAnswer], int], None]
+
 _log = logging.getLogger(__name__)
+
+
+def ignore(answers: Sequence[GivenAnswer], lost: int) -> None:
+    """Nobody is told of answers."""
 
 
 class WorkerProcess:
     """A child that answers on its sockets; `loaded` is the manifest version that it said it answers from.
 
-    `changed` is called whenever something that is shown of the worker changes. `ended` is set once the child is reaped.
+    `answered` takes what the audit log is to be told of answers. `changed` is called whenever something that is shown
+    of the worker changes. `ended` is set once the child is reaped.
     """
 
-    def __init__(self, slot: int, pid: int, control: socket.socket, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, slot: int, pid: int, control: socket.socket, changed: Callable[[], None], answered: Answered = ignore
+    ) -> None:
         self.slot = slot
         self.pid = pid
         self.control = control
         self.loaded = 0
+        self.halted = False  # it said that it answers tryLater only
         self.failed = 0  # the manifest that it could not load last
         self.snapshot: Snapshot = {}
         self.ended = asyncio.Event()
         self.stopping = False
         self._changed = changed
+        self._answered = answered
         self._channel: ControlChannel | None = None
         self._reader: asyncio.Task[None] | None = None
         self._last: asyncio.Task[None] | None = None
@@ -52,7 +65,12 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, slot: int, command: Sequence[str], sockets: Sequence[socket.socket], changed: Callable[[], None]
+        cls,
+        slot: int,
+        command: Sequence[str],
+        sockets: Sequence[socket.socket],
+        changed: Callable[[], None],
+        answered: Answered = ignore,
     ) -> WorkerProcess:
         """Start `command` as the worker of `slot`, which inherits `sockets`. Raises: LifecycleError."""
         ours, theirs = socket.socketpair()
@@ -69,14 +87,16 @@ class WorkerProcess:
                 ours.close()
                 raise LifecycleError(f"cannot start a worker: {error}") from error
         child.returncode = 0  # reaped by us, as an adopted child is: Popen shall not wait for it
-        worker = cls(slot, child.pid, ours, changed)
+        worker = cls(slot, child.pid, ours, changed, answered)
         await worker.listen()
         return worker
 
     @classmethod
-    async def adopt(cls, handed: HandedWorker, changed: Callable[[], None]) -> WorkerProcess:
+    async def adopt(
+        cls, handed: HandedWorker, changed: Callable[[], None], answered: Answered = ignore
+    ) -> WorkerProcess:
         """Go on with a worker that was started before this process became what it is."""
-        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed)
+        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answered)
         worker.loaded = handed.loaded
         await worker.listen()
         return worker
@@ -138,9 +158,14 @@ class WorkerProcess:
             case {"loaded": int(version)}:
                 self.loaded = version
                 self._changed()
+            case {"halted": bool(halted)}:
+                self.halted = halted
+                self._changed()
             case {"failed": int(version), "why": str(why)}:
                 self.failed = version
                 _log.error("worker %d (slot %d) cannot load manifest %d: %s", self.pid, self.slot, version, why)
+            case {"answered": list(rows), "lost": int(lost)}:
+                self._answered(given_answers(rows), lost)
             case {"metrics": int(question), "snapshot": dict(snapshot)}:
                 self.snapshot = snapshot
                 answer = self._questions.get(question)

@@ -31,10 +31,14 @@ Compose = Callable[[Link], Sequence[Entry]]
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When a file is put aside and another begun; the chain runs on from one to the next."""
+    """When a file is put aside and another begun; the chain runs on from one to the next. 0: never."""
 
     max_bytes: int = 2000 * 1024
     max_age_seconds: int = 30 * 86400  # since its first record
+
+    def is_due(self, size_bytes: int, age_seconds: int) -> bool:
+        """Whether a file of that size and age is put aside."""
+        return 0 < self.max_bytes <= size_bytes or 0 < self.max_age_seconds <= age_seconds
 
 
 class AuditLog:
@@ -48,6 +52,7 @@ class AuditLog:
         self._path = path
         self._clock = clock
         self._rotation = rotation or Rotation()
+        self.end = Link()  # of the chain, as this object saw it last
 
     @property
     def path(self) -> Path:
@@ -62,12 +67,13 @@ class AuditLog:
         """Record several at once, at the price of one. Raises: StoreUnavailable; then none of them is recorded."""
         self.extend(lambda _: entries)
 
-    def extend(self, compose: Compose) -> None:
-        """Append what `compose` makes of the end of the chain, which stays. Raises: StoreUnavailable."""
+    def extend(self, compose: Compose) -> Link:
+        """Append what `compose` makes of the end of the chain; returns the new end. Raises: StoreUnavailable."""
         try:
             with self._locked():
                 self._rotate_when_due()
-                self._append(compose)
+                self.end = self._append(compose)
+                return self.end
         except OSError as error:
             raise StoreUnavailable(
                 f"the audit log {self._path} cannot be written: {error.strerror}",
@@ -93,21 +99,21 @@ class AuditLog:
             return
         if first is None:
             return
-        age = self._clock.now() - int(first[2])
-        if size >= self._rotation.max_bytes or age >= self._rotation.max_age_seconds:
+        if self._rotation.is_due(size, self._clock.now() - int(first[2])):
             self._path.rename(rotated_name(self._path, int(first[1])))
             _sync_directory(self._path.parent)
 
-    def _append(self, compose: Compose) -> None:
+    def _append(self, compose: Compose) -> Link:
         created = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             link = self._mend(descriptor)
-            _write_entries(descriptor, compose(link), link)
+            link = _write_entries(descriptor, compose(link), link)
         finally:
             os.close(descriptor)
         if created:
             _sync_directory(self._path.parent)
+        return link
 
     def _mend(self, descriptor: int) -> Link:
         """Where the chain goes on; damage at the end of the log is recorded."""

@@ -27,6 +27,7 @@ class AuditSigning:
         self._log = log
         self._signer = signer
         self._clock = clock
+        self.signed_through = 0  # `seq` of the newest signature found or made
 
     def sign(self) -> bool:
         """Sign what came since the last signature; False when nothing did. Raises: StoreUnavailable, SigningError."""
@@ -37,7 +38,7 @@ class AuditSigning:
             signed = bool(link.seq) and link.event != SIGNING
             return [self._entry(link)] if signed else []
 
-        self._log.extend(compose)
+        self.signed_through = self._log.extend(compose).seq
         return signed
 
     def _entry(self, link: Link) -> Entry:

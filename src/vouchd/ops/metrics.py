@@ -9,9 +9,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vouchd.ops.auditkeeping import AuditState
 from vouchd.ops.counters import SIGNATURE_BUCKETS, Snapshot
 from vouchd.ops.serving import ServedPoint
 from vouchd.service.pulling import SourceState
+from vouchd.service.selftests import SelfTestResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -31,6 +33,9 @@ class MetricsView:
     points: tuple[ServedPoint, ...] = ()
     sources: tuple[SourceState, ...] = ()
     certificates: Mapping[str, int] = field(default_factory=dict)
+    halted: bool = False  # a critical self test keeps the instance from answering
+    selftests: tuple[SelfTestResult, ...] = ()  # the newest of each
+    audit: AuditState = field(default_factory=AuditState)
 
 
 def render(view: MetricsView) -> bytes:
@@ -49,6 +54,8 @@ class _Collector(Collector):
         yield from _processes(self._view)
         yield from _issuing_points(self._view)
         yield from _sources(self._view.sources)
+        yield from _selftests(self._view)
+        yield from _audit(self._view.audit)
         yield _labelled(
             "vouchd_certificate_expiry_seconds",
             "Until notAfter of a certificate of the instance, negative once it has passed",
@@ -109,6 +116,16 @@ def _processes(view: MetricsView) -> Iterator[Metric]:
     yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(view.store_up))
 
 
+def _audit(audit: AuditState) -> Iterator[Metric]:
+    gauge = GaugeMetricFamily
+    yield gauge("vouchd_audit_up", "1 while the audit log can be written", value=int(audit.up))
+    yield gauge("vouchd_audit_newest_record", "Number of the newest record in the audit log", value=audit.newest)
+    yield gauge("vouchd_audit_unsigned_records", "Newest records that no signature covers", value=audit.unsigned)
+    yield CounterMetricFamily(
+        "vouchd_audit_lost_answers", "Answers that could not be recorded in the audit log", value=audit.lost_answers
+    )
+
+
 def _issuing_points(view: MetricsView) -> Iterator[Metric]:
     for name, text, value_of in _OF_A_POINT:
         family = GaugeMetricFamily(name, text, labels=["ca", "authority", "scope"])
@@ -150,6 +167,16 @@ def _sources(sources: tuple[SourceState, ...]) -> Iterator[Metric]:
         for source, value in values.items():
             counter.add_metric([source], value)
         yield counter
+
+
+def _selftests(view: MetricsView) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "vouchd_halted", "1 while a critical self test keeps the instance from answering", value=int(view.halted)
+    )
+    passed = {result.name: int(result.ok) for result in view.selftests}
+    ran = {result.name: result.at for result in view.selftests}
+    yield _labelled("vouchd_selftest_passed", "1 when the newest run of this self test passed", passed, "test")
+    yield _labelled("vouchd_selftest_last_run_seconds", "When this self test last ran", ran, "test")
 
 
 def _labelled(name: str, text: str, values: Mapping[str, int], label: str) -> Metric:

@@ -103,7 +103,12 @@ class Responder:
         self._policy = policy
         self._signers = signers
         self._default_signer = default_signer
+        self._halted = False
         self.replace(state)
+
+    def halt(self, halted: bool) -> None:  # noqa: FBT001  a state, not an option
+        """Answer tryLater to everything from now on, or answer again: the verdict of the self tests."""
+        self._halted = halted
 
     def replace(self, state: ServingState) -> None:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
@@ -124,12 +129,19 @@ class Responder:
         """What is answered from."""
         return self._state
 
+    def ca_label(self, cert_id: CertID) -> str:
+        """The label of the CA of a CertID; of one that is not ours the hashes of its name and key (hex)."""
+        serving = self._issuers.get((cert_id.digest or "", cert_id.issuer))
+        return serving.authority.label if serving else cert_id.issuer.hex()
+
     def answer(self, request_der: bytes, at: int) -> Answer:
         """The answer to a request at POSIX time `at`; bad input gets an OCSP error status, never an exception.
 
         Raises: SigningError when the key cannot be used.
         """
         try:
+            if self._halted:
+                raise TryLater("a self test failed", cause="self_test")
             key, nonce_der = _split(request_der)
             prepared = self._prepared.get(key) if nonce_der else None
             if prepared is None or not _fresh(prepared, at):

@@ -1,0 +1,48 @@
+"""The audit log put together: settings -> log, signer, what the manager process keeps."""
+
+from __future__ import annotations
+
+from vouchd.core.policy import AnswerRecords, ClientAddress
+from vouchd.core.ports import Clock
+from vouchd.http.answered import AnsweredRecords
+from vouchd.instance.layout import Layout
+from vouchd.instance.passwords import INTERNAL, read_passwords
+from vouchd.instance.settings import AuditSettings, Settings
+from vouchd.ops.audit import AuditLog, Rotation
+from vouchd.ops.auditkeeping import AuditKeeping
+from vouchd.ops.auditsigning import AuditSigning
+from vouchd.ops.clients import address_shown
+from vouchd.service.answering import Responder
+from vouchd.signing.software import SoftwareSigner
+
+
+def audit_log(layout: Layout, settings: AuditSettings, clock: Clock) -> AuditLog:
+    """The log of the instance at `layout`."""
+    return AuditLog(layout.audit_log, clock, Rotation(settings.max_bytes, settings.max_age_seconds))
+
+
+def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
+    """The key that signs the log, None when there is none or by setting. Raises: SigningError, ConfigError."""
+    files = settings.audit_signing
+    if not (settings.audit.sign and files.installed):
+        return None
+    password = read_passwords(layout.password_conf).get(INTERNAL)
+    return SoftwareSigner.load("audit_signing", files.key_file, files.certificate_file, password)
+
+
+def audit_keeping(log: AuditLog, signer: SoftwareSigner | None, settings: AuditSettings, clock: Clock) -> AuditKeeping:
+    """What the manager process does for the log."""
+    return AuditKeeping(
+        log,
+        AuditSigning(log, signer, clock) if signer else None,
+        clock,
+        flush_seconds=settings.flush_seconds,
+        sample=settings.sample if settings.answers is AnswerRecords.SAMPLED else 1,
+        shown=address_shown(settings.client_address),
+    )
+
+
+def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:
+    """What a worker tells the log of its answers."""
+    clients = settings.client_address is not ClientAddress.NONE
+    return AnsweredRecords(settings.answers, settings.sample, responder.ca_label, clients=clients)
