@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,7 @@ from vouchd.service.users import Users
 _log = logging.getLogger(__name__)
 
 _TLS_SHUTDOWN_SECONDS = 5.0
+_NEWCOMER_SECONDS = 1.0
 _BACKLOG = 1024
 
 
@@ -144,10 +145,17 @@ class AgentServer:
             self._server.close()
             self._server = None
         if self._runner.server is not None:
-            await asyncio.sleep(0)
+            await self._hear_newcomers()
             self._runner.server.pre_shutdown()
             await self._runner.server.shutdown(grace_seconds)
         await self._runner.cleanup()
+
+    async def _hear_newcomers(self) -> None:
+        """Let connections that were taken just now bring their request: they cannot know that it is late."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NEWCOMER_SECONDS):
+                while any(connection.awaited for connection in self._open):  # noqa: ASYNC110  no event tells it
+                    await asyncio.sleep(_NEWCOMER_SECONDS / 100)
 
     async def refresh(self) -> None:
         """Let handshakes from now on trust what the store holds now; on an error what was trusted stays so."""

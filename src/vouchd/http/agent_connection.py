@@ -34,6 +34,7 @@ class AgentConnection(web.RequestHandler):
         )
         self._wait_seconds = port.header_seconds
         self._late: asyncio.TimerHandle | None = None
+        self._over = False
         self._refused = len(others) >= port.max_connections
         others.add(self)
 
@@ -52,6 +53,7 @@ class AgentConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See asyncio.Protocol."""
+        self._over = True
         if self._late is not None:
             self._late.cancel()
         if not self._refused:
@@ -61,6 +63,20 @@ class AgentConnection(web.RequestHandler):
         """See asyncio.Protocol."""
         if not self._refused:
             super().data_received(data)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether its first request is still to come: it may be in the middle of its handshake."""
+        return not (self._refused or self._over or self._request_count)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no HTTP is told so, without a word on the software underneath; the cause goes to aiohttp's log."""
+        super().handle_error(request, status, exc, message)
+        response = web.Response(status=status, text="not an HTTP request\n", headers={"Server": "vouchd"})
+        response.force_close()
+        return response
 
     def _hurry(self) -> None:
         """The headers of the first request should have come by now."""
