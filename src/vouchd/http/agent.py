@@ -28,6 +28,7 @@ from vouchd.http.listening import Address
 from vouchd.http.routes import Route, plain_error
 from vouchd.http.threads import in_thread
 from vouchd.instance.certificates import Certificates
+from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import AgentPort, Settings
 from vouchd.instance.tls import AgentTLS
@@ -40,6 +41,7 @@ from vouchd.service.explaining import Explanation
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
+from vouchd.service.selftests import SelfTests
 from vouchd.service.users import Users
 
 _log = logging.getLogger(__name__)
@@ -86,12 +88,14 @@ class AgentServices:
     ingesting: Ingesting
     users: Users
     certificates: Certificates
+    configuration: Configuration
     audit_reader: AuditReader
     state: Callable[[], ServingState]
     explain: Callable[[str, bytes, int], Explanation]
     responder: Responder
     ingest_lock: Callable[[], AbstractContextManager[None]]
     running: Running
+    selftests: SelfTests
 
     def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
         """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""
@@ -170,11 +174,15 @@ class AgentServer:
 
 @dataclass(frozen=True, slots=True)
 class AgentPart:
-    """What the manager process needs to open the agent port; `changed` is called when a new state is published."""
+    """What the manager process needs to open the agent port.
+
+    `changed` is called when a new state is published, `halt` when the answering shall stop (True) or go on.
+    """
 
     address: Address
     build: Callable[[Running], AgentServer]
     changed: Callable[[], None]
+    halt: Callable[[bool], None] = lambda _: None
 
 
 def _application(admission: Admission, routes: Sequence[Route]) -> web.Application:
