@@ -127,6 +127,10 @@ class ConfigError(VouchdError):
     """A setting is unknown or malformed; the message starts with file and line where there is one."""
 
 
+class BadInput(VouchdError):
+    """What was sent to the agent port is not in the form that its interface describes."""
+
+
 class LifecycleError(VouchdError):
     """A step of creating, starting or stopping an instance failed; the hint says how to go on."""
 
@@ -137,6 +141,10 @@ class ClientError(VouchdError):
 
 class VerificationError(ClientError):
     """An answer came but cannot be relied upon: signature, signer's authority, nonce or freshness."""
+
+
+class AuditLogBroken(VouchdError):
+    """The audit log is not as it was written, or not proved as far as was asked for."""
 
 
 class IssuanceError(VouchdError):
@@ -174,9 +182,11 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     LastAdministrator: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 77),
     SigningError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 70),
     ConfigError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 78),
+    BadInput: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 65),
     LifecycleError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 1),
     ClientError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 502, 69),
     VerificationError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 502, 76),
+    AuditLogBroken: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 76),
     IssuanceError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 422, 65),
     PermissionDenied: Outcome(OCSPResponseStatus.UNAUTHORIZED, 403, 77),
 }

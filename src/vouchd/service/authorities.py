@@ -71,7 +71,7 @@ class Authorities:
         """All CAs with the facts of their issuing points, by label. Raises: PermissionDenied."""
         self._permission.allow(caller, Action.LIST_AUTHORITIES, "*")
         epochs, quarantined = self._store.epochs(), self._store.quarantined()
-        return tuple(_summary(authority, epochs, quarantined) for authority in self._store.authorities())
+        return tuple(summary_of(authority, epochs, quarantined) for authority in self._store.authorities())
 
     def find(self, reference: str) -> Authority:
         """The CA that `reference` names: its id or at least 8 digits of its beginning, its label, or its subject.
@@ -193,9 +193,10 @@ def _subject(authority: Authority) -> str:
     return certs.load_certificate(authority.certificate_der).subject.rfc4514_string()
 
 
-def _summary(
+def summary_of(
     authority: Authority, epochs: tuple[Epoch, ...], quarantined: tuple[QuarantinedCRL, ...]
 ) -> AuthoritySummary:
+    """The CA with those of the issuing points and CRLs held back that are its own."""
     certificate = certs.load_certificate(authority.certificate_der)
     return AuthoritySummary(
         authority=authority,

@@ -1,0 +1,27 @@
+"""Whether an instance would start with these settings: its keys, its signers for its CAs, its TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vouchd.core.facts import Authority
+from vouchd.errors import ConfigError
+from vouchd.instance.layout import Layout
+from vouchd.instance.passwords import INTERNAL, read_passwords
+from vouchd.instance.settings import Settings
+from vouchd.instance.signers import check_signers, load_signers
+from vouchd.instance.tls import server_context
+
+
+def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Authority], at: int) -> tuple[str, ...]:
+    """What is doubtful but allowed, one line each; reads the key files, changes nothing.
+
+    Raises: ConfigError, SigningError: an instance that would not start.
+    """
+    signers = load_signers(settings)
+    if not settings.default_signer:
+        raise ConfigError("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
+    doubts = check_signers(signers, settings.default_signer, authorities, at)
+    if settings.agent.tls.installed:
+        server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
+    return (*settings.warnings, *doubts)
