@@ -18,7 +18,7 @@ from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.rehearsal import try_signature
 from vouchd.instance.settings import Settings
 from vouchd.instance.signers import check_signers, load_signers
-from vouchd.instance.systemcerts import ADMIN, SystemCertificate, system_certificates
+from vouchd.instance.systemcerts import ADMIN, SystemCertificate, numbered, system_certificates
 from vouchd.signing.files import read_certificates
 from vouchd.signing.software import SoftwareSigner
 
@@ -102,15 +102,40 @@ def _require_valid(certificate: x509.Certificate, at: int) -> None:
 
 
 def check_key_files(layout: Layout, settings: Settings) -> str:
-    """Files with secrets belong to this user and nobody else may read them. Raises: SigningError, naming each."""
-    paths = tuple(path for path in _secret_files(layout, settings) if path.exists())
-    return collect({str(path): partial(_check_mode, path) for path in paths}, SigningError, short=True)
+    """Files with secrets belong to this user and nobody else may read them; of the administrator's it is only told.
+
+    Raises: SigningError, naming each that fails.
+    """
+    found = collect(
+        {str(path): partial(_check_mode, path) for path in _secret_files(layout, settings)}, SigningError, short=True
+    )
+    return "; ".join((found, *_administrators(layout, settings)))
 
 
 def _secret_files(layout: Layout, settings: Settings) -> Iterator[Path]:
-    named = {one.files.key_file for one in system_certificates(settings)}
-    yield from sorted(named | set(layout.alias.glob("*.key")))
-    yield from (layout.password_conf, layout.admin_pkcs12, layout.admin_password)
+    """Those that answering rests upon."""
+    theirs = settings.admin.key_file
+    named = {one.files.key_file for one in system_certificates(settings)} - {theirs}
+    of_admin = set(numbered(layout.alias, ADMIN, ".key")) | {theirs}
+    for path in (*sorted(named | set(layout.alias.glob("*.key")) - of_admin), layout.password_conf):
+        if path.exists():
+            yield path
+
+
+def _administrators(layout: Layout, settings: Settings) -> Iterator[str]:
+    """What is wrong with the files of a person, who may have taken them elsewhere: no reason to stop answering."""
+    theirs = (
+        *numbered(layout.alias, ADMIN, ".key"),
+        settings.admin.key_file,
+        layout.admin_pkcs12,
+        layout.admin_password,
+    )
+    for path in dict.fromkeys(theirs):
+        try:
+            if path.exists():
+                _check_mode(path)
+        except SigningError as error:
+            yield f"{path}: {error}"
 
 
 def _check_mode(path: Path) -> str:
