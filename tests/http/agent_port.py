@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -24,6 +25,7 @@ from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd import wiring
 from vouchd.core.facts import Group
+from vouchd.http import certsystem
 from vouchd.http.agent import AgentServer
 from vouchd.http.health import Check
 from vouchd.http.listening import bind
@@ -183,7 +185,18 @@ class AgentPort:
 
 @contextmanager
 def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
-    """An instance at `folder` with a user for each group, its agent port open; `values` are CS.cfg keys."""
+    """An instance at `folder` with a user for each group, its agent port open; `values` are CS.cfg keys.
+
+    Its signer was issued by `ca`; CAs that it may not answer for are added all the same.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certsystem, "require_signer", lambda *_: None)
+        with _instance(folder, values) as found:
+            yield found
+
+
+@contextmanager
+def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
     ca = CA.create("Staff CA")
     now = int(time.time())
     signer = ca.issue_signer(not_before=now - HOUR, not_after=now + DAY)

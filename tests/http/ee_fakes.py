@@ -46,6 +46,7 @@ class FakeResponder:
                 THIS_UPDATE,
                 self.next_update,
                 cacheable=True,
+                authority_id="the CA",
             )
         if request_der.startswith(b"0nonce"):
             return Answer(

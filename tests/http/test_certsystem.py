@@ -13,6 +13,10 @@ from tests.http.agent_port import AgentPort, agent_port, crl
 from tests.pki import CA, shared_key
 from tests.serving import request_for
 
+from vouchd.core.certs import authority_id
+from vouchd.http import certsystem
+from vouchd.instance import signers
+
 AGENT = "/ocsp/agent/ocsp"
 DONE = '<?xml version="1.0" encoding="UTF-8" standalone="no"?><xml><header/><fixed/><records/></xml>'
 
@@ -82,6 +86,14 @@ def test_list_cas_without_a_crl_says_unknown(port):
     ) in answer.text
 
 
+def test_list_cas_counts_the_requests_of_each_ca(port, ca):
+    """ReqCount is what the workers counted for that CA."""
+    port.running.counters = {"counters": {"by_authority": {authority_id(ca.certificate): 42}}}
+    answer = port.ask("GET", f"{AGENT}/listCAs?xml=true", "agent")
+    port.running.counters = {}
+    assert "<ReqCount>42</ReqCount><Id>CN=CA Signing Certificate</Id>" in answer.text
+
+
 def test_list_cas_without_xml_gives_a_script_the_records(port, ca):
     """Scripts that read the page's JavaScript find the records there."""
     answer = port.ask("GET", f"{AGENT}/listCAs", "agent")
@@ -140,6 +152,17 @@ def test_add_ca_of_an_end_entity_certificate_is_refused(port, ca):
     before = port.facts()
     assert "is not a certification authority" in post(port, "addCA", cert=ca.issue("server").pem.decode()).text
     assert port.facts() == before
+
+
+def test_add_ca_that_no_signer_may_answer_for_is_refused(port, monkeypatch):
+    """With such a CA the instance would not start again."""
+    monkeypatch.setattr(certsystem, "require_signer", signers.require_signer)
+    before = port.facts()
+    refused = post(port, "addCA", cert=CA.create("No signer's", key=shared_key("EC", 13)).pem.decode())
+    assert "<requestStatus>7</requestStatus>" in refused.text
+    assert port.facts() == before
+    assert post(port, "addCA", cert=port.ca.pem.decode()).text == DONE
+    assert post(port, "removeCA", caID=port.ca.certificate.subject.rfc4514_string()).text == DONE
 
 
 def test_remove_ca_that_is_not_there_is_refused(port):

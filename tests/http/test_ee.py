@@ -335,7 +335,7 @@ async def test_stop_cuts_off_after_the_grace(caplog):
 
 
 async def test_snapshot_counts_hits_misses_and_causes(port):
-    """Counters tell answers by status, errors by cause, cache hits, signatures, requests by method."""
+    """Counters tell answers by status and CA, errors by cause, cache hits, signatures, requests by method."""
     client = await port.client()
     sent = 0
     for request in (
@@ -357,6 +357,7 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     assert counters["answers"] == {"successful": 6, "malformed_request": 1, "try_later": 1}
     assert counters["errors"] == {"malformed": 1, "no_crl": 1, "path": 1}
     assert counters["cert_statuses"] == {"good": 5, "revoked": 1}
+    assert counters["by_authority"] == {"the CA": 5}
     assert (counters["cache_hits"], counters["cache_misses"]) == (4, 4)
     assert sum(counters["signature_counts"]) == 2
     assert counters["sent_bytes"] > sent

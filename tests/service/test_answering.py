@@ -11,7 +11,7 @@ from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
 from vouchd.core import der
-from vouchd.core.certs import issuer_hashes
+from vouchd.core.certs import authority_id, issuer_hashes
 from vouchd.core.facts import CertStatus, ExpiredCRLPolicy, Reason
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
 from vouchd.core.scope import Scope
@@ -413,3 +413,15 @@ def test_replaced_state_is_answered_from_at_once():
         assert statuses(ours.answer(sent, NOW)) == ["good"]
         ours.replace(state(serving(ONE, point(ONE, entry(GOOD)))))
         assert statuses(ours.answer(sent, NOW)) == ["revoked"]
+
+
+def test_answer_names_the_one_ca_that_it_speaks_of():
+    """What is counted by CA: an answer of one CA names it, one of several CAs or of an error names none."""
+    answering = responder(state(serving(ONE, point(ONE)), serving(TWO, point(TWO))), signer(SIGNER))
+    assert answering.answer(request_for(ONE, GOOD), NOW).authority_id == authority_id(ONE.certificate)
+    with_nonce = request_for(TWO, GOOD, nonce=b"n" * 16)
+    assert answering.answer(with_nonce, NOW).authority_id == authority_id(TWO.certificate)
+    mixed = request(ours_id(ONE), ours_id(TWO))
+    assert answering.answer(mixed, NOW).cert_statuses == (CertStatus.GOOD, CertStatus.GOOD)
+    assert answering.answer(mixed, NOW).authority_id == ""
+    assert answering.answer(b"junk", NOW).authority_id == ""

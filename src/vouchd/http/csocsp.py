@@ -15,7 +15,6 @@ from vouchd.http.agent import AgentServices
 from vouchd.http.cacheable import error_der
 from vouchd.http.getpath import decode
 from vouchd.http.routes import Access, Route
-from vouchd.http.threads import in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +25,10 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
     """GET and POST of OCSP (RFC 6960 appendix A.1)."""
 
     async def post(request: web.Request, _caller: Caller) -> web.StreamResponse:
-        return await _answer(services, await request.read())
+        return _answer(services, await request.read())
 
     async def get(request: web.Request, _caller: Caller) -> web.StreamResponse:
-        return await _answer(services, decode(request.raw_path.encode("latin-1", "replace")))
+        return _answer(services, decode(request.raw_path.encode("latin-1", "replace")))
 
     limit = services.settings.responder.max_request_bytes
     return (
@@ -39,9 +38,9 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
     )
 
 
-async def _answer(services: AgentServices, request_der: bytes) -> web.StreamResponse:
+def _answer(services: AgentServices, request_der: bytes) -> web.StreamResponse:
     try:
-        answer = await in_thread(lambda: services.responder.answer(request_der, services.clock.now()))
+        answer = services.responder.answer(request_der, services.clock.now())  # the loop owns the responder
     except SigningError as error:
         _log.error("agent: %s", error)
         return _response(error_der(outcome(error).ocsp_status))

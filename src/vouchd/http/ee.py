@@ -180,6 +180,7 @@ class EEServer:
         at = int(self._clock())
         answer = self._ask(request_der, at)
         self._count(answer.status, answer.cause, answer.cert_statuses)
+        self.counters.worker.by_authority[answer.authority_id] += 1
         note = self.records.note(request_der, answer)
         if answer.status is not _SUCCESSFUL:
             later = answer.status is OCSPResponseStatus.TRY_LATER
@@ -187,7 +188,7 @@ class EEServer:
             return Uncacheable(answer.response_der, extra=extra, note=note)
         if not answer.cacheable:
             return Uncacheable(answer.response_der, note=note)
-        tally = self.counters.tally(answer.cert_statuses)
+        tally = self.counters.tally(answer.cert_statuses, answer.authority_id)
         modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
         entry = Entry(answer.response_der, modified, answer.next_update, tally, note)
         if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy

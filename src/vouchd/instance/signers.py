@@ -10,6 +10,7 @@ from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.settings import Settings, SignerSettings
+from vouchd.signing.files import read_certificates
 from vouchd.signing.software import SoftwareSigner
 
 
@@ -34,6 +35,23 @@ def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
         chain_file=signer.chain_file,
         algorithm=signer.algorithm,
     )
+
+
+def require_signer(settings: Settings, authority: Authority, at: int) -> None:
+    """Check that the instance has a signer that may answer for the CA, by the signer's certificate alone.
+
+    A signer whose certificate has not come yet passes. Raises: SigningError, ConfigError.
+    """
+    nickname = authority.policy.signer or settings.default_signer
+    signer = next((one for one in settings.signers if one.nickname == nickname), None)
+    if signer is None:
+        raise ConfigError(
+            f"there is no signer {nickname or '(none named)'} for this CA",
+            hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
+        )
+    if signer.certificate_file.exists():
+        held = read_certificates(signer.certificate_file)[0]
+        check_signer(held, load_certificate(authority.certificate_der), at)
 
 
 def check_signers(

@@ -38,6 +38,7 @@ class WorkerCounters:
     answers: Counter[str] = field(default_factory=Counter)  # OCSPResponseStatus name, lower case
     errors: Counter[str] = field(default_factory=Counter)  # cause of an answer that is not `successful`
     cert_statuses: Counter[str] = field(default_factory=Counter)  # good, revoked, unknown
+    by_authority: Counter[str] = field(default_factory=Counter)  # answers that speak of one CA, by its id
     cache_hits: int = 0
     cache_misses: int = 0
     signature_counts: list[int] = field(default_factory=lambda: [0] * (len(SIGNATURE_BUCKETS) + 1))
@@ -55,6 +56,7 @@ class WorkerCounters:
                 "answers": dict(self.answers),
                 "errors": dict(self.errors),
                 "cert_statuses": dict(self.cert_statuses),
+                "by_authority": dict(self.by_authority),
                 "cache_hits": self.cache_hits,
                 "cache_misses": self.cache_misses,
                 "signature_counts": list(self.signature_counts),

@@ -51,7 +51,8 @@ class Answer(NamedTuple):
 
     `cause` is a stable word for an error, empty for a successful answer. Times are POSIX seconds; `next_update` is the
     moment after which the answer must not be given any more, None when the CRL has no nextUpdate. `cacheable` says
-    that the same request gets the same bytes until then, or until the state is replaced.
+    that the same request gets the same bytes until then, or until the state is replaced. `authority_id` is that of the
+    CA that the answer speaks of, empty when it is none of ours or there are several.
     """
 
     response_der: bytes
@@ -62,6 +63,7 @@ class Answer(NamedTuple):
     this_update: int = 0
     next_update: int | None = None
     cacheable: bool = False
+    authority_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class _Prepared:
     this_update: int
     fresh_until: int | None
     cacheable: bool
+    authority_id: str
 
 
 class Responder:
@@ -205,6 +208,7 @@ class Responder:
             this_update=min([d.this_update for d in known], default=fallback),
             fresh_until=min([d.fresh_until for d in known if d.fresh_until is not None], default=None),
             cacheable=len(known) == len(decisions) and request.nonce is None,
+            authority_id=_only({serving.authority.id if serving else "" for _, serving in found}),
         )
 
     def _issuer(self, cert_id: CertID) -> ServingAuthority | None:
@@ -307,4 +311,9 @@ def _sign(prepared: _Prepared, nonce_der: bytes) -> Answer:
         this_update=prepared.this_update,
         next_update=prepared.fresh_until,
         cacheable=prepared.cacheable,
+        authority_id=prepared.authority_id,
     )
+
+
+def _only(ids: set[str]) -> str:
+    return ids.pop() if len(ids) == 1 else ""
