@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 180
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
+NOTHING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def draw(
         latest = next((value for value in reversed(line.values) if value is not None), None)
         path = _path(values, ceiling)
         area = _area(values, below, ceiling) if stacked else ""
-        drawn.append(Drawn(line.name, line.style, path, area, "none" if latest is None else label(latest)))
+        drawn.append(Drawn(line.name, line.style, path, area, NOTHING if latest is None else label(latest)))
         below = values if stacked else None
     return Chart(
         title=title,
@@ -75,11 +76,12 @@ def draw(
 
 
 def _stacked(rows: Sequence[Sequence[float | None]]) -> list[tuple[float | None, ...]]:
+    """Each row on top of the one before; a gap stays one."""
     total: list[float] = [0.0] * (len(rows[0]) if rows else 0)
     found: list[tuple[float | None, ...]] = []
     for row in rows:
         total = [below + (value or 0.0) for below, value in zip(total, row, strict=True)]
-        found.append(tuple(total))
+        found.append(tuple(None if value is None else high for value, high in zip(row, total, strict=True)))
     return found
 
 
@@ -111,10 +113,10 @@ def _path(values: Sequence[float | None], ceiling: float) -> str:
 
 
 def _area(values: Sequence[float | None], below: Sequence[float | None] | None, ceiling: float) -> str:
-    if len(values) < 2:
+    count, base = len(values), below or [0.0] * len(values)
+    known = [place for place, value in enumerate(values) if value is not None]
+    if len(known) < 2:
         return ""
-    count = len(values)
-    upper = [f"{_x(place, count)} {_y(value or 0.0, ceiling)}" for place, value in enumerate(values)]
-    base = below or [0.0] * count
-    lower = [f"{_x(place, count)} {_y(value or 0.0, ceiling)}" for place, value in enumerate(base)]
-    return f"M{'L'.join(upper)}L{'L'.join(reversed(lower))}Z"
+    upper = [f"{_x(place, count)} {_y(values[place] or 0.0, ceiling)}" for place in known]
+    lower = [f"{_x(place, count)} {_y(base[place] or 0.0, ceiling)}" for place in reversed(known)]
+    return f"M{'L'.join((*upper, *lower))}Z"

@@ -36,7 +36,7 @@ class Interval:
     revoked: float
     unknown: float
     errors: float
-    hits: float
+    hit_share: float | None  # of the answers, 0 to 1; None without any
     signatures: float
     median: float | None
     slowest: float | None  # 95th percentile
@@ -101,7 +101,7 @@ def _interval(before: Sample, after: Sample) -> Interval:
         revoked=rate("cert_statuses", "revoked"),
         unknown=rate("cert_statuses", "unknown"),
         errors=max(0, failed) / seconds,
-        hits=rate("cache_hits"),
+        hit_share=rate("cache_hits") / answered if (answered := rate("cache_hits") + rate("cache_misses")) else None,
         signatures=sum(signed) / seconds,
         median=quantile(signed, 0.5),
         slowest=quantile(signed, 0.95),

@@ -19,6 +19,7 @@ from vouchd.web.checking import CheckPages
 from vouchd.web.crls import CRLPages
 from vouchd.web.history import History
 from vouchd.web.rendering import Pages, see_other
+from vouchd.web.selftests import SelfTestPages
 from vouchd.web.service import ServicePages
 from vouchd.web.staging import Staging
 from vouchd.web.tokens import Tokens
@@ -85,10 +86,13 @@ def _other_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Rou
     checking = CheckPages(services, pages)
     history = History(services.running.snapshot, services.clock)
     history.start()
+    tests = SelfTestPages(services, pages)
     return (
         page("GET", menu.CHECK, Action.CHECK_STATUS, checking.asking),
         page("POST", menu.CHECK, Action.CHECK_STATUS, checking.check, _CERTIFICATE_BODY_BYTES),
         page("GET", menu.SERVICE, Action.READ_STATISTICS, ServicePages(services, pages, history).shown),
         page("GET", menu.CERTIFICATES, Action.LIST_CERTIFICATES, CertificatePages(services, pages).listed),
         page("GET", menu.AUDIT, Action.READ_AUDIT, AuditPages(services, pages).listed),
+        page("GET", menu.SELF_TESTS, Action.LIST_SELFTESTS, tests.listed),
+        page("POST", menu.SELF_TESTS, Action.RUN_SELFTESTS, tests.run),
     )

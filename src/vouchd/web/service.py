@@ -10,7 +10,7 @@ from aiohttp import web
 
 from vouchd.core.facts import Caller
 from vouchd.http.agent import AgentServices
-from vouchd.web.charts import Chart, Line, draw
+from vouchd.web.charts import NOTHING, Chart, Line, draw
 from vouchd.web.history import INTERVAL_SECONDS, MAX_SAMPLES, History, Interval, quantile
 from vouchd.web.rendering import Pages
 from vouchd.web.showing import number_text
@@ -85,12 +85,17 @@ def _charts(intervals: Sequence[Interval]) -> tuple[Chart, ...]:
     answers = [line("good", "good", "good"), line("revoked", "bad", "revoked")]
     answers += [line("unknown", "warning", "unknown"), line("errors", "neutral", "errors")]
     latencies = [line("95th percentile", "warning", "slowest"), line("median", "accent", "median")]
-    work = [line("from the cache", "good", "hits"), line("signed", "accent", "signatures")]
     return (
         draw("Answers by status, per second", answers, rate_text, stacked=True, marks=marks),
-        draw("Cache hits and signatures, per second", work, rate_text, marks=marks),
         draw("Time to sign", latencies, latency_text, marks=marks),
+        draw("Cache hits, share of answers", [line("hits", "good", "hit_share")], share_text, marks=marks, top=1.0),
+        draw("Signatures, per second", [line("signatures", "accent", "signatures")], rate_text, marks=marks),
     )
+
+
+def share_text(share: float) -> str:
+    """A share of 0 to 1 as `62 %`."""
+    return f"{100 * share:.0f} %"
 
 
 def rate_text(value: float) -> str:
@@ -103,7 +108,7 @@ def rate_text(value: float) -> str:
 def latency_text(seconds: float | None) -> str:
     """A latency: `250 µs`, `2.5 ms`."""
     if seconds is None:
-        return "none"
+        return NOTHING
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"

@@ -38,14 +38,12 @@ def iso(seconds: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its largest whole unit: `3 hours`."""
+    """A length of time, rounded, in the largest unit of which there are at least two: `36 hours`."""
     for size, unit in _UNITS:
-        count = int(abs(seconds) // size)
-        if count >= 1 and (count > 1 or size != _UNITS[0][0]):
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-        if count == 1:
-            return "1 year"
-    return "0 seconds"
+        count = round(abs(seconds) / size)
+        if abs(seconds) >= 2 * size:
+            return f"{count} {unit}s"
+    return "1 second" if round(abs(seconds)) == 1 else "0 seconds"
 
 
 def apart(seconds: int, now: int) -> str:

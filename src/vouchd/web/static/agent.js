@@ -27,8 +27,8 @@ async function refresh(region) {
 
 // A form is sent once; the browser shows it again from memory when one comes back to it.
 function sendOnce(form) {
-  form.addEventListener("submit", () => {
-    const button = form.querySelector("button");
+  form.addEventListener("submit", (event) => {
+    const button = event.submitter;
     if (button) setTimeout(() => { button.disabled = true; button.classList.add("busy"); });
   });
 }
@@ -45,7 +45,19 @@ function takeDropped(fieldset) {
   }
 }
 
+// On a narrow screen the menu is folded away behind a button.
+function foldMenu(menu) {
+  const button = menu.querySelector(".unfold");
+  button.hidden = false;
+  menu.classList.add("folded");
+  button.addEventListener("click", () => {
+    const folded = menu.classList.toggle("folded");
+    button.setAttribute("aria-expanded", String(!folded));
+  });
+}
+
 localTimes(document);
+document.querySelectorAll(".menu").forEach(foldMenu);
 document.querySelectorAll("form[method=post]").forEach(sendOnce);
 document.querySelectorAll("[data-drop]").forEach(takeDropped);
 document.querySelectorAll("[data-refresh]").forEach((region) => {
