@@ -1,24 +1,33 @@
-"""PKCS #12 files: read as the Certificate System, NSS, OpenSSL and Java write them, written as browsers read them."""
+"""PKCS #12 files: read as the Certificate System, NSS, OpenSSL and Java write them, written as browsers read them.
+
+The cryptography library puts one key into a file and gives back one, without the local key ids. A backup holds several,
+so the structure is made and read with asn1crypto (`pkcs12reading`, `pkcs12pbe`), and the library does the ciphers. The
+reasons stand in `docs/decisions/0008-pkcs12-with-several-keys.md`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+from asn1crypto import core, pkcs12
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import PrivateFormat
-from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, load_pkcs12, serialize_key_and_certificates
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from vouchd.core.certs import is_issued_by
 from vouchd.errors import SigningError
 from vouchd.signing.files import read_secret, replace_file
-from vouchd.signing.keys import PrivateKey, checked_key
+from vouchd.signing.keys import PrivateKey
+from vouchd.signing.pkcs12pbe import DIGEST, KDF_ITERATIONS, Secret, encrypt, new_mac
+from vouchd.signing.pkcs12reading import Bags, Named, pfx_der, read_bags
 
 
 @dataclass(frozen=True, slots=True)
 class KeyBag:
-    """A key with its certificate, the other certificates of the file and its friendly name (may be empty)."""
+    """A key with its certificate, the certificates above that in the file, and its friendly name (may be empty)."""
 
     key: PrivateKey
     certificate: x509.Certificate
@@ -26,48 +35,172 @@ class KeyBag:
     friendly_name: str
 
 
-def read_pkcs12(path: Path, password: str) -> KeyBag:
-    """The key and certificates in the file. Raises: SigningError."""
-    data = read_secret(path)
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """What a PKCS #12 file holds: keys with their certificates, and by friendly name the certificates without key."""
+
+    path: Path
+    bags: tuple[KeyBag, ...]
+    certificates: tuple[tuple[str, x509.Certificate], ...]
+
+    def bag(self, name: str) -> KeyBag:
+        """The key of that friendly name. Raises: SigningError, telling a certificate whose key is missing apart."""
+        found = [bag for bag in self.bags if bag.friendly_name == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SigningError(f"{self.path}: holds {len(found)} keys of the name {name!r}")
+        if any(name == other for other, _ in self.certificates):
+            raise SigningError(f"{self.path}: the key of {name!r} is missing, only its certificate is there")
+        raise SigningError(f"{self.path}: holds no key {name!r}", hint=f"it holds {self._names()}")
+
+    def bag_for(self, name: str, certificate: x509.Certificate) -> KeyBag:
+        """The key of that name, which must be that of `certificate`, such as the master's. Raises: SigningError."""
+        bag = self.bag(name)
+        if bag.key.public_key() != certificate.public_key():
+            subject = certificate.subject.rfc4514_string()
+            raise SigningError(
+                f"{self.path}: the key {name!r} does not belong to the master's certificate {subject!r}",
+                hint="take a new backup on the master: vouchd backup --out FILE --password-file FILE",
+            )
+        return bag
+
+    def only(self, name: str = "") -> KeyBag:
+        """The one key, or of several that of the name `name`. Raises: SigningError."""
+        if len(self.bags) == 1:
+            return self.bags[0]
+        if not self.bags:
+            raise SigningError(f"{self.path}: holds no key with its certificate")
+        if any(bag.friendly_name == name for bag in self.bags):
+            return self.bag(name)
+        raise SigningError(f"{self.path}: holds {len(self.bags)} keys", hint=f"name one of {self._names()}")
+
+    def _names(self) -> str:
+        return ", ".join(bag.friendly_name or "(without a name)" for bag in self.bags) or "no key at all"
+
+
+def read_key_file(path: Path, password: str) -> KeyFile:
+    """All keys and certificates in the file, its MAC checked.
+
+    Raises: SigningError, apart for: others may read it, not a PKCS #12 file, wrong password, unknown encryption, counts
+    out of bounds, a key without certificate, a key that does not belong to its certificate.
+    """
     try:
-        bag = load_pkcs12(data, password.encode())
+        return _matched(path, read_bags(read_secret(path), password))
     except UnsupportedAlgorithm as error:
-        raise SigningError(f"{path}: encrypted in a way that is not supported") from error
-    except ValueError as error:
-        raise SigningError(
-            f"{path}: wrong password, or not a PKCS #12 file", hint=f"try: openssl pkcs12 -info -noout -in {path}"
-        ) from error
-    if bag.key is None or bag.cert is None:
-        raise SigningError(f"{path}: holds no key with its certificate")
-    name = bag.cert.friendly_name or b""
-    return KeyBag(
-        key=checked_key(bag.key, str(path)),
-        certificate=bag.cert.certificate,
-        others=tuple(extra.certificate for extra in bag.additional_certs),
-        friendly_name=name.decode("utf-8", "replace"),
-    )
+        raise SigningError(f"{path}: a certificate has a key of a kind that is not supported") from error
+    except SigningError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}", hint=error.hint) from error
 
 
-_KDF_ROUNDS = 100_000  # NSS takes up to 600,000
+def read_pkcs12(path: Path, password: str, name: str = "") -> KeyBag:
+    """The one key in the file, or of several that of the name `name`. Raises: SigningError."""
+    return read_key_file(path, password).only(name)
+
+
+def _matched(path: Path, bags: Bags) -> KeyFile:
+    every = [named.value for named in bags.certificates]
+    found: list[KeyBag] = []
+    used: list[x509.Certificate] = []
+    for key in bags.keys:
+        own = _certificate_of(key, bags.certificates)
+        above = _above(own.value, every)
+        used += [own.value, *above]
+        found.append(KeyBag(key.value, own.value, above, own.friendly_name or key.friendly_name))
+    rest = tuple((one.friendly_name, one.value) for one in bags.certificates if one.value not in used)
+    return KeyFile(path, tuple(found), rest)
+
+
+def _certificate_of(key: Named[PrivateKey], certificates: Sequence[Named[x509.Certificate]]) -> Named[x509.Certificate]:
+    """The certificate with the key's public key; of several, that with its local key id."""
+    public = key.value.public_key()
+    matching = [one for one in certificates if one.value.public_key() == public]
+    if matching:
+        return next((one for one in matching if one.local_key_id == key.local_key_id), matching[0])
+    what = repr(key.friendly_name) if key.friendly_name else "without a name"
+    for one in certificates:
+        same_id = key.local_key_id and one.local_key_id == key.local_key_id
+        if same_id or (key.friendly_name and one.friendly_name == key.friendly_name):
+            subject = one.value.subject.rfc4514_string()
+            raise SigningError(f"the key {what} does not belong to the certificate {subject!r} of its name")
+    raise SigningError(f"the certificate of the key {what} is missing")
+
+
+def _above(certificate: x509.Certificate, every: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """The CAs of the file from the certificate's issuer up."""
+    chain: list[x509.Certificate] = []
+    below = certificate
+    while not is_issued_by(below, below):
+        issuer = next((one for one in every if one not in (below, *chain) and is_issued_by(below, one)), None)
+        if issuer is None:
+            break
+        chain.append(issuer)
+        below = issuer
+    return tuple(chain)
 
 
 def write_pkcs12(path: Path, bag: KeyBag, password: str) -> None:
-    """Write `bag` to a file, 0600, in place of one that is there.
+    """Write a file with one key, 0600, in place of one that is there. Raises: SigningError."""
+    write_key_file(path, [bag], password)
 
-    AES-256, PBKDF2 and an HMAC with SHA-256: Firefox, Chromium, OpenSSL 3 and Java read it without a legacy provider.
 
-    Raises: SigningError.
+def write_key_file(path: Path, bags: Sequence[KeyBag], password: str) -> None:
+    """Write all keys with their chains to a file, 0600, in place of one that is there; whole or not at all.
+
+    AES-256, PBKDF2 and an HMAC with SHA-256: NSS, OpenSSL 3 and Java read it without a legacy provider.
+
+    Raises: SigningError, also when a key does not belong to its certificate.
     """
-    encryption = (
-        PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(_KDF_ROUNDS)
-        .key_cert_algorithm(PBES.PBESv2SHA256AndAES256CBC)
-        .hmac_hash(SHA256())
-        .build(password.encode())
-    )
-    try:
-        name = bag.friendly_name.encode()
-        data = serialize_key_and_certificates(name, bag.key, bag.certificate, bag.others, encryption)  # type: ignore[arg-type]  # its types lack ML-DSA
-    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
-        raise SigningError(f"{path}: a key of this type cannot be put into PKCS #12") from error
-    replace_file(path, data, 0o600)
+    if not password:
+        raise SigningError(f"{path}: keys are not written without a password")
+    for bag in bags:
+        if bag.key.public_key() != bag.certificate.public_key():
+            raise SigningError(f"{path}: the key {bag.friendly_name!r} does not belong to its certificate")
+    replace_file(path, _pfx(bags, Secret(password)), 0o600)
+
+
+def _pfx(bags: Sequence[KeyBag], secret: Secret) -> bytes:
+    certificates = pkcs12.SafeContents(list(_certificate_bags(bags))).dump()
+    keys = pkcs12.SafeContents([_key_bag(bag, secret) for bag in bags]).dump()
+    algorithm, encrypted = encrypt(secret, certificates)
+    inner = {"content_type": "data", "content_encryption_algorithm": algorithm, "encrypted_content": encrypted}
+    safe = pkcs12.AuthenticatedSafe(
+        [
+            {"content_type": "encrypted_data", "content": {"version": "v0", "encrypted_content_info": inner}},
+            {"content_type": "data", "content": core.OctetString(keys)},
+        ]
+    ).dump()
+    digest, salt = new_mac(secret, safe)
+    return pfx_der(safe, digest, salt, KDF_ITERATIONS, DIGEST)
+
+
+def _key_bag(bag: KeyBag, secret: Secret) -> pkcs12.SafeBag:
+    plain = bag.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    algorithm, encrypted = encrypt(secret, plain)
+    value = {"encryption_algorithm": algorithm, "encrypted_data": encrypted}
+    return _bag("pkcs8_shrouded_key_bag", value, bag.friendly_name, bag.certificate)
+
+
+def _certificate_bags(bags: Sequence[KeyBag]) -> list[pkcs12.SafeBag]:
+    """Each certificate once: those with keys carry name and local key id, those above neither."""
+    own = [bag.certificate for bag in bags]
+    above = dict.fromkeys(other for bag in bags for other in bag.others if other not in own)
+    named = [_bag("cert_bag", _certificate(bag.certificate), bag.friendly_name, bag.certificate) for bag in bags]
+    return [*named, *(_bag("cert_bag", _certificate(other)) for other in above)]
+
+
+def _certificate(certificate: x509.Certificate) -> dict[str, object]:
+    der = certificate.public_bytes(Encoding.DER)
+    return {"cert_id": "x509", "cert_value": core.ParsableOctetString(der)}
+
+
+def _bag(kind: str, value: object, name: str = "", own: x509.Certificate | None = None) -> pkcs12.SafeBag:
+    attributes: list[dict[str, object]] = []
+    if name:
+        attributes.append({"type": "friendly_name", "values": [name]})
+    if own is not None:
+        attributes.append({"type": "local_key_id", "values": [sha256(own.public_bytes(Encoding.DER)).digest()]})
+    fields = {"bag_id": kind, "bag_value": value}
+    return pkcs12.SafeBag(fields | ({"bag_attributes": attributes} if attributes else {}))
