@@ -1,7 +1,7 @@
 """A whole instance without a store, run by the manager tests: `python stub_instance.py FOLDER [--worker SLOT]`.
 
 The store is the file `revision` in the folder, the manifest the file `manifest`; an answer's body is the version that
-the worker has loaded. Files in the folder steer it: `settings` (JSON), `unreachable` (the store is away).
+the worker has loaded, or `halted`. Files in the folder steer it: `settings` (JSON), `unreachable` (the store is away), `selftests.json` (results of self tests).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from vouchd.http.worker import inherited, run_worker
 from vouchd.instance.settings import EEPort
 from vouchd.ops.clock import SystemClock
 from vouchd.ops.logs import set_up_logs
+from vouchd.ops.selftests import SelfTestFile
 from vouchd.ops.serving import ServedPoint
 from vouchd.service.answering import Answer
 
@@ -65,12 +66,16 @@ class VersionResponder:
 
     def __init__(self) -> None:
         self.version = 0
+        self.halted = False
+
+    def halt(self, halted: bool) -> None:
+        self.halted = halted
 
     def answer(self, request_der: bytes, at: int) -> Answer:
         if request_der == b"die":
             os.abort()
         return Answer(
-            response_der=b"%d" % self.version,
+            response_der=b"halted" if self.halted else b"%d" % self.version,
             status=OCSPResponseStatus.SUCCESSFUL,
             cause="",
             cert_statuses=(CertStatus.GOOD,),
@@ -95,7 +100,7 @@ def work(folder: Path) -> None:
             raise IndexFileError("damaged")
         return ServingState(int((folder / "manifest").read_text()), ())
 
-    run_worker(EEServer(responder, EEPort()), responder.replace, load, given)
+    run_worker(EEServer(responder, EEPort()), responder.replace, load, given, responder.halt)
 
 
 def manage(folder: Path) -> None:
@@ -123,6 +128,7 @@ def manage(folder: Path) -> None:
             restart_command=["/no/such/program"] if "broken_restart" in found else me,
             reread=lambda: addresses(settings()),
             grace_seconds=10,
+            selftests=SelfTestFile(folder / "selftests.json").latest,
             certificates={"ocsp": Validity(0, 2**33)},
         ),
         FilePublication(folder),
