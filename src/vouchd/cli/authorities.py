@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,11 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output, serving
+from vouchd.cli import output, remote, serving
 from vouchd.cli.inputs import read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cli.policyoptions import DEFAULT, PolicyChange
+from vouchd.client.admin import AdminClient
 from vouchd.core import certs, pem
 from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.core.records import policy_record
@@ -47,6 +49,10 @@ def add(
     signer: Annotated[
         str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
     ] = "",
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
@@ -55,9 +61,22 @@ def add(
     """
     if label and len(certificates) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
+    if asked := remote.client(url, cert, key, trust):
+        output.records([_add_there(asked, name, label, signer) for name in certificates], json_output=json_output)
+        return
     with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
         added = [_add(services, name, label, signer) for name in certificates]
     output.records([_short(authority) for authority in added], json_output=json_output)
+
+
+def _add_there(asked: AdminClient, name: str, label: str, signer: str) -> dict[str, object]:
+    """Add the CA in the file `name` over the agent port."""
+    data = read_input(name, MAX_CERTIFICATE_BYTES)
+    text = data.decode("ascii", "replace") if b"-----BEGIN" in data else base64.b64encode(data).decode()
+    found = asked.post("authorities", body={"certificate": text, "label": label})
+    if signer:
+        asked.patch("authorities", found["id"], "policy", body={"signer": signer})
+    return {"label": found["label"], "id": found["id"]}
 
 
 def _add(services: Services, name: str, label: str, signer: str) -> Authority:
@@ -79,27 +98,52 @@ def _add(services: Services, name: str, label: str, signer: str) -> Authority:
     return authority
 
 
-def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """List the CAs that are answered for, with the state of their CRLs.
 
     Example: vouchd ca list --json
     """
+    empty = "no CA is answered for; add one with `vouchd ca add CA.pem`"
+    if asked := remote.client(url, cert, key, trust):
+        found = asked.get("authorities")
+        if json_output:
+            output.as_json(found)
+            return
+        output.records([remote.authority_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
+        return
     with wiring.services(Layout(instance.absolute())) as services:
         summaries = services.authorities.summaries(services.caller)
     if json_output:
         output.as_json([_full(summary) for summary in summaries])
         return
-    empty = "no CA is answered for; add one with `vouchd ca add CA.pem`"
     output.records([_row(summary) for summary in summaries], json_output=False, empty=empty)
 
 
 def remove(
-    reference: ReferenceArgument, instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False
+    reference: ReferenceArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
+    json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA no longer and forget its CRLs; their highest number stays known.
 
     Example: vouchd ca remove "Example Root"
     """
+    if asked := remote.client(url, cert, key, trust):
+        found = asked.get("authorities", reference)
+        asked.delete("authorities", found["id"])
+        output.record({"label": found["label"], "id": found["id"]}, json_output=json_output)
+        return
     with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
         removed = services.authorities.remove(reference, services.caller)
     output.record(_short(removed), json_output=json_output)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vouchd import wiring
-from vouchd.cli import crlshow, output, quarantine, serving
+from vouchd.cli import crlshow, output, quarantine, remote, serving
 from vouchd.cli.inputs import STDIN, read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, ScopeOption
 from vouchd.cli.serving import WaitOption
+from vouchd.client.admin import AdminClient
 from vouchd.core import pem
+from vouchd.core.crl import MAX_CRL_BYTES
 from vouchd.core.facts import COMPLETE_SCOPE, Epoch
-from vouchd.errors import CRLRejected, VouchdError, outcome
+from vouchd.errors import CRLRejected, PermissionDenied, VouchdError, outcome
 from vouchd.instance.layout import Layout
 from vouchd.ops.clock import SystemClock
 from vouchd.signing.files import write_new
@@ -30,6 +32,10 @@ def add(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CRLs, DER or PEM, full or delta; - is stdin.")],
     instance: InstanceOption = DEFAULT_INSTANCE,
     wait: WaitOption = True,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Take CRLs in, and wait until a running instance answers from them.
@@ -38,22 +44,53 @@ def add(
 
     Example: vouchd crl add root.crl
     """
-    layout = Layout(instance.absolute())
-    taken: list[Epoch] = []
-    failures: list[VouchdError] = []
-    with wiring.services(layout) as services:
-        for name in files:
-            try:
-                taken += _accept(services, name)
-            except VouchdError as error:
-                failures.append(error)
-                output.fail(type(error)(f"{name}: {error}", hint=error.hint))
-        labels = services.labels()
-    served = serving.changed(layout, taken, wait=wait) if taken else False
-    rows = [{**crlshow.epoch_row(epoch, labels), "served": served} for epoch in taken]
+    if asked := remote.client(url, cert, key, trust):
+        rows, failures = _added_there(asked, files)
+    else:
+        rows, failures = _added_here(Layout(instance.absolute()), files, wait=wait)
     output.records(rows, json_output=json_output)
     if failures:
         raise typer.Exit(outcome(failures[0]).exit_code)
+
+
+def _added_here(layout: Layout, files: list[str], *, wait: bool) -> tuple[list[dict[str, object]], list[VouchdError]]:
+    taken: list[Epoch] = []
+    with wiring.services(layout) as services:
+        failures = _each(files, lambda name: taken.extend(_accept(services, name)))
+        labels = services.labels()
+    served = serving.changed(layout, taken, wait=wait) if taken else False
+    return [{**crlshow.epoch_row(epoch, labels), "served": served} for epoch in taken], failures
+
+
+def _added_there(asked: AdminClient, files: list[str]) -> tuple[list[dict[str, object]], list[VouchdError]]:
+    rows: list[dict[str, object]] = []
+    labels = _labels_there(asked)
+
+    def send(name: str) -> None:
+        for crl in _crls(read_input(name, MAX_CRL_BYTES)):
+            rows.extend(remote.taken_rows(asked.upload("crls", data=crl, media_type=remote.PKIX_CRL), labels))
+
+    return rows, _each(files, send)
+
+
+def _labels_there(asked: AdminClient) -> dict[str, str]:
+    """The CAs' labels, none for a publisher, who may not list them."""
+    try:
+        return remote.labels(asked)
+    except PermissionDenied:
+        return {}
+
+
+def _each(files: list[str], act: Callable[[str], object]) -> list[VouchdError]:
+    """Do `act` for every file; what failed, said already."""
+    failures: list[VouchdError] = []
+    for name in files:
+        try:
+            act(name)
+        except VouchdError as error:
+            failures.append(error)
+            output.fail(type(error)(f"{name}: {error}", hint=error.hint))
+    return failures
 
 
 def _accept(services: Services, name: str) -> list[Epoch]:
@@ -77,15 +114,26 @@ def _crls(data: bytes) -> Iterator[bytes]:
 
 
 @app.command("list")
-def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """List the CRLs in use, one line for each CRL issuing point.
 
     Example: vouchd crl list --json
     """
-    at = SystemClock().now()
-    with wiring.services(Layout(instance.absolute())) as services:
-        labels = services.labels()
-        rows = [crlshow.epoch_row(epoch, labels, at) for epoch in services.store.epochs()]
+    if asked := remote.client(url, cert, key, trust):
+        labels = remote.labels(asked)
+        rows = [remote.point_row(point, labels) for point in asked.get("issuing-points")]
+    else:
+        at = SystemClock().now()
+        with wiring.services(Layout(instance.absolute())) as services:
+            labels = services.labels()
+            rows = [crlshow.epoch_row(epoch, labels, at) for epoch in services.store.epochs()]
     output.records(rows, json_output=json_output, empty="no CRL yet; add one with `vouchd crl add FILE`")
 
 
@@ -97,12 +145,22 @@ def show(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write its DER into a new file.")
     ] = None,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show a CRL in use, or one in a file that is not taken in yet.
 
     Example: vouchd crl show "Example Root" --out root.crl
     """
+    if asked := remote.client(url, cert, key, trust):
+        point = asked.get("authorities", what, "issuing-points", scope)
+        if out is not None:
+            write_new(out, asked.download("authorities", what, "issuing-points", scope, "crl"), 0o644)
+        output.record(remote.point_fields(point, remote.labels(asked)), json_output=json_output)
+        return
     if Path(what).is_file() and out is None:
         with_crl = [crlshow.file_fields(crl) for crl in _crls(read_input(what, crlshow.MAX_BYTES))]
         for found in with_crl:

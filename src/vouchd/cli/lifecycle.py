@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
@@ -64,17 +64,38 @@ def restart(
     _show(lifecycle.restart(layout, manager_command(layout), seconds=timeout), json_output)
 
 
-def status(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+def status(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """Show whether the instance runs and what it serves; exit code 3 when it does not run.
 
     Example: vouchd status --json
     """
+    if asked := remote.client(url, cert, key, trust):
+        _show_there(asked.get("instance"), json_output=json_output)
+        return
     now = lifecycle.status(_existing(Layout(instance.absolute())))
     if now.report is None:
         state = "starting" if now.pid else "stopped"
         output.record({"state": state, "pid": now.pid}, json_output=json_output)
         raise typer.Exit(0 if now.pid else NOT_RUNNING)
     _show(now.report, json_output)
+
+
+def _show_there(found: dict[str, Any], *, json_output: bool) -> None:
+    """The same of an instance that was asked over its agent port."""
+    fields, rows = remote.instance_fields(found), remote.served_rows(found)
+    if json_output:
+        output.as_json({**fields, "issuing_points": rows, "sources": found["sources"]})
+        return
+    output.record(fields, json_output=False)
+    output.say("")
+    output.records(rows, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
 
 
 def _existing(layout: Layout) -> Layout:
@@ -104,6 +125,7 @@ def _show(report: ServingReport, json_output: bool) -> None:
         "since": output.when(report.started_at),
         "OCSP": _url(report.ee),
         "health": _url(report.health),
+        "agents": _url(report.agent, "https") if report.agent else None,
         "workers": len(report.workers),
         "worker_restarts": report.restarts,
         "store": report.store_error or "in reach",
@@ -131,6 +153,6 @@ def _show(report: ServingReport, json_output: bool) -> None:
         )
 
 
-def _url(address: tuple[str, int]) -> str:
+def _url(address: tuple[str, int], scheme: str = "http") -> str:
     host, port = address
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -19,8 +19,8 @@ _HEAD = """\
 Results go to stdout, as a table or with `--json` as JSON; everything else goes to stderr as `vouchd: …`, with
 `vouchd: hint: …` where there is a remedy. Every verb on an instance takes `--instance DIR` (or `VOUCHD_INSTANCE`,
 else `./vouchd`), every verb of the certificate manager `--ca DIR` (or `VOUCHD_CA`, else `./ca`). They work whether
-the instance runs or not; a running one is told of the change and waited for. `VOUCHD_DEBUG=1` shows where an internal
-error happened.
+the instance runs or not; a running one is told of the change and waited for. Verbs with `--url` work as well from
+another host, over the agent port, as the user of `--cert`. `VOUCHD_DEBUG=1` shows where an internal error happened.
 
 | exit code | meaning |
 |---|---|

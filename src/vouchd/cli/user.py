@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote
 from vouchd.cli.inputs import read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Group, User
@@ -35,11 +35,25 @@ UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id
 
 
 @app.command("list")
-def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    url: remote.UrlOption = "",
+    cert: remote.CertOption = None,
+    key: remote.KeyOption = None,
+    trust: remote.TrustOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """List the users with their groups.
 
     Example: vouchd user list
     """
+    if asked := remote.client(url, cert, key, trust):
+        found = asked.get("users")
+        if json_output:
+            output.as_json(found)
+        else:
+            output.records(remote.user_rows(found), json_output=False)
+        return
     with wiring.services(Layout(instance.absolute())) as services:
         users = services.users.users(services.caller)
     if json_output:

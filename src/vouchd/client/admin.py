@@ -1,0 +1,134 @@
+"""A client of an instance's REST API: TLS with a client certificate, JSON, and the port's errors as ours."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from vouchd import errors
+from vouchd.errors import ClientError, ConfigError, VouchdError
+
+PREFIX = "/api/v1"
+JSON = "application/json"
+MAX_ANSWER_BYTES = 1 << 30  # a CRL
+TIMEOUT_SECONDS = 120.0
+
+
+class AdminClient:
+    """Asks the agent port at `url`, one connection a request.
+
+    `certificate` is a PEM file with the caller's certificate and, where `key` is None, its key. `trust` is a PEM file
+    with the CA of the server; without it the system's are trusted.
+
+    Raises: ConfigError.
+    """
+
+    def __init__(self, url: str, certificate: Path, key: Path | None = None, trust: Path | None = None) -> None:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ConfigError(f"not a URL: {url}") from error
+        if parts.scheme != "https" or not host:
+            raise ConfigError(f"not an https URL: {url}", hint="as in https://ocsp.example.org:8443")
+        self._url, self._host, self._port = url, host, port
+        self._tls = _context(certificate, key, trust)
+
+    def get(self, *path: str, **query: str) -> Any:
+        """The JSON value at a path of these segments. Raises: VouchdError as the port tells it, ClientError."""
+        return _value(self._ask("GET", _path(path, query)))
+
+    def download(self, *path: str, **query: str) -> bytes:
+        """The bytes there. Raises: likewise."""
+        return self._ask("GET", _path(path, query))
+
+    def post(self, *path: str, body: Mapping[str, Any]) -> Any:
+        """What comes back for a JSON body. Raises: likewise."""
+        return _value(self._ask("POST", _path(path, {}), json.dumps(body).encode(), JSON))
+
+    def patch(self, *path: str, body: Mapping[str, Any]) -> Any:
+        """What comes back for a change. Raises: likewise."""
+        return _value(self._ask("PATCH", _path(path, {}), json.dumps(body).encode(), JSON))
+
+    def upload(self, *path: str, data: bytes, media_type: str) -> Any:
+        """What comes back for a file. Raises: likewise."""
+        return _value(self._ask("POST", _path(path, {}), data, media_type))
+
+    def delete(self, *path: str) -> None:
+        """Take away what is there. Raises: likewise."""
+        self._ask("DELETE", _path(path, {}))
+
+    def _ask(self, method: str, path: str, body: bytes | None = None, media_type: str = "") -> bytes:
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._tls)
+        try:
+            connection.request(method, path, body, {"Content-Type": media_type} if media_type else {})
+            response = connection.getresponse()
+            data = response.read(MAX_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(error) from error
+        finally:
+            connection.close()
+        if len(data) > MAX_ANSWER_BYTES:
+            raise ClientError(f"the answer of {self._url} is larger than {MAX_ANSWER_BYTES} bytes")
+        if "problem+json" in response.headers.get("Content-Type", ""):
+            raise told(data)
+        if response.status >= http.client.BAD_REQUEST:
+            raise ClientError(
+                f"{self._url} answered {response.status} {response.reason}", hint="is this the agent port of vouchd?"
+            )
+        return data
+
+    def _failure(self, error: Exception) -> ClientError:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ClientError(
+                f"the TLS certificate of {self._url} is not trusted: {error.verify_message}",
+                hint="name its CA: --trust",
+            )
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+        return ClientError(f"cannot ask {self._url}: {reason}", hint="is the agent port open, and the URL right?")
+
+
+def told(problem: bytes) -> VouchdError:
+    """The error that a problem document tells of, of the same class as it had there."""
+    try:
+        found = json.loads(problem)
+        kind = getattr(errors, found["error"], ClientError)
+        title, hint = str(found["title"]), str(found.get("hint", ""))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClientError("an error that cannot be read", hint="is this the agent port of vouchd?") from error
+    if not (isinstance(kind, type) and issubclass(kind, VouchdError)):
+        kind = ClientError
+    return kind(title, hint=hint)
+
+
+def _path(segments: tuple[str, ...], query: Mapping[str, str]) -> str:
+    path = "/".join([PREFIX, *(quote(segment, safe="") for segment in segments)])
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _value(data: bytes) -> Any:
+    try:
+        return json.loads(data) if data else None
+    except ValueError as error:
+        raise ClientError("an answer that is not JSON", hint="is this the agent port of vouchd?") from error
+
+
+def _context(certificate: Path, key: Path | None, trust: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(trust) if trust else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{trust}: no certificates to trust: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{certificate}: no client certificate with its key: {error.strerror or error}",
+            hint="give both as PEM: --cert FILE --key FILE",
+        ) from error
+    return context
