@@ -10,7 +10,21 @@ from collections.abc import Sequence
 import typer
 
 from vouchd import __version__
-from vouchd.cli import authorities, ca, certs, create, crl, explain, lifecycle, output, query, run, selftest, user
+from vouchd.cli import (
+    audit,
+    authorities,
+    ca,
+    certs,
+    create,
+    crl,
+    explain,
+    lifecycle,
+    output,
+    query,
+    run,
+    selftest,
+    user,
+)
 from vouchd.errors import VouchdError
 
 USAGE_ERROR = 2
@@ -67,6 +81,7 @@ app.add_typer(crl.app, name="crl")
 app.add_typer(certs.app, name="certs")
 app.add_typer(user.app, name="user")
 app.add_typer(selftest.app, name="selftest")
+app.add_typer(audit.app, name="audit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
