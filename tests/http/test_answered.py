@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from tests.http.ee_fakes import Clock, FakeTransport, get, post
 from tests.pki import CA, NOW
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
@@ -10,7 +13,10 @@ from vouchd.core.policy import AnswerRecords
 from vouchd.errors import LifecycleError
 from vouchd.http import answered
 from vouchd.http.answered import AnsweredRecords, given_answers
+from vouchd.http.connection import EEConnection
 from vouchd.http.control import encode
+from vouchd.http.ee import EEServer
+from vouchd.instance.settings import EEPort
 
 REVOKED, GOOD = 7, 8
 
@@ -105,3 +111,38 @@ def test_given_answers_malformed_row_is_refused(row):
     """The manager takes nothing from a worker that is not what it should be."""
     with pytest.raises(LifecycleError):
         given_answers([row])
+
+
+class Peer(FakeTransport):
+    """A transport that knows where the client is."""
+
+    def get_extra_info(self, name: str):
+        return ("192.0.2.9", 4711) if name == "peername" else None
+
+
+async def asked(answering, told: AnsweredRecords, *requests: bytes) -> None:
+    """Send the chunks over one connection of an EE port, one after the other."""
+    server = EEServer(answering[0], EEPort(), records=told, clock=Clock(NOW), uptime_clock=Clock(0))
+    connection = EEConnection(server)
+    connection.connection_made(Peer())
+    for chunk in requests:
+        connection.data_received(chunk)
+        await asyncio.sleep(0)  # the signing queue is free again
+
+
+@pytest.mark.parametrize("ask", [get, post])
+async def test_every_way_through_the_port_is_told(answering, ask):
+    """The first answer, one through the parser and those of the short way count alike, and so does one with a nonce."""
+    told = records(answering, AnswerRecords.REVOKED)
+    plain = request_for(answering[1], REVOKED)
+    with_nonce = request_for(answering[1], REVOKED, nonce=bytes(16))
+    await asked(answering, told, ask(plain), ask(plain), ask(plain), ask(plain, headers="X: y\r\n"), ask(with_nonce))
+    assert rows(told) == [[NOW, "CA", "0x07", "revoked", "192.0.2.9", 5]]
+
+
+async def test_good_answers_are_not_looked_at_under_revoked(answering):
+    """The entries of good answers in the cache have no note: giving them costs one comparison."""
+    told = records(answering, AnswerRecords.REVOKED)
+    plain = request_for(answering[1], GOOD)
+    await asked(answering, told, get(plain), get(plain))
+    assert rows(told) == []
