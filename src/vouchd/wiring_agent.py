@@ -53,7 +53,8 @@ def agent_part(
     def build(running: Running) -> AgentServer:
         found = services(running)
         identity = Identity(found.users, found.state, settings.responder, found.clock)
-        admission = Admission(identity, found.permission, settings.agent.body_seconds)
+        agent = settings.agent
+        admission = Admission(identity, found.permission, agent.body_seconds, agent.header_seconds)
         return AgentServer(settings.agent, tls, trusted, admission, routes(found))
 
     tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import re
+import time
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
-from tests.http.agent_port import LOCAL, SECONDS, USERS, AgentPort, agent_port, issue
+from tests.http.agent_port import LOCAL, SECONDS, USERS, AgentPort, agent_port, crl, issue
 from tests.pki import CA, shared_key
 
 from vouchd import wiring_agent
@@ -132,6 +133,24 @@ def test_user_with_a_certificate_of_its_own_making_is_let_in(port):
     assert port.ask("GET", "/ocsp/agent/ocsp/listCAs?xml=true", alone).status == 200
 
 
+def test_user_whose_certificate_is_revoked_is_refused(port):
+    """Where the responder serves the CA of a client certificate, its own answer counts."""
+    lost = issue(port.ca, "lost")
+    port.services.users.add("loser", LOCAL, groups=[Group.AGENTS], certificates=[lost.der])
+    port.services.authorities.add(port.ca.der, port.services.caller)
+    port.publish()
+    asked = "/ocsp/agent/ocsp/listCAs?xml=true"
+    assert port.ask("GET", asked, lost).status == 200
+    revoking = crl(port.ca, {lost.certificate.serial_number: None})
+    port.services.ingesting.accept_crl(revoking, "test", port.services.caller, int(time.time()))
+    port.publish()
+    refused = port.ask("GET", asked, lost)
+    port.services.authorities.remove(port.ca.certificate.subject.rfc4514_string(), port.services.caller)
+    port.publish()
+    assert (refused.status, "revoked" in refused.text) == (403, True)
+    assert ("AUTH", "failure", "loser") in port.records()
+
+
 def test_user_is_recorded_once_a_connection(port):
     """AUTH and ROLE_ASSUME stand once for a connection, however many requests it carries."""
     before = len(port.records())
@@ -207,6 +226,12 @@ def test_request_that_is_no_http_is_refused(port, head):
     assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
     assert b"aiohttp" not in answer
     assert port.ask("GET", "/ocsp/admin/ocsp/getStatus").status == 200
+
+
+def test_body_of_a_stranger_has_to_come_in_time(port):
+    """Who was not let in cannot hold a place by sending a body drop by drop."""
+    answer = port.send(None, b"POST /ocsp/ee/ocsp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n0")
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_body_of_chunks_beyond_the_limit_is_refused(port):

@@ -39,10 +39,14 @@ SECURITY_HEADERS = {
 class Admission:
     """Turns the handler of a route into one that is only reached by who may use it."""
 
-    def __init__(self, identity: Identity, permission: Permission, body_seconds: float) -> None:
+    def __init__(
+        self, identity: Identity, permission: Permission, body_seconds: float, public_body_seconds: float
+    ) -> None:
+        """A body has to come in time; less of it for strangers, who could else hold every place with little effort."""
         self._identity = identity
         self._permission = permission
         self._body_seconds = body_seconds
+        self._public_body_seconds = public_body_seconds
 
     def guarded(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The handler to be registered for `route`."""
@@ -53,7 +57,9 @@ class Admission:
             except VouchdError as error:
                 response = route.show_error(request, error, outcome(error).http_status)
             except web.HTTPRedirection as redirection:
-                response = web.Response(status=redirection.status, headers={"Location": str(redirection.location)})
+                response = web.Response(
+                    status=redirection.status, headers={"Location": redirection.headers["Location"]}
+                )
             except web.HTTPException as error:
                 response = route.show_error(request, RequestError(error.reason), error.status)
             except Exception:  # noqa: BLE001  outermost: a bug must not show its traceback to the client
@@ -85,7 +91,8 @@ class Admission:
             raise web.HTTPRequestEntityTooLarge(route.max_body_bytes, request.content_length or 0)
         limited = request.clone(client_max_size=route.max_body_bytes)
         try:
-            async with asyncio.timeout(self._body_seconds):
+            public = route.access is Access.PUBLIC
+            async with asyncio.timeout(self._public_body_seconds if public else self._body_seconds):
                 # A multipart form can be read once only; who asks for it later gets what was read here.
                 await (limited.post() if limited.content_type.startswith("multipart/") else limited.read())
         except TimeoutError:
