@@ -23,11 +23,11 @@ STUB = Path(__file__).with_name("stub_instance.py")
 DEADLINE_SECONDS = 60
 
 
-def eventually(found: Callable, what: str):
+def eventually(found: Callable, what: str | Callable[[], str]):
     """The first true result of `found`, asked again and again until a deadline that only a failure reaches."""
     pause, end = threading.Event(), time.monotonic() + DEADLINE_SECONDS
     while not (result := found()):
-        assert time.monotonic() < end, f"never happened: {what}"
+        assert time.monotonic() < end, f"never happened: {what() if callable(what) else what}"
         pause.wait(0.02)
     return result
 
@@ -63,10 +63,11 @@ class Instance:
         """The first serving report that meets the condition."""
 
         def found() -> ServingReport | None:
+            assert self.process.poll() is None, f"the manager ended: {self.log}"
             report = self.report
             return report if report and condition(report) else None
 
-        return eventually(found, f"a serving report as wanted; last {self.report}; log {self.log}")
+        return eventually(found, lambda: f"a serving report as wanted; last {self.report}; log {self.log}")
 
     @property
     def report(self) -> ServingReport | None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 import pytest
+from tests.http.running import gone
 
 from vouchd.http import pool as pool_module
 from vouchd.http.listening import bind_slots
@@ -76,6 +77,23 @@ async def test_worker_that_breaks_the_protocol_is_replaced(program, listeners):
     await kill(pool)
 
 
+async def test_worker_that_dies_with_garbage_on_its_lips_is_replaced(listeners):
+    """A worker that ends before what it said is judged is replaced like any other, again and again."""
+    pool, changes = await started(PRELUDE + "control.sendall(b'garbage\\n')\n", listeners)
+    await changes.until(lambda: pool.restarts >= 4)
+    await kill(pool)
+
+
+async def test_pool_that_is_stopped_while_it_starts_leaves_no_process(listeners):
+    """A stop that comes right after the start ends what was started."""
+    pool = WorkerPool([sys.executable, "-c", DEAF], listeners, 1, Changes(), lambda: None)
+    pool.start()
+    await asyncio.sleep(0)  # the child is there, its channel is not open yet
+    (worker,) = pool.workers
+    await pool.stop(0.1)
+    assert gone(worker.pid)
+
+
 async def test_worker_that_does_not_react_is_replaced(listeners, monkeypatch):
     """A worker that hangs is killed and started again."""
     monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0.01)
@@ -117,7 +135,7 @@ async def test_sockets_in_excess_are_shared_among_the_workers(monkeypatch):
     """With fewer workers than sockets every socket still has a worker that accepts from it."""
     given: dict[int, list[int]] = {}
 
-    async def start(slot, command, sockets, changed, answered):
+    def start(slot, command, sockets, changed, answered):
         given[slot] = [listener.fileno() for listener in sockets]
         raise pool_module.LifecycleError("not started in this test")
 

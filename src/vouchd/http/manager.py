@@ -120,7 +120,7 @@ class _Instance:
         self._pid_file = self._take_pid_file(handover)
         address = self._agent_part.address if self._agent_part else None
         self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
-        self._pool = await self._make_pool(handover)
+        self._pool = self._make_pool(handover)
         self._verdict = Verdict(settings.selftests, self._pool, self._agent_part.halt if self._agent_part else ignore)
         self._overview = Overview(
             self._pool,
@@ -162,10 +162,10 @@ class _Instance:
             return PidFile.acquire(self._settings.pid_file)
         return PidFile.adopt(self._settings.pid_file, handover.lock)
 
-    async def _make_pool(self, handover: Handover | None) -> WorkerPool:
+    def _make_pool(self, handover: Handover | None) -> WorkerPool:
         settings = self._settings
         handed = handover.workers if handover else ()
-        adopted = [await WorkerProcess.adopt(worker, self._report_due.set, self._answered) for worker in handed]
+        adopted = [WorkerProcess.adopt(worker, self._report_due.set, self._answered) for worker in handed]
         pool = WorkerPool(
             settings.worker_command,
             self._sockets.ee,

@@ -152,7 +152,7 @@ class WorkerPool:
         while True:
             begun = loop.time()
             try:
-                worker = await self._start(slot)
+                worker = self._start(slot)
                 await worker.ended.wait()
                 self._keep_counters(worker)
             except LifecycleError as error:
@@ -163,12 +163,12 @@ class WorkerPool:
             if failures > 1:  # the first time at once: connections are waiting
                 await asyncio.sleep(min(_FIRST_DELAY_SECONDS * 2 ** (failures - 2), _LONGEST_DELAY_SECONDS))
 
-    async def _start(self, slot: int) -> WorkerProcess:
+    def _start(self, slot: int) -> WorkerProcess:
         former = self._workers.get(slot)
         if former is not None and not former.ended.is_set():  # a restart was begun and did not come about
             return former
         sockets = self._sockets[slot :: self._slots]
-        worker = await WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed, self._answered)
+        worker = WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed, self._answered)
         self._workers[slot] = worker
         self._changed()
         if self._halted:  # before it has anything to answer from

@@ -23,6 +23,7 @@ from vouchd.ops.counters import Snapshot
 # Which inherited descriptors are what, as JSON: {"slot": N, "sockets": [fd, …], "control": fd}.
 DESCRIPTORS = "VOUCHD_WORKER"
 
+_LAST_WORDS_SECONDS = 1.0
 _MARGIN_SECONDS = 1.0  # between the end of a worker's grace and its being killed
 
 Answered = Callable[[Sequence[GivenAnswer], int], None]
@@ -56,15 +57,17 @@ class WorkerProcess:
         self._changed = changed
         self._answered = answered
         self._channel: ControlChannel | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._unsent: list[Message] = []  # until the channel is open
+        self._reaped = False
         self._last: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
         self._questions: dict[int, asyncio.Future[None]] = {}
         self._pidfd = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+        self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(
+    def start(
         cls,
         slot: int,
         command: Sequence[str],
@@ -77,7 +80,7 @@ class WorkerProcess:
         with theirs:
             described = {"slot": slot, "sockets": [s.fileno() for s in sockets], "control": theirs.fileno()}
             try:
-                child = subprocess.Popen(  # noqa: ASYNC220, S603  quick, and the command is the wiring's
+                child = subprocess.Popen(  # noqa: S603  quick, and the command is the wiring's
                     command,
                     stdin=subprocess.DEVNULL,
                     pass_fds=[*described["sockets"], theirs.fileno()],  # type: ignore[misc]
@@ -87,28 +90,20 @@ class WorkerProcess:
                 ours.close()
                 raise LifecycleError(f"cannot start a worker: {error}") from error
         child.returncode = 0  # reaped by us, as an adopted child is: Popen shall not wait for it
-        worker = cls(slot, child.pid, ours, changed, answered)
-        await worker.listen()
-        return worker
+        return cls(slot, child.pid, ours, changed, answered)
 
     @classmethod
-    async def adopt(
-        cls, handed: HandedWorker, changed: Callable[[], None], answered: Answered = ignore
-    ) -> WorkerProcess:
+    def adopt(cls, handed: HandedWorker, changed: Callable[[], None], answered: Answered = ignore) -> WorkerProcess:
         """Go on with a worker that was started before this process became what it is."""
         worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answered)
         worker.loaded = handed.loaded
-        await worker.listen()
         return worker
-
-    async def listen(self) -> None:
-        """Begin to read what the worker says."""
-        self._channel = await ControlChannel.over(self.control)
-        self._reader = asyncio.create_task(self._read(self._channel))
 
     def tell(self, message: Message) -> None:
         """Send one message."""
-        if self._channel is not None:
+        if self._channel is None:
+            self._unsent.append(message)
+        else:
             self._channel.send(message)
 
     async def ask_metrics(self, within_seconds: float) -> bool:
@@ -129,7 +124,7 @@ class WorkerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the worker has ended."""
-        if not self.ended.is_set():
+        if not self._reaped:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
@@ -145,7 +140,10 @@ class WorkerProcess:
             self.signal(signal.SIGKILL)
             await self.ended.wait()
 
-    async def _read(self, channel: ControlChannel) -> None:
+    async def _read(self) -> None:
+        self._channel = channel = await ControlChannel.over(self.control)
+        for unsent in self._unsent:
+            channel.send(unsent)
         try:
             while (message := await channel.receive()) is not None:
                 self._hear(message)
@@ -176,13 +174,14 @@ class WorkerProcess:
 
     def _reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._reaped = True  # from now on the descriptor and the process id may be another's
         os.close(self._pidfd)
         _, status = os.waitpid(self.pid, 0)
         self._last = asyncio.create_task(self._end(os.waitstatus_to_exitcode(status)))
 
     async def _end(self, code: int) -> None:
-        if self._reader is not None:  # its last counters may still stand in the channel
-            await self._reader
+        # Its last counters may still stand in the channel, which ends with it unless it left a child behind.
+        await asyncio.wait({self._reader}, timeout=_LAST_WORDS_SECONDS)
         if self._channel is not None:
             self._channel.close()
         self.ended.set()
