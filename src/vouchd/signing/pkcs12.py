@@ -1,28 +1,30 @@
 """PKCS #12 files: read as the Certificate System, NSS, OpenSSL and Java write them, written as browsers read them.
 
 The cryptography library puts one key into a file and gives back one, without the local key ids. A backup holds several,
-so the structure is made and read with asn1crypto (`pkcs12reading`, `pkcs12pbe`), and the library does the ciphers. The
-reasons stand in `docs/decisions/0008-pkcs12-with-several-keys.md`.
+so the core makes and reads the structure, and the library does the ciphers; why:
+`docs/decisions/0008-pkcs12-with-several-keys.md`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-from asn1crypto import core, pkcs12
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from vouchd.core.certs import is_issued_by
+from vouchd.core.pkcs12pbe import Secret
+from vouchd.core.pkcs12reading import Bags, Named, read_bags
+from vouchd.core.pkcs12writing import Content, key_file_der
 from vouchd.errors import SigningError
 from vouchd.signing.files import read_secret, replace_file
-from vouchd.signing.keys import PrivateKey
-from vouchd.signing.pkcs12pbe import DIGEST, KDF_ITERATIONS, Secret, encrypt, new_mac
-from vouchd.signing.pkcs12reading import Bags, Named, pfx_der, read_bags
+from vouchd.signing.handed import check_key_file
+from vouchd.signing.keys import PrivateKey, checked_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def read_key_file(path: Path, password: str) -> KeyFile:
     Raises: SigningError, apart for: others may read it, not a PKCS #12 file, wrong password, unknown encryption, counts
     out of bounds, a key without certificate, a key that does not belong to its certificate.
     """
+    check_key_file(path)
     try:
         return _matched(path, read_bags(read_secret(path), password))
     except UnsupportedAlgorithm as error:
@@ -105,15 +108,18 @@ def _matched(path: Path, bags: Bags) -> KeyFile:
     found: list[KeyBag] = []
     used: list[x509.Certificate] = []
     for key in bags.keys:
+        usable = checked_key(key.value, str(path))
         own = _certificate_of(key, bags.certificates)
         above = _above(own.value, every)
         used += [own.value, *above]
-        found.append(KeyBag(key.value, own.value, above, own.friendly_name or key.friendly_name))
+        found.append(KeyBag(usable, own.value, above, own.friendly_name or key.friendly_name))
     rest = tuple((one.friendly_name, one.value) for one in bags.certificates if one.value not in used)
     return KeyFile(path, tuple(found), rest)
 
 
-def _certificate_of(key: Named[PrivateKey], certificates: Sequence[Named[x509.Certificate]]) -> Named[x509.Certificate]:
+def _certificate_of(
+    key: Named[PrivateKeyTypes], certificates: Sequence[Named[x509.Certificate]]
+) -> Named[x509.Certificate]:
     """The certificate with the key's public key; of several, that with its local key id."""
     public = key.value.public_key()
     matching = [one for one in certificates if one.value.public_key() == public]
@@ -158,49 +164,17 @@ def write_key_file(path: Path, bags: Sequence[KeyBag], password: str) -> None:
     for bag in bags:
         if bag.key.public_key() != bag.certificate.public_key():
             raise SigningError(f"{path}: the key {bag.friendly_name!r} does not belong to its certificate")
-    replace_file(path, _pfx(bags, Secret(password)), 0o600)
+    replace_file(path, _pfx(bags, password), 0o600)
 
 
-def _pfx(bags: Sequence[KeyBag], secret: Secret) -> bytes:
-    certificates = pkcs12.SafeContents(list(_certificate_bags(bags))).dump()
-    keys = pkcs12.SafeContents([_key_bag(bag, secret) for bag in bags]).dump()
-    algorithm, encrypted = encrypt(secret, certificates)
-    inner = {"content_type": "data", "content_encryption_algorithm": algorithm, "encrypted_content": encrypted}
-    safe = pkcs12.AuthenticatedSafe(
-        [
-            {"content_type": "encrypted_data", "content": {"version": "v0", "encrypted_content_info": inner}},
-            {"content_type": "data", "content": core.OctetString(keys)},
-        ]
-    ).dump()
-    digest, salt = new_mac(secret, safe)
-    return pfx_der(safe, digest, salt, KDF_ITERATIONS, DIGEST)
-
-
-def _key_bag(bag: KeyBag, secret: Secret) -> pkcs12.SafeBag:
-    plain = bag.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    algorithm, encrypted = encrypt(secret, plain)
-    value = {"encryption_algorithm": algorithm, "encrypted_data": encrypted}
-    return _bag("pkcs8_shrouded_key_bag", value, bag.friendly_name, bag.certificate)
-
-
-def _certificate_bags(bags: Sequence[KeyBag]) -> list[pkcs12.SafeBag]:
-    """Each certificate once: those with keys carry name and local key id, those above neither."""
-    own = [bag.certificate for bag in bags]
-    above = dict.fromkeys(other for bag in bags for other in bag.others if other not in own)
-    named = [_bag("cert_bag", _certificate(bag.certificate), bag.friendly_name, bag.certificate) for bag in bags]
-    return [*named, *(_bag("cert_bag", _certificate(other)) for other in above)]
-
-
-def _certificate(certificate: x509.Certificate) -> dict[str, object]:
-    der = certificate.public_bytes(Encoding.DER)
-    return {"cert_id": "x509", "cert_value": core.ParsableOctetString(der)}
-
-
-def _bag(kind: str, value: object, name: str = "", own: x509.Certificate | None = None) -> pkcs12.SafeBag:
-    attributes: list[dict[str, object]] = []
-    if name:
-        attributes.append({"type": "friendly_name", "values": [name]})
-    if own is not None:
-        attributes.append({"type": "local_key_id", "values": [sha256(own.public_bytes(Encoding.DER)).digest()]})
-    fields = {"bag_id": kind, "bag_value": value}
-    return pkcs12.SafeBag(fields | ({"bag_attributes": attributes} if attributes else {}))
+def _pfx(bags: Sequence[KeyBag], password: str) -> bytes:
+    contents = [
+        Content(
+            name=bag.friendly_name,
+            key=bag.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+            certificate=bag.certificate.public_bytes(Encoding.DER),
+            others=tuple(other.public_bytes(Encoding.DER) for other in bag.others),
+        )
+        for bag in bags
+    ]
+    return key_file_der(contents, Secret(password), os.urandom)

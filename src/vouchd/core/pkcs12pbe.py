@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -25,6 +24,7 @@ MAX_ITERATIONS = 2_000_000  # of one derivation: NSS writes 600,000
 MAX_ALL_ITERATIONS = 20_000_000  # of a whole file
 DIGEST = "sha256"
 _SALT_BYTES = 16
+Random = Callable[[int], bytes]  # that many random bytes; the core has no source of its own
 _DIGESTS = {"sha1", "sha224", "sha256", "sha384", "sha512"}
 _CIPHERS: dict[str, tuple[Callable[[bytes], BlockCipherAlgorithm], int]] = {
     "aes128_cbc": (algorithms.AES, 16),
@@ -118,15 +118,15 @@ def mac(secret: Secret, data: bytes, salt: bytes, iterations: int, digest: str) 
     return hmac.digest(derive(secret, salt, iterations, _ID_MAC, length, digest), data, digest)
 
 
-def new_mac(secret: Secret, data: bytes) -> tuple[bytes, bytes]:
+def new_mac(secret: Secret, data: bytes, random: Random) -> tuple[bytes, bytes]:
     """The MAC of what we write, and its salt."""
-    salt = os.urandom(_SALT_BYTES)
+    salt = random(_SALT_BYTES)
     return mac(secret, data, salt, KDF_ITERATIONS, DIGEST), salt
 
 
-def encrypt(secret: Secret, data: bytes) -> tuple[algos.EncryptionAlgorithm, bytes]:
+def encrypt(secret: Secret, data: bytes, random: Random) -> tuple[algos.EncryptionAlgorithm, bytes]:
     """PBES2 with PBKDF2, HMAC-SHA-256 and AES-256-CBC: the algorithm with its parameters, and the encrypted bytes."""
-    salt, iv = os.urandom(_SALT_BYTES), os.urandom(16)
+    salt, iv = random(_SALT_BYTES), random(16)
     key = hashlib.pbkdf2_hmac(DIGEST, next(secret.forms()), salt, KDF_ITERATIONS, 32)
     pad = PKCS7(128).padder()
     encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()

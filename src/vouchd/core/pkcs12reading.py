@@ -14,12 +14,13 @@ from typing import Generic, TypeVar
 from asn1crypto import algos, cms, core, parser, pkcs12
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
+from vouchd.core.pkcs12pbe import Secret, UnknownEncryption, decrypt, mac
+from vouchd.core.pkcs12writing import pfx_der
 from vouchd.errors import SigningError
-from vouchd.signing.keys import PrivateKey, checked_key
-from vouchd.signing.pkcs12pbe import Secret, UnknownEncryption, decrypt, mac
 
 MAX_BAGS = 500
 MAX_STRUCTURES = 50
@@ -49,7 +50,7 @@ class Named(Generic[_T]):
 class Bags:
     """All that is in a file, in its order."""
 
-    keys: list[Named[PrivateKey]] = field(default_factory=list)
+    keys: list[Named[PrivateKeyTypes]] = field(default_factory=list)
     certificates: list[Named[x509.Certificate]] = field(default_factory=list)
     count: int = 0
 
@@ -145,14 +146,6 @@ def _open_rc2(content: cms.ContentInfo, algorithm: algos.EncryptionAlgorithm, se
         bags.certificates.append(Named(extra.certificate, name, b""))
 
 
-def pfx_der(safe: bytes, digest: bytes, salt: bytes, iterations: int, algorithm: str) -> bytes:
-    """DER of a PFX around the authenticated safe with its MAC."""
-    info = {"digest_algorithm": {"algorithm": algorithm}, "digest": digest}
-    mac_data = {"mac": info, "mac_salt": salt, "iterations": iterations}
-    content = {"content_type": "data", "content": core.OctetString(safe)}
-    return bytes(pkcs12.Pfx({"version": "v3", "auth_safe": content, "mac_data": mac_data}).dump())
-
-
 def _sort(contents: pkcs12.SafeContents, secret: Secret, bags: Bags, depth: int = 0) -> None:
     for bag in contents:
         bags.count += 1
@@ -168,15 +161,15 @@ def _sort(contents: pkcs12.SafeContents, secret: Secret, bags: Bags, depth: int 
             bags.keys.append(Named(_key(kind, value, secret), *_attributes(bag)))
 
 
-def _key(kind: str, value: core.Asn1Value, secret: Secret) -> PrivateKey:
+def _key(kind: str, value: core.Asn1Value, secret: Secret) -> PrivateKeyTypes:
     if kind == "key_bag":
         return _load(value.dump())
     algorithm = value["encryption_algorithm"]
     return _decrypted(secret, algorithm, value["encrypted_data"].native, _load)
 
 
-def _load(der: bytes) -> PrivateKey:
-    return checked_key(load_der_private_key(der, None), "a key")
+def _load(der: bytes) -> PrivateKeyTypes:
+    return load_der_private_key(der, None)
 
 
 def _attributes(bag: pkcs12.SafeBag) -> tuple[str, bytes]:
