@@ -126,7 +126,7 @@ def test_hint_names_a_command_that_exists() -> None:
     wrong = [
         f"{where}: vouchd{words}"
         for where, hint in hints()
-        for words in re.findall(r"(?:^|`|[:;] |\bor )vouchd((?: [a-z][a-z-]*)+)", hint)
+        for words in re.findall(r"(?:^|`|[:;] |\bor )vouchd((?: [a-z][a-z0-9-]*)+)", hint)
         if not is_command("vouchd" + words)
     ]
     assert not wrong, "\n".join(wrong)
@@ -150,7 +150,7 @@ def named_keys(text: str) -> Iterator[str]:
 
 def named_commands(text: str) -> Iterator[str]:
     """What a page shows as our commands."""
-    yield from re.findall(r"`(vouchd(?: [a-z][a-z-]*)+)", text)
+    yield from re.findall(r"`(vouchd(?: [a-z][a-z0-9-]*)+)", text)
 
 
 def is_command(words: str) -> bool:

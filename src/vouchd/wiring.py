@@ -26,6 +26,7 @@ from vouchd.http.worker import run_worker as serve_worker
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
 from vouchd.instance import cs_cfg
+from vouchd.instance.backup import KeyBackup
 from vouchd.instance.certificates import Certificates
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
@@ -80,6 +81,7 @@ class Services:
     permission: Permission
     users: Users
     certificates: Certificates
+    keys: KeyBackup
     caller: Caller
     audit: AuditLog
     audit_reader: AuditReader
@@ -149,6 +151,7 @@ def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Service
     permission = Permission(audit)
     indexing = Indexing(store, IndexFolder(layout.index))
     users = Users(store, permission, audit)
+    certificates = Certificates(layout, store, users, permission, audit, SystemClock())
     return Services(
         layout=layout,
         settings=settings,
@@ -158,7 +161,8 @@ def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Service
         ingesting=Ingesting(store, indexing, permission, audit),
         permission=permission,
         users=users,
-        certificates=Certificates(layout, store, users, permission, audit, SystemClock()),
+        certificates=certificates,
+        keys=KeyBackup(layout, certificates, permission, audit),
         caller=local_caller(_user_name()),
         audit=audit,
         audit_reader=AuditReader(layout.audit_log),

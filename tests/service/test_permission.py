@@ -26,6 +26,7 @@ GRANTED = {
     Action.RUN_SELFTESTS: "AG....",
     Action.LIST_CERTIFICATES: "AGU...",
     Action.CHANGE_CERTIFICATES: "A.....",
+    Action.EXPORT_KEYS: "A.....",
     Action.LIST_USERS: "A.U...",
     Action.ADD_USER: "A.....",
     Action.CHANGE_USER: "A.....",

@@ -124,7 +124,7 @@ def install(
     above = bytes(read_input(chain, MAX_BUNDLE_BYTES)) if chain else b""
     with wiring.services(layout) as services:
         done = services.certificates.install(name, certificate, services.caller, chain=above, trial=trial)
-    _taken_on(layout, [done], restart=restart, trial=trial, json_output=json_output)
+    taken_on(layout, [done], restart=restart, trial=trial, json_output=json_output)
 
 
 @app.command()
@@ -148,7 +148,7 @@ def renew(
         done = [_renew(services, one, ca, days, same_key=same_key) for one in _due(services, names or ())]
     if not done:
         output.note("no certificate expires soon; name those to renew all the same")
-    _taken_on(layout, done, restart=restart, trial=False, json_output=json_output)
+    taken_on(layout, done, restart=restart, trial=False, json_output=json_output)
 
 
 def _due(services: Services, names: Iterable[str]) -> list[SystemCertificate]:
@@ -166,7 +166,7 @@ def _renew(services: Services, one: SystemCertificate, ca: Path, days: int | Non
     return services.certificates.install(one.name, certify(ca, one.purpose, path.read_bytes(), days), services.caller)
 
 
-def _taken_on(layout: Layout, done: list[Installed], *, restart: bool, trial: bool, json_output: bool) -> None:
+def taken_on(layout: Layout, done: list[Installed], *, restart: bool, trial: bool, json_output: bool) -> None:
     """Show what was installed, and have a running instance take it on."""
     for one in done:
         for warning in one.warnings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.cli import output
+from vouchd.cli.inputs import read_password
 from vouchd.cli.issuing import equip, host_names
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.certs import is_issued_by
@@ -147,7 +147,7 @@ def _from_files(
     nickname: str,
 ) -> NewSigner:
     encrypted = b"ENCRYPTED" in read_secret(key_file)
-    key = read_key(key_file, _password(password_file, key_file) if encrypted or password_file else None)
+    key = read_key(key_file, read_password(password_file, key_file) if encrypted or password_file else None)
     leaf, *between = [*read_certificates(certificate_file), *(read_certificates(chain_file) if chain_file else ())]
     return NewSigner(key, algorithm or algorithms_for(key.public_key())[0], leaf, tuple(between), nickname)
 
@@ -156,19 +156,10 @@ def _from_pkcs12(
     path: Path, password_file: Path | None, algorithm: str, nickname: str, authorities: list[x509.Certificate]
 ) -> NewSigner:
     """The signer in the file; the CA that issued it is added to `authorities` when it is in there too."""
-    bag = read_pkcs12(path, _password(password_file, path))
+    bag = read_pkcs12(path, read_password(password_file, path), nickname)
     if not authorities:
         authorities += [other for other in bag.others if is_issued_by(bag.certificate, other)][:1]
     return NewSigner(bag.key, algorithm or algorithms_for(bag.key.public_key())[0], bag.certificate, nickname=nickname)
-
-
-def _password(password_file: Path | None, subject: Path) -> str:
-    """The first line of the password file, or what is typed. A password never stands on the command line."""
-    if password_file is not None:
-        return read_secret(password_file).decode("utf-8", "surrogateescape").split("\n", 1)[0].removesuffix("\r")
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{subject}: its password is needed", hint="put it into a file (0600): --password-file FILE")
-    return str(typer.prompt(f"password of {subject}", hide_input=True, err=True))
 
 
 def _finish(draft: Layout, authorities: list[x509.Certificate], names: Sequence[str], ca: Path | None) -> None:

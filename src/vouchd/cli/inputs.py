@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import typer
+
 from vouchd.errors import ConfigError
+from vouchd.signing.files import read_secret
 
 STDIN = "-"
 
@@ -23,3 +26,12 @@ def read_input(name: str, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise ConfigError(f"{name}: larger than {max_bytes} bytes")
     return data
+
+
+def read_password(password_file: Path | None, subject: Path) -> str:
+    """The first line of the password file (0600), or what is typed. A password never stands on the command line."""
+    if password_file is not None:
+        return read_secret(password_file).decode("utf-8", "surrogateescape").split("\n", 1)[0].removesuffix("\r")
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{subject}: its password is needed", hint="put it into a file (0600): --password-file FILE")
+    return str(typer.prompt(f"password of {subject}", hide_input=True, err=True))

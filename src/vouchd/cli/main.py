@@ -13,6 +13,7 @@ from vouchd import __version__
 from vouchd.cli import (
     audit,
     authorities,
+    backup,
     ca,
     certs,
     create,
@@ -20,6 +21,7 @@ from vouchd.cli import (
     explain,
     lifecycle,
     output,
+    pkcs12,
     query,
     run,
     selftest,
@@ -79,6 +81,8 @@ authorities.register(ca.app)
 app.add_typer(ca.app, name="ca")
 app.add_typer(crl.app, name="crl")
 app.add_typer(certs.app, name="certs")
+app.command("backup")(backup.backup)
+app.add_typer(pkcs12.app, name="pkcs12")
 app.add_typer(user.app, name="user")
 app.add_typer(selftest.app, name="selftest")
 app.add_typer(audit.app, name="audit")

@@ -30,6 +30,7 @@ class Action(StrEnum):
     RUN_SELFTESTS = "run self tests"
     LIST_CERTIFICATES = "list system certificates"
     CHANGE_CERTIFICATES = "change system certificates"
+    EXPORT_KEYS = "export keys"
     LIST_USERS = "list users"
     ADD_USER = "add user"
     CHANGE_USER = "change user"
@@ -60,6 +61,7 @@ RIGHTS: dict[Action, frozenset[Group]] = {
     Action.RUN_SELFTESTS: _ADMINISTRATORS | _AGENTS,
     Action.LIST_CERTIFICATES: _STAFF,
     Action.CHANGE_CERTIFICATES: _ADMINISTRATORS,
+    Action.EXPORT_KEYS: _ADMINISTRATORS,
     Action.LIST_USERS: _ADMINISTRATORS | _AUDITORS,
     Action.ADD_USER: _ADMINISTRATORS,
     Action.CHANGE_USER: _ADMINISTRATORS,

@@ -1,0 +1,112 @@
+"""`vouchd pkcs12`: look into PKCS #12 files, take keys out of an instance, put them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import backup, output
+from vouchd.cli.backup import OutOption, PasswordFileOption
+from vouchd.cli.certs import RestartOption, taken_on
+from vouchd.cli.inputs import read_password
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.core.certs import not_after
+from vouchd.errors import SigningError
+from vouchd.instance.layout import Layout
+from vouchd.signing.handed import check_context
+from vouchd.signing.pkcs12 import KeyBag, KeyFile, read_key_file
+
+app = typer.Typer(name="pkcs12", no_args_is_help=True, help="PKCS #12 files: keys with their certificates.")
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The PKCS #12 file (0600).")]
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: as `vouchd backup`.")]
+
+
+@app.command()
+def show(file: FileArgument, password_file: PasswordFileOption = None, json_output: JsonOption = False) -> None:
+    """List what is in a file, of several keys too; its MAC and its keys are checked, and no key is shown.
+
+    Example: vouchd pkcs12 show ocsp-keys.p12 --password-file ocsp-keys.password
+    """
+    given = read_key_file(file, read_password(password_file, file))
+    output.records(list(_rows(given)), json_output=json_output, empty=f"{file}: empty")
+
+
+def _rows(given: KeyFile) -> Iterable[dict[str, object]]:
+    for bag in given.bags:
+        yield _row(bag.friendly_name, "key", bag)
+    for name, certificate in given.certificates:
+        yield {
+            "name": name,
+            "kind": "certificate",
+            "subject": certificate.subject.rfc4514_string(),
+            "not_after": output.when(not_after(certificate)),
+            "chain": None,
+        }
+
+
+def _row(name: str, kind: str, bag: KeyBag) -> dict[str, object]:
+    return {
+        "name": name,
+        "kind": kind,
+        "subject": bag.certificate.subject.rfc4514_string(),
+        "not_after": output.when(not_after(bag.certificate)),
+        "chain": " < ".join(other.subject.rfc4514_string() for other in bag.others) or None,
+    }
+
+
+@app.command("export")
+def export_(
+    out: OutOption,
+    names: NamesArgument = None,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    password_file: PasswordFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Write keys of the instance with their chains into one file, each under its name.
+
+    Example: vouchd pkcs12 export ocspSigningCert --out signer.p12 --password-file signer.password
+    """
+    backup.export(out, tuple(names or ()), instance, password_file, json_output=json_output)
+
+
+@app.command("import")
+def import_(
+    file: FileArgument,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME[=FRIENDLY]]...",
+            help="Name here, and in the file where it differs. Default: all that a backup holds.",
+        ),
+    ] = None,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    password_file: PasswordFileOption = None,
+    restart: RestartOption = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Put keys with their certificates into the instance: all are tried out, then switched to.
+
+    The Certificate System's nicknames, such as "subsystemCert cert-pki-tomcat", find their place by themselves.
+
+    Example: vouchd pkcs12 import ocsp-keys.p12 --password-file ocsp-keys.password
+    """
+    layout = Layout(instance.absolute())
+    given = read_key_file(file, read_password(password_file, file))
+    with wiring.services(layout) as services:
+        try:
+            check_context(file, layout.alias)
+        except SigningError as error:
+            output.warn(str(error), error.hint)
+        done = services.keys.restore(given, _wanted(names or ()), services.caller)
+    taken_on(layout, done, restart=restart, trial=False, json_output=json_output)
+
+
+def _wanted(names: Iterable[str]) -> dict[str, str]:
+    """Friendly name in the file by name here: `NAME` where they are the same, else `NAME=FRIENDLY NAME`."""
+    pairs = (name.partition("=") for name in names)
+    return {name: friendly if equals else name for name, equals, friendly in pairs}
