@@ -214,6 +214,14 @@ def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
             yield port
 
 
+async def _end_tasks() -> None:
+    """A connection that was cut off in the middle of a body is read on for some seconds; nobody waits for that."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 @contextmanager
 def _serving(ca: CA, found: wiring.Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
     publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
@@ -226,6 +234,7 @@ def _serving(ca: CA, found: wiring.Services, layout: Layout, users: Mapping[str,
         yield port
     finally:
         port.run(port.server.stop(5))
+        port.run(_end_tasks())
         port.listener.close()
         port.loop.call_soon_threadsafe(port.loop.stop)
         thread.join(SECONDS)

@@ -61,8 +61,8 @@ def draw(
     drawn, below = [], None
     for line, values in zip(lines, sums, strict=True):
         latest = next((value for value in reversed(line.values) if value is not None), None)
-        path = _path(values, ceiling)
-        area = _area(values, below, ceiling) if stacked else ""
+        path = "" if stacked and not any(line.values) else _path(values, ceiling)
+        area = _area(values, below, ceiling) if stacked and path else ""
         drawn.append(Drawn(line.name, line.style, path, area, NOTHING if latest is None else label(latest)))
         below = values if stacked else None
     return Chart(

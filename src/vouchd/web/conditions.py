@@ -48,17 +48,15 @@ class PointRow:
 
 @dataclass(frozen=True, slots=True)
 class AuthorityRow:
-    """One CA in a list; `requests` is None where they are not counted by CA."""
+    """One CA in a list; `requests` counts the answers about it since the start."""
 
     summary: AuthoritySummary
     condition: Condition
     points: tuple[PointRow, ...]
-    requests: int | None = None
+    requests: int = 0
 
 
-def authority_row(
-    summary: AuthoritySummary, report: ServingReport, now: int, requests: int | None = None
-) -> AuthorityRow:
+def authority_row(summary: AuthoritySummary, report: ServingReport, now: int, requests: int = 0) -> AuthorityRow:
     """The row of one CA at POSIX time `now`."""
     points = tuple(_point_row(epoch, report, now) for epoch in summary.epochs)
     found = [point.condition for point in points] or [
