@@ -120,7 +120,8 @@ def _show(report: ServingReport, json_output: bool) -> None:
         for point in report.issuing_points
     ]
     state: dict[str, object] = {
-        "state": "running" if report.acknowledged else "loading",
+        "state": "halted" if report.halted else "running" if report.acknowledged else "loading",
+        "halted": report.halted or None,
         "pid": report.pid,
         "since": output.when(report.started_at),
         "OCSP": _url(report.ee),
