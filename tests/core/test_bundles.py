@@ -67,3 +67,12 @@ def test_read_bundle_of_damaged_pkcs7_raises_nothing_else(place, flip):
     except ValueError:
         return
     assert found
+
+
+def test_read_bundle_with_a_certificate_of_no_version_there_is_raises_nothing_else():
+    """A certificate of version 4 inside a chain is unreadable like any other damage."""
+    data = FORMS["PKCS #7 in DER"]
+    version = b"\xa0\x03\x02\x01\x02"
+    assert version in data
+    with pytest.raises(ValueError, match="neither"):
+        read_bundle(data.replace(version, b"\xa0\x03\x02\x01\x03"))

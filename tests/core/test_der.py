@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vouchd.core import der
@@ -17,6 +17,9 @@ def test_tlv_of_any_content_reads_back(content: bytes):
 
 
 @given(st.integers(-(2**170), 2**170))
+@example(-128)
+@example(-(2**63))
+@example(128)
 def test_integer_reads_back(value: int):
     """INTEGERs of either sign are minimal and read back."""
     data = der.integer_tlv(value)

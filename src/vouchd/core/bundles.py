@@ -44,5 +44,5 @@ def _certificates(part: bytes) -> list[x509.Certificate]:
         pass
     try:
         return load_der_pkcs7_certificates(part)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise ValueError("neither an X.509 certificate nor a PKCS #7 chain of them") from error

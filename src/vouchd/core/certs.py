@@ -19,7 +19,7 @@ def load_certificate(certificate_der: bytes) -> x509.Certificate:
     """The certificate in DER. Raises: ValueError."""
     try:
         return x509.load_der_x509_certificate(certificate_der)
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as exc:
+    except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as exc:
         raise ValueError("no X.509 certificate in DER") from exc
 
 

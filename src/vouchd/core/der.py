@@ -137,7 +137,8 @@ def generalized_time(seconds: int) -> bytes:
 
 def integer_tlv(value: int) -> bytes:
     """INTEGER of `value`."""
-    return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    bits = (value if value >= 0 else ~value).bit_length()  # two's complement: -128 has room in one octet
+    return tlv(INTEGER, value.to_bytes(bits // 8 + 1, "big", signed=True))
 
 
 def oid_octets(dotted_form: str) -> bytes:

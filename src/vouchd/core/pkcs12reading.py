@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
+from vouchd.core.certs import load_certificate
 from vouchd.core.pkcs12pbe import Secret, UnknownEncryption, decrypt, mac
 from vouchd.core.pkcs12writing import pfx_der
 from vouchd.errors import SigningError
@@ -155,7 +156,7 @@ def _sort(contents: pkcs12.SafeContents, secret: Secret, bags: Bags, depth: int 
         if kind == "safe_contents":
             _sort(value, secret, bags, depth + 1)
         elif kind == "cert_bag" and value["cert_id"].native == "x509":
-            certificate = x509.load_der_x509_certificate(bytes(value["cert_value"]))
+            certificate = load_certificate(bytes(value["cert_value"]))
             bags.certificates.append(Named(certificate, *_attributes(bag)))
         elif kind in {"key_bag", "pkcs8_shrouded_key_bag"}:
             bags.keys.append(Named(_key(kind, value, secret), *_attributes(bag)))

@@ -122,7 +122,7 @@ def _trust(config: CSConfig, root: Path, key: str) -> tuple[bytes, ...]:
             certificates = x509.load_pem_x509_certificates(file.read(_MAX_TRUST_BYTES))
     except OSError as error:
         raise ConfigError(f"{config.where(key)}: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigError(f"{config.where(key)}: {path} holds no PEM certificate") from error
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 

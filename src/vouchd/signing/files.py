@@ -42,7 +42,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         if b"-----BEGIN" in data:
             return tuple(x509.load_pem_x509_certificates(data))
         return (x509.load_der_x509_certificate(data),)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise SigningError(f"{path}: holds no certificate in PEM or DER") from error
 
 
