@@ -25,7 +25,7 @@ from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd import wiring
 from vouchd.core.facts import Group
-from vouchd.http import certsystem
+from vouchd.http import agent
 from vouchd.http.agent import AgentServer
 from vouchd.http.health import Check
 from vouchd.http.listening import bind
@@ -190,7 +190,7 @@ def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     Its signer was issued by `ca`; CAs that it may not answer for are added all the same.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certsystem, "require_signer", lambda *_: None)
+        patch.setattr(agent, "require_signer", lambda *_: None)
         with _instance(folder, values) as found:
             yield found
 

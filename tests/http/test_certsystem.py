@@ -14,7 +14,7 @@ from tests.pki import CA, shared_key
 from tests.serving import request_for
 
 from vouchd.core.certs import authority_id
-from vouchd.http import certsystem
+from vouchd.http import agent
 from vouchd.instance import signers
 
 AGENT = "/ocsp/agent/ocsp"
@@ -156,7 +156,7 @@ def test_add_ca_of_an_end_entity_certificate_is_refused(port, ca):
 
 def test_add_ca_that_no_signer_may_answer_for_is_refused(port, monkeypatch):
     """With such a CA the instance would not start again."""
-    monkeypatch.setattr(certsystem, "require_signer", signers.require_signer)
+    monkeypatch.setattr(agent, "require_signer", signers.require_signer)
     before = port.facts()
     refused = post(port, "addCA", cert=CA.create("No signer's", key=shared_key("EC", 13)).pem.decode())
     assert "<requestStatus>7</requestStatus>" in refused.text

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.core.facts import Caller, IssuingPointId
+from vouchd.core import certs, pem
+from vouchd.core.facts import Authority, AuthorityPolicy, Caller, IssuingPointId
 from vouchd.core.ports import Clock, StatusStore
 from vouchd.core.status import ServingState
-from vouchd.errors import NotFound, VouchdError
+from vouchd.errors import ConfigError, NotFound, SigningError, VouchdError
 from vouchd.http.admission import Admission, secured
 from vouchd.http.agent_connection import AgentConnection
 from vouchd.http.health import Check
@@ -31,6 +33,7 @@ from vouchd.instance.certificates import Certificates
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import AgentPort, Settings
+from vouchd.instance.signers import require_signer
 from vouchd.instance.tls import AgentTLS
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.counters import Snapshot
@@ -102,6 +105,31 @@ class AgentServices:
         with self.ingest_lock():
             epochs = self.ingesting.accept_crl(crl, origin, caller, self.clock.now())
         return tuple(epoch.issuing_point for epoch in epochs)
+
+    def add_authority(self, certificate: bytes, caller: Caller, *, label: str = "") -> Authority:
+        """Answer for the CA of `certificate` (DER, PEM or base64) if a signer of this instance may.
+
+        Raises: ConfigError when none may, or it is no CA certificate; PermissionDenied.
+        """
+        try:
+            parsed = certs.load_certificate(bytes(pem.single(certificate, pem.CERTIFICATE_LABELS)))
+        except ValueError:  # add says what is wrong with it
+            return self.authorities.add(certificate, caller, label=label)
+        identifier = certs.authority_id(parsed)
+        policies = {known.id: known.policy for known in self.store.authorities()}
+        certificate_der = parsed.public_bytes(Encoding.DER)
+        self.require_signer(Authority(identifier, certificate_der, label, policies.get(identifier, AuthorityPolicy())))
+        return self.authorities.add(certificate, caller, label=label)
+
+    def require_signer(self, authority: Authority) -> None:
+        """Check that a signer of this instance may answer for the CA: with one that none may it would not start again.
+
+        Raises: ConfigError.
+        """
+        try:
+            require_signer(self.settings, authority, self.clock.now())
+        except SigningError as error:  # here it is the CA that does not fit, not the signer
+            raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
 
 
 class AgentServer:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd import __version__
 from vouchd.core import certs
 from vouchd.core.bundles import read_bundle
-from vouchd.core.facts import COMPLETE_SCOPE, Authority, AuthorityPolicy, Caller, CertStatus, Epoch
+from vouchd.core.facts import COMPLETE_SCOPE, Caller, CertStatus, Epoch
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.http import csocsp, cspublishing
 from vouchd.http.agent import AgentServices
@@ -34,7 +34,6 @@ from vouchd.http.csxml import (
 from vouchd.http.forms import form_fields
 from vouchd.http.routes import Access, Route
 from vouchd.http.threads import in_thread
-from vouchd.instance.signers import require_signer
 from vouchd.service.authorities import AuthoritySummary
 from vouchd.service.permission import Action
 
@@ -123,8 +122,7 @@ class CertificateSystem:
 
         def add() -> None:
             certificate_der = _leaf_ca(fields.get("cert", b""))
-            self._require_signer(certificate_der)
-            self._services.authorities.add(certificate_der, caller)
+            self._services.add_authority(certificate_der, caller)
 
         return await self._done(fields, add)
 
@@ -166,15 +164,6 @@ class CertificateSystem:
             "ReqSec": requests * 1000 // sign_ms if sign_ms else 0,
         }
         return _rendered(fields, Result(header=header))
-
-    def _require_signer(self, certificate_der: bytes) -> None:
-        """With a CA that no signer may answer for the instance would not start again. Raises: SigningError."""
-        services, certificate = self._services, certs.load_certificate(certificate_der)
-        identifier = certs.authority_id(certificate)
-        known = {authority.id: authority.policy for authority in services.store.authorities()}
-        label = certificate.subject.rfc4514_string()
-        authority = Authority(identifier, certificate_der, label, known.get(identifier, AuthorityPolicy()))
-        require_signer(services.settings, authority, services.clock.now())
 
     async def _done(self, fields: Fields, act: Callable[[], None]) -> web.StreamResponse:
         """The empty result when `act` was done and is served, else the page that says why not."""

@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core import certs
 from vouchd.core.bundles import read_bundle
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, IssuingPointId
-from vouchd.errors import ConfigError, NotFound, SigningError, VouchdError, outcome
+from vouchd.core.facts import Caller, IssuingPointId
+from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
 from vouchd.http.agent import AgentServices
 from vouchd.http.threads import in_thread
-from vouchd.instance.signers import require_signer
 from vouchd.service.authorities import AuthoritySummary
 from vouchd.web import menu
 from vouchd.web.conditions import AuthorityRow, authority_row
@@ -53,24 +52,12 @@ class AuthorityPages:
         label = form.text("label")
         try:
             certificate = _authority_certificate(form.document("certificate"))
-            added = await in_thread(lambda: self._add(certificate, caller, label))
+            added = await in_thread(lambda: self.services.add_authority(certificate, caller, label=label))
         except VouchdError as error:
             facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
             return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
         await self.services.running.settle()
         return see_other(f"{menu.AUTHORITIES}/{added.id}?done=" + quote("The CA was added."))
-
-    def _add(self, certificate: bytes, caller: Caller, label: str) -> Authority:
-        """Add the CA if somebody may answer for it: with one that nobody may, the instance would not start again."""
-        services = self.services
-        identifier = certs.authority_id(certs.load_certificate(certificate))
-        known = next((one for one in services.store.authorities() if one.id == identifier), None)
-        policy = known.policy if known else AuthorityPolicy()
-        try:
-            require_signer(services.settings, Authority(identifier, certificate, label, policy), services.clock.now())
-        except SigningError as error:  # here it is the CA that does not fit, not the signer
-            raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
-        return services.authorities.add(certificate, caller, label=label)
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
         """Stop answering for the CA."""

@@ -8,8 +8,10 @@ from tests.http.agent_port import crl, issue
 from tests.pki import CA, shared_key
 
 from vouchd.core.facts import Group
+from vouchd.http import agent
 from vouchd.http.rest.table import OPERATIONS
 from vouchd.http.routes import Access
+from vouchd.instance import signers
 from vouchd.service.permission import RIGHTS
 
 ROLES = {
@@ -224,3 +226,15 @@ def test_request_of_another_media_type_is_refused(api):
     """A form that a page of another site could send is no JSON."""
     assert api.ask("POST", "/users", b"{}", **{"Content-Type": "text/plain"})[0] == 415
     assert api.ask("GET", "/users?colour=red")[0] == 400
+
+
+def test_ca_that_no_signer_may_answer_for_is_refused(api, monkeypatch):
+    """With such a CA, added or by a change of policy, the instance would not start again: nothing changes."""
+    one = authority(api)
+    monkeypatch.setattr(agent, "require_signer", signers.require_signer)
+    before = api.ask("GET", "/authorities")[1]
+    other = CA.create("No signer's", key=shared_key("EC", 13))
+    status, refused = api.ask("POST", "/authorities", {"certificate": other.pem.decode()})
+    assert (status, "no signer" in str(refused)) == (400, True)
+    assert api.ask("PATCH", f"/authorities/{one}/policy", {"invalidity_date": True})[0] == 400
+    assert api.ask("GET", "/authorities")[1] == before

@@ -64,7 +64,7 @@ def _one(call: Call) -> dict[str, Any]:
 
 def _add(call: Call) -> dict[str, Any]:
     certificate, label = call.body["certificate"].encode(), call.body.get("label", "")
-    authority = call.services.authorities.add(certificate, call.caller, label=label)
+    authority = call.services.add_authority(certificate, call.caller, label=label)
     call.settle()
     return _shown(call, authority)
 
@@ -87,7 +87,9 @@ def _set_policy(call: Call) -> dict[str, Any]:
     signer = changed.get("signer")
     if signer is not None and signer not in {one.nickname for one in services.settings.signers}:
         raise ConfigError("the instance has no signer of that name", hint="GET /api/v1/certificates lists them")
-    after = services.authorities.set_policy(before.id, replace(before.policy, **changed), call.caller)
+    policy = replace(before.policy, **changed)
+    services.require_signer(replace(before, policy=policy))
+    after = services.authorities.set_policy(before.id, policy, call.caller)
     call.settle()
     return _shown(call, after)
 
