@@ -21,6 +21,7 @@ STEPS = (
     ("instance", "domain", "ca"),
     ("directory", "stores", "signing", "sources", "client", "ops", "index"),
     ("service",),
+    ("durable",),
     ("core",),
     ("errors",),
 )

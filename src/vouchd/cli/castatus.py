@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives import serialization
 
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CertificateRecord, IssuedStatus
-from vouchd.ca.reasons import parse_reason, reason_text
+from vouchd.ca.reasons import parse_reason
 from vouchd.cli import cacrl, output
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
 from vouchd.core.certs import serial_octets
+from vouchd.core.reasons import reason_text
 from vouchd.errors import ConfigError, IssuanceError
 from vouchd.ops.clock import SystemClock
 from vouchd.signing.files import read_certificates

@@ -13,13 +13,13 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import wiring
-from vouchd.ca.reasons import reason_text
 from vouchd.cli import output
 from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.ocsp import serial_of
 from vouchd.core import certs
 from vouchd.core.facts import Authority, Epoch
+from vouchd.core.reasons import reason_text
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError
 from vouchd.index.manifest import load_manifest

@@ -12,13 +12,13 @@ from typing import Annotated
 
 import typer
 
-from vouchd.ca.reasons import reason_text
 from vouchd.cli import output
 from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.client.ocsp import Question, Reply, question, question_from_request, send
 from vouchd.client.response import SingleResponse
 from vouchd.client.transport import Connection, Method
 from vouchd.client.verification import require_answer
+from vouchd.core.reasons import reason_text
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.ops.clock import SystemClock
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.core import certs, pem
+from vouchd.core import certs
 from vouchd.core.facts import Authority, AuthorityPolicy, Caller, IssuingPointId
 from vouchd.core.ports import Clock, StatusStore
 from vouchd.core.status import ServingState
@@ -39,7 +38,8 @@ from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.counters import Snapshot
 from vouchd.ops.serving import ServingReport
 from vouchd.service.answering import Responder
-from vouchd.service.authorities import Authorities
+from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, Authorities
+from vouchd.service.certificates import read_certificate
 from vouchd.service.explaining import Explanation
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -111,13 +111,9 @@ class AgentServices:
 
         Raises: ConfigError when none may, or it is no CA certificate; PermissionDenied.
         """
-        try:
-            parsed = certs.load_certificate(bytes(pem.single(certificate, pem.CERTIFICATE_LABELS)))
-        except ValueError:  # add says what is wrong with it
-            return self.authorities.add(certificate, caller, label=label)
+        certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         identifier = certs.authority_id(parsed)
         policies = {known.id: known.policy for known in self.store.authorities()}
-        certificate_der = parsed.public_bytes(Encoding.DER)
         self.require_signer(Authority(identifier, certificate_der, label, policies.get(identifier, AuthorityPolicy())))
         return self.authorities.add(certificate, caller, label=label)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from vouchd.durable import sync_folder
 from vouchd.errors import StoreUnavailable
 
 LEFTOVER_SUFFIX = ".part"
@@ -33,15 +34,6 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 part.unlink()
             raise
-        sync_directory(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreUnavailable(f"{path}: {error.strerror or error}", hint="free space or mend permissions") from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make what was renamed in `directory` durable. Raises: OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

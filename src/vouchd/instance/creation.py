@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from vouchd.core.purposes import Purpose
+from vouchd.durable import sync_folder
 from vouchd.errors import AlreadyExists, LifecycleError
 from vouchd.instance import cs_cfg
 from vouchd.instance.layout import Layout
@@ -76,7 +76,7 @@ def create_instance(
         _fill(Layout(draft), signer, values)
         finish(Layout(draft))
         draft.rename(root)  # also onto an empty folder
-        _sync_folder(root.parent)
+        sync_folder(root.parent)
     except OSError as error:
         raise LifecycleError(f"{root}: cannot be made: {error.strerror}") from error
     finally:
@@ -119,11 +119,3 @@ def _write_certificates(layout: Layout, signer: NewSigner) -> None:
 def csr_path(layout: Layout, nickname: str) -> Path:
     """Where the certificate request of a signer is."""
     return layout.alias / f"{nickname}.csr"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
+from vouchd.durable import sync_folder
 from vouchd.errors import StoreUnavailable
 from vouchd.ops.auditchain import Entry, Link, decode, encode
 from vouchd.ops.auditfiles import last_line, lock_file, log_files, rotated_name
@@ -101,7 +102,7 @@ class AuditLog:
             return
         if self._rotation.is_due(size, self._clock.now() - int(first[2])):
             self._path.rename(rotated_name(self._path, int(first[1])))
-            _sync_directory(self._path.parent)
+            sync_folder(self._path.parent)
 
     def _append(self, compose: Compose) -> Link:
         created = not self._path.exists()
@@ -112,7 +113,7 @@ class AuditLog:
         finally:
             os.close(descriptor)
         if created:
-            _sync_directory(self._path.parent)
+            sync_folder(self._path.parent)
         return link
 
     def _mend(self, descriptor: int) -> Link:
@@ -181,11 +182,3 @@ def _write(descriptor: int, data: bytes) -> None:
         raise
     os.ftruncate(descriptor, end)
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

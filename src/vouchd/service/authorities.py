@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from vouchd.core import certs, issued, pem
+from vouchd.core import certs, issued
 from vouchd.core.facts import COMPLETE_SCOPE, Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL
 from vouchd.core.ports import AuditSink, Buffer, StatusStore
 from vouchd.errors import ConfigError, NotFound
+from vouchd.service.certificates import read_certificate
 from vouchd.service.permission import Action, Permission
 
 MAX_CERTIFICATE_BYTES = 1 << 20
@@ -51,7 +52,7 @@ class Authorities:
 
         Raises: ConfigError when it is not a CA certificate; PermissionDenied.
         """
-        certificate_der, parsed = _certificate(certificate)
+        certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         identifier, subject = certs.authority_id(parsed), parsed.subject.rfc4514_string()
         self._permission.allow(caller, Action.ADD_AUTHORITY, subject)
         _require_ca(parsed)
@@ -135,18 +136,6 @@ class Authorities:
         return authority
 
 
-def _certificate(data: Buffer) -> tuple[bytes, x509.Certificate]:
-    if len(data) > MAX_CERTIFICATE_BYTES:
-        raise ConfigError(f"a certificate of more than {MAX_CERTIFICATE_BYTES} bytes")
-    try:
-        der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
-        return der, certs.load_certificate(der)
-    except ValueError as error:
-        raise ConfigError(
-            f"not a certificate: {error}", hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it"
-        ) from error
-
-
 def _require_ca(certificate: x509.Certificate) -> None:
     try:
         extensions = certificate.extensions
@@ -180,7 +169,7 @@ def _require_sense(policy: AuthorityPolicy) -> None:
                 hint="vouchd crl show FILE tells the scope of a CRL",
             )
     for certificate_der in policy.crl_issuers:
-        _certificate(certificate_der)
+        read_certificate(certificate_der, MAX_CERTIFICATE_BYTES)
 
 
 def _is_named(authority: Authority, reference: str) -> bool:

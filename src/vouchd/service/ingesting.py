@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from vouchd.core.acceptance import judge
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import AuditSink, Buffer, StatusStore
 from vouchd.errors import CRLError, CRLQuarantined, CRLRejected, CRLStale, NotFound, StoreConflict, VouchdError
@@ -105,15 +104,7 @@ class Ingesting:
         authority = recipient.authority
         point = IssuingPointId(authority.id, received.header.scope.scope_id)
         current = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
-        judge(
-            received.crl,
-            received.header,
-            recipient.issuer_der,
-            sha256=received.sha256,
-            current=current,
-            high_water=self._store.high_water(point),
-            at=received.at,
-        )
+        received.judge(recipient.issuer_der, current, self._store.high_water(point))
         epoch = self._built(authority, received, current, point)
         if current is not None and not released:
             self._weigh(authority, received, current, epoch)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vouchd.core.acceptance import judge
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.names import readable
 from vouchd.core.ports import Buffer, StatusStore
@@ -95,15 +94,7 @@ class Previewing:
     def _change(self, received: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
         """Raises: CRLError when the CRL would be refused."""
         authority = recipient.authority
-        judge(
-            received.crl,
-            received.header,
-            recipient.issuer_der,
-            sha256=received.sha256,
-            current=current,
-            high_water=self._store.high_water(point),
-            at=received.at,
-        )
+        received.judge(recipient.issuer_der, current, self._store.high_water(point))
         epoch = next_epoch(received, current, point)
         delta = self._document(epoch.delta, received) if epoch.delta else None
         count = self._indexing.build(authority, epoch, self._document(epoch.base, received), delta)

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from vouchd.core import pem
+from vouchd.core.acceptance import judge
 from vouchd.core.crl import MAX_CRL_BYTES, CRLHeader, packed_entries, read_header
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId
 from vouchd.core.packed import WIDEST
@@ -36,6 +37,21 @@ class Received:
         except ValueError as error:
             raise CRLRejected(f"not a CRL: {error}", hint="give one CRL in DER or PEM") from error
         return cls(der, read_header(der), hashlib.sha256(der).hexdigest(), origin, at)
+
+    def judge(self, issuer_der: bytes, current: Epoch | None, high_water: tuple[int | None, int]) -> None:
+        """Return when it may replace `current`; see core.acceptance, and StatusStore for `high_water`.
+
+        Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder.
+        """
+        judge(
+            self.crl,
+            self.header,
+            issuer_der,
+            sha256=self.sha256,
+            current=current,
+            high_water=high_water,
+            at=self.at,
+        )
 
     def entry_count(self, certificate_issuer: bytes) -> int:
         """How many entries for certificates of that issuer (DER of its Name) it has."""

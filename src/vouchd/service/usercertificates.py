@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from vouchd.core import certs, pem
+from vouchd.core import certs
 from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.ports import Buffer
 from vouchd.core.status import (
     Decision,
     ServingAuthority,
@@ -19,7 +18,8 @@ from vouchd.core.status import (
     decide,
     expired,
 )
-from vouchd.errors import ConfigError, PermissionDenied, TryLater
+from vouchd.errors import PermissionDenied, TryLater
+from vouchd.service.certificates import read_certificate
 
 MAX_CERTIFICATE_BYTES = 64 << 10
 MAX_SUBJECT_CHARACTERS = 200
@@ -44,7 +44,7 @@ class CertificateFacts:
 
 def describe(certificate_der: bytes) -> CertificateFacts:
     """The facts of a user's certificate. Raises: ConfigError."""
-    _, certificate = read_certificate(certificate_der)
+    _, certificate = read_certificate(certificate_der, MAX_CERTIFICATE_BYTES)
     return CertificateFacts(
         fingerprint=fingerprint(certificate_der),
         subject=subject_text(certificate),
@@ -58,19 +58,6 @@ def describe(certificate_der: bytes) -> CertificateFacts:
 def subject_text(certificate: x509.Certificate) -> str:
     """The subject as RFC 4514 has it, cut to what a log line bears."""
     return certificate.subject.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
-
-
-def read_certificate(data: Buffer) -> tuple[bytes, x509.Certificate]:
-    """DER and certificate of `data`: DER, PEM or base64. Raises: ConfigError."""
-    if len(data) > MAX_CERTIFICATE_BYTES:
-        raise ConfigError(f"a certificate of more than {MAX_CERTIFICATE_BYTES} bytes")
-    try:
-        der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
-        return der, certs.load_certificate(der)
-    except ValueError as error:
-        raise ConfigError(
-            f"not a certificate: {error}", hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it"
-        ) from error
 
 
 def require_valid(certificate: x509.Certificate, at: int) -> None:

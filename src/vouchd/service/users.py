@@ -11,10 +11,11 @@ from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import AuditSink, Buffer, IdentityStore
 from vouchd.core.status import ServingState
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied
+from vouchd.service.certificates import read_certificate
 from vouchd.service.permission import Action, Permission
 from vouchd.service.usercertificates import (
+    MAX_CERTIFICATE_BYTES,
     fingerprint,
-    read_certificate,
     require_not_revoked,
     require_valid,
     subject_text,
@@ -68,7 +69,10 @@ class Users:
         if len(found) >= MAX_USERS:
             raise ConfigError(f"more than {MAX_USERS} users")
         user = User(user_id, _full_name(full_name or user_id), frozenset(groups))
-        user = replace(user, certificates=_all_certificates(read_certificate(data)[0] for data in certificates))
+        user = replace(
+            user,
+            certificates=_all_certificates(read_certificate(data, MAX_CERTIFICATE_BYTES)[0] for data in certificates),
+        )
         self._put(user, None, caller, "add")
         return user
 
@@ -102,7 +106,9 @@ class Users:
         """
         self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
         before = self._stored(user_id)
-        certificates = _all_certificates((*before.certificates, read_certificate(certificate)[0]))
+        certificates = _all_certificates(
+            (*before.certificates, read_certificate(certificate, MAX_CERTIFICATE_BYTES)[0])
+        )
         return self._replace(before, replace(before, certificates=certificates), caller, "add certificate")
 
     def remove_certificate(self, user_id: str, reference: str, caller: Caller) -> User:
@@ -139,7 +145,7 @@ class Users:
 
         Raises: PermissionDenied; ConfigError when it cannot be read.
         """
-        _, certificate = read_certificate(certificate_der)
+        _, certificate = read_certificate(certificate_der, MAX_CERTIFICATE_BYTES)
         name = subject_text(certificate)
         user = self._by_certificate().get(certificate_der)
         caller = Caller(user.id if user else UNIDENTIFIED, user.groups if user else frozenset(), origin)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from vouchd.durable import sync_folder
 from vouchd.errors import AlreadyExists, SigningError
 
 MAX_BYTES = 1 << 20
@@ -71,7 +72,7 @@ def replace_file(path: Path, data: bytes, mode: int) -> None:
     try:
         with _draft(path, data, mode) as draft:
             draft.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise SigningError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -90,11 +91,3 @@ def _draft(path: Path, data: bytes, mode: int) -> Iterator[Path]:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

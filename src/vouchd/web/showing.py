@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from vouchd.core import reasons
 from vouchd.core.facts import Reason
 
-_REASONS = {
-    Reason.UNSPECIFIED: "unspecified",
-    Reason.KEY_COMPROMISE: "keyCompromise",
-    Reason.CA_COMPROMISE: "cACompromise",
-    Reason.AFFILIATION_CHANGED: "affiliationChanged",
-    Reason.SUPERSEDED: "superseded",
-    Reason.CESSATION_OF_OPERATION: "cessationOfOperation",
-    Reason.CERTIFICATE_HOLD: "certificateHold",
-    Reason.REMOVE_FROM_CRL: "removeFromCRL",
-    Reason.PRIVILEGE_WITHDRAWN: "privilegeWithdrawn",
-    Reason.AA_COMPROMISE: "aACompromise",
-    Reason.ABSENT: "none given",
-}
 _UNITS = ((86400 * 365, "year"), (86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _LAST_SECOND = 253_402_300_799  # of year 9999
 
@@ -80,4 +68,4 @@ def size_text(count: float) -> str:
 
 def reason_text(reason: Reason) -> str:
     """The standard's name of a revocation reason (RFC 5280 section 5.3.1)."""
-    return _REASONS.get(reason, "none given")
+    return reasons.NAMES.get(reason, "none given")

@@ -8,9 +8,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.ca.reasons import reason_text
 from vouchd.core import certs
 from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL, Reason
+from vouchd.core.reasons import reason_text
 from vouchd.errors import BadInput
 from vouchd.http.rest.schema import (
     COUNT,
