@@ -14,7 +14,8 @@ import pytest
 import typer
 
 from vouchd.cli.main import app
-from vouchd.instance.known_keys import KNOWN, canonical, look_up
+from vouchd.instance.keytable import KNOWN
+from vouchd.instance.known_keys import canonical, look_up
 from vouchd.ops.metrics import MetricsView, render
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vouchd"
 STEPS = (
     ("cli",),
     ("wiring",),
-    ("wiring_agent", "wiring_audit"),
+    ("wiring_agent", "wiring_audit", "wiring_sources"),
     ("web",),
     ("http",),
     ("instance", "domain", "ca"),

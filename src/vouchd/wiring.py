@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
-from vouchd.core.purposes import Validity, expiry_warning
+from vouchd.core.purposes import Validity
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, LifecycleError, NotFound
 from vouchd.http.ee import EEServer
 from vouchd.http.listening import Address
-from vouchd.http.manager import ManagerSettings, run_manager
+from vouchd.http.manager import run_manager
+from vouchd.http.managersettings import ManagerSettings
 from vouchd.http.publishing import ManifestPublication
 from vouchd.http.worker import inherited
 from vouchd.http.worker import run_worker as serve_worker
@@ -28,16 +26,16 @@ from vouchd.index.manifest import load_manifest
 from vouchd.instance import cs_cfg
 from vouchd.instance.backup import KeyBackup
 from vouchd.instance.certificates import Certificates
+from vouchd.instance.checking import check_settings
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock, quiet
-from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
 from vouchd.instance.selftests import open_self_tests
-from vouchd.instance.settings import Settings, SourceKind, SourceSettings
-from vouchd.instance.signers import check_signers, load_signers
+from vouchd.instance.settings import Settings
+from vouchd.instance.signers import audit_signer, check_signers, load_signers
 from vouchd.instance.systemcerts import system_certificates
-from vouchd.instance.tls import server_context
+from vouchd.ops.account import user_name
 from vouchd.ops.audit import AuditLog
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.ops.auditreading import AuditReader
@@ -50,15 +48,12 @@ from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
-from vouchd.service.permission import Permission, local_caller, source_caller
-from vouchd.service.pulling import CRLSource, Pulling, Schedule
+from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests, failures
 from vouchd.service.users import Users
-from vouchd.sources.file import FileSource
-from vouchd.sources.http import HTTPSource
-from vouchd.sources.ldap import LDAPSource
 from vouchd.stores.sqlite import SqliteStore
-from vouchd.wiring_audit import answered_records, audit_keeping, audit_log, audit_signer
+from vouchd.wiring_audit import answered_records, audit_keeping, audit_log
+from vouchd.wiring_sources import pulls
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.http.agent import AgentPart
@@ -163,17 +158,10 @@ def _services(layout: Layout, settings: Settings, store: SqliteStore) -> Service
         users=users,
         certificates=certificates,
         keys=KeyBackup(layout, certificates, permission, audit),
-        caller=local_caller(_user_name()),
+        caller=local_caller(user_name()),
         audit=audit,
         audit_reader=AuditReader(layout.audit_log),
     )
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user without an entry
-        return f"uid {os.getuid()}"
 
 
 def check_instance(layout: Layout, *, warn: Warn) -> Settings:
@@ -188,26 +176,9 @@ def check_instance(layout: Layout, *, warn: Warn) -> Settings:
 
 def _check(layout: Layout, settings: Settings, warn: Warn) -> None:
     with _open(layout, settings) as found:
-        signers = load_signers(settings)
-        if not settings.default_signer:
-            raise ConfigError(
-                f"{layout.cs_cfg}: no signer is named", hint="set ocsp.signing.certnickname to a declared signer"
-            )
-        now = SystemClock().now()
-        doubts = check_signers(signers, settings.default_signer, found.store.authorities(), now)
-        doubts += _expiry_doubts(settings, now)
-    if settings.agent.tls.installed:
-        server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
-    audit_signer(layout, settings)
-    for doubt in (*settings.warnings, *doubts):
+        doubts = check_settings(layout, settings, found.store.authorities(), SystemClock().now())
+    for doubt in doubts:
         warn(doubt)
-
-
-def _expiry_doubts(settings: Settings, now: int) -> tuple[str, ...]:
-    """One line for each certificate that ends soon."""
-    found = system_certificates(settings)
-    ending = ((one.name, expiry_warning(one.certificate, now)) for one in found if one.certificate)
-    return tuple(f"the certificate {name} {words}; see `vouchd certs`" for name, words in ending if words)
 
 
 def run_instance(layout: Layout, *, warn: Warn) -> None:
@@ -227,7 +198,13 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
         agent = _agent_part(found, publication, clock)
         keeping = audit_keeping(found.audit, audit_signer(layout, settings), settings.audit, clock)
-        run_manager(_manager_settings(layout, settings, keeping), publication, _pulls(found, clock), clock, agent)
+        run_manager(
+            _manager_settings(layout, settings, keeping),
+            publication,
+            pulls(layout, settings, found.ingesting, found.ingest_lock, clock),
+            clock,
+            agent,
+        )
     remove_results(layout.selftests)
 
 
@@ -321,45 +298,3 @@ def run_worker(layout: Layout, slot: int) -> None:
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
     server = EEServer(responder, settings.ee, records=answered_records(settings.audit, responder))
     serve_worker(server, responder.replace, lambda: load_manifest(layout.index), given, responder.halt)
-
-
-def _pulls(found: Services, clock: SystemClock) -> tuple[Pulling, ...]:
-    passwords = read_passwords(found.layout.password_conf)
-    return tuple(_pulling(found, source, passwords, clock) for source in found.settings.sources)
-
-
-def _pulling(found: Services, source: SourceSettings, passwords: Mapping[str, str], clock: SystemClock) -> Pulling:
-    caller = source_caller(source.name, source.url)
-
-    def accept(crl: bytes) -> int | None:
-        with found.ingest_lock():
-            epochs = found.ingesting.accept_crl(crl, source.url, caller, clock.now())
-        return min((epoch.next_update for epoch in epochs if epoch.next_update is not None), default=None)
-
-    schedule = Schedule(interval_seconds=source.interval_seconds)
-    return Pulling(source.name, source.url, _crl_source(source, found.layout, passwords), schedule, accept)
-
-
-def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, str]) -> CRLSource:
-    if source.kind is SourceKind.FILE:
-        return FileSource(_file(source.url, layout), max_bytes=source.max_bytes)
-    if source.kind is SourceKind.HTTP:
-        return HTTPSource(
-            source.url,
-            timeout_seconds=source.timeout_seconds,
-            max_bytes=source.max_bytes,
-            trust_file=source.trust_file,
-        )
-    return LDAPSource(
-        source.url,
-        timeout_seconds=source.timeout_seconds,
-        max_bytes=source.max_bytes,
-        trust_file=source.trust_file,
-        bind_dn=source.bind_dn,
-        password=passwords.get(f"source.{source.name}", ""),
-    )
-
-
-def _file(url: str, layout: Layout) -> Path:
-    """The path that a file URL or a plain path names; a relative one starts at the instance's folder."""
-    return layout.root / (unquote(urlsplit(url).path) if url.lower().startswith("file:") else url)

@@ -6,8 +6,7 @@ from vouchd.core.policy import AnswerRecords, ClientAddress
 from vouchd.core.ports import Clock
 from vouchd.http.answered import AnsweredRecords
 from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.instance.settings import AuditSettings, Settings
+from vouchd.instance.settings import AuditSettings
 from vouchd.ops.audit import AuditLog, Rotation
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.ops.auditsigning import AuditSigning
@@ -19,15 +18,6 @@ from vouchd.signing.software import SoftwareSigner
 def audit_log(layout: Layout, settings: AuditSettings, clock: Clock) -> AuditLog:
     """The log of the instance at `layout`."""
     return AuditLog(layout.audit_log, clock, Rotation(settings.max_bytes, settings.max_age_seconds))
-
-
-def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
-    """The key that signs the log, None when there is none or by setting. Raises: SigningError, ConfigError."""
-    files = settings.audit_signing
-    if not (settings.audit.sign and files.installed):
-        return None
-    password = read_passwords(layout.password_conf).get(INTERNAL)
-    return SoftwareSigner.load("audit_signing", files.key_file, files.certificate_file, password)
 
 
 def audit_keeping(log: AuditLog, signer: SoftwareSigner | None, settings: AuditSettings, clock: Clock) -> AuditKeeping:

@@ -16,7 +16,8 @@ from vouchd.core.purposes import Validity
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
 from vouchd.http.ee import EEServer
-from vouchd.http.manager import ManagerSettings, run_manager
+from vouchd.http.manager import run_manager
+from vouchd.http.managersettings import ManagerSettings
 from vouchd.http.watching import Published
 from vouchd.http.worker import inherited, run_worker
 from vouchd.instance.settings import EEPort

@@ -6,7 +6,7 @@ import pytest
 
 from vouchd.errors import ConfigError
 from vouchd.instance import cs_cfg
-from vouchd.instance.known_keys import KNOWN
+from vouchd.instance.keytable import KNOWN
 
 NAME = "CS.cfg"
 KEPT = """\

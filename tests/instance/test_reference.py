@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vouchd.instance.known_keys import KNOWN
+from vouchd.instance.keytable import KNOWN
 from vouchd.instance.reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

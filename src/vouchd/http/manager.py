@@ -11,30 +11,27 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vouchd.core.ports import Clock
-from vouchd.core.purposes import Validity
 from vouchd.errors import VouchdError
 from vouchd.http.expiry import warn_daily
 from vouchd.http.halting import Verdict, ignore
 from vouchd.http.handover import HandedWorker, Handover, execute, received
 from vouchd.http.listeners import Listeners
-from vouchd.http.listening import Address, probe
+from vouchd.http.listening import probe
+from vouchd.http.managersettings import ManagerSettings
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
 from vouchd.http.threads import in_thread
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
-from vouchd.ops.auditkeeping import AuditKeeping, GivenAnswer
+from vouchd.ops.auditkeeping import GivenAnswer
 from vouchd.ops.pidfile import PidFile
 from vouchd.ops.serving import ServingReport, remove_serving, write_serving
 from vouchd.service.pulling import Pulling
-from vouchd.service.selftests import SelfTestResult
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.http.agent import AgentPart, AgentServer
@@ -45,30 +42,6 @@ _REPORT_SECONDS = 10.0
 _AGENT_GRACE_SECONDS = 10.0
 _AUDIT_SECONDS = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-
-
-@dataclass(frozen=True, slots=True)
-class ManagerSettings:
-    """What the manager process needs to know; the wiring fills it in.
-
-    `worker_command` gets the slot number as its last argument. `restart_command` is what the process becomes on SIGHUP.
-    `reread` looks at the settings as they are on disk now and returns the addresses of the EE port and of the health
-    port; it raises VouchdError when a restart with them would fail.
-    """
-
-    ee: Address
-    health: Address
-    workers: int
-    pid_file: Path
-    serving_file: Path
-    worker_command: Sequence[str]
-    restart_command: Sequence[str]
-    reread: Callable[[], tuple[Address, Address]]
-    grace_seconds: float = 30.0  # for the workers to finish what they have begun
-    refresh_seconds: int = 0  # publish at least this often, changed or not; 0: after changes only
-    audit: AuditKeeping | None = None
-    selftests: Callable[[], tuple[SelfTestResult, ...]] = tuple  # the newest results
-    certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name
 
 
 def run_manager(

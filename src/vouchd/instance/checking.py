@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vouchd.core.facts import Authority
+from vouchd.core.purposes import expiry_warning
 from vouchd.errors import ConfigError
 from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.settings import Settings
-from vouchd.instance.signers import check_signers, load_signers
+from vouchd.instance.signers import audit_signer, check_signers, load_signers
+from vouchd.instance.systemcerts import system_certificates
 from vouchd.instance.tls import server_context
 
 
@@ -20,8 +22,18 @@ def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Aut
     """
     signers = load_signers(settings)
     if not settings.default_signer:
-        raise ConfigError("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
+        raise ConfigError(
+            f"{layout.cs_cfg}: no signer is named", hint="set ocsp.signing.certnickname to a declared signer"
+        )
     doubts = check_signers(signers, settings.default_signer, authorities, at)
     if settings.agent.tls.installed:
         server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
-    return (*settings.warnings, *doubts)
+    audit_signer(layout, settings)
+    return (*settings.warnings, *doubts, *_expiry_doubts(settings, at))
+
+
+def _expiry_doubts(settings: Settings, at: int) -> tuple[str, ...]:
+    """One line for each certificate that ends soon."""
+    found = system_certificates(settings)
+    ending = ((one.name, expiry_warning(one.certificate, at)) for one in found if one.certificate)
+    return tuple(f"the certificate {name} {words}; see `vouchd certs`" for name, words in ending if words)

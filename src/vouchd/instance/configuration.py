@@ -14,7 +14,8 @@ from vouchd.errors import ConfigError, StoreConflict, VouchdError
 from vouchd.instance import cs_cfg
 from vouchd.instance.checking import check_settings
 from vouchd.instance.cs_cfg import CSConfig
-from vouchd.instance.known_keys import KNOWN, KnownKey, canonical
+from vouchd.instance.keytable import KNOWN, KnownKey
+from vouchd.instance.known_keys import canonical
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import config_lock
 from vouchd.instance.reading import settings_from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vouchd.instance.known_keys import KNOWN, KnownKey
+from vouchd.instance.keytable import KNOWN, KnownKey
 
 
 def reference() -> str:

@@ -78,3 +78,12 @@ def check_signers(
             raise SigningError(f"CA {authority.label}: signer {nickname}: {error}", hint=error.hint) from error
         warnings.update(dict.fromkeys(f"signer {nickname}: {warning}" for warning in fitness.warnings))
     return tuple(warnings)
+
+
+def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
+    """The key that signs the log, None when there is none or by setting. Raises: SigningError, ConfigError."""
+    files = settings.audit_signing
+    if not (settings.audit.sign and files.installed):
+        return None
+    password = read_passwords(layout.password_conf).get(INTERNAL)
+    return SoftwareSigner.load("audit_signing", files.key_file, files.certificate_file, password)

@@ -7,27 +7,22 @@ up to its nonce. After that an answer with a nonce costs one dictionary look-up,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vouchd.core import certs, der
+from vouchd.core import certs
 from vouchd.core.facts import AuthorityPolicy, CertStatus
-from vouchd.core.ocsp import NONCE, CertID, OCSPRequest, parse_request
+from vouchd.core.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.ports import Signer
 from vouchd.core.requestor import verify_requestor
 from vouchd.core.response import (
     ERROR_RESPONSES,
     EXTENDED_REVOKE,
-    certs_field,
-    envelope,
-    responder_id,
     response_data,
     single_response,
     tbs_head,
     unknown_response,
 )
-from vouchd.core.signatures import ALGORITHMS
 from vouchd.core.status import Decision, ServingAuthority, ServingState, decide
 from vouchd.errors import (
     MalformedRequest,
@@ -38,11 +33,10 @@ from vouchd.errors import (
     Unauthorized,
     outcome,
 )
+from vouchd.service.assembling import Prepared, Signing, choose_algorithm, prepare_signing, split_nonce
 
 PREPARED_LIMIT = 50_000
-ENVELOPE_LIMIT = 4096
 
-_NONCE_OID = der.tlv(der.OID, NONCE)
 _DEFAULT_POLICY = AuthorityPolicy()
 
 
@@ -64,33 +58,6 @@ class Answer(NamedTuple):
     next_update: int | None = None
     cacheable: bool = False
     authority_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Signing:
-    """A signer with the pieces of a response that depend on it alone."""
-
-    signer: Signer
-    responder_id: bytes
-    certs_der: bytes
-    not_before: int
-    not_after: int
-    envelopes: dict[tuple[int, int, str], tuple[bytes, bytes]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """All of an answer but the nonce and the signature; `tbs_head` is made for a nonce of the request's size."""
-
-    signing: _Signing
-    algorithm: str
-    tbs_head: bytes
-    cert_statuses: tuple[CertStatus, ...]
-    produced_at: int
-    this_update: int
-    fresh_until: int | None
-    cacheable: bool
-    authority_id: str
 
 
 class Responder:
@@ -115,10 +82,12 @@ class Responder:
 
     def replace(self, state: ServingState) -> None:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
-        self._prepared: dict[bytes, _Prepared] = {}
+        self._prepared: dict[bytes, Prepared] = {}
         self._state = state
         own_keys = frozenset(serving.authority.id for serving in state.authorities)
-        self._signings = {name: _signing(signer, self._policy, own_keys) for name, signer in self._signers.items()}
+        self._signings = {
+            name: prepare_signing(signer, self._policy, own_keys) for name, signer in self._signers.items()
+        }
         self._default = self._signings[self._default_signer]
         self._issuers: dict[tuple[str, bytes], ServingAuthority] = {}
         for serving in state.authorities:
@@ -145,15 +114,15 @@ class Responder:
         try:
             if self._halted:
                 raise TryLater("a self test failed", cause="self_test")
-            key, nonce_der = _split(request_der)
+            key, nonce_der = split_nonce(request_der)
             prepared = self._prepared.get(key) if nonce_der else None
-            if prepared is None or not _fresh(prepared, at):
+            if prepared is None or not prepared.is_fresh(at):
                 prepared, nonce_der = self._prepare(request_der, at)
-            return _sign(prepared, nonce_der)
+            return _answer(prepared, nonce_der)
         except RequestError as error:
             return error_answer(error)
 
-    def _prepare(self, request_der: bytes, at: int) -> tuple[_Prepared, bytes]:
+    def _prepare(self, request_der: bytes, at: int) -> tuple[Prepared, bytes]:
         """Parse, guard and decide; returns the Extension to echo, too (empty: none)."""
         if len(request_der) > self._policy.max_request_bytes:
             raise MalformedRequest(f"a request of more than {self._policy.max_request_bytes} bytes")
@@ -161,9 +130,9 @@ class Responder:
         self._guard(request, at)
         nonce_der = request.nonce_der if self._policy.nonce is not NoncePolicy.IGNORE else b""
         prepared = self._decide(request, len(nonce_der), at)
-        key, split_nonce = _split(request_der)
+        key, last_nonce = split_nonce(request_der)
         # Only what `answer` finds again is kept: the nonce comes last and is echoed as it stands in the request.
-        if split_nonce and split_nonce == nonce_der and request.signature is None:
+        if last_nonce and last_nonce == nonce_der and request.signature is None:
             if len(self._prepared) >= PREPARED_LIMIT:
                 self._prepared.clear()
             self._prepared[key] = prepared
@@ -181,7 +150,7 @@ class Responder:
         elif self._policy.signature is RequestSignaturePolicy.REQUIRE:
             raise SignatureRequired("only signed requests are answered here")
 
-    def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> _Prepared:
+    def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> Prepared:
         """Decide every CertID and prepare one response for all of them, in their order."""
         found = [(cert_id, self._issuer(cert_id)) for cert_id in request.cert_ids]
         signing = self._signing_for([serving for _, serving in found])
@@ -193,13 +162,13 @@ class Responder:
         ]
         known = [decision for _, _, decision in decisions if decision is not None]
         fallback = self._newest_acceptance(signing)
-        algorithm = _choose_algorithm(signing.signer, request.preferred)
+        algorithm = choose_algorithm(signing.signer, request.preferred)
         # producedAt is a replicated fact, not this host's clock, so clones agree; never before the signer was valid.
         produced_at = max([d.produced_at for d in known] + [signing.not_before if known else fallback])
         responses = [_single(cert_id, serving, decision, fallback) for cert_id, serving, decision in decisions]
         data = response_data(signing.responder_id, produced_at, responses)
         extensions = EXTENDED_REVOKE if any(d.non_issued for d in known) else b""
-        return _Prepared(
+        return Prepared(
             signing=signing,
             algorithm=algorithm,
             tbs_head=tbs_head(data, extensions, nonce_size),
@@ -221,7 +190,7 @@ class Responder:
             raise Unauthorized("not a CA that this responder answers for")
         return serving
 
-    def _signing_for(self, servings: list[ServingAuthority | None]) -> _Signing:
+    def _signing_for(self, servings: list[ServingAuthority | None]) -> Signing:
         """The one signer that may answer for all these CAs. Raises: Unauthorized when there is none."""
         nicknames = {serving.authority.policy.signer for serving in servings if serving is not None}
         signings = [self._signings.get(name) if name else self._default for name in nicknames]
@@ -231,7 +200,7 @@ class Responder:
             raise Unauthorized("the CertIDs are of CAs that different signers answer for")
         return (signings and signings[0]) or self._default
 
-    def _newest_acceptance(self, signing: _Signing) -> int:
+    def _newest_acceptance(self, signing: Signing) -> int:
         """What thisUpdate and producedAt are when no CA of ours is concerned."""
         accepted = [point.epoch.accepted_at for serving in self._state.authorities for point in serving.points]
         return max([signing.not_before, *accepted])
@@ -243,68 +212,15 @@ def error_answer(error: RequestError) -> Answer:
     return Answer(ERROR_RESPONSES[status], status, error.cause)
 
 
-def _signing(signer: Signer, policy: ResponsePolicy, own_keys: frozenset[str]) -> _Signing:
-    """Prepare a signer; its certificate is sent along unless it is that of a CA (`own_keys`), which clients have."""
-    certificate = certs.load_certificate(signer.certificate_der)
-    own_key = certs.authority_id(certificate) in own_keys
-    return _Signing(
-        signer=signer,
-        responder_id=responder_id(certificate, by_name=policy.by_name),
-        certs_der=b"" if own_key else certs_field((signer.certificate_der, *signer.chain_der)),
-        not_before=certs.not_before(certificate),
-        not_after=certs.not_after(certificate),
-    )
-
-
-def _split(request_der: bytes) -> tuple[bytes, bytes]:
-    """The request up to the octets of a nonce that ends it, and the nonce's Extension; (request, b"") otherwise.
-
-    Two requests of one length that agree up to there agree in every DER length, so they differ in nothing but their
-    nonce. The length stands at the front of the key through the outermost element's own length octets. Only lengths
-    below 128 are looked for; a longer nonce takes the ordinary way.
-    """
-    oid = request_der.rfind(_NONCE_OID)
-    start = oid + len(_NONCE_OID)
-    if oid < 2 or request_der[start : start + 1] != b"\x04":
-        return request_der, b""
-    size = len(request_der) - start
-    header = bytes((0x04, size - 2, 0x04, size - 4)) if 5 <= size < 0x82 else b""
-    if not header or request_der[start : start + 4] != header:
-        return request_der, b""
-    return request_der[: start + 4], request_der[oid - 2 :]
-
-
-def _fresh(prepared: _Prepared, at: int) -> bool:
-    return (prepared.fresh_until is None or at <= prepared.fresh_until) and at <= prepared.signing.not_after
-
-
 def _single(cert_id: CertID, serving: ServingAuthority | None, decision: Decision | None, fallback: int) -> bytes:
     if decision is None:
         return unknown_response(cert_id.der, fallback)
     return single_response(cert_id.der, decision, serving.authority.policy if serving else _DEFAULT_POLICY)
 
 
-def _choose_algorithm(signer: Signer, preferred: tuple[bytes, ...]) -> str:
-    """The first algorithm the client prefers that the signer can make, else its default (RFC 6960 section 4.4.7.2)."""
-    for identifier in preferred:
-        for name in signer.algorithms:
-            if ALGORITHMS[name].identifier_der == identifier:
-                return name
-    return signer.algorithms[0]
-
-
-def _sign(prepared: _Prepared, nonce_der: bytes) -> Answer:
-    signing, algorithm = prepared.signing, prepared.algorithm
-    tbs = prepared.tbs_head + nonce_der
-    signature = signing.signer.sign(tbs, algorithm)
-    sizes = (len(tbs), len(signature), algorithm)
-    frame = signing.envelopes.get(sizes)
-    if frame is None:
-        frame = envelope(len(tbs), ALGORITHMS[algorithm].identifier_der, len(signature), signing.certs_der)
-        if len(signing.envelopes) < ENVELOPE_LIMIT:
-            signing.envelopes[sizes] = frame
+def _answer(prepared: Prepared, nonce_der: bytes) -> Answer:
     return Answer(
-        response_der=b"".join((frame[0], tbs, frame[1], signature, signing.certs_der)),
+        response_der=prepared.signed(nonce_der),
         status=OCSPResponseStatus.SUCCESSFUL,
         cert_statuses=prepared.cert_statuses,
         produced_at=prepared.produced_at,

@@ -1,0 +1,104 @@
+"""An answer in two halves: what is prepared once, and the signature and nonce that each request adds.
+
+The responder decides what is said; here it is only put together, from pieces that depend on the signer or on sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vouchd.core import certs, der
+from vouchd.core.facts import CertStatus
+from vouchd.core.ocsp import NONCE
+from vouchd.core.policy import ResponsePolicy
+from vouchd.core.ports import Signer
+from vouchd.core.response import certs_field, envelope, responder_id
+from vouchd.core.signatures import ALGORITHMS
+
+ENVELOPE_LIMIT = 4096
+
+_NONCE_OID = der.tlv(der.OID, NONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A signer with the pieces of a response that depend on it alone."""
+
+    signer: Signer
+    responder_id: bytes
+    certs_der: bytes
+    not_before: int
+    not_after: int
+    envelopes: dict[tuple[int, int, str], tuple[bytes, bytes]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All of an answer but the nonce and the signature; `tbs_head` is made for a nonce of the request's size."""
+
+    signing: Signing
+    algorithm: str
+    tbs_head: bytes
+    cert_statuses: tuple[CertStatus, ...]
+    produced_at: int
+    this_update: int
+    fresh_until: int | None
+    cacheable: bool
+    authority_id: str
+
+    def is_fresh(self, at: int) -> bool:
+        """Whether it may still be given at POSIX time `at`."""
+        return (self.fresh_until is None or at <= self.fresh_until) and at <= self.signing.not_after
+
+    def signed(self, nonce_der: bytes) -> bytes:
+        """DER of the OCSPResponse with the nonce's Extension (may be empty). Raises: SigningError."""
+        signing, algorithm = self.signing, self.algorithm
+        tbs = self.tbs_head + nonce_der
+        signature = signing.signer.sign(tbs, algorithm)
+        sizes = (len(tbs), len(signature), algorithm)
+        frame = signing.envelopes.get(sizes)
+        if frame is None:
+            frame = envelope(len(tbs), ALGORITHMS[algorithm].identifier_der, len(signature), signing.certs_der)
+            if len(signing.envelopes) < ENVELOPE_LIMIT:
+                signing.envelopes[sizes] = frame
+        return b"".join((frame[0], tbs, frame[1], signature, signing.certs_der))
+
+
+def prepare_signing(signer: Signer, policy: ResponsePolicy, own_keys: frozenset[str]) -> Signing:
+    """Prepare a signer; its certificate is sent along unless it is that of a CA (`own_keys`), which clients have."""
+    certificate = certs.load_certificate(signer.certificate_der)
+    own_key = certs.authority_id(certificate) in own_keys
+    return Signing(
+        signer=signer,
+        responder_id=responder_id(certificate, by_name=policy.by_name),
+        certs_der=b"" if own_key else certs_field((signer.certificate_der, *signer.chain_der)),
+        not_before=certs.not_before(certificate),
+        not_after=certs.not_after(certificate),
+    )
+
+
+def split_nonce(request_der: bytes) -> tuple[bytes, bytes]:
+    """The request up to the octets of a nonce that ends it, and the nonce's Extension; (request, b"") otherwise.
+
+    Two requests of one length that agree up to there agree in every DER length, so they differ in nothing but their
+    nonce. The length stands at the front of the key through the outermost element's own length octets. Only lengths
+    below 128 are looked for; a longer nonce takes the ordinary way.
+    """
+    oid = request_der.rfind(_NONCE_OID)
+    start = oid + len(_NONCE_OID)
+    if oid < 2 or request_der[start : start + 1] != b"\x04":
+        return request_der, b""
+    size = len(request_der) - start
+    header = bytes((0x04, size - 2, 0x04, size - 4)) if 5 <= size < 0x82 else b""
+    if not header or request_der[start : start + 4] != header:
+        return request_der, b""
+    return request_der[: start + 4], request_der[oid - 2 :]
+
+
+def choose_algorithm(signer: Signer, preferred: tuple[bytes, ...]) -> str:
+    """The first algorithm the client prefers that the signer can make, else its default (RFC 6960 section 4.4.7.2)."""
+    for identifier in preferred:
+        for name in signer.algorithms:
+            if ALGORITHMS[name].identifier_der == identifier:
+                return name
+    return signer.algorithms[0]
