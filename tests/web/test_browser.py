@@ -184,15 +184,21 @@ def _tab_to(driver, wanted) -> None:
     raise AssertionError("not reached with Tab")
 
 
+_CUT_OFF = (
+    "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.innerText)"
+)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page_fits_and_is_silent_in_every_size_and_colour(site, browser, page, tmp_path):
-    """No page scrolls sideways on a phone or complains in the console, in light and in dark."""
+    """No page, and no table in it, scrolls sideways or complains in the console, in light and in dark."""
     for scheme in ("light", "dark"):
         for width, height in ((1280, 900), (360, 740)):
             _look_like(browser, scheme, width, height)
             browser.get(f"{site.url}/agent/{page}")
             assert browser.find_element(By.TAG_NAME, "h1").text
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            assert browser.execute_script(_CUT_OFF) == []
             browser.save_screenshot(str(tmp_path / f"{page}-{scheme}-{width}.png"))
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert console(browser) == []
