@@ -186,3 +186,68 @@ class Caller:
     name: str
     groups: frozenset[str] = frozenset()
     origin: str = "local"
+
+
+class Transport(StrEnum):
+    """How a directory server is spoken to, by its instance and by the other servers that replicate with it."""
+
+    PLAIN = "plain"
+    TLS = "tls"  # LDAPS: TLS from the first octet, on the secure port
+    STARTTLS = "starttls"  # the StartTLS operation on the plain port (RFC 4511 4.14)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryServer:
+    """The directory server of one instance; `host` is a fully qualified name, as its certificate has it."""
+
+    host: str
+    port: int
+    transport: Transport
+    suffix: str  # DN
+    replica_id: int | None = None  # nsDS5ReplicaId, 1..65534, unique in the set; None: it does not replicate
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An instance in the security domain, as the registry of the domain has it.
+
+    `term` counts moves of the master role: the master is the member with the highest term that is not a clone. One that
+    is not a clone and has a lower term has been replaced while it was away, and takes itself for a clone.
+    """
+
+    host: str  # fully qualified
+    secure_port: int  # agent port
+    ee_port: int
+    name: str  # SubsystemName, as people call it
+    clone: bool
+    joined_at: int
+    term: int = 0
+    subsystem: str = "OCSP"
+    tls_sha256: str = ""  # hex SHA-256 of the DER of its TLS server certificate: members know each other by it
+    directory: DirectoryServer | None = None  # None: embedded store
+
+    @property
+    def id(self) -> str:
+        """`host:port` of the agent port, unique in the domain."""
+        return f"{self.host}:{self.secure_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """A right to join the domain once; of the token itself only the SHA-256 (hex) is kept."""
+
+    digest: str
+    expires_at: int
+    issued_by: str  # user's id
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All facts that every member of a set has alike, in one consistent view; documents are named, not contained."""
+
+    authorities: tuple[Authority, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    quarantined: tuple[QuarantinedCRL, ...] = ()
+    high_water: tuple[tuple[IssuingPointId, int | None, int], ...] = ()  # CRL number, thisUpdate
+    users: tuple[User, ...] = ()
+    members: tuple[Member, ...] = ()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from vouchd.core.facts import (
     Authority,
     Caller,
     Epoch,
+    Facts,
     IssuingPointId,
+    JoinToken,
+    Member,
     QuarantinedCRL,
     RevocationEntry,
     User,
@@ -109,6 +112,63 @@ class IdentityStore(Protocol):
         """Remove the user with its certificates.
 
         Raises: NotFound; LastAdministrator when it is the last enabled user in the group Administrators.
+        """
+
+
+class DomainStore(Protocol):
+    """Durable facts of the security domain: who is in it, and who may join.
+
+    Every method is one atomic step, durable as those of StatusStore are, and counted by the same revision. All raise
+    `StoreUnavailable` when the store cannot be reached.
+    """
+
+    def members(self) -> tuple[Member, ...]:
+        """All members, ordered by id."""
+
+    def put_member(self, member: Member, replaces: Member | None) -> None:
+        """Store `member` in place of `replaces`, the member of that id as the caller has read it; None: a new one.
+
+        Raises: StoreConflict when that is not what is stored; AlreadyExists when another member has the replica id.
+        """
+
+    def remove_member(self, member_id: str) -> None:
+        """Remove the member. Raises: NotFound."""
+
+    def put_token(self, token: JoinToken) -> None:
+        """Keep a new join token; those that expired before `token` was made may be dropped."""
+
+    def take_token(self, digest: str, at: int) -> JoinToken:
+        """Use up the token of that digest: of several that ask for one token, one gets it.
+
+        Raises: NotFound when there is none, or it has expired at `at`.
+        """
+
+
+class MirrorStore(Protocol):
+    """A store that can be made equal to another one, for instances that follow a master without a directory."""
+
+    def facts(self) -> Facts:
+        """Everything that members have alike, in one consistent view."""
+
+    def lacking(self, facts: Facts) -> tuple[str, ...]:
+        """SHA-256 (hex) of the documents that `facts` names and the store does not hold, in no order."""
+
+    def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
+        """Make this store's facts equal to `facts`, all or nothing, whatever sequence numbers say.
+
+        High-water marks never fall: a mark that is higher here stays. Raises: NotFound when a document that `facts`
+        names is neither stored nor given.
+        """
+
+
+class ChangeNotifier(Protocol):
+    """A store that tells of changes by anyone as they come, beside being asked for its revision."""
+
+    def notify(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed`, from a thread of the store's, after each change, until the function returned is called.
+
+        Changes that come together may be told as one. A connection that breaks is made again, and `changed` is called
+        when it stands again, as there may have been changes meanwhile.
         """
 
 
