@@ -1,0 +1,290 @@
+"""Speaking LDAP with our own directory server: the one place that imports python-ldap for it.
+
+Three transports, the certificate verified and the host name checked in the two that have TLS. What the library raises
+leaves here as an error of ours: whoever calls decides by `StoreUnavailable`, `StoreConflict`, `NotFound`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vouchd.core.facts import DirectoryServer, Transport
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict, StoreError, StoreUnavailable
+
+TIMEOUT_SECONDS = 10.0  # to connect, and for an operation of ordinary size
+LARGE_TIMEOUT_SECONDS = 120.0  # for values of a megabyte
+MAX_ENTRIES = 100_000
+MAX_IDLE = 8  # connections kept for the next one who asks
+
+Attributes = Mapping[str, Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry; attribute names are in lower case, without options such as `;binary`."""
+
+    dn: str
+    attributes: Attributes
+
+    def all(self, name: str) -> tuple[bytes, ...]:
+        """Every value of the attribute, in no order."""
+        return tuple(self.attributes.get(name.lower(), ()))
+
+    def text(self, name: str, default: str = "") -> str:
+        """The first value as text."""
+        values = self.all(name)
+        return values[0].decode("utf-8", "replace") if values else default
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One part of a modify operation (RFC 4511 4.6); all parts of one operation are done, or none."""
+
+    kind: str  # add, delete, replace
+    attribute: str
+    values: tuple[bytes, ...] | None = None  # None, of delete: all values
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A simple bind; the password is in no representation of it."""
+
+    bind_dn: str
+    password: str = field(repr=False)
+
+
+def url_of(server: DirectoryServer) -> str:
+    """LDAP URL of the server; StartTLS has the scheme of the plain port."""
+    scheme = "ldaps" if server.transport is Transport.TLS else "ldap"
+    return f"{scheme}://{server.host}:{server.port}"
+
+
+class Connection:
+    """One LDAP connection, bound; for one thread at a time. Raises: StoreUnavailable, ConfigError."""
+
+    def __init__(
+        self,
+        server: DirectoryServer,
+        credentials: Credentials,
+        trust_file: Path | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """`trust_file`: PEM of the CAs of the server's certificate; without it those of the system."""
+        self.ldap = library()
+        self._where = url_of(server)
+        with self._translated(server.suffix):
+            self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
+            try:
+                if server.transport is Transport.STARTTLS:
+                    self.raw.start_tls_s()
+                self.raw.simple_bind_s(credentials.bind_dn, credentials.password)
+            except BaseException:
+                self.close()
+                raise
+
+    def search(
+        self, base: str, *, scope: str = "base", query: str = "(objectClass=*)", attributes: Sequence[str] = ()
+    ) -> tuple[Entry, ...]:
+        """Entries at `base` (scope base, one or sub), at most MAX_ENTRIES. Raises: NotFound when it is not there."""
+        scopes = {"base": self.ldap.SCOPE_BASE, "one": self.ldap.SCOPE_ONELEVEL, "sub": self.ldap.SCOPE_SUBTREE}
+        with self._translated(base):
+            found = self.raw.search_ext_s(
+                base,
+                scopes[scope],
+                query,
+                list(attributes) or None,
+                timeout=LARGE_TIMEOUT_SECONDS,
+                sizelimit=MAX_ENTRIES,
+            )
+        return tuple(entry_of(dn, values) for dn, values in found if dn is not None)
+
+    def read(self, dn: str, attributes: Sequence[str] = ()) -> Entry | None:
+        """One entry, None when it is not there."""
+        with suppress(NotFound):
+            return next(iter(self.search(dn, attributes=attributes)), None)
+        return None
+
+    def add(self, dn: str, attributes: Mapping[str, Sequence[bytes | str]]) -> None:
+        """Add an entry. Raises: AlreadyExists; NotFound when its parent is not there."""
+        values = [(name, [_octets(value) for value in each]) for name, each in attributes.items() if each]
+        with self._translated(dn):
+            self.raw.add_s(dn, values)
+
+    def modify(self, dn: str, changes: Sequence[Change]) -> None:
+        """Change one entry, all or nothing.
+
+        Raises: StoreConflict when a value to be deleted is not there, or one to be added is; NotFound.
+        """
+        kinds = {"add": self.ldap.MOD_ADD, "delete": self.ldap.MOD_DELETE, "replace": self.ldap.MOD_REPLACE}
+        parts = [(kinds[one.kind], one.attribute, None if one.values is None else list(one.values)) for one in changes]
+        with self._translated(dn):
+            self.raw.modify_s(dn, parts)
+
+    def delete(self, dn: str) -> None:
+        """Delete a leaf entry. Raises: NotFound."""
+        with self._translated(dn):
+            self.raw.delete_s(dn)
+
+    def close(self) -> None:
+        """Unbind; nothing is raised."""
+        with suppress(self.ldap.LDAPError):
+            self.raw.unbind_s()
+
+    @contextmanager
+    def _translated(self, dn: str) -> Iterator[None]:
+        try:
+            yield
+        except self.ldap.LDAPError as error:
+            raise translated(self.ldap, error, self._where, dn) from error
+
+
+class Connections:
+    """Connections to one server for several threads: each takes one for a while, and none is shared."""
+
+    def __init__(self, server: DirectoryServer, credentials: Credentials, trust_file: Path | None = None) -> None:
+        self.server = server
+        self._credentials = credentials
+        self._trust_file = trust_file
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection for this thread; after StoreUnavailable the next one is made anew.
+
+        Raises: StoreUnavailable, ConfigError.
+        """
+        connection = self._take()
+        try:
+            yield connection
+        except StoreUnavailable:
+            connection.close()
+            self._drop_idle()  # they go to the same server, which is away
+            raise
+        except BaseException:
+            self._give_back(connection)
+            raise
+        self._give_back(connection)
+
+    def dedicated(self) -> Connection:
+        """A connection of the caller's own, which closes it. Raises: StoreUnavailable, ConfigError."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return Connection(self.server, self._credentials, self._trust_file)
+
+    def close(self) -> None:
+        """Close what is idle; one that is in use is closed when it is given back."""
+        self._closed = True
+        self._drop_idle()
+
+    def _take(self) -> Connection:
+        while not self._closed:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if _alive(connection):
+                return connection
+            connection.close()
+        return self.dedicated()
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+def library() -> Any:
+    """python-ldap, which is an optional extra because it needs a compiler to install. Raises: ConfigError."""
+    try:
+        return importlib.import_module("ldap")
+    except ImportError as error:
+        raise ConfigError("a directory store needs python-ldap", hint="pip install 'vouchd[ldap]'") from error
+
+
+def entry_of(dn: str, values: Mapping[str, Sequence[bytes]]) -> Entry:
+    """The entry that python-ldap has as `values`."""
+    return Entry(dn, {name.split(";", 1)[0].lower(): tuple(each) for name, each in values.items()})
+
+
+def translated(ldap: Any, error: Exception, where: str, dn: str) -> StoreError | ConfigError:
+    """The error of ours that a python-ldap error stands for; it never holds the request, which may have a password."""
+    said = _reason(error)
+    rows: tuple[tuple[tuple[type[Exception], ...], StoreError | ConfigError], ...] = (
+        ((ldap.NO_SUCH_OBJECT,), NotFound(f"{where}: no entry {dn}")),
+        ((ldap.ALREADY_EXISTS,), AlreadyExists(f"{where}: {dn} is there already")),
+        (
+            (ldap.NO_SUCH_ATTRIBUTE, ldap.TYPE_OR_VALUE_EXISTS),
+            StoreConflict(f"{where}: {dn} was changed meanwhile", hint="another process was quicker; try again"),
+        ),
+        (
+            (ldap.INVALID_CREDENTIALS,),
+            StoreUnavailable(f"{where}: the bind was refused", hint="check the bind DN and its password"),
+        ),
+        (
+            (ldap.INSUFFICIENT_ACCESS,),
+            ConfigError(f"{where}: no right to do this to {dn}", hint="run `vouchd directory setup` again"),
+        ),
+        (
+            (ldap.CONNECT_ERROR,),
+            StoreUnavailable(
+                f"{where}: TLS failed: {said}", hint="check the CA file, and that the certificate has this host name"
+            ),
+        ),
+        (_temporary(ldap), StoreUnavailable(f"{where}: {said}", hint="is the directory server running?")),
+    )
+    return next((ours for theirs, ours in rows if isinstance(error, theirs)), StoreError(f"{where}: {dn}: {said}"))
+
+
+def _temporary(ldap: Any) -> tuple[type[Exception], ...]:
+    return (
+        ldap.SERVER_DOWN,
+        ldap.TIMEOUT,
+        ldap.BUSY,
+        ldap.UNAVAILABLE,
+        ldap.UNWILLING_TO_PERFORM,
+        ldap.TIMELIMIT_EXCEEDED,
+    )
+
+
+def _opened(ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float) -> Any:
+    raw = ldap.initialize(url_of(server))
+    raw.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
+    raw.set_option(ldap.OPT_REFERRALS, 0)  # a referral would lead to a server nobody named
+    raw.set_option(ldap.OPT_NETWORK_TIMEOUT, timeout_seconds)
+    raw.set_option(ldap.OPT_TIMEOUT, LARGE_TIMEOUT_SECONDS)
+    if server.transport is not Transport.PLAIN:
+        raw.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
+        if trust_file is not None:
+            raw.set_option(ldap.OPT_X_TLS_CACERTFILE, str(trust_file))
+        raw.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
+    return raw
+
+
+def _alive(connection: Connection) -> bool:
+    """Whether the server still answers on it; a restart of the server would cost the next operation otherwise."""
+    try:
+        return connection.read("", ["vendorVersion"]) is not None
+    except StoreError:
+        return False
+
+
+def _octets(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _reason(error: Exception) -> str:
+    """What libldap says: its description and info, never the request."""
+    detail = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    words = [str(detail[key]) for key in ("desc", "info") if detail.get(key)]
+    return ": ".join(words) or type(error).__name__
