@@ -1,0 +1,132 @@
+"""The schema and the containers of the status store in a directory.
+
+Object classes and attributes of the Certificate System keep its names, identifiers and syntaxes, so that a directory
+written by either is read by the other. What is missing there is in auxiliary classes of ours, below the arc that a
+UUID of this project has (2.25, ITU-T X.667): records as JSON (core/records.py), opaque to the server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from vouchd.directory.connection import Change, Connection
+from vouchd.errors import AlreadyExists
+
+AUTHORITY = "vouchdAuthority"
+EPOCH = "vouchdEpoch"
+SEQUENCE = "vouchdSequence"
+QUARANTINED = "vouchdQuarantined"
+HIGH_WATER = "vouchdHighWater"
+USER = "vouchdUser"
+MEMBER = "vouchdMember"
+TOKEN = "vouchdToken"  # noqa: S105  the name of an attribute
+CHUNK = "vouchdChunk"
+DOCUMENT_SIZE = "vouchdDocumentSize"
+
+CHUNKS = "ou=chunks"
+HIGH_WATERS = "ou=highWater"  # marks of authorities that were removed
+PEOPLE = "ou=people"
+DOMAIN = "ou=Security Domain"
+MEMBERS = f"cn=OCSPList,{DOMAIN}"
+
+_ARC = "2.25.204868617822210647656310475951932742916"
+_STRING = "1.3.6.1.4.1.1466.115.121.1.15"
+_BINARY = "1.3.6.1.4.1.1466.115.121.1.5"
+_OCTETS = "1.3.6.1.4.1.1466.115.121.1.40"
+_INTEGER = "1.3.6.1.4.1.1466.115.121.1.27"
+_BOOLEAN = "1.3.6.1.4.1.1466.115.121.1.7"
+
+
+def _theirs(name: str, syntax: str, *, single: bool = False) -> str:
+    return f"( {name}-oid NAME '{name}' SYNTAX {syntax}{' SINGLE-VALUE' if single else ''} X-ORIGIN 'user defined' )"
+
+
+def _ours(number: int, name: str, syntax: str, *, single: bool = False) -> str:
+    # Values are compared octet for octet: one of several is deleted by naming it whole.
+    rule = "integerMatch" if syntax == _INTEGER else "octetStringMatch"
+    only = " SINGLE-VALUE" if single else ""
+    return f"( {_ARC}.1.{number} NAME '{name}' EQUALITY {rule} SYNTAX {syntax}{only} X-ORIGIN 'vouchd' )"
+
+
+def _class(name: str, kind: str, must: Sequence[str], may: Sequence[str], *, number: int | None = None) -> str:
+    identifier, origin = (f"{name}-oid", "user defined") if number is None else (f"{_ARC}.2.{number}", "vouchd")
+    lists = "".join(f" {word} ( {' $ '.join(names)} )" for word, names in (("MUST", must), ("MAY", may)) if names)
+    return f"( {identifier} NAME '{name}' SUP top {kind}{lists} X-ORIGIN '{origin}' )"
+
+
+_CRL_ATTRIBUTES = (
+    *("dateOfCreate", "dateOfModify", "crlNumber", "crlSize", "thisUpdate", "nextUpdate"),
+    *("deltaNumber", "deltaSize", "firstUnsaved"),
+)
+_CACHES = ("crlCache", "revokedCerts", "unrevokedCerts", "expiredCerts")  # serialised Java: never read, never written
+_STANDARD = ("certificateRevocationList", "deltaRevocationList", "cACertificate")  # of RFC 4523, in every server
+_PORTS = ("SecureAgentPort", "SecureAdminPort", "SecureEEClientAuthPort", "UnSecurePort")
+_PORTS_AND_ROLE = ("DomainManager", *_PORTS)
+
+ATTRIBUTE_TYPES = (
+    *(_theirs(name, _STRING) for name in _CRL_ATTRIBUTES),
+    *(_theirs(name, _BINARY) for name in _CACHES),
+    *(_theirs(name, _STRING, single=True) for name in ("Host", "SubsystemName")),
+    *(_theirs(name, _BOOLEAN, single=True) for name in ("Clone", "DomainManager")),
+    *(_theirs(name, _INTEGER, single=True) for name in ("SecurePort", *_PORTS)),
+    _ours(1, AUTHORITY, _OCTETS, single=True),
+    _ours(2, EPOCH, _OCTETS),
+    _ours(3, SEQUENCE, _OCTETS),
+    _ours(4, QUARANTINED, _OCTETS),
+    _ours(5, HIGH_WATER, _OCTETS),
+    _ours(6, USER, _OCTETS),
+    _ours(7, MEMBER, _OCTETS, single=True),
+    _ours(8, TOKEN, _OCTETS),
+    _ours(9, CHUNK, _OCTETS, single=True),
+    _ours(10, DOCUMENT_SIZE, _INTEGER, single=True),
+)
+OBJECT_CLASSES = (
+    _class("crlIssuingPointRecord", "STRUCTURAL", ["cn"], [*_CRL_ATTRIBUTES, *_CACHES, *_STANDARD]),
+    _class("pkiSecurityGroup", "STRUCTURAL", ["cn"], []),
+    _class("pkiSubsystem", "STRUCTURAL", ["cn", "Host", "SecurePort", "SubsystemName", "Clone"], _PORTS_AND_ROLE),
+    _class("vouchdIssuingPoint", "AUXILIARY", [], [AUTHORITY, EPOCH, SEQUENCE, QUARANTINED, HIGH_WATER], number=1),
+    _class("vouchdPeople", "AUXILIARY", [], [USER, SEQUENCE], number=2),
+    _class("vouchdDomainMember", "AUXILIARY", [], [MEMBER], number=3),
+    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, SEQUENCE], number=4),
+    _class("vouchdDocumentChunk", "STRUCTURAL", ["cn"], [CHUNK, DOCUMENT_SIZE, "description"], number=5),
+    _class("vouchdMark", "STRUCTURAL", ["cn"], [HIGH_WATER], number=6),
+)
+
+
+def ensure_schema(connection: Connection) -> int:
+    """Add to the server's schema what it lacks, in one step and for good; how many definitions that were.
+
+    A definition of the same name that is there already is left as it is: another program's data may rest on it.
+    """
+    found = connection.read("cn=schema", ["attributeTypes", "objectClasses"])
+    changes = []
+    for attribute, definitions in (("attributeTypes", ATTRIBUTE_TYPES), ("objectClasses", OBJECT_CLASSES)):
+        known = _names(value.decode() for value in found.all(attribute)) if found else frozenset()
+        lacking = tuple(text.encode() for text in definitions if not _names([text]) <= known)
+        if lacking:
+            changes.append(Change("add", attribute, lacking))
+    if changes:
+        connection.modify("cn=schema", changes)
+    return sum(len(change.values or ()) for change in changes)
+
+
+def ensure_containers(connection: Connection, suffix: str, domain: str = "vouchd") -> None:
+    """Add the containers of the store below the suffix entry, which must be there. `domain`: the domain's name."""
+    for dn, classes, more in (
+        (f"{CHUNKS},{suffix}", ["organizationalUnit"], {}),
+        (f"{HIGH_WATERS},{suffix}", ["organizationalUnit"], {}),
+        (f"{PEOPLE},{suffix}", ["organizationalUnit", "vouchdPeople"], {SEQUENCE: ["0"]}),
+        (f"{DOMAIN},{suffix}", ["organizationalUnit", "vouchdDomain"], {SEQUENCE: ["0"], "description": [domain]}),
+        (f"{MEMBERS},{suffix}", ["pkiSecurityGroup"], {}),
+    ):
+        kind, _, name = dn.split(",", 1)[0].partition("=")
+        with suppress(AlreadyExists):
+            connection.add(dn, {"objectClass": ["top", *classes], kind: [name], **more})
+
+
+def _names(definitions: Iterable[str]) -> frozenset[str]:
+    return frozenset(
+        match[1].lower() for match in (re.search(r"NAME \(? ?'([^']+)'", text) for text in definitions) if match
+    )
