@@ -50,6 +50,7 @@ clean: ## remove what was made here, .venv as well
 
 packages:
 	@scripts/install-debian-packages.sh
+	@scripts/test-hosts.sh
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …" >&2; exit 1; }

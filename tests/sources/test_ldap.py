@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import ipaddress
-import tempfile
-from pathlib import Path
 
 import ldap
 import pytest
-from cryptography import x509
-from tests.ds389 import PASSWORD, ROOT_DN, Directory
-from tests.pki import CA, DAY, NOW
+from tests.ds389 import PASSWORD, ROOT_DN, directories
 
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Validator
@@ -35,31 +30,21 @@ def add(connection, dn: str, **attributes: bytes) -> None:
 @pytest.fixture(scope="module")
 def directory():
     """A running directory with some CRLs that anyone may read, and one that only its manager may."""
-    ca = CA.create("Directory root", kind="RSA")
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    with tempfile.TemporaryDirectory(prefix="ds") as folder:
-        directory = Directory(Path(folder))
-        identity = ca.issue("127.0.0.1", kind="RSA", not_after=NOW + 3600 * DAY, extensions=((address, False),))
-        directory.create(identity, ca)
-        try:
-            directory.start()
-            connection = ldap.initialize(directory.url)
-            connection.simple_bind_s(ROOT_DN, PASSWORD)
-            suffix = directory.suffix
-            connection.add_s(
-                suffix, [("objectClass", [b"top", b"organization"]), ("o", [b"crl.example"]), ("aci", [OPEN])]
-            )
-            add(connection, f"cn=both,{suffix}", crl=BASE, delta=DELTA)
-            add(connection, f"cn=empty,{suffix}")
-            add(connection, f"cn=big,{suffix}", crl=BIG)
-            connection.add_s(f"ou=parts,{suffix}", [("objectClass", [b"organizationalUnit"]), ("ou", [b"parts"])])
-            add(connection, f"cn=2,ou=parts,{suffix}", crl=b"\x30\x01b")
-            add(connection, f"cn=1,ou=parts,{suffix}", crl=b"\x30\x01a")
-            directory.connection = connection
-            yield directory
-            connection.unbind_s()
-        finally:
-            directory.kill()
+    with directories(suffix="o=crl.example") as (directory,):
+        connection = ldap.initialize(directory.url)
+        connection.simple_bind_s(ROOT_DN, PASSWORD)
+        connection.modify_s("cn=config", [(ldap.MOD_REPLACE, "nsslapd-allow-anonymous-access", [b"on"])])
+        suffix = directory.suffix
+        connection.add_s(suffix, [("objectClass", [b"top", b"organization"]), ("o", [b"crl.example"]), ("aci", [OPEN])])
+        add(connection, f"cn=both,{suffix}", crl=BASE, delta=DELTA)
+        add(connection, f"cn=empty,{suffix}")
+        add(connection, f"cn=big,{suffix}", crl=BIG)
+        connection.add_s(f"ou=parts,{suffix}", [("objectClass", [b"organizationalUnit"]), ("ou", [b"parts"])])
+        add(connection, f"cn=2,ou=parts,{suffix}", crl=b"\x30\x01b")
+        add(connection, f"cn=1,ou=parts,{suffix}", crl=b"\x30\x01a")
+        directory.connection = connection
+        yield directory
+        connection.unbind_s()
 
 
 def source(url: str, **changes) -> LDAPSource:
@@ -137,7 +122,7 @@ def test_bind_with_a_password_is_made_and_a_wrong_one_is_not_repeated(directory)
 def test_ldaps_of_a_trusted_server_is_read(directory):
     """LDAPS is spoken with roots from a file."""
     url = f"{directory.secure_url}/cn=both,{directory.suffix}"
-    found = source(url, trust_file=directory.folder / "etc/root.pem").fetch(Validator())
+    found = source(url, trust_file=directory.trust).fetch(Validator())
     assert found.documents == (BASE, DELTA)
 
 
@@ -151,7 +136,7 @@ def test_ldaps_of_an_unknown_server_is_refused(directory):
 def test_start_tls_is_asked_for_by_url_or_setting(directory, extension, setting):
     """StartTLS is made and the certificate checked, whichever of the two asks for it."""
     url = f"{directory.url}/cn=both,{directory.suffix}{extension}"
-    trusted = source(url, trust_file=directory.folder / "etc/root.pem", start_tls=setting)
+    trusted = source(url, trust_file=directory.trust, start_tls=setting)
     assert trusted.fetch(Validator()).documents == (BASE, DELTA)
     with pytest.raises(SourceError):
         source(url, start_tls=setting).fetch(Validator())
