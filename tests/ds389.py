@@ -22,6 +22,7 @@ from tests.pki import CA, DAY, NOW, shared_key
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import dse, server
+from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.nss import ROOT_FILE, TLSIdentity
 from vouchd.directory.plan import ServerPlan
 from vouchd.directory.process import PROGRAMS, ServerProcess
@@ -109,6 +110,10 @@ class Directory:
     def start(self) -> None:
         """Start it, again too, and wait until it answers."""
         self.process.start()
+
+    def admin(self) -> Connection:
+        """A connection of the Directory Manager."""
+        return Connection(self.server(), Credentials(ROOT_DN, PASSWORD))
 
     def stop(self) -> None:
         """End it in good order, which takes seconds."""

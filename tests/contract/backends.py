@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+
+from tests.ds389 import PASSWORD, ROOT_DN, Directory
 
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import StatusStore
+from vouchd.directory.schema import ensure_containers, ensure_schema
+from vouchd.stores.directory import DirectoryStore
 from vouchd.stores.memory import MemoryStore
 from vouchd.stores.sqlite import SqliteStore
 
@@ -51,7 +59,36 @@ def sqlite_backend(folder: Path) -> Backend:
     return Backend(durable=True, make=lambda: SqliteStore(folder / "store.sqlite"))
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {"memory": memory_backend, "sqlite": sqlite_backend}
+@cache
+def directory_server() -> Directory:
+    """One directory server for all tests of the session; each test has a subtree of its own."""
+    directory = Directory(Path(tempfile.mkdtemp(prefix="vds")))
+    atexit.register(shutil.rmtree, directory.folder, ignore_errors=True)
+    directory.create()
+    directory.start()
+    atexit.register(directory.kill)
+    admin = directory.admin()
+    ensure_schema(admin)
+    admin.add(directory.suffix, {"objectClass": ["top", "organization"], "o": ["ocsp.example"]})
+    return directory
+
+
+def directory_backend(folder: Path) -> Backend:
+    directory = directory_server()
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    base = replace(directory.server(), suffix=f"ou={name},{directory.suffix}")
+    admin = directory.admin()
+    admin.add(base.suffix, {"objectClass": ["top", "organizationalUnit"], "ou": [name]})
+    ensure_containers(admin, base.suffix)
+    admin.close()
+    return Backend(durable=True, make=lambda: DirectoryStore(base, ROOT_DN, PASSWORD))
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {
+    "memory": memory_backend,
+    "sqlite": sqlite_backend,
+    "directory": directory_backend,
+}
 
 
 def sha256(document: bytes) -> str:

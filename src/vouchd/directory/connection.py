@@ -77,7 +77,7 @@ class Connection:
         """`trust_file`: PEM of the CAs of the server's certificate; without it those of the system."""
         self.ldap = library()
         self._where = url_of(server)
-        with self._translated(server.suffix):
+        with self.translating(server.suffix):
             self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
             try:
                 if server.transport is Transport.STARTTLS:
@@ -92,7 +92,7 @@ class Connection:
     ) -> tuple[Entry, ...]:
         """Entries at `base` (scope base, one or sub), at most MAX_ENTRIES. Raises: NotFound when it is not there."""
         scopes = {"base": self.ldap.SCOPE_BASE, "one": self.ldap.SCOPE_ONELEVEL, "sub": self.ldap.SCOPE_SUBTREE}
-        with self._translated(base):
+        with self.translating(base):
             found = self.raw.search_ext_s(
                 base,
                 scopes[scope],
@@ -109,10 +109,18 @@ class Connection:
             return next(iter(self.search(dn, attributes=attributes)), None)
         return None
 
+    def last_usn(self) -> int:
+        """The newest update sequence number of any database of the server; rises with replicated changes too."""
+        with self.translating("the root DSE"):
+            [(_, found)] = self.raw.search_ext_s("", self.ldap.SCOPE_BASE, "(objectClass=*)", ["lastusn"])
+        return sum(
+            int(value) for name, values in found.items() if name.lower().startswith("lastusn") for value in values
+        )
+
     def add(self, dn: str, attributes: Mapping[str, Sequence[bytes | str]]) -> None:
         """Add an entry. Raises: AlreadyExists; NotFound when its parent is not there."""
         values = [(name, [_octets(value) for value in each]) for name, each in attributes.items() if each]
-        with self._translated(dn):
+        with self.translating(dn):
             self.raw.add_s(dn, values)
 
     def modify(self, dn: str, changes: Sequence[Change]) -> None:
@@ -122,12 +130,12 @@ class Connection:
         """
         kinds = {"add": self.ldap.MOD_ADD, "delete": self.ldap.MOD_DELETE, "replace": self.ldap.MOD_REPLACE}
         parts = [(kinds[one.kind], one.attribute, None if one.values is None else list(one.values)) for one in changes]
-        with self._translated(dn):
+        with self.translating(dn):
             self.raw.modify_s(dn, parts)
 
     def delete(self, dn: str) -> None:
         """Delete a leaf entry. Raises: NotFound."""
-        with self._translated(dn):
+        with self.translating(dn):
             self.raw.delete_s(dn)
 
     def close(self) -> None:
@@ -136,7 +144,8 @@ class Connection:
             self.raw.unbind_s()
 
     @contextmanager
-    def _translated(self, dn: str) -> Iterator[None]:
+    def translating(self, dn: str) -> Iterator[None]:
+        """What the library raises in the block, as an error of ours about `dn`."""
         try:
             yield
         except self.ldap.LDAPError as error:
@@ -202,6 +211,11 @@ class Connections:
     def _drop_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+def escaped(value: str) -> str:
+    """An attribute value as it stands in a DN (RFC 4514 2.4)."""
+    return str(importlib.import_module("ldap.dn").escape_dn_chars(value))
 
 
 def library() -> Any:

@@ -16,7 +16,7 @@ from vouchd.errors import AlreadyExists
 
 AUTHORITY = "vouchdAuthority"
 EPOCH = "vouchdEpoch"
-SEQUENCE = "vouchdSequence"
+STAMP = "vouchdStamp"  # of the last change: who changes the entry replaces the stamp it has read
 QUARANTINED = "vouchdQuarantined"
 HIGH_WATER = "vouchdHighWater"
 USER = "vouchdUser"
@@ -73,7 +73,7 @@ ATTRIBUTE_TYPES = (
     *(_theirs(name, _INTEGER, single=True) for name in ("SecurePort", *_PORTS)),
     _ours(1, AUTHORITY, _OCTETS, single=True),
     _ours(2, EPOCH, _OCTETS),
-    _ours(3, SEQUENCE, _OCTETS),
+    _ours(3, STAMP, _OCTETS),
     _ours(4, QUARANTINED, _OCTETS),
     _ours(5, HIGH_WATER, _OCTETS),
     _ours(6, USER, _OCTETS),
@@ -86,10 +86,10 @@ OBJECT_CLASSES = (
     _class("crlIssuingPointRecord", "STRUCTURAL", ["cn"], [*_CRL_ATTRIBUTES, *_CACHES, *_STANDARD]),
     _class("pkiSecurityGroup", "STRUCTURAL", ["cn"], []),
     _class("pkiSubsystem", "STRUCTURAL", ["cn", "Host", "SecurePort", "SubsystemName", "Clone"], _PORTS_AND_ROLE),
-    _class("vouchdIssuingPoint", "AUXILIARY", [], [AUTHORITY, EPOCH, SEQUENCE, QUARANTINED, HIGH_WATER], number=1),
-    _class("vouchdPeople", "AUXILIARY", [], [USER, SEQUENCE], number=2),
+    _class("vouchdIssuingPoint", "AUXILIARY", [], [AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER], number=1),
+    _class("vouchdPeople", "AUXILIARY", [], [USER, STAMP], number=2),
     _class("vouchdDomainMember", "AUXILIARY", [], [MEMBER], number=3),
-    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, SEQUENCE], number=4),
+    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, STAMP], number=4),
     _class("vouchdDocumentChunk", "STRUCTURAL", ["cn"], [CHUNK, DOCUMENT_SIZE, "description"], number=5),
     _class("vouchdMark", "STRUCTURAL", ["cn"], [HIGH_WATER], number=6),
 )
@@ -117,8 +117,8 @@ def ensure_containers(connection: Connection, suffix: str, domain: str = "vouchd
     for dn, classes, more in (
         (f"{CHUNKS},{suffix}", ["organizationalUnit"], {}),
         (f"{HIGH_WATERS},{suffix}", ["organizationalUnit"], {}),
-        (f"{PEOPLE},{suffix}", ["organizationalUnit", "vouchdPeople"], {SEQUENCE: ["0"]}),
-        (f"{DOMAIN},{suffix}", ["organizationalUnit", "vouchdDomain"], {SEQUENCE: ["0"], "description": [domain]}),
+        (f"{PEOPLE},{suffix}", ["organizationalUnit", "vouchdPeople"], {STAMP: ["0"]}),
+        (f"{DOMAIN},{suffix}", ["organizationalUnit", "vouchdDomain"], {STAMP: ["0"], "description": [domain]}),
         (f"{MEMBERS},{suffix}", ["pkiSecurityGroup"], {}),
     ):
         kind, _, name = dn.split(",", 1)[0].partition("=")

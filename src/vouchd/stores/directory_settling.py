@@ -1,0 +1,105 @@
+"""Tidying up after concurrent changes on several suppliers: what every reader resolves alike is written down.
+
+Any member may do it, at any time, and several at once: each step is one modify that fails when another was quicker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from vouchd.directory.connection import Change, Connection, Entry, escaped
+from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, STAMP
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict
+from vouchd.stores.directory_documents import ChunkedDocuments
+from vouchd.stores.directory_entries import (
+    BASE_CRL,
+    CERTIFICATE,
+    DELTA_CRL,
+    OF_AUTHORITIES,
+    SMALL,
+    Held,
+    fact_of,
+    folded,
+    mark_values,
+    mirrored,
+    new_stamp,
+)
+
+_log = logging.getLogger(__name__)
+
+_CONFLICTS = f"(&(objectClass=ldapSubEntry)(nsds5ReplConflict=*)({AUTHORITY}=*))"
+_UNITED = (EPOCH, QUARANTINED, HIGH_WATER)
+
+
+def settle(connection: Connection, suffix: str, documents: ChunkedDocuments, now: float) -> int:
+    """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done."""
+    done = 0
+    for entry in connection.search(suffix, scope="one", query=_CONFLICTS, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
+        with suppress(StoreConflict, AlreadyExists, NotFound):  # another member is at it
+            _merge(connection, suffix, entry)
+            _log.info("merged the replication conflict %s", entry.dn)
+            done += 1
+    everyone = _everyone(connection, suffix)
+    for held in everyone:
+        with suppress(StoreConflict, NotFound):
+            done += _drop_superseded(connection, held)
+    named = frozenset(name for held in _everyone(connection, suffix) for name in held.named())
+    return done + documents.collect(connection, named, now)
+
+
+def _everyone(connection: Connection, suffix: str) -> Sequence[Held]:
+    return [Held.of(entry) for entry in connection.search(suffix, scope="one", query=OF_AUTHORITIES, attributes=SMALL)]
+
+
+def _merge(connection: Connection, suffix: str, conflict: Entry) -> None:
+    """Give the values of an entry that lost its name to another of the same CA, or a name of its own."""
+    lost = Held.of(conflict)
+    for entry in connection.search(suffix, scope="one", query=OF_AUTHORITIES, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
+        if Held.of(entry).authority.id != lost.authority.id:
+            continue
+        changes = list(Held.of(entry).restamped())
+        for attribute in (*_UNITED, BASE_CRL, DELTA_CRL):
+            name = attribute.split(";", 1)[0]
+            lacking = tuple(value for value in conflict.all(name) if value not in entry.all(name))
+            changes += [Change("add", attribute, lacking)] if lacking else []
+        connection.modify(entry.dn, changes)
+        break
+    else:
+        _rename(connection, suffix, conflict, lost)
+    connection.delete(conflict.dn)
+
+
+def _rename(connection: Connection, suffix: str, conflict: Entry, lost: Held) -> None:
+    """Another CA of the same name has the entry's name: this one gets the name that it would have got after it."""
+    name = f"{folded(lost.authority.certificate_der, lost.authority.id)}_{lost.authority.id[:16]}"
+    connection.add(
+        f"cn={escaped(name)},{suffix}",
+        {
+            "objectClass": ["top", "crlIssuingPointRecord", "vouchdIssuingPoint"],
+            "cn": [name],
+            AUTHORITY: [fact_of(lost.authority)],
+            STAMP: [new_stamp()],
+            CERTIFICATE: [lost.authority.certificate_der],
+            **{each: conflict.all(each.split(";", 1)[0]) for each in (*_UNITED, BASE_CRL, DELTA_CRL)},
+        },
+    )
+
+
+def _drop_superseded(connection: Connection, held: Held) -> int:
+    """Remove the epochs that are not the newest of their issuing point, with their CRLs; how many those were."""
+    current = {epoch.issuing_point: epoch for epoch in held.current()}
+    superseded = [value for value, epoch in held.epochs if current[epoch.issuing_point] != epoch]
+    if not superseded and len(held.stamps) <= 1:
+        return 0
+    changes = [*held.restamped()]
+    changes += [Change("delete", EPOCH, tuple(superseded))] if superseded else []
+    for point, epoch in current.items():
+        changes += mark_values(point.scope_id, held.marks, held.high_water(point))
+        for attribute, old, _ in held.crls_changed(epoch):
+            gone = tuple(filter(None, (held.crl(connection, sha256) for sha256 in old)))
+            changes += [Change("delete", attribute, gone)] if gone else []
+        changes += mirrored(epoch)
+    connection.modify(held.dn, changes)
+    return len(superseded) or 1

@@ -1,0 +1,84 @@
+"""Being told of changes by one's own directory server: a persistent search (draft-ietf-ldapext-psearch-03)."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from vouchd.directory.connection import Connection, Connections
+from vouchd.errors import VouchdError
+
+_log = logging.getLogger(__name__)
+
+# Facts only: chunks of documents come before the fact that names them.
+_FACTS = "".join(f"(objectClass={name})" for name in ("vouchdIssuingPoint", "vouchdPeople", "vouchdDomain"))
+FILTER = f"(|{_FACTS}(objectClass=vouchdDomainMember))"
+_LOOK_UP_SECONDS = 5.0  # between looks at whether to stop
+_BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def watch(connections: Connections, suffix: str, changed: Callable[[], None]) -> Callable[[], None]:
+    """Call `changed` from a thread of its own after changes below `suffix`, until the function returned is called."""
+    watcher = _Watcher(connections, suffix, changed)
+    thread = threading.Thread(target=watcher.run, name="directory watch", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        watcher.stopped.set()
+        thread.join(_LOOK_UP_SECONDS + 1)
+
+    return stop
+
+
+class _Watcher:
+    def __init__(self, connections: Connections, suffix: str, changed: Callable[[], None]) -> None:
+        self._connections = connections
+        self._suffix = suffix
+        self._changed = changed
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        """Search, and search again when the connection breaks."""
+        failures = 0
+        while not self.stopped.is_set():
+            try:
+                connection = self._connections.dedicated()
+                try:
+                    failures = 0
+                    self._follow(connection)
+                finally:
+                    connection.close()
+            except VouchdError as error:
+                if not failures:
+                    _log.warning("no news from the directory: %s", error)
+                pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
+                failures += 1
+                self.stopped.wait(pause)
+
+    def _follow(self, connection: Connection) -> None:
+        psearch = importlib.import_module("ldap.controls.psearch")
+        ldap = connection.ldap
+        control = psearch.PersistentSearchControl(
+            criticality=True, changeTypes=["add", "modify", "delete", "modDN"], changesOnly=True, returnECs=False
+        )
+        with connection.translating(self._suffix):
+            search = connection.raw.search_ext(
+                self._suffix, ldap.SCOPE_SUBTREE, FILTER, ["1.1"], serverctrls=[control], timeout=-1
+            )
+        self._changed()  # there may have been changes before the search stood
+        while not self.stopped.is_set():
+            with connection.translating(self._suffix):
+                if _news(ldap, connection.raw, search):
+                    self._changed()
+
+
+def _news(ldap: Any, raw: Any, search: int) -> bool:
+    """Wait a while for an entry; whether there was one."""
+    try:
+        _, data, *_ = raw.result4(search, all=0, timeout=_LOOK_UP_SECONDS)
+    except ldap.TIMEOUT:
+        return False
+    return bool(data)
