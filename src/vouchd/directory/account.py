@@ -1,0 +1,89 @@
+"""The two accounts of a set in one directory server, and their rights.
+
+`cn=vouchd` is the instance's own: data below the suffix, the replica of this suffix with its agreements, and the task
+that cleans up after a removed replica; nothing else. `cn=Replication Manager` is what the other servers bind as.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+
+from vouchd.directory.connection import Change, Connection
+from vouchd.directory.names import (
+    ACCOUNTS,
+    CLEAN_TASKS,
+    REPLICATION_DN,
+    SERVICE_DN,
+    changelog_dn,
+    database_dn,
+    mapping_tree_dn,
+)
+from vouchd.errors import AlreadyExists
+
+TASKS = "cn=tasks,cn=config"  # the server takes no change of the containers below it
+_REPLICA = '(targetfilter="(|(objectClass=nsDS5Replica)(objectClass=nsDS5ReplicationAgreement))")'
+_COMPARED = "objectClass || cn || nsDS5ReplicaId || nsds50ruv"
+_UNLIMITED = {"nsSizeLimit": "-1", "nsLookThroughLimit": "-1", "nsTimeLimit": "-1", "nsIdleTimeout": "-1"}
+
+
+def new_password() -> str:
+    """A password of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def ensure_account(connection: Connection, dn: str, password: str) -> None:
+    """Make the account, or give it that password."""
+    with suppress(AlreadyExists):
+        connection.add(ACCOUNTS, {"objectClass": ["top", "organizationalUnit"], "ou": ["csusers"]})
+    name = dn.partition(",")[0].partition("=")[2]
+    entry = {"objectClass": ["top", "person"], "cn": [name], "sn": [name], "userPassword": [password]}
+    try:
+        connection.add(dn, entry)
+    except AlreadyExists:
+        connection.modify(dn, [Change("replace", "userPassword", (password.encode(),))])
+
+
+def unlimit(connection: Connection) -> None:
+    """Let the instance's account read the whole store, and listen for changes as long as it likes."""
+    connection.modify(SERVICE_DN, [Change("replace", name, (value.encode(),)) for name, value in _UNLIMITED.items()])
+
+
+def ensure_data_rights(connection: Connection, suffix: str) -> bool:
+    """Rights to the data of the suffix; whether they changed. Its entry carries them, so they replicate."""
+    return _ensure_acis(connection, suffix, [_aci('(targetattr != "aci")', "data", "all")])
+
+
+def ensure_replication_rights(connection: Connection, suffix: str, backend: str) -> bool:
+    """Rights to this suffix's replica, its agreements and the cleaning task; whether they changed.
+
+    The server can weigh no filter when an entry of its configuration is added, and no name that holds an escaped
+    character; so the right to add is bounded by place alone.
+    """
+    tree = [
+        _aci(f'(targetattr != "nsDS5ReplicaCredentials || aci"){_REPLICA}', "status", "read, search, compare"),
+        _aci(f'(targetattr != "aci"){_REPLICA}', "replication", "write, delete"),
+        _aci('(targetattr != "aci")', "replicas", "add"),
+        # What changes a server has (its RUV): members compare theirs.
+        _aci(f'(targetattr = "{_COMPARED}"){_REPLICA}', "comparison", "read, search", REPLICATION_DN),
+    ]
+    task = _aci(f'(target="ldap:///{CLEAN_TASKS}")(targetattr = "*")', "cleaning", "read, search, compare, add")
+    changelog = _aci(
+        f'(target="ldap:///{changelog_dn(backend)}")(targetattr = "nsslapd-changelogmaxage")', "changelog", "write"
+    )
+    places = ((mapping_tree_dn(suffix), tree), (TASKS, [task]), (database_dn(backend), [changelog]))
+    return sum(_ensure_acis(connection, dn, wanted) for dn, wanted in places) > 0
+
+
+def _aci(target: str, name: str, rights: str, who: str = SERVICE_DN) -> str:
+    return f'{target}(version 3.0; acl "vouchd {name}"; allow ({rights}) userdn="ldap:///{who}";)'
+
+
+def _ensure_acis(connection: Connection, dn: str, wanted: list[str]) -> bool:
+    """Add the ACIs that the entry lacks; whether there were any."""
+    found = connection.read(dn, ["aci"])
+    present = {value.decode("utf-8", "replace") for value in found.all("aci")} if found else set()
+    lacking = tuple(aci.encode() for aci in wanted if aci not in present)
+    if lacking:
+        connection.modify(dn, [Change("add", "aci", lacking)])
+    return bool(lacking)

@@ -1,0 +1,157 @@
+"""How replication of a suffix does: which changes each server has, how its agreements go, what came into conflict.
+
+A server knows its own replica update vector (RUV): of each replica the change sequence number (CSN) of the newest
+change it has. Another server's is asked of that server, as the replication account, which may read nothing else there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vouchd.core.facts import DirectoryServer
+from vouchd.directory.agreements import Agreement, State
+from vouchd.directory.connection import Connection, Credentials
+from vouchd.directory.names import REPLICATION_DN, agreement_name, replica_dn
+from vouchd.directory.replication import agreements
+from vouchd.errors import VouchdError
+
+ASK_SECONDS = 5.0
+_CONFLICTS = "(nsds5ReplConflict=*)"
+_PART = re.compile(r"\{replica (\d{1,5}) [^}]*\}(?: [0-9a-f]{20} ([0-9a-f]{20}))?")
+_GENERATION = re.compile(r"\{replicageneration\} (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateVector:
+    """What changes one server has: of each replica id the CSN of the newest, empty when it has none."""
+
+    replica_id: int
+    generation: str  # servers of different generations cannot replicate: one must be initialised by the other
+    newest: Mapping[int, str]
+
+    def behind(self, other: UpdateVector) -> dict[int, str]:
+        """Of each replica of which `other` has newer changes: the CSN of the newest."""
+        return {number: csn for number, csn in other.newest.items() if csn > self.newest.get(number, "")}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHealth:
+    """One other server of the set, seen from here.
+
+    `lag_seconds` is the age of the newest change that is here and not there: 0 when it has all, None when it could not
+    be asked. `agreement` is None when this server sends it nothing.
+    """
+
+    server: DirectoryServer
+    agreement: Agreement | None
+    lag_seconds: int | None
+    ahead: bool  # it has changes that this server lacks
+    error: str  # why it could not be asked
+
+    @property
+    def state(self) -> State:
+        """Red: changes do not flow, or this cannot be seen; amber: it is behind."""
+        if self.agreement is None or self.agreement.state is State.RED or self.error:
+            return State.RED
+        return self.agreement.state if not self.lag_seconds else State.AMBER
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationHealth:
+    """All of it, from one server; `vector` is None when the server is no replica."""
+
+    vector: UpdateVector | None
+    peers: tuple[PeerHealth, ...]
+    strange: tuple[Agreement, ...]  # agreements with servers that are not in the set
+    stale_replicas: tuple[int, ...]  # in the RUV, but of no server of the set: they want cleaning
+    conflicts: int  # entries that two servers made at the same time
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether every server of the set has all changes that are here, and the other way round."""
+        return all(peer.lag_seconds == 0 and not peer.ahead for peer in self.peers)
+
+    @property
+    def state(self) -> State:
+        """The worst of all."""
+        if any(peer.state is State.RED for peer in self.peers):
+            return State.RED
+        return State.GREEN if self.in_sync and not self.conflicts and not self.stale_replicas else State.AMBER
+
+
+def read_vector(connection: Connection, suffix: str) -> UpdateVector | None:
+    """The server's RUV, None when it is no replica of the suffix."""
+    found = connection.read(replica_dn(suffix), ["nsDS5ReplicaId", "nsds50ruv"])
+    if found is None:
+        return None
+    told = [value.decode("ascii", "replace") for value in found.all("nsds50ruv")]
+    parts = [match for match in map(_PART.match, told) if match]
+    generation = next((match[1] for match in map(_GENERATION.match, told) if match), "")
+    newest = {int(match[1]): match[2] or "" for match in parts}
+    return UpdateVector(int(found.text("nsDS5ReplicaId", "0")), generation, newest)
+
+
+def csn_time(csn: str) -> int:
+    """When the change was made, POSIX seconds by the clock of the set."""
+    return int(csn[:8], 16)
+
+
+def conflicts(connection: Connection, suffix: str) -> int:
+    """How many entries came into conflict."""
+    return len(connection.search(suffix, scope="sub", query=_CONFLICTS, attributes=["nsds5ReplConflict"]))
+
+
+def health(
+    connection: Connection,
+    suffix: str,
+    peers: Sequence[DirectoryServer],
+    replication_password: str,
+    at: int,
+    trust_file: Path | None = None,
+) -> ReplicationHealth:
+    """How replication does, seen from the server of `connection`; the `peers` are asked one after another.
+
+    Raises: StoreUnavailable when the own server cannot be reached; another one that is away is part of the result.
+    """
+    vector = read_vector(connection, suffix)
+    by_name = {one.name: one for one in agreements(connection, suffix, ours=False)}
+    credentials = Credentials(REPLICATION_DN, replication_password)
+    seen = []
+    for peer in peers:
+        agreement = by_name.pop(agreement_name(peer), None)
+        seen.append(_peer_health(vector, peer, agreement, credentials, at, trust_file))
+    known = {peer.replica_id for peer in peers} | ({vector.replica_id} if vector else set())
+    stale = sorted(number for number in (vector.newest if vector else {}) if number not in known)
+    return ReplicationHealth(vector, tuple(seen), tuple(by_name.values()), tuple(stale), conflicts(connection, suffix))
+
+
+def _peer_health(
+    mine: UpdateVector | None,
+    peer: DirectoryServer,
+    agreement: Agreement | None,
+    credentials: Credentials,
+    at: int,
+    trust_file: Path | None,
+) -> PeerHealth:
+    try:
+        theirs = _ask(peer, credentials, trust_file)
+    except VouchdError as error:
+        return PeerHealth(peer, agreement, None, ahead=False, error=str(error))
+    if mine is None or theirs is None:
+        return PeerHealth(peer, agreement, None, ahead=False, error=f"{peer.host} is no replica of {peer.suffix}")
+    if mine.generation != theirs.generation:
+        return PeerHealth(peer, agreement, None, ahead=False, error=f"{peer.host} was never initialised from this set")
+    lacking = theirs.behind(mine)
+    lag = max(1, at - max(map(csn_time, lacking.values()))) if lacking else 0
+    return PeerHealth(peer, agreement, lag, ahead=bool(mine.behind(theirs)), error="")
+
+
+def _ask(peer: DirectoryServer, credentials: Credentials, trust_file: Path | None) -> UpdateVector | None:
+    connection = Connection(peer, credentials, trust_file, ASK_SECONDS)
+    try:
+        return read_vector(connection, peer.suffix)
+    finally:
+        connection.close()

@@ -1,0 +1,58 @@
+"""The names of the entries in `cn=config` that belong to one suffix, and of the accounts of a set."""
+
+from __future__ import annotations
+
+from vouchd.core.facts import DirectoryServer
+from vouchd.directory.connection import library
+from vouchd.errors import ConfigError
+
+ACCOUNTS = "ou=csusers,cn=config"
+SERVICE_DN = f"cn=vouchd,{ACCOUNTS}"  # the instance's own account
+REPLICATION_DN = f"cn=Replication Manager,{ACCOUNTS}"  # the other servers' account
+LDBM = "cn=ldbm database,cn=plugins,cn=config"
+CLEAN_TASKS = "cn=cleanallruv,cn=tasks,cn=config"
+
+
+def escaped(value: str) -> str:
+    """`value` as an attribute value in a DN."""
+    return str(library().dn.escape_dn_chars(value))
+
+
+def mapping_tree_dn(suffix: str) -> str:
+    """The entry that says which database holds the suffix, written as the server itself shows it."""
+    plain = suffix.replace("=", "\\3D").replace(",", "\\2C")
+    return f"cn={plain},cn=mapping tree,cn=config"
+
+
+def replica_dn(suffix: str) -> str:
+    """The entry that makes the suffix a replica; its agreements stand below it."""
+    return f"cn=replica,{mapping_tree_dn(suffix)}"
+
+
+def database_dn(backend: str) -> str:
+    """The entry of a database."""
+    return f"cn={backend},{LDBM}"
+
+
+def changelog_dn(backend: str) -> str:
+    """The entry of a database's changelog, there while it is replicated."""
+    return f"cn=changelog,{database_dn(backend)}"
+
+
+def agreement_name(peer: DirectoryServer) -> str:
+    """The name of the agreement with that server: ours begin with `vouchd `, all others are left alone."""
+    return f"vouchd {peer.host}:{peer.port}"
+
+
+def agreement_dn(suffix: str, name: str) -> str:
+    """The entry of an agreement."""
+    return f"cn={escaped(name)},{replica_dn(suffix)}"
+
+
+def naming_attribute(suffix: str) -> tuple[str, str]:
+    """Type (lower case) and value of the first part of the suffix. Raises: ConfigError."""
+    try:
+        ((attribute, value, _),) = library().dn.str2dn(suffix)[0]
+    except (library().LDAPError, ValueError, IndexError) as error:
+        raise ConfigError(f"{suffix[:80]!r} is not a suffix", hint="such as o=ocsp.example") from error
+    return attribute.lower(), value

@@ -1,0 +1,244 @@
+"""Replication of one suffix between directory servers, set up with the instance's own account over LDAP.
+
+A server is made a replica once (`enable`), has one agreement for each other server it sends changes to (`agree`), and
+fills a new server from its own data (`initialise`), which replaces everything the new server has below the suffix.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from vouchd.core.facts import DirectoryServer, Transport
+from vouchd.directory.agreements import BUSY, Agreement, State, agreement_of, read_agreement
+from vouchd.directory.connection import Change, Connection
+from vouchd.directory.names import (
+    CLEAN_TASKS,
+    REPLICATION_DN,
+    agreement_dn,
+    agreement_name,
+    changelog_dn,
+    replica_dn,
+)
+from vouchd.directory.suffix import backend_of
+from vouchd.directory.tasks import task_exit_code
+from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, NotFound, StoreConflict
+
+INITIALISE_SECONDS = 600.0
+GRACE_SECONDS = 5.0  # how long an initialisation may go on reporting an error
+CLEAN_SECONDS = 120.0
+MAX_REPLICA_ID = 65534  # 65535 means a consumer
+_TRANSPORTS = {Transport.PLAIN: "LDAP", Transport.TLS: "SSL", Transport.STARTTLS: "TLS"}
+# What changes and deletions are kept for a member that is away; a longer absence needs a new initialisation.
+_CHANGELOG_AGE = "7d"
+_PURGE_SECONDS = 7 * 86400
+_REPLICA = {
+    "nsDS5ReplicaType": "3",  # a supplier
+    "nsDS5Flags": "1",  # with a changelog
+    "nsDS5ReplicaBackoffMin": "1",  # seconds between attempts to reach a consumer; 3 and 300 would make it wait
+    "nsDS5ReplicaBackoffMax": "4",
+    "nsDS5ReplicaPurgeDelay": str(_PURGE_SECONDS),
+    "nsDS5ReplicaTombstonePurgeInterval": "3600",
+}
+_AGREEMENT = {
+    "nsds5ReplicaWaitForAsyncResults": "50",  # ms between looks for answers; 100 makes a burst wait
+    "nsds5ReplicaFlowControlWindow": "1000000000",  # at 1000, a session pauses 2 s after each 1000 operations
+    "nsds5ReplicaTimeout": "120",
+}
+_CREDENTIALS = "nsDS5ReplicaCredentials"
+_INVALID_CREDENTIALS = 49
+_OTHER_GENERATION = 19  # of every server before it is initialised
+Progress = Callable[[Agreement, float], None]
+
+
+def enable(connection: Connection, server: DirectoryServer) -> bool:
+    """Make the server a replica with its `replica_id`; whether it was none.
+
+    Raises: ConfigError when it is one with another id already.
+    """
+    if server.replica_id is None or not 1 <= server.replica_id <= MAX_REPLICA_ID:
+        raise ConfigError(f"{server.replica_id} is not a replica id", hint=f"1 to {MAX_REPLICA_ID}, unique in the set")
+    present = replica_id_of(connection, server.suffix)
+    if present is not None and present != server.replica_id:
+        raise ConfigError(
+            f"{server.host}: {server.suffix} is replica {present}, not {server.replica_id}",
+            hint="a replica keeps its id; `vouchd clone destroy` on that instance gives it up",
+        )
+    entry = {name: [value] for name, value in _REPLICA.items()} | {
+        "objectClass": ["top", "nsDS5Replica", "extensibleObject"],
+        "cn": ["replica"],
+        "nsDS5ReplicaRoot": [server.suffix],
+        "nsDS5ReplicaId": [str(server.replica_id)],
+        "nsDS5ReplicaBindDN": [REPLICATION_DN],
+    }
+    try:
+        connection.add(replica_dn(server.suffix), entry)
+    except AlreadyExists:
+        with suppress(StoreConflict):  # it is there
+            change = Change("add", "nsDS5ReplicaBindDN", (REPLICATION_DN.encode(),))
+            connection.modify(replica_dn(server.suffix), [change])
+    _trim(connection, server.suffix)
+    return present is None
+
+
+def disable(connection: Connection, suffix: str) -> bool:
+    """Make the server no replica any more, with its agreements; whether it was one."""
+    for agreement in agreements(connection, suffix, ours=False):
+        remove(connection, suffix, agreement.name)
+    with suppress(NotFound):
+        connection.delete(replica_dn(suffix))
+        return True
+    return False
+
+
+def replica_id_of(connection: Connection, suffix: str) -> int | None:
+    """The id of the server's replica of the suffix, None when it is none."""
+    found = connection.read(replica_dn(suffix), ["nsDS5ReplicaId"])
+    return int(found.text("nsDS5ReplicaId", "0")) if found else None
+
+
+def agreements(connection: Connection, suffix: str, *, ours: bool = True) -> tuple[Agreement, ...]:
+    """The agreements of the suffix with their state, ordered by name; `ours`: only those made here."""
+    try:
+        found = connection.search(replica_dn(suffix), scope="one", query="(objectClass=nsDS5ReplicationAgreement)")
+    except NotFound:
+        return ()
+    made = (agreement_of(entry) for entry in found)
+    return tuple(sorted((one for one in made if one.ours or not ours), key=lambda one: one.name))
+
+
+def agree(connection: Connection, suffix: str, peer: DirectoryServer, password: str, *, renew: bool = False) -> bool:
+    """Send changes to `peer`, bound there as the replication account; whether anything changed.
+
+    A new agreement sends nothing before `peer` has been initialised, by this server or another one. The password of an
+    agreement that is there is set anew with `renew`, or when `peer` refuses the one it has.
+    """
+    name = agreement_name(peer)
+    wanted = {
+        "nsDS5ReplicaHost": peer.host,
+        "nsDS5ReplicaPort": str(peer.port),
+        "nsDS5ReplicaTransportInfo": _TRANSPORTS[peer.transport],
+        "nsDS5ReplicaBindMethod": "SIMPLE",
+        "nsDS5ReplicaBindDN": REPLICATION_DN,
+        **_AGREEMENT,
+    }
+    dn = agreement_dn(suffix, name)
+    entry = {
+        "objectClass": ["top", "nsDS5ReplicationAgreement"],
+        "cn": [name],
+        "description": [f"from vouchd to {peer.host}"],
+        "nsDS5ReplicaRoot": [suffix],
+        _CREDENTIALS: [password],
+    }
+    try:
+        connection.add(dn, entry | {attribute: [value] for attribute, value in wanted.items()})
+    except AlreadyExists:
+        return _adjust(connection, dn, wanted, password, renew=renew)
+    return True
+
+
+def _adjust(connection: Connection, dn: str, wanted: Mapping[str, str], password: str, *, renew: bool) -> bool:
+    """Change what differs of an agreement that is there. Its password cannot be read, so it is not compared."""
+    found = connection.read(dn)
+    if found is None:
+        raise NotFound(f"no agreement {dn}")
+    changes = [
+        Change("replace", attribute, (value.encode(),))
+        for attribute, value in wanted.items()
+        if found.text(attribute) != value
+    ]
+    if renew or agreement_of(found).code == _INVALID_CREDENTIALS:
+        changes.append(Change("replace", _CREDENTIALS, (password.encode(),)))
+    if changes:
+        connection.modify(dn, changes)
+    return bool(changes)
+
+
+def remove(connection: Connection, suffix: str, name: str) -> bool:
+    """End an agreement; whether there was one."""
+    with suppress(NotFound):
+        connection.delete(agreement_dn(suffix, name))
+        return True
+    return False
+
+
+def initialise(
+    connection: Connection,
+    suffix: str,
+    peer: DirectoryServer,
+    progress: Progress = lambda _agreement, _seconds: None,
+    *,
+    timeout_seconds: float = INITIALISE_SECONDS,
+    grace_seconds: float = GRACE_SECONDS,
+) -> Agreement:
+    """Replace what `peer` has below the suffix by this server's data, and wait until it is done.
+
+    `progress` is called a few times a second with the agreement as it stands and the seconds gone. Nothing should be
+    written to `peer` meanwhile. Raises: LifecycleError with the server's reason within `grace_seconds` of it.
+    """
+    name = agreement_name(peer)
+    dn = agreement_dn(suffix, name)
+    before = read_agreement(connection, dn)
+    connection.modify(dn, [Change("replace", "nsds5BeginReplicaRefresh", (b"start",))])
+    pause, began, bad_since = threading.Event(), time.monotonic(), None
+    while True:
+        now = read_agreement(connection, dn)
+        seconds = time.monotonic() - began
+        progress(now, seconds)
+        if not now.refreshing and now.init_start != before.init_start:
+            if now.init_ok:
+                return now
+            raise _failed(peer, now.init_message)
+        waiting = now.code in {BUSY, _OTHER_GENERATION} or now.initialising
+        failing = now.state is State.RED and not waiting
+        bad_since = (seconds if bad_since is None else bad_since) if failing else None
+        if bad_since is not None and seconds - bad_since > grace_seconds:
+            raise _failed(peer, now.message)
+        if seconds > timeout_seconds:
+            raise _failed(peer, f"not done in {timeout_seconds:.0f} s; last said: {now.message or now.init_message}")
+        pause.wait(0.1)
+
+
+def clean_ruv(connection: Connection, suffix: str, replica_id: int, timeout_seconds: float = CLEAN_SECONDS) -> None:
+    """Make all servers of the set forget a replica that was removed, and wait until this one has.
+
+    Servers that are away are not waited for. Raises: StoreError when the server's task fails or does not end.
+    """
+    name = f"clean {replica_id} {time.time_ns()}"
+    dn = f"cn={name},{CLEAN_TASKS}"
+    entry = {
+        "objectClass": ["top", "extensibleObject"],
+        "cn": [name],
+        "replica-base-dn": [suffix],
+        "replica-id": [str(replica_id)],
+        "replica-force-cleaning": ["yes"],
+    }
+    connection.add(dn, entry)
+    if code := task_exit_code(connection, dn, timeout_seconds):
+        raise LifecycleError(f"replica {replica_id} was not cleaned up: the server's task ended with {code}")
+
+
+def _trim(connection: Connection, suffix: str) -> None:
+    """Bound the changelog, which keeps everything for ever otherwise."""
+    if backend := backend_of(connection, suffix):
+        change = Change("replace", "nsslapd-changelogmaxage", (_CHANGELOG_AGE.encode(),))
+        with suppress(NotFound):
+            connection.modify(changelog_dn(backend), [change])
+
+
+def _failed(peer: DirectoryServer, why: str) -> LifecycleError:
+    return LifecycleError(f"{peer.host}:{peer.port} was not initialised: {why}", hint=_hint(why))
+
+
+def _hint(why: str) -> str:
+    """What the servers' wordings mean, as they were seen to come about."""
+    rows = (
+        ("(49)", "the replication password there is another one; `vouchd directory setup` there sets it"),
+        ("(-11)", "TLS failed: its certificate must have that host name and come from a CA that this server trusts"),
+        ("(-1)", "nothing listens there in that transport: check host, port and transport"),
+        ("permission", "the replication account may not write there; `vouchd directory setup` there allows it"),
+        ("(401)", "the other server is no replica of that suffix"),
+    )
+    return next((hint for mark, hint in rows if mark in why), "the error logs of both directory servers say more")

@@ -1,0 +1,77 @@
+"""The suffix of a set in one directory server: its database, its own entry, the limits and plug-ins it counts on.
+
+All of it is done by the Directory Manager, once, over LDAP; none of it replicates but the suffix entry.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from vouchd.directory.connection import Change, Connection
+from vouchd.directory.dse import BACKEND, MAX_BER_BYTES
+from vouchd.directory.names import LDBM, database_dn, mapping_tree_dn, naming_attribute
+from vouchd.errors import AlreadyExists, StoreError
+
+USN = "cn=USN,cn=plugins,cn=config"
+_CLASSES = {"o": "organization", "ou": "organizationalUnit", "dc": "domain"}
+
+
+def backend_of(connection: Connection, suffix: str) -> str | None:
+    """The name of the database that holds `suffix`, None when the server has none for it."""
+    found = connection.read(mapping_tree_dn(suffix), ["nsslapd-backend"])
+    return (found.text("nsslapd-backend") or None) if found else None
+
+
+def ensure_backend(connection: Connection, suffix: str) -> str:
+    """Give the server a database for `suffix`, unless it has one; returns the database's name."""
+    if name := backend_of(connection, suffix):
+        return name
+    taken = {entry.text("cn").lower() for entry in connection.search(LDBM, scope="one", attributes=["cn"])}
+    name = next(
+        name for name in (BACKEND, *(f"vouchd{number}" for number in range(1, 1000))) if name.lower() not in taken
+    )
+    connection.add(
+        database_dn(name),
+        {"objectClass": ["top", "extensibleObject", "nsBackendInstance"], "cn": [name], "nsslapd-suffix": [suffix]},
+    )
+    with suppress(AlreadyExists):
+        connection.add(
+            mapping_tree_dn(suffix),
+            {
+                "objectClass": ["top", "extensibleObject", "nsMappingTree"],
+                "cn": [suffix],
+                "nsslapd-state": ["backend"],
+                "nsslapd-backend": [name],
+            },
+        )
+    return name
+
+
+def ensure_suffix_entry(connection: Connection, suffix: str) -> bool:
+    """Add the entry of the suffix itself; whether it was missing. Not on a clone: its entry comes from the master."""
+    attribute, value = naming_attribute(suffix)
+    try:
+        connection.add(suffix, {"objectClass": ["top", _CLASSES[attribute]], attribute: [value]})
+    except AlreadyExists:
+        return False
+    return True
+
+
+def ensure_limits(connection: Connection) -> tuple[str, ...]:
+    """Let large values in; what comes into force with the next start of the server only, empty when nothing."""
+    found = connection.read("cn=config", ["nsslapd-maxbersize"])
+    if found and int(found.text("nsslapd-maxbersize", "0") or 0) >= MAX_BER_BYTES:
+        return ()
+    connection.modify("cn=config", [Change("replace", "nsslapd-maxbersize", (str(MAX_BER_BYTES).encode(),))])
+    return ("nsslapd-maxbersize",)
+
+
+def ensure_change_numbers(connection: Connection) -> tuple[str, ...]:
+    """Turn the USN plug-in on: `entryusn`, `lastusn`; what comes into force with the next start only."""
+    found = connection.read(USN, ["nsslapd-pluginEnabled"])
+    if found is None:
+        raise StoreError("the directory server has no USN plug-in", hint="it must be 389 Directory Server 1.4 or newer")
+    if found.text("nsslapd-pluginEnabled").lower() == "on":
+        return ()
+    connection.modify(USN, [Change("replace", "nsslapd-pluginEnabled", (b"on",))])
+    return ("the USN plug-in",)

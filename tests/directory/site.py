@@ -1,0 +1,76 @@
+"""Directory servers that are set up as instances do it: with their own accounts, one replication password."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories
+
+from vouchd.core.facts import DirectoryServer, Transport
+from vouchd.directory import replication
+from vouchd.directory.connection import Connection, Credentials
+from vouchd.directory.setup import SetUp, set_up
+
+REPLICATION_PASSWORD = "one-password-for-the-whole-set"
+
+
+@dataclass
+class Node:
+    """One server of a set, with a connection of its instance's account."""
+
+    directory: Directory
+    server: DirectoryServer
+    made: SetUp
+
+    def admin(self) -> Connection:
+        """A connection of the Directory Manager."""
+        return Connection(self.server, Credentials(ROOT_DN, PASSWORD), self.directory.trust)
+
+    def connection(self) -> Connection:
+        """A connection of the instance's account."""
+        return Connection(self.server, Credentials(self.made.bind_dn, self.made.password), self.directory.trust)
+
+
+def prepare(directory: Directory, transport: Transport, replica_id: int | None, *, clone: bool) -> Node:
+    """Do what `vouchd directory setup` does."""
+    server = directory.server(transport, replica_id)
+    admin = Connection(server, Credentials(ROOT_DN, PASSWORD), directory.trust)
+    try:
+        made = set_up(admin, server, clone=clone, replication_password=REPLICATION_PASSWORD)
+    finally:
+        admin.close()
+    return Node(directory, server, made)
+
+
+@contextmanager
+def nodes(count: int, transport: Transport = Transport.PLAIN) -> Iterator[list[Node]]:
+    """Servers set up as replicas 1, 2, …, the first with the suffix; no agreement between them yet."""
+    hosts = [f"ds{number}.vouchd.test" for number in range(1, count + 1)]
+    with directories(*hosts, tls=transport is not Transport.PLAIN) as found:
+        yield [prepare(each, transport, number + 1, clone=number > 0) for number, each in enumerate(found)]
+
+
+def join(supplier: Node, consumer: Node, **options) -> None:
+    """Agreements both ways, and the consumer's data from the supplier."""
+    suffix = supplier.server.suffix
+    for one, other in ((supplier, consumer), (consumer, supplier)):
+        connection = one.connection()
+        replication.agree(connection, suffix, other.server, REPLICATION_PASSWORD)
+        connection.close()
+    connection = supplier.connection()
+    replication.initialise(connection, suffix, consumer.server, **options)
+    connection.close()
+
+
+def until(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether it holds within the deadline; asked again and again."""
+    pause, end = threading.Event(), time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        pause.wait(0.02)
+    return True
