@@ -56,6 +56,7 @@ def memory_backend(folder: Path) -> Backend:
 
 
 def sqlite_backend(folder: Path) -> Backend:
+    folder.mkdir(exist_ok=True)
     return Backend(durable=True, make=lambda: SqliteStore(folder / "store.sqlite"))
 
 

@@ -51,7 +51,7 @@ def policy_record(policy: AuthorityPolicy) -> Record:
 
 def read_policy(record: Record) -> AuthorityPolicy:
     """The policy of a record; a field that is missing has its default."""
-    known = _known(AuthorityPolicy, record)
+    known = known_fields(AuthorityPolicy, record)
     known["crl_issuers"] = tuple(_bytes(text) for text in known.get("crl_issuers", ()))
     known["expected_scopes"] = tuple(known.get("expected_scopes", ()))
     if known.get("expired_crl") is not None:
@@ -81,7 +81,7 @@ def epoch_record(epoch: Epoch) -> Record:
 
 def read_epoch(record: Record) -> Epoch:
     """The epoch of a record."""
-    known = _known(Epoch, record)
+    known = known_fields(Epoch, record)
     known["issuing_point"] = _read_issuing_point(known["issuing_point"])
     known["base"] = _read_crl(known["base"])
     known["delta"] = _read_crl(known["delta"]) if known.get("delta") else None
@@ -96,7 +96,7 @@ def quarantined_record(crl: QuarantinedCRL) -> Record:
 
 def read_quarantined(record: Record) -> QuarantinedCRL:
     """The CRL held back of a record."""
-    known = _known(QuarantinedCRL, record)
+    known = known_fields(QuarantinedCRL, record)
     known["issuing_point"] = _read_issuing_point(known["issuing_point"])
     known["record"] = _read_crl(known["record"])
     return QuarantinedCRL(**known)
@@ -126,14 +126,15 @@ def read_user(record: Record) -> User:
 
 
 def _read_issuing_point(record: Record) -> IssuingPointId:
-    return IssuingPointId(**_known(IssuingPointId, record))
+    return IssuingPointId(**known_fields(IssuingPointId, record))
 
 
 def _read_crl(record: Record) -> CRLRecord:
-    return CRLRecord(**_known(CRLRecord, record))
+    return CRLRecord(**known_fields(CRLRecord, record))
 
 
-def _known(cls: type[Any], record: Record) -> Record:
+def known_fields(cls: type[Any], record: Record) -> Record:
+    """Those fields of the record that the dataclass has."""
     names = {field.name for field in fields(cls)}
     return {name: value for name, value in record.items() if name in names}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vouchd.errors import StoreError, StoreUnavailable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x766F6368  # "voch", shown by file(1)
 _WAL_BYTES_KEPT = 64 << 20

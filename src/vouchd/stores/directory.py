@@ -18,6 +18,7 @@ from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTI
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.directory_changes import again, modify
 from vouchd.stores.directory_documents import ChunkedDocuments
+from vouchd.stores.directory_domain import DirectoryDomain
 from vouchd.stores.directory_entries import (
     CERTIFICATE,
     OF_AUTHORITIES,
@@ -33,7 +34,6 @@ from vouchd.stores.directory_entries import (
     stands_in_entry,
 )
 from vouchd.stores.directory_settling import settle
-from vouchd.stores.directory_users import DirectoryUsers
 from vouchd.stores.directory_watching import watch
 from vouchd.stores.rules import (
     CHUNK_BYTES,
@@ -46,8 +46,8 @@ from vouchd.stores.rules import (
 )
 
 
-class DirectoryStore(DirectoryUsers):
-    """Keeps the contracts of StatusStore, IdentityStore and ChangeNotifier below the server's suffix.
+class DirectoryStore(DirectoryDomain):
+    """Keeps the contracts of StatusStore, IdentityStore, DomainStore and ChangeNotifier below the server's suffix.
 
     Schema and containers must be there (directory/schema.py). May be used by several threads and processes.
     """

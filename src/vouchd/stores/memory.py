@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 
-from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL, User
+from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
 from vouchd.core.ports import Buffer
 from vouchd.errors import NotFound
 from vouchd.stores.rules import (
@@ -13,11 +13,16 @@ from vouchd.stores.rules import (
     NO_HIGH_WATER,
     HighWater,
     crl_hashes,
+    merged,
+    named_documents,
     no_authority,
     no_document,
+    no_member,
+    no_token,
     no_user,
     quarantine_order,
     require_administrator,
+    require_member_change,
     require_next,
     require_user_change,
     risen,
@@ -25,7 +30,7 @@ from vouchd.stores.rules import (
 
 
 class MemoryStore:
-    """Keeps the contracts of StatusStore and IdentityStore but for durability; may be used by several threads."""
+    """Keeps the contracts of all the stores but for durability; may be used by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,6 +41,8 @@ class MemoryStore:
         self._quarantined: dict[IssuingPointId, QuarantinedCRL] = {}
         self._documents: dict[str, bytes] = {}
         self._users: dict[str, User] = {}
+        self._members: dict[str, Member] = {}
+        self._tokens: dict[str, JoinToken] = {}
 
     def revision(self) -> int:
         """See StatusStore."""
@@ -140,6 +147,72 @@ class MemoryStore:
             require_administrator(self._users, left)
             self._users = left
             self._revision += 1
+
+    def members(self) -> tuple[Member, ...]:
+        """See DomainStore."""
+        with self._lock:
+            return tuple(self._members[member_id] for member_id in sorted(self._members))
+
+    def put_member(self, member: Member, replaces: Member | None) -> None:
+        """See DomainStore."""
+        with self._lock:
+            require_member_change(self._members, member, replaces)
+            self._members[member.id] = member
+            self._revision += 1
+
+    def remove_member(self, member_id: str) -> None:
+        """See DomainStore."""
+        with self._lock:
+            if self._members.pop(member_id, None) is None:
+                raise no_member(member_id)
+            self._revision += 1
+
+    def put_token(self, token: JoinToken) -> None:
+        """See DomainStore."""
+        with self._lock:
+            self._tokens[token.digest] = token
+            self._revision += 1
+
+    def take_token(self, digest: str, at: int) -> JoinToken:
+        """See DomainStore."""
+        with self._lock:
+            token = self._tokens.get(digest)
+            if token is None or token.expires_at <= at:
+                raise no_token()
+            del self._tokens[digest]
+            self._revision += 1
+            return token
+
+    def facts(self) -> Facts:
+        """See MirrorStore."""
+        with self._lock:
+            return Facts(
+                authorities=tuple(sorted(self._authorities.values(), key=lambda ca: (ca.label, ca.id))),
+                epochs=tuple(self._epochs[point] for point in sorted(self._epochs)),
+                quarantined=tuple(sorted(self._quarantined.values(), key=quarantine_order)),
+                high_water=tuple((point, *self._high_water[point]) for point in sorted(self._high_water)),
+                users=tuple(self._users[user_id] for user_id in sorted(self._users)),
+                members=tuple(self._members[member_id] for member_id in sorted(self._members)),
+            )
+
+    def lacking(self, facts: Facts) -> tuple[str, ...]:
+        """See MirrorStore."""
+        with self._lock:
+            return tuple(named_documents(facts) - self._documents.keys())
+
+    def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
+        """See MirrorStore."""
+        with self._lock:
+            self._take(documents, *named_documents(facts))
+            self._authorities = {authority.id: authority for authority in facts.authorities}
+            self._epochs = {epoch.issuing_point: epoch for epoch in facts.epochs}
+            self._quarantined = {crl.issuing_point: crl for crl in facts.quarantined}
+            for point, number, this_update in facts.high_water:
+                known = self._high_water.get(point, NO_HIGH_WATER)
+                self._high_water[point] = merged(known, (number, this_update))
+            self._users = {user.id: user for user in facts.users}
+            self._members = {member.id: member for member in facts.members}
+            self._changed()
 
     def close(self) -> None:
         """See StatusStore; there is nothing to release."""

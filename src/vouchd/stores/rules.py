@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vouchd.core.facts import Epoch, Group, IssuingPointId, QuarantinedCRL, User
+from vouchd.core.facts import Epoch, Facts, Group, IssuingPointId, Member, QuarantinedCRL, User
 from vouchd.errors import AlreadyExists, LastAdministrator, NotFound, StoreConflict
 
 CHUNK_BYTES = 1 << 20
@@ -61,6 +61,47 @@ def require_administrator(before: Mapping[str, User], after: Mapping[str, User])
 
 def _has_administrator(users: Mapping[str, User]) -> bool:
     return any(user.enabled and Group.ADMINISTRATORS in user.groups for user in users.values())
+
+
+def require_member_change(before: Mapping[str, Member], member: Member, replaces: Member | None) -> None:
+    """Raise what DomainStore.put_member raises where `member` may not take its place among the members `before`."""
+    if before.get(member.id) != replaces:
+        raise StoreConflict(f"member {member.id} was changed meanwhile", hint="another process was quicker; try again")
+    taken = {_replica_id(other): other.id for other in before.values() if other.id != member.id}
+    if (replica_id := _replica_id(member)) is not None and replica_id in taken:
+        raise AlreadyExists(
+            f"member {taken[replica_id]} has the replica id {replica_id}", hint="take one that nobody in the set has"
+        )
+
+
+def _replica_id(member: Member) -> int | None:
+    return member.directory.replica_id if member.directory else None
+
+
+def named_documents(facts: Facts) -> frozenset[str]:
+    """SHA-256 (hex) of the documents that the facts name."""
+    names = {name for epoch in facts.epochs for name in crl_hashes(epoch)}
+    names |= {crl.record.sha256 for crl in facts.quarantined}
+    names |= {serials for ca in facts.authorities if (serials := ca.policy.issued_serials)}
+    return frozenset(names)
+
+
+def merged(one: HighWater, other: HighWater) -> HighWater:
+    """The higher of two marks, each part by itself."""
+    numbers = [number for number in (one[0], other[0]) if number is not None]
+    return max(numbers, default=None), max(one[1], other[1])
+
+
+def no_member(member_id: str) -> NotFound:
+    """The error for a member that is not there."""
+    return NotFound(f"no member {member_id}", hint="vouchd domain members shows those there are")
+
+
+def no_token() -> NotFound:
+    """The error for a join token that is not there any more, or never was: which of them is nobody's business."""
+    return NotFound(
+        "this join token is not valid", hint="it may have expired or been used; vouchd domain token gives one"
+    )
 
 
 def no_user(user_id: str) -> NotFound:

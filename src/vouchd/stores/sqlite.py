@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 
 from vouchd.core import records
 from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL, User
 from vouchd.core.ports import Buffer
 from vouchd.errors import NotFound
-from vouchd.stores.database import BUSY_SECONDS, Database
 from vouchd.stores.rules import (
-    CHUNK_BYTES,
     NO_HIGH_WATER,
     HighWater,
     crl_hashes,
     no_authority,
-    no_document,
     no_user,
     require_administrator,
     require_next,
     require_user_change,
     risen,
 )
-
-_GARBAGE = """
-DELETE FROM document
-WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE base = sha256)
-  AND NOT EXISTS (SELECT 1 FROM epoch WHERE delta = sha256)
-  AND NOT EXISTS (SELECT 1 FROM quarantine WHERE document = sha256)
-  AND NOT EXISTS (SELECT 1 FROM authority WHERE issued_serials = sha256)
-"""
+from vouchd.stores.sqlite_base import put_documents, require_document
+from vouchd.stores.sqlite_domain import SqliteDomain
+from vouchd.stores.sqlite_mirror import SqliteMirror
 
 
-class SqliteStore:
-    """Keeps the contracts of StatusStore and IdentityStore in the file `path`, for several threads and processes.
+class SqliteStore(SqliteDomain, SqliteMirror):
+    """Keeps the contracts of all the stores in the file `path`, for several threads and processes.
 
     Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
     """
-
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
-        self._database = Database(path, busy_seconds=busy_seconds)
 
     def revision(self) -> int:
         """See StatusStore."""
@@ -60,7 +47,7 @@ class SqliteStore:
         fact = records.to_json(records.authority_record(authority))
         issued_serials = authority.policy.issued_serials
         with self._changing() as db:
-            _put_documents(db, documents or {}, *([issued_serials] if issued_serials else []))
+            put_documents(db, documents or {}, *([issued_serials] if issued_serials else []))
             # Not INSERT OR REPLACE: that would delete the row and, with it, the authority's epochs.
             db.execute(
                 "INSERT INTO authority VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
@@ -90,7 +77,7 @@ class SqliteStore:
             _require_authority(db, point.authority_id)
             row = db.execute("SELECT sequence FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
             require_next(epoch, row[0] if row else 0)
-            _put_documents(db, documents, *hashes)
+            put_documents(db, documents, *hashes)
             db.execute(
                 "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
                 (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
@@ -117,7 +104,7 @@ class SqliteStore:
     def document_chunks(self, sha256: str) -> Iterator[bytes]:
         """See StatusStore."""
         with self._database.reading() as db:
-            _require_document(db, sha256)
+            require_document(db, sha256)
         return self._chunks(sha256)
 
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
@@ -132,7 +119,7 @@ class SqliteStore:
         fact = records.to_json(records.quarantined_record(crl))
         with self._changing() as db:
             _require_authority(db, point.authority_id)
-            _put_documents(db, {crl.record.sha256: document})
+            put_documents(db, {crl.record.sha256: document})
             db.execute(
                 "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
                 (point.authority_id, point.scope_id, crl.received_at, crl.record.sha256, fact),
@@ -173,16 +160,9 @@ class SqliteStore:
         """See StatusStore."""
         self._database.close()
 
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._database.writing() as db:
-            yield db
-            db.execute(_GARBAGE)
-            db.execute("UPDATE revision SET number = number + 1")
-
     def _chunks(self, sha256: str) -> Iterator[bytes]:
         with self._database.reading() as db:
-            _require_document(db, sha256)  # again: now it stays in sight until the last piece is read
+            require_document(db, sha256)  # again: now it stays in sight until the last piece is read
             for (piece,) in db.execute("SELECT bytes FROM chunk WHERE sha256 = ? ORDER BY number", (sha256,)):
                 yield piece
 
@@ -196,26 +176,6 @@ def _users(db: sqlite3.Connection) -> dict[str, User]:
 def _require_authority(db: sqlite3.Connection, authority_id: str) -> None:
     if not db.execute("SELECT 1 FROM authority WHERE id = ?", (authority_id,)).fetchone():
         raise no_authority(authority_id)
-
-
-def _require_document(db: sqlite3.Connection, sha256: str) -> None:
-    if not db.execute("SELECT 1 FROM document WHERE sha256 = ?", (sha256,)).fetchone():
-        raise no_document(sha256)
-
-
-def _put_documents(db: sqlite3.Connection, documents: Mapping[str, Buffer], *named: str) -> None:
-    for sha256, document in documents.items():
-        view = memoryview(document)
-        inserted = db.execute("INSERT OR IGNORE INTO document VALUES (?, ?)", (sha256, view.nbytes))
-        if inserted.rowcount:
-            db.executemany("INSERT INTO chunk VALUES (?, ?, ?)", _pieces(sha256, view))
-    for sha256 in named:
-        _require_document(db, sha256)
-
-
-def _pieces(sha256: str, view: memoryview) -> Iterator[tuple[str, int, memoryview]]:
-    for number, start in enumerate(range(0, view.nbytes, CHUNK_BYTES)):
-        yield sha256, number, view[start : start + CHUNK_BYTES]
 
 
 def _high_water(db: sqlite3.Connection, point: IssuingPointId) -> HighWater:

@@ -1,0 +1,130 @@
+"""The part of the directory store that knows the security domain: an entry for each member, as pkiSubsystem has it."""
+
+from __future__ import annotations
+
+from vouchd.core import records, setrecords
+from vouchd.core.facts import JoinToken, Member
+from vouchd.directory.connection import Change, Connection, Entry, escaped
+from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
+from vouchd.errors import NotFound, StoreConflict
+from vouchd.stores.directory_changes import again, modify
+from vouchd.stores.directory_entries import new_stamp
+from vouchd.stores.directory_users import DirectoryUsers
+from vouchd.stores.rules import no_member, no_token, require_member_change
+
+
+class DirectoryDomain(DirectoryUsers):
+    """Keeps the contract of DomainStore below the suffix.
+
+    Two members that join through two others at the same moment may get one replica id: no server can tell. Replication
+    shows it as the members' conflict in `vouchd directory status`.
+    """
+
+    def members(self) -> tuple[Member, ...]:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            found = self._members(connection)
+        return tuple(found[member_id] for member_id in sorted(found))
+
+    def put_member(self, member: Member, replaces: Member | None) -> None:
+        """See DomainStore."""
+
+        def put(connection: Connection) -> None:
+            domain = self._domain(connection)  # before the members: a member added since makes the stamp another one
+            members = self._members(connection)
+            require_member_change(members, member, replaces)
+            _restamp(connection, domain)
+            if replaces is None:
+                connection.add(self._dn(member.id), {"objectClass": _CLASSES, "cn": [member.id], **_values(member)})
+            else:
+                changes = [Change("replace", name, tuple(_octets(each))) for name, each in _values(member).items()]
+                connection.modify(self._dn(member.id), changes)
+
+        again(self._connections, put)
+
+    def remove_member(self, member_id: str) -> None:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            try:
+                connection.delete(self._dn(member_id))
+            except NotFound:
+                raise no_member(member_id) from None
+
+    def put_token(self, token: JoinToken) -> None:
+        """See DomainStore."""
+        fact = records.to_json(setrecords.token_record(token)).encode()
+
+        def put(connection: Connection) -> None:
+            domain = self._domain(connection)
+            old = tuple(
+                value
+                for value in domain.all(TOKEN)
+                if (known := records.from_json(value, setrecords.read_token)).digest == token.digest
+                or known.expires_at <= token.expires_at - _LONGEST_SECONDS
+            )
+            changes = [Change("delete", TOKEN, old)] if old else []
+            _restamp(connection, domain, *changes, Change("add", TOKEN, (fact,)))
+
+        again(self._connections, put)
+
+    def take_token(self, digest: str, at: int) -> JoinToken:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            domain = self._domain(connection)
+            for value in domain.all(TOKEN):
+                token = records.from_json(value, setrecords.read_token)
+                if token.digest == digest and token.expires_at > at:
+                    try:
+                        connection.modify(domain.dn, [Change("delete", TOKEN, (value,))])
+                    except StoreConflict:  # another one took it
+                        break
+                    return token
+        raise no_token()
+
+    def _members(self, connection: Connection) -> dict[str, Member]:
+        query = "(objectClass=vouchdDomainMember)"
+        found = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER])
+        members = (records.from_json(entry.text(MEMBER), setrecords.read_member) for entry in found)
+        return {member.id: member for member in members}
+
+    def _domain(self, connection: Connection) -> Entry:
+        entry = connection.read(f"{DOMAIN},{self._suffix}", [TOKEN, STAMP])
+        if entry is None:
+            raise NotFound(f"no entry {DOMAIN},{self._suffix}", hint="run `vouchd directory setup`")
+        return entry
+
+    def _dn(self, member_id: str) -> str:
+        return f"cn={escaped(member_id)},{MEMBERS},{self._suffix}"
+
+
+_CLASSES = ["top", "pkiSubsystem", "vouchdDomainMember"]
+# A token that expired so long before another one does is dropped with it.
+_LONGEST_SECONDS = 30 * 86400
+
+
+def _restamp(connection: Connection, domain: Entry, *changes: Change) -> None:
+    stamps = [Change("delete", STAMP, domain.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
+    modify(connection, domain.dn, [*stamps, *changes])
+
+
+def _values(member: Member) -> dict[str, list[str]]:
+    port = str(member.secure_port)
+    return {
+        MEMBER: [records.to_json(setrecords.member_record(member))],
+        "Host": [member.host],
+        "SubsystemName": [member.name],
+        "Clone": [_boolean(member.clone)],
+        "DomainManager": [_boolean(not member.clone)],
+        "SecurePort": [port],
+        "SecureAgentPort": [port],
+        "SecureAdminPort": [port],
+        "UnSecurePort": [str(member.ee_port)],
+    }
+
+
+def _octets(values: list[str]) -> list[bytes]:
+    return [value.encode() for value in values]
+
+
+def _boolean(value: bool) -> str:  # noqa: FBT001  it is the value itself
+    return "TRUE" if value else "FALSE"

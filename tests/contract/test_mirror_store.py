@@ -1,0 +1,111 @@
+"""The contract of MirrorStore over the stores that can follow another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.contract.backends import (
+    BACKENDS,
+    CA,
+    DELTA,
+    FIRST,
+    POINT,
+    SECOND,
+    Backend,
+    a_quarantined,
+    a_record,
+    an_authority,
+    an_epoch,
+    sha256,
+)
+from tests.contract.test_domain_store import CLONE, MASTER
+from tests.contract.test_identity_store import ADMIN, ALICE
+
+from vouchd.core import records
+from vouchd.core.facts import Facts
+from vouchd.core.setrecords import facts_digest, facts_record, read_facts
+from vouchd.errors import NotFound
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def backend(request, tmp_path) -> Iterator[Backend]:
+    backend = BACKENDS[request.param](tmp_path)
+    yield backend
+    backend.close()
+
+
+def full(store) -> Facts:
+    """The facts of a store that has some of every kind."""
+    store.put_authority(CA)
+    store.put_authority(an_authority("b"))
+    store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    store.commit_epoch(an_epoch(CA, 2, delta=a_record(DELTA, 2, 1100, 1)), {sha256(DELTA): DELTA})
+    store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    for user in (ADMIN, ALICE):
+        store.put_user(user, None)
+    for member in (MASTER, CLONE):
+        store.put_member(member, None)
+    return store.facts()
+
+
+DOCUMENTS = {sha256(document): document for document in (FIRST, SECOND, DELTA)}
+
+
+def test_facts_are_what_the_other_methods_tell(store):
+    """One view holds what every single question is answered with."""
+    facts = full(store)
+    told = (store.authorities(), store.epochs(), store.quarantined(), store.users(), store.members())
+    assert told == (facts.authorities, facts.epochs, facts.quarantined, facts.users, facts.members)
+    assert [mark for mark in facts.high_water if mark[0] == POINT] == [(POINT, *store.high_water(POINT))]
+
+
+def test_facts_survive_their_record(store):
+    """What travels between members as JSON is what was sent, digest and all."""
+    facts = full(store)
+    read = records.from_json(records.to_json(facts_record(facts)), read_facts)
+    assert read == facts
+    assert facts_digest(read) == facts_digest(facts)
+    assert facts_digest(replace(facts, users=())) != facts_digest(facts)
+
+
+def test_adopt_makes_another_store_equal(store, tmp_path):
+    """A store that adopted the facts has them all, and their documents, whatever it held before."""
+    facts = full(store)
+    other = BACKENDS["sqlite"](tmp_path / "other").open()
+    other.put_authority(an_authority("c"))
+    other.commit_epoch(an_epoch(an_authority("c"), base=a_record(b"own", 1)), {sha256(b"own"): b"own"})
+    assert sorted(other.lacking(facts)) == sorted(DOCUMENTS)
+    other.adopt(facts, DOCUMENTS)
+    mirrored = other.facts()
+    assert replace(mirrored, high_water=()) == replace(facts, high_water=())
+    assert set(mirrored.high_water) > set(facts.high_water)
+    assert {name: other.document(name) for name in DOCUMENTS} == DOCUMENTS
+    assert other.lacking(facts) == ()
+    other.close()
+
+
+def test_adopt_without_a_document_is_not_found_and_changes_nothing(store):
+    """Facts whose documents are not there are not taken, not even in part."""
+    facts = Facts(authorities=(CA,), epochs=(an_epoch(CA),))
+    before = store.revision()
+    with pytest.raises(NotFound):
+        store.adopt(facts, {})
+    assert (store.revision(), store.facts()) == (before, Facts())
+
+
+def test_adopt_drops_documents_that_nothing_names(store):
+    """What the adopted facts no longer name is gone."""
+    facts = full(store)
+    store.adopt(replace(facts, quarantined=()), {})
+    with pytest.raises(NotFound):
+        store.document(sha256(SECOND))
+
+
+def test_adopt_never_lowers_a_high_water_mark(store):
+    """Following a master that knows less does not open the way to a rollback."""
+    facts = full(store)
+    lower = replace(facts, high_water=((POINT, 1, 5000),))
+    store.adopt(lower, {})
+    assert store.high_water(POINT) == (2, 5000)
