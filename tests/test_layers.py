@@ -15,7 +15,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "vouchd"
 STEPS = (
     ("cli",),
     ("wiring",),
-    ("wiring_agent", "wiring_audit", "wiring_sources"),
+    ("wiring_services",),
+    ("wiring_agent", "wiring_audit", "wiring_sources", "wiring_store"),
     ("web",),
     ("http",),
     ("instance", "ca"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
-from vouchd.core.ports import IdentityStore, StatusStore
+from vouchd.core.ports import Store
+from vouchd.errors import StoreUnavailable
 from vouchd.http import certsystem
 from vouchd.http.admission import Admission
 from vouchd.http.agent import AgentPart, AgentServer, AgentServices, Running
@@ -17,11 +17,6 @@ from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.settings import Settings
 from vouchd.instance.tls import AgentTLS
 from vouchd.web import pages
-
-
-class Store(StatusStore, IdentityStore, Protocol):
-    """A store of both kinds of facts."""
-
 
 # Each gives the routes of one part of the port.
 PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (certsystem.routes, rest.routes, pages.routes)
@@ -50,6 +45,12 @@ def agent_part(
         for authority in store.authorities():
             yield authority.certificate_der
 
+    def trusted_at_start() -> tuple[bytes, ...]:
+        try:
+            return tuple(trusted())
+        except StoreUnavailable:  # nobody can be let in before it is back, and then they are read again
+            return ()
+
     def build(running: Running) -> AgentServer:
         found = services(running)
         identity = Identity(found.users, found.state, settings.responder, found.clock)
@@ -57,5 +58,5 @@ def agent_part(
         admission = Admission(identity, found.permission, agent.body_seconds, agent.header_seconds)
         return AgentServer(settings.agent, tls, trusted, admission, routes(found))
 
-    tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted())
+    tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted_at_start())
     return AgentPart((settings.agent.host, settings.agent.port), build, changed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -11,27 +10,20 @@ import typer
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from vouchd import wiring
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CRLScope, IssuedCRL, TargetRecord
 from vouchd.ca.publishing import (
-    CallTarget,
     Delivery,
-    FolderTarget,
     PublishingTarget,
-    TargetKinds,
     parse_target,
     publish,
     replace_file,
 )
-from vouchd.cli import output, serving
+from vouchd.cli import output
+from vouchd.cli.catargets import TARGET_KINDS, absolute
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
-from vouchd.core.facts import Epoch
-from vouchd.errors import CRLStale, IssuanceError, outcome
-from vouchd.instance.layout import Layout
+from vouchd.errors import IssuanceError, outcome
 from vouchd.ops.clock import SystemClock
-
-ORIGIN = "certificate manager"
 
 DeltaOption = Annotated[bool, typer.Option("--delta", help="A delta CRL instead of a full one.")]
 ScopeOption = Annotated[
@@ -70,7 +62,11 @@ def publish_(
     ca: CADirOption = DEFAULT_CA,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", metavar="TARGET", help="instance:DIR or dir:PATH, remembered from then on; repeatable."),
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="instance:DIR, dir:PATH or ocsp:URL,cert=FILE, remembered from then on; repeatable.",
+        ),
     ] = None,
     delta: DeltaOption = False,
     scope: ScopeOption = CRLScope.COMPLETE,
@@ -87,7 +83,7 @@ def publish_(
     """
     with CertificateManager(ca) as manager:
         for specification in forget or []:
-            manager.store.remove_target(_absolute(specification))
+            manager.store.remove_target(absolute(specification))
         if show or forget:
             output.records(
                 [_target_fields(target) for target in manager.store.targets()],
@@ -121,41 +117,10 @@ def publish_to(
 def all_targets(manager: CertificateManager, named: Iterable[str] = ()) -> list[PublishingTarget]:
     """Targets named before and now. Raises: IssuanceError when there is none."""
     before = [target.specification for target in manager.store.targets()]
-    targets = [parse_target(text, TARGET_KINDS) for text in dict.fromkeys([*before, *map(_absolute, named)])]
+    targets = [parse_target(text, TARGET_KINDS) for text in dict.fromkeys([*before, *map(absolute, named)])]
     if not targets:
         raise IssuanceError("no target to publish to", hint="name one with `vouchd ca publish --to instance:DIR`")
     return targets
-
-
-def _absolute(specification: str) -> str:
-    # A remembered target must mean the same folder from wherever the next command is given.
-    kind, separator, place = specification.partition(":")
-    return f"{kind}:{Path(place).expanduser().absolute()}" if separator and place else specification
-
-
-def _instance_target(place: str) -> PublishingTarget:
-    return CallTarget(f"instance:{place}", lambda der: _ingest(Path(place), der))
-
-
-def _ingest(instance: Path, crl_der: bytes) -> str:
-    """Hand a CRL to an instance on this host, running or not; says how far it got."""
-    layout = Layout(instance)
-    with wiring.services(layout) as services, services.ingest_lock():
-        try:
-            epochs = services.ingesting.accept_crl(crl_der, ORIGIN, services.caller, SystemClock().now())
-        except CRLStale:
-            if not _holds(services.store.epochs(), crl_der):
-                raise
-            return "held already"
-    return "served" if serving.changed(layout, epochs) else "stored"
-
-
-def _holds(epochs: Iterable[Epoch], crl_der: bytes) -> bool:
-    sha256 = hashlib.sha256(crl_der).hexdigest()
-    return any(record is not None and record.sha256 == sha256 for e in epochs for record in (e.base, e.delta))
-
-
-TARGET_KINDS: TargetKinds = {"dir": lambda place: FolderTarget(Path(place)), "instance": _instance_target}
 
 
 def _made(manager: CertificateManager, delta: bool, scope: CRLScope, current: bool) -> IssuedCRL:

@@ -37,7 +37,7 @@ class AdminClient:
         if parts.scheme != "https" or not host:
             raise ConfigError(f"not an https URL: {url}", hint="as in https://ocsp.example.org:8443")
         self._url, self._host, self._port = url, host, port
-        self._tls = _context(certificate, key, trust)
+        self._tls = client_tls(certificate, key, trust)
 
     def get(self, *path: str, **query: str) -> Any:
         """The JSON value at a path of these segments. Raises: VouchdError as the port tells it, ClientError."""
@@ -118,7 +118,8 @@ def _value(data: bytes) -> Any:
         raise ClientError("an answer that is not JSON", hint="is this the agent port of vouchd?") from error
 
 
-def _context(certificate: Path, key: Path | None, trust: Path | None) -> ssl.SSLContext:
+def client_tls(certificate: Path, key: Path | None, trust: Path | None) -> ssl.SSLContext:
+    """TLS with a client certificate: see AdminClient for the files. Raises: ConfigError."""
     try:
         context = ssl.create_default_context(cafile=str(trust) if trust else None)
     except (OSError, ssl.SSLError) as error:

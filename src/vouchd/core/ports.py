@@ -144,6 +144,10 @@ class DomainStore(Protocol):
         """
 
 
+class Store(StatusStore, IdentityStore, DomainStore, Protocol):
+    """A store of all three kinds of facts, with one revision."""
+
+
 class MirrorStore(Protocol):
     """A store that can be made equal to another one, for instances that follow a master without a directory."""
 

@@ -19,7 +19,8 @@ from vouchd.directory.replication import agreements
 from vouchd.errors import VouchdError
 
 ASK_SECONDS = 5.0
-_CONFLICTS = "(nsds5ReplConflict=*)"
+# The one that lost its name is a subentry, which only a filter that names that class finds.
+_CONFLICTS = "(|(&(objectClass=ldapSubEntry)(nsds5ReplConflict=*))(nsds5ReplConflict=*))"
 _PART = re.compile(r"\{replica (\d{1,5}) [^}]*\}(?: [0-9a-f]{20} ([0-9a-f]{20}))?")
 _GENERATION = re.compile(r"\{replicageneration\} (\S+)")
 
@@ -118,11 +119,10 @@ def health(
     """
     vector = read_vector(connection, suffix)
     by_name = {one.name: one for one in agreements(connection, suffix, ours=False)}
-    credentials = Credentials(REPLICATION_DN, replication_password)
     seen = []
     for peer in peers:
         agreement = by_name.pop(agreement_name(peer), None)
-        seen.append(_peer_health(vector, peer, agreement, credentials, at, trust_file))
+        seen.append(_peer_health(vector, peer, agreement, replication_password, at, trust_file))
     known = {peer.replica_id for peer in peers} | ({vector.replica_id} if vector else set())
     stale = sorted(number for number in (vector.newest if vector else {}) if number not in known)
     return ReplicationHealth(vector, tuple(seen), tuple(by_name.values()), tuple(stale), conflicts(connection, suffix))
@@ -132,12 +132,12 @@ def _peer_health(
     mine: UpdateVector | None,
     peer: DirectoryServer,
     agreement: Agreement | None,
-    credentials: Credentials,
+    replication_password: str,
     at: int,
     trust_file: Path | None,
 ) -> PeerHealth:
     try:
-        theirs = _ask(peer, credentials, trust_file)
+        theirs = ask(peer, replication_password, trust_file)
     except VouchdError as error:
         return PeerHealth(peer, agreement, None, ahead=False, error=str(error))
     if mine is None or theirs is None:
@@ -149,8 +149,12 @@ def _peer_health(
     return PeerHealth(peer, agreement, lag, ahead=bool(mine.behind(theirs)), error="")
 
 
-def _ask(peer: DirectoryServer, credentials: Credentials, trust_file: Path | None) -> UpdateVector | None:
-    connection = Connection(peer, credentials, trust_file, ASK_SECONDS)
+def ask(peer: DirectoryServer, replication_password: str, trust_file: Path | None = None) -> UpdateVector | None:
+    """The RUV of another server, None when it is no replica; shows at once whether replication can reach it.
+
+    Raises: StoreUnavailable when it cannot be reached, TLS fails or the password is not its own.
+    """
+    connection = Connection(peer, Credentials(REPLICATION_DN, replication_password), trust_file, ASK_SECONDS)
     try:
         return read_vector(connection, peer.suffix)
     finally:

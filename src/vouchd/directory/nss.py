@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -88,6 +89,11 @@ def _bundle(identity: TLSIdentity, host: str, password: str) -> tuple[bytes, lis
             f"the certificate of the directory server is not for {host}",
             hint=f"its subjectAltName needs DNS:{host}, which the other servers check",
         )
+    if not _is_issued_by(certificate, chain, roots):
+        raise ConfigError(
+            "the certificate of the directory server was not issued by that CA",
+            hint="give the certificates between the two in the file of the server's, after it",
+        )
     return (
         pkcs12.serialize_key_and_certificates(
             NICKNAME.encode(),
@@ -98,6 +104,27 @@ def _bundle(identity: TLSIdentity, host: str, password: str) -> tuple[bytes, lis
         ),
         roots,
     )
+
+
+def _is_issued_by(certificate: x509.Certificate, chain: list[x509.Certificate], roots: list[x509.Certificate]) -> bool:
+    """Whether a path leads from the certificate to one of the roots; servers that replicate would find out too late."""
+    at = certificate
+    for _ in range(len(chain) + 1):
+        if any(at == root or _signed(at, root) for root in roots):
+            return True
+        above = next((one for one in chain if one.subject == at.issuer and _signed(at, one)), None)
+        if above is None:
+            return False
+        at = above
+    return False
+
+
+def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _is_for(certificate: x509.Certificate, host: str) -> bool:

@@ -14,11 +14,12 @@ from vouchd.errors import ConfigError, StoreConflict, VouchdError
 from vouchd.instance import cs_cfg
 from vouchd.instance.checking import check_settings
 from vouchd.instance.cs_cfg import CSConfig
-from vouchd.instance.keytable import KNOWN, KnownKey
+from vouchd.instance.keytable import KNOWN
 from vouchd.instance.known_keys import canonical
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import config_lock
 from vouchd.instance.reading import settings_from
+from vouchd.instance.values import KnownKey
 from vouchd.service.permission import Action, Permission
 from vouchd.signing.files import replace_file
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vouchd.errors import ConfigError
-from vouchd.instance.keytable import KnownKey
 from vouchd.instance.known_keys import canonical, look_up, nearest
+from vouchd.instance.values import KnownKey
 
 MAX_BYTES = 1 << 20
 MAX_LINE = 8192

@@ -5,31 +5,27 @@ A name may hold a placeholder for one segment (`vouchd.source.<name>.url`) or en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import AnswerRecords, ClientAddress, NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
-from vouchd.instance.values import ANYTHING, DIGESTS, FILE, FLAG, SELFTESTS, TEXT, Kind, choice, integer, word
+from vouchd.instance.setkeys import SET_KEYS
+from vouchd.instance.values import (
+    ANYTHING,
+    DIGESTS,
+    FILE,
+    FLAG,
+    SELFTESTS,
+    TEXT,
+    KnownKey,
+    choice,
+    inert,
+    integer,
+    word,
+)
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS
 
 _MAX_INTEGER = 2**31 - 1
 _DAY = 86400
 _INTERNAL_TOKENS = ("", "internal", "Internal Key Storage Token")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownKey:
-    """One key: how its value is read, what stands for an absent one, and what it means; `inert` ones do nothing."""
-
-    name: str
-    kind: Kind
-    default: object
-    about: str
-    inert: bool = False
-
-
-def _inert(name: str, about: str) -> KnownKey:
-    return KnownKey(name, ANYTHING, "", about, inert=True)
 
 
 _STORE = (
@@ -58,10 +54,10 @@ _STORE = (
         0,
         "Read everything from the store again this often (seconds); 0: only when it changed. 21600 marks a clone.",
     ),
-    _inert("ocsp.store.defStore.class", "There is one store class."),
-    _inert("ocsp.store.defStore.useCache", "The revocation index is always used."),
-    _inert("ocsp.store.defStore.waitOnCRLUpdate", "A CRL is durable before its acceptance is reported."),
-    _inert("ocsp.store.ldapStore.*", "Use a source with an ldap:// URL: vouchd.source.<name>.url."),
+    inert("ocsp.store.defStore.class", "There is one store class."),
+    inert("ocsp.store.defStore.useCache", "The revocation index is always used."),
+    inert("ocsp.store.defStore.waitOnCRLUpdate", "A CRL is durable before its acceptance is reported."),
+    inert("ocsp.store.ldapStore.*", "Use a source with an ldap:// URL: vouchd.source.<name>.url."),
 )
 _SIGNING = (
     KnownKey("ocsp.rejectAlgorithms", DIGESTS, frozenset(), "CertID digests that are refused."),
@@ -73,14 +69,14 @@ _SIGNING = (
         "",
         "Algorithm of the default signer; empty: the key's usual one.",
     ),
-    _inert("ocsp.signing.cacertnickname", "The signer's CA is found among the registered CAs."),
-    _inert("ocsp.ocsp_signing.*", "Certificate and request of the installer; the signer is vouchd.signer.<nickname>."),
-    _inert("ocsp.audit_signing.*", "Certificate and request of the installer."),
-    _inert("ocsp.sslserver.*", "Certificate and request of the installer."),
-    _inert("ocsp.subsystem.*", "Certificate and request of the installer."),
-    _inert("ocsp.crlVerify.token", "CRLs are verified in software."),
-    _inert("ocsp.certNickname", "The signer is ocsp.signing.certnickname."),
-    _inert("ocsp.cert.*", "Input of the Certificate System's self tests."),
+    inert("ocsp.signing.cacertnickname", "The signer's CA is found among the registered CAs."),
+    inert("ocsp.ocsp_signing.*", "Certificate and request of the installer; the signer is vouchd.signer.<nickname>."),
+    inert("ocsp.audit_signing.*", "Certificate and request of the installer."),
+    inert("ocsp.sslserver.*", "Certificate and request of the installer."),
+    inert("ocsp.subsystem.*", "Certificate and request of the installer."),
+    inert("ocsp.crlVerify.token", "CRLs are verified in software."),
+    inert("ocsp.certNickname", "The signer is ocsp.signing.certnickname."),
+    inert("ocsp.cert.*", "Input of the Certificate System's self tests."),
     KnownKey(
         "vouchd.signer.<nickname>.key",
         FILE,
@@ -176,7 +172,7 @@ _AUDIT = (
         ClientAddress.TRUNCATED,
         "A client's address in such a record: left out, cut to /24 or /48, hashed with a key of the start, or whole.",
     ),
-    _inert("log.instance.SignedAudit.*", "The audit log is always on, with every event, in logs/audit.jsonl."),
+    inert("log.instance.SignedAudit.*", "The audit log is always on, with every event, in logs/audit.jsonl."),
 )
 _POLICY = (
     KnownKey("vouchd.request.nonce", word(NoncePolicy), NoncePolicy.ECHO, "What is done with a nonce (RFC 9654)."),
@@ -244,9 +240,9 @@ _SELFTESTS = (
         300,
         "ClockVerification: how far the clock may be behind what others told (seconds).",
     ),
-    _inert("selftests.container.instance.*", "Class names of the Certificate System."),
-    _inert("selftests.container.logger.*", "The results are in the audit log and in `vouchd selftest list`."),
-    _inert("selftests.plugin.*", "Parameters of the Certificate System's self tests."),
+    inert("selftests.container.instance.*", "Class names of the Certificate System."),
+    inert("selftests.container.logger.*", "The results are in the audit log and in `vouchd selftest list`."),
+    inert("selftests.plugin.*", "Parameters of the Certificate System's self tests."),
 )
 _FAMILIES = (
     ("accessEvaluator.*", "Access rules"), ("admin.*", "Interfaces"), ("agent.*", "Interfaces"),
@@ -279,7 +275,8 @@ KNOWN: tuple[KnownKey, ...] = (
     *_POLICY,
     *_INGESTION,
     *_SELFTESTS,
-    *(_inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),
+    *SET_KEYS,
+    *(inert(name, f"{about} of the Certificate System.") for name, about in _FAMILIES),
     _COMMENT,
-    *(_inert(name, "Written by the Certificate System's installer.") for name in _SINGLES),
+    *(inert(name, "Written by the Certificate System's installer.") for name in _SINGLES),
 )

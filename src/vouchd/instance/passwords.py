@@ -9,6 +9,8 @@ from vouchd.errors import ConfigError
 from vouchd.signing.files import read_secret, write_new
 
 INTERNAL = "internal"  # the password of the key files in alias/
+INTERNALDB = "internaldb"  # of the instance's account in its directory server
+REPLICATIONDB = "replicationdb"  # of the account that the servers of a set send changes with
 
 
 def new_password() -> str:

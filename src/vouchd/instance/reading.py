@@ -8,18 +8,22 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.core.policy import ResponsePolicy
 from vouchd.errors import ConfigError
 from vouchd.instance import cs_cfg
 from vouchd.instance.cs_cfg import CSConfig
 from vouchd.instance.layout import Layout
+from vouchd.instance.setkeys import DIRECTORY
 from vouchd.instance.settings import (
     AgentPort,
     AuditSettings,
+    DirectorySettings,
     EEPort,
     HealthPort,
     KeyFiles,
     SelfTestSettings,
+    SetSettings,
     Settings,
     SignerSettings,
     SourceKind,
@@ -79,6 +83,8 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         sources=tuple(_source(config, root, name) for name in config.names_under("vouchd.source.")),
         refresh_seconds=_value(config, "ocsp.store.defStore.refreshInSec", int),
         store=Layout(root).database,
+        directory=_directory(config, root),
+        of_set=_set(config),
         warnings=config.warnings(),
     )
 
@@ -89,6 +95,40 @@ def _value(config: CSConfig, key: str, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise TypeError(f"{key} is declared as another type than {kind.__name__}")
     return value
+
+
+def _directory(config: CSConfig, root: Path) -> DirectorySettings | None:
+    if _value(config, "vouchd.store", str) != DIRECTORY:
+        return None
+    for key in ("internaldb.ldapconn.host", "internaldb.basedn"):
+        if not _value(config, key, str):
+            raise ConfigError(f"{config.name}: vouchd.store=directory needs {key}", hint=f"add a line {key}=…")
+    secure = _value(config, "internaldb.ldapconn.secureConn", bool)
+    if secure and _value(config, "vouchd.directory.startTLS", bool):
+        raise ConfigError(
+            f"{config.where('vouchd.directory.startTLS')}: StartTLS and secureConn exclude each other",
+            hint="TLS from the first octet, or by StartTLS on the plain port: set one of them to false",
+        )
+    plain = Transport.STARTTLS if _value(config, "vouchd.directory.startTLS", bool) else Transport.PLAIN
+    server = DirectoryServer(
+        host=_value(config, "internaldb.ldapconn.host", str),
+        port=_value(config, "internaldb.ldapconn.port", int),
+        transport=Transport.TLS if secure else plain,
+        suffix=_value(config, "internaldb.basedn", str),
+        replica_id=_value(config, "vouchd.directory.replicaId", int) or None,
+    )
+    bind_dn = _value(config, "internaldb.ldapauth.bindDN", str)
+    return DirectorySettings(server, bind_dn, _path(config, root, "vouchd.directory.trust"))
+
+
+def _set(config: CSConfig) -> SetSettings:
+    return SetSettings(
+        domain=_value(config, "securitydomain.name", str),
+        host=_value(config, "vouchd.domain.host", str),
+        master=_value(config, "vouchd.clone.master", str),
+        stale_seconds=_value(config, "vouchd.clone.staleInSec", int),
+        peers_seconds=_value(config, "vouchd.clone.peersInSec", int),
+    )
 
 
 def _path(config: CSConfig, root: Path, key: str) -> Path | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from vouchd.instance.keytable import KNOWN, KnownKey
+from vouchd.instance.keytable import KNOWN
+from vouchd.instance.values import KnownKey
 
 
 def reference() -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from vouchd.core.facts import DirectoryServer
 from vouchd.core.policy import AnswerRecords, ClientAddress, ResponsePolicy
 from vouchd.service.selftests import Planned
 
@@ -120,6 +121,26 @@ class SelfTestSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectorySettings:
+    """The directory server that keeps the facts instead of the embedded store."""
+
+    server: DirectoryServer
+    bind_dn: str  # its password is `internaldb` in password.conf
+    trust_file: Path | None = None  # PEM; CAs of the server's certificate instead of the system's
+
+
+@dataclass(frozen=True, slots=True)
+class SetSettings:
+    """The set of members that the instance belongs to."""
+
+    domain: str = "vouchd"  # name of the security domain
+    host: str = ""  # fully qualified name of this host, as other members know it; empty: it has no others
+    master: str = ""  # HOST:PORT of the agent port that an embedded clone follows
+    stale_seconds: int = 60  # how far behind another member a CA may be answered for; 0: no bound
+    peers_seconds: int = 5  # between two looks at the other members
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that CS.cfg says, with defaults filled in and paths made absolute."""
 
@@ -139,4 +160,6 @@ class Settings:
     sources: tuple[SourceSettings, ...] = ()
     refresh_seconds: int = 0  # refreshInSec: re-read everything from the store this often; 0: only on change
     store: Path = Path("db/vouchd.sqlite")  # the embedded store
+    directory: DirectorySettings | None = None  # the store when there is one, instead of the embedded one
+    of_set: SetSettings = field(default_factory=SetSettings)
     warnings: tuple[str, ...] = ()  # inert keys and the like, to be shown once at start

@@ -100,3 +100,19 @@ DIGESTS = Kind(
     lambda value: ",".join(sorted(value)) if isinstance(value, frozenset) else "",
 )
 ANYTHING = Kind("anything", str)  # of a key without effect
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """One key: how its value is read, what stands for an absent one, and what it means; `inert` ones do nothing."""
+
+    name: str
+    kind: Kind
+    default: object
+    about: str
+    inert: bool = False
+
+
+def inert(name: str, about: str) -> KnownKey:
+    """A key that is accepted and has no effect."""
+    return KnownKey(name, ANYTHING, "", about, inert=True)

@@ -1,0 +1,88 @@
+"""Publishing a CRL to a responder's agent port as a CA of the Certificate System does it (its OCSPPublisher).
+
+Any responder that takes those takes ours: the form fields `crl` and `noui`, a line with `status=` in the answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+from pathlib import Path
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+from vouchd.client.admin import client_tls
+from vouchd.errors import ClientError, ConfigError, CRLRejected, CRLStale
+
+PATH = "/ocsp/agent/ocsp/addCRL"
+FORM = "application/x-www-form-urlencoded"
+TIMEOUT_SECONDS = 120.0  # a responder answers when the CRL is served
+MAX_ANSWER_BYTES = 1 << 16
+
+_MARKER = "CERTIFICATE REVOCATION LIST-----"  # the Certificate System's own, not that of PEM
+_STALE = "Sent CRL is older than the current CRL"
+
+
+class CRLPublisher:
+    """Hands CRLs to the agent port at `url`, `https://HOST:PORT`, with a path where it is not the usual one.
+
+    `certificate` is a PEM file with the client certificate and, where `key` is None, its key; `trust` a PEM file with
+    the CA of the server, without it the system's are trusted. Raises: ConfigError.
+    """
+
+    def __init__(self, url: str, certificate: Path, key: Path | None = None, trust: Path | None = None) -> None:
+        self._url, self._parts = url, _parts(url)
+        self._tls = client_tls(certificate, key, trust)
+
+    def publish(self, crl_der: bytes) -> None:
+        """Hand it over; when this returns it was taken. Raises: CRLStale, CRLRejected, ClientError."""
+        body = urlencode({"crl": _armoured(crl_der), "noui": "true"}).encode()
+        _judge(self._post(body).decode("utf-8", "replace"), self._url)
+
+    def _post(self, body: bytes) -> bytes:
+        host, port = self._parts.hostname or "", self._parts.port
+        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=self._tls)
+        try:
+            path = self._parts.path if self._parts.path not in {"", "/"} else PATH
+            connection.request("POST", path, body, {"Content-Type": FORM, "Connection": "close"})
+            return connection.getresponse().read(MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ClientError(
+                f"cannot publish to {self._url}: {reason or type(error).__name__}",
+                hint="is the agent port open, the URL right and the server's CA trusted?",
+            ) from error
+        finally:
+            connection.close()
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "https" and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"not an https URL: {url}", hint="as in https://ocsp.example.org:8443")
+    return parts
+
+
+def _armoured(crl_der: bytes) -> str:
+    text = base64.b64encode(crl_der).decode()
+    lines = "".join(f"{text[at : at + 76]}\r\n" for at in range(0, len(text), 76))
+    return f"-----BEGIN {_MARKER}\n{lines}\n-----END {_MARKER}"
+
+
+def _judge(answer: str, url: str) -> None:
+    """Raises what the answer tells; as the original does, the HTTP status is not looked at."""
+    told = dict(line.split("=", 1) for line in answer.splitlines() if line.startswith(("status=", "error=")))
+    match told.get("status"):
+        case "0":
+            return
+        case None:
+            raise ClientError(
+                f"{url} gives no answer to a publisher", hint="is this an agent port, and the user known?"
+            )
+    error = told.get("error", "")
+    if error.startswith(_STALE):
+        raise CRLStale(error, hint="leave --current out to make a newer one")
+    raise CRLRejected(f"{url} refused the CRL: {error or 'without a reason'}", hint="its log says more")

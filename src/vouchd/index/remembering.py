@@ -1,0 +1,93 @@
+"""The facts of the last serving manifest in place of a store that is away, for reading alone.
+
+An instance starts, and tests itself, on what it answered from before: a directory server that is down must not keep its
+responders from answering. Nothing is taken in on the strength of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.ports import Buffer, StatusStore
+from vouchd.errors import IndexFileError, StoreUnavailable
+from vouchd.index.manifest import load_manifest
+
+T = TypeVar("T")
+
+
+class RememberingStore:
+    """Keeps the contract of StatusStore; what the store cannot tell now is told from the manifest in `folder`."""
+
+    def __init__(self, store: StatusStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+
+    def revision(self) -> int:
+        """See StatusStore; one number for as long as the store is away."""
+        return self._told(self._store.revision, lambda _: 0)
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        return self._told(self._store.authorities, lambda facts: facts[0])
+
+    def epochs(self) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        return self._told(self._store.epochs, lambda facts: facts[1])
+
+    def quarantined(self) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore; no manifest tells of them."""
+        return self._told(self._store.quarantined, lambda _: ())
+
+    def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
+        """See StatusStore."""
+        self._store.put_authority(authority, documents)
+
+    def remove_authority(self, authority_id: str) -> None:
+        """See StatusStore."""
+        self._store.remove_authority(authority_id)
+
+    def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
+        """See StatusStore."""
+        self._store.commit_epoch(epoch, documents)
+
+    def high_water(self, issuing_point: IssuingPointId) -> tuple[int | None, int]:
+        """See StatusStore."""
+        return self._store.high_water(issuing_point)
+
+    def document(self, sha256: str) -> bytes:
+        """See StatusStore."""
+        return self._store.document(sha256)
+
+    def document_chunks(self, sha256: str) -> Iterator[bytes]:
+        """See StatusStore."""
+        return self._store.document_chunks(sha256)
+
+    def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
+        """See StatusStore."""
+        self._store.put_quarantined(crl, document)
+
+    def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
+        """See StatusStore."""
+        self._store.drop_quarantined(issuing_point)
+
+    def close(self) -> None:
+        """See StatusStore; the store is another one's to close."""
+
+    def _told(
+        self, ask: Callable[[], T], remembered: Callable[[tuple[tuple[Authority, ...], tuple[Epoch, ...]]], T]
+    ) -> T:
+        try:
+            return ask()
+        except StoreUnavailable as error:
+            try:
+                state = load_manifest(self._folder)
+            except IndexFileError:
+                raise error from None
+        epochs = sorted(
+            (point.epoch for served in state.authorities for point in served.points),
+            key=lambda epoch: epoch.issuing_point,
+        )
+        return remembered((tuple(served.authority for served in state.authorities), tuple(epochs)))
