@@ -1,0 +1,142 @@
+"""Replication between real directory servers: three transports, mistakes that end quickly, removal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.directory.site import REPLICATION_PASSWORD, Node, join, nodes, until
+
+from vouchd.core.facts import Transport
+from vouchd.directory import replication
+from vouchd.directory.agreements import State
+from vouchd.directory.health import read_vector
+from vouchd.directory.names import agreement_name
+from vouchd.errors import ConfigError, LifecycleError
+
+pytestmark = pytest.mark.interop
+
+
+def chunk(node: Node, name: str) -> str:
+    """Add an entry as the store does; its DN."""
+    dn = f"cn={name},ou=chunks,{node.server.suffix}"
+    connection = node.connection()
+    connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], "cn": [name]})
+    connection.close()
+    return dn
+
+
+def arrives(node: Node, dn: str) -> bool:
+    """Whether the entry is at the node within the deadline of all such waits."""
+    connection = node.connection()
+    try:
+        return until(lambda: connection.read(dn, ["cn"]) is not None)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_two_servers_initialised_exchange_changes_in_either_direction(transport):
+    """In each transport the instances' accounts wire two servers, fill the new one, and changes go both ways."""
+    with nodes(2, transport) as (first, second):
+        before = chunk(first, "before")
+        seen = []
+        join(first, second, progress=lambda agreement, seconds: seen.append((agreement.refreshing, seconds)))
+        assert arrives(second, before)
+        assert arrives(second, chunk(first, "there"))
+        assert arrives(first, chunk(second, "back"))
+        assert any(refreshing for refreshing, _ in seen)
+        assert sorted(seconds for _, seconds in seen) == [seconds for _, seconds in seen]
+
+
+def test_clone_of_a_clone_gets_changes_of_all():
+    """A server filled by a clone has what the master writes, and the master what the third one writes."""
+    with nodes(3) as (master, clone, third):
+        join(master, clone)
+        join(clone, third)
+        assert arrives(third, chunk(master, "down"))
+        assert arrives(master, chunk(third, "up"))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two servers with TLS that do not replicate yet."""
+    with nodes(2, Transport.STARTTLS) as found:
+        yield found
+
+
+def attempt(node: Node, peer, password: str = REPLICATION_PASSWORD) -> str:
+    """Initialise `peer` from `node`, which fails with a reason and not by its deadline; the words of the error.
+
+    The agreement is left: the server lets go of one only after it has tried for 15 s.
+    """
+    connection = node.connection()
+    replication.agree(connection, node.server.suffix, peer, password)
+    with pytest.raises(LifecycleError) as caught:
+        replication.initialise(connection, node.server.suffix, peer, grace_seconds=0.5)
+    connection.close()
+    assert "not done in" not in str(caught.value)
+    assert password not in str(caught.value) + caught.value.hint
+    return f"{caught.value} {caught.value.hint}"
+
+
+def test_wrong_replication_password_ends_initialisation_soon(pair):
+    """A password that the other server refuses is told as such."""
+    assert "replication password" in attempt(pair[0], pair[1].server, "not-this-one")
+
+
+def test_closed_port_ends_initialisation_soon(pair):
+    """A port where nobody listens is told as such."""
+    assert "nothing listens" in attempt(pair[0], replace(pair[1].server, port=1))
+
+
+def test_tls_to_a_plain_port_ends_initialisation_soon(pair):
+    """LDAPS spoken to a plain port is told as a wrong transport."""
+    assert "transport" in attempt(pair[0], replace(pair[0].server, transport=Transport.TLS))
+
+
+def test_name_that_the_certificate_lacks_ends_initialisation_soon(pair):
+    """A host name other than the certificate's is a TLS error that says so."""
+    assert "TLS failed" in attempt(pair[0], replace(pair[1].server, host="127.0.0.3"))
+
+
+def test_replica_id_is_kept(pair):
+    """A server that is a replica does not take another id, and a repeated `enable` does nothing."""
+    first = pair[0]
+    connection = first.connection()
+    assert replication.enable(connection, first.server) is False
+    with pytest.raises(ConfigError, match="is replica 1, not 7"):
+        replication.enable(connection, replace(first.server, replica_id=7))
+    connection.close()
+
+
+@pytest.mark.parametrize("replica_id", [None, 0, 65535])
+def test_replica_id_out_of_range_is_refused(pair, replica_id):
+    """Ids are 1 to 65534: 65535 stands for consumers."""
+    connection = pair[0].connection()
+    with pytest.raises(ConfigError, match="replica id"):
+        replication.enable(connection, replace(pair[0].server, replica_id=replica_id))
+    connection.close()
+
+
+def test_removed_server_is_forgotten_by_the_others():
+    """After removal and cleaning no update vector has the removed replica, and the rest goes on."""
+    with nodes(3) as (master, clone, third):
+        for one, other in ((master, clone), (master, third)):
+            join(one, other)
+        assert arrives(master, chunk(third, "trace"))
+        assert arrives(clone, f"cn=trace,ou=chunks,{master.server.suffix}")
+        suffix = master.server.suffix
+        connection, elsewhere = master.connection(), clone.connection()
+        own = third.connection()
+        assert replication.disable(own, suffix)
+        assert not replication.disable(own, suffix)
+        assert replication.remove(connection, suffix, agreement_name(third.server))
+        assert not replication.remove(connection, suffix, agreement_name(third.server))
+        replication.clean_ruv(connection, suffix, 3)
+        assert 3 not in read_vector(connection, suffix).newest
+        assert until(lambda: 3 not in read_vector(elsewhere, suffix).newest)
+        assert arrives(clone, chunk(master, "after"))
+        assert read_vector(own, suffix) is None
+        (agreement,) = replication.agreements(connection, suffix)
+        assert (agreement.host, agreement.state, agreement.ours) == (clone.server.host, State.GREEN, True)

@@ -1,0 +1,166 @@
+"""Agreements follow from the registry, and health tells what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.directory.site import REPLICATION_PASSWORD, join, nodes, until
+
+from vouchd.core.facts import Member
+from vouchd.directory import replication
+from vouchd.directory.agreements import State
+from vouchd.directory.connection import Change
+from vouchd.directory.health import csn_time, health
+from vouchd.directory.names import agreement_dn, agreement_name
+from vouchd.directory.topology import Reconciled, peers_of, reconcile
+
+pytestmark = pytest.mark.interop
+
+
+def member(node) -> Member:
+    """The member whose directory server the node is."""
+    host = node.server.host
+    return Member(host, 8443, 8080, f"OCSP {host}", clone=False, joined_at=1, directory=node.server)
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Two servers of one set, initialised, and a third one that is set up but not in the set."""
+    with nodes(3) as found:
+        join(found[0], found[1])
+        yield found
+
+
+def test_agreements_are_made_what_the_registry_says(site):
+    """A new member gets an agreement, one that left loses its own, foreign ones stay; the second time does nothing."""
+    first, second, third = site
+    connection, suffix = first.connection(), first.server.suffix
+    me, other, new = map(member, site)
+    foreign = replace(second.server, port=1)
+    replication.agree(connection, suffix, foreign, REPLICATION_PASSWORD)
+    moved = agreement_dn(suffix, agreement_name(foreign))
+    try:
+        done = reconcile(connection, me, [me, other, new], REPLICATION_PASSWORD)
+        assert done == Reconciled(made=(agreement_name(third.server),), removed=(agreement_name(foreign),))
+        assert not reconcile(connection, me, [me, other, new], REPLICATION_PASSWORD)
+        connection.modify(
+            agreement_dn(suffix, agreement_name(third.server)),
+            [Change("replace", "nsds5ReplicaTimeout", (b"7",))],
+        )
+        done = reconcile(connection, me, [me, other, new], REPLICATION_PASSWORD)
+        assert done == Reconciled(changed=(agreement_name(third.server),))
+        done = reconcile(connection, me, [me, other], REPLICATION_PASSWORD)
+        assert done == Reconciled(removed=(agreement_name(third.server),))
+        assert connection.read(moved) is None
+    finally:
+        connection.close()
+
+
+def test_registry_without_this_member_removes_nothing(site):
+    """An empty registry, as before initialisation, is no reason to cut a server off."""
+    first = site[0]
+    connection = first.connection()
+    assert not reconcile(connection, member(first), [], REPLICATION_PASSWORD)
+    assert len(replication.agreements(connection, first.server.suffix)) == 1
+    connection.close()
+
+
+def test_peers_are_other_replicas_of_the_same_suffix(site):
+    """Members without a directory, without a replica, on this server or of another suffix are no peers."""
+    me, other, new = map(member, site)
+    embedded = replace(new, host="embedded.vouchd.test", directory=None)
+    single = replace(new, host="single.vouchd.test", directory=replace(new.directory, replica_id=None))
+    twin = replace(me, host="twin.vouchd.test")
+    strange = replace(new, directory=replace(new.directory, suffix="o=other"))
+    assert peers_of(me, [me, other, embedded, single, twin, strange]) == (other.directory,)
+    assert peers_of(embedded, [me, other, embedded]) == ()
+
+
+def test_password_that_was_refused_is_set_anew(site):
+    """An agreement whose password the other server refuses gets the one of the registry, others keep theirs."""
+    first, second = site[:2]
+    connection, suffix = first.connection(), first.server.suffix
+    name = agreement_name(second.server)
+    members = [member(first), member(second)]
+    replication.agree(connection, suffix, second.server, "a-wrong-one", renew=True)
+    connection.add(f"cn=late,ou=chunks,{suffix}", {"objectClass": ["vouchdDocumentChunk"], "cn": ["late"]})
+
+    def refused() -> bool:
+        return replication.agreements(connection, suffix)[0].code == 49
+
+    # The session that stands goes on until it is idle; the next one binds with the new password.
+    connection.modify(agreement_dn(suffix, name), [Change("replace", "nsds5ReplicaEnabled", (b"off",))])
+    connection.modify(agreement_dn(suffix, name), [Change("replace", "nsds5ReplicaEnabled", (b"on",))])
+    connection.add(f"cn=later,ou=chunks,{suffix}", {"objectClass": ["vouchdDocumentChunk"], "cn": ["later"]})
+    assert until(refused)
+    assert reconcile(connection, members[0], members, REPLICATION_PASSWORD) == Reconciled(changed=(name,))
+    elsewhere = second.connection()
+    assert until(lambda: elsewhere.read(f"cn=later,ou=chunks,{suffix}") is not None)
+    connection.close()
+    elsewhere.close()
+
+
+def test_health_shows_what_a_server_lacks_and_that_it_caught_up(site):
+    """With the agreement off the other server is behind by the age of the change; on again it catches up."""
+    first, second = site[:2]
+    connection, suffix = first.connection(), first.server.suffix
+    dn = agreement_dn(suffix, agreement_name(second.server))
+
+    def look(at: int = 0):
+        return health(connection, suffix, [second.server], REPLICATION_PASSWORD, at)
+
+    assert until(lambda: look().in_sync)
+    connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (b"off",))])
+    connection.add(f"cn=cut,ou=chunks,{suffix}", {"objectClass": ["vouchdDocumentChunk"], "cn": ["cut"]})
+    cut = look()
+    newest = max(map(csn_time, cut.vector.newest.values()))
+    cut = look(newest + 30)
+    assert (cut.peers[0].lag_seconds, cut.in_sync, cut.peers[0].error) == (30, False, "")
+    assert cut.state is not State.GREEN
+    connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (b"on",))])
+    assert until(lambda: look().in_sync)
+    assert look().peers[0].agreement.state is State.GREEN
+    connection.close()
+
+
+def test_health_says_why_a_server_cannot_be_asked(site):
+    """A server that is away, was never initialised, or refuses the password is red with its own reason."""
+    first, second, third = site
+    connection, suffix = first.connection(), first.server.suffix
+    away = replace(second.server, port=1)
+    found = health(connection, suffix, [away, third.server], REPLICATION_PASSWORD, 0)
+    assert "Can't contact" in found.peers[0].error
+    assert "never initialised" in found.peers[1].error
+    assert found.state is State.RED
+    assert [one.host for one in found.strange] == [second.server.host]
+    assert found.stale_replicas == ()
+    refused = health(connection, suffix, [second.server], "a-wrong-one", 0)
+    assert "refused" in refused.peers[0].error
+    assert "a-wrong-one" not in refused.peers[0].error
+    connection.close()
+
+
+def test_health_counts_conflicts_and_replicas_of_nobody(site):
+    """An entry made on both sides at once is counted; a replica that no member has is named."""
+    first, second = site[:2]
+    connection, elsewhere, suffix = first.connection(), second.connection(), first.server.suffix
+    ways = [
+        (connection, agreement_dn(suffix, agreement_name(second.server))),
+        (elsewhere, agreement_dn(suffix, agreement_name(first.server))),
+    ]
+    for one, dn in ways:
+        one.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (b"off",))])
+    for one, _ in ways:
+        one.add(f"cn=both,ou=chunks,{suffix}", {"objectClass": ["vouchdDocumentChunk"], "cn": ["both"]})
+    for one, dn in ways:
+        one.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (b"on",))])
+
+    def look():
+        return health(connection, suffix, [replace(second.server, replica_id=9)], REPLICATION_PASSWORD, 0)
+
+    assert until(lambda: look().conflicts > 0)
+    assert look().stale_replicas == (2,)
+    assert until(lambda: health(elsewhere, suffix, [first.server], REPLICATION_PASSWORD, 0).conflicts > 0)
+    connection.close()
+    elsewhere.close()
