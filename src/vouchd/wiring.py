@@ -39,6 +39,7 @@ from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
 from vouchd.wiring_audit import answered_records, audit_keeping
 from vouchd.wiring_services import Services, open_services, services
+from vouchd.wiring_set import mirror_of, replicating
 from vouchd.wiring_sources import pulls
 
 if TYPE_CHECKING:  # it brings aiohttp along
@@ -83,8 +84,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         for failed in failures(found.self_tests().run_startup()):
             warn(failed)
         publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
-        agent = _agent_part(found, publication, clock)
         keeping = audit_keeping(found.audit, audit_signer(layout, settings), settings.audit, clock)
+        agent = _agent_part(found, publication, clock, keeping)
         run_manager(
             _manager_settings(layout, settings, keeping),
             publication,
@@ -95,7 +96,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     remove_results(layout.selftests)
 
 
-def _agent_part(found: Services, publication: ManifestPublication, clock: SystemClock) -> AgentPart | None:
+def _agent_part(
+    found: Services, publication: ManifestPublication, clock: SystemClock, audit: AuditKeeping
+) -> AgentPart | None:
     """The agent port, None while it has no certificate. Raises: SigningError."""
     layout, settings = found.layout, found.settings
     if not settings.agent.tls.installed:
@@ -103,10 +106,13 @@ def _agent_part(found: Services, publication: ManifestPublication, clock: System
         return None
     # Here, because workers and commands start without aiohttp.
     from vouchd.http.agent import AgentServices, Running  # noqa: PLC0415
+    from vouchd.http.inprocess import InProcessAnswers  # noqa: PLC0415
     from vouchd.wiring_agent import agent_part  # noqa: PLC0415
 
     keys = load_signers(settings)
     responder = Responder(publication.state, keys, settings.default_signer, settings.responder)
+    records = answered_records(settings.audit, responder)
+    answers = InProcessAnswers(responder, records, clock, audit.answered)
     signers = Signers({name: signer.certificate_der for name, signer in keys.items()}, settings.default_signer)
 
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:
@@ -128,14 +134,18 @@ def _agent_part(found: Services, publication: ManifestPublication, clock: System
             audit_reader=found.audit_reader,
             state=lambda: publication.state,
             explain=explained,
-            responder=responder,
+            answers=answers,
             ingest_lock=found.ingest_lock,
             running=running,
             selftests=found.self_tests(),
+            domain=found.domain,
+            membership=found.membership,
+            mirror=mirror_of(found.store),
+            replicate=replicating(layout, settings),
         )
 
     part = agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))
-    return replace(part, halt=responder.halt)
+    return replace(part, halt=responder.halt, counted=answers.snapshot)
 
 
 def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -> ManagerSettings:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vouchd.core.ports import Store
 from vouchd.errors import StoreUnavailable
-from vouchd.http import certsystem
+from vouchd.http import certsystem, domain
 from vouchd.http.admission import Admission
 from vouchd.http.agent import AgentPart, AgentServer, AgentServices, Running
 from vouchd.http.identity import Identity
@@ -19,7 +19,12 @@ from vouchd.instance.tls import AgentTLS
 from vouchd.web import pages
 
 # Each gives the routes of one part of the port.
-PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (certsystem.routes, rest.routes, pages.routes)
+PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (
+    certsystem.routes,
+    rest.routes,
+    domain.routes,
+    pages.routes,
+)
 
 
 def routes(services: AgentServices) -> tuple[Route, ...]:

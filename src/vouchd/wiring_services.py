@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
 from vouchd.core.ports import Store
+from vouchd.domain.registry import SecurityDomain
 from vouchd.errors import ConfigError, NotFound
 from vouchd.index.folder import IndexFolder
 from vouchd.index.remembering import RememberingStore
@@ -16,6 +17,7 @@ from vouchd.instance.backup import KeyBackup
 from vouchd.instance.certificates import Certificates
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock
+from vouchd.instance.membership import Membership
 from vouchd.instance.reading import active_settings, read_settings
 from vouchd.instance.selftests import open_self_tests
 from vouchd.instance.settings import Settings
@@ -52,6 +54,8 @@ class Services:
     caller: Caller
     audit: AuditLog
     audit_reader: AuditReader
+    domain: SecurityDomain
+    membership: Membership
 
     def ingest_lock(self) -> AbstractContextManager[None]:
         """The lock to hold while a CRL is taken in."""
@@ -138,4 +142,6 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
         caller=local_caller(user_name()),
         audit=audit,
         audit_reader=AuditReader(layout.audit_log),
+        domain=SecurityDomain(store, permission, audit, SystemClock()),
+        membership=Membership(layout, settings, store, SystemClock()),
     )

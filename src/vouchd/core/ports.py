@@ -137,6 +137,9 @@ class DomainStore(Protocol):
     def put_token(self, token: JoinToken) -> None:
         """Keep a new join token; those that expired before `token` was made may be dropped."""
 
+    def has_token(self, digest: str, at: int) -> bool:
+        """Whether `take_token` would give the token now."""
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """Use up the token of that digest: of several that ask for one token, one gets it.
 

@@ -9,6 +9,8 @@ from vouchd.core import records
 from vouchd.core.facts import DirectoryServer, Facts, IssuingPointId, JoinToken, Member, Transport
 from vouchd.core.records import Record, known_fields
 
+_LONGEST = 255
+
 
 def member_record(member: Member) -> Record:
     """The record of a member."""
@@ -21,6 +23,25 @@ def read_member(record: Record) -> Member:
     if known.get("directory") is not None:
         known["directory"] = read_directory(known["directory"])
     return Member(**known)
+
+
+def checked_member(record: Record) -> Member:
+    """The member of a record that a stranger sent. Raises: TypeError, ValueError, KeyError when it is none."""
+    member = read_member(record)
+    texts = (member.host, member.name, member.subsystem, member.tls_sha256)
+    numbers = (member.secure_port, member.ee_port, member.joined_at, member.term)
+    if not all(isinstance(text, str) and len(text) <= _LONGEST and text.isprintable() for text in texts):
+        raise ValueError("not a text")
+    if not all(type(number) is int for number in numbers) or type(member.clone) is not bool:
+        raise ValueError("not a number")
+    directory = member.directory
+    if directory is not None and not (
+        all(isinstance(text, str) and len(text) <= _LONGEST for text in (directory.host, directory.suffix))
+        and type(directory.port) is int
+        and (directory.replica_id is None or type(directory.replica_id) is int)
+    ):
+        raise ValueError("not a directory server")
+    return member
 
 
 def read_directory(record: Record) -> DirectoryServer:

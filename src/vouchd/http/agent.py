@@ -18,26 +18,28 @@ from typing import Protocol
 from aiohttp import web
 
 from vouchd.core import certs
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, IssuingPointId
-from vouchd.core.ports import Clock, StatusStore
+from vouchd.core.facts import Authority, AuthorityPolicy, Caller, IssuingPointId, Member
+from vouchd.core.ports import Clock, MirrorStore, Store
 from vouchd.core.status import ServingState
+from vouchd.domain.registry import SecurityDomain
 from vouchd.errors import ConfigError, NotFound, SigningError, VouchdError
 from vouchd.http.admission import Admission, secured
 from vouchd.http.agent_connection import AgentConnection
 from vouchd.http.health import Check
+from vouchd.http.inprocess import InProcessAnswers
 from vouchd.http.listening import Address
 from vouchd.http.routes import Route, plain_error
 from vouchd.http.threads import in_thread
 from vouchd.instance.certificates import Certificates
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
+from vouchd.instance.membership import Membership
 from vouchd.instance.settings import AgentPort, Settings
 from vouchd.instance.signers import require_signer
 from vouchd.instance.tls import AgentTLS
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.counters import Snapshot
 from vouchd.ops.serving import ServingReport
-from vouchd.service.answering import Responder
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, Authorities
 from vouchd.service.certificates import read_certificate
 from vouchd.service.explaining import Explanation
@@ -52,6 +54,9 @@ _log = logging.getLogger(__name__)
 _TLS_SHUTDOWN_SECONDS = 5.0
 _NEWCOMER_SECONDS = 1.0
 _BACKLOG = 1024
+
+
+Replicate = Callable[[Member, Caller, Callable[[str], None]], None]
 
 
 class Running(Protocol):
@@ -77,14 +82,15 @@ class AgentServices:
     """What the handlers of the agent port stand on.
 
     `explain(authority_id, serial, at)` tells why a serial (DER INTEGER content octets) is answered as it is; `state` is
-    what is answered from now; `responder` answers OCSP requests in this process; `ingest_lock()` is to be held, in a
-    thread, while a CRL is taken in.
+    what is answered from now; `answers` answers OCSP requests in this process; `ingest_lock()` is to be held, in a
+    thread, while a CRL is taken in. `mirror` is the store where others can follow it; `replicate(member, caller, say)`
+    fills a member's directory server from this one's.
     """
 
     layout: Layout
     settings: Settings
     clock: Clock
-    store: StatusStore
+    store: Store
     permission: Permission
     authorities: Authorities
     indexing: Indexing
@@ -95,10 +101,14 @@ class AgentServices:
     audit_reader: AuditReader
     state: Callable[[], ServingState]
     explain: Callable[[str, bytes, int], Explanation]
-    responder: Responder
+    answers: InProcessAnswers
     ingest_lock: Callable[[], AbstractContextManager[None]]
     running: Running
     selftests: SelfTests
+    domain: SecurityDomain
+    membership: Membership
+    mirror: MirrorStore | None
+    replicate: Replicate
 
     def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
         """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""
@@ -200,13 +210,15 @@ class AgentServer:
 class AgentPart:
     """What the manager process needs to open the agent port.
 
-    `changed` is called when a new state is published, `halt` when the answering shall stop (True) or go on.
+    `changed` is called when a new state is published, `halt` when the answering shall stop (True) or go on; `counted`
+    are the counters of what this process answered itself.
     """
 
     address: Address
     build: Callable[[Running], AgentServer]
     changed: Callable[[], None]
     halt: Callable[[bool], None] = lambda _: None
+    counted: Callable[[], Snapshot] = dict
 
 
 def _application(admission: Admission, routes: Sequence[Route]) -> web.Application:

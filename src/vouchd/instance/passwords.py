@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from vouchd.errors import ConfigError
-from vouchd.signing.files import read_secret, write_new
+from vouchd.signing.files import read_secret, replace_file, write_new
 
 INTERNAL = "internal"  # the password of the key files in alias/
 INTERNALDB = "internaldb"  # of the instance's account in its directory server
@@ -41,3 +41,8 @@ def read_passwords(path: Path) -> dict[str, str]:
 def write_passwords(path: Path, passwords: dict[str, str]) -> None:
     """Write a new file, 0600. Raises: AlreadyExists."""
     write_new(path, "".join(f"{name}={password}\n" for name, password in passwords.items()).encode(), 0o600)
+
+
+def replace_passwords(path: Path, passwords: dict[str, str]) -> None:
+    """Write the file anew, 0600: readers see the old one or the new. Raises: SigningError."""
+    replace_file(path, "".join(f"{name}={password}\n" for name, password in passwords.items()).encode(), 0o600)

@@ -38,11 +38,17 @@ class Action(StrEnum):
     READ_CONFIGURATION = "read configuration"
     CHANGE_CONFIGURATION = "change configuration"
     READ_AUDIT = "read audit log"
+    READ_DOMAIN = "read security domain"
+    ISSUE_TOKEN = "issue join token"  # noqa: S105  the name of an act
+    CHANGE_DOMAIN = "change security domain"
+    FOLLOW = "follow this instance"
 
 
 _ADMINISTRATORS = frozenset({Group.ADMINISTRATORS})
 _AGENTS = frozenset({Group.AGENTS})
 _AUDITORS = frozenset({Group.AUDITORS})
+_DOMAIN = frozenset({Group.DOMAIN_ADMINISTRATORS})
+_MEMBERS = frozenset({Group.OCSP_ADMINISTRATORS})  # the other instances of the set, by their subsystem certificate
 _STAFF = _ADMINISTRATORS | _AGENTS | _AUDITORS
 
 RIGHTS: dict[Action, frozenset[Group]] = {
@@ -69,6 +75,10 @@ RIGHTS: dict[Action, frozenset[Group]] = {
     Action.READ_CONFIGURATION: _STAFF,
     Action.CHANGE_CONFIGURATION: _ADMINISTRATORS,
     Action.READ_AUDIT: _AUDITORS,
+    Action.READ_DOMAIN: _STAFF | _DOMAIN | _MEMBERS,
+    Action.ISSUE_TOKEN: _ADMINISTRATORS | _DOMAIN,
+    Action.CHANGE_DOMAIN: _ADMINISTRATORS | _DOMAIN | _MEMBERS,
+    Action.FOLLOW: _MEMBERS,
 }
 # Reading changes nothing: it leaves a record only where it is refused. The audit log is the exception: who looked into
 # it is worth knowing.
@@ -82,6 +92,8 @@ READINGS = frozenset(
         Action.LIST_CERTIFICATES,
         Action.LIST_USERS,
         Action.READ_CONFIGURATION,
+        Action.READ_DOMAIN,
+        Action.FOLLOW,
     }
 )
 

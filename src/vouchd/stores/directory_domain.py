@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from vouchd.core import records, setrecords
 from vouchd.core.facts import JoinToken, Member
 from vouchd.directory.connection import Change, Connection, Entry, escaped
@@ -67,17 +69,18 @@ class DirectoryDomain(DirectoryUsers):
 
         again(self._connections, put)
 
+    def has_token(self, digest: str, at: int) -> bool:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            return bool(_valid(self._domain(connection), digest, at))
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._connections.connection() as connection:
             domain = self._domain(connection)
-            for value in domain.all(TOKEN):
-                token = records.from_json(value, setrecords.read_token)
-                if token.digest == digest and token.expires_at > at:
-                    try:
-                        connection.modify(domain.dn, [Change("delete", TOKEN, (value,))])
-                    except StoreConflict:  # another one took it
-                        break
+            for value, token in _valid(domain, digest, at):
+                with suppress(StoreConflict):  # another one took it
+                    connection.modify(domain.dn, [Change("delete", TOKEN, (value,))])
                     return token
         raise no_token()
 
@@ -100,6 +103,11 @@ class DirectoryDomain(DirectoryUsers):
 _CLASSES = ["top", "pkiSubsystem", "vouchdDomainMember"]
 # A token that expired so long before another one does is dropped with it.
 _LONGEST_SECONDS = 30 * 86400
+
+
+def _valid(domain: Entry, digest: str, at: int) -> list[tuple[bytes, JoinToken]]:
+    tokens = [(value, records.from_json(value, setrecords.read_token)) for value in domain.all(TOKEN)]
+    return [(value, token) for value, token in tokens if token.digest == digest and token.expires_at > at]
 
 
 def _restamp(connection: Connection, domain: Entry, *changes: Change) -> None:

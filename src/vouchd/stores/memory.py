@@ -173,6 +173,11 @@ class MemoryStore:
             self._tokens[token.digest] = token
             self._revision += 1
 
+    def has_token(self, digest: str, at: int) -> bool:
+        """See DomainStore."""
+        token = self._tokens.get(digest)
+        return token is not None and token.expires_at > at
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._lock:

@@ -36,6 +36,12 @@ class SqliteDomain(SqliteBase):
         with self._changing() as db:
             db.execute("INSERT OR REPLACE INTO join_token VALUES (?, ?, ?)", (token.digest, token.expires_at, fact))
 
+    def has_token(self, digest: str, at: int) -> bool:
+        """See DomainStore."""
+        query = "SELECT 1 FROM join_token WHERE digest = ? AND expires_at > ?"
+        with self._database.reading() as db:
+            return db.execute(query, (digest, at)).fetchone() is not None
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._changing() as db:

@@ -1,0 +1,206 @@
+"""The security domain: who is in it, who may join, who is the master.
+
+The registry is in the store, so it replicates with everything else: any member can be asked, and it survives the loss
+of any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vouchd.core.facts import Caller, JoinToken, Member
+from vouchd.core.ports import AuditSink, Clock, DomainStore
+from vouchd.domain.addresses import require_reachable
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict
+from vouchd.service.permission import Action, Permission
+
+TOKEN_SECONDS = 3600
+LONGEST_TOKEN_SECONDS = 7 * 86400
+MAX_MEMBERS = 64
+MAX_REPLICA_ID = 65534
+_EVENT = "SECURITY_DOMAIN_UPDATE"
+_ATTEMPTS = 10
+
+
+class SecurityDomain:
+    """Every change passes `permission` first and is recorded in `audit` when it is done."""
+
+    def __init__(self, store: DomainStore, permission: Permission, audit: AuditSink, clock: Clock) -> None:
+        self._store = store
+        self._permission = permission
+        self._audit = audit
+        self._clock = clock
+
+    def members(self, caller: Caller) -> tuple[Member, ...]:
+        """All members by id. Raises: PermissionDenied."""
+        self._permission.allow(caller, Action.READ_DOMAIN, "*")
+        return self._store.members()
+
+    def found(self, member: Member, caller: Caller) -> Member:
+        """Register `member` as the master of a domain that has none, or what changed of one that is in it.
+
+        Raises: ConfigError when its addresses are no addresses for others, or another one is the master already.
+        """
+        self._permission.allow(caller, Action.CHANGE_DOMAIN, member.id)
+        require_reachable(member)
+        members = {known.id: known for known in self._store.members()}
+        known = members.get(member.id)
+        master = master_of(members.values())
+        if known is None and master is not None:
+            raise ConfigError(
+                f"{master.id} is the master of this domain", hint="join it: vouchd clone prepare there tells how"
+            )
+        if known is None:
+            wanted = replace(member, clone=False, term=1, joined_at=self._clock.now())
+        else:
+            wanted = replace(member, clone=known.clone, term=known.term, joined_at=known.joined_at)
+        if wanted != known:
+            self._store.put_member(wanted, known)
+            self._audit.record(
+                _EVENT, caller, "success", operation="add" if known is None else "change", host=member.id
+            )
+        return wanted
+
+    def issue_token(self, caller: Caller, seconds: int = TOKEN_SECONDS) -> tuple[str, JoinToken]:
+        """A token of 256 random bits that is good for joining once within `seconds`; only its digest is kept.
+
+        Raises: ConfigError; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.ISSUE_TOKEN, f"for {seconds} s")
+        if not 1 <= seconds <= LONGEST_TOKEN_SECONDS:
+            raise ConfigError(f"a join token lives 1 to {LONGEST_TOKEN_SECONDS} seconds, not {seconds}")
+        text = secrets.token_urlsafe(32)
+        token = JoinToken(token_digest(text), self._clock.now() + seconds, caller.name)
+        self._store.put_token(token)
+        return text, token
+
+    def require_token(self, text: str) -> None:
+        """Return when the token is good for joining; it stays so. Raises: NotFound."""
+        if not self._store.has_token(token_digest(text), self._clock.now()):
+            self._store.take_token(token_digest(text), self._clock.now())  # raises what it raises
+
+    def join(self, member: Member, token: str | None, caller: Caller) -> Member:
+        """Register `member` as a clone, its directory server with a replica id that nobody has.
+
+        The token is used up. Without one the caller must be a member: with the keys of the set it may register itself
+        again, so that a join that was cut short goes on. Raises: ConfigError, AlreadyExists, NotFound: not joined.
+        """
+        require_reachable(member)
+        if token is None:
+            self._permission.allow(caller, Action.CHANGE_DOMAIN, member.id)
+        members = self._store.members()
+        _require_place(member, members)
+        if token is not None:
+            self._store.take_token(token_digest(token), self._clock.now())
+        joined = self._register(member)
+        operation = "add" if joined.id not in {known.id for known in members} else "change"
+        self._audit.record(_EVENT, caller, "success", operation=operation, host=joined.id)
+        return joined
+
+    def leave(self, member_id: str, caller: Caller) -> Member:
+        """Take a clone out of the registry.
+
+        Raises: NotFound; ConfigError for the master, whose role has to be moved first; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.CHANGE_DOMAIN, member_id)
+        members = self._store.members()
+        member = find(members, member_id)
+        if member == master_of(members) and len(members) > 1:
+            raise ConfigError(f"{member.id} is the master", hint="move the role first: vouchd clone promote")
+        self._store.remove_member(member.id)
+        self._audit.record(_EVENT, caller, "success", operation="remove", host=member.id)
+        return member
+
+    def promote(self, member_id: str, caller: Caller) -> Member:
+        """Make the member the master: the one before takes itself for a clone when it learns of the higher term.
+
+        Raises: NotFound; StoreConflict when somebody else moves the role at the same time; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.CHANGE_DOMAIN, member_id)
+        members = self._store.members()
+        member, before = find(members, member_id), master_of(members)
+        if member == before:
+            return member
+        term = 1 + max(known.term for known in members)
+        promoted = replace(member, clone=False, term=term)
+        self._store.put_member(promoted, member)
+        if before is not None:
+            self._store.put_member(replace(before, clone=True), before)
+        self._audit.record(_EVENT, caller, "success", operation="promote", host=member.id, term=term)
+        return promoted
+
+    def _register(self, member: Member) -> Member:
+        for _ in range(_ATTEMPTS):
+            members = self._store.members()
+            known = next((one for one in members if one.id == member.id), None)
+            wanted = _with_replica_id(member, members, known)
+            wanted = replace(wanted, clone=True, joined_at=known.joined_at if known else self._clock.now())
+            if wanted == known:
+                return wanted
+            try:
+                self._store.put_member(wanted, known)
+            except (StoreConflict, AlreadyExists):  # somebody else joined meanwhile
+                continue
+            return wanted
+        raise StoreConflict("the registry keeps changing", hint="try again")
+
+
+def token_digest(text: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def master_of(members: Iterable[Member]) -> Member | None:
+    """The master: of those that are no clones the one with the highest term."""
+    return max((member for member in members if not member.clone), key=lambda one: (one.term, one.id), default=None)
+
+
+def find(members: Iterable[Member], member_id: str) -> Member:
+    """The member of that id, or of that host where there is one. Raises: NotFound."""
+    named = [member for member in members if member_id in {member.id, member.host}]
+    if len(named) != 1:
+        raise NotFound(f"no member {member_id[:200]}", hint="vouchd domain members shows those there are")
+    return named[0]
+
+
+def _require_place(member: Member, members: tuple[Member, ...]) -> None:
+    """Raise unless the member may stand beside those there are."""
+    others = [known for known in members if known.id != member.id]
+    if len(others) >= MAX_MEMBERS:
+        raise ConfigError(f"a set has at most {MAX_MEMBERS} members")
+    master = master_of(others)
+    if master is None:
+        raise ConfigError("this domain has no master", hint="run `vouchd clone prepare` on the master first")
+    mine, theirs = member.directory, master.directory
+    if mine is None or theirs is None:
+        if mine is not theirs:
+            kind = "a directory server" if theirs else "the embedded store"
+            raise ConfigError(f"the members of this set keep their facts in {kind}", hint="so must the clone")
+        return
+    if mine.suffix.lower() != theirs.suffix.lower():
+        raise ConfigError(
+            f"the clone's suffix is {mine.suffix}, the master's {theirs.suffix}", hint="both must have the same suffix"
+        )
+    if mine.transport is not theirs.transport:
+        raise ConfigError(
+            f"the clone speaks {mine.transport} with its directory, the master {theirs.transport}",
+            hint="both must use the same kind of connection",
+        )
+    for other in others:
+        if other.directory and (other.directory.host, other.directory.port) == (mine.host, mine.port):
+            raise ConfigError(
+                f"{other.id} has this directory server already: {mine.host}:{mine.port}",
+                hint="a clone needs a directory server of its own",
+            )
+
+
+def _with_replica_id(member: Member, members: Iterable[Member], known: Member | None) -> Member:
+    if member.directory is None:
+        return member
+    had = known.directory.replica_id if known and known.directory else None
+    taken = {one.directory.replica_id for one in members if one.directory and one.id != member.id}
+    chosen = had or next(number for number in range(1, MAX_REPLICA_ID) if number not in taken)
+    return replace(member, directory=replace(member.directory, replica_id=chosen))
