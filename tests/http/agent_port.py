@@ -40,6 +40,7 @@ from vouchd.ops.counters import Snapshot
 from vouchd.ops.serving import ServingReport
 from vouchd.service.permission import local_caller
 from vouchd.signing.keys import write_key
+from vouchd.wiring_audit import audit_keeping
 
 LOCAL = local_caller("tests")
 USERS: dict[str, tuple[Group, ...]] = {
@@ -114,7 +115,9 @@ class AgentPort:
         self.services = found
         self.users = dict(users)
         self.publication = publication
-        self.part = wiring._agent_part(found, publication, SystemClock())
+        clock = SystemClock()
+        self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
+        self.part = wiring._agent_part(found, publication, clock, self.keeping)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -207,7 +210,7 @@ def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
     write_key(layout.alias / "sslserver.key", server.key, read_passwords(layout.password_conf)[INTERNAL])
     (layout.alias / "sslserver.pem").write_bytes(server.pem)
     users = {name: issue(ca, name) for name in USERS}
-    with wiring._open(layout, read_settings(layout)) as found:
+    with wiring.open_services(layout, read_settings(layout)) as found:
         for name, groups in USERS.items():
             found.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
         with _serving(ca, found, layout, users) as port:

@@ -9,13 +9,15 @@ import re
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import ocsp
-from tests.http.agent_port import AgentPort, agent_port, crl
+from tests.http.agent_port import LOCAL, AgentPort, agent_port, crl
 from tests.pki import CA, shared_key
 from tests.serving import request_for
 
 from vouchd.core.certs import authority_id
 from vouchd.http import agent
 from vouchd.instance import signers
+from vouchd.ops.auditreading import AuditQuery
+from vouchd.ops.clock import SystemClock
 
 AGENT = "/ocsp/agent/ocsp"
 DONE = '<?xml version="1.0" encoding="UTF-8" standalone="no"?><xml><header/><fixed/><records/></xml>'
@@ -241,3 +243,33 @@ def test_ocsp_get_of_nonsense_is_malformed_request(port, path):
 
 def ocsp_status(port: AgentPort, asked: bytes) -> ocsp.OCSPResponseStatus:
     return ocsp.load_der_ocsp_response(port.ask("POST", "/ocsp/ee/ocsp", body=asked).body).response_status
+
+
+def test_ocsp_on_the_agent_port_is_counted(port, ca):
+    """Statistics and metrics tell of all answers, whichever port gave them."""
+    before = port.part.counted()["counters"]
+    port.ask("POST", "/ocsp/ee/ocsp", body=request_for(ca, 12))
+    port.ask("GET", "/ocsp/ee/ocsp/%21%21")
+    after = port.part.counted()["counters"]
+    assert after["answers"]["successful"] == before["answers"].get("successful", 0) + 1
+    assert after["errors"]["malformed"] == before["errors"].get("malformed", 0) + 1
+    assert after["cert_statuses"]["revoked"] == before["cert_statuses"].get("revoked", 0) + 1
+    assert after["requests"]["POST"] == before["requests"].get("POST", 0) + 1
+    assert sum(after["signature_counts"]) == sum(before["signature_counts"]) + 1
+    assert after["sent_bytes"] > before["sent_bytes"]
+
+
+@pytest.mark.parametrize(("policy", "recorded"), [("all", ["good", "revoked"]), ("revoked", ["revoked"]), ("none", [])])
+def test_ocsp_on_the_agent_port_is_recorded_under_the_volume_policy(tmp_path, policy, recorded):
+    """What is answered here leaves the records that a worker's answers leave, with the client as the policy says."""
+    with agent_port(tmp_path / "instance", **{"vouchd.audit.answers": policy}) as found:
+        site = CA.create("Recorded CA", key=shared_key("EC", 12))
+        found.services.authorities.add(site.der, LOCAL, label="Recorded CA")
+        found.services.ingesting.accept_crl(crl(site, {12: None}), "test", LOCAL, SystemClock().now())
+        found.publish()
+        for serial in (11, 12):
+            assert found.ask("POST", "/ocsp/ee/ocsp", body=request_for(site, serial)).status == 200
+        found.keeping.keep()
+        given = found.services.audit_reader.search(AuditQuery(event="OCSP_GENERATION"))
+    assert sorted(one.detail["status"] for one in given) == recorded
+    assert {one.origin for one in given} <= {"127.0.0.0/24"}

@@ -119,6 +119,8 @@ async def test_last_counters_of_a_worker_are_kept(listeners):
     await changes.until(lambda: pool.workers)
     await pool.stop(5)
     assert (await pool.snapshot())["counters"] == {"cache_hits": 5}
+    pool.beside = lambda: {"counters": {"cache_hits": 2}}  # what the manager process answered itself
+    assert (await pool.snapshot())["counters"] == {"cache_hits": 7}
 
 
 async def test_command_that_cannot_be_started_is_tried_again(listeners):

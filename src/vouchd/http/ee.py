@@ -10,21 +10,19 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 from vouchd.core.policy import AnswerRecords
-from vouchd.errors import MalformedRequest, OCSPResponseStatus, SigningError
+from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.http.answered import AnsweredRecords
-from vouchd.http.cacheable import Entry, ResponseCache, Uncacheable, error_der, http_date, refusal
+from vouchd.http.cacheable import Entry, ResponseCache, Uncacheable, http_date, refusal
 from vouchd.http.connection import EEConnection
 from vouchd.http.control import Message
-from vouchd.http.counting import EECounters
+from vouchd.http.counting import CountedResponder, EECounters, Responding, refused_answer
 from vouchd.http.getpath import decode, remainder
 from vouchd.http.reading import HTTPRequest
 from vouchd.http.signing_queue import SigningQueue
 from vouchd.instance.settings import EEPort
 from vouchd.ops.counters import Snapshot, WorkerCounters
-from vouchd.service.answering import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -33,15 +31,7 @@ RETRY_SECONDS = 30
 OVERLOADED_RETRY_SECONDS = 1
 
 _SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
-_STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
-
-
-class Responding(Protocol):
-    """What the EE port needs of the responder."""
-
-    def answer(self, request_der: bytes, at: int) -> Answer:
-        """The answer to `request_der` at POSIX second `at`; an error is an answer too."""
 
 
 class EEServer:
@@ -63,7 +53,7 @@ class EEServer:
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
         self.stopping = False
-        self._responder = responder
+        self._answering = CountedResponder(responder, self.counters.worker, self.records, "ee")
         self._clock, self._uptime_clock = clock, uptime_clock
         self._connections: set[EEConnection] = set()
         self._listeners: list[asyncio.Server] = []
@@ -163,8 +153,9 @@ class EEServer:
         try:
             return decode(request.target)
         except MalformedRequest as error:
-            self._count(malformed, error.cause, ())
-            return Uncacheable(error_der(malformed))
+            refused = refused_answer(malformed, error.cause)
+            self._answering.count(refused)
+            return Uncacheable(refused.response_der)
 
     def cached(self, request_der: bytes) -> Entry | None:
         """The cached answer to a request, counted."""
@@ -176,12 +167,7 @@ class EEServer:
 
     def sign(self, request_der: bytes) -> Entry | Uncacheable:
         """Have the responder answer."""
-        self.counters.worker.cache_misses += 1
-        at = int(self._clock())
-        answer = self._ask(request_der, at)
-        self._count(answer.status, answer.cause, answer.cert_statuses)
-        self.counters.worker.by_authority[answer.authority_id] += 1
-        note = self.records.note(request_der, answer)
+        answer, note = self._answering.answer(request_der, int(self._clock()))
         if answer.status is not _SUCCESSFUL:
             later = answer.status is OCSPResponseStatus.TRY_LATER
             extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
@@ -198,28 +184,6 @@ class EEServer:
 
     # Within.
 
-    def _ask(self, request_der: bytes, at: int) -> Answer:
-        start = time.perf_counter()
-        try:
-            answer = self._responder.answer(request_der, at)
-        except SigningError as error:
-            _log.error("ee: %s", error)
-            return _internal_error("signing")
-        except Exception:  # noqa: BLE001  the outermost handler: a bug must not take the connection with it
-            _log.exception("ee: the responder failed")
-            return _internal_error("internal")
-        if answer.status is _SUCCESSFUL:
-            self.counters.worker.observe_signature(time.perf_counter() - start)
-        return answer
-
-    def _count(self, status: OCSPResponseStatus, cause: str, cert_statuses: Iterable[str]) -> None:
-        worker = self.counters.worker
-        worker.answers[_STATUS_NAMES[status]] += 1
-        if cause:
-            worker.errors[cause] += 1
-        for cert_status in cert_statuses:
-            worker.cert_statuses[cert_status] += 1
-
     def _read_clocks(self) -> None:
         second = int(self._clock())
         if second != self.second:
@@ -233,8 +197,3 @@ class EEServer:
     def _tick_on(self) -> None:
         self.tick()
         self._schedule()
-
-
-def _internal_error(cause: str) -> Answer:
-    status = OCSPResponseStatus.INTERNAL_ERROR
-    return Answer(error_der(status), status, cause)

@@ -29,6 +29,7 @@ from vouchd.http.threads import in_thread
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
 from vouchd.ops.auditkeeping import GivenAnswer
+from vouchd.ops.counters import ended, merge
 from vouchd.ops.pidfile import PidFile
 from vouchd.ops.serving import ServingReport, remove_serving, write_serving
 from vouchd.service.pulling import Pulling
@@ -150,6 +151,8 @@ class _Instance:
             answered=self._answered,
         )
         pool.restarts = handover.restarts if handover else 0
+        if self._agent_part is not None:
+            pool.beside = self._agent_part.counted
         return pool
 
     def _go(self) -> None:
@@ -230,7 +233,7 @@ class _Instance:
             health=sockets.health.fileno(),
             lock=self._pid_file.fileno(),
             workers=tuple(HandedWorker(w.slot, w.pid, w.control.fileno(), w.loaded) for w in pool.workers),
-            kept=pool.kept,
+            kept=merge([pool.kept, ended(pool.beside())]),
             restarts=pool.restarts,
             started_at=self._overview.started_at,
             agent_host=agent[0],

@@ -56,6 +56,7 @@ class WorkerPool:
         self._mend = mend
         self.adopted = list(adopted)
         self.kept: Snapshot = kept or {}
+        self.beside: Callable[[], Snapshot] = dict  # counters of what the manager process itself answers
         self.restarts = 0
         self.version = 0
         self._halted = False
@@ -122,7 +123,9 @@ class WorkerPool:
         """The sum of what all workers counted; of one that does not answer in time what it last said."""
         await asyncio.gather(*(worker.ask_metrics(within_seconds) for worker in self.workers))
         known = [*self._workers.values(), *self.adopted]
-        return merge([self.kept, *(ended(w.snapshot) if w.ended.is_set() else w.snapshot for w in known)])
+        return merge(
+            [self.kept, self.beside(), *(ended(w.snapshot) if w.ended.is_set() else w.snapshot for w in known)]
+        )
 
     async def retire_adopted(self, grace_seconds: float) -> None:
         """End the workers of before the restart; they finish what they have begun."""
