@@ -18,6 +18,8 @@ from vouchd.cli import (
     certs,
     create,
     crl,
+    directory,
+    directorysetup,
     explain,
     lifecycle,
     output,
@@ -86,6 +88,8 @@ app.add_typer(pkcs12.app, name="pkcs12")
 app.add_typer(user.app, name="user")
 app.add_typer(selftest.app, name="selftest")
 app.add_typer(audit.app, name="audit")
+directorysetup.register(directory.app)
+app.add_typer(directory.app, name="directory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -64,7 +64,7 @@ def enable(connection: Connection, server: DirectoryServer) -> bool:
     if present is not None and present != server.replica_id:
         raise ConfigError(
             f"{server.host}: {server.suffix} is replica {present}, not {server.replica_id}",
-            hint="a replica keeps its id; `vouchd clone destroy` on that instance gives it up",
+            hint="a replica keeps its id until its member leaves the set",
         )
     entry = {name: [value] for name, value in _REPLICA.items()} | {
         "objectClass": ["top", "nsDS5Replica", "extensibleObject"],
