@@ -23,8 +23,8 @@ from tests.pki import CA, DAY, NOW, shared_key
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import dse, server
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.nss import ROOT_FILE, TLSIdentity
-from vouchd.directory.plan import ServerPlan
+from vouchd.directory.nss import TLSIdentity
+from vouchd.directory.plan import ServerPlan, trust_file
 from vouchd.directory.process import PROGRAMS, ServerProcess
 
 ROOT_DN = dse.ROOT_DN
@@ -85,7 +85,7 @@ class Directory:
     @property
     def trust(self) -> Path:
         """PEM file of the root that issued to it."""
-        return self.folder / "etc" / ROOT_FILE
+        return trust_file(self.folder)
 
     def server(self, transport: Transport = Transport.PLAIN, replica_id: int | None = None) -> DirectoryServer:
         """How it is reached in that transport."""

@@ -17,6 +17,7 @@ from vouchd.cli.main import main
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.names import REPLICATION_DN, SERVICE_DN
+from vouchd.directory.plan import config_folder
 from vouchd.directory.process import ServerProcess
 from vouchd.instance.passwords import read_passwords, write_passwords
 from vouchd.stores.directory import DirectoryStore
@@ -96,7 +97,7 @@ def test_no_password_stands_in_the_output(run, place):
     assert code == 0, err
     secret = (place / "manager.password").read_text().strip()
     assert secret not in out + err
-    assert secret not in (place / "etc/dse.ldif").read_text()
+    assert secret not in (config_folder(place) / "dse.ldif").read_text()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from vouchd.directory import server
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.hosts import addresses, is_loopback_only, qualified
 from vouchd.directory.nss import TLSIdentity
-from vouchd.directory.plan import ServerPlan, read_plan
+from vouchd.directory.plan import ServerPlan, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, NotFound, StoreUnavailable
 
@@ -59,7 +59,7 @@ def test_server_starts_answers_and_ends_in_good_order(folder):
     assert process.pid() is None
     assert not process.stop()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert PASSWORD not in (folder / "etc/dse.ldif").read_text()
+    assert PASSWORD not in (config_folder(folder) / "dse.ldif").read_text()
 
 
 def test_data_survives_a_kill(folder):
@@ -110,7 +110,7 @@ def test_password_over_a_connection_without_tls_is_refused(folder):
         with pytest.raises(Exception, match=r"Confidentiality|secure connection"):
             Connection(secure.server(Transport.PLAIN), Credentials(ROOT_DN, PASSWORD))
         for transport in (Transport.STARTTLS, Transport.TLS):
-            Connection(secure.server(transport), Credentials(ROOT_DN, PASSWORD), folder / "etc/root.pem").close()
+            Connection(secure.server(transport), Credentials(ROOT_DN, PASSWORD), trust_file(folder)).close()
         with pytest.raises(StoreUnavailable):  # of a CA that nobody trusts
             Connection(secure.server(Transport.TLS), Credentials(ROOT_DN, PASSWORD))
     finally:
@@ -123,8 +123,8 @@ def test_key_and_its_passwords_are_readable_by_the_owner_alone(folder):
     process.start()
     process.kill()
     for name in ("key4.db", "pin.txt", "pwdfile.txt", "dse.ldif"):
-        assert stat.S_IMODE((folder / "etc" / name).stat().st_mode) == 0o600, name
-    assert not list(folder.glob("etc/identity*"))
+        assert stat.S_IMODE((config_folder(folder) / name).stat().st_mode) == 0o600, name
+    assert not list(folder.rglob("identity*"))
     assert PASSWORD not in (folder / "vouchd-directory.json").read_text()
 
 
@@ -218,6 +218,13 @@ def test_removal_takes_a_server_that_was_made_here_and_is_stopped(folder):
         process.kill()
     server.remove(folder)
     assert not folder.exists()
+
+
+def test_servers_of_one_host_have_configurations_of_different_names(folder):
+    """The server names a semaphore of the host after its configuration's folder: two of them must not share it."""
+    one, other = folder / "a", folder / "b"
+    assert config_folder(one).name != config_folder(other).name
+    assert config_folder(one) == config_folder(one.absolute())
 
 
 def test_names_resolve_and_loopback_ones_are_told():

@@ -20,8 +20,8 @@ from vouchd.cli.options import JsonOption
 from vouchd.directory import server
 from vouchd.directory.account import new_password
 from vouchd.directory.hosts import addresses, is_loopback_only, qualified
-from vouchd.directory.nss import ROOT_FILE, TLSIdentity
-from vouchd.directory.plan import ServerPlan, read_plan
+from vouchd.directory.nss import TLSIdentity
+from vouchd.directory.plan import ServerPlan, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
 from vouchd.errors import ConfigError
 from vouchd.ops.clock import SystemClock
@@ -106,7 +106,7 @@ def create(
         output.warn(f"{host} is a loopback address here: other hosts cannot reach it", "mend /etc/hosts or the DNS")
     _show(directory, json_output=json_output)
     words = f"--password-file {password_file or directory / MANAGER_PASSWORD}"
-    output.hint(f"prepare it for an instance: vouchd directory setup --dir {directory} {words}")
+    output.hint(f"prepare it for an instance: vouchd directory setup --dir {directory} {words} --out FILE")
 
 
 @app.command()
@@ -152,7 +152,7 @@ def shown(directory: Path) -> dict[str, object]:
     """What is shown of a directory server on this host. Raises: NotFound."""
     plan, process = read_plan(directory), ServerProcess(directory)
     pid = process.pid()
-    trust = directory / "etc" / ROOT_FILE
+    trust = trust_file(directory)
     return {
         "folder": str(directory.absolute()),
         "host": plan.host,
@@ -161,7 +161,7 @@ def shown(directory: Path) -> dict[str, object]:
         "secure_port": plan.secure_port,
         "process": pid,
         "answers": process.answers() if pid else False,
-        "trust": str(trust.absolute()) if trust.exists() else None,
+        "trust": str(trust) if trust.exists() else None,
     }
 
 

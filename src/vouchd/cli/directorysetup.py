@@ -18,8 +18,7 @@ from vouchd.directory.agreements import State
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.health import PeerHealth, ReplicationHealth, health
-from vouchd.directory.nss import ROOT_FILE
-from vouchd.directory.plan import read_plan
+from vouchd.directory.plan import read_plan, trust_file
 from vouchd.directory.setup import SetUp, set_up
 from vouchd.directory.topology import peers_of
 from vouchd.directory.urls import server_of
@@ -146,7 +145,7 @@ def _target(
     wanted = with_tls if starttls is None else starttls
     found = plan.server(Transport.STARTTLS if wanted and plan.port else Transport.TLS if with_tls else Transport.PLAIN)
     server = DirectoryServer(found.host, found.port, found.transport, found.suffix, replica_id)
-    return DirectorySettings(server, "", trust or (directory / "etc" / ROOT_FILE if with_tls else None))
+    return DirectorySettings(server, "", trust or (trust_file(directory) if with_tls else None))
 
 
 def _directory_of(settings: Settings) -> DirectorySettings:

@@ -9,14 +9,14 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from vouchd.directory.plan import ServerPlan, socket_path
+from vouchd.directory.plan import ServerPlan, config_folder, socket_path
 from vouchd.errors import ConfigError
 
 TEMPLATES = Path("/usr/share/dirsrv/data")
 ROOT_DN = "cn=Directory Manager"
 BACKEND = "userRoot"
 MAX_BER_BYTES = 200 << 20  # a CRL of another system may stand in one value
-FOLDERS = ("etc", "etc/schema", "db", "log", "run", "lock", "ldif", "bak", "tmp", "inst")
+FOLDERS = ("etc", "db", "log", "run", "lock", "ldif", "bak", "tmp", "inst")
 USER_SCHEMA = "dn: cn=schema\nobjectClass: top\nobjectClass: ldapSubentry\nobjectClass: subschema\ncn: schema\n"
 _PLUGINS = "cn=plugins,cn=config"
 _DATABASE = f"cn=config,cn=ldbm database,{_PLUGINS}"
@@ -38,7 +38,7 @@ def configuration(plan: ServerPlan, folder: Path, user: str, password: str) -> s
 
 
 def _values(plan: ServerPlan, folder: Path, user: str, password: str) -> dict[str, object]:
-    etc, database = folder / "etc", folder / "db"
+    etc, database = config_folder(folder), folder / "db"
     return {
         "schema_dir": etc / "schema",
         "lock_dir": folder / "lock",

@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import (
 from vouchd.errors import ConfigError, LifecycleError
 
 NICKNAME = "Server-Cert"  # what cn=RSA,cn=encryption,cn=config names
-ROOT_FILE = "root.pem"
 _ROOT_NICKNAME = "directory CA"
 _TOKEN = "Internal (Software) Token"  # noqa: S105  the name NSS gives its own token
 _SECONDS = 60
@@ -42,8 +41,8 @@ class TLSIdentity:
         return "TLSIdentity(…)"
 
 
-def import_identity(etc: Path, identity: TLSIdentity, host: str) -> None:
-    """Make the NSS database in the folder `etc` with the identity; the roots also stand in `etc/root.pem`.
+def import_identity(etc: Path, trust: Path, identity: TLSIdentity, host: str) -> None:
+    """Make the NSS database in the folder `etc` with the identity; its roots also go to the file `trust`.
 
     Raises: ConfigError when the certificates, key and host name do not belong together; LifecycleError.
     """
@@ -52,7 +51,7 @@ def import_identity(etc: Path, identity: TLSIdentity, host: str) -> None:
     database_password = secrets.token_urlsafe(32)
     _secret(etc / "pwdfile.txt", database_password + "\n")
     _secret(etc / "pin.txt", f"{_TOKEN}:{database_password}\n")
-    (etc / ROOT_FILE).write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in roots))
+    trust.write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in roots))
     database = ["-d", f"sql:{etc}"]
     password_file = [str(etc / "pwdfile.txt")]
     _run(["certutil", "-N", *database, "-f", *password_file])

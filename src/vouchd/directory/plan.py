@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -85,3 +86,14 @@ def check_folder(folder: Path) -> None:
 def socket_path(folder: Path) -> Path:
     """Where the server listens for its own host (LDAPI)."""
     return folder / "ldapi.sock"
+
+
+def config_folder(folder: Path) -> Path:
+    """The server's configuration. The last name is the server's own on this host: it names a semaphore after it."""
+    mark = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]
+    return folder.absolute() / "etc" / f"slapd-{mark}"
+
+
+def trust_file(folder: Path) -> Path:
+    """PEM of the CAs that the server trusts, its own among them; there when it has TLS."""
+    return folder.absolute() / "etc/root.pem"

@@ -9,9 +9,10 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from vouchd.directory.plan import socket_path
+from vouchd.directory.plan import config_folder, socket_path
 from vouchd.errors import LifecycleError
 
 PROGRAMS = (Path("/usr/sbin/ns-slapd"), Path("/usr/bin/ns-slapd"))
@@ -66,7 +67,7 @@ class ServerProcess:
         try:
             with (self.folder / "log/console").open("wb") as console:
                 self._child = subprocess.Popen(  # noqa: S603  arguments of ours, no shell
-                    [program, "-D", self.folder / "etc", "-i", self._pid_file, "-d", _LEVEL],
+                    [program, "-D", config_folder(self.folder), "-i", self._pid_file, "-d", _LEVEL],
                     stdin=subprocess.DEVNULL,
                     stdout=console,
                     stderr=console,
@@ -116,6 +117,8 @@ class ServerProcess:
         finally:
             os.close(process)
         self._pid_file.unlink(missing_ok=True)
+        with suppress(OSError):  # a server that was killed leaves it behind
+            Path(f"/dev/shm/sem.{config_folder(self.folder).name}.stats").unlink(missing_ok=True)  # noqa: S108  POSIX
         if self._child is not None and self._child.pid == pid:
             self._child.wait()
             self._child = None
@@ -127,7 +130,7 @@ class ServerProcess:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return os.fsencode(self.folder / "etc") in arguments
+        return os.fsencode(config_folder(self.folder)) in arguments
 
     def _complaint(self) -> str:
         """The last errors that the server logged, in one line."""

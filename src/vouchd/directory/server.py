@@ -14,7 +14,7 @@ from pathlib import Path
 from vouchd.directory import dse
 from vouchd.directory.hosts import qualified
 from vouchd.directory.nss import TLSIdentity, import_identity
-from vouchd.directory.plan import PLAN_FILE, ServerPlan, check_folder, read_plan
+from vouchd.directory.plan import PLAN_FILE, ServerPlan, check_folder, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError
 
@@ -65,13 +65,15 @@ def _fill(
 ) -> None:
     for name in dse.FOLDERS:
         (folder / name).mkdir(mode=0o700)
-    etc = folder / "etc"
+    etc = config_folder(folder)
+    (etc / "schema").mkdir(parents=True, mode=0o700)
+    etc.chmod(0o700)
     (etc / "schema/99user.ldif").write_text(dse.USER_SCHEMA, encoding="utf-8")
     descriptor = os.open(etc / "dse.ldif", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(dse.configuration(plan, folder, account.pw_name, password))
     if identity is not None:
-        import_identity(etc, identity, plan.host)
+        import_identity(etc, trust_file(folder), identity, plan.host)
     plan.save(folder)
     if account.pw_uid != os.geteuid():
         for path in (folder, *folder.rglob("*")):
