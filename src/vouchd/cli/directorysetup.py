@@ -71,7 +71,7 @@ def setup(
     """
     if directory is None and not url:
         settings = read_settings(Layout(instance.absolute()))
-        target = _directory_of(settings)
+        target = directory_of(settings)
         passwords = Layout(instance.absolute()).password_conf
         known = read_passwords(passwords)
     else:
@@ -148,7 +148,8 @@ def _target(
     return DirectorySettings(server, "", trust or (trust_file(directory) if with_tls else None))
 
 
-def _directory_of(settings: Settings) -> DirectorySettings:
+def directory_of(settings: Settings) -> DirectorySettings:
+    """The directory server that the instance keeps its facts in. Raises: ConfigError when it does not."""
     if settings.directory is None:
         raise ConfigError(
             "the instance keeps its facts in the embedded store, not in a directory",
@@ -175,7 +176,7 @@ def status(
         return
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
-    target = _directory_of(settings)
+    target = directory_of(settings)
     found = _health(layout, target)
     if json_output:
         output.as_json(_fields(target.server, found) | {"servers": [_row(peer) for peer in found.peers]})

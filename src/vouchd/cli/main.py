@@ -19,6 +19,7 @@ from vouchd.cli import (
     create,
     crl,
     directory,
+    directoryadopt,
     directorysetup,
     explain,
     lifecycle,
@@ -89,6 +90,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(selftest.app, name="selftest")
 app.add_typer(audit.app, name="audit")
 directorysetup.register(directory.app)
+directoryadopt.register(directory.app)
 app.add_typer(directory.app, name="directory")
 
 
