@@ -39,13 +39,22 @@ from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
 from vouchd.wiring_audit import answered_records, audit_keeping
 from vouchd.wiring_services import Services, open_services, services
-from vouchd.wiring_set import mirror_of, replicating
+from vouchd.wiring_set import detach, mirror_of, reconcile, replicating, retiring
 from vouchd.wiring_sources import pulls
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.http.agent import AgentPart
 
-__all__ = ["Services", "check_instance", "run_instance", "run_worker", "services"]
+__all__ = [
+    "Services",
+    "check_instance",
+    "detach",
+    "mirror_of",
+    "reconcile",
+    "run_instance",
+    "run_worker",
+    "services",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +151,7 @@ def _agent_part(
             membership=found.membership,
             mirror=mirror_of(found.store),
             replicate=replicating(layout, settings),
+            retire=retiring(layout, settings, found.store),
         )
 
     part = agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import MirrorStore, Store
@@ -12,6 +14,25 @@ from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords
 from vouchd.instance.settings import Settings
 from vouchd.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:  # it wants an LDAP library, which the embedded store starts without
+    from vouchd.directory.connection import Connection
+
+
+@contextmanager
+def _connected(layout: Layout, settings: Settings) -> Iterator[Connection]:
+    """A connection with the instance's own account to its directory server. Raises: StoreUnavailable, ConfigError."""
+    from vouchd.directory.connection import Connection, Credentials  # noqa: PLC0415
+
+    mine = settings.directory
+    if mine is None:
+        raise ConfigError("this instance keeps its facts in a file, not in a directory server")
+    credentials = Credentials(mine.bind_dn, read_passwords(layout.password_conf).get(INTERNALDB, ""))
+    connection = Connection(mine.server, credentials, mine.trust_file)
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 def mirror_of(store: Store) -> MirrorStore | None:
@@ -24,30 +45,72 @@ def replicating(layout: Layout, settings: Settings) -> Replicate:
 
     def replicate(member: Member, _caller: Caller, say: Callable[[str], None]) -> None:
         from vouchd.directory import replication  # noqa: PLC0415  the embedded store starts without it
-        from vouchd.directory.connection import Connection, Credentials  # noqa: PLC0415
 
-        mine, peer = settings.directory, member.directory
-        if mine is None or peer is None:
-            raise ConfigError("both members must keep their facts in a directory server")
-        passwords = read_passwords(layout.password_conf)
-        credentials = Credentials(mine.bind_dn, passwords.get(INTERNALDB, ""))
-        connection = Connection(mine.server, credentials, mine.trust_file)
-        try:
+        peer, told = member.directory, -1
+        if peer is None:
+            raise ConfigError(f"{member.id} keeps its facts in a file, not in a directory server")
+
+        def progress(_agreement: object, seconds: float) -> None:
+            nonlocal told
+            if int(seconds) > told:
+                told = int(seconds)
+                say(f"initialising for {told} s")
+
+        password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
+        with _connected(layout, settings) as connection:
             say(f"agreement with {peer.host}:{peer.port}")
-            suffix = mine.server.suffix
-            replication.agree(connection, suffix, peer, passwords.get(REPLICATIONDB, ""), renew=True)
-            say("initialising")
-            told = -1
-
-            def progress(_agreement: object, seconds: float) -> None:
-                nonlocal told
-                if int(seconds) > told:
-                    told = int(seconds)
-                    say(f"initialising for {told} s")
-
-            replication.initialise(connection, suffix, peer, progress)
+            replication.agree(connection, peer.suffix, peer, password, renew=True)
+            replication.initialise(connection, peer.suffix, peer, progress)
             say("initialised")
-        finally:
-            connection.close()
 
     return replicate
+
+
+def reconcile(layout: Layout, settings: Settings, members: Iterable[Member]) -> bool:
+    """Make the agreements of this instance's directory server what the registry says; whether anything changed.
+
+    Nothing to do for an embedded store. Raises: StoreError, ConfigError.
+    """
+    if settings.directory is None:
+        return False
+    from vouchd.directory import topology  # noqa: PLC0415  the embedded store starts without it
+
+    everyone = tuple(members)
+    own = f"{settings.of_set.host}:{settings.agent.port}"
+    me = next((member for member in everyone if member.id == own), None)
+    if me is None:
+        return False
+    password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
+    with _connected(layout, settings) as connection:
+        return bool(topology.reconcile(connection, me, everyone, password))
+
+
+def retiring(layout: Layout, settings: Settings, store: Store) -> Callable[[Member], None]:
+    """What makes the directory servers of the set forget one whose instance has left the domain."""
+
+    def retire(member: Member) -> None:
+        if settings.directory is None or member.directory is None or member.directory.replica_id is None:
+            return
+        reconcile(layout, settings, store.members())
+        from vouchd.directory import replication  # noqa: PLC0415
+
+        with _connected(layout, settings) as connection:
+            replication.clean_ruv(connection, settings.directory.server.suffix, member.directory.replica_id)
+
+    return retire
+
+
+def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> None:
+    """End the replication of this instance's directory server: its agreements, and its id at all others.
+
+    Nothing to do for an embedded store. Raises: StoreError, ConfigError.
+    """
+    if settings.directory is None:
+        return
+    from vouchd.directory import replication  # noqa: PLC0415  the embedded store starts without it
+
+    suffix = settings.directory.server.suffix
+    with _connected(layout, settings) as connection:
+        for agreement in replication.agreements(connection, suffix):
+            replication.remove(connection, suffix, agreement.name)
+            say(f"ended the agreement with {agreement.host}:{agreement.port}")

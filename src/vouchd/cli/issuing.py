@@ -49,14 +49,20 @@ def equip(services: Services, names: Sequence[str], ca: Path | None) -> list[Pat
     """
     left = []
     for name, (purpose, _) in FIXED.items():
-        subject, alternative = _server(names) if name == SSLSERVER else (None, ())
-        path = services.certificates.request(name, services.caller, subject=subject, names=alternative)
+        server = name == SSLSERVER
+        path = server_request(services, names) if server else services.certificates.request(name, services.caller)
         if ca is None:
             left.append(path)
             continue
         certificate = certify(ca, purpose, path.read_bytes())
         services.certificates.install(name, certificate, services.caller)
     return left
+
+
+def server_request(services: Services, names: Sequence[str]) -> Path:
+    """Make the key of the TLS server with these names; returns the request for its certificate."""
+    subject, alternative = _server(names)
+    return services.certificates.request(SSLSERVER, services.caller, subject=subject, names=alternative)
 
 
 def host_names(given: Sequence[str], host: str | None) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from vouchd.cli import (
     backup,
     ca,
     certs,
+    clone,
     create,
     crl,
     directory,
@@ -92,6 +93,7 @@ app.add_typer(audit.app, name="audit")
 directorysetup.register(directory.app)
 directoryadopt.register(directory.app)
 app.add_typer(directory.app, name="directory")
+app.add_typer(clone.app, name="clone")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

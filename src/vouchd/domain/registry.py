@@ -7,6 +7,7 @@ of any of them.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,7 +22,9 @@ TOKEN_SECONDS = 3600
 LONGEST_TOKEN_SECONDS = 7 * 86400
 MAX_MEMBERS = 64
 MAX_REPLICA_ID = 65534
+SUBSYSTEM = "OCSP"
 _EVENT = "SECURITY_DOMAIN_UPDATE"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _ATTEMPTS = 10
 
 
@@ -75,6 +78,7 @@ class SecurityDomain:
         text = secrets.token_urlsafe(32)
         token = JoinToken(token_digest(text), self._clock.now() + seconds, caller.name)
         self._store.put_token(token)
+        self._audit.record(_EVENT, caller, "success", operation="issue_token", seconds=seconds)
         return text, token
 
     def require_token(self, text: str) -> None:
@@ -82,23 +86,35 @@ class SecurityDomain:
         if not self._store.has_token(token_digest(text), self._clock.now()):
             self._store.take_token(token_digest(text), self._clock.now())  # raises what it raises
 
-    def join(self, member: Member, token: str | None, caller: Caller) -> Member:
-        """Register `member` as a clone, its directory server with a replica id that nobody has.
+    def join(self, member: Member, token: str, caller: Caller) -> Member:
+        """Register `member` as a clone, its directory server with a replica id that nobody has; the token is used up.
 
-        The token is used up. Without one the caller must be a member: with the keys of the set it may register itself
-        again, so that a join that was cut short goes on. Raises: ConfigError, AlreadyExists, NotFound: not joined.
+        One that is registered with the same TLS certificate joins again. Raises: ConfigError; AlreadyExists when the
+        address is another member's; NotFound when the token is not good: nothing was changed.
         """
-        require_reachable(member)
-        if token is None:
-            self._permission.allow(caller, Action.CHANGE_DOMAIN, member.id)
         members = self._store.members()
-        _require_place(member, members)
-        if token is not None:
-            self._store.take_token(token_digest(token), self._clock.now())
-        joined = self._register(member)
-        operation = "add" if joined.id not in {known.id for known in members} else "change"
-        self._audit.record(_EVENT, caller, "success", operation=operation, host=joined.id)
-        return joined
+        known = next((one for one in members if one.id == member.id), None)
+        self.require_token(token)  # first: nobody else is told who is in the set
+        _require_joinable(member, members)
+        if known is not None and known.tls_sha256 != member.tls_sha256:
+            raise AlreadyExists(
+                f"{member.id} is in this domain, with another TLS certificate",
+                hint="give the clone another port, or take that member out first: vouchd domain leave",
+            )
+        self._store.take_token(token_digest(token), self._clock.now())
+        return self._registered(member, caller, "change" if known else "add")
+
+    def rejoin(self, member: Member, caller: Caller) -> Member:
+        """Register `member` as it is now in place of what is known of it; its role stays.
+
+        So a join that was cut short goes on, and a member whose certificate was renewed is known by the new one.
+        Raises: NotFound when it is no member; ConfigError; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.CHANGE_DOMAIN, member.id)
+        members = self._store.members()
+        find(members, member.id)
+        _require_joinable(member, members)
+        return self._registered(member, caller, "change")
 
     def leave(self, member_id: str, caller: Caller) -> Member:
         """Take a clone out of the registry.
@@ -132,12 +148,20 @@ class SecurityDomain:
         self._audit.record(_EVENT, caller, "success", operation="promote", host=member.id, term=term)
         return promoted
 
+    def _registered(self, member: Member, caller: Caller, operation: str) -> Member:
+        joined = self._register(member)
+        self._audit.record(_EVENT, caller, "success", operation=operation, host=joined.id)
+        return joined
+
     def _register(self, member: Member) -> Member:
         for _ in range(_ATTEMPTS):
             members = self._store.members()
             known = next((one for one in members if one.id == member.id), None)
             wanted = _with_replica_id(member, members, known)
-            wanted = replace(wanted, clone=True, joined_at=known.joined_at if known else self._clock.now())
+            if known is None:  # what it says of its role and time counts for nothing
+                wanted = replace(wanted, clone=True, term=0, joined_at=self._clock.now())
+            else:
+                wanted = replace(wanted, clone=known.clone, term=known.term, joined_at=known.joined_at)
             if wanted == known:
                 return wanted
             try:
@@ -166,8 +190,8 @@ def find(members: Iterable[Member], member_id: str) -> Member:
     return named[0]
 
 
-def _require_place(member: Member, members: tuple[Member, ...]) -> None:
-    """Raise unless the member may stand beside those there are."""
+def require_place(member: Member, members: tuple[Member, ...]) -> None:
+    """Return when the member may stand beside those there are. Raises: ConfigError."""
     others = [known for known in members if known.id != member.id]
     if len(others) >= MAX_MEMBERS:
         raise ConfigError(f"a set has at most {MAX_MEMBERS} members")
@@ -197,10 +221,29 @@ def _require_place(member: Member, members: tuple[Member, ...]) -> None:
             )
 
 
+def _require_joinable(member: Member, members: tuple[Member, ...]) -> None:
+    """Raise unless the member can be reached, is of our kind and may stand beside those there are."""
+    require_reachable(member)
+    if member.subsystem != SUBSYSTEM:
+        raise ConfigError(f"members are of type {SUBSYSTEM}, not {member.subsystem[:20]}")
+    if not _SHA256.fullmatch(member.tls_sha256):
+        raise ConfigError("a member is known by the SHA-256 of its TLS certificate: 64 hex digits, lower case")
+    master = master_of(members)
+    if master is None or master.id != member.id:
+        require_place(member, members)
+
+
 def _with_replica_id(member: Member, members: Iterable[Member], known: Member | None) -> Member:
+    """The member with the id it had, or one that nobody has.
+
+    The first to be tried follows from its name: two that join through two members at the same moment, where no server
+    can compare them, get two ids.
+    """
     if member.directory is None:
         return member
     had = known.directory.replica_id if known and known.directory else None
     taken = {one.directory.replica_id for one in members if one.directory and one.id != member.id}
-    chosen = had or next(number for number in range(1, MAX_REPLICA_ID) if number not in taken)
+    first = int(hashlib.sha256(member.id.encode()).hexdigest(), 16)
+    tried = (1 + (first + step) % MAX_REPLICA_ID for step in range(MAX_REPLICA_ID))
+    chosen = had or next(number for number in tried if number not in taken)
     return replace(member, directory=replace(member.directory, replica_id=chosen))

@@ -84,7 +84,7 @@ class AgentServices:
     `explain(authority_id, serial, at)` tells why a serial (DER INTEGER content octets) is answered as it is; `state` is
     what is answered from now; `answers` answers OCSP requests in this process; `ingest_lock()` is to be held, in a
     thread, while a CRL is taken in. `mirror` is the store where others can follow it; `replicate(member, caller, say)`
-    fills a member's directory server from this one's.
+    fills a member's directory server from this one's; `retire(member)` makes it forget one that has left.
     """
 
     layout: Layout
@@ -109,6 +109,7 @@ class AgentServices:
     membership: Membership
     mirror: MirrorStore | None
     replicate: Replicate
+    retire: Callable[[Member], None]
 
     def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
         """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""

@@ -91,12 +91,14 @@ class DomainRoutes:
 
     def rejoin(self, body: dict[str, Any], caller: Caller) -> Any:
         """Join again with the keys of the set: a join that was cut short goes on."""
-        joined = self._services.domain.join(_member(body), None, caller)
+        joined = self._services.domain.rejoin(_member(body), caller)
         return joined_record(self._services.membership.joined(joined))
 
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""
-        return setrecords.member_record(self._services.domain.leave(_text(body, "member"), caller))
+        left = self._services.domain.leave(_text(body, "member"), caller)
+        self._services.retire(left)
+        return setrecords.member_record(left)
 
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Make a member the master."""

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd import __version__
 from vouchd.core.facts import Member
 from vouchd.core.joining import Joined, SetInfo
-from vouchd.core.ports import Clock, DomainStore
+from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, NotFound
 from vouchd.instance import cs_cfg
 from vouchd.instance.backup import NOT_BACKED_UP
@@ -30,6 +30,8 @@ _OF_ONE_HOST = (
     *("vouchd.store", "vouchd.domain.host", "vouchd.clone.master", "internaldb.", "ocsp.store.defStore.refreshInSec"),
 )
 
+_FILES = (".key", ".certificate", ".chain", ".trust")
+
 
 def require_master_refresh(seconds: int) -> None:
     """Return when refreshInSec is a master's. Raises: ConfigError with the line to change."""
@@ -45,7 +47,9 @@ def shared_values(config: CSConfig) -> dict[str, str]:
     return {
         key: assignment.text
         for key, assignment in config.assignments.items()
-        if not canonical(key).startswith(_OF_ONE_HOST) and not assignment.known.inert
+        if not canonical(key).startswith(_OF_ONE_HOST)
+        and not canonical(key).endswith(_FILES)
+        and not assignment.known.inert
     }
 
 
@@ -75,7 +79,7 @@ def own_member(settings: Settings) -> Member:
 class Membership:
     """What this instance tells the other members of itself and of the set."""
 
-    def __init__(self, layout: Layout, settings: Settings, store: DomainStore, clock: Clock) -> None:
+    def __init__(self, layout: Layout, settings: Settings, store: Store, clock: Clock) -> None:
         self._layout = layout
         self._settings = settings
         self._store = store
@@ -107,6 +111,7 @@ class Membership:
             refresh_seconds=self._settings.refresh_seconds,
             told_by=self.require_me(),
             members=self._store.members(),
+            authorities=tuple(authority.certificate_der for authority in self._store.authorities()),
             certificates=certificates,
             values=shared_values(cs_cfg.read(self._layout.cs_cfg)),
         )

@@ -1,0 +1,306 @@
+"""`vouchd clone`: a master made ready, a clone made, taken away, made the master."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import output
+from vouchd.cli.cloneset import write_values
+from vouchd.cli.clonesteps import CloneCreation, ClonePlan
+from vouchd.cli.directorysetup import ManagerOption
+from vouchd.cli.inputs import read_password
+from vouchd.cli.lifecycle import manager_command
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.client.domain import Identity, PeerClient
+from vouchd.core.facts import Group, Member
+from vouchd.directory.dse import ROOT_DN
+from vouchd.directory.urls import server_of
+from vouchd.domain.registry import TOKEN_SECONDS, find, master_of
+from vouchd.errors import ConfigError, VouchdError
+from vouchd.instance import lifecycle
+from vouchd.instance.layout import Layout
+from vouchd.instance.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
+from vouchd.instance.passwords import INTERNAL, read_passwords
+from vouchd.instance.reading import read_settings
+from vouchd.instance.settings import DirectorySettings, Settings
+from vouchd.instance.steps import run_steps
+from vouchd.instance.systemcerts import SUBSYSTEM
+from vouchd.instance.systemcerts import find as find_certificate
+from vouchd.signing.files import replace_file
+
+app = typer.Typer(no_args_is_help=True, help="Clones: instances with the same keys that give the same answers.")
+
+MASTER_REFRESH_SECONDS = 600
+PasswordFileOption = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="FILE", help="Password of the PKCS #12 file: first line (0600)."),
+]
+
+
+@app.command()
+def prepare(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The PKCS #12 file to carry to the clone.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    host: Annotated[
+        str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host, as clones reach it.")
+    ] = "",
+    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="Name of the security domain.")] = "",
+    password_file: PasswordFileOption = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-out", metavar="FILE", help="Write the token there (0600); default: show it.")
+    ] = None,
+    hours: Annotated[int, typer.Option("--hours", min=1, max=168, help="How long the token is good.")] = 1,
+    json_output: JsonOption = False,
+) -> None:
+    """Make a member ready to be cloned: keys in PKCS #12, refreshInSec, a join token, the command to run elsewhere.
+
+    Example: vouchd clone prepare --host ocsp1.example.org --out keys.p12 --password-file keys.password
+    """
+    layout = Layout(instance.absolute())
+    password = read_password(password_file, out)
+    changed = _ready_settings(layout, host, domain)
+    with wiring.services(layout) as services:
+        settings = services.settings
+        me = services.domain.found(own_member(settings), services.caller)
+        _let_members_in(services)
+        done = services.keys.export(out, password, services.caller)
+        token, kept = services.domain.issue_token(services.caller, hours * TOKEN_SECONDS)
+    if changed and lifecycle.status(layout).pid is not None:
+        lifecycle.restart(layout, manager_command(layout))
+    lifecycle.look_now(layout)
+    if token_file is not None:
+        replace_file(token_file, f"{token}\n".encode(), 0o600)
+    given = {
+        "master": f"https://{me.id}",
+        "fingerprint": me.tls_sha256,
+        "file": str(out),
+        "keys": ", ".join(done.names),
+        "token": None if token_file else token,
+        "token_file": str(token_file) if token_file else None,
+        "good_until": output.when(kept.expires_at),
+    }
+    output.record(given, json_output=json_output)
+    where = "--directory ldap://HOST:389 --directory-password-file FILE " if me.directory else ""
+    output.hint(
+        f"on the clone: vouchd clone create --master https://{me.id} --fingerprint {me.tls_sha256} --token-file FILE"
+        f" --pkcs12 {out.name} --password-file FILE {where}--host NAME"
+    )
+
+
+def _ready_settings(layout: Layout, host: str, domain: str) -> bool:
+    settings = read_settings(layout)
+    values = {}
+    if host:
+        values["vouchd.domain.host"] = host
+    if domain:
+        values["securitydomain.name"] = domain
+    with wiring.services(layout) as services:
+        own = f"{host or settings.of_set.host}:{settings.agent.port}"
+        known = next((member for member in services.store.members() if member.id == own), None)
+    if settings.refresh_seconds in {0, CLONE_REFRESH_SECONDS} and (known is None or not known.clone):
+        values["ocsp.store.defStore.refreshInSec"] = str(MASTER_REFRESH_SECONDS)
+        output.note(
+            f"refreshInSec is {MASTER_REFRESH_SECONDS} now: a master's is neither 0 nor {CLONE_REFRESH_SECONDS}"
+        )
+    return write_values(layout, values) if values else False
+
+
+def _let_members_in(services: wiring.Services) -> None:
+    """Members come with the subsystem certificate, which all of them have."""
+    certificate = find_certificate(services.settings, SUBSYSTEM).der
+    if certificate is None:
+        raise ConfigError("there is no subsystem certificate yet", hint="see `vouchd certs list`")
+    known = {user.id: user for user in services.store.users()}
+    user = known.get(SUBSYSTEM_USER)
+    if user is None:
+        services.users.add(
+            SUBSYSTEM_USER,
+            services.caller,
+            full_name="The members of the set",
+            groups=[Group.OCSP_ADMINISTRATORS, Group.TRUSTED_MANAGERS],
+            certificates=[certificate],
+        )
+    elif certificate not in user.certificates:
+        services.users.add_certificate(SUBSYSTEM_USER, certificate, services.caller)
+
+
+@app.command()
+def create(
+    master: Annotated[str, typer.Option("--master", metavar="URL", help="Agent port of a member: https://HOST:8443.")],
+    fingerprint: Annotated[
+        str, typer.Option("--fingerprint", metavar="HEX", help="SHA-256 of its certificate, as `prepare` shows it.")
+    ],
+    token_file: Annotated[Path, typer.Option("--token-file", metavar="FILE", help="The join token (0600).")],
+    pkcs12: Annotated[Path, typer.Option("--pkcs12", metavar="FILE", help="The keys of the set, carried here.")],
+    host: Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    password_file: PasswordFileOption = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port of OCSP.")] = 8080,
+    agent_port: Annotated[int, typer.Option("--agent-port", min=1, max=65535, help="TCP port of agents.")] = 8443,
+    health_port: Annotated[int, typer.Option("--health-port", min=0, max=65535, help="Of health and metrics.")] = 8081,
+    listen: Annotated[str, typer.Option("--listen", help="Address of the ports; default: all.")] = "",
+    workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")] = 0,
+    ca: Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")] = None,
+    directory: Annotated[
+        str, typer.Option("--directory", metavar="URL", help="Its own directory server: ldap[s]://HOST:PORT/SUFFIX.")
+    ] = "",
+    starttls: Annotated[bool, typer.Option("--starttls", help="StartTLS on the plain port of the directory.")] = False,
+    trust: Annotated[
+        Path | None, typer.Option("--directory-trust", metavar="FILE", help="CAs of the directory server, PEM.")
+    ] = None,
+    manager: ManagerOption = ROOT_DN,
+    manager_password_file: Annotated[
+        Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
+    ] = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start and verify it.")] = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Make a clone in one go: keys, certificate, domain, directory, replication, settings, start, comparison.
+
+    May be stopped anywhere: the same command goes on, and the master serves on untouched.
+
+    Example: vouchd clone create --master https://ocsp1.example.org:8443 --fingerprint 5f… --token-file token
+    --pkcs12 keys.p12 --password-file keys.password --host ocsp2.example.org
+    """
+    layout = Layout(instance.absolute())
+    values = {
+        "vouchd.ee.port": str(port),
+        "vouchd.agent.port": str(agent_port),
+        "vouchd.health.port": str(health_port),
+        "vouchd.ee.workers": str(workers),
+        "vouchd.domain.host": host,
+    }
+    if listen:
+        values |= {"vouchd.ee.host": listen, "vouchd.agent.host": listen}
+    named = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
+    plan = ClonePlan(
+        layout=layout,
+        master=_address(master),
+        fingerprint=fingerprint,
+        token=read_password(token_file, token_file),
+        pkcs12=pkcs12,
+        pkcs12_password=read_password(password_file, pkcs12),
+        host=host,
+        agent_port=agent_port,
+        ee_port=port,
+        values=values,
+        ca=ca,
+        directory=named,
+        manager=(manager, read_password(manager_password_file, Path(manager))) if named else None,
+        start=start,
+    )
+    creation = CloneCreation(plan, output.note)
+    run_steps(creation.steps(), creation.journal, output.note)
+    output.record(
+        {
+            "instance": str(layout.root),
+            "host": host,
+            "port": port,
+            "agent_port": agent_port,
+            "member": f"{host}:{agent_port}",
+        },
+        json_output=json_output,
+    )
+    output.hint("compare it with the other members at any time: vouchd clone verify")
+
+
+@app.command()
+def destroy(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    fingerprint: Annotated[
+        str, typer.Option("--fingerprint", metavar="HEX", help="Of the master, where the registry here has none.")
+    ] = "",
+    master: Annotated[str, typer.Option("--master", metavar="URL", help="The master, likewise.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the instance's folder too, with its keys.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Take a clone out of its set: registry, replication agreements, replica update vector; and stop it.
+
+    Example: vouchd clone destroy --instance /srv/clone --remove
+    """
+    layout = Layout(instance.absolute())
+    settings = read_settings(layout)
+    own = f"{settings.of_set.host}:{settings.agent.port}"
+    with wiring.services(layout) as services:
+        try:
+            members = services.store.members()
+        except VouchdError as error:
+            output.warn(f"the registry here cannot be read: {error}")
+            members = ()
+    other = _other(members, own, master, fingerprint)
+    lifecycle.stop(layout)
+    if other is not None:
+        client = _client(layout, settings, other)
+        if own in {member.id for member in client.info().members}:
+            client.leave(own)
+            output.note(f"{own} has left the domain")
+    wiring.detach(layout, settings, output.note)
+    if remove:
+        shutil.rmtree(layout.root)
+    output.record({"left": own, "removed": str(layout.root) if remove else None}, json_output=json_output)
+
+
+@app.command()
+def promote(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    force: Annotated[bool, typer.Option("--force", help="The master is gone for good, or does not answer.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Make this clone the master; the one before becomes a clone, now or when it comes back.
+
+    Example: vouchd clone promote --instance /srv/clone
+    """
+    layout = Layout(instance.absolute())
+    settings = read_settings(layout)
+    own = f"{settings.of_set.host}:{settings.agent.port}"
+    with wiring.services(layout) as services:
+        members = services.store.members()
+        me, before = find(members, own), master_of(members)
+        if before is not None and before.id != own:
+            try:
+                _client(layout, settings, before).promote(own)
+                output.note(f"{before.id} has stepped down")
+            except VouchdError as error:
+                if not force:
+                    raise ConfigError(
+                        f"the master {before.id} has not stepped down: {error}",
+                        hint="if it is gone for good: vouchd clone promote --force",
+                    ) from error
+                output.warn(f"{before.id} was not asked: {error}", "it takes itself for a clone when it comes back")
+        promoted = services.domain.promote(own, services.caller)
+    write_values(layout, {"ocsp.store.defStore.refreshInSec": str(MASTER_REFRESH_SECONDS), "vouchd.clone.master": ""})
+    if lifecycle.status(layout).pid is not None:
+        lifecycle.restart(layout, manager_command(layout))
+    output.record({"master": promoted.id, "term": promoted.term, "was": me.clone}, json_output=json_output)
+
+
+def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str) -> Member | None:
+    """A member to say goodbye to: the master if there is one."""
+    if master:
+        host, port = _address(master)
+        return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
+    others = [member for member in members if member.id != own]
+    return master_of(others) or next(iter(others), None)
+
+
+def _client(layout: Layout, settings: Settings, member: Member) -> PeerClient:
+    files, password = settings.subsystem, read_passwords(layout.password_conf)[INTERNAL]
+    identity = Identity(files.certificate_file, files.key_file, password)
+    return PeerClient(member.host, member.secure_port, member.tls_sha256, identity)
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme != "https":
+        raise ConfigError(f"{url[:200]!r} is not the URL of an agent port", hint="as in https://ocsp1.example.org:8443")
+    return host, port or 8443

@@ -1,0 +1,90 @@
+"""What the commands about a set have in common: lines of CS.cfg, the directory server made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vouchd.core.facts import Transport
+from vouchd.directory.connection import Connection, Credentials
+from vouchd.directory.setup import set_up
+from vouchd.errors import ConfigError
+from vouchd.instance import cs_cfg
+from vouchd.instance.layout import Layout
+from vouchd.instance.locking import config_lock
+from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.instance.setkeys import DIRECTORY
+from vouchd.instance.settings import DirectorySettings
+from vouchd.signing.files import replace_file
+
+
+def write_values(layout: Layout, values: Mapping[str, str]) -> bool:
+    """Put lines into CS.cfg; whether that changed it. Raises: ConfigError."""
+    with config_lock(layout.config_lock):
+        before = cs_cfg.read(layout.cs_cfg)
+        after = before.with_values(dict(values))
+        if after.lines == before.lines:
+            return False
+        replace_file(layout.cs_cfg, after.render().encode(), 0o600)
+        return True
+
+
+def replica_id_of(layout: Layout) -> int | None:
+    """The replica id that the set has given to this instance's directory server."""
+    value = cs_cfg.read(layout.cs_cfg).value("vouchd.directory.replicaId")
+    return value if isinstance(value, int) and value else None
+
+
+def directory_values(directory: DirectorySettings, *, in_use: bool = False) -> dict[str, str]:
+    """The lines of CS.cfg that name a directory server; `in_use`: and keep the facts there."""
+    server = directory.server
+    values = {
+        "internaldb.ldapconn.host": server.host,
+        "internaldb.ldapconn.port": str(server.port),
+        "internaldb.ldapconn.secureConn": _flag(server.transport is Transport.TLS),
+        "internaldb.basedn": server.suffix,
+        "vouchd.directory.startTLS": _flag(server.transport is Transport.STARTTLS),
+        "vouchd.directory.replicaId": str(server.replica_id or 0),
+    }
+    if directory.trust_file is not None:
+        values["vouchd.directory.trust"] = str(directory.trust_file.absolute())
+    return values | ({"vouchd.store": DIRECTORY} if in_use else {})
+
+
+def set_up_directory(
+    layout: Layout,
+    directory: DirectorySettings,
+    manager: tuple[str, str],
+    say: Callable[[str], None],
+    *,
+    clone: bool,
+    domain: str = "vouchd",
+) -> None:
+    """Prepare the directory server as its manager (DN and password), and keep the accounts' passwords.
+
+    Raises: StoreError; ConfigError when the server has to be restarted first.
+    """
+    passwords = read_passwords(layout.password_conf)
+    admin = Connection(directory.server, Credentials(*manager), directory.trust_file)
+    try:
+        made = set_up(
+            admin,
+            directory.server,
+            clone=clone,
+            password=passwords.get(INTERNALDB),
+            replication_password=passwords.get(REPLICATIONDB),
+            domain=domain,
+            step=lambda name: say(f"directory: {name}"),
+        )
+    finally:
+        admin.close()
+    kept = {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
+    replace_passwords(layout.password_conf, passwords | kept)
+    if made.restart_for:
+        raise ConfigError(
+            f"the directory server has to be restarted for {' and '.join(made.restart_for)}",
+            hint="restart it, then run this command again",
+        )
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
