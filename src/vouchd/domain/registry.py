@@ -24,6 +24,7 @@ MAX_MEMBERS = 64
 MAX_REPLICA_ID = 65534
 SUBSYSTEM = "OCSP"
 _EVENT = "SECURITY_DOMAIN_UPDATE"
+_JOIN = "join security domain"  # the right is the token, so it is no Action
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ATTEMPTS = 10
 
@@ -81,9 +82,10 @@ class SecurityDomain:
         self._audit.record(_EVENT, caller, "success", operation="issue_token", seconds=seconds)
         return text, token
 
-    def require_token(self, text: str) -> None:
-        """Return when the token is good for joining; it stays so. Raises: NotFound."""
+    def require_token(self, text: str, caller: Caller) -> None:
+        """Return when the token is good for joining; it stays so. Raises: NotFound, which is recorded."""
         if not self._store.has_token(token_digest(text), self._clock.now()):
+            self._audit.record("AUTHZ", caller, "failure", action=_JOIN, target="*")
             self._store.take_token(token_digest(text), self._clock.now())  # raises what it raises
 
     def join(self, member: Member, token: str, caller: Caller) -> Member:
@@ -94,13 +96,14 @@ class SecurityDomain:
         """
         members = self._store.members()
         known = next((one for one in members if one.id == member.id), None)
-        self.require_token(token)  # first: nobody else is told who is in the set
+        self.require_token(token, caller)  # first: nobody else is told who is in the set
         _require_joinable(member, members)
         if known is not None and known.tls_sha256 != member.tls_sha256:
             raise AlreadyExists(
                 f"{member.id} is in this domain, with another TLS certificate",
                 hint="give the clone another port, or take that member out first: vouchd domain leave",
             )
+        self._audit.record("AUTHZ", caller, "success", action=_JOIN, target=member.id)
         self._store.take_token(token_digest(token), self._clock.now())
         return self._registered(member, caller, "change" if known else "add")
 

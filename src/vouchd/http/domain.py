@@ -79,9 +79,9 @@ class DomainRoutes:
         """The set as this member sees it."""
         return _answer(info_record(await in_thread(self._services.membership.info)))
 
-    def check(self, body: dict[str, Any], _caller: Caller) -> Any:
+    def check(self, body: dict[str, Any], caller: Caller) -> Any:
         """The same for who has a join token; it stays good."""
-        self._services.domain.require_token(_text(body, "token"))
+        self._services.domain.require_token(_text(body, "token"), caller)
         return info_record(self._services.membership.info())
 
     def join(self, body: dict[str, Any], caller: Caller) -> Any:
