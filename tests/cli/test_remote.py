@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.http.agent_port import crl
+from tests.http.agent_port import crl, issue
 from tests.http.rest.conftest import EVERYBODY, opened
 from tests.pki import CA, shared_key
 
 from vouchd.cli.main import main
 from vouchd.client.admin import told
 from vouchd.errors import ClientError, CRLStale
+from vouchd.service.usercertificates import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +45,34 @@ def said(capsys, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+EXPLAINED = ("explain", "--authority", "Site", "--serial", "0xc")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
 @pytest.mark.parametrize(
-    "command", [["ca", "list"], ["crl", "list"], ["user", "list"], ["crl", "list", "--json"]], ids=" ".join
+    "command",
+    [
+        ("ca", "list"),
+        ("ca", "set", "Site"),
+        ("certs", "list"),
+        ("crl", "list"),
+        ("crl", "quarantine", "list"),
+        ("user", "list"),
+        ("user", "groups", EVERYBODY),
+        ("user", "certs", EVERYBODY),
+        ("selftest", "list"),
+        ("audit", "show", "3"),
+        ("audit", "search", "--until", "2026-01-01"),
+        ("audit", "search", "--event", "CONFIG_ROLE", "--limit", "3"),
+        EXPLAINED,
+    ],
+    ids=" ".join,
 )
-def test_list_is_the_same_over_the_port_and_on_the_folder(there, capsys, monkeypatch, command):
+def test_output_is_the_same_over_the_port_and_on_the_folder(there, capsys, monkeypatch, command, form):
     """A script need not know where its answer comes from."""
-    over_the_port = said(capsys, *command)
+    over_the_port = said(capsys, *command, *form)
     monkeypatch.delenv("VOUCHD_URL")
-    assert said(capsys, *command) == over_the_port
+    assert said(capsys, *command, *form) == over_the_port
 
 
 def test_ca_is_added_and_removed_over_the_port(there, api, capsys):
@@ -70,6 +93,84 @@ def test_crl_is_added_and_fetched_over_the_port(there, api, capsys):
     said(capsys, "crl", "show", "Site", "--out", str(there / "out.crl"))
     assert (there / "out.crl").read_bytes() == newer
     assert main(["crl", "add", str(there / "new.crl")]) == 65
+
+
+def test_instance_may_be_named_by_its_url(there, capsys, monkeypatch):
+    """`--instance https://…` asks over the agent port, as --url does."""
+    url = os.environ["VOUCHD_URL"]
+    monkeypatch.delenv("VOUCHD_URL")
+    monkeypatch.delenv("VOUCHD_INSTANCE")
+    assert "Site" in said(capsys, "ca", "list", "--instance", url)
+
+
+def test_policy_and_issued_serials_are_set_over_the_port(there, capsys):
+    """`vouchd ca set --url` changes what it names, leaves the rest, and takes settings away again."""
+    (there / "serials.txt").write_text("12\n13\n")
+    (there / "issuer.pem").write_bytes(CA.create("CRL issuer", key=shared_key("EC", 22)).pem)
+    given = ["--not-found-as-good", "false", "--quarantine-percent", "50", "--crl-issuer", str(there / "issuer.pem")]
+    set_ = ["ca", "set", "Site", "--json"]
+    policy = json.loads(said(capsys, *set_, *given, "--issued-serials", str(there / "serials.txt")))["policy"]
+    assert (policy["not_found_as_good"], policy["quarantine_percent"], len(policy["crl_issuers"])) == (False, 50.0, 1)
+    assert policy["issued_serials"]
+    assert json.loads(said(capsys, *set_, "--url", ""))["policy"] == policy  # on the folder
+
+
+def test_policy_is_taken_away_over_the_port(there, capsys):
+    """`default` has the CA follow the instance's settings again."""
+    set_ = ["ca", "set", "Site", "--json"]
+    said(capsys, *set_, "--not-found-as-good", "false")
+    away = ["--not-found-as-good", "default", "--quarantine-percent", "default", "--crl-issuer", "default"]
+    policy = json.loads(said(capsys, *set_, *away, "--issued-serials", "default"))["policy"]
+    assert (policy["not_found_as_good"], policy["issued_serials"], policy["crl_issuers"]) == (None, None, [])
+
+
+def test_crl_held_back_is_released_and_dropped_over_the_port(there, api, capsys):
+    """`vouchd crl quarantine` decides over the port what became of a CRL that changes too much."""
+    said(capsys, "ca", "set", "Site", "--quarantine-percent", "1")
+    for age, act in ((40, "drop"), (30, "release")):
+        (there / "held.crl").write_bytes(crl(api.site, dict.fromkeys(range(20, 90)), age=age))
+        assert main(["crl", "add", str(there / "held.crl")]) == 75
+        assert json.loads(said(capsys, "crl", "quarantine", "list", "--json"))[0]["CA"] == "Site"
+        said(capsys, "crl", "quarantine", act, "Site")
+        assert json.loads(said(capsys, "crl", "quarantine", "list", "--json")) == []
+    said(capsys, "ca", "set", "Site", "--quarantine-percent", "default")
+    assert json.loads(said(capsys, "crl", "list", "--json"))[0]["entries"] == 70
+
+
+def test_user_is_changed_over_the_port(there, api, capsys):
+    """Every change of a user works there; a chain is taken for its leaf, and the user's certificate is not the caller's."""
+    one, two = (issue(api.port.ca, f"carol {number}") for number in (1, 2))
+    (there / "chain.pem").write_bytes(api.port.ca.pem + one.pem)
+    (there / "two.pem").write_bytes(two.pem)
+    added = ["user", "add", "carol", "--group", "agents", "--cert", str(there / "chain.pem"), "--json"]
+    made = json.loads(said(capsys, *added))
+    assert [found["sha256"] for found in made["certificates"]] == [fingerprint(one.der)]
+    changed = said(capsys, "user", "groups", "carol", "--add", "auditors", "--remove", "agents", "--json")
+    assert json.loads(changed)["groups"] == ["Auditors"]
+    certs = ["user", "certs", "carol", "--add", str(there / "two.pem"), "--remove", fingerprint(one.der)[:8], "--json"]
+    assert [found["sha256"] for found in json.loads(said(capsys, *certs))] == [fingerprint(two.der)]
+    for word, enabled in (("disable", False), ("enable", True)):
+        assert json.loads(said(capsys, "user", word, "carol", "--json"))["enabled"] is enabled
+    said(capsys, "user", "remove", "carol")
+    assert "carol" not in {user.id for user in api.port.services.store.users()}
+
+
+def test_self_tests_are_run_over_the_port(there, capsys):
+    """`vouchd selftest run --url` has the instance try itself, and its exit code tells how that went."""
+    ran = json.loads(said(capsys, "selftest", "run", "OCSPPresence", "--json"))
+    assert [(one["name"], one["ok"]) for one in ran] == [("OCSPPresence", True)]
+    assert main(["selftest", "run", "NoSuchTest"]) == 66
+
+
+def test_certificate_is_requested_and_tried_out_over_the_port(there, api, capsys):
+    """The request comes back as PEM; what a CA made of it is tried out there."""
+    lines = said(capsys, "certs", "request", "sslserver", "--name", "DNS:localhost")
+    request = x509.load_pem_x509_csr(lines[lines.index("-----BEGIN") :].encode())
+    assert request.is_signature_valid
+    wrong = api.port.ca.issue("not of this request")
+    (there / "wrong.pem").write_bytes(wrong.pem)
+    assert main(["certs", "install", "sslserver", str(there / "wrong.pem"), "--dry-run"]) == 65
+    assert "-----BEGIN" not in capsys.readouterr().err
 
 
 def test_status_tells_of_the_instance_behind_the_port(there, capsys):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote, told
 from vouchd.cli.auditproof import verify
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import ConfigError
@@ -25,20 +25,25 @@ _FORMATS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d")
 
 
 @app.command()
+@remote.reachable
 def show(
     number: Annotated[
         int, typer.Argument(metavar="NUMBER", help="The record's number, as `vouchd audit search` has it.")
     ],
     instance: InstanceOption = DEFAULT_INSTANCE,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show one record with all its detail; that it was looked at is recorded.
 
     Example: vouchd audit show 17
     """
-    with wiring.services(Layout(instance.absolute())) as services:
-        services.permission.allow(services.caller, Action.READ_AUDIT, f"record {number}")
-        record = services.audit_reader.record(number)
+    if asked:
+        record = told.audit_record(asked.get("audit", str(number)))
+    else:
+        with wiring.services(Layout(instance.absolute())) as services:
+            services.permission.allow(services.caller, Action.READ_AUDIT, f"record {number}")
+            record = services.audit_reader.record(number)
     if json_output:
         output.as_json(_full(record))
         return
@@ -46,6 +51,7 @@ def show(
 
 
 @app.command()
+@remote.reachable
 def search(
     instance: InstanceOption = DEFAULT_INSTANCE,
     event: Annotated[str, typer.Option("--event", metavar="EVENT", help="Records of this event, as AUTHZ.")] = "",
@@ -58,6 +64,7 @@ def search(
         int | None, typer.Option("--before", metavar="NUMBER", help="Records below it: next page.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, help="At most so many.")] = 50,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Search all files of the log, newest record first; that it was searched is recorded.
@@ -65,9 +72,12 @@ def search(
     Example: vouchd audit search --event AUTHZ --outcome failure --since 2026-11-01
     """
     query = AuditQuery(event, outcome, caller, text, _moment(since), _moment(until), before)
-    with wiring.services(Layout(instance.absolute())) as services:
-        services.permission.allow(services.caller, Action.READ_AUDIT, "search")
-        found = services.audit_reader.search(query, limit=limit)
+    if asked:
+        found = told.audit_records(asked, query, limit)
+    else:
+        with wiring.services(Layout(instance.absolute())) as services:
+            services.permission.allow(services.caller, Action.READ_AUDIT, "search")
+            found = list(services.audit_reader.search(query, limit=limit))
     rows = [_full(record) if json_output else _row(record) for record in found]
     output.records(rows, json_output=json_output, empty="no record is like that")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output, remote, serving
+from vouchd.cli import output, remote, serving, told
 from vouchd.cli.inputs import read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cli.policyoptions import DEFAULT, PolicyChange
@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command("set")(set_)
 
 
+@remote.reachable
 def add(
     certificates: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="CA certificates, PEM or DER; - is stdin.")
@@ -49,10 +50,7 @@ def add(
     signer: Annotated[
         str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
     ] = "",
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
@@ -61,7 +59,7 @@ def add(
     """
     if label and len(certificates) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
-    if asked := remote.client(url, cert, key, trust):
+    if asked:
         output.records([_add_there(asked, name, label, signer) for name in certificates], json_output=json_output)
         return
     with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
@@ -98,12 +96,10 @@ def _add(services: Services, name: str, label: str, signer: str) -> Authority:
     return authority
 
 
+@remote.reachable
 def list_(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """List the CAs that are answered for, with the state of their CRLs.
@@ -111,12 +107,12 @@ def list_(
     Example: vouchd ca list --json
     """
     empty = "no CA is answered for; add one with `vouchd ca add CA.pem`"
-    if asked := remote.client(url, cert, key, trust):
+    if asked:
         found = asked.get("authorities")
         if json_output:
-            output.as_json(found)
+            output.as_json([told.authority_fields(one) for one in found])
             return
-        output.records([remote.authority_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
+        output.records([told.authority_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
         return
     with wiring.services(Layout(instance.absolute())) as services:
         summaries = services.authorities.summaries(services.caller)
@@ -126,20 +122,18 @@ def list_(
     output.records([_row(summary) for summary in summaries], json_output=False, empty=empty)
 
 
+@remote.reachable
 def remove(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA no longer and forget its CRLs; their highest number stays known.
 
     Example: vouchd ca remove "Example Root"
     """
-    if asked := remote.client(url, cert, key, trust):
+    if asked:
         found = asked.get("authorities", reference)
         asked.delete("authorities", found["id"])
         output.record({"label": found["label"], "id": found["id"]}, json_output=json_output)
@@ -149,6 +143,7 @@ def remove(
     output.record(_short(removed), json_output=json_output)
 
 
+@remote.reachable
 def set_(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
@@ -193,6 +188,7 @@ def set_(
     decimal: Annotated[
         bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")
     ] = False,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Set how a CA is answered for, where it differs from CS.cfg; without options show it.
@@ -212,6 +208,9 @@ def set_(
         expected_scopes=expected_scope,
         quarantine_percent=quarantine_percent,
     )
+    if asked:
+        _show(_changed_there(asked, reference, change, issued_serials, decimal=decimal), json_output)
+        return
     with wiring.services(Layout(instance.absolute())) as services:
         authority = services.authorities.find(reference)
         if not change.is_empty or issued_serials is not None:
@@ -233,6 +232,23 @@ def _changed(
         serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)
         authority = services.authorities.set_issued_serials(authority.id, serials, services.caller, radix=radix)
     return authority
+
+
+def _changed_there(
+    asked: AdminClient, reference: str, change: PolicyChange, issued_serials: str | None, *, decimal: bool
+) -> Authority:
+    """The same over the agent port."""
+    found = asked.get("authorities", reference)
+    if not change.is_empty:
+        found = asked.patch("authorities", found["id"], "policy", body=change.as_json())
+    if issued_serials == DEFAULT:
+        asked.delete("authorities", found["id"], "issued-serials")
+        found = asked.get("authorities", found["id"])
+    elif issued_serials is not None:
+        data = bytes(read_input(issued_serials, MAX_SERIALS_BYTES))
+        path, query = ("authorities", found["id"], "issued-serials"), {} if decimal else {"hexadecimal": "true"}
+        found = asked.upload(*path, data=data, media_type="text/plain", method="PUT", **query)
+    return told.authority(found)
 
 
 def _show(authority: Authority, json_output: bool) -> None:

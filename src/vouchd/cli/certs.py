@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from vouchd import wiring
 from vouchd.ca.requests import parse_name, parse_subject
-from vouchd.cli import output
+from vouchd.cli import certsthere, output, remote
+from vouchd.cli.certsthere import Placed
 from vouchd.cli.inputs import read_input
 from vouchd.cli.issuing import certify
 from vouchd.cli.lifecycle import manager_command
@@ -33,23 +34,35 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name that `vouchd certs list` shows.")]
+Due = TypeVar("Due", SystemCertificate, Placed)
 RestartOption = Annotated[bool, typer.Option("--restart/--no-restart", help="Have a running instance take it on.")]
 
 
 @app.command("list")
-def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
+) -> None:
     """List the certificates with their expiry, and the requests that wait for one.
 
     Example: vouchd certs list --json
     """
-    layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        found = services.certificates.certificates(services.caller)
+    if asked:
+        found = certsthere.placed_certificates(asked)
+    else:
+        layout = Layout(instance.absolute())
+        with wiring.services(layout) as services:
+            found = [_placed(one, layout) for one in services.certificates.certificates(services.caller)]
     at = SystemClock().now()
-    output.records([_row(one, layout, at) for one in found], json_output=json_output)
+    output.records([_row(one, at) for one in found], json_output=json_output)
 
 
-def _row(one: SystemCertificate, layout: Layout, at: int) -> dict[str, object]:
+def _placed(one: SystemCertificate, layout: Layout) -> Placed:
+    requests = tuple(path.name for path in pending_requests(layout.alias, one.name))
+    return Placed(one.name, one.purpose, one.problem, one.certificate, requests)
+
+
+def _row(one: Placed, at: int) -> dict[str, object]:
     certificate = one.certificate
     return {
         "name": one.name,
@@ -58,17 +71,18 @@ def _row(one: SystemCertificate, layout: Layout, at: int) -> dict[str, object]:
         "not_after": output.when(not_after(certificate)) if certificate else None,
         "subject": certificate.subject.rfc4514_string() if certificate else None,
         "serial": f"{certificate.serial_number:x}" if certificate else None,
-        "requests": ", ".join(path.name for path in pending_requests(layout.alias, one.name)) or None,
+        "requests": ", ".join(one.requests) or None,
     }
 
 
-def _state(one: SystemCertificate, at: int) -> str:
+def _state(one: Placed, at: int) -> str:
     if one.certificate is None:
         return one.problem or "not come yet"
     return expiry_warning(one.certificate, at) or "valid"
 
 
 @app.command()
+@remote.reachable
 def request(
     name: NameArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
@@ -82,28 +96,35 @@ def request(
         str, typer.Option("--algorithm", metavar="NAME", help="Of the new key, such as SHA256withRSA; default: as now.")
     ] = "",
     same_key: Annotated[bool, typer.Option("--same-key", help="For the present key instead of a new one.")] = False,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Make a key and a request (CSR) that any CA can certify; nothing changes until `vouchd certs install`.
 
     Example: vouchd certs request sslserver --name DNS:ocsp.example.org
     """
-    with wiring.services(Layout(instance.absolute())) as services:
-        path = services.certificates.request(
-            name,
-            services.caller,
-            subject=parse_subject(subject) if subject else None,
-            names=[parse_name(text) for text in alternative or ()],
-            algorithm=algorithm,
-            same_key=same_key,
-        )
-    output.record({"certificate": name, "request": str(path)}, json_output=json_output)
+    if asked:
+        made = certsthere.request(asked, name, subject, alternative or (), algorithm, same_key=same_key)
+        where, text = made["name"], made["pem"]
+    else:
+        with wiring.services(Layout(instance.absolute())) as services:
+            path = services.certificates.request(
+                name,
+                services.caller,
+                subject=parse_subject(subject) if subject else None,
+                names=[parse_name(text) for text in alternative or ()],
+                algorithm=algorithm,
+                same_key=same_key,
+            )
+        where, text = str(path), path.read_text(encoding="ascii")
+    output.record({"certificate": name, "request": where}, json_output=json_output)
     if not json_output:
-        output.say(path.read_text(encoding="ascii").rstrip("\n"))
+        output.say(text.rstrip("\n"))
     output.hint(f"have it certified, then: vouchd certs install {name} FILE")
 
 
 @app.command()
+@remote.reachable
 def install(
     name: NameArgument,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The certificate, or - for standard input.")],
@@ -113,6 +134,7 @@ def install(
     ] = "",
     trial: Annotated[bool, typer.Option("--dry-run", help="Try the certificate out and change nothing.")] = False,
     restart: RestartOption = True,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Take in a certificate that a CA issued: it is tried out, then switched to.
@@ -122,12 +144,17 @@ def install(
     layout = Layout(instance.absolute())
     certificate = bytes(read_input(file, MAX_BUNDLE_BYTES))
     above = bytes(read_input(chain, MAX_BUNDLE_BYTES)) if chain else b""
+    if asked:
+        taken = certsthere.install(asked, name, certificate, above, trial=trial)
+        certsthere.show_installed(asked, [taken], restart=restart, trial=trial, json_output=json_output)
+        return
     with wiring.services(layout) as services:
         done = services.certificates.install(name, certificate, services.caller, chain=above, trial=trial)
     taken_on(layout, [done], restart=restart, trial=trial, json_output=json_output)
 
 
 @app.command()
+@remote.reachable
 def renew(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: those that are missing or expire soon.")
@@ -137,6 +164,7 @@ def renew(
     days: Annotated[int | None, typer.Option(min=1, max=36500, help="Validity; default: the profile's.")] = None,
     same_key: Annotated[bool, typer.Option("--same-key", help="Keep the present key instead of a new one.")] = False,
     restart: RestartOption = True,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Have our own CA certify anew, and take the certificates in. For another CA: `vouchd certs request`.
@@ -144,16 +172,22 @@ def renew(
     Example: vouchd certs renew --ca ./ca
     """
     layout = Layout(instance.absolute())
+    if asked:
+        due = _due({one.name: one for one in certsthere.placed_certificates(asked)}, names or ())
+        renewed = [certsthere.renew(asked, one, lambda a, b: certify(ca, a, b, days), same_key=same_key) for one in due]
+        certsthere.show_installed(asked, renewed, restart=restart, trial=False, json_output=json_output)
+        return
     with wiring.services(layout) as services:
-        done = [_renew(services, one, ca, days, same_key=same_key) for one in _due(services, names or ())]
+        known = {one.name: one for one in services.certificates.certificates(services.caller)}
+        done = [_renew(services, one, ca, days, same_key=same_key) for one in _due(known, names or ())]
     if not done:
         output.note("no certificate expires soon; name those to renew all the same")
     taken_on(layout, done, restart=restart, trial=False, json_output=json_output)
 
 
-def _due(services: Services, names: Iterable[str]) -> list[SystemCertificate]:
+def _due(found: Mapping[str, Due], names: Iterable[str]) -> list[Due]:
+    """Those of these names, else those that are missing or expire soon. Raises: NotFound."""
     at = SystemClock().now()
-    found = {one.name: one for one in services.certificates.certificates(services.caller)}
     missing = [name for name in names if name not in found]
     if missing:
         raise NotFound(f"no system certificate {missing[0]!r}", hint="one of " + ", ".join(found))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import crlshow, output, quarantine, remote, serving
+from vouchd.cli import crlshow, output, quarantine, remote, serving, told
 from vouchd.cli.inputs import STDIN, read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, ScopeOption
 from vouchd.cli.serving import WaitOption
@@ -28,14 +28,12 @@ app.add_typer(quarantine.app, name="quarantine")
 
 
 @app.command()
+@remote.reachable
 def add(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CRLs, DER or PEM, full or delta; - is stdin.")],
     instance: InstanceOption = DEFAULT_INSTANCE,
     wait: WaitOption = True,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Take CRLs in, and wait until a running instance answers from them.
@@ -44,7 +42,7 @@ def add(
 
     Example: vouchd crl add root.crl
     """
-    if asked := remote.client(url, cert, key, trust):
+    if asked:
         rows, failures = _added_there(asked, files)
     else:
         rows, failures = _added_here(Layout(instance.absolute()), files, wait=wait)
@@ -68,7 +66,7 @@ def _added_there(asked: AdminClient, files: list[str]) -> tuple[list[dict[str, o
 
     def send(name: str) -> None:
         for crl in _crls(read_input(name, MAX_CRL_BYTES)):
-            rows.extend(remote.taken_rows(asked.upload("crls", data=crl, media_type=remote.PKIX_CRL), labels))
+            rows.extend(told.taken_rows(asked.upload("crls", data=crl, media_type=told.PKIX_CRL), labels))
 
     return rows, _each(files, send)
 
@@ -76,7 +74,7 @@ def _added_there(asked: AdminClient, files: list[str]) -> tuple[list[dict[str, o
 def _labels_there(asked: AdminClient) -> dict[str, str]:
     """The CAs' labels, none for a publisher, who may not list them."""
     try:
-        return remote.labels(asked)
+        return told.labels(asked)
     except PermissionDenied:
         return {}
 
@@ -114,21 +112,19 @@ def _crls(data: bytes) -> Iterator[bytes]:
 
 
 @app.command("list")
+@remote.reachable
 def list_(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """List the CRLs in use, one line for each CRL issuing point.
 
     Example: vouchd crl list --json
     """
-    if asked := remote.client(url, cert, key, trust):
-        labels = remote.labels(asked)
-        rows = [remote.point_row(point, labels) for point in asked.get("issuing-points")]
+    if asked:
+        labels = told.labels(asked)
+        rows = [told.point_row(point, labels) for point in asked.get("issuing-points")]
     else:
         at = SystemClock().now()
         with wiring.services(Layout(instance.absolute())) as services:
@@ -138,6 +134,7 @@ def list_(
 
 
 @app.command()
+@remote.reachable
 def show(
     what: Annotated[str, typer.Argument(metavar="CA|FILE", help="A CA whose CRL is in use, or a CRL in a file.")],
     instance: InstanceOption = DEFAULT_INSTANCE,
@@ -145,21 +142,18 @@ def show(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write its DER into a new file.")
     ] = None,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show a CRL in use, or one in a file that is not taken in yet.
 
     Example: vouchd crl show "Example Root" --out root.crl
     """
-    if asked := remote.client(url, cert, key, trust):
+    if asked:
         point = asked.get("authorities", what, "issuing-points", scope)
         if out is not None:
             write_new(out, asked.download("authorities", what, "issuing-points", scope, "crl"), 0o644)
-        output.record(remote.point_fields(point, remote.labels(asked)), json_output=json_output)
+        output.record(told.point_fields(point, told.labels(asked)), json_output=json_output)
         return
     if Path(what).is_file() and out is None:
         with_crl = [crlshow.file_fields(crl) for crl in _crls(read_input(what, crlshow.MAX_BYTES))]

@@ -13,7 +13,7 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote, told
 from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.ocsp import serial_of
@@ -34,6 +34,7 @@ from vouchd.service.explaining import explain as explain_serial
 from vouchd.signing.files import read_certificates
 
 
+@remote.reachable
 def explain(
     certificate: Annotated[
         Path | None, typer.Argument(metavar="[CERT]", help="Certificate to explain, PEM or DER; needs --issuer.")
@@ -47,6 +48,7 @@ def explain(
         str, typer.Option("--authority", metavar="CA", help="Instead of --issuer: its label, or digits of its id.")
     ] = "",
     serial: Annotated[str, typer.Option("--serial", "-s", metavar="HEX", help="Instead of a certificate.")] = "",
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Tell why a certificate is answered as it is: CRL, entry, policy and signer.
@@ -54,6 +56,11 @@ def explain(
     Example: vouchd explain --issuer ca.crt --serial 0x52a1c7
     """
     octets = _serial(certificate, issuer, serial)
+    if asked:
+        named = _issuer_id(issuer, authority)
+        found = asked.get("authorities", named, "certificates", output.serial_text(octets))
+        _show(told.explanation(found), json_output)
+        return
     with wiring.services(Layout(instance.absolute())) as found:
         state = open_state(found.indexing.prepare(), found.layout.index)  # as the workers will
         explanation = explain_serial(
@@ -66,19 +73,22 @@ def explain(
         )
         if lifecycle.status(found.layout).pid and not _is_served(state, found.layout):
             output.warn("the store holds changes that are not served yet", "look at: vouchd status")
-    if json_output:
-        output.as_json(_facts(explanation))
-    else:
-        _show(explanation)
+    _show(_facts(explanation), json_output)
 
 
 def _authority_id(authorities: Authorities, issuer: Path | None, reference: str) -> str:
     """The id of the CA that the options name. Raises: ConfigError, NotFound."""
+    named = _issuer_id(issuer, reference)
+    return named if issuer is not None else authorities.find(named).id
+
+
+def _issuer_id(issuer: Path | None, reference: str) -> str:
+    """The id of the CA in the file, else the reference. Raises: ConfigError."""
     if issuer is not None:
         return certs.authority_id(certs.load_certificate(certificate_der(issuer)))
     if not reference:
         raise ConfigError("a serial number means nothing without its CA", hint="give --issuer FILE or --authority CA")
-    return authorities.find(reference).id
+    return reference
 
 
 def _is_served(state: ServingState, layout: Layout) -> bool:
@@ -169,10 +179,12 @@ def _policy(explanation: Explanation) -> dict[str, object]:
     )
 
 
-def _show(explanation: Explanation) -> None:
-    facts = _facts(explanation)
-    points, policy, authority = facts.pop("issuing_points"), facts.pop("policy"), explanation.authority
-    facts["authority"] = f"{authority.label} ({authority.id})" if authority else None
+def _show(facts: dict[str, object], json_output: bool) -> None:
+    if json_output:
+        output.as_json(facts)
+        return
+    points, policy, authority = facts.pop("issuing_points"), facts.pop("policy"), facts["authority"]
+    facts["authority"] = f"{authority['label']} ({authority['id']})" if isinstance(authority, dict) else None
     output.record({name: value for name, value in facts.items() if value is not None}, json_output=False)
     for number, point in enumerate(points if isinstance(points, list) else (), 1):
         output.say(f"\nissuing point {number}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output, remote
+from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
@@ -64,19 +64,17 @@ def restart(
     _show(lifecycle.restart(layout, manager_command(layout), seconds=timeout), json_output)
 
 
+@remote.reachable
 def status(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show whether the instance runs and what it serves; exit code 3 when it does not run.
 
     Example: vouchd status --json
     """
-    if asked := remote.client(url, cert, key, trust):
+    if asked:
         _show_there(asked.get("instance"), json_output=json_output)
         return
     now = lifecycle.status(_existing(Layout(instance.absolute())))
@@ -89,7 +87,7 @@ def status(
 
 def _show_there(found: dict[str, Any], *, json_output: bool) -> None:
     """The same of an instance that was asked over its agent port."""
-    fields, rows = remote.instance_fields(found), remote.served_rows(found)
+    fields, rows = told.instance_fields(found), told.served_rows(found)
     if json_output:
         output.as_json({**fields, "issuing_points": rows, "sources": found["sources"]})
         return

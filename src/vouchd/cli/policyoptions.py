@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,19 @@ class PolicyChange:
 
     def applied_to(self, policy: AuthorityPolicy) -> AuthorityPolicy:
         """The policy with this change. Raises: ConfigError naming the option, SigningError."""
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            if self._given(field.name):
-                changed[field.name] = _READERS.get(field.name, _as_it_is)(field.name, getattr(self, field.name))
-        return replace(policy, **changed)
+        return replace(policy, **self._changed())
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as the REST API takes it. Raises: likewise."""
+        changed = self._changed()
+        if "crl_issuers" in changed:
+            changed["crl_issuers"] = [base64.b64encode(der).decode() for der in changed["crl_issuers"]]
+        return changed
+
+    def _changed(self) -> dict[str, Any]:
+        """The fields that were given, with their new values."""
+        names = [field.name for field in fields(self) if self._given(field.name)]
+        return {name: _READERS.get(name, _as_it_is)(name, getattr(self, name)) for name in names}
 
 
 def _as_it_is(_: str, value: object) -> object:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 
 from vouchd import wiring
-from vouchd.cli import crlshow, output, serving
+from vouchd.cli import crlshow, output, remote, serving, told
 from vouchd.cli.authorities import ReferenceArgument
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, ScopeOption
 from vouchd.cli.serving import WaitOption
+from vouchd.client.admin import AdminClient
 from vouchd.core.facts import COMPLETE_SCOPE
 from vouchd.instance.layout import Layout
 from vouchd.ops.clock import SystemClock
@@ -19,14 +20,27 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
+) -> None:
     """List the CRLs that are held back, and why.
 
     Example: vouchd crl quarantine list
     """
-    with wiring.services(Layout(instance.absolute())) as services:
+    rows = _there(asked) if asked else _here(Layout(instance.absolute()))
+    output.records(rows, json_output=json_output, empty="no CRL is held back")
+
+
+def _there(asked: AdminClient) -> list[dict[str, object]]:
+    names = told.labels(asked)
+    return [told.quarantined_row(held, names) for held in asked.get("quarantine")]
+
+
+def _here(layout: Layout) -> list[dict[str, object]]:
+    with wiring.services(layout) as services:
         labels = services.labels()
-        rows: list[dict[str, object]] = [
+        return [
             {
                 "CA": labels.get(held.issuing_point.authority_id, held.issuing_point.authority_id),
                 "scope": held.issuing_point.scope_id,
@@ -38,21 +52,26 @@ def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption =
             }
             for held in services.store.quarantined()
         ]
-    output.records(rows, json_output=json_output, empty="no CRL is held back")
 
 
 @app.command()
+@remote.reachable
 def release(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
     scope: ScopeOption = COMPLETE_SCOPE,
     wait: WaitOption = True,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Answer from the CRL that is held back: its change is right.
 
     Example: vouchd crl quarantine release "Example Root"
     """
+    if asked:
+        found = asked.post("quarantine", asked.get("authorities", reference)["id"], scope, "release", body={})
+        output.record(told.taken_rows(found, told.labels(asked))[0], json_output=json_output)
+        return
     layout = Layout(instance.absolute())
     with wiring.services(layout) as services, services.ingest_lock():
         point = services.issuing_point(reference, scope)
@@ -63,15 +82,21 @@ def release(
 
 
 @app.command()
+@remote.reachable
 def drop(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
     scope: ScopeOption = COMPLETE_SCOPE,
+    asked: remote.Asked = None,
 ) -> None:
     """Forget the CRL that is held back: its change is wrong.
 
     Example: vouchd crl quarantine drop "Example Root"
     """
+    if asked:
+        asked.delete("quarantine", asked.get("authorities", reference)["id"], scope)
+        output.note("dropped")
+        return
     with wiring.services(Layout(instance.absolute())) as services, services.ingest_lock():
         services.ingesting.drop_quarantined(services.issuing_point(reference, scope), services.caller)
     output.note("dropped")

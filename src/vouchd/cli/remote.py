@@ -1,137 +1,104 @@
-"""Verbs that work on a running instance over its agent port instead of on its folder: `--url`, `--cert`, `--key`."""
+"""Verbs that work on a running instance over its agent port instead of on its folder: `--url`, `--cert`, `--key`.
+
+A verb takes `asked: Asked = None`; `@reachable` puts the options in that place, and passes the client they ask for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from vouchd.client.admin import AdminClient
 from vouchd.errors import ConfigError
 
-Row = dict[str, object]
-PKIX_CRL = "application/pkix-crl"
+Asked = AdminClient | None
+Result = TypeVar("Result")
 
-UrlOption = Annotated[
+_INSTANCE = Annotated[
+    Path,
+    typer.Option(
+        "--instance",
+        "-i",
+        envvar="VOUCHD_INSTANCE",
+        metavar="DIR|URL",
+        help="The instance's folder, or as --url.",
+        show_default=True,
+    ),
+]
+_URL = Annotated[
     str,
     typer.Option(
         "--url", envvar="VOUCHD_URL", metavar="URL", help="Ask a running instance at its agent port, https://HOST:8443."
     ),
 ]
-CertOption = Annotated[
-    Path | None,
-    typer.Option("--cert", envvar="VOUCHD_CERT", metavar="FILE", help="With --url: your client certificate, PEM."),
-]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", envvar="VOUCHD_KEY", metavar="FILE", help="With --url: its key, PEM, if not in that file."),
-]
-TrustOption = Annotated[
+_TRUST = Annotated[
     Path | None,
     typer.Option("--trust", envvar="VOUCHD_TRUST", metavar="FILE", help="With --url: the CA of the server, PEM."),
 ]
+_SCHEME = "https:/"  # of a path: one slash is lost
 
 
-def client(url: str, cert: Path | None, key: Path | None, trust: Path | None) -> AdminClient | None:
+def _files(*options: tuple[str, str]) -> tuple[Any, Any]:
+    """The options of certificate and key under these names; those of a verb itself come first."""
+    cert, key = zip(*options, strict=True)
+    return (
+        Annotated[
+            Path | None,
+            typer.Option(*cert, envvar="VOUCHD_CERT", metavar="FILE", help="With --url: your client certificate, PEM."),
+        ],
+        Annotated[
+            Path | None,
+            typer.Option(*key, envvar="VOUCHD_KEY", metavar="FILE", help="With --url: its key, PEM, if elsewhere."),
+        ],
+    )
+
+
+def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
+    """The verb with the options for asking over the agent port in place of its parameter `asked`."""
+    signature = inspect.signature(command, eval_str=True)
+    long = ("--client-cert", "--client-key")
+    names = [long] if "cert" in signature.parameters else [("--cert", "--key"), long]
+    cert_option, key_option = _files(*names)
+    options = {
+        "there_url": (_URL, ""),
+        "there_cert": (cert_option, None),
+        "there_key": (key_option, None),
+        "there_trust": (_TRUST, None),
+    }
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "asked":
+            kind = parameter.kind
+            parameters += [
+                inspect.Parameter(name, kind, default=default, annotation=annotation)
+                for name, (annotation, default) in options.items()
+            ]
+        else:
+            is_instance = parameter.name == "instance"
+            parameters.append(parameter.replace(annotation=_INSTANCE) if is_instance else parameter)
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Result:
+        url, cert, key, trust = (given.pop(name) for name in options)
+        folder = str(given["instance"])
+        if not url and folder.startswith(_SCHEME):
+            url = folder.replace(_SCHEME, "https://", 1)
+        return command(**given, asked=_client(url, cert, key, trust, names[0][0]))
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _client(url: str, cert: Path | None, key: Path | None, trust: Path | None, option: str) -> Asked:
     """The client that the options ask for, None without a URL. Raises: ConfigError."""
     if not url:
         return None
     if cert is None:
-        raise ConfigError("a client certificate is needed with --url", hint="give it: --cert FILE --key FILE")
+        raise ConfigError("a client certificate is needed with --url", hint=f"give it: {option} FILE")
     return AdminClient(url, cert, key, trust)
-
-
-def authority_row(found: Mapping[str, Any], short_id: int) -> Row:
-    """One line of `vouchd ca list`."""
-    updates = [point["next_update"] for point in found["issuing_points"] if point["next_update"]]
-    return {
-        "label": found["label"],
-        "id": found["id"][:short_id],
-        "CRLs": len(found["issuing_points"]),
-        "revoked": found["entries"],
-        "next_update": min(updates, default=None),
-        "quarantined": len(found["quarantined"]),
-        "CA_not_after": found["not_after"],
-    }
-
-
-def labels(asked: AdminClient) -> dict[str, str]:
-    """Label by id of all CAs."""
-    return {found["id"]: found["label"] for found in asked.get("authorities")}
-
-
-def point_row(point: Mapping[str, Any], names: Mapping[str, str]) -> Row:
-    """One line of `vouchd crl list`."""
-    return {
-        "CA": names.get(point["authority"], point["authority"]),
-        "scope": point["scope"],
-        "CRL_number": point["crl_number"],
-        "kind": "delta" if point["delta"] else "full",
-        "this_update": point["this_update"],
-        "next_update": point["next_update"],
-        "entries": point["base"]["entries"] + (point["delta"]["entries"] if point["delta"] else 0),
-        "state": "expired" if point["expired"] else "fresh",
-    }
-
-
-def point_fields(point: Mapping[str, Any], names: Mapping[str, str]) -> Row:
-    """What `vouchd crl show` tells."""
-    fields = {
-        **point_row(point, names),
-        "CA_id": point["authority"],
-        "sequence": point["sequence"],
-        "accepted_at": point["accepted_at"],
-        "origin": point["origin"] or None,
-    }
-    for which in ("base", "delta"):
-        for name, value in (point[which] or {}).items():
-            fields[f"{which}_{name.removeprefix('crl_')}"] = value
-    return fields
-
-
-def taken_rows(done: Mapping[str, Any], names: Mapping[str, str]) -> list[Row]:
-    """The lines of `vouchd crl add` for one file."""
-    return [{**point_row(point, names), "served": done["served"]} for point in done["issuing_points"]]
-
-
-def user_rows(found: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The lines of `vouchd user list`."""
-    return [
-        {
-            "id": user["id"],
-            "full_name": user["full_name"],
-            "groups": ", ".join(user["groups"]) or None,
-            "certificates": len(user["certificates"]),
-            "enabled": "yes" if user["enabled"] else "no",
-        }
-        for user in found
-    ]
-
-
-def instance_fields(found: Mapping[str, Any]) -> Row:
-    """What `vouchd status` tells of the instance itself."""
-    return {
-        "state": "running" if found["up_to_date"] else "loading",
-        "since": found["started_at"],
-        "OCSP_port": found["ocsp_port"],
-        "workers": found["workers"],
-        "worker_restarts": found["restarts"],
-        "store": found["store_error"] or "in reach",
-    }
-
-
-def served_rows(found: Mapping[str, Any]) -> list[Row]:
-    """Its issuing points."""
-    return [
-        {
-            "CA": point["label"],
-            "scope": point["scope"],
-            "CRL_number": point["crl_number"],
-            "revoked": point["entries"],
-            "this_update": point["this_update"],
-            "next_update": point["next_update"],
-        }
-        for point in found["issuing_points"]
-    ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
@@ -19,14 +19,21 @@ FAILED = 1
 
 
 @app.command("list")
-def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
+) -> None:
     """List the self tests in the order in which they run, each with its newest result.
 
     Example: vouchd selftest list
     """
-    with wiring.services(Layout(instance.absolute())) as services:
-        tests = services.self_tests()
-        listed, latest = tests.tests(services.caller), tests.latest(services.caller)
+    if asked:
+        listed = [told.self_test(one) for one in asked.get("selftests")]
+        latest = [told.self_test_result(one) for one in asked.get("selftests", "results")]
+    else:
+        with wiring.services(Layout(instance.absolute())) as services:
+            tests = services.self_tests()
+            listed, latest = list(tests.tests(services.caller)), list(tests.latest(services.caller))
     results = {result.name: result for result in latest}
     if json_output:
         output.as_json([{**asdict(one), "result": _result(results.get(one.name))} for one in listed])
@@ -35,11 +42,13 @@ def list_(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption =
 
 
 @app.command()
+@remote.reachable
 def run(
     name: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Self tests; default: the whole on-demand order.")
     ] = None,
     instance: InstanceOption = DEFAULT_INSTANCE,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Run self tests; exit code 1 when one fails. A critical failure stops a running instance from answering.
@@ -47,8 +56,11 @@ def run(
     Example: vouchd selftest run OCSPCanary
     """
     layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        results = services.self_tests().run(name or [], services.caller)
+    if asked:
+        results = [told.self_test_result(one) for one in asked.post("selftests", "run", body={"names": name or []})]
+    else:
+        with wiring.services(layout) as services:
+            results = list(services.self_tests().run(name or [], services.caller))
     if json_output:
         output.as_json([_result(result) for result in results])
     else:
@@ -57,7 +69,7 @@ def run(
         if not result.ok:
             output.note(f"self test {result.name} failed: {result.detail}")
             output.hint(result.hint)
-    if halting(results) and lifecycle.status(layout).pid:
+    if halting(results) and (asked or lifecycle.status(layout).pid):
         output.warn("the instance answers tryLater only", "mend it and run the self tests again")
     if not all(result.ok for result in results):
         raise typer.Exit(FAILED)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,15 @@ import typer
 
 from vouchd import wiring
 from vouchd.cli import output, remote
-from vouchd.cli.inputs import read_input
+from vouchd.cli.inputs import read_leaf
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.core.facts import Group, User
+from vouchd.cli.usersthere import NOBODY, UsersThere
+from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
-from vouchd.service.usercertificates import MAX_CERTIFICATE_BYTES, describe
-from vouchd.wiring import Services
+from vouchd.service.usercertificates import describe
+from vouchd.service.users import Users
 
 app = typer.Typer(name="user", no_args_is_help=True, help="Who may come to the agent port, and what each may do.")
 
@@ -30,32 +32,24 @@ WORDS = {
     "ocsp-administrators": Group.OCSP_ADMINISTRATORS,
 }
 _GROUP = "|".join(WORDS)
+AnyUsers = Users | UsersThere
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
 
 @app.command("list")
+@remote.reachable
 def list_(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    url: remote.UrlOption = "",
-    cert: remote.CertOption = None,
-    key: remote.KeyOption = None,
-    trust: remote.TrustOption = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """List the users with their groups.
 
     Example: vouchd user list
     """
-    if asked := remote.client(url, cert, key, trust):
-        found = asked.get("users")
-        if json_output:
-            output.as_json(found)
-        else:
-            output.records(remote.user_rows(found), json_output=False)
-        return
-    with wiring.services(Layout(instance.absolute())) as services:
-        users = services.users.users(services.caller)
+    with _users(instance, asked) as (known, caller):
+        users = known.users(caller)
     if json_output:
         output.as_json([_full(user) for user in users])
         return
@@ -63,6 +57,7 @@ def list_(
 
 
 @app.command()
+@remote.reachable
 def add(
     user: UserArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
@@ -71,8 +66,9 @@ def add(
         list[str] | None, typer.Option("--group", "-g", metavar="GROUP", help=f"{_GROUP}; repeatable.")
     ] = None,
     cert: Annotated[
-        list[str] | None, typer.Option("--cert", metavar="FILE", help="A client certificate, PEM or DER; repeatable.")
+        list[str] | None, typer.Option("--cert", metavar="FILE", help="Its client certificate, or a chain; repeatable.")
     ] = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Make a user, who comes with a client certificate and may do what its groups may.
@@ -80,43 +76,57 @@ def add(
     Example: vouchd user add alice --name "Alice Example" --group agents --cert alice.pem
     """
     groups = [_group(word) for word in group or []]
-    certificates = [read_input(file, MAX_CERTIFICATE_BYTES) for file in cert or []]
+    certificates = [read_leaf(file) for file in cert or []]
 
-    def make(services: Services) -> User:
-        return services.users.add(user, services.caller, full_name=name, groups=groups, certificates=certificates)
+    def make(users: AnyUsers, caller: Caller) -> User:
+        return users.add(user, caller, full_name=name, groups=groups, certificates=certificates)
 
-    _show(_changed(instance, make), json_output)
+    _show(_changed(instance, asked, make), json_output)
 
 
 @app.command()
-def remove(user: UserArgument, instance: InstanceOption = DEFAULT_INSTANCE) -> None:
+@remote.reachable
+def remove(user: UserArgument, instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None) -> None:
     """Remove a user, who is refused from the next request on; the last administrator stays.
 
     Example: vouchd user remove alice
     """
-    _changed(instance, lambda services: services.users.remove(user, services.caller))
+    _changed(instance, asked, lambda users, caller: users.remove(user, caller))
     output.note("removed")
 
 
 @app.command()
-def enable(user: UserArgument, instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def enable(
+    user: UserArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
     """Let a disabled user in again.
 
     Example: vouchd user enable alice
     """
-    _show(_changed(instance, lambda found: found.users.set_enabled(user, found.caller, enabled=True)), json_output)
+    _set_enabled(instance, asked, user, json_output, enabled=True)
 
 
 @app.command()
-def disable(user: UserArgument, instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def disable(
+    user: UserArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
     """Refuse a user from the next request on, without forgetting groups and certificates.
 
     Example: vouchd user disable alice
     """
-    _show(_changed(instance, lambda found: found.users.set_enabled(user, found.caller, enabled=False)), json_output)
+    _set_enabled(instance, asked, user, json_output, enabled=False)
 
 
 @app.command()
+@remote.reachable
 def groups(
     user: UserArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
@@ -124,6 +134,7 @@ def groups(
     remove_: Annotated[
         list[str] | None, typer.Option("--remove", metavar="GROUP", help="Take the user out of it; repeatable.")
     ] = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Put a user into groups and take it out of others; without options show it.
@@ -134,16 +145,17 @@ def groups(
     if added & removed:
         raise ConfigError(f"group {min(added & removed)!s} both added and removed")
 
-    def change(services: Services) -> User:
-        found = services.users.find(user, services.caller)
+    def change(users: AnyUsers, caller: Caller) -> User:
+        found = users.find(user, caller)
         if not added and not removed:
             return found
-        return services.users.set_groups(user, (found.groups | added) - removed, services.caller)
+        return users.set_groups(user, (found.groups | added) - removed, caller)
 
-    _show(_changed(instance, change), json_output)
+    _show(_changed(instance, asked, change), json_output)
 
 
 @app.command()
+@remote.reachable
 def certs(
     user: UserArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
@@ -154,31 +166,48 @@ def certs(
         list[str] | None,
         typer.Option("--remove", metavar="SHA256", help="The first 8 or more digits of its SHA-256; repeatable."),
     ] = None,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Register client certificates of a user and take others away, in this order; then show those it has.
 
     Example: vouchd user certs alice --add alice-2027.pem --remove 5f0c9a2e
     """
-    certificates = [read_input(file, MAX_CERTIFICATE_BYTES) for file in add_ or []]
+    certificates = [read_leaf(file) for file in add_ or []]
 
-    def change(services: Services) -> User:
+    def change(users: AnyUsers, caller: Caller) -> User:
         for certificate in certificates:
-            services.users.add_certificate(user, certificate, services.caller)
+            users.add_certificate(user, certificate, caller)
         for reference in remove_ or []:
-            services.users.remove_certificate(user, reference, services.caller)
-        return services.users.find(user, services.caller)
+            users.remove_certificate(user, reference, caller)
+        return users.find(user, caller)
 
-    found = _changed(instance, change)
+    found = _changed(instance, asked, change)
     output.records(_certificates(found), json_output=json_output, empty=f"user {user} has no certificate")
 
 
-def _changed(instance: Path, change: Callable[[Services], User]) -> User:
-    layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        user = change(services)
-    lifecycle.look_now(layout)
+@contextmanager
+def _users(instance: Path, asked: remote.Asked) -> Iterator[tuple[AnyUsers, Caller]]:
+    """The users there or here, and as whom they are asked for."""
+    if asked:
+        yield UsersThere(asked), NOBODY
+        return
+    with wiring.services(Layout(instance.absolute())) as services:
+        yield services.users, services.caller
+
+
+def _changed(instance: Path, asked: remote.Asked, change: Callable[[AnyUsers, Caller], User]) -> User:
+    with _users(instance, asked) as (users, caller):
+        user = change(users, caller)
+    if not asked:
+        lifecycle.look_now(Layout(instance.absolute()))
     return user
+
+
+def _set_enabled(instance: Path, asked: remote.Asked, user: str, json_output: bool, *, enabled: bool) -> None:
+    _show(
+        _changed(instance, asked, lambda users, caller: users.set_enabled(user, caller, enabled=enabled)), json_output
+    )
 
 
 def _group(word: str) -> Group:

@@ -55,9 +55,9 @@ class AdminClient:
         """What comes back for a change. Raises: likewise."""
         return _value(self._ask("PATCH", _path(path, {}), json.dumps(body).encode(), JSON))
 
-    def upload(self, *path: str, data: bytes, media_type: str) -> Any:
+    def upload(self, *path: str, data: bytes, media_type: str, method: str = "POST", **query: str) -> Any:
         """What comes back for a file. Raises: likewise."""
-        return _value(self._ask("POST", _path(path, {}), data, media_type))
+        return _value(self._ask(method, _path(path, query), data, media_type))
 
     def delete(self, *path: str) -> None:
         """Take away what is there. Raises: likewise."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from vouchd.core import pem
-from vouchd.core.certs import load_certificate
+from vouchd.core.certs import is_issued_by, load_certificate
 from vouchd.core.ports import Buffer
 
 MAX_BUNDLE_BYTES = 1 << 20
@@ -27,6 +29,16 @@ def read_bundle(data: Buffer) -> tuple[x509.Certificate, ...]:
     if not 0 < len(unique) <= MAX_CERTIFICATES:
         raise ValueError(f"{len(unique) or 'no'} certificates where 1 to {MAX_CERTIFICATES} are expected")
     return unique
+
+
+def leaf(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
+    """The one certificate of a chain that issued no other one of it. Raises: ValueError."""
+    leaves = [
+        one for one in certificates if not any(is_issued_by(other, one) for other in certificates if other is not one)
+    ]
+    if len(leaves) != 1:
+        raise ValueError(f"{len(certificates)} certificates that are no chain")
+    return leaves[0]
 
 
 def _parts(data: bytes) -> list[bytes]:

@@ -48,6 +48,13 @@ def single(data: Buffer, labels: tuple[str, ...]) -> Buffer:
     return found[0]
 
 
+def as_pem(certificate_der: bytes) -> str:
+    """A certificate as PEM (RFC 7468)."""
+    body = base64.b64encode(certificate_der).decode()
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
+
+
 def _all_blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
     start = text.find(_BEGIN)
     while start >= 0:

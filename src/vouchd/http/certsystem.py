@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import __version__
 from vouchd.core import certs
-from vouchd.core.bundles import read_bundle
+from vouchd.core.bundles import leaf, read_bundle
 from vouchd.core.facts import COMPLETE_SCOPE, Caller, CertStatus, Epoch
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.http import csocsp, cspublishing
@@ -219,11 +219,10 @@ def _leaf_ca(data: bytes) -> bytes:
     """DER of the one certificate that issued no other one in `data`."""
     if not data.strip():
         raise ConfigError("Missing CA Certificate.")
-    found = _bundle(data)
-    leaves = [one for one in found if not any(certs.is_issued_by(other, one) for other in found if other is not one)]
-    if len(leaves) != 1:
-        raise ConfigError(f"{len(found)} certificates that are no chain", hint="send one CA's chain at a time")
-    return leaves[0].public_bytes(Encoding.DER)
+    try:
+        return leaf(_bundle(data)).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise ConfigError(str(error), hint="send one CA's chain at a time") from error
 
 
 def _listed(summary: AuthoritySummary, others: Sequence[AuthoritySummary], requests: int) -> Facts:

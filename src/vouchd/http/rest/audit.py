@@ -26,6 +26,7 @@ SCHEMAS: dict[str, Schema] = {
             "groups": array(TEXT),
             "origin": TEXT,
             "detail": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+            "previous": TEXT,
             "hash": TEXT,
         }
     ),
@@ -70,6 +71,7 @@ def _told(found: AuditRecord) -> dict[str, Any]:
         "groups": list(found.groups),
         "origin": found.origin,
         "detail": dict(found.detail),
+        "previous": found.previous,
         "hash": found.hash,
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -133,22 +132,16 @@ def _told(summary: AuthoritySummary, at: int) -> dict[str, Any]:
         "issuing_points": [told.issuing_point(epoch, at) for epoch in summary.epochs],
         "quarantined": [told.quarantined(held) for held in summary.quarantined],
         "policy": _policy(authority.policy),
-        "certificate": _pem_text(authority.certificate_der),
+        "certificate": pem.as_pem(authority.certificate_der),
     }
 
 
 def _policy(policy: AuthorityPolicy) -> dict[str, Any]:
     return {
         **asdict(policy),
-        "crl_issuers": [_pem_text(der) for der in policy.crl_issuers],
+        "crl_issuers": [pem.as_pem(der) for der in policy.crl_issuers],
         "expected_scopes": list(policy.expected_scopes),
     }
-
-
-def _pem_text(der: bytes) -> str:
-    body = base64.encodebytes(der).decode().replace("\n", "")
-    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
-    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
 
 _SHOWN = reference("Authority")
