@@ -16,7 +16,7 @@ STEPS = (
     ("cli",),
     ("wiring",),
     ("wiring_services",),
-    ("wiring_agent", "wiring_audit", "wiring_set", "wiring_sources", "wiring_store"),
+    ("wiring_agent", "wiring_audit", "wiring_following", "wiring_set", "wiring_sources", "wiring_store"),
     ("web",),
     ("http",),
     ("instance", "ca"),

@@ -23,8 +23,10 @@ from vouchd.index.manifest import load_manifest
 from vouchd.instance import cs_cfg
 from vouchd.instance.checking import check_settings
 from vouchd.instance.configuration import Configuration
+from vouchd.instance.following import Following
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import quiet
+from vouchd.instance.peers import Peers
 from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
 from vouchd.instance.settings import Settings
 from vouchd.instance.signers import audit_signer, load_signers
@@ -38,8 +40,9 @@ from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
 from vouchd.wiring_audit import answered_records, audit_keeping
+from vouchd.wiring_following import following, peers
 from vouchd.wiring_services import Services, open_services, services
-from vouchd.wiring_set import detach, mirror_of, reconcile, replicating, retiring
+from vouchd.wiring_set import detach, mirror_of, notifier_of, reconcile, replicating, retiring, upkeep
 from vouchd.wiring_sources import pulls
 
 if TYPE_CHECKING:  # it brings aiohttp along
@@ -92,11 +95,25 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     with open_services(layout, settings) as found:
         for failed in failures(found.self_tests().run_startup()):
             warn(failed)
-        publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
+        members = peers(
+            layout,
+            settings,
+            found.store,
+            found.membership,
+            lambda: (point.epoch for served in publication.state.authorities for point in served.points),
+            clock,
+        )
+        publication = ManifestPublication(
+            found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), lambda: members.behind
+        )
         keeping = audit_keeping(found.audit, audit_signer(layout, settings), settings.audit, clock)
-        agent = _agent_part(found, publication, clock, keeping)
+        agent = _agent_part(found, publication, clock, keeping, members)
         run_manager(
-            _manager_settings(layout, settings, keeping),
+            replace(
+                _manager_settings(layout, settings, keeping),
+                upkeep=upkeep(layout, settings, found.store, _following(found, members), members),
+                notifier=notifier_of(found.store),
+            ),
             publication,
             pulls(layout, settings, found.ingesting, found.ingest_lock, clock),
             clock,
@@ -105,8 +122,12 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     remove_results(layout.selftests)
 
 
+def _following(found: Services, members: Peers) -> Following | None:
+    return following(found.layout, found.settings, found.store, found.indexing, members.master)
+
+
 def _agent_part(
-    found: Services, publication: ManifestPublication, clock: SystemClock, audit: AuditKeeping
+    found: Services, publication: ManifestPublication, clock: SystemClock, audit: AuditKeeping, members: Peers
 ) -> AgentPart | None:
     """The agent port, None while it has no certificate. Raises: SigningError."""
     layout, settings = found.layout, found.settings
@@ -152,6 +173,8 @@ def _agent_part(
             mirror=mirror_of(found.store),
             replicate=replicating(layout, settings),
             retire=retiring(layout, settings, found.store),
+            master=members.master,
+            peers=members,
         )
 
     part = agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))

@@ -34,6 +34,7 @@ from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
 from vouchd.service.users import Users
 from vouchd.wiring_audit import audit_log
+from vouchd.wiring_following import ingesting
 from vouchd.wiring_store import open_store
 
 
@@ -134,7 +135,7 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
         store=store,
         authorities=Authorities(store, permission, audit),
         indexing=indexing,
-        ingesting=Ingesting(store, indexing, permission, audit),
+        ingesting=ingesting(layout, settings, store, indexing, permission, audit),
         permission=permission,
         users=users,
         certificates=certificates,

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vouchd.core.facts import Caller, Member
-from vouchd.core.ports import MirrorStore, Store
+from vouchd.core.ports import ChangeNotifier, MirrorStore, Store
 from vouchd.errors import ConfigError
 from vouchd.http.agent import Replicate
+from vouchd.http.upkeep import Upkeep
+from vouchd.instance import cs_cfg
+from vouchd.instance.following import Following
 from vouchd.instance.layout import Layout
+from vouchd.instance.locking import config_lock, ingest_lock
+from vouchd.instance.membership import CLONE_REFRESH_SECONDS
 from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords
+from vouchd.instance.peers import Peers
 from vouchd.instance.settings import Settings
+from vouchd.signing.files import replace_file
 from vouchd.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:  # it wants an LDAP library, which the embedded store starts without
     from vouchd.directory.connection import Connection
+
+
+_log = logging.getLogger(__name__)
+
+_ROLE_SECONDS = 5.0
+_TOPOLOGY_SECONDS = 30.0
+_SETTLE_SECONDS = 60.0
 
 
 @contextmanager
@@ -38,6 +56,11 @@ def _connected(layout: Layout, settings: Settings) -> Iterator[Connection]:
 def mirror_of(store: Store) -> MirrorStore | None:
     """The store where others can follow it, None where a directory replicates by itself."""
     return store if isinstance(store, SqliteStore) else None
+
+
+def notifier_of(store: Store) -> ChangeNotifier | None:
+    """The store where it tells of changes by itself."""
+    return store if isinstance(store, ChangeNotifier) else None
 
 
 def replicating(layout: Layout, settings: Settings) -> Replicate:
@@ -114,3 +137,53 @@ def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> No
         for agreement in replication.agreements(connection, suffix):
             replication.remove(connection, suffix, agreement.name)
             say(f"ended the agreement with {agreement.host}:{agreement.port}")
+
+
+def upkeep(
+    layout: Layout, settings: Settings, store: Store, following: Following | None, peers: Peers
+) -> tuple[Upkeep, ...]:
+    """What the manager process does again and again for the set."""
+    works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
+    works.append(Upkeep("role", _ROLE_SECONDS, lambda: step_down(layout, settings, peers), on_change=True))
+    if following is not None:
+        works.append(Upkeep("following", 0.0, following.wait))
+    if settings.directory is not None:
+        works.append(
+            Upkeep("replication", _TOPOLOGY_SECONDS, lambda: _replicated(layout, settings, store), on_change=True)
+        )
+        works.append(Upkeep("tidying", _SETTLE_SECONDS, lambda: _settled(layout, store)))
+    return tuple(works)
+
+
+def _agreed(layout: Layout, settings: Settings, store: Store) -> bool:
+    reconcile(layout, settings, store.members())
+    return False
+
+
+def _settled(layout: Layout, store: Store) -> bool:
+    from vouchd.stores.directory import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+
+    if isinstance(store, DirectoryStore):
+        with ingest_lock(layout.ingest_lock):
+            return bool(store.settle(time.time()))
+    return False
+
+
+def step_down(layout: Layout, settings: Settings, peers: Peers) -> bool:
+    """Become a clone when the role of the master has moved while this instance thought that it had it.
+
+    CS.cfg is changed and the instance restarts; nothing is answered differently meanwhile.
+    """
+    master, own = peers.master(), f"{settings.of_set.host}:{settings.agent.port}"
+    is_clone = settings.refresh_seconds == CLONE_REFRESH_SECONDS
+    if master is None or master.id == own or is_clone or not settings.of_set.host:
+        return False
+    values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}
+    if settings.directory is None:
+        values["vouchd.clone.master"] = master.id
+    with config_lock(layout.config_lock):
+        config = cs_cfg.read(layout.cs_cfg).with_values(values)
+        replace_file(layout.cs_cfg, config.render().encode(), 0o600)
+    _log.warning("%s is the master now (term %d): this instance becomes its clone", master.id, master.term)
+    os.kill(os.getpid(), signal.SIGHUP)
+    return False

@@ -7,6 +7,7 @@ from vouchd.errors import ConfigError
 from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNALDB, read_passwords
 from vouchd.instance.settings import Settings
+from vouchd.stores.following import FollowedStore
 from vouchd.stores.sqlite import SqliteStore
 
 
@@ -17,7 +18,7 @@ def open_store(layout: Layout, settings: Settings) -> Store:
     """
     directory = settings.directory
     if directory is None:
-        return SqliteStore(settings.store)
+        return FollowedStore(settings.store) if settings.of_set.master else SqliteStore(settings.store)
     from vouchd.stores.directory import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
 
     password = read_passwords(layout.password_conf).get(INTERNALDB)

@@ -32,6 +32,7 @@ TIMEOUT_SECONDS = 15.0
 MAX_ANSWER_BYTES = 256 << 20  # facts, or a document of it in pieces
 _PIECE_BYTES = 1 << 20
 _HEX_DIGITS = 64
+_CRL_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class PeerEpochs:
 
     now: int
     epochs: tuple[Epoch, ...]
+    master: Member | None = None  # as it knows it
 
 
 class PeerClient:
@@ -104,12 +106,12 @@ class PeerClient:
         with self._asked("POST", "/replicate", {"member": member_id}, timeout_seconds) as response:
             for line in response:
                 found = _json(line)
+                if not isinstance(found, dict) or "done" in found:
+                    return
+                if "error" in found:
+                    raise told(json.dumps(found).encode())
                 if "step" in found:
                     say(str(found["step"]))
-                elif "error" in found:
-                    raise told(json.dumps(found).encode())
-                else:
-                    return
         raise ClientError(f"{self._url} stopped telling of the initialisation", hint="run the command again")
 
     def state(self, after: str, wait_seconds: float) -> tuple[str, Facts] | None:
@@ -136,11 +138,20 @@ class PeerClient:
             raise ClientError(f"{self._url}: document {sha256} came damaged")
         return bytes(data)
 
+    def add_crl(self, crl: bytes) -> None:
+        """Have the member take a CRL (DER) in."""
+        with self._sent("POST", "/api/v1/crls", crl, "application/pkix-crl", _CRL_SECONDS) as response:
+            self._bounded(response)
+
     def epochs(self) -> PeerEpochs:
         """What it answers from now."""
         return _read(
             self._value("GET", "/epochs"),
-            lambda found: PeerEpochs(int(found["now"]), tuple(map(records.read_epoch, found["epochs"]))),
+            lambda found: PeerEpochs(
+                int(found["now"]),
+                tuple(map(records.read_epoch, found["epochs"])),
+                read_member(found["master"]) if found.get("master") else None,
+            ),
         )
 
     def _value(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -157,13 +168,21 @@ class PeerClient:
     def _asked(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
     ) -> Iterator[http.client.HTTPResponse]:
+        """The response to a request with a JSON body."""
+        data = b"" if body is None else json.dumps(body).encode()
+        with self._sent(method, PREFIX + path, data, "application/json", timeout_seconds) as response:
+            yield response
+
+    @contextmanager
+    def _sent(
+        self, method: str, path: str, data: bytes, media_type: str, timeout_seconds: float
+    ) -> Iterator[http.client.HTTPResponse]:
         """The response to a request, once the certificate was seen to be the right one."""
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
         try:
             connection.connect()
             self._require_certificate(connection)
-            data = None if body is None else json.dumps(body).encode()
-            connection.request(method, PREFIX + path, data, {"Content-Type": "application/json"} if data else {})
+            connection.request(method, path, data or None, {"Content-Type": media_type} if data else {})
             response = connection.getresponse()
             if response.status >= http.client.BAD_REQUEST:
                 self._refused(response)
@@ -204,7 +223,7 @@ def _read(value: Any, read: Callable[[Any], T]) -> T:
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClientError("an answer that is not JSON", hint="is this the agent port of vouchd?") from error
 
 

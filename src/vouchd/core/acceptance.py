@@ -41,7 +41,7 @@ def judge(
     """
     if current is not None and sha256 in {current.base.sha256, current.delta.sha256 if current.delta else ""}:
         raise CRLStale("this very CRL is held already", hint="nothing needs to be done")
-    _judge_issuer(crl, header, issuer_der)
+    judge_issuer(crl, header, issuer_der)
     _judge_times(header, at, tolerance_seconds)
     if header.is_delta:
         _judge_delta(header, current, high_water)
@@ -49,8 +49,11 @@ def judge(
         _judge_complete(header, current, high_water)
 
 
-def _judge_issuer(crl: Buffer, header: CRLHeader, issuer_der: bytes) -> None:
-    """Name, key identifier, keyUsage and signature (RFC 5280 6.3.3 b, f, g)."""
+def judge_issuer(crl: Buffer, header: CRLHeader, issuer_der: bytes) -> None:
+    """Return when the CRL is the issuer's: name, key identifier, keyUsage, signature (RFC 5280 6.3.3 b, f, g).
+
+    Raises: CRLRejected.
+    """
     try:
         issuer = certs.load_certificate(issuer_der)
         key_id, may_sign = _key_identifier(issuer), _may_sign_crls(issuer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vouchd.core.facts import (
     Authority,
@@ -168,6 +168,7 @@ class MirrorStore(Protocol):
         """
 
 
+@runtime_checkable
 class ChangeNotifier(Protocol):
     """A store that tells of changes by anyone as they come, beside being asked for its revision."""
 

@@ -41,6 +41,7 @@ class ServingAuthority:
     authority: Authority
     points: tuple[ServingPoint, ...]
     issued: SerialSet | None = None
+    behind: bool = False  # another member of the set has had a newer CRL for longer than is allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,17 @@ class Decision:
 def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at: int) -> Decision:
     """The status of `serial` (DER INTEGER content octets) at POSIX time `at`.
 
-    Raises: TryLater when the CA has no CRL yet, or a CRL relied upon has passed its nextUpdate and the policy says so.
+    Raises: TryLater when the CA has no CRL yet, when this member is behind the set, when a CRL relied upon has passed
+    its nextUpdate and the policy says so.
     """
     if not serving.points:
         raise TryLater("no CRL of this CA has been accepted yet", cause="no_crl", hint="vouchd crl add FILE")
+    if serving.behind:
+        raise TryLater(
+            "another member of the set has a newer CRL of this CA",
+            cause="behind",
+            hint="see `vouchd clone status`: replication is cut, or this member could not keep up",
+        )
     found = _revocation(serving.points, serial)
     points = serving.points if found is None else (found[0],)
     stale = expired(points, at)

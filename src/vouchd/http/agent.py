@@ -34,6 +34,7 @@ from vouchd.instance.certificates import Certificates
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.layout import Layout
 from vouchd.instance.membership import Membership
+from vouchd.instance.peers import Peers
 from vouchd.instance.settings import AgentPort, Settings
 from vouchd.instance.signers import require_signer
 from vouchd.instance.tls import AgentTLS
@@ -55,6 +56,7 @@ _TLS_SHUTDOWN_SECONDS = 5.0
 _NEWCOMER_SECONDS = 1.0
 _BACKLOG = 1024
 
+CLOSING = web.AppKey("closing", asyncio.Event)  # set when the port is about to close: whoever waits, stops waiting
 
 Replicate = Callable[[Member, Caller, Callable[[str], None]], None]
 
@@ -73,8 +75,14 @@ class Running(Protocol):
     async def snapshot(self) -> Snapshot:
         """The counters of all workers together: see ops.counters."""
 
+    async def restart(self) -> None:
+        """Have the instance restart when the answer to this request is given. Raises: VouchdError when it cannot."""
+
     async def settle(self, within_seconds: float = 5.0) -> bool:
         """Wait until every worker answers from what the store holds now; False when that took too long."""
+
+    async def newer_than(self, revision: int) -> None:
+        """Wait until the store has a higher revision; the caller limits the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,9 @@ class AgentServices:
     `explain(authority_id, serial, at)` tells why a serial (DER INTEGER content octets) is answered as it is; `state` is
     what is answered from now; `answers` answers OCSP requests in this process; `ingest_lock()` is to be held, in a
     thread, while a CRL is taken in. `mirror` is the store where others can follow it; `replicate(member, caller, say)`
-    fills a member's directory server from this one's; `retire(member)` makes it forget one that has left.
+    fills a member's directory server from this one's; `retire(member)` makes it forget one that has left;
+    `master()` is the master as this member knows it, without asking the store; `peers` are the other members as
+    they were seen last.
     """
 
     layout: Layout
@@ -110,6 +120,8 @@ class AgentServices:
     mirror: MirrorStore | None
     replicate: Replicate
     retire: Callable[[Member], None]
+    master: Callable[[], Member | None]
+    peers: Peers
 
     def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
         """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""
@@ -185,6 +197,7 @@ class AgentServer:
             self._server = None
         if self._runner.server is not None:
             await self._hear_newcomers()
+            self._runner.app[CLOSING].set()
             self._runner.server.pre_shutdown()
             await self._runner.server.shutdown(grace_seconds)
         await self._runner.cleanup()
@@ -224,6 +237,7 @@ class AgentPart:
 
 def _application(admission: Admission, routes: Sequence[Route]) -> web.Application:
     application = web.Application(client_max_size=1)  # bodies are read by the admission, as each route allows
+    application[CLOSING] = asyncio.Event()
     for route in routes:
         handler = admission.guarded(route)
         if route.method == "GET":

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,12 @@ from vouchd.http.expiry import warn_daily
 from vouchd.http.halting import Verdict, ignore
 from vouchd.http.handover import HandedWorker, Handover, execute, received
 from vouchd.http.listeners import Listeners
-from vouchd.http.listening import probe
 from vouchd.http.managersettings import ManagerSettings
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
+from vouchd.http.restarts import Restarts
 from vouchd.http.threads import in_thread
+from vouchd.http.upkeep import Upkeeping
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
 from vouchd.ops.auditkeeping import GivenAnswer
@@ -76,7 +77,10 @@ class _Instance:
         self._watch = StoreWatch(
             publication, self._on_published, self._report_due.set, self._all_loaded, settings.refresh_seconds
         )
+        self._restarts = Restarts(settings, lambda: self._signalled.put_nowait(signal.SIGHUP), self._report_due.set)
         self._pulls = Pulls(pulls, clock, self._on_pulled)
+        self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
+        self._end_notices: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> None:
@@ -106,6 +110,7 @@ class _Instance:
             started_at,
             settings.audit,
             self._verdict,
+            self._restarts,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -159,11 +164,18 @@ class _Instance:
         self._verdict.look()
         self._pool.start()
         works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
-        works.append(warn_daily(self._settings.certificates, self._clock))
+        works += [warn_daily(self._settings.certificates, self._clock), self._upkeep.run()]
         self._tasks += [asyncio.create_task(work) for work in works]
+        self._hear_of_changes()
+
+    def _hear_of_changes(self) -> None:
+        if self._settings.notifier is not None:
+            loop = asyncio.get_running_loop()
+            self._end_notices = self._settings.notifier.notify(lambda: _tell(loop, self._watch.look_now))
 
     async def _halt(self) -> None:
         """End the tasks but leave the workers as they are."""
+        self._end_notices()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -200,11 +212,9 @@ class _Instance:
     async def _restart(self) -> None:
         """Become a new manager process; with settings that cannot work everything stays as it is."""
         try:
-            ee, health = await in_thread(self._settings.reread)
-            probe(ee, in_use=self._settings.ee)
-            probe(health, in_use=self._settings.health)
+            await self._restarts.rehearse()
         except VouchdError as error:
-            _log.error("not restarted: %s", error)
+            self._restarts.refuse(error)
             return
         _log.info("restarting")
         await self._close_agent_port()
@@ -217,7 +227,7 @@ class _Instance:
             execute(self._handover(), self._settings.restart_command, os.environ)
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            _log.error("not restarted: %s", error)
+            self._restarts.refuse(error)
             self._go()
             await self._open_agent_port()
 
@@ -277,6 +287,7 @@ class _Instance:
                 _log.error("%s: %s", self._settings.serving_file, error)
 
     def _on_published(self, published: Published) -> None:
+        self._upkeep.wake()
         if published.version != self._pool.version:
             self._pool.load(published.version)
             if self._agent_part is not None:
@@ -291,3 +302,9 @@ class _Instance:
     def _on_pulled(self) -> None:
         self._watch.look_now()
         self._report_due.set()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Have the loop call it, from another thread; nothing when the loop has ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)

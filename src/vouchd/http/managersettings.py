@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vouchd.core.ports import ChangeNotifier
 from vouchd.core.purposes import Validity
 from vouchd.http.listening import Address
+from vouchd.http.upkeep import Upkeep
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.service.selftests import SelfTestResult
 
@@ -33,4 +35,6 @@ class ManagerSettings:
     refresh_seconds: int = 0  # publish at least this often, changed or not; 0: after changes only
     audit: AuditKeeping | None = None
     selftests: Callable[[], tuple[SelfTestResult, ...]] = tuple  # the newest results
+    upkeep: Sequence[Upkeep] = ()
+    notifier: ChangeNotifier | None = None  # tells of changes of the store before they are looked for
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name

@@ -18,14 +18,15 @@ from vouchd.service.indexing import Indexing
 
 _log = logging.getLogger(__name__)
 
-Facts = tuple[tuple[Authority, ...], tuple[Epoch, ...]]
+Facts = tuple[tuple[Authority, ...], tuple[Epoch, ...], frozenset[str]]
 
 
 class ManifestPublication:
     """Keeps the index folder in step with the store; implements `http.watching.Publication`.
 
     The version counts on from the manifest on disk, also over restarts. `quiet` is entered to remove files: it gives
-    True while nobody accepts a CRL and keeps it so until it is left.
+    True while nobody accepts a CRL and keeps it so until it is left. `behind` tells the ids of the CAs of which another
+    member of the set has a newer CRL: they are not answered for.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class ManifestPublication:
         indexing: Indexing,
         directory: Path,
         quiet: Callable[[], AbstractContextManager[bool]],
+        behind: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._store = store
         self._indexing = indexing
         self._directory = directory
         self._quiet = quiet
+        self._behind = behind
         self._facts: Facts | None = None
         self._published = Published(0)
         self.state = ServingState(0, ())  # what was published last, as the workers load it
@@ -58,9 +61,10 @@ class ManifestPublication:
     def publish(self) -> Published:
         """See Publication."""
         prepared = self._indexing.prepare()
-        if self._facts != (prepared.authorities, prepared.epochs):
+        behind = self._behind() & {authority.id for authority in prepared.authorities}
+        if self._facts != (prepared.authorities, prepared.epochs, behind):
             version = self._published.version + 1
-            write_manifest(self._directory, version, prepared.authorities, prepared.epochs)
+            write_manifest(self._directory, version, prepared.authorities, prepared.epochs, behind)
             self._remember(load_manifest(self._directory))
             _log.info("serving manifest %d: %d issuing points", version, len(prepared.epochs))
         return self._published
@@ -79,6 +83,7 @@ class ManifestPublication:
         self._facts = (
             tuple(served.authority for served in state.authorities),
             tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
+            frozenset(served.authority.id for served in state.authorities if served.behind),
         )
         self._published = Published(state.version, self._points(state))
 

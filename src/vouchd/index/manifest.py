@@ -23,8 +23,16 @@ FORMAT = 1
 _HINT = "restart the instance: it writes the manifest anew from the store"
 
 
-def write_manifest(directory: Path, version: int, authorities: Iterable[Authority], epochs: Iterable[Epoch]) -> Path:
+def write_manifest(
+    directory: Path,
+    version: int,
+    authorities: Iterable[Authority],
+    epochs: Iterable[Epoch],
+    behind: Iterable[str] = (),
+) -> Path:
     """Replace the manifest in `directory` by one of these facts, durable on return; `version` is the caller's count.
+
+    `behind` are the ids of CAs that are not answered for, because another member of the set has a newer CRL.
 
     Raises: StoreUnavailable.
     """
@@ -33,6 +41,7 @@ def write_manifest(directory: Path, version: int, authorities: Iterable[Authorit
         "version": version,
         "authorities": [records.authority_record(authority) for authority in authorities],
         "epochs": [records.epoch_record(epoch) for epoch in epochs],
+        "behind": sorted(behind),
     }
     path = directory / MANIFEST
     with replace_file(path) as file:
@@ -63,13 +72,14 @@ def _state(directory: Path, manifest: dict[str, Any]) -> ServingState:
         raise IndexFileError(f"{directory / MANIFEST}: format {manifest['format']} is not known", hint=_HINT)
     epochs = [records.read_epoch(record) for record in manifest["epochs"]]
     authorities = [records.read_authority(record) for record in manifest["authorities"]]
+    behind = frozenset(manifest.get("behind", ()))
     return ServingState(
         version=int(manifest["version"]),
-        authorities=tuple(_authority(directory, authority, epochs) for authority in authorities),
+        authorities=tuple(_authority(directory, authority, epochs, behind) for authority in authorities),
     )
 
 
-def _authority(directory: Path, authority: Authority, epochs: list[Epoch]) -> ServingAuthority:
+def _authority(directory: Path, authority: Authority, epochs: list[Epoch], behind: frozenset[str]) -> ServingAuthority:
     serials = authority.policy.issued_serials
     return ServingAuthority(
         authority=authority,
@@ -79,4 +89,5 @@ def _authority(directory: Path, authority: Authority, epochs: list[Epoch]) -> Se
             if epoch.issuing_point.authority_id == authority.id
         ),
         issued=SerialSetFile(directory / issued.index_name(serials)) if serials else None,
+        behind=authority.id in behind,
     )

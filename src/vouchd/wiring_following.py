@@ -1,0 +1,84 @@
+"""Following put together: a client for each member, the task that takes over the master's facts, the other members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+
+from vouchd.client.domain import Identity, PeerClient
+from vouchd.core.facts import Epoch, Member
+from vouchd.core.ports import AuditSink, Clock, Store
+from vouchd.domain.registry import master_of
+from vouchd.errors import NotFound
+from vouchd.instance.following import Following, ForwardedIngesting
+from vouchd.instance.layout import Layout
+from vouchd.instance.locking import ingest_lock
+from vouchd.instance.membership import Membership
+from vouchd.instance.passwords import INTERNAL, read_passwords
+from vouchd.instance.peers import Peers
+from vouchd.instance.settings import Settings
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Permission
+from vouchd.stores.sqlite import SqliteStore
+
+PEER_SECONDS = 4.0
+
+
+def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0) -> Callable[[Member], PeerClient]:
+    """What makes a client of a member, with this instance's subsystem certificate."""
+
+    def connect(member: Member) -> PeerClient:
+        files, password = settings.subsystem, read_passwords(layout.password_conf).get(INTERNAL, "")
+        identity = Identity(files.certificate_file, files.key_file, password)
+        return PeerClient(member.host, member.secure_port, member.tls_sha256, identity, timeout_seconds)
+
+    return connect
+
+
+def ingesting(
+    layout: Layout, settings: Settings, store: Store, indexing: Indexing, permission: Permission, audit: AuditSink
+) -> Ingesting:
+    """What takes CRLs in: here, or for an embedded clone at its master."""
+    if not settings.of_set.master or not isinstance(store, SqliteStore):
+        return Ingesting(store, indexing, permission, audit)
+    connect = connector(layout, settings)
+
+    def master() -> Member | None:
+        return master_of(store.members())
+
+    def to_master() -> PeerClient:
+        found = master()
+        if found is None:
+            raise NotFound("the registry names no master", hint="vouchd clone promote makes one")
+        return connect(found)
+
+    # Whoever takes a CRL in holds the lock already.
+    following = Following(store, indexing, master, connect, nullcontext, settings.max_crl_bytes)
+    return ForwardedIngesting(store, indexing, permission, audit, following, to_master)
+
+
+def following(
+    layout: Layout, settings: Settings, store: Store, indexing: Indexing, master: Callable[[], Member | None]
+) -> Following | None:
+    """What follows the master, None where this instance is no embedded clone."""
+    if not settings.of_set.master or not isinstance(store, SqliteStore):
+        return None
+
+    def lock() -> AbstractContextManager[None]:
+        return ingest_lock(layout.ingest_lock)
+
+    return Following(store, indexing, master, connector(layout, settings), lock, settings.max_crl_bytes)
+
+
+def peers(
+    layout: Layout,
+    settings: Settings,
+    store: Store,
+    membership: Membership,
+    epochs: Callable[[], Iterable[Epoch]],
+    clock: Clock,
+) -> Peers:
+    """What looks at the other members."""
+    connect = connector(layout, settings, PEER_SECONDS)
+    return Peers(membership.me, store.members, epochs, connect, clock, settings.of_set.stale_seconds)
