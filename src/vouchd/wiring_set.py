@@ -148,9 +148,7 @@ def upkeep(
     if following is not None:
         works.append(Upkeep("following", 0.0, following.wait))
     if settings.directory is not None:
-        works.append(
-            Upkeep("replication", _TOPOLOGY_SECONDS, lambda: _replicated(layout, settings, store), on_change=True)
-        )
+        works.append(Upkeep("replication", _TOPOLOGY_SECONDS, lambda: _agreed(layout, settings, store), on_change=True))
         works.append(Upkeep("tidying", _SETTLE_SECONDS, lambda: _settled(layout, store)))
     return tuple(works)
 
