@@ -75,6 +75,7 @@ class StoreWatch:
         self._refresh_seconds = refresh_seconds
         self._look = asyncio.Event()
         self._revision: int | None = None
+        self._seen = -1  # the revision that was read last, published or not
         self._begun = self._done = 0  # looks at the store
         self._looked = asyncio.Condition()
         self._forced = False
@@ -93,6 +94,11 @@ class StoreWatch:
         self.look_now()
         async with self._looked:
             await self._looked.wait_for(lambda: self._done >= target)
+
+    async def newer_than(self, revision: int) -> None:
+        """Wait until the store has a higher revision, as far as this watch has looked."""
+        async with self._looked:
+            await self._looked.wait_for(lambda: self._seen > revision)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -117,6 +123,7 @@ class StoreWatch:
     async def _step(self) -> None:
         forced, self._forced = self._forced, False
         revision = await in_thread(self._publication.revision)
+        await self._show_seen(revision)
         now = asyncio.get_running_loop().time()
         due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
         if revision == self._revision and not due and not forced:
@@ -126,6 +133,12 @@ class StoreWatch:
         self.published = await in_thread(self._publication.publish)
         self._on_published(self.published)
         self._revision, self._refreshed = revision, now
+
+    async def _show_seen(self, revision: int) -> None:
+        if revision != self._seen:
+            async with self._looked:
+                self._seen = revision
+                self._looked.notify_all()
 
     async def _show_done(self, number: int) -> None:
         async with self._looked:

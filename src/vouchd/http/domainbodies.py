@@ -1,0 +1,56 @@
+"""What comes to the domain's routes, read with suspicion; what they answer, written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from vouchd.core import setrecords
+from vouchd.core.facts import Member
+from vouchd.errors import BadInput
+
+MAX_BODY_BYTES = 16384
+_JSON = "application/json"
+_LONGEST_TEXT = 300
+
+
+def json_answer(value: Any) -> web.Response:
+    """A JSON value as an answer."""
+    return web.Response(body=json.dumps(value).encode(), content_type=_JSON)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body. Raises: BadInput."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadInput("the body is not JSON") from error
+    if not isinstance(found, dict):
+        raise BadInput("the body is not a JSON object")
+    return found
+
+
+def read_text(body: dict[str, Any], name: str) -> str:
+    """The text of that name, not empty, printable. Raises: BadInput."""
+    value = body.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
+        raise BadInput(f"the body has no text {name}")
+    return value
+
+
+def read_member(body: dict[str, Any]) -> Member:
+    """The member in a body. Raises: BadInput."""
+    try:
+        return setrecords.checked_member(body["member"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput("the body has no member that can be read") from error
+
+
+def read_seconds(text: str, most: float) -> float:
+    """A number of seconds, not more than `most`. Raises: BadInput."""
+    try:
+        return min(max(0.0, float(text)), most)
+    except ValueError as error:
+        raise BadInput("wait is not a number of seconds") from error
