@@ -44,6 +44,7 @@ from vouchd.wiring_following import following, peers
 from vouchd.wiring_services import Services, open_services, services
 from vouchd.wiring_set import detach, mirror_of, notifier_of, reconcile, replicating, retiring, upkeep
 from vouchd.wiring_sources import pulls
+from vouchd.wiring_store import open_store
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.http.agent import AgentPart
@@ -53,6 +54,7 @@ __all__ = [
     "check_instance",
     "detach",
     "mirror_of",
+    "open_store",
     "reconcile",
     "run_instance",
     "run_worker",

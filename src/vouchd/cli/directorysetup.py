@@ -77,7 +77,7 @@ def setup(
     else:
         if out is None:
             raise ConfigError("the passwords of the accounts need a place", hint="name a new file: --out FILE")
-        target = _target(directory, url, starttls=starttls, trust=trust, replica_id=replica_id)
+        target = target_of(directory, url, starttls=starttls, trust=trust, replica_id=replica_id)
         known = {}
     password = read_password(password_file, Path(manager))
     made = _set_up(target, manager, password, known, clone=clone, domain=domain)
@@ -131,7 +131,7 @@ def _tell(server: DirectoryServer, made: SetUp, out: Path | None, *, json_output
         output.warn(f"{what}: in force after a restart of the directory server", "restart it, then go on")
 
 
-def _target(
+def target_of(
     directory: Path | None, url: str, *, starttls: bool | None, trust: Path | None, replica_id: int | None
 ) -> DirectorySettings:
     """The server that the options name."""

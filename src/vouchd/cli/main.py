@@ -22,6 +22,7 @@ from vouchd.cli import (
     directory,
     directoryadopt,
     directorysetup,
+    directoryuse,
     explain,
     lifecycle,
     output,
@@ -91,6 +92,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(selftest.app, name="selftest")
 app.add_typer(audit.app, name="audit")
 directorysetup.register(directory.app)
+directory.app.command()(directoryuse.use)
 directoryadopt.register(directory.app)
 app.add_typer(directory.app, name="directory")
 app.add_typer(clone.app, name="clone")

@@ -1,0 +1,75 @@
+"""`vouchd directory use`: an instance keeps its facts in a directory server from now on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd import wiring
+from vouchd.cli import output
+from vouchd.cli.cloneset import directory_values, set_up_directory, write_values
+from vouchd.cli.directorysetup import ManagerOption, target_of
+from vouchd.cli.inputs import read_password
+from vouchd.cli.lifecycle import manager_command
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.directory.dse import ROOT_DN
+from vouchd.directory.names import SERVICE_DN
+from vouchd.errors import ConfigError
+from vouchd.instance import lifecycle
+from vouchd.instance.layout import Layout
+from vouchd.instance.moving import copy_facts
+
+
+def use(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", "-d", metavar="DIR", help="A server that was made on this host.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="A server elsewhere: ldap://host.example:389/o=ocsp.example.")
+    ] = "",
+    starttls: Annotated[
+        bool | None, typer.Option("--starttls/--no-starttls", help="StartTLS; default with --dir: where it has TLS.")
+    ] = None,
+    trust: Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the server, PEM.")] = None,
+    manager: ManagerOption = ROOT_DN,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="The manager's password (0600).")
+    ] = None,
+    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="Name of the security domain.")] = "vouchd",
+    json_output: JsonOption = False,
+) -> None:
+    """Keep the facts of this instance in a directory server, so that it can be cloned by replication.
+
+    Prepares the server, copies CAs, CRLs and users there, and switches over; may be repeated after it was cut short.
+    The embedded store stays as it was, in db/.
+
+    Example: vouchd directory use --dir ds --password-file ds/manager.password
+    """
+    layout = Layout(instance.absolute())
+    named = target_of(directory, url, starttls=starttls, trust=trust, replica_id=1)
+    password = read_password(password_file, Path(manager))
+    with wiring.services(layout) as services:
+        embedded = wiring.mirror_of(services.store)
+        if embedded is None or services.settings.of_set.master:
+            raise ConfigError("only an instance with a store of its own can move to a directory server")
+        set_up_directory(layout, named, (manager, password), output.note, clone=False, domain=domain)
+        target = replace(named, bind_dn=SERVICE_DN)
+        settings = replace(services.settings, directory=target)
+        with services.ingest_lock():
+            store = wiring.open_store(layout, settings)
+            try:
+                count = copy_facts(embedded.facts(), services.store, store)
+            finally:
+                store.close()
+            write_values(layout, {**directory_values(named, in_use=True), "securitydomain.name": domain})
+    if lifecycle.status(layout).pid is not None:
+        lifecycle.restart(layout, manager_command(layout))
+    output.record(
+        {"instance": str(layout.root), "directory": f"{named.server.host}:{named.server.port}", "copied": count},
+        json_output=json_output,
+    )
+    output.hint("make it ready for clones: vouchd clone prepare")
