@@ -41,6 +41,7 @@ from vouchd.ops.serving import ServingReport
 from vouchd.service.permission import local_caller
 from vouchd.signing.keys import write_key
 from vouchd.wiring_audit import audit_keeping
+from vouchd.wiring_following import peers
 
 LOCAL = local_caller("tests")
 USERS: dict[str, tuple[Group, ...]] = {
@@ -91,6 +92,7 @@ class FakeRunning:
     counters: Snapshot = field(default_factory=dict)
     started_at: int = 1
     changed: object = None
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def report(self) -> ServingReport:
         return ServingReport(1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2))
@@ -104,7 +106,13 @@ class FakeRunning:
     async def settle(self, within_seconds: float = 5.0) -> bool:
         self.publication.publish()
         self.changed()
+        async with self.news:
+            self.news.notify_all()
         return within_seconds > 0
+
+    async def newer_than(self, revision: int) -> None:
+        async with self.news:
+            await self.news.wait_for(lambda: self.publication.revision() > revision)
 
 
 class AgentPort:
@@ -117,7 +125,8 @@ class AgentPort:
         self.publication = publication
         clock = SystemClock()
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
-        self.part = wiring._agent_part(found, publication, clock, self.keeping)
+        self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock)
+        self.part = wiring._agent_part(found, publication, clock, self.keeping, self.peers)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]

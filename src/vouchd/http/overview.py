@@ -79,6 +79,10 @@ class Overview:
                 return True
         return False
 
+    async def newer_than(self, revision: int) -> None:
+        """Wait until the store has a higher revision."""
+        await self._watch.newer_than(revision)
+
     def checks(self) -> tuple[Check, ...]:
         """Readiness; those that are required decide, the others are for the eye and for alerts."""
         pool, now, audit = self._pool, self._clock.now(), self._audit_state()
