@@ -56,6 +56,7 @@ __all__ = [
     "mirror_of",
     "open_store",
     "reconcile",
+    "retiring",
     "run_instance",
     "run_worker",
     "services",

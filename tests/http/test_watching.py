@@ -151,3 +151,15 @@ async def test_refresh_publishes_without_a_change():
     await watched.step()
     assert watched.store.publications == 2
     task.cancel()
+
+
+async def test_waiting_for_a_newer_revision_ends_with_the_look_that_sees_it(watched):
+    """Whoever follows the store hears of a change from the watch, and not before there is one."""
+    await watched.step()
+    waiting = asyncio.ensure_future(watched.watch.newer_than(1))
+    await watched.step()
+    assert not waiting.done()
+    watched.store.number = 2
+    await watched.step()
+    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(watched.watch.newer_than(1), 5)

@@ -67,6 +67,7 @@ def prepare(
     changed = _ready_settings(layout, host, domain)
     with wiring.services(layout) as services:
         settings = services.settings
+        services.membership.require_registrar()
         me = services.domain.found(own_member(settings), services.caller)
         _let_members_in(services)
         done = services.keys.export(out, password, services.caller)

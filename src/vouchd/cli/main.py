@@ -23,6 +23,7 @@ from vouchd.cli import (
     directoryadopt,
     directorysetup,
     directoryuse,
+    domain,
     explain,
     lifecycle,
     output,
@@ -95,6 +96,7 @@ directorysetup.register(directory.app)
 directory.app.command()(directoryuse.use)
 directoryadopt.register(directory.app)
 app.add_typer(directory.app, name="directory")
+app.add_typer(domain.app, name="domain")
 app.add_typer(clone.app, name="clone")
 
 

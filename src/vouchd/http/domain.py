@@ -11,8 +11,6 @@ from vouchd.core import setrecords
 from vouchd.core.facts import Caller, Member
 from vouchd.core.joining import info_record, joined_record
 from vouchd.domain import shapes
-from vouchd.domain.registry import master_of
-from vouchd.errors import ConfigError
 from vouchd.http.agent import AgentServices
 from vouchd.http.attempts import Attempts
 from vouchd.http.domainbodies import MAX_BODY_BYTES, json_answer, read_member, read_object, read_text
@@ -82,7 +80,7 @@ class DomainRoutes:
         token = read_text(body, "token")
         with self._attempts.by(caller.origin):
             self._services.domain.require_token(token, caller)
-        self._require_registrar()
+        self._services.membership.require_registrar()
         return info_record(self._services.membership.info())
 
     def join(self, body: dict[str, Any], caller: Caller) -> Any:
@@ -90,19 +88,19 @@ class DomainRoutes:
         member, token = read_member(body), read_text(body, "token")
         with self._attempts.by(caller.origin):
             self._services.domain.require_token(token, caller)
-        self._require_registrar()
+        self._services.membership.require_registrar()
         return joined_record(self._services.membership.joined(self._services.domain.join(member, token, caller)))
 
     def rejoin(self, body: dict[str, Any], caller: Caller) -> Any:
         """Join again with the keys of the set: a join that was cut short goes on."""
         member = read_member(body)
-        self._require_registrar()
+        self._services.membership.require_registrar()
         return joined_record(self._services.membership.joined(self._services.domain.rejoin(member, caller)))
 
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""
         member_id = read_text(body, "member")
-        self._require_registrar()
+        self._services.membership.require_registrar()
         left = self._services.domain.leave(member_id, caller)
         self._services.retire(left)
         return setrecords.member_record(left)
@@ -110,15 +108,6 @@ class DomainRoutes:
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Make a member the master."""
         return setrecords.member_record(self._services.domain.promote(read_text(body, "member"), caller))
-
-    def _require_registrar(self) -> None:
-        """Raise where the registry is a copy of the master's: a change of it would be gone with the next one there."""
-        me, master = self._services.membership.me(), master_of(self._services.store.members())
-        if self._services.mirror is not None and me is not None and master is not None and me.id != master.id:
-            raise ConfigError(
-                f"this member follows {master.id}, which keeps the registry of the domain",
-                hint=f"ask the master: https://{master.id}",
-            )
 
     async def domain_info(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """The domain in the Certificate System's JSON."""

@@ -11,6 +11,7 @@ from vouchd import __version__
 from vouchd.core.facts import Member
 from vouchd.core.joining import Joined, SetInfo
 from vouchd.core.ports import Clock, Store
+from vouchd.domain.registry import master_of
 from vouchd.errors import ConfigError, NotFound
 from vouchd.instance import cs_cfg
 from vouchd.instance.backup import NOT_BACKED_UP
@@ -96,6 +97,18 @@ class Membership:
         if me is None:
             raise NotFound("this instance is in no security domain", hint="vouchd clone prepare makes it the master")
         return me
+
+    def require_registrar(self) -> None:
+        """Raise where the registry is a copy of the master's: a change of it would be gone with the next one there.
+
+        Raises: ConfigError.
+        """
+        me, master = self.me(), master_of(self._store.members())
+        if self._settings.directory is None and me is not None and master is not None and me.id != master.id:
+            raise ConfigError(
+                f"this member follows {master.id}, which keeps the registry of the domain",
+                hint=f"ask the master: https://{master.id}",
+            )
 
     def info(self) -> SetInfo:
         """The set as seen from here. Raises: NotFound, ConfigError."""
