@@ -40,7 +40,7 @@ from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
 from vouchd.wiring_audit import answered_records, audit_keeping
-from vouchd.wiring_following import following, peers
+from vouchd.wiring_following import connector, following, peers
 from vouchd.wiring_services import Services, open_services, services
 from vouchd.wiring_set import detach, mirror_of, notifier_of, reconcile, replicating, retiring, upkeep
 from vouchd.wiring_sources import pulls
@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # it brings aiohttp along
 __all__ = [
     "Services",
     "check_instance",
+    "connector",
     "detach",
     "mirror_of",
     "open_store",

@@ -17,6 +17,7 @@ from vouchd.cli import (
     ca,
     certs,
     clone,
+    cloneverify,
     create,
     crl,
     directory,
@@ -97,6 +98,7 @@ directory.app.command()(directoryuse.use)
 directoryadopt.register(directory.app)
 app.add_typer(directory.app, name="directory")
 app.add_typer(domain.app, name="domain")
+clone.app.command()(cloneverify.verify)
 app.add_typer(clone.app, name="clone")
 
 

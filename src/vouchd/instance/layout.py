@@ -68,6 +68,11 @@ class Layout:
         return self.run / "selftests.json"
 
     @property
+    def verification(self) -> Path:
+        """The last comparison with the other members of the set; JSON."""
+        return self.run / "verification.json"
+
+    @property
     def active_cs_cfg(self) -> Path:
         """The settings that the running instance started with: its workers read these, not what is being edited."""
         return self.run / "CS.cfg"
