@@ -135,6 +135,10 @@ class LifecycleError(VouchdError):
     """A step of creating, starting or stopping an instance failed; the hint says how to go on."""
 
 
+class RestartRefused(LifecycleError):
+    """The instance goes on as it is: what is there now would not start."""
+
+
 class ClientError(VouchdError):
     """A server did not give a usable answer."""
 
@@ -184,6 +188,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     ConfigError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 78),
     BadInput: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 65),
     LifecycleError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 1),
+    RestartRefused: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 1),
     ClientError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 502, 69),
     VerificationError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 502, 76),
     AuditLogBroken: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 76),

@@ -173,6 +173,25 @@ def test_certificate_is_requested_and_tried_out_over_the_port(there, api, capsys
     assert "-----BEGIN" not in capsys.readouterr().err
 
 
+def test_certificate_is_renewed_over_the_port(there, api, capsys, monkeypatch):
+    """`vouchd certs renew --url` certifies here what the instance asks for there, and has it restart with that."""
+    monkeypatch.chdir(there)
+    assert main(["ca", "create", "--subject", "CN=Staff CA of our own"]) == 0
+    before = api.port.running.restarts_asked_for
+    done = json.loads(said(capsys, "certs", "renew", "subsystem", "--json"))
+    assert [(one["name"], one["state"]) for one in done] == [("subsystem", "being taken on")]
+    assert api.port.running.restarts_asked_for == before + 1
+    said(capsys, "certs", "renew", "subsystem", "--no-restart")
+    assert api.port.running.restarts_asked_for == before + 1
+
+
+def test_restart_is_asked_for_over_the_port(there, api, capsys):
+    """`vouchd restart --url` needs no access to the folder."""
+    before = api.port.running.restarts_asked_for
+    assert json.loads(said(capsys, "restart", "--json"))["state"] == "restarting"
+    assert api.port.running.restarts_asked_for == before + 1
+
+
 def test_status_tells_of_the_instance_behind_the_port(there, capsys):
     """`vouchd status --url` needs no access to the folder."""
     assert json.loads(said(capsys, "status", "--json"))["OCSP_port"] == 1

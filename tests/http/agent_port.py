@@ -93,6 +93,7 @@ class FakeRunning:
     started_at: int = 1
     changed: object = None
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    restarts_asked_for: int = 0
 
     def report(self) -> ServingReport:
         return ServingReport(1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2))
@@ -102,6 +103,9 @@ class FakeRunning:
 
     async def snapshot(self) -> Snapshot:
         return self.counters
+
+    async def restart(self) -> None:
+        self.restarts_asked_for += 1
 
     async def settle(self, within_seconds: float = 5.0) -> bool:
         self.publication.publish()

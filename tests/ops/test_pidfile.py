@@ -42,6 +42,35 @@ def test_file_left_by_a_dead_process_counts_for_nothing(path):
     PidFile.acquire(path).release()
 
 
+def test_file_that_is_taken_over_names_its_holder_all_the_time(path):
+    """A restarting manager adopts its own lock: who asks at that very moment is not told that nobody runs."""
+    held = PidFile.acquire(path)
+    over = threading.Event()
+    answers: set[int | None] = set()
+
+    def ask() -> None:
+        while not over.is_set():
+            answers.add(running_pid(path))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(2000):
+        PidFile.adopt(path, held.fileno())
+    over.set()
+    asking.join()
+    held.release()
+    assert answers == {os.getpid()}
+
+
+def test_longer_number_of_before_is_cut_off(path):
+    """What a former holder left in the file does not become part of the number."""
+    path.write_text("123456789012\n")
+    held = PidFile.acquire(path)
+    assert running_pid(path) == os.getpid()
+    assert path.read_text() == f"{os.getpid()}\n"
+    held.release()
+
+
 def test_asking_never_gets_in_the_way_of_a_start(path):
     """A status query does not take the lock, not even for a moment."""
     over = threading.Event()

@@ -109,7 +109,9 @@ def test_critical_failure_at_a_restart_leaves_everything_as_it_is(made):
     stray = made.layout.alias / "stray.key"
     stray.write_bytes(b"x")
     stray.chmod(0o644)
-    assert made.vouchd("restart", "--timeout", "3").returncode == 1
+    refused = made.vouchd("restart", "--timeout", "3600")  # the reason is told at once
+    assert refused.returncode == 1
+    assert "vouchd: not restarted: self test KeyFileModes failed" in refused.stderr
     assert "not restarted: self test KeyFileModes failed" in made.layout.log.read_text()
     assert status(made.layout).report.workers == before.workers
     assert made.query().returncode == 1

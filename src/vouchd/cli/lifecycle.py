@@ -50,15 +50,21 @@ def stop(
     output.note("stopped" if lifecycle.stop(layout, seconds=timeout) else "was not running")
 
 
+@remote.reachable
 def restart(
     instance: InstanceOption = DEFAULT_INSTANCE,
     timeout: WaitSecondsOption = lifecycle.START_SECONDS,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Have the instance take on changed settings without dropping a request; start it when it does not run.
 
     Example: vouchd restart --instance /srv/vouchd
     """
+    if asked:
+        asked.post("restart", body={})
+        output.record({"state": "restarting"}, json_output=json_output)
+        return
     layout = Layout(instance.absolute())
     wiring.check_instance(layout, warn=output.warn)
     _show(lifecycle.restart(layout, manager_command(layout), seconds=timeout), json_output)

@@ -9,12 +9,14 @@ from contextlib import suppress
 
 from vouchd.core.ports import Clock
 from vouchd.core.purposes import Validity
+from vouchd.errors import RestartRefused
 from vouchd.http.expiry import expiring
 from vouchd.http.halting import Verdict
 from vouchd.http.health import Check
 from vouchd.http.listeners import Listeners
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
+from vouchd.http.restarts import Restarts
 from vouchd.http.watching import StoreWatch
 from vouchd.ops.auditkeeping import AuditKeeping, AuditState
 from vouchd.ops.counters import Snapshot
@@ -36,6 +38,7 @@ class Overview:
         started_at: int,
         audit: AuditKeeping | None = None,
         verdict: Verdict | None = None,
+        restarts: Restarts | None = None,
     ) -> None:
         self._pool = pool
         self._listeners = listeners
@@ -46,6 +49,7 @@ class Overview:
         self._audit = audit
         self._verdict = verdict or Verdict(tuple, pool, lambda _: None)
         self.started_at = started_at
+        self._restarts = restarts
 
     def report(self) -> ServingReport:
         """The serving report."""
@@ -64,7 +68,15 @@ class Overview:
             sources=tuple(state.shown() for state in self._pulls.states),
             agent=self._listeners.agent_address,
             halted=self._verdict.heeded,
+            refusals=self._restarts.refusals if self._restarts else 0,
+            refused=self._restarts.refused if self._restarts else "",
         )
+
+    async def restart(self) -> None:
+        """Have the instance restart when the answer to this request is given. Raises: RestartRefused."""
+        if self._restarts is None:
+            raise RestartRefused("this process does not restart")
+        await self._restarts.ask()
 
     async def snapshot(self) -> Snapshot:
         """The counters of all workers together, fresh ones of every worker that answers in time."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vouchd.core.facts import Epoch
-from vouchd.errors import LifecycleError
+from vouchd.errors import LifecycleError, RestartRefused
 from vouchd.instance.layout import Layout
 from vouchd.ops.pidfile import running_pid
 from vouchd.ops.serving import ServingReport, read_serving
@@ -87,6 +87,8 @@ def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECO
 
 def _last_words(layout: Layout, offset: int) -> str:
     """What the process said as an error before it ended."""
+    if not layout.log.exists():  # it was started in the foreground
+        return ""
     with layout.log.open("rb") as log:
         log.seek(max(offset, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
         lines = log.read().decode("utf-8", "replace").splitlines()
@@ -127,19 +129,26 @@ def _process(pid: int) -> Iterator[int | None]:
 def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> ServingReport:
     """Have the running instance take on new settings and code without closing its port; start it when it does not run.
 
-    Raises: LifecycleError.
+    Raises: LifecycleError, with the reason as soon as the instance refuses.
     """
     pid = running_pid(layout.pid_file)
     if pid is None:
         return start(layout, command, seconds=seconds)
     former = read_serving(layout.serving)
     before = {worker.pid for worker in former.workers} if former else set()
+    refusals = former.refusals if former else 0
+    start_of_log = layout.log.stat().st_size if layout.log.exists() else 0
     os.kill(pid, signal.SIGHUP)
 
     def renewed() -> ServingReport | None:
         now = status(layout)
         if now.pid is None:
-            raise LifecycleError("the instance ended instead of restarting", hint=f"see {layout.log}")
+            said = _last_words(layout, start_of_log)
+            raise LifecycleError(said or "the instance ended instead of restarting", hint=f"see {layout.log}")
+        if now.report is not None and now.report.refusals > refusals:
+            raise RestartRefused(
+                f"not restarted: {now.report.refused}", hint="it goes on as it was; mend it, try again"
+            )
         if now.report is None or not now.ready or any(worker.pid in before for worker in now.report.workers):
             return None
         return now.report

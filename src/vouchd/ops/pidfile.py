@@ -44,8 +44,9 @@ class PidFile:
     @classmethod
     def adopt(cls, path: Path, descriptor: int) -> PidFile:
         """Go on with a lock that this process already holds."""
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        text = b"%d\n" % os.getpid()
+        os.pwrite(descriptor, text, 0)  # first: who asks meanwhile must not find an empty file under a held lock
+        os.ftruncate(descriptor, len(text))
         return cls(path, descriptor)
 
     def fileno(self) -> int:
@@ -69,7 +70,7 @@ def running_pid(path: Path) -> int | None:
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, question)
         if _FLOCK.unpack(answer)[0] == fcntl.F_UNLCK:
             return None
-        text = os.read(descriptor, 32).strip()
+        text, _, _ = os.read(descriptor, 32).partition(b"\n")  # a longer number of before may still stand behind it
         return int(text) if text.isdigit() else None
     finally:
         os.close(descriptor)

@@ -62,7 +62,8 @@ class ServingReport:
 
     `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
     reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off. `halted`
-    tells which self test keeps all workers from answering; empty: they answer.
+    tells which self test keeps all workers from answering; empty: they answer. `refusals` counts the restarts that this
+    process refused, `refused` says why it did the last time.
     """
 
     pid: int
@@ -78,6 +79,8 @@ class ServingReport:
     sources: tuple[dict[str, Any], ...] = ()
     agent: tuple[str, int] | None = None
     halted: str = ""
+    refusals: int = 0
+    refused: str = ""
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""

@@ -37,6 +37,7 @@ class Action(StrEnum):
     REMOVE_USER = "remove user"
     READ_CONFIGURATION = "read configuration"
     CHANGE_CONFIGURATION = "change configuration"
+    RESTART = "restart instance"
     READ_AUDIT = "read audit log"
     READ_DOMAIN = "read security domain"
     ISSUE_TOKEN = "issue join token"  # noqa: S105  the name of an act
@@ -74,6 +75,7 @@ RIGHTS: dict[Action, frozenset[Group]] = {
     Action.REMOVE_USER: _ADMINISTRATORS,
     Action.READ_CONFIGURATION: _STAFF,
     Action.CHANGE_CONFIGURATION: _ADMINISTRATORS,
+    Action.RESTART: _ADMINISTRATORS,
     Action.READ_AUDIT: _AUDITORS,
     Action.READ_DOMAIN: _STAFF | _DOMAIN | _MEMBERS,
     Action.ISSUE_TOKEN: _ADMINISTRATORS | _DOMAIN,

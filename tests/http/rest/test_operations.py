@@ -8,6 +8,7 @@ from tests.http.agent_port import crl, issue
 from tests.pki import CA, shared_key
 
 from vouchd.core.facts import Group
+from vouchd.errors import RestartRefused
 from vouchd.http import agent
 from vouchd.http.rest.table import OPERATIONS
 from vouchd.http.routes import Access
@@ -238,3 +239,23 @@ def test_ca_that_no_signer_may_answer_for_is_refused(api, monkeypatch):
     assert (status, "no signer" in str(refused)) == (400, True)
     assert api.ask("PATCH", f"/authorities/{one}/policy", {"invalidity_date": True})[0] == 400
     assert api.ask("GET", "/authorities")[1] == before
+
+
+def test_restart_is_asked_for_by_administrators_only(api):
+    """`POST /restart` answers before it happens; who may not change settings may not have them taken on either."""
+    status, told = api.ask("POST", "/restart", {})
+    assert (status, told["restarting"], api.port.running.restarts_asked_for) == (202, True, 1)
+    assert api.ask("POST", "/restart", {}, user="agent")[0] == 403
+    assert api.port.running.restarts_asked_for == 1
+
+
+def test_restart_that_would_fail_is_refused_with_the_reason(api, monkeypatch):
+    """What is there now would not start: the caller hears why, and the instance goes on."""
+
+    async def refused() -> None:
+        raise RestartRefused("not restarted: self test KeyFileModes failed")
+
+    monkeypatch.setattr(api.port.running, "restart", refused)
+    status, told = api.ask("POST", "/restart", {})
+    assert (status, told["error"]) == (409, "RestartRefused")
+    assert "KeyFileModes" in told["title"]

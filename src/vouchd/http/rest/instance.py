@@ -41,6 +41,7 @@ SCHEMAS: dict[str, Schema] = {
             "sources": array({"type": "object"}),
         }
     ),
+    "Restarting": record({"restarting": BOOLEAN, "started_at": MOMENT}),
     "ServedPoint": record(
         {
             "authority": TEXT,
@@ -131,6 +132,13 @@ def _statistics(call: Call) -> dict[str, Any]:
     }
 
 
+def _restart(call: Call) -> dict[str, Any]:
+    call.services.permission.allow(call.caller, Action.RESTART, "instance")
+    started_at = call.services.running.started_at
+    call.wait(call.services.running.restart())
+    return {"restarting": True, "started_at": told.moment(started_at)}
+
+
 OPERATIONS = (
     Operation(
         "GET",
@@ -149,5 +157,18 @@ OPERATIONS = (
         Action.READ_STATISTICS,
         _statistics,
         reference("Statistics"),
+    ),
+    Operation(
+        "POST",
+        "/restart",
+        "restartInstance",
+        "Restart with the settings and certificates that are there now; nothing is dropped",
+        Action.RESTART,
+        _restart,
+        reference("Restarting"),
+        status=202,
+        refusals={
+            409: "A setting, a certificate or a critical self test keeps it from restarting; it goes on as it was."
+        },
     ),
 )
