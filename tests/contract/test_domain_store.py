@@ -64,6 +64,24 @@ def test_put_member_of_several_at_once_one_wins(backend):
     assert len(backend.open().members()) == 1
 
 
+def test_put_member_replica_id_of_several_at_once_is_one_members(backend):
+    """However many ask for one replica id at the same moment, at most one has it, and the others are told."""
+
+    def put(number: int) -> None:
+        backend.open().put_member(replace(MASTER, host=f"ocsp{number + 10}.example"), None)
+
+    outcomes = in_threads(8, put)
+    assert outcomes.count("") == len(backend.open().members()) <= 1
+    assert set(outcomes) <= {"", "StoreConflict", "AlreadyExists"}
+
+
+def test_put_member_changed_by_several_at_once_one_wins(backend):
+    """Of several that change a member as they have read it, one does: no change is lost."""
+    backend.open().put_member(MASTER, None)
+    outcomes = in_threads(8, lambda number: backend.open().put_member(replace(MASTER, term=number + 2), MASTER))
+    assert sorted(outcomes) == ["", *["StoreConflict"] * 7]
+
+
 def test_remove_member_gone_and_a_second_time_not_found(store):
     """A removed member is gone, and cannot be removed again."""
     store.put_member(CLONE, None)
@@ -109,7 +127,7 @@ def in_threads(count, work) -> list[str]:
         barrier.wait()
         try:
             work(number)
-        except (StoreConflict, NotFound) as error:
+        except (StoreConflict, NotFound, AlreadyExists) as error:
             outcomes.append(type(error).__name__)
         else:
             outcomes.append("")

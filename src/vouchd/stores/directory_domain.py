@@ -8,7 +8,7 @@ from vouchd.core import records, setrecords
 from vouchd.core.facts import JoinToken, Member
 from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
-from vouchd.errors import NotFound, StoreConflict
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.directory_changes import again, modify
 from vouchd.stores.directory_entries import new_stamp
 from vouchd.stores.directory_users import DirectoryUsers
@@ -18,8 +18,8 @@ from vouchd.stores.rules import no_member, no_token, require_member_change
 class DirectoryDomain(DirectoryUsers):
     """Keeps the contract of DomainStore below the suffix.
 
-    Two members that join through two others at the same moment may get one replica id: no server can tell. Replication
-    shows it as the members' conflict in `vouchd directory status`.
+    Two servers cannot compare what they are told at the same moment, so the registry asks for ids that differ from the
+    start; if two were equal, replication would show it as a conflict in `vouchd directory status`.
     """
 
     def members(self) -> tuple[Member, ...]:
@@ -33,16 +33,37 @@ class DirectoryDomain(DirectoryUsers):
 
         def put(connection: Connection) -> None:
             domain = self._domain(connection)  # before the members: a member added since makes the stamp another one
-            members = self._members(connection)
-            require_member_change(members, member, replaces)
+            require_member_change(self._members(connection), member, replaces)
             _restamp(connection, domain)
             if replaces is None:
-                connection.add(self._dn(member.id), {"objectClass": _CLASSES, "cn": [member.id], **_values(member)})
+                self._add_member(connection, member)
             else:
-                changes = [Change("replace", name, tuple(_octets(each))) for name, each in _values(member).items()]
-                connection.modify(self._dn(member.id), changes)
+                self._change_member(connection, member, replaces)
 
         again(self._connections, put)
+
+    def _add_member(self, connection: Connection, member: Member) -> None:
+        """Add the entry; whoever read the members before may do so at the same moment. Raises: as put_member."""
+        dn = self._dn(member.id)
+        try:
+            connection.add(dn, {"objectClass": _CLASSES, "cn": [member.id], **_values(member)})
+        except AlreadyExists as error:
+            raise _changed(member) from error
+        try:
+            require_member_change(self._members(connection), member, member)
+        except AlreadyExists:  # of two with one replica id the one that looks last sees the other
+            connection.delete(dn)
+            raise
+
+    def _change_member(self, connection: Connection, member: Member, replaces: Member) -> None:
+        before = records.to_json(setrecords.member_record(replaces)).encode()
+        values = {name: tuple(_octets(each)) for name, each in _values(member).items()}
+        same = [Change("delete", MEMBER, (before,)), Change("add", MEMBER, values.pop(MEMBER))]
+        others = [Change("replace", name, each) for name, each in values.items()]
+        try:
+            connection.modify(self._dn(member.id), [*same, *others])
+        except (StoreConflict, NotFound) as error:
+            raise _changed(member) from error
 
     def remove_member(self, member_id: str) -> None:
         """See DomainStore."""
@@ -103,6 +124,10 @@ class DirectoryDomain(DirectoryUsers):
 _CLASSES = ["top", "pkiSubsystem", "vouchdDomainMember"]
 # A token that expired so long before another one does is dropped with it.
 _LONGEST_SECONDS = 30 * 86400
+
+
+def _changed(member: Member) -> StoreConflict:
+    return StoreConflict(f"member {member.id} was changed meanwhile", hint="another process was quicker; try again")
 
 
 def _valid(domain: Entry, digest: str, at: int) -> list[tuple[bytes, JoinToken]]:
