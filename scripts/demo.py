@@ -1,4 +1,4 @@
-"""The demo: a CA, a responder, ten certificates of which three are revoked, and the answers of two OCSP clients.
+"""The demo: a CA, a responder, ten certificates of which three are revoked, what two OCSP clients are told, a clone.
 
 Every step is a command of `vouchd`, shown as it would be typed in the demo's folder. Run by `make demo`; `--once` (or
 ONCE=1) ends after the answers. The exit code is 1 when any answer is not the expected one.
@@ -13,8 +13,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -22,11 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from demokit import MARKER, Commands, DemoError, Pair, console, free_ports, heading
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 
-MARKER = ".vouchd-demo"
 COUNT = 10
 # Which certificates lose their validity, how, and what an OCSP client is to be told of them.
 CHANGES: dict[int, tuple[tuple[str, ...], str]] = {
@@ -35,12 +32,6 @@ CHANGES: dict[int, tuple[tuple[str, ...], str]] = {
     9: (("revoke", "--reason", "superseded"), "revoked (superseded)"),
 }
 STATUS_CODES = (0, 1)  # `vouchd query`: 0 all good, 1 any revoked
-
-console = Console(highlight=False)
-
-
-class DemoError(Exception):
-    """A step that did not do what it should."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +42,13 @@ class Certificate:
     expected: str
 
 
-class Demo:
-    """The demo in one folder; commands run there, so that their defaults ./ca and ./vouchd hold."""
+class Demo(Commands):
+    """The demo in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port, self.health_port, self.agent_port = free_ports(3)
+        super().__init__(folder)
+        self.port, self.health_port, self.agent_port, *self.clone_ports = free_ports(6)
         self.url = f"http://127.0.0.1:{self.port}/"
-        self.vouchd_command = [sys.executable, "-m", "vouchd.cli.main"]
-
-    def run(self, command: Sequence[str], shown: str, *, codes: Sequence[int] = (0,)) -> str:
-        """Run a command, show how it is typed (when there is something to show); its standard output."""
-        if shown:
-            console.print(f"[bold cyan]$[/] {shown}", soft_wrap=True)
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-        if done.returncode not in codes:
-            problem = f"exit code {done.returncode}\n{done.stderr or done.stdout}".rstrip()
-            raise DemoError(f"{shown or shlex.join(command)}: {problem}")
-        return done.stdout
-
-    def vouchd(self, *arguments: str, show: bool = True) -> str:
-        """Run `vouchd`."""
-        return self.run([*self.vouchd_command, *arguments], shlex.join(["vouchd", *arguments]) if show else "")
 
     def build(self) -> list[Certificate]:
         """CA, instance, certificates, revocations, CRL."""
@@ -142,6 +118,19 @@ class Demo:
         console.print(table)
         return all(told.get(one.file) == one.expected for one in certificates for told in answers.values())
 
+    def clone(self) -> bool:
+        """Make a clone, revoke one more certificate, and show master and clone side by side; whether they are alike."""
+        heading("A clone of the responder: other ports, the same keys, the same answers")
+        port, health_port, agent_port = self.clone_ports
+        pair = Pair(self, {"vouchd": self.url, "clone": f"http://127.0.0.1:{port}/"})
+        ports = ("--port", str(port), "--health-port", str(health_port), "--agent-port", str(agent_port))
+        pair.clone("localhost", ("--listen", "127.0.0.1", *ports), "localhost")
+        heading("One more certificate is revoked; the CRL goes to the master alone")
+        self.vouchd("ca", "revoke", file_of(1), "--reason", "keyCompromise")
+        self.vouchd("ca", "publish", "--to", "instance:vouchd")
+        self.vouchd("clone", "verify", "--instance", "clone", "--settle", "10")
+        return pair.show([file_of(0), file_of(1), file_of(3)])
+
     def visit_agent_port(self) -> None:
         """List the CAs as the administrator, with the files that a browser gets."""
         if not shutil.which("curl"):
@@ -157,13 +146,18 @@ class Demo:
             raise DemoError(f"the agent port lists no CA:\n{told}")
         console.print(f"  {found[1]}: {found[2]} revoked certificates")
 
-    def tell_more(self) -> None:
-        """Where things are and what to try next."""
+    def tell_where(self) -> None:
+        """Where things are."""
         heading("Where things are")
         console.print(f"  responder        {self.url}")
+        console.print(f"  its clone        http://127.0.0.1:{self.clone_ports[0]}/")
         console.print(f"  health, metrics  http://127.0.0.1:{self.health_port}/healthz, /readyz, /metrics")
         console.print(f"  CA               {self.folder}/ca")
         console.print(f"  instance         {self.folder}/vouchd (settings: CS.cfg)")
+        self.tell_of_agents()
+
+    def tell_more(self) -> None:
+        """What to try next, while it serves."""
         heading("Try next, in another terminal")
         activate = Path(sys.executable).parent / "activate"
         console.print(f"  cd {self.folder} && . {activate}", soft_wrap=True)
@@ -174,9 +168,11 @@ class Demo:
             "vouchd status",
             "vouchd ca certs --status revoked",
             "vouchd certs list",
+            "vouchd domain members",
+            "vouchd clone verify --sample 50",
+            "vouchd clone promote --instance clone",
         ):
             console.print(f"  {line}", soft_wrap=True)
-        self.tell_of_agents()
 
     def tell_of_agents(self) -> None:
         """How a browser and curl come to the agent pages."""
@@ -190,8 +186,9 @@ class Demo:
 
     def stop(self) -> None:
         """Stop the instance when it was made."""
-        if (self.folder / "vouchd" / "CS.cfg").exists():
-            self.vouchd("stop", show=False)
+        for name in ("clone", "vouchd"):
+            if (self.folder / name / "CS.cfg").exists():
+                self.vouchd("stop", "--instance", name, show=False)
 
 
 def host_of(number: int) -> str:
@@ -212,23 +209,6 @@ def coloured(answer: str, expected: str) -> str:
 def two_lines(answer: str) -> str:
     """A status with its reason below, to fit a narrow terminal."""
     return answer.replace(" (", "\n(")
-
-
-def heading(text: str) -> None:
-    """A line between the steps."""
-    console.print(f"\n[bold]{text}[/]")
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback address that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def fresh_folder(folder: Path) -> Path:
@@ -264,9 +244,11 @@ def main() -> int:
     try:
         demo = Demo(fresh_folder(arguments.folder.absolute()))
         as_expected = demo.compare(demo.build())
+        as_expected = demo.clone() and as_expected
         demo.visit_agent_port()
-        demo.tell_more()
+        demo.tell_where()
         if not arguments.once:
+            demo.tell_more()
             serve_until_interrupted()
     except DemoError as error:
         console.print(f"[bold red]demo:[/] {error}", soft_wrap=True)

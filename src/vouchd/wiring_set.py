@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import ChangeNotifier, MirrorStore, Store
 from vouchd.errors import ConfigError
-from vouchd.http.agent import Replicate
 from vouchd.http.upkeep import Upkeep
 from vouchd.instance import cs_cfg
 from vouchd.instance.following import Following
@@ -31,6 +30,8 @@ if TYPE_CHECKING:  # it wants an LDAP library, which the embedded store starts w
 
 
 _log = logging.getLogger(__name__)
+
+Replicate = Callable[[Member, Caller, Callable[[str], None]], None]  # as AgentServices has it
 
 _ROLE_SECONDS = 5.0
 _TOPOLOGY_SECONDS = 30.0

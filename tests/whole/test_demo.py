@@ -24,7 +24,8 @@ def demo(*arguments):
 @pytest.mark.process
 @pytest.mark.interop
 def test_demo_shows_the_expected_answers_and_stops(tmp_path):
-    """Ten certificates, three revoked for three reasons, as two clients see them; the instance does not stay behind."""
+    """Ten certificates, three revoked for three reasons, as two clients see them, and a clone
+    that gives the same bytes; no instance stays behind."""
     done = demo("--folder", tmp_path / "demo")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("www")]
@@ -32,8 +33,11 @@ def test_demo_shows_the_expected_answers_and_stops(tmp_path):
     assert sum(row[1:] == ["good"] * 3 for row in rows) == 7
     for reason in ("certificateHold", "keyCompromise", "superseded"):
         assert done.stdout.count(f"({reason})") == 3
-    assert not (tmp_path / "demo" / "vouchd" / "run" / "vouchd.pid").exists()
-    assert "CN=Demo CA,O=Example: 3 revoked certificates" in done.stdout
+    for name in ("vouchd", "clone"):
+        assert not (tmp_path / "demo" / name / "run" / "vouchd.pid").exists()
+    assert "the same, byte for byte" in done.stdout
+    assert "Try next" not in done.stdout
+    assert "CN=Demo CA,O=Example: 4 revoked certificates" in done.stdout
     assert str(tmp_path / "demo" / "vouchd" / "admin.p12") in done.stdout
     assert (tmp_path / "demo" / "vouchd" / "admin.p12").exists()
 

@@ -26,6 +26,7 @@ from vouchd.ops.verification import Verification, VerifiedMember, write_verifica
 Connect = Callable[[Member], PeerClient]
 
 _TOLD = 20  # differences shown of one member
+_PAUSE_SECONDS = 0.2
 DIFFERENT = 4  # exit code: a difference, or a member that did not answer
 
 
@@ -40,6 +41,9 @@ def verify(
     watch: Annotated[
         float, typer.Option("--watch", min=0, metavar="SECONDS", help="Again and again; tells changes only.")
     ] = 0,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, metavar="SECONDS", help="Wait so long for a change to reach all.")
+    ] = 0,
     json_output: JsonOption = False,
 ) -> None:
     """Compare this instance with all other members: lists of CAs and CRLs, and OCSP answers byte for byte.
@@ -53,7 +57,7 @@ def verify(
     chosen = [_serial(text) for text in serial or ()]
     before: tuple[VerifiedMember, ...] | None = None
     while True:
-        found = _verified(layout, sample, chosen)
+        found = _settled(layout, sample, chosen, settle)
         write_verification(layout.verification, found)
         if before is None or _essence(before) != _essence(found.members):
             output.records([_row(member) for member in found.members], json_output=json_output, empty="no other member")
@@ -66,6 +70,16 @@ def verify(
         time.sleep(watch)
     if not all(member.identical for member in found.members):
         raise typer.Exit(DIFFERENT)
+
+
+def _settled(layout: Layout, sample: int, chosen: Sequence[bytes], seconds: float) -> Verification:
+    """The comparison, again for some seconds while there is a difference."""
+    until = time.monotonic() + seconds
+    while True:
+        found = _verified(layout, sample, chosen)
+        if all(member.identical for member in found.members) or time.monotonic() >= until:
+            return found
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _verified(layout: Layout, sample: int, chosen: Sequence[bytes]) -> Verification:

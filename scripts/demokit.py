@@ -1,0 +1,132 @@
+"""What the demos have in common: commands shown as they are typed, and two members shown side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+from vouchd.client import ocsp
+from vouchd.client.transport import Connection
+from vouchd.signing.files import read_certificates
+
+MARKER = ".vouchd-demo"
+console = Console(highlight=False)
+
+
+class DemoError(Exception):
+    """A step that did not do what it should."""
+
+
+class Commands:
+    """Runs commands in the demo's folder, so that their defaults ./ca and ./vouchd hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.vouchd_command = [sys.executable, "-m", "vouchd.cli.main"]
+
+    def run(self, command: Sequence[str], shown: str, *, codes: Sequence[int] = (0,)) -> str:
+        """Run a command, show how it is typed (when there is something to show); its standard output."""
+        if shown:
+            console.print(f"[bold cyan]$[/] {shown}", soft_wrap=True)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode not in codes:
+            problem = f"exit code {done.returncode}\n{done.stderr or done.stdout}".rstrip()
+            raise DemoError(f"{shown or shlex.join(command)}: {problem}")
+        return done.stdout
+
+    def vouchd(self, *arguments: str, show: bool = True) -> str:
+        """Run `vouchd`."""
+        return self.run([*self.vouchd_command, *arguments], shlex.join(["vouchd", *arguments]) if show else "")
+
+
+class Pair:
+    """A master and its clone: their folders below the demo's, and the URLs they answer at, by name."""
+
+    def __init__(self, commands: Commands, urls: Mapping[str, str]) -> None:
+        self.commands = commands
+        self.urls = urls
+
+    def clone(self, host: str, options: Sequence[str], master_host: str) -> None:
+        """Make the clone of the running master, as an administrator does."""
+        master, clone = self.urls
+        folder, run = self.commands.folder, self.commands.vouchd
+        (folder / "keys.password").write_text("the password of the keys\n")
+        (folder / "keys.password").chmod(0o600)
+        files = ("--password-file", "keys.password")
+        told = json.loads(
+            run(
+                *("clone", "prepare", "--instance", master, "--host", master_host),
+                *("--out", "keys.p12", *files, "--token-out", "token", "--json"),
+            )
+        )
+        run(
+            *("clone", "create", "--instance", clone, "--master", told["master"], "--fingerprint", told["fingerprint"]),
+            *("--token-file", "token", "--pkcs12", "keys.p12", *files, "--host", host, "--ca", "ca", *options),
+        )
+
+    def lists(self) -> dict[str, list[dict[str, object]]]:
+        """The CRLs that each lists."""
+        return {
+            name: json.loads(self.commands.vouchd("crl", "list", "--instance", name, "--json", show=False))
+            for name in self.urls
+        }
+
+    def answers(self, certificate: str) -> dict[str, tuple[str, str]]:
+        """What each says of a certificate, and the SHA-256 of the whole answer."""
+        folder = self.commands.folder
+        issuer = read_certificates(folder / "ca" / "ca.crt")[0].public_bytes(Encoding.DER)
+        leaf = read_certificates(folder / certificate)[0].public_bytes(Encoding.DER)
+        asked = ocsp.question(issuer, [ocsp.serial_of(leaf, issuer)])
+        found = {}
+        for name, url in self.urls.items():
+            with Connection(url) as connection:
+                reply = ocsp.send(connection, asked)
+            answered = reply.response.basic.singles[0].status if reply.response.basic else reply.response.status.name
+            found[name] = (answered, hashlib.sha256(reply.exchange.body).hexdigest())
+        return found
+
+    def show(self, certificates: Sequence[str]) -> bool:
+        """Both lists and both answers side by side; whether they are the same."""
+        lists = self.lists()
+        table = Table(Column("what"), *self.urls, box=box.SIMPLE, pad_edge=False)
+        first = next(iter(lists.values()))
+        for number in range(len(first)):
+            for field in ("CA", "CRL_number", "this_update", "entries"):
+                table.add_row(field.replace("_", " "), *(str(listed[number][field]) for listed in lists.values()))
+        same = all(listed == first for listed in lists.values())
+        for certificate in certificates:
+            told = self.answers(certificate)
+            table.add_row(Path(certificate).name.split(".")[0], *(status for status, _ in told.values()))
+            table.add_row("  SHA-256 of the answer", *(f"{digest[:24]}…" for _, digest in told.values()))
+            same = same and len(set(told.values())) == 1
+        console.print(table)
+        console.print("  [green]the same, byte for byte[/]" if same else "  [bold red]different[/]")
+        return same
+
+
+def heading(text: str) -> None:
+    """A line between the steps."""
+    console.print(f"\n[bold]{text}[/]")
+
+
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """TCP ports of a loopback address that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((address, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
