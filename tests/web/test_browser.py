@@ -21,6 +21,8 @@ PAGES = (
     "check-certificate",
     "service",
     "certificates",
+    "users",
+    "users/admin",
     "audit",
     "self-tests",
 )
@@ -142,6 +144,53 @@ def test_ca_that_no_signer_answers_for_is_refused_on_its_form(site, browser):
     assert "A stranger" not in text(browser)
 
 
+def test_administrator_adds_changes_and_removes_a_user(site, browser, tmp_path):
+    """The life of a user on its pages: added with a certificate, moved to other groups, disabled, removed."""
+    browser.get(f"{site.url}/agent/users")
+    browser.find_element(By.ID, "id").send_keys("alice")
+    browser.find_element(By.ID, "full_name").send_keys("Alice Example")
+    browser.find_element(By.NAME, "AGENTS").click()
+    browser.find_element(By.ID, "certificate-file").send_keys(str(site.file("kept.crt")))
+    press(browser, "Add user")
+    assert "The user was added." in text(browser)
+    assert "CN=kept.example.test" in text(browser)
+    _open(browser, "Change the groups")
+    browser.find_element(By.NAME, "AGENTS").click()
+    browser.find_element(By.NAME, "AUDITORS").click()
+    press(browser, "Save groups")
+    assert "read audit log" in text(browser)
+    assert "add CRL" not in text(browser)
+    press(browser, "Disable")
+    assert "Disabled" in text(browser)
+    press(browser, "Enable")
+    press(browser, "Take away CN=kept.example.test")
+    assert "No certificate" in text(browser)
+    browser.save_screenshot(str(tmp_path / "user.png"))
+    _paste(browser, "certificate-text", site.file("lost.crt").read_text())
+    press(browser, "Register")
+    assert "CN=lost.example.test" in text(browser)
+    _open(browser, "Remove this user")
+    browser.find_element(By.NAME, "confirmed").click()
+    press(browser, "Remove")
+    assert "alice was removed." in text(browser)
+    assert console(browser) == []
+
+
+def test_last_administrator_is_not_removed_on_its_page(site, browser):
+    """The instance never ends up with nobody who may change it, and the page says why."""
+    browser.get(f"{site.url}/agent/users/admin")
+    _open(browser, "Remove this user")
+    browser.find_element(By.NAME, "confirmed").click()
+    press(browser, "Remove")
+    assert "Administrators" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    (refusal,) = console(browser)
+    assert "409 (Conflict)" in refusal
+
+
+def _open(driver, summary: str) -> None:
+    driver.find_element(By.XPATH, f"//summary[normalize-space()={summary!r}]").click()
+
+
 def _paste(driver, field: str, value: str) -> None:
     driver.execute_cdp_cmd("DOM.enable", {})
     driver.find_element(By.ID, field).click()
@@ -199,7 +248,7 @@ def test_page_fits_and_is_silent_in_every_size_and_colour(site, browser, page, t
             assert browser.find_element(By.TAG_NAME, "h1").text
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
             assert browser.execute_script(_CUT_OFF) == []
-            browser.save_screenshot(str(tmp_path / f"{page}-{scheme}-{width}.png"))
+            browser.save_screenshot(str(tmp_path / f"{page.replace('/', '-')}-{scheme}-{width}.png"))
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert console(browser) == []
 

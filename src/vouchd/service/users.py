@@ -87,17 +87,28 @@ class Users:
         self._record(user, caller, "remove")
         return user
 
+    def change(
+        self, user_id: str, caller: Caller, *, groups: Iterable[Group] | None = None, enabled: bool | None = None
+    ) -> User:
+        """Set the groups, and whether it is let in, in one step; None leaves either as it is. Raises: as `remove`."""
+        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
+        before = after = self._stored(user_id)
+        operations = []
+        if groups is not None:
+            after = replace(after, groups=frozenset(groups))
+            operations.append("groups")
+        if enabled is not None:
+            after = replace(after, enabled=enabled)
+            operations.append("enable" if enabled else "disable")
+        return self._replace(before, after, caller, ", ".join(operations))
+
     def set_groups(self, user_id: str, groups: Iterable[Group], caller: Caller) -> User:
         """Make `groups` the groups of the user. Raises: as `remove`."""
-        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
-        before = self._stored(user_id)
-        return self._replace(before, replace(before, groups=frozenset(groups)), caller, "groups")
+        return self.change(user_id, caller, groups=groups)
 
     def set_enabled(self, user_id: str, caller: Caller, *, enabled: bool) -> User:
         """Refuse the user without forgetting it, or let it in again. Raises: as `remove`."""
-        self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
-        before = self._stored(user_id)
-        return self._replace(before, replace(before, enabled=enabled), caller, "enable" if enabled else "disable")
+        return self.change(user_id, caller, enabled=enabled)
 
     def add_certificate(self, user_id: str, certificate: Buffer, caller: Caller) -> User:
         """Let the user in with this certificate (DER, PEM or base64) too; nothing changes where it has it already.

@@ -23,9 +23,11 @@ from vouchd.web.selftests import SelfTestPages
 from vouchd.web.service import ServicePages
 from vouchd.web.staging import Staging
 from vouchd.web.tokens import Tokens
+from vouchd.web.users import UserPages
 
 _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
+_USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
 _QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
 
 
@@ -56,6 +58,7 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
         *_authority_pages(AuthorityPages(services, pages), page),
         *_crl_pages(services, pages, page),
         *_other_pages(services, pages, page),
+        *_user_pages(UserPages(services, pages), page),
     )
 
 
@@ -79,6 +82,19 @@ def _crl_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Route
         page("GET", menu.ADD_CRL, Action.ADD_CRL, found.adding),
         page("POST", menu.ADD_CRL, Action.ADD_CRL, found.preview, limit),
         page("POST", menu.ADD_CRL + "/confirm", Action.ADD_CRL, found.commit),
+    )
+
+
+def _user_pages(found: UserPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.USERS, Action.LIST_USERS, found.listed),
+        page("POST", menu.USERS, Action.ADD_USER, found.add, _CERTIFICATE_BODY_BYTES),
+        page("GET", _USER, Action.LIST_USERS, found.shown),
+        page("POST", _USER + "/groups", Action.CHANGE_USER, found.set_groups),
+        page("POST", _USER + "/enabled", Action.CHANGE_USER, found.set_enabled),
+        page("POST", _USER + "/certificates", Action.CHANGE_USER, found.add_certificate, _CERTIFICATE_BODY_BYTES),
+        page("POST", _USER + "/certificates/remove", Action.CHANGE_USER, found.remove_certificate),
+        page("POST", _USER + "/remove", Action.REMOVE_USER, found.remove),
     )
 
 

@@ -259,3 +259,13 @@ def test_restart_that_would_fail_is_refused_with_the_reason(api, monkeypatch):
     status, told = api.ask("POST", "/restart", {})
     assert (status, told["error"]) == (409, "RestartRefused")
     assert "KeyFileModes" in told["title"]
+
+
+def test_user_is_changed_all_at_once_or_not_at_all(api):
+    """Groups and `enabled` of one PATCH are one write: what would leave no Administrator changes neither."""
+    api.ask("POST", "/users", {"id": "dora", "groups": ["Auditors"]})
+    store = api.port.services.store
+    before = store.revision()
+    changed = api.ask("PATCH", "/users/dora", {"groups": ["Trusted Managers"], "enabled": False})[1]
+    assert (changed["groups"], changed["enabled"]) == (["Trusted Managers"], False)
+    assert store.revision() == before + 1

@@ -67,12 +67,9 @@ def _add(call: Call) -> dict[str, Any]:
 
 
 def _change(call: Call) -> dict[str, Any]:
+    groups = [Group(name) for name in call.body["groups"]] if "groups" in call.body else None
     users, user_id = call.services.users, call.path["user"]
-    if "groups" in call.body:
-        users.set_groups(user_id, [Group(name) for name in call.body["groups"]], call.caller)
-    if "enabled" in call.body:
-        users.set_enabled(user_id, call.caller, enabled=call.body["enabled"])
-    return _told(users.find(user_id, call.caller))
+    return _told(users.change(user_id, call.caller, groups=groups, enabled=call.body.get("enabled")))
 
 
 def _remove(call: Call) -> None:
