@@ -99,6 +99,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     with open_services(layout, settings) as found:
         for failed in failures(found.self_tests().run_startup()):
             warn(failed)
+        publication = ManifestPublication(
+            found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), lambda: members.behind
+        )
+        publication.current()
         members = peers(
             layout,
             settings,
@@ -106,9 +110,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             found.membership,
             lambda: (point.epoch for served in publication.state.authorities for point in served.points),
             clock,
-        )
-        publication = ManifestPublication(
-            found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), lambda: members.behind
+            [served.authority.id for served in publication.state.authorities if served.behind],
         )
         keeping = audit_keeping(found.audit, audit_signer(layout, settings), settings.audit, clock)
         agent = _agent_part(found, publication, clock, keeping, members)
@@ -116,6 +118,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             replace(
                 _manager_settings(layout, settings, keeping),
                 upkeep=upkeep(layout, settings, found.store, _following(found, members), members),
+                peers=members,
                 notifier=notifier_of(found.store),
             ),
             publication,

@@ -78,7 +78,9 @@ def peers(
     membership: Membership,
     epochs: Callable[[], Iterable[Epoch]],
     clock: Clock,
+    behind: Iterable[str] = (),
 ) -> Peers:
     """What looks at the other members."""
     connect = connector(layout, settings, PEER_SECONDS)
-    return Peers(membership.me, store.members, epochs, connect, clock, settings.of_set.stale_seconds)
+    stale_seconds = settings.of_set.stale_seconds
+    return Peers(membership.me, store.members, epochs, connect, clock, stale_seconds, behind=behind)

@@ -238,7 +238,9 @@ def test_document_and_epochs_are_what_the_master_has(master):
     _, facts = members.state("", 0)
     (epoch,) = facts.epochs
     assert members.document(epoch.base.sha256, 1 << 20) == der
-    assert [one.index_name for one in members.epochs().epochs] == [epoch.index_name]
+    told = members.epochs()
+    assert [one.index_name for one in told.epochs] == [epoch.index_name]
+    assert told.master == master.services.store.members()[0]
     with pytest.raises(ClientError, match="larger than"):
         members.document(epoch.base.sha256, len(der) - 1)
     with pytest.raises(NotFound):

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vouchd.ops.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
 from vouchd.ops.metrics import MetricsView, render
-from vouchd.ops.serving import ServedPoint
+from vouchd.ops.serving import MemberReport, ServedPoint
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000
@@ -38,6 +38,12 @@ def view(**changes) -> MetricsView:
         "points": (ServedPoint("ab", "complete", 'CA "one"', 4, 17, NOW - 60, NOW + 40, NOW - 50, 1000, 34000),),
         "sources": (SourceState("main", accepted=2, not_modified=5, attempts=8, failures=1, last_error="down"),),
         "certificates": {"ocsp": NOW + 86400},
+        "members": (
+            MemberReport("o2:8443", "clone", True, NOW - 3, 2, (("ab", "complete", -70),)),
+            MemberReport("o3:8443", "clone", False),
+        ),
+        "behind": ('CA "one"',),
+        "upkeep_failing": 1,
     }
     return MetricsView(**fields | changes)
 
@@ -136,3 +142,17 @@ def test_every_metric_is_documented():
     shown = set(re.findall(r"^# TYPE (\S+)", render(view()).decode(), re.MULTILINE))
     documented = set(re.findall(r"^\| `(vouchd_\w+)", PAGE.read_text(), re.MULTILINE))
     assert shown == documented
+
+
+def test_other_members_are_told_of():
+    """Each member has its reachability, its clock and its lag for each issuing point, alike ones as 0."""
+    found = samples(view())
+    assert found["vouchd_member_reachable{member=o2:8443}"] == 1
+    assert found["vouchd_member_reachable{member=o3:8443}"] == 0
+    assert found["vouchd_member_last_seen_seconds{member=o2:8443}"] == NOW - 3
+    assert "vouchd_member_last_seen_seconds{member=o3:8443}" not in found
+    assert found["vouchd_member_clock_skew_seconds{member=o2:8443}"] == 2
+    lags = {name: value for name, value in found.items() if name.startswith("vouchd_member_lag_seconds")}
+    assert sorted(lags.values()) == [-70, 0]
+    assert [value for name, value in found.items() if name.startswith("vouchd_behind")] == [1]
+    assert found["vouchd_upkeep_failing"] == 1

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from vouchd.core.facts import IssuingPointId
-from vouchd.ops.serving import ServedPoint, ServingReport, WorkerReport, read_serving, write_serving
+from vouchd.ops.serving import MemberReport, ServedPoint, ServingReport, WorkerReport, read_serving, write_serving
 
 POINT = ServedPoint("ab", "complete", "CA", 4, 17, 1000, None, 1001, 5, 170)
 REPORT = ServingReport(
@@ -20,6 +20,9 @@ REPORT = ServingReport(
     issuing_points=(POINT,),
     workers=(WorkerReport(0, 10, 3),),
     sources=({"name": "main", "failures": 0},),
+    members=(MemberReport("o2:8443", "clone", True, 1000, 2, (("ab", "complete", -70),)),),
+    behind=("Lab CA",),
+    upkeep=(("following", "cannot be asked"),),
 )
 
 

@@ -13,7 +13,7 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
-from vouchd.ops.serving import ServingReport
+from vouchd.ops.serving import MemberReport, ServingReport
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
 NOT_RUNNING = 3  # as `systemctl status` has it
@@ -134,13 +134,19 @@ def _show(report: ServingReport, json_output: bool) -> None:
         "workers": len(report.workers),
         "worker_restarts": report.restarts,
         "store": report.store_error or "in reach",
+        "behind": ", ".join(report.behind) or None,
+        "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,
     }
+    members = [_member(one) for one in report.members]
     if json_output:
-        output.as_json({**state, "issuing_points": points, "sources": list(report.sources)})
+        output.as_json({**state, "issuing_points": points, "sources": list(report.sources), "members": members})
         return
     output.fields({name.replace("_", " "): value for name, value in state.items()})
     output.say("")
     output.records(points, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
+    if members:
+        output.say("")
+        output.records(members, json_output=False, empty="")
     if report.sources:
         output.say("")
         output.table(
@@ -156,6 +162,18 @@ def _show(report: ServingReport, json_output: bool) -> None:
                 for source in report.sources
             ],
         )
+
+
+def _member(member: MemberReport) -> dict[str, object]:
+    return {
+        "member": member.id,
+        "role": member.role,
+        "reachable": member.reachable,
+        "last_seen": output.when(member.seen_at),
+        "differs_for": max((abs(seconds) for _, _, seconds in member.lags), default=0),
+        "clock_differs": member.skew_seconds,
+        "error": member.error or None,
+    }
 
 
 def _url(address: tuple[str, int], scheme: str = "http") -> str:

@@ -84,7 +84,7 @@ def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at:
         raise TryLater(
             "another member of the set has a newer CRL of this CA",
             cause="behind",
-            hint="see `vouchd clone status`: replication is cut, or this member could not keep up",
+            hint="see `vouchd status`: replication is cut, or this member could not keep up",
         )
     found = _revocation(serving.points, serial)
     points = serving.points if found is None else (found[0],)

@@ -86,11 +86,15 @@ class DomainState:
         return response
 
     async def epochs(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
-        """What this member answers from now: its epochs, and its clock."""
-        state = self._services.state()
+        """What this member answers from now: its epochs, its clock, and which member it takes for the master."""
+        state, master = self._services.state(), await in_thread(self._services.master)
         epochs = [point.epoch for served in state.authorities for point in served.points]
         return json_answer(
-            {"now": self._services.clock.now(), "epochs": [records.epoch_record(epoch) for epoch in epochs]}
+            {
+                "now": self._services.clock.now(),
+                "epochs": [records.epoch_record(epoch) for epoch in epochs],
+                "master": setrecords.member_record(master) if master else None,
+            }
         )
 
 

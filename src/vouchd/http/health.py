@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +27,11 @@ class Check:
     ok: bool
     detail: str
     required: bool = True
+
+
+def advice(name: str, problem: str, names: Sequence[str]) -> Check:
+    """A check that is for the eye, failed while it names anything."""
+    return Check(name, not names, f"{problem}: {', '.join(names)}" if names else "none " + problem, required=False)
 
 
 class HealthServer:

@@ -22,10 +22,11 @@ from vouchd.http.halting import Verdict, ignore
 from vouchd.http.handover import HandedWorker, Handover, execute, received
 from vouchd.http.listeners import Listeners
 from vouchd.http.managersettings import ManagerSettings
+from vouchd.http.members import OtherMembers
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
 from vouchd.http.restarts import Restarts
-from vouchd.http.threads import in_thread
+from vouchd.http.threads import in_thread, tell
 from vouchd.http.upkeep import Upkeeping
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
@@ -111,6 +112,7 @@ class _Instance:
             settings.audit,
             self._verdict,
             self._restarts,
+            OtherMembers(settings.peers, self._upkeep, self._watch),
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -171,7 +173,7 @@ class _Instance:
     def _hear_of_changes(self) -> None:
         if self._settings.notifier is not None:
             loop = asyncio.get_running_loop()
-            self._end_notices = self._settings.notifier.notify(lambda: _tell(loop, self._watch.look_now))
+            self._end_notices = self._settings.notifier.notify(lambda: tell(loop, self._watch.look_now))
 
     async def _halt(self) -> None:
         """End the tasks but leave the workers as they are."""
@@ -302,9 +304,3 @@ class _Instance:
     def _on_pulled(self) -> None:
         self._watch.look_now()
         self._report_due.set()
-
-
-def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Have the loop call it, from another thread; nothing when the loop has ended."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(call)

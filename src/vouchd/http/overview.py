@@ -12,8 +12,9 @@ from vouchd.core.purposes import Validity
 from vouchd.errors import RestartRefused
 from vouchd.http.expiry import expiring
 from vouchd.http.halting import Verdict
-from vouchd.http.health import Check
+from vouchd.http.health import Check, advice
 from vouchd.http.listeners import Listeners
+from vouchd.http.members import OtherMembers
 from vouchd.http.pool import WorkerPool
 from vouchd.http.pulls import Pulls
 from vouchd.http.restarts import Restarts
@@ -39,6 +40,7 @@ class Overview:
         audit: AuditKeeping | None = None,
         verdict: Verdict | None = None,
         restarts: Restarts | None = None,
+        members: OtherMembers | None = None,
     ) -> None:
         self._pool = pool
         self._listeners = listeners
@@ -50,6 +52,7 @@ class Overview:
         self._verdict = verdict or Verdict(tuple, pool, lambda _: None)
         self.started_at = started_at
         self._restarts = restarts
+        self._members = members
 
     def report(self) -> ServingReport:
         """The serving report."""
@@ -70,6 +73,9 @@ class Overview:
             halted=self._verdict.heeded,
             refusals=self._restarts.refusals if self._restarts else 0,
             refused=self._restarts.refused if self._restarts else "",
+            members=self._members.reports() if self._members else (),
+            behind=self._members.behind() if self._members else (),
+            upkeep=self._members.failing() if self._members else (),
         )
 
     async def restart(self) -> None:
@@ -111,11 +117,12 @@ class Overview:
             ),
             Check("answering", not self._verdict.why, self._verdict.why or "no critical self test failed"),
             Check("store", not self._watch.error, self._watch.error or "can be reached", required=False),
-            _advice("crls", "past nextUpdate", stale),
-            _advice("certificates", "ending soon", ending),
-            _advice("sources", "failing", failing),
-            _advice("selftests", "failed", list(self._verdict.failed())),
+            advice("crls", "past nextUpdate", stale),
+            advice("certificates", "ending soon", ending),
+            advice("sources", "failing", failing),
+            advice("selftests", "failed", list(self._verdict.failed())),
             Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
+            *(self._members.checks() if self._members else ()),
         )
 
     def _audit_state(self) -> AuditState:
@@ -141,9 +148,8 @@ class Overview:
                 audit=self._audit_state(),
                 halted=bool(self._verdict.why),
                 selftests=self._verdict.results,
+                members=self._members.reports() if self._members else (),
+                behind=self._members.behind() if self._members else (),
+                upkeep_failing=len(self._members.failing()) if self._members else 0,
             )
         )
-
-
-def _advice(name: str, problem: str, names: list[str]) -> Check:
-    return Check(name, not names, f"{problem}: {', '.join(names)}" if names else "none " + problem, required=False)

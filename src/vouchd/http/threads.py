@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,3 +41,9 @@ async def in_thread(call: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     return await result
+
+
+def tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Have the loop call it, from another thread; nothing when the loop has ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)

@@ -51,7 +51,9 @@ class Peers:
         clock: Clock,
         stale_seconds: int,
         now: Callable[[], float] = time.monotonic,
+        behind: Iterable[str] = (),
     ) -> None:
+        """`behind`: the ids of the CAs that were behind before a restart; they stay so until it is known better."""
         self._me = me
         self._members = members
         self._epochs = epochs
@@ -63,13 +65,13 @@ class Peers:
         self._apart: dict[tuple[str, IssuingPointId, bool], float] = {}  # since when, which of the two is ahead
         self._masters: dict[str, Member] = {}
         self.states: tuple[PeerState, ...] = ()
-        self.behind: frozenset[str] = frozenset()
+        self.behind: frozenset[str] = frozenset(behind) if stale_seconds else frozenset()
+        self._unsure = {authority_id: _of(authority_id, epochs()) for authority_id in self.behind}
 
     def look(self) -> bool:
         """Ask every other member; whether CAs became behind, or are no longer. Raises: nothing of another member."""
         me = self._me()
-        with suppress(VouchdError):  # the store is away: the members that were there are asked
-            self._known = tuple(self._members())
+        self._remember()
         others = [member for member in self._known if me is None or member.id != me.id]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             told = list(pool.map(self._ask, others))
@@ -79,13 +81,20 @@ class Peers:
         self.states = tuple(
             self._state(member, found, before.get(member.id), ours) for member, found in zip(others, told, strict=True)
         )
-        behind = frozenset(self._too_old()) if self._stale_seconds else frozenset()
+        self._reconsider(ours.values())
+        behind = frozenset({*self._too_old(), *self._unsure}) if self._stale_seconds else frozenset()
         changed, self.behind = behind != self.behind, behind
         return changed
 
     def master(self) -> Member | None:
-        """The master, as far as any member that was asked knows."""
+        """The master, as far as any member that was asked knows; the registry is read if none was asked yet."""
+        if not self._known:
+            self._remember()
         return master_of((*self._known, *self._masters.values()))
+
+    def _remember(self) -> None:
+        with suppress(VouchdError):  # the store is away: the members that were there are asked
+            self._known = tuple(self._members())
 
     def _ask(self, member: Member) -> PeerEpochs | VouchdError:
         try:
@@ -140,6 +149,20 @@ class Peers:
             if ahead and self._now() - since >= self._stale_seconds:
                 yield point.authority_id
 
+    def _reconsider(self, ours: Iterable[Epoch]) -> None:
+        """A CA that was behind before a restart is sure again when all were asked, or it has got something newer."""
+        if all(state.reachable for state in self.states):
+            self._unsure = {name: was for name, was in self._unsure.items() if self._is_ahead(name)}
+        ours = tuple(ours)
+        self._unsure = {name: was for name, was in self._unsure.items() if _of(name, ours) == was}
+
+    def _is_ahead(self, authority_id: str) -> bool:
+        return any(ahead and point.authority_id == authority_id for _, point, ahead in self._apart)
+
     def _forget(self, members: set[str]) -> None:
         self._apart = {key: since for key, since in self._apart.items() if key[0] in members}
         self._masters = {name: member for name, member in self._masters.items() if name in members}
+
+
+def _of(authority_id: str, epochs: Iterable[Epoch]) -> frozenset[str]:
+    return frozenset(epoch.index_name for epoch in epochs if epoch.issuing_point.authority_id == authority_id)

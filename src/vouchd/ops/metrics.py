@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from vouchd.ops.auditkeeping import AuditState
 from vouchd.ops.counters import SIGNATURE_BUCKETS, Snapshot
-from vouchd.ops.serving import ServedPoint
+from vouchd.ops.serving import MemberReport, ServedPoint
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
 
@@ -36,6 +36,9 @@ class MetricsView:
     halted: bool = False  # a critical self test keeps the instance from answering
     selftests: tuple[SelfTestResult, ...] = ()  # the newest of each
     audit: AuditState = field(default_factory=AuditState)
+    members: tuple[MemberReport, ...] = ()  # the other ones of the set
+    behind: tuple[str, ...] = ()  # labels of the CAs that are answered tryLater, another member has a newer CRL
+    upkeep_failing: int = 0  # pieces of work for the set that could not be done
 
 
 def render(view: MetricsView) -> bytes:
@@ -56,6 +59,7 @@ class _Collector(Collector):
         yield from _sources(self._view.sources)
         yield from _selftests(self._view)
         yield from _audit(self._view.audit)
+        yield from _members(self._view)
         yield _labelled(
             "vouchd_certificate_expiry_seconds",
             "Until notAfter of a certificate of the instance, negative once it has passed",
@@ -123,6 +127,37 @@ def _audit(audit: AuditState) -> Iterator[Metric]:
     yield gauge("vouchd_audit_unsigned_records", "Newest records that no signature covers", value=audit.unsigned)
     yield CounterMetricFamily(
         "vouchd_audit_lost_answers", "Answers that could not be recorded in the audit log", value=audit.lost_answers
+    )
+
+
+def _members(view: MetricsView) -> Iterator[Metric]:
+    members = view.members
+    seen = {one.id: one.seen_at for one in members if one.seen_at is not None}
+    for name, text, values in (
+        ("vouchd_member_reachable", "1 when the other member answered last", {m.id: int(m.reachable) for m in members}),
+        ("vouchd_member_last_seen_seconds", "When the other member answered last", seen),
+        ("vouchd_member_clock_skew_seconds", "Its clock before ours", {m.id: m.skew_seconds for m in members}),
+    ):
+        yield _labelled(name, text, values, "member")
+    lag = GaugeMetricFamily(
+        "vouchd_member_lag_seconds",
+        "For how long the other member has had an older CRL than this one, negative: a newer one",
+        labels=["member", "ca", "authority", "scope"],
+    )
+    for member in members:
+        lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
+        for point in view.points:
+            value = lags.get((point.authority_id, point.scope_id), 0)
+            lag.add_metric([member.id, point.label, point.authority_id, point.scope_id], value)
+    yield lag
+    yield _labelled(
+        "vouchd_behind",
+        "1 while the CA is answered tryLater because another member has a newer CRL",
+        {point.label: int(point.label in view.behind) for point in view.points},
+        "ca",
+    )
+    yield GaugeMetricFamily(
+        "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=view.upkeep_failing
     )
 
 

@@ -57,13 +57,33 @@ class WorkerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberReport:
+    """Another member of the set as it was seen last (POSIX seconds, None: never).
+
+    `lags` are of the issuing points where it differs from this instance, (authority id, scope id, seconds): for how
+    long it has had an older CRL, or a newer one (negative). `skew_seconds`: its clock before ours. `error` tells why it
+    is not reachable.
+    """
+
+    id: str
+    role: str
+    reachable: bool
+    seen_at: int | None = None
+    skew_seconds: int = 0
+    lags: tuple[tuple[str, str, int], ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServingReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
     `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
     reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off. `halted`
     tells which self test keeps all workers from answering; empty: they answer. `refusals` counts the restarts that this
-    process refused, `refused` says why it did the last time.
+    process refused, `refused` says why it did the last time. `members` are the other ones of the set; `behind` the
+    labels of the CAs of which one of them has had a newer CRL for too long; `upkeep` the work for the set that fails,
+    (name, error).
     """
 
     pid: int
@@ -81,6 +101,9 @@ class ServingReport:
     halted: str = ""
     refusals: int = 0
     refused: str = ""
+    members: tuple[MemberReport, ...] = ()
+    behind: tuple[str, ...] = ()
+    upkeep: tuple[tuple[str, str], ...] = ()
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""
@@ -108,9 +131,16 @@ def read_serving(path: Path) -> ServingReport | None:
         found["issuing_points"] = tuple(ServedPoint(**point) for point in found["issuing_points"])
         found["workers"] = tuple(WorkerReport(**worker) for worker in found["workers"])
         found["sources"] = tuple(found["sources"])
+        found["members"] = tuple(_member(one) for one in found.get("members", ()))
+        found["behind"] = tuple(found.get("behind", ()))
+        found["upkeep"] = tuple((name, error) for name, error in found.get("upkeep", ()))
         return ServingReport(**found)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+
+
+def _member(found: dict[str, Any]) -> MemberReport:
+    return MemberReport(**{**found, "lags": tuple(tuple(lag) for lag in found["lags"])})
 
 
 def remove_serving(path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The other members of the set and the work done for it, as the health port and `vouchd status` show them."""
+
+from __future__ import annotations
+
+from vouchd.http.health import Check, advice
+from vouchd.http.upkeep import Upkeeping
+from vouchd.http.watching import StoreWatch
+from vouchd.instance.peers import Peers, PeerState
+from vouchd.ops.serving import MemberReport
+
+SKEW_SECONDS = 10  # more than a question may take on its way
+
+
+class OtherMembers:
+    """Reads what was seen of the other members last; asks nobody."""
+
+    def __init__(self, peers: Peers | None, upkeep: Upkeeping, watch: StoreWatch) -> None:
+        self._peers = peers
+        self._upkeep = upkeep
+        self._watch = watch
+
+    def reports(self) -> tuple[MemberReport, ...]:
+        """Each of them, ordered as the registry has them."""
+        return tuple(_report(state) for state in self._peers.states) if self._peers else ()
+
+    def behind(self) -> tuple[str, ...]:
+        """The labels of the CAs that are answered tryLater because another member has a newer CRL."""
+        late = self._peers.behind if self._peers else frozenset()
+        return tuple(sorted({point.label for point in self._watch.published.points if point.authority_id in late}))
+
+    def failing(self) -> tuple[tuple[str, str], ...]:
+        """Name and error of each piece of work for the set that could not be done."""
+        return tuple(sorted(self._upkeep.errors.items()))
+
+    def checks(self) -> tuple[Check, ...]:
+        """Readiness: a member that answers for no CA any more is taken out, all else is for the eye and for alerts."""
+        members, late = self.reports(), self.behind()
+        every = bool(late) and set(late) == {point.label for point in self._watch.published.points}
+        skewed = [f"{one.id} by {one.skew_seconds} s" for one in members if abs(one.skew_seconds) > SKEW_SECONDS]
+        words = f"answered tryLater, another member has a newer CRL: {', '.join(late)}"
+        return (
+            advice("members", "not reachable", [one.id for one in members if not one.reachable]),
+            Check("behind", not late, words if late else "no other member has a newer CRL for long", required=every),
+            advice("clocks", "differ", skewed),
+            advice("upkeep", "failing", [f"{name} ({error})" for name, error in self.failing()]),
+        )
+
+
+def _report(state: PeerState) -> MemberReport:
+    return MemberReport(
+        id=state.member.id,
+        role="clone" if state.member.clone else "master",
+        reachable=state.reachable,
+        seen_at=state.seen_at,
+        skew_seconds=state.skew_seconds,
+        lags=tuple((point.authority_id, point.scope_id, seconds) for point, seconds in state.lag_seconds),
+        error=state.error,
+    )
