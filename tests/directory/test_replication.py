@@ -100,6 +100,52 @@ def test_name_that_the_certificate_lacks_ends_initialisation_soon(pair):
     assert "TLS failed" in attempt(pair[0], replace(pair[1].server, host="127.0.0.3"))
 
 
+def test_initialisation_of_a_server_that_dies_ends_and_can_be_done_again():
+    """A server killed while it is filled ends the initialisation with that reason; the next one makes it whole."""
+    with nodes(2, Transport.TLS) as (first, second):
+        connection, suffix = first.connection(), first.server.suffix
+        for number in range(30):
+            dn = f"cn=big{number},ou=chunks,{suffix}"
+            values = {"cn": [f"big{number}"], "vouchdChunk": [bytes([number]) * (1 << 20)]}
+            connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], **values})
+        replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+        killed = []
+
+        def kill(agreement, _seconds) -> None:
+            if agreement.initialising and not killed:
+                killed.append(second.directory.process.pid())
+                second.directory.kill()
+
+        with pytest.raises(LifecycleError, match="was not initialised") as caught:
+            replication.initialise(connection, suffix, second.server, kill)
+        assert killed
+        assert "not done in" not in str(caught.value)
+        second.directory.start()
+        replication.initialise(connection, suffix, second.server)
+        assert arrives(second, f"cn=big29,ou=chunks,{suffix}")
+        connection.close()
+
+
+def test_initialisation_under_way_is_waited_for():
+    """A command that is repeated while the server is being filled waits for that, and fills it once."""
+    with nodes(2) as (first, second):
+        connection, suffix = first.connection(), first.server.suffix
+        replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+        again = []
+
+        def repeat(agreement, _seconds) -> None:
+            if agreement.initialising and not again:
+                again.append(None)
+                other = first.connection()
+                again[0] = replication.initialise(other, suffix, second.server)
+                other.close()
+
+        done = replication.initialise(connection, suffix, second.server, repeat)
+        assert done.init_ok
+        assert again[0].init_start == done.init_start
+        connection.close()
+
+
 def test_replica_id_is_kept(pair):
     """A server that is a replica does not take another id, and a repeated `enable` does nothing."""
     first = pair[0]

@@ -15,6 +15,7 @@ from vouchd.errors import NotFound
 
 OUR_PREFIX = "vouchd "
 BUSY = 1  # "can't acquire busy replica": ordinary while another server sends its changes there
+_UNDER_WAY = "in progress"
 _NEVER = {"", "19700101000000Z", "0"}
 _CODE = re.compile(r"\((-?\d+)\)")
 
@@ -56,7 +57,7 @@ class Agreement:
     @property
     def initialising(self) -> bool:
         """Whether the other server is being filled now."""
-        return self.refreshing and "in progress" in self.init_message
+        return _UNDER_WAY in self.init_message  # stays a moment longer than `refreshing`
 
 
 def read_agreement(connection: Connection, dn: str) -> Agreement:
@@ -86,7 +87,10 @@ def agreement_of(entry: Entry) -> Agreement:
         refreshing=bool(entry.all("nsds5beginreplicarefresh")),
         init_start=_moment(entry.text("nsds5replicalastinitstart")),
         init_end=_moment(entry.text("nsds5replicalastinitend")),
-        init_ok=init_code == 0 and init_state is not State.RED and bool(init_message),
+        init_ok=init_code == 0
+        and init_state is not State.RED
+        and bool(init_message)
+        and _UNDER_WAY not in init_message,
         init_message=init_message,
     )
 

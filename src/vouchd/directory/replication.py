@@ -32,8 +32,8 @@ CLEAN_SECONDS = 120.0
 MAX_REPLICA_ID = 65534  # 65535 means a consumer
 _TRANSPORTS = {Transport.PLAIN: "LDAP", Transport.TLS: "SSL", Transport.STARTTLS: "TLS"}
 # What changes and deletions are kept for a member that is away; a longer absence needs a new initialisation.
-_CHANGELOG_AGE = "7d"
-_PURGE_SECONDS = 7 * 86400
+_CHANGELOG_AGE = "3d"
+_PURGE_SECONDS = 3 * 86400
 _REPLICA = {
     "nsDS5ReplicaType": "3",  # a supplier
     "nsDS5Flags": "1",  # with a changelog
@@ -47,6 +47,7 @@ _AGREEMENT = {
     "nsds5ReplicaFlowControlWindow": "1000000000",  # at 1000, a session pauses 2 s after each 1000 operations
     "nsds5ReplicaTimeout": "120",
 }
+_LOST_SECONDS = 1.0
 _CREDENTIALS = "nsDS5ReplicaCredentials"
 _INVALID_CREDENTIALS = 49
 _OTHER_GENERATION = 19  # of every server before it is initialised
@@ -175,30 +176,65 @@ def initialise(
 ) -> Agreement:
     """Replace what `peer` has below the suffix by this server's data, and wait until it is done.
 
-    `progress` is called a few times a second with the agreement as it stands and the seconds gone. Nothing should be
-    written to `peer` meanwhile. Raises: LifecycleError with the server's reason within `grace_seconds` of it.
+    One that is under way already is waited for. `progress` is called a few times a second with the agreement as it
+    stands and the seconds gone. Nothing should be written to `peer` meanwhile.
+
+    Raises: LifecycleError with the server's reason within `grace_seconds` of it; may be done again then.
     """
-    name = agreement_name(peer)
-    dn = agreement_dn(suffix, name)
+    dn = agreement_dn(suffix, agreement_name(peer))
     before = read_agreement(connection, dn)
-    connection.modify(dn, [Change("replace", "nsds5BeginReplicaRefresh", (b"start",))])
-    pause, began, bad_since = threading.Event(), time.monotonic(), None
+    if not before.refreshing:  # else one that was asked for before goes on
+        _request(connection, dn)
+    pause, began = threading.Event(), time.monotonic()
+    bad, idle = _Since(), _Since()
     while True:
         now = read_agreement(connection, dn)
         seconds = time.monotonic() - began
         progress(now, seconds)
-        if not now.refreshing and now.init_start != before.init_start:
+        if not (now.refreshing or now.initialising) and (before.refreshing or now.init_start != before.init_start):
             if now.init_ok:
                 return now
             raise _failed(peer, now.init_message)
-        waiting = now.code in {BUSY, _OTHER_GENERATION} or now.initialising
-        failing = now.state is State.RED and not waiting
-        bad_since = (seconds if bad_since is None else bad_since) if failing else None
-        if bad_since is not None and seconds - bad_since > grace_seconds:
+        if bad.holds(_is_refused(now), seconds) > grace_seconds:
             raise _failed(peer, now.message)
+        if idle.holds(not now.refreshing, seconds) > _LOST_SECONDS and not _is_refused(now):
+            _restart(connection, dn)
+            _request(connection, dn)
+            idle = _Since()
         if seconds > timeout_seconds:
             raise _failed(peer, f"not done in {timeout_seconds:.0f} s; last said: {now.message or now.init_message}")
         pause.wait(0.1)
+
+
+class _Since:
+    """How long something has been so without a break."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def holds(self, holds: bool, at: float) -> float:  # noqa: FBT001  it is the value itself
+        """Seconds since it began, 0 when it is not so."""
+        self._at = (at if self._at is None else self._at) if holds else None
+        return 0.0 if self._at is None else at - self._at
+
+
+def _request(connection: Connection, dn: str) -> None:
+    connection.modify(dn, [Change("replace", "nsds5BeginReplicaRefresh", (b"start",))])
+
+
+def _restart(connection: Connection, dn: str) -> None:
+    """End the server's sessions of the agreement and begin anew.
+
+    When the other server dies at a bad moment of its filling, the server takes no request of the agreement any more.
+    """
+    for state in (b"off", b"on"):
+        connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (state,))])
+
+
+def _is_refused(agreement: Agreement) -> bool:
+    """Whether the other server is not reached, or says no, for a reason that does not pass by itself."""
+    under_way = agreement.initialising and agreement.refreshing  # its words alone may stay so when a server dies
+    return agreement.state is State.RED and agreement.code not in {BUSY, _OTHER_GENERATION} and not under_way
 
 
 def clean_ruv(connection: Connection, suffix: str, replica_id: int, timeout_seconds: float = CLEAN_SECONDS) -> None:
@@ -235,6 +271,7 @@ def _failed(peer: DirectoryServer, why: str) -> LifecycleError:
 def _hint(why: str) -> str:
     """What the servers' wordings mean, as they were seen to come about."""
     rows = (
+        ("aborted", "the other server went away meanwhile; when it is back, do it again"),
         ("(49)", "the replication password there is another one; `vouchd directory setup` there sets it"),
         ("(-11)", "TLS failed: its certificate must have that host name and come from a CA that this server trusts"),
         ("(-1)", "nothing listens there in that transport: check host, port and transport"),
