@@ -9,13 +9,16 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install dev test check format bench fuzz lock clean packages
+.PHONY: help demo demo-directory install dev test check format bench fuzz lock clean packages
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.run ## a CA, an instance, ten certificates, answers; serves until interrupted (ONCE=1 ends)
 	$(BIN)/python scripts/demo.py $(if $(filter 1 yes true,$(ONCE)),--once)
+
+demo-directory: dev ## the same on two real directory servers, one of which dies (ONCE=1 ends)
+	$(BIN)/python scripts/demo_directory.py $(if $(filter 1 yes true,$(ONCE)),--once)
 
 install: $(VENV)/.run ## what running it needs, in .venv
 
@@ -45,7 +48,7 @@ lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UP
 	UPGRADE="$(UPGRADE)" scripts/lock.sh
 
 clean: ## remove what was made here, .venv as well
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) demo demo-directory build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:

@@ -15,10 +15,11 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from demokit import MARKER, Commands, DemoError, Pair, console, free_ports, heading
 from rich import box
@@ -211,14 +212,21 @@ def two_lines(answer: str) -> str:
     return answer.replace(" (", "\n(")
 
 
-def fresh_folder(folder: Path) -> Path:
+class Stoppable(Protocol):
+    """A demo."""
+
+    def stop(self) -> None:
+        """Stop everything that was made."""
+
+
+def fresh_folder(folder: Path, kind: Callable[[Path], Stoppable]) -> Path:
     """An empty folder with the demo's mark; an older demo in it is stopped and removed, anything else is refused."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
             raise DemoError(
                 f"{folder} is there and was not made by the demo: move it away, or name another with --folder"
             )
-        Demo(folder).stop()
+        kind(folder).stop()
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("made by scripts/demo.py, which removes this folder when it runs again\n")
@@ -242,7 +250,7 @@ def main() -> int:
     arguments = parser.parse_args()
     demo = None
     try:
-        demo = Demo(fresh_folder(arguments.folder.absolute()))
+        demo = Demo(fresh_folder(arguments.folder.absolute(), Demo))
         as_expected = demo.compare(demo.build())
         as_expected = demo.clone() and as_expected
         demo.visit_agent_port()
