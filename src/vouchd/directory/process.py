@@ -32,6 +32,7 @@ class ServerProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self._pid_file = self.folder / "run/pid"
+        self._log = self.folder / "log/errors"
         self._child: subprocess.Popen[bytes] | None = None
 
     def pid(self) -> int | None:
@@ -83,11 +84,15 @@ class ServerProcess:
         pause, end = threading.Event(), time.monotonic() + timeout_seconds
         while not self.answers():
             if child.poll() is not None:
-                raise LifecycleError(f"the directory server ended at its start: {self._complaint()}")
+                raise LifecycleError(
+                    f"the directory server ended at its start: {self._complaint()}", hint=f"its log: {self._log}"
+                )
             if time.monotonic() > end:
                 child.kill()
                 child.wait()
-                raise LifecycleError(f"the directory server does not answer: {self._complaint()}")
+                raise LifecycleError(
+                    f"the directory server does not answer: {self._complaint()}", hint=f"its log: {self._log}"
+                )
             pause.wait(0.02)
 
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> bool:
