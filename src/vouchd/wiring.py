@@ -29,7 +29,7 @@ from vouchd.instance.locking import quiet
 from vouchd.instance.peers import Peers
 from vouchd.instance.reading import active_settings, read_settings, settings_from, write_active
 from vouchd.instance.settings import Settings
-from vouchd.instance.signers import audit_signer, load_signers
+from vouchd.instance.signers import audit_signer, key_identifiers, load_signers
 from vouchd.instance.systemcerts import system_certificates
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.ops.clock import SystemClock
@@ -112,7 +112,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             clock,
             [served.authority.id for served in publication.state.authorities if served.behind],
         )
-        keeping = audit_keeping(found.audit, audit_signer(layout, settings), settings.audit, clock)
+        keeping = audit_keeping(
+            found.audit, audit_signer(layout, settings), settings.audit, clock, key_identifiers(settings)
+        )
         agent = _agent_part(found, publication, clock, keeping, members)
         run_manager(
             replace(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vouchd.core.policy import AnswerRecords, ClientAddress
 from vouchd.core.ports import Clock
 from vouchd.http.answered import AnsweredRecords
@@ -20,8 +22,14 @@ def audit_log(layout: Layout, settings: AuditSettings, clock: Clock) -> AuditLog
     return AuditLog(layout.audit_log, clock, Rotation(settings.max_bytes, settings.max_age_seconds))
 
 
-def audit_keeping(log: AuditLog, signer: SoftwareSigner | None, settings: AuditSettings, clock: Clock) -> AuditKeeping:
-    """What the manager process does for the log."""
+def audit_keeping(
+    log: AuditLog,
+    signer: SoftwareSigner | None,
+    settings: AuditSettings,
+    clock: Clock,
+    signers: Mapping[str, str] | None = None,
+) -> AuditKeeping:
+    """What the manager process does for the log; `signers` are the key identifiers of the OCSP signers."""
     return AuditKeeping(
         log,
         AuditSigning(log, signer, clock) if signer else None,
@@ -29,6 +37,8 @@ def audit_keeping(log: AuditLog, signer: SoftwareSigner | None, settings: AuditS
         flush_seconds=settings.flush_seconds,
         sample=settings.sample if settings.answers is AnswerRecords.SAMPLED else 1,
         shown=address_shown(settings.client_address),
+        signers=signers,
+        expires_seconds=settings.expires_seconds,
     )
 
 

@@ -7,6 +7,7 @@ from tests.ops.auditing import Bench
 from tests.pki import NOW
 
 from vouchd.core.policy import ClientAddress
+from vouchd.ops.audit import Rotation
 from vouchd.ops.auditkeeping import AuditKeeping, GivenAnswer
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.clients import address_shown
@@ -36,6 +37,44 @@ def test_start_and_stop_are_recorded_and_signed(bench):
     kept.stopped()
     assert events(bench) == ["AUDIT_LOG_STARTUP", "AUDIT_LOG_SHUTDOWN", "AUDIT_LOG_SIGNING"]
     assert bench.prove().unsigned == 0
+
+
+def test_start_names_the_keys_that_sign_answers(bench):
+    """Which key answered at any time can be told from the log: OCSP_SIGNING_INFO has its key identifier."""
+    keeping(bench, signers={"ocspSigningCert": "ab12"}).started()
+    newest, before = AuditReader(bench.path).search()
+    assert (newest.event, dict(newest.detail)) == ("OCSP_SIGNING_INFO", {"signer": "ocspSigningCert", "key_id": "ab12"})
+    assert before.event == "AUDIT_LOG_STARTUP"
+
+
+def test_files_past_their_time_are_deleted_and_recorded(tmp_path):
+    """expirationTime: a file goes when its last record is that old, which is recorded; what is left is still proved."""
+    bench = Bench(tmp_path / "audit.jsonl", Rotation(max_bytes=1))
+    kept = keeping(bench, expires_seconds=10_000)
+    for _ in range(4):
+        bench.record("A")
+        bench.clock.at += 4_000
+    kept.keep()
+    names = sorted(path.name for path in tmp_path.glob("audit-*.jsonl"))
+    assert "audit-000000000001.jsonl" not in names
+    assert "audit-000000000003.jsonl" in names
+    found = AuditReader(bench.path).search()
+    assert [dict(one.detail)["file"] for one in found if one.event == "AUDIT_LOG_DELETE"][-1] == (
+        "audit-000000000001.jsonl"
+    )
+    proof = bench.prove()
+    assert proof.broken is None
+    assert proof.first > 1
+
+
+def test_files_stay_without_an_expiration_time(tmp_path):
+    """Nothing is ever deleted unless a time is set."""
+    bench = Bench(tmp_path / "audit.jsonl", Rotation(max_bytes=1))
+    for _ in range(3):
+        bench.record("A")
+        bench.clock.at += 10**8
+    keeping(bench).keep()
+    assert (tmp_path / "audit-000000000001.jsonl").exists()
 
 
 def test_keep_signs_once_in_the_interval(bench):

@@ -153,6 +153,12 @@ _AUDIT = (
         "Another file is begun after (seconds); 0: never.",
     ),
     KnownKey(
+        "log.instance.SignedAudit.expirationTime",
+        integer(0, _MAX_INTEGER),
+        0,
+        "A file that was put aside is deleted when its last record is older (seconds); 0: never.",
+    ),
+    KnownKey(
         "log.instance.SignedAudit.logSigning",
         FLAG,
         default=True,

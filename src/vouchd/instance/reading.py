@@ -202,6 +202,7 @@ def _audit(config: CSConfig) -> AuditSettings:
     return AuditSettings(
         max_bytes=_value(config, "log.instance.SignedAudit.maxFileSize", int) << 10,
         max_age_seconds=_value(config, "log.instance.SignedAudit.rolloverInterval", int),
+        expires_seconds=_value(config, "log.instance.SignedAudit.expirationTime", int),
         sign=_value(config, "log.instance.SignedAudit.logSigning", bool),
         flush_seconds=_value(config, "log.instance.SignedAudit.flushInterval", int),
         answers=_value(config, "vouchd.audit.answers", type(defaults.answers)),

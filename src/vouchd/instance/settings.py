@@ -70,6 +70,7 @@ class AuditSettings:
 
     max_bytes: int = 2000 << 10  # 0: no limit
     max_age_seconds: int = 30 * 86400  # since the first record of the file; 0: no limit
+    expires_seconds: int = 0  # a file that was put aside is deleted after that; 0: never
     sign: bool = True  # when the audit signing certificate is installed
     flush_seconds: int = 5  # a signature at most so often
     answers: AnswerRecords = AnswerRecords.NONE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cryptography import x509
+
 from vouchd.core.certs import check_signer, load_certificate
 from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError
@@ -78,6 +80,16 @@ def check_signers(
             raise SigningError(f"CA {authority.label}: signer {nickname}: {error}", hint=error.hint) from error
         warnings.update(dict.fromkeys(f"signer {nickname}: {warning}" for warning in fitness.warnings))
     return tuple(warnings)
+
+
+def key_identifiers(settings: Settings) -> dict[str, str]:
+    """SHA-1 of the public key bits (hexadecimal, RFC 5280 section 4.2.1.2) of each signer that is ready, by nickname.
+
+    Raises: SigningError.
+    """
+    ready = {one.nickname: one.certificate_file for one in settings.signers if one.certificate_file.exists()}
+    keys = {nickname: read_certificates(path)[0].public_key() for nickname, path in ready.items()}
+    return {name: x509.SubjectKeyIdentifier.from_public_key(key).digest.hex() for name, key in keys.items()}
 
 
 def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:

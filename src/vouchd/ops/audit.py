@@ -20,7 +20,7 @@ from vouchd.core.ports import Clock
 from vouchd.durable import sync_folder
 from vouchd.errors import StoreUnavailable
 from vouchd.ops.auditchain import Entry, Link, decode, encode
-from vouchd.ops.auditfiles import last_line, lock_file, log_files, rotated_name
+from vouchd.ops.auditfiles import last_line, lock_file, log_files, rotated_files, rotated_name
 
 REPAIR = "AUDIT_LOG_REPAIR"  # ours: the Certificate System has no word for it
 ITSELF = Caller("vouchd")
@@ -80,6 +80,20 @@ class AuditLog:
                 f"the audit log {self._path} cannot be written: {error.strerror}",
                 hint="no administrative act is carried out without its record; free space or mend the permissions",
             ) from error
+
+    def delete_before(self, at: int) -> None:
+        """Delete the files that were put aside and hold nothing younger than POSIX time `at`; each is recorded first.
+
+        The newest of them stays: the chain goes on from it. Raises: StoreUnavailable.
+        """
+        for path in rotated_files(self._path)[:-1]:
+            with path.open("rb") as file:
+                line, _ = last_line(file.fileno())
+            found = _FIRST.match(line)
+            if found is None or int(found[2]) >= at:
+                return  # what is damaged is not ours to take away, and what follows is younger
+            self.record("AUDIT_LOG_DELETE", ITSELF, "success", file=path.name, through=int(found[1]))
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vouchd.core.facts import Caller
@@ -18,6 +18,7 @@ from vouchd.ops.auditsigning import AuditSigning
 OCSP_GENERATION = "OCSP_GENERATION"
 _MAX_WAITING = 20_000  # answers that wait while the log cannot be written
 
+_TIDY_SECONDS = 3600
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +52,8 @@ class AuditKeeping:
 
     Records of answers are no administrative acts: they are written a moment later, and while the log cannot be written
     those beyond a limit are lost, which is counted and recorded. `shown` makes of a client's address what is recorded.
+    `signers` are the key identifiers (hexadecimal) of the keys that answers are signed with, by nickname. A file that
+    was put aside is deleted when its last record is `expires_seconds` old; 0: never.
     """
 
     def __init__(
@@ -62,8 +65,13 @@ class AuditKeeping:
         flush_seconds: int = 5,
         sample: int = 1,
         shown: Callable[[str], str] = str,
+        signers: Mapping[str, str] | None = None,
+        expires_seconds: int = 0,
     ) -> None:
         self._log = log
+        self._signers = signers or {}
+        self._expires_seconds = expires_seconds
+        self._tidied_at = 0
         self._signing = signing
         self._clock = clock
         self._flush_seconds = flush_seconds
@@ -77,7 +85,11 @@ class AuditKeeping:
 
     def started(self) -> None:
         """Record that the instance starts; one that cannot be recorded does not keep it from answering."""
-        self._attempt(lambda: self._log.record("AUDIT_LOG_STARTUP", ITSELF, "success", signed=int(self._signs)))
+        at = self._clock.now()
+        entries = [Entry(at, "AUDIT_LOG_STARTUP", "success", ITSELF, {"signed": int(self._signs)})]
+        for nickname, key_id in sorted(self._signers.items()):
+            entries.append(Entry(at, "OCSP_SIGNING_INFO", "success", ITSELF, {"signer": nickname, "key_id": key_id}))
+        self._attempt(lambda: self._log.record_all(entries))
 
     def stopped(self) -> None:
         """Record that the instance stops, and sign the last records."""
@@ -96,6 +108,9 @@ class AuditKeeping:
             self._write_answers()
             if self._clock.now() - self._signed_at >= self._flush_seconds:
                 self._sign()
+            if self._expires_seconds and self._clock.now() - self._tidied_at >= _TIDY_SECONDS:
+                self._tidied_at = self._clock.now()
+                self._log.delete_before(self._clock.now() - self._expires_seconds)
 
         self._attempt(work)
 
