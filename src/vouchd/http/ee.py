@@ -19,6 +19,7 @@ from vouchd.http.connection import EEConnection
 from vouchd.http.control import Message
 from vouchd.http.counting import CountedResponder, EECounters, Responding, refused_answer
 from vouchd.http.getpath import decode, remainder
+from vouchd.http.listening import BACKLOG
 from vouchd.http.reading import HTTPRequest
 from vouchd.http.signing_queue import SigningQueue
 from vouchd.instance.settings import EEPort
@@ -66,7 +67,7 @@ class EEServer:
         """Serve on listening `sockets`, which belong to the server from now on."""
         loop = asyncio.get_running_loop()
         for listener in sockets:
-            self._listeners.append(await loop.create_server(lambda: EEConnection(self), sock=listener))
+            self._listeners.append(await loop.create_server(lambda: EEConnection(self), sock=listener, backlog=BACKLOG))
         self._schedule()
 
     def forget(self) -> None:

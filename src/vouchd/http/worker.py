@@ -23,7 +23,6 @@ import uvloop
 from vouchd.core.status import ServingState
 from vouchd.errors import LifecycleError, VouchdError
 from vouchd.http.control import ControlChannel, Message
-from vouchd.http.listening import BACKLOG
 from vouchd.http.workers import DESCRIPTORS
 from vouchd.ops.counters import Snapshot
 
@@ -194,7 +193,5 @@ class _Worker:
             self._server.forget()
             if not accepting and not self._stop.done():
                 await self._server.start(self._given.sockets)
-                for listener in self._given.sockets:
-                    listener.listen(BACKLOG)  # again: the event loop made it 100
                 accepting = True
             channel.send({"loaded": state.version})

@@ -39,7 +39,7 @@ class Interval:
     hit_share: float | None  # of the answers, 0 to 1; None without any
     signatures: float
     median: float | None
-    slowest: float | None  # 95th percentile
+    slowest: float | None  # 99th percentile
 
     @property
     def requests(self) -> float:
@@ -104,7 +104,7 @@ def _interval(before: Sample, after: Sample) -> Interval:
         hit_share=rate("cache_hits") / answered if (answered := rate("cache_hits") + rate("cache_misses")) else None,
         signatures=sum(signed) / seconds,
         median=quantile(signed, 0.5),
-        slowest=quantile(signed, 0.95),
+        slowest=quantile(signed, 0.99),
     )
 
 

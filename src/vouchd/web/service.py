@@ -84,10 +84,10 @@ def _charts(intervals: Sequence[Interval]) -> tuple[Chart, ...]:
 
     answers = [line("good", "good", "good"), line("revoked", "bad", "revoked")]
     answers += [line("unknown", "warning", "unknown"), line("errors", "neutral", "errors")]
-    latencies = [line("95th percentile", "warning", "slowest"), line("median", "accent", "median")]
+    latencies = [line("99th percentile", "warning", "slowest"), line("median", "accent", "median")]
     return (
         draw("Answers by status, per second", answers, rate_text, stacked=True, marks=marks),
-        draw("Time to sign", latencies, latency_text, marks=marks),
+        draw("Time to make and sign an answer", latencies, latency_text, marks=marks),
         draw("Cache hits, share of answers", [line("hits", "good", "hit_share")], share_text, marks=marks, top=1.0),
         draw("Signatures, per second", [line("signatures", "accent", "signatures")], rate_text, marks=marks),
     )
