@@ -53,6 +53,9 @@ class FilePublication:
         draft.replace(self._folder / "manifest")
         return self._published(version)
 
+    def retell(self) -> Published:
+        return self.current()
+
     def tidy(self) -> bool:
         (self._folder / "tidied").write_text((self._folder / "manifest").read_text())
         return True

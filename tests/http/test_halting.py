@@ -56,6 +56,17 @@ class Court:
         return self.verdict
 
 
+def test_verdict_halts_for_what_cannot_be_told():
+    """Workers that cannot be told that a CRL is too old answer nothing until they can be."""
+    untold, own = [""], []
+    verdict = Verdict(tuple, FakePool(), own.append, lambda: untold[0])
+    for why in ("", "no space", ""):
+        untold[0] = why
+        verdict.look()
+        assert (verdict.why, verdict.heeded) == (why, why)
+    assert own == [False, True, False]
+
+
 def test_verdict_without_failure_lets_answer():
     """Workers of before a restart are told too: they may have stopped answering."""
     court = Court()

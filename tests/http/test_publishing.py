@@ -137,3 +137,19 @@ def test_files_are_kept_while_a_crl_is_taken_in(site):
     busy.publish()
     assert busy.tidy() is False
     assert site.index_files == before
+
+
+def test_what_is_behind_is_published_without_the_store(site):
+    """A CA of which another member has a newer CRL is so marked although the store cannot be read."""
+    site.accept(1, 5)
+    behind: set[str] = set()
+    publication = ManifestPublication(
+        site.store, site.indexing, site.folder, lambda: nullcontext(True), lambda: frozenset(behind)
+    )
+    version = publication.publish().version
+    assert publication.retell().version == version
+    behind.add(site.authority.id)
+    told = publication.retell()
+    assert (told.version, told.behind) == (version + 1, {site.authority.id})
+    assert [served.behind for served in load_manifest(site.folder).authorities] == [True]
+    assert [point.label for point in told.points] == ["Site CA"]

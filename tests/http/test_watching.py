@@ -19,6 +19,7 @@ class Publication:
         self.publications = 0
         self.tidied = 0
         self.may_tidy = True
+        self.behind: frozenset[str] = frozenset()
 
     def revision(self) -> int:
         if self.problem:
@@ -31,6 +32,9 @@ class Publication:
     def publish(self) -> Published:
         self.publications += 1
         return Published(self.number)
+
+    def retell(self) -> Published:
+        return Published(self.number, behind=self.behind)
 
     def tidy(self) -> bool:
         self.tidied += 1
@@ -163,3 +167,15 @@ async def test_waiting_for_a_newer_revision_ends_with_the_look_that_sees_it(watc
     await watched.step()
     await asyncio.wait_for(waiting, 5)
     await asyncio.wait_for(watched.watch.newer_than(1), 5)
+
+
+async def test_what_is_behind_is_told_while_the_store_is_away(watched):
+    """A member whose store is away publishes all the same that another one has a newer CRL, once."""
+    watched.store.problem = StoreUnavailable("away")
+    await watched.step()
+    assert watched.versions == [1]
+    watched.store.behind = frozenset({"ab"})
+    await watched.step()
+    await watched.step()
+    assert watched.versions == [1, 1]
+    assert watched.watch.published.behind == {"ab"}

@@ -1,4 +1,4 @@
-"""What the self tests found, as far as the manager process acts upon it: a critical failure stops the answering."""
+"""What stops the answering, as far as the manager process acts upon it: a critical self test, staleness untold."""
 
 from __future__ import annotations
 
@@ -19,9 +19,19 @@ def ignore(halted: bool) -> None:  # noqa: FBT001  see Halt
 
 
 class Verdict:
-    """The newest results, read with `read` whenever `look` is called; `halt` reaches this process's own responder."""
+    """The newest results, read with `read` whenever `look` is called; `halt` reaches this process's own responder.
 
-    def __init__(self, read: Callable[[], tuple[SelfTestResult, ...]], pool: WorkerPool, halt: Halt) -> None:
+    `untold` is another reason to halt, empty: there is none.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], tuple[SelfTestResult, ...]],
+        pool: WorkerPool,
+        halt: Halt,
+        untold: Callable[[], str] = str,
+    ) -> None:
+        self._untold = untold
         self._read = read
         self._pool = pool
         self._halt = halt
@@ -43,7 +53,7 @@ class Verdict:
         except StoreError as error:  # what was known before holds
             _log.error("self tests: %s", error)
             return
-        why = halting(self.results)
+        why = halting(self.results) or self._untold()
         if self._told != bool(why):  # at first too: workers of before a restart may have stopped
             self._told = bool(why)
             self._halt(self._told)
@@ -54,7 +64,7 @@ class Verdict:
         if why:
             _log.error("answering tryLater only: %s", why)
         else:
-            _log.info("answering again: the critical self tests passed")
+            _log.info("answering again")
 
     def failed(self) -> tuple[str, ...]:
         """One line for each test that failed."""

@@ -76,11 +76,12 @@ class _Instance:
         self._report_due = asyncio.Event()
         self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._watch = StoreWatch(
-            publication, self._on_published, self._report_due.set, self._all_loaded, settings.refresh_seconds
+            publication, self._on_published, self._on_watched, self._all_loaded, settings.refresh_seconds
         )
         self._restarts = Restarts(settings, lambda: self._signalled.put_nowait(signal.SIGHUP), self._report_due.set)
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
+        self._other_members = OtherMembers(settings.peers, self._upkeep, self._watch)
         self._end_notices: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -100,7 +101,8 @@ class _Instance:
         address = self._agent_part.address if self._agent_part else None
         self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
         self._pool = self._make_pool(handover)
-        self._verdict = Verdict(settings.selftests, self._pool, self._agent_part.halt if self._agent_part else ignore)
+        halt, members = self._agent_part.halt if self._agent_part else ignore, self._other_members
+        self._verdict = Verdict(settings.selftests, self._pool, halt, members.untold)
         self._overview = Overview(
             self._pool,
             self._sockets,
@@ -112,7 +114,7 @@ class _Instance:
             settings.audit,
             self._verdict,
             self._restarts,
-            OtherMembers(settings.peers, self._upkeep, self._watch),
+            self._other_members,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -296,6 +298,10 @@ class _Instance:
                 self._agent_part.changed()
         if self._agent is not None:  # the users may have changed, which are in no manifest
             self._trust = asyncio.ensure_future(self._agent.refresh())
+        self._report_due.set()
+
+    def _on_watched(self) -> None:
+        self._verdict.look()
         self._report_due.set()
 
     def _all_loaded(self) -> bool:

@@ -28,6 +28,14 @@ class OtherMembers:
         late = self._peers.behind if self._peers else frozenset()
         return tuple(sorted({point.label for point in self._watch.published.points if point.authority_id in late}))
 
+    def untold(self) -> str:
+        """Why nothing may be answered: a CA is behind, and the workers cannot be told so. Empty: they were told."""
+        late = self._peers.behind if self._peers else frozenset()
+        known = {point.authority_id for point in self._watch.published.points}
+        if not self._watch.error or late & known <= self._watch.published.behind:
+            return ""
+        return f"another member has a newer CRL, and it cannot be published: {self._watch.error}"
+
     def failing(self) -> tuple[tuple[str, str], ...]:
         """Name and error of each piece of work for the set that could not be done."""
         return tuple(sorted(self._upkeep.errors.items()))

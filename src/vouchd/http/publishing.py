@@ -61,12 +61,19 @@ class ManifestPublication:
     def publish(self) -> Published:
         """See Publication."""
         prepared = self._indexing.prepare()
-        behind = self._behind() & {authority.id for authority in prepared.authorities}
-        if self._facts != (prepared.authorities, prepared.epochs, behind):
+        return self._publish(prepared.authorities, prepared.epochs)
+
+    def retell(self) -> Published:
+        """See Publication."""
+        return self._published if self._facts is None else self._publish(*self._facts[:2])
+
+    def _publish(self, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> Published:
+        behind = self._behind() & {authority.id for authority in authorities}
+        if self._facts != (authorities, epochs, behind):
             version = self._published.version + 1
-            write_manifest(self._directory, version, prepared.authorities, prepared.epochs, behind)
+            write_manifest(self._directory, version, authorities, epochs, behind)
             self._remember(load_manifest(self._directory))
-            _log.info("serving manifest %d: %d issuing points", version, len(prepared.epochs))
+            _log.info("serving manifest %d: %d issuing points", version, len(epochs))
         return self._published
 
     def tidy(self) -> bool:
@@ -79,13 +86,14 @@ class ManifestPublication:
 
     def _remember(self, state: ServingState) -> None:
         self.state = state
+        behind = frozenset(served.authority.id for served in state.authorities if served.behind)
         epochs = [point.epoch for served in state.authorities for point in served.points]
         self._facts = (
             tuple(served.authority for served in state.authorities),
             tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
-            frozenset(served.authority.id for served in state.authorities if served.behind),
+            behind,
         )
-        self._published = Published(state.version, self._points(state))
+        self._published = Published(state.version, self._points(state), behind)
 
     def _points(self, state: ServingState) -> tuple[ServedPoint, ...]:
         return tuple(

@@ -24,10 +24,14 @@ _LONGEST_RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The serving manifest now on disk: its version (0: there is none yet) and the issuing points in it."""
+    """The serving manifest now on disk: its version (0: there is none yet) and the issuing points in it.
+
+    `behind` are the ids of the CAs that it says to be behind another member.
+    """
 
     version: int
     points: tuple[ServedPoint, ...] = ()
+    behind: frozenset[str] = frozenset()
 
 
 class Publication(Protocol):
@@ -44,6 +48,9 @@ class Publication(Protocol):
 
         Returns the version on disk, unchanged when nothing changed. Raises: VouchdError; then the earlier files stand.
         """
+
+    def retell(self) -> Published:
+        """Publish once more what was published last, with what is behind another member now; the store is not asked."""
 
     def tidy(self) -> bool:
         """Remove the files that only earlier versions name; every worker has loaded the present one.
@@ -113,6 +120,7 @@ class StoreWatch:
                 self._show("")
             except VouchdError as error:
                 failures += 1
+                await self._retell()
                 self._show(str(error))
             except Exception:  # noqa: BLE001  outermost: a bug here must not stop the watch
                 failures += 1
@@ -133,6 +141,18 @@ class StoreWatch:
         self.published = await in_thread(self._publication.publish)
         self._on_published(self.published)
         self._revision, self._refreshed = revision, now
+
+    async def _retell(self) -> None:
+        """The store is away: that others have newer CRLs is told all the same."""
+        try:
+            published = await in_thread(self._publication.retell)
+        except VouchdError:
+            self._changed()  # what cannot be published may matter more by now
+            return
+        if published != self.published:
+            self.published = published
+            self._on_published(published)
+            self._changed()
 
     async def _show_seen(self, revision: int) -> None:
         if revision != self._seen:
