@@ -1,0 +1,247 @@
+"""The directory store over real servers: transports, outages, large CRLs, news, and what two suppliers make of conflicts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests import pki
+from tests.contract.backends import (
+    CA,
+    FIRST,
+    MIB,
+    POINT,
+    SECOND,
+    a_quarantined,
+    a_record,
+    an_epoch,
+    sha256,
+)
+from tests.directory.site import Node, join, nodes, until
+
+from vouchd.core.facts import Group, Transport, User
+from vouchd.directory.connection import Change
+from vouchd.errors import StoreUnavailable
+from vouchd.stores.directory import DirectoryStore
+
+pytestmark = pytest.mark.process
+
+THIRD = b"third CRL"
+LATER = 10_000_000_000.0  # long after the grace period of chunks
+
+
+def store_of(node: Node) -> DirectoryStore:
+    """A store with the account of the node's instance."""
+    return DirectoryStore(node.server, node.made.bind_dn, node.made.password, node.directory.trust)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with nodes(1) as [found]:
+        yield found
+
+
+@pytest.fixture
+def store(node) -> Iterator[DirectoryStore]:
+    """A store without facts."""
+    found = store_of(node)
+    for authority in found.authorities():
+        found.remove_authority(authority.id)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("transport", [Transport.TLS, Transport.STARTTLS])
+def test_store_over_tls_takes_and_gives_facts(transport):
+    """The store works over both kinds of TLS, with the CA of the server given."""
+    with nodes(1, transport) as [node]:
+        store = store_of(node)
+        store.put_authority(CA)
+        store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+        assert (store.epochs(), store.document(sha256(FIRST))) == ((an_epoch(CA),), FIRST)
+        store.close()
+
+
+def test_server_that_is_not_trusted_is_refused_and_told(tmp_path):
+    """A directory server whose certificate comes from another CA is not spoken to."""
+    with nodes(1, Transport.STARTTLS) as [node]:
+        other = tmp_path / "other.pem"
+        other.write_bytes(pki.CA.create("Another root").pem)
+        store = DirectoryStore(node.server, node.made.bind_dn, node.made.password, other)
+        with pytest.raises(StoreUnavailable) as refused:
+            store.authorities()
+        assert node.made.password not in str(refused.value)
+
+
+def test_wrong_password_is_told_without_it(node):
+    """A bind that is refused says so, and no message holds the password."""
+    store = DirectoryStore(node.server, node.made.bind_dn, "wrong-secret")
+    with pytest.raises(StoreUnavailable, match="bind was refused") as refused:
+        store.users()
+    assert "wrong-secret" not in f"{refused.value} {refused.value.hint}"
+
+
+def test_server_killed_and_back_store_goes_on():
+    """With the server away every call says that the store is away and nothing changes; when it is back all goes on."""
+    with nodes(1) as [node]:
+        store = store_of(node)
+        store.put_authority(CA)
+        store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+        node.directory.kill()
+        with pytest.raises(StoreUnavailable):
+            store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
+        with pytest.raises(StoreUnavailable):
+            store.revision()
+        node.directory.start()
+        assert store.epochs() == (an_epoch(CA),)
+        store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
+        assert store.document(sha256(SECOND)) == SECOND
+        store.close()
+
+
+def test_crl_of_200_megabytes_comes_back_in_pieces(store):
+    """A CRL far above a directory's liking is kept in pieces, and comes back as it was."""
+    crl = os.urandom(MIB) * 200
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA, 1, replace(a_record(crl), size_bytes=len(crl))), {sha256(crl): crl})
+    sizes = [len(piece) for piece in store.document_chunks(sha256(crl))]
+    assert (len(sizes), max(sizes)) == (200, MIB)
+    assert store.document(sha256(crl)) == crl
+
+
+def test_small_crl_stands_where_the_certificate_system_looks(store, node):
+    """The complete CRL, its numbers and times are in the attributes that the Certificate System reads."""
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA, 1, a_record(FIRST, 12, 1700000000)), {sha256(FIRST): FIRST})
+    admin = node.admin()
+    [entry] = admin.search(node.server.suffix, scope="one", query="(objectClass=crlIssuingPointRecord)")
+    admin.close()
+    assert entry.all("certificateRevocationList") == (FIRST,)
+    assert (entry.text("crlNumber"), entry.text("thisUpdate")) == ("0212", "20231114221320Z")
+
+
+def test_damaged_chunk_is_not_taken_for_the_document(store, node):
+    """A piece that was changed in the directory is noticed by its hash, and nothing of it is passed off as a CRL."""
+    crl = os.urandom(2 * MIB)
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA, 1, replace(a_record(crl), size_bytes=len(crl))), {sha256(crl): crl})
+    admin = node.admin()
+    name = f"cn={sha256(crl)}-00001,ou=chunks,{node.server.suffix}"
+    admin.modify(name, [Change("replace", "vouchdChunk", (os.urandom(MIB),))])
+    admin.close()
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        store.document(sha256(crl))
+
+
+def test_settle_collects_chunks_that_nothing_names_after_their_time(store, node):
+    """Chunks of a superseded CRL stay while somebody may be reading, and then go."""
+    crl = os.urandom(MIB + 1)
+    store.put_authority(CA)
+    store.put_quarantined(a_quarantined(CA, crl), crl)
+    store.drop_quarantined(POINT)
+    store.settle(0)
+    admin = node.admin()
+    query = f"(cn={sha256(crl)}-*)"
+    assert len(admin.search(f"ou=chunks,{node.server.suffix}", scope="one", query=query, attributes=["cn"])) == 2
+    store.settle(LATER)
+    assert admin.search(f"ou=chunks,{node.server.suffix}", scope="one", query=query, attributes=["cn"]) == ()
+    admin.close()
+
+
+def test_notify_tells_of_changes_by_others_also_after_an_outage():
+    """Whoever listens hears of another handle's change, and of what may have changed while the server was away."""
+    with nodes(1) as [node]:
+        listening, changing = store_of(node), store_of(node)
+        heard = threading.Semaphore(0)
+        stop = listening.notify(heard.release)
+        assert heard.acquire(timeout=10)  # the search stands
+        changing.put_authority(CA)
+        assert heard.acquire(timeout=10)
+        node.directory.kill()
+        node.directory.start()
+        assert heard.acquire(timeout=20)
+        stop()
+        changing.put_authority(replace(CA, label="after the end"))
+        assert not heard.acquire(timeout=0.5) or not heard.acquire(timeout=0.5)
+        listening.close()
+        changing.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[DirectoryStore, DirectoryStore, Node, Node]]:
+    """Two stores whose servers replicate with each other."""
+    with nodes(2) as [one, other]:
+        join(one, other)
+        stores = store_of(one), store_of(other)
+        assert until(lambda: stores[1].authorities() == ())
+        yield (*stores, one, other)
+        for store in stores:
+            store.close()
+
+
+def cut(*found: Node, off: bool) -> None:
+    """Let no change pass between the servers, or let them pass again."""
+    for node in found:
+        admin = node.admin()
+        query = "(objectClass=nsDS5ReplicationAgreement)"
+        for agreement in admin.search("cn=mapping tree,cn=config", scope="sub", query=query, attributes=["cn"]):
+            admin.modify(agreement.dn, [Change("replace", "nsds5ReplicaEnabled", (b"off" if off else b"on",))])
+        admin.close()
+
+
+def test_crls_accepted_on_both_while_cut_off_converge_to_the_newest(pair):
+    """Of CRLs that two members accepted without knowing of each other both have the newer one in the end."""
+    one, other, *found = pair
+    one.put_authority(CA)
+    one.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    assert until(lambda: other.epochs() == one.epochs())
+    cut(*found, off=True)
+    older = an_epoch(CA, 2, a_record(SECOND, 2, 1100))
+    newer = an_epoch(CA, 2, a_record(THIRD, 3, 1200))
+    other.commit_epoch(newer, {sha256(THIRD): THIRD})
+    one.commit_epoch(older, {sha256(SECOND): SECOND})  # the later change, with the older CRL
+    cut(*found, off=False)
+    assert until(lambda: one.epochs() == other.epochs() == (newer,))
+    assert one.document(sha256(THIRD)) == other.document(sha256(THIRD)) == THIRD
+    assert one.high_water(POINT) == other.high_water(POINT) == (3, 1200)
+    one.settle(0)
+    assert until(lambda: other.epochs() == one.epochs() == (newer,))
+    one.commit_epoch(an_epoch(CA, 3, a_record(b"fourth", 4, 1300)), {sha256(b"fourth"): b"fourth"})
+    assert until(lambda: other.epochs() == one.epochs() and other.epochs() != (newer,))
+
+
+def test_same_ca_added_on_both_while_cut_off_loses_no_crl(pair):
+    """A CA that was added on both sides becomes one again, with the newest CRL that either side acknowledged."""
+    one, other, *found = pair
+    cut(*found, off=True)
+    one.put_authority(CA)
+    one.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    newer = an_epoch(CA, 1, a_record(SECOND, 2, 1100))
+    other.put_authority(CA)
+    other.commit_epoch(newer, {sha256(SECOND): SECOND})
+    cut(*found, off=False)
+
+    def settled() -> bool:
+        for store in (one, other):
+            store.settle(0)
+        return one.epochs() == other.epochs() == (newer,)
+
+    assert until(settled, 40)
+    assert one.document(sha256(SECOND)) == other.document(sha256(SECOND)) == SECOND
+
+
+def test_user_changed_on_both_while_cut_off_keeps_what_both_left(pair):
+    """Rights that one side took away are not brought back by the other."""
+    one, other, *found = pair
+    alice = User("alice", "Alice", frozenset({Group.AGENTS, Group.AUDITORS}), (b"\x30\x01", b"\x30\x02"))
+    one.put_user(alice, None)
+    assert until(lambda: other.users() == (alice,))
+    cut(*found, off=True)
+    one.put_user(replace(alice, groups=frozenset({Group.AGENTS})), alice)
+    other.put_user(replace(alice, certificates=(b"\x30\x02",)), alice)
+    cut(*found, off=False)
+    wanted = (replace(alice, groups=frozenset({Group.AGENTS}), certificates=(b"\x30\x02",)),)
+    assert until(lambda: one.users() == other.users() == wanted)
