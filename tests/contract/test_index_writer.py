@@ -85,6 +85,23 @@ def test_difference_counts_lost_gained_and_before(write, writer, ca, old, new, e
     assert writer.difference(NAME, OTHER) == expected
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "lacking"),
+    [
+        (range(1, 5), range(1, 5), ()),
+        (range(1, 5), range(3, 9), (1, 2)),
+        (range(1, 1000, 2), range(2, 1000, 2), (1, 3, 5)),
+        (range(2**80, 2**80 + 3), range(1, 3), (2**80, 2**80 + 1, 2**80 + 2)),
+        ((127, 128, 255, 256), (127,), (128, 255, 256)),
+    ],
+)
+def test_missing_names_the_first_serials_that_are_gone(write, writer, ca, old, new, lacking):
+    """At most so many as asked for, lowest first, as DER INTEGER content octets however wide the files' keys are."""
+    write(NAME, ca.crl(dict.fromkeys(old)))
+    write(OTHER, ca.crl(dict.fromkeys(new)))
+    assert writer.missing(NAME, OTHER, 3) == tuple(serial_octets(number) for number in lacking)
+
+
 def test_remove_twice_is_no_error(write, writer, ca):
     """Removing what is not there is fine."""
     write(NAME, ca.crl({1: None}))

@@ -38,6 +38,10 @@ class MemoryIndexes:
         before, after = set(self.files[old]), set(self.files[new])
         return len(before - after), len(after - before), len(before)
 
+    def missing(self, old: str, new: str, limit: int) -> tuple[bytes, ...]:
+        lacking = set(self.files[old]) - set(self.files[new])
+        return tuple(sorted(lacking, key=lambda serial: int.from_bytes(serial, "big"))[:limit])
+
     def names(self) -> frozenset[str]:
         return frozenset(self.files)
 

@@ -44,6 +44,7 @@ def test_following_crl_tells_what_is_gained_and_lost(world, ca, previewing):
     preview = previewing.preview(ca.crl({3: None, 4: None}, this_update=NOW), AGENT, NOW)
     (change,) = preview.changes
     assert (change.before, change.gained, change.lost, change.after) == (3, 1, 2, 2)
+    assert (change.some_gained, change.some_lost) == ((b"\x04",), (b"\x01", b"\x02"))
     assert preview.acceptable
     assert set(world.served()) == {1, 2, 3}
 

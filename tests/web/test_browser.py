@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 
 import pytest
+from cryptography import x509
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -142,6 +144,40 @@ def test_ca_that_no_signer_answers_for_is_refused_on_its_form(site, browser):
     assert "400 (Bad Request)" in refusal
     browser.get(f"{site.url}/agent/authorities")
     assert "A stranger" not in text(browser)
+
+
+def test_preview_names_serials_and_says_that_a_crl_would_be_held_back(site, browser, tmp_path):
+    """What a CRL that changes too much would do is shown before it is sent: which serials, and that it would wait."""
+    site.vouchd("ca", "set", _label(site), "--quarantine-percent", "10")
+    for number in range(2):
+        site.vouchd(
+            "ca",
+            "issue",
+            "--subject",
+            f"CN=gone {number}",
+            "--name",
+            "DNS:x.example.test",
+            "--out",
+            f"gone{number}.crt",
+        )
+        site.vouchd("ca", "revoke", f"gone{number}.crt")
+    site.vouchd("ca", "crl", "--pem", "--out", "large.crl")
+    browser.get(f"{site.url}/agent/add-crl")
+    browser.find_element(By.ID, "crl-file").send_keys(str(site.file("large.crl")))
+    press(browser, "See what it changes")
+    serial = x509.load_pem_x509_certificate(site.file("gone0.crt").read_bytes()).serial_number
+    assert hex(serial) in text(browser)
+    assert "It would be held back" in text(browser)
+    for scheme, width in (("light", 1280), ("dark", 360)):
+        _look_like(browser, scheme, width, 900)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        browser.save_screenshot(str(tmp_path / f"held-back-{scheme}-{width}.png"))
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    site.vouchd("ca", "set", _label(site), "--quarantine-percent", "default")
+
+
+def _label(site) -> str:
+    return json.loads(site.vouchd("ca", "list", "--json"))[0]["id"]
 
 
 def test_administrator_adds_changes_and_removes_a_user(site, browser, tmp_path):

@@ -214,6 +214,9 @@ class IndexWriter(Protocol):
     def difference(self, old: str, new: str) -> tuple[int, int, int]:
         """How many serials of `old` the file `new` lacks, how many it has that `old` lacks, and how many `old` has."""
 
+    def missing(self, old: str, new: str, limit: int) -> tuple[bytes, ...]:
+        """At most `limit` serials (DER INTEGER content octets) of `old` that the file `new` lacks, lowest first."""
+
     def names(self) -> frozenset[str]:
         """The index files that are there, and what was left of writing that was cut short."""
 

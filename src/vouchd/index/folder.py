@@ -12,6 +12,7 @@ from vouchd.index.format import (
     RevocationIndexFile,
     difference,
     is_intact,
+    missing,
     write_crl_index,
     write_serials,
 )
@@ -60,6 +61,10 @@ class IndexFolder:
     def difference(self, old: str, new: str) -> tuple[int, int, int]:
         """See IndexWriter."""
         return difference(RevocationIndexFile(self._directory / old), RevocationIndexFile(self._directory / new))
+
+    def missing(self, old: str, new: str, limit: int) -> tuple[bytes, ...]:
+        """See IndexWriter."""
+        return missing(RevocationIndexFile(self._directory / old), RevocationIndexFile(self._directory / new), limit)
 
     def names(self) -> frozenset[str]:
         """See IndexWriter."""

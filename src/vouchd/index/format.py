@@ -25,6 +25,7 @@ __all__ = [
     "SerialSetFile",
     "difference",
     "is_intact",
+    "missing",
     "write_crl_index",
     "write_index",
     "write_serials",
@@ -156,6 +157,31 @@ def difference(old: KeyedFile, new: KeyedFile) -> tuple[int, int, int]:
             common += len(held.intersection(new.keys(place, stop, width)))
             place = stop
     return len(old) - common, len(new) - common, len(old)
+
+
+def missing(old: KeyedFile, new: KeyedFile, limit: int) -> tuple[bytes, ...]:
+    """At most `limit` serials (DER INTEGER content octets) of `old` that are not in `new`, in the order of the file."""
+    width = max(old.key_width, new.key_width)
+    found: list[bytes] = []
+    place = 0
+    for first in range(0, len(old), _BLOCK_RECORDS):
+        last = min(first + _BLOCK_RECORDS, len(old))
+        held = set(old.keys(first, last, width))
+        end = len(new) if last == len(old) else _place(new, old.keys(last, last + 1, width)[0], width)
+        while place < end:
+            stop = min(place + _BLOCK_RECORDS, end)
+            held.difference_update(new.keys(place, stop, width))
+            place = stop
+        found += sorted(held)[: limit - len(found)]
+        if len(found) >= limit:
+            break
+    return tuple(_serial(key) for key in found)
+
+
+def _serial(key: bytes) -> bytes:
+    """The shortest octets of the number that a key is."""
+    number = int.from_bytes(key, "big", signed=True)
+    return number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
 
 
 def _place(file: KeyedFile, key: bytes, width: int) -> int:

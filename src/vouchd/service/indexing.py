@@ -42,6 +42,10 @@ class Indexing:
         """How many serials the new epoch lost, how many it gained, and how many the old one has."""
         return self._writer.difference(old.index_name, new.index_name)
 
+    def missing(self, old: Epoch, new: Epoch, limit: int) -> tuple[bytes, ...]:
+        """At most `limit` serials (DER INTEGER content octets) that the old epoch has and the new one lacks."""
+        return self._writer.missing(old.index_name, new.index_name, limit)
+
     def document(self, record: CRLRecord) -> Buffer:
         """The bytes of a stored CRL, put together without holding them twice. Raises: NotFound."""
         document = bytearray()

@@ -18,6 +18,8 @@ from vouchd.service.permission import Action, Permission
 from vouchd.service.received import Received, next_epoch
 from vouchd.service.recipients import Recipient, recipients
 
+SHOWN_SERIALS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -25,6 +27,7 @@ class Change:
 
     `current` is the epoch in use, None for the first CRL. `lost`, `gained`, `before` count entries; they are 0 where
     `refusal` says why the CRL would be refused. `held_back` says why it would go to quarantine, else it is empty.
+    `some_lost` and `some_gained` are the first of those serials (DER INTEGER content octets), at most SHOWN_SERIALS.
     """
 
     authority: Authority
@@ -36,6 +39,8 @@ class Change:
     gained: int = 0
     before: int = 0
     held_back: str = ""
+    some_lost: tuple[bytes, ...] = ()
+    some_gained: tuple[bytes, ...] = ()
 
     @property
     def after(self) -> int:
@@ -110,6 +115,8 @@ class Previewing:
             gained=gained,
             before=before,
             held_back=_held_back(authority, lost, gained, before),
+            some_lost=self._indexing.missing(current, epoch, SHOWN_SERIALS) if lost else (),
+            some_gained=self._indexing.missing(epoch, current, SHOWN_SERIALS) if gained else (),
         )
 
     def _document(self, record: CRLRecord, received: Received) -> Buffer:
