@@ -24,8 +24,7 @@ def demo(*arguments):
 @pytest.mark.process
 @pytest.mark.interop
 def test_demo_shows_the_expected_answers_and_stops(tmp_path):
-    """Ten certificates, three revoked for three reasons, as two clients see them, and a clone
-    that gives the same bytes; no instance stays behind."""
+    """Ten certificates, three revoked for three reasons, as two clients see them; a clone gives the same; all stops."""
     done = demo("--folder", tmp_path / "demo")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("www")]

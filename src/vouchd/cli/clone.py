@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,18 +16,16 @@ from vouchd.cli.directorysetup import ManagerOption
 from vouchd.cli.inputs import read_password
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.client.domain import Identity, PeerClient
-from vouchd.core.facts import Group, Member
+from vouchd.core.facts import Group
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.urls import server_of
-from vouchd.domain.registry import TOKEN_SECONDS, find, master_of
-from vouchd.errors import ConfigError, VouchdError
+from vouchd.domain.registry import TOKEN_SECONDS
+from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.instance.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
-from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.reading import read_settings
-from vouchd.instance.settings import DirectorySettings, Settings
+from vouchd.instance.settings import DirectorySettings
 from vouchd.instance.steps import run_steps
 from vouchd.instance.systemcerts import SUBSYSTEM
 from vouchd.instance.systemcerts import find as find_certificate
@@ -182,7 +179,7 @@ def create(
     named = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
     plan = ClonePlan(
         layout=layout,
-        master=_address(master),
+        master=address_of(master),
         fingerprint=fingerprint,
         token=read_password(token_file, token_file),
         pkcs12=pkcs12,
@@ -211,92 +208,8 @@ def create(
     output.hint("compare it with the other members at any time: vouchd clone verify")
 
 
-@app.command()
-def destroy(
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    fingerprint: Annotated[
-        str, typer.Option("--fingerprint", metavar="HEX", help="Of the master, where the registry here has none.")
-    ] = "",
-    master: Annotated[str, typer.Option("--master", metavar="URL", help="The master, likewise.")] = "",
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the instance's folder too, with its keys.")] = False,
-    json_output: JsonOption = False,
-) -> None:
-    """Take a clone out of its set: registry, replication agreements, replica update vector; and stop it.
-
-    Example: vouchd clone destroy --instance /srv/clone --remove
-    """
-    layout = Layout(instance.absolute())
-    settings = read_settings(layout)
-    own = f"{settings.of_set.host}:{settings.agent.port}"
-    with wiring.services(layout) as services:
-        try:
-            members = services.store.members()
-        except VouchdError as error:
-            output.warn(f"the registry here cannot be read: {error}")
-            members = ()
-    other = _other(members, own, master, fingerprint)
-    lifecycle.stop(layout)
-    if other is not None:
-        client = _client(layout, settings, other)
-        if own in {member.id for member in client.info().members}:
-            client.leave(own)
-            output.note(f"{own} has left the domain")
-    wiring.detach(layout, settings, output.note)
-    if remove:
-        shutil.rmtree(layout.root)
-    output.record({"left": own, "removed": str(layout.root) if remove else None}, json_output=json_output)
-
-
-@app.command()
-def promote(
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    force: Annotated[bool, typer.Option("--force", help="The master is gone for good, or does not answer.")] = False,
-    json_output: JsonOption = False,
-) -> None:
-    """Make this clone the master; the one before becomes a clone, now or when it comes back.
-
-    Example: vouchd clone promote --instance /srv/clone
-    """
-    layout = Layout(instance.absolute())
-    settings = read_settings(layout)
-    own = f"{settings.of_set.host}:{settings.agent.port}"
-    with wiring.services(layout) as services:
-        members = services.store.members()
-        me, before = find(members, own), master_of(members)
-        if before is not None and before.id != own:
-            try:
-                _client(layout, settings, before).promote(own)
-                output.note(f"{before.id} has stepped down")
-            except VouchdError as error:
-                if not force:
-                    raise ConfigError(
-                        f"the master {before.id} has not stepped down: {error}",
-                        hint="if it is gone for good: vouchd clone promote --force",
-                    ) from error
-                output.warn(f"{before.id} was not asked: {error}", "it takes itself for a clone when it comes back")
-        promoted = services.domain.promote(own, services.caller)
-    write_values(layout, {"ocsp.store.defStore.refreshInSec": str(MASTER_REFRESH_SECONDS), "vouchd.clone.master": ""})
-    if lifecycle.status(layout).pid is not None:
-        lifecycle.restart(layout, manager_command(layout))
-    output.record({"master": promoted.id, "term": promoted.term, "was": me.clone}, json_output=json_output)
-
-
-def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str) -> Member | None:
-    """A member to say goodbye to: the master if there is one."""
-    if master:
-        host, port = _address(master)
-        return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
-    others = [member for member in members if member.id != own]
-    return master_of(others) or next(iter(others), None)
-
-
-def _client(layout: Layout, settings: Settings, member: Member) -> PeerClient:
-    files, password = settings.subsystem, read_passwords(layout.password_conf)[INTERNAL]
-    identity = Identity(files.certificate_file, files.key_file, password)
-    return PeerClient(member.host, member.secure_port, member.tls_sha256, identity)
-
-
-def _address(url: str) -> tuple[str, int]:
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port of an agent port's URL. Raises: ConfigError."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

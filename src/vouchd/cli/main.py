@@ -17,6 +17,7 @@ from vouchd.cli import (
     ca,
     certs,
     clone,
+    clonerole,
     cloneverify,
     create,
     crl,
@@ -98,7 +99,8 @@ directory.app.command()(directoryuse.use)
 directoryadopt.register(directory.app)
 app.add_typer(directory.app, name="directory")
 app.add_typer(domain.app, name="domain")
-clone.app.command()(cloneverify.verify)
+for verb in (clonerole.destroy, clonerole.promote, cloneverify.verify):
+    clone.app.command()(verb)
 app.add_typer(clone.app, name="clone")
 
 

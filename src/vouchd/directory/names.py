@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vouchd.core.facts import DirectoryServer
-from vouchd.directory.connection import library
+from vouchd.directory.connection import escaped, library
 from vouchd.errors import ConfigError
 
 ACCOUNTS = "ou=csusers,cn=config"
@@ -11,11 +11,6 @@ SERVICE_DN = f"cn=vouchd,{ACCOUNTS}"  # the instance's own account
 REPLICATION_DN = f"cn=Replication Manager,{ACCOUNTS}"  # the other servers' account
 LDBM = "cn=ldbm database,cn=plugins,cn=config"
 CLEAN_TASKS = "cn=cleanallruv,cn=tasks,cn=config"
-
-
-def escaped(value: str) -> str:
-    """`value` as an attribute value in a DN."""
-    return str(library().dn.escape_dn_chars(value))
 
 
 def mapping_tree_dn(suffix: str) -> str:
