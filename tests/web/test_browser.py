@@ -23,6 +23,7 @@ PAGES = (
     "check-certificate",
     "service",
     "certificates",
+    "clones",
     "users",
     "users/admin",
     "audit",
@@ -171,6 +172,7 @@ def test_preview_names_serials_and_says_that_a_crl_would_be_held_back(site, brow
     for scheme, width in (("light", 1280), ("dark", 360)):
         _look_like(browser, scheme, width, 900)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.execute_script(_CUT_OFF) == []
         browser.save_screenshot(str(tmp_path / f"held-back-{scheme}-{width}.png"))
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     site.vouchd("ca", "set", _label(site), "--quarantine-percent", "default")

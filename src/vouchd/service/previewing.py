@@ -132,4 +132,4 @@ def _held_back(authority: Authority, lost: int, gained: int, before: int) -> str
     percent = authority.policy.quarantine_percent
     if percent is None or max(lost, gained) <= before * percent / 100:
         return ""
-    return f"more than {percent:g} % of the {before} entries would change"
+    return f"more than {percent:g} % of the entries in use ({before}) would change"
