@@ -1,18 +1,23 @@
 """Following a master without a directory: its facts are made ours, by long poll over its agent port.
 
-What can be checked is checked again here: the hash of each document, and the signature of each CRL with the key of its
-CA. Index files are written before the facts are taken over, so what is served changes in one step.
+What can be checked is checked again here: the hash of each document, the signature of each CRL with the key of its CA,
+and that the facts say of it what it says itself. A master that has lost its newest CRL takes nobody back to an older
+one. Index files are written before the facts are taken over, so what is served changes in one step.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from vouchd.client.domain import PeerClient
+from vouchd.core import certs
 from vouchd.core.acceptance import judge_issuer
 from vouchd.core.crl import read_header
+from vouchd.core.epochs import order
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member
 from vouchd.core.ports import AuditSink, Buffer, MirrorStore, StatusStore
 from vouchd.errors import CRLRejected, LifecycleError, NotFound
@@ -21,6 +26,8 @@ from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Action, Permission
 from vouchd.service.received import Received
 from vouchd.service.recipients import recipients
+
+_log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 25.0
 
@@ -65,6 +72,7 @@ class Following:
             return False
         digest, facts = told
         with self._alone, self._lock():
+            facts = replace(facts, epochs=tuple(_never_older(facts, self._store.facts().epochs)))
             documents = {sha256: client.document(sha256, self._max_bytes) for sha256 in self._store.lacking(facts)}
             self._check(facts, documents)
             self._build(facts, documents)
@@ -73,8 +81,14 @@ class Following:
         return True
 
     def _check(self, facts: Facts, documents: dict[str, bytes]) -> None:
-        """Raise unless each new CRL is signed by its CA. Raises: CRLRejected, LifecycleError."""
+        """Raise unless each new CRL is signed by its CA, and is what the facts say.
+
+        Raises: CRLRejected, LifecycleError.
+        """
         by_id = {authority.id: authority for authority in facts.authorities}
+        for known in facts.authorities:
+            if certs.authority_id(certs.load_certificate(known.certificate_der)) != known.id:
+                raise LifecycleError(f"the master told of a CA {known.id} with the certificate of another one")
         for epoch in facts.epochs:
             authority = by_id.get(epoch.issuing_point.authority_id)
             if authority is None:
@@ -82,6 +96,7 @@ class Following:
             for record in filter(None, (epoch.base, epoch.delta)):
                 if record.sha256 in documents:
                     _require_signed(documents[record.sha256], authority)
+                    _require_same(documents[record.sha256], record, epoch)
 
     def _build(self, facts: Facts, documents: dict[str, bytes]) -> None:
         by_id = {authority.id: authority for authority in facts.authorities}
@@ -95,6 +110,27 @@ class Following:
             return self._indexing.document(record) if given is None else given
 
         self._indexing.build(authority, epoch, document(epoch.base), document(epoch.delta) if epoch.delta else None)
+
+
+def _never_older(facts: Facts, ours: tuple[Epoch, ...]) -> Iterator[Epoch]:
+    """The epochs of the facts; of issuing points where ours is of a newer CRL, ours."""
+    theirs = {epoch.issuing_point: epoch for epoch in facts.epochs}
+    known = {authority.id for authority in facts.authorities}
+    for epoch in ours:
+        point = epoch.issuing_point
+        # Only the CRL counts: of one CRL that was accepted twice the master's acceptance is everyone's.
+        if point.authority_id in known and (point not in theirs or order(epoch)[:3] > order(theirs[point])[:3]):
+            _log.warning("the master has an older CRL of %s than this clone, which keeps its own", point.authority_id)
+            theirs[point] = epoch
+    yield from theirs.values()
+
+
+def _require_same(crl: bytes, record: CRLRecord, epoch: Epoch) -> None:
+    """Raise unless the CRL has the times, number and scope that the facts give it. Raises: LifecycleError."""
+    header = read_header(crl)
+    said = (record.this_update, record.next_update, record.crl_number, epoch.issuing_point.scope_id)
+    if said != (header.this_update, header.next_update, header.crl_number, header.scope.scope_id):
+        raise LifecycleError(f"the master told of a CRL {record.sha256} what it does not say itself")
 
 
 def _require_signed(crl: bytes, authority: Authority) -> None:
