@@ -1,0 +1,191 @@
+"""A master of our own CA and what is asked of it and its clones; every command is a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from tests.ds389 import free_port
+from tests.http.running import eventually
+
+from vouchd import wiring
+from vouchd.instance.layout import Layout
+from vouchd.instance.lifecycle import status
+from vouchd.ops.pidfile import running_pid
+
+PASSWORD = "a password for the keys"
+KINDS = ("port", "agent-port", "health-port")
+
+
+class CloneSet:
+    """`folder` holds the CA `lab`, its certificates, and an instance folder for each member."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {}
+        self.hosts = {}
+        self.prepared = {}
+        self.write("keys.password", PASSWORD)
+        self.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
+        for name in ("good", "bad"):
+            issue = ["ca", "issue", "--ca", "lab", "--subject", f"CN={name}", "--name", f"DNS:{name}.example"]
+            self.run(*issue, "--out", f"{name}.crt")
+
+    def write(self, name: str, text: str) -> str:
+        """A file that only its owner may read; returns its path."""
+        path = self.folder / name
+        path.write_text(text + "\n")
+        path.chmod(0o600)
+        return str(path)
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """What the command prints."""
+        return self.done(*arguments, code=code).stdout
+
+    def refused(self, *arguments: str) -> str:
+        """What the command says when it refuses."""
+        done = self.done(*arguments, code=None)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def done(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess:
+        """The command after it ended."""
+        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def json(self, *arguments: str):
+        return json.loads(self.run(*arguments, "--json"))
+
+    def layout(self, name: str) -> Layout:
+        return Layout(self.folder / name)
+
+    def host(self, name: str) -> tuple[str, str]:
+        """Name and address of a member's host; the address of this host for those not said."""
+        return self.hosts.get(name, ("127.0.0.1", "127.0.0.1"))
+
+    def ports_of(self, name: str) -> list[str]:
+        """The options for the ports of a member, always the same."""
+        _, address = self.host(name)
+        if name not in self.ports:
+            self.ports[name] = [free_port(address) for _ in KINDS]
+        pairs = zip(KINDS, self.ports[name], strict=True)
+        return [part for kind, port in pairs for part in (f"--{kind}", str(port))]
+
+    def make_master(self, name: str = "m") -> None:
+        """A running master whose CA has published a CRL."""
+        host, address = self.host(name)
+        self.run(
+            *("create", "--instance", name, "--ca", "lab", "--host", address, "--hostname", host, "--workers", "1"),
+            *self.ports_of(name),
+        )
+        self.publish(name)
+        self.run("start", "--instance", name)
+
+    def make_prepared(self) -> None:
+        """A running master that revokes `bad`, ready to be cloned."""
+        self.make_master()
+        self.revoke("bad")
+        self.publish("m")
+        self.prepare()
+
+    def publish(self, name: str) -> None:
+        """A new CRL of the CA is given to a member."""
+        self.run("ca", "publish", "--ca", "lab", "--to", f"instance:{self.folder / name}")
+
+    def revoke(self, name: str) -> None:
+        """A certificate of the CA is revoked; no CRL says so yet."""
+        serial = x509.load_pem_x509_certificate((self.folder / f"{name}.crt").read_bytes()).serial_number
+        self.run("ca", "revoke", "--ca", "lab", f"{serial:x}", "--reason", "keyCompromise")
+
+    def prepare(self, name: str = "m") -> None:
+        """`clone prepare`; what it tells is kept for `create`."""
+        files = ["--out", "keys.p12", "--password-file", "keys.password", "--token-out", "token"]
+        self.prepared = self.json("clone", "prepare", "--instance", name, "--host", self.host(name)[0], *files)
+
+    def create(self, name: str, *more: str) -> list[str]:
+        """The words of `clone create` for a new member."""
+        host, address = self.host(name)
+        return [
+            *("clone", "create", "--instance", name, "--host", host, "--workers", "1", "--listen", address),
+            *("--master", self.prepared["master"], "--fingerprint", self.prepared["fingerprint"]),
+            *("--token-file", "token", "--pkcs12", "keys.p12", "--password-file", "keys.password", "--ca", "lab"),
+            *self.ports_of(name),
+            *more,
+        ]
+
+    def members(self, name: str) -> dict[str, bool]:
+        """Whether each member is a clone, by id, as the registry at one of them has it."""
+        with wiring.services(self.layout(name)) as services:
+            return {member.id: member.clone for member in services.store.members()}
+
+    def id_of(self, name: str) -> str:
+        return f"{self.host(name)[0]}:{self.ports[name][1]}"
+
+    def setting(self, name: str, key: str) -> str:
+        """A line of the member's CS.cfg."""
+        lines = self.layout(name).cs_cfg.read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")[key]
+
+    def answer(self, name: str, certificate: str) -> ocsp.OCSPResponse:
+        """What a member answers of a certificate, over HTTP."""
+        ca, leaf = (
+            x509.load_pem_x509_certificate((self.folder / path).read_bytes())
+            for path in ("lab/ca.crt", f"{certificate}.crt")
+        )
+        request = ocsp.OCSPRequestBuilder().add_certificate(leaf, ca, hashes.SHA256()).build()
+        wanted = urllib.request.Request(
+            f"http://{self.host(name)[1]}:{self.ports[name][0]}/",
+            request.public_bytes(Encoding.DER),
+            {"Content-Type": "application/ocsp-request"},
+        )
+        with urllib.request.urlopen(wanted, timeout=30) as response:  # noqa: S310  our own port
+            return ocsp.load_der_ocsp_response(response.read())
+
+    def said(self, name: str, certificate: str) -> bytes:
+        """What is signed of its answer: all but the signature, which ECDSA makes anew each time."""
+        return self.answer(name, certificate).tbs_response_bytes
+
+    def says(self, name: str, certificate: str) -> str:
+        return self.answer(name, certificate).certificate_status.name.lower()
+
+    def until_says(self, name: str, certificate: str, wanted: str) -> None:
+        eventually(lambda: self.says(name, certificate) == wanted, f"{name} says {wanted}")
+
+    def lists(self, name: str):
+        """The list of CAs as the agent page shows it, and the CRLs."""
+        return [self.json(*verb, "--instance", name) for verb in (("ca", "list"), ("crl", "list"))]
+
+    def kill(self, name: str) -> None:
+        """The end of a host: no process of the member is left."""
+        pid = running_pid(self.layout(name).pid_file)
+        if pid is None:
+            return
+        report = eventually(lambda: status(self.layout(name)).report, "the member tells of its workers")
+        workers = [worker.pid for worker in report.workers]
+        for one in (pid, *workers):
+            os.kill(one, 9)
+        eventually(lambda: running_pid(self.layout(name).pid_file) is None, "the member is dead")
+
+
+@contextmanager
+def clone_set(folder: Path) -> Iterator[CloneSet]:
+    """The set; whatever of it still runs at the end is stopped."""
+    found = CloneSet(folder)
+    try:
+        yield found
+    finally:
+        for name in found.ports:
+            if found.layout(name).cs_cfg.exists():
+                found.done("stop", "--instance", name, code=None)
