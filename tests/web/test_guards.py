@@ -90,6 +90,7 @@ def test_menu_has_the_names_and_order_of_the_certificate_system(site):
         "Check Certificate Status",
         "OCSP Service",
         "Signers and Certificates",
+        "Clones",
         "Users",
         "Audit Log",
         "Self Tests",

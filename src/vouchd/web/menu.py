@@ -17,6 +17,7 @@ CERTIFICATES = "/agent/certificates"
 AUDIT = "/agent/audit"
 SELF_TESTS = "/agent/self-tests"
 USERS = "/agent/users"
+CLONES = "/agent/clones"
 
 SECTIONS = ("Certificate status", "This instance")
 
@@ -39,6 +40,7 @@ MENU = (
     Entry("Check Certificate Status", CHECK, Action.CHECK_STATUS, "check", SECTIONS[0]),
     Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
     Entry("Signers and Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
+    Entry("Clones", CLONES, Action.READ_DOMAIN, "clones", SECTIONS[1]),
     Entry("Users", USERS, Action.LIST_USERS, "people", SECTIONS[1]),
     Entry("Audit Log", AUDIT, Action.READ_AUDIT, "log", SECTIONS[1]),
     Entry("Self Tests", SELF_TESTS, Action.LIST_SELFTESTS, "pulse", SECTIONS[1]),

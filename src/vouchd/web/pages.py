@@ -16,6 +16,7 @@ from vouchd.web.auditlog import AuditPages
 from vouchd.web.authorities import AuthorityPages
 from vouchd.web.certificates import CertificatePages
 from vouchd.web.checking import CheckPages
+from vouchd.web.clones import ClonePages
 from vouchd.web.crls import CRLPages
 from vouchd.web.history import History
 from vouchd.web.rendering import Pages, see_other
@@ -108,6 +109,7 @@ def _other_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Rou
         page("POST", menu.CHECK, Action.CHECK_STATUS, checking.check, _CERTIFICATE_BODY_BYTES),
         page("GET", menu.SERVICE, Action.READ_STATISTICS, ServicePages(services, pages, history).shown),
         page("GET", menu.CERTIFICATES, Action.LIST_CERTIFICATES, CertificatePages(services, pages).listed),
+        page("GET", menu.CLONES, Action.READ_DOMAIN, ClonePages(services, pages).listed),
         page("GET", menu.AUDIT, Action.READ_AUDIT, AuditPages(services, pages).listed),
         page("GET", menu.SELF_TESTS, Action.LIST_SELFTESTS, tests.listed),
         page("POST", menu.SELF_TESTS, Action.RUN_SELFTESTS, tests.run),

@@ -1,0 +1,120 @@
+"""Clones: the members of the set, what each has, how far behind it is, and how the last comparison went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller, Member
+from vouchd.domain.registry import master_of
+from vouchd.errors import StoreUnavailable
+from vouchd.http.agent import AgentServices
+from vouchd.http.threads import in_thread
+from vouchd.ops.serving import MemberReport, ServingReport
+from vouchd.ops.verification import Verification, VerifiedMember, read_verification
+from vouchd.service.permission import Action
+from vouchd.web.conditions import Condition, Tone
+from vouchd.web.rendering import Pages
+from vouchd.web.showing import duration
+
+_SKEW_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PointLag:
+    """Of one issuing point: which CRL is in use here, and how another member stands to that, in words."""
+
+    label: str
+    scope: str
+    number: int | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One member; `seen_at` is None for this instance and for one that was never reached."""
+
+    id: str
+    role: str
+    here: bool
+    condition: Condition
+    points: tuple[PointLag, ...] = ()
+    seen_at: int | None = None
+    skew_seconds: int = 0
+    verified: VerifiedMember | None = None
+
+    @property
+    def skewed(self) -> bool:
+        """Whether its clock differs by more than a question may take on its way."""
+        return abs(self.skew_seconds) > _SKEW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class ClonePages:
+    """One page."""
+
+    services: AgentServices
+    pages: Pages
+
+    async def listed(self, request: web.Request, caller: Caller) -> web.Response:
+        """All members, this one first."""
+        report = self.services.running.report()
+        rows, verification = await in_thread(lambda: self._rows(caller, report))
+        domain = self.services.settings.of_set.domain
+        return self.pages.page(request, caller, "clones.html", rows=rows, verification=verification, domain=domain)
+
+    def _rows(self, caller: Caller, report: ServingReport) -> tuple[tuple[MemberRow, ...], Verification | None]:
+        self.services.permission.allow(caller, Action.READ_DOMAIN, "*")
+        verification = read_verification(self.services.layout.verification)
+        try:
+            me, members = self.services.membership.me(), self.services.store.members()
+        except StoreUnavailable:  # the others are known from what was seen of them
+            me, members = None, ()
+        if me is None and not report.members:
+            return (), verification
+        own = (_own(me, report, is_master=me == master_of(members)),) if me else ()
+        told = {member.id: member for member in verification.members} if verification else {}
+        return own + tuple(_other(member, report, told.get(member.id)) for member in report.members), verification
+
+
+def _own(me: Member, report: ServingReport, *, is_master: bool) -> MemberRow:
+    late = f"Answers tryLater for {', '.join(report.behind)}: another member has a newer CRL."
+    condition = Condition(Tone.BAD, "Behind", late) if report.behind else Condition(Tone.GOOD, "Up to date")
+    points = tuple(PointLag(one.label, one.scope_id, one.crl_number, "in use") for one in report.issuing_points)
+    return MemberRow(me.id, "master" if is_master else "clone", here=True, condition=condition, points=points)
+
+
+def _other(member: MemberReport, report: ServingReport, verified: VerifiedMember | None) -> MemberRow:
+    lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
+    points = tuple(
+        PointLag(one.label, one.scope_id, one.crl_number, _words(lags.get((one.authority_id, one.scope_id), 0)))
+        for one in report.issuing_points
+    )
+    return MemberRow(
+        member.id,
+        member.role,
+        here=False,
+        condition=_condition(member),
+        points=points,
+        seen_at=member.seen_at,
+        skew_seconds=member.skew_seconds,
+        verified=verified,
+    )
+
+
+def _condition(member: MemberReport) -> Condition:
+    if not member.reachable:
+        return Condition(Tone.BAD, "Not reachable", member.error)
+    worst = max((seconds for _, _, seconds in member.lags), default=0)
+    if worst > 0:
+        return Condition(Tone.WARNING, "Behind", f"It has had an older CRL for {duration(worst)}.")
+    if member.lags:
+        return Condition(Tone.WARNING, "Ahead", "It has a newer CRL than this instance.")
+    return Condition(Tone.GOOD, "Up to date")
+
+
+def _words(seconds: int) -> str:
+    if not seconds:
+        return "the same"
+    return f"older, for {duration(seconds)}" if seconds > 0 else f"newer, for {duration(-seconds)}"
