@@ -11,6 +11,7 @@ from vouchd import wiring
 from vouchd.cli import output
 from vouchd.cli.clone import MASTER_REFRESH_SECONDS, address_of
 from vouchd.cli.cloneset import write_values
+from vouchd.cli.clonesteps import journal_of
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.domain import Identity, PeerClient
@@ -46,6 +47,9 @@ def destroy(
         except VouchdError as error:
             output.warn(f"the registry here cannot be read: {error}")
             members = ()
+    if not members and not master:  # making it was cut short before the registry came
+        kept = journal_of(layout).kept()
+        master, fingerprint = kept.get("master", ""), kept.get("fingerprint", "")
     other = _other(members, own, master, fingerprint)
     lifecycle.stop(layout)
     if other is not None:

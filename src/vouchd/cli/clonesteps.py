@@ -58,6 +58,11 @@ class ClonePlan:
     start: bool = True
 
 
+def journal_of(layout: Layout) -> Journal:
+    """What was done of making the clone there."""
+    return Journal(layout.root / "clone.json")
+
+
 class CloneCreation:
     """Makes a clone by `plan`; `say` is told of progress."""
 
@@ -65,10 +70,12 @@ class CloneCreation:
         self._plan = plan
         self._say = say
         self._layout = plan.layout
-        self.journal = Journal(plan.layout.root / "clone.json")
+        self.journal = journal_of(plan.layout)
 
     def steps(self) -> tuple[Step, ...]:
-        """All steps in order."""
+        """All steps in order. Raises: AlreadyExists when another instance is there."""
+        if not self.journal.path.exists():
+            require_free(self._layout.root)  # an instance that was made otherwise is none of ours
         directory = self._plan.directory is not None
         own = (
             Step("directory", "prepare the directory server", self._directory),
@@ -103,7 +110,6 @@ class CloneCreation:
             return self._client().info()
 
     def _preflight(self) -> None:
-        require_free(self._layout.root)
         keys = read_keys(self._plan.pkcs12, self._plan.pkcs12_password, self._layout.root.parent)
         check_set(self._info, self._planned_member(), SystemClock().now())
         check_keys(keys, self._info.certificates)
@@ -140,6 +146,7 @@ class CloneCreation:
                 for der in info.authorities:
                     services.authorities.add(der, services.caller)
                 services.keys.restore(keys, named, services.caller)
+            journal_of(draft).keep({"from": str(self._plan.pkcs12)})  # so that the next run knows it for its own
 
         create_instance(self._layout.root, signer, {**info.values, **others, **self._plan.values}, finish)
 
@@ -170,6 +177,9 @@ class CloneCreation:
     def _join(self) -> None:
         member = self._own_member()
         client = self._client()
+        host, port = self._plan.master
+        # `clone destroy` needs it while the registry has not arrived here.
+        self.journal.keep({"master": f"https://{host}:{port}", "fingerprint": self._plan.fingerprint})
         joined: Joined
         try:
             joined = client.join(member, self._plan.token)

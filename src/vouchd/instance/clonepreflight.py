@@ -14,7 +14,7 @@ from vouchd.core.facts import Member
 from vouchd.core.joining import SetInfo
 from vouchd.domain.addresses import require_reachable
 from vouchd.domain.registry import require_place
-from vouchd.errors import ConfigError, LifecycleError, SigningError
+from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, SigningError
 from vouchd.instance.backup import names_in
 from vouchd.instance.membership import require_master_refresh
 from vouchd.instance.systemcerts import SUBSYSTEM
@@ -54,7 +54,7 @@ def check_keys(keys: KeyFile, certificates: Mapping[str, bytes]) -> dict[str, st
 
 
 def check_set(info: SetInfo, member: Member, now: int) -> None:
-    """Return when `member` may join the set as it is. Raises: ConfigError, LifecycleError."""
+    """Return when `member` may join the set as it is. Raises: AlreadyExists, ConfigError, LifecycleError."""
     require_master_refresh_of(info)
     skew = now - info.now
     if abs(skew) > MAX_SKEW_SECONDS:
@@ -63,6 +63,11 @@ def check_set(info: SetInfo, member: Member, now: int) -> None:
             hint="set the clocks of both hosts, and keep them by NTP",
         )
     require_reachable(member)
+    if member.id in {known.id for known in info.members}:
+        raise AlreadyExists(
+            f"{member.id} is in this domain",
+            hint="give the clone another port, or take that member out first: vouchd domain leave",
+        )
     require_place(member, info.members)
 
 

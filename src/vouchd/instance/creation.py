@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,11 +73,14 @@ def create_instance(
     """
     root = root.absolute()
     require_free(root)
+    _remove_left_drafts(root)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        _fill(Layout(draft), signer, values)
-        finish(Layout(draft))
+        draft.mkdir(mode=0o700)
+        with _held(draft):
+            _fill(Layout(draft), signer, values)
+            finish(Layout(draft))
         draft.rename(root)  # also onto an empty folder
         sync_folder(root.parent)
     except OSError as error:
@@ -90,8 +96,25 @@ def require_free(root: Path) -> None:
         raise AlreadyExists(f"{root}: exists already", hint="choose another --instance DIR")
 
 
+def _remove_left_drafts(root: Path) -> None:
+    """Remove what a creation that was killed has left: drafts that no process holds."""
+    for draft in root.parent.glob(f".{root.name}.[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"):
+        with suppress(OSError), _held(draft):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _held(draft: Path) -> Iterator[None]:
+    """The draft is in use while its process lives. Raises: OSError when another process holds it."""
+    descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
-    layout.root.mkdir(mode=0o700)
     for folder in layout.folders:
         folder.mkdir(mode=0o700)
     password = new_password()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,21 +30,38 @@ class Journal:
 
     def done(self) -> frozenset[str]:
         """The steps that were done. Raises: ConfigError when the file is damaged."""
+        return self._read()[0]
+
+    def kept(self) -> dict[str, str]:
+        """What steps have kept for later ones, and for undoing them. Raises: ConfigError."""
+        return self._read()[1]
+
+    def note(self, name: str) -> None:
+        """A step was done."""
+        done, kept = self._read()
+        self._write(done | {name}, kept)
+
+    def keep(self, values: Mapping[str, str]) -> None:
+        """Keep what is no secret."""
+        done, kept = self._read()
+        self._write(done, {**kept, **values})
+
+    def _write(self, done: frozenset[str], kept: Mapping[str, str]) -> None:
+        text = json.dumps({"done": sorted(done), "kept": dict(kept)})
+        replace_file(self.path, text.encode(), 0o600)
+
+    def _read(self) -> tuple[frozenset[str], dict[str, str]]:
         try:
             with self.path.open("rb") as file:
                 found = json.loads(file.read(_MAX_BYTES))
-            return frozenset(str(name) for name in found["done"])
+            kept = {str(name): str(value) for name, value in dict(found.get("kept", {})).items()}
+            return frozenset(str(name) for name in found["done"]), kept
         except FileNotFoundError:
-            return frozenset()
+            return frozenset(), {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{self.path}: cannot be read: {error}", hint="remove what was begun, and begin again"
             ) from error
-
-    def note(self, name: str) -> None:
-        """A step was done."""
-        text = json.dumps({"done": sorted(self.done() | {name})})
-        replace_file(self.path, text.encode(), 0o600)
 
 
 def run_steps(steps: Iterable[Step], journal: Journal, say: Callable[[str], None]) -> None:
