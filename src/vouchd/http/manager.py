@@ -81,7 +81,7 @@ class _Instance:
         self._restarts = Restarts(settings, lambda: self._signalled.put_nowait(signal.SIGHUP), self._report_due.set)
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
-        self._other_members = OtherMembers(settings.peers, self._upkeep, self._watch)
+        self._other_members = OtherMembers(settings.peers, self._upkeep, self._watch, self._all_loaded)
         self._end_notices: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -281,6 +281,7 @@ class _Instance:
                 async with asyncio.timeout(_REPORT_SECONDS):
                     await self._report_due.wait()
             self._report_due.clear()
+            self._verdict.look()  # workers may have loaded what they were waited for
             report = self._overview.report()
             if report == written:
                 continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vouchd.http.health import Check, advice
 from vouchd.http.upkeep import Upkeeping
 from vouchd.http.watching import StoreWatch
@@ -12,9 +14,16 @@ SKEW_SECONDS = 10  # more than a question may take on its way
 
 
 class OtherMembers:
-    """Reads what was seen of the other members last; asks nobody."""
+    """Reads what was seen of the other members last; asks nobody.
 
-    def __init__(self, peers: Peers | None, upkeep: Upkeeping, watch: StoreWatch) -> None:
+    `loaded` tells whether every worker answers from what was published last.
+    """
+
+    def __init__(
+        self, peers: Peers | None, upkeep: Upkeeping, watch: StoreWatch, loaded: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._loaded = loaded
+        self._untold = ""
         self._peers = peers
         self._upkeep = upkeep
         self._watch = watch
@@ -29,12 +38,18 @@ class OtherMembers:
         return tuple(sorted({point.label for point in self._watch.published.points if point.authority_id in late}))
 
     def untold(self) -> str:
-        """Why nothing may be answered: a CA is behind, and the workers cannot be told so. Empty: they were told."""
+        """Why nothing may be answered: a CA is behind, and the workers cannot be told so. Empty: they were told.
+
+        What kept them silent does so until each has loaded what was published at last: until then they know nothing
+        newer.
+        """
         late = self._peers.behind if self._peers else frozenset()
         known = {point.authority_id for point in self._watch.published.points}
-        if not self._watch.error or late & known <= self._watch.published.behind:
-            return ""
-        return f"another member has a newer CRL, and it cannot be published: {self._watch.error}"
+        if self._watch.error and not late & known <= self._watch.published.behind:
+            self._untold = f"another member has a newer CRL, and it cannot be published: {self._watch.error}"
+        elif self._loaded():
+            self._untold = ""
+        return self._untold
 
     def failing(self) -> tuple[tuple[str, str], ...]:
         """Name and error of each piece of work for the set that could not be done."""

@@ -1,0 +1,81 @@
+"""What the manager makes of the other members: checks, and silence while the workers know nothing newer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from tests.instance.test_peers import OTHER
+
+from vouchd.http.members import OtherMembers
+from vouchd.http.watching import Published
+from vouchd.instance.peers import PeerState
+from vouchd.ops.serving import ServedPoint
+
+
+class Seen:
+    """The other members of a manager that serves two CAs, as a test sets them."""
+
+    def __init__(self) -> None:
+        points = tuple(ServedPoint(name, "complete", name.upper(), 1, 1, 1, None, 1, 0, 0) for name in ("a", "b"))
+        self.peers = SimpleNamespace(states=(), behind=frozenset())
+        self.upkeep = SimpleNamespace(errors={})
+        self.watch = SimpleNamespace(error="", published=Published(1, points))
+        self.loaded = True
+        self.members = OtherMembers(self.peers, self.upkeep, self.watch, lambda: self.loaded)
+
+    def publish(self, *behind: str) -> None:
+        self.watch.published = Published(2, self.watch.published.points, frozenset(behind))
+
+    def check(self, name: str):
+        return next(check for check in self.members.checks() if check.name == name)
+
+
+@pytest.fixture
+def seen():
+    return Seen()
+
+
+def test_silence_lasts_until_the_workers_have_loaded_what_was_published(seen):
+    """Workers that were silent because they could not be told answer again when they know, not when it is on disk."""
+    seen.peers.behind, seen.watch.error = frozenset({"a"}), "no space"
+    assert "no space" in seen.members.untold()
+    seen.watch.error, seen.loaded = "", False
+    seen.publish("a")
+    assert seen.members.untold()
+    seen.loaded = True
+    assert not seen.members.untold()
+
+
+def test_what_could_be_published_silences_nobody(seen):
+    """With the store away the manifest still tells the workers which CA is behind: the others are answered."""
+    seen.peers.behind, seen.watch.error = frozenset({"a"}), "the store is away"
+    seen.publish("a")
+    assert not seen.members.untold()
+
+
+@pytest.mark.parametrize(("behind", "ok", "required"), [("", True, False), ("a", False, False), ("ab", False, True)])
+def test_member_that_is_behind_for_every_ca_is_not_ready(seen, behind, ok, required):
+    """Who has an answer for some CA stays in; who has none is taken out."""
+    seen.peers.behind = frozenset(behind)
+    check = seen.check("behind")
+    assert (check.ok, check.required) == (ok, required)
+
+
+def test_members_clocks_and_work_are_told_of(seen):
+    """Who cannot be reached, whose clock differs and what fails is named."""
+    seen.peers.states = (PeerState(OTHER, reachable=False, skew_seconds=-11, error="no connection"),)
+    seen.upkeep.errors["following"] = "no connection"
+    assert OTHER.id in seen.check("members").detail
+    assert f"{OTHER.id} by -11 s" in seen.check("clocks").detail
+    assert "following (no connection)" in seen.check("upkeep").detail
+    (report,) = seen.members.reports()
+    assert (report.role, report.reachable, report.error) == ("clone", False, "no connection")
+
+
+def test_instance_alone_has_nothing_to_tell():
+    """Outside a set every check passes."""
+    seen = Seen()
+    alone = OtherMembers(None, seen.upkeep, seen.watch)
+    assert all(check.ok for check in alone.checks())
+    assert (alone.reports(), alone.behind(), alone.untold()) == ((), (), "")
