@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ from vouchd.ops.selftests import SelfTestFile, remove_results
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
+from vouchd.signing.software import SoftwareSigner
 from vouchd.wiring_audit import answered_records, audit_keeping
 from vouchd.wiring_following import connector, following, peers
 from vouchd.wiring_services import Services, open_services, services
@@ -78,11 +79,13 @@ def check_instance(layout: Layout, *, warn: Warn) -> Settings:
     return settings
 
 
-def _check(layout: Layout, settings: Settings, warn: Warn) -> None:
+def _check(layout: Layout, settings: Settings, warn: Warn) -> Mapping[str, SoftwareSigner]:
+    """The signers of an instance that would start."""
     with open_services(layout, settings) as found:
-        doubts = check_settings(layout, settings, found.last_known().authorities(), SystemClock().now())
-    for doubt in doubts:
+        checked = check_settings(layout, settings, found.last_known().authorities(), SystemClock().now())
+    for doubt in checked.doubts:
         warn(doubt)
+    return checked.signers
 
 
 def run_instance(layout: Layout, *, warn: Warn) -> None:
@@ -92,7 +95,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
     config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
-    _check(layout, settings, warn)
+    keys = _check(layout, settings, warn)
     write_active(layout, config)
     set_up_logs()
     clock = SystemClock()
@@ -115,7 +118,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         keeping = audit_keeping(
             found.audit, audit_signer(layout, settings), settings.audit, clock, key_identifiers(settings)
         )
-        agent = _agent_part(found, publication, clock, keeping, members)
+        agent = _agent_part(found, publication, clock, keeping, members, keys)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
@@ -136,9 +139,14 @@ def _following(found: Services, members: Peers) -> Following | None:
 
 
 def _agent_part(
-    found: Services, publication: ManifestPublication, clock: SystemClock, audit: AuditKeeping, members: Peers
+    found: Services,
+    publication: ManifestPublication,
+    clock: SystemClock,
+    audit: AuditKeeping,
+    members: Peers,
+    loaded: Mapping[str, SoftwareSigner] | None = None,
 ) -> AgentPart | None:
-    """The agent port, None while it has no certificate. Raises: SigningError."""
+    """The agent port, None while it has no certificate; `loaded` are the signers. Raises: SigningError."""
     layout, settings = found.layout, found.settings
     if not settings.agent.tls.installed:
         _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
@@ -148,7 +156,7 @@ def _agent_part(
     from vouchd.http.inprocess import InProcessAnswers  # noqa: PLC0415
     from vouchd.wiring_agent import agent_part  # noqa: PLC0415
 
-    keys = load_signers(settings)
+    keys = loaded or load_signers(settings)
     responder = Responder(publication.state, keys, settings.default_signer, settings.responder)
     records = answered_records(settings.audit, responder)
     answers = InProcessAnswers(responder, records, clock, audit.answered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from vouchd.core.facts import Authority
 from vouchd.core.purposes import expiry_warning
@@ -13,10 +14,19 @@ from vouchd.instance.settings import Settings
 from vouchd.instance.signers import audit_signer, check_signers, load_signers
 from vouchd.instance.systemcerts import system_certificates
 from vouchd.instance.tls import server_context
+from vouchd.signing.software import SoftwareSigner
 
 
-def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Authority], at: int) -> tuple[str, ...]:
-    """What is doubtful but allowed, one line each; reads the key files, changes nothing.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The signers by nickname, loaded, and what is doubtful but allowed, one line each."""
+
+    signers: dict[str, SoftwareSigner]
+    doubts: tuple[str, ...]
+
+
+def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Authority], at: int) -> Checked:
+    """Read the key files as a start does; changes nothing.
 
     Raises: ConfigError, SigningError: an instance that would not start.
     """
@@ -29,7 +39,7 @@ def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Aut
     if settings.agent.tls.installed:
         server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
     audit_signer(layout, settings)
-    return (*settings.warnings, *doubts, *_expiry_doubts(settings, at))
+    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(settings, at)))
 
 
 def _expiry_doubts(settings: Settings, at: int) -> tuple[str, ...]:

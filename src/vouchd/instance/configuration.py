@@ -123,7 +123,7 @@ class Configuration:
         """What is doubtful about the settings. Raises: ConfigError when an instance would not start with them."""
         try:
             settings = settings_from(config, self._layout.root)
-            return check_settings(self._layout, settings, self._store.authorities(), self._clock.now())
+            return check_settings(self._layout, settings, self._store.authorities(), self._clock.now()).doubts
         except ConfigError:
             raise
         except VouchdError as error:
