@@ -20,6 +20,7 @@ class Publication:
         self.tidied = 0
         self.may_tidy = True
         self.behind: frozenset[str] = frozenset()
+        self.full = False
 
     def revision(self) -> int:
         if self.problem:
@@ -31,6 +32,8 @@ class Publication:
 
     def publish(self) -> Published:
         self.publications += 1
+        if self.full:
+            raise StoreUnavailable("no space")
         return Published(self.number)
 
     def retell(self) -> Published:
@@ -179,3 +182,16 @@ async def test_what_is_behind_is_told_while_the_store_is_away(watched):
     await watched.step()
     assert watched.versions == [1, 1]
     assert watched.watch.published.behind == {"ab"}
+
+
+async def test_forced_look_that_failed_is_still_wanted(watched):
+    """What could not be written is tried until it is, although the store has not changed; the error stands so long."""
+    watched.store.full = True
+    watched.watch.look_now()
+    for count in (2, 3):
+        await watched.step()
+        assert (watched.store.publications, watched.watch.error) == (count, "no space")
+    watched.store.full = False
+    await watched.step()
+    await watched.step()
+    assert (watched.store.publications, watched.watch.error) == (4, "")

@@ -129,18 +129,24 @@ class StoreWatch:
             await self._rest(min(POLL_SECONDS * 2 ** min(failures, 10), _LONGEST_RETRY_SECONDS))
 
     async def _step(self) -> None:
-        forced, self._forced = self._forced, False
         revision = await in_thread(self._publication.revision)
         await self._show_seen(revision)
         now = asyncio.get_running_loop().time()
         due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
-        if revision == self._revision and not due and not forced:
+        if revision == self._revision and not due and not self._forced:
             await self._tidy()
             return
-        self._untidy = True
+        self._untidy, self._forced = True, False
+        try:
+            await self._publish()
+        except BaseException:
+            self._forced = True  # still wanted
+            raise
+        self._revision, self._refreshed = revision, now
+
+    async def _publish(self) -> None:
         self.published = await in_thread(self._publication.publish)
         self._on_published(self.published)
-        self._revision, self._refreshed = revision, now
 
     async def _retell(self) -> None:
         """The store is away: that others have newer CRLs is told all the same."""
