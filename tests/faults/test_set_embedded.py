@@ -1,0 +1,209 @@
+"""Faults of a set without a directory, with real processes: what the clone answers, what it says, how it recovers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.faults.faulty_set import C, FaultySet, M, newest_crl, small_file_system
+from tests.http.running import eventually
+from tests.whole.clones import clone_set
+
+pytestmark = pytest.mark.process
+
+STALE_SECONDS = 2
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory) -> Iterator[FaultySet]:
+    """One set for all faults: each test leaves it as it found it."""
+    folder = tmp_path_factory.mktemp("set")
+    with small_file_system(folder / "small"), clone_set(folder) as site:
+        site.make_master()
+        site.revoke("bad")
+        site.publish(M)
+        site.prepare()
+        site.run(*site.create(C))
+        found = FaultySet(site)
+        for member in (M, C):
+            found.set(member, staleInSec=STALE_SECONDS, peersInSec=1)
+        yield found
+
+
+@pytest.fixture
+def sound(faulty):
+    """The set, in which nothing is wrong; so it is again after the test."""
+    faulty.until_sound(C)
+    faulty.until_sound(M)
+    yield faulty
+    faulty.until_sound(C)
+
+
+FAULTS: list[tuple[str, str, str, str]] = []
+
+
+def fault(what: str, answers: str, says: str, mends: str):
+    """Mark a test as the proof of one line of docs/faults.md."""
+    FAULTS.append((what, answers, says, mends))
+    return lambda test: test
+
+
+@fault(
+    "none: a CRL is given to the master",
+    "the clone answers the same, to the last byte that is signed, moments later",
+    "nothing",
+    "nothing to mend",
+)
+def test_crl_given_to_the_master_reaches_the_clone(sound):
+    """What the master accepted the clone answers alike."""
+    name = sound.revoke(M)
+    sound.site.until_says(C, name, "revoked")
+    sound.same(name)
+    sound.same("good")
+
+
+@fault(
+    "none: a CRL is given to the clone",
+    "the clone hands it to the master and answers from it once the master has taken it",
+    "what the master says of the CRL is what the clone says",
+    "nothing to mend",
+)
+def test_crl_given_to_the_clone_goes_to_the_master(sound):
+    """A CRL that a clone has acknowledged is in force on the clone and on the master."""
+    name = sound.revoke(C)
+    assert sound.site.says(C, name) == "revoked"
+    sound.site.until_says(M, name, "revoked")
+    sound.same(name)
+
+
+@fault(
+    "a CRL that the master refuses is given to the clone",
+    "both go on with the CRL before it",
+    "the command, or the CA that published it, gets the master's refusal",
+    "publish a CRL that is in order",
+)
+def test_refusal_of_the_master_is_the_clones(sound, tmp_path):
+    """A clone never takes in what its master refuses, and tells why."""
+    stale = tmp_path / "old.crl"
+    stale.write_bytes(newest_crl(sound.site))
+    sound.revoke(M)
+    done = sound.site.done("crl", "add", str(stale), "--instance", C, code=None)
+    assert done.returncode != 0
+    assert re.search(r"CRL number \d+ is lower than \d+", done.stderr)
+    sound.same("bad")
+
+
+@fault(
+    "the master is killed",
+    "the clone goes on answering; a CRL that is given to it is refused, to be given again",
+    "`/readyz` of the clone: `members` and `upkeep` fail; `vouchd_member_reachable` 0",
+    "by itself when the master runs again; or `vouchd clone promote --force` on the clone",
+)
+def test_master_killed_clone_answers_on(sound):
+    """Without its master a clone answers what it knows, acknowledges nothing new, and says what is missing."""
+    site, revoked = sound.site, sound.revoke(M)
+    site.until_says(C, revoked, "revoked")
+    site.kill(M)
+    sound.until(C, "members", site.id_of(M))
+    sound.until(C, "upkeep", "following")
+    assert [site.says(C, name) for name in ("good", revoked)] == ["good", "revoked"]
+    assert re.search(r'vouchd_member_reachable\{member="[^"]*"\} 0', sound.metrics(C))
+    later = sound.issue()
+    site.revoke(later)
+    refused = sound.publish(C, code=None)
+    assert refused.returncode != 0, refused.stdout
+    assert "cannot ask" in refused.stderr
+    assert site.says(C, later) == "good"
+    site.run("start", "--instance", M)
+    sound.publish(M)
+    site.until_says(C, later, "revoked")
+    sound.same(later)
+
+
+@fault(
+    "the clone is killed",
+    "the master goes on answering and taking CRLs",
+    "`/readyz` of the master: `members` fails",
+    "by itself when the clone runs again: it takes over what it missed",
+)
+def test_clone_killed_and_back_catches_up(sound):
+    """A clone that was dead has, when it is back, what came meanwhile."""
+    site = sound.site
+    site.kill(C)
+    sound.until(M, "members", site.id_of(C))
+    name = sound.revoke(M)
+    assert site.says(M, name) == "revoked"
+    site.run("start", "--instance", C)
+    site.until_says(C, name, "revoked")
+    sound.same(name)
+
+
+@fault(
+    "the connection between the two is cut, or the master hangs",
+    "both answer what they know; the clone cannot know what it misses",
+    "`/readyz` on both sides: `members` fails",
+    "by itself when the connection is back",
+)
+def test_link_cut_and_healed_catches_up(sound):
+    """A cut link stops no answer, and once it is healed the clone has everything."""
+    site, before = sound.site, sound.revoke(M)
+    site.until_says(C, before, "revoked")
+    with sound.stopped(M):
+        sound.until(C, "members", site.id_of(M))
+        assert [site.says(member, before) for member in (M, C)] == ["revoked", "revoked"]
+    name = sound.revoke(M)
+    site.until_says(C, name, "revoked")
+    sound.same(name)
+
+
+@fault(
+    "the clone cannot take over what the master has: it is stuck, or its store is",
+    "the CRL before, until `vouchd.clone.staleInSec` have passed since a newer one was seen; then tryLater for that CA",
+    "`/readyz` of the clone: `behind` fails (503 when it is every CA); `vouchd_behind` 1, `vouchd_member_lag_seconds`",
+    "by itself when the clone has caught up",
+)
+def test_bound_of_staleness_holds_over_a_restart(sound):
+    """A clone that knows of a newer CRL and cannot have it answers tryLater after the bound, also once restarted."""
+    site = sound.site
+    with sound.held(C):
+        name = sound.revoke(M)
+        assert sound.seen_until_later(C, "bad") <= {"revoked"}
+        sound.until(C, "behind", "newer CRL")
+        assert re.search(r'vouchd_behind\{ca="[^"]*"\} 1', sound.metrics(C))
+        site.run("restart", "--instance", C)
+        assert sound.tries_later(C, name)
+    eventually(lambda: not sound.tries_later(C, name), "the clone answers again")
+    assert site.says(C, name) == "revoked"
+    sound.same(name)
+
+
+@fault(
+    "the disk of the clone is full",
+    "the CRL before stays whole; `vouchd.clone.staleInSec` after a newer one is at the master: tryLater",
+    "`/readyz` of the clone: `upkeep` fails, then `answering` (the instance halts: 503)",
+    "by itself when there is room",
+)
+def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
+    """A clone that cannot take over a newer CRL keeps the old one for the bound, then answers nothing, then the new."""
+    site = sound.site
+    with sound.full(C):
+        name = sound.revoke(M)
+        sound.until(C, "upkeep", "following")
+        assert sound.seen_until_later(C, "bad") <= {"revoked"}
+        assert sound.tries_later(C, name)
+        sound.until(C, "answering", "newer CRL")
+    eventually(lambda: not sound.tries_later(C, name), "the clone answers again")
+    assert site.says(C, name) == "revoked"
+    sound.same(name)
+    assert site.says(C, "bad") == "revoked"
+
+
+def test_page_of_faults_is_what_the_tests_show():
+    """Each fault in docs/faults.md has its test here, and each test its line."""
+    lines = [f"| {' | '.join(row)} |" for row in FAULTS]
+    page = PAGE.read_text(encoding="utf-8")
+    shown = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| fault |")]
+    assert shown == lines, "\n".join(lines)
