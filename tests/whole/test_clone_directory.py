@@ -69,6 +69,20 @@ def test_clone_gets_what_is_published_to_the_master_and_gives_what_it_gets(tmp_p
         assert site.setting("c", "ocsp.store.defStore.refreshInSec") == "21600"
 
 
+def test_clone_of_a_clone_replicates_with_all(tmp_path):
+    """A third member is made from the clone; what it is given reaches the master and the clone."""
+    plain = Transport.PLAIN
+    with directory_set(tmp_path, plain, 3) as (site, servers):
+        site.run(*clone(site, "c", servers["c"], plain))
+        site.prepare("c")
+        site.run(*clone(site, "d", servers["d"], plain))
+        site.revoke("bad")
+        site.publish("d")
+        for name in ("m", "c"):
+            site.until_says(name, "bad", "revoked")
+        require_alike(site, "m", "c", "d")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
