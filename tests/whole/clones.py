@@ -138,8 +138,8 @@ class CloneSet:
         lines = self.layout(name).cs_cfg.read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")[key]
 
-    def answer(self, name: str, certificate: str) -> ocsp.OCSPResponse:
-        """What a member answers of a certificate, over HTTP."""
+    def said(self, name: str, certificate: str) -> bytes:
+        """The whole answer of a member, over HTTP: DER of an OCSPResponse."""
         ca, leaf = (
             x509.load_pem_x509_certificate((self.folder / path).read_bytes())
             for path in ("lab/ca.crt", f"{certificate}.crt")
@@ -151,11 +151,11 @@ class CloneSet:
             {"Content-Type": "application/ocsp-request"},
         )
         with urllib.request.urlopen(wanted, timeout=30) as response:  # noqa: S310  our own port
-            return ocsp.load_der_ocsp_response(response.read())
+            return response.read()
 
-    def said(self, name: str, certificate: str) -> bytes:
-        """What is signed of its answer: all but the signature, which ECDSA makes anew each time."""
-        return self.answer(name, certificate).tbs_response_bytes
+    def answer(self, name: str, certificate: str) -> ocsp.OCSPResponse:
+        """What a member answers of a certificate."""
+        return ocsp.load_der_ocsp_response(self.said(name, certificate))
 
     def says(self, name: str, certificate: str) -> str:
         return self.answer(name, certificate).certificate_status.name.lower()

@@ -27,7 +27,7 @@ def site(tmp_path):
 
 
 def test_clone_lists_and_answers_what_the_master_does(pair):
-    """The documented test: the lists of CAs are the same, and so are the answers to the last byte that is signed."""
+    """The documented test: the lists of CAs are the same, and so are the answers to the last byte."""
     assert pair.lists("c") == pair.lists("m")
     assert [pair.says("c", name) for name in ("good", "bad")] == ["good", "revoked"]
     for name in ("good", "bad"):

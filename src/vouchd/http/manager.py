@@ -19,7 +19,7 @@ from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
 from vouchd.http.expiry import warn_daily
 from vouchd.http.halting import Verdict, ignore
-from vouchd.http.handover import HandedWorker, Handover, execute, received
+from vouchd.http.handover import Handover, execute, handover_of, received
 from vouchd.http.listeners import Listeners
 from vouchd.http.managersettings import ManagerSettings
 from vouchd.http.members import OtherMembers
@@ -31,7 +31,6 @@ from vouchd.http.upkeep import Upkeeping
 from vouchd.http.watching import Publication, Published, StoreWatch
 from vouchd.http.workers import WorkerProcess
 from vouchd.ops.auditkeeping import GivenAnswer
-from vouchd.ops.counters import ended, merge
 from vouchd.ops.pidfile import PidFile
 from vouchd.ops.serving import ServingReport, remove_serving, write_serving
 from vouchd.service.pulling import Pulling
@@ -236,24 +235,9 @@ class _Instance:
             await self._open_agent_port()
 
     def _handover(self) -> Handover:
-        settings, sockets, pool = self._settings, self._sockets, self._pool
-        agent = self._agent_part.address if self._agent_part and sockets.agent else ("", 0)
-        return Handover(
-            ee_host=settings.ee[0],
-            ee_port=settings.ee[1],
-            sockets=tuple(listener.fileno() for listener in sockets.ee),
-            health_host=settings.health[0],
-            health_port=settings.health[1],
-            health=sockets.health.fileno(),
-            lock=self._pid_file.fileno(),
-            workers=tuple(HandedWorker(w.slot, w.pid, w.control.fileno(), w.loaded) for w in pool.workers),
-            kept=merge([pool.kept, ended(pool.beside())]),
-            restarts=pool.restarts,
-            started_at=self._overview.started_at,
-            agent_host=agent[0],
-            agent_port=agent[1],
-            agent=sockets.agent.fileno() if sockets.agent else -1,
-        )
+        agent = self._agent_part.address if self._agent_part and self._sockets.agent else ("", 0)
+        started_at = self._overview.started_at
+        return handover_of(self._settings, self._sockets, self._pool, self._pid_file.fileno(), started_at, agent)
 
     async def _retire_predecessors(self) -> None:
         """End the workers of before the restart when ours answer in their place."""
