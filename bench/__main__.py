@@ -8,7 +8,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from bench import ee_vs_nginx, importing, signing
+from bench import cloning, ee_vs_nginx, importing, signing
 from bench.figures import Figure, machine, print_table
 from bench.instance import instance
 
@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--big", action="store_true", help="also 10,000,000 entries: takes minutes and 4 GiB")
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement under load")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("cached", "signed", "import"))
+    parser.add_argument("--only", choices=("cached", "signed", "import", "clone"))
     options = parser.parse_args()
     print(machine(), flush=True)
     figures: list[Figure] = []
@@ -68,6 +68,8 @@ def main() -> int:
     if options.only in {None, "import"}:
         for count in importing.SECONDS if options.big else (importing.MILLION,):
             figures += importing.figures(count)
+    if options.only in {None, "clone"}:
+        figures += cloning.figures()
     print_table(figures)
     return 0
 

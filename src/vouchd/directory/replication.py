@@ -158,11 +158,25 @@ def _adjust(connection: Connection, dn: str, wanted: Mapping[str, str], password
 
 
 def remove(connection: Connection, suffix: str, name: str) -> bool:
-    """End an agreement; whether there was one."""
+    """End an agreement; whether there was one.
+
+    It is stopped before it is deleted: a server that is just beginning a session of it would end itself otherwise, as
+    the credentials go while it binds with them (389 DS 2.3).
+    """
+    dn = agreement_dn(suffix, name)
     with suppress(NotFound):
-        connection.delete(agreement_dn(suffix, name))
+        connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (b"off",))])
+        pause, until = threading.Event(), time.monotonic() + GRACE_SECONDS
+        while _in_session(connection, dn) and time.monotonic() < until:
+            pause.wait(0.1)
+        connection.delete(dn)
         return True
     return False
+
+
+def _in_session(connection: Connection, dn: str) -> bool:
+    found = connection.read(dn, ["nsds5replicaUpdateInProgress"])
+    return found is not None and found.text("nsds5replicaUpdateInProgress").upper() == "TRUE"
 
 
 def initialise(
