@@ -223,14 +223,36 @@ def test_same_ca_added_on_both_while_cut_off_loses_no_crl(pair):
     other.put_authority(CA)
     other.commit_epoch(newer, {sha256(SECOND): SECOND})
     cut(*found, off=False)
-
-    def settled() -> bool:
-        for store in (one, other):
-            store.settle(0)
-        return one.epochs() == other.epochs() == (newer,)
-
-    assert until(settled, 40)
+    assert until(lambda: one.epochs() == other.epochs() == (newer,), 40)
+    assert one.authorities() == other.authorities() == (CA,)
     assert one.document(sha256(SECOND)) == other.document(sha256(SECOND)) == SECOND
+
+
+def test_large_crl_stored_on_both_while_cut_off_leaves_no_chunk_behind(pair):
+    """Chunks that two members stored at one time are there twice, and all of them go when nothing names them."""
+    one, other, *found = pair
+    crl = os.urandom(2 * MIB)
+    cut(*found, off=True)
+    for store in (one, other):
+        store.put_authority(CA)
+        store.put_quarantined(a_quarantined(CA, crl), crl)
+    cut(*found, off=False)
+    assert until(lambda: one.quarantined() == other.quarantined() == (a_quarantined(CA, crl),), 40)
+    assert one.document(sha256(crl)) == other.document(sha256(crl)) == crl
+    one.remove_authority(CA.id)
+    assert until(lambda: other.authorities() == ())
+
+    def empty() -> bool:
+        left = 0
+        for store, node in ((one, found[0]), (other, found[1])):
+            store.settle(LATER)
+            admin = node.admin()
+            query = "(|(objectClass=vouchdDocumentChunk)(objectClass=ldapSubEntry))"
+            left += len(admin.search(f"ou=chunks,{node.server.suffix}", scope="one", query=query, attributes=["cn"]))
+            admin.close()
+        return not left
+
+    assert until(empty, 40)
 
 
 def test_user_changed_on_both_while_cut_off_keeps_what_both_left(pair):

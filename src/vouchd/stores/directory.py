@@ -13,7 +13,7 @@ from pathlib import Path
 from vouchd.core import records
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import Buffer
-from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
+from vouchd.directory.connection import Change, Connection, Connections, Credentials, Entry, escaped
 from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED, STAMP
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.directory_changes import again, modify
@@ -22,6 +22,7 @@ from vouchd.stores.directory_domain import DirectoryDomain
 from vouchd.stores.directory_entries import (
     CERTIFICATE,
     OF_AUTHORITIES,
+    OF_CONFLICTS,
     SMALL,
     Held,
     committed,
@@ -33,7 +34,7 @@ from vouchd.stores.directory_entries import (
     new_stamp,
     stands_in_entry,
 )
-from vouchd.stores.directory_settling import settle
+from vouchd.stores.directory_settling import merge_conflicts, settle
 from vouchd.stores.directory_watching import watch
 from vouchd.stores.rules import (
     CHUNK_BYTES,
@@ -44,6 +45,8 @@ from vouchd.stores.rules import (
     quarantine_order,
     require_next,
 )
+
+_ATTEMPTS = 5
 
 
 class DirectoryStore(DirectoryDomain):
@@ -181,7 +184,8 @@ class DirectoryStore(DirectoryDomain):
     def settle(self, now: float) -> int:
         """Tidy up after concurrent changes on several suppliers, and collect old documents; how much was done.
 
-        What is answered is the same before and after: every reader resolves concurrent values by itself.
+        What is answered is the same before and after: every reader takes the newest, and unites a CA that was added
+        twice.
         """
         with self._connections.connection() as connection:
             return settle(connection, self._suffix, self._documents, now)
@@ -199,8 +203,14 @@ class DirectoryStore(DirectoryDomain):
             return self._held(connection)
 
     def _held(self, connection: Connection) -> tuple[Held, ...]:
-        found = connection.search(self._suffix, scope="one", query=OF_AUTHORITIES, attributes=SMALL)
-        return tuple(Held.of(entry) for entry in found)
+        """All CAs. One that was added on two suppliers at one time is united first: neither half is the whole truth."""
+        query = f"(|{OF_AUTHORITIES}{OF_CONFLICTS})"
+        for _ in range(_ATTEMPTS):
+            found = connection.search(self._suffix, scope="one", query=query, attributes=["objectClass", *SMALL])
+            if not any(_is_conflict(entry) for entry in found):
+                break
+            merge_conflicts(connection, self._suffix)
+        return tuple(Held.of(entry) for entry in found if not _is_conflict(entry))
 
     def _add(self, connection: Connection, authority: Authority) -> None:
         name = folded(authority.certificate_der, authority.id)
@@ -264,6 +274,10 @@ class DirectoryStore(DirectoryDomain):
     def _kept_marks(self, connection: Connection, authority_id: str) -> tuple[bytes, ...]:
         entry = connection.read(f"cn={authority_id},{HIGH_WATERS},{self._suffix}", [HIGH_WATER])
         return entry.all(HIGH_WATER) if entry else ()
+
+
+def _is_conflict(entry: Entry) -> bool:
+    return b"ldapsubentry" in {value.lower() for value in entry.all("objectClass")}
 
 
 def _require(everyone: Sequence[Held], authority_id: str) -> Held:

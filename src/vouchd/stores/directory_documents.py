@@ -19,6 +19,8 @@ from vouchd.stores.rules import CHUNK_BYTES
 
 # Longer than any member takes to write or to read one document.
 GRACE_SECONDS = 3600
+# Two suppliers that stored one document at one time have each chunk twice, the second as a replication conflict.
+_ALL = "(|(objectClass=vouchdDocumentChunk)(&(objectClass=ldapSubEntry)(nsds5ReplConflict=*)))"
 
 
 class ChunkedDocuments:
@@ -79,10 +81,12 @@ class ChunkedDocuments:
         """Delete the chunks of documents that nothing names and nobody used of late; how many those were."""
         gone = 0
         for entry in connection.search(
-            self._base, scope="one", query="(objectClass=vouchdDocumentChunk)", attributes=["cn", "description"]
+            self._base, scope="one", query=_ALL, attributes=["cn", "description", "objectClass"]
         ):
+            twin = b"ldapsubentry" in {value.lower() for value in entry.all("objectClass")}
             sha256 = entry.text("cn").rpartition("-")[0]
-            if sha256 not in named and int(entry.text("description", "0")) + GRACE_SECONDS < now:
+            old = int(entry.text("description", "0")) + GRACE_SECONDS < now
+            if old and (twin or sha256 not in named):
                 with suppress(NotFound):  # another member was quicker
                     connection.delete(entry.dn)
                 gone += 1

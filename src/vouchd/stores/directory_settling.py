@@ -18,6 +18,7 @@ from vouchd.stores.directory_entries import (
     CERTIFICATE,
     DELTA_CRL,
     OF_AUTHORITIES,
+    OF_CONFLICTS,
     SMALL,
     Held,
     fact_of,
@@ -29,24 +30,29 @@ from vouchd.stores.directory_entries import (
 
 _log = logging.getLogger(__name__)
 
-_CONFLICTS = f"(&(objectClass=ldapSubEntry)(nsds5ReplConflict=*)({AUTHORITY}=*))"
 _UNITED = (EPOCH, QUARANTINED, HIGH_WATER)
 
 
 def settle(connection: Connection, suffix: str, documents: ChunkedDocuments, now: float) -> int:
     """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done."""
-    done = 0
-    for entry in connection.search(suffix, scope="one", query=_CONFLICTS, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
-        with suppress(StoreConflict, AlreadyExists, NotFound):  # another member is at it
-            _merge(connection, suffix, entry)
-            _log.info("merged the replication conflict %s", entry.dn)
-            done += 1
+    done = merge_conflicts(connection, suffix)
     everyone = _everyone(connection, suffix)
     for held in everyone:
         with suppress(StoreConflict, NotFound):
             done += _drop_superseded(connection, held)
     named = frozenset(name for held in _everyone(connection, suffix) for name in held.named())
     return done + documents.collect(connection, named, now)
+
+
+def merge_conflicts(connection: Connection, suffix: str) -> int:
+    """Unite the entries of CAs that were added on two suppliers at one time; how many those were."""
+    done = 0
+    for entry in connection.search(suffix, scope="one", query=OF_CONFLICTS, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
+        with suppress(StoreConflict, AlreadyExists, NotFound):  # another member is at it
+            _merge(connection, suffix, entry)
+            _log.info("merged the replication conflict %s", entry.dn)
+            done += 1
+    return done
 
 
 def _everyone(connection: Connection, suffix: str) -> Sequence[Held]:
