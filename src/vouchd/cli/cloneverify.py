@@ -17,7 +17,7 @@ from vouchd.client.domain import PeerClient
 from vouchd.client.transport import Connection
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.status import ServingState
-from vouchd.errors import ConfigError, VouchdError
+from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.index.manifest import load_manifest
 from vouchd.instance.layout import Layout
 from vouchd.ops.clock import SystemClock
@@ -65,6 +65,8 @@ def verify(
                 for problem in member.problems:
                     output.warn(f"{member.id}: {problem}")
         before = found.members
+        if not found.members and not watch:
+            raise NotFound("there is no other member to compare with", hint="vouchd domain members shows the set")
         if not watch:
             break
         time.sleep(watch)
@@ -97,7 +99,8 @@ def _member(state: ServingState, me: Member, other: Member, asked: Sequence[Prob
     try:
         problems = _list_differences(state, connect(other).epochs().epochs)
         with Connection(_url(me)) as ours, Connection(_url(other)) as theirs:
-            compared = [compare_answers(probe, ours, theirs) for probe in asked]
+            at = SystemClock().now()
+            compared = [compare_answers(probe, ours, theirs, at) for probe in asked]
     except VouchdError as error:
         return VerifiedMember(other.id, reachable=False, problems=(str(error),))
     return VerifiedMember(
@@ -105,7 +108,8 @@ def _member(state: ServingState, me: Member, other: Member, asked: Sequence[Prob
         reachable=True,
         lists=tuple(problems),
         asked=len(compared),
-        bytes=sum(one.alike >= min(Level.BYTES, one.wanted) for one in compared),
+        plain=sum(one.wanted is Level.BYTES for one in compared),
+        bytes=sum(one.alike is Level.BYTES for one in compared),
         response_data=sum(one.alike >= Level.RESPONSE_DATA for one in compared),
         status=sum(one.alike >= Level.STATUS for one in compared),
         problems=(*problems, *_told(compared)),
@@ -145,7 +149,7 @@ def _row(member: VerifiedMember) -> dict[str, object]:
         "state": "identical" if member.identical else "different" if member.reachable else "no answer",
         "lists": "equal" if not member.lists else "different",
         "asked": member.asked,
-        "bytes": member.bytes,
+        "bytes": f"{member.bytes} of {member.plain}",
         "ResponseData": member.response_data,
         "status": member.status,
     }

@@ -1,7 +1,7 @@
 """Whether two responders answer alike: byte for byte, in what is signed, in what is said.
 
-With a nonce two answers differ in the nonce and therefore in the signature; then the bytes are not compared, and of the
-signed data everything but the nonce is.
+An answer to a request with a nonce is made and signed anew: its bytes are not asked to be the same, but all that is
+signed, the nonce with it, and both signatures must verify.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from vouchd.client.ocsp import Question, Reply, send
-from vouchd.client.response import NONCE, BasicResponse, OCSPResponse
+from vouchd.client.response import BasicResponse, OCSPResponse
 from vouchd.client.transport import Connection, Method
+from vouchd.client.verification import NonceRule, Terms
+from vouchd.errors import ClientError
 
 _SHOWN = 60
 
@@ -60,33 +62,50 @@ class Comparison:
         return self.alike >= self.wanted
 
 
-def compare_answers(probe: Probe, ours: Connection, theirs: Connection) -> Comparison:
-    """Ask both and compare. Raises: ClientError when one gives no OCSP response."""
+def compare_answers(probe: Probe, ours: Connection, theirs: Connection, at: int) -> Comparison:
+    """Ask both and compare, at POSIX time `at`. Raises: ClientError when one gives no OCSP response."""
     first, second = send(ours, probe.question, probe.method), send(theirs, probe.question, probe.method)
-    return compare(probe, first, second)
+    return compare(probe, first, second, at)
 
 
-def compare(probe: Probe, ours: Reply, theirs: Reply) -> Comparison:
+def compare(probe: Probe, ours: Reply, theirs: Reply, at: int) -> Comparison:
     """The answers to one probe."""
     wanted = Level.BYTES if probe.question.nonce is None else Level.RESPONSE_DATA
-    found = [difference for difference in _differences(probe, ours, theirs) if difference.level <= wanted]
+    found = [difference for difference in _differences(ours, theirs) if difference.level <= wanted]
+    if probe.question.nonce is not None and not found:
+        found += _unsound(ours, theirs, at)
     alike = Level(min((difference.level for difference in found), default=Level.BYTES + 1) - 1)
     return Comparison(probe, min(alike, wanted), wanted, tuple(sorted(found, key=lambda one: one.level)))
 
 
-def _differences(probe: Probe, ours: Reply, theirs: Reply) -> Iterator[Difference]:
-    with_nonce = probe.question.nonce is not None
+def _differences(ours: Reply, theirs: Reply) -> Iterator[Difference]:
     one, other = ours.response, theirs.response
     said = _first(_status_fields(one), _status_fields(other))
     if said:
         yield Difference(Level.STATUS, *said)
-    signed = _first(_signed_fields(one, nonce=not with_nonce), _signed_fields(other, nonce=not with_nonce))
+    signed = _first(_signed_fields(one), _signed_fields(other))
     data = (one.basic.response_data_der if one.basic else b"", other.basic.response_data_der if other.basic else b"")
-    if signed or said or (not with_nonce and data[0] != data[1]):
+    if signed or said or data[0] != data[1]:
         yield Difference(Level.RESPONSE_DATA, *(signed or said or ("responseData", data[0].hex(), data[1].hex())))
     if ours.exchange.body != theirs.exchange.body:
         whole = _first(_outer_fields(one), _outer_fields(other))
         yield Difference(Level.BYTES, *(whole or signed or said or ("response", one.der.hex(), other.der.hex())))
+
+
+def _unsound(ours: Reply, theirs: Reply, at: int) -> Iterator[Difference]:
+    """What a client would refuse of two answers that say the same; an error status is not signed."""
+    if ours.question.issuer is None or ours.response.basic is None:
+        return
+    terms = Terms(nonce=NonceRule.REQUIRE)
+    told = []
+    for reply in (ours, theirs):
+        try:
+            reply.verify(at, terms)
+            told.append("sound")
+        except ClientError as error:
+            told.append(str(error))
+    if told != ["sound", "sound"]:
+        yield Difference(Level.RESPONSE_DATA, "verification", *map(_text, told))
 
 
 def _first(ours: dict[str, object], theirs: dict[str, object]) -> tuple[str, str, str] | None:
@@ -107,7 +126,7 @@ def _status_fields(response: OCSPResponse) -> dict[str, object]:
     return fields
 
 
-def _signed_fields(response: OCSPResponse, *, nonce: bool) -> dict[str, object]:
+def _signed_fields(response: OCSPResponse) -> dict[str, object]:
     basic = response.basic
     if basic is None:
         return {}
@@ -117,7 +136,7 @@ def _signed_fields(response: OCSPResponse, *, nonce: bool) -> dict[str, object]:
         fields[f"thisUpdate {number}"] = single.this_update
         fields[f"nextUpdate {number}"] = single.next_update
         fields[f"singleExtensions {number}"] = single.extensions
-    fields["responseExtensions"] = tuple(one for one in basic.extensions if nonce or one.oid != NONCE)
+    fields["responseExtensions"] = basic.extensions
     return fields
 
 

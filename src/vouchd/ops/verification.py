@@ -15,12 +15,16 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class VerifiedMember:
-    """How far one other member was like this one: of `asked` answers so many were alike at each level."""
+    """How far one other member was like this one: of `asked` answers so many were alike at each level.
+
+    Of those with a nonce the bytes are not asked to be: `plain` were asked for without one.
+    """
 
     id: str
     reachable: bool
     lists: tuple[str, ...] = ()  # differences in the lists of CAs and CRLs
     asked: int = 0
+    plain: int = 0
     bytes: int = 0
     response_data: int = 0
     status: int = 0
@@ -29,7 +33,7 @@ class VerifiedMember:
     @property
     def identical(self) -> bool:
         """Whether nothing was different."""
-        return self.reachable and not self.lists and self.asked == self.bytes
+        return self.reachable and not self.lists and self.plain == self.bytes and self.asked == self.response_data
 
 
 @dataclass(frozen=True, slots=True)

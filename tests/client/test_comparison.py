@@ -1,0 +1,77 @@
+"""Answers are compared at three levels, and what is different is found and named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.client.answers import answer, ask_for
+from tests.pki import CA, NOW
+
+from vouchd.client.comparison import Level, Probe, compare
+from vouchd.client.ocsp import Question, Reply, read
+from vouchd.client.transport import Exchange, Method
+from vouchd.errors import VouchdError
+
+AUTHORITY = CA.create()
+NONCE = bytes(range(32))
+QUESTION = ask_for(AUTHORITY)
+WITH_NONCE = ask_for(AUTHORITY, nonce=NONCE)
+ANSWER = answer(AUTHORITY, AUTHORITY)
+ANSWER_WITH_NONCE = answer(AUTHORITY, AUTHORITY, asked=WITH_NONCE, nonce=NONCE)
+
+
+def reply(question: Question, body: bytes) -> Reply:
+    exchange = Exchange("POST", "http://x/", 200, (("Content-Type", "application/ocsp-response"),), body, 0.0)
+    return Reply(question, exchange, read(exchange))
+
+
+def flipped(body: bytes, position: int, mask: int = 1) -> bytes:
+    return body[:position] + bytes([body[position] ^ mask]) + body[position + 1 :]
+
+
+def compared(question: Question, one: bytes, other: bytes):
+    return compare(Probe("x", question, Method.POST), reply(question, one), reply(question, other), NOW)
+
+
+def test_same_answer_is_identical_at_every_level():
+    """Two equal answers are the same byte for byte, and those with a nonce in all that is signed."""
+    assert (compared(QUESTION, ANSWER, ANSWER).alike, compared(QUESTION, ANSWER, ANSWER).identical) == (
+        Level.BYTES,
+        True,
+    )
+    again = compared(WITH_NONCE, ANSWER_WITH_NONCE, ANSWER_WITH_NONCE)
+    assert (again.alike, again.identical) == (Level.RESPONSE_DATA, True)
+
+
+@given(st.integers(0, len(ANSWER) - 1), st.integers(1, 255))
+def test_any_changed_byte_is_found_and_named(position, mask):
+    """Whatever byte of an answer differs, the answers are not called identical, and a field is named."""
+    try:
+        other = reply(QUESTION, flipped(ANSWER, position, mask))
+    except VouchdError:  # no OCSP response any more, which is told as such
+        return
+    found = compare(Probe("x", QUESTION, Method.POST), reply(QUESTION, ANSWER), other, NOW)
+    assert not found.identical
+    assert found.differences[0].field
+
+
+def test_other_signature_over_the_same_data_is_different_in_bytes_alone():
+    """A signature that differs is told at the level of bytes; what is signed is still the same."""
+    signature = reply(QUESTION, ANSWER).response.basic.signature
+    found = compared(QUESTION, ANSWER, flipped(ANSWER, ANSWER.index(signature) + 10))
+    assert (found.alike, [one.field for one in found.differences]) == (Level.RESPONSE_DATA, ["signature"])
+
+
+@pytest.mark.parametrize("place", ["signature", "nonce"])
+def test_forged_answer_with_a_nonce_is_not_identical(place):
+    """With a nonce the bytes differ anyhow: the signature and the nonce are verified instead."""
+    signature = reply(WITH_NONCE, ANSWER_WITH_NONCE).response.basic.signature
+    start = ANSWER_WITH_NONCE.index(signature if place == "signature" else NONCE)
+    assert not compared(WITH_NONCE, ANSWER_WITH_NONCE, flipped(ANSWER_WITH_NONCE, start + 10)).identical
+
+
+def test_nonce_that_one_left_out_is_a_difference():
+    """A member that does not repeat the nonce answers differently."""
+    other = answer(AUTHORITY, AUTHORITY, asked=WITH_NONCE)
+    assert not compared(WITH_NONCE, ANSWER_WITH_NONCE, other).identical
