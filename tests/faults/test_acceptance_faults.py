@@ -103,7 +103,7 @@ def test_step_failing_leaves_old_or_new_epoch(folder, monkeypatch, step, fault, 
     site = Site(folder)
     owner, name = {
         "index": (site.writer, "write"),
-        "document": (sqlite, "_put_documents"),
+        "document": (sqlite, "put_documents"),
         "commit": (site.store, "commit_epoch"),
         "manifest": (site_module, "write_manifest"),
     }[step]
@@ -150,7 +150,7 @@ accepting = {
     "index-half": lambda: stop_before(os, "replace"),
     "index-after": lambda: stop_after(site.writer, "write"),
     "commit-before": lambda: stop_before(site.store, "commit_epoch"),
-    "commit-documents-stored": lambda: stop_after(sqlite, "_put_documents"),
+    "commit-documents-stored": lambda: stop_after(sqlite, "put_documents"),
     "commit-after": lambda: stop_after(site.store, "commit_epoch"),
 }
 publishing = {
