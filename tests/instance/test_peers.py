@@ -9,7 +9,7 @@ from tests.pki import NOW
 
 from vouchd.client.domain import PeerEpochs
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, Member
-from vouchd.errors import ClientError
+from vouchd.errors import ClientError, StoreUnavailable
 from vouchd.instance.peers import Peers
 
 ME, OTHER, THIRD = (
@@ -183,3 +183,17 @@ def test_master_is_the_one_of_the_highest_term_anybody_knows():
     site.told[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
     site.look()
     assert site.peers.master() == new
+
+
+def test_store_away_the_other_members_are_asked_all_the_same():
+    """A member whose directory is away still notices that another one has a newer CRL."""
+    found = Set(OTHER, stale=60)
+    found.look()
+
+    def away():
+        raise StoreUnavailable("the directory is away")
+
+    found.peers._me = found.peers._members = away
+    found.say(epoch(2))
+    found.look()
+    assert found.look(after=61) == {POINT.authority_id}

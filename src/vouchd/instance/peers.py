@@ -62,6 +62,7 @@ class Peers:
         self._stale_seconds = stale_seconds
         self._now = now
         self._known: tuple[Member, ...] = ()
+        self._own: Member | None = None
         self._apart: dict[tuple[str, IssuingPointId, bool], float] = {}  # since when, which of the two is ahead
         self._masters: dict[str, Member] = {}
         self.states: tuple[PeerState, ...] = ()
@@ -70,9 +71,9 @@ class Peers:
 
     def look(self) -> bool:
         """Ask every other member; whether CAs became behind, or are no longer. Raises: nothing of another member."""
-        me = self._me()
         self._remember()
-        others = [member for member in self._known if me is None or member.id != me.id]
+        own = self._own.id if self._own else ""
+        others = [member for member in self._known if member.id != own]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             told = list(pool.map(self._ask, others))
         ours = {epoch.issuing_point: epoch for epoch in self._epochs()}
@@ -94,7 +95,7 @@ class Peers:
 
     def _remember(self) -> None:
         with suppress(VouchdError):  # the store is away: the members that were there are asked
-            self._known = tuple(self._members())
+            self._own, self._known = self._me(), tuple(self._members())
 
     def _ask(self, member: Member) -> PeerEpochs | VouchdError:
         try:
