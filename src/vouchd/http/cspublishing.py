@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from vouchd.core.facts import Caller
-from vouchd.errors import ConfigError, CRLStale, VouchdError
+from vouchd.errors import ConfigError, CRLStale, StoreUnavailable, VouchdError
 from vouchd.http.agent import AgentServices
 from vouchd.http.csxml import Result, failed, page_response, wants_html, wants_xml, xml_response
 from vouchd.http.forms import form_fields
@@ -20,6 +20,7 @@ from vouchd.http.threads import in_thread
 from vouchd.service.permission import Action
 
 _STALE = "Sent CRL is older than the current CRL"  # CAs' logs are searched for it
+_AWAY = "Temporarily unable to take CRLs, publish it again later"
 
 
 def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
@@ -51,7 +52,11 @@ def _told(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Respons
 
 
 def _message(error: VouchdError) -> str:
-    text = f"{_STALE}: {error}" if isinstance(error, CRLStale) else str(error)
+    text = str(error)
+    if isinstance(error, CRLStale):
+        text = f"{_STALE}: {error}"
+    elif isinstance(error, StoreUnavailable):
+        text = f"{_AWAY}: {error}"
     return " ".join(text.split())
 
 
