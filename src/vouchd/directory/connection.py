@@ -36,6 +36,11 @@ class Entry:
         """Every value of the attribute, in no order."""
         return tuple(self.attributes.get(name.lower(), ()))
 
+    @property
+    def is_conflict(self) -> bool:
+        """Whether it lost its name to an entry that another supplier added; hidden from ordinary searches."""
+        return b"ldapsubentry" in {value.lower() for value in self.all("objectClass")}
+
     def text(self, name: str, default: str = "") -> str:
         """The first value as text."""
         values = self.all(name)

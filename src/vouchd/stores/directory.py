@@ -13,8 +13,8 @@ from pathlib import Path
 from vouchd.core import records
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import Buffer
-from vouchd.directory.connection import Change, Connection, Connections, Credentials, Entry, escaped
-from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED, STAMP
+from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
+from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.directory_changes import again, modify
 from vouchd.stores.directory_documents import ChunkedDocuments
@@ -26,12 +26,12 @@ from vouchd.stores.directory_entries import (
     SMALL,
     Held,
     committed,
+    entry_values,
     fact_of,
-    folded,
     highest,
     mark_value,
     mirrored,
-    new_stamp,
+    names_of,
     stands_in_entry,
 )
 from vouchd.stores.directory_settling import merge_conflicts, settle
@@ -207,25 +207,15 @@ class DirectoryStore(DirectoryDomain):
         query = f"(|{OF_AUTHORITIES}{OF_CONFLICTS})"
         for _ in range(_ATTEMPTS):
             found = connection.search(self._suffix, scope="one", query=query, attributes=["objectClass", *SMALL])
-            if not any(_is_conflict(entry) for entry in found):
+            if not any(entry.is_conflict for entry in found):
                 break
             merge_conflicts(connection, self._suffix)
-        return tuple(Held.of(entry) for entry in found if not _is_conflict(entry))
+        return tuple(Held.of(entry) for entry in found if not entry.is_conflict)
 
     def _add(self, connection: Connection, authority: Authority) -> None:
-        name = folded(authority.certificate_der, authority.id)
-        for each in (name, f"{name}_{authority.id[:16]}"):
+        for each in names_of(authority):
             with suppress(AlreadyExists):  # by a CA of the same name with another key
-                connection.add(
-                    f"cn={escaped(each)},{self._suffix}",
-                    {
-                        "objectClass": ["top", "crlIssuingPointRecord", "vouchdIssuingPoint"],
-                        "cn": [each],
-                        AUTHORITY: [fact_of(authority)],
-                        STAMP: [new_stamp()],
-                        CERTIFICATE: [authority.certificate_der],
-                    },
-                )
+                connection.add(f"cn={escaped(each)},{self._suffix}", entry_values(each, authority))
                 return
         raise StoreConflict(f"{authority.label} is being added by another process", hint="try again")
 
@@ -274,10 +264,6 @@ class DirectoryStore(DirectoryDomain):
     def _kept_marks(self, connection: Connection, authority_id: str) -> tuple[bytes, ...]:
         entry = connection.read(f"cn={authority_id},{HIGH_WATERS},{self._suffix}", [HIGH_WATER])
         return entry.all(HIGH_WATER) if entry else ()
-
-
-def _is_conflict(entry: Entry) -> bool:
-    return b"ldapsubentry" in {value.lower() for value in entry.all("objectClass")}
 
 
 def _require(everyone: Sequence[Held], authority_id: str) -> Held:

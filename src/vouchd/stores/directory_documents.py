@@ -83,10 +83,9 @@ class ChunkedDocuments:
         for entry in connection.search(
             self._base, scope="one", query=_ALL, attributes=["cn", "description", "objectClass"]
         ):
-            twin = b"ldapsubentry" in {value.lower() for value in entry.all("objectClass")}
             sha256 = entry.text("cn").rpartition("-")[0]
             old = int(entry.text("description", "0")) + GRACE_SECONDS < now
-            if old and (twin or sha256 not in named):
+            if old and (entry.is_conflict or sha256 not in named):
                 with suppress(NotFound):  # another member was quicker
                     connection.delete(entry.dn)
                 gone += 1

@@ -123,6 +123,23 @@ def fact_of(authority: Authority) -> bytes:
     return records.to_json(record).encode()
 
 
+def names_of(authority: Authority) -> tuple[str, str]:
+    """The `cn` of a CA's entry, and the one that it has when another CA of the same name has the first."""
+    name = folded(authority.certificate_der, authority.id)
+    return name, f"{name}_{authority.id[:16]}"
+
+
+def entry_values(name: str, authority: Authority) -> dict[str, list[bytes | str]]:
+    """The attributes of the new entry `name` of a CA."""
+    return {
+        "objectClass": ["top", "crlIssuingPointRecord", "vouchdIssuingPoint"],
+        "cn": [name],
+        AUTHORITY: [fact_of(authority)],
+        STAMP: [new_stamp()],
+        CERTIFICATE: [authority.certificate_der],
+    }
+
+
 def folded(certificate_der: bytes, authority_id: str) -> str:
     """The `cn` that the Certificate System gives a CA: its subject name, commas as `_` and equals signs as `-`."""
     try:

@@ -10,22 +10,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from vouchd.directory.connection import Change, Connection, Entry, escaped
-from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, STAMP
+from vouchd.directory.schema import EPOCH, HIGH_WATER, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.directory_documents import ChunkedDocuments
 from vouchd.stores.directory_entries import (
     BASE_CRL,
-    CERTIFICATE,
     DELTA_CRL,
     OF_AUTHORITIES,
     OF_CONFLICTS,
     SMALL,
     Held,
-    fact_of,
-    folded,
+    entry_values,
     mark_values,
     mirrored,
-    new_stamp,
+    names_of,
 )
 
 _log = logging.getLogger(__name__)
@@ -79,18 +77,9 @@ def _merge(connection: Connection, suffix: str, conflict: Entry) -> None:
 
 def _rename(connection: Connection, suffix: str, conflict: Entry, lost: Held) -> None:
     """Another CA of the same name has the entry's name: this one gets the name that it would have got after it."""
-    name = f"{folded(lost.authority.certificate_der, lost.authority.id)}_{lost.authority.id[:16]}"
-    connection.add(
-        f"cn={escaped(name)},{suffix}",
-        {
-            "objectClass": ["top", "crlIssuingPointRecord", "vouchdIssuingPoint"],
-            "cn": [name],
-            AUTHORITY: [fact_of(lost.authority)],
-            STAMP: [new_stamp()],
-            CERTIFICATE: [lost.authority.certificate_der],
-            **{each: conflict.all(each.split(";", 1)[0]) for each in (*_UNITED, BASE_CRL, DELTA_CRL)},
-        },
-    )
+    _, name = names_of(lost.authority)
+    values = {each: conflict.all(each.split(";", 1)[0]) for each in (*_UNITED, BASE_CRL, DELTA_CRL)}
+    connection.add(f"cn={escaped(name)},{suffix}", {**entry_values(name, lost.authority), **values})
 
 
 def _drop_superseded(connection: Connection, held: Held) -> int:
