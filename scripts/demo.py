@@ -6,22 +6,17 @@ ONCE=1) ends after the answers. The exit code is 1 when any answer is not the ex
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import re
 import shlex
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from demokit import MARKER, Commands, DemoError, Pair, console, free_ports, heading
+from demokit import Commands, DemoError, Pair, console, free_ports, heading, run_demo
 from rich import box
 from rich.table import Column, Table
 
@@ -212,64 +207,16 @@ def two_lines(answer: str) -> str:
     return answer.replace(" (", "\n(")
 
 
-class Stoppable(Protocol):
-    """A demo."""
-
-    def stop(self) -> None:
-        """Stop everything that was made."""
-
-
-def fresh_folder(folder: Path, kind: Callable[[Path], Stoppable]) -> Path:
-    """An empty folder with the demo's mark; an older demo in it is stopped and removed, anything else is refused."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARKER).exists():
-            raise DemoError(
-                f"{folder} is there and was not made by the demo: move it away, or name another with --folder"
-            )
-        kind(folder).stop()
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text("made by scripts/demo.py, which removes this folder when it runs again\n")
-    return folder
-
-
-def serve_until_interrupted() -> None:
-    """Return at Ctrl-C or SIGTERM."""
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
-    console.print("\n[bold]Serving. Ctrl-C ends it.[/]")
-    over.wait()
-
-
-def main() -> int:
-    """Run the demo; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--once", action="store_true", default=os.environ.get("ONCE", "") in {"1", "yes", "true"})
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="default: ./demo")
-    arguments = parser.parse_args()
-    demo = None
-    try:
-        demo = Demo(fresh_folder(arguments.folder.absolute(), Demo))
-        as_expected = demo.compare(demo.build())
-        as_expected = demo.clone() and as_expected
-        demo.visit_agent_port()
-        demo.tell_where()
-        if not arguments.once:
-            demo.tell_more()
-            serve_until_interrupted()
-    except DemoError as error:
-        console.print(f"[bold red]demo:[/] {error}", soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if demo is not None:
-            demo.stop()
-    if not as_expected:
-        console.print("[bold red]demo: an answer is not the expected one[/]")
-    return 0 if as_expected else 1
+def show(demo: Demo, *, once: bool) -> bool:
+    """Everything the demo shows; whether all was as expected."""
+    as_expected = demo.compare(demo.build())
+    as_expected = demo.clone() and as_expected
+    demo.visit_agent_port()
+    demo.tell_where()
+    if not once:
+        demo.tell_more()
+    return as_expected
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_demo(__doc__ or "", "demo", Demo, show))

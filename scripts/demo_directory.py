@@ -6,15 +6,12 @@ by `make demo-directory`; `--once` (or ONCE=1) ends after it. The exit code is 1
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import sys
 from pathlib import Path
 
-from demo import fresh_folder, serve_until_interrupted
-from demokit import Commands, DemoError, Pair, console, free_ports, heading
+from demokit import Commands, Pair, console, free_ports, heading, run_demo
 
 SUFFIX = "o=ocsp.example"
 # By the names that scripts/test-hosts.sh gives them: to another host a loopback address would mean itself.
@@ -78,9 +75,8 @@ class DirectoryDemo(Commands):
     def outage(self) -> bool:
         """Kill the clone's directory server, publish, revive it; whether all came about as it should."""
         heading("The clone's directory server is killed; the CRL goes to the master")
-        told = json.loads(self.vouchd("directory", "status", "--instance", "clone", "--json", show=False))
         pid = self._pid("ds-clone")
-        console.print(f"[bold cyan]$[/] kill -9 {pid}   # the directory server of {told['host']}")
+        console.print(f"[bold cyan]$[/] kill -9 {pid}   # the directory server of {HOSTS['clone'][0]}")
         os.kill(pid, signal.SIGKILL)
         self.publish(1)
         answers = self.pair.answers("www1.crt")
@@ -102,34 +98,17 @@ class DirectoryDemo(Commands):
                 self.run([*self.vouchd_command, "directory", "stop", "--dir", f"ds-{name}"], "", codes=(0, 1))
 
 
-def main() -> int:
-    """Run the demo; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--once", action="store_true", default=os.environ.get("ONCE", "") in {"1", "yes", "true"})
-    parser.add_argument("--folder", type=Path, default=Path("demo-directory"), help="default: ./demo-directory")
-    arguments = parser.parse_args()
-    demo = None
-    try:
-        demo = DirectoryDemo(fresh_folder(arguments.folder.absolute(), DirectoryDemo))
-        demo.build()
-        heading("A certificate is revoked; the CRL goes to the master alone")
-        demo.publish(0)
-        demo.settle()
-        alike = demo.pair.show(["www0.crt", "www1.crt"])
-        alike = demo.outage() and alike
-        demo.vouchd("directory", "status", "--instance", "master")
-        if not arguments.once:
-            serve_until_interrupted()
-    except DemoError as error:
-        console.print(f"[bold red]demo:[/] {error}", soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if demo is not None:
-            demo.stop()
-    return 0 if alike else 1
+def show(demo: DirectoryDemo, *, once: bool) -> bool:  # noqa: ARG001  nothing is told of what to try next
+    """Everything the demo shows; whether all was as expected."""
+    demo.build()
+    heading("A certificate is revoked; the CRL goes to the master alone")
+    demo.publish(0)
+    demo.settle()
+    alike = demo.pair.show(["www0.crt", "www1.crt"])
+    alike = demo.outage() and alike
+    console.print(demo.vouchd("directory", "status", "--instance", "master").rstrip())
+    return alike
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_demo(__doc__ or "", "demo-directory", DirectoryDemo, show))

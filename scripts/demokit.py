@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import os
 import shlex
+import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from rich import box
@@ -130,3 +136,69 @@ def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     finally:
         for one in sockets:
             one.close()
+
+
+class Demo(Protocol):
+    """What a demo can be told."""
+
+    def stop(self) -> None:
+        """Stop everything that was made."""
+
+
+D = TypeVar("D", bound=Demo)
+D_contra = TypeVar("D_contra", bound=Demo, contravariant=True)
+
+
+class Show(Protocol[D_contra]):
+    """Shows everything; whether all was as expected."""
+
+    def __call__(self, demo: D_contra, *, once: bool) -> bool:
+        """`once`: it ends after this."""
+
+
+def run_demo(about: str, name: str, make: Callable[[Path], D], show: Show[D]) -> int:
+    """The command line of a demo: a fresh folder, what it shows, serving until interrupted; returns the exit code."""
+    parser = argparse.ArgumentParser(description=about.split("\n", maxsplit=1)[0])
+    parser.add_argument("--once", action="store_true", default=os.environ.get("ONCE", "") in {"1", "yes", "true"})
+    parser.add_argument("--folder", type=Path, default=Path(name), help=f"default: ./{name}")
+    arguments = parser.parse_args()
+    demo = None
+    try:
+        demo = make(_fresh_folder(arguments.folder.absolute(), make))
+        as_expected = show(demo, once=arguments.once)
+        if not arguments.once:
+            _serve_until_interrupted()
+    except DemoError as error:
+        console.print(f"[bold red]demo:[/] {error}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if demo is not None:
+            demo.stop()
+    if not as_expected:
+        console.print("[bold red]demo: an answer is not the expected one[/]")
+    return 0 if as_expected else 1
+
+
+def _fresh_folder(folder: Path, make: Callable[[Path], Demo]) -> Path:
+    """An empty folder with the demo's mark; an older demo in it is stopped and removed, anything else is refused."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER).exists():
+            raise DemoError(
+                f"{folder} is there and was not made by the demo: move it away, or name another with --folder"
+            )
+        make(folder).stop()
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text("made by the demo, which removes this folder when it runs again\n")
+    return folder
+
+
+def _serve_until_interrupted() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    console.print("\n[bold]Serving. Ctrl-C ends it.[/]")
+    over.wait()
