@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.sites import Site
 
+from vouchd.cli.main import main
+
 
 @pytest.fixture
 def site(tmp_path, monkeypatch) -> Site:
@@ -20,3 +22,15 @@ def instance(site, capsys) -> Site:
     assert site.create() == 0
     capsys.readouterr()
     return site
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command line: `run("ca", "certs")` -> (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -12,23 +12,16 @@ from tests.pki import name, new_key, signing_hash
 
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import IssuedStatus
-from vouchd.cli.main import main
 
 CA = "CN=CLI CA,O=Example"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, run):
     """Runs a command line in a folder of its own: `run("ca", "certs")` -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VOUCHD_CA", raising=False)
-
-    def call(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return run
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes
 from tests.ds389 import HOSTS, PASSWORD, directories, free_port
 
-from vouchd.cli.main import main
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.names import REPLICATION_DN, SERVICE_DN
@@ -26,18 +25,6 @@ pytestmark = pytest.mark.interop
 
 HOST = "ds1.vouchd.test"
 SUFFIX = "o=ocsp.example"
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command line: `run("directory", "start")` -> (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

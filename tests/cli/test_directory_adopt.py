@@ -11,7 +11,6 @@ from tests.directory.site import Node, prepare
 from tests.ds389 import PASSWORD, directories
 from tests.pki import CA
 
-from vouchd.cli.main import main
 from vouchd.core.facts import Transport
 from vouchd.instance.passwords import read_passwords, write_passwords
 
@@ -23,18 +22,6 @@ def node():
     """A directory server that is set up, so that it knows the Certificate System's classes."""
     with directories("ds1.vouchd.test", tls=False) as (directory,):
         yield prepare(directory, Transport.PLAIN, None, clone=False)
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command line: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
