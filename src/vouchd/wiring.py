@@ -41,9 +41,9 @@ from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
 from vouchd.signing.software import SoftwareSigner
 from vouchd.wiring_audit import answered_records, audit_keeping
-from vouchd.wiring_following import connector, following, peers
+from vouchd.wiring_following import connector, followed, following, peers
 from vouchd.wiring_services import Services, open_services, services
-from vouchd.wiring_set import detach, mirror_of, notifier_of, reconcile, replicating, retiring, upkeep
+from vouchd.wiring_set import connected, detach, mirror_of, notifier_of, reconcile, replicating, retiring, upkeep
 from vouchd.wiring_sources import pulls
 from vouchd.wiring_store import open_store
 
@@ -53,8 +53,10 @@ if TYPE_CHECKING:  # it brings aiohttp along
 __all__ = [
     "Services",
     "check_instance",
+    "connected",
     "connector",
     "detach",
+    "followed",
     "mirror_of",
     "open_store",
     "reconcile",

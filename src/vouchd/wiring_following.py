@@ -62,7 +62,14 @@ def following(
     layout: Layout, settings: Settings, store: Store, indexing: Indexing, master: Callable[[], Member | None]
 ) -> Following | None:
     """What follows the master, None where this instance is no embedded clone."""
-    if not settings.of_set.master or not isinstance(store, SqliteStore):
+    return followed(layout, settings, store, indexing, master) if settings.of_set.master else None
+
+
+def followed(
+    layout: Layout, settings: Settings, store: Store, indexing: Indexing, master: Callable[[], Member | None]
+) -> Following | None:
+    """What takes over the facts of the master, None where a directory server brings them."""
+    if not isinstance(store, SqliteStore):
         return None
 
     def lock() -> AbstractContextManager[None]:

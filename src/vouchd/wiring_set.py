@@ -14,24 +14,21 @@ from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import ChangeNotifier, MirrorStore, Store
 from vouchd.errors import ConfigError
 from vouchd.http.upkeep import Upkeep
-from vouchd.instance import cs_cfg
 from vouchd.instance.following import Following
 from vouchd.instance.layout import Layout
-from vouchd.instance.locking import config_lock, ingest_lock
+from vouchd.instance.locking import ingest_lock
 from vouchd.instance.membership import CLONE_REFRESH_SECONDS
 from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords
 from vouchd.instance.peers import Peers
 from vouchd.instance.settings import Settings
-from vouchd.signing.files import replace_file
+from vouchd.instance.writing import write_values
 from vouchd.stores.sqlite import SqliteStore
 
-if TYPE_CHECKING:  # it wants an LDAP library, which the embedded store starts without
+if TYPE_CHECKING:  # they bring an LDAP library and aiohttp along, which commands start without
     from vouchd.directory.connection import Connection
-
+    from vouchd.http.agent import Replicate
 
 _log = logging.getLogger(__name__)
-
-Replicate = Callable[[Member, Caller, Callable[[str], None]], None]  # as AgentServices has it
 
 _ROLE_SECONDS = 5.0
 _TOPOLOGY_SECONDS = 30.0
@@ -39,7 +36,7 @@ _SETTLE_SECONDS = 60.0
 
 
 @contextmanager
-def _connected(layout: Layout, settings: Settings) -> Iterator[Connection]:
+def connected(layout: Layout, settings: Settings) -> Iterator[Connection]:
     """A connection with the instance's own account to its directory server. Raises: StoreUnavailable, ConfigError."""
     from vouchd.directory.connection import Connection, Credentials  # noqa: PLC0415
 
@@ -81,7 +78,7 @@ def replicating(layout: Layout, settings: Settings) -> Replicate:
                 say(f"initialising for {told} s")
 
         password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
-        with _connected(layout, settings) as connection:
+        with connected(layout, settings) as connection:
             say(f"agreement with {peer.host}:{peer.port}")
             replication.agree(connection, peer.suffix, peer, password, renew=True)
             replication.initialise(connection, peer.suffix, peer, progress)
@@ -100,12 +97,11 @@ def reconcile(layout: Layout, settings: Settings, members: Iterable[Member]) -> 
     from vouchd.directory import topology  # noqa: PLC0415  the embedded store starts without it
 
     everyone = tuple(members)
-    own = f"{settings.of_set.host}:{settings.agent.port}"
-    me = next((member for member in everyone if member.id == own), None)
+    me = next((member for member in everyone if member.id == settings.member_id), None)
     if me is None:
         return False
     password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
-    with _connected(layout, settings) as connection:
+    with connected(layout, settings) as connection:
         return bool(topology.reconcile(connection, me, everyone, password))
 
 
@@ -118,7 +114,7 @@ def retiring(layout: Layout, settings: Settings, store: Store) -> Callable[[Memb
         reconcile(layout, settings, store.members())
         from vouchd.directory import replication  # noqa: PLC0415
 
-        with _connected(layout, settings) as connection:
+        with connected(layout, settings) as connection:
             replication.clean_ruv(connection, settings.directory.server.suffix, member.directory.replica_id)
 
     return retire
@@ -134,7 +130,7 @@ def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> No
     from vouchd.directory import replication  # noqa: PLC0415  the embedded store starts without it
 
     suffix = settings.directory.server.suffix
-    with _connected(layout, settings) as connection:
+    with connected(layout, settings) as connection:
         for agreement in replication.agreements(connection, suffix):
             replication.remove(connection, suffix, agreement.name)
             say(f"ended the agreement with {agreement.host}:{agreement.port}")
@@ -173,16 +169,14 @@ def step_down(layout: Layout, settings: Settings, peers: Peers) -> bool:
 
     CS.cfg is changed and the instance restarts; nothing is answered differently meanwhile.
     """
-    master, own = peers.master(), f"{settings.of_set.host}:{settings.agent.port}"
+    master = peers.master()
     is_clone = settings.refresh_seconds == CLONE_REFRESH_SECONDS
-    if master is None or master.id == own or is_clone or not settings.of_set.host:
+    if master is None or master.id == settings.member_id or is_clone or not settings.of_set.host:
         return False
     values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}
     if settings.directory is None:
         values["vouchd.clone.master"] = master.id
-    with config_lock(layout.config_lock):
-        config = cs_cfg.read(layout.cs_cfg).with_values(values)
-        replace_file(layout.cs_cfg, config.render().encode(), 0o600)
+    write_values(layout, values)
     _log.warning("%s is the master now (term %d): this instance becomes its clone", master.id, master.term)
     os.kill(os.getpid(), signal.SIGHUP)
     return False

@@ -10,7 +10,6 @@ import typer
 
 from vouchd import wiring
 from vouchd.cli import output
-from vouchd.cli.cloneset import write_values
 from vouchd.cli.clonesteps import CloneCreation, ClonePlan
 from vouchd.cli.directorysetup import ManagerOption
 from vouchd.cli.inputs import read_password
@@ -29,6 +28,7 @@ from vouchd.instance.settings import DirectorySettings
 from vouchd.instance.steps import run_steps
 from vouchd.instance.systemcerts import SUBSYSTEM
 from vouchd.instance.systemcerts import find as find_certificate
+from vouchd.instance.writing import write_values
 from vouchd.signing.files import replace_file
 
 app = typer.Typer(no_args_is_help=True, help="Clones: instances with the same keys that give the same answers.")
@@ -38,6 +38,24 @@ PasswordFileOption = Annotated[
     Path | None,
     typer.Option("--password-file", metavar="FILE", help="Password of the PKCS #12 file: first line (0600)."),
 ]
+
+PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port of OCSP.")]
+AgentPortOption = Annotated[int, typer.Option("--agent-port", min=1, max=65535, help="TCP port of agents.")]
+HealthPortOption = Annotated[int, typer.Option("--health-port", min=0, max=65535, help="Of health and metrics.")]
+ListenOption = Annotated[str, typer.Option("--listen", help="Address of the ports; default: all.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
+OwnCAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")]
+DirectoryOption = Annotated[
+    str, typer.Option("--directory", metavar="URL", help="Its own directory server: ldap[s]://HOST:PORT/SUFFIX.")
+]
+StartTLSOption = Annotated[bool, typer.Option("--starttls", help="StartTLS on the plain port of the directory.")]
+TrustOption = Annotated[
+    Path | None, typer.Option("--directory-trust", metavar="FILE", help="CAs of the directory server, PEM.")
+]
+ManagerPasswordOption = Annotated[
+    Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
+]
+StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start and verify it.")]
 
 
 @app.command()
@@ -139,24 +157,18 @@ def create(
     host: Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")],
     instance: InstanceOption = DEFAULT_INSTANCE,
     password_file: PasswordFileOption = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port of OCSP.")] = 8080,
-    agent_port: Annotated[int, typer.Option("--agent-port", min=1, max=65535, help="TCP port of agents.")] = 8443,
-    health_port: Annotated[int, typer.Option("--health-port", min=0, max=65535, help="Of health and metrics.")] = 8081,
-    listen: Annotated[str, typer.Option("--listen", help="Address of the ports; default: all.")] = "",
-    workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")] = 0,
-    ca: Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")] = None,
-    directory: Annotated[
-        str, typer.Option("--directory", metavar="URL", help="Its own directory server: ldap[s]://HOST:PORT/SUFFIX.")
-    ] = "",
-    starttls: Annotated[bool, typer.Option("--starttls", help="StartTLS on the plain port of the directory.")] = False,
-    trust: Annotated[
-        Path | None, typer.Option("--directory-trust", metavar="FILE", help="CAs of the directory server, PEM.")
-    ] = None,
+    port: PortOption = 8080,
+    agent_port: AgentPortOption = 8443,
+    health_port: HealthPortOption = 8081,
+    listen: ListenOption = "",
+    workers: WorkersOption = 0,
+    ca: OwnCAOption = None,
+    directory: DirectoryOption = "",
+    starttls: StartTLSOption = False,
+    trust: TrustOption = None,
     manager: ManagerOption = ROOT_DN,
-    manager_password_file: Annotated[
-        Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
-    ] = None,
-    start: Annotated[bool, typer.Option("--start/--no-start", help="Start and verify it.")] = True,
+    manager_password_file: ManagerPasswordOption = None,
+    start: StartOption = True,
     json_output: JsonOption = False,
 ) -> None:
     """Make a clone in one go: keys, certificate, domain, directory, replication, settings, start, comparison.
@@ -167,15 +179,7 @@ def create(
     --pkcs12 keys.p12 --password-file keys.password --host ocsp2.example.org
     """
     layout = Layout(instance.absolute())
-    values = {
-        "vouchd.ee.port": str(port),
-        "vouchd.agent.port": str(agent_port),
-        "vouchd.health.port": str(health_port),
-        "vouchd.ee.workers": str(workers),
-        "vouchd.domain.host": host,
-    }
-    if listen:
-        values |= {"vouchd.ee.host": listen, "vouchd.agent.host": listen}
+    values = _host_values(host, port, agent_port, health_port, workers, listen)
     named = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
     plan = ClonePlan(
         layout=layout,
@@ -195,17 +199,21 @@ def create(
     )
     creation = CloneCreation(plan, output.note)
     run_steps(creation.steps(), creation.journal, output.note)
-    output.record(
-        {
-            "instance": str(layout.root),
-            "host": host,
-            "port": port,
-            "agent_port": agent_port,
-            "member": f"{host}:{agent_port}",
-        },
-        json_output=json_output,
-    )
+    told = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
+    output.record(told | {"member": f"{host}:{agent_port}"}, json_output=json_output)
     output.hint("compare it with the other members at any time: vouchd clone verify")
+
+
+def _host_values(host: str, port: int, agent_port: int, health_port: int, workers: int, listen: str) -> dict[str, str]:
+    """The lines of CS.cfg that belong to this host."""
+    values = {
+        "vouchd.ee.port": str(port),
+        "vouchd.agent.port": str(agent_port),
+        "vouchd.health.port": str(health_port),
+        "vouchd.ee.workers": str(workers),
+        "vouchd.domain.host": host,
+    }
+    return values | ({"vouchd.ee.host": listen, "vouchd.agent.host": listen} if listen else {})
 
 
 def address_of(url: str) -> tuple[str, int]:

@@ -10,19 +10,16 @@ import typer
 from vouchd import wiring
 from vouchd.cli import output
 from vouchd.cli.clone import MASTER_REFRESH_SECONDS, address_of
-from vouchd.cli.cloneset import write_values
 from vouchd.cli.clonesteps import journal_of
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.client.domain import Identity, PeerClient
 from vouchd.core.facts import Member
 from vouchd.domain.registry import find, master_of
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.reading import read_settings
-from vouchd.instance.settings import Settings
+from vouchd.instance.writing import write_values
 
 
 def destroy(
@@ -40,7 +37,7 @@ def destroy(
     """
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
-    own = f"{settings.of_set.host}:{settings.agent.port}"
+    own = settings.member_id
     with wiring.services(layout) as services:
         try:
             members = services.store.members()
@@ -53,7 +50,7 @@ def destroy(
     other = _other(members, own, master, fingerprint)
     lifecycle.stop(layout)
     if other is not None:
-        client = _client(layout, settings, other)
+        client = wiring.connector(layout, settings)(other)
         if own in {member.id for member in client.info().members}:
             client.leave(own)
             output.note(f"{own} has left the domain")
@@ -74,13 +71,13 @@ def promote(
     """
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
-    own = f"{settings.of_set.host}:{settings.agent.port}"
+    own = settings.member_id
     with wiring.services(layout) as services:
         members = services.store.members()
         me, before = find(members, own), master_of(members)
         if before is not None and before.id != own:
             try:
-                _client(layout, settings, before).promote(own)
+                wiring.connector(layout, settings)(before).promote(own)
                 output.note(f"{before.id} has stepped down")
             except VouchdError as error:
                 if not force:
@@ -103,9 +100,3 @@ def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str)
         return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
     others = [member for member in members if member.id != own]
     return master_of(others) or next(iter(others), None)
-
-
-def _client(layout: Layout, settings: Settings, member: Member) -> PeerClient:
-    files, password = settings.subsystem, read_passwords(layout.password_conf)[INTERNAL]
-    identity = Identity(files.certificate_file, files.key_file, password)
-    return PeerClient(member.host, member.secure_port, member.tls_sha256, identity)

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from vouchd.cli import output
 from vouchd.core.facts import Transport
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.setup import set_up
+from vouchd.directory.setup import SetUp, set_up
 from vouchd.errors import ConfigError
 from vouchd.instance import cs_cfg
 from vouchd.instance.layout import Layout
-from vouchd.instance.locking import config_lock
 from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
 from vouchd.instance.setkeys import DIRECTORY
 from vouchd.instance.settings import DirectorySettings
-from vouchd.signing.files import replace_file
-
-
-def write_values(layout: Layout, values: Mapping[str, str]) -> bool:
-    """Put lines into CS.cfg; whether that changed it. Raises: ConfigError."""
-    with config_lock(layout.config_lock):
-        before = cs_cfg.read(layout.cs_cfg)
-        after = before.with_values(dict(values))
-        if after.lines == before.lines:
-            return False
-        replace_file(layout.cs_cfg, after.render().encode(), 0o600)
-        return True
 
 
 def replica_id_of(layout: Layout) -> int | None:
@@ -50,34 +38,38 @@ def directory_values(directory: DirectorySettings, *, in_use: bool = False) -> d
     return values | ({"vouchd.store": DIRECTORY} if in_use else {})
 
 
-def set_up_directory(
-    layout: Layout,
-    directory: DirectorySettings,
-    manager: tuple[str, str],
-    say: Callable[[str], None],
-    *,
-    clone: bool,
-    domain: str = "vouchd",
-) -> None:
-    """Prepare the directory server as its manager (DN and password), and keep the accounts' passwords.
+def set_up_as_manager(
+    directory: DirectorySettings, manager: tuple[str, str], known: Mapping[str, str], *, clone: bool, domain: str
+) -> tuple[SetUp, dict[str, str]]:
+    """Prepare the directory server as its manager (DN and password); what was made, and the passwords to keep.
 
-    Raises: StoreError; ConfigError when the server has to be restarted first.
+    `known` are the passwords there are, by their names in password.conf. Raises: StoreError, ConfigError.
     """
-    passwords = read_passwords(layout.password_conf)
     admin = Connection(directory.server, Credentials(*manager), directory.trust_file)
     try:
         made = set_up(
             admin,
             directory.server,
             clone=clone,
-            password=passwords.get(INTERNALDB),
-            replication_password=passwords.get(REPLICATIONDB),
+            password=known.get(INTERNALDB),
+            replication_password=known.get(REPLICATIONDB),
             domain=domain,
-            step=lambda name: say(f"directory: {name}"),
+            step=lambda name: output.note(f"directory: {name}"),
         )
     finally:
         admin.close()
-    kept = {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
+    return made, {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
+
+
+def set_up_directory(
+    layout: Layout, directory: DirectorySettings, manager: tuple[str, str], *, clone: bool, domain: str = "vouchd"
+) -> None:
+    """Prepare the directory server of an instance, and keep the accounts' passwords with it.
+
+    Raises: StoreError; ConfigError when the server has to be restarted first.
+    """
+    passwords = read_passwords(layout.password_conf)
+    made, kept = set_up_as_manager(directory, manager, passwords, clone=clone, domain=domain)
     replace_passwords(layout.password_conf, passwords | kept)
     if made.restart_for:
         raise ConfigError(

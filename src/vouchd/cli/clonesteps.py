@@ -11,10 +11,10 @@ from pathlib import Path
 from cryptography import x509
 
 from vouchd import wiring
-from vouchd.cli.cloneset import directory_values, replica_id_of, set_up_directory, write_values
+from vouchd.cli.cloneset import directory_values, replica_id_of, set_up_directory
 from vouchd.cli.issuing import certify, server_request
 from vouchd.cli.lifecycle import manager_command
-from vouchd.client.domain import Identity, PeerClient
+from vouchd.client.domain import PeerClient
 from vouchd.core.facts import Member
 from vouchd.core.joining import Joined, SetInfo
 from vouchd.core.purposes import Purpose
@@ -25,11 +25,12 @@ from vouchd.instance.clonepreflight import check_keys, check_set, read_keys
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, require_free
 from vouchd.instance.layout import Layout
 from vouchd.instance.membership import CLONE_REFRESH_SECONDS, own_member
-from vouchd.instance.passwords import INTERNAL, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.instance.passwords import REPLICATIONDB, read_passwords, replace_passwords
 from vouchd.instance.reading import read_settings
 from vouchd.instance.settings import DirectorySettings
 from vouchd.instance.steps import Journal, Step
 from vouchd.instance.systemcerts import SSLSERVER, pending_requests
+from vouchd.instance.writing import write_values
 from vouchd.ops.clock import SystemClock
 from vouchd.ops.serving import ServedPoint
 
@@ -165,10 +166,13 @@ class CloneCreation:
             services.certificates.install(SSLSERVER, certificate, services.caller)
 
     def _client(self) -> PeerClient:
-        settings = read_settings(self._layout)
-        files, password = settings.subsystem, read_passwords(self._layout.password_conf)[INTERNAL]
-        identity = Identity(files.certificate_file, files.key_file, password)
-        return PeerClient(*self._plan.master, self._plan.fingerprint, identity)
+        return wiring.connector(self._layout, read_settings(self._layout))(self._joined_by)
+
+    @property
+    def _joined_by(self) -> Member:
+        """The member that this one joins by, as far as it is known before the registry is here."""
+        host, port = self._plan.master
+        return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=self._plan.fingerprint)
 
     def _own_member(self) -> Member:
         directory = self._plan.directory.server if self._plan.directory else None
@@ -201,7 +205,7 @@ class CloneCreation:
             raise ConfigError("the directory server has no manager", hint="--directory-password-file")
         server = replace(plan.directory.server, replica_id=replica_id_of(self._layout))
         directory = replace(plan.directory, server=server)
-        set_up_directory(self._layout, directory, plan.manager, self._say, clone=True)
+        set_up_directory(self._layout, directory, plan.manager, clone=True)
         write_values(self._layout, directory_values(directory))
 
     def _replicate(self) -> None:
@@ -217,17 +221,13 @@ class CloneCreation:
             wiring.reconcile(self._layout, services.settings, services.store.members())
 
     def _facts(self) -> None:
-        told = self._client().state("", 0)
-        if told is None:
-            raise LifecycleError("the master told no facts")
-        _, facts = told
-        client, limit = self._client(), read_settings(self._layout).max_crl_bytes
         with wiring.services(self._layout) as services:
-            mirror = wiring.mirror_of(services.store)
-            if mirror is None:
+            following = wiring.followed(
+                self._layout, services.settings, services.store, services.indexing, lambda: self._joined_by
+            )
+            if following is None:
                 raise ConfigError("this instance keeps its facts in a directory")
-            documents = {sha256: client.document(sha256, limit) for sha256 in mirror.lacking(facts)}
-            mirror.adopt(facts, documents)
+            following.catch_up()
 
     def _settings(self) -> None:
         values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,21 +9,21 @@ import typer
 
 from vouchd import wiring
 from vouchd.cli import output
+from vouchd.cli.cloneset import set_up_as_manager
 from vouchd.cli.directory import shown
 from vouchd.cli.inputs import read_password
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import State
-from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.health import PeerHealth, ReplicationHealth, health
 from vouchd.directory.plan import read_plan, trust_file
-from vouchd.directory.setup import SetUp, set_up
+from vouchd.directory.setup import SetUp
 from vouchd.directory.topology import peers_of
 from vouchd.directory.urls import server_of
 from vouchd.errors import ConfigError
 from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.instance.passwords import REPLICATIONDB, read_passwords, replace_passwords
 from vouchd.instance.reading import read_settings
 from vouchd.instance.settings import DirectorySettings, Settings
 from vouchd.ops.clock import SystemClock
@@ -33,30 +32,36 @@ from vouchd.signing.files import write_new
 ManagerOption = Annotated[
     str, typer.Option("--manager", metavar="DN", help="Who may configure the server; its password is asked for.")
 ]
+DirectoryOption = Annotated[
+    Path | None, typer.Option("--dir", "-d", metavar="DIR", help="A server that was made on this host.")
+]
+URLOption = Annotated[
+    str, typer.Option("--url", metavar="URL", help="A server elsewhere: ldap://host.example:389/o=ocsp.example.")
+]
+StartTLSOption = Annotated[
+    bool | None, typer.Option("--starttls/--no-starttls", help="StartTLS; default with --dir: where it has TLS.")
+]
+TrustOption = Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the server, PEM.")]
+ManagerPasswordOption = Annotated[
+    Path | None, typer.Option("--password-file", metavar="FILE", help="The manager's password (0600).")
+]
+DomainOption = Annotated[str, typer.Option("--domain", metavar="NAME", help="Name of the security domain.")]
 FOUND_RED = 1  # exit code of `status` when changes do not flow
 
 
 def setup(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", "-d", metavar="DIR", help="A server that was made on this host.")
-    ] = None,
-    url: Annotated[
-        str, typer.Option("--url", metavar="URL", help="A server elsewhere: ldap://host.example:389/o=ocsp.example.")
-    ] = "",
-    starttls: Annotated[
-        bool | None, typer.Option("--starttls/--no-starttls", help="StartTLS; default with --dir: where it has TLS.")
-    ] = None,
-    trust: Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the server, PEM.")] = None,
+    directory: DirectoryOption = None,
+    url: URLOption = "",
+    starttls: StartTLSOption = None,
+    trust: TrustOption = None,
     manager: ManagerOption = ROOT_DN,
-    password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="The manager's password (0600).")
-    ] = None,
+    password_file: ManagerPasswordOption = None,
     replica_id: Annotated[
         int | None, typer.Option("--replica-id", min=1, max=65534, help="Make it a replica, unique in the set.")
     ] = None,
     clone: Annotated[bool, typer.Option("--clone", help="Leave the suffix empty: it comes from the master.")] = False,
-    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="Name of the security domain.")] = "vouchd",
+    domain: DomainOption = "vouchd",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Passwords of the accounts: a new file (0600).")
     ] = None,
@@ -80,37 +85,12 @@ def setup(
         target = target_of(directory, url, starttls=starttls, trust=trust, replica_id=replica_id)
         known = {}
     password = read_password(password_file, Path(manager))
-    made = _set_up(target, manager, password, known, clone=clone, domain=domain)
-    kept = {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
+    made, kept = set_up_as_manager(target, (manager, password), known, clone=clone, domain=domain)
     if out is not None:
         write_new(out, "".join(f"{name}={value}\n" for name, value in kept.items()).encode(), 0o600)
     else:
         replace_passwords(passwords, known | kept)
     _tell(target.server, made, out, json_output=json_output)
-
-
-def _set_up(
-    target: DirectorySettings,
-    manager: str,
-    password: str,
-    known: Mapping[str, str],
-    *,
-    clone: bool,
-    domain: str,
-) -> SetUp:
-    admin = Connection(target.server, Credentials(manager, password), target.trust_file)
-    try:
-        return set_up(
-            admin,
-            target.server,
-            clone=clone,
-            password=known.get(INTERNALDB),
-            replication_password=known.get(REPLICATIONDB),
-            domain=domain,
-            step=lambda name: output.note(f"directory: {name}"),
-        )
-    finally:
-        admin.close()
 
 
 def _tell(server: DirectoryServer, made: SetUp, out: Path | None, *, json_output: bool) -> None:
@@ -191,18 +171,13 @@ def status(
 
 
 def _health(layout: Layout, target: DirectorySettings) -> ReplicationHealth:
-    passwords = read_passwords(layout.password_conf)
     with wiring.services(layout) as services:
-        members = services.store.members()
+        members, settings = services.store.members(), services.settings
     me = next((one for one in members if one.directory and _same(one.directory, target.server)), None)
     peers = peers_of(me, members) if me else ()
-    credentials = Credentials(target.bind_dn, passwords.get(INTERNALDB, ""))
-    connection = Connection(target.server, credentials, target.trust_file)
-    try:
-        at, password = SystemClock().now(), passwords.get(REPLICATIONDB, "")
+    at, password = SystemClock().now(), read_passwords(layout.password_conf).get(REPLICATIONDB, "")
+    with wiring.connected(layout, settings) as connection:
         return health(connection, target.server.suffix, peers, password, at, target.trust_file)
-    finally:
-        connection.close()
 
 
 def _same(one: DirectoryServer, other: DirectoryServer) -> bool:

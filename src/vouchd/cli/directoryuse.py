@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from vouchd import wiring
 from vouchd.cli import output
-from vouchd.cli.cloneset import directory_values, set_up_directory, write_values
-from vouchd.cli.directorysetup import ManagerOption, target_of
+from vouchd.cli.cloneset import directory_values, set_up_directory
+from vouchd.cli.directorysetup import (
+    DirectoryOption,
+    DomainOption,
+    ManagerOption,
+    ManagerPasswordOption,
+    StartTLSOption,
+    TrustOption,
+    URLOption,
+    target_of,
+)
 from vouchd.cli.inputs import read_password
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
@@ -21,25 +27,18 @@ from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.instance.moving import copy_facts
+from vouchd.instance.writing import write_values
 
 
 def use(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", "-d", metavar="DIR", help="A server that was made on this host.")
-    ] = None,
-    url: Annotated[
-        str, typer.Option("--url", metavar="URL", help="A server elsewhere: ldap://host.example:389/o=ocsp.example.")
-    ] = "",
-    starttls: Annotated[
-        bool | None, typer.Option("--starttls/--no-starttls", help="StartTLS; default with --dir: where it has TLS.")
-    ] = None,
-    trust: Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the server, PEM.")] = None,
+    directory: DirectoryOption = None,
+    url: URLOption = "",
+    starttls: StartTLSOption = None,
+    trust: TrustOption = None,
     manager: ManagerOption = ROOT_DN,
-    password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="The manager's password (0600).")
-    ] = None,
-    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="Name of the security domain.")] = "vouchd",
+    password_file: ManagerPasswordOption = None,
+    domain: DomainOption = "vouchd",
     json_output: JsonOption = False,
 ) -> None:
     """Keep the facts of this instance in a directory server, so that it can be cloned by replication.
@@ -56,7 +55,7 @@ def use(
         embedded = wiring.mirror_of(services.store)
         if embedded is None or services.settings.of_set.master:
             raise ConfigError("only an instance with a store of its own can move to a directory server")
-        set_up_directory(layout, named, (manager, password), output.note, clone=False, domain=domain)
+        set_up_directory(layout, named, (manager, password), clone=False, domain=domain)
         target = replace(named, bind_dn=SERVICE_DN)
         settings = replace(services.settings, directory=target)
         with services.ingest_lock():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -88,8 +87,7 @@ class Membership:
 
     def me(self) -> Member | None:
         """This instance in the registry, None when it is in none."""
-        own = f"{self._settings.of_set.host}:{self._settings.agent.port}"
-        return next((member for member in self._store.members() if member.id == own), None)
+        return next((member for member in self._store.members() if member.id == self._settings.member_id), None)
 
     def require_me(self) -> Member:
         """This instance in the registry. Raises: NotFound."""
@@ -133,8 +131,3 @@ class Membership:
         """What `member` is told when it has joined."""
         password = read_passwords(self._layout.password_conf).get(REPLICATIONDB, "") if member.directory else ""
         return Joined(member, self.info(), password)
-
-    def renewed(self, member: Member) -> Member:
-        """What the registry should hold of this instance now, as its settings and certificate are."""
-        own = own_member(self._settings)
-        return replace(own, clone=member.clone, term=member.term, joined_at=member.joined_at)

@@ -164,3 +164,8 @@ class Settings:
     directory: DirectorySettings | None = None  # the store when there is one, instead of the embedded one
     of_set: SetSettings = field(default_factory=SetSettings)
     warnings: tuple[str, ...] = ()  # inert keys and the like, to be shown once at start
+
+    @property
+    def member_id(self) -> str:
+        """What this instance is called in the registry of its set: see `core.facts.Member.id`."""
+        return f"{self.of_set.host}:{self.agent.port}"
