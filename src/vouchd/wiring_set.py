@@ -143,7 +143,8 @@ def upkeep(
     works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
     works.append(Upkeep("role", _ROLE_SECONDS, lambda: step_down(layout, settings, peers), on_change=True))
     if following is not None:
-        works.append(Upkeep("following", 0.0, following.wait))
+        # On change too: a master that is back is followed as soon as it is seen, not when the pause is over.
+        works.append(Upkeep("following", 0.0, following.wait, on_change=True))
     if settings.directory is not None:
         works.append(Upkeep("replication", _TOPOLOGY_SECONDS, lambda: _agreed(layout, settings, store), on_change=True))
         works.append(Upkeep("tidying", _SETTLE_SECONDS, lambda: _settled(layout, store)))

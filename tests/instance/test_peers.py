@@ -197,3 +197,15 @@ def test_store_away_the_other_members_are_asked_all_the_same():
     found.say(epoch(2))
     found.look()
     assert found.look(after=61) == {POINT.authority_id}
+
+
+def test_member_that_comes_or_goes_is_a_change():
+    """Whoever waits for a member that was away is told when it is seen again."""
+    found = Set(OTHER)
+    assert found.peers.look()
+    assert not found.peers.look()
+    del found.told[OTHER.id]
+    assert found.peers.look()
+    found.say(epoch(1))
+    assert found.peers.look()
+    assert not found.peers.look()

@@ -158,7 +158,10 @@ class CloneSet:
         return ocsp.load_der_ocsp_response(self.said(name, certificate))
 
     def says(self, name: str, certificate: str) -> str:
-        return self.answer(name, certificate).certificate_status.name.lower()
+        """What a member says of a certificate; of an answer without one, its OCSPResponseStatus."""
+        answer = self.answer(name, certificate)
+        found = answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+        return (answer.certificate_status if found else answer.response_status).name.lower()
 
     def until_says(self, name: str, certificate: str, wanted: str) -> None:
         eventually(lambda: self.says(name, certificate) == wanted, f"{name} says {wanted}")

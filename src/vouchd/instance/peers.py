@@ -70,7 +70,10 @@ class Peers:
         self._unsure = {authority_id: _of(authority_id, epochs()) for authority_id in self.behind}
 
     def look(self) -> bool:
-        """Ask every other member; whether CAs became behind, or are no longer. Raises: nothing of another member."""
+        """Ask every other member; whether one came or went, or CAs became behind or are no longer.
+
+        Raises: nothing of another member.
+        """
         self._remember()
         own = self._own.id if self._own else ""
         others = [member for member in self._known if member.id != own]
@@ -85,7 +88,7 @@ class Peers:
         self._reconsider(ours.values())
         behind = frozenset({*self._too_old(), *self._unsure}) if self._stale_seconds else frozenset()
         changed, self.behind = behind != self.behind, behind
-        return changed
+        return changed or _reachable(before.values()) != _reachable(self.states)
 
     def master(self) -> Member | None:
         """The master, as far as any member that was asked knows; the registry is read if none was asked yet."""
@@ -167,3 +170,7 @@ class Peers:
 
 def _of(authority_id: str, epochs: Iterable[Epoch]) -> frozenset[str]:
     return frozenset(epoch.index_name for epoch in epochs if epoch.issuing_point.authority_id == authority_id)
+
+
+def _reachable(states: Iterable[PeerState]) -> frozenset[str]:
+    return frozenset(state.member.id for state in states if state.reachable)
