@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +193,11 @@ def test_checker_tells_right_from_wrong(
     path.parent.mkdir(parents=True)
     path.write_text(statement)
     assert (not wrong_imports(path)) is allowed
+
+
+@pytest.mark.parametrize("module", ["vouchd.cli.main", "vouchd.cli.worker"])
+def test_commands_and_workers_start_without_what_only_the_manager_needs(module):
+    """Every command and every worker would pay for them with time and memory at its start."""
+    listed = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    assert {"aiohttp", "prometheus_client", "ldap", "jinja2"}.isdisjoint(done.stdout.split())

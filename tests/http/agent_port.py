@@ -27,7 +27,7 @@ from vouchd import wiring
 from vouchd.core.facts import Group
 from vouchd.http import agent
 from vouchd.http.agent import AgentServer
-from vouchd.http.health import Check
+from vouchd.http.checks import Check
 from vouchd.http.listening import bind
 from vouchd.http.publishing import ManifestPublication
 from vouchd.instance.creation import NewSigner, create_instance

@@ -25,7 +25,7 @@ from vouchd.domain.registry import SecurityDomain
 from vouchd.errors import ConfigError, NotFound, SigningError, VouchdError
 from vouchd.http.admission import Admission, secured
 from vouchd.http.agent_connection import AgentConnection
-from vouchd.http.health import Check
+from vouchd.http.checks import Check
 from vouchd.http.inprocess import InProcessAnswers
 from vouchd.http.listening import Address
 from vouchd.http.routes import Route, plain_error

@@ -8,30 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
+from vouchd.http.checks import Check
 from vouchd.ops.metrics import CONTENT_TYPE
 
 _STOP_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One condition; readiness needs those that are `required`, the others are for the eye."""
-
-    name: str
-    ok: bool
-    detail: str
-    required: bool = True
-
-
-def advice(name: str, problem: str, names: Sequence[str]) -> Check:
-    """A check that is for the eye, failed while it names anything."""
-    return Check(name, not names, f"{problem}: {', '.join(names)}" if names else "none " + problem, required=False)
 
 
 class HealthServer:

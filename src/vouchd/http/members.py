@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vouchd.http.health import Check, advice
+from vouchd.http.checks import Check, advice
 from vouchd.http.upkeep import Upkeeping
 from vouchd.http.watching import StoreWatch
 from vouchd.instance.peers import Peers, PeerState

@@ -10,9 +10,9 @@ from contextlib import suppress
 from vouchd.core.ports import Clock
 from vouchd.core.purposes import Validity
 from vouchd.errors import RestartRefused
+from vouchd.http.checks import Check, advice
 from vouchd.http.expiry import expiring
 from vouchd.http.halting import Verdict
-from vouchd.http.health import Check, advice
 from vouchd.http.listeners import Listeners
 from vouchd.http.members import OtherMembers
 from vouchd.http.pool import WorkerPool
