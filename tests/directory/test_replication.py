@@ -9,7 +9,7 @@ from tests.directory.site import REPLICATION_PASSWORD, Node, join, nodes, until
 
 from vouchd.core.facts import Transport
 from vouchd.directory import replication
-from vouchd.directory.agreements import State
+from vouchd.directory.agreements import BUSY, State
 from vouchd.directory.health import read_vector
 from vouchd.directory.names import agreement_name
 from vouchd.errors import ConfigError, LifecycleError
@@ -144,6 +144,35 @@ def test_initialisation_under_way_is_waited_for():
         assert done.init_ok
         assert again[0].init_start == done.init_start
         connection.close()
+
+
+def test_initialisation_of_a_server_that_another_one_keeps_busy_is_done_after_it():
+    """A server that is just being filled by another member is no failure: it is asked again until it is free."""
+    with nodes(3) as (master, clone, third):
+        join(master, clone)
+        for number in range(30):
+            dn = f"cn=big{number},ou=chunks,{master.server.suffix}"
+            connection = master.connection()
+            values = {"cn": [f"big{number}"], "vouchdChunk": [bytes([number]) * (1 << 20)]}
+            connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], **values})
+            connection.close()
+        assert arrives(clone, dn)
+        suffix, busy, done = master.server.suffix, [], []
+        first, second = master.connection(), clone.connection()
+        for one in (first, second):
+            replication.agree(one, suffix, third.server, REPLICATION_PASSWORD)
+
+        def too(agreement, _seconds) -> None:
+            if agreement.initialising and not done:
+                done.append(None)
+                done[0] = replication.initialise(second, suffix, third.server, lambda now, _: busy.append(now))
+
+        assert replication.initialise(first, suffix, third.server, too).init_ok
+        assert any(now.init_code == BUSY for now in busy)
+        assert done[0].init_ok
+        assert arrives(third, dn)
+        for one in (first, second):
+            one.close()
 
 
 def test_replica_id_is_kept(pair):

@@ -47,6 +47,7 @@ class Agreement:
     init_start: int | None
     init_end: int | None
     init_ok: bool
+    init_code: int
     init_message: str
 
     @property
@@ -91,6 +92,7 @@ def agreement_of(entry: Entry) -> Agreement:
         and init_state is not State.RED
         and bool(init_message)
         and _UNDER_WAY not in init_message,
+        init_code=init_code,
         init_message=init_message,
     )
 

@@ -28,6 +28,7 @@ from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, NotFound, 
 
 INITIALISE_SECONDS = 600.0
 GRACE_SECONDS = 5.0  # how long an initialisation may go on reporting an error
+BUSY_SECONDS = 1.0  # between attempts; the server tells the time of one to the second
 CLEAN_SECONDS = 120.0
 MAX_REPLICA_ID = 65534  # 65535 means a consumer
 _TRANSPORTS = {Transport.PLAIN: "LDAP", Transport.TLS: "SSL", Transport.STARTTLS: "TLS"}
@@ -190,8 +191,9 @@ def initialise(
 ) -> Agreement:
     """Replace what `peer` has below the suffix by this server's data, and wait until it is done.
 
-    One that is under way already is waited for. `progress` is called a few times a second with the agreement as it
-    stands and the seconds gone. Nothing should be written to `peer` meanwhile.
+    One that is under way already is waited for, and one that `peer` is too busy for, with another server's session, is
+    asked for again. `progress` is called a few times a second with the agreement as it stands and the seconds gone.
+    Nothing should be written to `peer` meanwhile.
 
     Raises: LifecycleError with the server's reason within `grace_seconds` of it; may be done again then.
     """
@@ -208,7 +210,11 @@ def initialise(
         if not (now.refreshing or now.initialising) and (before.refreshing or now.init_start != before.init_start):
             if now.init_ok:
                 return now
-            raise _failed(peer, now.init_message)
+            if now.init_code != BUSY or seconds > timeout_seconds:
+                raise _failed(peer, now.init_message)
+            before = now
+            pause.wait(BUSY_SECONDS)
+            _request(connection, dn)
         if bad.holds(_is_refused(now), seconds) > grace_seconds:
             raise _failed(peer, now.message)
         if idle.holds(not now.refreshing, seconds) > _LOST_SECONDS and not _is_refused(now):
