@@ -121,7 +121,7 @@ def test_token_of_silly_life_is_refused(domain, seconds):
 
 
 def test_token_expired_is_refused(domain):
-    """At its end a token is no right any more."""
+    """At its end a token is no right any more, which is told to whoever holds it."""
     text, _ = domain.service.issue_token(ADMIN, 60)
     domain.service.require_token(text, NOBODY)
     domain.clock.at += 60
@@ -129,7 +129,7 @@ def test_token_expired_is_refused(domain):
         lambda: domain.service.require_token(text, NOBODY),
         lambda: domain.join(a_member("b.example.org"), text),
     ):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match="has expired"):
             attempt()
 
 

@@ -137,8 +137,8 @@ class DomainStore(Protocol):
     def put_token(self, token: JoinToken) -> None:
         """Keep a new join token; those that expired before `token` was made may be dropped."""
 
-    def has_token(self, digest: str, at: int) -> bool:
-        """Whether `take_token` would give the token now."""
+    def token(self, digest: str) -> JoinToken | None:
+        """The token of that digest, which may have expired; None when it was used, forgotten or never there."""
 
     def take_token(self, digest: str, at: int) -> JoinToken:
         """Use up the token of that digest: of several that ask for one token, one gets it.

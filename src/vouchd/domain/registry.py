@@ -84,9 +84,13 @@ class SecurityDomain:
 
     def require_token(self, text: str, caller: Caller) -> None:
         """Return when the token is good for joining; it stays so. Raises: NotFound, which is recorded."""
-        if not self._store.has_token(token_digest(text), self._clock.now()):
+        digest, now = token_digest(text), self._clock.now()
+        token = self._store.token(digest)
+        if token is None or token.expires_at <= now:
             self._audit.record("AUTHZ", caller, "failure", action=_JOIN, target="*")
-            self._store.take_token(token_digest(text), self._clock.now())  # raises what it raises
+            if token is not None:  # who holds it may know
+                raise NotFound("this join token has expired", hint="another is given by `vouchd domain token`")
+            self._store.take_token(digest, now)  # raises what it raises
 
     def join(self, member: Member, token: str, caller: Caller) -> Member:
         """Register `member` as a clone, its directory server with a replica id that nobody has; the token is used up.

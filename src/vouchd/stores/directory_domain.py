@@ -90,16 +90,18 @@ class DirectoryDomain(DirectoryUsers):
 
         again(self._connections, put)
 
-    def has_token(self, digest: str, at: int) -> bool:
+    def token(self, digest: str) -> JoinToken | None:
         """See DomainStore."""
         with self._connections.connection() as connection:
-            return bool(_valid(self._domain(connection), digest, at))
+            return next((token for _, token in _tokens(self._domain(connection), digest)), None)
 
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._connections.connection() as connection:
             domain = self._domain(connection)
-            for value, token in _valid(domain, digest, at):
+            for value, token in _tokens(domain, digest):
+                if token.expires_at <= at:
+                    continue
                 with suppress(StoreConflict):  # another one took it
                     connection.modify(domain.dn, [Change("delete", TOKEN, (value,))])
                     return token
@@ -130,9 +132,10 @@ def _changed(member: Member) -> StoreConflict:
     return StoreConflict(f"member {member.id} was changed meanwhile", hint="another process was quicker; try again")
 
 
-def _valid(domain: Entry, digest: str, at: int) -> list[tuple[bytes, JoinToken]]:
+def _tokens(domain: Entry, digest: str) -> list[tuple[bytes, JoinToken]]:
+    """Those of that digest with the values that hold them."""
     tokens = [(value, records.from_json(value, setrecords.read_token)) for value in domain.all(TOKEN)]
-    return [(value, token) for value, token in tokens if token.digest == digest and token.expires_at > at]
+    return [(value, token) for value, token in tokens if token.digest == digest]
 
 
 def _restamp(connection: Connection, domain: Entry, *changes: Change) -> None:

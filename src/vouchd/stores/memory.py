@@ -173,10 +173,9 @@ class MemoryStore:
             self._tokens[token.digest] = token
             self._revision += 1
 
-    def has_token(self, digest: str, at: int) -> bool:
+    def token(self, digest: str) -> JoinToken | None:
         """See DomainStore."""
-        token = self._tokens.get(digest)
-        return token is not None and token.expires_at > at
+        return self._tokens.get(digest)
 
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""

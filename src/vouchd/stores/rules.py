@@ -100,7 +100,7 @@ def no_member(member_id: str) -> NotFound:
 def no_token() -> NotFound:
     """The error for a join token that is not there any more, or never was: which of them is nobody's business."""
     return NotFound(
-        "this join token is not valid", hint="it may have expired or been used; vouchd domain token gives one"
+        "this join token is not valid", hint="it may have been used; another is given by `vouchd domain token`"
     )
 
 

@@ -36,11 +36,11 @@ class SqliteDomain(SqliteBase):
         with self._changing() as db:
             db.execute("INSERT OR REPLACE INTO join_token VALUES (?, ?, ?)", (token.digest, token.expires_at, fact))
 
-    def has_token(self, digest: str, at: int) -> bool:
+    def token(self, digest: str) -> JoinToken | None:
         """See DomainStore."""
-        query = "SELECT 1 FROM join_token WHERE digest = ? AND expires_at > ?"
         with self._database.reading() as db:
-            return db.execute(query, (digest, at)).fetchone() is not None
+            row = db.execute("SELECT fact FROM join_token WHERE digest = ?", (digest,)).fetchone()
+        return records.from_json(row[0], setrecords.read_token) if row else None
 
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
