@@ -195,6 +195,15 @@ def test_checker_tells_right_from_wrong(
     assert (not wrong_imports(path)) is allowed
 
 
+def test_manager_of_the_embedded_store_starts_without_the_directory_s_modules():
+    """Whoever has no directory server needs no LDAP library and pays for none of it."""
+    modules_of_the_manager = "vouchd.wiring, vouchd.wiring_agent, vouchd.http.health, vouchd.http.overview"
+    listed = f"import sys, {modules_of_the_manager}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert not [name for name in loaded if name.startswith(("ldap", "vouchd.directory.", "vouchd.stores.directory"))]
+
+
 @pytest.mark.parametrize("module", ["vouchd.cli.main", "vouchd.cli.worker"])
 def test_commands_and_workers_start_without_what_only_the_manager_needs(module):
     """Every command and every worker would pay for them with time and memory at its start."""

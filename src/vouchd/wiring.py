@@ -41,9 +41,20 @@ from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
 from vouchd.signing.software import SoftwareSigner
 from vouchd.wiring_audit import answered_records, audit_keeping
-from vouchd.wiring_following import connector, followed, following, peers
+from vouchd.wiring_following import connector, followed, following, peers, verifying
 from vouchd.wiring_services import Services, open_services, services
-from vouchd.wiring_set import connected, detach, mirror_of, notifier_of, reconcile, replicating, retiring, upkeep
+from vouchd.wiring_set import (
+    connected,
+    detach,
+    mirror_of,
+    notifier_of,
+    reconcile,
+    replicating,
+    replication_health,
+    replication_watch,
+    retiring,
+    upkeep,
+)
 from vouchd.wiring_sources import pulls
 from vouchd.wiring_store import open_store
 
@@ -60,10 +71,12 @@ __all__ = [
     "mirror_of",
     "open_store",
     "reconcile",
+    "replication_health",
     "retiring",
     "run_instance",
     "run_worker",
     "services",
+    "verifying",
 ]
 
 _log = logging.getLogger(__name__)
@@ -121,11 +134,14 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             found.audit, audit_signer(layout, settings), settings.audit, clock, key_identifiers(settings)
         )
         agent = _agent_part(found, publication, clock, keeping, members, keys)
+        replication = replication_watch(layout, settings, found.store, clock)
+        works = upkeep(layout, settings, found.store, _following(found, members), members, replication)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
-                upkeep=upkeep(layout, settings, found.store, _following(found, members), members),
+                upkeep=works,
                 peers=members,
+                replication=replication,
                 notifier=notifier_of(found.store),
             ),
             publication,

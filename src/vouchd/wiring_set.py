@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vouchd.core.facts import Caller, Member
-from vouchd.core.ports import ChangeNotifier, MirrorStore, Store
+from vouchd.core.ports import ChangeNotifier, Clock, MirrorStore, Store
 from vouchd.errors import ConfigError
 from vouchd.http.upkeep import Upkeep
 from vouchd.instance.following import Following
@@ -20,12 +20,14 @@ from vouchd.instance.locking import ingest_lock
 from vouchd.instance.membership import CLONE_REFRESH_SECONDS
 from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords
 from vouchd.instance.peers import Peers
-from vouchd.instance.settings import Settings
+from vouchd.instance.replicas import ReplicationWatch
+from vouchd.instance.settings import DirectorySettings, Settings
 from vouchd.instance.writing import write_values
 from vouchd.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:  # they bring an LDAP library and aiohttp along, which commands start without
     from vouchd.directory.connection import Connection
+    from vouchd.directory.health import ReplicationHealth
     from vouchd.http.agent import Replicate
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 _ROLE_SECONDS = 5.0
 _TOPOLOGY_SECONDS = 30.0
 _SETTLE_SECONDS = 60.0
+_HEALTH_SECONDS = 15.0
 
 
 @contextmanager
@@ -40,15 +43,19 @@ def connected(layout: Layout, settings: Settings) -> Iterator[Connection]:
     """A connection with the instance's own account to its directory server. Raises: StoreUnavailable, ConfigError."""
     from vouchd.directory.connection import Connection, Credentials  # noqa: PLC0415
 
-    mine = settings.directory
-    if mine is None:
-        raise ConfigError("this instance keeps its facts in a file, not in a directory server")
+    mine = _directory(settings)
     credentials = Credentials(mine.bind_dn, read_passwords(layout.password_conf).get(INTERNALDB, ""))
     connection = Connection(mine.server, credentials, mine.trust_file)
     try:
         yield connection
     finally:
         connection.close()
+
+
+def _directory(settings: Settings) -> DirectorySettings:
+    if settings.directory is None:
+        raise ConfigError("this instance keeps its facts in a file, not in a directory server")
+    return settings.directory
 
 
 def mirror_of(store: Store) -> MirrorStore | None:
@@ -120,6 +127,31 @@ def retiring(layout: Layout, settings: Settings, store: Store) -> Callable[[Memb
     return retire
 
 
+def replication_health(
+    layout: Layout, settings: Settings, members: Iterable[Member], clock: Clock
+) -> ReplicationHealth:
+    """How this instance's directory server replicates with the others, which are asked.
+
+    Raises: StoreError, ConfigError.
+    """
+    from vouchd.directory.health import health  # noqa: PLC0415  the embedded store starts without it
+    from vouchd.directory.topology import peers_of  # noqa: PLC0415
+
+    everyone, password = tuple(members), read_passwords(layout.password_conf).get(REPLICATIONDB, "")
+    mine = _directory(settings)
+    me = next((one for one in everyone if one.directory and one.directory.address == mine.server.address), None)
+    peers = peers_of(me, everyone) if me else ()
+    with connected(layout, settings) as connection:
+        return health(connection, mine.server.suffix, peers, password, clock.now(), mine.trust_file)
+
+
+def replication_watch(layout: Layout, settings: Settings, store: Store, clock: Clock) -> ReplicationWatch | None:
+    """What looks at the replication of the directory servers, None for an embedded store."""
+    if settings.directory is None:
+        return None
+    return ReplicationWatch(store.members, lambda members: replication_health(layout, settings, members, clock), clock)
+
+
 def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> None:
     """End the replication of this instance's directory server: its agreements, and its id at all others.
 
@@ -137,7 +169,12 @@ def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> No
 
 
 def upkeep(
-    layout: Layout, settings: Settings, store: Store, following: Following | None, peers: Peers
+    layout: Layout,
+    settings: Settings,
+    store: Store,
+    following: Following | None,
+    peers: Peers,
+    replication: ReplicationWatch | None,
 ) -> tuple[Upkeep, ...]:
     """What the manager process does again and again for the set."""
     works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
@@ -148,6 +185,8 @@ def upkeep(
     if settings.directory is not None:
         works.append(Upkeep("replication", _TOPOLOGY_SECONDS, lambda: _agreed(layout, settings, store), on_change=True))
         works.append(Upkeep("tidying", _SETTLE_SECONDS, lambda: _settled(layout, store)))
+    if replication is not None:
+        works.append(Upkeep("replication health", _HEALTH_SECONDS, replication.look))
     return tuple(works)
 
 

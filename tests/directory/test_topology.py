@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 
 import pytest
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes, until
+from tests.ops.auditing import SetClock
 
-from vouchd.core.facts import Member
+from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory import replication
 from vouchd.directory.agreements import State
 from vouchd.directory.connection import Change
-from vouchd.directory.health import csn_time, health
+from vouchd.directory.health import ask, csn_time, health
 from vouchd.directory.names import agreement_dn, agreement_name
 from vouchd.directory.topology import Reconciled, peers_of, reconcile
+from vouchd.errors import StoreUnavailable
+from vouchd.instance.replicas import ReplicationWatch
 
 pytestmark = pytest.mark.interop
 
@@ -131,7 +135,9 @@ def test_health_says_why_a_server_cannot_be_asked(site):
     away = replace(second.server, port=1)
     found = health(connection, suffix, [away, third.server], REPLICATION_PASSWORD, 0)
     assert "Can't contact" in found.peers[0].error
+    assert found.peers[0].why == (found.peers[0].error, "is the directory server running?")
     assert "never initialised" in found.peers[1].error
+    assert "`vouchd clone create`" in found.peers[1].why[1]
     assert found.state is State.RED
     assert [one.host for one in found.strange] == [second.server.host]
     assert found.stale_replicas == ()
@@ -139,6 +145,41 @@ def test_health_says_why_a_server_cannot_be_asked(site):
     assert "refused" in refused.peers[0].error
     assert "a-wrong-one" not in refused.peers[0].error
     connection.close()
+
+
+def test_watch_names_each_server_by_its_member_and_forgets_what_it_cannot_see(site):
+    """What operators are shown is who is cut off and why; with the own server away nothing old is passed off as new."""
+    first, second, third = site
+    members = [member(node) for node in site]
+    connection, away = first.connection(), []
+
+    def look(known):
+        if away:
+            raise StoreUnavailable("the own server is away")
+        peers = peers_of(members[0], known)
+        return health(connection, first.server.suffix, peers, REPLICATION_PASSWORD, 1_000)
+
+    watch = ReplicationWatch(lambda: members, look, SetClock(1_000))
+    assert watch.report is None
+    assert until(lambda: watch.look() or watch.report.servers[0].state == "green")
+    one, other = watch.report.servers
+    assert (one.member, one.server, one.lag_seconds, one.why) == (members[1].id, second.server.address, 0, "")
+    assert (other.member, other.state, other.lag_seconds) == (members[2].id, "red", None)
+    assert "never initialised" in other.why
+    assert (watch.report.at, third.server.replica_id in watch.report.stale_replicas) == (1_000, False)
+    away.append(True)
+    with pytest.raises(StoreUnavailable):
+        watch.look()
+    assert watch.report is None
+    connection.close()
+
+
+def test_server_that_says_nothing_is_given_up():
+    """A port that takes the connection and never answers holds nobody up: the deadline is for the bind too."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hung = DirectoryServer("127.0.0.1", silent.getsockname()[1], Transport.PLAIN, "o=ocsp.example")
+        with pytest.raises(StoreUnavailable, match="no answer in time"):
+            ask(hung, REPLICATION_PASSWORD, seconds=0.2)
 
 
 def test_health_counts_conflicts_and_replicas_of_nobody(site):

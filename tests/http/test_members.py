@@ -10,7 +10,7 @@ from tests.instance.test_peers import OTHER
 from vouchd.http.members import OtherMembers
 from vouchd.http.watching import Published
 from vouchd.instance.peers import PeerState
-from vouchd.ops.serving import ServedPoint
+from vouchd.ops.serving import ReplicationReport, ServedPoint, ServerReport
 
 
 class Seen:
@@ -22,7 +22,8 @@ class Seen:
         self.upkeep = SimpleNamespace(errors={})
         self.watch = SimpleNamespace(error="", published=Published(1, points))
         self.loaded = True
-        self.members = OtherMembers(self.peers, self.upkeep, self.watch, lambda: self.loaded)
+        self.replication = SimpleNamespace(report=None)
+        self.members = OtherMembers(self.peers, self.upkeep, self.watch, lambda: self.loaded, self.replication)
 
     def publish(self, *behind: str) -> None:
         self.watch.published = Published(2, self.watch.published.points, frozenset(behind))
@@ -71,6 +72,25 @@ def test_members_clocks_and_work_are_told_of(seen):
     assert "following (no connection)" in seen.check("upkeep").detail
     (report,) = seen.members.reports()
     assert (report.role, report.reachable, report.error) == ("clone", False, "no connection")
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        (ServerReport("o2:8443", "ds2:636", "green", 0), ""),
+        (ServerReport("o2:8443", "ds2:636", "amber", 60), ""),
+        (ServerReport("o2:8443", "ds2:636", "amber", 61), "behind for 61 s; `vouchd directory status`"),
+        (ServerReport("o2:8443", "ds2:636", "red", why="not in reach", hint="start it"), "not in reach; start it"),
+    ],
+)
+def test_server_that_changes_do_not_reach_is_named_with_what_to_do(seen, server, said):
+    """A directory server that is cut off, or late for long, is advice with its reason and hint; a short lag is none."""
+    assert seen.check("replication").ok  # before it was looked at
+    seen.replication.report = ReplicationReport(1, (server,))
+    check = seen.check("replication")
+    assert (check.ok, check.required) == (not said, False)
+    assert said in check.detail
+    assert check.ok or server.server in check.detail
 
 
 def test_instance_alone_has_nothing_to_tell():

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vouchd.ops.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
 from vouchd.ops.metrics import MetricsView, render
-from vouchd.ops.serving import MemberReport, ServedPoint
+from vouchd.ops.serving import MemberReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000
@@ -44,6 +44,15 @@ def view(**changes) -> MetricsView:
         ),
         "behind": ('CA "one"',),
         "upkeep_failing": 1,
+        "replication": ReplicationReport(
+            NOW - 5,
+            (
+                ServerReport("o2:8443", "ds2:636", "amber", 12, sent_at=NOW - 20),
+                ServerReport("o3:8443", "ds3:636", "red", ahead=True, code=49, why="refused"),
+            ),
+            conflicts=2,
+            stale_replicas=(7,),
+        ),
     }
     return MetricsView(**fields | changes)
 
@@ -156,3 +165,23 @@ def test_other_members_are_told_of():
     assert sorted(lags.values()) == [-70, 0]
     assert [value for name, value in found.items() if name.startswith("vouchd_behind")] == [1]
     assert found["vouchd_upkeep_failing"] == 1
+
+
+def test_replication_with_each_server_is_told_of():
+    """A server's state, what it lacks and why are alertable; what was not seen is absent and not taken for 0."""
+    found = samples(view())
+
+    def of(name: str, member: str) -> dict[str, float]:
+        start = f"vouchd_replication_{name}{{member={member}:8443"
+        return {key.removeprefix(start).partition("state=")[2]: found[key] for key in found if key.startswith(start)}
+
+    assert of("state", "o2") == {"green}": 0, "amber}": 1, "red}": 0}
+    assert of("state", "o3") == {"green}": 0, "amber}": 0, "red}": 1}
+    assert [of("lag_seconds", member) for member in ("o2", "o3")] == [{"": 12}, {}]
+    assert [of("ahead", member) for member in ("o2", "o3")] == [{"": 0}, {"": 1}]
+    assert [of("error_code", member) for member in ("o2", "o3")] == [{"": 0}, {"": 49}]
+    assert [of("last_update_seconds", member) for member in ("o2", "o3")] == [{"": NOW - 20}, {}]
+    assert found["vouchd_replication_conflicts"] == 2
+    assert found["vouchd_replication_stale_replicas"] == 1
+    assert found["vouchd_replication_last_look_seconds"] == NOW - 5
+    assert not [name for name in samples(view(replication=None)) if name.startswith("vouchd_replication")]

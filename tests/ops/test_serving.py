@@ -7,7 +7,16 @@ import dataclasses
 import pytest
 
 from vouchd.core.facts import IssuingPointId
-from vouchd.ops.serving import MemberReport, ServedPoint, ServingReport, WorkerReport, read_serving, write_serving
+from vouchd.ops.serving import (
+    MemberReport,
+    ReplicationReport,
+    ServedPoint,
+    ServerReport,
+    ServingReport,
+    WorkerReport,
+    read_serving,
+    write_serving,
+)
 
 POINT = ServedPoint("ab", "complete", "CA", 4, 17, 1000, None, 1001, 5, 170)
 REPORT = ServingReport(
@@ -23,6 +32,7 @@ REPORT = ServingReport(
     members=(MemberReport("o2:8443", "clone", True, 1000, 2, (("ab", "complete", -70),)),),
     behind=("Lab CA",),
     upkeep=(("following", "cannot be asked"),),
+    replication=ReplicationReport(1000, (ServerReport("o2:8443", "ds2:636", "red", why="refused"),), 1, (7, 9)),
 )
 
 

@@ -16,14 +16,13 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import State
 from vouchd.directory.dse import ROOT_DN
-from vouchd.directory.health import PeerHealth, ReplicationHealth, health
+from vouchd.directory.health import PeerHealth, ReplicationHealth
 from vouchd.directory.plan import read_plan, trust_file
 from vouchd.directory.setup import SetUp
-from vouchd.directory.topology import peers_of
 from vouchd.directory.urls import server_of
 from vouchd.errors import ConfigError
 from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.instance.passwords import read_passwords, replace_passwords
 from vouchd.instance.reading import read_settings
 from vouchd.instance.settings import DirectorySettings, Settings
 from vouchd.ops.clock import SystemClock
@@ -157,7 +156,7 @@ def status(
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
     target = directory_of(settings)
-    found = _health(layout, target)
+    found = _health(layout)
     if json_output:
         output.as_json(_fields(target.server, found) | {"servers": [_row(peer) for peer in found.peers]})
     else:
@@ -165,23 +164,14 @@ def status(
         output.records([_row(peer) for peer in found.peers], json_output=False, empty="no other server in the set")
     for peer in found.peers:
         if peer.error:
-            output.warn(peer.error)
+            output.warn(peer.error, peer.error_hint)
     if found.state is State.RED:
         raise typer.Exit(FOUND_RED)
 
 
-def _health(layout: Layout, target: DirectorySettings) -> ReplicationHealth:
+def _health(layout: Layout) -> ReplicationHealth:
     with wiring.services(layout) as services:
-        members, settings = services.store.members(), services.settings
-    me = next((one for one in members if one.directory and _same(one.directory, target.server)), None)
-    peers = peers_of(me, members) if me else ()
-    at, password = SystemClock().now(), read_passwords(layout.password_conf).get(REPLICATIONDB, "")
-    with wiring.connected(layout, settings) as connection:
-        return health(connection, target.server.suffix, peers, password, at, target.trust_file)
-
-
-def _same(one: DirectoryServer, other: DirectoryServer) -> bool:
-    return (one.host.lower(), one.port) == (other.host.lower(), other.port)
+        return wiring.replication_health(layout, services.settings, services.store.members(), SystemClock())
 
 
 def _fields(server: DirectoryServer, found: ReplicationHealth) -> dict[str, object]:

@@ -206,6 +206,11 @@ class DirectoryServer:
     suffix: str  # DN
     replica_id: int | None = None  # nsDS5ReplicaId, 1..65534, unique in the set; None: it does not replicate
 
+    @property
+    def address(self) -> str:
+        """HOST:PORT, the same however the name is spelt."""
+        return f"{self.host.lower()}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -61,6 +61,20 @@ class Agreement:
         return _UNDER_WAY in self.init_message  # stays a moment longer than `refreshing`
 
 
+def remedy(words: str) -> str:
+    """What to do about a failure in the servers' wording, by what was seen to cause it."""
+    rows = (
+        ("aborted", "the other server went away meanwhile; when it is back, do it again"),
+        ("generation ID", "ordinary while a clone is being made: `vouchd clone create` there fills its server"),
+        ("(49)", "the replication password there is another one; `vouchd directory setup` there sets it"),
+        ("(-11)", "TLS failed: its certificate must have that host name and come from a CA that this server trusts"),
+        ("(-1)", "nothing listens there in that transport: check host, port and transport"),
+        ("permission", "the replication account may not write there; `vouchd directory setup` there allows it"),
+        ("(401)", "the other server is no replica of that suffix"),
+    )
+    return next((hint for mark, hint in rows if mark in words), "the error logs of both directory servers say more")
+
+
 def read_agreement(connection: Connection, dn: str) -> Agreement:
     """The agreement at `dn`. Raises: NotFound."""
     found = connection.read(dn)

@@ -79,12 +79,17 @@ class Connection:
         credentials: Credentials,
         trust_file: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        operation_seconds: float = LARGE_TIMEOUT_SECONDS,
     ) -> None:
-        """`trust_file`: PEM of the CAs of the server's certificate; without it those of the system."""
+        """`trust_file`: PEM of the CAs of the server's certificate; without it those of the system.
+
+        `timeout_seconds` are those to connect, `operation_seconds` those for each operation after it.
+        """
         self.ldap = library()
         self._where = url_of(server)
+        self._operation_seconds = operation_seconds
         with self.translating(server.suffix):
-            self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
+            self.raw = _opened(self.ldap, server, trust_file, timeout_seconds, operation_seconds)
             try:
                 if server.transport is Transport.STARTTLS:
                     self.raw.start_tls_s()
@@ -104,7 +109,7 @@ class Connection:
                 scopes[scope],
                 query,
                 list(attributes) or None,
-                timeout=LARGE_TIMEOUT_SECONDS,
+                timeout=self._operation_seconds,
                 sizelimit=MAX_ENTRIES,
             )
         return tuple(entry_of(dn, values) for dn, values in found if dn is not None)
@@ -237,12 +242,14 @@ def entry_of(dn: str, values: Mapping[str, Sequence[bytes]]) -> Entry:
     return Entry(dn, {name.split(";", 1)[0].lower(): tuple(each) for name, each in values.items()})
 
 
-def _opened(ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float) -> Any:
+def _opened(
+    ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float, operation_seconds: float
+) -> Any:
     raw = ldap.initialize(url_of(server))
     raw.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
     raw.set_option(ldap.OPT_REFERRALS, 0)  # a referral would lead to a server nobody named
     raw.set_option(ldap.OPT_NETWORK_TIMEOUT, timeout_seconds)
-    raw.set_option(ldap.OPT_TIMEOUT, LARGE_TIMEOUT_SECONDS)
+    raw.set_option(ldap.OPT_TIMEOUT, operation_seconds)
     if server.transport is not Transport.PLAIN:
         raw.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
         if trust_file is not None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict, StoreError, StoreUnavailable
 
+_UNSAID = {"TIMEOUT": "no answer in time"}  # what the library itself ends without a word
+
 
 def translated(ldap: Any, error: Exception, where: str, dn: str) -> StoreError | ConfigError:
     """The error of ours that a python-ldap error stands for; it never holds the request, which may have a password."""
@@ -51,4 +53,4 @@ def _reason(error: Exception) -> str:
     """What libldap says: its description and info, never the request."""
     detail = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     words = [str(detail[key]) for key in ("desc", "info") if detail.get(key)]
-    return ": ".join(words) or type(error).__name__
+    return ": ".join(words) or _UNSAID.get(type(error).__name__, type(error).__name__)

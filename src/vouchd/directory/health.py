@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vouchd.core.facts import DirectoryServer
-from vouchd.directory.agreements import Agreement, State
+from vouchd.directory.agreements import Agreement, State, remedy
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.names import REPLICATION_DN, agreement_name, replica_dn
 from vouchd.directory.replication import agreements
@@ -49,8 +49,9 @@ class PeerHealth:
     server: DirectoryServer
     agreement: Agreement | None
     lag_seconds: int | None
-    ahead: bool  # it has changes that this server lacks
-    error: str  # why it could not be asked
+    ahead: bool = False  # it has changes that this server lacks
+    error: str = ""  # why it could not be asked
+    error_hint: str = ""
 
     @property
     def state(self) -> State:
@@ -58,6 +59,17 @@ class PeerHealth:
         if self.agreement is None or self.agreement.state is State.RED or self.error:
             return State.RED
         return self.agreement.state if not self.lag_seconds else State.AMBER
+
+    @property
+    def why(self) -> tuple[str, str]:
+        """What keeps changes from flowing and what to do about it, both empty where nothing does."""
+        if self.error:
+            return self.error, self.error_hint
+        if self.agreement is None:
+            return "no agreement", "it follows from the registry of the set: see `vouchd domain members`"
+        if self.agreement.state is State.RED:
+            return self.agreement.message, remedy(self.agreement.message)
+        return "", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +151,36 @@ def _peer_health(
     try:
         theirs = ask(peer, replication_password, trust_file)
     except VouchdError as error:
-        return PeerHealth(peer, agreement, None, ahead=False, error=str(error))
+        return PeerHealth(peer, agreement, None, error=str(error), error_hint=error.hint)
     if mine is None or theirs is None:
-        return PeerHealth(peer, agreement, None, ahead=False, error=f"{peer.host} is no replica of {peer.suffix}")
+        return PeerHealth(peer, agreement, None, error=f"{peer.host} is no replica of {peer.suffix}")
     if mine.generation != theirs.generation:
-        return PeerHealth(peer, agreement, None, ahead=False, error=f"{peer.host} was never initialised from this set")
+        return PeerHealth(
+            peer,
+            agreement,
+            None,
+            error=f"{peer.host} was never initialised from this set",
+            error_hint=remedy("generation ID"),
+        )
     lacking = theirs.behind(mine)
     lag = max(1, at - max(map(csn_time, lacking.values()))) if lacking else 0
-    return PeerHealth(peer, agreement, lag, ahead=bool(mine.behind(theirs)), error="")
+    return PeerHealth(peer, agreement, lag, ahead=bool(mine.behind(theirs)))
 
 
-def ask(peer: DirectoryServer, replication_password: str, trust_file: Path | None = None) -> UpdateVector | None:
+def ask(
+    peer: DirectoryServer,
+    replication_password: str,
+    trust_file: Path | None = None,
+    seconds: float = ASK_SECONDS,
+) -> UpdateVector | None:
     """The RUV of another server, None when it is no replica; shows at once whether replication can reach it.
+
+    A server that takes the connection and then says nothing is given up after `seconds` too.
 
     Raises: StoreUnavailable when it cannot be reached, TLS fails or the password is not its own.
     """
-    connection = Connection(peer, Credentials(REPLICATION_DN, replication_password), trust_file, ASK_SECONDS)
+    credentials = Credentials(REPLICATION_DN, replication_password)
+    connection = Connection(peer, credentials, trust_file, seconds, seconds)
     try:
         return read_vector(connection, peer.suffix)
     finally:

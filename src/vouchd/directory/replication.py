@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from vouchd.core.facts import DirectoryServer, Transport
-from vouchd.directory.agreements import BUSY, Agreement, State, agreement_of, read_agreement
+from vouchd.directory.agreements import BUSY, Agreement, State, agreement_of, read_agreement, remedy
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.names import (
     CLEAN_TASKS,
@@ -285,17 +285,4 @@ def _trim(connection: Connection, suffix: str) -> None:
 
 
 def _failed(peer: DirectoryServer, why: str) -> LifecycleError:
-    return LifecycleError(f"{peer.host}:{peer.port} was not initialised: {why}", hint=_hint(why))
-
-
-def _hint(why: str) -> str:
-    """What the servers' wordings mean, as they were seen to come about."""
-    rows = (
-        ("aborted", "the other server went away meanwhile; when it is back, do it again"),
-        ("(49)", "the replication password there is another one; `vouchd directory setup` there sets it"),
-        ("(-11)", "TLS failed: its certificate must have that host name and come from a CA that this server trusts"),
-        ("(-1)", "nothing listens there in that transport: check host, port and transport"),
-        ("permission", "the replication account may not write there; `vouchd directory setup` there allows it"),
-        ("(401)", "the other server is no replica of that suffix"),
-    )
-    return next((hint for mark, hint in rows if mark in why), "the error logs of both directory servers say more")
+    return LifecycleError(f"{peer.host}:{peer.port} was not initialised: {why}", hint=remedy(why))

@@ -80,7 +80,9 @@ class _Instance:
         self._restarts = Restarts(settings, lambda: self._signalled.put_nowait(signal.SIGHUP), self._report_due.set)
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
-        self._other_members = OtherMembers(settings.peers, self._upkeep, self._watch, self._all_loaded)
+        self._other_members = OtherMembers(
+            settings.peers, self._upkeep, self._watch, self._all_loaded, settings.replication
+        )
         self._end_notices: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
 

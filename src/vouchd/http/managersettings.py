@@ -11,6 +11,7 @@ from vouchd.core.purposes import Validity
 from vouchd.http.listening import Address
 from vouchd.http.upkeep import Upkeep
 from vouchd.instance.peers import Peers
+from vouchd.instance.replicas import ReplicationWatch
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.service.selftests import SelfTestResult
 
@@ -38,5 +39,6 @@ class ManagerSettings:
     selftests: Callable[[], tuple[SelfTestResult, ...]] = tuple  # the newest results
     upkeep: Sequence[Upkeep] = ()
     peers: Peers | None = None  # the other members of the set, looked at by a piece of the upkeep
+    replication: ReplicationWatch | None = None  # how the directory servers replicate; also of the upkeep
     notifier: ChangeNotifier | None = None  # tells of changes of the store before they are looked for
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name

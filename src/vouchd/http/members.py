@@ -8,9 +8,11 @@ from vouchd.http.checks import Check, advice
 from vouchd.http.upkeep import Upkeeping
 from vouchd.http.watching import StoreWatch
 from vouchd.instance.peers import Peers, PeerState
-from vouchd.ops.serving import MemberReport
+from vouchd.instance.replicas import ReplicationWatch
+from vouchd.ops.serving import MemberReport, ReplicationReport, ServerReport
 
 SKEW_SECONDS = 10  # more than a question may take on its way
+LAG_SECONDS = 60  # more than changes are under way while a server is only busy
 
 
 class OtherMembers:
@@ -20,8 +22,14 @@ class OtherMembers:
     """
 
     def __init__(
-        self, peers: Peers | None, upkeep: Upkeeping, watch: StoreWatch, loaded: Callable[[], bool] = lambda: True
+        self,
+        peers: Peers | None,
+        upkeep: Upkeeping,
+        watch: StoreWatch,
+        loaded: Callable[[], bool] = lambda: True,
+        replication: ReplicationWatch | None = None,
     ) -> None:
+        self._replication = replication
         self._loaded = loaded
         self._untold = ""
         self._peers = peers
@@ -31,6 +39,10 @@ class OtherMembers:
     def reports(self) -> tuple[MemberReport, ...]:
         """Each of them, ordered as the registry has them."""
         return tuple(_report(state) for state in self._peers.states) if self._peers else ()
+
+    def replication(self) -> ReplicationReport | None:
+        """How the directory servers replicate, None where there are none or this is not known."""
+        return self._replication.report if self._replication else None
 
     def behind(self) -> tuple[str, ...]:
         """The labels of the CAs that are answered tryLater because another member has a newer CRL."""
@@ -65,8 +77,22 @@ class OtherMembers:
             advice("members", "not reachable", [one.id for one in members if not one.reachable]),
             Check("behind", not late, words if late else "no other member has a newer CRL for long", required=every),
             advice("clocks", "differ", skewed),
+            advice("replication", "not flowing", self._stuck()),
             advice("upkeep", "failing", [f"{name} ({error})" for name, error in self.failing()]),
         )
+
+    def _stuck(self) -> list[str]:
+        """The directory servers that changes do not reach, or late, each with the reason and what to do."""
+        report = self.replication()
+        told = ((one, _trouble(one)) for one in report.servers) if report else ()
+        return [f"{one.server} ({words})" for one, words in told if words]
+
+
+def _trouble(server: ServerReport) -> str:
+    if server.why:
+        return "; ".join(filter(None, (server.why, server.hint)))
+    late = server.lag_seconds or 0
+    return f"behind for {late} s; `vouchd directory status` says more" if late > LAG_SECONDS else ""
 
 
 def _report(state: PeerState) -> MemberReport:

@@ -76,6 +76,7 @@ class Overview:
             members=self._members.reports() if self._members else (),
             behind=self._members.behind() if self._members else (),
             upkeep=self._members.failing() if self._members else (),
+            replication=self._members.replication() if self._members else None,
         )
 
     async def restart(self) -> None:
@@ -151,5 +152,6 @@ class Overview:
                 members=self._members.reports() if self._members else (),
                 behind=self._members.behind() if self._members else (),
                 upkeep_failing=len(self._members.failing()) if self._members else 0,
+                replication=self._members.replication() if self._members else None,
             )
         )

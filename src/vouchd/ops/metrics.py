@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from vouchd.ops.auditkeeping import AuditState
 from vouchd.ops.counters import SIGNATURE_BUCKETS, Snapshot
-from vouchd.ops.serving import MemberReport, ServedPoint
+from vouchd.ops.serving import MemberReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
 
@@ -39,6 +39,7 @@ class MetricsView:
     members: tuple[MemberReport, ...] = ()  # the other ones of the set
     behind: tuple[str, ...] = ()  # labels of the CAs that are answered tryLater, another member has a newer CRL
     upkeep_failing: int = 0  # pieces of work for the set that could not be done
+    replication: ReplicationReport | None = None  # of the directory servers of the set
 
 
 def render(view: MetricsView) -> bytes:
@@ -60,6 +61,7 @@ class _Collector(Collector):
         yield from _selftests(self._view)
         yield from _audit(self._view.audit)
         yield from _members(self._view)
+        yield from _replication(self._view.replication)
         yield _labelled(
             "vouchd_certificate_expiry_seconds",
             "Until notAfter of a certificate of the instance, negative once it has passed",
@@ -159,6 +161,46 @@ def _members(view: MetricsView) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=view.upkeep_failing
     )
+
+
+def _replication(report: ReplicationReport | None) -> Iterator[Metric]:
+    servers = report.servers if report else ()
+    for name, text, value_of in _OF_A_SERVER:
+        family = GaugeMetricFamily(name, text, labels=["member", "server"])
+        for one in servers:
+            value = value_of(one)
+            if value is not None:
+                family.add_metric([one.member, one.server], value)
+        yield family
+    state = GaugeMetricFamily(
+        "vouchd_replication_state",
+        "1 for the state that replication with the other member's directory server is in",
+        labels=["member", "server", "state"],
+    )
+    for one in servers:
+        for colour in ("green", "amber", "red"):
+            state.add_metric([one.member, one.server, colour], int(one.state == colour))
+    yield state
+    for name, text, number_of in _OF_REPLICATION:
+        yield GaugeMetricFamily(name, text, value=number_of(report) if report else None)
+
+
+_OF_A_SERVER: tuple[tuple[str, str, Callable[[ServerReport], int | None]], ...] = (
+    ("vouchd_replication_lag_seconds", "Age of the newest change that it lacks", lambda one: one.lag_seconds),
+    ("vouchd_replication_ahead", "1 while it has changes that are not here", lambda one: int(one.ahead)),
+    ("vouchd_replication_error_code", "Error of the last attempt to send to it, 0: none", lambda one: one.code),
+    ("vouchd_replication_last_update_seconds", "When changes were sent to it last", lambda one: one.sent_at),
+)
+
+_OF_REPLICATION: tuple[tuple[str, str, Callable[[ReplicationReport], int]], ...] = (
+    ("vouchd_replication_last_look_seconds", "When the servers were asked last", lambda report: report.at),
+    ("vouchd_replication_conflicts", "Entries made on two servers at once", lambda report: report.conflicts),
+    (
+        "vouchd_replication_stale_replicas",
+        "Ids of servers that left the set and were not cleaned up",
+        lambda report: len(report.stale_replicas),
+    ),
+)
 
 
 def _issuing_points(view: MetricsView) -> Iterator[Metric]:

@@ -75,6 +75,40 @@ class MemberReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerReport:
+    """The directory server of another member, seen from this instance's own.
+
+    `state` is green (it has all changes), amber (some are under way) or red (they do not flow; `why` and `hint` tell
+    more). `lag_seconds` is the age of the newest change that it lacks, None when it could not be asked; `ahead`: it has
+    changes that are not here. `code` is the error of the last attempt to send to it (0: none), `sent_at` when that was.
+    """
+
+    member: str
+    server: str
+    state: str
+    lag_seconds: int | None = None
+    ahead: bool = False
+    code: int = 0
+    sent_at: int | None = None
+    why: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationReport:
+    """How the directory servers of the set replicated at POSIX time `at`.
+
+    `conflicts` counts entries that two servers made at one time; `stale_replicas` are ids of servers that left the set
+    and were not cleaned up.
+    """
+
+    at: int
+    servers: tuple[ServerReport, ...] = ()
+    conflicts: int = 0
+    stale_replicas: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServingReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
@@ -83,7 +117,7 @@ class ServingReport:
     tells which self test keeps all workers from answering; empty: they answer. `refusals` counts the restarts that this
     process refused, `refused` says why it did the last time. `members` are the other ones of the set; `behind` the
     labels of the CAs of which one of them has had a newer CRL for too long; `upkeep` the work for the set that fails,
-    (name, error).
+    (name, error); `replication` how the directory servers replicate, None where there are none or this is not known.
     """
 
     pid: int
@@ -104,6 +138,7 @@ class ServingReport:
     members: tuple[MemberReport, ...] = ()
     behind: tuple[str, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
+    replication: ReplicationReport | None = None
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""
@@ -134,6 +169,7 @@ def read_serving(path: Path) -> ServingReport | None:
         found["members"] = tuple(_member(one) for one in found.get("members", ()))
         found["behind"] = tuple(found.get("behind", ()))
         found["upkeep"] = tuple((name, error) for name, error in found.get("upkeep", ()))
+        found["replication"] = _replication(found.get("replication"))
         return ServingReport(**found)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
@@ -141,6 +177,13 @@ def read_serving(path: Path) -> ServingReport | None:
 
 def _member(found: dict[str, Any]) -> MemberReport:
     return MemberReport(**{**found, "lags": tuple(tuple(lag) for lag in found["lags"])})
+
+
+def _replication(found: dict[str, Any] | None) -> ReplicationReport | None:
+    if found is None:
+        return None
+    servers = tuple(ServerReport(**one) for one in found["servers"])
+    return ReplicationReport(**{**found, "servers": servers, "stale_replicas": tuple(found["stale_replicas"])})
 
 
 def remove_serving(path: Path) -> None:

@@ -11,7 +11,7 @@ from vouchd.domain.registry import master_of
 from vouchd.errors import StoreUnavailable
 from vouchd.http.agent import AgentServices
 from vouchd.http.threads import in_thread
-from vouchd.ops.serving import MemberReport, ServingReport
+from vouchd.ops.serving import MemberReport, ServerReport, ServingReport
 from vouchd.ops.verification import Verification, VerifiedMember, read_verification
 from vouchd.service.permission import Action
 from vouchd.web.conditions import Condition, Tone
@@ -43,6 +43,7 @@ class MemberRow:
     seen_at: int | None = None
     skew_seconds: int = 0
     verified: VerifiedMember | None = None
+    replication: Condition | None = None  # of its directory server with this instance's
 
     @property
     def skewed(self) -> bool:
@@ -62,7 +63,15 @@ class ClonePages:
         report = self.services.running.report()
         rows, verification = await in_thread(lambda: self._rows(caller, report))
         domain = self.services.settings.of_set.domain
-        return self.pages.page(request, caller, "clones.html", rows=rows, verification=verification, domain=domain)
+        return self.pages.page(
+            request,
+            caller,
+            "clones.html",
+            rows=rows,
+            verification=verification,
+            domain=domain,
+            replicating=report.replication is not None,
+        )
 
     def _rows(self, caller: Caller, report: ServingReport) -> tuple[tuple[MemberRow, ...], Verification | None]:
         self.services.permission.allow(caller, Action.READ_DOMAIN, "*")
@@ -100,6 +109,7 @@ def _other(member: MemberReport, report: ServingReport, verified: VerifiedMember
         seen_at=member.seen_at,
         skew_seconds=member.skew_seconds,
         verified=verified,
+        replication=_replication(report, member.id),
     )
 
 
@@ -112,6 +122,27 @@ def _condition(member: MemberReport) -> Condition:
     if member.lags:
         return Condition(Tone.WARNING, "Ahead", "It has a newer CRL than this instance.")
     return Condition(Tone.GOOD, "Up to date")
+
+
+def _replication(report: ServingReport, member_id: str) -> Condition | None:
+    servers = report.replication.servers if report.replication else ()
+    return next((_replicating(one) for one in servers if one.member == member_id), None)
+
+
+def _replicating(server: ServerReport) -> Condition:
+    if server.why:
+        return Condition(
+            Tone.BAD, "Not replicating", f"{server.server}: {server.why}. {_sentence(server.hint)}".rstrip()
+        )
+    if server.lag_seconds:
+        return Condition(Tone.WARNING, "Behind", f"{server.server} lacks changes for {duration(server.lag_seconds)}.")
+    if server.ahead:
+        return Condition(Tone.WARNING, "Ahead", f"{server.server} has changes that are not here yet.")
+    return Condition(Tone.GOOD, "Replicating", server.server)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _words(seconds: int) -> str:
