@@ -12,6 +12,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     nginx-light wrk                          # what the benchmarks compare with
     chromium chromium-driver                 # what the agent pages are tested with
     libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
+    faketime                                 # a host whose clock differs
   )
   command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,19 +49,19 @@ class CloneSet:
         path.chmod(0o600)
         return str(path)
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, under: Sequence[str] = ()) -> str:
         """What the command prints."""
-        return self.done(*arguments, code=code).stdout
+        return self.done(*arguments, code=code, under=under).stdout
 
-    def refused(self, *arguments: str) -> str:
+    def refused(self, *arguments: str, under: Sequence[str] = ()) -> str:
         """What the command says when it refuses."""
-        done = self.done(*arguments, code=None)
+        done = self.done(*arguments, code=None, under=under)
         assert done.returncode != 0, done.stdout
         return done.stderr
 
-    def done(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess:
-        """The command after it ended."""
-        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
+    def done(self, *arguments: str, code: int | None = 0, under: Sequence[str] = ()) -> subprocess.CompletedProcess:
+        """The command after it ended; `under` is a program that runs it, such as faketime."""
+        command = [*under, sys.executable, "-m", "vouchd.cli.main", *arguments]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
@@ -165,6 +166,15 @@ class CloneSet:
 
     def until_says(self, name: str, certificate: str, wanted: str) -> None:
         eventually(lambda: self.says(name, certificate) == wanted, f"{name} says {wanted}")
+
+    def health(self, name: str, path: str) -> tuple[int, str]:
+        """Status and body at the health port of a member."""
+        url = f"http://127.0.0.1:{self.ports[name][2]}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310  our own port
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def lists(self, name: str):
         """The list of CAs as the agent page shows it, and the CRLs."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import urllib.error
-import urllib.request
 from contextlib import closing
 
 import pytest
@@ -16,7 +14,7 @@ from tests.ds389 import HOSTS, PASSWORD, Directory, directories
 from tests.http.running import DEADLINE_SECONDS, eventually
 from tests.http.test_cspublishing import form
 from tests.whole.clones import CloneSet, clone_set
-from tests.whole.test_clone_directory import reached
+from tests.whole.directory_sets import reached
 
 from vouchd.client.publishing import FORM, PATH
 from vouchd.core.facts import Transport
@@ -63,14 +61,7 @@ class Site:
 
     def health(self, path: str) -> tuple[int, str]:
         """Status and body at the health port."""
-        try:
-            with urllib.request.urlopen(self._health_url(path), timeout=DEADLINE_SECONDS) as response:  # noqa: S310  our own port
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def _health_url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.made.ports['m'][2]}{path}"
+        return self.made.health("m", path)
 
     def until_store(self, *, up: bool) -> None:
         """Wait until the instance has noticed."""

@@ -26,6 +26,7 @@ from vouchd.errors import SigningError
 MAX_BAGS = 500
 MAX_STRUCTURES = 50
 _MAX_DEPTH = 4
+_WHOLE = "carry the file here whole, as bytes; sha256sum tells whether it is the same at both ends"
 _T = TypeVar("_T")
 _RC2 = {"pkcs12_sha1_rc2_40", "pkcs12_sha1_rc2_128"}
 
@@ -75,14 +76,14 @@ def read_bags(data: bytes, password: str) -> Bags:
 
 def _structures(data: bytes) -> Iterator[pkcs12.Pfx]:
     if not data:
-        raise NotPKCS12("empty, so not a PKCS #12 file")
+        raise NotPKCS12("empty, so not a PKCS #12 file", hint=_WHOLE)
     for _ in range(MAX_STRUCTURES):
         try:
             length = parser.peek(data)
             pfx = pkcs12.Pfx.load(data[:length], strict=True)
             valid = pfx["version"].native == "v3" and pfx["auth_safe"]["content_type"].native == "data"
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise NotPKCS12("not a PKCS #12 file") from error
+            raise NotPKCS12("not a PKCS #12 file, or a part of one", hint=_WHOLE) from error
         if not valid:
             raise NotPKCS12("not a PKCS #12 file of version 3 with a MAC by password")
         yield pfx
@@ -100,7 +101,7 @@ def _checked_safe(pfx: pkcs12.Pfx, secret: Secret) -> bytes:
     algorithm = found["mac"]["digest_algorithm"]["algorithm"].native
     made = mac(secret, safe, found["mac_salt"].native, found["iterations"].native, algorithm)
     if not hmac.compare_digest(made, found["mac"]["digest"].native):
-        raise WrongPassword("wrong password, or a damaged file")
+        raise WrongPassword("wrong password, or a damaged file", hint="openssl pkcs12 -info -noout -in FILE tries it")
     return bytes(safe)
 
 

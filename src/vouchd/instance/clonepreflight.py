@@ -16,12 +16,12 @@ from vouchd.domain.addresses import require_reachable
 from vouchd.domain.registry import require_place
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, SigningError
 from vouchd.instance.backup import names_in
-from vouchd.instance.membership import require_master_refresh
+from vouchd.instance.membership import CLONE_REFRESH_SECONDS, require_master_refresh
 from vouchd.instance.systemcerts import SUBSYSTEM
 from vouchd.signing.handed import check_context
 from vouchd.signing.pkcs12 import KeyFile, read_key_file
 
-MAX_SKEW_SECONDS = 60
+MAX_SKEW_SECONDS = 10
 
 
 def read_keys(path: Path, password: str, neighbours: Path) -> KeyFile:
@@ -55,7 +55,7 @@ def check_keys(keys: KeyFile, certificates: Mapping[str, bytes]) -> dict[str, st
 
 def check_set(info: SetInfo, member: Member, now: int) -> None:
     """Return when `member` may join the set as it is. Raises: AlreadyExists, ConfigError, LifecycleError."""
-    require_master_refresh_of(info)
+    require_refresh_of(info)
     skew = now - info.now
     if abs(skew) > MAX_SKEW_SECONDS:
         raise LifecycleError(
@@ -71,7 +71,13 @@ def check_set(info: SetInfo, member: Member, now: int) -> None:
     require_place(member, info.members)
 
 
-def require_master_refresh_of(info: SetInfo) -> None:
+def require_refresh_of(info: SetInfo) -> None:
     """Return when refreshInSec of the member that told of the set is right for its role. Raises: ConfigError."""
     if not info.told_by.clone:
         require_master_refresh(info.refresh_seconds)
+    elif info.refresh_seconds != CLONE_REFRESH_SECONDS:
+        raise ConfigError(
+            f"refreshInSec of the clone {info.told_by.id} is {info.refresh_seconds}:"
+            f" for a clone it is {CLONE_REFRESH_SECONDS}",
+            hint=f"there: ocsp.store.defStore.refreshInSec={CLONE_REFRESH_SECONDS} in CS.cfg, then vouchd restart",
+        )

@@ -14,6 +14,7 @@ from vouchd.durable import sync_folder
 from vouchd.errors import AlreadyExists, SigningError
 
 MAX_BYTES = 1 << 20
+READABLE = "is the name right, and may this user read the file and its folder?"
 _OTHERS = 0o077
 
 
@@ -29,7 +30,7 @@ def read_secret(path: Path) -> bytes:
                 )
             return _bounded(path, file.read(MAX_BYTES + 1))
     except OSError as error:
-        raise SigningError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SigningError(f"{path}: cannot be read: {error.strerror}", hint=READABLE) from error
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:

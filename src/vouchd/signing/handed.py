@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vouchd.errors import SigningError
+from vouchd.signing.files import READABLE
 
 _OTHERS = 0o077
 _SELINUX = Path("/sys/fs/selinux/enforce")  # there while SELinux is on
@@ -23,7 +24,7 @@ def check_key_file(path: Path, user: int | None = None) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise SigningError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SigningError(f"{path}: cannot be read: {error.strerror}", hint=READABLE) from error
     if status.st_uid not in {me, 0}:
         raise SigningError(f"{path}: holds keys but belongs to user id {status.st_uid}", hint=f"chown {me} {path}")
     if status.st_mode & _OTHERS:

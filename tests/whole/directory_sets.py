@@ -1,0 +1,40 @@
+"""A master with a real 389 Directory Server, ready to be cloned, and servers for its clones."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from tests.ds389 import HOSTS, PASSWORD, SUFFIX, Directory, directories
+from tests.whole.clones import CloneSet, clone_set
+
+from vouchd.core.facts import Transport
+
+NAMES = ("m", "c", "d")
+
+
+@contextmanager
+def directory_set(folder, transport: Transport, count: int = 2):
+    """A master that is ready to be cloned, and directory servers for it and for `count - 1` clones."""
+    hosts = list(HOSTS)[:count]
+    with directories(*hosts, tls=transport is not Transport.PLAIN) as servers, clone_set(folder) as made:
+        made.hosts = {name: (host, HOSTS[host]) for name, host in zip(NAMES, hosts, strict=False)}
+        made.write("manager.password", PASSWORD)
+        made.make_master()
+        url, *rest = reached(servers[0], transport)
+        made.run("directory", "use", "--instance", "m", "--url", url, *rest, "--password-file", "manager.password")
+        made.prepare()
+        yield made, dict(zip(NAMES, servers, strict=False))
+
+
+def reached(server: Directory, transport: Transport, prefix: str = "") -> list[str]:
+    """The URL of a server in that transport and the options that belong to it."""
+    url = f"{server.secure_url if transport is Transport.TLS else server.url}/{SUFFIX}"
+    starttls = ["--starttls"] if transport is Transport.STARTTLS else []
+    trust = [f"--{prefix}trust", str(server.trust)] if transport is not Transport.PLAIN else []
+    return [url, *starttls, *trust]
+
+
+def clone(site: CloneSet, name: str, server: Directory, transport: Transport) -> list[str]:
+    """The words of `clone create` with that server."""
+    url, *rest = reached(server, transport, "directory-")
+    return site.create(name, "--directory", url, *rest, "--directory-password-file", "manager.password")
