@@ -33,6 +33,9 @@ class Entries(dict):
     def find(self, serial: bytes) -> RevocationEntry | None:
         return self.get(serial)
 
+    def at(self, position: int) -> RevocationEntry:
+        return list(self.values())[position]
+
 
 def entry(number: int, reason: Reason = Reason.KEY_COMPROMISE, **kw) -> RevocationEntry:
     """The entry of a serial number, revoked a day before NOW."""

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from vouchd.client.domain import Identity, PeerClient
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, Clock, Store
+from vouchd.core.status import ServingState
 from vouchd.domain.registry import master_of
 from vouchd.errors import NotFound
 from vouchd.instance.following import Following, ForwardedIngesting
@@ -17,12 +18,15 @@ from vouchd.instance.membership import Membership
 from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.peers import Peers
 from vouchd.instance.settings import Settings
+from vouchd.instance.verifying import Verifying
+from vouchd.ops.clock import SystemClock
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
 from vouchd.stores.sqlite import SqliteStore
 
 PEER_SECONDS = 4.0
+VERIFY_SECONDS = 10.0
 
 
 def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0) -> Callable[[Member], PeerClient]:
@@ -34,6 +38,18 @@ def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0)
         return PeerClient(member.host, member.secure_port, member.tls_sha256, identity, timeout_seconds)
 
     return connect
+
+
+def verifying(
+    layout: Layout,
+    settings: Settings,
+    state: Callable[[], ServingState],
+    me: Callable[[], Member],
+    others: Callable[[], Iterable[Member]],
+) -> Verifying:
+    """What compares this instance, which serves `state()`, with the other members."""
+    connect = connector(layout, settings, VERIFY_SECONDS)
+    return Verifying(state, me, others, connect, SystemClock(), layout.verification)
 
 
 def ingesting(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.answers import answer, ask_for
+from tests.client.answers import answer, ask_for, resigned
 from tests.pki import CA, NOW
 
 from vouchd.client.comparison import Level, Probe, compare
 from vouchd.client.ocsp import Question, Reply, read
 from vouchd.client.transport import Exchange, Method
+from vouchd.core.signatures import ALGORITHMS
 from vouchd.errors import VouchdError
+from vouchd.signing.software import SoftwareSigner
 
 AUTHORITY = CA.create()
 NONCE = bytes(range(32))
@@ -75,3 +77,39 @@ def test_nonce_that_one_left_out_is_a_difference():
     """A member that does not repeat the nonce answers differently."""
     other = answer(AUTHORITY, AUTHORITY, asked=WITH_NONCE)
     assert not compared(WITH_NONCE, ANSWER_WITH_NONCE, other).identical
+
+
+def test_nonce_that_both_leave_out_leaves_the_bytes_to_compare():
+    """Where the policy ignores nonces the answers are those without one, the same byte for byte."""
+    found = compared(WITH_NONCE, ANSWER, ANSWER)
+    assert (found.alike, found.identical) == (Level.BYTES, True)
+
+
+def signed_at_random(ca: CA, name: str, *certs: CA) -> bytes:
+    """The answer under a signature of an algorithm that signs at random."""
+    signer = SoftwareSigner("x", ca.key, ca.der)
+    made = answer(ca, ca)
+    return resigned(made, ALGORITHMS[name].identifier_der, lambda data: signer.sign(data, name), certs)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("RSA", "SHA256withRSA/PSS"), ("ML-DSA-44", "ML-DSA-44")])
+def test_signature_made_at_random_is_not_compared_but_verified(kind, name):
+    """RSA-PSS and ML-DSA never sign alike: the level is ResponseData, and what is wrong is a difference still."""
+    ca = CA.create("Random CA", kind=kind)
+    asked = ask_for(ca)
+    one, other = signed_at_random(ca, name), signed_at_random(ca, name)
+    assert one != other
+    found = compared(asked, one, other)
+    assert (found.alike, found.wanted, found.identical) == (Level.RESPONSE_DATA, Level.RESPONSE_DATA, True)
+    forged = flipped(other, other.index(reply(asked, other).response.basic.signature) + 10)
+    assert [one.field for one in compared(asked, one, forged).differences] == ["verification"]
+    with_certificate = signed_at_random(ca, name, ca)
+    (different,) = compared(asked, one, with_certificate).differences
+    assert (different.level, different.field) == (Level.BYTES, "certs")
+
+
+def test_answer_that_both_give_out_of_date_is_no_difference():
+    """What a client would refuse of both alike is not for a comparison to tell."""
+    old = {"asked": WITH_NONCE, "nonce": NONCE, "next_update": NOW - 7200, "this_update": NOW - 86400}
+    late = answer(AUTHORITY, AUTHORITY, **old)
+    assert compared(WITH_NONCE, late, late).identical

@@ -33,6 +33,15 @@ def test_signature_of_each_algorithm_verifies_and_breaks_with_the_data(name: str
         verify(public, ALGORITHMS[name].identifier_der, signature, b"Data")
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_algorithm_is_deterministic_where_its_signatures_are(name: str):
+    """Members are asked for the same bytes exactly where one key makes the same signature twice."""
+    kind = ALGORITHMS[name].key_type
+    ca = CA.create(kind=kind)
+    signer = SoftwareSigner("x", ca.key, ca.der)
+    assert (signer.sign(b"data", name) == signer.sign(b"data", name)) is ALGORITHMS[name].deterministic
+
+
 @pytest.mark.parametrize("kind", ["RSA", "EC", "Ed25519", "Ed448", "ML-DSA-44"])
 def test_identifier_is_that_of_certificates_made_elsewhere(kind: str):
     """The first algorithm of a key has the AlgorithmIdentifier that another implementation writes for it."""

@@ -198,6 +198,7 @@ def test_serial_file_equals_a_set(tmp_path_factory, listed, others):
     assert write_serials(path, iter(listed)) == len(model)
     issued = SerialSetFile(path)
     assert all((serial in issued) == (number(serial) in model) for serial in listed + others)
+    assert sorted(number(issued.at(position)) for position in range(len(issued))) == sorted(model)
 
 
 @pytest.mark.parametrize("serial", [b"", b"\x01" * 65])

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
 import pytest
+from cryptography import x509
 from tests.http.running import eventually
 from tests.whole.clones import clone_set
+
+from vouchd.instance.writing import write_values
 
 pytestmark = pytest.mark.process
 
@@ -32,6 +43,87 @@ def test_clone_lists_and_answers_what_the_master_does(pair):
     assert [pair.says("c", name) for name in ("good", "bad")] == ["good", "revoked"]
     for name in ("good", "bad"):
         assert pair.said("c", name) == pair.said("m", name)
+
+
+def openssl_answers(pair, name: str, certificate: str) -> bytes:
+    """The answer of a member to `openssl ocsp`, as it writes it to a file."""
+    path, url = pair.folder / f"{name}.der", f"http://{pair.host(name)[1]}:{pair.ports[name][0]}/"
+    asked = ["-issuer", "lab/ca.crt", "-cert", f"{certificate}.crt", "-no_nonce", "-respout", str(path)]
+    done = subprocess.run(
+        ["openssl", "ocsp", "-url", url, *asked, "-CAfile", "lab/ca.crt"],
+        cwd=pair.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Response verify OK" in done.stderr
+    return path.read_bytes()
+
+
+def test_another_client_gets_the_same_bytes_of_both(pair):
+    """`openssl ocsp` verifies the answers of master and clone, and its files of them are the same."""
+    for name in ("good", "bad"):
+        assert openssl_answers(pair, "m", name) == openssl_answers(pair, "c", name)
+
+
+def verified(pair, *more: str, code: int = 0):
+    """What `clone verify` on the master tells of the clone."""
+    (told,) = json.loads(pair.done("clone", "verify", "--instance", "m", "--json", *more, code=code).stdout)
+    return told
+
+
+@contextmanager
+def watching(pair):
+    """`clone verify --watch` on the master: its words, one line at a time."""
+    command = [sys.executable, "-m", "vouchd.cli.main", "clone", "verify", "--instance", "m"]
+    watch = ["--watch", "0.5", "--settle", "0"]
+    lines: queue.Queue[str] = queue.Queue()
+    with subprocess.Popen([*command, *watch], cwd=pair.folder, stdout=subprocess.PIPE, text=True) as process:
+        reading = threading.Thread(target=lambda: [lines.put(line) for line in process.stdout], daemon=True)
+        reading.start()
+        try:
+            yield lines
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+
+
+def until_told(lines, state: str) -> None:
+    """The watch comes to tell of that state."""
+    while f"  {state}  " not in lines.get(timeout=60):
+        pass
+
+
+def tell_next_update(pair, *, told: bool) -> None:
+    """The clone tells nextUpdate, as the master does, or leaves it out."""
+    write_values(pair.layout("c"), {"ocsp.store.defStore.includeNextUpdate": str(told).lower()})
+    pair.run("restart", "--instance", "c")
+
+
+def test_verify_tells_what_is_different_and_when_it_ends(pair):
+    """Exit 0 for an equal set; 4 with CA, serial, field and level for another answer, and for a member that is away."""
+    serial = x509.load_pem_x509_certificate((pair.folder / "good.crt").read_bytes()).serial_number
+    told = verified(pair)
+    assert (told["member"], told["state"], told["told"]) == (pair.id_of("c"), "identical", [])
+    assert told["asked"] == told["status"] == told["ResponseData"]
+    with watching(pair) as lines:
+        until_told(lines, "identical")
+        tell_next_update(pair, told=False)
+        until_told(lines, "different")
+        told = verified(pair, "--settle", "0", "--serial", f"{serial:x}", code=4)
+        assert {one["what"] for one in told["told"]} == {f"chosen {serial:#x} of CN=Lab CA"}
+        assert [one["way"] for one in told["told"]] == ["GET", "POST", "POST with a nonce"]
+        assert {(one["level"], one["field"], one["there"]) for one in told["told"]} == {
+            ("ResponseData", "nextUpdate 0", "None")
+        }
+        assert (told["status"], told["ResponseData"], told["bytes"]) == (3, 0, 0)
+        tell_next_update(pair, told=True)
+        until_told(lines, "identical")
+        pair.run("stop", "--instance", "c")
+        until_told(lines, "no answer")
+        assert "cannot ask" in verified(pair, "--settle", "0", code=4)["error"]
+        pair.run("start", "--instance", "c")
+        until_told(lines, "identical")
 
 
 def test_clone_is_marked_by_its_refresh(pair):

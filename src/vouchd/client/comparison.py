@@ -1,7 +1,7 @@
 """Whether two responders answer alike: byte for byte, in what is signed, in what is said.
 
-An answer to a request with a nonce is made and signed anew: its bytes are not asked to be the same, but all that is
-signed, the nonce with it, and both signatures must verify.
+An answer that repeats a nonce is signed anew, and so are all answers where the algorithm signs at random (RSA-PSS,
+ML-DSA): their signatures cannot be the same bytes. All else must be, and a client must take both or neither.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from vouchd.client.ocsp import Question, Reply, send
+from vouchd.client.ocsp import Question, Reply
 from vouchd.client.response import BasicResponse, OCSPResponse
-from vouchd.client.transport import Connection, Method
+from vouchd.client.transport import Method
 from vouchd.client.verification import NonceRule, Terms
+from vouchd.core.signatures import ALGORITHMS
 from vouchd.errors import ClientError
 
 _SHOWN = 60
+_AT_RANDOM = frozenset(row.identifier_der for row in ALGORITHMS.values() if not row.deterministic)
 
 
 class Level(IntEnum):
@@ -27,14 +29,25 @@ class Level(IntEnum):
     RESPONSE_DATA = 2  # all that is signed
     BYTES = 3
 
+    @property
+    def words(self) -> str:
+        """How people call it."""
+        return "ResponseData" if self is Level.RESPONSE_DATA else self.name.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question, how it travels, and what it is about in a word: good, revoked, held, unknown."""
+    """One question and how it travels; `kind` says in a word of what it is, `authority` is the label of its CA."""
 
-    about: str
+    kind: str
     question: Question
     method: Method
+    authority: str = ""
+
+    @property
+    def way(self) -> str:
+        """How it is asked: `GET`, `POST`, `POST with a nonce`."""
+        return self.method.value + (" with a nonce" if self.question.nonce is not None else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How far the answers to one probe are alike, of `wanted` at most; `differences` one for each level that is not."""
+    """How far the answers to one probe are alike, of `wanted` at most; `differences`: the first of each level."""
 
     probe: Probe
     alike: Level
@@ -59,26 +72,29 @@ class Comparison:
     @property
     def identical(self) -> bool:
         """Whether they are as much alike as they can be."""
-        return self.alike >= self.wanted
-
-
-def compare_answers(probe: Probe, ours: Connection, theirs: Connection, at: int) -> Comparison:
-    """Ask both and compare, at POSIX time `at`. Raises: ClientError when one gives no OCSP response."""
-    first, second = send(ours, probe.question, probe.method), send(theirs, probe.question, probe.method)
-    return compare(probe, first, second, at)
+        return not self.differences
 
 
 def compare(probe: Probe, ours: Reply, theirs: Reply, at: int) -> Comparison:
-    """The answers to one probe."""
-    wanted = Level.BYTES if probe.question.nonce is None else Level.RESPONSE_DATA
-    found = [difference for difference in _differences(ours, theirs) if difference.level <= wanted]
-    if probe.question.nonce is not None and not found:
+    """The answers to one probe, seen at POSIX time `at`."""
+    anew = _signed_anew(ours.response) or _signed_anew(theirs.response)
+    found = list(_differences(ours, theirs, anew=anew))
+    if anew and not found:
         found += _unsound(ours, theirs, at)
     alike = Level(min((difference.level for difference in found), default=Level.BYTES + 1) - 1)
+    wanted = Level.RESPONSE_DATA if anew else Level.BYTES
     return Comparison(probe, min(alike, wanted), wanted, tuple(sorted(found, key=lambda one: one.level)))
 
 
-def _differences(ours: Reply, theirs: Reply) -> Iterator[Difference]:
+def _signed_anew(response: OCSPResponse) -> bool:
+    """Whether another answer that says the same has a signature of other bytes."""
+    basic = response.basic
+    if basic is None:
+        return False
+    return basic.nonce is not None or basic.algorithm_der in _AT_RANDOM
+
+
+def _differences(ours: Reply, theirs: Reply, *, anew: bool) -> Iterator[Difference]:
     one, other = ours.response, theirs.response
     said = _first(_status_fields(one), _status_fields(other))
     if said:
@@ -87,16 +103,16 @@ def _differences(ours: Reply, theirs: Reply) -> Iterator[Difference]:
     data = (one.basic.response_data_der if one.basic else b"", other.basic.response_data_der if other.basic else b"")
     if signed or said or data[0] != data[1]:
         yield Difference(Level.RESPONSE_DATA, *(signed or said or ("responseData", data[0].hex(), data[1].hex())))
-    if ours.exchange.body != theirs.exchange.body:
-        whole = _first(_outer_fields(one), _outer_fields(other))
+    whole = _first(_outer_fields(one, signature=not anew), _outer_fields(other, signature=not anew))
+    if whole or (not anew and ours.exchange.body != theirs.exchange.body):
         yield Difference(Level.BYTES, *(whole or signed or said or ("response", one.der.hex(), other.der.hex())))
 
 
 def _unsound(ours: Reply, theirs: Reply, at: int) -> Iterator[Difference]:
-    """What a client would refuse of two answers that say the same; an error status is not signed."""
-    if ours.question.issuer is None or ours.response.basic is None:
+    """Where a client would refuse one of two answers that say the same; that of a CA nobody knows it cannot verify."""
+    if ours.question.issuer is None:
         return
-    terms = Terms(nonce=NonceRule.REQUIRE)
+    terms = Terms(nonce=NonceRule.ACCEPT)
     told = []
     for reply in (ours, theirs):
         try:
@@ -104,7 +120,7 @@ def _unsound(ours: Reply, theirs: Reply, at: int) -> Iterator[Difference]:
             told.append("sound")
         except ClientError as error:
             told.append(str(error))
-    if told != ["sound", "sound"]:
+    if told[0] != told[1]:
         yield Difference(Level.RESPONSE_DATA, "verification", *map(_text, told))
 
 
@@ -140,15 +156,12 @@ def _signed_fields(response: OCSPResponse) -> dict[str, object]:
     return fields
 
 
-def _outer_fields(response: OCSPResponse) -> dict[str, object]:
+def _outer_fields(response: OCSPResponse, *, signature: bool) -> dict[str, object]:
     basic: BasicResponse | None = response.basic
     if basic is None:
         return {}
-    return {
-        "signatureAlgorithm": basic.algorithm_der,
-        "certs": basic.certificates,
-        "signature": basic.signature,
-    }
+    fields: dict[str, object] = {"signatureAlgorithm": basic.algorithm_der, "certs": basic.certificates}
+    return fields | ({"signature": basic.signature} if signature else {})
 
 
 def _text(value: object) -> str:

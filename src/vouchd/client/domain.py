@@ -22,6 +22,7 @@ from vouchd.client.admin import told
 from vouchd.core import records
 from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.core.joining import Joined, SetInfo, read_info, read_joined
+from vouchd.core.listing import Listing, read_listing
 from vouchd.core.setrecords import member_record, read_facts, read_member
 from vouchd.errors import ClientError, ConfigError, StoreError
 
@@ -153,6 +154,10 @@ class PeerClient:
                 read_member(found["master"]) if found.get("master") else None,
             ),
         )
+
+    def listing(self) -> Listing:
+        """Its List Certificate Authorities."""
+        return _read(self._value("GET", "/list"), lambda found: read_listing(found["list"]))
 
     def _value(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         with self._asked(method, path, body, self._timeout) as response:

@@ -1,62 +1,86 @@
-"""What members are asked when they are compared: of each CA good, revoked and held certificates, and an unknown CA."""
+"""What members are asked when they are compared: certificates of each CA that the set itself knows, and an unknown CA.
+
+Drawn at random, so that what one comparison did not ask about another one will.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 from vouchd.client.comparison import Probe
 from vouchd.client.ocsp import Question, build_request, encode_cert_id, new_nonce, question
 from vouchd.client.response import CertID
 from vouchd.client.transport import Method
 from vouchd.core.facts import Reason
+from vouchd.core.ports import RevocationIndex, SerialSet
 from vouchd.core.status import ServingAuthority, ServingState
 
 MAX_SAMPLE = 10_000
-_SCANNED = 200_000  # entries that a sample is drawn from
-_UNKNOWN_CA = "unknown CA"
+_LOOKED_AT = 20_000  # entries of one index that a sample is drawn from
+_RANDOM = secrets.SystemRandom()
+
+CHOSEN, REVOKED, HELD, ISSUED, NEVER_ISSUED = "chosen", "revoked", "held", "issued", "never issued"
+UNKNOWN_CA = "of an unknown CA"
 
 
 def probes(state: ServingState, sample: int, chosen: Sequence[bytes]) -> Iterator[Probe]:
-    """`sample` certificates of each kind of each CA, those of the serials `chosen`, and one of an unknown CA.
+    """Of each CA at most `sample` certificates of each kind and one that was never issued, or those `chosen` alone.
 
-    Each is asked about by GET and POST without a nonce, and by POST with one.
+    Each is asked about by GET and POST without a nonce, and by POST with one; so is one of a CA that nobody knows.
     """
     for served in state.authorities:
-        for about, serial in _serials(served, sample, chosen):
-            der = served.authority.certificate_der
-            named = f"{about} of {served.authority.label}"
-            yield from _three(named, question(der, [serial]), question(der, [serial], nonce=new_nonce()))
-    stranger = CertID("SHA-256", secrets.token_bytes(32), secrets.token_bytes(32), b"\x01")
-    yield from _three(_UNKNOWN_CA, _of_stranger(stranger, None), _of_stranger(stranger, new_nonce()))
+        der, label = served.authority.certificate_der, served.authority.label
+        known = ((CHOSEN, serial) for serial in chosen) if chosen else _known(served, sample)
+        for kind, serial in known:
+            yield from _three(kind, label, question(der, [serial]), question(der, [serial], nonce=new_nonce()))
+    if not chosen:
+        stranger = CertID("SHA-256", secrets.token_bytes(32), secrets.token_bytes(32), b"\x01")
+        yield from _three(UNKNOWN_CA, "", _of_stranger(stranger, None), _of_stranger(stranger, new_nonce()))
 
 
-def _serials(served: ServingAuthority, sample: int, chosen: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
-    for serial in chosen:
-        yield "chosen", serial
-    held: list[bytes] = []
-    revoked: list[bytes] = []
-    for point in served.points:
-        index = point.index
-        for entry in islice(index, _SCANNED) if isinstance(index, Iterable) else ():
-            (held if entry.reason is Reason.CERTIFICATE_HOLD else revoked).append(entry.serial)
-    for about, serials in (("held", held), ("revoked", revoked)):
-        for serial in _drawn(serials, sample):
-            yield about, serial
-    for _ in range(sample):
-        yield "good", b"\x01" + secrets.token_bytes(15)
+def _known(served: ServingAuthority, sample: int) -> Iterator[tuple[str, bytes]]:
+    """Kind and serial; what is issued is known of a CA that keeps a list of it."""
+    indexes = [point.index for point in served.points]
+    for index in indexes:
+        yield from _listed(index, sample)
+    if served.issued is not None:
+        yield from ((ISSUED, serial) for serial in _issued(served.issued, indexes, sample))
+    yield NEVER_ISSUED, b"\x01" + secrets.token_bytes(15)
 
 
-def _drawn(serials: list[bytes], sample: int) -> list[bytes]:
-    return serials if len(serials) <= sample else secrets.SystemRandom().sample(serials, sample)
+def _listed(index: RevocationIndex, sample: int) -> Iterator[tuple[str, bytes]]:
+    wanted = {HELD: sample, REVOKED: sample}
+    for position in _positions(len(index)):
+        entry = index.at(position)
+        kind = HELD if entry.reason is Reason.CERTIFICATE_HOLD else REVOKED
+        if wanted[kind]:
+            wanted[kind] -= 1
+            yield kind, entry.serial
+        if not any(wanted.values()):
+            return
+
+
+def _issued(serials: SerialSet, indexes: Sequence[RevocationIndex], sample: int) -> Iterator[bytes]:
+    """Of those that were issued some that no CRL lists."""
+    for position in _positions(len(serials)):
+        if not sample:
+            return
+        serial = serials.at(position)
+        if not any(index.find(serial) for index in indexes):
+            sample -= 1
+            yield serial
+
+
+def _positions(count: int) -> list[int]:
+    return _RANDOM.sample(range(count), min(count, _LOOKED_AT))
 
 
 def _of_stranger(stranger: CertID, nonce: bytes | None) -> Question:
     return Question(None, (stranger,), nonce, build_request([encode_cert_id(stranger)], nonce))
 
 
-def _three(about: str, plain: Question, with_nonce: Question) -> Iterator[Probe]:
-    yield Probe(f"{about}, GET", plain, Method.GET)
-    yield Probe(f"{about}, POST", plain, Method.POST)
-    yield Probe(f"{about}, nonce", with_nonce, Method.POST)
+def _three(kind: str, authority: str, plain: Question, with_nonce: Question) -> Iterator[Probe]:
+    yield Probe(kind, plain, Method.GET, authority)
+    yield Probe(kind, plain, Method.POST, authority)
+    yield Probe(kind, with_nonce, Method.POST, authority)

@@ -189,6 +189,9 @@ class RevocationIndex(Protocol):
     def __len__(self) -> int:
         """How many entries there are."""
 
+    def at(self, position: int) -> RevocationEntry:
+        """The entry at that position, from 0, in an order of the index's own."""
+
 
 class IndexWriter(Protocol):
     """The folder of immutable index files that answering maps.
@@ -229,6 +232,12 @@ class SerialSet(Protocol):
 
     def __contains__(self, serial: bytes) -> bool:
         """Whether `serial` (DER INTEGER content octets) was issued."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def at(self, position: int) -> bytes:
+        """The serial at that position, from 0, in an order of the set's own."""
 
 
 class Signer(Protocol):

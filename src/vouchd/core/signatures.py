@@ -40,6 +40,11 @@ class SignatureAlgorithm:
     digest: str
     identifier_der: bytes
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether signatures of one key over the same data are the same bytes; those of ECDSA are, by RFC 6979."""
+        return self.oid != _PSS and not self.key_type.startswith("ML-DSA")
+
 
 def digest_identifier(digest: str, *, null: bool = True) -> bytes:
     """AlgorithmIdentifier of a digest, with the NULL parameters that RFC 8017 asks for or without."""

@@ -44,6 +44,7 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
         route("GET", "/state", Action.FOLLOW, told.state),
         route("GET", "/documents/{sha256:[0-9a-f]{64}}", Action.FOLLOW, told.document),
         route("GET", "/epochs", Action.FOLLOW, told.epochs),
+        route("GET", "/list", Action.FOLLOW, told.listed),
         *(
             Route("GET", f"/{kind}/{path}", Access.PUBLIC, handler, show_error=problem)
             for kind in ("ocsp", "ca")

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from vouchd.core import records, setrecords
 from vouchd.core.facts import Caller
+from vouchd.core.listing import listing
 from vouchd.errors import ConfigError
 from vouchd.http.admission import secured
 from vouchd.http.agent import CLOSING, AgentServices
@@ -96,6 +97,10 @@ class DomainState:
                 "master": setrecords.member_record(master) if master else None,
             }
         )
+
+    async def listed(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """List Certificate Authorities of this member, for another one that compares it with its own."""
+        return json_answer({"list": listing(self._services.state(), self._services.clock.now())})
 
 
 def _next(chunks: Iterator[bytes]) -> bytes | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from struct import Struct
 
 from vouchd.core.facts import RevocationEntry
-from vouchd.core.packed import RecordLayout
+from vouchd.core.packed import RecordLayout, minimal
 from vouchd.errors import IndexFileError
 from vouchd.index.sections import FENCE_EVERY, HEADER_BYTES, HINT, FileHeader, Kind
 from vouchd.index.writing import write_crl_index, write_index, write_serials
@@ -119,9 +119,13 @@ class RevocationIndexFile(KeyedFile):
         record = self._find(serial)
         return None if record is None else self._layout.unpack(record)
 
+    def at(self, position: int) -> RevocationEntry:
+        """The entry at that position, from 0, in the order of the file."""
+        begin = HEADER_BYTES + position * self._size
+        return self._layout.unpack(self._map[begin : begin + self._size])
+
     def __iter__(self) -> Iterator[RevocationEntry]:
-        for at in range(HEADER_BYTES, HEADER_BYTES + len(self) * self._size, self._size):
-            yield self._layout.unpack(self._map[at : at + self._size])
+        return map(self.at, range(len(self)))
 
 
 class SerialSetFile(KeyedFile):
@@ -131,6 +135,10 @@ class SerialSetFile(KeyedFile):
 
     def __contains__(self, serial: bytes) -> bool:
         return self._find(serial) is not None
+
+    def at(self, position: int) -> bytes:
+        """The serial at that position, from 0, in the order of the file."""
+        return minimal(self.keys(position, position + 1, self.key_width)[0])
 
 
 def is_intact(path: Path) -> bool:

@@ -1,39 +1,68 @@
-"""The last comparison of this instance with the other members: a file that the command writes and the pages read."""
+"""The last comparison of this instance with the other members: a file that who compares writes and all else reads."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vouchd.core.records import known_fields
 from vouchd.errors import StoreUnavailable
 
+LIST = "list"  # the level of a difference in List Certificate Authorities
 _MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference: `level` is list, status, ResponseData or bytes, the first at which the two are not alike.
+
+    `what` is the CA or CRL in the list, or the certificate: `revoked 0x1f of Lab CA`; `way` is how it was asked for:
+    GET, POST, POST with a nonce.
+    """
+
+    level: str
+    what: str
+    way: str
+    field: str
+    here: str
+    there: str
+
+    def __str__(self) -> str:
+        asked = f" ({self.way})" if self.way else ""
+        return f"{self.level}: {self.what}{asked}: {self.field} is {self.here} here, {self.there} there"
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedMember:
     """How far one other member was like this one: of `asked` answers so many were alike at each level.
 
-    Of those with a nonce the bytes are not asked to be: `plain` were asked for without one.
+    `bytes_asked` are those that can be the same bytes: the rest is signed anew each time. `differences` counts all of
+    them, `told` are the first. `error` tells why the list or some answers could not be compared: it did not answer.
     """
 
     id: str
-    reachable: bool
-    lists: tuple[str, ...] = ()  # differences in the lists of CAs and CRLs
+    error: str = ""
     asked: int = 0
-    plain: int = 0
-    bytes: int = 0
-    response_data: int = 0
     status: int = 0
-    problems: tuple[str, ...] = ()
+    response_data: int = 0
+    bytes: int = 0
+    bytes_asked: int = 0
+    differences: int = 0
+    told: tuple[Difference, ...] = ()
 
     @property
     def identical(self) -> bool:
-        """Whether nothing was different."""
-        return self.reachable and not self.lists and self.plain == self.bytes and self.asked == self.response_data
+        """Whether it answered and nothing was different."""
+        return not self.error and not self.differences
+
+    @property
+    def state(self) -> str:
+        """`identical`, `different` or `no answer`."""
+        return "identical" if self.identical else "different" if self.differences else "no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +71,11 @@ class Verification:
 
     at: int
     members: tuple[VerifiedMember, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether all of them are."""
+        return all(member.identical for member in self.members)
 
 
 def write_verification(path: Path, found: Verification) -> None:
@@ -59,13 +93,16 @@ def read_verification(path: Path) -> Verification | None:
     """The last one, None when there is none that can be read."""
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(_MAX_BYTES))
-        return Verification(int(found["at"]), tuple(_member(member) for member in found["members"]))
+            return verification(json.loads(file.read(_MAX_BYTES)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
+def verification(record: Mapping[str, Any]) -> Verification:
+    """The verification of a record. Raises: KeyError, TypeError, ValueError when it is none."""
+    return Verification(int(record["at"]), tuple(_member(member) for member in record["members"]))
+
+
 def _member(record: dict[str, Any]) -> VerifiedMember:
-    names = {field.name for field in fields(VerifiedMember)}
-    known = {name: value for name, value in record.items() if name in names}
-    return VerifiedMember(**(known | {name: tuple(known[name]) for name in ("lists", "problems")}))
+    told = tuple(Difference(**known_fields(Difference, one)) for one in record["told"])
+    return VerifiedMember(**{**known_fields(VerifiedMember, record), "told": told})
