@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vouchd import wiring
 from vouchd.cli import output, remote, serving, told
+from vouchd.cli import policyflags as given
 from vouchd.cli.inputs import read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cli.policyoptions import DEFAULT, PolicyChange
@@ -25,7 +25,6 @@ from vouchd.wiring import Services
 
 MAX_SERIALS_BYTES = 1 << 30
 SHORT_ID = 16
-_FLAG = "true|false|default"
 
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="CA", help="Its label, its subject, or the first 8 or more digits of its id.")
@@ -147,47 +146,19 @@ def remove(
 def set_(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
-    not_found_as_good: Annotated[
-        str | None, typer.Option(metavar=_FLAG, help="A serial that no CRL lists is good, else unknown.")
-    ] = None,
-    include_next_update: Annotated[
-        str | None, typer.Option(metavar=_FLAG, help="Answers tell the CRL's nextUpdate.")
-    ] = None,
-    expired_crl: Annotated[
-        str | None,
-        typer.Option(metavar="tryLater|unknown|serve|default", help="Answer from a CRL past its nextUpdate."),
-    ] = None,
-    invalidity_date: Annotated[
-        bool | None, typer.Option("--invalidity-date/--no-invalidity-date", help="Tell the CRL entry's invalidityDate.")
-    ] = None,
-    crl_reference: Annotated[
-        bool | None, typer.Option("--crl-reference/--no-crl-reference", help="Tell which CRL (RFC 6960 4.4.2).")
-    ] = None,
-    archive_cutoff: Annotated[
-        str | None, typer.Option(metavar="SECONDS|default", help="Retention behind archiveCutoff (RFC 6960 4.4.4).")
-    ] = None,
-    extended_revoke: Annotated[
-        bool | None,
-        typer.Option(
-            "--extended-revoke/--no-extended-revoke", help="A serial never issued is revoked (RFC 6960 4.4.8)."
-        ),
-    ] = None,
-    signer: Annotated[str | None, typer.Option(metavar="NICKNAME|default", help="The signer for this CA.")] = None,
-    crl_issuer: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE|default", help="Issuer of indirect CRLs; repeatable.")
-    ] = None,
-    expected_scope: Annotated[
-        list[str] | None, typer.Option(metavar="ID|default", help="Scopes that together cover all serials; repeatable.")
-    ] = None,
-    quarantine_percent: Annotated[
-        str | None, typer.Option(metavar="N|default", help="Hold back a CRL that gains or loses more entries.")
-    ] = None,
-    issued_serials: Annotated[
-        str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
-    ] = None,
-    decimal: Annotated[
-        bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")
-    ] = False,
+    not_found_as_good: given.NotFoundAsGoodOption = None,
+    include_next_update: given.IncludeNextUpdateOption = None,
+    expired_crl: given.ExpiredCRLOption = None,
+    invalidity_date: given.InvalidityDateOption = None,
+    crl_reference: given.CRLReferenceOption = None,
+    archive_cutoff: given.ArchiveCutoffOption = None,
+    extended_revoke: given.ExtendedRevokeOption = None,
+    signer: given.SignerOption = None,
+    crl_issuer: given.CRLIssuerOption = None,
+    expected_scope: given.ExpectedScopeOption = None,
+    quarantine_percent: given.QuarantinePercentOption = None,
+    issued_serials: given.IssuedSerialsOption = None,
+    decimal: given.DecimalOption = False,
     asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:

@@ -11,6 +11,7 @@ import typer
 from vouchd import wiring
 from vouchd.cli import output
 from vouchd.cli.clonesteps import CloneCreation, ClonePlan
+from vouchd.cli.directoryoptions import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.directorysetup import ManagerOption
 from vouchd.cli.inputs import read_password
 from vouchd.cli.lifecycle import manager_command
@@ -45,16 +46,6 @@ HealthPortOption = Annotated[int, typer.Option("--health-port", min=0, max=65535
 ListenOption = Annotated[str, typer.Option("--listen", help="Address of the ports; default: all.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
 OwnCAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")]
-DirectoryOption = Annotated[
-    str, typer.Option("--directory", metavar="URL", help="Its own directory server: ldap[s]://HOST:PORT/SUFFIX.")
-]
-StartTLSOption = Annotated[bool, typer.Option("--starttls", help="StartTLS on the plain port of the directory.")]
-TrustOption = Annotated[
-    Path | None, typer.Option("--directory-trust", metavar="FILE", help="CAs of the directory server, PEM.")
-]
-ManagerPasswordOption = Annotated[
-    Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
-]
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start and verify it.")]
 
 

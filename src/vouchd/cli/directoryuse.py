@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from vouchd import wiring
 from vouchd.cli import output
-from vouchd.cli.cloneset import directory_values, set_up_directory
+from vouchd.cli.directorymove import NewDirectory
 from vouchd.cli.directorysetup import (
     DirectoryOption,
     DomainOption,
@@ -22,12 +21,8 @@ from vouchd.cli.inputs import read_password
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.directory.dse import ROOT_DN
-from vouchd.directory.names import SERVICE_DN
-from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
-from vouchd.instance.moving import copy_facts
-from vouchd.instance.writing import write_values
 
 
 def use(
@@ -50,21 +45,9 @@ def use(
     """
     layout = Layout(instance.absolute())
     named = target_of(directory, url, starttls=starttls, trust=trust, replica_id=1)
-    password = read_password(password_file, Path(manager))
+    target = NewDirectory(named, manager, read_password(password_file, Path(manager)), domain)
     with wiring.services(layout) as services:
-        embedded = wiring.mirror_of(services.store)
-        if embedded is None or services.settings.of_set.master:
-            raise ConfigError("only an instance with a store of its own can move to a directory server")
-        set_up_directory(layout, named, (manager, password), clone=False, domain=domain)
-        target = replace(named, bind_dn=SERVICE_DN)
-        settings = replace(services.settings, directory=target)
-        with services.ingest_lock():
-            store = wiring.open_store(layout, settings)
-            try:
-                count = copy_facts(embedded.facts(), services.store, store)
-            finally:
-                store.close()
-            write_values(layout, {**directory_values(named, in_use=True), "securitydomain.name": domain})
+        count = target.take(services)
     if lifecycle.status(layout).pid is not None:
         lifecycle.restart(layout, manager_command(layout))
     output.record(

@@ -10,9 +10,11 @@ from contextlib import suppress
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.dse import BACKEND, MAX_BER_BYTES
 from vouchd.directory.names import LDBM, database_dn, mapping_tree_dn, naming_attribute
-from vouchd.errors import AlreadyExists, StoreError
+from vouchd.directory.schema import USER
+from vouchd.errors import AlreadyExists, NotFound, StoreError
 
 USN = "cn=USN,cn=plugins,cn=config"
+_FACTS = f"(|(objectClass=vouchdIssuingPoint)(objectClass=vouchdDomainMember)(&(objectClass=vouchdPeople)({USER}=*)))"
 _CLASSES = {"o": "organization", "ou": "organizationalUnit", "dc": "domain"}
 
 
@@ -55,6 +57,22 @@ def ensure_suffix_entry(connection: Connection, suffix: str) -> bool:
     except AlreadyExists:
         return False
     return True
+
+
+def holds_facts(connection: Connection, suffix: str) -> bool:
+    """Whether an instance keeps CAs, users or members of its set below the suffix, which need not be there."""
+    with suppress(NotFound):
+        return bool(connection.search(suffix, scope="sub", query=_FACTS, attributes=["1.1"]))
+    return False
+
+
+def clear_facts(connection: Connection, suffix: str) -> None:
+    """Delete CAs, users and members below the suffix; the containers stay."""
+    for entry in connection.search(suffix, scope="sub", query=_FACTS, attributes=["objectClass"]):
+        if b"vouchdPeople" in entry.all("objectClass"):
+            connection.modify(entry.dn, [Change("delete", USER)])
+        else:
+            connection.delete(entry.dn)
 
 
 def ensure_limits(connection: Connection) -> tuple[str, ...]:
