@@ -1,4 +1,4 @@
-"""Speaking LDAP with our own directory server: the one place that imports python-ldap for it.
+"""Speaking LDAP with our own directory server: the one place that imports python-ldap for it (definitions.py reads schemas with it).
 
 Three transports, the certificate verified and the host name checked in the two that have TLS. What the library raises
 leaves here as an error of ours: whoever calls decides by `StoreUnavailable`, `StoreConflict`, `NotFound`.

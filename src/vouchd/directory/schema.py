@@ -7,11 +7,11 @@ UUID of this project has (2.25, ITU-T X.667): records as JSON (core/records.py),
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from vouchd.directory.connection import Change, Connection
+from vouchd.directory.definitions import AttributeType, ObjectClass, lacking
 from vouchd.errors import AlreadyExists
 
 AUTHORITY = "vouchdAuthority"
@@ -96,20 +96,24 @@ OBJECT_CLASSES = (
 
 
 def ensure_schema(connection: Connection) -> int:
-    """Add to the server's schema what it lacks, in one step and for good; how many definitions that were.
+    """Give the server's schema what it lacks, in one step and for good; how many definitions that were.
 
-    A definition of the same name that is there already is left as it is: another program's data may rest on it.
+    Definitions of an older version of this program are widened. Raises: ConfigError when another program has one of
+    these names for something else.
     """
     found = connection.read("cn=schema", ["attributeTypes", "objectClasses"])
-    changes = []
-    for attribute, definitions in (("attributeTypes", ATTRIBUTE_TYPES), ("objectClasses", OBJECT_CLASSES)):
-        known = _names(value.decode() for value in found.all(attribute)) if found else frozenset()
-        lacking = tuple(text.encode() for text in definitions if not _names([text]) <= known)
-        if lacking:
-            changes.append(Change("add", attribute, lacking))
+    types, classes = (
+        [value.decode() for value in found.all(name)] if found else [] for name in ("attributeTypes", "objectClasses")
+    )
+    given = {
+        "attributeTypes": tuple(lacking(AttributeType, ATTRIBUTE_TYPES, types)),
+        "objectClasses": tuple(lacking(ObjectClass, OBJECT_CLASSES, classes)),
+    }
+    # A definition with an identifier that the server has already takes the place of that one.
+    changes = [Change("add", name, tuple(text.encode() for text in texts)) for name, texts in given.items() if texts]
     if changes:
         connection.modify("cn=schema", changes)
-    return sum(len(change.values or ()) for change in changes)
+    return sum(map(len, given.values()))
 
 
 def ensure_containers(connection: Connection, suffix: str, domain: str = "vouchd") -> None:
@@ -124,9 +128,3 @@ def ensure_containers(connection: Connection, suffix: str, domain: str = "vouchd
         kind, _, name = dn.split(",", 1)[0].partition("=")
         with suppress(AlreadyExists):
             connection.add(dn, {"objectClass": ["top", *classes], kind: [name], **more})
-
-
-def _names(definitions: Iterable[str]) -> frozenset[str]:
-    return frozenset(
-        match[1].lower() for match in (re.search(r"NAME \(? ?'([^']+)'", text) for text in definitions) if match
-    )
