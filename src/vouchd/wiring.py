@@ -31,11 +31,13 @@ from vouchd.instance.reading import active_settings, read_settings, settings_fro
 from vouchd.instance.settings import Settings
 from vouchd.instance.signers import audit_signer, key_identifiers, load_signers
 from vouchd.instance.systemcerts import system_certificates
+from vouchd.instance.verifying import Verifying
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.ops.clock import SystemClock
 from vouchd.ops.logs import set_up_logs
 from vouchd.ops.pidfile import running_pid
 from vouchd.ops.selftests import SelfTestFile, remove_results
+from vouchd.ops.verification import read_verification
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.selftests import failures
@@ -135,13 +137,15 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         )
         agent = _agent_part(found, publication, clock, keeping, members, keys)
         replication = replication_watch(layout, settings, found.store, clock)
-        works = upkeep(layout, settings, found.store, _following(found, members), members, replication)
+        follow, compare = _following(found, members), _verifying(found, publication, members)
+        works = upkeep(layout, settings, found.store, follow, members, replication, compare)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
                 upkeep=works,
                 peers=members,
                 replication=replication,
+                verification=lambda: read_verification(layout.verification),
                 notifier=notifier_of(found.store),
             ),
             publication,
@@ -154,6 +158,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
 
 def _following(found: Services, members: Peers) -> Following | None:
     return following(found.layout, found.settings, found.store, found.indexing, members.master)
+
+
+def _verifying(found: Services, publication: ManifestPublication, members: Peers) -> Verifying:
+    return verifying(found.layout, found.settings, lambda: publication.state, members.me, members.others)
 
 
 def _agent_part(
@@ -210,6 +218,7 @@ def _agent_part(
             retire=retiring(layout, settings, found.store),
             master=members.master,
             peers=members,
+            verifying=_verifying(found, publication, members),
         )
 
     part = agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))

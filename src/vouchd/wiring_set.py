@@ -22,6 +22,7 @@ from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords
 from vouchd.instance.peers import Peers
 from vouchd.instance.replicas import ReplicationWatch
 from vouchd.instance.settings import DirectorySettings, Settings
+from vouchd.instance.verifying import Verifying
 from vouchd.instance.writing import write_values
 from vouchd.stores.sqlite import SqliteStore
 
@@ -175,6 +176,7 @@ def upkeep(
     following: Following | None,
     peers: Peers,
     replication: ReplicationWatch | None,
+    verifying: Verifying,
 ) -> tuple[Upkeep, ...]:
     """What the manager process does again and again for the set."""
     works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
@@ -187,6 +189,9 @@ def upkeep(
         works.append(Upkeep("tidying", _SETTLE_SECONDS, lambda: _settled(layout, store)))
     if replication is not None:
         works.append(Upkeep("replication health", _HEALTH_SECONDS, replication.look))
+    every = settings.of_set.verify_seconds
+    if every:
+        works.append(Upkeep("verification", every, lambda: verifying.again(every), at_start=False))
     return tuple(works)
 
 

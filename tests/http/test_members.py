@@ -11,6 +11,7 @@ from vouchd.http.members import OtherMembers
 from vouchd.http.watching import Published
 from vouchd.instance.peers import PeerState
 from vouchd.ops.serving import ReplicationReport, ServedPoint, ServerReport
+from vouchd.ops.verification import Difference, Verification, VerifiedMember
 
 
 class Seen:
@@ -91,6 +92,18 @@ def test_server_that_changes_do_not_reach_is_named_with_what_to_do(seen, server,
     assert (check.ok, check.required) == (not said, False)
     assert said in check.detail
     assert check.ok or server.server in check.detail
+
+
+def test_member_that_answers_otherwise_is_told_of(seen):
+    """The first difference of the newest comparison is advice; a member that is away is told of as such only."""
+    one = Difference("status", "revoked 0x1 of A", "GET", "certStatus 0", "revoked", "good")
+    found = Verification(1, (VerifiedMember("o2:1", differences=1, told=(one,)), VerifiedMember("o3:1", "away")))
+    assert seen.check("verification").ok
+    seen.members.verification = lambda: found
+    check = seen.check("verification")
+    assert (check.ok, check.required) == (False, False)
+    assert "o2:1 (status: revoked 0x1 of A (GET): certStatus 0 is revoked here, good there)" in check.detail
+    assert "o3:1" not in check.detail
 
 
 def test_instance_alone_has_nothing_to_tell():

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from vouchd.ops.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
 from vouchd.ops.metrics import MetricsView, render
 from vouchd.ops.serving import MemberReport, ReplicationReport, ServedPoint, ServerReport
+from vouchd.ops.verification import Verification, VerifiedMember
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000
@@ -44,6 +45,9 @@ def view(**changes) -> MetricsView:
         ),
         "behind": ('CA "one"',),
         "upkeep_failing": 1,
+        "verification": Verification(
+            NOW - 9, (VerifiedMember("o2:8443", "", 9, 9, 8, 5, 6, 1), VerifiedMember("o4:8443", "away"))
+        ),
         "replication": ReplicationReport(
             NOW - 5,
             (
@@ -165,6 +169,19 @@ def test_other_members_are_told_of():
     assert sorted(lags.values()) == [-70, 0]
     assert [value for name, value in found.items() if name.startswith("vouchd_behind")] == [1]
     assert found["vouchd_upkeep_failing"] == 1
+
+
+def test_comparison_with_each_member_is_told_of():
+    """When it was, whether all was alike, and how much at which level; before the first one nothing is said."""
+    found = samples(view())
+    name = "vouchd_clone_verification_"
+    assert found[name + "last_run_seconds"] == NOW - 9
+    assert [found[f"{name}identical{{member={one}:8443}}"] for one in ("o2", "o4")] == [0, 0]
+    assert found[name + "differences{member=o2:8443}"] == 1
+    assert (found[name + "asked{member=o2:8443}"], found[name + "asked_bytes{member=o2:8443}"]) == (9, 6)
+    levels = ("status", "ResponseData", "bytes")
+    assert [found[f"{name}alike{{level={level},member=o2:8443}}"] for level in levels] == [9, 8, 5]
+    assert not [one for one in samples(view(verification=None)) if one.startswith(name)]
 
 
 def test_replication_with_each_server_is_told_of():

@@ -38,6 +38,7 @@ from vouchd.instance.peers import Peers
 from vouchd.instance.settings import AgentPort, Settings
 from vouchd.instance.signers import require_signer
 from vouchd.instance.tls import AgentTLS
+from vouchd.instance.verifying import Verifying
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.counters import Snapshot
 from vouchd.ops.serving import ServingReport
@@ -94,7 +95,7 @@ class AgentServices:
     thread, while a CRL is taken in. `mirror` is the store where others can follow it; `replicate(member, caller, say)`
     fills a member's directory server from this one's; `retire(member)` makes it forget one that has left;
     `master()` is the master as this member knows it, without asking the store; `peers` are the other members as
-    they were seen last.
+    they were seen last, and `verifying` compares this one with them.
     """
 
     layout: Layout
@@ -122,6 +123,7 @@ class AgentServices:
     retire: Callable[[Member], None]
     master: Callable[[], Member | None]
     peers: Peers
+    verifying: Verifying
 
     def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
         """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""

@@ -81,7 +81,7 @@ class _Instance:
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
         self._other_members = OtherMembers(
-            settings.peers, self._upkeep, self._watch, self._all_loaded, settings.replication
+            settings.peers, self._upkeep, self._watch, self._all_loaded, settings.replication, settings.verification
         )
         self._end_notices: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []

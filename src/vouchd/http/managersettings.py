@@ -13,6 +13,7 @@ from vouchd.http.upkeep import Upkeep
 from vouchd.instance.peers import Peers
 from vouchd.instance.replicas import ReplicationWatch
 from vouchd.ops.auditkeeping import AuditKeeping
+from vouchd.ops.verification import Verification
 from vouchd.service.selftests import SelfTestResult
 
 
@@ -40,5 +41,6 @@ class ManagerSettings:
     upkeep: Sequence[Upkeep] = ()
     peers: Peers | None = None  # the other members of the set, looked at by a piece of the upkeep
     replication: ReplicationWatch | None = None  # how the directory servers replicate; also of the upkeep
+    verification: Callable[[], Verification | None] = lambda: None  # the newest comparison of the members
     notifier: ChangeNotifier | None = None  # tells of changes of the store before they are looked for
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name

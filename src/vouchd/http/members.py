@@ -10,6 +10,7 @@ from vouchd.http.watching import StoreWatch
 from vouchd.instance.peers import Peers, PeerState
 from vouchd.instance.replicas import ReplicationWatch
 from vouchd.ops.serving import MemberReport, ReplicationReport, ServerReport
+from vouchd.ops.verification import Verification
 
 SKEW_SECONDS = 10  # more than a question may take on its way
 LAG_SECONDS = 60  # more than changes are under way while a server is only busy
@@ -18,7 +19,7 @@ LAG_SECONDS = 60  # more than changes are under way while a server is only busy
 class OtherMembers:
     """Reads what was seen of the other members last; asks nobody.
 
-    `loaded` tells whether every worker answers from what was published last.
+    `loaded` tells whether every worker answers from what was published last; `verification` is the newest comparison.
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class OtherMembers:
         watch: StoreWatch,
         loaded: Callable[[], bool] = lambda: True,
         replication: ReplicationWatch | None = None,
+        verification: Callable[[], Verification | None] = lambda: None,
     ) -> None:
+        self.verification = verification
         self._replication = replication
         self._loaded = loaded
         self._untold = ""
@@ -78,6 +81,7 @@ class OtherMembers:
             Check("behind", not late, words if late else "no other member has a newer CRL for long", required=every),
             advice("clocks", "differ", skewed),
             advice("replication", "not flowing", self._stuck()),
+            advice("verification", "not like this instance", self._different()),
             advice("upkeep", "failing", [f"{name} ({error})" for name, error in self.failing()]),
         )
 
@@ -86,6 +90,11 @@ class OtherMembers:
         report = self.replication()
         told = ((one, _trouble(one)) for one in report.servers) if report else ()
         return [f"{one.server} ({words})" for one, words in told if words]
+
+    def _different(self) -> list[str]:
+        """The members whose lists or answers differ, each with the first difference; who is away is told elsewhere."""
+        found = self.verification()
+        return [f"{one.id} ({one.told[0]})" for one in found.members if one.told] if found else []
 
 
 def _trouble(server: ServerReport) -> str:

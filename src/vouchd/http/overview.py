@@ -151,6 +151,7 @@ class Overview:
                 selftests=self._verdict.results,
                 members=self._members.reports() if self._members else (),
                 behind=self._members.behind() if self._members else (),
+                verification=self._members.verification() if self._members else None,
                 upkeep_failing=len(self._members.failing()) if self._members else 0,
                 replication=self._members.replication() if self._members else None,
             )

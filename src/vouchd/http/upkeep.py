@@ -25,13 +25,16 @@ _FIRST_PAUSE_SECONDS = 0.5
 class Upkeep:
     """`work` is done every `seconds`, and after changes of the store if `on_change`; it tells whether it changed any.
 
-    It may block. Raises: VouchdError when it could not be done now.
+    Unless `at_start` it is first done when `seconds` have passed. It may block.
+
+    Raises: VouchdError when it could not be done now.
     """
 
     name: str
     seconds: float
     work: Callable[[], bool]
     on_change: bool = False
+    at_start: bool = True
 
 
 class Upkeeping:
@@ -55,6 +58,8 @@ class Upkeeping:
 
     async def _repeat(self, work: Upkeep) -> None:
         failures = 0
+        if not work.at_start:
+            await asyncio.sleep(work.seconds)
         while True:
             self._woken[work.name].clear()
             pause = work.seconds

@@ -128,6 +128,7 @@ def _set(config: CSConfig) -> SetSettings:
         master=_value(config, "vouchd.clone.master", str),
         stale_seconds=_value(config, "vouchd.clone.staleInSec", int),
         peers_seconds=_value(config, "vouchd.clone.peersInSec", int),
+        verify_seconds=_value(config, "vouchd.clone.verifyInSec", int),
     )
 
 

@@ -43,4 +43,10 @@ SET_KEYS = (
         "Answer tryLater for a CA when another member has had a newer CRL for so long (seconds); 0: never.",
     ),
     KnownKey("vouchd.clone.peersInSec", integer(1, 3600), 5, "Look at the other members this often (seconds)."),
+    KnownKey(
+        "vouchd.clone.verifyInSec",
+        integer(0, _DAY),
+        300,
+        "Compare lists and answers with the other members this often (seconds); 0: never.",
+    ),
 )

@@ -139,6 +139,7 @@ class SetSettings:
     master: str = ""  # HOST:PORT of the agent port that an embedded clone follows
     stale_seconds: int = 60  # how far behind another member a CA may be answered for; 0: no bound
     peers_seconds: int = 5  # between two looks at the other members
+    verify_seconds: int = 300  # between two comparisons with them; 0: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,24 @@ class Verifying:
         """
         with self._one_at_a_time:
             until = time.monotonic() + settle_seconds
+            pause = _PAUSE_SECONDS
             while not (found := self._compared(sample, chosen)).identical and time.monotonic() < until:
-                time.sleep(_PAUSE_SECONDS)
-            write_verification(self._kept, found)
+                time.sleep(pause)
+                pause *= 2
+            if found.members or self._kept.exists():
+                write_verification(self._kept, found)
             return found
 
+    def again(self, every_seconds: float) -> bool:
+        """The comparison of a running instance, which changes nothing. Raises: as `verify`."""
+        self.verify(settle_seconds=min(SETTLE_SECONDS, every_seconds))
+        return False
+
     def _compared(self, sample: int, chosen: Sequence[bytes]) -> Verification:
-        others = [_Other(member) for member in self._others()]
-        state, me, at = self._state(), self._me(), self._clock.now()
+        at, others = self._clock.now(), [_Other(member) for member in self._others()]
+        if not others:
+            return Verification(at, ())
+        state, me = self._state(), self._me()
         ours = listing(state, at)
         with ExitStack() as open_until_the_end:
             own = open_until_the_end.enter_context(Connection(_url(me)))

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from vouchd.ops.auditkeeping import AuditState
 from vouchd.ops.counters import SIGNATURE_BUCKETS, Snapshot
 from vouchd.ops.serving import MemberReport, ReplicationReport, ServedPoint, ServerReport
+from vouchd.ops.verification import Verification
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
 
@@ -38,6 +39,7 @@ class MetricsView:
     audit: AuditState = field(default_factory=AuditState)
     members: tuple[MemberReport, ...] = ()  # the other ones of the set
     behind: tuple[str, ...] = ()  # labels of the CAs that are answered tryLater, another member has a newer CRL
+    verification: Verification | None = None  # the newest comparison with the other ones
     upkeep_failing: int = 0  # pieces of work for the set that could not be done
     replication: ReplicationReport | None = None  # of the directory servers of the set
 
@@ -62,6 +64,7 @@ class _Collector(Collector):
         yield from _audit(self._view.audit)
         yield from _members(self._view)
         yield from _replication(self._view.replication)
+        yield from _verification(self._view.verification)
         yield _labelled(
             "vouchd_certificate_expiry_seconds",
             "Until notAfter of a certificate of the instance, negative once it has passed",
@@ -201,6 +204,24 @@ _OF_REPLICATION: tuple[tuple[str, str, Callable[[ReplicationReport], int]], ...]
         lambda report: len(report.stale_replicas),
     ),
 )
+
+
+def _verification(found: Verification | None) -> Iterator[Metric]:
+    members, gauge = found.members if found else (), "vouchd_clone_verification"
+    yield GaugeMetricFamily(f"{gauge}_last_run_seconds", "When it was compared last", value=found.at if found else None)
+    for name, text, values in (
+        ("identical", "1 when nothing was different and it answered", {m.id: int(m.identical) for m in members}),
+        ("asked", "Answers that were compared", {m.id: m.asked for m in members}),
+        ("asked_bytes", "Of them, those that can be the same bytes", {m.id: m.bytes_asked for m in members}),
+        ("differences", "Differences in lists and answers", {m.id: m.differences for m in members}),
+    ):
+        yield _labelled(f"{gauge}_{name}", text, values, "member")
+    alike = GaugeMetricFamily(f"{gauge}_alike", "Answers that were alike at this level", labels=["member", "level"])
+    for one in members:
+        levels = {"status": one.status, "ResponseData": one.response_data, "bytes": one.bytes}
+        for level, count in levels.items():
+            alike.add_metric([one.id, level], count)
+    yield alike
 
 
 def _issuing_points(view: MetricsView) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Verification:
 
 def write_verification(path: Path, found: Verification) -> None:
     """Keep it in place of the one before; a reader sees a whole file or none. Raises: StoreUnavailable."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
         draft.chmod(0o600)
@@ -93,12 +94,12 @@ def read_verification(path: Path) -> Verification | None:
     """The last one, None when there is none that can be read."""
     try:
         with path.open("rb") as file:
-            return verification(json.loads(file.read(_MAX_BYTES)))
+            return verification_of(json.loads(file.read(_MAX_BYTES)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def verification(record: Mapping[str, Any]) -> Verification:
+def verification_of(record: Mapping[str, Any]) -> Verification:
     """The verification of a record. Raises: KeyError, TypeError, ValueError when it is none."""
     return Verification(int(record["at"]), tuple(_member(member) for member in record["members"]))
 

@@ -43,6 +43,7 @@ class Action(StrEnum):
     ISSUE_TOKEN = "issue join token"  # noqa: S105  the name of an act
     CHANGE_DOMAIN = "change security domain"
     FOLLOW = "follow this instance"
+    VERIFY_MEMBERS = "verify members"
 
 
 _ADMINISTRATORS = frozenset({Group.ADMINISTRATORS})
@@ -81,6 +82,7 @@ RIGHTS: dict[Action, frozenset[Group]] = {
     Action.ISSUE_TOKEN: _ADMINISTRATORS | _DOMAIN,
     Action.CHANGE_DOMAIN: _ADMINISTRATORS | _DOMAIN | _MEMBERS,
     Action.FOLLOW: _MEMBERS,
+    Action.VERIFY_MEMBERS: _ADMINISTRATORS | _AGENTS | _DOMAIN,
 }
 # Reading changes nothing: it leaves a record only where it is refused. The audit log is the exception: who looked into
 # it is worth knowing.

@@ -8,14 +8,16 @@ from aiohttp import web
 
 from vouchd.core.facts import Caller, Member
 from vouchd.domain.registry import master_of
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import StoreUnavailable, VouchdError, outcome
 from vouchd.http.agent import AgentServices
 from vouchd.http.threads import in_thread
 from vouchd.ops.serving import MemberReport, ServerReport, ServingReport
 from vouchd.ops.verification import Verification, VerifiedMember, read_verification
 from vouchd.service.permission import Action
+from vouchd.web import menu
 from vouchd.web.conditions import Condition, Tone
-from vouchd.web.rendering import Pages
+from vouchd.web.forms import read_form
+from vouchd.web.rendering import Pages, see_other
 from vouchd.web.showing import duration
 
 _SKEW_SECONDS = 10
@@ -53,13 +55,28 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class ClonePages:
-    """One page."""
+    """One page, and the comparison that it starts."""
 
     services: AgentServices
     pages: Pages
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """All members, this one first."""
+        return await self._page(request, caller)
+
+    async def compare(self, request: web.Request, caller: Caller) -> web.Response:
+        """Compare this instance with the others now."""
+        await read_form(request, self.pages.tokens)
+        self.services.permission.allow(caller, Action.VERIFY_MEMBERS, "*")
+        try:
+            await in_thread(self.services.verifying.verify)
+        except VouchdError as error:
+            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+        return see_other(menu.CLONES)
+
+    async def _page(
+        self, request: web.Request, caller: Caller, *, status: int = 200, error: VouchdError | None = None
+    ) -> web.Response:
         report = self.services.running.report()
         rows, verification = await in_thread(lambda: self._rows(caller, report))
         domain = self.services.settings.of_set.domain
@@ -67,6 +84,8 @@ class ClonePages:
             request,
             caller,
             "clones.html",
+            status=status,
+            error=error,
             rows=rows,
             verification=verification,
             domain=domain,

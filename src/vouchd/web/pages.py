@@ -103,13 +103,14 @@ def _other_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Rou
     checking = CheckPages(services, pages)
     history = History(services.running.snapshot, services.clock)
     history.start()
-    tests = SelfTestPages(services, pages)
+    clones, tests = ClonePages(services, pages), SelfTestPages(services, pages)
     return (
         page("GET", menu.CHECK, Action.CHECK_STATUS, checking.asking),
         page("POST", menu.CHECK, Action.CHECK_STATUS, checking.check, _CERTIFICATE_BODY_BYTES),
         page("GET", menu.SERVICE, Action.READ_STATISTICS, ServicePages(services, pages, history).shown),
         page("GET", menu.CERTIFICATES, Action.LIST_CERTIFICATES, CertificatePages(services, pages).listed),
-        page("GET", menu.CLONES, Action.READ_DOMAIN, ClonePages(services, pages).listed),
+        page("GET", menu.CLONES, Action.READ_DOMAIN, clones.listed),
+        page("POST", menu.CLONES, Action.VERIFY_MEMBERS, clones.compare),
         page("GET", menu.AUDIT, Action.READ_AUDIT, AuditPages(services, pages).listed),
         page("GET", menu.SELF_TESTS, Action.LIST_SELFTESTS, tests.listed),
         page("POST", menu.SELF_TESTS, Action.RUN_SELFTESTS, tests.run),

@@ -1,0 +1,29 @@
+"""Work that comes back: when it is done first."""
+
+from __future__ import annotations
+
+import asyncio
+
+from vouchd.http.upkeep import Upkeep, Upkeeping
+
+
+async def test_work_may_wait_for_its_time_before_it_is_done_first():
+    """What asks this instance itself is not tried before it can answer."""
+    done, both = [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(name: str) -> bool:
+        done.append(name)
+        if name == "soon":
+            loop.call_soon_threadsafe(both.set)
+        return False
+
+    works = [
+        Upkeep("never", 3600, lambda: work("never"), at_start=False),
+        Upkeep("soon", 0.01, lambda: work("soon"), at_start=False),
+        Upkeep("now", 3600, lambda: work("now")),
+    ]
+    running = asyncio.create_task(Upkeeping(works, lambda: None).run())
+    await asyncio.wait_for(both.wait(), 30)
+    running.cancel()
+    assert set(done) == {"now", "soon"}
