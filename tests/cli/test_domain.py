@@ -7,6 +7,7 @@ import stat
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.http.domain_site import HOST, a_clone, a_master
 
 from vouchd.cli.main import main
@@ -40,6 +41,24 @@ def test_info_shows_the_domain_and_the_place_in_it(domain, capsys):
     found = said(capsys, "info")
     assert (found["domain"], found["members"], found["master"]) == ("vouchd", 1, f"{HOST}:8443")
     assert (found["role"], found["fingerprint"]) == ("master", domain.fingerprint)
+
+
+def test_domain_is_told_the_same_over_the_port(domain, capsys, monkeypatch, tmp_path):
+    """An administrator away from the folder sees what stands in it."""
+    domain.client().join(a_clone(), domain.token())
+    on_the_folder = [said(capsys, "info"), said(capsys, "members")]
+    issued = domain.users["administrator"]
+    key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "client.pem").write_bytes(key + issued.pem)
+    (tmp_path / "trust.pem").write_bytes(domain.ca.pem)
+    there = {
+        "URL": f"https://localhost:{domain.port}",
+        "CERT": tmp_path / "client.pem",
+        "TRUST": tmp_path / "trust.pem",
+    }
+    for name, value in there.items():
+        monkeypatch.setenv(f"VOUCHD_{name}", str(value))
+    assert [said(capsys, "info"), said(capsys, "members")] == on_the_folder
 
 
 def test_info_outside_a_domain_tells_how_to_begin_one(instance, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -95,9 +96,22 @@ def until_told(lines, state: str) -> None:
 
 
 def tell_next_update(pair, *, told: bool) -> None:
-    """The clone tells nextUpdate, as the master does, or leaves it out."""
-    write_values(pair.layout("c"), {"ocsp.store.defStore.includeNextUpdate": str(told).lower()})
+    """The clone tells nextUpdate, as the master does, or leaves it out; it compares itself every second."""
+    changed = {"ocsp.store.defStore.includeNextUpdate": str(told).lower(), "vouchd.clone.verifyInSec": "1"}
+    write_values(pair.layout("c"), changed)
     pair.run("restart", "--instance", "c")
+
+
+def until_found(pair, state: str) -> None:
+    """The running clone has found that state of the master by itself."""
+    eventually(lambda: pair.json("status", "--instance", "c")["members"][0]["compared"] == state, f"it is {state}")
+
+
+def metric(pair, name: str) -> float:
+    """The value of a metric of the clone."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{pair.ports['c'][2]}/metrics", timeout=30) as response:
+        lines = response.read().decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def test_verify_tells_what_is_different_and_when_it_ends(pair):
@@ -117,13 +131,29 @@ def test_verify_tells_what_is_different_and_when_it_ends(pair):
             ("ResponseData", "nextUpdate 0", "None")
         }
         assert (told["status"], told["ResponseData"], told["bytes"]) == (3, 0, 0)
+        until_found(pair, "different")
+        assert metric(pair, "vouchd_clone_verification_identical{") == 0
         tell_next_update(pair, told=True)
         until_told(lines, "identical")
+        until_found(pair, "identical")
+        assert metric(pair, "vouchd_clone_verification_identical{") == 1
         pair.run("stop", "--instance", "c")
         until_told(lines, "no answer")
         assert "cannot ask" in verified(pair, "--settle", "0", code=4)["error"]
         pair.run("start", "--instance", "c")
         until_told(lines, "identical")
+
+
+def test_verify_is_asked_for_over_the_port(pair):
+    """An administrator away from the folders has a member compare itself with the others, and sees how that went."""
+    keys, layout = pair.folder / "admin.pem", pair.layout("m")
+    away = ["openssl", "pkcs12", "-in", str(layout.admin_pkcs12), "-passin", f"file:{layout.admin_password}", "-nodes"]
+    subprocess.run([*away, "-out", str(keys)], check=True, capture_output=True)
+    there = ["--url", f"https://{pair.id_of('m')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
+    (told,) = pair.json("clone", "verify", "--sample", "1", *there)
+    assert (told["member"], told["state"]) == (pair.id_of("c"), "identical")
+    (shown,) = pair.json("status", *there)["members"]
+    assert (shown["member"], shown["compared"]) == (pair.id_of("c"), "identical")
 
 
 def test_clone_is_marked_by_its_refresh(pair):

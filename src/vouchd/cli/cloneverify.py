@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote
+from vouchd.cli.members import verification as told_verification
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.client.admin import AdminClient
 from vouchd.client.probing import MAX_SAMPLE
 from vouchd.core.facts import Member
 from vouchd.errors import ConfigError, NotFound, VouchdError
@@ -23,6 +26,7 @@ _MAX_SERIALS = 1000
 _SERIAL_DIGITS = 2 * 64
 
 
+@remote.reachable
 def verify(
     instance: InstanceOption = DEFAULT_INSTANCE,
     sample: Annotated[
@@ -38,6 +42,7 @@ def verify(
     settle: Annotated[
         float, typer.Option("--settle", min=0, metavar="SECONDS", help="Wait so long for a change to reach all.")
     ] = SETTLE_SECONDS,
+    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Compare this instance with all other members: lists of CAs and CRLs, and OCSP answers byte for byte.
@@ -47,17 +52,20 @@ def verify(
 
     Example: vouchd clone verify --sample 100
     """
-    layout, chosen = Layout(instance.absolute()), _serials(serial or ())
-    told: object = None
+    chosen = _serials(serial or ())
+    before: object = None
     while True:
         try:
-            found = _verified(layout, sample, chosen, settle)
+            if asked:
+                found = _verified_there(asked, sample, chosen, settle)
+            else:
+                found = _verified(Layout(instance.absolute()), sample, chosen, settle)
         except VouchdError as error:
             if not watch:
                 raise
-            told = _tell_error(error, told)
+            before = _tell_error(error, before)
         else:
-            told = _tell(found, told, json_output=json_output)
+            before = _tell(found, before, json_output=json_output)
             if not watch:
                 break
         time.sleep(watch)
@@ -78,12 +86,17 @@ def _verified(layout: Layout, sample: int, chosen: list[bytes], settle: float) -
         return verifying.verify(sample, chosen, settle)
 
 
-def _tell(found: Verification, told: object, *, json_output: bool) -> object:
+def _verified_there(asked: AdminClient, sample: int, chosen: list[bytes], settle: float) -> Verification:
+    body = {"sample": sample, "serials": [output.serial_text(one) for one in chosen], "settle_seconds": settle}
+    return told_verification(asked.post("verification", body=body))
+
+
+def _tell(found: Verification, before: object, *, json_output: bool) -> object:
     """Show what was found unless it is what was told before."""
     # Not which certificates: each comparison draws others.
     essence = [(member.id, member.state, {(one.level, one.field) for one in member.told}) for member in found.members]
-    if essence == told:
-        return told
+    if essence == before:
+        return before
     if json_output:
         output.as_json([_record(found, member) for member in found.members])
         return essence
@@ -97,8 +110,8 @@ def _tell(found: Verification, told: object, *, json_output: bool) -> object:
     return essence
 
 
-def _tell_error(error: VouchdError, told: object) -> object:
-    if str(error) != told:
+def _tell_error(error: VouchdError, before: object) -> object:
+    if str(error) != before:
         output.fail(error)
     return str(error)
 
@@ -118,9 +131,9 @@ def _row(found: Verification, member: VerifiedMember) -> dict[str, object]:
 
 def _record(found: Verification, member: VerifiedMember) -> dict[str, object]:
     """The same for programs, with what is different."""
-    told = [{name: getattr(one, name) for name in one.__slots__} for one in member.told]
+    differences = [asdict(one) for one in member.told]
     numbers = {"bytes": member.bytes, "bytes_asked": member.bytes_asked}
-    return {**_row(found, member), **numbers, "error": member.error or None, "told": told}
+    return {**_row(found, member), **numbers, "error": member.error or None, "told": differences}
 
 
 def _serials(texts: list[str] | tuple[()]) -> list[bytes]:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from vouchd import wiring
-from vouchd.cli import output
+from vouchd.cli import output, remote
+from vouchd.cli.members import domain_fields, domain_row
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Member
 from vouchd.domain.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
@@ -22,41 +23,36 @@ _NONE = "no member; `vouchd clone prepare` makes this instance the master of a d
 
 
 @app.command()
-def info(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def info(
+    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
+) -> None:
     """Show the domain, its master, and this instance as the others know it.
 
     Example: vouchd domain info
     """
-    with wiring.services(Layout(instance.absolute())) as services:
-        members = services.domain.members(services.caller)
-        me, settings = services.membership.me(), services.settings
-    master = master_of(members)
-    output.record(
-        {
-            "domain": settings.of_set.domain,
-            "members": len(members),
-            "master": master.id if master else None,
-            "this_instance": me.id if me else None,
-            "role": _role(me, master) if me else None,
-            "fingerprint": me.tls_sha256 if me else None,
-            "facts_in": "directory server" if settings.directory else "embedded store",
-        },
-        json_output=json_output,
-    )
-    if not members:
+    found = domain_fields(asked.get("members")) if asked else _info(Layout(instance.absolute()))
+    output.record(found, json_output=json_output)
+    if not found["members"]:
         output.hint("vouchd clone prepare makes this instance the master of a domain")
 
 
 @app.command()
-def members(instance: InstanceOption = DEFAULT_INSTANCE, json_output: JsonOption = False) -> None:
+@remote.reachable
+def members(
+    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
+) -> None:
     """List the members of the domain: master and clones.
 
     Example: vouchd domain members --json
     """
-    with wiring.services(Layout(instance.absolute())) as services:
-        found = services.domain.members(services.caller)
-    master = master_of(found)
-    output.records([_row(member, master) for member in found], json_output=json_output, empty=_NONE)
+    if asked:
+        rows = [domain_row(member) for member in asked.get("members")["members"]]
+    else:
+        with wiring.services(Layout(instance.absolute())) as services:
+            found = services.domain.members(services.caller)
+        rows = [_row(member, master_of(found)) for member in found]
+    output.records(rows, json_output=json_output, empty=_NONE)
 
 
 @app.command()
@@ -104,6 +100,22 @@ def leave(
         wiring.retiring(layout, services.settings, services.store)(left)
     lifecycle.look_now(layout)
     output.record({"left": left.id}, json_output=json_output)
+
+
+def _info(layout: Layout) -> dict[str, object]:
+    with wiring.services(layout) as services:
+        members = services.domain.members(services.caller)
+        me, settings = services.membership.me(), services.settings
+    master = master_of(members)
+    return {
+        "domain": settings.of_set.domain,
+        "members": len(members),
+        "master": master.id if master else None,
+        "this_instance": me.id if me else None,
+        "role": _role(me, master) if me else None,
+        "fingerprint": me.tls_sha256 if me else None,
+        "facts_in": "directory server" if settings.directory else "embedded store",
+    }
 
 
 def _role(member: Member, master: Member | None) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vouchd import wiring
+from vouchd.cli import members as members_shown
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.client.admin import AdminClient
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.ops.serving import MemberReport, ServingReport
+from vouchd.ops.verification import Verification, read_verification
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
 NOT_RUNNING = 3  # as `systemctl status` has it
@@ -81,25 +84,30 @@ def status(
     Example: vouchd status --json
     """
     if asked:
-        _show_there(asked.get("instance"), json_output=json_output)
+        _show_there(asked, json_output=json_output)
         return
-    now = lifecycle.status(_existing(Layout(instance.absolute())))
+    layout = _existing(Layout(instance.absolute()))
+    now = lifecycle.status(layout)
     if now.report is None:
         state = "starting" if now.pid else "stopped"
         output.record({"state": state, "pid": now.pid}, json_output=json_output)
         raise typer.Exit(0 if now.pid else NOT_RUNNING)
-    _show(now.report, json_output)
+    _show(now.report, json_output, read_verification(layout.verification))
 
 
-def _show_there(found: dict[str, Any], *, json_output: bool) -> None:
+def _show_there(asked: AdminClient, *, json_output: bool) -> None:
     """The same of an instance that was asked over its agent port."""
-    fields, rows = told.instance_fields(found), told.served_rows(found)
+    found = asked.get("instance")
+    fields, rows, members = told.instance_fields(found), told.served_rows(found), members_shown.seen_rows(asked)
     if json_output:
-        output.as_json({**fields, "issuing_points": rows, "sources": found["sources"]})
+        output.as_json({**fields, "issuing_points": rows, "sources": found["sources"], "members": members})
         return
     output.record(fields, json_output=False)
     output.say("")
     output.records(rows, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
+    if members:
+        output.say("")
+        output.records(members, json_output=False)
 
 
 def _existing(layout: Layout) -> Layout:
@@ -111,7 +119,7 @@ def _existing(layout: Layout) -> Layout:
     return layout
 
 
-def _show(report: ServingReport, json_output: bool) -> None:
+def _show(report: ServingReport, json_output: bool, verification: Verification | None = None) -> None:
     points = [
         {
             "CA": point.label,
@@ -137,7 +145,10 @@ def _show(report: ServingReport, json_output: bool) -> None:
         "behind": ", ".join(report.behind) or None,
         "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,
     }
-    members = [_member(one) for one in report.members]
+    verified = {one.id: one for one in verification.members} if verification else {}
+    members = [
+        {**_member(one), **members_shown.verified_fields(verification, verified.get(one.id))} for one in report.members
+    ]
     if json_output:
         output.as_json({**state, "issuing_points": points, "sources": list(report.sources), "members": members})
         return

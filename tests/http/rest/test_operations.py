@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from cryptography import x509
 from tests.http.agent_port import crl, issue
 from tests.pki import CA, shared_key
 
-from vouchd.core.facts import Group
+from vouchd.core.facts import Group, Member
 from vouchd.errors import RestartRefused
 from vouchd.http import agent
 from vouchd.http.rest.table import OPERATIONS
 from vouchd.http.routes import Access
 from vouchd.instance import signers
+from vouchd.ops.verification import Difference, Verification, VerifiedMember, write_verification
 from vouchd.service.permission import RIGHTS
 
 ROLES = {
@@ -42,6 +45,25 @@ def test_operation_lets_in_exactly_the_groups_of_its_action(api, row):
         granted = isinstance(row.access, Access) or group in RIGHTS[row.access]
         assert refused is not granted, (user, status, found)
     assert api.ask(row.method, path, user=None)[0] == 403
+
+
+def test_members_and_their_comparison_are_told(api):
+    """Who is in the set and how the newest comparison went; one that stands alone has nobody to be compared with."""
+    services = api.port.services
+    me = Member("o1.example.org", 8443, 8080, "OCSP", clone=False, joined_at=0, term=1, tls_sha256="ab" * 32)
+    services.store.put_member(me, None)
+    found = api.get("/members")
+    assert [(one["id"], one["role"], one["seen"]) for one in found["members"]] == [(me.id, "master", None)]
+    assert api.ask("GET", "/verification")[0] == 404
+    one = Difference("bytes", "issued 0x1 of Site", "GET", "signature", "00", "01")
+    write_verification(
+        services.layout.verification, Verification(7, (VerifiedMember("o2:1", differences=1, told=(one,)),))
+    )
+    told = api.get("/verification")
+    assert (told["at"], told["identical"]) == ("1970-01-01T00:00:07Z", False)
+    assert told["members"][0]["told"] == [asdict(one)]
+    for wrong in ({"sample": 101}, {"serials": ["zz"]}, {"settle_seconds": 61}):
+        assert api.ask("POST", "/verification", wrong)[0] == 400
 
 
 def test_authority_can_be_added_shown_and_removed(api):

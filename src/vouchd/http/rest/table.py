@@ -16,6 +16,7 @@ from vouchd.http.rest import (
     configuration,
     crls,
     instance,
+    members,
     selftests,
     status,
     told,
@@ -35,6 +36,7 @@ _PARTS = {
     "System certificates": certificates,
     "Configuration": configuration,
     "Instance": instance,
+    "Security domain": members,
     "Self tests": selftests,
     "Audit log": audit,
 }
