@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from vouchd.cli.main import app
+from vouchd.cli.main import command_line
 from vouchd.instance.keytable import KNOWN
 from vouchd.instance.known_keys import canonical, look_up
 from vouchd.ops.metrics import MetricsView, render
@@ -44,7 +44,7 @@ def commands() -> Iterator[tuple[str, Any]]:
         for verb, child in below.items():
             yield from walk(f"{name} {verb}", child)
 
-    yield from walk("vouchd", typer.main.get_command(app))
+    yield from walk("vouchd", typer.main.get_command(command_line()))
 
 
 COMMANDS = dict(commands())

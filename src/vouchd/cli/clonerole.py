@@ -100,3 +100,9 @@ def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str)
         return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
     others = [member for member in members if member.id != own]
     return master_of(others) or next(iter(others), None)
+
+
+def register(app: typer.Typer) -> None:
+    """Mount these verbs."""
+    for verb in (destroy, promote):
+        app.command()(verb)

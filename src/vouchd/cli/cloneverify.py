@@ -150,3 +150,8 @@ def _serial(text: str) -> bytes:
     if number.bit_length() > _SERIAL_DIGITS * 4:
         raise ConfigError(f"{text[:60]!r}… is longer than a serial number can be")
     return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Mount this verb."""
+    app.command()(verify)

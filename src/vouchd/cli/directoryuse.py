@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from vouchd import wiring
 from vouchd.cli import output
 from vouchd.cli.directorymove import NewDirectory
@@ -55,3 +57,8 @@ def use(
         json_output=json_output,
     )
     output.hint("make it ready for clones: vouchd clone prepare")
+
+
+def register(app: typer.Typer) -> None:
+    """Mount this verb."""
+    app.command()(use)

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import typer
 
 from vouchd import __version__
-from vouchd.cli import (
-    audit,
-    authorities,
-    backup,
-    ca,
-    certs,
-    clone,
-    clonerole,
-    cloneverify,
-    create,
-    crl,
-    directory,
-    directoryadopt,
-    directorysetup,
-    directoryuse,
-    domain,
-    explain,
-    lifecycle,
-    output,
-    pkcs12,
-    query,
-    run,
-    selftest,
-    user,
-)
+from vouchd.cli import output
 from vouchd.errors import VouchdError
 
 USAGE_ERROR = 2
@@ -55,14 +33,66 @@ A site with its own CA and CRLs is running in three commands:
 Ask it: vouchd query --url http://127.0.0.1:8080/ --issuer ca.pem server.pem
 """
 
-app = typer.Typer(
-    name="vouchd",
-    help=_HELP,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Verb -> the module of this package that has a function of its name.
+_VERBS = {
+    "create": "create",
+    "run": "run",
+    "start": "lifecycle",
+    "stop": "lifecycle",
+    "restart": "lifecycle",
+    "status": "lifecycle",
+    "query": "query",
+    "explain": "explain",
+    "backup": "backup",
+}
+# Group of verbs -> the module that has its `app`, and those that `register` more verbs there.
+_GROUPS = {
+    "ca": ("ca", "authorities"),
+    "crl": ("crl",),
+    "certs": ("certs",),
+    "pkcs12": ("pkcs12",),
+    "user": ("user",),
+    "selftest": ("selftest",),
+    "audit": ("audit",),
+    "directory": ("directory", "directorysetup", "directoryuse", "directoryadopt"),
+    "domain": ("domain",),
+    "clone": ("clone", "clonerole", "cloneverify"),
+}
+
+
+def command_line(verb: str = "") -> typer.Typer:
+    """The command with that verb alone, or with all verbs, which takes longer to load, where there is none such."""
+    app = typer.Typer(
+        name="vouchd",
+        help=_HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    known = {verb} & {*_VERBS, *_GROUPS} or {*_VERBS, *_GROUPS}
+    for name in _VERBS:
+        if name in known:
+            app.command(name)(_function(name))
+    for name in _GROUPS:
+        if name in known:
+            app.add_typer(_group(name), name=name)
+    return app
+
+
+def _function(name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(import_module(f"vouchd.cli.{_VERBS[name]}"), name)
+    return found
+
+
+@cache
+def _group(name: str) -> typer.Typer:
+    first, *others = (import_module(f"vouchd.cli.{module}") for module in _GROUPS[name])
+    app: typer.Typer = first.app
+    for module in others:
+        module.register(app)
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -71,7 +101,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
@@ -79,35 +108,14 @@ def _root(
 
 
 _root.__doc__ = _HELP
-app.command("create")(create.create)
-app.command("run")(run.run)
-for _verb in (lifecycle.start, lifecycle.stop, lifecycle.restart, lifecycle.status):
-    app.command(_verb.__name__)(_verb)
-app.command("query")(query.query)
-app.command("explain")(explain.explain)
-authorities.register(ca.app)
-app.add_typer(ca.app, name="ca")
-app.add_typer(crl.app, name="crl")
-app.add_typer(certs.app, name="certs")
-app.command("backup")(backup.backup)
-app.add_typer(pkcs12.app, name="pkcs12")
-app.add_typer(user.app, name="user")
-app.add_typer(selftest.app, name="selftest")
-app.add_typer(audit.app, name="audit")
-directorysetup.register(directory.app)
-directory.app.command()(directoryuse.use)
-directoryadopt.register(directory.app)
-app.add_typer(directory.app, name="directory")
-app.add_typer(domain.app, name="domain")
-for verb in (clonerole.destroy, clonerole.promote, cloneverify.verify):
-    clone.app.command()(verb)
-app.add_typer(clone.app, name="clone")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. `arguments` default to this process's."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name="vouchd", standalone_mode=False)
+        app = command_line(given[0] if given else "")
+        code = app(args=given, prog_name="vouchd", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter's own flush at exit must not fail again.
@@ -131,6 +139,8 @@ def _unexpected(error: Exception) -> int:
         output.hint(f"see {context.command_path} --help" if context else "see vouchd --help")
         return USAGE_ERROR
     if os.environ.get(DEBUG):
+        import traceback  # noqa: PLC0415  seldom wanted, and dear
+
         traceback.print_exc()
     output.note(f"internal error: {type(error).__name__}: {error}")
     output.hint(f"this is a bug; {DEBUG}=1 shows where it happened")

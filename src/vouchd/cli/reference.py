@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from vouchd.cli.main import app
+from vouchd.cli.main import command_line
 
 _HEAD = """\
 # Commands
@@ -47,7 +47,7 @@ def reference() -> str:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command as (`vouchd crl add`, its object), in the order of the help."""
-    yield from _walk("vouchd", get_command(app))
+    yield from _walk("vouchd", get_command(command_line()))
 
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
