@@ -65,7 +65,8 @@ def test_add_certificate_in_either_form_is_registered_under_its_subject(authorit
     added = authorities.add(getattr(ca, form), AGENT)
     assert store.authorities() == (added,)
     assert (added.label, added.certificate_der, added.policy) == ("CN=Lab CA", ca.der, AuthorityPolicy())
-    assert audit.events == [("AUTHZ", "success"), ("OCSP_ADD_CA_REQUEST_PROCESSED", "success")]
+    acts = ["AUTHZ", "OCSP_ADD_CA_REQUEST", "OCSP_ADD_CA_REQUEST_PROCESSED"]
+    assert audit.events == [(event, "success") for event in acts]
 
 
 def test_add_again_changes_nothing(authorities, store, ca):
@@ -167,7 +168,29 @@ def test_remove_by_label_forgets_the_ca(authorities, store, audit, ca):
     authorities.add(ca.der, AGENT, label="lab")
     authorities.remove("lab", AGENT)
     assert store.authorities() == ()
-    assert audit.events[-1] == ("OCSP_REMOVE_CA_REQUEST_PROCESSED", "success")
+    acts = ["AUTHZ", "OCSP_REMOVE_CA_REQUEST", "OCSP_REMOVE_CA_REQUEST_PROCESSED"]
+    assert audit.events[-3:] == [(event, "success") for event in acts]
+
+
+def test_request_that_comes_to_nothing_is_recorded_with_why(authorities, audit, ca):
+    """Adding what is no CA, and removing what is not there: the request stands in the log, and its failure."""
+    with pytest.raises(ConfigError):
+        authorities.add(ca.issue("leaf").der, AGENT)
+    with pytest.raises(NotFound):
+        authorities.remove("nobody", AGENT)
+    failed = [(event, detail["why"]) for event, _, outcome, detail in audit.records if outcome == "failure"]
+    assert [event for event, _ in failed] == ["OCSP_ADD_CA_REQUEST_PROCESSED", "OCSP_REMOVE_CA_REQUEST_PROCESSED"]
+    assert "is not a certification authority" in failed[0][1]
+    assert "no CA is named 'nobody'" in failed[1][1]
+
+
+@pytest.mark.parametrize("act", ["add", "remove"])
+def test_request_without_the_right_is_no_request(authorities, audit, ca, act):
+    """Who may not is refused by AUTHZ; nothing is processed."""
+    given = {"add": ca.der, "remove": "lab"}[act]
+    with pytest.raises(PermissionDenied):
+        getattr(authorities, act)(given, NOBODY)
+    assert audit.events == [("AUTHZ", "failure")]
 
 
 def test_remove_unknown_not_found_with_hint(authorities):

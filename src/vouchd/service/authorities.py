@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cryptography import x509
@@ -11,12 +13,16 @@ from cryptography import x509
 from vouchd.core import certs, issued
 from vouchd.core.facts import COMPLETE_SCOPE, Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL
 from vouchd.core.ports import AuditSink, Buffer, StatusStore
-from vouchd.errors import ConfigError, NotFound
+from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.service.certificates import read_certificate
 from vouchd.service.permission import Action, Permission
 
 MAX_CERTIFICATE_BYTES = 1 << 20
 MAX_LABEL_CHARACTERS = 200
+_ADD = "OCSP_ADD_CA_REQUEST"
+_ADDED = "OCSP_ADD_CA_REQUEST_PROCESSED"
+_REMOVE = "OCSP_REMOVE_CA_REQUEST"
+_REMOVED = "OCSP_REMOVE_CA_REQUEST_PROCESSED"
 _SCOPE = re.compile(f"{COMPLETE_SCOPE}|[0-9a-f]{{64}}")
 
 
@@ -55,17 +61,18 @@ class Authorities:
         certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         identifier, subject = certs.authority_id(parsed), parsed.subject.rfc4514_string()
         self._permission.allow(caller, Action.ADD_AUTHORITY, subject)
-        _require_ca(parsed)
-        known = next((ca for ca in self._store.authorities() if ca.id == identifier), None)
-        authority = Authority(
-            id=identifier,
-            certificate_der=certificate_der,
-            label=_label(label or (known.label if known else subject[:MAX_LABEL_CHARACTERS])),
-            policy=known.policy if known else AuthorityPolicy(),
-        )
-        if authority != known:
-            self._store.put_authority(authority)
-        self._audit.record("OCSP_ADD_CA_REQUEST_PROCESSED", caller, "success", ca=identifier, subject=subject)
+        with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
+            _require_ca(parsed)
+            known = next((ca for ca in self._store.authorities() if ca.id == identifier), None)
+            authority = Authority(
+                id=identifier,
+                certificate_der=certificate_der,
+                label=_label(label or (known.label if known else subject[:MAX_LABEL_CHARACTERS])),
+                policy=known.policy if known else AuthorityPolicy(),
+            )
+            if authority != known:
+                self._store.put_authority(authority)
+        self._audit.record(_ADDED, caller, "success", ca=identifier, subject=subject)
         return authority
 
     def summaries(self, caller: Caller) -> tuple[AuthoritySummary, ...]:
@@ -95,10 +102,21 @@ class Authorities:
         Raises: NotFound; PermissionDenied.
         """
         self._permission.allow(caller, Action.REMOVE_AUTHORITY, reference)
-        authority = self.find(reference)
-        self._store.remove_authority(authority.id)
-        self._audit.record("OCSP_REMOVE_CA_REQUEST_PROCESSED", caller, "success", ca=authority.id)
+        with self._processing(_REMOVE, _REMOVED, caller, ca=reference):
+            authority = self.find(reference)
+            self._store.remove_authority(authority.id)
+        self._audit.record(_REMOVED, caller, "success", ca=authority.id)
         return authority
+
+    @contextmanager
+    def _processing(self, request: str, processed: str, caller: Caller, **detail: str) -> Iterator[None]:
+        """Record the request before it is carried out, and why it was not."""
+        self._audit.record(request, caller, "success", **detail)
+        try:
+            yield
+        except VouchdError as error:
+            self._audit.record(processed, caller, "failure", why=str(error), **detail)
+            raise
 
     def set_policy(self, reference: str, policy: AuthorityPolicy, caller: Caller) -> Authority:
         """Answer for the CA as `policy` says; a list of issued serials that it names must be stored already.
