@@ -221,7 +221,8 @@ def _agent_part(
             verifying=_verifying(found, publication, members),
         )
 
-    part = agent_part(layout, settings, found.store, services, lambda: responder.replace(publication.state))
+    changed = lambda: responder.replace(publication.state)  # noqa: E731
+    part = agent_part(layout, settings, found.store, services, changed, audit.sessions)
     return replace(part, halt=responder.halt, counted=answers.snapshot)
 
 

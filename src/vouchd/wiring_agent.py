@@ -16,6 +16,7 @@ from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.instance.settings import Settings
 from vouchd.instance.tls import AgentTLS
+from vouchd.ops.sessions import SessionRecords
 from vouchd.web import pages
 
 # Each gives the routes of one part of the port.
@@ -38,10 +39,12 @@ def agent_part(
     store: Store,
     services: Callable[[Running], AgentServices],
     changed: Callable[[], None],
+    sessions: SessionRecords,
 ) -> AgentPart:
     """The agent port of the instance, to be opened by its manager process.
 
-    `services` makes what the handlers stand on. Raises: SigningError when key and certificate do not serve.
+    `services` makes what the handlers stand on; `sessions` is told who comes and goes.
+    Raises: SigningError when key and certificate do not serve.
     """
 
     def trusted() -> Iterator[bytes]:
@@ -61,7 +64,7 @@ def agent_part(
         identity = Identity(found.users, found.state, settings.responder, found.clock)
         agent = settings.agent
         admission = Admission(identity, found.permission, agent.body_seconds, agent.header_seconds)
-        return AgentServer(settings.agent, tls, trusted, admission, routes(found))
+        return AgentServer(settings.agent, tls, trusted, admission, routes(found), sessions)
 
     tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted_at_start())
     return AgentPart((settings.agent.host, settings.agent.port), build, changed)

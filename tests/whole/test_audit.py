@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import ssl
 
 import pytest
 from tests.http.running import eventually
@@ -14,6 +16,7 @@ from tests.whole.test_three_commands import Commands
 from vouchd.instance.layout import Layout
 from vouchd.ops.auditreading import AuditQuery, AuditReader
 from vouchd.ops.pidfile import running_pid
+from vouchd.ops.serving import read_serving
 
 pytestmark = pytest.mark.process
 
@@ -39,17 +42,37 @@ def reader(commands: Commands) -> AuditReader:
     return AuditReader(Layout(commands.site.instance).audit_log)
 
 
+def _knock(commands: Commands) -> None:
+    """Open a TLS session with the agent port, and end it."""
+    report = read_serving(Layout(commands.site.instance).serving)
+    context = ssl.create_default_context(cafile=commands.site.folder / "lab/ca.crt")
+    context.check_hostname = False
+    with socket.create_connection(report.agent) as plain, context.wrap_socket(plain) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while connection.recv(65536):
+            pass
+
+
 def proof(commands: Commands, *options: str) -> dict:
     return json.loads(commands.run("audit", "verify", "--json", *options))
 
 
 def test_answers_are_recorded_and_the_end_is_signed(running):
-    """With vouchd.audit.answers=all an answer is on record soon after, and a stopped instance leaves all of it signed."""
+    """With vouchd.audit.answers=all an answer is on record soon after; a stopped instance leaves all of it signed.
+
+    A TLS session of the agent port is on record at the latest then.
+    """
     running.run("query", "--url", running.url, "--issuer", "lab/ca.crt", "www.crt")
     wanted = AuditQuery(event="OCSP_GENERATION", text="Lab CA")
     record = eventually(lambda: reader(running).search(wanted), "a record of an answer")[0]
     assert (record.outcome, record.detail["status"], record.origin) == ("success", "good", "127.0.0.0/24")
+    _knock(running)
     running.run("stop")
+    sessions = reader(running).search(AuditQuery(text="TLS client"))
+    assert {(one.event, one.outcome, one.origin) for one in sessions} == {
+        ("ACCESS_SESSION_ESTABLISH", "success", "127.0.0.0/24"),
+        ("ACCESS_SESSION_TERMINATED", "success", "127.0.0.0/24"),
+    }
     shown = proof(running, "--signed")
     assert (shown["intact"], shown["unsigned"], shown["signers"]) == (True, 0, ["CN=Audit Signing Certificate"])
     newest = [record.event for record in reader(running).search(limit=2)]

@@ -23,6 +23,7 @@ from vouchd.core.ports import Clock, MirrorStore, Store
 from vouchd.core.status import ServingState
 from vouchd.domain.registry import SecurityDomain
 from vouchd.errors import ConfigError, NotFound, SigningError, VouchdError
+from vouchd.http.accepting import Accepting
 from vouchd.http.admission import Admission, secured
 from vouchd.http.agent_connection import AgentConnection
 from vouchd.http.checks import Check
@@ -42,6 +43,7 @@ from vouchd.instance.verifying import Verifying
 from vouchd.ops.auditreading import AuditReader
 from vouchd.ops.counters import Snapshot
 from vouchd.ops.serving import ServingReport
+from vouchd.ops.sessions import SessionRecords
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, Authorities
 from vouchd.service.certificates import read_certificate
 from vouchd.service.explaining import Explanation
@@ -55,7 +57,6 @@ _log = logging.getLogger(__name__)
 
 _TLS_SHUTDOWN_SECONDS = 5.0
 _NEWCOMER_SECONDS = 1.0
-_BACKLOG = 1024
 
 CLOSING = web.AppKey("closing", asyncio.Event)  # set when the port is about to close: whoever waits, stops waiting
 
@@ -166,6 +167,7 @@ class AgentServer:
         trusted: Callable[[], Iterable[bytes]],
         admission: Admission,
         routes: Sequence[Route],
+        sessions: SessionRecords,
     ) -> None:
         self._port = port
         self._tls = tls
@@ -173,8 +175,9 @@ class AgentServer:
         self.routes = tuple(routes)
         self._trusted_before: frozenset[bytes] | None = None
         self._runner = web.AppRunner(_application(admission, routes), access_log=None, handle_signals=False)
-        self._open = AgentConnection.counting()
-        self._server: asyncio.Server | None = None
+        self._open: set[AgentConnection] = set()
+        self._sessions = sessions
+        self._accepting: Accepting | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Begin to serve on a duplicate of `listener`, which stays open for a successor."""
@@ -183,20 +186,19 @@ class AgentServer:
         if server is None:  # pragma: no cover  set up just now
             raise AssertionError("no server")
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: AgentConnection(server, self._port, self._open, loop),
-            sock=listener.dup(),
-            ssl=self._tls.context,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=self._port.header_seconds,
-            ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
+        self._accepting = Accepting(
+            listener.dup(),
+            self._tls.context,
+            lambda: AgentConnection(server, self._port, self._open, self._sessions, loop),
+            handshake_seconds=self._port.header_seconds,
+            shutdown_seconds=_TLS_SHUTDOWN_SECONDS,
         )
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, finish what is under way, at most for `grace_seconds`."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
         if self._runner.server is not None:
             await self._hear_newcomers()
             self._runner.app[CLOSING].set()

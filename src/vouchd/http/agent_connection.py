@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from weakref import WeakSet
 
 from aiohttp import web
 
+from vouchd.core.certs import load_certificate
 from vouchd.instance.settings import AgentPort
+from vouchd.ops.sessions import SessionRecords
+from vouchd.service.usercertificates import subject_text
 
 _LINGER_SECONDS = 3.0  # to read on after a refusal, so that a client that is still sending gets to see it
 
 
 class AgentConnection(web.RequestHandler):
-    """Counts from the first packet on, so handshakes under way take a place too; too many are cut off."""
+    """Counts from the first packet on, so handshakes under way take a place too; too many are cut off.
+
+    `sessions` is told when it begins, once its handshake is complete, and when it ends.
+    """
 
     def __init__(
         self,
         server: web.Server,
         port: AgentPort,
-        others: WeakSet[AgentConnection],
+        others: set[AgentConnection],
+        sessions: SessionRecords,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(
@@ -36,27 +42,36 @@ class AgentConnection(web.RequestHandler):
         self._late: asyncio.TimerHandle | None = None
         self._over = False
         self._refused = len(others) >= port.max_connections
+        self._sessions = sessions
+        self._address = self._subject = ""
+        self._others = others
         others.add(self)
 
-    @staticmethod
-    def counting() -> WeakSet[AgentConnection]:
-        """An empty set of connections, to be shared by those of one port."""
-        return WeakSet()
+    def failed(self, address: str, why: str) -> None:
+        """Its handshake came to nothing, so it was never made."""
+        self._others.discard(self)
+        self._sessions.refused(address, why)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
         if self._refused and isinstance(transport, asyncio.Transport):
+            self._sessions.refused(self._address, "too many connections")
             transport.abort()
             return
+        self._subject = _subject(transport)
+        self._sessions.established(self._address, self._subject)
         super().connection_made(transport)
         self._late = self._loop.call_later(self._wait_seconds, self._hurry)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See asyncio.Protocol."""
         self._over = True
+        self._others.discard(self)
         if self._late is not None:
             self._late.cancel()
         if not self._refused:
+            self._sessions.terminated(self._address, self._subject)
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -82,3 +97,9 @@ class AgentConnection(web.RequestHandler):
         """The headers of the first request should have come by now."""
         if self._request_count == 0 and self._waiter is not None:
             self.force_close()
+
+
+def _subject(transport: asyncio.BaseTransport) -> str:
+    """The subject of the client's certificate; empty when it brought none."""
+    der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return subject_text(load_certificate(der)) if der else ""

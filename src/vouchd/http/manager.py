@@ -226,7 +226,7 @@ class _Instance:
         await self._halt()
         await self._pool.snapshot()  # also a barrier: after it nothing is under way in the control channels
         if self._settings.audit is not None:
-            await in_thread(self._settings.audit.keep)
+            await in_thread(self._settings.audit.keep_last)
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the successor has its handlers
             execute(self._handover(), self._settings.restart_command, os.environ)

@@ -176,7 +176,8 @@ _AUDIT = (
         "vouchd.audit.clientAddress",
         word(ClientAddress),
         ClientAddress.TRUNCATED,
-        "A client's address in such a record: left out, cut to /24 or /48, hashed with a key of the start, or whole.",
+        "A client's address in records of answers and sessions: left out, cut to /24 or /48, hashed with a key of the"
+        " start, or whole.",
     ),
     inert("log.instance.SignedAudit.*", "The audit log is always on, with every event, in logs/audit.jsonl."),
 )

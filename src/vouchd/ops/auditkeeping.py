@@ -1,4 +1,4 @@
-"""What the manager process does for the audit log: start and shutdown, records of answers, signatures in batches."""
+"""What the manager process does for the audit log: start, end, records of answers and sessions, signatures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vouchd.errors import VouchdError
 from vouchd.ops.audit import ITSELF, AuditLog
 from vouchd.ops.auditchain import Entry
 from vouchd.ops.auditsigning import AuditSigning
+from vouchd.ops.sessions import SessionRecords
 
 OCSP_GENERATION = "OCSP_GENERATION"
 _MAX_WAITING = 20_000  # answers that wait while the log cannot be written
@@ -50,8 +51,9 @@ class AuditState:
 class AuditKeeping:
     """`keep` is called every second in any thread; without `signing` nothing is signed.
 
-    Records of answers are no administrative acts: they are written a moment later, and while the log cannot be written
-    those beyond a limit are lost, which is counted and recorded. `shown` makes of a client's address what is recorded.
+    Records of answers and sessions are no administrative acts: they are written a moment later, and while the log
+    cannot be written answers beyond a limit are lost, which is counted and recorded. `sessions` takes those of the
+    agent port. `shown` makes of a client's address what is recorded.
     `signers` are the key identifiers (hexadecimal) of the keys that answers are signed with, by nickname. A file that
     was put aside is deleted when its last record is `expires_seconds` old; 0: never.
     """
@@ -77,6 +79,8 @@ class AuditKeeping:
         self._flush_seconds = flush_seconds
         self._sample = sample
         self._shown = shown
+        self.sessions = SessionRecords(clock, shown)
+        self._of_sessions: list[Entry] = []
         self._writing = threading.Lock()
         self._answers: deque[GivenAnswer] = deque()
         self._lost = self._lost_told = 0
@@ -95,17 +99,23 @@ class AuditKeeping:
         """Record that the instance stops, and sign the last records."""
 
         def end() -> None:
-            self._write_answers()
+            self._write_waiting(final=True)
             self._log.record("AUDIT_LOG_SHUTDOWN", ITSELF, "success")
             self._sign()
 
         self._attempt(end)
 
     def keep(self) -> None:
-        """Write the records of answers that wait, and sign when it is time."""
+        """Write the records that are due, and sign when it is time."""
+        self._keep(final=False)
 
+    def keep_last(self) -> None:
+        """The same when the process is about to become another one: nothing may wait any longer."""
+        self._keep(final=True)
+
+    def _keep(self, *, final: bool) -> None:
         def work() -> None:
-            self._write_answers()
+            self._write_waiting(final=final)
             if self._clock.now() - self._signed_at >= self._flush_seconds:
                 self._sign()
             if self._expires_seconds and self._clock.now() - self._tidied_at >= _TIDY_SECONDS:
@@ -136,9 +146,11 @@ class AuditKeeping:
             self._log.extend(lambda _: ())  # to know how far other processes have come
         self._signed_at = self._clock.now()
 
-    def _write_answers(self) -> None:
+    def _write_waiting(self, *, final: bool) -> None:
+        if len(self._of_sessions) < _MAX_WAITING:  # else the log cannot be written: they go on being counted
+            self._of_sessions += self.sessions.due(final=final)
         waiting = list(self._answers)
-        entries = [self._entry(answer) for answer in waiting]
+        entries = [*self._of_sessions, *map(self._entry, waiting)]
         lost = self._lost - self._lost_told
         if lost:
             detail: dict[str, str | int] = {"lost": lost, "why": "more answers than could be recorded"}
@@ -147,6 +159,7 @@ class AuditKeeping:
             return
         self._log.record_all(entries)
         self._lost_told += lost
+        self._of_sessions.clear()
         for _ in waiting:
             self._answers.popleft()
 
