@@ -96,7 +96,7 @@ class StoreError(VouchdError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached now; nothing was changed."""
+    """The store cannot be reached now; it acknowledged nothing, so what was asked may be asked again."""
 
 
 class StoreConflict(StoreError):

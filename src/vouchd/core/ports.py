@@ -26,7 +26,8 @@ class StatusStore(Protocol):
 
     Every method is one atomic step: when it returns the change survives `kill -9` and loss of power, when it raises
     nothing changed. Any number of processes may use one store; readers are never blocked by a writer. All methods raise
-    `StoreUnavailable` when the store cannot be reached; the caller decides whether to try again.
+    `StoreUnavailable` when the store cannot be reached; the caller decides whether to try again. A store on a
+    server that died before it said whether it made a change, and is not back, raises that too; doing it again tells.
     """
 
     def revision(self) -> int:

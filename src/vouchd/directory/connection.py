@@ -1,4 +1,4 @@
-"""Speaking LDAP with our own directory server: the one place that imports python-ldap for it (definitions.py reads schemas with it).
+"""Speaking LDAP with our own directory server: the one place that imports python-ldap for it, but for reading schemas.
 
 Three transports, the certificate verified and the host name checked in the two that have TLS. What the library raises
 leaves here as an error of ours: whoever calls decides by `StoreUnavailable`, `StoreConflict`, `NotFound`.
@@ -83,17 +83,18 @@ class Connection:
     ) -> None:
         """`trust_file`: PEM of the CAs of the server's certificate; without it those of the system.
 
-        `timeout_seconds` are those to connect, `operation_seconds` those for each operation after it.
+        `timeout_seconds` are for connecting, TLS and the bind, `operation_seconds` for each operation after it.
         """
         self.ldap = library()
         self._where = url_of(server)
         self._operation_seconds = operation_seconds
         with self.translating(server.suffix):
-            self.raw = _opened(self.ldap, server, trust_file, timeout_seconds, operation_seconds)
+            self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
             try:
                 if server.transport is Transport.STARTTLS:
                     self.raw.start_tls_s()
                 self.raw.simple_bind_s(credentials.bind_dn, credentials.password)
+                self.raw.set_option(self.ldap.OPT_TIMEOUT, operation_seconds)
             except BaseException:
                 self.close()
                 raise
@@ -242,14 +243,12 @@ def entry_of(dn: str, values: Mapping[str, Sequence[bytes]]) -> Entry:
     return Entry(dn, {name.split(";", 1)[0].lower(): tuple(each) for name, each in values.items()})
 
 
-def _opened(
-    ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float, operation_seconds: float
-) -> Any:
+def _opened(ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float) -> Any:
     raw = ldap.initialize(url_of(server))
     raw.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
     raw.set_option(ldap.OPT_REFERRALS, 0)  # a referral would lead to a server nobody named
     raw.set_option(ldap.OPT_NETWORK_TIMEOUT, timeout_seconds)
-    raw.set_option(ldap.OPT_TIMEOUT, operation_seconds)
+    raw.set_option(ldap.OPT_TIMEOUT, timeout_seconds)
     if server.transport is not Transport.PLAIN:
         raw.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
         if trust_file is not None:

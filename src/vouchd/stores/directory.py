@@ -15,8 +15,8 @@ from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, Issu
 from vouchd.core.ports import Buffer
 from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
 from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
-from vouchd.errors import AlreadyExists, NotFound, StoreConflict
-from vouchd.stores.directory_changes import again, modify
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
+from vouchd.stores.directory_changes import EntryChanged, add, again, modify
 from vouchd.stores.directory_documents import ChunkedDocuments
 from vouchd.stores.directory_domain import DirectoryDomain
 from vouchd.stores.directory_entries import (
@@ -96,13 +96,19 @@ class DirectoryStore(DirectoryDomain):
 
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
-        with self._connections.connection() as connection:
+
+        def remove(connection: Connection) -> None:
             held = _require(self._held(connection), authority_id)
             scopes = {epoch.issuing_point.scope_id for _, epoch in held.epochs}
             scopes |= {mark.decode().rsplit(":", 2)[0] for mark in held.marks}
             points = [IssuingPointId(authority_id, scope) for scope in sorted(scopes)]
             self._keep_marks(connection, authority_id, {point: held.high_water(point) for point in points})
-            connection.delete(held.dn)
+            # From here on it is no CA and gets no CRL whose mark would be lost; a deletion compares nothing itself.
+            modify(connection, held.dn, [*held.restamped(), Change("delete", AUTHORITY)])
+            with suppress(NotFound, StoreUnavailable):  # what is left is collected when the store is settled
+                connection.delete(held.dn)
+
+        again(self._connections, remove)
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
@@ -214,9 +220,13 @@ class DirectoryStore(DirectoryDomain):
 
     def _add(self, connection: Connection, authority: Authority) -> None:
         for each in names_of(authority):
-            with suppress(AlreadyExists):  # by a CA of the same name with another key
-                connection.add(f"cn={escaped(each)},{self._suffix}", entry_values(each, authority))
-                return
+            dn = f"cn={escaped(each)},{self._suffix}"
+            try:
+                return add(connection, dn, entry_values(each, authority))
+            except AlreadyExists:  # a CA of the same name with another key; or this one, by another process
+                there = connection.read(dn, SMALL)
+                if there and there.all(AUTHORITY) and Held.of(there).authority.id == authority.id:
+                    raise EntryChanged(f"{authority.label} was added meanwhile") from None
         raise StoreConflict(f"{authority.label} is being added by another process", hint="try again")
 
     def _require_documents(self, everyone: Sequence[Held], given: Mapping[str, Buffer], *names: str) -> None:

@@ -28,6 +28,8 @@ DELTA_CRL = "deltaRevocationList;binary"
 # All but the CRLs, which may be of a megabyte.
 SMALL = ("cn", AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER, "cACertificate")
 OF_AUTHORITIES = f"(&(objectClass=vouchdIssuingPoint)({AUTHORITY}=*))"
+# Entries of CAs that were removed, and not deleted yet.
+OF_REMOVED = f"(&(objectClass=vouchdIssuingPoint)(!({AUTHORITY}=*)))"
 # Entries that lost their name to one that another supplier added at the same time: hidden from ordinary searches.
 OF_CONFLICTS = f"(&(objectClass=ldapSubEntry)(nsds5ReplConflict=*)({AUTHORITY}=*))"
 

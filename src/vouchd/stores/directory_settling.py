@@ -18,6 +18,7 @@ from vouchd.stores.directory_entries import (
     DELTA_CRL,
     OF_AUTHORITIES,
     OF_CONFLICTS,
+    OF_REMOVED,
     SMALL,
     Held,
     entry_values,
@@ -33,7 +34,7 @@ _UNITED = (EPOCH, QUARANTINED, HIGH_WATER)
 
 def settle(connection: Connection, suffix: str, documents: ChunkedDocuments, now: float) -> int:
     """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done."""
-    done = merge_conflicts(connection, suffix)
+    done = merge_conflicts(connection, suffix) + _finish_removals(connection, suffix)
     everyone = _everyone(connection, suffix)
     for held in everyone:
         with suppress(StoreConflict, NotFound):
@@ -51,6 +52,15 @@ def merge_conflicts(connection: Connection, suffix: str) -> int:
             _log.info("merged the replication conflict %s", entry.dn)
             done += 1
     return done
+
+
+def _finish_removals(connection: Connection, suffix: str) -> int:
+    """Delete the entries of CAs whose removal was cut short; how many those were."""
+    removed = connection.search(suffix, scope="one", query=OF_REMOVED, attributes=["cn"])
+    for entry in removed:
+        with suppress(NotFound):  # whoever removes it was quicker
+            connection.delete(entry.dn)
+    return len(removed)
 
 
 def _everyone(connection: Connection, suffix: str) -> Sequence[Held]:
