@@ -143,6 +143,10 @@ class ClientError(VouchdError):
     """A server did not give a usable answer."""
 
 
+class RefusedForNow(ClientError):
+    """A server says that it cannot take something at the moment; the same may be sent again later."""
+
+
 class VerificationError(ClientError):
     """An answer came but cannot be relied upon: signature, signer's authority, nonce or freshness."""
 
@@ -190,6 +194,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     LifecycleError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 1),
     RestartRefused: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 1),
     ClientError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 502, 69),
+    RefusedForNow: Outcome(OCSPResponseStatus.TRY_LATER, 503, 75),
     VerificationError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 502, 76),
     AuditLogBroken: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 76),
     IssuanceError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 422, 65),

@@ -11,7 +11,7 @@ from tests.http.agent_port import LOCAL, agent_port
 
 from vouchd.cli.main import main
 from vouchd.client import publishing
-from vouchd.errors import ClientError, CRLRejected, CRLStale
+from vouchd.errors import ClientError, CRLRejected, CRLStale, RefusedForNow, StoreUnavailable
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,39 @@ def test_refusal_of_the_responder_is_told_with_its_reason(port, target, tmp_path
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_refusal_for_the_moment_is_told_apart_and_the_same_crl_is_taken_later(port, target, monkeypatch, capsys):
+    """With its store away the responder is asked again with the same CRL: another exit code than a CRL that is refused."""
+
+    def away(*_):
+        raise StoreUnavailable("ldap://ds1.example: Can't contact LDAP server")
+
+    assert main(["ca", "publish", "--to", target]) == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(port.services.store, "commit_epoch", away)
+        capsys.readouterr()
+        assert main(["ca", "publish", "--json"]) == 75
+        said = capsys.readouterr()
+    [refused] = json.loads(said.out)
+    assert (refused["delivered"], refused["retry"]) == (False, True)
+    assert "Can't contact LDAP server" in refused["detail"]
+    assert "vouchd ca publish --current" in said.err
+    again = delivery(capsys, "--current")
+    assert (again["delivered"], again["retry"], again["crl"]) == (True, False, refused["crl"])
+
+
+def test_crl_that_is_refused_for_good_outranks_one_that_is_refused_for_now(port, target, monkeypatch, capsys):
+    """Trying again does not help while one target refuses the CRL itself, so the exit code says that."""
+    assert main(["ca", "publish", "--to", target]) == 0
+    assert main(["ca", "publish", "--to", "dir:web"]) == 0
+    Path("web/ca.crl").unlink()
+    Path("web").rmdir()
+    Path("web").write_text("no folder")
+    monkeypatch.setattr(port.services.store, "commit_epoch", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away")))
+    capsys.readouterr()
+    assert main(["ca", "publish", "--json"]) == 65
+    assert {row["retry"] for row in json.loads(capsys.readouterr().out)} == {True, False}
+
+
 @pytest.mark.parametrize("wrong", ["ocsp:https://localhost:1", "ocsp:https://localhost:1,cert=x,spare=y"])
 def test_target_without_a_client_certificate_is_refused(target, wrong, capsys):
     """Nobody may publish without a certificate, so none is tried without."""
@@ -76,6 +109,7 @@ def test_target_without_a_client_certificate_is_refused(target, wrong, capsys):
     ("answer", "error"),
     [
         ("status=1\nerror=Sent CRL is older than the current CRL\n", CRLStale),
+        ("status=1\nerror=Temporarily unable to take CRLs, publish it again later: no store\n", RefusedForNow),
         ("status=1\nerror=Delta CRLs are not supported.\n", CRLRejected),
         ("status=1\n", CRLRejected),
         ("<html>Invalid Credential.</html>", ClientError),

@@ -22,7 +22,7 @@ from vouchd.ca.publishing import (
 from vouchd.cli import output
 from vouchd.cli.catargets import TARGET_KINDS, absolute
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
-from vouchd.errors import IssuanceError, outcome
+from vouchd.errors import IssuanceError, RefusedForNow, StoreConflict, StoreUnavailable, VouchdError, outcome
 from vouchd.ops.clock import SystemClock
 
 DeltaOption = Annotated[bool, typer.Option("--delta", help="A delta CRL instead of a full one.")]
@@ -106,12 +106,21 @@ def register(app: typer.Typer) -> None:
 def publish_to(
     manager: CertificateManager, made: IssuedCRL, targets: Iterable[PublishingTarget]
 ) -> tuple[list[dict[str, object]], int]:
-    """Send one CRL to `targets`; what is shown of each delivery, and the exit code: of the first failure, else 0."""
+    """Send one CRL to `targets`; what is shown of each delivery, and the exit code.
+
+    It is that of the first failure that does not pass by itself, else of the first one, else 0.
+    """
     deliveries = publish(manager, made, targets, SystemClock().now())
     failures = [delivery.failure for delivery in deliveries if delivery.failure]
-    for failure in failures:
-        output.hint(failure.hint)
+    for hint in dict.fromkeys(failure.hint for failure in failures):
+        output.hint(hint)
+    failures.sort(key=_passes)
     return [_delivery_fields(delivery) for delivery in deliveries], outcome(failures[0]).exit_code if failures else 0
+
+
+def _passes(failure: VouchdError) -> bool:
+    """Whether the same CRL may be taken a moment later."""
+    return isinstance(failure, RefusedForNow | StoreUnavailable | StoreConflict)
 
 
 def all_targets(manager: CertificateManager, named: Iterable[str] = ()) -> list[PublishingTarget]:
@@ -155,6 +164,7 @@ def _delivery_fields(delivery: Delivery) -> dict[str, object]:
         "target": delivery.specification,
         "crl": delivery.number,
         "delivered": delivery.failure is None,
+        "retry": delivery.failure is not None and _passes(delivery.failure),
         "detail": delivery.detail if delivery.failure is None else str(delivery.failure),
     }
 

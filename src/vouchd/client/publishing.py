@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from vouchd.client.admin import client_tls
-from vouchd.errors import ClientError, ConfigError, CRLRejected, CRLStale
+from vouchd.errors import ClientError, ConfigError, CRLRejected, CRLStale, RefusedForNow
 
 PATH = "/ocsp/agent/ocsp/addCRL"
 FORM = "application/x-www-form-urlencoded"
@@ -19,7 +19,8 @@ TIMEOUT_SECONDS = 120.0  # a responder answers when the CRL is served
 MAX_ANSWER_BYTES = 1 << 16
 
 _MARKER = "CERTIFICATE REVOCATION LIST-----"  # the Certificate System's own, not that of PEM
-_STALE = "Sent CRL is older than the current CRL"
+STALE = "Sent CRL is older than the current CRL"  # CAs' logs are searched for it
+FOR_NOW = "Temporarily unable to take CRLs, publish it again later"  # ours: the original has no such answer
 
 
 class CRLPublisher:
@@ -34,7 +35,7 @@ class CRLPublisher:
         self._tls = client_tls(certificate, key, trust)
 
     def publish(self, crl_der: bytes) -> None:
-        """Hand it over; when this returns it was taken. Raises: CRLStale, CRLRejected, ClientError."""
+        """Hand it over; when this returns it was taken. Raises: CRLStale, CRLRejected, RefusedForNow, ClientError."""
         body = urlencode({"crl": _armoured(crl_der), "noui": "true"}).encode()
         _judge(self._post(body).decode("utf-8", "replace"), self._url)
 
@@ -83,6 +84,10 @@ def _judge(answer: str, url: str) -> None:
                 f"{url} gives no answer to a publisher", hint="is this an agent port, and the user known?"
             )
     error = told.get("error", "")
-    if error.startswith(_STALE):
+    if error.startswith(STALE):
         raise CRLStale(error, hint="leave --current out to make a newer one")
+    if error.startswith(FOR_NOW):
+        raise RefusedForNow(
+            f"{url}: {error}", hint="the CRL is in order: send it again with `vouchd ca publish --current`"
+        )
     raise CRLRejected(f"{url} refused the CRL: {error or 'without a reason'}", hint="its log says more")

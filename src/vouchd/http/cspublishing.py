@@ -10,8 +10,17 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from vouchd.client.publishing import FOR_NOW, STALE
 from vouchd.core.facts import Caller
-from vouchd.errors import ConfigError, CRLStale, StoreUnavailable, VouchdError
+from vouchd.errors import (
+    ClientError,
+    ConfigError,
+    CRLStale,
+    StoreConflict,
+    StoreUnavailable,
+    VerificationError,
+    VouchdError,
+)
 from vouchd.http.agent import AgentServices
 from vouchd.http.csxml import Result, failed, page_response, wants_html, wants_xml, xml_response
 from vouchd.http.forms import form_fields
@@ -19,8 +28,8 @@ from vouchd.http.routes import Route
 from vouchd.http.threads import in_thread
 from vouchd.service.permission import Action
 
-_STALE = "Sent CRL is older than the current CRL"  # CAs' logs are searched for it
-_AWAY = "Temporarily unable to take CRLs, publish it again later"
+# The store is away or another was quicker; or the master is away to which this member hands CRLs on.
+_PASSING = (StoreUnavailable, StoreConflict, ClientError)
 
 
 def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
@@ -45,18 +54,24 @@ def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
 
 def _told(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Response:
     message = _message(error) if error is not None else ""
+    status = 503 if error is not None and _passes(error) else 200
     if fields.get("noui") == b"true":
-        return _status(message)
+        return _status(message, status)
     result = failed(message) if message else Result()
-    return xml_response(result) if wants_xml(fields) else page_response(result)
+    return xml_response(result, status) if wants_xml(fields) else page_response(result, status)
+
+
+def _passes(error: VouchdError) -> bool:
+    """Whether the same CRL may be taken a moment later."""
+    return isinstance(error, _PASSING) and not isinstance(error, VerificationError)
 
 
 def _message(error: VouchdError) -> str:
     text = str(error)
     if isinstance(error, CRLStale):
-        text = f"{_STALE}: {error}"
-    elif isinstance(error, StoreUnavailable):
-        text = f"{_AWAY}: {error}"
+        text = f"{STALE}: {error}"
+    elif _passes(error):
+        text = f"{FOR_NOW}: {error}"
     return " ".join(text.split())
 
 
