@@ -39,6 +39,7 @@ GRANTED = {
     Action.ISSUE_TOKEN: "A...D.",
     Action.CHANGE_DOMAIN: "A...DO",
     Action.FOLLOW: ".....O",
+    Action.VERIFY_MEMBERS: "AG..D.",
 }
 CALLERS = [(Caller(group.value, frozenset({group}), "192.0.2.1"), place) for place, group in enumerate(Group)]
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -109,8 +108,7 @@ def until_found(pair, state: str) -> None:
 
 def metric(pair, name: str) -> float:
     """The value of a metric of the clone."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{pair.ports['c'][2]}/metrics", timeout=30) as response:
-        lines = response.read().decode().splitlines()
+    lines = pair.health("c", "/metrics")[1].splitlines()
     return next(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
