@@ -66,6 +66,19 @@ def test_another_client_gets_the_same_bytes_of_both(pair):
         assert openssl_answers(pair, "m", name) == openssl_answers(pair, "c", name)
 
 
+def test_status_shows_the_set_as_the_clone_sees_it(pair):
+    """Its role, the master in reach, the same CRL there, and nothing wrong."""
+
+    def in_order():
+        done = pair.done("clone", "status", "--instance", "c", "--json", code=None)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    told = eventually(in_order, "the clone has seen the master")
+    assert (told["role"], told["master"], told["this_instance"]) == ("clone", pair.id_of("m"), pair.id_of("c"))
+    assert [(one["member"], one["reachable"]) for one in told["members"]] == [(pair.id_of("m"), True)]
+    assert [(one["CA"], one["differs"]) for one in told["issuing_points"]] == [("CN=Lab CA", {})]
+
+
 def verified(pair, *more: str, code: int = 0):
     """What `clone verify` on the master tells of the clone."""
     (told,) = json.loads(pair.done("clone", "verify", "--instance", "m", "--json", *more, code=code).stdout)

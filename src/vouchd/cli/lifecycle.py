@@ -15,7 +15,7 @@ from vouchd.client.admin import AdminClient
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
-from vouchd.ops.serving import MemberReport, ServingReport
+from vouchd.ops.serving import ServingReport
 from vouchd.ops.verification import Verification, read_verification
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
@@ -145,10 +145,7 @@ def _show(report: ServingReport, json_output: bool, verification: Verification |
         "behind": ", ".join(report.behind) or None,
         "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,
     }
-    verified = {one.id: one for one in verification.members} if verification else {}
-    members = [
-        {**_member(one), **members_shown.verified_fields(verification, verified.get(one.id))} for one in report.members
-    ]
+    members = members_shown.reported_rows(report, verification)
     if json_output:
         output.as_json({**state, "issuing_points": points, "sources": list(report.sources), "members": members})
         return
@@ -173,18 +170,6 @@ def _show(report: ServingReport, json_output: bool, verification: Verification |
                 for source in report.sources
             ],
         )
-
-
-def _member(member: MemberReport) -> dict[str, object]:
-    return {
-        "member": member.id,
-        "role": member.role,
-        "reachable": member.reachable,
-        "last_seen": output.when(member.seen_at),
-        "differs_for": max((abs(seconds) for _, _, seconds in member.lags), default=0),
-        "clock_differs": member.skew_seconds,
-        "error": member.error or None,
-    }
 
 
 def _url(address: tuple[str, int], scheme: str = "http") -> str:

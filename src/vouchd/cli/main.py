@@ -56,7 +56,7 @@ _GROUPS = {
     "audit": ("audit",),
     "directory": ("directory", "directorysetup", "directoryuse", "directoryadopt"),
     "domain": ("domain",),
-    "clone": ("clone", "clonerole", "cloneverify"),
+    "clone": ("clone", "clonerole", "clonestatus", "cloneverify"),
 }
 
 

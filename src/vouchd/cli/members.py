@@ -9,6 +9,7 @@ from vouchd.cli import output
 from vouchd.cli.told import Row, posix
 from vouchd.client.admin import AdminClient
 from vouchd.errors import NotFound
+from vouchd.ops.serving import ServingReport
 from vouchd.ops.verification import Verification, VerifiedMember, verification_of
 
 
@@ -62,6 +63,24 @@ def seen_rows(asked: AdminClient) -> list[Row]:
         }
         for one in members
         if one["seen"]
+    ]
+
+
+def reported_rows(report: ServingReport, found: Verification | None) -> list[Row]:
+    """The same from what the instance itself has written down; `found` is the newest comparison."""
+    verified = {one.id: one for one in found.members} if found else {}
+    return [
+        {
+            "member": one.id,
+            "role": one.role,
+            "reachable": one.reachable,
+            "last_seen": output.when(one.seen_at),
+            "differs_for": max((abs(seconds) for _, _, seconds in one.lags), default=0),
+            "clock_differs": one.skew_seconds,
+            "error": one.error or None,
+            **verified_fields(found, verified.get(one.id)),
+        }
+        for one in report.members
     ]
 
 
