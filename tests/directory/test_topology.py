@@ -105,6 +105,34 @@ def test_password_that_was_refused_is_set_anew(site):
     elsewhere.close()
 
 
+def test_agreement_is_stopped_before_it_is_deleted_and_the_server_lives(site):
+    """Many are removed while a session of each begins, none with its session under way, and the server goes on.
+
+    Deleted while it is just binding at the other server, 389 DS 2.3 stands still for minutes, or ends itself.
+    """
+    first, second = site[:2]
+    connection, suffix, pid = first.connection(), first.server.suffix, first.directory.process.pid()
+    name = agreement_name(second.server)
+    deleted, delete = [], connection.delete
+
+    def watched(dn: str) -> None:
+        found = connection.read(dn, ["nsds5ReplicaEnabled", "nsds5replicaUpdateInProgress"])
+        deleted.append((found.text("nsds5ReplicaEnabled"), found.text("nsds5replicaUpdateInProgress").upper()))
+        delete(dn)
+
+    connection.delete = watched
+    for number in range(12):
+        entry = {"objectClass": ["vouchdDocumentChunk"], "cn": [f"begun{number}"]}
+        connection.add(f"cn=begun{number},ou=chunks,{suffix}", entry)  # something to send
+        replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+        assert replication.remove(connection, suffix, name)
+    assert deleted == [("off", "FALSE")] * 12
+    assert first.directory.process.answers()
+    assert first.directory.process.pid() == pid
+    replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+    connection.close()
+
+
 def test_health_shows_what_a_server_lacks_and_that_it_caught_up(site):
     """With the agreement off the other server is behind by the age of the change; on again it catches up."""
     first, second = site[:2]
