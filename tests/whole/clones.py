@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cryptography import x509
@@ -17,11 +19,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.ds389 import free_port
-from tests.http.running import eventually
+from tests.http.running import DEADLINE_SECONDS, eventually
 
 from vouchd import wiring
 from vouchd.instance.layout import Layout
 from vouchd.instance.lifecycle import status
+from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.ops.pidfile import running_pid
 
 PASSWORD = "a password for the keys"
@@ -171,10 +174,24 @@ class CloneSet:
         """Status and body at the health port of a member."""
         url = f"http://127.0.0.1:{self.ports[name][2]}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310  our own port
+            with urllib.request.urlopen(url, timeout=30) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+
+    def ask(
+        self, name: str, method: str, path: str, body: bytes | None = None, kind: str = "text/plain"
+    ) -> tuple[int, str]:
+        """Status and body of what the administrator is answered at the agent port of a member."""
+        layout = self.layout(name)
+        context = ssl.create_default_context(cafile=self.folder / "lab/ca.crt")
+        password = read_passwords(layout.password_conf)[INTERNAL]
+        context.load_cert_chain(layout.alias / "admin.pem", layout.alias / "admin.key", password)
+        host, port = self.host(name)[0], self.ports[name][1]
+        with closing(http.client.HTTPSConnection(host, port, timeout=DEADLINE_SECONDS, context=context)) as connection:
+            connection.request(method, path, body, {"Content-Type": kind})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
 
     def lists(self, name: str):
         """The list of CAs as the agent page shows it, and the CRLs."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
+from tests.ds389 import Directory
+from tests.http.running import eventually
 from tests.whole.clones import CloneSet
 from tests.whole.directory_sets import clone, directory_set
 
 from vouchd.core.facts import Transport
 
 pytestmark = pytest.mark.process
+
+STATE = r'vouchd_replication_state\{member="([^"]+)",server="[^"]+",state="(\w+)"\} (\S+)'
 
 
 def require_alike(site: CloneSet, *names: str) -> None:
@@ -49,3 +56,24 @@ def test_clone_of_a_clone_replicates_with_all(tmp_path):
         for name in ("m", "c"):
             site.until_says(name, "bad", "revoked")
         require_alike(site, "m", "c", "d")
+        require_replication_told(site, servers["d"])
+
+
+def require_replication_told(site: CloneSet, server: Directory) -> None:
+    """The master tells of each server, and within seconds that the one of `d`, which is killed here, is cut off."""
+
+    def states() -> dict[str, str]:
+        found = re.findall(STATE, site.health("m", "/metrics")[1])
+        return {member: state for member, state, on in found if on == "1.0"}
+
+    others = [site.id_of(name) for name in ("c", "d")]
+    eventually(lambda: states() == dict.fromkeys(others, "green"), lambda: f"all green: {states()}")
+    server.kill()
+    eventually(lambda: states() == {others[0]: "green", others[1]: "red"}, lambda: f"one red: {states()}")
+    status, body = site.health("m", "/readyz")
+    [check] = [check for check in json.loads(body)["checks"] if check["name"] == "replication"]
+    assert (status, check["ok"], check["required"]) == (200, False, False)
+    assert server.host in check["detail"]
+    assert "is the directory server running?" in check["detail"]
+    page = site.ask("m", "GET", "/agent/clones")[1]
+    assert (page.count("Not replicating"), page.count("Replicating</span>")) == (1, 1)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
-from contextlib import closing
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.ds389 import HOSTS, PASSWORD, Directory, directories
-from tests.http.running import DEADLINE_SECONDS, eventually
+from tests.http.running import eventually
 from tests.http.test_cspublishing import form
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.directory_sets import reached
 
 from vouchd.client.publishing import FORM, PATH
 from vouchd.core.facts import Transport
-from vouchd.instance.passwords import INTERNAL, read_passwords
 from vouchd.ops.pidfile import running_pid
 
 pytestmark = pytest.mark.process
@@ -45,15 +41,7 @@ class Site:
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = FORM) -> tuple[int, str]:
         """Status and body of what the administrator is answered at the agent port."""
-        alias = self.made.layout("m").alias
-        context = ssl.create_default_context(cafile=self.made.folder / "lab/ca.crt")
-        password = read_passwords(self.made.layout("m").password_conf)[INTERNAL]
-        context.load_cert_chain(alias / "admin.pem", alias / "admin.key", password)
-        port = self.made.ports["m"][1]
-        with closing(http.client.HTTPSConnection(HOST, port, timeout=DEADLINE_SECONDS, context=context)) as connection:
-            connection.request(method, path, body, {"Content-Type": kind})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
+        return self.made.ask("m", method, path, body, kind)
 
     def push(self, crl: bytes) -> tuple[int, str]:
         """A CRL handed over as a CA of the Certificate System does it."""
