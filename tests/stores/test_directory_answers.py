@@ -12,7 +12,7 @@ import pytest
 from tests.contract.backends import CA, FIRST, POINT, SECOND, a_record, an_epoch, sha256
 from tests.directory.site import Node, nodes, until
 
-from vouchd.core.facts import Group, User
+from vouchd.core.facts import Group, Member, User
 from vouchd.errors import NotFound, StoreConflict, StoreUnavailable
 from vouchd.stores.directory import DirectoryStore
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 ALICE = User("alice", "Alice", frozenset({Group.ADMINISTRATORS}), (b"\x30\x01",))
 
 
-ADD, MODIFY = 0x68, 0x66  # RFC 4511 4.7, 4.6
+ADD, MODIFY, DELETE = 0x68, 0x66, 0x4A  # RFC 4511 4.7, 4.6, 4.8
 
 
 def operation(message: bytes) -> int:
@@ -135,6 +135,26 @@ def test_addition_without_an_answer_is_made_once(store, wire, arrives):
     assert wire.cut == 2
     assert store.authorities() == (CA,)
     assert changed in store.users()
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["it was made", "it was not made"])
+def test_member_is_entered_changed_and_removed_whatever_answer_is_lost(store, wire, arrives):
+    """Each step of a change of the registry may go unanswered: the step before it does not pass for the whole."""
+    member = Member("o2.example", 8443, 8080, "OCSP o2", clone=False, joined_at=1)
+    clone = replace(member, clone=True)
+    wire.lose(MODIFY, b"vouchdStamp", arrives=arrives)
+    store.put_member(member, None)
+    wire.lose(MODIFY, b"vouchdMember", arrives=arrives)
+    store.put_member(clone, member)
+    assert store.members() == (clone,)
+    wire.lose(DELETE, b"o2.example", arrives=arrives)
+    store.remove_member(member.id)
+    assert store.members() == ()
+    wire.lose(ADD, b"vouchdMember", arrives=arrives)
+    store.put_member(member, None)
+    assert store.members() == (member,)
+    store.remove_member(member.id)
+    assert wire.cut == 4
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["it was made", "it was not made"])

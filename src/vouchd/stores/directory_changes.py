@@ -6,7 +6,8 @@ have been made all the same: the stamp tells, once the server can be asked again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from vouchd.directory.connection import Change, Connection, Connections
 from vouchd.directory.schema import STAMP
@@ -20,36 +21,53 @@ class EntryChanged(StoreConflict):
 
 
 class Unanswered(StoreUnavailable):
-    """Nobody said whether the change was made that gives the entry at `dn` the stamps."""
+    """Nobody said whether a change was made; `was_made` finds out, by reading."""
 
-    def __init__(self, error: StoreUnavailable, dn: str, stamps: frozenset[bytes]) -> None:
+    def __init__(self, error: StoreUnavailable, was_made: Callable[[Connection], bool]) -> None:
         super().__init__(str(error), hint=error.hint)
-        self.dn = dn
-        self.stamps = stamps
-
-    def was_made(self, connection: Connection) -> bool:
-        """Whether it was. If not, it cannot come later than a change that replaces the stamp it was to replace."""
-        entry = connection.read(self.dn, [STAMP])
-        return entry is not None and bool(self.stamps & set(entry.all(STAMP)))
+        self.was_made = was_made
 
 
-def modify(connection: Connection, dn: str, changes: Sequence[Change]) -> None:
-    """Modify an entry with changes that fail when it is not as it was read. Raises: EntryChanged, Unanswered."""
+@contextmanager
+def answered(was_made: Callable[[Connection], bool]) -> Iterator[None]:
+    """A step of a change. Raises: Unanswered for StoreUnavailable."""
     try:
-        connection.modify(dn, changes)
+        yield
+    except StoreUnavailable as error:
+        raise Unanswered(error, was_made) from error
+
+
+def modify(connection: Connection, dn: str, changes: Sequence[Change], *, first: bool = False) -> None:
+    """Modify an entry with changes that fail when it is not as it was read; one of them replaces its stamp.
+
+    `first`: more steps follow, so that this one alone is not the change. Raises: EntryChanged, Unanswered.
+    """
+    new = (one.values or () for one in changes if one.attribute == STAMP and one.kind == "add")
+    try:
+        with answered(_never if first else _has_stamp(dn, {stamp for stamps in new for stamp in stamps})):
+            connection.modify(dn, changes)
     except StoreConflict as error:
         raise EntryChanged(str(error), hint=error.hint) from error
-    except StoreUnavailable as error:
-        new = (one.values or () for one in changes if one.attribute == STAMP and one.kind == "add")
-        raise Unanswered(error, dn, frozenset(stamp for stamps in new for stamp in stamps)) from error
 
 
 def add(connection: Connection, dn: str, values: Mapping[str, Sequence[bytes | str]]) -> None:
     """Add an entry with a stamp. Raises: AlreadyExists, Unanswered."""
-    try:
+    with answered(_has_stamp(dn, {value for value in values[STAMP] if isinstance(value, bytes)})):
         connection.add(dn, values)
-    except StoreUnavailable as error:
-        raise Unanswered(error, dn, frozenset(value for value in values[STAMP] if isinstance(value, bytes))) from error
+
+
+def _has_stamp(dn: str, stamps: set[bytes]) -> Callable[[Connection], bool]:
+    """Whether the entry has one of them. If not, the change cannot come after another that replaces the old stamp."""
+
+    def was_made(connection: Connection) -> bool:
+        entry = connection.read(dn, [STAMP])
+        return entry is not None and not stamps.isdisjoint(entry.all(STAMP))
+
+    return was_made
+
+
+def _never(_: Connection) -> bool:
+    return False
 
 
 def again(connections: Connections, change: Callable[[Connection], None]) -> None:

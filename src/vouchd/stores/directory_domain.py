@@ -9,7 +9,7 @@ from vouchd.core.facts import JoinToken, Member
 from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
-from vouchd.stores.directory_changes import again, modify
+from vouchd.stores.directory_changes import again, answered, modify
 from vouchd.stores.directory_entries import new_stamp
 from vouchd.stores.directory_users import DirectoryUsers
 from vouchd.stores.rules import no_member, no_token, require_member_change
@@ -34,11 +34,12 @@ class DirectoryDomain(DirectoryUsers):
         def put(connection: Connection) -> None:
             domain = self._domain(connection)  # before the members: a member added since makes the stamp another one
             require_member_change(self._members(connection), member, replaces)
-            _restamp(connection, domain)
-            if replaces is None:
-                self._add_member(connection, member)
-            else:
-                self._change_member(connection, member, replaces)
+            _restamp(connection, domain, first=True)
+            with answered(lambda found: self._members(found).get(member.id) == member):
+                if replaces is None:
+                    self._add_member(connection, member)
+                else:
+                    self._change_member(connection, member, replaces)
 
         again(self._connections, put)
 
@@ -67,11 +68,15 @@ class DirectoryDomain(DirectoryUsers):
 
     def remove_member(self, member_id: str) -> None:
         """See DomainStore."""
-        with self._connections.connection() as connection:
+
+        def remove(connection: Connection) -> None:
             try:
-                connection.delete(self._dn(member_id))
+                with answered(lambda found: member_id not in self._members(found)):
+                    connection.delete(self._dn(member_id))
             except NotFound:
                 raise no_member(member_id) from None
+
+        again(self._connections, remove)
 
     def put_token(self, token: JoinToken) -> None:
         """See DomainStore."""
@@ -138,9 +143,9 @@ def _tokens(domain: Entry, digest: str) -> list[tuple[bytes, JoinToken]]:
     return [(value, token) for value, token in tokens if token.digest == digest]
 
 
-def _restamp(connection: Connection, domain: Entry, *changes: Change) -> None:
+def _restamp(connection: Connection, domain: Entry, *changes: Change, first: bool = False) -> None:
     stamps = [Change("delete", STAMP, domain.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
-    modify(connection, domain.dn, [*stamps, *changes])
+    modify(connection, domain.dn, [*stamps, *changes], first=first)
 
 
 def _values(member: Member) -> dict[str, list[str]]:
