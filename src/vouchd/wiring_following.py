@@ -20,6 +20,7 @@ from vouchd.instance.peers import Peers
 from vouchd.instance.settings import Settings
 from vouchd.instance.verifying import Verifying
 from vouchd.ops.clock import SystemClock
+from vouchd.ops.serving import read_serving
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
@@ -44,12 +45,16 @@ def verifying(
     layout: Layout,
     settings: Settings,
     state: Callable[[], ServingState],
-    me: Callable[[], Member],
     others: Callable[[], Iterable[Member]],
 ) -> Verifying:
     """What compares this instance, which serves `state()`, with the other members."""
     connect = connector(layout, settings, VERIFY_SECONDS)
-    return Verifying(state, me, others, connect, SystemClock(), layout.verification)
+
+    def own_url() -> str:
+        report = read_serving(layout.serving)
+        return report.ee_url if report else ""
+
+    return Verifying(state, own_url, others, connect, SystemClock(), layout.verification)
 
 
 def ingesting(

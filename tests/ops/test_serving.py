@@ -59,3 +59,16 @@ def test_report_serves_an_epoch_once_every_worker_does():
     assert not REPORT.serves(point, 5)
     assert not REPORT.serves(IssuingPointId("cd"), 1)
     assert not dataclasses.replace(REPORT, acknowledged=False).serves(point, 4)
+
+
+@pytest.mark.parametrize(
+    ("listening", "asked"),
+    [
+        (("0.0.0.0", 80), "http://127.0.0.1:80/"),  # noqa: S104  where it listens
+        (("::", 80), "http://[::1]:80/"),
+        (("192.0.2.1", 8080), "http://192.0.2.1:8080/"),
+    ],
+)
+def test_instance_is_asked_where_it_listens(listening, asked):
+    """This host asks at the address of the port itself; where that is any address, at loopback."""
+    assert ServingReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == asked

@@ -82,7 +82,7 @@ def _verified(layout: Layout, sample: int, chosen: list[bytes], settle: float) -
         def others() -> list[Member]:
             return [member for member in services.store.members() if member.id != me.id]
 
-        verifying = wiring.verifying(layout, services.settings, lambda: load_manifest(layout.index), lambda: me, others)
+        verifying = wiring.verifying(layout, services.settings, lambda: load_manifest(layout.index), others)
         return verifying.verify(sample, chosen, settle)
 
 

@@ -17,7 +17,7 @@ from vouchd.core.epochs import order
 from vouchd.core.facts import Epoch, IssuingPointId, Member
 from vouchd.core.ports import Clock
 from vouchd.domain.registry import master_of
-from vouchd.errors import NotFound, VouchdError
+from vouchd.errors import VouchdError
 
 _AT_ONCE = 8
 
@@ -54,7 +54,7 @@ class Peers:
         behind: Iterable[str] = (),
     ) -> None:
         """`behind`: the ids of the CAs that were behind before a restart; they stay so until it is known better."""
-        self._find_me = me
+        self._me = me
         self._members = members
         self._epochs = epochs
         self._connect = connect
@@ -68,14 +68,6 @@ class Peers:
         self.states: tuple[PeerState, ...] = ()
         self.behind: frozenset[str] = frozenset(behind) if stale_seconds else frozenset()
         self._unsure = {authority_id: _of(authority_id, epochs()) for authority_id in self.behind}
-
-    def me(self) -> Member:
-        """This instance, also while the store is away. Raises: NotFound when it is in no set."""
-        if self._own is None:
-            self._remember()
-        if self._own is None:
-            raise NotFound("this instance is in no security domain", hint="vouchd clone prepare founds one")
-        return self._own
 
     def others(self) -> tuple[Member, ...]:
         """The other members, also while the store is away."""
@@ -112,7 +104,7 @@ class Peers:
 
     def _remember(self) -> None:
         with suppress(VouchdError):  # the store is away: the members that were there are asked
-            self._own, self._known = self._find_me(), tuple(self._members())
+            self._own, self._known = self._me(), tuple(self._members())
 
     def _ask(self, member: Member) -> PeerEpochs | VouchdError:
         try:

@@ -19,8 +19,6 @@ from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Permission
 from vouchd.service.selftests import SelfTest, SelfTestName, SelfTests, halting
 
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
-
 
 def open_self_tests(
     layout: Layout,
@@ -113,6 +111,4 @@ def _running_url(layout: Layout) -> str:
     now = status(layout)
     if now.report is None or not now.ready or now.report.halted:
         return ""
-    host, port = now.report.ee
-    host = _LOOPBACK.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return now.report.ee_url

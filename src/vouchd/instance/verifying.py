@@ -28,7 +28,7 @@ _PAUSE_SECONDS = 0.2
 
 
 class Verifying:
-    """`state()` is what is served here, `me()` and `others()` are the members, `connect` makes a client of one.
+    """`state()` is what is served here, `own_url()` where (empty: nowhere), `connect` makes a client of a member.
 
     The last result is kept in the file `kept`.
     """
@@ -36,14 +36,14 @@ class Verifying:
     def __init__(
         self,
         state: Callable[[], ServingState],
-        me: Callable[[], Member],
+        own_url: Callable[[], str],
         others: Callable[[], Iterable[Member]],
         connect: Callable[[Member], PeerClient],
         clock: Clock,
         kept: Path,
     ) -> None:
         self._state = state
-        self._me = me
+        self._own_url = own_url
         self._others = others
         self._connect = connect
         self._clock = clock
@@ -57,7 +57,7 @@ class Verifying:
 
         `sample` certificates of each kind and CA, or the serials `chosen` (DER INTEGER content octets) of every CA.
 
-        Raises: ClientError when this instance does not answer; what `me` and `others` raise.
+        Raises: ClientError when this instance does not answer; what `others` raises.
         """
         with self._one_at_a_time:
             until = time.monotonic() + settle_seconds
@@ -78,10 +78,13 @@ class Verifying:
         at, others = self._clock.now(), [_Other(member) for member in self._others()]
         if not others:
             return Verification(at, ())
-        state, me = self._state(), self._me()
+        own_url = self._own_url()
+        if not own_url:
+            raise ClientError("this instance does not run", hint="vouchd start")
+        state = self._state()
         ours = listing(state, at)
         with ExitStack() as open_until_the_end:
-            own = open_until_the_end.enter_context(Connection(_url(me)))
+            own = open_until_the_end.enter_context(Connection(own_url))
             for other in others:
                 open_until_the_end.enter_context(other.connection)
                 other.compare_lists(self._connect, ours)
@@ -99,7 +102,7 @@ class _Other:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self.connection = Connection(_url(member))
+        self.connection = Connection(f"http://{member.host}:{member.ee_port}/")
         self.answers = True
         self._error = ""
         self._count: Counter[str] = Counter()
@@ -148,8 +151,4 @@ def _own_reply(own: Connection, probe: Probe) -> Reply:
     try:
         return send(own, probe.question, probe.method)
     except ClientError as error:
-        raise ClientError(f"this instance does not answer: {error}", hint="vouchd start") from error
-
-
-def _url(member: Member) -> str:
-    return f"http://{member.host}:{member.ee_port}/"
+        raise ClientError(f"this instance does not answer: {error}", hint="see `vouchd status`") from error

@@ -13,6 +13,8 @@ from typing import Any
 
 from vouchd.core.facts import Epoch, IssuingPointId
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
+
 
 @dataclass(frozen=True, slots=True)
 class ServedPoint:
@@ -139,6 +141,13 @@ class ServingReport:
     behind: tuple[str, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
+
+    @property
+    def ee_url(self) -> str:
+        """Where this host asks for OCSP answers."""
+        host, port = self.ee
+        host = _LOOPBACK.get(host, host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""

@@ -13,6 +13,7 @@ from typing import Any
 from vouchd.core.records import known_fields
 from vouchd.errors import StoreUnavailable
 
+IDENTICAL, DIFFERENT, NO_ANSWER = "identical", "different", "no answer"
 LIST = "list"  # the level of a difference in List Certificate Authorities
 _MAX_BYTES = 1 << 20
 
@@ -62,8 +63,8 @@ class VerifiedMember:
 
     @property
     def state(self) -> str:
-        """`identical`, `different` or `no answer`."""
-        return "identical" if self.identical else "different" if self.differences else "no answer"
+        """IDENTICAL, DIFFERENT or NO_ANSWER; what differs counts for more than what was not answered."""
+        return IDENTICAL if self.identical else DIFFERENT if self.differences else NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)

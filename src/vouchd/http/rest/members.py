@@ -26,7 +26,7 @@ from vouchd.http.rest.schema import (
 )
 from vouchd.instance.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.ops.serving import MemberReport
-from vouchd.ops.verification import Verification, read_verification
+from vouchd.ops.verification import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, read_verification
 from vouchd.service.permission import Action
 
 MAX_SAMPLE, MAX_SERIALS, MAX_SETTLE_SECONDS = 100, 100, 60
@@ -64,7 +64,7 @@ SCHEMAS: dict[str, Schema] = {
     "VerifiedMember": record(
         {
             "id": TEXT,
-            "state": {"type": "string", "enum": ["identical", "different", "no answer"]},
+            "state": {"type": "string", "enum": [IDENTICAL, DIFFERENT, NO_ANSWER]},
             "error": TEXT,
             "asked": COUNT,
             "status": COUNT,
@@ -182,6 +182,6 @@ OPERATIONS = (
         _verify,
         reference("Verification"),
         body=reference("VerificationRun"),
-        refusals={404: "This instance is in no security domain.", 502: "This instance does not answer."},
+        refusals={502: "This instance does not answer."},
     ),
 )
