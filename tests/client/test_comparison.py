@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.answers import answer, ask_for, resigned
-from tests.pki import CA, NOW
+from tests.pki import CA, DAY, NOW
 
 from vouchd.client.comparison import Level, Probe, compare
 from vouchd.client.ocsp import Question, Reply, read
 from vouchd.client.transport import Exchange, Method
+from vouchd.core.moments import rfc3339
 from vouchd.core.signatures import ALGORITHMS
 from vouchd.errors import VouchdError
 from vouchd.signing.software import SoftwareSigner
@@ -113,3 +115,13 @@ def test_answer_that_both_give_out_of_date_is_no_difference():
     old = {"asked": WITH_NONCE, "nonce": NONCE, "next_update": NOW - 7200, "this_update": NOW - 86400}
     late = answer(AUTHORITY, AUTHORITY, **old)
     assert compared(WITH_NONCE, late, late).identical
+
+
+def test_difference_is_told_in_words_that_people_read():
+    """Times are dates, reasons have their names, and what is not there is absent."""
+    revoked = answer(AUTHORITY, AUTHORITY, revoked=True, reason=x509.ReasonFlags.key_compromise)
+    first = compared(QUESTION, ANSWER, revoked).differences[0]
+    assert (first.level.words, first.field, first.ours, first.theirs) == ("status", "certStatus", "good", "revoked")
+    without = answer(AUTHORITY, AUTHORITY, next_update=None)
+    first = compared(QUESTION, ANSWER, without).differences[0]
+    assert (first.field, first.ours, first.theirs) == ("nextUpdate", rfc3339(NOW + DAY), "absent")

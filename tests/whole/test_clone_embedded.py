@@ -139,7 +139,7 @@ def test_verify_tells_what_is_different_and_when_it_ends(pair):
         assert {one["what"] for one in told["told"]} == {f"chosen {serial:#x} of CN=Lab CA"}
         assert [one["way"] for one in told["told"]] == ["GET", "POST", "POST with a nonce"]
         assert {(one["level"], one["field"], one["there"]) for one in told["told"]} == {
-            ("ResponseData", "nextUpdate 0", "None")
+            ("ResponseData", "nextUpdate", "absent")
         }
         assert (told["status"], told["ResponseData"], told["bytes"]) == (3, 0, 0)
         until_found(pair, "different")

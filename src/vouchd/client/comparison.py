@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from vouchd.client.ocsp import Question, Reply
-from vouchd.client.response import BasicResponse, OCSPResponse
+from vouchd.client.response import BasicResponse, OCSPResponse, SingleResponse
 from vouchd.client.transport import Method
 from vouchd.client.verification import NonceRule, Terms
+from vouchd.core.moments import rfc3339
 from vouchd.core.signatures import ALGORITHMS
 from vouchd.errors import ClientError
 
@@ -134,11 +135,11 @@ def _first(ours: dict[str, object], theirs: dict[str, object]) -> tuple[str, str
 
 def _status_fields(response: OCSPResponse) -> dict[str, object]:
     fields: dict[str, object] = {"responseStatus": response.status.name}
-    for number, single in enumerate(response.basic.singles if response.basic else ()):
-        fields[f"certID {number}"] = single.cert_id
-        fields[f"certStatus {number}"] = single.status.value
-        fields[f"revocationTime {number}"] = single.revocation_time
-        fields[f"revocationReason {number}"] = single.reason
+    for place, single in _placed(response.basic):
+        fields[f"certID{place}"] = single.cert_id
+        fields[f"certStatus{place}"] = single.status.value
+        fields[f"revocationTime{place}"] = _moment(single.revocation_time)
+        fields[f"revocationReason{place}"] = None if single.reason is None else single.reason.name
     return fields
 
 
@@ -147,11 +148,11 @@ def _signed_fields(response: OCSPResponse) -> dict[str, object]:
     if basic is None:
         return {}
     fields: dict[str, object] = {"responderID": basic.responder_key_hash or basic.responder_name_der}
-    fields["producedAt"] = basic.produced_at
-    for number, single in enumerate(basic.singles):
-        fields[f"thisUpdate {number}"] = single.this_update
-        fields[f"nextUpdate {number}"] = single.next_update
-        fields[f"singleExtensions {number}"] = single.extensions
+    for place, single in _placed(basic):
+        fields[f"thisUpdate{place}"] = _moment(single.this_update)
+        fields[f"nextUpdate{place}"] = _moment(single.next_update)
+        fields[f"singleExtensions{place}"] = single.extensions
+    fields["producedAt"] = _moment(basic.produced_at)
     fields["responseExtensions"] = basic.extensions
     return fields
 
@@ -164,6 +165,17 @@ def _outer_fields(response: OCSPResponse, *, signature: bool) -> dict[str, objec
     return fields | ({"signature": basic.signature} if signature else {})
 
 
+def _placed(basic: BasicResponse | None) -> Iterator[tuple[str, SingleResponse]]:
+    """The single responses, each with its number where there are several."""
+    singles = basic.singles if basic else ()
+    for number, single in enumerate(singles):
+        yield f" {number}" if len(singles) > 1 else "", single
+
+
+def _moment(at: int | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
 def _text(value: object) -> str:
-    text = value.hex() if isinstance(value, bytes) else str(value)
+    text = value.hex() if isinstance(value, bytes) else "absent" if value is None else str(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

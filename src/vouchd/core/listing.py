@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vouchd.core import records
 from vouchd.core.facts import COMPLETE_SCOPE
+from vouchd.core.moments import rfc3339
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState, expired
 
 Value = str | int | float | None
@@ -47,7 +48,7 @@ def list_differences(ours: Listing, theirs: Listing) -> Iterator[ListDifference]
             continue
         for field in dict.fromkeys((*one, *other)):
             if one.get(field) != other.get(field):
-                yield ListDifference(_named(one), field, str(one.get(field)), str(other.get(field)))
+                yield ListDifference(_named(one), field, _text(one.get(field)), _text(other.get(field)))
 
 
 def read_listing(found: object) -> Listing:
@@ -77,14 +78,18 @@ def _crl(served: ServingAuthority, point: ServingPoint, at: int) -> dict[str, Va
         _LABEL: served.authority.label,
         _SCOPE: epoch.issuing_point.scope_id,
         "CRL number": epoch.newest.crl_number,
-        "thisUpdate": epoch.this_update,
-        "nextUpdate": epoch.next_update,
-        "accepted at": epoch.accepted_at,
+        "thisUpdate": rfc3339(epoch.this_update),
+        "nextUpdate": None if epoch.next_update is None else rfc3339(epoch.next_update),
+        "accepted at": rfc3339(epoch.accepted_at),
         "entries": len(point.index),
         "state": "expired" if expired((point,), at) else "fresh",
         "CRL": epoch.base.sha256,
         "delta CRL": epoch.delta.sha256 if epoch.delta else None,
     }
+
+
+def _text(value: Value) -> str:
+    return "absent" if value is None else str(value)
 
 
 def _plain(value: object) -> Value:

@@ -12,7 +12,14 @@ from vouchd.errors import StoreUnavailable, VouchdError, outcome
 from vouchd.http.agent import AgentServices
 from vouchd.http.threads import in_thread
 from vouchd.ops.serving import MemberReport, ServerReport, ServingReport
-from vouchd.ops.verification import Verification, VerifiedMember, read_verification
+from vouchd.ops.verification import (
+    DIFFERENT,
+    IDENTICAL,
+    NO_ANSWER,
+    Verification,
+    VerifiedMember,
+    read_verification,
+)
 from vouchd.service.permission import Action
 from vouchd.web import menu
 from vouchd.web.conditions import Condition, Tone
@@ -21,6 +28,11 @@ from vouchd.web.rendering import Pages, see_other
 from vouchd.web.showing import duration
 
 _SKEW_SECONDS = 10
+_COMPARED = {
+    IDENTICAL: Condition(Tone.GOOD, "Identical"),
+    DIFFERENT: Condition(Tone.BAD, "Different"),
+    NO_ANSWER: Condition(Tone.WARNING, "No answer"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class MemberRow:
     seen_at: int | None = None
     skew_seconds: int = 0
     verified: VerifiedMember | None = None
+    compared: Condition | None = None
     replication: Condition | None = None  # of its directory server with this instance's
 
     @property
@@ -88,6 +101,7 @@ class ClonePages:
             error=error,
             rows=rows,
             verification=verification,
+            every=self.services.settings.of_set.verify_seconds,
             domain=domain,
             replicating=report.replication is not None,
         )
@@ -128,6 +142,7 @@ def _other(member: MemberReport, report: ServingReport, verified: VerifiedMember
         seen_at=member.seen_at,
         skew_seconds=member.skew_seconds,
         verified=verified,
+        compared=_COMPARED[verified.state] if verified else None,
         replication=_replication(report, member.id),
     )
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core import certs
 from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL, Reason
+from vouchd.core.moments import rfc3339
 from vouchd.core.reasons import reason_text
 from vouchd.errors import BadInput
 from vouchd.http.rest.schema import (
@@ -81,9 +82,8 @@ POINTS = array(reference("IssuingPoint"))
 
 
 def moment(at: int) -> str:
-    """POSIX seconds as RFC 3339; what no year of four digits holds is told as the nearest that does."""
-    bounded = min(max(at, -62135596800), 253402300799)
-    return datetime.fromtimestamp(bounded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    """POSIX seconds as RFC 3339."""
+    return rfc3339(at)
 
 
 def maybe_moment(at: int | None) -> str | None:
