@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vouchd.core.policy import AnswerRecords, ClientAddress
+from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock
-from vouchd.http.answered import AnsweredRecords
 from vouchd.instance.layout import Layout
 from vouchd.instance.settings import AuditSettings
 from vouchd.ops.audit import AuditLog, Rotation
 from vouchd.ops.auditkeeping import AuditKeeping
 from vouchd.ops.auditsigning import AuditSigning
 from vouchd.ops.clients import address_shown
-from vouchd.service.answering import Responder
 from vouchd.signing.software import SoftwareSigner
 
 
@@ -40,9 +38,3 @@ def audit_keeping(
         signers=signers,
         expires_seconds=settings.expires_seconds,
     )
-
-
-def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:
-    """What a worker tells the log of its answers."""
-    clients = settings.client_address is not ClientAddress.NONE
-    return AnsweredRecords(settings.answers, settings.sample, responder.ca_label, clients=clients)

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued
 
-from vouchd import wiring
+from vouchd import wiring, wiring_manager
 from vouchd.core.facts import Group
 from vouchd.http import agent
 from vouchd.http.agent import AgentServer
@@ -130,7 +130,7 @@ class AgentPort:
         clock = SystemClock()
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
         self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock)
-        self.part = wiring._agent_part(found, publication, clock, self.keeping, self.peers)
+        self.part = wiring_manager._agent_part(found, publication, clock, self.keeping, self.peers)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]

@@ -9,22 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from vouchd.core.moments import rfc3339
 from vouchd.errors import VouchdError, outcome
 
 PROGRAM = "vouchd"
 _WIDE = 240  # a pipe has no width; wrapping cells there would break grep
-
-
-def _console() -> Console:
-    """A console on today's stdout (a test may have replaced it)."""
-    width = None if sys.stdout.isatty() else _WIDE
-    return Console(file=sys.stdout, width=width, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -53,22 +43,32 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         if empty:
             note(empty)
         return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        grid.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
-    for row in cells:
-        grid.add_row(*(Text(cell) for cell in row))
-    _console().print(grid)
+    _print(cells, columns)
 
 
 def fields(values: Mapping[str, object]) -> None:
     """Print names and values as two aligned columns; None is shown as `-`."""
-    grid = Table(box=None, pad_edge=False, show_header=False)
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in values.items():
-        grid.add_row(name, Text("-" if value is None else str(value)))
-    _console().print(grid)
+    _print([[name, "-" if value is None else str(value)] for name, value in values.items()])
+
+
+def _print(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> None:
+    """Print cells below `columns`; without them the first cell of a row is its name."""
+    # Here, because most commands are read by programs or print nothing, and it takes a tenth of a second to load.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    terminal = sys.stdout.isatty()
+    grid = Table(box=None, pad_edge=False, show_header=bool(columns), header_style="bold")
+    if not columns:
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+    for column in columns:
+        grid.add_column(column, overflow="fold", no_wrap=not terminal)
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    width = None if terminal else _WIDE
+    Console(file=sys.stdout, width=width, highlight=False, emoji=False).print(grid)
 
 
 def records(values: Sequence[Mapping[str, object]], *, json_output: bool, empty: str = "") -> None:
@@ -116,7 +116,7 @@ def fail(error: BaseException) -> int:
 
 def when(at: int | None) -> str | None:
     """POSIX seconds as `2026-11-24T05:41:44Z`, None stays None."""
-    return None if at is None else rfc3339(at)
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def serial_text(serial: bytes) -> str:

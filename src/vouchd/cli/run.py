@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vouchd import wiring
 from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption
 from vouchd.instance.layout import Layout
+from vouchd.wiring_manager import run_instance
 
 
 def run(instance: InstanceOption = DEFAULT_INSTANCE) -> None:
@@ -13,4 +13,4 @@ def run(instance: InstanceOption = DEFAULT_INSTANCE) -> None:
 
     Example: vouchd run --instance /srv/vouchd
     """
-    wiring.run_instance(Layout(instance.absolute()), warn=output.warn)
+    run_instance(Layout(instance.absolute()), warn=output.warn)

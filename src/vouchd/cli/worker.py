@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vouchd import wiring
 from vouchd.cli import output
 from vouchd.errors import VouchdError
 from vouchd.instance.layout import Layout
+from vouchd.wiring_worker import run_worker
 
 
 def main(arguments: list[str]) -> int:
     """Run the worker of a slot until it is told to drain; returns the exit code."""
     instance, slot = arguments
     try:
-        wiring.run_worker(Layout(Path(instance)), int(slot))
+        run_worker(Layout(Path(instance)), int(slot))
     except VouchdError as error:
         return output.fail(error)
     except KeyboardInterrupt:
