@@ -114,7 +114,7 @@ def _following(found: Services, members: Peers) -> Following | None:
 
 
 def _verifying(found: Services, publication: ManifestPublication, members: Peers) -> Verifying:
-    return verifying(found.layout, found.settings, lambda: publication.state, members.me, members.others)
+    return verifying(found.layout, found.settings, lambda: publication.state, members.others)
 
 
 def _agent_part(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
+from vouchd.core.moments import rfc3339
 from vouchd.errors import VouchdError, outcome
 
 PROGRAM = "vouchd"
@@ -116,7 +116,7 @@ def fail(error: BaseException) -> int:
 
 def when(at: int | None) -> str | None:
     """POSIX seconds as `2026-11-24T05:41:44Z`, None stays None."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if at is None else rfc3339(at)
 
 
 def serial_text(serial: bytes) -> str:
