@@ -87,12 +87,13 @@ class CloneSet:
         pairs = zip(KINDS, self.ports[name], strict=True)
         return [part for kind, port in pairs for part in (f"--{kind}", str(port))]
 
-    def make_master(self, name: str = "m") -> None:
+    def make_master(self, name: str = "m", *more: str) -> None:
         """A running master whose CA has published a CRL."""
         host, address = self.host(name)
         self.run(
             *("create", "--instance", name, "--ca", "lab", "--host", address, "--hostname", host, "--workers", "1"),
             *self.ports_of(name),
+            *more,
         )
         self.publish(name)
         self.run("start", "--instance", name)

@@ -58,13 +58,12 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path):
-    """It runs, has a CRL in which nothing is revoked, and reaches its directory server by StartTLS."""
+    """It was made with its directory server, which it reaches by StartTLS; it runs, and its CRL revokes nothing."""
     with directories(HOST) as [directory], clone_set(tmp_path) as made:
         made.hosts = {"m": (HOST, HOSTS[HOST])}
         made.write("manager.password", PASSWORD)
-        made.make_master()
-        url, *rest = reached(directory, Transport.STARTTLS)
-        made.run("directory", "use", "--instance", "m", "--url", url, *rest, "--password-file", "manager.password")
+        where = ("--directory", *reached(directory, Transport.STARTTLS, "directory-"))
+        made.make_master("m", *where, "--directory-password-file", "manager.password")
         yield Site(made, directory)
 
 
