@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from vouchd.directory import replication
 from vouchd.directory.agreements import BUSY, State
 from vouchd.directory.health import read_vector
 from vouchd.directory.names import agreement_name
-from vouchd.errors import ConfigError, LifecycleError
+from vouchd.errors import ConfigError, LifecycleError, VouchdError
 
 pytestmark = pytest.mark.interop
 
@@ -22,6 +23,17 @@ def chunk(node: Node, name: str) -> str:
     dn = f"cn={name},ou=chunks,{node.server.suffix}"
     connection = node.connection()
     connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], "cn": [name]})
+    connection.close()
+    return dn
+
+
+def fill(node: Node, megabytes: int) -> str:
+    """Give a server so much that filling another one takes a while; the DN of the last entry."""
+    connection = node.connection()
+    for number in range(megabytes):
+        dn = f"cn=big{number},ou=chunks,{node.server.suffix}"
+        values = {"cn": [f"big{number}"], "vouchdChunk": [bytes([number]) * (1 << 20)]}
+        connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], **values})
     connection.close()
     return dn
 
@@ -104,10 +116,7 @@ def test_initialisation_of_a_server_that_dies_ends_and_can_be_done_again():
     """A server killed while it is filled ends the initialisation with that reason; the next one makes it whole."""
     with nodes(2, Transport.TLS) as (first, second):
         connection, suffix = first.connection(), first.server.suffix
-        for number in range(30):
-            dn = f"cn=big{number},ou=chunks,{suffix}"
-            values = {"cn": [f"big{number}"], "vouchdChunk": [bytes([number]) * (1 << 20)]}
-            connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], **values})
+        fill(first, megabytes=30)
         replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
         killed = []
 
@@ -150,12 +159,7 @@ def test_initialisation_of_a_server_that_another_one_keeps_busy_is_done_after_it
     """A server that is just being filled by another member is no failure: it is asked again until it is free."""
     with nodes(3) as (master, clone, third):
         join(master, clone)
-        for number in range(30):
-            dn = f"cn=big{number},ou=chunks,{master.server.suffix}"
-            connection = master.connection()
-            values = {"cn": [f"big{number}"], "vouchdChunk": [bytes([number]) * (1 << 20)]}
-            connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], **values})
-            connection.close()
+        dn = fill(master, megabytes=30)
         assert arrives(clone, dn)
         suffix, busy, done = master.server.suffix, [], []
         first, second = master.connection(), clone.connection()
@@ -172,6 +176,28 @@ def test_initialisation_of_a_server_that_another_one_keeps_busy_is_done_after_it
         assert done[0].init_ok
         assert arrives(third, dn)
         for one in (first, second):
+            one.close()
+
+
+def test_agreement_that_two_end_while_it_initialises_is_ended_once():
+    """Whoever asks for it at the same moment: the server ends the agreement and goes on, and takes a new one."""
+    with nodes(2) as (first, second):
+        suffix, name = first.server.suffix, agreement_name(second.server)
+        fill(first, megabytes=10)
+        connections = [first.connection() for _ in range(3)]
+        replication.agree(connections[0], suffix, second.server, REPLICATION_PASSWORD)
+
+        def begun(agreement, _seconds) -> None:
+            if agreement.initialising and not ended:
+                ended.extend(pool.submit(replication.remove, one, suffix, name) for one in connections[1:])
+
+        ended: list[Future[bool]] = []
+        with ThreadPoolExecutor() as pool, pytest.raises(VouchdError):
+            replication.initialise(connections[0], suffix, second.server, begun)
+        assert sorted(one.result() for one in ended) == [False, True]
+        join(first, second)
+        assert arrives(second, chunk(first, "after"))
+        for one in connections:
             one.close()
 
 

@@ -53,6 +53,9 @@ _CREDENTIALS = "nsDS5ReplicaCredentials"
 _INVALID_CREDENTIALS = 49
 _OTHER_GENERATION = 19  # of every server before it is initialised
 Progress = Callable[[Agreement, float], None]
+# Ending an agreement takes the server a second. Deleted meanwhile, it crashes; asked to initialise, it stands still for
+# ever (389 DS 2.3).
+_alone = threading.Lock()
 
 
 def enable(connection: Connection, server: DirectoryServer) -> bool:
@@ -162,10 +165,10 @@ def remove(connection: Connection, suffix: str, name: str) -> bool:
     """End an agreement; whether there was one.
 
     It is stopped before it is deleted: a server that is just beginning a session of it would end itself otherwise, as
-    the credentials go while it binds with them (389 DS 2.3).
+    the credentials go while it binds with them (389 DS 2.3). Meanwhile nobody else here starts or ends one.
     """
     dn = agreement_dn(suffix, name)
-    with suppress(NotFound):
+    with _alone, suppress(NotFound):
         connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (b"off",))])
         pause, until = threading.Event(), time.monotonic() + GRACE_SECONDS
         while _in_session(connection, dn) and time.monotonic() < until:
@@ -239,7 +242,8 @@ class _Since:
 
 
 def _request(connection: Connection, dn: str) -> None:
-    connection.modify(dn, [Change("replace", "nsds5BeginReplicaRefresh", (b"start",))])
+    with _alone:
+        connection.modify(dn, [Change("replace", "nsds5BeginReplicaRefresh", (b"start",))])
 
 
 def _restart(connection: Connection, dn: str) -> None:
@@ -247,8 +251,9 @@ def _restart(connection: Connection, dn: str) -> None:
 
     When the other server dies at a bad moment of its filling, the server takes no request of the agreement any more.
     """
-    for state in (b"off", b"on"):
-        connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (state,))])
+    with _alone:
+        for state in (b"off", b"on"):
+            connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (state,))])
 
 
 def _is_refused(agreement: Agreement) -> bool:
