@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.faults.creation import kill, whole
 from tests.faults.killed import killed_after_saying
 from tests.whole.clones import clone_set
 
 pytestmark = pytest.mark.process
 
 STEPS = ("preflight", "keys", "certificate", "join", "facts", "settings", "start", "verify")
-# Stops at argv[1], such as `before keys`; the rest are the words of the command.
-STUCK = """
-import sys
-from vouchd.cli import clone
-from vouchd.cli.main import main
-from vouchd.instance.steps import Step
-point, words, run_steps = sys.argv[1], sys.argv[2:], clone.run_steps
-def here(name):
-    if name == point:
-        print("here", flush=True)
-        sys.stdin.read()
-def stuck(steps, journal, say):
-    def around(step):
-        def run():
-            here("before " + step.name)
-            step.run()
-            here("after " + step.name)
-        return Step(step.name, step.about, run)
-    return run_steps([around(step) for step in steps], journal, say)
-clone.run_steps = stuck
-sys.exit(main(words))
-"""
 
 
 @pytest.fixture
@@ -41,26 +20,14 @@ def site(tmp_path):
         yield made
 
 
-def words(site) -> list[str]:
-    """The words of the command with whole paths."""
-    names = {"c", "token", "keys.p12", "keys.password", "lab"}
-    return [str(site.folder / word) if word in names else word for word in site.create("c")]
-
-
-def kill(site, point: str) -> None:
-    """Kill the command at that point; the master goes on."""
-    killed_after_saying("here", STUCK, point, *words(site))
-    assert site.says("m", "bad") == "revoked"
-
-
 def test_creation_killed_around_every_step_is_finished_by_the_same_words(site):
     """However often it is killed, the next run goes on, and in the end there is one clone that answers the same."""
     for step in STEPS:
         for side in ("before", "after"):
-            kill(site, f"{side} {step}")
+            kill(site, f"{side} {step}", site.create("c"))
             if step == "preflight":
                 assert not site.layout("c").root.exists()
-    site.run(*words(site))
+    site.run(*site.create("c"))
     assert site.said("c", "bad") == site.said("m", "bad")
     assert site.members("m") == site.members("c") == {site.id_of("m"): False, site.id_of("c"): True}
 
@@ -68,7 +35,7 @@ def test_creation_killed_around_every_step_is_finished_by_the_same_words(site):
 @pytest.mark.parametrize("step", ["keys", "certificate", "join", "facts", "settings", "start"])
 def test_what_a_killed_creation_has_made_is_taken_away(site, step):
     """`clone destroy` cleans up after a kill at any step: no folder, no draft, no member but the master."""
-    kill(site, f"after {step}")
+    kill(site, f"after {step}", site.create("c"))
     site.run("clone", "destroy", "--instance", "c", "--remove")
     assert site.members("m") == {site.id_of("m"): False}
     assert not [path for path in site.folder.iterdir() if path.name.lstrip(".").split(".")[0] == "c"]
@@ -80,8 +47,8 @@ def test_draft_of_a_killed_creation_is_removed_by_the_next(site):
     draft = "import sys\nfrom vouchd.instance.backup import KeyBackup\n"
     stop = 'def stop(*_):\n    print("here", flush=True)\n    sys.stdin.read()\nKeyBackup.restore = stop\n'
     run = "from vouchd.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
-    killed_after_saying("here", draft + stop + run, *words(site))
+    killed_after_saying("here", draft + stop + run, *whole(site, site.create("c")))
     assert len(list(site.folder.glob(".c.*"))) == 1
     assert not site.layout("c").root.exists()
-    site.run(*words(site), "--no-start")
+    site.run(*site.create("c"), "--no-start")
     assert not list(site.folder.glob(".c.*"))

@@ -13,17 +13,17 @@ NAMES = ("m", "c", "d")
 
 
 @contextmanager
-def directory_set(folder, transport: Transport, count: int = 2):
+def directory_set(folder, transport: Transport, count: int = 2, *, names=NAMES, durable: bool = False):
     """A master that is ready to be cloned, and directory servers for it and for `count - 1` clones."""
-    hosts = list(HOSTS)[:count]
-    with directories(*hosts, tls=transport is not Transport.PLAIN) as servers, clone_set(folder) as made:
-        made.hosts = {name: (host, HOSTS[host]) for name, host in zip(NAMES, hosts, strict=False)}
+    hosts, tls = list(HOSTS)[:count], transport is not Transport.PLAIN
+    with directories(*hosts, tls=tls, durable=durable) as servers, clone_set(folder) as made:
+        made.hosts = {name: (host, HOSTS[host]) for name, host in zip(names, hosts, strict=False)}
         made.write("manager.password", PASSWORD)
         made.make_master()
         url, *rest = reached(servers[0], transport)
         made.run("directory", "use", "--instance", "m", "--url", url, *rest, "--password-file", "manager.password")
         made.prepare()
-        yield made, dict(zip(NAMES, servers, strict=False))
+        yield made, dict(zip(names, servers, strict=False))
 
 
 def reached(server: Directory, transport: Transport, prefix: str = "") -> list[str]:
