@@ -29,7 +29,9 @@ REPORT = ServingReport(
     issuing_points=(POINT,),
     workers=(WorkerReport(0, 10, 3),),
     sources=({"name": "main", "failures": 0},),
-    members=(MemberReport("o2:8443", "clone", True, 1000, 2, (("ab", "complete", -70),)),),
+    members=(
+        MemberReport("o2:8443", "clone", True, 1000, 2, (("ab", "complete", -70),), "", (("ab", "complete", 7),)),
+    ),
     behind=("Lab CA",),
     upkeep=(("following", "cannot be asked"),),
     replication=ReplicationReport(1000, (ServerReport("o2:8443", "ds2:636", "red", why="refused"),), 1, (7, 9)),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import queue
 import signal
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -165,6 +167,12 @@ def test_verify_is_asked_for_over_the_port(pair):
     assert (told["member"], told["state"]) == (pair.id_of("c"), "identical")
     (shown,) = pair.json("status", *there)["members"]
     assert (shown["member"], shown["compared"]) == (pair.id_of("c"), "identical")
+    context = ssl.create_default_context(cafile=str(pair.folder / "lab" / "ca.crt"))
+    context.load_cert_chain(keys)
+    with urllib.request.urlopen(f"https://{pair.id_of('m')}/agent/clones", timeout=30, context=context) as response:
+        page = response.read().decode()
+    assert "Identical" in page
+    assert page.count(": number 2") == 2
 
 
 def test_clone_is_marked_by_its_refresh(pair):

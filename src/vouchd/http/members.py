@@ -113,4 +113,7 @@ def _report(state: PeerState) -> MemberReport:
         skew_seconds=state.skew_seconds,
         lags=tuple((point.authority_id, point.scope_id, seconds) for point, seconds in state.lag_seconds),
         error=state.error,
+        crls=tuple(
+            (one.issuing_point.authority_id, one.issuing_point.scope_id, one.newest.crl_number) for one in state.epochs
+        ),
     )

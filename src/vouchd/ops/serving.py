@@ -63,7 +63,8 @@ class MemberReport:
     """Another member of the set as it was seen last (POSIX seconds, None: never).
 
     `lags` are of the issuing points where it differs from this instance, (authority id, scope id, seconds): for how
-    long it has had an older CRL, or a newer one (negative). `skew_seconds`: its clock before ours. `error` tells why it
+    long it has had an older CRL, or a newer one (negative); `crls` are the numbers of those it answers from,
+    (authority id, scope id, CRL number). `skew_seconds`: its clock before ours. `error` tells why it
     is not reachable.
     """
 
@@ -74,6 +75,7 @@ class MemberReport:
     skew_seconds: int = 0
     lags: tuple[tuple[str, str, int], ...] = ()
     error: str = ""
+    crls: tuple[tuple[str, str, int | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,8 @@ def read_serving(path: Path) -> ServingReport | None:
 
 
 def _member(found: dict[str, Any]) -> MemberReport:
-    return MemberReport(**{**found, "lags": tuple(tuple(lag) for lag in found["lags"])})
+    lists = {name: tuple(tuple(one) for one in found.get(name, ())) for name in ("lags", "crls")}
+    return MemberReport(**{**found, **lists})
 
 
 def _replication(found: dict[str, Any] | None) -> ReplicationReport | None:

@@ -37,7 +37,7 @@ _COMPARED = {
 
 @dataclass(frozen=True, slots=True)
 class PointLag:
-    """Of one issuing point: which CRL is in use here, and how another member stands to that, in words."""
+    """Of one issuing point: which CRL a member answers from, and how that stands to the one here, in words."""
 
     label: str
     scope: str
@@ -129,9 +129,10 @@ def _own(me: Member, report: ServingReport, *, is_master: bool) -> MemberRow:
 
 def _other(member: MemberReport, report: ServingReport, verified: VerifiedMember | None) -> MemberRow:
     lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
+    numbers = {(authority, scope): number for authority, scope, number in member.crls}
     points = tuple(
-        PointLag(one.label, one.scope_id, one.crl_number, _words(lags.get((one.authority_id, one.scope_id), 0)))
-        for one in report.issuing_points
+        PointLag(one.label, one.scope_id, numbers.get(place), _words(lags.get(place, 0)))
+        for one, place in ((one, (one.authority_id, one.scope_id)) for one in report.issuing_points)
     )
     return MemberRow(
         member.id,

@@ -55,7 +55,10 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "DirectoryServer": record({"address": TEXT, "connection": TEXT, "replica_id": MAYBE_NUMBER}),
-    "SeenMember": record({"reachable": BOOLEAN, **_SEEN, "lags": array(reference("MemberLag"))}),
+    "SeenMember": record(
+        {"reachable": BOOLEAN, **_SEEN, "lags": array(reference("MemberLag")), "crls": array(reference("MemberCRL"))}
+    ),
+    "MemberCRL": record({"authority": TEXT, "scope": TEXT, "crl_number": MAYBE_NUMBER}),
     "MemberLag": record(
         {"authority": TEXT, "scope": TEXT, "seconds": {"type": "integer"}},
         description="For how long it has had an older CRL than this instance; negative: a newer one.",
@@ -129,6 +132,9 @@ def _seen(member: MemberReport) -> dict[str, Any]:
         "error": member.error,
         "lags": [
             {"authority": authority, "scope": scope, "seconds": seconds} for authority, scope, seconds in member.lags
+        ],
+        "crls": [
+            {"authority": authority, "scope": scope, "crl_number": number} for authority, scope, number in member.crls
         ],
     }
 
