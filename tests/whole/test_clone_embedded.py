@@ -17,6 +17,7 @@ from cryptography import x509
 from tests.http.running import eventually
 from tests.whole.clones import clone_set
 
+from vouchd.instance.reading import active_settings
 from vouchd.instance.writing import write_values
 
 pytestmark = pytest.mark.process
@@ -66,6 +67,15 @@ def test_another_client_gets_the_same_bytes_of_both(pair):
     """`openssl ocsp` verifies the answers of master and clone, and its files of them are the same."""
     for name in ("good", "bad"):
         assert openssl_answers(pair, "m", name) == openssl_answers(pair, "c", name)
+
+
+def test_clone_whose_refresh_was_changed_by_hand_becomes_one_again(pair):
+    """Another refreshInSec would mark it a master, which the registry knows better: it mends its own CS.cfg."""
+    write_values(pair.layout("c"), {"ocsp.store.defStore.refreshInSec": "300"})
+    pair.run("restart", "--instance", "c")
+    eventually(lambda: active_settings(pair.layout("c")).refresh_seconds == 21600, "it runs as a clone again")
+    assert pair.setting("c", "ocsp.store.defStore.refreshInSec") == "21600"
+    assert pair.members("c") == {pair.id_of("m"): False, pair.id_of("c"): True}
 
 
 def test_status_shows_the_set_as_the_clone_sees_it(pair):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from vouchd.errors import SigningError
 from vouchd.signing.files import READABLE
 
 _OTHERS = 0o077
+_MAX_NEIGHBOURS = 1000  # that are looked at
 _SELINUX = Path("/sys/fs/selinux/enforce")  # there while SELinux is on
 _ATTRIBUTE = "security.selinux"
 
@@ -41,7 +43,8 @@ def check_context(path: Path, folder: Path | None = None) -> None:
     """
     if not _SELINUX.exists():
         return
-    neighbours = {other: context_of(other) for other in sorted((folder or path.parent).iterdir()) if other != path}
+    others = islice((other for other in (folder or path.parent).iterdir() if other != path), _MAX_NEIGHBOURS)
+    neighbours = {other: context_of(other) for other in sorted(others)}
     remedy = context_remedy(path, context_of(path), neighbours)
     if remedy:
         raise SigningError(f"{path}: its SELinux type differs from that of its neighbours", hint=remedy)
