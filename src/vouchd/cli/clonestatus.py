@@ -29,6 +29,7 @@ TROUBLED = 4  # exit code: something is not as it should be
 _OF_THE_SET = frozenset({"members", "behind", "clocks", "replication", "verification", "upkeep"})
 _TIMEOUT_SECONDS = 10
 _MAX_BYTES = 1 << 20
+_SHORT_ID = 16
 
 Lag = tuple[str, str, str, int]  # member, CA, scope, seconds: see ops.serving.MemberReport
 
@@ -127,7 +128,8 @@ def _points(points: Iterable[Iterable[Any]], lags: Iterable[Lag]) -> list[Row]:
     for authority, scope, label, number, this_update in points:
         numbers = differs.pop((authority, scope), {})
         rows.append(_point(label, scope, number, this_update, numbers))
-    return rows + [_point(authority, scope, None, None, rest) for (authority, scope), rest in differs.items()]
+    rest = differs.items()  # of a CA that has no CRL here
+    return rows + [_point(authority[:_SHORT_ID], scope, None, None, numbers) for (authority, scope), numbers in rest]
 
 
 def _point(label: str, scope: str, number: int | None, this_update: str | None, differs: dict[str, int]) -> Row:
@@ -149,8 +151,8 @@ def _flow(report: ReplicationReport | None) -> str | None:
         return None
     flowing = sum(server.state != "red" for server in report.servers)
     words = [f"flowing to {flowing} of {len(report.servers)}"]
-    words += [f"{report.conflicts} conflicts"] if report.conflicts else []
-    words += [f"{len(report.stale_replicas)} replica ids to be cleaned"] if report.stale_replicas else []
+    words += [f"conflicts: {report.conflicts}"] if report.conflicts else []
+    words += [f"replica ids to be cleaned: {len(report.stale_replicas)}"] if report.stale_replicas else []
     return ", ".join(words)
 
 
