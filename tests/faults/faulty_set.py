@@ -9,15 +9,28 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from tests.faults.promises import Promises
 from tests.http.running import eventually
+from tests.pki import name as named
+from tests.pki import shared_key
 from tests.whole.clones import CloneSet
 
+from vouchd.ca.authority import CertificateManager
+from vouchd.ca.profiles import ProfileName
+from vouchd.ca.requests import CertificateRequest
+from vouchd.cli.main import main
+from vouchd.core.certs import serial_octets
+from vouchd.core.facts import Reason
 from vouchd.instance import cs_cfg
 from vouchd.instance.locking import ingest_lock
+from vouchd.ops.clock import SystemClock
 from vouchd.ops.pidfile import running_pid
 from vouchd.signing.files import replace_file
 
@@ -31,26 +44,56 @@ class FaultySet:
     def __init__(self, site: CloneSet) -> None:
         self.site = site
         self.number = 0
+        self.promises = Promises(site)
 
     def issue(self) -> str:
-        """A new certificate of the CA."""
+        """A new certificate of the CA, which is known by the name of its file."""
         self.number += 1
         name = f"leaf{self.number}"
-        issue = ["ca", "issue", "--ca", "lab", "--subject", f"CN={name}", "--name", f"DNS:{name}.example"]
-        self.site.run(*issue, "--out", f"{name}.crt")
+        host = x509.DNSName(f"{name}.example")
+        request = CertificateRequest(named(name), shared_key().public_key(), ProfileName.SERVER, (host,))
+        with self._ca() as manager:
+            made = manager.issue(request, SystemClock().now())
+        pem = x509.load_der_x509_certificate(made.der).public_bytes(Encoding.PEM)
+        (self.site.folder / f"{name}.crt").write_bytes(pem)
         return name
+
+    def issue_revoked(self) -> str:
+        """A new certificate that the CA has revoked; no CRL says so yet."""
+        name = self.issue()
+        serial = x509.load_pem_x509_certificate((self.site.folder / f"{name}.crt").read_bytes())
+        with self._ca() as manager:
+            manager.revoke(serial_octets(serial), SystemClock().now(), Reason.KEY_COMPROMISE)
+        return name
+
+    def crl(self) -> str:
+        """A new CRL of the CA, given to nobody: the name of its file."""
+        with self._ca() as manager:
+            made = manager.make_crl(SystemClock().now())
+        (self.site.folder / f"{made.number}.crl").write_bytes(made.der)
+        return f"{made.number}.crl"
+
+    def _ca(self) -> CertificateManager:
+        return CertificateManager(self.site.folder / "lab")
+
+    def give(self, to: str, crl: str, code: int = 0) -> str:
+        """That CRL is given to that member alone, by the command with that exit code; what it tells."""
+        folder, told = self.site.folder, StringIO()
+        with redirect_stdout(told), redirect_stderr(told):
+            ended = main(["crl", "add", str(folder / crl), "--instance", str(folder / to)])
+        assert ended == code, told.getvalue()
+        return told.getvalue()
+
+    def publish(self, to: str, code: int = 0) -> str:
+        """A new CRL is given to that member alone."""
+        return self.give(to, self.crl(), code)
 
     def revoke(self, to: str) -> str:
-        """A new certificate is revoked and the CRL given to that member."""
-        name = self.issue()
-        self.site.revoke(name)
+        """A new certificate is revoked and the CRL given to that member, which acknowledges it."""
+        name = self.issue_revoked()
         self.publish(to)
+        self.promises.made(to, name)
         return name
-
-    def publish(self, to: str, code: int | None = 0) -> subprocess.CompletedProcess:
-        """A new CRL is given to that member alone."""
-        self.site.run("ca", "crl", "--ca", "lab", "--out", "new.crl")
-        return self.site.done("crl", "add", "new.crl", "--instance", to, code=code)
 
     def check(self, member: str, name: str) -> dict:
         """One check of /readyz."""
@@ -73,7 +116,7 @@ class FaultySet:
 
     def until_sound(self, member: str) -> None:
         """Wait until nothing is wrong with the set, as that member sees it."""
-        for name in ("members", "behind", "upkeep"):
+        for name in ("members", "behind", "store", "upkeep"):
             eventually(lambda name=name: self.check(member, name)["ok"], lambda name=name: self.check(member, name))
 
     def metrics(self, member: str) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.faults.faulty_set import C, FaultySet, M, newest_crl, small_file_system
+from tests.faults.page import FaultTable
 from tests.http.running import eventually
 from tests.whole.clones import clone_set
 
 pytestmark = pytest.mark.process
 
 STALE_SECONDS = 2
-PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+REFUSED, UNAVAILABLE = 65, 69  # exit codes, as sysexits.h has them
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def faulty(tmp_path_factory) -> Iterator[FaultySet]:
         site.revoke("bad")
         site.publish(M)
         site.prepare()
-        site.run(*site.create(C))
         found = FaultySet(site)
-        for member in (M, C):
-            found.set(member, staleInSec=STALE_SECONDS, peersInSec=1)
-        yield found
+        found.set(M, staleInSec=STALE_SECONDS, peersInSec=1)  # the clone has them from the master
+        site.run(*site.create(C))
+        with found.promises.watched(M, C):
+            yield found
 
 
 @pytest.fixture
@@ -40,15 +40,11 @@ def sound(faulty):
     faulty.until_sound(M)
     yield faulty
     faulty.until_sound(C)
+    assert not faulty.promises.broken
 
 
-FAULTS: list[tuple[str, str, str, str]] = []
-
-
-def fault(what: str, answers: str, says: str, mends: str):
-    """Mark a test as the proof of one line of docs/faults.md."""
-    FAULTS.append((what, answers, says, mends))
-    return lambda test: test
+TABLE = FaultTable("A set without directory servers")
+fault = TABLE.fault
 
 
 @fault(
@@ -90,9 +86,7 @@ def test_refusal_of_the_master_is_the_clones(sound, tmp_path):
     stale = tmp_path / "old.crl"
     stale.write_bytes(newest_crl(sound.site))
     sound.revoke(M)
-    done = sound.site.done("crl", "add", str(stale), "--instance", C, code=None)
-    assert done.returncode != 0
-    assert re.search(r"CRL number \d+ is lower than \d+", done.stderr)
+    assert re.search(r"CRL number \d+ is lower than \d+", sound.give(C, str(stale), REFUSED))
     sound.same("bad")
 
 
@@ -111,11 +105,8 @@ def test_master_killed_clone_answers_on(sound):
     sound.until(C, "upkeep", "following")
     assert [site.says(C, name) for name in ("good", revoked)] == ["good", "revoked"]
     assert re.search(r'vouchd_member_reachable\{member="[^"]*"\} 0', sound.metrics(C))
-    later = sound.issue()
-    site.revoke(later)
-    refused = sound.publish(C, code=None)
-    assert refused.returncode != 0, refused.stdout
-    assert "cannot ask" in refused.stderr
+    later = sound.issue_revoked()
+    assert "cannot ask" in sound.publish(C, UNAVAILABLE)
     assert site.says(C, later) == "good"
     site.run("start", "--instance", M)
     sound.publish(M)
@@ -203,7 +194,4 @@ def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
 
 def test_page_of_faults_is_what_the_tests_show():
     """Each fault in docs/faults.md has its test here, and each test its line."""
-    lines = [f"| {' | '.join(row)} |" for row in FAULTS]
-    page = PAGE.read_text(encoding="utf-8")
-    shown = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| fault |")]
-    assert shown == lines, "\n".join(lines)
+    TABLE.require_page()

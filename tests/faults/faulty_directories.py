@@ -1,0 +1,65 @@
+"""A master and a clone with a directory server each: what a test breaks of these and of their replication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from tests.ds389 import SUFFIX, Directory
+from tests.faults.faulty_set import FaultySet
+from tests.http.running import eventually
+from tests.whole.clones import CloneSet
+
+from vouchd import wiring
+from vouchd.directory import replication
+from vouchd.directory.connection import Change
+from vouchd.directory.names import agreement_dn
+
+
+class FaultyDirectories(FaultySet):
+    """`servers` are the members' directory servers."""
+
+    def __init__(self, site: CloneSet, servers: dict[str, Directory]) -> None:
+        super().__init__(site)
+        self.servers = servers
+
+    @contextmanager
+    def without_directory(self, member: str) -> Iterator[None]:
+        """The directory server of a member is dead, as after a crash."""
+        self.servers[member].kill()
+        try:
+            yield
+        finally:
+            self.servers[member].start()
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """The directory servers send each other nothing."""
+        self._send(b"off")
+        try:
+            yield
+        finally:
+            self._send(b"on")
+
+    def _send(self, state: bytes) -> None:
+        for server in self.servers.values():
+            with closing(server.admin()) as connection:
+                for one in replication.agreements(connection, SUFFIX):
+                    change = Change("replace", "nsds5ReplicaEnabled", (state,))
+                    connection.modify(agreement_dn(SUFFIX, one.name), [change])
+
+    def until_alike(self, *names: str) -> None:
+        """Wait until both members give the same answers, to the last byte that is signed; they have the same facts."""
+        one, other = self.servers
+
+        def alike() -> bool:
+            said = ((self.site.said(one, name), self.site.said(other, name)) for name in ("good", "bad", *names))
+            return all(mine == theirs for mine, theirs in said)
+
+        eventually(alike, "both members answer alike")
+        assert self.facts(one) == self.facts(other)
+
+    def facts(self, member: str) -> tuple[object, ...]:
+        """What the directory of a member has of CAs and CRLs."""
+        with wiring.services(self.site.layout(member)) as services:
+            return services.store.authorities(), services.store.epochs()
