@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -126,13 +126,13 @@ class Directory:
 
 @contextmanager
 def directories(
-    *hosts: str, tls: bool = True, suffix: str = SUFFIX, durable: bool = False
+    *hosts: str, tls: bool = True, suffix: str = SUFFIX, durable: bool = False, places: Mapping[str, Path] | None = None
 ) -> Iterator[list[Directory]]:
-    """Running directory servers, one for each host name, empty; gone afterwards."""
+    """Running directory servers, one for each host name, empty; gone afterwards. `places`: folders to make them in."""
     with ExitStack() as stack:
         servers = []
         for host in hosts or ("ds1.vouchd.test",):
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="ds"))) / "d"
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="ds", dir=(places or {}).get(host)))) / "d"
             made = Directory(folder, suffix, host, identity(host) if tls else None, durable)
             made.create()
             stack.callback(made.kill)

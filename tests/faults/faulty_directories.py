@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from tests.ds389 import SUFFIX, Directory
-from tests.faults.faulty_set import FaultySet
+from tests.faults.faulty_set import C, FaultySet, filled
 from tests.http.running import eventually
 from tests.whole.clones import CloneSet
 
@@ -17,11 +19,12 @@ from vouchd.directory.names import agreement_dn
 
 
 class FaultyDirectories(FaultySet):
-    """`servers` are the members' directory servers."""
+    """`servers` are the members' directory servers, the clone's on the small file system `disk` of its own."""
 
-    def __init__(self, site: CloneSet, servers: dict[str, Directory]) -> None:
+    def __init__(self, site: CloneSet, servers: dict[str, Directory], disk: Path) -> None:
         super().__init__(site)
         self.servers = servers
+        self.disk = disk
 
     @contextmanager
     def without_directory(self, member: str) -> Iterator[None]:
@@ -31,6 +34,20 @@ class FaultyDirectories(FaultySet):
             yield
         finally:
             self.servers[member].start()
+
+    @contextmanager
+    def full_directory(self) -> Iterator[None]:
+        """The disk of the clone's directory server is full; without the right to mount one, it is dead at once.
+
+        It ends itself when it has something to write, and is started when there is room again.
+        """
+        if os.geteuid():
+            with self.without_directory(C):
+                yield
+            return
+        with filled(self.disk):
+            yield
+        self.servers[C].start()
 
     @contextmanager
     def cut(self) -> Iterator[None]:

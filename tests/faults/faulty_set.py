@@ -171,18 +171,8 @@ class FaultySet:
             finally:
                 index.chmod(0o700)
             return
-        filler = self.site.folder / Path(member).parent / "filler"
-        with filler.open("wb", buffering=0) as file:
-            for size in (MIB, 4096, 1):
-                try:
-                    while True:
-                        file.write(b"\0" * size)
-                except OSError:
-                    continue
-        try:
+        with filled(self.site.folder / Path(member).parent):
             yield
-        finally:
-            filler.unlink()
 
     def set(self, member: str, **values: object) -> None:
         """Change lines of its CS.cfg, `a__b` for a.b; it is restarted."""
@@ -204,6 +194,23 @@ def small_file_system(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """The file system of that folder has no room left."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (MIB, 4096, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 def newest_crl(site: CloneSet) -> bytes:

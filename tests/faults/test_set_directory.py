@@ -28,11 +28,12 @@ fault = TABLE.fault
 def faulty(tmp_path_factory) -> Iterator[FaultyDirectories]:
     """One set for all faults, on servers that lose nothing they acknowledged; each test leaves it as it found it."""
     folder = tmp_path_factory.mktemp("set")
-    made = directory_set(folder, Transport.PLAIN, names=(M, C), durable=True)
-    with small_file_system(folder / "small"), made as (site, servers):
+    disk = folder / "ds"
+    made = directory_set(folder, Transport.PLAIN, names=(M, C), durable=True, places={"ds2.vouchd.test": disk})
+    with small_file_system(folder / "small"), small_file_system(disk), made as (site, servers):
         site.revoke("bad")
         site.publish(M)
-        found = FaultyDirectories(site, servers)
+        found = FaultyDirectories(site, servers, disk)
         found.set(M, staleInSec=STALE_SECONDS, peersInSec=1)  # the clone has them from the master
         site.run(*clone(site, C, servers[C], Transport.PLAIN))
         with found.promises.watched(M, C):
@@ -226,6 +227,26 @@ def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
         assert sound.seen_until_later(C, "bad") <= {"revoked"}
         assert sound.tries_later(C, name)
         sound.until(C, "answering", "newer CRL")
+        sound.publish(C, TEMPORARY)
+    eventually(lambda: not sound.tries_later(C, name), "the clone answers again")
+    assert site.says(C, name) == "revoked"
+    sound.until_alike(name)
+
+
+@fault(
+    "the disk of the clone's directory server is full: that server ends itself",
+    "as if that server had stopped: the CRL before, then tryLater",
+    "`/readyz` of the clone: `store` fails, then `behind`; a CRL given to it is refused for now",
+    "make room and start the directory server",
+)
+def test_disk_full_under_the_directory_server_then_started_catches_up(sound):
+    """What the server could not write it gets again when it is started, and nothing it had is lost."""
+    site = sound.site
+    with sound.full_directory():
+        name = sound.revoke(M)
+        eventually(lambda: sound.servers[C].process.pid() is None, "the directory server has ended")
+        sound.until(C, "store", sound.servers[C].host)
+        assert sound.seen_until_later(C, "bad") <= {"revoked"}
         sound.publish(C, TEMPORARY)
     eventually(lambda: not sound.tries_later(C, name), "the clone answers again")
     assert site.says(C, name) == "revoked"

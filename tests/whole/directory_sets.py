@@ -13,10 +13,10 @@ NAMES = ("m", "c", "d")
 
 
 @contextmanager
-def directory_set(folder, transport: Transport, count: int = 2, *, names=NAMES, durable: bool = False):
-    """A master that is ready to be cloned, and directory servers for it and for `count - 1` clones."""
+def directory_set(folder, transport: Transport, count: int = 2, *, names=NAMES, **made_so):
+    """A master that is ready to be cloned, and directory servers, `made_so`, for it and for `count - 1` clones."""
     hosts, tls = list(HOSTS)[:count], transport is not Transport.PLAIN
-    with directories(*hosts, tls=tls, durable=durable) as servers, clone_set(folder) as made:
+    with directories(*hosts, tls=tls, **made_so) as servers, clone_set(folder) as made:
         made.hosts = {name: (host, HOSTS[host]) for name, host in zip(names, hosts, strict=False)}
         made.write("manager.password", PASSWORD)
         made.make_master()
