@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 K ?=
+# Tests wait more than they work: two processes of tests for each core.
+JOBS ?= $(shell expr 2 '*' $$(nproc))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST := $(BIN)/python -m pytest
 
@@ -24,8 +26,8 @@ install: $(VENV)/.run ## what running it needs, in .venv
 
 dev: packages $(VENV)/.dev ## all that developing needs, in .venv
 
-test: dev ## all tests; make test T=tests/core K=nonce runs some
-	$(PYTEST) $(T) $(if $(K),-k "$(K)")
+test: dev ## all tests; make test T=tests/core K=nonce runs some, JOBS=1 one by one
+	$(PYTEST) $(T) $(if $(K),-k "$(K)") --numprocesses $(JOBS) --dist loadfile
 
 check: $(VENV)/.dev ## format, lint, types, layers, docs (before every push)
 	$(BIN)/ruff format --check .

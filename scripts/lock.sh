@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CUSTOM_COMPILE_COMMAND="make lock"
-compile=("${PIP_COMPILE:-.venv/bin/pip-compile}" --quiet --generate-hashes --strip-extras --allow-unsafe
+compile=("${LOCK_WITH:-.venv/bin/pip-compile}" --quiet --generate-hashes --strip-extras --allow-unsafe
   --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options ${UPGRADE:-})
 "${compile[@]}" --build-deps-for editable --output-file requirements.txt pyproject.toml
 "${compile[@]}" --constraint requirements.txt --build-deps-for editable --extra dev \

@@ -271,7 +271,7 @@ def filled(tmp_path) -> Master:
             for error in outcome:
                 raise error
 
-        patch.setattr("vouchd.wiring.replicating", lambda *_: replicate)
+        patch.setattr("vouchd.wiring_manager.replicating", lambda *_: replicate)
         with a_master(tmp_path / "filled") as found:
             found.client().join(a_clone(), found.token())
             found.calls, found.go, found.outcome = calls, go, outcome

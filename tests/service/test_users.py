@@ -190,7 +190,9 @@ def test_remove_certificate_by_fingerprint_or_its_beginning(users):
     assert users.remove_certificate("alice", fingerprint(FIRST.der)[:8], ADMIN).certificates == ()
 
 
-@pytest.mark.parametrize("reference", ["", fingerprint(FIRST.der)[:7], "0" * 64])
+@pytest.mark.parametrize(
+    "reference", ["", fingerprint(FIRST.der)[:7], "0" * 64], ids=["empty", "too short", "another's"]
+)
 def test_remove_certificate_not_named_not_found(users, reference):
     """Too few digits, or another's: nothing is taken away."""
     with pytest.raises(NotFound):
