@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.ds389 import HOSTS, SUFFIX
+from tests.directory.tls_port import tls_port
+from tests.ds389 import HOSTS, SUFFIX, identity
 from tests.pki import CA
 from tests.whole.clones import PASSWORD, CloneSet
 from tests.whole.directory_sets import directory_set
@@ -61,10 +62,11 @@ MISTAKES = {
     "the directory server is `localhost`": ("--directory", f"ldap://localhost:389/{SUFFIX}"),
     "it is an address": ("--directory", f"ldap://192.0.2.1:389/{SUFFIX}"),
     "its name has no domain": ("--directory", f"ldap://ds2:389/{SUFFIX}"),
-    "another suffix": ("--directory", f"ldap://{CLONE}:389/o=other.example"),
-    "another kind of connection than the master's: plain, StartTLS, TLS": ("--starttls",),
+    "another suffix": ("--directory", f"ldaps://{CLONE}:636/o=other.example"),
+    "another kind of connection than the master's: plain, StartTLS, TLS": ("--directory", f"ldap://{CLONE}/{SUFFIX}"),
     "the master's own directory server": ("--directory", "{directory}"),
     "a directory on one side only": ("--directory", ""),
+    "its certificate is of another CA, or for another name": ("--directory", "{stranger}"),
     "no directory server answers there": (),  # it is the last that is looked at
     "the PKCS #12 file is not there, or not readable": ("--pkcs12", "none.p12"),
     "others may read it": ("--pkcs12", "open.p12"),
@@ -91,9 +93,12 @@ OF_THE_CLONE = "the clone that is cloned has another `refreshInSec` than 21600" 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A running master with a directory server, ready to be cloned; everybody who tries to fails."""
-    with directory_set(tmp_path_factory.mktemp("set"), Transport.PLAIN, 1) as (made, servers):
+    folder = tmp_path_factory.mktemp("set")
+    stranger = tls_port(tmp_path_factory.mktemp("stranger"), identity(CLONE, CA.create("Stranger")), HOSTS[CLONE])
+    with directory_set(folder, Transport.TLS, 1) as (made, servers), stranger as port:
         made.hosts["c"] = (CLONE, HOSTS[CLONE])
-        made.directory = f"{servers['m'].url}/{SUFFIX}"
+        made.directory, made.trust = f"{servers['m'].secure_url}/{SUFFIX}", str(servers["m"].trust)
+        made.stranger = f"ldaps://{CLONE}:{port}/{SUFFIX}"
         made.write("wrong.password", "another")
         made.write("wrong.token", "A" * 43)
         made.run("domain", "token", "--instance", "m", "--out", "old.token", under=("faketime", "-f", "-2h"))
@@ -121,9 +126,10 @@ def _damage(site: CloneSet) -> None:
 
 def words(site: CloneSet, *more: str) -> list[str]:
     """The words of `clone create`, which would succeed if there were a directory server at port 1."""
-    directory = ("--directory", f"ldap://{CLONE}:1/{SUFFIX}", "--directory-password-file", "manager.password")
-    named = {"directory": site.directory, "port": str(site.ports["m"][1])}
-    return site.create("c", *directory, *(word.format(**named) for word in more))
+    directory = ("--directory", f"ldaps://{CLONE}:1/{SUFFIX}", "--directory-trust", site.trust)
+    manager = ("--directory-password-file", "manager.password")
+    named = {"directory": site.directory, "stranger": site.stranger, "port": str(site.ports["m"][1])}
+    return site.create("c", *directory, *manager, *(word.format(**named) for word in more))
 
 
 def require_told(mistake: str, told: str) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vouchd.core.facts import DirectoryServer, Transport
-from vouchd.directory.failures import translated
+from vouchd.directory.failures import tls_failure, translated
+from vouchd.directory.trust import distrust
 from vouchd.errors import ConfigError, NotFound, StoreError, StoreUnavailable
 
 TIMEOUT_SECONDS = 10.0  # to connect, and for an operation of ordinary size
@@ -88,16 +89,25 @@ class Connection:
         self.ldap = library()
         self._where = url_of(server)
         self._operation_seconds = operation_seconds
-        with self.translating(server.suffix):
-            self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
-            try:
-                if server.transport is Transport.STARTTLS:
-                    self.raw.start_tls_s()
-                self.raw.simple_bind_s(credentials.bind_dn, credentials.password)
-                self.raw.set_option(self.ldap.OPT_TIMEOUT, operation_seconds)
-            except BaseException:
-                self.close()
-                raise
+        try:
+            with self.translating(server.suffix):
+                self._open(server, credentials, trust_file, timeout_seconds)
+        except StoreUnavailable as error:
+            why = distrust(server, trust_file) if server.transport is Transport.TLS else ""
+            raise tls_failure(self._where, why) if why else error from error.__cause__
+
+    def _open(
+        self, server: DirectoryServer, credentials: Credentials, trust_file: Path | None, timeout_seconds: float
+    ) -> None:
+        self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
+        try:
+            if server.transport is Transport.STARTTLS:
+                self.raw.start_tls_s()
+            self.raw.simple_bind_s(credentials.bind_dn, credentials.password)
+            self.raw.set_option(self.ldap.OPT_TIMEOUT, self._operation_seconds)
+        except BaseException:
+            self.close()
+            raise
 
     def search(
         self, base: str, *, scope: str = "base", query: str = "(objectClass=*)", attributes: Sequence[str] = ()

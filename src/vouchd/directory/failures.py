@@ -27,15 +27,17 @@ def translated(ldap: Any, error: Exception, where: str, dn: str) -> StoreError |
             (ldap.INSUFFICIENT_ACCESS,),
             ConfigError(f"{where}: no right to do this to {dn}", hint="run `vouchd directory setup` again"),
         ),
-        (
-            (ldap.CONNECT_ERROR,),
-            StoreUnavailable(
-                f"{where}: TLS failed: {said}", hint="check the CA file, and that the certificate has this host name"
-            ),
-        ),
+        ((ldap.CONNECT_ERROR,), tls_failure(where, said)),
         (_temporary(ldap), StoreUnavailable(f"{where}: {said}", hint="is the directory server running?")),
     )
     return next((ours for theirs, ours in rows if isinstance(error, theirs)), StoreError(f"{where}: {dn}: {said}"))
+
+
+def tls_failure(where: str, why: str) -> StoreUnavailable:
+    """The error for a server whose certificate will not do."""
+    return StoreUnavailable(
+        f"{where}: TLS failed: {why}", hint="check the CA file, and that the certificate has this host name"
+    )
 
 
 def _temporary(ldap: Any) -> tuple[type[Exception], ...]:
