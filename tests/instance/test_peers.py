@@ -109,6 +109,18 @@ def test_what_a_member_said_last_counts_while_it_cannot_be_asked():
     assert (state.reachable, state.seen_at, state.error) == (False, NOW, "no connection")
 
 
+@pytest.mark.parametrize("ours", [2, 3])
+def test_who_caught_up_is_not_behind_a_member_that_cannot_be_asked(ours):
+    """What a member said last is compared with what has come here since: a master that died keeps nobody silent."""
+    site = Set(OTHER)
+    site.say(epoch(2))
+    site.look()
+    del site.told[OTHER.id]
+    site.ours = [epoch(ours)]
+    assert not site.look(60)
+    assert site.peers.states[0].lag_seconds == ()
+
+
 def test_member_away_makes_nobody_behind():
     """That a member cannot be reached is no sign that it has something newer."""
     site = Set(OTHER)

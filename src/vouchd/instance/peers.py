@@ -7,7 +7,7 @@ another one has had a newer CRL for longer than the bound is not answered for: b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -121,9 +121,9 @@ class Peers:
     ) -> PeerState:
         if isinstance(told, VouchdError):
             # What it said last still counts: that it cannot be asked now does not make its newer CRL unsaid.
-            return replace(
-                before or PeerState(member, reachable=False), member=member, reachable=False, error=str(told)
-            )
+            last = before or PeerState(member, reachable=False)
+            still = tuple(self._still(last, ours))
+            return replace(last, member=member, reachable=False, error=str(told), lag_seconds=still)
         if told.master is not None:
             self._masters[member.id] = told.master
         lags = []
@@ -140,6 +140,15 @@ class Peers:
             epochs=told.epochs,
             lag_seconds=tuple(sorted(lags)),
         )
+
+    def _still(self, last: PeerState, ours: dict[IssuingPointId, Epoch]) -> Iterator[tuple[IssuingPointId, int]]:
+        """The lags of a member that cannot be asked, without those that were made up for here since."""
+        told = {epoch.issuing_point: epoch for epoch in last.epochs}
+        for point, lag in last.lag_seconds:
+            if lag < 0 and point in ours and order(ours[point]) >= order(told[point]):
+                self._apart.pop((last.member.id, point, True), None)
+            else:
+                yield point, lag
 
     def _apart_for(self, member_id: str, point: IssuingPointId, theirs: Epoch | None, ours: Epoch | None) -> int:
         """For how long theirs has been older than ours (positive seconds), or newer (negative); 0: they are alike."""
