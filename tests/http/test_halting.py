@@ -67,6 +67,16 @@ def test_verdict_halts_for_what_cannot_be_told():
     assert own == [False, True, False]
 
 
+def test_verdict_halts_for_what_cannot_be_told_although_the_self_tests_cannot_be_read():
+    """A disk that fails takes both away at once: a stale `good` is no better for it."""
+    court, untold = Court(), [""]
+    verdict = Verdict(court._read, court.pool, court.own.append, lambda: untold[0])
+    verdict.look()
+    court.results, untold[0] = None, "input/output error"
+    verdict.look()
+    assert (verdict.why, court.own) == ("input/output error", [False, True])
+
+
 def test_verdict_without_failure_lets_answer():
     """Workers of before a restart are told too: they may have stopped answering."""
     court = Court()

@@ -50,9 +50,10 @@ class Verdict:
         """Read the results and do what they ask for."""
         try:
             self.results = self._read()
-        except StoreError as error:  # what was known before holds
+        except StoreError as error:
             _log.error("self tests: %s", error)
-            return
+            if not self._untold():  # what was known before holds
+                return
         why = halting(self.results) or self._untold()
         if self._told != bool(why):  # at first too: workers of before a restart may have stopped
             self._told = bool(why)
