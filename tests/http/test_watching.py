@@ -184,6 +184,21 @@ async def test_what_is_behind_is_told_while_the_store_is_away(watched):
     assert watched.watch.published.behind == {"ab"}
 
 
+async def test_bug_while_the_store_is_away_does_not_stop_the_watch(watched, monkeypatch):
+    """An index file that is gone when what is behind is to be told leaves the watch running."""
+
+    def gone():
+        raise FileNotFoundError("index")
+
+    watched.store.problem = StoreUnavailable("away")
+    monkeypatch.setattr(watched.store, "retell", gone)
+    async with asyncio.timeout(10):
+        await watched.step()
+        watched.store.problem = None
+        await watched.step()
+    assert watched.watch.error == ""
+
+
 async def test_forced_look_that_failed_is_still_wanted(watched):
     """What could not be written is tried until it is, although the store has not changed; the error stands so long."""
     watched.store.full = True

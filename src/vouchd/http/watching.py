@@ -152,7 +152,9 @@ class StoreWatch:
         """The store is away: that others have newer CRLs is told all the same."""
         try:
             published = await in_thread(self._publication.retell)
-        except VouchdError:
+        except Exception as error:  # noqa: BLE001  here too: a bug must not stop the watch
+            if not isinstance(error, VouchdError):
+                _log.exception("the store watch failed")
             self._changed()  # what cannot be published may matter more by now
             return
         if published != self.published:
