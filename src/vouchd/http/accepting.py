@@ -73,6 +73,10 @@ class Accepting:
 
     async def _shake_hands(self, connection: socket.socket, address: str) -> None:
         protocol = self._protocol()
+        if protocol.superfluous:  # before its handshake, which costs more than a connection
+            connection.close()
+            protocol.failed(address, "too many connections")
+            return
         try:
             await self._loop.connect_accepted_socket(
                 lambda: protocol,

@@ -15,7 +15,7 @@ _LINGER_SECONDS = 3.0  # to read on after a refusal, so that a client that is st
 
 
 class AgentConnection(web.RequestHandler):
-    """Counts from the first packet on, so handshakes under way take a place too; too many are cut off.
+    """Counts from the first packet on, so handshakes under way take a place too; one `superfluous` is to be cut off.
 
     `sessions` is told when it begins, once its handshake is complete, and when it ends.
     """
@@ -41,7 +41,7 @@ class AgentConnection(web.RequestHandler):
         self._wait_seconds = port.header_seconds
         self._late: asyncio.TimerHandle | None = None
         self._over = False
-        self._refused = len(others) >= port.max_connections
+        self.superfluous = len(others) >= port.max_connections
         self._sessions = sessions
         self._address = self._subject = ""
         self._others = others
@@ -55,10 +55,6 @@ class AgentConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._address = str((transport.get_extra_info("peername") or ("",))[0])
-        if self._refused and isinstance(transport, asyncio.Transport):
-            self._sessions.refused(self._address, "too many connections")
-            transport.abort()
-            return
         self._subject = _subject(transport)
         self._sessions.established(self._address, self._subject)
         super().connection_made(transport)
@@ -70,19 +66,13 @@ class AgentConnection(web.RequestHandler):
         self._others.discard(self)
         if self._late is not None:
             self._late.cancel()
-        if not self._refused:
-            self._sessions.terminated(self._address, self._subject)
-            super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
-        if not self._refused:
-            super().data_received(data)
+        self._sessions.terminated(self._address, self._subject)
+        super().connection_lost(exc)
 
     @property
     def awaited(self) -> bool:
         """Whether its first request is still to come: it may be in the middle of its handshake."""
-        return not (self._refused or self._over or self._request_count)
+        return not (self._over or self._request_count)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
