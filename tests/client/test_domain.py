@@ -132,6 +132,8 @@ def test_document_damaged_on_its_way_is_refused(tmp_path):
     [
         (b'{"step": "one"}\n', "stopped telling"),
         (b'{"step": "one"}\nnonsense\n', "not JSON"),
+        (b'{"step": "one"}\nnull\n', "stopped telling"),
+        (b'{"step": "one"}\n[%b]\n' % (b" " * (1 << 16)), "not JSON"),
         (b'{"step": "one"}\n{"error": "StoreUnavailable", "title": "away", "hint": ""}\n', "away"),
     ],
 )

@@ -32,6 +32,7 @@ PREFIX = "/domain/v1"
 TIMEOUT_SECONDS = 15.0
 MAX_ANSWER_BYTES = 256 << 20  # facts, or a document of it in pieces
 _PIECE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 16
 _HEX_DIGITS = 64
 _CRL_SECONDS = 300.0
 
@@ -105,9 +106,11 @@ class PeerClient:
     def replicate(self, member_id: str, say: Callable[[str], None], timeout_seconds: float) -> None:
         """Have the other member's directory server fill ours; `say` is told of each step."""
         with self._asked("POST", "/replicate", {"member": member_id}, timeout_seconds) as response:
-            for line in response:
+            while line := response.readline(_MAX_LINE_BYTES):
                 found = _json(line)
-                if not isinstance(found, dict) or "done" in found:
+                if not isinstance(found, dict):
+                    break
+                if "done" in found:
                     return
                 if "error" in found:
                     raise told(json.dumps(found).encode())
