@@ -198,14 +198,14 @@ def test_join_again_with_the_same_certificate_is_the_same_member(domain):
         ({"transport": Transport.PLAIN}, "the clone speaks plain"),
         ({"server": "localhost"}, "will not do for the directory server"),
         ({"server": "ocsp1.example.org"}, "has this directory server already"),
+        ({"server port": 65536}, "65536 is not a port"),
     ],
 )
 def test_join_with_a_mistake_is_refused_with_its_own_words(replicated, changes, words):
     """Each documented mistake has its error, changes nothing, and leaves the token for the next attempt."""
     member = a_member("ocsp2.example.org", directory=True)
-    of_directory = {"suffix", "transport"} & set(changes)
-    if of_directory or "server" in changes:
-        found = {"host" if name == "server" else name: value for name, value in changes.items()}
+    names = {"suffix": "suffix", "transport": "transport", "server": "host", "server port": "port"}
+    if found := {names[name]: value for name, value in changes.items() if name in names}:
         member = replace(member, directory=replace(member.directory, **found))
     else:
         member = replace(member, **changes)

@@ -27,7 +27,7 @@ def require_reachable(member: Member) -> None:
         require_qualified(member.host, "the instance")
     elif not member.host or len(member.host) > _LONGEST or not _HOST.fullmatch(member.host):
         raise ConfigError(f"{member.host[:_LONGEST]!r} is not a host name", hint="such as ocsp1.example.org")
-    for port in (member.secure_port, member.ee_port):
+    for port in (member.secure_port, member.ee_port, *((member.directory.port,) if member.directory else ())):
         if not 0 < port < 1 << 16:
             raise ConfigError(f"{port} is not a port that others can reach")
     if member.directory is not None:
