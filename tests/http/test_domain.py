@@ -248,10 +248,12 @@ def test_document_and_epochs_are_what_the_master_has(master):
 
 
 def test_replicate_of_an_embedded_member_is_refused_in_its_stream(master):
-    """The end of the work is told like any error, whatever it was."""
+    """The end of the work is told like any error, whatever it was; who asked for it is on record."""
     master.client().join(a_clone(), master.token())
+    before = len(master.records())
     with pytest.raises(ConfigError):
         master.client("enterprise").replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
+    assert ("AUTHZ", "success", "enterprise") in master.records()[before:]
     with pytest.raises(NotFound):
         master.client("enterprise").replicate("ocsp9.example.org:8443", lambda _: None, SECONDS)
 

@@ -20,6 +20,7 @@ from vouchd.http.admission import secured
 from vouchd.http.agent import AgentServices
 from vouchd.http.domainbodies import read_object, read_text
 from vouchd.http.threads import in_thread
+from vouchd.service.permission import Action
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class DomainFilling:
         """Send this member's directory to a member's that has joined; a line of JSON for each step, the end last."""
         member_id = read_text(read_object(await request.read()), "member")
         member = find(await in_thread(self._services.store.members), member_id)
+        # Granted already; it is recorded, as what the other server has is replaced.
+        await in_thread(lambda: self._services.permission.allow(caller, Action.CHANGE_DOMAIN, member.id))
         filling = self._of(member, caller)
         response = secured(web.StreamResponse(headers={"Content-Type": "application/x-ndjson"}))
         await response.prepare(request)
