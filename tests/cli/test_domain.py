@@ -106,3 +106,11 @@ def test_on_an_embedded_clone_the_master_is_named(domain, capsys):
     for arguments in (["token"], ["leave", "ocsp2.example.org"]):
         assert main(["domain", *arguments]) == 78
         assert "ask the master: https://ocsp2.example.org:8443" in capsys.readouterr().err
+
+
+def test_destroy_of_the_master_is_refused_before_it_is_stopped(domain, capsys, monkeypatch):
+    """A command that comes to nothing stops no master."""
+    monkeypatch.setattr("vouchd.cli.clonerole.lifecycle.stop", lambda _: pytest.fail("it was stopped"))
+    domain.client().join(a_clone(), domain.token())
+    assert main(["clone", "destroy"]) == 78
+    assert "is the master" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from vouchd.cli.clonesteps import journal_of
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Member
-from vouchd.domain.registry import find, master_of
+from vouchd.domain.registry import find, master_of, require_leavable
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
@@ -44,6 +44,8 @@ def destroy(
         except VouchdError as error:
             output.warn(f"the registry here cannot be read: {error}")
             members = ()
+    for me in (member for member in members if member.id == own):
+        require_leavable(me, members)  # before it is stopped
     if not members and not master:  # making it was cut short before the registry came
         kept = journal_of(layout).kept()
         master, fingerprint = kept.get("master", ""), kept.get("fingerprint", "")

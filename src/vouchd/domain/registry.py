@@ -131,8 +131,7 @@ class SecurityDomain:
         self._permission.allow(caller, Action.CHANGE_DOMAIN, member_id)
         members = self._store.members()
         member = find(members, member_id)
-        if member == master_of(members) and len(members) > 1:
-            raise ConfigError(f"{member.id} is the master", hint="move the role first: vouchd clone promote")
+        require_leavable(member, members)
         self._store.remove_member(member.id)
         self._audit.record(_EVENT, caller, "success", operation="remove", host=member.id)
         return member
@@ -195,6 +194,12 @@ def find(members: Iterable[Member], member_id: str) -> Member:
     if len(named) != 1:
         raise NotFound(f"no member {member_id[:200]}", hint="vouchd domain members shows those there are")
     return named[0]
+
+
+def require_leavable(member: Member, members: tuple[Member, ...]) -> None:
+    """Return when the set can go on without the member. Raises: ConfigError for the master of others."""
+    if member == master_of(members) and len(members) > 1:
+        raise ConfigError(f"{member.id} is the master", hint="move the role first: vouchd clone promote")
 
 
 def require_place(member: Member, members: tuple[Member, ...]) -> None:
