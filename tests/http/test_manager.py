@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+from types import SimpleNamespace
 
 import pytest
 from tests.http.running import Instance, eventually, gone
+
+from vouchd.http.manager import _Instance
 
 pytestmark = pytest.mark.process
 
@@ -159,3 +163,18 @@ def test_worker_that_cannot_start_is_tried_again_and_again(instance):
     assert not report.acknowledged
     instance.until(lambda report: any(worker.loaded == 1 for worker in report.workers))
     assert instance.health("/readyz")[0] == 200
+
+
+async def test_end_of_notices_does_not_hold_up_the_loop():
+    """To end the search of a directory server takes seconds: workers and the health port are served meanwhile."""
+    ended: list[int] = []
+
+    async def release():
+        ended.append(0)
+
+    manager = object.__new__(_Instance)
+    manager._end_notices = lambda: ended.append(threading.get_ident())
+    manager._tasks, manager._pool = [], SimpleNamespace(release=release)
+    await manager._halt()
+    assert ended[1:] == [0]
+    assert ended[0] != threading.get_ident()

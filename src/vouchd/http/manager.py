@@ -180,7 +180,7 @@ class _Instance:
 
     async def _halt(self) -> None:
         """End the tasks but leave the workers as they are."""
-        self._end_notices()
+        await in_thread(self._end_notices)  # it may wait for an answer of the directory server
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
