@@ -23,9 +23,7 @@ class SetUp:
 
     bind_dn: str
     password: str = field(repr=False)
-    replication_dn: str
     replication_password: str = field(repr=False)
-    backend: str
     restart_for: tuple[str, ...]  # what comes into force with the next start of the directory server only
 
 
@@ -55,9 +53,7 @@ def set_up(
     made = SetUp(
         SERVICE_DN,
         password or account.new_password(),
-        REPLICATION_DN,
         replication_password or account.new_password(),
-        backend,
         restart_for,
     )
     step("accounts")
