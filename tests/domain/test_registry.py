@@ -336,6 +336,24 @@ def test_promote_cut_short_leaves_the_new_master(domain, monkeypatch):
     assert master_of(domain.store.members()).host == "ocsp2.example.org"
 
 
+def test_promote_whose_second_step_fails_is_on_record(domain, monkeypatch):
+    """The role has moved with the first step, so the record does not wait for the second."""
+    domain.join(a_member("ocsp2.example.org"))
+    put = domain.store.put_member
+
+    def first_only(member, replaces):
+        if member.clone:
+            raise StoreConflict("changed meanwhile")
+        put(member, replaces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(domain.store, "put_member", first_only)
+        with pytest.raises(StoreConflict):
+            domain.service.promote("ocsp2.example.org", ADMIN)
+    assert master_of(domain.store.members()).host == "ocsp2.example.org"
+    assert domain.updates()[-1] == ("promote", "success")
+
+
 def test_promote_of_the_master_changes_nothing(domain):
     """Who has the role keeps it, in the term it has."""
     revision = domain.store.revision()

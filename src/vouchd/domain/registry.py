@@ -148,10 +148,10 @@ class SecurityDomain:
             return member
         term = 1 + max(known.term for known in members)
         promoted = replace(member, clone=False, term=term)
-        self._store.put_member(promoted, member)
+        self._store.put_member(promoted, member)  # from here on it is the master, whatever becomes of the next step
+        self._audit.record(_EVENT, caller, "success", operation="promote", host=member.id, term=term)
         if before is not None:
             self._store.put_member(replace(before, clone=True), before)
-        self._audit.record(_EVENT, caller, "success", operation="promote", host=member.id, term=term)
         return promoted
 
     def _registered(self, member: Member, caller: Caller, operation: str) -> Member:
