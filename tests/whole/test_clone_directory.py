@@ -48,6 +48,7 @@ def test_master_clone_and_clone_of_the_clone_are_alike_whoever_is_given_a_crl(tm
         for name in ("m", "c"):
             eventually(lambda name=name: site.lists(name) == site.lists("d"), lambda: "the lists alike")
         require_alike(site, "m", "c", "d")
+        site.run("clone", "verify", "--instance", "d")
         assert [site.setting(name, "ocsp.store.defStore.refreshInSec") for name in ("c", "d")] == ["21600", "21600"]
         require_replication_told(site, servers["d"])
 
