@@ -86,6 +86,7 @@ def reply(body: bytes, status: str = "200 OK", headers: bytes = JSON, length: in
         reply(b'{"now": 1, "epochs": [{"sequence": 1}]}'),
         reply(b"oops", "500 Internal Server Error", b"Content-Type: text/plain\r\n"),
         reply(b"{}", "500 Internal Server Error", b"Content-Type: application/problem+json\r\n"),
+        reply(b"[" * 100_000, "500 Internal Server Error", b"Content-Type: application/problem+json\r\n"),
         reply(b"{", length=100),
         b"SSH-2.0-OpenSSH\r\n",
         b"",

@@ -99,7 +99,7 @@ def told(problem: bytes) -> VouchdError:
         found = json.loads(problem)
         kind = getattr(errors, found["error"], ClientError)
         title, hint = str(found["title"]), str(found.get("hint", ""))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ClientError("an error that cannot be read", hint="is this the agent port of vouchd?") from error
     if not (isinstance(kind, type) and issubclass(kind, VouchdError)):
         kind = ClientError
@@ -114,7 +114,7 @@ def _path(segments: tuple[str, ...], query: Mapping[str, str]) -> str:
 def _value(data: bytes) -> Any:
     try:
         return json.loads(data) if data else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClientError("an answer that is not JSON", hint="is this the agent port of vouchd?") from error
 
 
