@@ -16,9 +16,10 @@ from tests.ds389 import HOSTS, PASSWORD, ROOT_DN, Directory, free_port, identity
 from tests.pki import CA, shared_key
 
 from vouchd.core.facts import Transport
+from vouchd.core.hostnames import qualified
 from vouchd.directory import server
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.hosts import addresses, is_loopback_only, qualified
+from vouchd.directory.hosts import addresses, is_loopback_only
 from vouchd.directory.nss import TLSIdentity
 from vouchd.directory.plan import ServerPlan, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess

@@ -17,9 +17,10 @@ from vouchd.ca.requests import CertificateRequest
 from vouchd.cli import output
 from vouchd.cli.inputs import read_input, read_password
 from vouchd.cli.options import JsonOption
+from vouchd.core.hostnames import qualified
 from vouchd.directory import server
 from vouchd.directory.account import new_password
-from vouchd.directory.hosts import addresses, is_loopback_only, qualified
+from vouchd.directory.hosts import addresses, is_loopback_only
 from vouchd.directory.nss import TLSIdentity
 from vouchd.directory.plan import ServerPlan, read_plan, trust_file
 from vouchd.directory.process import ServerProcess

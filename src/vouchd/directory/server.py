@@ -11,8 +11,8 @@ import pwd
 import shutil
 from pathlib import Path
 
+from vouchd.core.hostnames import qualified
 from vouchd.directory import dse
-from vouchd.directory.hosts import qualified
 from vouchd.directory.nss import TLSIdentity, import_identity
 from vouchd.directory.plan import PLAN_FILE, ServerPlan, check_folder, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from vouchd.core.facts import DirectoryServer, Transport
-from vouchd.directory.hosts import qualified
+from vouchd.core.hostnames import qualified
 from vouchd.directory.plan import check_suffix
 from vouchd.errors import ConfigError
 
