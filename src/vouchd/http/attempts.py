@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,20 +22,27 @@ class Attempts:
 
     def __init__(self) -> None:
         self._refused: dict[str, tuple[float, int]] = {}  # address: since when, how often
+        self._lock = threading.Lock()
 
     @contextmanager
     def by(self, origin: str) -> Iterator[None]:
         """Run an attempt; one that ends with NotFound counts. Raises: TryLater when there were too many."""
-        since, count = self._refused.get(origin, (time.monotonic(), 0))
-        if time.monotonic() - since >= SECONDS:
-            since, count = time.monotonic(), 0
+        with self._lock:
+            _, count = self._lately(origin)
         if count >= LIMIT:
             raise TryLater("too many wrong attempts from this address", hint="try again in a minute")
         try:
             yield
         except NotFound:
-            self._refused.pop(origin, None)
-            self._refused[origin] = (since, count + 1)
-            if len(self._refused) > _MOST_ORIGINS:
-                self._refused.pop(next(iter(self._refused)), None)
+            with self._lock:
+                since, count = self._lately(origin)
+                self._refused.pop(origin, None)
+                self._refused[origin] = (since, count + 1)
+                if len(self._refused) > _MOST_ORIGINS:
+                    del self._refused[next(iter(self._refused))]
             raise
+
+    def _lately(self, origin: str) -> tuple[float, int]:
+        now = time.monotonic()
+        since, count = self._refused.get(origin, (now, 0))
+        return (since, count) if now - since < SECONDS else (now, 0)
