@@ -88,9 +88,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         keeping = audit_keeping(
             found.audit, audit_signer(layout, settings), settings.audit, clock, key_identifiers(settings)
         )
-        agent = _agent_part(found, publication, clock, keeping, members, keys)
-        replication = replication_watch(layout, settings, found.store, clock)
         follow, compare = _following(found, members), _verifying(found, publication, members)
+        agent = _agent_part(found, publication, clock, keeping, members, compare, keys)
+        replication = replication_watch(layout, settings, found.store, clock)
         works = upkeep(layout, settings, found.store, follow, members, replication, compare)
         run_manager(
             replace(
@@ -123,6 +123,7 @@ def _agent_part(
     clock: SystemClock,
     audit: AuditKeeping,
     members: Peers,
+    compare: Verifying,
     loaded: Mapping[str, SoftwareSigner] | None = None,
 ) -> AgentPart | None:
     """The agent port, None while it has no certificate; `loaded` are the signers. Raises: SigningError."""
@@ -166,7 +167,7 @@ def _agent_part(
             retire=retiring(layout, settings, found.store),
             master=members.master,
             peers=members,
-            verifying=_verifying(found, publication, members),
+            verifying=compare,
         )
 
     def changed() -> None:

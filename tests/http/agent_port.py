@@ -130,7 +130,8 @@ class AgentPort:
         clock = SystemClock()
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
         self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock)
-        self.part = wiring_manager._agent_part(found, publication, clock, self.keeping, self.peers)
+        compare = wiring_manager._verifying(found, publication, self.peers)
+        self.part = wiring_manager._agent_part(found, publication, clock, self.keeping, self.peers, compare)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
