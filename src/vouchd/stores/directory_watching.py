@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 # Facts only: chunks of documents come before the fact that names them.
 _FACTS = "".join(f"(objectClass={name})" for name in ("vouchdIssuingPoint", "vouchdPeople", "vouchdDomain"))
 FILTER = f"(|{_FACTS}(objectClass=vouchdDomainMember))"
-_LOOK_UP_SECONDS = 5.0  # between looks at whether to stop
+_LOOK_UP_SECONDS = 1.0  # between looks at whether to stop
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
