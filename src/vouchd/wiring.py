@@ -18,6 +18,7 @@ from vouchd.wiring_set import (
     mirror_of,
     reconcile,
     replication_health,
+    require_replicated,
     retiring,
 )
 from vouchd.wiring_store import open_store
@@ -34,6 +35,7 @@ __all__ = [
     "open_store",
     "reconcile",
     "replication_health",
+    "require_replicated",
     "retiring",
     "services",
     "verifying",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import ChangeNotifier, Clock, MirrorStore, Store
-from vouchd.errors import ConfigError
+from vouchd.errors import ConfigError, LifecycleError
 from vouchd.instance.layout import Layout
 from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords
 from vouchd.instance.replicas import ReplicationWatch
@@ -19,6 +20,9 @@ if TYPE_CHECKING:  # they bring an LDAP library and aiohttp along, which command
     from vouchd.directory.connection import Connection
     from vouchd.directory.health import ReplicationHealth
     from vouchd.http.agent import Replicate
+
+REPLICATED_SECONDS = 5.0  # how long changes that are under way are waited for
+_POLL_SECONDS = 0.2
 
 
 @contextmanager
@@ -133,6 +137,31 @@ def replication_watch(layout: Layout, settings: Settings, store: Store, clock: C
     if settings.directory is None:
         return None
     return ReplicationWatch(store.members, lambda members: replication_health(layout, settings, members, clock), clock)
+
+
+def require_replicated(layout: Layout, settings: Settings, members: Iterable[Member]) -> None:
+    """Return when the other directory servers of the set have every change made at this instance's.
+
+    Nothing to do for an embedded store. Raises: LifecycleError when one has not after `REPLICATED_SECONDS`; StoreError.
+    """
+    everyone = tuple(members)
+    me = next((member for member in everyone if member.id == settings.member_id), None)
+    if settings.directory is None or me is None:
+        return
+    from vouchd.directory.health import lacking  # noqa: PLC0415  the embedded store starts without it
+    from vouchd.directory.topology import peers_of  # noqa: PLC0415
+
+    mine, peers, until = settings.directory, peers_of(me, everyone), time.monotonic() + REPLICATED_SECONDS
+    password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
+    with connected(layout, settings) as connection:
+        while found := lacking(connection, peers, mine.server.suffix, password, mine.trust_file):
+            if time.monotonic() > until:
+                address, why = next(iter(found.items()))
+                raise LifecycleError(
+                    f"CRLs that this instance acknowledged may be nowhere else yet: {address}: {why}",
+                    hint="mend the replication (vouchd directory status); --force gives up what the others lack",
+                )
+            time.sleep(_POLL_SECONDS)
 
 
 def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> None:

@@ -16,7 +16,9 @@ from tests.whole.test_clone_directory import require_alike
 
 from vouchd.core.facts import Transport
 from vouchd.directory import replication
+from vouchd.directory.connection import Change
 from vouchd.directory.health import read_vector
+from vouchd.directory.names import agreement_dn
 
 pytestmark = pytest.mark.process
 
@@ -85,8 +87,15 @@ class Making:
         eventually(lambda: self.replicas("m") == self.replicas("c"), "both servers know the same replicas")
         assert len(self.replicas("m")) == len(("m", "c"))
 
-    def destroy(self) -> None:
-        self.site.run("clone", "destroy", "--instance", "c", "--remove")
+    def cut(self) -> None:
+        """The clone's directory server sends nothing to the master's any more."""
+        with closing(self.servers["c"].admin()) as connection:
+            for one in replication.agreements(connection, SUFFIX):
+                change = Change("replace", "nsds5ReplicaEnabled", (b"off",))
+                connection.modify(agreement_dn(SUFFIX, one.name), [change])
+
+    def destroy(self, *more: str) -> None:
+        self.site.run("clone", "destroy", "--instance", "c", "--remove", *more)
 
     def require_gone(self) -> None:
         """Of the clone nothing is left: no folder, no draft, no member, no agreement; its replica id is forgotten."""
@@ -116,6 +125,26 @@ def making(begun):
     if begun.site.layout("c").root.exists():
         begun.destroy()
     begun.require_gone()
+
+
+def test_clone_that_alone_has_a_crl_is_taken_away_by_force_only(making):
+    """What only the clone's directory server has acknowledged is given up by nobody who does not say so."""
+    site, m = making.site, making.servers["m"]
+    site.run(*making.words())
+    words = ("clone", "destroy", "--instance", "c", "--remove")
+    making.cut()
+    site.run("ca", "crl", "--ca", "lab", "--out", "newest.crl")
+    site.run("crl", "add", "newest.crl", "--instance", "c")
+    lacking = site.refused(*words)
+    making.servers["c"].kill()
+    away = site.refused(*words)
+    making.servers["c"].start()
+    assert f"{m.host}:{m.port}: it lacks the newest changes" in lacking
+    assert "start its directory server" in away
+    assert "--force" in lacking
+    assert site.says("c", "bad") == "revoked"
+    assert site.members("m") == {site.id_of("m"): False, site.id_of("c"): True}
+    making.destroy("--force")
 
 
 def test_creation_cut_short_in_the_steps_of_the_directory_is_finished_by_the_same_words(making):

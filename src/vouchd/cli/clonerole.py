@@ -15,11 +15,13 @@ from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Member
 from vouchd.domain.registry import find, master_of, require_leavable
-from vouchd.errors import ConfigError, VouchdError
+from vouchd.errors import ConfigError, StoreUnavailable, VouchdError
 from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.instance.reading import read_settings
 from vouchd.instance.writing import write_values
+
+_AWAY = "start its directory server, which may have CRLs that no other has; --force gives them up"
 
 
 def destroy(
@@ -29,6 +31,9 @@ def destroy(
     ] = "",
     master: Annotated[str, typer.Option("--master", metavar="URL", help="The master, likewise.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Remove the instance's folder too, with its keys.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Give up what only its own directory server has, or that server.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Take a clone out of its set: registry, replication agreements, replica update vector; and stop it.
@@ -38,25 +43,29 @@ def destroy(
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
     own = settings.member_id
-    with wiring.services(layout) as services:
-        try:
-            members = services.store.members()
-        except VouchdError as error:
-            output.warn(f"the registry here cannot be read: {error}")
-            members = ()
+    members = _members(layout, force=force)
     for me in (member for member in members if member.id == own):
         require_leavable(me, members)  # before it is stopped
     if not members and not master:  # making it was cut short before the registry came
         kept = journal_of(layout).kept()
         master, fingerprint = kept.get("master", ""), kept.get("fingerprint", "")
     other = _other(members, own, master, fingerprint)
+    if not force:
+        wiring.require_replicated(layout, settings, members)
     lifecycle.stop(layout)
+    if not force:
+        wiring.require_replicated(layout, settings, members)  # what was acknowledged in the meantime
     if other is not None:
         client = wiring.connector(layout, settings)(other)
         if own in {member.id for member in client.info().members}:
             client.leave(own)
             output.note(f"{own} has left the domain")
-    wiring.detach(layout, settings, output.note)
+    try:
+        wiring.detach(layout, settings, output.note)
+    except StoreUnavailable as error:
+        if not force:
+            raise
+        output.warn(f"its agreements stay in its directory server: {error}")
     if remove:
         shutil.rmtree(layout.root)
     output.record({"left": own, "removed": str(layout.root) if remove else None}, json_output=json_output)
@@ -93,6 +102,18 @@ def promote(
     if lifecycle.status(layout).pid is not None:
         lifecycle.restart(layout, manager_command(layout))
     output.record({"master": promoted.id, "term": promoted.term, "was": me.clone}, json_output=json_output)
+
+
+def _members(layout: Layout, *, force: bool) -> tuple[Member, ...]:
+    """The registry, empty where it is not here. Raises: StoreUnavailable, but not by force."""
+    with wiring.services(layout) as services:
+        try:
+            return services.store.members()
+        except VouchdError as error:
+            if isinstance(error, StoreUnavailable) and not force:
+                raise StoreUnavailable(str(error), hint=_AWAY) from error
+            output.warn(f"the registry here cannot be read: {error}")
+            return ()
 
 
 def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str) -> Member | None:

@@ -140,6 +140,29 @@ def health(
     return ReplicationHealth(vector, tuple(seen), tuple(by_name.values()), tuple(stale), conflicts(connection, suffix))
 
 
+def lacking(
+    connection: Connection, peers: Sequence[DirectoryServer], suffix: str, password: str, trust_file: Path | None = None
+) -> dict[str, str]:
+    """Of each of the `peers` that is not known to have every change made at the server of `connection`: why not.
+
+    By `host:port`. Changes that were made elsewhere are not looked at. Raises: StoreUnavailable.
+    """
+    mine = read_vector(connection, suffix)
+    newest = mine.newest.get(mine.replica_id, "") if mine else ""
+    found: dict[str, str] = {}
+    for peer in peers if newest else ():
+        try:
+            theirs = ask(peer, password, trust_file)
+        except VouchdError as error:
+            found[peer.address] = str(error)
+            continue
+        if theirs is None or mine is None or theirs.generation != mine.generation:
+            found[peer.address] = "it was never initialised from this set"
+        elif theirs.newest.get(mine.replica_id, "") < newest:
+            found[peer.address] = "it lacks the newest changes that were made here"
+    return found
+
+
 def _peer_health(
     mine: UpdateVector | None,
     peer: DirectoryServer,
