@@ -10,7 +10,7 @@ from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.domain.registry import master_of
-from vouchd.errors import NotFound
+from vouchd.errors import NotFound, TryLater
 from vouchd.instance.following import Following, ForwardedIngesting
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock
@@ -72,6 +72,8 @@ def ingesting(
         found = master()
         if found is None:
             raise NotFound("the registry names no master", hint="vouchd clone promote makes one")
+        if found.id == settings.member_id:
+            raise TryLater("this instance is becoming the master", hint="if it stays so: vouchd restart")
         return connect(found)
 
     # Whoever takes a CRL in holds the lock already.

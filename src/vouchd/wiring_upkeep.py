@@ -12,7 +12,7 @@ from vouchd.http.upkeep import Upkeep
 from vouchd.instance.following import Following
 from vouchd.instance.layout import Layout
 from vouchd.instance.locking import ingest_lock
-from vouchd.instance.membership import CLONE_REFRESH_SECONDS
+from vouchd.instance.membership import CLONE_REFRESH_SECONDS, own_member
 from vouchd.instance.peers import Peers
 from vouchd.instance.replicas import ReplicationWatch
 from vouchd.instance.settings import Settings
@@ -77,6 +77,8 @@ def step_down(layout: Layout, settings: Settings, peers: Peers) -> bool:
     is_clone = settings.refresh_seconds == CLONE_REFRESH_SECONDS
     if master is None or master.id == settings.member_id or is_clone or not settings.of_set.host:
         return False
+    if master.tls_sha256 == own_member(settings).tls_sha256:
+        return False  # it is this instance, under a name that it takes on with its next start
     values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}
     if settings.directory is None:
         values["vouchd.clone.master"] = master.id

@@ -97,8 +97,25 @@ def test_found_again_changes_what_differs_and_nothing_of_the_role(domain):
 def test_found_where_another_is_the_master_is_refused(domain):
     """A domain has one beginning; who comes later joins."""
     with pytest.raises(ConfigError, match="is the master of this domain") as caught:
-        domain.service.found(a_member("ocsp2.example.org"), ADMIN)
+        domain.service.found(a_member("ocsp2.example.org", tls_sha256="cd" * 32), ADMIN)
     assert "clone prepare" in caught.value.hint
+
+
+def test_found_under_another_name_renames_the_sole_master(domain):
+    """Whoever mistyped the name gives the right one; it is the same instance, known by its certificate."""
+    domain.service.found(a_member("ocsp2.example.org"), ADMIN)
+    (master,) = domain.store.members()
+    assert (master.host, master.clone, master.term) == ("ocsp2.example.org", False, 1)
+    assert domain.updates() == [("add", "success"), ("remove", "success"), ("add", "success")]
+
+
+def test_found_under_another_name_is_refused_where_others_know_the_first(domain):
+    """Members know each other by name; a change of it would leave them without a master."""
+    domain.store.put_member(a_member("ocsp3.example.org", tls_sha256="cd" * 32), None)
+    before = domain.store.members()
+    with pytest.raises(ConfigError, match=r"this instance is ocsp1\.example\.org:8443 to the other members"):
+        domain.service.found(a_member("ocsp2.example.org"), ADMIN)
+    assert domain.store.members() == before
 
 
 def test_token_is_kept_as_digest_only_and_lets_in_once(domain):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from vouchd.cli.directorysetup import ManagerOption
 from vouchd.cli.inputs import read_password
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.core.facts import Group
+from vouchd.core.facts import DirectoryServer, Group, Member, Transport
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.urls import server_of
 from vouchd.domain.registry import TOKEN_SECONDS
@@ -25,7 +26,7 @@ from vouchd.instance import lifecycle
 from vouchd.instance.layout import Layout
 from vouchd.instance.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
 from vouchd.instance.reading import read_settings
-from vouchd.instance.settings import DirectorySettings
+from vouchd.instance.settings import DirectorySettings, Settings
 from vouchd.instance.steps import run_steps
 from vouchd.instance.systemcerts import SUBSYSTEM
 from vouchd.instance.systemcerts import find as find_certificate
@@ -70,14 +71,13 @@ def prepare(
     """
     layout = Layout(instance.absolute())
     password = read_password(password_file, out)
-    changed = _ready_settings(layout, host, domain)
     with wiring.services(layout) as services:
-        settings = services.settings
         services.membership.require_registrar()
-        me = services.domain.found(own_member(settings), services.caller)
+        me = services.domain.found(own_member(_named(services.settings, host)), services.caller)
         _let_members_in(services)
         done = services.keys.export(out, password, services.caller)
         token, kept = services.domain.issue_token(services.caller, hours * TOKEN_SECONDS)
+    changed = _ready_settings(layout, me, host, domain)
     if changed and lifecycle.status(layout).pid is not None:
         lifecycle.restart(layout, manager_command(layout))
     lifecycle.look_now(layout)
@@ -93,24 +93,36 @@ def prepare(
         "good_until": output.when(kept.expires_at),
     }
     output.record(given, json_output=json_output)
-    where = "--directory ldap://HOST:389 --directory-password-file FILE " if me.directory else ""
+    files = {"token-file": token_file, "pkcs12": out, "password-file": password_file}
+    words = [f"--{option} {path.name if path else 'FILE'}" for option, path in files.items()]
     output.hint(
-        f"on the clone: vouchd clone create --master https://{me.id} --fingerprint {me.tls_sha256} --token-file FILE"
-        f" --pkcs12 {out.name} --password-file FILE {where}--host NAME"
+        f"on the clone: vouchd clone create --master https://{me.id} --fingerprint {me.tls_sha256} {' '.join(words)}"
+        f"{_directory_words(me.directory)} --host NAME"
     )
 
 
-def _ready_settings(layout: Layout, host: str, domain: str) -> bool:
+def _directory_words(server: DirectoryServer | None) -> str:
+    """What the clone's directory server has to have in common with the master's."""
+    if server is None:
+        return ""
+    where = "ldaps://HOST:636" if server.transport is Transport.TLS else "ldap://HOST:389"
+    trust = "" if server.transport is Transport.PLAIN else " --directory-trust CA.PEM"
+    starttls = " --starttls" if server.transport is Transport.STARTTLS else ""
+    return f" --directory '{where}/{server.suffix}'{starttls}{trust} --directory-password-file FILE"
+
+
+def _named(settings: Settings, host: str) -> Settings:
+    return replace(settings, of_set=replace(settings.of_set, host=host or settings.of_set.host))
+
+
+def _ready_settings(layout: Layout, me: Member, host: str, domain: str) -> bool:
     settings = read_settings(layout)
     values = {}
     if host:
         values["vouchd.domain.host"] = host
     if domain:
         values["securitydomain.name"] = domain
-    with wiring.services(layout) as services:
-        own = f"{host or settings.of_set.host}:{settings.agent.port}"
-        known = next((member for member in services.store.members() if member.id == own), None)
-    if settings.refresh_seconds in {0, CLONE_REFRESH_SECONDS} and (known is None or not known.clone):
+    if settings.refresh_seconds in {0, CLONE_REFRESH_SECONDS} and not me.clone:
         values["ocsp.store.defStore.refreshInSec"] = str(MASTER_REFRESH_SECONDS)
         output.note(
             f"refreshInSec is {MASTER_REFRESH_SECONDS} now: a master's is neither 0 nor {CLONE_REFRESH_SECONDS}"

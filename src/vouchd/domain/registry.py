@@ -46,6 +46,8 @@ class SecurityDomain:
     def found(self, member: Member, caller: Caller) -> Member:
         """Register `member` as the master of a domain that has none, or what changed of one that is in it.
 
+        A sole master that comes under another name, with the same TLS certificate, is renamed.
+
         Raises: ConfigError when its addresses are no addresses for others, or another one is the master already.
         """
         self._permission.allow(caller, Action.CHANGE_DOMAIN, member.id)
@@ -54,9 +56,9 @@ class SecurityDomain:
         known = members.get(member.id)
         master = master_of(members.values())
         if known is None and master is not None:
-            raise ConfigError(
-                f"{master.id} is the master of this domain", hint="join it: vouchd clone prepare there tells how"
-            )
+            _require_renaming(member, master, len(members))
+            self._store.remove_member(master.id)
+            self._audit.record(_EVENT, caller, "success", operation="remove", host=master.id)
         if known is None:
             wanted = replace(member, clone=False, term=1, joined_at=self._clock.now())
         else:
@@ -194,6 +196,18 @@ def find(members: Iterable[Member], member_id: str) -> Member:
     if len(named) != 1:
         raise NotFound(f"no member {member_id[:200]}", hint="vouchd domain members shows those there are")
     return named[0]
+
+
+def _require_renaming(member: Member, master: Member, members: int) -> None:
+    """Return when `member` is the sole master itself under another name. Raises: ConfigError."""
+    if member.tls_sha256 != master.tls_sha256:
+        raise ConfigError(
+            f"{master.id} is the master of this domain", hint="join it: vouchd clone prepare there tells how"
+        )
+    if members > 1:
+        raise ConfigError(
+            f"this instance is {master.id} to the other members", hint="leave --host out, or name it so again"
+        )
 
 
 def require_leavable(member: Member, members: tuple[Member, ...]) -> None:
