@@ -100,7 +100,7 @@ def _tell(found: Verification, before: object, *, json_output: bool) -> object:
     if json_output:
         output.as_json([_record(found, member) for member in found.members])
         return essence
-    output.records([_row(found, member) for member in found.members], json_output=False, empty="no other member")
+    output.records([_row(found, member) for member in found.members], json_output=False)
     for member in found.members:
         for words in (member.error, *map(str, member.told)):
             if words:
