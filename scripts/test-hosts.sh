@@ -8,6 +8,7 @@ lines=(
   "127.0.0.3 ds2.vouchd.test"
   "127.0.0.4 ds3.vouchd.test"
   "127.0.0.5 ds4.vouchd.test"
+  "192.0.2.1 elsewhere.vouchd.test" # of no host: RFC 5737
 )
 missing() {
   for line in "${lines[@]}"; do

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.ds389 import PASSWORD, directories
+from tests.ds389 import PASSWORD, SUFFIX, directories
 
 from vouchd import wiring
 from vouchd.cli import directorymove
@@ -65,6 +65,15 @@ def test_directory_that_refuses_leaves_nothing_behind(run, site, server, words):
     assert json.loads(run("ca", "certs", "--ca", lab, "--json")[1]) == []
     assert left(site) == before
     assert empty(server)
+
+
+def test_password_of_the_manager_crosses_no_network_in_clear(run, site, words):
+    """A plain connection to another host is refused before it is opened, with the two ways out."""
+    plain = ["--directory", f"ldap://elsewhere.vouchd.test:389/{SUFFIX}", *words[-2:]]
+    files = ["--signer-key", site.file("signer.key"), "--signer-cert", site.file("signer.pem")]
+    code, _, err = run("create", *files, "--ca-cert", site.file("ca.pem"), *plain)
+    assert (code, "would cross the network in clear" in err, "--starttls" in err) == (78, True, True)
+    assert not site.instance.exists()
 
 
 def test_signer_that_is_refused_leaves_nothing_in_the_directory(run, site, server, words):

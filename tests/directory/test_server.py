@@ -19,7 +19,7 @@ from vouchd.core.facts import Transport
 from vouchd.core.hostnames import qualified
 from vouchd.directory import server
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.hosts import addresses, is_loopback_only
+from vouchd.directory.hosts import addresses, is_here, is_loopback_only
 from vouchd.directory.nss import TLSIdentity
 from vouchd.directory.plan import ServerPlan, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
@@ -226,6 +226,11 @@ def test_servers_of_one_host_have_configurations_of_different_names(folder):
     one, other = folder / "a", folder / "b"
     assert config_folder(one).name != config_folder(other).name
     assert config_folder(one) == config_folder(one.absolute())
+
+
+def test_own_addresses_are_told_from_those_of_other_hosts():
+    """What is sent to a name of this host crosses no network."""
+    assert [is_here(name) for name in ("ds1.vouchd.test", "localhost", "elsewhere.vouchd.test")] == [True, True, False]
 
 
 def test_names_resolve_and_loopback_ones_are_told():

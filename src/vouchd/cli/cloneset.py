@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from vouchd.cli import output
 from vouchd.core.facts import Transport
-from vouchd.directory.connection import Connection, Credentials
+from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.directory.setup import SetUp, set_up
 from vouchd.errors import ConfigError
 from vouchd.instance import cs_cfg
@@ -45,7 +45,7 @@ def set_up_as_manager(
 
     `known` are the passwords there are, by their names in password.conf. Raises: StoreError, ConfigError.
     """
-    admin = Connection(directory.server, Credentials(*manager), directory.trust_file)
+    admin = open_as_manager(directory.server, Credentials(*manager), directory.trust_file)
     try:
         made = set_up(
             admin,

@@ -115,10 +115,10 @@ class CloneCreation:
         check_set(self._info, self._planned_member(), SystemClock().now())
         check_keys(keys, self._info.certificates)
         if self._plan.directory is not None and self._plan.manager is not None:
-            from vouchd.directory.connection import Connection, Credentials  # noqa: PLC0415
+            from vouchd.directory.connection import Credentials, open_as_manager  # noqa: PLC0415
 
             credentials = Credentials(*self._plan.manager)
-            Connection(self._plan.directory.server, credentials, self._plan.directory.trust_file).close()
+            open_as_manager(self._plan.directory.server, credentials, self._plan.directory.trust_file).close()
 
     def _planned_member(self) -> Member:
         plan = self._plan

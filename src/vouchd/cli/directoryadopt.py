@@ -13,7 +13,7 @@ from vouchd.cli.directorysetup import directory_of
 from vouchd.cli.inputs import read_password
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Epoch
-from vouchd.directory.connection import Connection, Credentials
+from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.foreign import ForeignPoint, foreign_points
 from vouchd.directory.urls import server_of
@@ -76,7 +76,7 @@ def _source(
     if url:
         server = server_of(url, start_tls=starttls)
         credentials = Credentials(bind, read_password(password_file, Path(bind)))
-        return Connection(server, credentials, trust), server.suffix
+        return open_as_manager(server, credentials, trust), server.suffix
     own = directory_of(read_settings(layout))
     password = read_passwords(layout.password_conf).get(INTERNALDB, "")
     return Connection(own.server, Credentials(own.bind_dn, password), own.trust_file), own.server.suffix

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from vouchd import wiring
 from vouchd.cli.cloneset import directory_values, set_up_directory
-from vouchd.directory.connection import Connection, Credentials
+from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.names import SERVICE_DN
 from vouchd.directory.suffix import clear_facts, holds_facts
 from vouchd.errors import AlreadyExists, ConfigError, VouchdError
@@ -69,7 +69,8 @@ class NewDirectory:
 
     @contextmanager
     def _as_manager(self) -> Iterator[Connection]:
-        connection = Connection(self.named.server, Credentials(self.manager, self.password), self.named.trust_file)
+        credentials = Credentials(self.manager, self.password)
+        connection = open_as_manager(self.named.server, credentials, self.named.trust_file)
         try:
             yield connection
         finally:

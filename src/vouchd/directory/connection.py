@@ -15,6 +15,7 @@ from typing import Any
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.failures import tls_failure, translated
+from vouchd.directory.hosts import is_here
 from vouchd.directory.trust import distrust
 from vouchd.errors import ConfigError, NotFound, StoreError, StoreUnavailable
 
@@ -69,6 +70,19 @@ def url_of(server: DirectoryServer) -> str:
     """LDAP URL of the server; StartTLS has the scheme of the plain port."""
     scheme = "ldaps" if server.transport is Transport.TLS else "ldap"
     return f"{scheme}://{server.host}:{server.port}"
+
+
+def open_as_manager(server: DirectoryServer, credentials: Credentials, trust_file: Path | None) -> Connection:
+    """A connection of the Directory Manager, whose password never crosses a network in clear.
+
+    Raises: StoreUnavailable; ConfigError, also for a plain connection to another host.
+    """
+    if server.transport is Transport.PLAIN and not is_here(server.host):
+        raise ConfigError(
+            f"{url_of(server)}: the password of {credentials.bind_dn} would cross the network in clear",
+            hint="use ldaps:// or --starttls, or run this on that host",
+        )
+    return Connection(server, credentials, trust_file)
 
 
 class Connection:

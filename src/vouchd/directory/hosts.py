@@ -26,3 +26,20 @@ def is_loopback_only(host: str) -> bool:
     Raises: ConfigError when it does not resolve.
     """
     return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses(host))
+
+
+def is_here(host: str) -> bool:
+    """Whether every address of `host` is one of this host, so that nothing sent there crosses a network.
+
+    Raises: ConfigError when it does not resolve.
+    """
+    return all(_is_own(address) for address in addresses(host))
+
+
+def _is_own(address: str) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
