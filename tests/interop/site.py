@@ -42,7 +42,7 @@ class Site:
         vouchd(
             "create",
             *("--instance", self.instance, "--ca", self._ca, "--algorithm", algorithm),
-            *("--host", "127.0.0.1", "--port", 0, "--health-port", 0, "--workers", 1),
+            *("--host", "127.0.0.1", "--port", 0, "--health-port", 0, "--agent-port", 0, "--workers", 1),
         )
         vouchd("crl", "add", folder / "ca.crl", "--instance", self.instance)
         self._disown_unknown()
