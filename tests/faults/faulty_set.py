@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import urllib.error
@@ -129,6 +130,22 @@ class FaultySet:
 
     def tries_later(self, member: str, name: str) -> bool:
         return self.site.answer(member, name).response_status is ocsp.OCSPResponseStatus.TRY_LATER
+
+    def until_revoked(self, member: str, name: str) -> None:
+        """Wait until the member answers again: that the certificate is revoked, and nothing else before."""
+        eventually(lambda: not self.tries_later(member, name), f"{member} answers again")
+        assert self.site.says(member, name) == "revoked"
+
+    def require_stale(self, member: str) -> str:
+        """Revoke by a CRL that the member cannot have: it says so and answers tryLater, restarted too; whom it revokes."""
+        name = self.revoke(M)
+        assert self.site.says(M, name) == "revoked"
+        assert self.seen_until_later(member, "bad") <= {"revoked"}
+        self.until(member, "behind", "newer CRL")
+        assert re.search(r'vouchd_behind\{ca="[^"]*"\} 1', self.metrics(member))
+        self.site.run("restart", "--instance", member)
+        assert self.tries_later(member, name)
+        return name
 
     def seen_until_later(self, member: str, name: str) -> set[str]:
         """What the member says of a certificate until it answers tryLater."""
