@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 
 from bench.figures import Figure
-from vouchd import wiring
+from vouchd.wiring import instance
 from vouchd.ca.authority import CertificateManager
 from vouchd.client import ocsp
-from vouchd.client.domain import PeerClient
-from vouchd.core.certs import serial_octets
+from vouchd.cloning.client import PeerClient
+from vouchd.pkix.certs import serial_octets
 from vouchd.core.facts import Member
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 TARGET_SECONDS = 1.0
 LONGEST_SECONDS = 60  # longer: it is not coming
@@ -102,9 +102,9 @@ def figures(publications: int = PUBLICATIONS) -> list[Figure]:
     with clones() as made:
         serial = _issued(made)
         crls = _crls(made, serial, publications)
-        with wiring.services(Layout((made.folder / "c").absolute())) as services:
+        with instance.services(Layout((made.folder / "c").absolute())) as services:
             members = {member.host: member for member in services.store.members()}
-            client = wiring.connector(services.layout, services.settings)
+            client = instance.connector(services.layout, services.settings)
             seconds = sorted(_seconds(made, client(members[HOSTS["m"][0]]), crl, members, serial) for crl in crls)
     detail = f"{publications} CRLs; best {seconds[0]:.3f} s, worst {seconds[-1]:.3f} s"
     last = len(seconds) - 1

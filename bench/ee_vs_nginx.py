@@ -31,8 +31,8 @@ import uvloop
 
 from vouchd.core.facts import CertStatus
 from vouchd.errors import OCSPResponseStatus
-from vouchd.http.ee import EEServer
-from vouchd.instance.settings import EEPort
+from vouchd.ee.server import EEServer
+from vouchd.settings.declared import EEPort
 from vouchd.service.answering import Answer
 
 TARGET = 0.75

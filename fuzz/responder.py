@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.pki import CA, NOW, Issued
 
-from vouchd.core.certs import authority_id
+from vouchd.pkix.certs import authority_id
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, Reason, RevocationEntry
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.scope import Scope
+from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.service.answering import Responder
 

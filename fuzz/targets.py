@@ -11,12 +11,12 @@ from tests.pki import NOW
 
 from fuzz import responder, seeds
 from vouchd.client.parsing import parse_response
-from vouchd.core.crl import entries, read_header
-from vouchd.core.ocsp import parse_request
+from vouchd.pkix.crl import entries, read_header
+from vouchd.pkix.ocsp import parse_request
 from vouchd.errors import VouchdError
-from vouchd.http import getpath
-from vouchd.instance import cs_cfg
-from vouchd.instance.reading import settings_from
+from vouchd.ee import getpath
+from vouchd.settings import cs_cfg
+from vouchd.settings.reading import settings_from
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, HOUR, NOW, Issued, serial_octets
 
-from vouchd.core.certs import authority_id
+from vouchd.pkix.certs import authority_id
 from vouchd.core.facts import (
     Authority,
     AuthorityPolicy,
@@ -21,7 +21,7 @@ from vouchd.core.facts import (
     RevocationEntry,
 )
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.scope import Scope
+from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.service.answering import Responder
 from vouchd.signing.software import SoftwareSigner

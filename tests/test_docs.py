@@ -16,7 +16,7 @@ import typer
 from vouchd.cli.main import command_line
 from vouchd.instance.keytable import KNOWN
 from vouchd.instance.known_keys import canonical, look_up
-from vouchd.ops.metrics import MetricsView, render
+from vouchd.processes.metrics import MetricsView, render
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -75,7 +75,7 @@ def modules() -> list[Path]:
 
 
 def layer_of(path: Path) -> str:
-    """The first name below the package: `core` of core/ocsp.py, `errors` of errors.py."""
+    """The first name below the package: `core` of pkix/ocsp.py, `errors` of errors.py."""
     first = path.relative_to(SOURCE).parts[0]
     return PACKAGE_ITSELF if first == "__init__.py" else first.removesuffix(".py")
 
@@ -198,10 +198,10 @@ def test_checker_tells_right_from_wrong(
 
 def test_manager_of_the_embedded_store_starts_without_the_directory_s_modules():
     """Whoever has no directory server needs no LDAP library and pays for none of it."""
-    listed = "import sys, vouchd.wiring_manager; print(*sys.modules)"
+    listed = "import sys, vouchd.wiring.manager; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
-    assert not [name for name in loaded if name.startswith(("ldap", "vouchd.directory.", "vouchd.stores.directory"))]
+    assert not [name for name in loaded if name.startswith(("ldap", "vouchd.directory.", "vouchd.stores.ldap.store"))]
 
 
 @pytest.mark.parametrize("module", ["ca", "clone", "crl", "domain", "lifecycle", "user", "worker"])

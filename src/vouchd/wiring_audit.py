@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock
-from vouchd.instance.layout import Layout
-from vouchd.instance.settings import AuditSettings
-from vouchd.ops.audit import AuditLog, Rotation
-from vouchd.ops.auditkeeping import AuditKeeping
-from vouchd.ops.auditsigning import AuditSigning
+from vouchd.settings.layout import Layout
+from vouchd.settings.declared import AuditSettings
+from vouchd.audit.log import AuditLog, Rotation
+from vouchd.audit.keeping import AuditKeeping
+from vouchd.audit.signing import AuditSigning
 from vouchd.ops.clients import address_shown
 from vouchd.signing.software import SoftwareSigner
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
-from vouchd.client.domain import Identity, PeerClient
+from vouchd.cloning.client import Identity, PeerClient
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.core.status import ServingState
-from vouchd.domain.registry import master_of
+from vouchd.cloning.registry import master_of
 from vouchd.errors import NotFound, TryLater
-from vouchd.instance.following import Following, ForwardedIngesting
-from vouchd.instance.layout import Layout
+from vouchd.cloning.following import Following, ForwardedIngesting
+from vouchd.settings.layout import Layout
 from vouchd.instance.locking import ingest_lock
-from vouchd.instance.membership import Membership
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.instance.peers import Peers
-from vouchd.instance.settings import Settings
-from vouchd.instance.verifying import Verifying
-from vouchd.ops.clock import SystemClock
-from vouchd.ops.serving import read_serving
+from vouchd.cloning.membership import Membership
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.cloning.peers import Peers
+from vouchd.settings.declared import Settings
+from vouchd.cloning.verifying import Verifying
+from vouchd.clock import SystemClock
+from vouchd.instance.report import read_serving
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 
 PEER_SECONDS = 4.0
 VERIFY_SECONDS = 10.0

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vouchd.core.ports import Clock
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import read_passwords
-from vouchd.instance.settings import Settings, SourceKind, SourceSettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import read_passwords
+from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule

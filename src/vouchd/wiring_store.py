@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from vouchd.core.ports import Store
 from vouchd.errors import ConfigError
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNALDB, read_passwords
-from vouchd.instance.settings import Settings
-from vouchd.stores.following import FollowedStore
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNALDB, read_passwords
+from vouchd.settings.declared import Settings
+from vouchd.cloning.followed_store import FollowedStore
+from vouchd.stores.sqlite.store import SqliteStore
 
 
 def open_store(layout: Layout, settings: Settings) -> Store:
@@ -19,7 +19,7 @@ def open_store(layout: Layout, settings: Settings) -> Store:
     directory = settings.directory
     if directory is None:
         return FollowedStore(settings.store) if settings.of_set.master else SqliteStore(settings.store)
-    from vouchd.stores.directory import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+    from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
 
     password = read_passwords(layout.password_conf).get(INTERNALDB)
     if not password:

@@ -8,17 +8,17 @@ import signal
 import time
 
 from vouchd.core.ports import Store
-from vouchd.http.upkeep import Upkeep
-from vouchd.instance.following import Following
-from vouchd.instance.layout import Layout
+from vouchd.processes.upkeep import Upkeep
+from vouchd.cloning.following import Following
+from vouchd.settings.layout import Layout
 from vouchd.instance.locking import ingest_lock
-from vouchd.instance.membership import CLONE_REFRESH_SECONDS, own_member
-from vouchd.instance.peers import Peers
-from vouchd.instance.replicas import ReplicationWatch
-from vouchd.instance.settings import Settings
-from vouchd.instance.verifying import Verifying
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
+from vouchd.cloning.peers import Peers
+from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.settings.declared import Settings
+from vouchd.cloning.verifying import Verifying
 from vouchd.instance.writing import write_values
-from vouchd.wiring_set import reconcile
+from vouchd.wiring.cloning import reconcile
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def _agreed(layout: Layout, settings: Settings, store: Store) -> bool:
 
 
 def _settled(layout: Layout, store: Store) -> bool:
-    from vouchd.stores.directory import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+    from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
 
     if isinstance(store, DirectoryStore):
         with ingest_lock(layout.ingest_lock):

@@ -10,7 +10,7 @@ from vouchd.ca.certificates import build_issued
 from vouchd.ca.facts import IssuedStatus
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
-from vouchd.core.certs import check_signer
+from vouchd.pkix.certs import check_signer
 from vouchd.errors import IssuanceError, NotFound
 
 SHORT_KEY = rsa.generate_private_key(65537, 1024)  # noqa: S505  to be refused

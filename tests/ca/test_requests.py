@@ -9,7 +9,7 @@ from vouchd.ca.keys import KEY_TYPES, generate_key
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.reasons import parse_reason
 from vouchd.ca.requests import MAX_CSR_BYTES, parse_name, parse_subject, request_from_csr
-from vouchd.core.reasons import NAMES, reason_text
+from vouchd.pkix.reasons import NAMES, reason_text
 from vouchd.errors import IssuanceError
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from vouchd.cli.main import main
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 
 @pytest.fixture

@@ -11,18 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.http.domain_site import HOST, a_clone, a_master
 
 from vouchd.cli.main import main
-from vouchd.http.checks import Check, advice
-from vouchd.http.health import HealthServer
-from vouchd.http.listening import bind
-from vouchd.ops.pidfile import PidFile
-from vouchd.ops.serving import (
-    MemberReport,
-    ReplicationReport,
-    ServedPoint,
-    ServerReport,
-    ServingReport,
-    write_serving,
-)
+from vouchd.api.checks import Check, advice
+from vouchd.processes.health import HealthServer
+from vouchd.sockets import bind
+from vouchd.instance.pidfile import PidFile
+from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport, ServingReport, write_serving
 
 CA, OTHER_CA = "a" * 64, "b" * 64
 CLONE = a_clone().id

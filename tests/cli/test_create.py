@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY
 
-from vouchd import wiring
+from vouchd.wiring import instance
 from vouchd.cli.main import main
-from vouchd.instance.layout import Layout
-from vouchd.instance.reading import read_settings
-from vouchd.instance.signers import load_signers
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+from vouchd.instance.certificates.signers import load_signers
 
 
 def signer_of(site):
@@ -25,7 +25,7 @@ def signer_of(site):
 
 
 def labels(site):
-    with wiring.services(Layout(site.instance)) as services:
+    with instance.services(Layout(site.instance)) as services:
         return list(services.labels().values())
 
 
@@ -35,7 +35,7 @@ def test_create_from_files_is_ready_to_start(site, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert (shown["instance"], shown["signer"]) == (str(site.instance), "ocspSigningCert")
     assert (shown["algorithm"], shown["CAs"]) == ("SHA256withEC", "CN=Site CA")
-    settings = wiring.check_instance(Layout(site.instance), warn=pytest.fail)
+    settings = instance.check_instance(Layout(site.instance), warn=pytest.fail)
     assert (settings.ee.port, settings.health.port, settings.ee.workers) == (2560, 0, 1)
     assert signer_of(site).certificate_der == site.signer.der
     assert labels(site) == ["CN=Site CA"]
@@ -104,12 +104,12 @@ def test_create_request_is_completed_by_the_certificate(site, capsys):
     issued = site.ca.issue("OCSP", key=key, not_before=now - DAY, not_after=now + DAY, extensions=extensions)
     (layout.alias / "ocspSigningCert.pem").write_bytes(issued.pem)
     assert main(["ca", "add", site.file("ca.pem")]) == 0
-    wiring.check_instance(layout, warn=pytest.fail)
+    instance.check_instance(layout, warn=pytest.fail)
 
 
 def load_key(layout):
     """The instance's own key, read the way it reads it."""
-    from vouchd.instance.passwords import read_passwords
+    from vouchd.settings.passwords import read_passwords
     from vouchd.signing.keys import read_key
 
     return read_key(layout.alias / "ocspSigningCert.key", read_passwords(layout.password_conf)["internal"])
@@ -127,7 +127,7 @@ def test_create_with_our_ca_gets_its_certificate(site):
     folder = site.file("lab")
     assert main(["ca", "create", "--ca", folder, "--subject", "CN=Lab CA"]) == 0
     assert main(["create", "--ca", folder]) == 0
-    wiring.check_instance(Layout(site.instance), warn=pytest.fail)
+    instance.check_instance(Layout(site.instance), warn=pytest.fail)
     assert labels(site) == ["CN=Lab CA"]
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from tests.ds389 import PASSWORD, SUFFIX, directories
 
-from vouchd import wiring
-from vouchd.cli import directorymove
+from vouchd.wiring import instance
+from vouchd.cloning import directory_move
 from vouchd.directory.suffix import holds_facts
 from vouchd.errors import StoreUnavailable
-from vouchd.instance.layout import Layout
-from vouchd.instance.moving import copy_facts
-from vouchd.instance.reading import read_settings
-from vouchd.stores.directory import DirectoryStore
+from vouchd.settings.layout import Layout
+from vouchd.cloning.moving import copy_facts
+from vouchd.settings.reading import read_settings
+from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.interop
 
@@ -94,7 +94,7 @@ def test_copy_that_is_cut_short_is_taken_away_again(site, server, words, monkeyp
         assert not empty(server)
         raise StoreUnavailable("cut short")
 
-    monkeypatch.setattr(directorymove, "copy_facts", cut)
+    monkeypatch.setattr(directory_move, "copy_facts", cut)
     assert site.create(*words) == 75
     assert not site.instance.exists()
     assert empty(server)
@@ -108,15 +108,15 @@ def test_instance_keeps_its_facts_there_and_the_server_is_taken(run, site, serve
     assert settings.directory is not None
     assert settings.directory.server.address == f"{server.host}:{server.port}"
     assert not settings.store.exists()
-    wiring.check_instance(layout, warn=pytest.fail)
-    with wiring.services(layout) as services:
+    instance.check_instance(layout, warn=pytest.fail)
+    with instance.services(layout) as services:
         assert isinstance(services.store, DirectoryStore)
         assert len(services.store.authorities()) == 1
     second = tmp_path / "second"
     code, _, err = run("create", "--instance", second, *words)
     assert (code, "vouchd clone create" in err) == (73, True)
     assert not second.exists()
-    with wiring.services(layout) as services:  # the account's password is still the first one's
+    with instance.services(layout) as services:  # the account's password is still the first one's
         assert len(services.store.authorities()) == 1
     assert PASSWORD not in Path(layout.cs_cfg).read_text() + Path(layout.password_conf).read_text()
 

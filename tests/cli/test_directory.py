@@ -18,8 +18,8 @@ from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.names import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.plan import config_folder
 from vouchd.directory.process import ServerProcess
-from vouchd.instance.passwords import read_passwords, write_passwords
-from vouchd.stores.directory import DirectoryStore
+from vouchd.settings.passwords import read_passwords, write_passwords
+from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.interop
 

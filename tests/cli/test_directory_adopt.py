@@ -12,7 +12,7 @@ from tests.ds389 import PASSWORD, directories
 from tests.pki import CA
 
 from vouchd.core.facts import Transport
-from vouchd.instance.passwords import read_passwords, write_passwords
+from vouchd.settings.passwords import read_passwords, write_passwords
 
 pytestmark = pytest.mark.interop
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vouchd import __version__, wiring
+from vouchd import __version__
+from vouchd.wiring import instance
 from vouchd.cli import main as command
 from vouchd.cli import output
 from vouchd.cli.main import main
@@ -57,7 +58,7 @@ def test_main_wrong_command_line_is_told_with_the_help_to_read(capsys, arguments
 def test_main_bug_shows_no_traceback(capsys, monkeypatch):
     """A bug is one line, and the way to see more."""
     monkeypatch.delenv("VOUCHD_DEBUG", raising=False)
-    monkeypatch.setattr(wiring, "services", lambda _: 1 // 0)
+    monkeypatch.setattr(instance, "services", lambda _: 1 // 0)
     assert main(["crl", "list"]) == 70
     captured = capsys.readouterr()
     assert captured.err.startswith("vouchd: internal error: ZeroDivisionError")
@@ -67,7 +68,7 @@ def test_main_bug_shows_no_traceback(capsys, monkeypatch):
 def test_main_bug_with_debug_shows_where(capsys, monkeypatch):
     """VOUCHD_DEBUG shows the traceback."""
     monkeypatch.setenv("VOUCHD_DEBUG", "1")
-    monkeypatch.setattr(wiring, "services", lambda _: 1 // 0)
+    monkeypatch.setattr(instance, "services", lambda _: 1 // 0)
     assert main(["crl", "list"]) == 70
     assert "Traceback" in capsys.readouterr().err
 

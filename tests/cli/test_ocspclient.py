@@ -10,8 +10,8 @@ from cryptography.x509 import ocsp
 from tests.client.answers import Loopback, always, answer, ask_for, loopback
 from tests.pki import CA, NOW, shared_key
 
-from vouchd.cli.ocspclient import main
-from vouchd.ops.clock import SystemClock
+from vouchd.cli.compat.ocspclient import main
+from vouchd.clock import SystemClock
 
 ASKED = 12
 

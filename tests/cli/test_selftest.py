@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from vouchd.cli.main import main
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 NAMES = [
     "OCSPPresence",

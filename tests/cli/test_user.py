@@ -9,7 +9,7 @@ import pytest
 from vouchd.cli.main import main
 from vouchd.cli.user import WORDS
 from vouchd.core.facts import Group
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 AGENTS = "Online Certificate Status Manager Agents"
 

@@ -17,8 +17,8 @@ from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, HOUR, NOW, Issued, moment, serial_octets, signing_hash
 
 from vouchd.client.ocsp import Question, question
-from vouchd.core import der
-from vouchd.core.signatures import ALGORITHMS, DIGESTS
+from vouchd.pkix import der
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
 
 SERIAL = 0x1234
 NONCE_OCTETS = bytes(range(32))

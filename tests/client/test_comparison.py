@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.client.answers import answer, ask_for, resigned
 from tests.pki import CA, DAY, NOW
 
-from vouchd.client.comparison import Level, Probe, compare
+from vouchd.cloning.comparison import Level, Probe, compare
 from vouchd.client.ocsp import Question, Reply, read
 from vouchd.client.transport import Exchange, Method
 from vouchd.core.moments import rfc3339
-from vouchd.core.signatures import ALGORITHMS
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.errors import VouchdError
 from vouchd.signing.software import SoftwareSigner
 

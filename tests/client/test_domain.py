@@ -17,8 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.http.agent_port import issue
 from tests.pki import CA
 
-from vouchd.client import domain
-from vouchd.client.domain import Identity, PeerClient
+from vouchd.cloning import client
+from vouchd.cloning.client import Identity, PeerClient
 from vouchd.errors import ClientError, ConfigError, StoreUnavailable, VouchdError
 
 OTHER = issue(CA.create("Somebody"), "somebody", ExtendedKeyUsageOID.SERVER_AUTH)
@@ -114,7 +114,7 @@ def test_problem_comes_as_the_error_it_was(tmp_path):
 
 def test_answer_too_large_is_refused(tmp_path, monkeypatch):
     """No member makes another one hold more than the limit."""
-    monkeypatch.setattr(domain, "MAX_ANSWER_BYTES", 10)
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 10)
     with (
         answering(tmp_path, reply(b" " * 100)) as (port, _),
         pytest.raises(ClientError, match="larger than 10 bytes"),

@@ -12,9 +12,9 @@ from tests.client.answers import NONCE_OCTETS, answer, wrap
 from tests.pki import CA, DAY, HOUR, NOW
 
 from vouchd.client.parsing import parse_response
-from vouchd.core import der
+from vouchd.pkix import der
 from vouchd.core.facts import CertStatus, Reason
-from vouchd.core.signatures import ALGORITHMS
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.errors import ClientError, OCSPResponseStatus
 
 VECTORS = files("cryptography_vectors") / "x509" / "ocsp"

@@ -8,7 +8,7 @@ import pytest
 from tests.pki import CA, serial_octets
 from tests.serving import entry, point, serving
 
-from vouchd.client.probing import probes
+from vouchd.cloning.probing import probes
 from vouchd.core.facts import Reason
 from vouchd.core.status import ServingState
 

@@ -12,10 +12,10 @@ from tests.client.answers import NONCE_OCTETS, SERIAL, answer, ask_for, error_an
 from tests.pki import CA, DAY, HOUR, NOW, new_key, serial_octets, shared_key
 
 from vouchd.client.parsing import parse_response
-from vouchd.client.verification import NonceRule, SignerRole, Terms, Verified, verify_response
-from vouchd.core import der
+from vouchd.client.response_acceptance import NonceRule, SignerRole, Terms, Verified, verify_response
+from vouchd.pkix import der
 from vouchd.core.facts import CertStatus, Reason
-from vouchd.core.signatures import ALGORITHMS, DIGESTS
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
 from vouchd.errors import ClientError, VerificationError
 
 

@@ -16,9 +16,9 @@ from tests.ds389 import PASSWORD, ROOT_DN, Directory
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import StatusStore
 from vouchd.directory.schema import ensure_containers, ensure_schema
-from vouchd.stores.directory import DirectoryStore
+from vouchd.stores.ldap.store import DirectoryStore
 from vouchd.stores.memory import MemoryStore
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 
 FIRST = b"first CRL"
 SECOND = b"second CRL"

@@ -7,7 +7,7 @@ from cryptography import x509
 from tests.pki import CA, serial_octets
 from tests.service.memory_indexes import MemoryIndexes
 
-from vouchd.core import certs
+from vouchd.pkix import certs
 from vouchd.errors import CRLRejected, StoreUnavailable
 from vouchd.index.folder import IndexFolder
 from vouchd.index.format import RevocationIndexFile

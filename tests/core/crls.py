@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vouchd.core.der import tlv
+from vouchd.pkix.der import tlv
 
 SHA256_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 SHA384_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010c0500")

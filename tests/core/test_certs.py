@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, NOW, shared_key
 
-from vouchd.core import certs, der
-from vouchd.core.signatures import DIGESTS
+from vouchd.pkix import certs, der
+from vouchd.pkix.signatures import DIGESTS
 from vouchd.errors import SigningError
 
 ONE = CA.create("CA one")

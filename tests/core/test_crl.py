@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.core import crls
 from tests.core.crls import crl, crl_number, entry, extension, idp
 
-from vouchd.core.crl import read_header
-from vouchd.core.der import tlv
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.der import tlv
 from vouchd.core.facts import Reason
 from vouchd.errors import CRLRejected
 

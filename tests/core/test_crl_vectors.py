@@ -10,7 +10,7 @@ import cryptography_vectors
 import pytest
 from cryptography import x509
 
-from vouchd.core.crl import entries, read_header
+from vouchd.pkix.crl import entries, read_header
 from vouchd.core.facts import Reason
 from vouchd.errors import CRLRejected
 

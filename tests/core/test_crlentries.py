@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tests.core import crls
 from tests.core.crls import INDIRECT, certificate_issuer, crl, entry, extension, invalidity, reason
 
-from vouchd.core.crl import entries, packed_entries, read_header
-from vouchd.core.crlentries import _Scanner
-from vouchd.core.der import tlv
+from vouchd.pkix.crl import entries, packed_entries, read_header
+from vouchd.pkix.crl_entries import _Scanner
+from vouchd.pkix.der import tlv
 from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.core.packed import WIDEST, LayoutTooNarrow, RecordLayout
+from vouchd.pkix.packed import WIDEST, LayoutTooNarrow, RecordLayout
 from vouchd.errors import CRLRejected
 
 WHEN = 1748781296  # crls.TIME

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vouchd.core import der
+from vouchd.pkix import der
 
 
 @given(st.binary(max_size=70_000))

@@ -9,8 +9,8 @@ import pytest
 from tests.pki import CA, DAY, NOW
 from tests.serving import entry, point, serving
 
-from vouchd.core.listing import list_differences, listing, read_listing
-from vouchd.core.scope import Scope
+from vouchd.cloning.listing import list_differences, listing, read_listing
+from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingState
 
 SITE, OTHER = CA.create("Site CA"), CA.create("Other CA")

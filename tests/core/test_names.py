@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vouchd.core import der
+from vouchd.pkix import der
 from vouchd.core.names import MAX_SHOWN_CHARACTERS, readable
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pki import CA
 
-from vouchd.core import der
-from vouchd.core.ocsp import NONCE, parse_request
-from vouchd.core.signatures import digest_identifier
+from vouchd.pkix import der
+from vouchd.pkix.ocsp import NONCE, parse_request
+from vouchd.pkix.signatures import digest_identifier
 from vouchd.errors import MalformedRequest
 
 CA_ONE = CA.create("CA one")

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from vouchd.core import pem
+from vouchd.pkix import pem
 
 DER = b"\x30\x82\x01\x00" + bytes(256)
 OTHER = b"\x30\x03\x02\x01\x05"

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, NOW, moment, name, shared_key, signing_hash
 
-from vouchd.core.purposes import MAX_CHAIN, Purpose, chain_of, check_purpose, expiry_warning
+from vouchd.pkix.purposes import MAX_CHAIN, Purpose, chain_of, check_purpose, expiry_warning
 from vouchd.errors import SigningError
 
 ROOT = CA.create("Root")

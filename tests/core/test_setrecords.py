@@ -9,7 +9,7 @@ import pytest
 
 from vouchd.core import records
 from vouchd.core.facts import DirectoryServer, JoinToken, Member, Transport
-from vouchd.core.joining import Joined, SetInfo, info_record, joined_record, read_info, read_joined
+from vouchd.cloning.joining import Joined, SetInfo, info_record, joined_record, read_info, read_joined
 from vouchd.core.setrecords import checked_member, member_record, read_member, read_token, token_record
 
 SERVER = DirectoryServer("ds1.example", 636, Transport.TLS, "o=ocsp.example", 7)

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from tests.pki import CA, shared_key, signing_hash
 
-from vouchd.core import der
-from vouchd.core.signatures import ALGORITHMS, algorithms_for, digest_identifier, digest_name, verify
+from vouchd.pkix import der
+from vouchd.pkix.signatures import ALGORITHMS, algorithms_for, digest_identifier, digest_name, verify
 from vouchd.signing.software import SoftwareSigner
 
 KINDS = {"RSA": "RSA", "EC": "EC"}

@@ -17,7 +17,7 @@ from vouchd.directory.health import ask, csn_time, health
 from vouchd.directory.names import agreement_dn, agreement_name
 from vouchd.directory.topology import Reconciled, peers_of, reconcile
 from vouchd.errors import StoreUnavailable
-from vouchd.instance.replicas import ReplicationWatch
+from vouchd.cloning.replicas import ReplicationWatch
 
 pytestmark = pytest.mark.interop
 

@@ -8,7 +8,7 @@ import pytest
 from tests.service.recording import ADMIN, AGENT, NOBODY, FullAudit, RecordingAudit
 
 from vouchd.core.facts import Caller, DirectoryServer, Group, Member, Transport
-from vouchd.domain.registry import LONGEST_TOKEN_SECONDS, MAX_MEMBERS, SecurityDomain, master_of, token_digest
+from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, MAX_MEMBERS, SecurityDomain, master_of, token_digest
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreConflict, StoreUnavailable
 from vouchd.service.permission import Permission
 from vouchd.stores.memory import MemoryStore

@@ -6,7 +6,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from vouchd.core.facts import Member
-from vouchd.domain.shapes import domain_info, domain_xml
+from vouchd.agent.certsystem.domain import domain_info, domain_xml
 
 MASTER = Member("ocsp1.example.org", 8443, 8080, "OCSP <one> & more", clone=False, joined_at=1)
 CLONE = replace(MASTER, host="ocsp2.example.org", name="two", clone=True)

@@ -12,7 +12,7 @@ from tests.faults.faulty_set import C, FaultySet, filled
 from tests.http.running import eventually
 from tests.whole.clones import CloneSet
 
-from vouchd import wiring
+from vouchd.wiring import instance
 from vouchd.directory import replication
 from vouchd.directory.connection import Change
 from vouchd.directory.names import agreement_dn
@@ -78,5 +78,5 @@ class FaultyDirectories(FaultySet):
 
     def facts(self, member: str) -> tuple[object, ...]:
         """What the directory of a member has of CAs and CRLs."""
-        with wiring.services(self.site.layout(member)) as services:
+        with instance.services(self.site.layout(member)) as services:
             return services.store.authorities(), services.store.epochs()

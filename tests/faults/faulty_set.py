@@ -27,12 +27,12 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.cli.main import main
-from vouchd.core.certs import serial_octets
+from vouchd.pkix.certs import serial_octets
 from vouchd.core.facts import Reason
-from vouchd.instance import cs_cfg
+from vouchd.settings import cs_cfg
 from vouchd.instance.locking import ingest_lock
-from vouchd.ops.clock import SystemClock
-from vouchd.ops.pidfile import running_pid
+from vouchd.clock import SystemClock
+from vouchd.instance.pidfile import running_pid
 from vouchd.signing.files import replace_file
 
 M, C = ("m", "small/c")
@@ -232,8 +232,8 @@ def filled(folder: Path) -> Iterator[None]:
 
 def newest_crl(site: CloneSet) -> bytes:
     """The CRL that the master has now."""
-    from vouchd import wiring
+    from vouchd.wiring import instance
 
-    with wiring.services(site.layout(M)) as services:
+    with instance.services(site.layout(M)) as services:
         (epoch,) = services.store.epochs()
         return b"".join(services.store.document_chunks(epoch.base.sha256))

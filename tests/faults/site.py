@@ -15,7 +15,7 @@ from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 
 
 class Site:

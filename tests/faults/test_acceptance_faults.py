@@ -14,7 +14,7 @@ from tests.faults.site import Site
 from tests.pki import CA, HOUR, NOW
 
 from vouchd.errors import CRLStale, StoreUnavailable
-from vouchd.stores import sqlite
+from vouchd.stores.sqlite import store
 
 OLD, NEW = (1, {1, 2, 3}), (2, {2, 3, 4})
 
@@ -103,7 +103,7 @@ def test_step_failing_leaves_old_or_new_epoch(folder, monkeypatch, step, fault, 
     site = Site(folder)
     owner, name = {
         "index": (site.writer, "write"),
-        "document": (sqlite, "put_documents"),
+        "document": (store, "put_documents"),
         "commit": (site.store, "commit_epoch"),
         "manifest": (site_module, "write_manifest"),
     }[step]

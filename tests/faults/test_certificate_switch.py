@@ -10,13 +10,13 @@ from tests.faults.killed import killed_after_saying
 from tests.pki import DAY
 from tests.sites import Site
 
-from vouchd import wiring
+from vouchd.wiring import instance
 from vouchd.cli.main import main
-from vouchd.core.certs import load_certificate
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.instance.reading import read_settings
-from vouchd.instance.signers import load_signers
+from vouchd.pkix.certs import load_certificate
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.instance.certificates.signers import load_signers
 from vouchd.signing.keys import read_key
 
 # Stops at the rename number argv[1] of those that make the files there: the certificate's, then that of CS.cfg.
@@ -65,7 +65,7 @@ def test_install_killed_keeps_the_former_signer_and_can_be_repeated(renewing, st
     site = renewing
     files = (str(site.instance), site.file("new.pem"), site.file("ca.pem"))
     killed_after_saying("here", STUCK, str(stop), *files)
-    wiring.check_instance(Layout(site.instance), warn=pytest.fail)
+    instance.check_instance(Layout(site.instance), warn=pytest.fail)
     assert signer_of(site) == site.signer.certificate
     assert main(["certs", "install", "ocspSigningCert", site.file("new.pem")]) == 0
     assert signer_of(site).subject.rfc4514_string() == "CN=renewed"

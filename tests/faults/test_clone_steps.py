@@ -44,7 +44,7 @@ def test_what_a_killed_creation_has_made_is_taken_away(site, step):
 
 def test_draft_of_a_killed_creation_is_removed_by_the_next(site):
     """Killed while it writes the keys, the command leaves a draft with keys in it; the next run removes it."""
-    draft = "import sys\nfrom vouchd.instance.backup import KeyBackup\n"
+    draft = "import sys\nfrom vouchd.instance.certificates.backup import KeyBackup\n"
     stop = 'def stop(*_):\n    print("here", flush=True)\n    sys.stdin.read()\nKeyBackup.restore = stop\n'
     run = "from vouchd.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
     killed_after_saying("here", draft + stop + run, *whole(site, site.create("c")))

@@ -13,7 +13,7 @@ from tests.http.running import eventually
 from tests.whole.directory_sets import clone, directory_set
 
 from vouchd.core.facts import Transport
-from vouchd.ops.clock import SystemClock
+from vouchd.clock import SystemClock
 
 pytestmark = pytest.mark.process
 

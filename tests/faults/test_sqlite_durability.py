@@ -8,7 +8,7 @@ from tests.faults.killed import killed_after_saying
 
 from vouchd.core.facts import IssuingPointId
 from vouchd.errors import NotFound
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 
 CA = an_authority("a")
 

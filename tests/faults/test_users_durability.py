@@ -8,7 +8,7 @@ from importlib import resources
 from tests.faults.killed import killed_after_saying
 
 from vouchd.core.facts import Group, User
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 
 ADMIN = User("admin", "Administrator", frozenset({Group.ADMINISTRATORS}), (b"\x30\x00",))
 ALICE = User("alice", "Alice", frozenset({Group.AGENTS}), (b"\x30\x01",))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchd.errors import ConfigError
-from vouchd.instance import cs_cfg
+from vouchd.settings import cs_cfg
 from vouchd.instance.keytable import KNOWN
 
 KEYS = [known.name.replace("<name>", "n").replace("<nickname>", "n").replace("*", "x") for known in KNOWN]

@@ -23,21 +23,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued
 
-from vouchd import wiring, wiring_manager
+from vouchd.wiring import instance, manager
 from vouchd.core.facts import Group
-from vouchd.http import agent
-from vouchd.http.agent import AgentServer
-from vouchd.http.checks import Check
-from vouchd.http.listening import bind
-from vouchd.http.publishing import ManifestPublication
+from vouchd.agent import server as agent
+from vouchd.agent.server import AgentServer
+from vouchd.api.checks import Check
+from vouchd.sockets import bind
+from vouchd.processes.publication import ManifestPublication
 from vouchd.instance.creation import NewSigner, create_instance
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.instance.locking import quiet
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.instance.reading import read_settings
-from vouchd.ops.clock import SystemClock
-from vouchd.ops.counters import Snapshot
-from vouchd.ops.serving import ServingReport
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.clock import SystemClock
+from vouchd.ee.counters import Snapshot
+from vouchd.instance.report import ServingReport
 from vouchd.service.permission import local_caller
 from vouchd.signing.keys import write_key
 from vouchd.wiring_audit import audit_keeping
@@ -122,7 +122,7 @@ class FakeRunning:
 class AgentPort:
     """The port and the instance behind it; `ca` issued all certificates and is not a CA that is answered for."""
 
-    def __init__(self, ca: CA, found: wiring.Services, publication: ManifestPublication, users: Mapping[str, Issued]):
+    def __init__(self, ca: CA, found: instance.Services, publication: ManifestPublication, users: Mapping[str, Issued]):
         self.ca = ca
         self.services = found
         self.users = dict(users)
@@ -130,8 +130,8 @@ class AgentPort:
         clock = SystemClock()
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
         self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock)
-        compare = wiring_manager._verifying(found, publication, self.peers)
-        self.part = wiring_manager._agent_part(found, publication, clock, self.keeping, self.peers, compare)
+        compare = manager._verifying(found, publication, self.peers)
+        self.part = manager._agent_part(found, publication, clock, self.keeping, self.peers, compare)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -224,7 +224,7 @@ def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
     write_key(layout.alias / "sslserver.key", server.key, read_passwords(layout.password_conf)[INTERNAL])
     (layout.alias / "sslserver.pem").write_bytes(server.pem)
     users = {name: issue(ca, name) for name in USERS}
-    with wiring.open_services(layout, read_settings(layout)) as found:
+    with instance.open_services(layout, read_settings(layout)) as found:
         for name, groups in USERS.items():
             found.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
         with _serving(ca, found, layout, users) as port:
@@ -240,7 +240,7 @@ async def _end_tasks() -> None:
 
 
 @contextmanager
-def _serving(ca: CA, found: wiring.Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
+def _serving(ca: CA, found: instance.Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
     publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
     publication.publish()
     port = AgentPort(ca, found, publication, users)

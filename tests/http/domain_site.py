@@ -10,9 +10,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from tests.http.agent_port import LOCAL, AgentPort, agent_port
 
-from vouchd.client.domain import Identity, PeerClient
+from vouchd.cloning.client import Identity, PeerClient
 from vouchd.core.facts import Member
-from vouchd.instance.membership import own_member
+from vouchd.cloning.membership import own_member
 
 HOST = "ocsp1.example.org"
 VALUES = {"vouchd.domain.host": HOST, "vouchd.agent.port": "8443", "ocsp.store.defStore.refreshInSec": "600"}

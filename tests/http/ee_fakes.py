@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from vouchd.core.facts import CertStatus
 from vouchd.errors import OCSPResponseStatus
-from vouchd.http.connection import EEConnection
-from vouchd.http.ee import EEServer
-from vouchd.instance.settings import EEPort
+from vouchd.ee.connection import EEConnection
+from vouchd.ee.server import EEServer
+from vouchd.settings.declared import EEPort
 from vouchd.service.answering import Answer
 
 AT = 1_750_000_000

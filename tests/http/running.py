@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from vouchd.ops.pidfile import running_pid
-from vouchd.ops.serving import ServingReport, read_serving
+from vouchd.instance.pidfile import running_pid
+from vouchd.instance.report import ServingReport, read_serving
 
 STUB = Path(__file__).with_name("stub_instance.py")
 DEADLINE_SECONDS = 60

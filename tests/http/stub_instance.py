@@ -12,19 +12,19 @@ import sys
 from pathlib import Path
 
 from vouchd.core.facts import CertStatus
-from vouchd.core.purposes import Validity
+from vouchd.pkix.purposes import Validity
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
-from vouchd.http.ee import EEServer
-from vouchd.http.manager import run_manager
-from vouchd.http.managersettings import ManagerSettings
-from vouchd.http.watching import Published
-from vouchd.http.worker import inherited, run_worker
-from vouchd.instance.settings import EEPort
-from vouchd.ops.clock import SystemClock
-from vouchd.ops.logs import set_up_logs
-from vouchd.ops.selftests import SelfTestFile
-from vouchd.ops.serving import ServedPoint
+from vouchd.ee.server import EEServer
+from vouchd.processes.manager import run_manager
+from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.watching import Published
+from vouchd.processes.worker import inherited, run_worker
+from vouchd.settings.declared import EEPort
+from vouchd.clock import SystemClock
+from vouchd.processes.logs import set_up_logs
+from vouchd.instance.selftests.results import SelfTestFile
+from vouchd.instance.report import ServedPoint
 from vouchd.service.answering import Answer
 
 

@@ -13,9 +13,9 @@ from aiohttp import web
 from tests.http.agent_port import LOCAL, SECONDS, USERS, AgentPort, agent_port, crl, issue
 from tests.pki import CA, shared_key
 
-from vouchd import wiring_agent
+from vouchd.wiring import agent
 from vouchd.core.facts import Caller, Group
-from vouchd.http.routes import Access, Route
+from vouchd.agent.routes import Access, Route
 from vouchd.service.permission import RIGHTS, Action
 
 PUBLIC = {
@@ -77,10 +77,10 @@ def gates(tmp_path_factory) -> AgentPort:
     async def welcome(_request: web.Request, caller: Caller) -> web.StreamResponse:
         return web.Response(text=f"welcome {caller.name}")
 
-    every = wiring_agent.routes
+    every = agent.routes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            wiring_agent, "routes", lambda services: tuple(replace(one, handler=welcome) for one in every(services))
+            agent, "routes", lambda services: tuple(replace(one, handler=welcome) for one in every(services))
         )
         with agent_port(tmp_path_factory.mktemp("gates") / "instance") as found:
             yield found
@@ -262,4 +262,4 @@ def test_parts_of_the_port_name_each_path_once(port):
     """Two routes for one method and path would hide one of them."""
     found = [(route.method, route.path) for route in table(port)]
     assert len(found) == len(set(found))
-    assert len(wiring_agent.PARTS) == len(set(wiring_agent.PARTS))
+    assert len(agent.PARTS) == len(set(agent.PARTS))

@@ -10,8 +10,8 @@ from tests.http.agent_port import SECONDS, AgentPort, agent_port, issue
 from tests.http.running import eventually
 from tests.pki import CA
 
-from vouchd.ops.auditchain import Entry
-from vouchd.ops.sessions import ESTABLISH, TERMINATED
+from vouchd.audit.chain import Entry
+from vouchd.audit.sessions import ESTABLISH, TERMINATED
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from tests.serving import entry, point, request_for, responder, serving, signer,
 
 from vouchd.core.policy import AnswerRecords
 from vouchd.errors import LifecycleError
-from vouchd.http import answered
-from vouchd.http.answered import AnsweredRecords, given_answers
-from vouchd.http.connection import EEConnection
-from vouchd.http.control import encode
-from vouchd.http.ee import EEServer
-from vouchd.instance.settings import EEPort
+from vouchd.audit import answers
+from vouchd.audit.answers import AnsweredRecords, given_answers
+from vouchd.ee.connection import EEConnection
+from vouchd.processes.control import encode
+from vouchd.ee.server import EEServer
+from vouchd.settings.declared import EEPort
 
 REVOKED, GOOD = 7, 8
 
@@ -88,7 +88,7 @@ def test_error_is_noted_with_its_cause_under_all_only(answering):
 
 def test_given_beyond_the_limit_is_counted_as_lost(answering, monkeypatch):
     """Many clients in one second cost bounded memory, and what is left out is told."""
-    monkeypatch.setattr(answered, "MAX_KEYS", 3)
+    monkeypatch.setattr(answers, "MAX_KEYS", 3)
     told = records(answering, AnswerRecords.ALL)
     for number in range(5):
         give(answering, told, GOOD, client=f"192.0.2.{number}")

@@ -7,8 +7,8 @@ import hashlib
 import pytest
 from tests.http.ee_fakes import AT, NEXT_UPDATE, THIS_UPDATE, get, post
 
-from vouchd.http.cacheable import MAX_HEADS, Entry, ResponseCache, Tally, http_date
-from vouchd.http.reading import HTTPRequest, RequestReader
+from vouchd.ee.cache import MAX_HEADS, Entry, ResponseCache, Tally, http_date
+from vouchd.ee.reading import HTTPRequest, RequestReader
 
 BODY = b"the response"
 

@@ -20,7 +20,7 @@ from tests.http.ee_fakes import (
     until,
 )
 
-from vouchd.http.cacheable import CONTINUE
+from vouchd.ee.cache import CONTINUE
 
 CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0g\r\n3\r\nood\r\n0\r\n\r\n"
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from vouchd.errors import LifecycleError
-from vouchd.http.control import MAX_MESSAGE_BYTES, ControlChannel, decode, encode
+from vouchd.processes.control import MAX_MESSAGE_BYTES, ControlChannel, decode, encode
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tests.pki import CA, DAY, HOUR, shared_key
 from tests.service.world import COMPROMISED
 from tests.serving import request_for
 
-from vouchd.core.certs import authority_id
-from vouchd.core.der import tlv
+from vouchd.pkix.certs import authority_id
+from vouchd.pkix.der import tlv
 
 PATH = "/ocsp/agent/ocsp/addCRL"
 ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")

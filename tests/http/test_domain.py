@@ -26,9 +26,9 @@ from vouchd.errors import (
     TryLater,
 )
 from vouchd.http import attempts
-from vouchd.http.domain import DomainRoutes
-from vouchd.http.domainfilling import Filling
-from vouchd.instance.passwords import REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.agent.domain.routes import DomainRoutes
+from vouchd.agent.domain.filling import Filling
+from vouchd.settings.passwords import REPLICATIONDB, read_passwords, replace_passwords
 
 PREFIX = "/domain/v1"
 POSTS = ("join/check", "join", "rejoin", "replicate", "leave", "promote")
@@ -273,7 +273,7 @@ def filled(tmp_path) -> Master:
             for error in outcome:
                 raise error
 
-        patch.setattr("vouchd.wiring_manager.replicating", lambda *_: replicate)
+        patch.setattr("vouchd.wiring.manager.replicating", lambda *_: replicate)
         with a_master(tmp_path / "filled") as found:
             found.client().join(a_clone(), found.token())
             found.calls, found.go, found.outcome = calls, go, outcome
@@ -322,7 +322,7 @@ def test_replicate_that_fails_tells_so_and_can_be_begun_again(filled, error, tol
 
 def test_silence_is_filled(filled, monkeypatch):
     """A long step is no broken connection: something is sent now and then."""
-    monkeypatch.setattr("vouchd.http.domainfilling._SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr("vouchd.agent.domain.filling._SILENCE_SECONDS", 0.01)
     beyond, quiet = Filling.beyond, []
 
     async def counted(self, count):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vouchd.http import domain
-from vouchd.http.routes import Access
+from vouchd.agent.domain import routes as domain
+from vouchd.agent.routes import Access
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security-domain.md").read_text(encoding="utf-8")
 

@@ -24,7 +24,7 @@ from tests.http.ee_fakes import (
     until,
 )
 
-from vouchd.http.cacheable import http_date
+from vouchd.ee.cache import http_date
 
 CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0g\r\n3\r\nood\r\n0\r\n\r\n"
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 from tests.pki import DAY, NOW
 
-from vouchd.core.purposes import Validity
+from vouchd.pkix.purposes import Validity
 from vouchd.http.expiry import expiring, warn_daily
 
 CERTIFICATES = {"fresh": Validity(NOW, NOW + 365 * DAY), "old": Validity(NOW - 340 * DAY, NOW + 25 * DAY)}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchd.errors import MalformedRequest
-from vouchd.http.getpath import MAX_TARGET_BYTES, decode, remainder
+from vouchd.ee.getpath import MAX_TARGET_BYTES, decode, remainder
 
 # A request whose base64 has `/`, `+` and padding in it.
 DER = b"\x30\x03\xff\xff\xfe\xfb\xef\xbe\xff"

@@ -10,8 +10,8 @@ import pytest
 from tests.http.running import Instance, eventually
 
 from vouchd.errors import StoreUnavailable
-from vouchd.http.halting import Verdict
-from vouchd.ops.selftests import SelfTestFile
+from vouchd.processes.halting import Verdict
+from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.service.selftests import SelfTestResult
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from tests.http.running import Instance, eventually, gone
 
-from vouchd.http.manager import _Instance
+from vouchd.processes.manager import _Instance
 
 pytestmark = pytest.mark.process
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from tests.instance.test_peers import OTHER
 
-from vouchd.http.members import OtherMembers
-from vouchd.http.watching import Published
-from vouchd.instance.peers import PeerState
-from vouchd.ops.serving import ReplicationReport, ServedPoint, ServerReport
-from vouchd.ops.verification import Difference, Verification, VerifiedMember
+from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.watching import Published
+from vouchd.cloning.peers import PeerState
+from vouchd.instance.report import ReplicationReport, ServedPoint, ServerReport
+from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember
 
 
 class Seen:

@@ -8,10 +8,10 @@ import sys
 import pytest
 from tests.http.running import gone
 
-from vouchd.http import pool as pool_module
-from vouchd.http.listening import bind_slots
-from vouchd.http.pool import WorkerPool
-from vouchd.http.workers import DESCRIPTORS, WorkerProcess
+from vouchd.processes import pool as pool_module
+from vouchd.sockets import bind_slots
+from vouchd.processes.pool import WorkerPool
+from vouchd.processes.workers import DESCRIPTORS, WorkerProcess
 
 pytestmark = pytest.mark.process
 

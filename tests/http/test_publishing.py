@@ -8,8 +8,8 @@ import pytest
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 
-from vouchd.http.publishing import ManifestPublication
-from vouchd.http.watching import Published
+from vouchd.processes.publication import ManifestPublication
+from vouchd.processes.watching import Published
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
 from vouchd.service.authorities import Authorities

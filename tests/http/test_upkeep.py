@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from vouchd.http.upkeep import Upkeep, Upkeeping
+from vouchd.processes.upkeep import Upkeep, Upkeeping
 
 
 async def test_work_may_wait_for_its_time_before_it_is_done_first():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.core import crls
 from tests.core.crls import crl, entry, invalidity, reason
 
-from vouchd.core.crl import entries, read_header
+from vouchd.pkix.crl import entries, read_header
 from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.core.packed import minimal, pack_time, unpack_time
+from vouchd.pkix.packed import minimal, pack_time, unpack_time
 from vouchd.errors import CRLRejected, IndexFileError, StoreUnavailable
 from vouchd.index import sorting
 from vouchd.index.format import (

@@ -8,9 +8,9 @@ import pytest
 from tests.pki import NOW
 
 from vouchd.core.facts import Member
-from vouchd.core.joining import SetInfo
+from vouchd.cloning.joining import SetInfo
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError
-from vouchd.instance.clonepreflight import MAX_SKEW_SECONDS, check_set
+from vouchd.cloning.preflight import MAX_SKEW_SECONDS, check_set
 
 MASTER = Member("ocsp1.example.org", 8443, 8080, "m", clone=False, joined_at=1, term=1)
 OTHER = Member("ocsp2.example.org", 8443, 8080, "c", clone=True, joined_at=2)

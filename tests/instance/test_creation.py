@@ -7,8 +7,8 @@ from tests.pki import shared_key
 
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, VouchdError
 from vouchd.instance.creation import NewSigner, create_instance
-from vouchd.instance.layout import Layout
-from vouchd.instance.reading import read_settings
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
 
 SIGNER = NewSigner(shared_key(), "SHA256withEC")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vouchd.errors import ConfigError
-from vouchd.instance import cs_cfg
+from vouchd.settings import cs_cfg
 from vouchd.instance.keytable import KNOWN
 
 NAME = "CS.cfg"

@@ -13,7 +13,7 @@ from tests.pki import CA, DAY, HOUR, NOW
 from vouchd.core.facts import Facts, Member
 from vouchd.core.setrecords import facts_digest
 from vouchd.errors import ClientError, CRLRejected, LifecycleError, NotFound
-from vouchd.instance.following import Following
+from vouchd.cloning.following import Following
 
 MASTER = Member("ocsp1.example.org", 8443, 8080, "OCSP 1", clone=False, joined_at=NOW)
 

@@ -11,7 +11,7 @@ import pytest
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
 

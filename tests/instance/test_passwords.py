@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vouchd.errors import AlreadyExists, ConfigError, SigningError
-from vouchd.instance.passwords import new_password, read_passwords, write_passwords
+from vouchd.settings.passwords import new_password, read_passwords, write_passwords
 
 
 def write(path, text, mode=0o600):

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from tests.pki import NOW
 
-from vouchd.client.domain import PeerEpochs
+from vouchd.cloning.client import PeerEpochs
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, Member
 from vouchd.errors import ClientError, StoreUnavailable
-from vouchd.instance.peers import Peers
+from vouchd.cloning.peers import Peers
 
 ME, OTHER, THIRD = (
     Member(f"ocsp{number}.example.org", 8443, 8080, f"OCSP {number}", number > 1, NOW) for number in (1, 2, 3)

@@ -10,9 +10,9 @@ from tests.pki import CA
 from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.errors import ConfigError
-from vouchd.instance import cs_cfg
-from vouchd.instance.reading import settings_from
-from vouchd.instance.settings import AgentPort, EEPort, HealthPort, KeyFiles, SourceKind
+from vouchd.settings import cs_cfg
+from vouchd.settings.reading import settings_from
+from vouchd.settings.declared import AgentPort, EEPort, HealthPort, KeyFiles, SourceKind
 
 ROOT = Path("/srv/vouchd")
 

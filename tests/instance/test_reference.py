@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vouchd.instance.keytable import KNOWN
-from vouchd.instance.reference import reference
+from vouchd.settings.reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -12,11 +12,11 @@ from cryptography.x509 import ReasonFlags
 from tests.pki import CA, DAY
 from tests.sites import Site
 
-from vouchd import wiring
+from vouchd.wiring import instance
 from vouchd.cli.main import main
 from vouchd.index.format import RevocationIndexFile
-from vouchd.instance import hostchecks
-from vouchd.instance.layout import Layout
+from vouchd.instance.selftests import host
+from vouchd.settings.layout import Layout
 from vouchd.service.selftests import SelfTestName
 
 REVOKED = {0x1001: ReasonFlags.key_compromise, 0x1002: None}
@@ -50,7 +50,7 @@ def layout_of(site: Site) -> Layout:
 
 def run(site: Site, name: SelfTestName):
     """The result of one self test."""
-    with wiring.services(layout_of(site)) as services:
+    with instance.services(layout_of(site)) as services:
         (result,) = services.self_tests().run([name], services.caller)
     return result
 
@@ -210,18 +210,18 @@ def test_disk_without_inodes_fails(site, monkeypatch):
     """A file system can be full of files though not of bytes."""
     room = os.statvfs(site.folder)
     full = type("Full", (), {"f_bavail": room.f_bavail, "f_frsize": room.f_frsize, "f_files": 100, "f_favail": 0})
-    monkeypatch.setattr(hostchecks.os, "statvfs", lambda _: full)
+    monkeypatch.setattr(host.os, "statvfs", lambda _: full)
     assert "out of inodes" in run(site, SelfTestName.DISK).detail
 
 
 @pytest.mark.parametrize(("behind", "passes"), [(200, True), (2 * DAY, False)])
 def test_clock_behind_what_was_told(site, behind, passes):
     """A clock behind the newest acceptance fails once it is more than the tolerance."""
-    with wiring.services(layout_of(site)) as services:
+    with instance.services(layout_of(site)) as services:
         at = max(epoch.accepted_at for epoch in services.store.epochs()) - behind
         try:
-            said = hostchecks.check_clock(services.store, 300, at)
-        except hostchecks.LifecycleError as error:
+            said = host.check_clock(services.store, 300, at)
+        except host.LifecycleError as error:
             said = str(error)
     assert said.startswith("not behind" if passes else f"the clock is {behind} s behind: the moment a CRL of")
 
@@ -230,10 +230,10 @@ def test_clock_behind_a_crl_that_is_held_back_fails(site, capsys):
     """CRLs in quarantine have their moment, too: the newest of all facts counts."""
     assert main(["ca", "set", "CN=Site CA", "--quarantine-percent", "1"]) == 0
     main(["crl", "add", site.crl("second.crl", {})])
-    with wiring.services(layout_of(site)) as services:
+    with instance.services(layout_of(site)) as services:
         (held,) = services.store.quarantined()
-        with pytest.raises(hostchecks.LifecycleError, match="the clock is 1 s behind"):
-            hostchecks.check_clock(services.store, 0, held.received_at - 1)
+        with pytest.raises(host.LifecycleError, match="the clock is 1 s behind"):
+            host.check_clock(services.store, 0, held.received_at - 1)
 
 
 def index_of(site: Site):
@@ -262,7 +262,7 @@ def test_index_that_is_not_whole_fails(site, damage):
 def test_index_of_another_crl_fails(site):
     """A whole index that does not say what the CRL says is found."""
     path = index_of(site)
-    with wiring.services(layout_of(site)) as services:
+    with instance.services(layout_of(site)) as services:
         (epoch,) = services.store.epochs()
         authority = services.store.authorities()[0]
         other = site.ca.crl({0x1001: None, 0x7777: None})
@@ -295,7 +295,7 @@ def test_canary_of_a_signer_that_clients_refuse_fails(site):
 
 def test_canary_of_a_stale_crl_is_no_failure(site, monkeypatch):
     """When policy says tryLater for want of a current CRL, that is what is answered: told, and no fault of ours."""
-    with wiring.services(layout_of(site)) as services:
+    with instance.services(layout_of(site)) as services:
         later = services.store.epochs()[0].next_update + 1
         test = next(one for one in _tests(services) if one.name is SelfTestName.CANARY)
         assert "tryLater (the CRL has passed its nextUpdate)" in test.check(later)
@@ -341,6 +341,6 @@ def _forgetful(find):
 
 
 def _tests(services):
-    from vouchd.instance.selftests import self_tests
+    from vouchd.instance.selftests.tests import self_tests
 
     return self_tests(services.layout, services.settings, services.store, services.indexing)

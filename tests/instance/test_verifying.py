@@ -13,11 +13,11 @@ from tests.pki import CA, NOW, shared_key
 from tests.serving import entry, point, responder, serving, signer, state
 
 from vouchd.core.facts import Member, Reason
-from vouchd.core.listing import listing
+from vouchd.cloning.listing import listing
 from vouchd.core.status import ServingState
 from vouchd.errors import ClientError
-from vouchd.instance.verifying import Verifying
-from vouchd.ops.verification import read_verification
+from vouchd.cloning.verifying import Verifying
+from vouchd.cloning.verdicts import read_verification
 
 SITE = CA.create("Site CA", key=shared_key("RSA"))
 SIGNER = SITE.issue_signer(key=shared_key("RSA", 1))

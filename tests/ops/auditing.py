@@ -7,10 +7,10 @@ from tests.pki import CA, NOW, Issued, shared_key
 from tests.serving import signer
 
 from vouchd.core.facts import Caller
-from vouchd.ops.audit import AuditLog, Rotation
-from vouchd.ops.auditproof import Proof, prove
-from vouchd.ops.auditsigning import AuditSigning
-from vouchd.ops.audittrust import Trust
+from vouchd.audit.log import AuditLog, Rotation
+from vouchd.audit.proof import Proof, prove
+from vouchd.audit.signing import AuditSigning
+from vouchd.audit.trust import Trust
 
 CALLER = Caller("agent\nnewline", frozenset({"B", "A"}), "192.0.2.1")
 COMMITS = x509.KeyUsage(True, True, False, False, False, False, False, False, False)

@@ -9,7 +9,7 @@ import pytest
 
 from vouchd.core.facts import Caller
 from vouchd.errors import StoreUnavailable
-from vouchd.ops.audit import AuditLog
+from vouchd.audit.log import AuditLog
 
 CALLER = Caller("agent\nnewline", frozenset({"B", "A"}), "192.0.2.1")
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 from tests.ops.auditing import Bench
 
-from vouchd.ops.audit import REPAIR
-from vouchd.ops.auditreading import AuditReader
+from vouchd.audit.log import REPAIR
+from vouchd.audit.reading import AuditReader
 
 WRITER = """
 import sys
@@ -99,7 +99,7 @@ def test_record_disk_full_leaves_the_log_as_it_was(bench, monkeypatch):
     bench.record("A")
     before = bench.path.read_bytes()
     write = os.write
-    monkeypatch.setattr("vouchd.ops.audit.os.write", lambda descriptor, data: write(descriptor, data[:10]))
+    monkeypatch.setattr("vouchd.audit.log.os.write", lambda descriptor, data: write(descriptor, data[:10]))
     with pytest.raises(Exception, match="No space left"):
         bench.record("B")
     assert bench.path.read_bytes() == before

@@ -7,9 +7,9 @@ from tests.ops.auditing import Bench
 from tests.pki import NOW
 
 from vouchd.core.policy import ClientAddress
-from vouchd.ops.audit import Rotation
-from vouchd.ops.auditkeeping import AuditKeeping, GivenAnswer
-from vouchd.ops.auditreading import AuditReader
+from vouchd.audit.log import Rotation
+from vouchd.audit.keeping import AuditKeeping, GivenAnswer
+from vouchd.audit.reading import AuditReader
 from vouchd.ops.clients import address_shown
 
 

@@ -13,10 +13,10 @@ from tests.pki import CA, DAY
 from tests.serving import signer
 
 from vouchd.errors import NotFound
-from vouchd.ops.audit import Rotation
-from vouchd.ops.auditproof import prove
-from vouchd.ops.auditsigning import AuditSigning
-from vouchd.ops.audittrust import Trust
+from vouchd.audit.log import Rotation
+from vouchd.audit.proof import prove
+from vouchd.audit.signing import AuditSigning
+from vouchd.audit.trust import Trust
 
 
 @pytest.fixture

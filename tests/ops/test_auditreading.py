@@ -8,8 +8,8 @@ from tests.pki import NOW
 
 from vouchd.core.facts import Caller
 from vouchd.errors import NotFound
-from vouchd.ops.audit import Rotation
-from vouchd.ops.auditreading import AuditQuery, AuditReader
+from vouchd.audit.log import Rotation
+from vouchd.audit.reading import AuditQuery, AuditReader
 
 
 @pytest.fixture

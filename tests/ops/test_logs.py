@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from vouchd.ops.logs import Repetition, set_up_logs
+from vouchd.processes.logs import Repetition, set_up_logs
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from vouchd.ops.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
-from vouchd.ops.metrics import MetricsView, render
-from vouchd.ops.serving import MemberReport, ReplicationReport, ServedPoint, ServerReport
-from vouchd.ops.verification import Verification, VerifiedMember
+from vouchd.ee.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
+from vouchd.processes.metrics import MetricsView, render
+from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport
+from vouchd.cloning.verdicts import Verification, VerifiedMember
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000

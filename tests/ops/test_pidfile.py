@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from vouchd.errors import LifecycleError
-from vouchd.ops.pidfile import PidFile, running_pid
+from vouchd.instance.pidfile import PidFile, running_pid
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_lock_lives_on_through_exec(path):
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from vouchd.ops.pidfile import PidFile, running_pid\n"
+        "from vouchd.instance.pidfile import PidFile, running_pid\n"
         "path = Path(sys.argv[1])\n"
         "if len(sys.argv) == 2:\n"
         "    held = PidFile.acquire(path)\n"

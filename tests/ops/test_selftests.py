@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from vouchd.errors import StoreUnavailable
-from vouchd.ops.selftests import SelfTestFile, remove_results
+from vouchd.instance.selftests.results import SelfTestFile, remove_results
 from vouchd.service.selftests import SelfTestResult
 
 

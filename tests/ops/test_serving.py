@@ -7,16 +7,7 @@ import dataclasses
 import pytest
 
 from vouchd.core.facts import IssuingPointId
-from vouchd.ops.serving import (
-    MemberReport,
-    ReplicationReport,
-    ServedPoint,
-    ServerReport,
-    ServingReport,
-    WorkerReport,
-    read_serving,
-    write_serving,
-)
+from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport, ServingReport, WorkerReport, read_serving, write_serving
 
 POINT = ServedPoint("ab", "complete", "CA", 4, 17, 1000, None, 1001, 5, 170)
 REPORT = ServingReport(

@@ -6,10 +6,10 @@ import pytest
 from tests.ops.auditing import Bench, SetClock
 
 from vouchd.core.policy import ClientAddress
-from vouchd.ops.auditkeeping import AuditKeeping
-from vouchd.ops.auditreading import AuditReader
+from vouchd.audit.keeping import AuditKeeping
+from vouchd.audit.reading import AuditReader
 from vouchd.ops.clients import address_shown
-from vouchd.ops.sessions import ESTABLISH, MAX_KINDS, TERMINATED, WINDOW_SECONDS, SessionRecords
+from vouchd.audit.sessions import ESTABLISH, MAX_KINDS, TERMINATED, WINDOW_SECONDS, SessionRecords
 
 ADDRESS, SUBJECT = "192.0.2.77", "CN=agent"
 

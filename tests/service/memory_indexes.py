@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vouchd.core.crl import entries, read_header
+from vouchd.pkix.crl import entries, read_header
 from vouchd.core.facts import Reason, RevocationEntry
 from vouchd.core.ports import Buffer
 

@@ -10,12 +10,12 @@ from tests.core.test_ocsp import cert_id, extension, nonce, request
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
-from vouchd.core import der
-from vouchd.core.certs import authority_id, issuer_hashes
+from vouchd.pkix import der
+from vouchd.pkix.certs import authority_id, issuer_hashes
 from vouchd.core.facts import CertStatus, ExpiredCRLPolicy, Reason
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
-from vouchd.core.scope import Scope
-from vouchd.core.signatures import ALGORITHMS, digest_identifier, verify
+from vouchd.pkix.scope import Scope
+from vouchd.pkix.signatures import ALGORITHMS, digest_identifier, verify
 from vouchd.errors import OCSPResponseStatus
 
 ONE = CA.create("CA one")

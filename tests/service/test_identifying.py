@@ -9,7 +9,7 @@ from tests.serving import entry, point, serving, state
 
 from vouchd.core.facts import ExpiredCRLPolicy, Group, Reason
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.scope import Scope
+from vouchd.pkix.scope import Scope
 from vouchd.errors import ConfigError, PermissionDenied, StoreUnavailable
 from vouchd.service.permission import Permission
 from vouchd.service.users import UNIDENTIFIED, Users

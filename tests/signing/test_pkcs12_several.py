@@ -9,9 +9,9 @@ from asn1crypto import algos, pkcs12
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.pki import CA, new_key
 
-from vouchd.core import pkcs12writing
-from vouchd.core.pkcs12pbe import MAX_ALL_ITERATIONS, MAX_ITERATIONS, Secret
-from vouchd.core.pkcs12reading import NotPKCS12, WrongPassword
+from vouchd.pkix.pkcs12 import writing
+from vouchd.pkix.pkcs12.pbe import MAX_ALL_ITERATIONS, MAX_ITERATIONS, Secret
+from vouchd.pkix.pkcs12.reading import NotPKCS12, WrongPassword
 from vouchd.errors import SigningError
 from vouchd.signing import pkcs12 as ours
 from vouchd.signing.pkcs12 import KeyBag, read_key_file, read_pkcs12, write_key_file
@@ -64,7 +64,7 @@ def export_with_openssl(folder, bag, *more):
 
 def keep_contents(last):
     """`_certificate_bags` that notes what it was given."""
-    make = pkcs12writing._certificate_bags
+    make = writing._certificate_bags
 
     def noting(contents):
         last.extend(contents)
@@ -225,9 +225,9 @@ def test_key_that_is_not_the_master_s_is_told(folder, bags):
 
 def test_missing_key_is_told_apart_from_an_unknown_name(folder, bags, monkeypatch):
     """A certificate without its key is another mistake than a name that is not there."""
-    make, last = pkcs12writing._key_bag, []
-    monkeypatch.setattr(pkcs12writing, "_certificate_bags", keep_contents(last))
-    monkeypatch.setattr(pkcs12writing, "_key_bag", lambda _one, secret, random: make(last[1], secret, random))
+    make, last = writing._key_bag, []
+    monkeypatch.setattr(writing, "_certificate_bags", keep_contents(last))
+    monkeypatch.setattr(writing, "_key_bag", lambda _one, secret, random: make(last[1], secret, random))
     put(folder / "x.p12", ours._pfx(bags, PASSWORD))
     found = read_key_file(folder / "x.p12", PASSWORD)
     with pytest.raises(SigningError, match="the key of 'ocspSigningCert cert-pki-ocsp' is missing"):
@@ -238,7 +238,7 @@ def test_missing_key_is_told_apart_from_an_unknown_name(folder, bags, monkeypatc
 
 def test_missing_certificate_is_told(folder, bags, monkeypatch):
     """A key alone is of no use."""
-    monkeypatch.setattr(pkcs12writing, "_certificate_bags", lambda _bags: [])
+    monkeypatch.setattr(writing, "_certificate_bags", lambda _bags: [])
     put(folder / "x.p12", ours._pfx(bags, PASSWORD))
     with pytest.raises(SigningError, match="the certificate of the key 'ocspSigningCert cert-pki-ocsp' is missing"):
         read_key_file(folder / "x.p12", PASSWORD)
@@ -276,7 +276,7 @@ def test_large_file_and_many_bags_are_refused(folder, bags, monkeypatch):
     """Size and number of what is in a file are bounded."""
     with pytest.raises(SigningError, match="larger than"):
         read_key_file(put(folder / "big", b"\x30" * ((1 << 20) + 1)), PASSWORD)
-    monkeypatch.setattr("vouchd.core.pkcs12reading.MAX_BAGS", 3)
+    monkeypatch.setattr("vouchd.pkix.pkcs12.reading.MAX_BAGS", 3)
     write_key_file(folder / "keys.p12", bags, PASSWORD)
     with pytest.raises(SigningError, match="more than 3 keys and certificates"):
         read_key_file(folder / "keys.p12", PASSWORD)
@@ -296,7 +296,7 @@ def test_unknown_encryption_is_named(folder, bags, monkeypatch):
     odd = algos.EncryptionAlgorithm(
         {"algorithm": "pkcs12_sha1_rc4_128", "parameters": {"salt": b"12345678", "iterations": 1}}
     )
-    monkeypatch.setattr(pkcs12writing, "encrypt", lambda _secret, data, _random: (odd, data))
+    monkeypatch.setattr(writing, "encrypt", lambda _secret, data, _random: (odd, data))
     put(folder / "x.p12", ours._pfx(bags, PASSWORD))
     with pytest.raises(SigningError, match="pkcs12_sha1_rc4_128 is not supported"):
         read_key_file(folder / "x.p12", PASSWORD)

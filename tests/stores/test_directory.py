@@ -25,7 +25,7 @@ from tests.directory.site import Node, join, nodes, until
 from vouchd.core.facts import Group, Transport, User
 from vouchd.directory.connection import Change
 from vouchd.errors import StoreUnavailable
-from vouchd.stores.directory import DirectoryStore
+from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.process
 

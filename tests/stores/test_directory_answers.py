@@ -14,7 +14,7 @@ from tests.directory.site import Node, nodes, until
 
 from vouchd.core.facts import Group, Member, User
 from vouchd.errors import NotFound, StoreConflict, StoreUnavailable
-from vouchd.stores.directory import DirectoryStore
+from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.process
 

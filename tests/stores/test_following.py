@@ -7,7 +7,7 @@ from tests.faults.site import Site
 from tests.pki import CA
 
 from vouchd.errors import PermissionDenied
-from vouchd.stores.following import FollowedStore
+from vouchd.cloning.followed_store import FollowedStore
 
 CHANGES = (
     "put_authority",

@@ -12,9 +12,9 @@ from tests.contract.backends import CA, FIRST, a_quarantined, an_epoch, sha256
 from vouchd.core import records
 from vouchd.core.facts import Group, User
 from vouchd.errors import StoreUnavailable
-from vouchd.stores import database
-from vouchd.stores.database import SCHEMA_VERSION
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite import database
+from vouchd.stores.sqlite.database import SCHEMA_VERSION
+from vouchd.stores.sqlite.store import SqliteStore
 
 ADMIN = User("admin", "Administrator", frozenset({Group.ADMINISTRATORS}), (b"\x30\x00",))
 

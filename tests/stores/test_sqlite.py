@@ -10,8 +10,8 @@ import pytest
 from tests.contract.backends import FIRST, an_authority, an_epoch, sha256
 
 from vouchd.errors import StoreError, StoreUnavailable
-from vouchd.stores.database import SCHEMA_VERSION, Database
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.database import SCHEMA_VERSION, Database
+from vouchd.stores.sqlite.store import SqliteStore
 
 CA = an_authority("a")
 

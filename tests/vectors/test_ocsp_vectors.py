@@ -13,7 +13,7 @@ from fuzz.responder import requests, responder
 from fuzz.seeds import VECTORS
 from vouchd.client.parsing import parse_response
 from vouchd.core.facts import CertStatus, Reason
-from vouchd.core.ocsp import parse_request
+from vouchd.pkix.ocsp import parse_request
 from vouchd.errors import ClientError, MalformedRequest, OCSPResponseStatus
 
 OCSP = VECTORS / "ocsp"

@@ -10,8 +10,8 @@ from cryptography import x509
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.vectors.pkits import AT, CASES, GOOD, NOT_TAKEN, PKITS, TRY_LATER, UNREADABLE_CERTIFICATES, Case
 
-from vouchd.core import certs
-from vouchd.core.crl import read_header
+from vouchd.pkix import certs
+from vouchd.pkix.crl import read_header
 from vouchd.core.facts import Authority, AuthorityPolicy, Reason
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import Decision, decide

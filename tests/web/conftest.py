@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import pytest
 from tests.http.running import eventually
 
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.ops.serving import ServingReport, read_serving
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.instance.report import ServingReport, read_serving
 
 HOST = "127.0.0.1"
 

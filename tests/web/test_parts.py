@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from vouchd.errors import NotFound, PermissionDenied
-from vouchd.web import showing
-from vouchd.web.charts import NOTHING, Line, draw
-from vouchd.web.history import History, quantile
-from vouchd.web.staging import KEEP_SECONDS, Staging
-from vouchd.web.tokens import Tokens
+from vouchd.agent.pages import showing
+from vouchd.agent.pages.charts import NOTHING, Line, draw
+from vouchd.agent.pages.history import History, quantile
+from vouchd.agent.pages.staging import KEEP_SECONDS, Staging
+from vouchd.agent.pages.tokens import Tokens
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ from cryptography.x509 import ocsp
 from tests.ds389 import free_port
 from tests.http.running import DEADLINE_SECONDS, eventually
 
-from vouchd import wiring
-from vouchd.instance.layout import Layout
+from vouchd.wiring import instance
+from vouchd.settings.layout import Layout
 from vouchd.instance.lifecycle import status
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.ops.pidfile import running_pid
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.instance.pidfile import running_pid
 
 PASSWORD = "a password for the keys"
 KINDS = ("port", "agent-port", "health-port")
@@ -132,7 +132,7 @@ class CloneSet:
 
     def members(self, name: str) -> dict[str, bool]:
         """Whether each member is a clone, by id, as the registry at one of them has it."""
-        with wiring.services(self.layout(name)) as services:
+        with instance.services(self.layout(name)) as services:
             return {member.id: member.clone for member in services.store.members()}
 
     def id_of(self, name: str) -> str:

@@ -19,10 +19,10 @@ from tests.http.test_cspublishing import body_of, form, head
 from tests.sites import Site
 from tests.whole.test_three_commands import Commands
 
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.ops.pidfile import running_pid
-from vouchd.ops.serving import ServingReport, read_serving
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.instance.pidfile import running_pid
+from vouchd.instance.report import ServingReport, read_serving
 
 pytestmark = pytest.mark.process
 

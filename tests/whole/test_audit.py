@@ -13,10 +13,10 @@ from tests.http.running import eventually
 from tests.sites import Site
 from tests.whole.test_three_commands import Commands
 
-from vouchd.instance.layout import Layout
-from vouchd.ops.auditreading import AuditQuery, AuditReader
-from vouchd.ops.pidfile import running_pid
-from vouchd.ops.serving import read_serving
+from vouchd.settings.layout import Layout
+from vouchd.audit.reading import AuditQuery, AuditReader
+from vouchd.instance.pidfile import running_pid
+from vouchd.instance.report import read_serving
 
 pytestmark = pytest.mark.process
 

@@ -17,7 +17,7 @@ from cryptography import x509
 from tests.http.running import eventually
 from tests.whole.clones import clone_set
 
-from vouchd.instance.reading import active_settings
+from vouchd.settings.reading import active_settings
 from vouchd.instance.writing import write_values
 
 pytestmark = pytest.mark.process

@@ -18,7 +18,7 @@ from tests.whole.clones import PASSWORD, CloneSet
 from tests.whole.directory_sets import directory_set
 
 from vouchd.cli.main import main
-from vouchd.client.domain import PeerClient
+from vouchd.cloning.client import PeerClient
 from vouchd.core.facts import Transport
 from vouchd.signing import handed
 from vouchd.signing.keys import generate_key

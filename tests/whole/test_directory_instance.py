@@ -15,7 +15,7 @@ from tests.whole.directory_sets import reached
 
 from vouchd.client.publishing import FORM, PATH
 from vouchd.core.facts import Transport
-from vouchd.ops.pidfile import running_pid
+from vouchd.instance.pidfile import running_pid
 
 pytestmark = pytest.mark.process
 

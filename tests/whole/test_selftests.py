@@ -11,9 +11,9 @@ import pytest
 from cryptography.x509 import ReasonFlags
 from tests.sites import Site
 
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.instance.lifecycle import status
-from vouchd.ops.pidfile import running_pid
+from vouchd.instance.pidfile import running_pid
 
 pytestmark = pytest.mark.process
 REVOKED = 0x1001

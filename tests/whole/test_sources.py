@@ -16,8 +16,8 @@ from tests.http.running import eventually
 from tests.pki import HOUR
 from tests.sites import Site
 
-from vouchd.instance.layout import Layout
-from vouchd.ops.serving import ServingReport, read_serving
+from vouchd.settings.layout import Layout
+from vouchd.instance.report import ServingReport, read_serving
 
 pytestmark = pytest.mark.process
 

@@ -17,7 +17,7 @@ from tests.http.running import eventually
 from tests.pki import HOUR
 from tests.sites import Site
 
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.instance.lifecycle import status
 
 pytestmark = [pytest.mark.process, pytest.mark.interop]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vouchd.core.facts import Reason
-from vouchd.core.reasons import NAMES
+from vouchd.pkix.reasons import NAMES
 from vouchd.errors import IssuanceError
 
 

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.client.ocsp import Question, Reply, send
 from vouchd.client.transport import Connection, Method
-from vouchd.client.verification import Terms, Verified
+from vouchd.client.response_acceptance import Terms, Verified
 from vouchd.errors import ClientError, ConfigError
-from vouchd.ops.clock import SystemClock
+from vouchd.clock import SystemClock
 from vouchd.signing.files import read_certificates
 
 MAX_SERIAL_OCTETS = 64  # RFC 5280 allows 20; some CAs went above

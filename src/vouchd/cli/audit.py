@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote, told
 from vouchd.cli.auditproof import verify
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import ConfigError
-from vouchd.instance.layout import Layout
-from vouchd.ops.auditchain import AuditRecord
-from vouchd.ops.auditreading import MAX_LIMIT, AuditQuery
+from vouchd.settings.layout import Layout
+from vouchd.audit.chain import AuditRecord
+from vouchd.audit.reading import MAX_LIMIT, AuditQuery
 from vouchd.service.permission import Action
 
 app = typer.Typer(name="audit", no_args_is_help=True, help="The audit log: who did what, and the proof of it.")

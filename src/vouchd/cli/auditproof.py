@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output
 from vouchd.cli.inputs import read_input
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.bundles import MAX_BUNDLE_BYTES, read_bundle
-from vouchd.core.certs import load_certificate
+from vouchd.pkix.certs import load_certificate
 from vouchd.errors import AuditLogBroken, ConfigError
-from vouchd.instance.layout import Layout
-from vouchd.instance.systemcerts import AUDIT_SIGNING, find
-from vouchd.ops.auditproof import Proof, prove
-from vouchd.ops.auditreading import AuditReader
-from vouchd.ops.audittrust import Trust
+from vouchd.settings.layout import Layout
+from vouchd.instance.certificates.places import AUDIT_SIGNING, find
+from vouchd.audit.proof import Proof, prove
+from vouchd.audit.reading import AuditReader
+from vouchd.audit.trust import Trust
 
 
 def verify(

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output
 from vouchd.cli.inputs import read_password
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the PKCS #12 file goes (0600).")]
 PasswordFileOption = Annotated[

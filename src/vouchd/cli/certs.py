@@ -8,24 +8,24 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.ca.requests import parse_name, parse_subject
 from vouchd.cli import certsthere, output, remote
 from vouchd.cli.certsthere import Placed
 from vouchd.cli.inputs import read_input
-from vouchd.cli.issuing import certify
+from vouchd.instance.certificates.issuing import certify
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_CA, DEFAULT_INSTANCE, CADirOption, InstanceOption, JsonOption
 from vouchd.core.bundles import MAX_BUNDLE_BYTES
-from vouchd.core.certs import not_after
-from vouchd.core.purposes import Purpose, expiry_warning
+from vouchd.pkix.certs import not_after
+from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.errors import NotFound
 from vouchd.instance import lifecycle
-from vouchd.instance.certificates import Installed
-from vouchd.instance.layout import Layout
-from vouchd.instance.systemcerts import SystemCertificate, pending_requests
-from vouchd.ops.clock import SystemClock
-from vouchd.wiring import Services
+from vouchd.instance.certificates.service import Installed
+from vouchd.settings.layout import Layout
+from vouchd.instance.certificates.places import SystemCertificate, pending_requests
+from vouchd.clock import SystemClock
+from vouchd.wiring.instance import Services
 
 app = typer.Typer(
     name="certs",

@@ -11,8 +11,8 @@ from cryptography import x509
 
 from vouchd.cli import output, told
 from vouchd.client.admin import AdminClient
-from vouchd.core.certs import load_certificate
-from vouchd.core.purposes import Purpose
+from vouchd.pkix.certs import load_certificate
+from vouchd.pkix.purposes import Purpose
 
 
 @dataclass(frozen=True, slots=True)

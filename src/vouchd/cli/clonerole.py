@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output
-from vouchd.cli.clone import MASTER_REFRESH_SECONDS, address_of
-from vouchd.cli.clonesteps import journal_of
+from vouchd.cli.clone.commands import MASTER_REFRESH_SECONDS, address_of
+from vouchd.cloning.creation import journal_of
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Member
-from vouchd.domain.registry import find, master_of, require_leavable
+from vouchd.cloning.registry import find, master_of, require_leavable
 from vouchd.errors import ConfigError, StoreUnavailable, VouchdError
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
-from vouchd.instance.reading import read_settings
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
 from vouchd.instance.writing import write_values
 
 _AWAY = "start its directory server, which may have CRLs that no other has; --force gives them up"

@@ -9,11 +9,11 @@ from vouchd.core.facts import Transport
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.directory.setup import SetUp, set_up
 from vouchd.errors import ConfigError
-from vouchd.instance import cs_cfg
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.settings import cs_cfg
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
 from vouchd.instance.setkeys import DIRECTORY
-from vouchd.instance.settings import DirectorySettings
+from vouchd.settings.declared import DirectorySettings
 
 
 def replica_id_of(layout: Layout) -> int | None:

@@ -8,22 +8,22 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import createoptions as given
 from vouchd.cli import directoryoptions, output
-from vouchd.cli.directorymove import NewDirectory
-from vouchd.cli.directorysetup import DomainOption, ManagerOption
+from vouchd.cloning.directory_move import NewDirectory
+from vouchd.cli.directory.setup import DomainOption, ManagerOption
 from vouchd.cli.inputs import read_password
-from vouchd.cli.issuing import equip, host_names
-from vouchd.cli.newsigner import SignerSource
+from vouchd.instance.certificates.issuing import equip, host_names
+from vouchd.instance.new_signer import SignerSource
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.urls import server_of
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
-from vouchd.instance.layout import Layout
-from vouchd.instance.settings import DirectorySettings
-from vouchd.instance.systemcerts import FIXED, pending_requests
+from vouchd.settings.layout import Layout
+from vouchd.settings.declared import DirectorySettings
+from vouchd.instance.certificates.places import FIXED, pending_requests
 from vouchd.signing.files import read_certificates
 
 DEFAULT_SUBJECT = "CN=OCSP Signing Certificate"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from vouchd.cli import output
 from vouchd.core import names
-from vouchd.core.crl import MAX_CRL_BYTES, read_header
+from vouchd.pkix.crl import MAX_CRL_BYTES, read_header
 from vouchd.core.facts import CRLRecord, Epoch
-from vouchd.core.scope import Scope
+from vouchd.pkix.scope import Scope
 
 MAX_BYTES = MAX_CRL_BYTES
 

@@ -6,25 +6,16 @@ from pathlib import Path
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output
-from vouchd.cli.directorymove import NewDirectory
-from vouchd.cli.directorysetup import (
-    DirectoryOption,
-    DomainOption,
-    ManagerOption,
-    ManagerPasswordOption,
-    StartTLSOption,
-    TrustOption,
-    URLOption,
-    target_of,
-)
+from vouchd.cloning.directory_move import NewDirectory
+from vouchd.cli.directory.setup import DirectoryOption, DomainOption, ManagerOption, ManagerPasswordOption, StartTLSOption, TrustOption, URLOption, target_of
 from vouchd.cli.inputs import read_password
 from vouchd.cli.lifecycle import manager_command
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.directory.dse import ROOT_DN
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 
 
 def use(

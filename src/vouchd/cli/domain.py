@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote
 from vouchd.cli.members import domain_fields, domain_row
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.core.facts import Member
-from vouchd.domain.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
+from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.signing.files import replace_file
 
 app = typer.Typer(no_args_is_help=True, help="The security domain: who is in it, and who may join.")

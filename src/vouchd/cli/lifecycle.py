@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import members as members_shown
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.admin import AdminClient
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
-from vouchd.ops.serving import ServingReport
-from vouchd.ops.verification import Verification, read_verification
+from vouchd.settings.layout import Layout
+from vouchd.instance.report import ServingReport
+from vouchd.cloning.verdicts import Verification, read_verification
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
 NOT_RUNNING = 3  # as `systemctl status` has it

@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import backup, output
 from vouchd.cli.backup import OutOption, PasswordFileOption
 from vouchd.cli.certs import RestartOption, taken_on
 from vouchd.cli.inputs import read_password
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.core.certs import not_after
+from vouchd.pkix.certs import not_after
 from vouchd.errors import SigningError
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.signing.handed import check_context
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, read_key_file
 

@@ -18,7 +18,7 @@ from vouchd.cli.asking import Outcome, ask_times, certificate_der, serial_octets
 from vouchd.cli.options import JsonOption
 from vouchd.client.ocsp import Question, new_nonce, question, responder_url, serial_of
 from vouchd.client.transport import Connection, Method
-from vouchd.client.verification import NonceRule, Terms
+from vouchd.client.response_acceptance import NonceRule, Terms
 from vouchd.errors import ConfigError
 
 

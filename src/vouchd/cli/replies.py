@@ -8,9 +8,9 @@ from vouchd.cli import output
 from vouchd.cli.asking import Outcome
 from vouchd.client.authority import responder_text
 from vouchd.client.response import BasicResponse, SingleResponse
-from vouchd.client.verification import Verified, status_name
+from vouchd.client.response_acceptance import Verified, status_name
 from vouchd.core.facts import CertStatus
-from vouchd.core.reasons import reason_text
+from vouchd.pkix.reasons import reason_text
 
 # One code for the worst status among those asked for; 2 is what a wrong command line gets.
 EXIT_CODES = {CertStatus.GOOD: 0, CertStatus.REVOKED: 1, CertStatus.UNKNOWN: 3}

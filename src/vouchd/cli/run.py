@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption
-from vouchd.instance.layout import Layout
-from vouchd.wiring_manager import run_instance
+from vouchd.settings.layout import Layout
+from vouchd.wiring.manager import run_instance
 
 
 def run(instance: InstanceOption = DEFAULT_INSTANCE) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.service.selftests import SelfTestInfo, SelfTestResult, halting
 
 app = typer.Typer(name="selftest", no_args_is_help=True, help="Self tests: what an instance stands on, tried out.")

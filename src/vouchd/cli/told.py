@@ -9,11 +9,11 @@ from typing import Any
 
 from vouchd.cli import output
 from vouchd.client.admin import AdminClient
-from vouchd.core import pem
+from vouchd.pkix import pem
 from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, Group, User
 from vouchd.core.records import policy_record
-from vouchd.ops.auditchain import AuditRecord
-from vouchd.ops.auditreading import AuditQuery
+from vouchd.audit.chain import AuditRecord
+from vouchd.audit.reading import AuditQuery
 from vouchd.service.selftests import SelfTestInfo, SelfTestResult
 
 Row = dict[str, object]

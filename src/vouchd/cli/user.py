@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vouchd import wiring
+from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote
 from vouchd.cli.inputs import read_leaf
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
@@ -17,7 +17,7 @@ from vouchd.cli.usersthere import NOBODY, UsersThere
 from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.service.usercertificates import describe
 from vouchd.service.users import Users
 

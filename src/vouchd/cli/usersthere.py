@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from vouchd.cli import told
 from vouchd.client.admin import AdminClient
 from vouchd.core.facts import Caller, Group, User
-from vouchd.core.pem import as_pem
+from vouchd.pkix.pem import as_pem
 
 NOBODY = Caller("", frozenset(), "")  # over the port the caller is whose certificate it is
 

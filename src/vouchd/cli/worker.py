@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vouchd.cli import output
 from vouchd.errors import VouchdError
-from vouchd.instance.layout import Layout
-from vouchd.wiring_worker import run_worker
+from vouchd.settings.layout import Layout
+from vouchd.wiring.worker import run_worker
 
 
 def main(arguments: list[str]) -> int:

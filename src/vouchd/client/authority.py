@@ -11,8 +11,8 @@ from enum import StrEnum
 from cryptography import x509
 
 from vouchd.client.response import BasicResponse
-from vouchd.core import certs
-from vouchd.core.signatures import verify
+from vouchd.pkix import certs
+from vouchd.pkix.signatures import verify
 from vouchd.errors import VerificationError
 
 

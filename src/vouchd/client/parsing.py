@@ -13,10 +13,10 @@ from vouchd.client.response import (
     SingleResponse,
     algorithm_name,
 )
-from vouchd.core import der
-from vouchd.core.extensions import read_extensions
+from vouchd.pkix import der
+from vouchd.pkix.extensions import read_extensions
 from vouchd.core.facts import CertStatus, Reason
-from vouchd.core.signatures import digest_name
+from vouchd.pkix.signatures import digest_name
 from vouchd.errors import ClientError, OCSPResponseStatus
 
 _BASIC = der.oid_octets("1.3.6.1.5.5.7.48.1.1")

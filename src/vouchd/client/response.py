@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vouchd.core import der
+from vouchd.pkix import der
 from vouchd.core.facts import CertStatus, Reason
-from vouchd.core.signatures import ALGORITHMS
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.errors import OCSPResponseStatus
 
 NONCE = "1.3.6.1.5.5.7.48.1.2"

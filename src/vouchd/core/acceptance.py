@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from vouchd.core import certs, names
-from vouchd.core.crl import CRLHeader
+from vouchd.pkix import certs
+from vouchd.core import names
+from vouchd.pkix.crl import CRLHeader
 from vouchd.core.facts import CRLRecord, Epoch
 from vouchd.core.ports import Buffer
-from vouchd.core.signatures import verify
+from vouchd.pkix.signatures import verify
 from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
 
 FUTURE_TOLERANCE_SECONDS = 300

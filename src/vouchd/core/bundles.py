@@ -8,8 +8,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
-from vouchd.core import pem
-from vouchd.core.certs import is_issued_by, load_certificate
+from vouchd.pkix import pem
+from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.core.ports import Buffer
 
 MAX_BUNDLE_BYTES = 1 << 20

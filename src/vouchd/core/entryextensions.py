@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from vouchd.core import der
-from vouchd.core.extensions import Extension, read_extensions
+from vouchd.pkix import der
+from vouchd.pkix.extensions import Extension, read_extensions
 from vouchd.core.facts import Reason
 from vouchd.errors import CRLRejected
 

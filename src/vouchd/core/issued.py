@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from vouchd.core import certs, pem
+from vouchd.pkix import certs, pem
 from vouchd.core.ports import Buffer
 
 MAX_SERIAL_OCTETS = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from vouchd.core import certs
-from vouchd.core.ocsp import OCSPRequest, RequestSignature
-from vouchd.core.signatures import verify
+from vouchd.pkix import certs
+from vouchd.pkix.ocsp import OCSPRequest, RequestSignature
+from vouchd.pkix.signatures import verify
 from vouchd.errors import MalformedRequest, Unauthorized
 
 

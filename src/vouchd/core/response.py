@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from vouchd.core import certs, der
+from vouchd.pkix import certs, der
 from vouchd.core.facts import AuthorityPolicy, CertStatus, Reason, RevocationEntry
-from vouchd.core.ocsp import BASIC_RESPONSE
+from vouchd.pkix.ocsp import BASIC_RESPONSE
 from vouchd.core.status import Decision
 from vouchd.errors import OCSPResponseStatus
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchd.core.crl import Scope
+from vouchd.pkix.crl import Scope
 from vouchd.core.facts import (
     Authority,
     CertStatus,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from vouchd.core.ports import Clock
-from vouchd.core.purposes import Validity
+from vouchd.pkix.purposes import Validity
 
 _log = logging.getLogger(__name__)
 

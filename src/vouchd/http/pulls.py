@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from vouchd.core.ports import Clock
-from vouchd.http.threads import in_thread
+from vouchd.threads import in_thread
 from vouchd.service.pulling import Pulling, SourceState
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vouchd.core.crl import read_header
+from vouchd.pkix.crl import read_header
 from vouchd.core.ports import Buffer
 from vouchd.errors import StoreUnavailable
 from vouchd.index.format import (

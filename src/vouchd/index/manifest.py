@@ -12,7 +12,7 @@ from typing import Any
 
 from vouchd.core import issued, records
 from vouchd.core.facts import Authority, Epoch
-from vouchd.core.scope import Scope
+from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import CRLError, IndexFileError, StoreError
 from vouchd.index.format import RevocationIndexFile, SerialSetFile

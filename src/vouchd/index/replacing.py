@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vouchd.durable import sync_folder
+from vouchd.files import sync_folder
 from vouchd.errors import StoreUnavailable
 
 LEFTOVER_SUFFIX = ".part"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vouchd.core import issued
-from vouchd.core.scope import Scope
+from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.index.format import RevocationIndexFile, SerialSetFile
 from vouchd.service.indexing import ServingFacts

@@ -12,9 +12,9 @@ from itertools import chain, islice
 from pathlib import Path
 from struct import Struct
 
-from vouchd.core.crl import CRLHeader, packed_entries
+from vouchd.pkix.crl import CRLHeader, packed_entries
 from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.core.packed import TIME_OCTETS, WIDEST, WIDTHS, LayoutTooNarrow, RecordLayout, minimal
+from vouchd.pkix.packed import TIME_OCTETS, WIDEST, WIDTHS, LayoutTooNarrow, RecordLayout, minimal
 from vouchd.core.ports import Buffer
 from vouchd.errors import StoreUnavailable
 from vouchd.index.sections import Kind, Shape, write_sections

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vouchd.core.facts import Authority
-from vouchd.core.purposes import expiry_warning
+from vouchd.pkix.purposes import expiry_warning
 from vouchd.errors import ConfigError
-from vouchd.instance.layout import Layout
-from vouchd.instance.passwords import INTERNAL, read_passwords
-from vouchd.instance.settings import Settings
-from vouchd.instance.signers import audit_signer, check_signers, load_signers
-from vouchd.instance.systemcerts import system_certificates
-from vouchd.instance.tls import server_context
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.declared import Settings
+from vouchd.instance.certificates.signers import audit_signer, check_signers, load_signers
+from vouchd.instance.certificates.places import system_certificates
+from vouchd.instance.certificates.tls import server_context
 from vouchd.signing.software import SoftwareSigner
 
 

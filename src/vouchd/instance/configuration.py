@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import ConfigError, StoreConflict, VouchdError
-from vouchd.instance import cs_cfg
+from vouchd.settings import cs_cfg
 from vouchd.instance.checking import check_settings
-from vouchd.instance.cs_cfg import CSConfig
+from vouchd.settings.cs_cfg import CSConfig
 from vouchd.instance.keytable import KNOWN
 from vouchd.instance.known_keys import canonical
-from vouchd.instance.layout import Layout
+from vouchd.settings.layout import Layout
 from vouchd.instance.locking import config_lock
-from vouchd.instance.reading import settings_from
-from vouchd.instance.values import KnownKey
+from vouchd.settings.reading import settings_from
+from vouchd.settings.kinds import KnownKey
 from vouchd.service.permission import Action, Permission
 from vouchd.signing.files import replace_file
 

@@ -8,19 +8,7 @@ from __future__ import annotations
 from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import AnswerRecords, ClientAddress, NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
 from vouchd.instance.setkeys import SET_KEYS
-from vouchd.instance.values import (
-    ANYTHING,
-    DIGESTS,
-    FILE,
-    FLAG,
-    SELFTESTS,
-    TEXT,
-    KnownKey,
-    choice,
-    inert,
-    integer,
-    word,
-)
+from vouchd.settings.kinds import ANYTHING, DIGESTS, FILE, FLAG, SELFTESTS, TEXT, KnownKey, choice, inert, integer, word
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS
 
 _MAX_INTEGER = 2**31 - 1

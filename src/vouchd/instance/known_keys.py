@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from vouchd.instance.keytable import KNOWN
-from vouchd.instance.values import KnownKey
+from vouchd.settings.kinds import KnownKey
 
 _PREFIX = "OCSP.Responder."
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_ -]*"

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError, RestartRefused
-from vouchd.instance.layout import Layout
-from vouchd.ops.pidfile import running_pid
-from vouchd.ops.serving import ServingReport, read_serving
+from vouchd.settings.layout import Layout
+from vouchd.instance.pidfile import running_pid
+from vouchd.instance.report import ServingReport, read_serving
 
 _T = TypeVar("_T")
 START_SECONDS = 60.0

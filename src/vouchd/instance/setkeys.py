@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vouchd.instance.values import FILE, FLAG, TEXT, KnownKey, choice, integer
+from vouchd.settings.kinds import FILE, FLAG, TEXT, KnownKey, choice, integer
 
 EMBEDDED = "embedded"
 DIRECTORY = "directory"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vouchd.instance import cs_cfg
-from vouchd.instance.layout import Layout
+from vouchd.settings import cs_cfg
+from vouchd.settings.layout import Layout
 from vouchd.instance.locking import config_lock
 from vouchd.signing.files import replace_file
 

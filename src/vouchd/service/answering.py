@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vouchd.core import certs
+from vouchd.pkix import certs
 from vouchd.core.facts import AuthorityPolicy, CertStatus
-from vouchd.core.ocsp import CertID, OCSPRequest, parse_request
+from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.ports import Signer
 from vouchd.core.requestor import verify_requestor

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vouchd.core import certs, der
+from vouchd.pkix import certs, der
 from vouchd.core.facts import CertStatus
-from vouchd.core.ocsp import NONCE
+from vouchd.pkix.ocsp import NONCE
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.response import certs_field, envelope, responder_id
-from vouchd.core.signatures import ALGORITHMS
+from vouchd.pkix.signatures import ALGORITHMS
 
 ENVELOPE_LIMIT = 4096
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from vouchd.core import certs, issued
+from vouchd.pkix import certs
+from vouchd.core import issued
 from vouchd.core.facts import COMPLETE_SCOPE, Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL
 from vouchd.core.ports import AuditSink, Buffer, StatusStore
 from vouchd.errors import ConfigError, NotFound, VouchdError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from vouchd.core import certs, pem
+from vouchd.pkix import certs, pem
 from vouchd.core.ports import Buffer
 from vouchd.errors import ConfigError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vouchd.core import certs
+from vouchd.pkix import certs
 from vouchd.core.facts import Authority, CertStatus, RevocationEntry
 from vouchd.core.policy import ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.status import Decision, ServingAuthority, ServingPoint, ServingState, decide, expired

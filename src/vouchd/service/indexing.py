@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchd.core import certs, issued
+from vouchd.pkix import certs
+from vouchd.core import issued
 from vouchd.core.facts import Authority, CRLRecord, Epoch
 from vouchd.core.ports import Buffer, IndexWriter, StatusStore
 from vouchd.errors import NotFound, StoreConflict

@@ -15,7 +15,7 @@ from vouchd.core.ports import AuditSink, Buffer, StatusStore
 from vouchd.errors import CRLError, CRLQuarantined, CRLRejected, CRLStale, NotFound, StoreConflict, VouchdError
 from vouchd.service.indexing import Indexing, subject_der
 from vouchd.service.permission import Action, Permission
-from vouchd.service.received import Received, next_epoch
+from vouchd.service.arrivals import Received, next_epoch
 from vouchd.service.recipients import Recipient, recipients
 
 _ATTEMPTS = 2

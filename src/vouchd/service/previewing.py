@@ -15,7 +15,7 @@ from vouchd.core.ports import Buffer, StatusStore
 from vouchd.errors import CRLError, NotFound
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
-from vouchd.service.received import Received, next_epoch
+from vouchd.service.arrivals import Received, next_epoch
 from vouchd.service.recipients import Recipient, recipients
 
 SHOWN_SERIALS = 20

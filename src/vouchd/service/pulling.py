@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from vouchd.core import pem
-from vouchd.core.crl import read_header
+from vouchd.pkix import pem
+from vouchd.pkix.crl import read_header
 from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, VouchdError
 
 

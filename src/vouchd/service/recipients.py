@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from vouchd.core import certs, names
-from vouchd.core.crl import CRLHeader
+from vouchd.pkix import certs
+from vouchd.core import names
+from vouchd.pkix.crl import CRLHeader
 from vouchd.core.facts import Authority
 from vouchd.errors import CRLRejected
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from vouchd.core import certs
+from vouchd.pkix import certs
 from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import (

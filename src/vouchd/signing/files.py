@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.durable import sync_folder
+from vouchd.files import sync_folder
 from vouchd.errors import AlreadyExists, SigningError
 
 MAX_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from vouchd.core.signatures import ALGORITHMS
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.errors import SigningError
 from vouchd.signing.files import read_secret, write_new
 

@@ -17,10 +17,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from vouchd.core.certs import is_issued_by
-from vouchd.core.pkcs12pbe import Secret
-from vouchd.core.pkcs12reading import Bags, Named, read_bags
-from vouchd.core.pkcs12writing import Content, key_file_der
+from vouchd.pkix.certs import is_issued_by
+from vouchd.pkix.pkcs12.pbe import Secret
+from vouchd.pkix.pkcs12.reading import Bags, Named, read_bags
+from vouchd.pkix.pkcs12.writing import Content, key_file_der
 from vouchd.errors import SigningError
 from vouchd.signing.files import read_secret, replace_file
 from vouchd.signing.handed import check_key_file

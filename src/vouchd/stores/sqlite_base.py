@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vouchd.core.ports import Buffer
-from vouchd.stores.database import BUSY_SECONDS, Database
+from vouchd.stores.sqlite.database import BUSY_SECONDS, Database
 from vouchd.stores.rules import CHUNK_BYTES, no_document
 
 _GARBAGE = """

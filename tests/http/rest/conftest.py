@@ -15,7 +15,7 @@ from tests.http.agent_port import LOCAL, AgentPort, agent_port, crl, issue
 from tests.pki import CA, Issued, shared_key
 
 from vouchd.core.facts import Group
-from vouchd.ops.clock import SystemClock
+from vouchd.clock import SystemClock
 
 PREFIX = "/api/v1"
 EVERYBODY = "everybody"  # a user with all groups

@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.http.rest.conftest import EVERYBODY, opened
 
-from vouchd.http.rest.openapi import document
-from vouchd.http.rest.table import OPERATIONS, SCHEMAS
+from vouchd.api.openapi import document
+from vouchd.api.table import OPERATIONS, SCHEMAS
 
 DESCRIBED = schemathesis.openapi.from_dict(document(OPERATIONS, SCHEMAS))
 FOUND = [result.ok() for result in DESCRIBED.get_all_operations()]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vouchd.http.rest.table import OPERATIONS, SCHEMAS
-from vouchd.http.routes import Access
+from vouchd.api.table import OPERATIONS, SCHEMAS
+from vouchd.agent.routes import Access
 
 PAGE = Path(__file__).parents[3] / "docs" / "rest.md"
 ROW = re.compile(r"^\| `(\w+) (\S+)` \| (.+) \| (.+) \|$", re.MULTILINE)

@@ -1,0 +1,1 @@
+"""The TLS port of agents: who comes in, what is routed where."""

@@ -1,0 +1,1 @@
+"""The Certificate System's endpoints: publishing, its servlets and their XML, its domain calls."""

@@ -1,0 +1,48 @@
+"""The OCSP service on the agent port, for clients that were told its address there; answered in this process.
+
+The EE port is the one made for load: here nothing is cached. Answers are counted and recorded as there.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller
+from vouchd.errors import MalformedRequest, VouchdError, outcome
+from vouchd.agent.server import AgentServices
+from vouchd.ee.cache import error_der
+from vouchd.ee.getpath import decode
+from vouchd.agent.routes import Access, Route
+
+PATH = "/ocsp/ee/ocsp"
+
+
+def routes(services: AgentServices) -> tuple[Route, ...]:
+    """GET and POST of OCSP (RFC 6960 appendix A.1)."""
+    answers = services.answers
+
+    async def post(request: web.Request, caller: Caller) -> web.StreamResponse:
+        return _response(answers.answer("POST", await request.read(), caller.origin))
+
+    async def get(request: web.Request, caller: Caller) -> web.StreamResponse:
+        try:
+            request_der = decode(request.raw_path.encode("latin-1", "replace"))
+        except MalformedRequest as error:
+            return _response(answers.malformed(request.method, error.cause))
+        return _response(answers.answer(request.method, request_der, caller.origin))
+
+    limit = services.settings.responder.max_request_bytes
+    return (
+        Route("POST", PATH, Access.PUBLIC, post, max_body_bytes=limit, show_error=_show_error),
+        Route("GET", PATH, Access.PUBLIC, get, show_error=_show_error),
+        Route("GET", PATH + "/{request:.*}", Access.PUBLIC, get, show_error=_show_error),
+    )
+
+
+def _show_error(_: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
+    """OCSP whatever happens, never text."""
+    return _response(error_der(outcome(error).ocsp_status), status)
+
+
+def _response(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, content_type="application/ocsp-response", status=status)

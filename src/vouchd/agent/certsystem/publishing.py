@@ -1,0 +1,93 @@
+"""addCRL: how a CA of the Certificate System publishes (its OCSPPublisher), and how its scripts bring a CRL.
+
+The publisher reads lines until the connection ends, looks for `status=` and `error=`, and goes by nothing else: the
+HTTP status is ignored, and a connection that is kept open keeps the CA waiting. So every answer ends its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from vouchd.client.publishing import FOR_NOW, STALE
+from vouchd.core.facts import Caller
+from vouchd.errors import (
+    ClientError,
+    ConfigError,
+    CRLStale,
+    StoreConflict,
+    StoreUnavailable,
+    VerificationError,
+    VouchdError,
+)
+from vouchd.agent.server import AgentServices
+from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_html, wants_xml, xml_response
+from vouchd.agent.forms import form_fields
+from vouchd.agent.routes import Route
+from vouchd.threads import in_thread
+from vouchd.service.permission import Action
+
+# The store is away or another was quicker; or the master is away to which this member hands CRLs on.
+_PASSING = (StoreUnavailable, StoreConflict, ClientError)
+
+
+def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
+    """The one route of publishing."""
+
+    async def add_crl(request: web.Request, caller: Caller) -> web.StreamResponse:
+        fields = await form_fields(request)
+        origin = f"addCRL {caller.origin}"
+        try:
+            crl = fields.get("crl", b"")
+            if not crl.strip():
+                raise ConfigError("Missing CRL.")
+            await in_thread(lambda: services.take_crl(crl, origin, caller))
+        except VouchdError as error:
+            return _closing(_told(fields, error))
+        await services.running.settle()  # what the CA publishes next is not answered from the CRL before
+        return _closing(_told(fields, None))
+
+    limit = services.settings.agent.max_body_bytes
+    return (Route("POST", path, Action.ADD_CRL, add_crl, max_body_bytes=limit, show_error=_show_error),)
+
+
+def _told(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Response:
+    message = _message(error) if error is not None else ""
+    status = 503 if error is not None and _passes(error) else 200
+    if fields.get("noui") == b"true":
+        return _status(message, status)
+    result = failed(message) if message else Result()
+    return xml_response(result, status) if wants_xml(fields) else page_response(result, status)
+
+
+def _passes(error: VouchdError) -> bool:
+    """Whether the same CRL may be taken a moment later."""
+    return isinstance(error, _PASSING) and not isinstance(error, VerificationError)
+
+
+def _message(error: VouchdError) -> str:
+    text = str(error)
+    if isinstance(error, CRLStale):
+        text = f"{STALE}: {error}"
+    elif _passes(error):
+        text = f"{FOR_NOW}: {error}"
+    return " ".join(text.split())
+
+
+def _status(message: str, status: int = 200) -> web.Response:
+    text = f"status=1\nerror={message}\n" if message else "status=0\n"
+    return web.Response(body=text.encode(), content_type="application/text", status=status)
+
+
+def _show_error(request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
+    """An error before the form was read: a publisher must see it too, and only a browser asks for HTML."""
+    if wants_html(request):
+        return _closing(page_response(failed(str(error)), status))
+    return _closing(_status(_message(error), status))
+
+
+def _closing(response: web.Response) -> web.Response:
+    response.force_close()
+    response.headers["Connection"] = "close"
+    return response

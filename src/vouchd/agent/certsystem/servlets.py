@@ -1,0 +1,245 @@
+"""The paths of the Certificate System, wire-compatible: what publishing CAs and scripts already call.
+
+With `xml=true` an answer is XML; without, a page with the same facts. A browser is sent on to the agent pages, which
+show more. What differs from the original, and why, stands in docs/certificate-system.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchd import __version__
+from vouchd.pkix import certs
+from vouchd.core.bundles import leaf, read_bundle
+from vouchd.core.facts import COMPLETE_SCOPE, Caller, CertStatus, Epoch
+from vouchd.errors import ConfigError, NotFound, VouchdError
+from vouchd.agent.certsystem import ocsp, publishing
+from vouchd.agent.server import AgentServices
+from vouchd.agent.certsystem.xml import Facts, Result, failed, flat_xml, java_date, page_response, wants_html, wants_xml, xml_response, xml_text
+from vouchd.agent.forms import form_fields
+from vouchd.agent.routes import Access, Route
+from vouchd.threads import in_thread
+from vouchd.service.authorities import AuthoritySummary
+from vouchd.service.permission import Action
+
+AGENT = "/ocsp/agent/ocsp"
+GET_STATUS = "/ocsp/admin/ocsp/getStatus"
+PRODUCT = "vouchd"
+UNKNOWN = "UNKNOWN"
+
+Fields = Mapping[str, bytes]
+# Where the agent pages show the same.
+LIST_PAGE, SERVICE_PAGE = "/agent/authorities", "/agent/service"
+
+
+def routes(services: AgentServices) -> tuple[Route, ...]:
+    """The Certificate System's endpoints."""
+    own = CertificateSystem(services)
+
+    def agent(method: str, name: str, action: Action) -> Route:
+        return Route(method, f"{AGENT}/{name}", action, getattr(own, _METHODS[name]), show_error=_show_error)
+
+    return (
+        agent("GET", "listCAs", Action.LIST_AUTHORITIES),
+        agent("POST", "listCAs", Action.LIST_AUTHORITIES),
+        agent("POST", "addCA", Action.ADD_AUTHORITY),
+        agent("POST", "removeCA", Action.REMOVE_AUTHORITY),
+        agent("POST", "checkCert", Action.CHECK_STATUS),
+        agent("GET", "getOCSPInfo", Action.READ_STATISTICS),
+        agent("POST", "getOCSPInfo", Action.READ_STATISTICS),
+        Route("GET", GET_STATUS, Access.PUBLIC, get_status),
+        *publishing.routes(services, f"{AGENT}/addCRL"),
+        *ocsp.routes(services),
+    )
+
+
+_METHODS = {
+    "listCAs": "list_cas",
+    "addCA": "add_ca",
+    "removeCA": "remove_ca",
+    "checkCert": "check_cert",
+    "getOCSPInfo": "get_info",
+}
+
+
+def _show_error(request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
+    """The error in the form that was asked for, as far as that can be seen before the body is read.
+
+    What the service refuses is HTTP 200 as in the original; who is not let in gets the HTTP status that says so.
+    """
+    return (xml_response if not wants_html(request) else page_response)(failed(str(error)), status)
+
+
+async def get_status(request: web.Request, _caller: Caller) -> web.StreamResponse:
+    """That the instance runs; for anyone. XML, or JSON where the client asks for it."""
+    facts: Facts = {
+        "State": "1",
+        "Type": "OCSP",
+        "Status": "running",
+        "Version": __version__,
+        "ProductVersion": f"{PRODUCT} {__version__}",
+    }
+    if "application/json" in request.headers.get("Accept", ""):
+        return web.json_response({"Response": dict(facts)})
+    return xml_text(flat_xml("XMLResponse", facts))
+
+
+class CertificateSystem:
+    """The handlers; each answers with the facts and names of the servlet of that name."""
+
+    def __init__(self, services: AgentServices) -> None:
+        self._services = services
+
+    async def list_cas(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Each CA with the facts of its CRL."""
+        fields = await form_fields(request)
+        if not wants_xml(fields) and wants_html(request):
+            raise web.HTTPSeeOther(LIST_PAGE)
+        summaries = await in_thread(lambda: self._services.authorities.summaries(caller))
+        counts = await _requests_by_ca(self._services)
+        records = [_listed(summary, summaries, counts.get(summary.authority.id, 0)) for summary in summaries]
+        held_back = sum(len(summary.quarantined) for summary in summaries)
+        return _rendered(fields, Result(header={"stateCount": held_back}, records=records))
+
+    async def add_ca(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Answer for the CA in `cert`: one certificate, or a chain whose last CA is meant."""
+        fields = await form_fields(request)
+
+        def add() -> None:
+            certificate_der = _leaf_ca(fields.get("cert", b""))
+            self._services.add_authority(certificate_der, caller)
+
+        return await self._done(fields, add)
+
+    async def remove_ca(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Answer no more for the CA that `caID` names as listCAs does."""
+        fields = await form_fields(request)
+        reference = fields.get("caID", b"").decode("utf-8", "replace").strip()
+
+        def remove() -> None:
+            if not reference:
+                raise ConfigError("Missing CA DN Id.")
+            self._services.authorities.remove(reference, caller)
+
+        return await self._done(fields, remove)
+
+    async def check_cert(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """The status of the certificate in `cert`, as it is answered now."""
+        fields = await form_fields(request)
+        try:
+            header = await in_thread(lambda: self._checked(fields.get("cert", b""), caller))
+        except VouchdError as error:
+            return _rendered(fields, failed(str(error)))
+        return _rendered(fields, Result(header=header))
+
+    async def get_info(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """Counts since the start, in milliseconds and bytes."""
+        fields = await form_fields(request)
+        if not wants_xml(fields) and wants_html(request):
+            raise web.HTTPSeeOther(SERVICE_PAGE)
+        counters = (await self._services.running.snapshot()).get("counters", {})
+        requests = sum(counters.get("answers", {}).values())
+        sign_ms = round(counters.get("signature_seconds", 0.0) * 1000)
+        header: Facts = {
+            "numReq": requests,
+            "totalSec": sign_ms,
+            "totalSignSec": sign_ms,
+            "totalLookupSec": 0,
+            "totalData": counters.get("sent_bytes", 0),
+            "ReqSec": requests * 1000 // sign_ms if sign_ms else 0,
+        }
+        return _rendered(fields, Result(header=header))
+
+    async def _done(self, fields: Fields, act: Callable[[], None]) -> web.StreamResponse:
+        """The empty result when `act` was done and is served, else the page that says why not."""
+        try:
+            await in_thread(act)
+        except VouchdError as error:
+            return _rendered(fields, failed(str(error)))
+        await self._services.running.settle()
+        return _rendered(fields, Result())
+
+    def _checked(self, data: bytes, caller: Caller) -> Facts:
+        self._services.permission.allow(caller, Action.CHECK_STATUS, "certificate")
+        certificate = _single(data)
+        header = {
+            "serialno": hex(certificate.serial_number),
+            "subjectDN": certificate.subject.rfc4514_string(),
+            "issuerDN": certificate.issuer.rfc4514_string(),
+        }
+        for authority in self._services.store.authorities():
+            if certs.is_issued_by(certificate, certs.load_certificate(authority.certificate_der)):
+                now, serial = self._services.clock.now(), certs.serial_octets(certificate)
+                answer = self._services.explain(authority.id, serial, now).answer
+                known = answer in {CertStatus.GOOD, CertStatus.REVOKED}
+                return {"status": answer if known else CertStatus.UNKNOWN.value, **header}
+        raise NotFound("Record not found")
+
+
+def _rendered(fields: Fields, result: Result) -> web.Response:
+    return xml_response(result) if wants_xml(fields) else page_response(result)
+
+
+async def _requests_by_ca(services: AgentServices) -> dict[str, int]:
+    """Answers since the start, by authority id."""
+    counters = (await services.running.snapshot()).get("counters", {})
+    found = counters.get("by_authority", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _single(data: bytes) -> x509.Certificate:
+    if not data.strip():
+        raise ConfigError("Missing Certificate.")
+    return _bundle(data)[0]
+
+
+def _bundle(data: bytes) -> tuple[x509.Certificate, ...]:
+    try:
+        return read_bundle(data)
+    except ValueError as error:
+        raise ConfigError(f"Error encountered while decoding certificate: {error}") from error
+
+
+def _leaf_ca(data: bytes) -> bytes:
+    """DER of the one certificate that issued no other one in `data`."""
+    if not data.strip():
+        raise ConfigError("Missing CA Certificate.")
+    try:
+        return leaf(_bundle(data)).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise ConfigError(str(error), hint="send one CA's chain at a time") from error
+
+
+def _listed(summary: AuthoritySummary, others: Sequence[AuthoritySummary], requests: int) -> Facts:
+    """The record of one CA; its Id is its subject, or where several CAs have that one, what tells them apart."""
+    alone = sum(other.subject == summary.subject for other in others) == 1
+    epoch = _shown(summary.epochs)
+    if epoch is None:
+        crl: Facts = {"NextUpdate": UNKNOWN, "NumRevoked": UNKNOWN, "ThisUpdate": UNKNOWN, "CRLNumber": 0}
+    else:
+        number, next_update = epoch.newest.crl_number, epoch.next_update
+        crl = {
+            "NextUpdate": UNKNOWN if next_update is None else java_date(next_update),
+            "NumRevoked": summary.entry_count,
+            "ThisUpdate": java_date(epoch.this_update),
+            "CRLNumber": UNKNOWN if number is None else number,
+        }
+    return {
+        "NextUpdate": crl["NextUpdate"],
+        "ReqCount": requests,
+        "Id": summary.subject if alone else summary.authority.id,
+        "NumRevoked": crl["NumRevoked"],
+        "ThisUpdate": crl["ThisUpdate"],
+        "CRLNumber": crl["CRLNumber"],
+    }
+
+
+def _shown(epochs: Sequence[Epoch]) -> Epoch | None:
+    """The issuing point whose dates stand for the CA: the complete CRL, else the newest one."""
+    return max(
+        epochs, key=lambda epoch: (epoch.issuing_point.scope_id == COMPLETE_SCOPE, epoch.this_update), default=None
+    )

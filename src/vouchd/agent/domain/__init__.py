@@ -1,0 +1,1 @@
+"""What the members of a set ask each other over the agent port."""

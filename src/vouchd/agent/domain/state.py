@@ -1,0 +1,107 @@
+"""What members tell each other of their facts: all of them by long poll, documents, and what is answered from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+from aiohttp import web
+
+from vouchd.core import records, setrecords
+from vouchd.core.facts import Caller
+from vouchd.cloning.listing import listing
+from vouchd.errors import ConfigError
+from vouchd.agent.admission import secured
+from vouchd.agent.server import CLOSING, AgentServices
+from vouchd.agent.domain.bodies import json_answer, read_seconds
+from vouchd.threads import in_thread
+
+LONGEST_WAIT_SECONDS = 60.0
+
+
+class DomainState:
+    """The handlers. However many wait for a change, the facts are read once for it."""
+
+    def __init__(self, services: AgentServices) -> None:
+        self._services = services
+        self._reading = asyncio.Lock()
+        self._told: tuple[int, str, bytes] = (-1, "", b"")  # revision of the store, digest, body
+
+    async def state(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """All facts that members share, as soon as they differ from those of the digest `after`.
+
+        No thread waits with the caller. 204 when `wait` seconds have passed, or the port is about to close.
+        """
+        after = request.query.get("after", "")
+        wait = read_seconds(request.query.get("wait", "0"), LONGEST_WAIT_SECONDS)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        while True:
+            revision, digest, body = await self._current()
+            if digest != after:
+                return web.Response(body=body, content_type="application/json")
+            left = until - loop.time()
+            if left <= 0 or request.app[CLOSING].is_set():
+                return web.Response(status=204)
+            await self._change(request.app[CLOSING], revision, left)
+
+    async def _current(self) -> tuple[int, str, bytes]:
+        """Revision of the store, digest of its facts, and the body that tells them. Raises: ConfigError."""
+        mirror = self._services.mirror
+        if mirror is None:
+            raise ConfigError(
+                "this member keeps its facts in a directory server", hint="the directory servers replicate them"
+            )
+        async with self._reading:
+            # First the revision: facts that are newer than it are told once more, older ones never are.
+            revision = await in_thread(self._services.store.revision)
+            if revision != self._told[0]:
+                facts = await in_thread(mirror.facts)
+                digest = setrecords.facts_digest(facts)
+                told = {"digest": digest, "facts": setrecords.facts_record(facts)}
+                self._told = (revision, digest, json.dumps(told).encode())
+            return self._told
+
+    async def _change(self, closing: asyncio.Event, revision: int, seconds: float) -> None:
+        """Wait for a higher revision of the store, at most so long and not beyond the closing of the port."""
+        newer = asyncio.ensure_future(self._services.running.newer_than(revision))
+        closed = asyncio.ensure_future(closing.wait())
+        try:
+            await asyncio.wait((newer, closed), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            newer.cancel()
+            closed.cancel()
+
+    async def document(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """The bytes of a document that the facts name."""
+        chunks = await in_thread(lambda: self._services.store.document_chunks(request.match_info["sha256"]))
+        first = await in_thread(lambda: _next(chunks))  # what is not there is found out before the answer has begun
+        response = secured(web.StreamResponse(headers={"Content-Type": "application/octet-stream"}))
+        await response.prepare(request)
+        chunk = first
+        while chunk is not None:
+            await response.write(chunk)
+            chunk = await in_thread(lambda: _next(chunks))
+        await response.write_eof()
+        return response
+
+    async def epochs(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """What this member answers from now: its epochs, its clock, and which member it takes for the master."""
+        state, master = self._services.state(), await in_thread(self._services.master)
+        epochs = [point.epoch for served in state.authorities for point in served.points]
+        return json_answer(
+            {
+                "now": self._services.clock.now(),
+                "epochs": [records.epoch_record(epoch) for epoch in epochs],
+                "master": setrecords.member_record(master) if master else None,
+            }
+        )
+
+    async def listed(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """List Certificate Authorities of this member, for another one that compares it with its own."""
+        return json_answer({"list": listing(self._services.state(), self._services.clock.now())})
+
+
+def _next(chunks: Iterator[bytes]) -> bytes | None:
+    return next(chunks, None)

@@ -1,0 +1,1 @@
+"""The agent pages: what people see of an instance in a browser."""

@@ -1,0 +1,91 @@
+"""Audit Log: search, newest first, for Auditors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller
+from vouchd.errors import ConfigError
+from vouchd.agent.server import AgentServices
+from vouchd.threads import in_thread
+from vouchd.audit.chain import AuditRecord
+from vouchd.audit.reading import AuditQuery
+from vouchd.service.permission import Action
+from vouchd.agent.pages import menu
+from vouchd.agent.pages.rendering import Pages
+
+PAGE = 50
+_FIELDS = ("event", "outcome", "caller", "text", "since", "until")
+_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPages:
+    """One page."""
+
+    services: AgentServices
+    pages: Pages
+
+    async def listed(self, request: web.Request, caller: Caller) -> web.Response:
+        """The records that the query asks for."""
+        asked = {name: request.query.get(name, "").strip()[:200] for name in _FIELDS}
+        before = _number(request.query.get("before", ""))
+        records: tuple[AuditRecord, ...] = ()
+        error: ConfigError | None = None
+        try:
+            query = _query(asked, before)
+            records = await in_thread(lambda: self._search(query, caller))
+        except ConfigError as found:
+            error = found
+        more = ""
+        if len(records) > PAGE:
+            records = records[:PAGE]
+            kept = {name: value for name, value in asked.items() if value}
+            more = f"{menu.AUDIT}?" + urlencode({**kept, "before": records[-1].seq})
+        return self.pages.page(
+            request,
+            caller,
+            "audit.html",
+            status=400 if error else 200,
+            records=records,
+            asked=asked,
+            more=more,
+            older=before is not None,
+            error=error,
+        )
+
+    def _search(self, query: AuditQuery, caller: Caller) -> tuple[AuditRecord, ...]:
+        self.services.permission.allow(caller, Action.READ_AUDIT, "*")
+        return self.services.audit_reader.search(query, limit=PAGE + 1)
+
+
+def _query(asked: Mapping[str, str], before: int | None) -> AuditQuery:
+    until = _day(asked["until"])
+    return AuditQuery(
+        event=asked["event"],
+        outcome=asked["outcome"],
+        caller=asked["caller"],
+        text=asked["text"],
+        since=_day(asked["since"]),
+        until=None if until is None else until + _DAY - 1,
+        before=before,
+    )
+
+
+def _day(text: str) -> int | None:
+    """The beginning of a day (UTC) in POSIX seconds. Raises: ConfigError."""
+    if not text:
+        return None
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{text!r} is not a day", hint="write it as 2026-11-24") from error
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

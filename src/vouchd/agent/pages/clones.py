@@ -1,0 +1,179 @@
+"""Clones: the members of the set, what each has, how far behind it is, and how the last comparison went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller, Member
+from vouchd.cloning.registry import master_of
+from vouchd.errors import StoreUnavailable, VouchdError, outcome
+from vouchd.agent.server import AgentServices
+from vouchd.threads import in_thread
+from vouchd.instance.report import MemberReport, ServerReport, ServingReport
+from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
+from vouchd.service.permission import Action
+from vouchd.agent.pages import menu
+from vouchd.agent.pages.conditions import Condition, Tone
+from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.showing import duration
+
+_SKEW_SECONDS = 10
+_COMPARED = {
+    IDENTICAL: Condition(Tone.GOOD, "Identical"),
+    DIFFERENT: Condition(Tone.BAD, "Different"),
+    NO_ANSWER: Condition(Tone.WARNING, "No answer"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PointLag:
+    """Of one issuing point: which CRL a member answers from, and how that stands to the one here, in words."""
+
+    label: str
+    scope: str
+    number: int | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One member; `seen_at` is None for this instance and for one that was never reached."""
+
+    id: str
+    role: str
+    here: bool
+    condition: Condition
+    points: tuple[PointLag, ...] = ()
+    seen_at: int | None = None
+    skew_seconds: int = 0
+    verified: VerifiedMember | None = None
+    compared: Condition | None = None
+    replication: Condition | None = None  # of its directory server with this instance's
+
+    @property
+    def skewed(self) -> bool:
+        """Whether its clock differs by more than a question may take on its way."""
+        return abs(self.skew_seconds) > _SKEW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class ClonePages:
+    """One page, and the comparison that it starts."""
+
+    services: AgentServices
+    pages: Pages
+
+    async def listed(self, request: web.Request, caller: Caller) -> web.Response:
+        """All members, this one first."""
+        return await self._page(request, caller)
+
+    async def compare(self, request: web.Request, caller: Caller) -> web.Response:
+        """Compare this instance with the others now."""
+        await read_form(request, self.pages.tokens)
+        self.services.permission.allow(caller, Action.VERIFY_MEMBERS, "*")
+        try:
+            await in_thread(self.services.verifying.verify)
+        except VouchdError as error:
+            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+        return see_other(menu.CLONES)
+
+    async def _page(
+        self, request: web.Request, caller: Caller, *, status: int = 200, error: VouchdError | None = None
+    ) -> web.Response:
+        report = self.services.running.report()
+        rows, verification = await in_thread(lambda: self._rows(caller, report))
+        domain = self.services.settings.of_set.domain
+        return self.pages.page(
+            request,
+            caller,
+            "clones.html",
+            status=status,
+            error=error,
+            rows=rows,
+            verification=verification,
+            every=self.services.settings.of_set.verify_seconds,
+            domain=domain,
+            replicating=report.replication is not None,
+        )
+
+    def _rows(self, caller: Caller, report: ServingReport) -> tuple[tuple[MemberRow, ...], Verification | None]:
+        self.services.permission.allow(caller, Action.READ_DOMAIN, "*")
+        verification = read_verification(self.services.layout.verification)
+        try:
+            me, members = self.services.membership.me(), self.services.store.members()
+        except StoreUnavailable:  # the others are known from what was seen of them
+            me, members = None, ()
+        if me is None and not report.members:
+            return (), verification
+        own = (_own(me, report, is_master=me == master_of(members)),) if me else ()
+        told = {member.id: member for member in verification.members} if verification else {}
+        return own + tuple(_other(member, report, told.get(member.id)) for member in report.members), verification
+
+
+def _own(me: Member, report: ServingReport, *, is_master: bool) -> MemberRow:
+    late = f"Answers tryLater for {', '.join(report.behind)}: another member has a newer CRL."
+    condition = Condition(Tone.BAD, "Behind", late) if report.behind else Condition(Tone.GOOD, "Up to date")
+    points = tuple(PointLag(one.label, one.scope_id, one.crl_number, "in use") for one in report.issuing_points)
+    return MemberRow(me.id, "master" if is_master else "clone", here=True, condition=condition, points=points)
+
+
+def _other(member: MemberReport, report: ServingReport, verified: VerifiedMember | None) -> MemberRow:
+    lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
+    numbers = {(authority, scope): number for authority, scope, number in member.crls}
+    points = tuple(
+        PointLag(one.label, one.scope_id, numbers.get(place), _words(lags.get(place, 0)))
+        for one, place in ((one, (one.authority_id, one.scope_id)) for one in report.issuing_points)
+    )
+    return MemberRow(
+        member.id,
+        member.role,
+        here=False,
+        condition=_condition(member),
+        points=points,
+        seen_at=member.seen_at,
+        skew_seconds=member.skew_seconds,
+        verified=verified,
+        compared=_COMPARED[verified.state] if verified else None,
+        replication=_replication(report, member.id),
+    )
+
+
+def _condition(member: MemberReport) -> Condition:
+    if not member.reachable:
+        return Condition(Tone.BAD, "Not reachable", member.error)
+    worst = max((seconds for _, _, seconds in member.lags), default=0)
+    if worst > 0:
+        return Condition(Tone.WARNING, "Behind", f"It has had an older CRL for {duration(worst)}.")
+    if member.lags:
+        return Condition(Tone.WARNING, "Ahead", "It has a newer CRL than this instance.")
+    return Condition(Tone.GOOD, "Up to date")
+
+
+def _replication(report: ServingReport, member_id: str) -> Condition | None:
+    servers = report.replication.servers if report.replication else ()
+    return next((_replicating(one) for one in servers if one.member == member_id), None)
+
+
+def _replicating(server: ServerReport) -> Condition:
+    if server.why:
+        return Condition(
+            Tone.BAD, "Not replicating", f"{server.server}: {server.why}. {_sentence(server.hint)}".rstrip()
+        )
+    if server.lag_seconds:
+        return Condition(Tone.WARNING, "Behind", f"{server.server} lacks changes for {duration(server.lag_seconds)}.")
+    if server.ahead:
+        return Condition(Tone.WARNING, "Ahead", f"{server.server} has changes that are not here yet.")
+    return Condition(Tone.GOOD, "Replicating", server.server)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _words(seconds: int) -> str:
+    if not seconds:
+        return "the same"
+    return f"older, for {duration(seconds)}" if seconds > 0 else f"newer, for {duration(-seconds)}"

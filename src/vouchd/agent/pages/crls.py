@@ -1,0 +1,61 @@
+"""Add Certificate Revocation List: given, looked at, confirmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller
+from vouchd.errors import VouchdError, outcome
+from vouchd.agent.server import AgentServices
+from vouchd.threads import in_thread
+from vouchd.service.previewing import Preview, Previewing
+from vouchd.agent.pages import menu
+from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.staging import Staging
+
+_ORIGIN = "agent page"
+
+
+@dataclass(frozen=True, slots=True)
+class CRLPages:
+    """The two steps of adding a CRL."""
+
+    services: AgentServices
+    pages: Pages
+    previewing: Previewing
+    staging: Staging
+
+    async def adding(self, request: web.Request, caller: Caller) -> web.Response:
+        """The form."""
+        return self.pages.page(request, caller, "add_crl.html", error=None)
+
+    async def preview(self, request: web.Request, caller: Caller) -> web.Response:
+        """What the CRL would change, with the button that takes it."""
+        form = await read_form(request, self.pages.tokens)
+        try:
+            crl = form.document("crl")
+            preview = await in_thread(lambda: self._preview(crl, caller))
+        except VouchdError as error:
+            return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
+        staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
+        return self.pages.page(request, caller, "preview_crl.html", preview=preview, staged=staged)
+
+    def _preview(self, crl: bytes, caller: Caller) -> Preview:
+        with self.services.ingest_lock():
+            return self.previewing.preview(crl, caller, self.services.clock.now())
+
+    async def commit(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take the CRL that was looked at."""
+        form = await read_form(request, self.pages.tokens)
+        try:
+            crl = self.staging.take(caller.name, form.text("staged"), self.services.clock.now())
+            points = await in_thread(lambda: self.services.take_crl(crl, _ORIGIN, caller))
+        except VouchdError as error:
+            return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
+        served = await self.services.running.settle()
+        done = "The CRL was added" + (" and is answered from." if served else "; the workers are loading it.")
+        return see_other(f"{menu.AUTHORITIES}/{points[0].authority_id}?done={quote(done)}")

@@ -1,0 +1,49 @@
+"""What a form brought: its fields and files, read after the token was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from vouchd.errors import ConfigError
+from vouchd.agent.identity import peer_certificate
+from vouchd.agent.pages.tokens import FIELD, Tokens
+
+MAX_FIELD_CHARACTERS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Text by field name, and the bytes of files that are not empty."""
+
+    fields: dict[str, str]
+    files: dict[str, bytes]
+
+    def text(self, name: str) -> str:
+        """The field without surrounding blanks, empty when it did not come."""
+        return self.fields.get(name, "").strip()
+
+    def document(self, name: str) -> bytes:
+        """The file of that name, else what was pasted into the field `name`-text. Raises: ConfigError."""
+        found = self.files.get(f"{name}-file") or self.fields.get(f"{name}-text", "").strip().encode()
+        if not found:
+            raise ConfigError("nothing was given", hint="choose a file, or paste its text")
+        return found
+
+
+async def read_form(request: web.Request, tokens: Tokens) -> Form:
+    """The form of a POST whose body has been read. Raises: PermissionDenied, ConfigError."""
+    try:
+        posted = await request.post()
+    except ValueError as error:
+        raise ConfigError("the form cannot be read", hint="send it from its page") from error
+    fields: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for name, value in posted.items():
+        if isinstance(value, web.FileField):
+            files[name] = value.file.read()
+        elif isinstance(value, str):
+            fields[name] = value
+    tokens.require(fields.get(FIELD, ""), peer_certificate(request) or b"")
+    return Form(fields, {name: data for name, data in files.items() if data})

@@ -1,0 +1,117 @@
+"""The agent pages put together: handlers -> routes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller
+from vouchd.agent.server import AgentServices
+from vouchd.agent.routes import Access, Handler, Route
+from vouchd.service.permission import Action
+from vouchd.service.previewing import Previewing
+from vouchd.agent.pages import menu, static
+from vouchd.agent.pages.auditlog import AuditPages
+from vouchd.agent.pages.authorities import AuthorityPages
+from vouchd.agent.pages.certificates import CertificatePages
+from vouchd.agent.pages.checking import CheckPages
+from vouchd.agent.pages.clones import ClonePages
+from vouchd.agent.pages.crls import CRLPages
+from vouchd.agent.pages.history import History
+from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.selftests import SelfTestPages
+from vouchd.agent.pages.service import ServicePages
+from vouchd.agent.pages.staging import Staging
+from vouchd.agent.pages.tokens import Tokens
+from vouchd.agent.pages.users import UserPages
+
+_CERTIFICATE_BODY_BYTES = 4 << 20
+_ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
+_USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
+_QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
+
+
+class Page(Protocol):
+    """Makes the route of a page: errors are shown as pages too."""
+
+    def __call__(self, method: str, path: str, access: Action | Access, handler: Handler, limit: int = ...) -> Route:
+        """The route; `limit` is the largest body in bytes."""
+
+
+def routes(services: AgentServices) -> tuple[Route, ...]:
+    """All pages, each under the right of what it does."""
+    pages = Pages.of(services.permission, Tokens(), services.clock, services.layout.root.name)
+
+    def page(method: str, path: str, access: Action | Access, handler: Handler, limit: int = 1 << 16) -> Route:
+        return Route(method, path, access, handler, max_body_bytes=limit, show_error=pages.error)
+
+    async def home(_: web.Request, caller: Caller) -> web.StreamResponse:
+        found = menu.entries(services.permission, caller)
+        if found:
+            return see_other(found[0].path)
+        return pages.page(_, caller, "nothing.html")
+
+    return (
+        page("GET", "/", Access.IDENTIFIED, home),
+        page("GET", menu.ROOT, Access.IDENTIFIED, home),
+        Route("GET", static.PATH, Access.PUBLIC, static.static),
+        *_authority_pages(AuthorityPages(services, pages), page),
+        *_crl_pages(services, pages, page),
+        *_other_pages(services, pages, page),
+        *_user_pages(UserPages(services, pages), page),
+    )
+
+
+def _authority_pages(found: AuthorityPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.AUTHORITIES, Action.LIST_AUTHORITIES, found.listed),
+        page("GET", _ONE, Action.LIST_AUTHORITIES, found.shown),
+        page("GET", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, found.adding),
+        page("POST", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, found.add, _CERTIFICATE_BODY_BYTES),
+        page("POST", _ONE + "/remove", Action.REMOVE_AUTHORITY, found.remove),
+        page("POST", _QUARANTINED + "/release", Action.RELEASE_CRL, found.release),
+        page("POST", _QUARANTINED + "/drop", Action.DROP_CRL, found.drop),
+    )
+
+
+def _crl_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Route, ...]:
+    limit = services.settings.agent.max_body_bytes
+    previewing = Previewing(services.store, services.indexing, services.permission)
+    found = CRLPages(services, pages, previewing, Staging(limit))
+    return (
+        page("GET", menu.ADD_CRL, Action.ADD_CRL, found.adding),
+        page("POST", menu.ADD_CRL, Action.ADD_CRL, found.preview, limit),
+        page("POST", menu.ADD_CRL + "/confirm", Action.ADD_CRL, found.commit),
+    )
+
+
+def _user_pages(found: UserPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.USERS, Action.LIST_USERS, found.listed),
+        page("POST", menu.USERS, Action.ADD_USER, found.add, _CERTIFICATE_BODY_BYTES),
+        page("GET", _USER, Action.LIST_USERS, found.shown),
+        page("POST", _USER + "/groups", Action.CHANGE_USER, found.set_groups),
+        page("POST", _USER + "/enabled", Action.CHANGE_USER, found.set_enabled),
+        page("POST", _USER + "/certificates", Action.CHANGE_USER, found.add_certificate, _CERTIFICATE_BODY_BYTES),
+        page("POST", _USER + "/certificates/remove", Action.CHANGE_USER, found.remove_certificate),
+        page("POST", _USER + "/remove", Action.REMOVE_USER, found.remove),
+    )
+
+
+def _other_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Route, ...]:
+    checking = CheckPages(services, pages)
+    history = History(services.running.snapshot, services.clock)
+    history.start()
+    clones, tests = ClonePages(services, pages), SelfTestPages(services, pages)
+    return (
+        page("GET", menu.CHECK, Action.CHECK_STATUS, checking.asking),
+        page("POST", menu.CHECK, Action.CHECK_STATUS, checking.check, _CERTIFICATE_BODY_BYTES),
+        page("GET", menu.SERVICE, Action.READ_STATISTICS, ServicePages(services, pages, history).shown),
+        page("GET", menu.CERTIFICATES, Action.LIST_CERTIFICATES, CertificatePages(services, pages).listed),
+        page("GET", menu.CLONES, Action.READ_DOMAIN, clones.listed),
+        page("POST", menu.CLONES, Action.VERIFY_MEMBERS, clones.compare),
+        page("GET", menu.AUDIT, Action.READ_AUDIT, AuditPages(services, pages).listed),
+        page("GET", menu.SELF_TESTS, Action.LIST_SELFTESTS, tests.listed),
+        page("POST", menu.SELF_TESTS, Action.RUN_SELFTESTS, tests.run),
+    )

@@ -1,0 +1,102 @@
+"""Templates -> HTML responses, with the Content-Security-Policy under which the pages live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from vouchd import __version__
+from vouchd.core.facts import Caller
+from vouchd.core.ports import Clock
+from vouchd.errors import VouchdError
+from vouchd.agent.identity import peer_certificate
+from vouchd.service.permission import Permission
+from vouchd.agent.pages import showing
+from vouchd.agent.pages.menu import SECTIONS, entries
+from vouchd.agent.pages.static import address
+from vouchd.agent.pages.tokens import Tokens
+
+# Everything comes from this port itself, in files; nothing inline, nothing from elsewhere, no framing.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+FRAGMENT = "fragment"  # query parameter: only the part of the page that is refreshed
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Renders the templates of this package for whoever asks."""
+
+    environment: Environment
+    permission: Permission
+    tokens: Tokens
+    clock: Clock
+    instance: str
+
+    @classmethod
+    def of(cls, permission: Permission, tokens: Tokens, clock: Clock, instance: str) -> Pages:
+        """The pages of the instance of that name."""
+        environment = Environment(
+            loader=PackageLoader("vouchd.agent.pages"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters.update(
+            utc=showing.utc,
+            iso=showing.iso,
+            serial=showing.serial_text,
+            number=showing.number_text,
+            duration=showing.duration,
+            reason=showing.reason_text,
+            fingerprint=showing.fingerprint_text,
+            size=showing.size_text,
+        )
+        environment.globals.update(version=__version__, address=address, apart=showing.apart, instance=instance)
+        return cls(environment, permission, tokens, clock, instance)
+
+    def page(
+        self, request: web.Request, caller: Caller, template: str, *, status: int = 200, **facts: Any
+    ) -> web.Response:
+        """The template as a whole page, or only its part that changes when the request asks for that."""
+        name = f"_{template}" if FRAGMENT in request.query else template
+        html = self.environment.get_template(name).render(
+            now=self.clock.now(),
+            caller=caller,
+            path=request.path,
+            menu=entries(self.permission, caller),
+            sections=SECTIONS,
+            token=self.tokens.token(peer_certificate(request) or b""),
+            may=lambda action: self.permission.grants(caller, action),
+            **facts,
+        )
+        return _html(html, status)
+
+    def error(self, request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
+        """The page that stands for an error of a request."""
+        html = self.environment.get_template("error.html").render(
+            now=self.clock.now(),
+            error=error,
+            status=status,
+            identified=peer_certificate(request) is not None,
+            path=request.path,
+            menu=(),
+            caller=None,
+        )
+        return _html(html, status)
+
+
+def see_other(location: str) -> web.Response:
+    """Look at `location` next, by GET: what a form that has done its work answers."""
+    return web.Response(status=303, headers={"Location": location, "Content-Security-Policy": PAGE_POLICY})
+
+
+def _html(text: str, status: int) -> web.Response:
+    return web.Response(
+        text=text, status=status, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY}
+    )

@@ -1,0 +1,78 @@
+"""Self Tests: which there are, how they went, and running them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from vouchd.core.facts import Caller
+from vouchd.errors import VouchdError, outcome
+from vouchd.agent.server import AgentServices
+from vouchd.threads import in_thread
+from vouchd.service.selftests import SelfTestInfo, SelfTestResult
+from vouchd.agent.pages.conditions import Condition, Tone
+from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.rendering import Pages
+
+NOT_RUN = Condition(Tone.NEUTRAL, "Not run")
+
+
+@dataclass(frozen=True, slots=True)
+class TestRow:
+    """One test with its newest result, None when it has not been run since the start."""
+
+    info: SelfTestInfo
+    result: SelfTestResult | None
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestPages:
+    """One page, and the runs that it starts."""
+
+    services: AgentServices
+    pages: Pages
+
+    async def listed(self, request: web.Request, caller: Caller) -> web.Response:
+        """All tests with their newest results."""
+        return await self._page(request, caller)
+
+    async def run(self, request: web.Request, caller: Caller) -> web.Response:
+        """Run the one named test, or without a name the whole order."""
+        form = await read_form(request, self.pages.tokens)
+        names = [name] if (name := form.text("name")) else []
+        try:
+            results = await in_thread(lambda: self.services.selftests.run(names, caller))
+        except VouchdError as error:
+            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+        failed = sum(not result.ok for result in results)
+        done = f"{len(results)} run, {failed} failed." if failed else f"{len(results)} run, all passed."
+        return await self._page(request, caller, done=done, failed=failed)
+
+    async def _page(
+        self,
+        request: web.Request,
+        caller: Caller,
+        *,
+        status: int = 200,
+        error: VouchdError | None = None,
+        done: str = "",
+        failed: int = 0,
+    ) -> web.Response:
+        rows = await in_thread(lambda: self._rows(caller))
+        facts = {"rows": rows, "error": error, "done": done, "failed": failed}
+        return self.pages.page(request, caller, "selftests.html", status=status, **facts)
+
+    def _rows(self, caller: Caller) -> tuple[TestRow, ...]:
+        latest = {result.name: result for result in self.services.selftests.latest(caller)}
+        tests = self.services.selftests.tests(caller)
+        return tuple(TestRow(info, latest.get(info.name), _condition(latest.get(info.name))) for info in tests)
+
+
+def _condition(result: SelfTestResult | None) -> Condition:
+    if result is None:
+        return NOT_RUN
+    if result.ok:
+        return Condition(Tone.GOOD, "Passed")
+    return Condition(Tone.BAD, "Failed") if result.critical else Condition(Tone.WARNING, "Failed")

@@ -1,0 +1,109 @@
+"""The audit log: search and single records, for Auditors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vouchd.errors import BadInput
+from vouchd.api import told
+from vouchd.api.operation import Call, Operation, Parameter
+from vouchd.api.schema import MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference, text
+from vouchd.audit.chain import AuditRecord
+from vouchd.audit.reading import AuditQuery
+from vouchd.service.permission import Action
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+_MAX_SEQ = 2**62
+_TIME: Schema = {"type": "string", "format": "date-time", "maxLength": 40}
+SCHEMAS: dict[str, Schema] = {
+    "AuditRecord": record(
+        {
+            "seq": {"type": "integer"},
+            "time": MOMENT,
+            "event": TEXT,
+            "outcome": TEXT,
+            "caller": TEXT,
+            "groups": array(TEXT),
+            "origin": TEXT,
+            "detail": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+            "previous": TEXT,
+            "hash": TEXT,
+        }
+    ),
+    "AuditPage": record({"records": array(reference("AuditRecord")), "next_before": MAYBE_NUMBER}),
+}
+
+
+def _search(call: Call) -> dict[str, Any]:
+    asked, limit = call.query, call.query.get("limit", DEFAULT_LIMIT)
+    call.services.permission.allow(call.caller, Action.READ_AUDIT, "search")
+    query = AuditQuery(
+        event=asked.get("event", ""),
+        outcome=asked.get("outcome", ""),
+        caller=asked.get("caller", ""),
+        text=asked.get("text", ""),
+        since=told.posix(asked["since"], "since") if "since" in asked else None,
+        until=told.posix(asked["until"], "until") if "until" in asked else None,
+        before=asked.get("before"),
+    )
+    found = call.services.audit_reader.search(query, limit=limit)
+    return {
+        "records": [_told(one) for one in found],
+        "next_before": found[-1].seq if len(found) == limit else None,
+    }
+
+
+def _one(call: Call) -> dict[str, Any]:
+    number = call.path["seq"]
+    if not (number.isascii() and number.isdigit() and len(number) < 20):
+        raise BadInput("a record is named by its number")
+    call.services.permission.allow(call.caller, Action.READ_AUDIT, f"record {number}")
+    return _told(call.services.audit_reader.record(int(number)))
+
+
+def _told(found: AuditRecord) -> dict[str, Any]:
+    return {
+        "seq": found.seq,
+        "time": told.moment(found.time),
+        "event": found.event,
+        "outcome": found.outcome,
+        "caller": found.caller,
+        "groups": list(found.groups),
+        "origin": found.origin,
+        "detail": dict(found.detail),
+        "previous": found.previous,
+        "hash": found.hash,
+    }
+
+
+_QUERY = (
+    Parameter("event", text(high=80), "Only this event."),
+    Parameter("outcome", text(high=20), "Only this outcome, `success` or `failure`."),
+    Parameter("caller", text(high=200), "Only this user."),
+    Parameter("text", text(high=200), "Only records with this in caller, origin or detail."),
+    Parameter("since", _TIME, "Not before this time."),
+    Parameter("until", _TIME, "Not after this time."),
+    Parameter("before", {"type": "integer", "minimum": 1, "maximum": _MAX_SEQ}, "Only records of lower numbers."),
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, f"At most so many; {DEFAULT_LIMIT}."),
+)
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/audit",
+        "searchAudit",
+        "Records of the audit log, newest first; the next page is asked for with before=next_before",
+        Action.READ_AUDIT,
+        _search,
+        reference("AuditPage"),
+        query=_QUERY,
+    ),
+    Operation(
+        "GET",
+        "/audit/{seq}",
+        "getAuditRecord",
+        "One record of the audit log",
+        Action.READ_AUDIT,
+        _one,
+        reference("AuditRecord"),
+    ),
+)

@@ -1,0 +1,204 @@
+"""CAs: add, list, show, remove; their policies and the serials that they have issued."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from vouchd.pkix import pem
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
+from vouchd.errors import BadInput, ConfigError
+from vouchd.api import told
+from vouchd.api.operation import Call, Operation, Parameter
+from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
+from vouchd.service.authorities import MAX_LABEL_CHARACTERS, AuthoritySummary, summary_of
+from vouchd.service.permission import Action
+
+MAX_SERIALS_BYTES = 1 << 30
+MAX_SCOPES = 1000
+MAX_CRL_ISSUERS = 16
+_PEM = text("PEM, or base64 of DER", low=1, high=1 << 17)
+_MAYBE_FLAG: Schema = {"type": ["boolean", "null"]}
+_POLICY: dict[str, Schema] = {
+    "not_found_as_good": _MAYBE_FLAG,
+    "include_next_update": _MAYBE_FLAG,
+    "expired_crl": {"type": ["string", "null"], "enum": [*ExpiredCRLPolicy, None]},
+    "invalidity_date": BOOLEAN,
+    "crl_reference": BOOLEAN,
+    "archive_cutoff_seconds": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31},
+    "extended_revoke": BOOLEAN,
+    "signer": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
+    "crl_issuers": array(_PEM, high=MAX_CRL_ISSUERS),
+    "expected_scopes": array(text(high=64), high=MAX_SCOPES),
+    "quarantine_percent": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+}
+SCHEMAS: dict[str, Schema] = {
+    "Authority": record(
+        {
+            "id": TEXT,
+            "label": TEXT,
+            "subject": TEXT,
+            "not_after": MOMENT,
+            "entries": COUNT,
+            "issuing_points": told.POINTS,
+            "quarantined": array(reference("QuarantinedCRL")),
+            "policy": reference("Policy"),
+            "certificate": TEXT,
+        }
+    ),
+    "Policy": record({**_POLICY, "issued_serials": MAYBE_TEXT}),
+    "PolicyChange": record({}, _POLICY, minProperties=1),
+    "NewAuthority": record({"certificate": _PEM}, {"label": text(high=MAX_LABEL_CHARACTERS)}),
+}
+
+
+def _all(call: Call) -> list[dict[str, Any]]:
+    at = call.services.clock.now()
+    return [_told(summary, at) for summary in call.services.authorities.summaries(call.caller)]
+
+
+def _one(call: Call) -> dict[str, Any]:
+    return _shown(call, call.services.authorities.find(call.path["authority"]))
+
+
+def _add(call: Call) -> dict[str, Any]:
+    certificate, label = call.body["certificate"].encode(), call.body.get("label", "")
+    authority = call.services.add_authority(certificate, call.caller, label=label)
+    call.settle()
+    return _shown(call, authority)
+
+
+def _remove(call: Call) -> None:
+    call.services.authorities.remove(call.path["authority"], call.caller)
+    call.settle()
+
+
+def _set_policy(call: Call) -> dict[str, Any]:
+    services = call.services
+    before = services.authorities.find(call.path["authority"])
+    changed = dict(call.body)
+    if changed.get("expired_crl") is not None:
+        changed["expired_crl"] = ExpiredCRLPolicy(changed["expired_crl"])
+    if "crl_issuers" in changed:
+        changed["crl_issuers"] = tuple(_der(given) for given in changed["crl_issuers"])
+    if "expected_scopes" in changed:
+        changed["expected_scopes"] = tuple(changed["expected_scopes"])
+    signer = changed.get("signer")
+    if signer is not None and signer not in {one.nickname for one in services.settings.signers}:
+        raise ConfigError("the instance has no signer of that name", hint="GET /api/v1/certificates lists them")
+    policy = replace(before.policy, **changed)
+    services.require_signer(replace(before, policy=policy))
+    after = services.authorities.set_policy(before.id, policy, call.caller)
+    call.settle()
+    return _shown(call, after)
+
+
+def _der(pem_text: str) -> bytes:
+    try:
+        return bytes(pem.single(pem_text.encode(), pem.CERTIFICATE_LABELS))
+    except ValueError as error:
+        raise BadInput(f"crl_issuers: not a certificate: {error}") from error
+
+
+def _set_serials(call: Call) -> dict[str, Any]:
+    reference_ = call.services.authorities.find(call.path["authority"]).id
+    radix = 16 if call.query.get("hexadecimal") else 10
+    authority = call.services.authorities.set_issued_serials(reference_, call.body, call.caller, radix=radix)
+    call.settle()
+    return _shown(call, authority)
+
+
+def _drop_serials(call: Call) -> None:
+    reference_ = call.services.authorities.find(call.path["authority"]).id
+    call.services.authorities.set_issued_serials(reference_, None, call.caller)
+    call.settle()
+
+
+def _shown(call: Call, authority: Authority) -> dict[str, Any]:
+    """The CA as a list would show it now."""
+    services = call.services
+    epochs, held = services.store.epochs(), services.store.quarantined()
+    return _told(summary_of(authority, epochs, held), services.clock.now())
+
+
+def _told(summary: AuthoritySummary, at: int) -> dict[str, Any]:
+    authority = summary.authority
+    return {
+        "id": authority.id,
+        "label": authority.label,
+        "subject": summary.subject,
+        "not_after": told.moment(summary.not_after),
+        "entries": summary.entry_count,
+        "issuing_points": [told.issuing_point(epoch, at) for epoch in summary.epochs],
+        "quarantined": [told.quarantined(held) for held in summary.quarantined],
+        "policy": _policy(authority.policy),
+        "certificate": pem.as_pem(authority.certificate_der),
+    }
+
+
+def _policy(policy: AuthorityPolicy) -> dict[str, Any]:
+    return {
+        **asdict(policy),
+        "crl_issuers": [pem.as_pem(der) for der in policy.crl_issuers],
+        "expected_scopes": list(policy.expected_scopes),
+    }
+
+
+_SHOWN = reference("Authority")
+_SERIALS = ("text/plain", "application/octet-stream")
+_HEX = Parameter("hexadecimal", BOOLEAN, "The serials are hexadecimal; without it decimal, but for those with `0x`.")
+OPERATIONS = (
+    Operation("GET", "/authorities", "listAuthorities", "All CAs", Action.LIST_AUTHORITIES, _all, array(_SHOWN)),
+    Operation(
+        "POST",
+        "/authorities",
+        "addAuthority",
+        "Answer for a CA from now on",
+        Action.ADD_AUTHORITY,
+        _add,
+        _SHOWN,
+        status=201,
+        body=reference("NewAuthority"),
+    ),
+    Operation("GET", "/authorities/{authority}", "getAuthority", "One CA", Action.LIST_AUTHORITIES, _one, _SHOWN),
+    Operation(
+        "DELETE",
+        "/authorities/{authority}",
+        "removeAuthority",
+        "Answer for a CA no longer and forget its CRLs",
+        Action.REMOVE_AUTHORITY,
+        _remove,
+        status=204,
+    ),
+    Operation(
+        "PATCH",
+        "/authorities/{authority}/policy",
+        "setPolicy",
+        "Change how a CA is answered for; null means as the instance's settings say",
+        Action.SET_POLICY,
+        _set_policy,
+        _SHOWN,
+        body=reference("PolicyChange"),
+    ),
+    Operation(
+        "PUT",
+        "/authorities/{authority}/issued-serials",
+        "setIssuedSerials",
+        "Take the list of the serials that a CA has issued: no other is good then",
+        Action.SET_ISSUED_SERIALS,
+        _set_serials,
+        _SHOWN,
+        query=(_HEX,),
+        upload=_SERIALS,
+        max_body_bytes=MAX_SERIALS_BYTES,
+    ),
+    Operation(
+        "DELETE",
+        "/authorities/{authority}/issued-serials",
+        "dropIssuedSerials",
+        "Take that list away",
+        Action.SET_ISSUED_SERIALS,
+        _drop_serials,
+        status=204,
+    ),
+)

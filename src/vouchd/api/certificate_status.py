@@ -1,0 +1,173 @@
+"""The status of a certificate, with what the answer rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vouchd.pkix import certs, pem
+from vouchd.core.facts import CertStatus
+from vouchd.errors import BadInput, NotFound
+from vouchd.api import told
+from vouchd.api.operation import Call, Operation
+from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_MOMENT, MAYBE_NUMBER, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
+from vouchd.service.explaining import TRY_LATER, UNAUTHORIZED, EffectivePolicy, ExaminedPoint, Explanation
+from vouchd.service.permission import Action
+
+_ENTRY = record({"revoked_at": MOMENT, "reason": TEXT, "invalidity_date": MAYBE_MOMENT})
+_NULL: Schema = {"type": "null"}
+SCHEMAS: dict[str, Schema] = {
+    "CertificateStatus": record(
+        {
+            "serial": TEXT,
+            "answer": {"type": "string", "enum": [*CertStatus, UNAUTHORIZED, TRY_LATER]},
+            "why": TEXT,
+            "hint": TEXT,
+            "authority": MAYBE_TEXT,
+            "authority_label": MAYBE_TEXT,
+            "signer": MAYBE_TEXT,
+            "revoked_at": MAYBE_MOMENT,
+            "reason": MAYBE_TEXT,
+            "this_update": MAYBE_MOMENT,
+            "next_update": MAYBE_MOMENT,
+            "produced_at": MAYBE_MOMENT,
+            "issuing_points": array(reference("ExaminedPoint")),
+            "policy": {"anyOf": [reference("EffectivePolicy"), _NULL]},
+        }
+    ),
+    "ExaminedPoint": record(
+        {
+            "scope": TEXT,
+            "crl_number": MAYBE_NUMBER,
+            "this_update": MOMENT,
+            "next_update": MAYBE_MOMENT,
+            "accepted_at": MOMENT,
+            "origin": TEXT,
+            "base": reference("CRL"),
+            "delta": {"anyOf": [reference("CRL"), _NULL]},
+            "sequence": COUNT,
+            "entries": COUNT,
+            "relied_upon": BOOLEAN,
+            "expired": BOOLEAN,
+            "entry": {"anyOf": [_ENTRY, _NULL]},
+        }
+    ),
+    "EffectivePolicy": record(
+        {
+            "not_found_as_good": BOOLEAN,
+            "include_next_update": BOOLEAN,
+            "expired_crl": TEXT,
+            "extended_revoke": BOOLEAN,
+            "issued_serials_known": BOOLEAN,
+            "expected_scopes": array(TEXT),
+            "by_name": BOOLEAN,
+        }
+    ),
+    "CertificateToCheck": record({"certificate": text("PEM, or base64 of DER", low=1, high=1 << 17)}),
+}
+
+
+def _by_serial(call: Call) -> dict[str, Any]:
+    authority = call.services.authorities.find(call.path["authority"])
+    return _explained(call, authority.id, told.serial_octets(call.path["serial"]))
+
+
+def _by_certificate(call: Call) -> dict[str, Any]:
+    try:
+        der = bytes(pem.single(call.body["certificate"].encode(), pem.CERTIFICATE_LABELS))
+        certificate = certs.load_certificate(der)
+        serial = certs.serial_octets(certificate)
+    except ValueError as error:
+        raise BadInput(f"not a certificate: {error}", hint="give one certificate as PEM") from error
+    for authority in call.services.store.authorities():
+        if certs.is_issued_by(certificate, certs.load_certificate(authority.certificate_der)):
+            return _explained(call, authority.id, serial)
+    raise NotFound("the certificate is of no CA that this instance answers for", hint="add its CA first")
+
+
+def _explained(call: Call, authority_id: str, serial: bytes) -> dict[str, Any]:
+    services = call.services
+    services.permission.allow(call.caller, Action.CHECK_STATUS, f"{authority_id} {told.serial_text(serial)}")
+    return _told(services.explain(authority_id, serial, services.clock.now()))
+
+
+def _told(found: Explanation) -> dict[str, Any]:
+    decision, authority = found.decision, found.authority
+    entry = decision.entry if decision else None
+    return {
+        "serial": told.serial_text(found.serial),
+        "answer": found.answer,
+        "why": found.why,
+        "hint": found.hint,
+        "authority": authority.id if authority else None,
+        "authority_label": authority.label if authority else None,
+        "signer": found.signer,
+        "revoked_at": told.maybe_moment(entry.revocation_time) if entry else None,
+        "reason": told.reason(entry.reason) if entry else None,
+        "this_update": told.moment(decision.this_update) if decision else None,
+        "next_update": told.maybe_moment(decision.next_update) if decision else None,
+        "produced_at": told.moment(decision.produced_at) if decision else None,
+        "issuing_points": [_point(one) for one in found.points],
+        "policy": _policy(found.policy) if found.policy else None,
+    }
+
+
+def _point(examined: ExaminedPoint) -> dict[str, Any]:
+    epoch, entry = examined.point.epoch, examined.entry
+    return {
+        "scope": epoch.issuing_point.scope_id,
+        "crl_number": epoch.newest.crl_number,
+        "this_update": told.moment(epoch.this_update),
+        "next_update": told.maybe_moment(epoch.next_update),
+        "accepted_at": told.moment(epoch.accepted_at),
+        "origin": epoch.origin,
+        "base": told.crl(epoch.base),
+        "delta": told.crl(epoch.delta) if epoch.delta else None,
+        "sequence": epoch.sequence,
+        "entries": len(examined.point.index),
+        "relied_upon": examined.relied_upon,
+        "expired": examined.stale,
+        "entry": {
+            "revoked_at": told.moment(entry.revocation_time),
+            "reason": told.reason(entry.reason),
+            "invalidity_date": told.maybe_moment(entry.invalidity_date),
+        }
+        if entry
+        else None,
+    }
+
+
+def _policy(policy: EffectivePolicy) -> dict[str, Any]:
+    return {
+        "not_found_as_good": policy.not_found_as_good,
+        "include_next_update": policy.include_next_update,
+        "expired_crl": policy.expired_crl,
+        "extended_revoke": policy.extended_revoke,
+        "issued_serials_known": policy.issued_serials_known,
+        "expected_scopes": list(policy.expected_scopes),
+        "by_name": policy.by_name,
+    }
+
+
+_STATUS = reference("CertificateStatus")
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/authorities/{authority}/certificates/{serial}",
+        "getCertificateStatus",
+        "How a serial number is answered, and why",
+        Action.CHECK_STATUS,
+        _by_serial,
+        _STATUS,
+    ),
+    Operation(
+        "POST",
+        "/certificate-status",
+        "checkCertificate",
+        "How a certificate is answered, and why",
+        Action.CHECK_STATUS,
+        _by_certificate,
+        _STATUS,
+        body=reference("CertificateToCheck"),
+        refusals={404: "The certificate is of no CA that this instance answers for."},
+    ),
+)

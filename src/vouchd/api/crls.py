@@ -1,0 +1,254 @@
+"""CRL issuing points and CRLs: upload, preview, download; CRLs held back: release, drop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.errors import NotFound
+from vouchd.api import told
+from vouchd.api.operation import Call, Download, Operation, Parameter
+from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, TEXT, Schema, array, record, reference
+from vouchd.threads import in_thread
+from vouchd.service.permission import Action
+from vouchd.service.previewing import Change, Previewing
+
+MAX_UPLOAD_BYTES = 256 << 20
+PKIX_CRL = "application/pkix-crl"
+UPLOADS = (PKIX_CRL, "application/x-pem-file", "application/octet-stream")
+BINARY: Schema = {"type": "string", "format": "binary"}
+
+SCHEMAS: dict[str, Schema] = {
+    "Accepted": record({"issuing_points": told.POINTS, "served": BOOLEAN}),
+    "Change": record(
+        {
+            "authority": TEXT,
+            "label": TEXT,
+            "scope": TEXT,
+            "refusal": TEXT,
+            "hint": TEXT,
+            "held_back": TEXT,
+            "lost": COUNT,
+            "gained": COUNT,
+            "before": COUNT,
+            "after": COUNT,
+        }
+    ),
+    "Preview": record(
+        {
+            "issuer": TEXT,
+            "scope": TEXT,
+            "crl_number": MAYBE_NUMBER,
+            "acceptable": BOOLEAN,
+            "changes": array(reference("Change")),
+        }
+    ),
+}
+
+
+def _points(call: Call) -> list[dict[str, Any]]:
+    call.services.permission.allow(call.caller, Action.READ_CRL, "*")
+    at = call.services.clock.now()
+    return [told.issuing_point(epoch, at) for epoch in call.services.store.epochs()]
+
+
+def _point(call: Call) -> dict[str, Any]:
+    return told.issuing_point(_epoch(call), call.services.clock.now())
+
+
+def _epoch(call: Call) -> Epoch:
+    """The epoch of the issuing point that the path names. Raises: NotFound; PermissionDenied."""
+    point = _point_id(call)
+    call.services.permission.allow(call.caller, Action.READ_CRL, f"{point.authority_id} {point.scope_id}")
+    for epoch in call.services.store.epochs():
+        if epoch.issuing_point == point:
+            return epoch
+    raise NotFound("the CA has no CRL of this scope", hint="GET /api/v1/issuing-points lists those there are")
+
+
+def _point_id(call: Call) -> IssuingPointId:
+    return IssuingPointId(call.services.authorities.find(call.path["authority"]).id, call.path["scope"])
+
+
+def _download(call: Call) -> Download:
+    epoch = _epoch(call)
+    wanted = call.query.get("which", "newest")
+    record_ = {"base": epoch.base, "delta": epoch.delta}.get(wanted, epoch.newest)
+    if record_ is None:
+        raise NotFound("no delta CRL is in use for this issuing point")
+    return _document(call, record_)
+
+
+def _document(call: Call, found: CRLRecord) -> Download:
+    store = call.services.store
+
+    async def chunks() -> AsyncIterator[bytes]:
+        pieces: Iterator[bytes] = await in_thread(lambda: store.document_chunks(found.sha256))
+        while piece := await in_thread(lambda: next(pieces, b"")):
+            yield piece
+
+    return Download(chunks, PKIX_CRL, f"{found.sha256[:16]}.crl")
+
+
+def _add(call: Call) -> dict[str, Any]:
+    services = call.services
+    with services.ingest_lock():
+        epochs = services.ingesting.accept_crl(call.body, call.caller.origin, call.caller, services.clock.now())
+    at = services.clock.now()
+    return {"issuing_points": [told.issuing_point(epoch, at) for epoch in epochs], "served": call.settle()}
+
+
+def _preview(call: Call) -> dict[str, Any]:
+    services = call.services
+    with services.ingest_lock():
+        previewing = Previewing(services.store, services.indexing, services.permission)
+        found = previewing.preview(call.body, call.caller, services.clock.now())
+    return {
+        "issuer": found.issuer,
+        "scope": found.scope_id,
+        "crl_number": found.record.crl_number,
+        "acceptable": found.acceptable,
+        "changes": [_change(change) for change in found.changes],
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "authority": change.authority.id,
+        "label": change.authority.label,
+        "scope": change.issuing_point.scope_id,
+        "refusal": change.refusal,
+        "hint": change.hint,
+        "held_back": change.held_back,
+        "lost": change.lost,
+        "gained": change.gained,
+        "before": change.before,
+        "after": change.after,
+    }
+
+
+def _held(call: Call) -> list[dict[str, Any]]:
+    call.services.permission.allow(call.caller, Action.READ_CRL, "*")
+    return [told.quarantined(held) for held in call.services.store.quarantined()]
+
+
+def _held_one(call: Call) -> QuarantinedCRL:
+    point = _point_id(call)
+    call.services.permission.allow(call.caller, Action.READ_CRL, f"{point.authority_id} {point.scope_id}")
+    for held in call.services.store.quarantined():
+        if held.issuing_point == point:
+            return held
+    raise NotFound("no CRL is held back for this issuing point", hint="GET /api/v1/quarantine lists those there are")
+
+
+def _download_held(call: Call) -> Download:
+    return _document(call, _held_one(call).record)
+
+
+def _release(call: Call) -> dict[str, Any]:
+    services = call.services
+    with services.ingest_lock():
+        epoch = services.ingesting.release_quarantined(_point_id(call), call.caller, services.clock.now())
+    return {"issuing_points": [told.issuing_point(epoch, services.clock.now())], "served": call.settle()}
+
+
+def _drop(call: Call) -> None:
+    with call.services.ingest_lock():
+        call.services.ingesting.drop_quarantined(_point_id(call), call.caller)
+
+
+_ACCEPTED = reference("Accepted")
+_REFUSED = {
+    409: "Another CRL of the same issuing point was quicker; nothing was changed.",
+    422: "The CRL was refused: unreadable, not of a CA of ours, older, forked, or a delta whose base is not held.",
+}
+_WHICH = Parameter(
+    "which",
+    {"type": "string", "enum": ["newest", "base", "delta"]},
+    "Which CRL; `newest` is the delta if there is one.",
+)
+_POINT = "/authorities/{authority}/issuing-points/{scope}"
+_QUARANTINE = "/quarantine/{authority}/{scope}"
+OPERATIONS = (
+    Operation(
+        "GET", "/issuing-points", "listIssuingPoints", "All CRL issuing points", Action.READ_CRL, _points, told.POINTS
+    ),
+    Operation(
+        "GET", _POINT, "getIssuingPoint", "One issuing point", Action.READ_CRL, _point, reference("IssuingPoint")
+    ),
+    Operation(
+        "GET",
+        _POINT + "/crl",
+        "downloadCRL",
+        "The CRL in use, DER",
+        Action.READ_CRL,
+        _download,
+        BINARY,
+        query=(_WHICH,),
+        media_type=PKIX_CRL,
+    ),
+    Operation(
+        "POST",
+        "/crls",
+        "addCRL",
+        "Take a CRL in (DER, PEM or base64, full or delta) and wait a little until it is served",
+        Action.ADD_CRL,
+        _add,
+        _ACCEPTED,
+        status=201,
+        upload=UPLOADS,
+        refusals=_REFUSED | {202: "The CRL is held back because it changes too much; an agent releases or drops it."},
+        max_body_bytes=MAX_UPLOAD_BYTES,
+    ),
+    Operation(
+        "POST",
+        "/crls/preview",
+        "previewCRL",
+        "What taking a CRL in would change; nothing is changed",
+        Action.READ_CRL,
+        _preview,
+        reference("Preview"),
+        upload=UPLOADS,
+        refusals=_REFUSED,
+        max_body_bytes=MAX_UPLOAD_BYTES,
+    ),
+    Operation(
+        "GET",
+        "/quarantine",
+        "listQuarantine",
+        "CRLs held back, oldest first",
+        Action.READ_CRL,
+        _held,
+        array(reference("QuarantinedCRL")),
+    ),
+    Operation(
+        "GET",
+        _QUARANTINE + "/crl",
+        "downloadQuarantinedCRL",
+        "The CRL held back, DER",
+        Action.READ_CRL,
+        _download_held,
+        BINARY,
+        media_type=PKIX_CRL,
+    ),
+    Operation(
+        "POST",
+        _QUARANTINE + "/release",
+        "releaseCRL",
+        "Answer from the CRL held back: its change is right",
+        Action.RELEASE_CRL,
+        _release,
+        _ACCEPTED,
+        refusals=_REFUSED,
+    ),
+    Operation(
+        "DELETE",
+        _QUARANTINE,
+        "dropCRL",
+        "Forget the CRL held back: its change is wrong",
+        Action.DROP_CRL,
+        _drop,
+        status=204,
+    ),
+)

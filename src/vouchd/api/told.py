@@ -1,0 +1,173 @@
+"""Facts as the REST API tells them, beside the schemas that say so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchd.pkix import certs
+from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL, Reason
+from vouchd.core.moments import rfc3339
+from vouchd.pkix.reasons import reason_text
+from vouchd.errors import BadInput
+from vouchd.api.schema import COUNT, MAYBE_MOMENT, MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference
+
+MAX_SERIAL_OCTETS = 64
+_NULL: Schema = {"type": "null"}
+
+PROBLEM_SCHEMA = record(
+    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "error": TEXT, "instance": TEXT}, {"hint": TEXT}
+)
+CRL_SCHEMA = record(
+    {
+        "sha256": TEXT,
+        "bytes": COUNT,
+        "crl_number": MAYBE_NUMBER,
+        "base_crl_number": MAYBE_NUMBER,
+        "this_update": MOMENT,
+        "next_update": MAYBE_MOMENT,
+        "entries": COUNT,
+    }
+)
+POINT_SCHEMA = record(
+    {
+        "authority": TEXT,
+        "scope": TEXT,
+        "sequence": COUNT,
+        "crl_number": MAYBE_NUMBER,
+        "this_update": MOMENT,
+        "next_update": MAYBE_MOMENT,
+        "expired": {"type": "boolean"},
+        "accepted_at": MOMENT,
+        "origin": TEXT,
+        "base": reference("CRL"),
+        "delta": {"anyOf": [reference("CRL"), _NULL]},
+    }
+)
+QUARANTINED_SCHEMA = record(
+    {"authority": TEXT, "scope": TEXT, "crl": reference("CRL"), "received_at": MOMENT, "origin": TEXT, "why": TEXT}
+)
+CERTIFICATE_SCHEMA = record(
+    {
+        "sha256": TEXT,
+        "subject": TEXT,
+        "issuer": TEXT,
+        "serial": TEXT,
+        "not_before": MOMENT,
+        "not_after": MOMENT,
+        "pem": TEXT,
+    }
+)
+SCHEMAS: dict[str, Schema] = {
+    "Problem": PROBLEM_SCHEMA,
+    "CRL": CRL_SCHEMA,
+    "IssuingPoint": POINT_SCHEMA,
+    "QuarantinedCRL": QUARANTINED_SCHEMA,
+    "Certificate": CERTIFICATE_SCHEMA,
+}
+POINTS = array(reference("IssuingPoint"))
+
+
+def moment(at: int) -> str:
+    """POSIX seconds as RFC 3339."""
+    return rfc3339(at)
+
+
+def maybe_moment(at: int | None) -> str | None:
+    """The same, None stays None."""
+    return None if at is None else moment(at)
+
+
+def posix(text: str, name: str) -> int:
+    """POSIX seconds of RFC 3339 text, UTC when it names no offset. Raises: BadInput."""
+    try:
+        found = datetime.fromisoformat(text)
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise BadInput(f"{name} is not a time", hint="write it as 2026-11-24T05:41:44Z") from error
+
+
+def serial_text(serial: bytes) -> str:
+    """DER INTEGER content octets as hexadecimal with `0x`."""
+    return hex(int.from_bytes(serial, "big", signed=True))
+
+
+def serial_octets(text: str) -> bytes:
+    """DER INTEGER content octets of a serial in hexadecimal, with `0x` or colons or neither. Raises: BadInput."""
+    digits = text.strip().lower().removeprefix("0x").replace(":", "")
+    if not (digits.isascii() and digits.isalnum()) or len(digits) > 2 * MAX_SERIAL_OCTETS:
+        raise BadInput("not a serial number", hint="write it in hexadecimal, as 0x52a1c7")
+    try:
+        number = int(digits, 16)
+    except ValueError as error:
+        raise BadInput("not a serial number", hint="write it in hexadecimal, as 0x52a1c7") from error
+    return number.to_bytes(number.bit_length() // 8 + 1, "big")
+
+
+def reason(found: Reason) -> str:
+    """The standard's name of a revocation reason, `absent` where the CRL gives none."""
+    return reason_text(found)
+
+
+def crl(found: CRLRecord) -> dict[str, Any]:
+    """See CRL_SCHEMA."""
+    return {
+        "sha256": found.sha256,
+        "bytes": found.size_bytes,
+        "crl_number": found.crl_number,
+        "base_crl_number": found.base_crl_number,
+        "this_update": moment(found.this_update),
+        "next_update": maybe_moment(found.next_update),
+        "entries": found.entry_count,
+    }
+
+
+def issuing_point(epoch: Epoch, at: int) -> dict[str, Any]:
+    """See POINT_SCHEMA; whether its CRL has passed its nextUpdate at POSIX time `at`."""
+    return {
+        "authority": epoch.issuing_point.authority_id,
+        "scope": epoch.issuing_point.scope_id,
+        "sequence": epoch.sequence,
+        "crl_number": epoch.newest.crl_number,
+        "this_update": moment(epoch.this_update),
+        "next_update": maybe_moment(epoch.next_update),
+        "expired": epoch.next_update is not None and epoch.next_update <= at,
+        "accepted_at": moment(epoch.accepted_at),
+        "origin": epoch.origin,
+        "base": crl(epoch.base),
+        "delta": crl(epoch.delta) if epoch.delta else None,
+    }
+
+
+def quarantined(held: QuarantinedCRL) -> dict[str, Any]:
+    """See QUARANTINED_SCHEMA."""
+    return {
+        "authority": held.issuing_point.authority_id,
+        "scope": held.issuing_point.scope_id,
+        "crl": crl(held.record),
+        "received_at": moment(held.received_at),
+        "origin": held.origin,
+        "why": held.why,
+    }
+
+
+def certificate(der: bytes, sha256: str) -> dict[str, Any]:
+    """See CERTIFICATE_SCHEMA."""
+    found = certs.load_certificate(der)
+    return {
+        "sha256": sha256,
+        "subject": found.subject.rfc4514_string(),
+        "issuer": found.issuer.rfc4514_string(),
+        "serial": serial_text(certs.serial_octets(found)),
+        "not_before": moment(certs.not_before(found)),
+        "not_after": moment(certs.not_after(found)),
+        "pem": pem(found),
+    }
+
+
+def pem(found: x509.Certificate) -> str:
+    """The certificate as PEM."""
+    return found.public_bytes(Encoding.PEM).decode()

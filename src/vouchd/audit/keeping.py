@@ -1,0 +1,187 @@
+"""What the manager process does for the audit log: start, end, records of answers and sessions, signatures."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vouchd.core.facts import Caller
+from vouchd.core.ports import Clock
+from vouchd.errors import VouchdError
+from vouchd.audit.log import ITSELF, AuditLog
+from vouchd.audit.chain import Entry
+from vouchd.audit.signing import AuditSigning
+from vouchd.audit.sessions import SessionRecords
+
+OCSP_GENERATION = "OCSP_GENERATION"
+_MAX_WAITING = 20_000  # answers that wait while the log cannot be written
+
+_TIDY_SECONDS = 3600
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """An answer that was given `count` times to one client in one second; `status` is CertStatus, or an error's cause.
+
+    `client` is the address as the socket has it, empty when it is not to be recorded.
+    """
+
+    time: int
+    ca: str
+    serial: str
+    status: str
+    client: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditState:
+    """What is shown of the log: number of the newest record, whether it can be written, records not signed yet."""
+
+    newest: int = 0
+    unsigned: int = 0
+    up: bool = True
+    lost_answers: int = 0
+
+
+class AuditKeeping:
+    """`keep` is called every second in any thread; without `signing` nothing is signed.
+
+    Records of answers and sessions are no administrative acts: they are written a moment later, and while the log
+    cannot be written answers beyond a limit are lost, which is counted and recorded. `sessions` takes those of the
+    agent port. `shown` makes of a client's address what is recorded.
+    `signers` are the key identifiers (hexadecimal) of the keys that answers are signed with, by nickname. A file that
+    was put aside is deleted when its last record is `expires_seconds` old; 0: never.
+    """
+
+    def __init__(
+        self,
+        log: AuditLog,
+        signing: AuditSigning | None,
+        clock: Clock,
+        *,
+        flush_seconds: int = 5,
+        sample: int = 1,
+        shown: Callable[[str], str] = str,
+        signers: Mapping[str, str] | None = None,
+        expires_seconds: int = 0,
+    ) -> None:
+        self._log = log
+        self._signers = signers or {}
+        self._expires_seconds = expires_seconds
+        self._tidied_at = 0
+        self._signing = signing
+        self._clock = clock
+        self._flush_seconds = flush_seconds
+        self._sample = sample
+        self._shown = shown
+        self.sessions = SessionRecords(clock, shown)
+        self._of_sessions: list[Entry] = []
+        self._writing = threading.Lock()
+        self._answers: deque[GivenAnswer] = deque()
+        self._lost = self._lost_told = 0
+        self._signed_at = 0
+        self._error = ""
+
+    def started(self) -> None:
+        """Record that the instance starts; one that cannot be recorded does not keep it from answering."""
+        at = self._clock.now()
+        entries = [Entry(at, "AUDIT_LOG_STARTUP", "success", ITSELF, {"signed": int(self._signs)})]
+        for nickname, key_id in sorted(self._signers.items()):
+            entries.append(Entry(at, "OCSP_SIGNING_INFO", "success", ITSELF, {"signer": nickname, "key_id": key_id}))
+        self._attempt(lambda: self._log.record_all(entries))
+
+    def stopped(self) -> None:
+        """Record that the instance stops, and sign the last records."""
+
+        def end() -> None:
+            self._write_waiting(final=True)
+            self._log.record("AUDIT_LOG_SHUTDOWN", ITSELF, "success")
+            self._sign()
+
+        self._attempt(end)
+
+    def keep(self) -> None:
+        """Write the records that are due, and sign when it is time."""
+        self._keep(final=False)
+
+    def keep_last(self) -> None:
+        """The same when the process is about to become another one: nothing may wait any longer."""
+        self._keep(final=True)
+
+    def _keep(self, *, final: bool) -> None:
+        def work() -> None:
+            self._write_waiting(final=final)
+            if self._clock.now() - self._signed_at >= self._flush_seconds:
+                self._sign()
+            if self._expires_seconds and self._clock.now() - self._tidied_at >= _TIDY_SECONDS:
+                self._tidied_at = self._clock.now()
+                self._log.delete_before(self._clock.now() - self._expires_seconds)
+
+        self._attempt(work)
+
+    def answered(self, answers: Sequence[GivenAnswer], lost: int) -> None:
+        """Take records of answers; `lost` are those that the worker had no room for."""
+        room = max(0, _MAX_WAITING - len(self._answers))
+        self._answers.extend(answers[:room])
+        self._lost += lost + sum(answer.count for answer in answers[room:])
+
+    def state(self) -> AuditState:
+        """What is shown of the log."""
+        link, signed = self._log.end, self._signing.signed_through if self._signing else 0
+        return AuditState(link.seq, max(0, link.seq - signed), not self._error, self._lost)
+
+    @property
+    def _signs(self) -> bool:
+        return self._signing is not None
+
+    def _sign(self) -> None:
+        if self._signing is not None:
+            self._signing.sign()
+        else:
+            self._log.extend(lambda _: ())  # to know how far other processes have come
+        self._signed_at = self._clock.now()
+
+    def _write_waiting(self, *, final: bool) -> None:
+        if len(self._of_sessions) < _MAX_WAITING:  # else the log cannot be written: they go on being counted
+            self._of_sessions += self.sessions.due(final=final)
+        waiting = list(self._answers)
+        entries = [*self._of_sessions, *map(self._entry, waiting)]
+        lost = self._lost - self._lost_told
+        if lost:
+            detail: dict[str, str | int] = {"lost": lost, "why": "more answers than could be recorded"}
+            entries.append(Entry(self._clock.now(), OCSP_GENERATION, "failure", ITSELF, detail))
+        if not entries:
+            return
+        self._log.record_all(entries)
+        self._lost_told += lost
+        self._of_sessions.clear()
+        for _ in waiting:
+            self._answers.popleft()
+
+    def _entry(self, answer: GivenAnswer) -> Entry:
+        detail: dict[str, str | int] = {"status": answer.status, "count": answer.count}
+        if answer.serial:
+            detail = {"ca": answer.ca, "serial": answer.serial, **detail}
+        if self._sample > 1:
+            detail["one_in"] = self._sample
+        client = self._shown(answer.client) if answer.client else "-"
+        outcome = "success" if answer.serial else "failure"
+        return Entry(answer.time, OCSP_GENERATION, outcome, Caller("OCSP client", origin=client), detail)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        with self._writing:
+            try:
+                work()
+            except VouchdError as error:
+                if str(error) != self._error:
+                    _log.error("audit log: %s", error)
+                self._error = str(error)
+                return
+        if self._error:
+            _log.info("audit log: written again")
+        self._error = ""

@@ -1,0 +1,198 @@
+"""The audit log: one JSON object a line, chained by hashes, appended and on disk before the call returns.
+
+Every field is escaped by JSON, so no value can begin a line of its own. The form of a line is in `ops.auditchain`, the
+signatures that make the chain a proof in `ops.auditsigning`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vouchd.core.facts import Caller
+from vouchd.core.ports import Clock
+from vouchd.files import sync_folder
+from vouchd.errors import StoreUnavailable
+from vouchd.audit.chain import Entry, Link, decode, encode
+from vouchd.audit.files import last_line, lock_file, log_files, rotated_files, rotated_name
+
+REPAIR = "AUDIT_LOG_REPAIR"  # ours: the Certificate System has no word for it
+ITSELF = Caller("vouchd")
+_SHOWN_TORN_BYTES = 2000
+_FIRST = re.compile(rb'\{"seq":(\d{1,18}),"time":(\d{1,18}),')
+
+Compose = Callable[[Link], Sequence[Entry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a file is put aside and another begun; the chain runs on from one to the next. 0: never."""
+
+    max_bytes: int = 2000 * 1024
+    max_age_seconds: int = 30 * 86400  # since its first record
+
+    def is_due(self, size_bytes: int, age_seconds: int) -> bool:
+        """Whether a file of that size and age is put aside."""
+        return 0 < self.max_bytes <= size_bytes or 0 < self.max_age_seconds <= age_seconds
+
+
+class AuditLog:
+    """Keeps the contract of AuditSink in the file `path` (mode 0600); any number of processes may append to it.
+
+    A lock file beside it keeps the order of the chain. A line that was cut short by a crash was never acknowledged: it
+    is taken out, and a record tells of it.
+    """
+
+    def __init__(self, path: Path, clock: Clock, rotation: Rotation | None = None) -> None:
+        self._path = path
+        self._clock = clock
+        self._rotation = rotation or Rotation()
+        self.end = Link()  # of the chain, as this object saw it last
+
+    @property
+    def path(self) -> Path:
+        """The file that grows."""
+        return self._path
+
+    def record(self, event: str, caller: Caller, outcome: str, **detail: str | int) -> None:
+        """See AuditSink. Raises: StoreUnavailable when the record is not on disk."""
+        self.record_all([Entry(self._clock.now(), event, outcome, caller, detail)])
+
+    def record_all(self, entries: Sequence[Entry]) -> None:
+        """Record several at once, at the price of one. Raises: StoreUnavailable; then none of them is recorded."""
+        self.extend(lambda _: entries)
+
+    def extend(self, compose: Compose) -> Link:
+        """Append what `compose` makes of the end of the chain; returns the new end. Raises: StoreUnavailable."""
+        try:
+            with self._locked():
+                self._rotate_when_due()
+                self.end = self._append(compose)
+                return self.end
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the audit log {self._path} cannot be written: {error.strerror}",
+                hint="no administrative act is carried out without its record; free space or mend the permissions",
+            ) from error
+
+    def delete_before(self, at: int) -> None:
+        """Delete the files that were put aside and hold nothing younger than POSIX time `at`; each is recorded first.
+
+        The newest of them stays: the chain goes on from it. Raises: StoreUnavailable.
+        """
+        for path in rotated_files(self._path)[:-1]:
+            with path.open("rb") as file:
+                line, _ = last_line(file.fileno())
+            found = _FIRST.match(line)
+            if found is None or int(found[2]) >= at:
+                return  # what is damaged is not ours to take away, and what follows is younger
+            self.record("AUDIT_LOG_DELETE", ITSELF, "success", file=path.name, through=int(found[1]))
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the log; closing the file releases it."""
+        lock = os.open(lock_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _rotate_when_due(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                first = _FIRST.match(file.read(64))
+        except FileNotFoundError:
+            return
+        if first is None:
+            return
+        if self._rotation.is_due(size, self._clock.now() - int(first[2])):
+            self._path.rename(rotated_name(self._path, int(first[1])))
+            sync_folder(self._path.parent)
+
+    def _append(self, compose: Compose) -> Link:
+        created = not self._path.exists()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            link = self._mend(descriptor)
+            link = _write_entries(descriptor, compose(link), link)
+        finally:
+            os.close(descriptor)
+        if created:
+            sync_folder(self._path.parent)
+        return link
+
+    def _mend(self, descriptor: int) -> Link:
+        """Where the chain goes on; damage at the end of the log is recorded."""
+        line, torn = last_line(descriptor)
+        if torn:
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - len(torn))
+        line = line or self._last_line_before()
+        link, why = _link(line)
+        repairs = []
+        if torn:
+            repairs.append(self._repair("the last line was cut short", torn))
+        if why:  # not ours to take out: whoever verifies the log is to find it
+            repairs.append(self._repair(f"the last line is damaged: {why}", line))
+        return _write_entries(descriptor, repairs, link)
+
+    def _last_line_before(self) -> bytes:
+        """The last line of the newest file that holds one."""
+        for path in reversed(log_files(self._path)):
+            with path.open("rb") as file:
+                line, _ = last_line(file.fileno())
+            if line:
+                return line
+        return b""
+
+    def _repair(self, why: str, text: bytes) -> Entry:
+        shown = text[:_SHOWN_TORN_BYTES].decode("ascii", "backslashreplace")
+        return Entry(self._clock.now(), REPAIR, "success", ITSELF, {"why": why, "bytes": len(text), "text": shown})
+
+
+def _link(line: bytes) -> tuple[Link, str]:
+    """Where the chain goes on after `line`, and what is wrong with it."""
+    if not line:
+        return Link(), ""
+    try:
+        last = decode(line)
+    except ValueError as error:
+        found = re.match(rb'\{"seq":(\d{1,18}),', line)
+        return Link(int(found[1]) if found else 0), str(error)
+    return Link(last.seq, last.hash, last.event), ""
+
+
+def _write_entries(descriptor: int, entries: Sequence[Entry], link: Link) -> Link:
+    """Append the entries after `link`; returns the link that the last one makes."""
+    lines = []
+    for entry in entries:
+        line, link = encode(entry, link)
+        lines.append(line)
+    _write(descriptor, b"".join(lines))
+    return link
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Append and have it on disk, or leave the file as it was."""
+    if not data:
+        return
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        written = os.write(descriptor, data)
+        if written == len(data):
+            os.fsync(descriptor)
+            return
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
+        raise
+    os.ftruncate(descriptor, end)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,54 @@
+"""Signatures over the audit log: a record signs the hash of the one before, and so every record up to there.
+
+The chain alone shows an edit by someone who does not make it anew; the signatures show that too.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from vouchd.core.ports import Clock, Signer
+from vouchd.audit.log import ITSELF, AuditLog
+from vouchd.audit.chain import Entry, Link
+
+SIGNING = "AUDIT_LOG_SIGNING"
+
+
+def signed_octets(seq: int, digest: str) -> bytes:
+    """What a signature is over: the number and hash of the last record that it covers."""
+    return f"vouchd audit log\n{seq}\n{digest}\n".encode()
+
+
+class AuditSigning:
+    """Signs the log with the default algorithm of `signer`; the key never leaves it."""
+
+    def __init__(self, log: AuditLog, signer: Signer, clock: Clock) -> None:
+        self._log = log
+        self._signer = signer
+        self._clock = clock
+        self.signed_through = 0  # `seq` of the newest signature found or made
+
+    def sign(self) -> bool:
+        """Sign what came since the last signature; False when nothing did. Raises: StoreUnavailable, SigningError."""
+        signed = False
+
+        def compose(link: Link) -> Sequence[Entry]:
+            nonlocal signed
+            signed = bool(link.seq) and link.event != SIGNING
+            return [self._entry(link)] if signed else []
+
+        self.signed_through = self._log.extend(compose).seq
+        return signed
+
+    def _entry(self, link: Link) -> Entry:
+        signer = self._signer
+        algorithm = signer.algorithms[0]
+        signature = signer.sign(signed_octets(link.seq, link.hash), algorithm)
+        detail: dict[str, str | int] = {
+            "through": link.seq,
+            "algorithm": algorithm,
+            "signature": base64.b64encode(signature).decode(),
+            "certificate": base64.b64encode(signer.certificate_der).decode(),
+        }
+        return Entry(self._clock.now(), SIGNING, "success", ITSELF, detail)

@@ -1,0 +1,74 @@
+"""Whose signatures prove an audit log."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+
+from cryptography import x509
+
+from vouchd.pkix.certs import is_issued_by, load_certificate
+from vouchd.pkix.signatures import ALGORITHMS, verify
+from vouchd.audit.chain import AuditRecord
+from vouchd.audit.signing import signed_octets
+
+
+class Trust:
+    """Trusts signers whose certificate is one of `certificates`, or is issued by one of them for signing logs.
+
+    For signing logs is a certificate whose keyUsage has contentCommitment; those of servers and responders lack it.
+    Without `certificates` every certificate in the log is believed, which shows damage but no forgery.
+    """
+
+    def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
+        self._certificates = tuple(certificates)
+        self._subjects: dict[bytes, str] = {}  # of certificates found good
+
+    @property
+    def anyone(self) -> bool:
+        """Whether every signer is believed."""
+        return not self._certificates
+
+    def check(self, record: AuditRecord) -> str:
+        """The subject of the certificate that a signature was verified with. Raises: ValueError with what is wrong."""
+        der, signature = _octets(record, "certificate"), _octets(record, "signature")
+        algorithm = ALGORITHMS.get(str(record.detail.get("algorithm")))
+        if algorithm is None:
+            raise ValueError("a signature with an algorithm that is not known")
+        subject = self._subjects.get(der)
+        try:
+            certificate = load_certificate(der)
+        except ValueError as error:
+            raise ValueError("a signature with a certificate that cannot be read") from error
+        if subject is None:
+            subject = self._subjects[der] = self._accept(certificate)
+        verify(
+            certificate.public_key(),
+            algorithm.identifier_der,
+            signature,
+            signed_octets(record.seq - 1, record.previous),
+        )
+        return subject
+
+    def _accept(self, certificate: x509.Certificate) -> str:
+        subject = certificate.subject.rfc4514_string()
+        if self.anyone or certificate in self._certificates:
+            return subject
+        if _commits(certificate) and any(is_issued_by(certificate, one) for one in self._certificates):
+            return subject
+        raise ValueError(f"a signature of {subject!r}, whom nothing says to trust")
+
+
+def _octets(record: AuditRecord, name: str) -> bytes:
+    try:
+        return base64.b64decode(str(record.detail[name]), validate=True)
+    except (KeyError, binascii.Error) as error:
+        raise ValueError(f"a signature without its {name}") from error
+
+
+def _commits(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.content_commitment
+    except (x509.ExtensionNotFound, ValueError):
+        return False

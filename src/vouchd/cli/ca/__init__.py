@@ -1,0 +1,1 @@
+"""`vouchd ca`: the certificate manager, and the CAs that an instance answers for."""

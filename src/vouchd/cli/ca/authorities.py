@@ -1,0 +1,258 @@
+"""`vouchd ca add`, `list`, `remove` and `set`: the CAs that an instance answers for."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from vouchd.wiring import instance as wiring
+from vouchd.cli import output, remote, serving, told
+from vouchd.cli import policyflags as given
+from vouchd.cli.inputs import read_input
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.policyoptions import DEFAULT, PolicyChange
+from vouchd.client.admin import AdminClient
+from vouchd.pkix import certs, pem
+from vouchd.core.facts import Authority, AuthorityPolicy
+from vouchd.core.records import policy_record
+from vouchd.errors import ConfigError
+from vouchd.settings.layout import Layout
+from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
+from vouchd.wiring.instance import Services
+
+MAX_SERIALS_BYTES = 1 << 30
+SHORT_ID = 16
+
+ReferenceArgument = Annotated[
+    str, typer.Argument(metavar="CA", help="Its label, its subject, or the first 8 or more digits of its id.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount these verbs on the group `ca`."""
+    app.command("add")(add)
+    app.command("list")(list_)
+    app.command("remove")(remove)
+    app.command("set")(set_)
+
+
+@remote.reachable
+def add(
+    certificates: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CA certificates, PEM or DER; - is stdin.")
+    ],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    label: Annotated[str, typer.Option("--label", help="What it is called; default: its subject.")] = "",
+    signer: Annotated[
+        str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
+    ] = "",
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
+
+    Example: vouchd ca add root.pem --label "Example Root"
+    """
+    if label and len(certificates) > 1:
+        raise ConfigError("one label for several CAs", hint="add them one by one")
+    if asked:
+        output.records([_add_there(asked, name, label, signer) for name in certificates], json_output=json_output)
+        return
+    with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
+        added = [_add(services, name, label, signer) for name in certificates]
+    output.records([_short(authority) for authority in added], json_output=json_output)
+
+
+def _add_there(asked: AdminClient, name: str, label: str, signer: str) -> dict[str, object]:
+    """Add the CA in the file `name` over the agent port."""
+    data = read_input(name, MAX_CERTIFICATE_BYTES)
+    text = data.decode("ascii", "replace") if b"-----BEGIN" in data else base64.b64encode(data).decode()
+    found = asked.post("authorities", body={"certificate": text, "label": label})
+    if signer:
+        asked.patch("authorities", found["id"], "policy", body={"signer": signer})
+    return {"label": found["label"], "id": found["id"]}
+
+
+def _add(services: Services, name: str, label: str, signer: str) -> Authority:
+    """Add the CA in the file `name` if a signer may answer for it."""
+    data = read_input(name, MAX_CERTIFICATE_BYTES)
+    try:
+        candidate_der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
+        identifier = certs.authority_id(certs.load_certificate(candidate_der))
+    except ValueError as error:
+        raise ConfigError(f"{name}: not a certificate: {error}", hint="openssl x509 -in FILE reads one") from error
+    known = {authority.id: authority.policy for authority in services.store.authorities()}
+    policy = known.get(identifier, AuthorityPolicy())
+    wished = replace(policy, signer=signer) if signer else policy
+    for doubt in services.check_signer(Authority(identifier, candidate_der, label or name, wished)):
+        output.warn(doubt)
+    authority = services.authorities.add(candidate_der, services.caller, label=label)
+    if wished != policy:
+        authority = services.authorities.set_policy(authority.id, wished, services.caller)
+    return authority
+
+
+@remote.reachable
+def list_(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
+    """List the CAs that are answered for, with the state of their CRLs.
+
+    Example: vouchd ca list --json
+    """
+    empty = "no CA is answered for; add one with `vouchd ca add CA.pem`"
+    if asked:
+        found = asked.get("authorities")
+        if json_output:
+            output.as_json([told.authority_fields(one) for one in found])
+            return
+        output.records([told.authority_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
+        return
+    with wiring.services(Layout(instance.absolute())) as services:
+        summaries = services.authorities.summaries(services.caller)
+    if json_output:
+        output.as_json([_full(summary) for summary in summaries])
+        return
+    output.records([_row(summary) for summary in summaries], json_output=False, empty=empty)
+
+
+@remote.reachable
+def remove(
+    reference: ReferenceArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Answer for a CA no longer and forget its CRLs; their highest number stays known.
+
+    Example: vouchd ca remove "Example Root"
+    """
+    if asked:
+        found = asked.get("authorities", reference)
+        asked.delete("authorities", found["id"])
+        output.record({"label": found["label"], "id": found["id"]}, json_output=json_output)
+        return
+    with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
+        removed = services.authorities.remove(reference, services.caller)
+    output.record(_short(removed), json_output=json_output)
+
+
+@remote.reachable
+def set_(
+    reference: ReferenceArgument,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    not_found_as_good: given.NotFoundAsGoodOption = None,
+    include_next_update: given.IncludeNextUpdateOption = None,
+    expired_crl: given.ExpiredCRLOption = None,
+    invalidity_date: given.InvalidityDateOption = None,
+    crl_reference: given.CRLReferenceOption = None,
+    archive_cutoff: given.ArchiveCutoffOption = None,
+    extended_revoke: given.ExtendedRevokeOption = None,
+    signer: given.SignerOption = None,
+    crl_issuer: given.CRLIssuerOption = None,
+    expected_scope: given.ExpectedScopeOption = None,
+    quarantine_percent: given.QuarantinePercentOption = None,
+    issued_serials: given.IssuedSerialsOption = None,
+    decimal: given.DecimalOption = False,
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Set how a CA is answered for, where it differs from CS.cfg; without options show it.
+
+    Example: vouchd ca set "Example Root" --not-found-as-good false --invalidity-date
+    """
+    change = PolicyChange(
+        not_found_as_good=not_found_as_good,
+        include_next_update=include_next_update,
+        expired_crl=expired_crl,
+        invalidity_date=invalidity_date,
+        crl_reference=crl_reference,
+        archive_cutoff_seconds=archive_cutoff,
+        extended_revoke=extended_revoke,
+        signer=signer,
+        crl_issuers=crl_issuer,
+        expected_scopes=expected_scope,
+        quarantine_percent=quarantine_percent,
+    )
+    if asked:
+        _show(_changed_there(asked, reference, change, issued_serials, decimal=decimal), json_output)
+        return
+    with wiring.services(Layout(instance.absolute())) as services:
+        authority = services.authorities.find(reference)
+        if not change.is_empty or issued_serials is not None:
+            with serving.authorities_changed(services):
+                authority = _changed(services, authority, change, issued_serials, radix=10 if decimal else 16)
+    _show(authority, json_output)
+
+
+def _changed(
+    services: Services, authority: Authority, change: PolicyChange, issued_serials: str | None, *, radix: int
+) -> Authority:
+    """The authority after the changes asked for."""
+    if not change.is_empty:
+        policy = change.applied_to(authority.policy)
+        for doubt in services.check_signer(replace(authority, policy=policy)):
+            output.warn(doubt)
+        authority = services.authorities.set_policy(authority.id, policy, services.caller)
+    if issued_serials is not None:
+        serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)
+        authority = services.authorities.set_issued_serials(authority.id, serials, services.caller, radix=radix)
+    return authority
+
+
+def _changed_there(
+    asked: AdminClient, reference: str, change: PolicyChange, issued_serials: str | None, *, decimal: bool
+) -> Authority:
+    """The same over the agent port."""
+    found = asked.get("authorities", reference)
+    if not change.is_empty:
+        found = asked.patch("authorities", found["id"], "policy", body=change.as_json())
+    if issued_serials == DEFAULT:
+        asked.delete("authorities", found["id"], "issued-serials")
+        found = asked.get("authorities", found["id"])
+    elif issued_serials is not None:
+        data = bytes(read_input(issued_serials, MAX_SERIALS_BYTES))
+        path, query = ("authorities", found["id"], "issued-serials"), {} if decimal else {"hexadecimal": "true"}
+        found = asked.upload(*path, data=data, media_type="text/plain", method="PUT", **query)
+    return told.authority(found)
+
+
+def _show(authority: Authority, json_output: bool) -> None:
+    policy = policy_record(authority.policy)
+    if json_output:
+        output.as_json({"id": authority.id, "label": authority.label, "policy": policy})
+        return
+    policy["crl_issuers"] = f"{len(authority.policy.crl_issuers)} certificates"
+    policy["expected_scopes"] = ", ".join(authority.policy.expected_scopes) or None
+    output.fields({"label": authority.label, "id": authority.id, **policy})
+
+
+def _short(authority: Authority) -> dict[str, object]:
+    return {"label": authority.label, "id": authority.id}
+
+
+def _row(summary: AuthoritySummary) -> dict[str, object]:
+    updates = [epoch.next_update for epoch in summary.epochs if epoch.next_update is not None]
+    return {
+        "label": summary.authority.label,
+        "id": summary.authority.id[:SHORT_ID],
+        "CRLs": len(summary.epochs),
+        "revoked": summary.entry_count,
+        "next_update": output.when(min(updates, default=None)),
+        "quarantined": len(summary.quarantined),
+        "CA_not_after": output.when(summary.not_after),
+    }
+
+
+def _full(summary: AuthoritySummary) -> dict[str, object]:
+    return {
+        **_row(summary),
+        "id": summary.authority.id,
+        "subject": summary.subject,
+        "policy": policy_record(summary.authority.policy),
+    }

@@ -1,0 +1,1 @@
+"""`vouchd clone`: thin verbs over `cloning`."""

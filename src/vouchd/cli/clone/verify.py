@@ -1,0 +1,157 @@
+"""`vouchd clone verify`: do all members of the set list the same CRLs and give the same answers?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from vouchd.wiring import instance as wiring
+from vouchd.cli import output, remote
+from vouchd.cli.members import verification as told_verification
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.client.admin import AdminClient
+from vouchd.cloning.probing import MAX_SAMPLE
+from vouchd.core.facts import Member
+from vouchd.errors import ConfigError, NotFound, VouchdError
+from vouchd.index.manifest import load_manifest
+from vouchd.settings.layout import Layout
+from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
+from vouchd.cloning.verdicts import Verification, VerifiedMember
+
+DIFFERENT = 4  # exit code: a difference, or a member that did not answer
+_MAX_SERIALS = 1000
+_SERIAL_DIGITS = 2 * 64
+
+
+@remote.reachable
+def verify(
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, max=MAX_SAMPLE, help="Certificates of each kind and CA to ask about.")
+    ] = SAMPLE,
+    serial: Annotated[
+        list[str] | None,
+        typer.Option("--serial", metavar="HEX", help="Ask about this one of every CA instead; repeatable."),
+    ] = None,
+    watch: Annotated[
+        float, typer.Option("--watch", min=0, metavar="SECONDS", help="Again and again; tells changes only.")
+    ] = 0,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, metavar="SECONDS", help="Wait so long for a change to reach all.")
+    ] = SETTLE_SECONDS,
+    asked: remote.Asked = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Compare this instance with all other members: lists of CAs and CRLs, and OCSP answers byte for byte.
+
+    Revoked, held, issued and never issued certificates, and one of an unknown CA, by GET and POST, and with a nonce.
+    Ends with 4 when there is any difference or a member does not answer.
+
+    Example: vouchd clone verify --sample 100
+    """
+    chosen = _serials(serial or ())
+    before: object = None
+    while True:
+        try:
+            if asked:
+                found = _verified_there(asked, sample, chosen, settle)
+            else:
+                found = _verified(Layout(instance.absolute()), sample, chosen, settle)
+        except VouchdError as error:
+            if not watch:
+                raise
+            before = _tell_error(error, before)
+        else:
+            before = _tell(found, before, json_output=json_output)
+            if not watch:
+                break
+        time.sleep(watch)
+    if not found.members:
+        raise NotFound("there is no other member to compare with", hint="vouchd domain members shows the set")
+    if not found.identical:
+        raise typer.Exit(DIFFERENT)
+
+
+def _verified(layout: Layout, sample: int, chosen: list[bytes], settle: float) -> Verification:
+    with wiring.services(layout) as services:
+        me = services.membership.require_me()
+
+        def others() -> list[Member]:
+            return [member for member in services.store.members() if member.id != me.id]
+
+        verifying = wiring.verifying(layout, services.settings, lambda: load_manifest(layout.index), others)
+        return verifying.verify(sample, chosen, settle)
+
+
+def _verified_there(asked: AdminClient, sample: int, chosen: list[bytes], settle: float) -> Verification:
+    body = {"sample": sample, "serials": [output.serial_text(one) for one in chosen], "settle_seconds": settle}
+    return told_verification(asked.post("verification", body=body))
+
+
+def _tell(found: Verification, before: object, *, json_output: bool) -> object:
+    """Show what was found unless it is what was told before."""
+    # Not which certificates: each comparison draws others.
+    essence = [(member.id, member.state, {(one.level, one.field) for one in member.told}) for member in found.members]
+    if essence == before:
+        return before
+    if json_output:
+        output.as_json([_record(found, member) for member in found.members])
+        return essence
+    output.records([_row(found, member) for member in found.members], json_output=False)
+    for member in found.members:
+        for words in (member.error, *map(str, member.told)):
+            if words:
+                output.warn(f"{member.id}: {words}")
+        if member.differences > len(member.told):
+            output.warn(f"{member.id}: {member.differences - len(member.told)} more")
+    return essence
+
+
+def _tell_error(error: VouchdError, before: object) -> object:
+    if str(error) != before:
+        output.fail(error)
+    return str(error)
+
+
+def _row(found: Verification, member: VerifiedMember) -> dict[str, object]:
+    return {
+        "at": output.when(found.at),
+        "member": member.id,
+        "state": member.state,
+        "asked": member.asked,
+        "bytes": f"{member.bytes} of {member.bytes_asked}",
+        "ResponseData": member.response_data,
+        "status": member.status,
+        "differences": member.differences,
+    }
+
+
+def _record(found: Verification, member: VerifiedMember) -> dict[str, object]:
+    """The same for programs, with what is different."""
+    differences = [asdict(one) for one in member.told]
+    numbers = {"bytes": member.bytes, "bytes_asked": member.bytes_asked}
+    return {**_row(found, member), **numbers, "error": member.error or None, "told": differences}
+
+
+def _serials(texts: list[str] | tuple[()]) -> list[bytes]:
+    if len(texts) > _MAX_SERIALS:
+        raise ConfigError(f"{len(texts)} serial numbers; {_MAX_SERIALS} can be asked about at once")
+    return [_serial(text) for text in texts]
+
+
+def _serial(text: str) -> bytes:
+    try:
+        number = int(text.removeprefix("0x")[: _SERIAL_DIGITS + 1], 16)
+    except ValueError as error:
+        raise ConfigError(f"{text[:60]!r} is not a serial number in hexadecimal") from error
+    if number.bit_length() > _SERIAL_DIGITS * 4:
+        raise ConfigError(f"{text[:60]!r}… is longer than a serial number can be")
+    return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Mount this verb."""
+    app.command()(verify)

@@ -1,0 +1,142 @@
+"""`OCSPClient`: the Certificate System's command of that name, with the documented options that have a meaning here.
+
+Its lines on stdout are the same, so scripts that read them go on working; unlike there, an answer is verified before
+it is shown. The exit code is 0 whatever the status is.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd.cli import output
+from vouchd.cli.asking import certificate_der, serial_octets
+from vouchd.client.ocsp import Question, Reply, question, question_from_request, send
+from vouchd.client.response import SingleResponse
+from vouchd.client.transport import Connection, Method
+from vouchd.client.response_acceptance import require_answer
+from vouchd.pkix.reasons import reason_text
+from vouchd.errors import ConfigError, VouchdError
+from vouchd.clock import SystemClock
+
+MAX_REQUEST_BYTES = 1 << 20
+_SUFFIXES = ("", ".crt", ".pem", ".cer", ".der")
+
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["--help"]}, rich_markup_mode=None)
+
+
+@app.command()
+def ocsp_client(
+    database: Annotated[
+        Path, typer.Option("-d", metavar="DIR", help="Folder of CA certificates (PEM or DER).")
+    ] = Path(),
+    host: Annotated[str, typer.Option("-h", metavar="HOST", help="The responder's host.")] = "localhost",
+    port: Annotated[int, typer.Option("-p", metavar="PORT", min=1, max=65535, help="Its port.")] = 8080,
+    path: Annotated[str, typer.Option("-t", metavar="PATH", help="Its path.")] = "/ocsp/ee/ocsp",
+    issuer: Annotated[
+        str, typer.Option("-c", metavar="NICKNAME", help="CA certificate: a file, or the name of one in -d DIR.")
+    ] = "",
+    times: Annotated[int, typer.Option("-n", metavar="TIMES", min=1, help="Number of submissions.")] = 1,
+    serial: Annotated[str, typer.Option("--serial", metavar="SERIAL", help="Decimal, or hexadecimal as 0x1f.")] = "",
+    request: Annotated[
+        Path | None, typer.Option("--input", metavar="FILE", help="OCSP request in DER to send.")
+    ] = None,
+    response: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where the answer's DER goes.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell what is done.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Tell all, with the bytes sent and received.")] = False,
+) -> None:
+    """Ask an OCSP responder about one certificate; SHA-1 CertID, no nonce, POST.
+
+    Example: OCSPClient -d alias -h ocsp.example.test -p 8080 -c ca_signing --serial 1
+    """
+    issuer_der = certificate_der(_issuer_file(database, issuer)) if issuer else None
+    asked = _question(issuer_der, serial, request)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/{path.lstrip('/')}"
+    body = b""
+    with Connection(url) as connection:
+        for _ in range(times):
+            if verbose or debug:
+                output.note(f"submitting {len(asked.request_der)} bytes to {url}")
+            reply = send(connection, asked, Method.POST)
+            body = reply.exchange.body
+            if debug:
+                _tell_all(reply)
+            _show(reply, verbose or debug)
+    if response is not None:
+        _write(response, body)
+        output.say(f"Success: Output {response}")
+
+
+def _issuer_file(database: Path, nickname: str) -> Path:
+    """The file that -c names. Raises: ConfigError."""
+    candidates = [Path(nickname), *(database / f"{nickname}{suffix}" for suffix in _SUFFIXES)]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"there is no CA certificate {nickname}", hint=f"a file, or NAME of {database}/NAME.crt (.pem, .cer, .der)"
+        )
+    return found
+
+
+def _question(issuer_der: bytes | None, serial: str, request: Path | None) -> Question:
+    if request is not None:
+        try:
+            with request.open("rb") as file:
+                data = file.read(MAX_REQUEST_BYTES)
+        except OSError as error:
+            raise ConfigError(f"{request}: cannot be read: {error.strerror}") from error
+        return question_from_request(data, issuer_der)
+    if not serial:
+        raise ConfigError("nothing to ask about", hint="give --serial SERIAL, or --input FILE")
+    if issuer_der is None:
+        raise ConfigError("a serial number means nothing without its CA", hint="name the CA with -c")
+    return question(issuer_der, [serial_octets(serial, base=10)], digest="SHA-1")
+
+
+def _show(reply: Reply, verbose: bool) -> None:
+    """The two lines for each certificate, after verification where the CA is known."""
+    if reply.question.issuer is None:
+        output.warn("the answer is not verified", "name the CA with -c")
+        singles: tuple[SingleResponse, ...] = require_answer(reply.response).singles
+    else:
+        verified = reply.verify(SystemClock().now())
+        singles = verified.singles
+        if verbose:
+            for warning in verified.warnings:
+                output.warn(warning)
+    for single in singles:
+        output.say(f"CertID.serialNumber={int.from_bytes(single.cert_id.serial, 'big', signed=True)}")
+        output.say(f"CertStatus={single.status.value.capitalize()}")
+        if verbose and single.reason is not None:
+            output.note(f"revoked at {output.when(single.revocation_time)}, reason {reason_text(single.reason)}")
+
+
+def _tell_all(reply: Reply) -> None:
+    exchange = reply.exchange
+    output.note(f"request {reply.question.request_der.hex()}")
+    output.note(f"HTTP {exchange.http_status} in {exchange.seconds * 1000:.1f} ms")
+    for name, value in exchange.headers:
+        output.note(f"{name}: {value}")
+    output.note(f"response {exchange.body.hex()}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """Run the command; every error ends in words and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except VouchdError as error:
+        sys.exit(output.fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

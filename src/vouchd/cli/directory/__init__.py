@@ -1,0 +1,1 @@
+"""`vouchd directory`: the directory server of an instance."""

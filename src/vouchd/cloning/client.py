@@ -1,0 +1,251 @@
+"""A client of another member: TLS pinned to its certificate, its errors as ours.
+
+Members know each other's TLS server certificate by its SHA-256, from the registry or from the administrator who joins
+them: no CA has to be trusted by all hosts for that. Nothing is sent before the certificate was compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import json
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from vouchd.client.admin import told
+from vouchd.core import records
+from vouchd.core.facts import Epoch, Facts, Member
+from vouchd.cloning.joining import Joined, SetInfo, read_info, read_joined
+from vouchd.cloning.listing import Listing, read_listing
+from vouchd.core.setrecords import member_record, read_facts, read_member
+from vouchd.errors import ClientError, ConfigError, StoreError
+
+T = TypeVar("T")
+
+PREFIX = "/domain/v1"
+TIMEOUT_SECONDS = 15.0
+MAX_ANSWER_BYTES = 256 << 20  # facts, or a document of it in pieces
+_PIECE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 16
+_HEX_DIGITS = 64
+_CRL_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The client certificate of a member, of its subsystem key."""
+
+    certificate_file: Path
+    key_file: Path
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerEpochs:
+    """What another member answers from, and its clock (POSIX seconds)."""
+
+    now: int
+    epochs: tuple[Epoch, ...]
+    master: Member | None = None  # as it knows it
+
+
+class PeerClient:
+    """Asks the agent port of a member, one connection a request; may be used by several threads.
+
+    `fingerprint` is the SHA-256 of the DER of its TLS server certificate: hex, colons and case do not matter.
+    Raises: ConfigError.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        fingerprint: str,
+        identity: Identity | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._host, self._port = host, port
+        self._url = f"https://{host}:{port}"
+        self._fingerprint = fingerprint.replace(":", "").strip().lower()
+        if len(self._fingerprint) != _HEX_DIGITS or not all(one in "0123456789abcdef" for one in self._fingerprint):
+            raise ConfigError("a fingerprint is the SHA-256 of a certificate: 64 hex digits", hint="see clone prepare")
+        self._timeout = timeout_seconds
+        self._tls = _context(identity)
+
+    def info(self) -> SetInfo:
+        """The set, for a member. Raises: VouchdError as the other one tells it, ClientError; so do all below."""
+        return _read(self._value("GET", "/info"), read_info)
+
+    def check(self, token: str) -> SetInfo:
+        """The set, for who has a join token."""
+        return _read(self._value("POST", "/join/check", {"token": token}), read_info)
+
+    def join(self, member: Member, token: str) -> Joined:
+        """Join; the token is used up."""
+        body = {"member": member_record(member), "token": token}
+        return _read(self._value("POST", "/join", body), read_joined)
+
+    def rejoin(self, member: Member) -> Joined:
+        """Join again, with the keys of the set."""
+        return _read(self._value("POST", "/rejoin", {"member": member_record(member)}), read_joined)
+
+    def leave(self, member_id: str) -> None:
+        """Take a member out of the set."""
+        self._value("POST", "/leave", {"member": member_id})
+
+    def promote(self, member_id: str) -> Member:
+        """Make a member the master."""
+        return _read(self._value("POST", "/promote", {"member": member_id}), read_member)
+
+    def replicate(self, member_id: str, say: Callable[[str], None], timeout_seconds: float) -> None:
+        """Have the other member's directory server fill ours; `say` is told of each step."""
+        with self._asked("POST", "/replicate", {"member": member_id}, timeout_seconds) as response:
+            while line := response.readline(_MAX_LINE_BYTES):
+                found = _json(line)
+                if not isinstance(found, dict):
+                    break
+                if "done" in found:
+                    return
+                if "error" in found:
+                    raise told(json.dumps(found).encode())
+                if "step" in found:
+                    say(str(found["step"]))
+        raise ClientError(f"{self._url} stopped telling of the initialisation", hint="run the command again")
+
+    def state(self, after: str, wait_seconds: float) -> tuple[str, Facts] | None:
+        """Digest and facts as soon as the digest is another one than `after`; None when it stays so long as it was."""
+        query = urlencode({"after": after, "wait": f"{wait_seconds:g}"})
+        with self._asked("GET", f"/state?{query}", None, wait_seconds + self._timeout) as response:
+            if response.status == http.client.NO_CONTENT:
+                return None
+            found = self._bounded(response)
+        return _read(
+            _json(found),
+            lambda value: (str(value["digest"]), records.from_json(json.dumps(value["facts"]), read_facts)),
+        )
+
+    def document(self, sha256: str, max_bytes: int) -> bytes:
+        """A document, whose hash is compared."""
+        with self._asked("GET", f"/documents/{sha256}", None, self._timeout) as response:
+            data = bytearray()
+            while piece := response.read(_PIECE_BYTES):
+                data += piece
+                if len(data) > max_bytes:
+                    raise ClientError(f"{self._url}: a document is larger than {max_bytes} bytes")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ClientError(f"{self._url}: document {sha256} came damaged")
+        return bytes(data)
+
+    def add_crl(self, crl: bytes) -> None:
+        """Have the member take a CRL (DER) in."""
+        with self._sent("POST", "/api/v1/crls", crl, "application/pkix-crl", _CRL_SECONDS) as response:
+            self._bounded(response)
+
+    def epochs(self) -> PeerEpochs:
+        """What it answers from now."""
+        return _read(
+            self._value("GET", "/epochs"),
+            lambda found: PeerEpochs(
+                int(found["now"]),
+                tuple(map(records.read_epoch, found["epochs"])),
+                read_member(found["master"]) if found.get("master") else None,
+            ),
+        )
+
+    def listing(self) -> Listing:
+        """Its List Certificate Authorities."""
+        return _read(self._value("GET", "/list"), lambda found: read_listing(found["list"]))
+
+    def _value(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        with self._asked(method, path, body, self._timeout) as response:
+            return _json(self._bounded(response))
+
+    def _bounded(self, response: http.client.HTTPResponse) -> bytes:
+        data = response.read(MAX_ANSWER_BYTES + 1)
+        if len(data) > MAX_ANSWER_BYTES:
+            raise ClientError(f"the answer of {self._url} is larger than {MAX_ANSWER_BYTES} bytes")
+        return data
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The response to a request with a JSON body."""
+        data = b"" if body is None else json.dumps(body).encode()
+        with self._sent(method, PREFIX + path, data, "application/json", timeout_seconds) as response:
+            yield response
+
+    @contextmanager
+    def _sent(
+        self, method: str, path: str, data: bytes, media_type: str, timeout_seconds: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The response to a request, once the certificate was seen to be the right one."""
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
+        try:
+            connection.connect()
+            self._require_certificate(connection)
+            connection.request(method, path, data or None, {"Content-Type": media_type} if data else {})
+            response = connection.getresponse()
+            if response.status >= http.client.BAD_REQUEST:
+                self._refused(response)
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ClientError(
+                f"cannot ask {self._url}: {reason or type(error).__name__}", hint="does it run, and is the port right?"
+            ) from error
+        finally:
+            connection.close()
+
+    def _require_certificate(self, connection: http.client.HTTPSConnection) -> None:
+        der = connection.sock.getpeercert(binary_form=True) or b""
+        found = hashlib.sha256(der).hexdigest()
+        if not hmac.compare_digest(found, self._fingerprint):
+            raise ClientError(
+                f"the certificate of {self._url} is another one than was said: its fingerprint is {found}",
+                hint="compare with what `vouchd clone prepare` shows there; if it differs, something is in between",
+            )
+
+    def _refused(self, response: http.client.HTTPResponse) -> None:
+        data = self._bounded(response)
+        if "problem+json" in response.headers.get("Content-Type", ""):
+            raise told(data)
+        raise ClientError(
+            f"{self._url} answered {response.status} {response.reason}", hint="is this the agent port of vouchd?"
+        )
+
+
+def _read(value: Any, read: Callable[[Any], T]) -> T:
+    try:
+        return read(value)
+    except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
+        raise ClientError("an answer that cannot be read", hint="is it of another version of vouchd?") from error
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ClientError("an answer that is not JSON", hint="is this the agent port of vouchd?") from error
+
+
+def _context(identity: Identity | None) -> ssl.SSLContext:
+    # The certificate is compared with a fingerprint instead of being traced to a CA: see _require_certificate.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if identity is not None:
+        try:
+            context.load_cert_chain(identity.certificate_file, identity.key_file, identity.password)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"{identity.certificate_file}: no client certificate with its key", hint="see `vouchd certs list`"
+            ) from error
+    return context

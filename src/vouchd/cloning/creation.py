@@ -1,0 +1,262 @@
+"""The steps that make a clone, each named, each repeatable: `vouchd clone create` does them in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+
+from vouchd.wiring import instance
+from vouchd.cli.cloneset import directory_values, replica_id_of, set_up_directory
+from vouchd.instance.certificates.issuing import certify, server_request
+from vouchd.cli.lifecycle import manager_command
+from vouchd.cloning.client import PeerClient
+from vouchd.core.facts import Member
+from vouchd.cloning.joining import Joined, SetInfo
+from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.signatures import algorithms_for
+from vouchd.errors import ConfigError, LifecycleError, NotFound
+from vouchd.instance import lifecycle
+from vouchd.cloning.preflight import check_keys, check_set, read_keys
+from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, require_free
+from vouchd.settings.layout import Layout
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
+from vouchd.settings.passwords import REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.settings.declared import DirectorySettings
+from vouchd.cloning.steps import Journal, Step
+from vouchd.instance.certificates.places import SSLSERVER, pending_requests
+from vouchd.instance.writing import write_values
+from vouchd.clock import SystemClock
+from vouchd.instance.report import ServedPoint
+
+INITIALISE_SECONDS = 1800.0
+ARRIVE_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ClonePlan:
+    """What the administrator asks for."""
+
+    layout: Layout
+    master: tuple[str, int]  # host and agent port of the member to join by
+    fingerprint: str
+    token: str
+    pkcs12: Path
+    pkcs12_password: str
+    host: str  # fully qualified name of this host
+    agent_port: int
+    ee_port: int
+    values: dict[str, str]  # CS.cfg lines of this host
+    ca: Path | None  # our own CA certifies the TLS server
+    directory: DirectorySettings | None
+    manager: tuple[str, str] | None  # who may configure the directory server, and the password
+    start: bool = True
+
+
+def journal_of(layout: Layout) -> Journal:
+    """What was done of making the clone there."""
+    return Journal(layout.root / "clone.json")
+
+
+class CloneCreation:
+    """Makes a clone by `plan`; `say` is told of progress."""
+
+    def __init__(self, plan: ClonePlan, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._say = say
+        self._layout = plan.layout
+        self.journal = journal_of(plan.layout)
+
+    def steps(self) -> tuple[Step, ...]:
+        """All steps in order. Raises: AlreadyExists when another instance is there."""
+        if not self.journal.path.exists():
+            require_free(self._layout.root)  # an instance that was made otherwise is none of ours
+        directory = self._plan.directory is not None
+        own = (
+            Step("directory", "prepare the directory server", self._directory),
+            Step("replicate", "fill it from the master's", self._replicate),
+        )
+        followed = (Step("facts", "take over the master's facts", self._facts),)
+        begun = (
+            ()
+            if self._layout.cs_cfg.exists()
+            else (Step("preflight", "look before anything is changed", self._preflight),)
+        )
+        return (
+            *begun,
+            Step("keys", "make the instance with the keys of the set", self._keys),
+            Step("certificate", "a TLS certificate of its own", self._certificate),
+            Step("join", "join the security domain", self._join),
+            *(own if directory else followed),
+            Step("settings", f"mark it a clone: refreshInSec={CLONE_REFRESH_SECONDS}", self._settings),
+            *((Step("start", "start it", self._start),) if self._plan.start else ()),
+            *((Step("verify", "compare it with the master", self._verify),) if self._plan.start else ()),
+        )
+
+    @cached_property
+    def _info(self) -> SetInfo:
+        """The set as the master tells it: with the token, or once the keys are here with those."""
+        host, port = self._plan.master
+        try:
+            return PeerClient(host, port, self._plan.fingerprint).check(self._plan.token)
+        except NotFound:
+            if not self._layout.cs_cfg.exists():
+                raise
+            return self._client().info()
+
+    def _preflight(self) -> None:
+        keys = read_keys(self._plan.pkcs12, self._plan.pkcs12_password, self._layout.root.parent)
+        check_set(self._info, self._planned_member(), SystemClock().now())
+        check_keys(keys, self._info.certificates)
+        if self._plan.directory is not None and self._plan.manager is not None:
+            from vouchd.directory.connection import Credentials, open_as_manager  # noqa: PLC0415
+
+            credentials = Credentials(*self._plan.manager)
+            open_as_manager(self._plan.directory.server, credentials, self._plan.directory.trust_file).close()
+
+    def _planned_member(self) -> Member:
+        plan = self._plan
+        directory = plan.directory.server if plan.directory else None
+        return Member(plan.host, plan.agent_port, plan.ee_port, "", clone=True, joined_at=0, directory=directory)
+
+    def _keys(self) -> None:
+        if self._layout.cs_cfg.exists():
+            return
+        info = self._info
+        keys = read_keys(self._plan.pkcs12, self._plan.pkcs12_password, self._layout.root.parent)
+        named = check_keys(keys, info.certificates)
+        nickname = info.values.get("ocsp.signing.certnickname", DEFAULT_NICKNAME)
+        bag = keys.bag_for(named.pop(nickname), x509.load_der_x509_certificate(info.certificates[nickname]))
+        algorithm = info.values.get("ocsp.signing.defaultSigningAlgorithm") or algorithms_for(bag.key.public_key())[0]
+        others = {
+            f"vouchd.signer.{name}.{kind}": f"alias/{name}.{suffix}"
+            for name in named
+            if f"vouchd.signer.{name}.algorithm" in info.values
+            for kind, suffix in (("key", "key"), ("certificate", "pem"))
+        }
+        signer = NewSigner(bag.key, algorithm, bag.certificate, bag.others, nickname)
+
+        def finish(draft: Layout) -> None:
+            with instance.services(draft) as services:
+                for der in info.authorities:
+                    services.authorities.add(der, services.caller)
+                services.keys.restore(keys, named, services.caller)
+            journal_of(draft).keep({"from": str(self._plan.pkcs12)})  # so that the next run knows it for its own
+
+        create_instance(self._layout.root, signer, {**info.values, **others, **self._plan.values}, finish)
+
+    def _certificate(self) -> None:
+        with instance.services(self._layout) as services:
+            if services.settings.agent.tls.installed:
+                return
+            waiting = pending_requests(self._layout.alias, SSLSERVER)
+            path = waiting[-1] if waiting else server_request(services, [self._plan.host])
+            if self._plan.ca is None:
+                raise LifecycleError(
+                    f"the TLS server certificate has to come from a CA: the request is {path}",
+                    hint=f"vouchd certs install {SSLSERVER} FILE, then run this command again",
+                )
+            certificate = certify(self._plan.ca, Purpose.TLS_SERVER, path.read_bytes())
+            services.certificates.install(SSLSERVER, certificate, services.caller)
+
+    def _client(self) -> PeerClient:
+        return instance.connector(self._layout, read_settings(self._layout))(self._joined_by)
+
+    @property
+    def _joined_by(self) -> Member:
+        """The member that this one joins by, as far as it is known before the registry is here."""
+        host, port = self._plan.master
+        return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=self._plan.fingerprint)
+
+    def _own_member(self) -> Member:
+        directory = self._plan.directory.server if self._plan.directory else None
+        return replace(own_member(read_settings(self._layout)), clone=True, directory=directory)
+
+    def _join(self) -> None:
+        member = self._own_member()
+        client = self._client()
+        host, port = self._plan.master
+        # `clone destroy` needs it while the registry has not arrived here.
+        self.journal.keep({"master": f"https://{host}:{port}", "fingerprint": self._plan.fingerprint})
+        joined: Joined
+        try:
+            joined = client.join(member, self._plan.token)
+        except NotFound:  # the token was used by a run that was cut short: then the registry has us
+            if member.id not in {known.id for known in client.info().members}:
+                raise
+            joined = client.rejoin(member)
+        passwords = read_passwords(self._layout.password_conf)
+        if joined.replication_password:
+            replace_passwords(self._layout.password_conf, passwords | {REPLICATIONDB: joined.replication_password})
+        replica = joined.member.directory.replica_id if joined.member.directory else None
+        write_values(
+            self._layout, {"securitydomain.name": joined.info.domain, "vouchd.directory.replicaId": str(replica or 0)}
+        )
+
+    def _directory(self) -> None:
+        plan = self._plan
+        if plan.directory is None or plan.manager is None:
+            raise ConfigError("the directory server has no manager", hint="--directory-password-file")
+        server = replace(plan.directory.server, replica_id=replica_id_of(self._layout))
+        directory = replace(plan.directory, server=server)
+        set_up_directory(self._layout, directory, plan.manager, clone=True)
+        write_values(self._layout, directory_values(directory))
+
+    def _replicate(self) -> None:
+        member = self._own_member()
+        self._client().replicate(member.id, self._say, INITIALISE_SECONDS)
+        write_values(self._layout, {"vouchd.store": "directory"})
+        with instance.services(self._layout) as services:
+            until = time.monotonic() + ARRIVE_SECONDS
+            while member.id not in {known.id for known in services.store.members()}:
+                if time.monotonic() > until:
+                    raise LifecycleError("the registry has not arrived with the master's data")
+                time.sleep(_POLL_SECONDS)
+            instance.reconcile(self._layout, services.settings, services.store.members())
+
+    def _facts(self) -> None:
+        with instance.services(self._layout) as services:
+            following = instance.followed(
+                self._layout, services.settings, services.store, services.indexing, lambda: self._joined_by
+            )
+            if following is None:
+                raise ConfigError("this instance keeps its facts in a directory")
+            following.catch_up()
+
+    def _settings(self) -> None:
+        values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}
+        if self._plan.directory is None:
+            host, port = self._plan.master
+            values["vouchd.clone.master"] = f"{host}:{port}"
+        write_values(self._layout, values)
+        instance.check_instance(self._layout, warn=self._say)
+
+    def _start(self) -> None:
+        if not lifecycle.status(self._layout).ready:
+            lifecycle.start(self._layout, manager_command(self._layout))
+
+    def _verify(self) -> None:
+        """Wait until this instance answers from what the master answers from."""
+        client, until = self._client(), time.monotonic() + ARRIVE_SECONDS
+        while True:
+            theirs = {_served(ServedPoint.of(epoch, "", 0, 0)) for epoch in client.epochs().epochs}
+            report = lifecycle.status(self._layout).report
+            ours = {_served(point) for point in report.issuing_points} if report else set()
+            if theirs == ours:
+                return
+            if time.monotonic() > until:
+                raise LifecycleError(
+                    f"the clone answers from {len(ours & theirs)} of the master's {len(theirs)} issuing points",
+                    hint="see `vouchd status` and the log; `vouchd clone verify` tells more",
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _served(point: ServedPoint) -> tuple[object, ...]:
+    return point.authority_id, point.scope_id, point.crl_number, point.this_update, point.accepted_at

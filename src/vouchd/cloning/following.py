@@ -1,0 +1,173 @@
+"""Following a master without a directory: its facts are made ours, by long poll over its agent port.
+
+What can be checked is checked again here: the hash of each document, the signature of each CRL with the key of its CA,
+and that the facts say of it what it says itself. A master that has lost its newest CRL takes nobody back to an older
+one. Index files are written before the facts are taken over, so what is served changes in one step.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from vouchd.cloning.client import PeerClient
+from vouchd.pkix import certs
+from vouchd.core.acceptance import judge_issuer
+from vouchd.pkix.crl import read_header
+from vouchd.core.epochs import order
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member
+from vouchd.core.ports import AuditSink, Buffer, MirrorStore, StatusStore
+from vouchd.errors import CRLRejected, LifecycleError, NotFound
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Action, Permission
+from vouchd.service.arrivals import Received
+from vouchd.service.recipients import recipients
+
+_log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 25.0
+
+
+class Following:
+    """Takes over the facts of the master that `master()` names; `connect` makes a client of it."""
+
+    def __init__(
+        self,
+        store: MirrorStore,
+        indexing: Indexing,
+        master: Callable[[], Member | None],
+        connect: Callable[[Member], PeerClient],
+        lock: Callable[[], AbstractContextManager[None]],
+        max_document_bytes: int,
+    ) -> None:
+        self._store = store
+        self._indexing = indexing
+        self._master = master
+        self._connect = connect
+        self._lock = lock
+        self._max_bytes = max_document_bytes
+        self._alone = threading.Lock()
+        self._followed: tuple[str, str] = ("", "")  # member id, digest of its facts
+
+    def wait(self) -> bool:
+        """Wait for a change at the master and take it over; whether there was one. Raises: VouchdError."""
+        return self._step(WAIT_SECONDS)
+
+    def catch_up(self) -> bool:
+        """Take over what the master has now. Raises: VouchdError."""
+        return self._step(0.0)
+
+    def _step(self, seconds: float) -> bool:
+        master = self._master()
+        if master is None:
+            raise NotFound("the registry names no master to follow", hint="vouchd clone promote makes one")
+        client = self._connect(master)
+        member_id, after = self._followed
+        told = client.state(after if member_id == master.id else "", seconds)
+        if told is None:
+            return False
+        digest, facts = told
+        with self._alone, self._lock():
+            facts = replace(facts, epochs=tuple(_never_older(facts, self._store.facts().epochs)))
+            documents = {sha256: client.document(sha256, self._max_bytes) for sha256 in self._store.lacking(facts)}
+            self._check(facts, documents)
+            self._build(facts, documents)
+            self._store.adopt(facts, documents)
+        self._followed = (master.id, digest)
+        return True
+
+    def _check(self, facts: Facts, documents: dict[str, bytes]) -> None:
+        """Raise unless each new CRL is signed by its CA, and is what the facts say.
+
+        Raises: CRLRejected, LifecycleError.
+        """
+        by_id = {authority.id: authority for authority in facts.authorities}
+        for known in facts.authorities:
+            if certs.authority_id(certs.load_certificate(known.certificate_der)) != known.id:
+                raise LifecycleError(f"the master told of a CA {known.id} with the certificate of another one")
+        for epoch in facts.epochs:
+            authority = by_id.get(epoch.issuing_point.authority_id)
+            if authority is None:
+                raise LifecycleError("the master told of a CRL of a CA that it does not tell of")
+            for record in filter(None, (epoch.base, epoch.delta)):
+                if record.sha256 in documents:
+                    _require_signed(documents[record.sha256], authority)
+                    _require_same(documents[record.sha256], record, epoch)
+
+    def _build(self, facts: Facts, documents: dict[str, bytes]) -> None:
+        by_id = {authority.id: authority for authority in facts.authorities}
+        for epoch in facts.epochs:
+            if {epoch.base.sha256, epoch.delta.sha256 if epoch.delta else ""} & documents.keys():
+                self._build_one(by_id[epoch.issuing_point.authority_id], epoch, documents)
+
+    def _build_one(self, authority: Authority, epoch: Epoch, documents: dict[str, bytes]) -> None:
+        def document(record: CRLRecord) -> Buffer:
+            given = documents.get(record.sha256)
+            return self._indexing.document(record) if given is None else given
+
+        self._indexing.build(authority, epoch, document(epoch.base), document(epoch.delta) if epoch.delta else None)
+
+
+def _never_older(facts: Facts, ours: tuple[Epoch, ...]) -> Iterator[Epoch]:
+    """The epochs of the facts; of issuing points where ours is of a newer CRL, ours."""
+    theirs = {epoch.issuing_point: epoch for epoch in facts.epochs}
+    known = {authority.id for authority in facts.authorities}
+    for epoch in ours:
+        point = epoch.issuing_point
+        # Only the CRL counts: of one CRL that was accepted twice the master's acceptance is everyone's.
+        if point.authority_id in known and (point not in theirs or order(epoch)[:3] > order(theirs[point])[:3]):
+            _log.warning("the master has an older CRL of %s than this clone, which keeps its own", point.authority_id)
+            theirs[point] = epoch
+    yield from theirs.values()
+
+
+def _require_same(crl: bytes, record: CRLRecord, epoch: Epoch) -> None:
+    """Raise unless the CRL has the times, number and scope that the facts give it. Raises: LifecycleError."""
+    header = read_header(crl)
+    said = (record.this_update, record.next_update, record.crl_number, epoch.issuing_point.scope_id)
+    if said != (header.this_update, header.next_update, header.crl_number, header.scope.scope_id):
+        raise LifecycleError(f"the master told of a CRL {record.sha256} what it does not say itself")
+
+
+def _require_signed(crl: bytes, authority: Authority) -> None:
+    header = read_header(crl)
+    for number, recipient in enumerate(found := recipients(header, [authority]), 1):
+        try:
+            judge_issuer(crl, header, recipient.issuer_der)
+        except CRLRejected:
+            if number == len(found):
+                raise
+        else:
+            return
+
+
+class ForwardedIngesting(Ingesting):
+    """Takes CRLs in at the master, and then what became of them here; the master decides, its verdict is ours."""
+
+    def __init__(
+        self,
+        store: StatusStore,
+        indexing: Indexing,
+        permission: Permission,
+        audit: AuditSink,
+        following: Following,
+        connect: Callable[[], PeerClient],
+    ) -> None:
+        super().__init__(store, indexing, permission, audit)
+        self._facts = store
+        self._rights = permission
+        self._following = following
+        self._connect_master = connect
+
+    def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
+        """See Ingesting. Raises: also ClientError when the master cannot be asked; nothing was changed then."""
+        received = Received.of(crl, origin, at)
+        self._rights.allow(caller, Action.ADD_CRL, received.sha256)
+        self._connect_master().add_crl(bytes(received.crl))
+        self._following.catch_up()
+        ids = {one.authority.id for one in recipients(received.header, self._facts.authorities())}
+        return tuple(epoch for epoch in self._facts.epochs() if epoch.issuing_point.authority_id in ids)

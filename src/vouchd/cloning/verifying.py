@@ -1,0 +1,154 @@
+"""Comparing this instance with the other members: what they list, and what they answer when they are asked the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from vouchd.cloning.comparison import Comparison, Level, Probe, compare
+from vouchd.cloning.client import PeerClient
+from vouchd.client.ocsp import Reply, send
+from vouchd.cloning.probing import probes
+from vouchd.client.transport import Connection
+from vouchd.core.facts import Member
+from vouchd.cloning.listing import Listing, list_differences, listing
+from vouchd.core.ports import Clock
+from vouchd.core.status import ServingState
+from vouchd.errors import ClientError, VouchdError
+from vouchd.cloning.verdicts import LIST, Difference, Verification, VerifiedMember, write_verification
+
+SAMPLE = 5  # certificates of each kind and CA, where nobody says another number
+SETTLE_SECONDS = 10.0  # a change needs a moment to reach all members
+_TOLD = 20  # differences told of one member
+_PAUSE_SECONDS = 0.2
+
+
+class Verifying:
+    """`state()` is what is served here, `own_url()` where (empty: nowhere), `connect` makes a client of a member.
+
+    The last result is kept in the file `kept`.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[], ServingState],
+        own_url: Callable[[], str],
+        others: Callable[[], Iterable[Member]],
+        connect: Callable[[Member], PeerClient],
+        clock: Clock,
+        kept: Path,
+    ) -> None:
+        self._state = state
+        self._own_url = own_url
+        self._others = others
+        self._connect = connect
+        self._clock = clock
+        self._kept = kept
+        self._one_at_a_time = threading.Lock()
+
+    def verify(
+        self, sample: int = SAMPLE, chosen: Sequence[bytes] = (), settle_seconds: float = SETTLE_SECONDS
+    ) -> Verification:
+        """Compare; where there is a difference, again for so many seconds, and the last result counts.
+
+        `sample` certificates of each kind and CA, or the serials `chosen` (DER INTEGER content octets) of every CA.
+
+        Raises: ClientError when this instance does not answer; what `others` raises.
+        """
+        with self._one_at_a_time:
+            until = time.monotonic() + settle_seconds
+            pause = _PAUSE_SECONDS
+            while not (found := self._compared(sample, chosen)).identical and time.monotonic() < until:
+                time.sleep(pause)
+                pause *= 2
+            if found.members or self._kept.exists():
+                write_verification(self._kept, found)
+            return found
+
+    def again(self, every_seconds: float) -> bool:
+        """The comparison of a running instance, which changes nothing. Raises: as `verify`."""
+        self.verify(settle_seconds=min(SETTLE_SECONDS, every_seconds))
+        return False
+
+    def _compared(self, sample: int, chosen: Sequence[bytes]) -> Verification:
+        at, others = self._clock.now(), [_Other(member) for member in self._others()]
+        if not others:
+            return Verification(at, ())
+        own_url = self._own_url()
+        if not own_url:
+            raise ClientError("this instance does not run", hint="vouchd start")
+        state = self._state()
+        ours = listing(state, at)
+        with ExitStack() as open_until_the_end:
+            own = open_until_the_end.enter_context(Connection(own_url))
+            for other in others:
+                open_until_the_end.enter_context(other.connection)
+                other.compare_lists(self._connect, ours)
+            for probe in probes(state, sample, chosen):
+                asked = [other for other in others if other.answers]
+                if asked:
+                    reply = _own_reply(own, probe)
+                for other in asked:
+                    other.compare_answers(probe, reply, at)
+        return Verification(at, tuple(other.result() for other in others))
+
+
+class _Other:
+    """One other member while it is compared; when it no longer `answers`, it is asked no more."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self.connection = Connection(f"http://{member.host}:{member.ee_port}/")
+        self.answers = True
+        self._error = ""
+        self._count: Counter[str] = Counter()
+        self._told: list[Difference] = []
+
+    def compare_lists(self, connect: Callable[[Member], PeerClient], ours: Listing) -> None:
+        try:
+            theirs = connect(self._member).listing()
+        except VouchdError as error:
+            self._error = str(error)
+            return
+        for one in list_differences(ours, theirs):
+            self._tell(Difference(LIST, one.what, "", one.field, one.ours, one.theirs))
+
+    def compare_answers(self, probe: Probe, ours: Reply, at: int) -> None:
+        try:
+            found = compare(probe, ours, send(self.connection, probe.question, probe.method), at)
+        except ClientError as error:
+            self.answers, self._error = False, self._error or str(error)
+            return
+        self._count["asked"] += 1
+        self._count["status"] += found.alike >= Level.STATUS
+        self._count["response_data"] += found.alike >= Level.RESPONSE_DATA
+        self._count["bytes"] += found.alike is Level.BYTES
+        self._count["bytes_asked"] += found.wanted is Level.BYTES
+        if not found.identical:
+            self._tell(_difference(found))
+
+    def result(self) -> VerifiedMember:
+        return VerifiedMember(self._member.id, self._error, told=tuple(self._told), **self._count)
+
+    def _tell(self, difference: Difference) -> None:
+        self._count["differences"] += 1
+        if len(self._told) < _TOLD:
+            self._told.append(difference)
+
+
+def _difference(found: Comparison) -> Difference:
+    probe, worst = found.probe, found.differences[0]
+    serial = hex(int.from_bytes(probe.question.cert_ids[0].serial, "big", signed=True))
+    what = f"{probe.kind} {serial} of {probe.authority}" if probe.authority else f"certificate {probe.kind}"
+    return Difference(worst.level.words, what, probe.way, worst.field, worst.ours, worst.theirs)
+
+
+def _own_reply(own: Connection, probe: Probe) -> Reply:
+    try:
+        return send(own, probe.question, probe.method)
+    except ClientError as error:
+        raise ClientError(f"this instance does not answer: {error}", hint="see `vouchd status`") from error

@@ -1,0 +1,1 @@
+"""The OCSP port of one worker: connections, reading, caching, the signing queue."""

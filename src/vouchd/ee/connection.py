@@ -1,0 +1,282 @@
+"""One client connection of the EE port: bytes to requests to answers, in order.
+
+While `_ready`, a chunk that is one plain request is recognised without the parser (see `ResponseCache`): every POST,
+and a GET whose line has been answered before. All else is parsed. A connection with requests that cannot be served
+yet, or whose client does not read, is not read from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from vouchd.errors import OCSPResponseStatus
+from vouchd.ee.cache import CONTINUE, Entry, Uncacheable, refusal
+from vouchd.ee.reading import HTTPRequest, RequestReader
+
+if TYPE_CHECKING:
+    from vouchd.ee.server import EEServer
+
+# How long a refused client may go on sending before the connection ends: closing at once could reset the connection
+# before it has read why (RFC 9112 section 9.6).
+LINGER_SECONDS = 2
+# While the server stops: how long a silent persistent connection is kept for a request that may be on its way.
+PARTING_SECONDS = 2  # counted in ticks, so between one and two seconds
+
+WRITE_BUFFER_BYTES = 64 * 1024
+
+_GET = ord("G")
+
+# What is left to know of a plain POST once its body was taken.
+_PLAIN_POST = HTTPRequest(b"POST", keep_alive=True)
+
+
+class EEConnection(asyncio.Protocol):
+    """The protocol of one connection; `server` holds all that connections share."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: EEServer) -> None:
+        self._server = server
+        self._cache = cache = server.cache
+        self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads
+        self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
+        self._ready = False  # at the start of a request, and nothing is under way or due
+        self._waiting: tuple[HTTPRequest, bytes] | None = None  # what has its place in the signing queue
+        self._paused = False  # the client does not read
+        self._reading = True
+        self._ended = False  # the client will send no more
+        self._closing = False
+        self._lingering = False
+        self._begun = 0
+        self._since = server.uptime  # of the unfinished request, or of lingering
+        self._last = server.uptime  # when the last answer was written
+        self._client = ""  # address, where the audit log is told of it
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by method
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        if self._server.admit(self):
+            self._ready = not self._server.stopping
+            if self._server.records.clients:
+                self._client = str((transport.get_extra_info("peername") or ("",))[0])
+        else:
+            self._closing = True
+            reply = self._server.overloaded(503)
+            transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """The next bytes: one plain request, which most are, is answered without the parser."""
+        if self._ready and (self._get(data) if data[0] == _GET else self._post(data)):
+            return
+        if not self._closing:
+            self._parse(data)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; what it asked is still answered."""
+        self._ended = True
+        return not self._closing and bool(self._waiting or self._reader.requests)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._paused = True
+        self._ready = False
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._paused = False
+        if not self._closing:
+            self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        """The connection is gone; a place in the signing queue passes by."""
+        self._closing = True
+        self._ready = False
+        self._waiting = None
+        self._reader.close()
+        self._server.leave(self)
+
+    # What the server calls.
+
+    def check(self, uptime: int) -> None:
+        """Once a second: end what took too long."""
+        port = self._server.port
+        if self._lingering:
+            if uptime - self._since >= LINGER_SECONDS:
+                self._transport.abort()
+        elif self._paused:
+            if uptime - self._last >= port.idle_seconds:
+                self._server.counters.refused("slow_reader")
+                self._transport.abort()
+        elif self._reader.in_message:
+            if uptime - self._since >= port.header_seconds and self._waiting is None:
+                self._server.counters.refused("slow_request")
+                self._refuse(408, OCSPResponseStatus.TRY_LATER)
+        elif self._waiting is None:
+            patience = PARTING_SECONDS if self._server.stopping else port.idle_seconds
+            if uptime - self._last >= patience and not self._closing:
+                self._close()
+
+    def retire(self) -> None:
+        """The server stops: answer what comes, and say with it that the connection ends."""
+        self._ready = False
+        self._last = self._server.uptime
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._transport.abort()
+
+    def take_turn(self) -> None:
+        """This connection's turn in the signing queue has come."""
+        if self._waiting is not None:
+            request, request_der = self._waiting
+            self._waiting = None
+            self._send(request, self._server.cached(request_der) or self._server.sign(request_der))
+            self._pump()
+
+    # The short way: a chunk that is one plain request. False when it is to be parsed.
+
+    def _get(self, data: bytes) -> bool:
+        line, _, lines = data.partition(b"\r\n")
+        entry = self._by_line.get(line)
+        if entry is None or (self._heads.get(lines, -1) and not self._cache.lines_are_plain(lines)):
+            return False
+        if not self._give(entry):
+            return False
+        entry.tally.gets += 1
+        return True
+
+    def _post(self, data: bytes) -> bool:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not end or (self._heads.get(head) or self._cache.head_bytes(head)) != len(body):
+            return False
+        entry = self._by_der.get(body)
+        if entry is not None and self._give(entry):
+            entry.tally.posts += 1
+            return True
+        if len(body) > self._server.port.max_body_bytes:
+            return False
+        self._server.counters.requests["POST"] += 1
+        self._answer(_PLAIN_POST, body)
+        if self._waiting is not None or self._paused:
+            self._pump()
+        return True
+
+    def _give(self, entry: Entry) -> bool:
+        """Write a cached answer as it is; False when its nextUpdate has come."""
+        server = self._server
+        if entry.second != server.second and not entry.freshen(server.second, server.date):
+            return False
+        entry.tally.sent_bytes += len(entry.wire)
+        if entry.note is not None:
+            server.records.given(entry.note, self._client)
+        self._last = server.uptime
+        self._transport.write(entry.wire)
+        return True
+
+    # The long way: parsed.
+
+    def _parse(self, data: bytes) -> None:
+        reader = self._reader
+        reader.feed(data)
+        if reader.in_message and reader.begun != self._begun:
+            self._begun, self._since = reader.begun, self._server.uptime
+        self._pump()
+
+    def _pump(self) -> None:
+        """Serve what was read, as far as it goes, then decide whether to read on.
+
+        While only a signature is due the socket stays watched, which saves two system calls for each: most clients send
+        nothing until they have their answer, and those that do are held when it arrives.
+        """
+        reader = self._reader
+        while reader.requests and not (self._waiting or self._paused or self._closing):
+            self._serve(reader.requests.popleft())
+        if self._closing:
+            self._ready = False
+            return
+        held = bool(reader.requests or self._paused)
+        quiet = not (held or self._waiting)
+        if quiet and self._ended:
+            self._close()
+            return
+        if quiet and reader.expects_continue:
+            reader.expects_continue = False
+            self._transport.write(CONTINUE)
+        self._ready = quiet and not (reader.in_message or reader.done or self._server.stopping)
+        if self._reading == held:
+            self._reading = not held
+            (self._transport.pause_reading if held else self._transport.resume_reading)()
+
+    def _serve(self, request: HTTPRequest) -> None:
+        server = self._server
+        if request.refused:
+            server.counters.refused(f"http_{request.refused}")
+            self._refuse(request.refused, OCSPResponseStatus.MALFORMED_REQUEST)
+            return
+        server.counters.requests[server.method_name(request)] += 1
+        request_der = server.request_der(request)
+        if isinstance(request_der, Uncacheable):
+            self._send(request, request_der)
+        else:
+            self._answer(request, request_der)
+
+    def _answer(self, request: HTTPRequest, request_der: bytes) -> None:
+        server = self._server
+        if (entry := server.cached(request_der)) is not None:
+            self._cache.learn(request, entry, server.second)
+            self._send(request, entry)
+        elif server.queue.is_free():
+            self._send(request, server.sign(request_der))
+        elif server.queue.enter(self.take_turn):
+            self._waiting = request, request_der
+        else:
+            server.counters.refused("overloaded")
+            self._send(request, server.overloaded(200))
+
+    def _send(self, request: HTTPRequest, reply: Entry | Uncacheable) -> None:
+        server = self._server
+        status, body = 200, reply.body
+        if isinstance(reply, Entry):
+            status = 304 if reply.matches(request) else 200
+            head = reply.head(status, server.second, server.date)
+        else:
+            head = reply.head(server.date)
+        if status == 304 or request.method == b"HEAD":
+            body = b""
+        close = not request.keep_alive or server.stopping
+        if close:
+            ending = b"Connection: close\r\n\r\n"
+        else:
+            ending = b"Connection: keep-alive\r\n\r\n" if request.http_1_0 else b"\r\n"
+        wire = b"".join((head, ending, body))
+        server.counters.sent_bytes += len(wire)
+        if reply.note is not None:
+            server.records.given(reply.note, self._client)
+        self._last = server.uptime
+        self._transport.write(wire)
+        if close:
+            self._close()
+
+    def _refuse(self, http_status: int, ocsp_status: OCSPResponseStatus) -> None:
+        """Say why, send no more, and let the client finish sending for a moment."""
+        reply = refusal(http_status, ocsp_status)
+        self._transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
+        self._reader.close()
+        self._ready = False
+        self._closing = True
+        if self._ended or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._lingering = True
+        self._since = self._server.uptime
+        self._transport.write_eof()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._ready = False
+        self._transport.close()

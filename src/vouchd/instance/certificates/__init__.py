@@ -1,0 +1,1 @@
+"""The instance's own certificates: places, requests, installing, issuing, backup, rehearsal."""

@@ -1,0 +1,195 @@
+"""An instance's own certificates: told, asked for and taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from vouchd.core.bundles import read_bundle
+from vouchd.pkix.certs import not_after
+from vouchd.core.facts import Caller
+from vouchd.core.ports import AuditSink, Clock, StatusStore
+from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.signatures import algorithms_for
+from vouchd.errors import ConfigError, SigningError
+from vouchd.instance.certificates.administrator import enrol
+from vouchd.instance.certificates.installing import Candidate, Installation
+from vouchd.settings.layout import Layout
+from vouchd.instance.locking import config_lock
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.instance.certificates.requests import certificate_request
+from vouchd.settings.declared import Settings
+from vouchd.instance.certificates.places import SystemCertificate, find, free_stem, pending_requests, system_certificates
+from vouchd.service.permission import Action, Permission
+from vouchd.service.users import Users
+from vouchd.signing.files import write_new
+from vouchd.signing.keys import PrivateKey, generate_key, read_key, write_key
+
+DEFAULT_ALGORITHM = "SHA256withEC"
+_SUBJECTS = {
+    Purpose.OCSP_SIGNING: "OCSP Signing Certificate",
+    Purpose.TLS_SERVER: "localhost",
+    Purpose.SUBSYSTEM: "Subsystem Certificate",
+    Purpose.AUDIT_SIGNING: "Audit Signing Certificate",
+    Purpose.ADMINISTRATOR: "Administrator",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an installation did; `switched` is False when the certificate was in use already, or for a trial run."""
+
+    certificate: SystemCertificate
+    warnings: tuple[str, ...]
+    switched: bool
+
+
+class Certificates:
+    """Every act passes `permission` first and is recorded in `audit` when it is done."""
+
+    def __init__(
+        self, layout: Layout, store: StatusStore, users: Users, permission: Permission, audit: AuditSink, clock: Clock
+    ) -> None:
+        self._layout = layout
+        self._store = store
+        self._users = users
+        self._permission = permission
+        self._audit = audit
+        self._clock = clock
+
+    def certificates(self, caller: Caller) -> tuple[SystemCertificate, ...]:
+        """All system certificates as CS.cfg names them now. Raises: PermissionDenied, ConfigError."""
+        self._permission.allow(caller, Action.LIST_CERTIFICATES, "*")
+        return system_certificates(read_settings(self._layout))
+
+    def pending(self, name: str, caller: Caller) -> tuple[Path, ...]:
+        """The requests for that name whose certificate has not come, oldest first. Raises: PermissionDenied."""
+        self._permission.allow(caller, Action.LIST_CERTIFICATES, name)
+        return pending_requests(self._layout.alias, name)
+
+    def request(
+        self,
+        name: str,
+        caller: Caller,
+        *,
+        subject: x509.Name | None = None,
+        names: Sequence[x509.GeneralName] = (),
+        algorithm: str = "",
+        same_key: bool = False,
+    ) -> Path:
+        """Make a key, or use the present one again, and a request for a certificate; returns the request's file (PEM).
+
+        Subject and alternative names are those of the present certificate when none are given. The instance goes on
+        with what it has until `install` takes the certificate in.
+
+        Raises: NotFound; SigningError; ConfigError; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.CHANGE_CERTIFICATES, name)
+        with config_lock(self._layout.config_lock):
+            settings = read_settings(self._layout)
+            place = find(settings, name)
+            stem = free_stem(self._layout.alias, place.name)
+            if same_key:
+                key = read_key(place.files.key_file, self._password())
+            else:
+                key = self._new_key(stem.with_name(f"{stem.name}.key"), algorithm or _algorithm(place, settings))
+            wanted = subject or _subject(place)
+            pem = certificate_request(place.purpose, key, wanted, tuple(names) or _names(place.certificate))
+            path = stem.with_name(f"{stem.name}.csr")
+            write_new(path, pem, 0o644)
+        detail = {"certificate": name, "request": path.name, "subject": wanted.rfc4514_string()}
+        self._audit.record("KEY_GEN_ASYMMETRIC", caller, "success", **detail, new_key=int(not same_key))
+        return path
+
+    def _new_key(self, path: Path, algorithm: str) -> PrivateKey:
+        key = generate_key(algorithm)
+        write_key(path, key, self._password() or "")
+        return key
+
+    def install(self, name: str, data: bytes, caller: Caller, *, chain: bytes = b"", trial: bool = False) -> Installed:
+        """Take in the certificate of one of our keys from `data`, and the CAs above it from there and `chain`.
+
+        Both are PEM, DER, base64 or PKCS #7, in any order. Chain, usage, validity and a trial signature are checked, of
+        a TLS server a handshake too, of an OCSP signer also that it may answer for its CAs; then CS.cfg is switched
+        over. A running instance takes it on when it restarts. `trial` checks only and changes nothing.
+
+        Raises: NotFound; SigningError; ConfigError; PermissionDenied; and everything stays as it was.
+        """
+        self._permission.allow(caller, Action.CHANGE_CERTIFICATES, name)
+        given = (*_bundle(data), *(_bundle(chain) if chain else ()))
+        with config_lock(self._layout.config_lock):
+            settings = read_settings(self._layout)
+            place = find(settings, name)
+            authorities, now = self._store.authorities(), self._clock.now()
+            installation = Installation(self._layout, settings, place, authorities, self._password(), now)
+            candidate = self._checked(installation, given, caller)
+            switched = not trial and candidate.certificate != place.certificate
+            if switched:
+                installation.switch(candidate)
+                self._record(place.name, candidate, caller)
+            placed = find(read_settings(self._layout), name)
+        if placed.purpose is Purpose.ADMINISTRATOR and not trial:
+            enrol(self._layout, placed, self._password(), self._users, caller)
+        return Installed(placed, candidate.warnings, switched)
+
+    def _checked(self, installation: Installation, given: Sequence[x509.Certificate], caller: Caller) -> Candidate:
+        name = installation.place.name
+        try:
+            candidate = installation.check(given)
+        except SigningError as error:
+            self._audit.record("CIMC_CERT_VERIFICATION", caller, "failure", certificate=name, reason=str(error))
+            raise
+        self._audit.record("CIMC_CERT_VERIFICATION", caller, "success", certificate=name)
+        return candidate
+
+    def _record(self, name: str, candidate: Candidate, caller: Caller) -> None:
+        certificate = candidate.certificate
+        self._audit.record(
+            "CONFIG_TRUSTED_PUBLIC_KEY",
+            caller,
+            "success",
+            certificate=name,
+            subject=certificate.subject.rfc4514_string(),
+            serial=f"{certificate.serial_number:x}",
+            not_after=not_after(certificate),
+        )
+
+    def _password(self) -> str | None:
+        return read_passwords(self._layout.password_conf).get(INTERNAL)
+
+
+def _bundle(data: bytes) -> tuple[x509.Certificate, ...]:
+    try:
+        return read_bundle(data)
+    except ValueError as error:
+        raise ConfigError(f"no certificates: {error}", hint="give them as PEM, DER or PKCS #7") from error
+
+
+def _algorithm(place: SystemCertificate, settings: Settings) -> str:
+    """What a new key is for: what is set, else the kind of the present certificate's key."""
+    for signer in settings.signers:
+        if place.purpose is Purpose.OCSP_SIGNING and signer.nickname == place.name and signer.algorithm:
+            return signer.algorithm
+    if place.certificate is not None:
+        return algorithms_for(place.certificate.public_key())[0]
+    return DEFAULT_ALGORITHM
+
+
+def _subject(place: SystemCertificate) -> x509.Name:
+    if place.certificate is not None:
+        return place.certificate.subject
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _SUBJECTS[place.purpose])])
+
+
+def _names(certificate: x509.Certificate | None) -> tuple[x509.GeneralName, ...]:
+    if certificate is None:
+        return ()
+    try:
+        return tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return ()

@@ -1,0 +1,82 @@
+"""TLS of the agent port: who the server is, which client certificates a handshake may bring."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchd.errors import SigningError
+from vouchd.settings.declared import AgentPort, KeyFiles
+from vouchd.signing.files import read_certificates, read_secret
+
+
+class AgentTLS:
+    """The TLS context of a listening port, whose certificate and trust can be replaced while it serves.
+
+    `context` is what the server is started with. It hands every handshake over to the newest replacement; connections
+    that stand keep what they began with.
+    """
+
+    def __init__(self, agent: AgentPort, password: str | None, trusted: Iterable[bytes]) -> None:
+        """See `server_context`, also for what is raised."""
+        self._agent = agent
+        self._password = password
+        self.context = self._newest = server_context(agent, password, trusted)
+        self.context.sni_callback = self._hand_over
+
+    def reload(self, trusted: Iterable[bytes]) -> None:
+        """Read certificate, key and trust file again; handshakes from now on use them.
+
+        Raises: SigningError, and everything stays as it was.
+        """
+        self._newest = server_context(self._agent, self._password, trusted)
+
+    def _hand_over(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext) -> None:
+        # Called in every handshake, with a server name or without; certificate and trust are the new context's.
+        connection.context = self._newest
+
+
+def server_context(agent: AgentPort, password: str | None, trusted: Iterable[bytes]) -> ssl.SSLContext:
+    """TLS 1.2 or later as the agent port speaks it; a client may bring a certificate or none.
+
+    `password` opens the key file. `trusted` is DER: the certificates of the registered CAs and those of users
+    themselves; the certificates of the trust file are added. A client certificate counts when its chain ends in any of
+    them, so one that is trusted itself needs no CA. Whose it is and whether it is revoked is decided per request.
+
+    Raises: SigningError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    # A resumed session would carry a client certificate over a change of trust.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    _load_key(context, agent.tls, password)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
+    trust = b"".join(dict.fromkeys((*trusted, *_trust_file(agent.trust_file))))
+    if trust:
+        context.load_verify_locations(cadata=trust)
+    return context
+
+
+def _load_key(context: ssl.SSLContext, files: KeyFiles, password: str | None) -> None:
+    read_secret(files.key_file)  # refuses a key that others may read
+    read_certificates(files.certificate_file)
+    try:
+        # A password is always given: OpenSSL would else ask for one at the terminal.
+        context.load_cert_chain(files.certificate_file, files.key_file, password or "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise SigningError(
+            f"{files.certificate_file}: not the certificate of {files.key_file}, or its password is wrong",
+            hint="install a certificate for that key",
+        ) from error
+
+
+def _trust_file(path: Path | None) -> tuple[bytes, ...]:
+    if path is None:
+        return ()
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in read_certificates(path))

@@ -1,0 +1,1 @@
+"""The self tests of an instance: keys, host, canary answers, and their results."""

@@ -1,0 +1,133 @@
+"""The canary: for every CA an answer is asked for and verified as a client does it, and is what the CRL says.
+
+Asked are a serial that nobody has, and one that the CRL lists. The answer is made here, with the instance's own keys
+and from the facts in its store; where the instance runs, its workers are asked over HTTP as well.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from vouchd.client import ocsp
+from vouchd.client.parsing import parse_response
+from vouchd.client.transport import Connection
+from vouchd.client.response_acceptance import NonceRule, Terms, verify_response
+from vouchd.pkix.certs import DIGEST_FUNCTIONS
+from vouchd.core.facts import CertStatus
+from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy
+from vouchd.core.ports import Signer
+from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.errors import ClientError, SigningError, VerificationError
+from vouchd.index.format import RevocationIndexFile
+from vouchd.service.answering import Responder
+from vouchd.service.explaining import Explanation, Signers, explain
+
+_TIMEOUT_SECONDS = 5.0
+_DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What is answered with: `url` is the running instance's, empty when it does not run or does not answer now."""
+
+    state: ServingState
+    signers: Mapping[str, Signer]
+    default_signer: str
+    policy: ResponsePolicy
+    url: str = ""
+
+    def sing(self, at: int) -> Callable[[ServingAuthority], str]:
+        """A check of one CA at POSIX time `at`; it returns what it found and raises SigningError."""
+        # Nobody can expect the self test to have a requestor's key: what is signed is what is looked at.
+        policy = replace(self.policy, signature=RequestSignaturePolicy.IGNORE)
+        responder = Responder(self.state, self.signers, self.default_signer, policy)
+
+        def ours(request_der: bytes) -> bytes:
+            return responder.answer(request_der, at).response_der
+
+        def check(serving: ServingAuthority) -> str:
+            if not serving.points:
+                return "no CRL yet"
+            words = [self._ask(serving, serial, at, ours) for serial in _serials(serving)]
+            if self.url and self.policy.signature is not RequestSignaturePolicy.REQUIRE:
+                words.append(self._ask_workers(serving, at))
+            return ", ".join(words)
+
+        return check
+
+    def _ask(self, serving: ServingAuthority, serial: bytes, at: int, answer: Callable[[bytes], bytes]) -> str:
+        """One question and its answer."""
+        expected = self._expected(serving, serial, at)
+        if expected.decision is None:
+            return f"{expected.answer} ({expected.why})"
+        try:
+            status = self._verified(serving, serial, _moment(expected, at), answer)
+        except (ClientError, VerificationError) as error:
+            raise SigningError(f"an answer that clients refuse: {error}", hint=error.hint) from error
+        if status != expected.answer:
+            raise SigningError(f"serial {serial.hex()} is answered {status} where the CRL says {expected.answer}")
+        return status
+
+    def _ask_workers(self, serving: ServingAuthority, at: int) -> str:
+        """The same over HTTP. No answer, as under load, is no failure; one that does not verify is."""
+        serial = _serials(serving)[0]
+        expected = self._expected(serving, serial, at)
+        if expected.decision is None:
+            return "workers not asked"
+        try:
+            with Connection(self.url, timeout_seconds=_TIMEOUT_SECONDS) as connection:
+                self._verified(
+                    serving, serial, _moment(expected, at), lambda request: connection.exchange(request).body
+                )
+        except VerificationError as error:
+            raise SigningError(f"the workers' answer is one that clients refuse: {error}", hint=error.hint) from error
+        except ClientError as error:
+            return f"workers: {error}"
+        return "workers too"
+
+    def _verified(
+        self, serving: ServingAuthority, serial: bytes, at: int, answer: Callable[[bytes], bytes]
+    ) -> CertStatus:
+        """Raises: ClientError, VerificationError."""
+        nonce = ocsp.new_nonce() if self.policy.nonce in {NoncePolicy.ECHO, NoncePolicy.REQUIRE} else None
+        question = ocsp.question(serving.authority.certificate_der, [serial], digest=_digest(self.policy), nonce=nonce)
+        if question.issuer is None:  # pragma: no cover  `question` always names it
+            raise AssertionError("no issuer")
+        response = parse_response(answer(question.request_der))
+        terms = Terms(nonce=NonceRule.REQUIRE)
+        found = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
+        return found.singles[0].status
+
+    def _expected(self, serving: ServingAuthority, serial: bytes, at: int) -> Explanation:
+        certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
+        signers = Signers(certificates, self.default_signer)
+        return explain(self.state, self.policy, signers, authority_id=serving.authority.id, serial=serial, at=at)
+
+
+def _serials(serving: ServingAuthority) -> tuple[bytes, ...]:
+    """A serial that nobody has, and one that is revoked where there is one."""
+    nobody = b"\x40" + secrets.token_bytes(15)
+    for point in serving.points:
+        if isinstance(point.index, RevocationIndexFile) and not point.scope.only_attribute:
+            for entry in point.index:
+                return nobody, entry.serial
+    return (nobody,)
+
+
+def _moment(expected: Explanation, at: int) -> int:
+    """When a client would look; a clock that is behind, or a stale CRL that is served by policy, is another matter."""
+    decision = expected.decision
+    if decision is None:
+        return at
+    moment = max(at, decision.this_update)
+    return moment if decision.next_update is None else min(moment, decision.next_update)
+
+
+def _digest(policy: ResponsePolicy) -> str:
+    """A CertID digest that the instance takes. Raises: ClientError."""
+    for digest in _DIGESTS:
+        if digest not in policy.reject_algorithms:
+            return digest
+    raise ClientError("every CertID digest is refused", hint="shorten ocsp.rejectAlgorithms")

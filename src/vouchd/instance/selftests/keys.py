@@ -1,0 +1,169 @@
+"""Self tests of what the instance signs and shows itself with: its keys, its certificates, the modes of their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+
+from vouchd.pkix.certs import is_issued_by, load_certificate
+from vouchd.core.facts import Authority
+from vouchd.pkix.purposes import Purpose, Validity, chain_of, check_purpose
+from vouchd.errors import ConfigError, SigningError, VouchdError
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.instance.certificates.rehearsal import try_signature
+from vouchd.settings.declared import Settings
+from vouchd.instance.certificates.signers import check_signers, load_signers
+from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered, system_certificates
+from vouchd.signing.files import read_certificates
+from vouchd.signing.software import SoftwareSigner
+
+_OTHERS = 0o077
+
+
+def check_presence(settings: Settings) -> str:
+    """Each signer has key and certificate, they belong together, and one of them is the default.
+
+    Raises: SigningError, ConfigError.
+    """
+    signers = load_signers(settings)
+    if settings.default_signer not in signers:
+        raise ConfigError("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
+    return f"{', '.join(signers)}; the default is {settings.default_signer}"
+
+
+def check_validity(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
+    """Each signer is valid at `at`, and each CA has one that may answer for it (RFC 6960 section 4.2.2.2).
+
+    Raises: SigningError, ConfigError.
+    """
+    signers, held = load_signers(settings), tuple(authorities)
+    for signer in signers.values():
+        _require_valid(load_certificate(signer.certificate_der), at)
+    doubts = check_signers(signers, settings.default_signer, held, at)
+    return "; ".join((f"{len(held)} CAs, each with a signer that may answer for it", *doubts))
+
+
+def check_certificates(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
+    """Each system certificate is valid, fits its purpose, its chain and its key; those that have not come are told.
+
+    The administrator's is a person's and no concern of the instance. Raises: SigningError, naming each that fails.
+    """
+    password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
+    trusted = [load_certificate(authority.certificate_der) for authority in authorities]
+    trust_file = settings.agent.trust_file
+    anchors = (*trusted, *(read_certificates(trust_file) if trust_file else ()))
+    checks = {
+        one.name: partial(_check_certificate, one, password, anchors, at)
+        for one in system_certificates(settings)
+        if one.name != ADMIN
+    }
+    return collect(checks, SigningError)
+
+
+def _check_certificate(
+    one: SystemCertificate, password: str | None, anchors: tuple[x509.Certificate, ...], at: int
+) -> str:
+    if one.problem:
+        raise SigningError(one.problem)
+    if one.certificate is None:
+        return "has not come yet"
+    _require_valid(one.certificate, at)
+    try_signature(SoftwareSigner.load(one.name, one.files.key_file, one.files.certificate_file, password))
+    if one.purpose is not Purpose.OCSP_SIGNING:  # of a signer its CAs decide: see check_validity
+        check_purpose(one.certificate, one.purpose, at)
+    # The root may stay with those who trust it: what was installed has to hold up to where it ends.
+    _check_links(one)
+    top = one.chain[-1] if one.chain else one.certificate
+    chain_of(one.certificate, one.chain, (*anchors, top), at)
+    return Validity.of(one.certificate).warning(at) or "good"
+
+
+def _check_links(one: SystemCertificate) -> None:
+    below = one.certificate
+    for above in one.chain:
+        if below is None or not is_issued_by(below, above):
+            raise SigningError(
+                f"its chain is broken at {above.subject.rfc4514_string()!r}",
+                hint=f"install it again with its chain: vouchd certs install {one.name} FILE --chain FILE",
+            )
+        below = above
+
+
+def _require_valid(certificate: x509.Certificate, at: int) -> None:
+    validity, name = Validity.of(certificate), certificate.subject.rfc4514_string()
+    if not validity.not_before <= at <= validity.not_after:
+        word = "has expired" if at > validity.not_after else "is not valid yet"
+        raise SigningError(f"the certificate {name!r} {word}", hint="vouchd certs renew NAME, or mend the clock")
+
+
+def check_key_files(layout: Layout, settings: Settings) -> str:
+    """Files with secrets belong to this user and nobody else may read them; of the administrator's it is only told.
+
+    Raises: SigningError, naming each that fails.
+    """
+    found = collect(
+        {str(path): partial(_check_mode, path) for path in _secret_files(layout, settings)}, SigningError, short=True
+    )
+    return "; ".join((found, *_administrators(layout, settings)))
+
+
+def _secret_files(layout: Layout, settings: Settings) -> Iterator[Path]:
+    """Those that answering rests upon."""
+    theirs = settings.admin.key_file
+    named = {one.files.key_file for one in system_certificates(settings)} - {theirs}
+    of_admin = set(numbered(layout.alias, ADMIN, ".key")) | {theirs}
+    for path in (*sorted(named | set(layout.alias.glob("*.key")) - of_admin), layout.password_conf):
+        if path.exists():
+            yield path
+
+
+def _administrators(layout: Layout, settings: Settings) -> Iterator[str]:
+    """What is wrong with the files of a person, who may have taken them elsewhere: no reason to stop answering."""
+    theirs = (
+        *numbered(layout.alias, ADMIN, ".key"),
+        settings.admin.key_file,
+        layout.admin_pkcs12,
+        layout.admin_password,
+    )
+    for path in dict.fromkeys(theirs):
+        try:
+            if path.exists():
+                _check_mode(path)
+        except SigningError as error:
+            yield f"{path}: {error}"
+
+
+def _check_mode(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SigningError(f"cannot be looked at: {error.strerror}") from error
+    if status.st_mode & _OTHERS:
+        raise SigningError(f"others may use it (mode {status.st_mode & 0o7777:04o})", hint=f"chmod 600 {path}")
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise SigningError(f"it belongs to user id {status.st_uid}", hint=f"chown {os.geteuid()} {path}")
+    return "good"
+
+
+def collect(checks: Mapping[str, Callable[[], str]], kind: type[VouchdError], *, short: bool = False) -> str:
+    """Run all checks; what they found, by name (`short`: how many there were).
+
+    Raises: `kind` with every failure and the first remedy.
+    """
+    found, failed, hints = {}, {}, []
+    for name, check in checks.items():
+        try:
+            found[name] = check()
+        except VouchdError as error:
+            failed[name] = str(error)
+            hints += [error.hint] if error.hint else []
+    if failed:
+        raise kind("; ".join(f"{name}: {why}" for name, why in failed.items()), hint=hints[0] if hints else "")
+    if short:
+        return f"{len(found)} files"
+    return "; ".join(f"{name}: {words}" for name, words in found.items()) or "nothing to look at"

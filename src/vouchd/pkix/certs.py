@@ -1,0 +1,162 @@
+"""What a certificate says of itself to a responder: issuer hashes, and who may sign for whom (RFC 6960 4.2.2.2)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from vouchd.pkix import der
+from vouchd.pkix.signatures import verify
+from vouchd.errors import SigningError
+
+DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
+
+
+def load_certificate(certificate_der: bytes) -> x509.Certificate:
+    """The certificate in DER. Raises: ValueError."""
+    try:
+        return x509.load_der_x509_certificate(certificate_der)
+    except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as exc:
+        raise ValueError("no X.509 certificate in DER") from exc
+
+
+def subject_der(certificate: x509.Certificate) -> bytes:
+    """DER of the subject Name, byte for byte as the certificate has it."""
+    return _tbs_field(certificate, _SUBJECT)
+
+
+def issuer_der(certificate: x509.Certificate) -> bytes:
+    """DER of the issuer Name, byte for byte as the certificate has it."""
+    return _tbs_field(certificate, _ISSUER)
+
+
+def serial_octets(certificate: x509.Certificate) -> bytes:
+    """Content octets of the serialNumber INTEGER."""
+    data = certificate.tbs_certificate_bytes
+    return der.content(data, _tbs_elements(data)[_SERIAL])
+
+
+def public_key_bits(certificate: x509.Certificate) -> bytes:
+    """Value of subjectPublicKey, without tag, length and number of unused bits: what issuerKeyHash is over.
+
+    Taken from the certificate as it stands: encoding the key again would change a compressed EC point.
+    """
+    data = certificate.tbs_certificate_bytes
+    _, key = der.children(data, _tbs_elements(data)[_PUBLIC_KEY])
+    return der.content(data, key)[1:]
+
+
+def key_hash(certificate: x509.Certificate) -> bytes:
+    """KeyHash of ResponderID: SHA-1 of the subjectPublicKey value (RFC 6960 section 4.2.1)."""
+    return hashlib.sha1(public_key_bits(certificate), usedforsecurity=False).digest()
+
+
+def issuer_hashes(certificate: x509.Certificate, digest: str) -> tuple[bytes, bytes]:
+    """Issuer name hash and key hash of CertIDs for what this CA issued; `digest` as in DIGEST_FUNCTIONS."""
+    function = DIGEST_FUNCTIONS[digest]
+    name = hashlib.new(function, subject_der(certificate), usedforsecurity=False).digest()
+    return name, hashlib.new(function, public_key_bits(certificate), usedforsecurity=False).digest()
+
+
+def authority_id(certificate: x509.Certificate) -> str:
+    """SHA-256 (hex) of subject Name DER followed by the public key bits: the id of an Authority."""
+    return hashlib.sha256(subject_der(certificate) + public_key_bits(certificate)).hexdigest()
+
+
+def not_before(certificate: x509.Certificate) -> int:
+    """POSIX seconds of notBefore."""
+    return int(certificate.not_valid_before_utc.timestamp())
+
+
+def not_after(certificate: x509.Certificate) -> int:
+    """POSIX seconds of notAfter."""
+    return int(certificate.not_valid_after_utc.timestamp())
+
+
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the names chain and the signature verifies with the issuer's key."""
+    if issuer_der(certificate) != subject_der(issuer):
+        return False
+    try:
+        verify(
+            issuer.public_key(),
+            _signature_algorithm(certificate),
+            certificate.signature,
+            certificate.tbs_certificate_bytes,
+        )
+    except ValueError:
+        return False
+    return True
+
+
+def has_ocsp_signing(certificate: x509.Certificate) -> bool:
+    """Whether extendedKeyUsage holds id-kp-OCSPSigning."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return ExtendedKeyUsageOID.OCSP_SIGNING in usage
+
+
+def has_nocheck(certificate: x509.Certificate) -> bool:
+    """Whether id-pkix-ocsp-nocheck is there (RFC 6960 section 4.2.2.2.1)."""
+    try:
+        certificate.extensions.get_extension_for_class(x509.OCSPNoCheck)
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class SignerFitness:
+    """Whether a certificate may sign answers for a CA; `own_key` when it is the CA's own."""
+
+    own_key: bool
+    warnings: tuple[str, ...]
+
+
+def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int) -> SignerFitness:
+    """Check that `signer` may answer for `authority` (RFC 6960 section 4.2.2.2): its own key, or a delegated signer.
+
+    Raises: SigningError with what is wrong and how it is mended.
+    """
+    if at > not_after(signer) or at < not_before(signer):
+        raise SigningError(
+            f"the signing certificate {signer.subject.rfc4514_string()!r} is not valid now",
+            hint="install a current one; see validity with: openssl x509 -noout -dates -in FILE",
+        )
+    if subject_der(signer) == subject_der(authority) and public_key_bits(signer) == public_key_bits(authority):
+        return SignerFitness(own_key=True, warnings=())
+    if not is_issued_by(signer, authority):
+        raise SigningError(
+            f"{signer.subject.rfc4514_string()!r} was not issued by {authority.subject.rfc4514_string()!r}",
+            hint="a delegated signer's certificate must be issued by the CA it answers for (RFC 6960 4.2.2.2)",
+        )
+    if not has_ocsp_signing(signer):
+        raise SigningError(
+            f"{signer.subject.rfc4514_string()!r} is not for OCSP signing",
+            hint="ask the CA for a certificate with extendedKeyUsage id-kp-OCSPSigning",
+        )
+    warnings = () if has_nocheck(signer) else ("no id-pkix-ocsp-nocheck: clients will ask for the signer's own status",)
+    return SignerFitness(own_key=False, warnings=warnings)
+
+
+_SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
+
+
+def _tbs_elements(data: bytes) -> list[der.TLV]:
+    """Elements of TBSCertificate from serialNumber on."""
+    elements = list(der.children(data, der.whole(data, der.SEQUENCE)))
+    return elements[1:] if elements[0].tag == 0xA0 else elements
+
+
+def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:
+    data = certificate.tbs_certificate_bytes
+    return der.element(data, _tbs_elements(data)[place])
+
+
+def _signature_algorithm(certificate: x509.Certificate) -> bytes:
+    return _tbs_field(certificate, _SIGNATURE)

@@ -1,0 +1,176 @@
+"""What an instance's own certificates are for, and whether one that comes for a purpose fits it (RFC 5280)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from vouchd.pkix.certs import has_nocheck, is_issued_by, not_after, not_before
+from vouchd.errors import SigningError
+
+MAX_CHAIN = 8
+_DAY = 86400
+WARN_SECONDS = 30 * _DAY
+
+
+class Purpose(StrEnum):
+    """What a system certificate is for."""
+
+    OCSP_SIGNING = "OCSP signing"
+    TLS_SERVER = "TLS server"
+    SUBSYSTEM = "subsystem"  # the instance's identity as a TLS client
+    AUDIT_SIGNING = "audit signing"
+    ADMINISTRATOR = "administrator"  # a person's: TLS client
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a certificate of a purpose has to carry: all of `extended`, and digitalSignature where there is keyUsage."""
+
+    extended: tuple[x509.ObjectIdentifier, ...]
+    content_commitment: bool = False  # asked for in requests; a certificate without it does as well
+
+
+_OID = ExtendedKeyUsageOID
+USAGES: dict[Purpose, Usage] = {
+    Purpose.OCSP_SIGNING: Usage((_OID.OCSP_SIGNING,)),
+    Purpose.TLS_SERVER: Usage((_OID.SERVER_AUTH,)),
+    Purpose.SUBSYSTEM: Usage((_OID.CLIENT_AUTH,)),
+    Purpose.AUDIT_SIGNING: Usage((), content_commitment=True),
+    Purpose.ADMINISTRATOR: Usage((_OID.CLIENT_AUTH,)),
+}
+
+
+def check_purpose(certificate: x509.Certificate, purpose: Purpose, at: int) -> tuple[str, ...]:
+    """Check usage and validity at `at` (POSIX seconds); returns what is doubtful but allowed, one line each.
+
+    Raises: SigningError with what is wrong and how it is mended.
+    """
+    name = certificate.subject.rfc4514_string()
+    if not not_before(certificate) <= at <= not_after(certificate):
+        raise SigningError(
+            f"the certificate {name!r} is not valid now",
+            hint="compare its dates with the clock: openssl x509 -noout -dates -in FILE",
+        )
+    lacking = set(USAGES[purpose].extended) - _extended_usage(certificate)
+    if lacking:
+        names = " and ".join(sorted(_usage_name(usage) for usage in lacking))
+        raise SigningError(
+            f"the certificate {name!r} is not for {purpose}: extendedKeyUsage lacks {names}",
+            hint=f"ask the CA for a certificate with extendedKeyUsage {names}",
+        )
+    if not _may_sign(certificate):
+        raise SigningError(
+            f"the certificate {name!r} is not for {purpose}: its keyUsage lacks digitalSignature",
+            hint="ask the CA for a certificate with keyUsage digitalSignature",
+        )
+    return tuple(_doubts(certificate, purpose))
+
+
+def _doubts(certificate: x509.Certificate, purpose: Purpose) -> Iterable[str]:
+    if purpose is Purpose.OCSP_SIGNING and not has_nocheck(certificate):
+        yield "no id-pkix-ocsp-nocheck: clients will ask for the signer's own status"
+    if purpose is Purpose.TLS_SERVER and not _has_names(certificate):
+        yield "no subjectAltName: browsers refuse a server certificate without one"
+    if is_issued_by(certificate, certificate):
+        yield "self-signed: each client has to trust the certificate itself"
+
+
+def chain_of(
+    certificate: x509.Certificate, given: Iterable[x509.Certificate], anchors: Sequence[x509.Certificate], at: int
+) -> tuple[x509.Certificate, ...]:
+    """The CAs above `certificate` in order, up to a self-signed one or at least to one of `anchors`.
+
+    They are found in `given` and `anchors`; each is a CA, valid at `at` (POSIX seconds), and signed what stands below.
+
+    Raises: SigningError when the chain is broken or longer than 8.
+    """
+    pool, chain, current = (*given, *anchors), [], certificate
+    while not is_issued_by(current, current):
+        issuers = [other for other in pool if is_issued_by(current, other)]
+        if not issuers:
+            if current in anchors:
+                break
+            raise SigningError(
+                f"the issuer {current.issuer.rfc4514_string()!r} of {current.subject.rfc4514_string()!r} is not known",
+                hint="give the certificates of the CAs above too, up to the root: --chain FILE",
+            )
+        current = _usable(issuers, at)
+        chain.append(current)
+        if len(chain) > MAX_CHAIN:
+            raise SigningError(f"the certificate chain is longer than {MAX_CHAIN}")
+    return tuple(chain)
+
+
+def _usable(issuers: Sequence[x509.Certificate], at: int) -> x509.Certificate:
+    """That of the certificates of one issuer that may be relied upon."""
+    for issuer in issuers:
+        if _is_ca(issuer) and not_before(issuer) <= at <= not_after(issuer):
+            return issuer
+    name = issuers[0].subject.rfc4514_string()
+    raise SigningError(f"{name!r} in the chain is not a CA, or not valid now", hint="ask the CA for its current chain")
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """First and last second of a certificate, POSIX."""
+
+    not_before: int
+    not_after: int
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Validity:
+        """The validity of `certificate`."""
+        return cls(not_before(certificate), not_after(certificate))
+
+    def warning(self, at: int) -> str:
+        """Words on a certificate that ends within 30 days, or has a third of its life left; else empty."""
+        left = self.not_after - at
+        if left <= 0:
+            return "has expired"
+        if left > min(WARN_SECONDS, (self.not_after - self.not_before) // 3):
+            return ""
+        return f"expires in {left // _DAY} days" if left >= 2 * _DAY else f"expires in {left // 3600} hours"
+
+
+def expiry_warning(certificate: x509.Certificate, at: int) -> str:
+    """See Validity.warning."""
+    return Validity.of(certificate).warning(at)
+
+
+def _extended_usage(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:
+    try:
+        return set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return set()
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    except x509.ExtensionNotFound:
+        return True  # RFC 5280 section 4.2.1.3: no restriction
+    except ValueError:
+        return False
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _has_names(certificate: x509.Certificate) -> bool:
+    try:
+        return bool(list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value))
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _usage_name(usage: x509.ObjectIdentifier) -> str:
+    return {_OID.OCSP_SIGNING: "OCSPSigning", _OID.SERVER_AUTH: "serverAuth", _OID.CLIENT_AUTH: "clientAuth"}[usage]

@@ -1,0 +1,195 @@
+"""Signature algorithms: the Certificate System's names, their AlgorithmIdentifiers, and verification.
+
+Signing is the signers' business; which algorithm a name means and how a signature is verified stands here alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from vouchd.pkix import der
+from vouchd.core.ports import Buffer
+
+_PSS, _MGF1 = "1.2.840.113549.1.1.10", "1.2.840.113549.1.1.8"
+_DIGEST_OIDS = {
+    "SHA-1": "1.3.14.3.2.26",
+    "SHA-256": "2.16.840.1.101.3.4.2.1",
+    "SHA-384": "2.16.840.1.101.3.4.2.2",
+    "SHA-512": "2.16.840.1.101.3.4.2.3",
+}
+DIGESTS: dict[str, hashes.HashAlgorithm] = {
+    "SHA-1": hashes.SHA1(),  # noqa: S303  CertIDs and old CRLs are made with it; nothing is signed with it here
+    "SHA-256": hashes.SHA256(),
+    "SHA-384": hashes.SHA384(),
+    "SHA-512": hashes.SHA512(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureAlgorithm:
+    """One signature algorithm; `digest` is empty where the algorithm hashes inside (EdDSA, ML-DSA)."""
+
+    name: str
+    oid: str
+    key_type: str
+    digest: str
+    identifier_der: bytes
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether signatures of one key over the same data are the same bytes; those of ECDSA are, by RFC 6979."""
+        return self.oid != _PSS and not self.key_type.startswith("ML-DSA")
+
+
+def digest_identifier(digest: str, *, null: bool = True) -> bytes:
+    """AlgorithmIdentifier of a digest, with the NULL parameters that RFC 8017 asks for or without."""
+    return der.tlv(der.SEQUENCE, der.oid_tlv(_DIGEST_OIDS[digest]), der.tlv(der.NULL) if null else b"")
+
+
+def _pss_identifier(digest: str) -> bytes:
+    """AlgorithmIdentifier of RSASSA-PSS with MGF1 of the same digest and a salt of its length (RFC 4055 section 3)."""
+    hash_algorithm = digest_identifier(digest)
+    mask = der.tlv(der.SEQUENCE, der.oid_tlv(_MGF1), hash_algorithm)
+    salt = der.integer_tlv(DIGESTS[digest].digest_size)
+    parameters = der.tlv(der.SEQUENCE, der.tlv(0xA0, hash_algorithm), der.tlv(0xA1, mask), der.tlv(0xA2, salt))
+    return der.tlv(der.SEQUENCE, der.oid_tlv(_PSS), parameters)
+
+
+def _algorithm(name: str, oid: str, key_type: str, digest: str = "") -> SignatureAlgorithm:
+    if oid == _PSS:
+        identifier = _pss_identifier(digest)
+    else:
+        # RFC 4055 section 5: RSA PKCS #1 v1.5 has NULL parameters; ECDSA, EdDSA and ML-DSA have none.
+        identifier = der.tlv(der.SEQUENCE, der.oid_tlv(oid), der.tlv(der.NULL) if key_type == "RSA" else b"")
+    return SignatureAlgorithm(name, oid, key_type, digest, identifier)
+
+
+ALGORITHMS: dict[str, SignatureAlgorithm] = {
+    row.name: row
+    for row in (
+        _algorithm("SHA256withRSA", "1.2.840.113549.1.1.11", "RSA", "SHA-256"),
+        _algorithm("SHA384withRSA", "1.2.840.113549.1.1.12", "RSA", "SHA-384"),
+        _algorithm("SHA512withRSA", "1.2.840.113549.1.1.13", "RSA", "SHA-512"),
+        _algorithm("SHA256withRSA/PSS", _PSS, "RSA", "SHA-256"),
+        _algorithm("SHA384withRSA/PSS", _PSS, "RSA", "SHA-384"),
+        _algorithm("SHA512withRSA/PSS", _PSS, "RSA", "SHA-512"),
+        _algorithm("SHA256withEC", "1.2.840.10045.4.3.2", "EC", "SHA-256"),
+        _algorithm("SHA384withEC", "1.2.840.10045.4.3.3", "EC", "SHA-384"),
+        _algorithm("SHA512withEC", "1.2.840.10045.4.3.4", "EC", "SHA-512"),
+        _algorithm("Ed25519", "1.3.101.112", "Ed25519"),
+        _algorithm("Ed448", "1.3.101.113", "Ed448"),
+        _algorithm("ML-DSA-44", "2.16.840.1.101.3.4.3.17", "ML-DSA-44"),
+        _algorithm("ML-DSA-65", "2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
+        _algorithm("ML-DSA-87", "2.16.840.1.101.3.4.3.19", "ML-DSA-87"),
+    )
+}
+
+_KEY_TYPES: tuple[tuple[type, str], ...] = (
+    (rsa.RSAPublicKey, "RSA"),
+    (ec.EllipticCurvePublicKey, "EC"),
+    (ed25519.Ed25519PublicKey, "Ed25519"),
+    (ed448.Ed448PublicKey, "Ed448"),
+    (mldsa.MLDSA44PublicKey, "ML-DSA-44"),
+    (mldsa.MLDSA65PublicKey, "ML-DSA-65"),
+    (mldsa.MLDSA87PublicKey, "ML-DSA-87"),
+)
+
+# Signed with by old CAs; accepted in what others signed, never made here.
+_VERIFY_ONLY = {"1.2.840.113549.1.1.5": ("RSA", "SHA-1"), "1.2.840.10045.4.1": ("EC", "SHA-1")}
+_BY_OID = {row.oid: (row.key_type, row.digest) for row in ALGORITHMS.values() if row.oid != _PSS} | _VERIFY_ONLY
+_DIGEST_BY_OID = {der.oid_octets(oid): name for name, oid in _DIGEST_OIDS.items()}
+
+
+def key_type(public_key: PublicKeyTypes) -> str:
+    """The key type of `ALGORITHMS` that a public key belongs to. Raises: ValueError for others (DSA, X25519)."""
+    for cls, name in _KEY_TYPES:
+        if isinstance(public_key, cls):
+            return name
+    raise ValueError("key of a type that is not supported")
+
+
+def algorithms_for(public_key: PublicKeyTypes) -> tuple[str, ...]:
+    """Names of the algorithms that the key can make, the usual default first. Raises: ValueError."""
+    kind = key_type(public_key)
+    names = [row.name for row in ALGORITHMS.values() if row.key_type == kind]
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        # The digest as long as the curve by default (RFC 5656 section 6.2.1).
+        default = {256: "SHA256withEC", 384: "SHA384withEC", 521: "SHA512withEC"}.get(public_key.curve.key_size)
+        names.sort(key=lambda name: name != default)
+    return tuple(names)
+
+
+def verify(public_key: PublicKeyTypes, identifier_der: bytes, signature: bytes, data: Buffer) -> None:
+    """Verify `signature` over `data` made with the algorithm of the DER AlgorithmIdentifier.
+
+    Raises: ValueError with the reason when the algorithm is not supported, is not the key's, or the signature is wrong.
+    """
+    kind, digest, pss = _scheme(identifier_der)
+    if key_type(public_key) != kind:
+        raise ValueError("the signature algorithm is of another type than the key")
+    data = bytes(data) if kind.startswith(("Ed", "ML-DSA")) else data
+    try:
+        if isinstance(public_key, rsa.RSAPublicKey):
+            pad = padding.PSS(padding.MGF1(DIGESTS[digest]), pss) if pss is not None else padding.PKCS1v15()
+            public_key.verify(signature, data, pad, DIGESTS[digest])  # type: ignore[arg-type]  # takes any buffer
+        elif isinstance(public_key, ec.EllipticCurvePublicKey):
+            public_key.verify(signature, data, ec.ECDSA(DIGESTS[digest]))
+        else:
+            public_key.verify(signature, data)  # type: ignore[union-attr,call-arg]  # the types left sign without choices
+    except (InvalidSignature, UnsupportedAlgorithm) as exc:
+        raise ValueError("the signature is wrong") from exc
+
+
+def _scheme(identifier_der: bytes) -> tuple[str, str, int | None]:
+    """Key type, digest and, for RSASSA-PSS, salt length of an AlgorithmIdentifier."""
+    parts = list(der.children(identifier_der, der.whole(identifier_der, der.SEQUENCE)))
+    if not parts or parts[0].tag != der.OID or len(parts) > 2:
+        raise ValueError("no AlgorithmIdentifier")
+    oid = der.content(identifier_der, parts[0])
+    if oid == der.oid_octets(_PSS):
+        digest, salt = _pss_parameters(identifier_der, parts)
+        return "RSA", digest, salt
+    for dotted, (kind, digest) in _BY_OID.items():
+        if oid == der.oid_octets(dotted):
+            return kind, digest, None
+    raise ValueError(f"signature algorithm {der.dotted(oid)} is not supported")
+
+
+def _pss_parameters(data: bytes, parts: list[der.TLV]) -> tuple[str, int]:
+    """Digest and salt length of RSASSA-PSS-params; MGF1 has to use the same digest (RFC 4055 section 3.1)."""
+    digest, mask, salt = "SHA-1", "SHA-1", 20
+    fields = der.children(data, parts[1]) if len(parts) == 2 and parts[1].tag == der.SEQUENCE else ()
+    for outer in fields:
+        inner = der.read_tlv(data, outer.start, outer.end)
+        if outer.tag == 0xA0:
+            digest = _digest_of(data, inner)
+        elif outer.tag == 0xA1:
+            _, hash_algorithm = der.children(data, inner)
+            mask = _digest_of(data, hash_algorithm)
+        elif outer.tag == 0xA2:
+            salt = der.integer(data, inner)
+    if mask != digest or not 0 <= salt <= 64:
+        raise ValueError("RSASSA-PSS parameters that are not supported")
+    return digest, salt
+
+
+def _digest_of(data: Buffer, identifier: der.TLV) -> str:
+    name = digest_name(der.element(data, identifier))
+    if name is None:
+        raise ValueError("digest that is not supported")
+    return name
+
+
+def digest_name(identifier_der: bytes) -> str | None:
+    """`SHA-256` and the like for an AlgorithmIdentifier of a digest, None for another. Raises: ValueError."""
+    parts = list(der.children(identifier_der, der.whole(identifier_der, der.SEQUENCE)))
+    if not parts or parts[0].tag != der.OID:
+        raise ValueError("no AlgorithmIdentifier")
+    if len(parts) > 2 or (len(parts) == 2 and (parts[1].tag != der.NULL or parts[1].end != parts[1].start)):
+        raise ValueError("digest with parameters")
+    return _DIGEST_BY_OID.get(der.content(identifier_der, parts[0]))

@@ -1,0 +1,77 @@
+"""The open listening sockets of one manager process, bound anew or taken over from its predecessor."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from vouchd.processes.handover import Handover, socket_of
+from vouchd.sockets import Address, add_slots, bind, bind_slots, bound_address
+
+
+class Listeners:
+    """`ee` holds at least one socket a worker; `replaced` are those of an address that the settings no longer name.
+
+    An EE socket is never closed while its address is in use: that would reset the connections waiting in it.
+    """
+
+    def __init__(
+        self,
+        ee: Sequence[socket.socket],
+        health: socket.socket,
+        agent: socket.socket | None = None,
+        replaced: Sequence[socket.socket] = (),
+    ) -> None:
+        self.ee = tuple(ee)
+        self.health = health
+        self.agent = agent
+        self._replaced = tuple(replaced)
+        # Kept here: the sockets may be closed when they are asked for last.
+        self.ee_address = bound_address(self.ee[0])
+        self.health_address = bound_address(health)
+        self.agent_address = bound_address(agent) if agent is not None else None
+
+    @classmethod
+    def open(
+        cls, ee: Address, health: Address, agent: Address | None, workers: int, handover: Handover | None
+    ) -> Listeners:
+        """Sockets on the addresses; what the handover holds is used where its address is the same.
+
+        Raises: LifecycleError.
+        """
+        if handover is None:
+            return cls(bind_slots(ee, workers), bind(health), bind(agent) if agent else None)
+        sockets = [socket_of(descriptor) for descriptor in handover.sockets]
+        old_health = socket_of(handover.health)
+        new_health = old_health
+        if (handover.health_host, handover.health_port) != health:
+            new_health = bind(health)
+            old_health.close()
+        new_agent = _agent(agent, handover)
+        if (handover.ee_host, handover.ee_port) != ee:
+            return cls(bind_slots(ee, workers), new_health, new_agent, replaced=sockets)
+        return cls([*sockets, *add_slots(sockets[0], workers - len(sockets))], new_health, new_agent)
+
+    def close_ee(self) -> None:
+        """Stop listening for OCSP clients, as far as this process goes."""
+        for listener in (*self.ee, *self._replaced):
+            listener.close()
+
+    def close_replaced(self) -> None:
+        """Stop listening on the address that is no longer ours."""
+        for listener in self._replaced:
+            listener.close()
+
+    def close_agent(self) -> None:
+        """Stop listening for agents."""
+        if self.agent is not None:
+            self.agent.close()
+
+
+def _agent(agent: Address | None, handover: Handover) -> socket.socket | None:
+    old = socket_of(handover.agent) if handover.agent >= 0 else None
+    if old is not None and (handover.agent_host, handover.agent_port) == agent:
+        return old
+    if old is not None:
+        old.close()
+    return bind(agent) if agent else None

@@ -1,0 +1,299 @@
+"""The manager process: owns the listening sockets, the store watch, the CRL sources and the health port.
+
+It answers no OCSP request; its workers do. Signals: SIGTERM and SIGINT stop gracefully, SIGHUP restarts (this process
+becomes a new one by `exec`, which keeps every socket open, and the old workers answer until the new ones are ready),
+SIGUSR1 looks at the store and at the results of the self tests at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vouchd.core.ports import Clock
+from vouchd.errors import VouchdError
+from vouchd.http.expiry import warn_daily
+from vouchd.processes.halting import Verdict, ignore
+from vouchd.processes.handover import Handover, execute, handover_of, received
+from vouchd.processes.listeners import Listeners
+from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.pool import WorkerPool
+from vouchd.http.pulls import Pulls
+from vouchd.processes.restarts import Restarts
+from vouchd.threads import in_thread, tell
+from vouchd.processes.upkeep import Upkeeping
+from vouchd.processes.watching import Publication, Published, StoreWatch
+from vouchd.processes.workers import WorkerProcess
+from vouchd.audit.keeping import GivenAnswer
+from vouchd.instance.pidfile import PidFile
+from vouchd.instance.report import ServingReport, remove_serving, write_serving
+from vouchd.service.pulling import Pulling
+
+if TYPE_CHECKING:  # it brings aiohttp along
+    from vouchd.agent.server import AgentPart, AgentServer
+
+_log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 10.0
+_AGENT_GRACE_SECONDS = 10.0
+_AUDIT_SECONDS = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+def run_manager(
+    settings: ManagerSettings,
+    publication: Publication,
+    pulls: Sequence[Pulling],
+    clock: Clock,
+    agent: AgentPart | None = None,
+) -> None:
+    """Serve until told to stop; without `agent` the agent port is off. Raises: LifecycleError when it cannot start."""
+    asyncio.run(_Instance(settings, publication, pulls, clock, agent).serve())
+
+
+class _Instance:
+    """The running parts of one manager process."""
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        publication: Publication,
+        pulls: Sequence[Pulling],
+        clock: Clock,
+        agent: AgentPart | None,
+    ) -> None:
+        self._settings = settings
+        self._agent_part = agent
+        self._agent: AgentServer | None = None
+        self._clock = clock
+        self._report_due = asyncio.Event()
+        self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._watch = StoreWatch(
+            publication, self._on_published, self._on_watched, self._all_loaded, settings.refresh_seconds
+        )
+        self._restarts = Restarts(settings, lambda: self._signalled.put_nowait(signal.SIGHUP), self._report_due.set)
+        self._pulls = Pulls(pulls, clock, self._on_pulled)
+        self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
+        self._other_members = OtherMembers(
+            settings.peers, self._upkeep, self._watch, self._all_loaded, settings.replication, settings.verification
+        )
+        self._end_notices: Callable[[], None] = lambda: None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def serve(self) -> None:
+        """Start all parts, react to signals, stop all parts."""
+        # Here, because they bring aiohttp and prometheus-client along, which workers and commands start without.
+        from vouchd.processes.health import HealthServer  # noqa: PLC0415
+        from vouchd.processes.overview import Overview  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:  # before the PID file: who reads it may signal us at once
+            loop.add_signal_handler(number, self._signalled.put_nowait, number)
+        settings, handover = self._settings, received(os.environ)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        started_at = handover.started_at if handover else self._clock.now()
+        self._pid_file = self._take_pid_file(handover)
+        address = self._agent_part.address if self._agent_part else None
+        self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
+        self._pool = self._make_pool(handover)
+        halt, members = self._agent_part.halt if self._agent_part else ignore, self._other_members
+        self._verdict = Verdict(settings.selftests, self._pool, halt, members.untold)
+        self._overview = Overview(
+            self._pool,
+            self._sockets,
+            self._watch,
+            self._pulls,
+            settings.certificates,
+            self._clock,
+            started_at,
+            settings.audit,
+            self._verdict,
+            self._restarts,
+            self._other_members,
+        )
+        self._health = HealthServer(self._overview.checks, self._overview.metrics)
+        await self._health.start(self._sockets.health)
+        self._on_published(self._watch.published)
+        self._go()
+        await self._open_agent_port()
+        if settings.audit is not None:
+            await in_thread(settings.audit.started)
+        _log.info("answering on %s port %d, process %d", *self._sockets.ee_address, os.getpid())
+        await self._obey()
+        await self._stop()
+
+    async def _open_agent_port(self) -> None:
+        if self._agent_part is None or self._sockets.agent is None:
+            return
+        self._agent = self._agent_part.build(self._overview)
+        await self._agent.start(self._sockets.agent)
+        _log.info("agent port: %s port %d", *self._sockets.agent_address or ())
+
+    async def _close_agent_port(self) -> None:
+        """Finish what is under way there; its listening socket stays, and new connections wait in it."""
+        if self._agent is not None:
+            await self._agent.stop(_AGENT_GRACE_SECONDS)
+            self._agent = None
+
+    def _take_pid_file(self, handover: Handover | None) -> PidFile:
+        if handover is None:
+            return PidFile.acquire(self._settings.pid_file)
+        return PidFile.adopt(self._settings.pid_file, handover.lock)
+
+    def _make_pool(self, handover: Handover | None) -> WorkerPool:
+        settings = self._settings
+        handed = handover.workers if handover else ()
+        adopted = [WorkerProcess.adopt(worker, self._report_due.set, self._answered) for worker in handed]
+        pool = WorkerPool(
+            settings.worker_command,
+            self._sockets.ee,
+            settings.workers,
+            self._report_due.set,
+            self._watch.look_now,
+            adopted=adopted,
+            kept=handover.kept if handover else None,
+            answered=self._answered,
+        )
+        pool.restarts = handover.restarts if handover else 0
+        if self._agent_part is not None:
+            pool.beside = self._agent_part.counted
+        return pool
+
+    def _go(self) -> None:
+        self._verdict.look()
+        self._pool.start()
+        works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
+        works += [warn_daily(self._settings.certificates, self._clock), self._upkeep.run()]
+        self._tasks += [asyncio.create_task(work) for work in works]
+        self._hear_of_changes()
+
+    def _hear_of_changes(self) -> None:
+        if self._settings.notifier is not None:
+            loop = asyncio.get_running_loop()
+            self._end_notices = self._settings.notifier.notify(lambda: tell(loop, self._watch.look_now))
+
+    async def _halt(self) -> None:
+        """End the tasks but leave the workers as they are."""
+        await in_thread(self._end_notices)  # it may wait for an answer of the directory server
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._pool.release()
+
+    async def _obey(self) -> None:
+        """React to signals until one of them asks to stop."""
+        while True:
+            number = await self._signalled.get()
+            if number == signal.SIGUSR1:
+                self._watch.look_now()
+                self._verdict.look()
+                self._report_due.set()
+            elif number == signal.SIGHUP:
+                await self._restart()
+            else:
+                _log.info("stopping")
+                return
+
+    async def _stop(self) -> None:
+        self._sockets.close_agent()
+        await self._close_agent_port()
+        await self._halt()
+        self._sockets.close_ee()  # new connections are refused from the moment the workers stop accepting
+        await self._pool.stop(self._settings.grace_seconds)
+        if self._settings.audit is not None:
+            await in_thread(self._settings.audit.stopped)
+        await self._health.stop()
+        remove_serving(self._settings.serving_file)
+        self._pid_file.release()
+        _log.info("stopped")
+
+    async def _restart(self) -> None:
+        """Become a new manager process; with settings that cannot work everything stays as it is."""
+        try:
+            await self._restarts.rehearse()
+        except VouchdError as error:
+            self._restarts.refuse(error)
+            return
+        _log.info("restarting")
+        await self._close_agent_port()
+        await self._halt()
+        await self._pool.snapshot()  # also a barrier: after it nothing is under way in the control channels
+        if self._settings.audit is not None:
+            await in_thread(self._settings.audit.keep_last)
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the successor has its handlers
+            execute(self._handover(), self._settings.restart_command, os.environ)
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._restarts.refuse(error)
+            self._go()
+            await self._open_agent_port()
+
+    def _handover(self) -> Handover:
+        agent = self._agent_part.address if self._agent_part and self._sockets.agent else ("", 0)
+        started_at = self._overview.started_at
+        return handover_of(self._settings, self._sockets, self._pool, self._pid_file.fileno(), started_at, agent)
+
+    async def _retire_predecessors(self) -> None:
+        """End the workers of before the restart when ours answer in their place."""
+        if self._pool.adopted:
+            await self._pool.completed()
+            await self._pool.retire_adopted(self._settings.grace_seconds)
+            self._sockets.close_replaced()
+            _log.info("the workers of before the restart have ended")
+
+    def _answered(self, answers: Sequence[GivenAnswer], lost: int) -> None:
+        if self._settings.audit is not None:
+            self._settings.audit.answered(answers, lost)
+
+    async def _keep_audit(self) -> None:
+        """Write and sign what the audit log is owed, once a second."""
+        while self._settings.audit is not None:
+            await asyncio.sleep(_AUDIT_SECONDS)
+            await in_thread(self._settings.audit.keep)
+
+    async def _report(self) -> None:
+        """Write the serving report after each change, and now and then for the times in it."""
+        written: ServingReport | None = None
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REPORT_SECONDS):
+                    await self._report_due.wait()
+            self._report_due.clear()
+            self._verdict.look()  # workers may have loaded what they were waited for
+            report = self._overview.report()
+            if report == written:
+                continue
+            try:
+                write_serving(self._settings.serving_file, report)
+                written = report
+            except OSError as error:
+                _log.error("%s: %s", self._settings.serving_file, error)
+
+    def _on_published(self, published: Published) -> None:
+        self._upkeep.wake()
+        if published.version != self._pool.version:
+            self._pool.load(published.version)
+            if self._agent_part is not None:
+                self._agent_part.changed()
+        if self._agent is not None:  # the users may have changed, which are in no manifest
+            self._trust = asyncio.ensure_future(self._agent.refresh())
+        self._report_due.set()
+
+    def _on_watched(self) -> None:
+        self._verdict.look()
+        self._report_due.set()
+
+    def _all_loaded(self) -> bool:
+        return self._pool.complete and self._pool.ready == len(self._pool.workers)
+
+    def _on_pulled(self) -> None:
+        self._watch.look_now()
+        self._report_due.set()

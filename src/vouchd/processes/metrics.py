@@ -1,0 +1,284 @@
+"""The text of `/metrics`, from facts that others gathered; names and meaning stand in docs/operating-processes.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from vouchd.audit.keeping import AuditState
+from vouchd.ee.counters import SIGNATURE_BUCKETS, Snapshot
+from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport
+from vouchd.cloning.verdicts import Verification
+from vouchd.service.pulling import SourceState
+from vouchd.service.selftests import SelfTestResult
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsView:
+    """What the metrics are computed from at `now`; `certificates` maps name to notAfter."""
+
+    now: int
+    started_at: int
+    workers: int  # worker processes that run
+    workers_ready: int  # of them, those that answer from manifest `version`
+    restarts: int  # of workers that ended unasked
+    version: int
+    store_up: bool
+    snapshot: Snapshot = field(default_factory=dict)
+    points: tuple[ServedPoint, ...] = ()
+    sources: tuple[SourceState, ...] = ()
+    certificates: Mapping[str, int] = field(default_factory=dict)
+    halted: bool = False  # a critical self test keeps the instance from answering
+    selftests: tuple[SelfTestResult, ...] = ()  # the newest of each
+    audit: AuditState = field(default_factory=AuditState)
+    members: tuple[MemberReport, ...] = ()  # the other ones of the set
+    behind: tuple[str, ...] = ()  # labels of the CAs that are answered tryLater, another member has a newer CRL
+    verification: Verification | None = None  # the newest comparison with the other ones
+    upkeep_failing: int = 0  # pieces of work for the set that could not be done
+    replication: ReplicationReport | None = None  # of the directory servers of the set
+
+
+def render(view: MetricsView) -> bytes:
+    """All metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(view))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, view: MetricsView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _answers(self._view.snapshot)
+        yield from _processes(self._view)
+        yield from _issuing_points(self._view)
+        yield from _sources(self._view.sources)
+        yield from _selftests(self._view)
+        yield from _audit(self._view.audit)
+        yield from _members(self._view)
+        yield from _replication(self._view.replication)
+        yield from _verification(self._view.verification)
+        yield _labelled(
+            "vouchd_certificate_expiry_seconds",
+            "Until notAfter of a certificate of the instance, negative once it has passed",
+            {name: not_after - self._view.now for name, not_after in self._view.certificates.items()},
+            "certificate",
+        )
+
+
+def _answers(snapshot: Snapshot) -> Iterator[Metric]:
+    counters = snapshot.get("counters", {})
+    for name, text, key, label in (
+        ("vouchd_answers", "OCSP answers by response status", "answers", "status"),
+        ("vouchd_error_answers", "OCSP answers that are not successful, by cause", "errors", "cause"),
+        ("vouchd_requests", "HTTP requests by method", "requests", "method"),
+        ("vouchd_cert_statuses", "Single responses by certificate status", "cert_statuses", "status"),
+    ):
+        by_label = CounterMetricFamily(name, text, labels=[label])
+        for value, count in sorted(counters.get(key, {}).items()):
+            by_label.add_metric([value], count)
+        yield by_label
+    for name, text, key in (
+        ("vouchd_cache_hits", "Answers from the cache", "cache_hits"),
+        ("vouchd_cache_misses", "Answers that had to be made", "cache_misses"),
+        ("vouchd_sent_bytes", "Bytes of HTTP answers", "sent_bytes"),
+        ("vouchd_connections_accepted", "Connections taken", "connections"),
+    ):
+        yield CounterMetricFamily(name, text, value=counters.get(key, 0))
+    yield _signatures(counters)
+    for name, value in sorted(snapshot.get("gauges", {}).items()):
+        yield GaugeMetricFamily(f"vouchd_{name}", f"{name.replace('_', ' ')} now, all workers", value=value)
+
+
+def _signatures(counters: Mapping[str, object]) -> Metric:
+    counts = counters.get("signature_counts", [])
+    seconds = counters.get("signature_seconds", 0.0)
+    bounds = [*(str(bound) for bound in SIGNATURE_BUCKETS), "+Inf"]
+    if not isinstance(counts, list) or len(counts) != len(bounds):
+        counts = [0] * len(bounds)
+    below, cumulated = 0, []
+    for bound, count in zip(bounds, counts, strict=True):
+        below += count
+        cumulated.append((bound, below))
+    return HistogramMetricFamily(
+        "vouchd_signature_seconds",
+        "Time to make one signature",
+        buckets=cumulated,
+        sum_value=seconds if isinstance(seconds, float) else 0.0,
+    )
+
+
+def _processes(view: MetricsView) -> Iterator[Metric]:
+    gauge = GaugeMetricFamily
+    yield gauge("vouchd_start_time_seconds", "When this instance started", value=view.started_at)
+    yield gauge("vouchd_workers", "Worker processes", value=view.workers)
+    yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=view.workers_ready)
+    yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=view.restarts)
+    yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=view.version)
+    yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(view.store_up))
+
+
+def _audit(audit: AuditState) -> Iterator[Metric]:
+    gauge = GaugeMetricFamily
+    yield gauge("vouchd_audit_up", "1 while the audit log can be written", value=int(audit.up))
+    yield gauge("vouchd_audit_newest_record", "Number of the newest record in the audit log", value=audit.newest)
+    yield gauge("vouchd_audit_unsigned_records", "Newest records that no signature covers", value=audit.unsigned)
+    yield CounterMetricFamily(
+        "vouchd_audit_lost_answers", "Answers that could not be recorded in the audit log", value=audit.lost_answers
+    )
+
+
+def _members(view: MetricsView) -> Iterator[Metric]:
+    members = view.members
+    seen = {one.id: one.seen_at for one in members if one.seen_at is not None}
+    for name, text, values in (
+        ("vouchd_member_reachable", "1 when the other member answered last", {m.id: int(m.reachable) for m in members}),
+        ("vouchd_member_last_seen_seconds", "When the other member answered last", seen),
+        ("vouchd_member_clock_skew_seconds", "Its clock before ours", {m.id: m.skew_seconds for m in members}),
+    ):
+        yield _labelled(name, text, values, "member")
+    lag = GaugeMetricFamily(
+        "vouchd_member_lag_seconds",
+        "For how long the other member has had an older CRL than this one, negative: a newer one",
+        labels=["member", "ca", "authority", "scope"],
+    )
+    for member in members:
+        lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
+        for point in view.points:
+            value = lags.get((point.authority_id, point.scope_id), 0)
+            lag.add_metric([member.id, point.label, point.authority_id, point.scope_id], value)
+    yield lag
+    yield _labelled(
+        "vouchd_behind",
+        "1 while the CA is answered tryLater because another member has a newer CRL",
+        {point.label: int(point.label in view.behind) for point in view.points},
+        "ca",
+    )
+    yield GaugeMetricFamily(
+        "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=view.upkeep_failing
+    )
+
+
+def _replication(report: ReplicationReport | None) -> Iterator[Metric]:
+    servers = report.servers if report else ()
+    for name, text, value_of in _OF_A_SERVER:
+        family = GaugeMetricFamily(name, text, labels=["member", "server"])
+        for one in servers:
+            value = value_of(one)
+            if value is not None:
+                family.add_metric([one.member, one.server], value)
+        yield family
+    state = GaugeMetricFamily(
+        "vouchd_replication_state",
+        "1 for the state that replication with the other member's directory server is in",
+        labels=["member", "server", "state"],
+    )
+    for one in servers:
+        for colour in ("green", "amber", "red"):
+            state.add_metric([one.member, one.server, colour], int(one.state == colour))
+    yield state
+    for name, text, number_of in _OF_REPLICATION:
+        yield GaugeMetricFamily(name, text, value=number_of(report) if report else None)
+
+
+_OF_A_SERVER: tuple[tuple[str, str, Callable[[ServerReport], int | None]], ...] = (
+    ("vouchd_replication_lag_seconds", "Age of the newest change that it lacks", lambda one: one.lag_seconds),
+    ("vouchd_replication_ahead", "1 while it has changes that are not here", lambda one: int(one.ahead)),
+    ("vouchd_replication_error_code", "Error of the last attempt to send to it, 0: none", lambda one: one.code),
+    ("vouchd_replication_last_update_seconds", "When changes were sent to it last", lambda one: one.sent_at),
+)
+
+_OF_REPLICATION: tuple[tuple[str, str, Callable[[ReplicationReport], int]], ...] = (
+    ("vouchd_replication_last_look_seconds", "When the servers were asked last", lambda report: report.at),
+    ("vouchd_replication_conflicts", "Entries made on two servers at once", lambda report: report.conflicts),
+    (
+        "vouchd_replication_stale_replicas",
+        "Ids of servers that left the set and were not cleaned up",
+        lambda report: len(report.stale_replicas),
+    ),
+)
+
+
+def _verification(found: Verification | None) -> Iterator[Metric]:
+    members, gauge = found.members if found else (), "vouchd_clone_verification"
+    yield GaugeMetricFamily(f"{gauge}_last_run_seconds", "When it was compared last", value=found.at if found else None)
+    for name, text, values in (
+        ("identical", "1 when nothing was different and it answered", {m.id: int(m.identical) for m in members}),
+        ("asked", "Answers that were compared", {m.id: m.asked for m in members}),
+        ("asked_bytes", "Of them, those that can be the same bytes", {m.id: m.bytes_asked for m in members}),
+        ("differences", "Differences in lists and answers", {m.id: m.differences for m in members}),
+    ):
+        yield _labelled(f"{gauge}_{name}", text, values, "member")
+    alike = GaugeMetricFamily(f"{gauge}_alike", "Answers that were alike at this level", labels=["member", "level"])
+    for one in members:
+        levels = {"status": one.status, "ResponseData": one.response_data, "bytes": one.bytes}
+        for level, count in levels.items():
+            alike.add_metric([one.id, level], count)
+    yield alike
+
+
+def _issuing_points(view: MetricsView) -> Iterator[Metric]:
+    for name, text, value_of in _OF_A_POINT:
+        family = GaugeMetricFamily(name, text, labels=["ca", "authority", "scope"])
+        for point in view.points:
+            value = value_of(point, view.now)
+            if value is not None:
+                family.add_metric([point.label, point.authority_id, point.scope_id], value)
+        yield family
+
+
+_OF_A_POINT: tuple[tuple[str, str, Callable[[ServedPoint, int], int | None]], ...] = (
+    ("vouchd_crl_age_seconds", "Since thisUpdate of the newest CRL", lambda point, now: now - point.this_update),
+    (
+        "vouchd_crl_seconds_to_next_update",
+        "Until nextUpdate of the newest CRL, negative once it has passed",
+        lambda point, now: None if point.next_update is None else point.next_update - now,
+    ),
+    ("vouchd_crl_number", "CRL number of the newest CRL", lambda point, _: point.crl_number),
+    ("vouchd_crl_entries", "Revoked certificates in the index", lambda point, _: point.entries),
+    ("vouchd_epoch_sequence", "How often a CRL was accepted", lambda point, _: point.sequence),
+    ("vouchd_index_bytes", "Size of the index file", lambda point, _: point.index_bytes),
+)
+
+
+def _sources(sources: tuple[SourceState, ...]) -> Iterator[Metric]:
+    for name, text, values in (
+        ("vouchd_source_up", "1 when the last attempt succeeded", {s.name: int(not s.last_error) for s in sources}),
+        ("vouchd_source_failures", "Failed attempts in a row", {s.name: s.failures for s in sources}),
+        ("vouchd_source_last_success_seconds", "When it last succeeded", {s.name: s.last_success for s in sources}),
+        ("vouchd_source_next_attempt_seconds", "When it is asked next", {s.name: s.next_attempt for s in sources}),
+    ):
+        yield _labelled(name, text, values, "source")
+    for name, text, values in (
+        ("vouchd_source_attempts", "Times it was asked", {s.name: s.attempts for s in sources}),
+        ("vouchd_source_accepted", "CRLs taken in", {s.name: s.accepted for s in sources}),
+        ("vouchd_source_not_modified", "Attempts that found nothing new", {s.name: s.not_modified for s in sources}),
+    ):
+        counter = CounterMetricFamily(name, text, labels=["source"])
+        for source, value in values.items():
+            counter.add_metric([source], value)
+        yield counter
+
+
+def _selftests(view: MetricsView) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "vouchd_halted", "1 while a critical self test keeps the instance from answering", value=int(view.halted)
+    )
+    passed = {result.name: int(result.ok) for result in view.selftests}
+    ran = {result.name: result.at for result in view.selftests}
+    yield _labelled("vouchd_selftest_passed", "1 when the newest run of this self test passed", passed, "test")
+    yield _labelled("vouchd_selftest_last_run_seconds", "When this self test last ran", ran, "test")
+
+
+def _labelled(name: str, text: str, values: Mapping[str, int], label: str) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value_of_label, value in sorted(values.items()):
+        family.add_metric([value_of_label], value)
+    return family

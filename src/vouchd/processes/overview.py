@@ -1,0 +1,158 @@
+"""What a running instance shows of itself: the serving report, the readiness checks and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+from vouchd.core.ports import Clock
+from vouchd.pkix.purposes import Validity
+from vouchd.errors import RestartRefused
+from vouchd.api.checks import Check, advice
+from vouchd.http.expiry import expiring
+from vouchd.processes.halting import Verdict
+from vouchd.processes.listeners import Listeners
+from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.pool import WorkerPool
+from vouchd.http.pulls import Pulls
+from vouchd.processes.restarts import Restarts
+from vouchd.processes.watching import StoreWatch
+from vouchd.audit.keeping import AuditKeeping, AuditState
+from vouchd.ee.counters import Snapshot
+from vouchd.processes.metrics import MetricsView, render
+from vouchd.instance.report import ServingReport
+
+
+class Overview:
+    """Reads the parts of a manager process; changes nothing. `certificates` are the instance's own by name."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        listeners: Listeners,
+        watch: StoreWatch,
+        pulls: Pulls,
+        certificates: Mapping[str, Validity],
+        clock: Clock,
+        started_at: int,
+        audit: AuditKeeping | None = None,
+        verdict: Verdict | None = None,
+        restarts: Restarts | None = None,
+        members: OtherMembers | None = None,
+    ) -> None:
+        self._pool = pool
+        self._listeners = listeners
+        self._watch = watch
+        self._pulls = pulls
+        self._certificates = certificates
+        self._clock = clock
+        self._audit = audit
+        self._verdict = verdict or Verdict(tuple, pool, lambda _: None)
+        self.started_at = started_at
+        self._restarts = restarts
+        self._members = members
+
+    def report(self) -> ServingReport:
+        """The serving report."""
+        pool = self._pool
+        return ServingReport(
+            pid=os.getpid(),
+            started_at=self.started_at,
+            ee=self._listeners.ee_address,
+            health=self._listeners.health_address,
+            version=pool.version,
+            acknowledged=pool.complete and pool.ready == len(pool.workers),
+            issuing_points=self._watch.published.points,
+            workers=pool.reports,
+            restarts=pool.restarts,
+            store_error=self._watch.error,
+            sources=tuple(state.shown() for state in self._pulls.states),
+            agent=self._listeners.agent_address,
+            halted=self._verdict.heeded,
+            refusals=self._restarts.refusals if self._restarts else 0,
+            refused=self._restarts.refused if self._restarts else "",
+            members=self._members.reports() if self._members else (),
+            behind=self._members.behind() if self._members else (),
+            upkeep=self._members.failing() if self._members else (),
+            replication=self._members.replication() if self._members else None,
+        )
+
+    async def restart(self) -> None:
+        """Have the instance restart when the answer to this request is given. Raises: RestartRefused."""
+        if self._restarts is None:
+            raise RestartRefused("this process does not restart")
+        await self._restarts.ask()
+
+    async def snapshot(self) -> Snapshot:
+        """The counters of all workers together, fresh ones of every worker that answers in time."""
+        return await self._pool.snapshot()
+
+    async def settle(self, within_seconds: float = 5.0) -> bool:
+        """Wait until every worker answers from what the store holds now; False when that took too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._watch.caught_up()
+                await self._pool.completed()
+                return True
+        return False
+
+    async def newer_than(self, revision: int) -> None:
+        """Wait until the store has a higher revision."""
+        await self._watch.newer_than(revision)
+
+    def checks(self) -> tuple[Check, ...]:
+        """Readiness; those that are required decide, the others are for the eye and for alerts."""
+        pool, now, audit = self._pool, self._clock.now(), self._audit_state()
+        stale = [
+            point.label
+            for point in self._watch.published.points
+            if point.next_update is not None and point.next_update <= now
+        ]
+        ending = [f"{name} {words}" for name, words in expiring(self._certificates, now).items()]
+        failing = [state.name for state in self._pulls.states if state.last_error]
+        return (
+            Check(
+                "workers", pool.ready > 0, f"{pool.ready} of {len(pool.workers)} answer from manifest {pool.version}"
+            ),
+            Check("answering", not self._verdict.why, self._verdict.why or "no critical self test failed"),
+            Check("store", not self._watch.error, self._watch.error or "can be reached", required=False),
+            advice("crls", "past nextUpdate", stale),
+            advice("certificates", "ending soon", ending),
+            advice("sources", "failing", failing),
+            advice("selftests", "failed", list(self._verdict.failed())),
+            Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
+            *(self._members.checks() if self._members else ()),
+        )
+
+    def _audit_state(self) -> AuditState:
+        return self._audit.state() if self._audit else AuditState()
+
+    async def metrics(self) -> bytes:
+        """The text of `/metrics`, with fresh counters of every worker that answers in time."""
+        pool = self._pool
+        snapshot = await pool.snapshot()
+        return render(
+            MetricsView(
+                now=self._clock.now(),
+                started_at=self.started_at,
+                workers=len(pool.workers),
+                workers_ready=pool.ready,
+                restarts=pool.restarts,
+                version=pool.version,
+                store_up=not self._watch.error,
+                snapshot=snapshot,
+                points=self._watch.published.points,
+                sources=self._pulls.states,
+                certificates={name: validity.not_after for name, validity in self._certificates.items()},
+                audit=self._audit_state(),
+                halted=bool(self._verdict.why),
+                selftests=self._verdict.results,
+                members=self._members.reports() if self._members else (),
+                behind=self._members.behind() if self._members else (),
+                verification=self._members.verification() if self._members else None,
+                upkeep_failing=len(self._members.failing()) if self._members else 0,
+                replication=self._members.replication() if self._members else None,
+            )
+        )

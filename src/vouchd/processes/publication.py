@@ -1,0 +1,108 @@
+"""From the store's facts to the files that the workers load: index files, then the manifest that names them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from vouchd.core.facts import Authority, Epoch
+from vouchd.core.ports import StatusStore
+from vouchd.core.status import ServingState
+from vouchd.errors import IndexFileError
+from vouchd.processes.watching import Published
+from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.instance.report import ServedPoint
+from vouchd.service.indexing import Indexing
+
+_log = logging.getLogger(__name__)
+
+Facts = tuple[tuple[Authority, ...], tuple[Epoch, ...], frozenset[str]]
+
+
+class ManifestPublication:
+    """Keeps the index folder in step with the store; implements `http.watching.Publication`.
+
+    The version counts on from the manifest on disk, also over restarts. `quiet` is entered to remove files: it gives
+    True while nobody accepts a CRL and keeps it so until it is left. `behind` tells the ids of the CAs of which another
+    member of the set has a newer CRL: they are not answered for.
+    """
+
+    def __init__(
+        self,
+        store: StatusStore,
+        indexing: Indexing,
+        directory: Path,
+        quiet: Callable[[], AbstractContextManager[bool]],
+        behind: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        self._store = store
+        self._indexing = indexing
+        self._directory = directory
+        self._quiet = quiet
+        self._behind = behind
+        self._facts: Facts | None = None
+        self._published = Published(0)
+        self.state = ServingState(0, ())  # what was published last, as the workers load it
+
+    def revision(self) -> int:
+        """See Publication."""
+        return self._store.revision()
+
+    def current(self) -> Published:
+        """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
+        try:
+            self._remember(load_manifest(self._directory))
+        except IndexFileError as error:
+            _log.info("nothing to serve yet: %s", error)
+        return self._published
+
+    def publish(self) -> Published:
+        """See Publication."""
+        prepared = self._indexing.prepare()
+        return self._publish(prepared.authorities, prepared.epochs)
+
+    def retell(self) -> Published:
+        """See Publication."""
+        return self._published if self._facts is None else self._publish(*self._facts[:2])
+
+    def _publish(self, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> Published:
+        behind = self._behind() & {authority.id for authority in authorities}
+        if self._facts != (authorities, epochs, behind):
+            version = self._published.version + 1
+            write_manifest(self._directory, version, authorities, epochs, behind)
+            self._remember(load_manifest(self._directory))
+            _log.info("serving manifest %d: %d issuing points", version, len(epochs))
+        return self._published
+
+    def tidy(self) -> bool:
+        """See Publication."""
+        with self._quiet() as quiet:
+            removed = self._indexing.collect_garbage() if quiet else frozenset()
+        if removed:
+            _log.info("removed %d index files that nothing names any more", len(removed))
+        return quiet
+
+    def _remember(self, state: ServingState) -> None:
+        self.state = state
+        behind = frozenset(served.authority.id for served in state.authorities if served.behind)
+        epochs = [point.epoch for served in state.authorities for point in served.points]
+        self._facts = (
+            tuple(served.authority for served in state.authorities),
+            tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
+            behind,
+        )
+        self._published = Published(state.version, self._points(state), behind)
+
+    def _points(self, state: ServingState) -> tuple[ServedPoint, ...]:
+        return tuple(
+            ServedPoint.of(
+                point.epoch,
+                served.authority.label,
+                len(point.index),
+                (self._directory / point.epoch.index_name).stat().st_size,
+            )
+            for served in state.authorities
+            for point in served.points
+        )

@@ -1,0 +1,46 @@
+"""What the wiring tells the manager process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vouchd.core.ports import ChangeNotifier
+from vouchd.pkix.purposes import Validity
+from vouchd.sockets import Address
+from vouchd.processes.upkeep import Upkeep
+from vouchd.cloning.peers import Peers
+from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.audit.keeping import AuditKeeping
+from vouchd.cloning.verdicts import Verification
+from vouchd.service.selftests import SelfTestResult
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSettings:
+    """What the manager process needs to know; the wiring fills it in.
+
+    `worker_command` gets the slot number as its last argument. `restart_command` is what the process becomes on SIGHUP.
+    `reread` looks at the settings as they are on disk now and returns the addresses of the EE port and of the health
+    port; it raises VouchdError when a restart with them would fail.
+    """
+
+    ee: Address
+    health: Address
+    workers: int
+    pid_file: Path
+    serving_file: Path
+    worker_command: Sequence[str]
+    restart_command: Sequence[str]
+    reread: Callable[[], tuple[Address, Address]]
+    grace_seconds: float = 30.0  # for the workers to finish what they have begun
+    refresh_seconds: int = 0  # publish at least this often, changed or not; 0: after changes only
+    audit: AuditKeeping | None = None
+    selftests: Callable[[], tuple[SelfTestResult, ...]] = tuple  # the newest results
+    upkeep: Sequence[Upkeep] = ()
+    peers: Peers | None = None  # the other members of the set, looked at by a piece of the upkeep
+    replication: ReplicationWatch | None = None  # how the directory servers replicate; also of the upkeep
+    verification: Callable[[], Verification | None] = lambda: None  # the newest comparison of the members
+    notifier: ChangeNotifier | None = None  # tells of changes of the store before they are looked for
+    certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name

@@ -1,0 +1,92 @@
+"""Work of the manager process that comes back: following a master, looking at the other members, tidying up.
+
+Each piece of work has a rhythm of its own and runs in a thread, one at a time; one that fails is tried again ever more
+slowly, and says why once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from vouchd.errors import VouchdError
+from vouchd.threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_SECONDS = 30.0
+_FIRST_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """`work` is done every `seconds`, and after changes of the store if `on_change`; it tells whether it changed any.
+
+    Unless `at_start` it is first done when `seconds` have passed. It may block.
+
+    Raises: VouchdError when it could not be done now.
+    """
+
+    name: str
+    seconds: float
+    work: Callable[[], bool]
+    on_change: bool = False
+    at_start: bool = True
+
+
+class Upkeeping:
+    """Does all of it; `changed` is called when a piece of work changed what is served."""
+
+    def __init__(self, works: Sequence[Upkeep], changed: Callable[[], None]) -> None:
+        self._works = tuple(works)
+        self._changed = changed
+        self._woken = {work.name: asyncio.Event() for work in self._works}
+        self.errors: dict[str, str] = {}
+
+    def wake(self) -> None:
+        """The store has changed: what depends on it is done soon."""
+        for work in self._works:
+            if work.on_change:
+                self._woken[work.name].set()
+
+    async def run(self) -> None:
+        """Do the work until cancelled."""
+        await asyncio.gather(*(self._repeat(work) for work in self._works))
+
+    async def _repeat(self, work: Upkeep) -> None:
+        failures = 0
+        if not work.at_start:
+            await asyncio.sleep(work.seconds)
+        while True:
+            self._woken[work.name].clear()
+            pause = work.seconds
+            try:
+                if await in_thread(work.work):
+                    self._changed()
+                self._show(work.name, "")
+                failures = 0
+            except VouchdError as error:
+                failures += 1
+                self._show(work.name, str(error))
+            except Exception:  # noqa: BLE001  outermost: a bug in one piece of work must not stop the others
+                failures += 1
+                _log.exception("%s failed", work.name)
+                self._show(work.name, "internal error, see the log")
+            if failures:
+                pause = max(pause, min(_FIRST_PAUSE_SECONDS * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken[work.name].wait()
+
+    def _show(self, name: str, error: str) -> None:
+        if error == self.errors.get(name, ""):
+            return
+        if error:
+            _log.error("%s: %s", name, error)
+            self.errors[name] = error
+        else:
+            _log.info("%s: goes on", name)
+            self.errors.pop(name, None)

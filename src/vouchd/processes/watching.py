@@ -1,0 +1,192 @@
+"""The store watch: whatever changes in the store becomes files that the workers load.
+
+With the store away the workers go on with what they have; the watch says so and tries again, ever more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from vouchd.errors import VouchdError
+from vouchd.threads import in_thread
+from vouchd.instance.report import ServedPoint
+
+_log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+_LONGEST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The serving manifest now on disk: its version (0: there is none yet) and the issuing points in it.
+
+    `behind` are the ids of the CAs that it says to be behind another member.
+    """
+
+    version: int
+    points: tuple[ServedPoint, ...] = ()
+    behind: frozenset[str] = frozenset()
+
+
+class Publication(Protocol):
+    """Makes files of the store's facts. Blocking; called by one caller at a time."""
+
+    def revision(self) -> int:
+        """The store's revision. Raises: StoreError."""
+
+    def current(self) -> Published:
+        """What an earlier process published, without asking the store."""
+
+    def publish(self) -> Published:
+        """See to it that the index files and the manifest on disk are those of the store's present facts.
+
+        Returns the version on disk, unchanged when nothing changed. Raises: VouchdError; then the earlier files stand.
+        """
+
+    def retell(self) -> Published:
+        """Publish once more what was published last, with what is behind another member now; the store is not asked."""
+
+    def tidy(self) -> bool:
+        """Remove the files that only earlier versions name; every worker has loaded the present one.
+
+        False when that has to wait, because a CRL is being taken in.
+        """
+
+
+class StoreWatch:
+    """Looks at the store's revision five times a second and whenever it is told to."""
+
+    def __init__(
+        self,
+        publication: Publication,
+        published: Callable[[Published], None],
+        changed: Callable[[], None],
+        loaded: Callable[[], bool],
+        refresh_seconds: int = 0,
+    ) -> None:
+        """`loaded` tells whether every worker answers from what was published last.
+
+        `refresh_seconds`: publish at least this often, changed or not (refreshInSec); 0: only after a change.
+        """
+        self._publication = publication
+        self._on_published = published
+        self.published = publication.current()
+        self._changed = changed
+        self._loaded = loaded
+        self._refresh_seconds = refresh_seconds
+        self._look = asyncio.Event()
+        self._revision: int | None = None
+        self._seen = -1  # the revision that was read last, published or not
+        self._begun = self._done = 0  # looks at the store
+        self._looked = asyncio.Condition()
+        self._forced = False
+        self._untidy = False
+        self._refreshed = 0.0
+        self.error = ""
+
+    def look_now(self) -> None:
+        """Publish without waiting for the revision to differ."""
+        self._forced = True
+        self._look.set()
+
+    async def caught_up(self) -> None:
+        """Wait until what is in the store at the time of this call is published."""
+        target = self._begun + 1  # the look under way may have begun before the change
+        self.look_now()
+        async with self._looked:
+            await self._looked.wait_for(lambda: self._done >= target)
+
+    async def newer_than(self, revision: int) -> None:
+        """Wait until the store has a higher revision, as far as this watch has looked."""
+        async with self._looked:
+            await self._looked.wait_for(lambda: self._seen > revision)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        failures = 0
+        while True:
+            self._look.clear()
+            self._begun += 1
+            try:
+                await self._step()
+                await self._show_done(self._begun)
+                failures = 0
+                self._show("")
+            except VouchdError as error:
+                failures += 1
+                await self._retell()
+                self._show(str(error))
+            except Exception:  # noqa: BLE001  outermost: a bug here must not stop the watch
+                failures += 1
+                _log.exception("the store watch failed")
+                self._show("internal error, see the log")
+            await self._rest(min(POLL_SECONDS * 2 ** min(failures, 10), _LONGEST_RETRY_SECONDS))
+
+    async def _step(self) -> None:
+        revision = await in_thread(self._publication.revision)
+        await self._show_seen(revision)
+        now = asyncio.get_running_loop().time()
+        due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
+        if revision == self._revision and not due and not self._forced:
+            await self._tidy()
+            return
+        self._untidy, self._forced = True, False
+        try:
+            await self._publish()
+        except BaseException:
+            self._forced = True  # still wanted
+            raise
+        self._revision, self._refreshed = revision, now
+
+    async def _publish(self) -> None:
+        self.published = await in_thread(self._publication.publish)
+        self._on_published(self.published)
+
+    async def _retell(self) -> None:
+        """The store is away: that others have newer CRLs is told all the same."""
+        try:
+            published = await in_thread(self._publication.retell)
+        except Exception as error:  # noqa: BLE001  here too: a bug must not stop the watch
+            if not isinstance(error, VouchdError):
+                _log.exception("the store watch failed")
+            self._changed()  # what cannot be published may matter more by now
+            return
+        if published != self.published:
+            self.published = published
+            self._on_published(published)
+            self._changed()
+
+    async def _show_seen(self, revision: int) -> None:
+        if revision != self._seen:
+            async with self._looked:
+                self._seen = revision
+                self._looked.notify_all()
+
+    async def _show_done(self, number: int) -> None:
+        async with self._looked:
+            self._done = number
+            self._looked.notify_all()
+
+    async def _tidy(self) -> None:
+        if self._untidy and self._loaded():
+            self._untidy = not await in_thread(self._publication.tidy)
+
+    def _show(self, error: str) -> None:
+        if error != self.error:
+            if error:
+                _log.error("store: %s", error)
+            else:
+                _log.info("store: can be reached again")
+            self.error = error
+            self._changed()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._look.wait()

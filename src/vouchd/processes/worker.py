@@ -1,0 +1,197 @@
+"""A worker process: answers OCSP on inherited sockets, loads what the manager process tells it to, knows no store.
+
+It begins to accept connections once it has loaded a first manifest. When told to drain, on SIGTERM, and also when the
+control channel ends, it accepts no more, finishes what it has begun and ends. The last one because a worker whose
+manager died would go on answering from CRLs that nobody renews any more, on a port that it shares with the workers of
+the next manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import uvloop
+
+from vouchd.core.status import ServingState
+from vouchd.errors import LifecycleError, VouchdError
+from vouchd.processes.control import ControlChannel, Message
+from vouchd.processes.workers import DESCRIPTORS
+from vouchd.ee.counters import Snapshot
+
+_log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 30.0
+_TELL_SECONDS = 1.0
+
+
+class Server(Protocol):
+    """The EE port, as far as a worker process runs it (`http.ee.EEServer`)."""
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Begin to accept on `sockets`, which belong to the server from now on."""
+
+    def forget(self) -> None:
+        """Drop all cached answers."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept no more and finish what has begun, at most for the grace."""
+
+    def snapshot(self) -> Snapshot:
+        """Counters and gauges, JSON-ready."""
+
+    def answered(self) -> Iterable[Message]:
+        """What the audit log is to be told of the answers since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What the manager process left open for this one."""
+
+    slot: int
+    sockets: tuple[socket.socket, ...]
+    control: socket.socket
+
+
+def inherited() -> Inherited:
+    """The inherited descriptors, once. Raises: LifecycleError when this process was not started by a manager."""
+    text = os.environ.pop(DESCRIPTORS, None)
+    if text is None:
+        raise LifecycleError("a worker is started by the manager process only", hint="use `vouchd run`")
+    found = json.loads(text)
+    sockets = tuple(socket.socket(fileno=descriptor) for descriptor in found["sockets"])
+    for listener in sockets:
+        listener.settimeout(0)
+    control = socket.socket(fileno=found["control"])
+    for end in (*sockets, control):
+        end.set_inheritable(False)
+    return Inherited(found["slot"], sockets, control)
+
+
+def run_worker(
+    server: Server,
+    replace: Callable[[ServingState], None],
+    load: Callable[[], ServingState],
+    given: Inherited,
+    halt: Callable[[bool], None] = lambda _: None,
+) -> None:
+    """Answer until told to stop.
+
+    `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it,
+    `halt` makes it answer tryLater only, or answer again.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Worker(server, replace, load, given, halt).serve())
+
+
+class _Worker:
+    def __init__(
+        self,
+        server: Server,
+        replace: Callable[[ServingState], None],
+        load: Callable[[], ServingState],
+        given: Inherited,
+        halt: Callable[[bool], None],
+    ) -> None:
+        self._halt = halt
+        self._server = server
+        self._replace = replace
+        self._load = load
+        self._given = given
+        self._wanted: asyncio.Queue[int] = asyncio.Queue()
+        self._stop: asyncio.Future[float]
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._stop = loop.create_future()
+        loop.add_signal_handler(signal.SIGTERM, self._drain, _GRACE_SECONDS)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):  # sent to the whole group, meant for the manager
+            signal.signal(number, signal.SIG_IGN)
+        channel = await ControlChannel.over(self._given.control)
+        hearing = asyncio.create_task(self._hear(channel))
+        following = asyncio.create_task(self._follow(channel))
+        telling = asyncio.create_task(self._tell(channel))
+        for task in (hearing, following, telling):
+            task.add_done_callback(self._failed)
+        grace_seconds = await self._stop
+        await self._server.stop(grace_seconds)
+        following.cancel()  # only now: what is answered meanwhile is answered from the newest CRLs
+        telling.cancel()
+        self._tell_answered(channel)
+        channel.send({"metrics": 0, "snapshot": self._server.snapshot()})
+        await channel.flush()
+        hearing.cancel()
+        channel.close()
+
+    def _drain(self, grace_seconds: float) -> None:
+        if not self._stop.done():
+            self._stop.set_result(grace_seconds)
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        """A bug in one of the two tasks ends the process: the manager starts another one."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._stop.done():
+            self._stop.set_exception(error)
+
+    async def _hear(self, channel: ControlChannel) -> None:
+        """Obey the manager until it is gone."""
+        try:
+            while (message := await channel.receive()) is not None:
+                self._obey(channel, message)
+        except LifecycleError as error:
+            _log.error("%s", error)
+        self._drain(_GRACE_SECONDS)
+
+    def _obey(self, channel: ControlChannel, message: Message) -> None:
+        match message:
+            case {"load": int(version)}:
+                self._wanted.put_nowait(version)
+            case {"metrics": int(question)}:
+                channel.send({"metrics": question, "snapshot": self._server.snapshot()})
+            case {"halt": bool(halted)}:
+                self._halt(halted)
+                self._server.forget()
+                channel.send({"halted": halted})
+            case {"drain": int(seconds) | float(seconds)}:
+                self._drain(float(seconds))
+            case _:
+                raise LifecycleError("control channel: an unknown message")
+
+    async def _tell(self, channel: ControlChannel) -> None:
+        """Tell the audit log of answers, once a second."""
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            self._tell_answered(channel)
+            await channel.flush()
+
+    def _tell_answered(self, channel: ControlChannel) -> None:
+        for message in self._server.answered():
+            channel.send(message)
+
+    async def _follow(self, channel: ControlChannel) -> None:
+        """Load each manifest that the manager names; only the newest when several wait."""
+        accepting = False
+        while True:
+            version = await self._wanted.get()
+            while not self._wanted.empty():
+                version = self._wanted.get_nowait()
+            try:
+                state = await asyncio.to_thread(self._load)
+                if state.version < version:
+                    raise LifecycleError(f"found manifest {state.version} on disk")
+            except VouchdError as error:  # what was loaded before is answered from
+                channel.send({"failed": version, "why": f"{error}"[:1000]})
+                continue
+            self._replace(state)
+            self._server.forget()
+            if not accepting and not self._stop.done():
+                await self._server.start(self._given.sockets)
+                accepting = True
+            channel.send({"loaded": state.version})

@@ -1,0 +1,190 @@
+"""One worker process as the manager process sees it: started or adopted, spoken to, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from vouchd.errors import LifecycleError
+from vouchd.audit.answers import given_answers
+from vouchd.processes.control import ControlChannel, Message
+from vouchd.processes.handover import HandedWorker
+from vouchd.audit.keeping import GivenAnswer
+from vouchd.ee.counters import Snapshot
+
+# Which inherited descriptors are what, as JSON: {"slot": N, "sockets": [fd, …], "control": fd}.
+DESCRIPTORS = "VOUCHD_WORKER"
+
+_LAST_WORDS_SECONDS = 1.0
+_MARGIN_SECONDS = 1.0  # between the end of a worker's grace and its being killed
+
+Answered = Callable[[Sequence[GivenAnswer], int], None]
+
+_log = logging.getLogger(__name__)
+
+
+def ignore(answers: Sequence[GivenAnswer], lost: int) -> None:
+    """Nobody is told of answers."""
+
+
+class WorkerProcess:
+    """A child that answers on its sockets; `loaded` is the manifest version that it said it answers from.
+
+    `answered` takes what the audit log is to be told of answers. `changed` is called whenever something that is shown
+    of the worker changes. `ended` is set once the child is reaped.
+    """
+
+    def __init__(
+        self, slot: int, pid: int, control: socket.socket, changed: Callable[[], None], answered: Answered = ignore
+    ) -> None:
+        self.slot = slot
+        self.pid = pid
+        self.control = control
+        self.loaded = 0
+        self.halted = False  # it said that it answers tryLater only
+        self.failed = 0  # the manifest that it could not load last
+        self.snapshot: Snapshot = {}
+        self.ended = asyncio.Event()
+        self.stopping = False
+        self._changed = changed
+        self._answered = answered
+        self._channel: ControlChannel | None = None
+        self._unsent: list[Message] = []  # until the channel is open
+        self._reaped = False
+        self._last: asyncio.Task[None] | None = None
+        self._numbers = itertools.count(1)
+        self._questions: dict[int, asyncio.Future[None]] = {}
+        self._pidfd = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    def start(
+        cls,
+        slot: int,
+        command: Sequence[str],
+        sockets: Sequence[socket.socket],
+        changed: Callable[[], None],
+        answered: Answered = ignore,
+    ) -> WorkerProcess:
+        """Start `command` as the worker of `slot`, which inherits `sockets`. Raises: LifecycleError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            described = {"slot": slot, "sockets": [s.fileno() for s in sockets], "control": theirs.fileno()}
+            try:
+                child = subprocess.Popen(  # noqa: S603  quick, and the command is the wiring's
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[*described["sockets"], theirs.fileno()],  # type: ignore[misc]
+                    env={**os.environ, DESCRIPTORS: json.dumps(described)},
+                )
+            except OSError as error:
+                ours.close()
+                raise LifecycleError(f"cannot start a worker: {error}") from error
+        child.returncode = 0  # reaped by us, as an adopted child is: Popen shall not wait for it
+        return cls(slot, child.pid, ours, changed, answered)
+
+    @classmethod
+    def adopt(cls, handed: HandedWorker, changed: Callable[[], None], answered: Answered = ignore) -> WorkerProcess:
+        """Go on with a worker that was started before this process became what it is."""
+        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answered)
+        worker.loaded = handed.loaded
+        return worker
+
+    def tell(self, message: Message) -> None:
+        """Send one message."""
+        if self._channel is None:
+            self._unsent.append(message)
+        else:
+            self._channel.send(message)
+
+    async def ask_metrics(self, within_seconds: float) -> bool:
+        """Have the worker send its snapshot; false when it did not within the time, or has ended."""
+        if self.ended.is_set():
+            return False
+        question = next(self._numbers)
+        answer = self._questions[question] = asyncio.get_running_loop().create_future()
+        self.tell({"metrics": question})
+        try:
+            async with asyncio.timeout(within_seconds):
+                await answer
+        except TimeoutError:
+            return False
+        finally:
+            self._questions.pop(question, None)
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when the worker has ended."""
+        if not self._reaped:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let the worker drain, and kill it when it has not ended within the time."""
+        self.stopping = True
+        self.tell({"drain": max(0.0, grace_seconds - _MARGIN_SECONDS)})
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await self.ended.wait()
+        except TimeoutError:
+            _log.warning("worker %d (slot %d) did not end within %.0f s: killed", self.pid, self.slot, grace_seconds)
+            self.signal(signal.SIGKILL)
+            await self.ended.wait()
+
+    async def _read(self) -> None:
+        self._channel = channel = await ControlChannel.over(self.control)
+        for unsent in self._unsent:
+            channel.send(unsent)
+        try:
+            while (message := await channel.receive()) is not None:
+                self._hear(message)
+        except LifecycleError as error:
+            _log.error("worker %d (slot %d): %s: killed", self.pid, self.slot, error)
+            self.signal(signal.SIGKILL)
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case {"loaded": int(version)}:
+                self.loaded = version
+                self._changed()
+            case {"halted": bool(halted)}:
+                self.halted = halted
+                self._changed()
+            case {"failed": int(version), "why": str(why)}:
+                self.failed = version
+                _log.error("worker %d (slot %d) cannot load manifest %d: %s", self.pid, self.slot, version, why)
+            case {"answered": list(rows), "lost": int(lost)}:
+                self._answered(given_answers(rows), lost)
+            case {"metrics": int(question), "snapshot": dict(snapshot)}:
+                self.snapshot = snapshot
+                answer = self._questions.get(question)
+                if answer is not None and not answer.done():
+                    answer.set_result(None)
+            case _:
+                raise LifecycleError("control channel: an unknown message")
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._reaped = True  # from now on the descriptor and the process id may be another's
+        os.close(self._pidfd)
+        _, status = os.waitpid(self.pid, 0)
+        self._last = asyncio.create_task(self._end(os.waitstatus_to_exitcode(status)))
+
+    async def _end(self, code: int) -> None:
+        # Its last counters may still stand in the channel, which ends with it unless it left a child behind.
+        await asyncio.wait({self._reader}, timeout=_LAST_WORDS_SECONDS)
+        if self._channel is not None:
+            self._channel.close()
+        self.ended.set()
+        level = logging.INFO if self.stopping and code == 0 else logging.WARNING
+        _log.log(level, "worker %d (slot %d) ended with %d", self.pid, self.slot, code)
+        self._changed()

@@ -1,0 +1,188 @@
+"""CS.cfg: `key=value` lines in the Certificate System's manner; comments and order survive a change.
+
+`parse` knows no file and no clock. What it returns is checked: every key is known, every value well-formed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vouchd.errors import ConfigError
+from vouchd.instance.known_keys import canonical, look_up, nearest
+from vouchd.settings.kinds import KnownKey
+
+MAX_BYTES = 1 << 20
+MAX_LINE = 8192
+MAX_KEY = 256
+_KEY = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One `key=value` line: the key as spelled there, its text and value, and the line's number from 1."""
+
+    key: str
+    text: str
+    value: object
+    line: int
+    known: KnownKey
+
+
+@dataclass(frozen=True, slots=True)
+class CSConfig:
+    """A checked CS.cfg: its lines as they stand, and its assignments by canonical key."""
+
+    name: str
+    lines: tuple[str, ...]
+    assignments: dict[str, Assignment] = field(default_factory=dict)
+
+    def value(self, key: str) -> object:
+        """The value of a key in its canonical spelling, the declared default when absent."""
+        assignment = self.assignments.get(key)
+        if assignment is not None:
+            return assignment.value
+        known = look_up(key)
+        if known is None:
+            raise KeyError(key)
+        return known.default
+
+    def where(self, key: str) -> str:
+        """`FILE:LINE` of a key, or FILE when it is absent: the start of an error message about its value."""
+        assignment = self.assignments.get(key)
+        return f"{self.name}:{assignment.line}" if assignment else self.name
+
+    def names_under(self, prefix: str) -> tuple[str, ...]:
+        """The placeholder segments of the keys that start with `prefix`, in the order of the file."""
+        names = (key.removeprefix(prefix).split(".", 1)[0] for key in self.assignments if key.startswith(prefix))
+        return tuple(dict.fromkeys(names))
+
+    def warnings(self) -> tuple[str, ...]:
+        """One line per group of keys that are accepted but have no effect here."""
+        groups: dict[str, list[Assignment]] = {}
+        for assignment in self.assignments.values():
+            if assignment.known.inert:
+                groups.setdefault(assignment.known.name, []).append(assignment)
+        return tuple(self._inert_warning(group) for group in groups.values())
+
+    def _inert_warning(self, group: list[Assignment]) -> str:
+        first = group[0]
+        more = f" and {len(group) - 1} more of {first.known.name}" if len(group) > 1 else ""
+        verb = "have" if more else "has"
+        return f"{self.name}:{first.line}: {first.key}{more} {verb} no effect here: {first.known.about}"
+
+    def render(self) -> str:
+        """The file's text; `parse(text).render()` is `text`."""
+        return "\n".join(self.lines)
+
+    def with_values(self, values: dict[str, str]) -> CSConfig:
+        """The same file with `values` (key to text) put where the key stands, or at the end. Raises: ConfigError."""
+        lines = list(self.lines)
+        for key, text in values.items():
+            existing = list(_all_spellings(self, key))
+            if existing:
+                lines[existing[0].line - 1] = f"{existing[0].key}={text}"
+                continue
+            at = len(lines) - 1 if lines and not lines[-1] else len(lines)
+            lines.insert(at, f"{key}={text}")
+        return parse("\n".join(lines), self.name)
+
+    def without(self, key: str) -> CSConfig:
+        """The same file without the lines of `key`, whatever its spelling."""
+        gone = {assignment.line for assignment in _all_spellings(self, key)}
+        return parse("\n".join(line for n, line in enumerate(self.lines, 1) if n not in gone), self.name)
+
+
+def _all_spellings(config: CSConfig, key: str) -> Iterator[Assignment]:
+    for number, line in enumerate(config.lines, 1):
+        found = _split(line, f"{config.name}:{number}")
+        if found and canonical(found[0]) == canonical(key):
+            known = config.assignments[canonical(key)].known
+            yield Assignment(found[0], found[1], known.kind.read(found[1]), number, known)
+
+
+def parse(text: str, name: str) -> CSConfig:
+    """The settings in `text`; `name` is the file's name for messages.
+
+    Raises: ConfigError `NAME:LINE: …` for a line that is not `key=value`, a key that is not known (the hint tells the
+    nearest one), a value that is not of its kind, a key that is set twice.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{name}: larger than {MAX_BYTES} bytes")
+    config = CSConfig(name, tuple(text.split("\n")))
+    for number, line in enumerate(config.lines, 1):
+        where = f"{name}:{number}"
+        found = _split(line, where)
+        if found:
+            _assign(config.assignments, _checked(*found, number, where), where)
+    return config
+
+
+def read(path: Path) -> CSConfig:
+    """The settings in the file `path` (UTF-8, at most 1 MiB). Raises: ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}", hint="make an instance with `vouchd create --instance DIR`"
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes")
+    try:
+        return parse(data.decode(), str(path))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text") from error
+
+
+def _split(line: str, where: str) -> tuple[str, str] | None:
+    """Key and text of a line, None for a comment or a blank one."""
+    stripped = line.strip()
+    if not stripped or stripped.startswith("#"):
+        return None
+    if len(line) > MAX_LINE:
+        raise ConfigError(f"{where}: line longer than {MAX_LINE} characters")
+    if not stripped.isprintable():
+        raise ConfigError(f"{where}: has a control character")
+    key, equals, value = stripped.partition("=")
+    key = key.strip()
+    if not equals or len(key) > MAX_KEY or not _KEY.fullmatch(key):
+        raise ConfigError(f"{where}: not a key=value line", hint="a comment starts with #")
+    return key, value.strip()
+
+
+def _checked(key: str, text: str, number: int, where: str) -> Assignment:
+    name = canonical(key)
+    known = look_up(name)
+    if known is None:
+        near = nearest(name)
+        raise ConfigError(
+            f"{where}: unknown key {key}",
+            hint=f"did you mean {near}?" if near else "see docs/configuration.md for the known keys",
+        )
+    try:
+        value = known.kind.read(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {key} {error}", hint=f"its default is {known.name}={_default(known)}") from None
+    return Assignment(key, text, value, number, known)
+
+
+def _default(known: KnownKey) -> str:
+    return known.kind.write(known.default)
+
+
+def _assign(assignments: dict[str, Assignment], new: Assignment, where: str) -> None:
+    name = canonical(new.key)
+    old = assignments.get(name)
+    if old is None:
+        assignments[name] = new
+    elif old.key == new.key:
+        raise ConfigError(f"{where}: {new.key} is set already in line {old.line}", hint="keep one of the two lines")
+    elif old.value != new.value:
+        raise ConfigError(
+            f"{where}: {new.key} and {old.key} in line {old.line} are two spellings of one key with different values",
+            hint=f"keep {name} only",
+        )

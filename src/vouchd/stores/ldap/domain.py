@@ -1,0 +1,171 @@
+"""The part of the directory store that knows the security domain: an entry for each member, as pkiSubsystem has it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from vouchd.core import records, setrecords
+from vouchd.core.facts import JoinToken, Member
+from vouchd.directory.connection import Change, Connection, Entry, escaped
+from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict
+from vouchd.stores.ldap.changes import again, answered, modify
+from vouchd.stores.ldap.entries import new_stamp
+from vouchd.stores.ldap.users import DirectoryUsers
+from vouchd.stores.rules import no_member, no_token, require_member_change
+
+
+class DirectoryDomain(DirectoryUsers):
+    """Keeps the contract of DomainStore below the suffix.
+
+    Two servers cannot compare what they are told at the same moment, so the registry asks for ids that differ from the
+    start; if two were equal, replication would show it as a conflict in `vouchd directory status`.
+    """
+
+    def members(self) -> tuple[Member, ...]:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            found = self._members(connection)
+        return tuple(found[member_id] for member_id in sorted(found))
+
+    def put_member(self, member: Member, replaces: Member | None) -> None:
+        """See DomainStore."""
+
+        def put(connection: Connection) -> None:
+            domain = self._domain(connection)  # before the members: a member added since makes the stamp another one
+            require_member_change(self._members(connection), member, replaces)
+            _restamp(connection, domain, first=True)
+            with answered(lambda found: self._members(found).get(member.id) == member):
+                if replaces is None:
+                    self._add_member(connection, member)
+                else:
+                    self._change_member(connection, member, replaces)
+
+        again(self._connections, put)
+
+    def _add_member(self, connection: Connection, member: Member) -> None:
+        """Add the entry; whoever read the members before may do so at the same moment. Raises: as put_member."""
+        dn = self._dn(member.id)
+        try:
+            connection.add(dn, {"objectClass": _CLASSES, "cn": [member.id], **_values(member)})
+        except AlreadyExists as error:
+            raise _changed(member) from error
+        try:
+            require_member_change(self._members(connection), member, member)
+        except AlreadyExists:  # of two with one replica id the one that looks last sees the other
+            connection.delete(dn)
+            raise
+
+    def _change_member(self, connection: Connection, member: Member, replaces: Member) -> None:
+        before = records.to_json(setrecords.member_record(replaces)).encode()
+        values = {name: tuple(_octets(each)) for name, each in _values(member).items()}
+        same = [Change("delete", MEMBER, (before,)), Change("add", MEMBER, values.pop(MEMBER))]
+        others = [Change("replace", name, each) for name, each in values.items()]
+        try:
+            connection.modify(self._dn(member.id), [*same, *others])
+        except (StoreConflict, NotFound) as error:
+            raise _changed(member) from error
+
+    def remove_member(self, member_id: str) -> None:
+        """See DomainStore."""
+
+        def remove(connection: Connection) -> None:
+            try:
+                with answered(lambda found: member_id not in self._members(found)):
+                    connection.delete(self._dn(member_id))
+            except NotFound:
+                raise no_member(member_id) from None
+
+        again(self._connections, remove)
+
+    def put_token(self, token: JoinToken) -> None:
+        """See DomainStore."""
+        fact = records.to_json(setrecords.token_record(token)).encode()
+
+        def put(connection: Connection) -> None:
+            domain = self._domain(connection)
+            old = tuple(
+                value
+                for value in domain.all(TOKEN)
+                if (known := records.from_json(value, setrecords.read_token)).digest == token.digest
+                or known.expires_at <= token.expires_at - _LONGEST_SECONDS
+            )
+            changes = [Change("delete", TOKEN, old)] if old else []
+            _restamp(connection, domain, *changes, Change("add", TOKEN, (fact,)))
+
+        again(self._connections, put)
+
+    def token(self, digest: str) -> JoinToken | None:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            return next((token for _, token in _tokens(self._domain(connection), digest)), None)
+
+    def take_token(self, digest: str, at: int) -> JoinToken:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            domain = self._domain(connection)
+            for value, token in _tokens(domain, digest):
+                if token.expires_at <= at:
+                    continue
+                with suppress(StoreConflict):  # another one took it
+                    connection.modify(domain.dn, [Change("delete", TOKEN, (value,))])
+                    return token
+        raise no_token()
+
+    def _members(self, connection: Connection) -> dict[str, Member]:
+        query = "(objectClass=vouchdDomainMember)"
+        found = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER])
+        members = (records.from_json(entry.text(MEMBER), setrecords.read_member) for entry in found)
+        return {member.id: member for member in members}
+
+    def _domain(self, connection: Connection) -> Entry:
+        entry = connection.read(f"{DOMAIN},{self._suffix}", [TOKEN, STAMP])
+        if entry is None:
+            raise NotFound(f"no entry {DOMAIN},{self._suffix}", hint="run `vouchd directory setup`")
+        return entry
+
+    def _dn(self, member_id: str) -> str:
+        return f"cn={escaped(member_id)},{MEMBERS},{self._suffix}"
+
+
+_CLASSES = ["top", "pkiSubsystem", "vouchdDomainMember"]
+# A token that expired so long before another one does is dropped with it.
+_LONGEST_SECONDS = 30 * 86400
+
+
+def _changed(member: Member) -> StoreConflict:
+    return StoreConflict(f"member {member.id} was changed meanwhile", hint="another process was quicker; try again")
+
+
+def _tokens(domain: Entry, digest: str) -> list[tuple[bytes, JoinToken]]:
+    """Those of that digest with the values that hold them."""
+    tokens = [(value, records.from_json(value, setrecords.read_token)) for value in domain.all(TOKEN)]
+    return [(value, token) for value, token in tokens if token.digest == digest]
+
+
+def _restamp(connection: Connection, domain: Entry, *changes: Change, first: bool = False) -> None:
+    stamps = [Change("delete", STAMP, domain.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
+    modify(connection, domain.dn, [*stamps, *changes], first=first)
+
+
+def _values(member: Member) -> dict[str, list[str]]:
+    port = str(member.secure_port)
+    return {
+        MEMBER: [records.to_json(setrecords.member_record(member))],
+        "Host": [member.host],
+        "SubsystemName": [member.name],
+        "Clone": [_boolean(member.clone)],
+        "DomainManager": [_boolean(not member.clone)],
+        "SecurePort": [port],
+        "SecureAgentPort": [port],
+        "SecureAdminPort": [port],
+        "UnSecurePort": [str(member.ee_port)],
+    }
+
+
+def _octets(values: list[str]) -> list[bytes]:
+    return [value.encode() for value in values]
+
+
+def _boolean(value: bool) -> str:  # noqa: FBT001  it is the value itself
+    return "TRUE" if value else "FALSE"

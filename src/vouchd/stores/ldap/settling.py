@@ -1,0 +1,98 @@
+"""Tidying up after concurrent changes on several suppliers: what every reader resolves alike is written down.
+
+Any member may do it, at any time, and several at once: each step is one modify that fails when another was quicker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from vouchd.directory.connection import Change, Connection, Entry, escaped
+from vouchd.directory.schema import EPOCH, HIGH_WATER, QUARANTINED
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict
+from vouchd.stores.ldap.documents import ChunkedDocuments
+from vouchd.stores.ldap.entries import BASE_CRL, DELTA_CRL, OF_AUTHORITIES, OF_CONFLICTS, OF_REMOVED, SMALL, Held, entry_values, mark_values, mirrored, names_of
+
+_log = logging.getLogger(__name__)
+
+_UNITED = (EPOCH, QUARANTINED, HIGH_WATER)
+
+
+def settle(connection: Connection, suffix: str, documents: ChunkedDocuments, now: float) -> int:
+    """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done."""
+    done = merge_conflicts(connection, suffix) + _finish_removals(connection, suffix)
+    everyone = _everyone(connection, suffix)
+    for held in everyone:
+        with suppress(StoreConflict, NotFound):
+            done += _drop_superseded(connection, held)
+    named = frozenset(name for held in _everyone(connection, suffix) for name in held.named())
+    return done + documents.collect(connection, named, now)
+
+
+def merge_conflicts(connection: Connection, suffix: str) -> int:
+    """Unite the entries of CAs that were added on two suppliers at one time; how many those were."""
+    done = 0
+    for entry in connection.search(suffix, scope="one", query=OF_CONFLICTS, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
+        with suppress(StoreConflict, AlreadyExists, NotFound):  # another member is at it
+            _merge(connection, suffix, entry)
+            _log.info("merged the replication conflict %s", entry.dn)
+            done += 1
+    return done
+
+
+def _finish_removals(connection: Connection, suffix: str) -> int:
+    """Delete the entries of CAs whose removal was cut short; how many those were."""
+    removed = connection.search(suffix, scope="one", query=OF_REMOVED, attributes=["cn"])
+    for entry in removed:
+        with suppress(NotFound):  # whoever removes it was quicker
+            connection.delete(entry.dn)
+    return len(removed)
+
+
+def _everyone(connection: Connection, suffix: str) -> Sequence[Held]:
+    return [Held.of(entry) for entry in connection.search(suffix, scope="one", query=OF_AUTHORITIES, attributes=SMALL)]
+
+
+def _merge(connection: Connection, suffix: str, conflict: Entry) -> None:
+    """Give the values of an entry that lost its name to another of the same CA, or a name of its own."""
+    lost = Held.of(conflict)
+    for entry in connection.search(suffix, scope="one", query=OF_AUTHORITIES, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
+        if Held.of(entry).authority.id != lost.authority.id:
+            continue
+        changes = list(Held.of(entry).restamped())
+        for attribute in (*_UNITED, BASE_CRL, DELTA_CRL):
+            name = attribute.split(";", 1)[0]
+            lacking = tuple(value for value in conflict.all(name) if value not in entry.all(name))
+            changes += [Change("add", attribute, lacking)] if lacking else []
+        connection.modify(entry.dn, changes)
+        break
+    else:
+        _rename(connection, suffix, conflict, lost)
+    connection.delete(conflict.dn)
+
+
+def _rename(connection: Connection, suffix: str, conflict: Entry, lost: Held) -> None:
+    """Another CA of the same name has the entry's name: this one gets the name that it would have got after it."""
+    _, name = names_of(lost.authority)
+    values = {each: conflict.all(each.split(";", 1)[0]) for each in (*_UNITED, BASE_CRL, DELTA_CRL)}
+    connection.add(f"cn={escaped(name)},{suffix}", {**entry_values(name, lost.authority), **values})
+
+
+def _drop_superseded(connection: Connection, held: Held) -> int:
+    """Remove the epochs that are not the newest of their issuing point, with their CRLs; how many those were."""
+    current = {epoch.issuing_point: epoch for epoch in held.current()}
+    superseded = [value for value, epoch in held.epochs if current[epoch.issuing_point] != epoch]
+    if not superseded and len(held.stamps) <= 1:
+        return 0
+    changes = [*held.restamped()]
+    changes += [Change("delete", EPOCH, tuple(superseded))] if superseded else []
+    for point, epoch in current.items():
+        changes += mark_values(point.scope_id, held.marks, held.high_water(point))
+        for attribute, old, _ in held.crls_changed(epoch):
+            gone = tuple(filter(None, (held.crl(connection, sha256) for sha256 in old)))
+            changes += [Change("delete", attribute, gone)] if gone else []
+        changes += mirrored(epoch)
+    connection.modify(held.dn, changes)
+    return len(superseded) or 1

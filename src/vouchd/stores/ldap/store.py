@@ -1,0 +1,277 @@
+"""The status store in a 389 Directory Server: entries, attributes and merge rules are in docs/directory-store.md.
+
+LDAP changes one entry atomically and no more, so every fact is committed by one modify operation of one entry: what it
+needs besides (chunks of documents) is written before, what it makes superfluous is collected later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from vouchd.core import records
+from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.ports import Buffer
+from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
+from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
+from vouchd.stores.ldap.changes import EntryChanged, add, again, modify
+from vouchd.stores.ldap.documents import ChunkedDocuments
+from vouchd.stores.ldap.domain import DirectoryDomain
+from vouchd.stores.ldap.entries import CERTIFICATE, OF_AUTHORITIES, OF_CONFLICTS, SMALL, Held, committed, entry_values, fact_of, highest, mark_value, mirrored, names_of, stands_in_entry
+from vouchd.stores.ldap.settling import merge_conflicts, settle
+from vouchd.stores.ldap.watching import watch
+from vouchd.stores.rules import (
+    CHUNK_BYTES,
+    HighWater,
+    crl_hashes,
+    no_authority,
+    no_document,
+    quarantine_order,
+    require_next,
+)
+
+_ATTEMPTS = 5
+
+
+class DirectoryStore(DirectoryDomain):
+    """Keeps the contracts of StatusStore, IdentityStore, DomainStore and ChangeNotifier below the server's suffix.
+
+    Schema and containers must be there (directory/schema.py). May be used by several threads and processes.
+    """
+
+    def __init__(self, server: DirectoryServer, bind_dn: str, password: str, trust_file: Path | None = None) -> None:
+        """Connects when it is first used, so that an instance starts while its directory is away."""
+        connections = Connections(server, Credentials(bind_dn, password), trust_file)
+        super().__init__(connections, server.suffix)
+        self._documents = ChunkedDocuments(connections, server.suffix)
+
+    def revision(self) -> int:
+        """See StatusStore; the update sequence numbers of this server."""
+        with self._connections.connection() as connection:
+            return connection.last_usn()
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        return tuple(
+            sorted((held.authority for held in self._all()), key=lambda authority: (authority.label, authority.id))
+        )
+
+    def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
+        """See StatusStore."""
+        given = documents or {}
+
+        def put(connection: Connection) -> None:
+            everyone = self._held(connection)
+            self._require_documents(everyone, given, *filter(None, [authority.policy.issued_serials]))
+            for sha256, document in given.items():
+                self._documents.put(connection, sha256, document)
+            held = next((held for held in everyone if held.authority.id == authority.id), None)
+            if held is None:
+                self._add(connection, authority)
+                return
+            changes = [
+                *held.restamped(),
+                Change("replace", AUTHORITY, (fact_of(authority),)),
+                Change("replace", CERTIFICATE, (authority.certificate_der,)),
+            ]
+            modify(connection, held.dn, changes)
+
+        again(self._connections, put)
+
+    def remove_authority(self, authority_id: str) -> None:
+        """See StatusStore."""
+
+        def remove(connection: Connection) -> None:
+            held = _require(self._held(connection), authority_id)
+            scopes = {epoch.issuing_point.scope_id for _, epoch in held.epochs}
+            scopes |= {mark.decode().rsplit(":", 2)[0] for mark in held.marks}
+            points = [IssuingPointId(authority_id, scope) for scope in sorted(scopes)]
+            self._keep_marks(connection, authority_id, {point: held.high_water(point) for point in points})
+            # From here on it is no CA and gets no CRL whose mark would be lost; a deletion compares nothing itself.
+            modify(connection, held.dn, [*held.restamped(), Change("delete", AUTHORITY)])
+            with suppress(NotFound, StoreUnavailable):  # what is left is collected when the store is settled
+                connection.delete(held.dn)
+
+        again(self._connections, remove)
+
+    def epochs(self) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        return tuple(
+            sorted((epoch for held in self._all() for epoch in held.current()), key=lambda epoch: epoch.issuing_point)
+        )
+
+    def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
+        """See StatusStore."""
+
+        def commit(connection: Connection) -> None:
+            everyone = self._held(connection)
+            held = _require(everyone, epoch.issuing_point.authority_id)
+            current = held.epoch(epoch.issuing_point)
+            require_next(epoch, current.sequence if current else 0)
+            self._require_documents(everyone, documents, *crl_hashes(epoch))
+            crls = self._document_changes(connection, held, epoch, documents)
+            modify(connection, held.dn, [*held.restamped(), *committed(held, epoch), *crls, *mirrored(epoch)])
+
+        again(self._connections, commit)
+
+    def high_water(self, issuing_point: IssuingPointId) -> HighWater:
+        """See StatusStore."""
+        with self._connections.connection() as connection:
+            kept = self._kept_marks(connection, issuing_point.authority_id)
+            now = [
+                mark_value(issuing_point.scope_id, held.high_water(issuing_point))
+                for held in self._held(connection)
+                if held.authority.id == issuing_point.authority_id
+            ]
+        return highest([*kept, *now], issuing_point.scope_id)
+
+    def document(self, sha256: str) -> bytes:
+        """See StatusStore."""
+        return b"".join(self.document_chunks(sha256))
+
+    def document_chunks(self, sha256: str) -> Iterator[bytes]:
+        """See StatusStore."""
+        with self._connections.connection() as connection:
+            everyone = self._held(connection)
+            if not any(sha256 in held.named() for held in everyone):
+                raise no_document(sha256)
+            for held in everyone:
+                value = held.crl(connection, sha256)
+                if value is not None:
+                    return (value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES))
+        return self._documents.chunks(sha256)
+
+    def quarantined(self) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore."""
+        return tuple(sorted((crl for held in self._all() for _, crl in held.quarantined), key=quarantine_order))
+
+    def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
+        """See StatusStore."""
+
+        def put(connection: Connection) -> None:
+            held = _require(self._held(connection), crl.issuing_point.authority_id)
+            self._documents.put(connection, crl.record.sha256, document)
+            fact = records.to_json(records.quarantined_record(crl)).encode()
+            old = _held_back(held, crl.issuing_point)
+            changes = [Change("delete", QUARANTINED, old)] if old else []
+            modify(connection, held.dn, [*held.restamped(), *changes, Change("add", QUARANTINED, (fact,))])
+
+        again(self._connections, put)
+
+    def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
+        """See StatusStore."""
+
+        def drop(connection: Connection) -> None:
+            for held in self._held(connection):
+                old = _held_back(held, issuing_point)
+                if old:
+                    modify(connection, held.dn, [*held.restamped(), Change("delete", QUARANTINED, old)])
+                    return
+            raise NotFound("no CRL is held back for this issuing point")
+
+        again(self._connections, drop)
+
+    def settle(self, now: float) -> int:
+        """Tidy up after concurrent changes on several suppliers, and collect old documents; how much was done.
+
+        What is answered is the same before and after: every reader takes the newest, and unites a CA that was added
+        twice.
+        """
+        with self._connections.connection() as connection:
+            return settle(connection, self._suffix, self._documents, now)
+
+    def notify(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See ChangeNotifier; a persistent search of this server."""
+        return watch(self._connections, self._suffix, changed)
+
+    def close(self) -> None:
+        """See StatusStore."""
+        self._connections.close()
+
+    def _all(self) -> tuple[Held, ...]:
+        with self._connections.connection() as connection:
+            return self._held(connection)
+
+    def _held(self, connection: Connection) -> tuple[Held, ...]:
+        """All CAs. One that was added on two suppliers at one time is united first: neither half is the whole truth."""
+        query = f"(|{OF_AUTHORITIES}{OF_CONFLICTS})"
+        for _ in range(_ATTEMPTS):
+            found = connection.search(self._suffix, scope="one", query=query, attributes=["objectClass", *SMALL])
+            if not any(entry.is_conflict for entry in found):
+                break
+            merge_conflicts(connection, self._suffix)
+        return tuple(Held.of(entry) for entry in found if not entry.is_conflict)
+
+    def _add(self, connection: Connection, authority: Authority) -> None:
+        for each in names_of(authority):
+            dn = f"cn={escaped(each)},{self._suffix}"
+            try:
+                return add(connection, dn, entry_values(each, authority))
+            except AlreadyExists:  # a CA of the same name with another key; or this one, by another process
+                there = connection.read(dn, SMALL)
+                if there and there.all(AUTHORITY) and Held.of(there).authority.id == authority.id:
+                    raise EntryChanged(f"{authority.label} was added meanwhile") from None
+        raise StoreConflict(f"{authority.label} is being added by another process", hint="try again")
+
+    def _require_documents(self, everyone: Sequence[Held], given: Mapping[str, Buffer], *names: str) -> None:
+        known = {name for held in everyone for name in held.named()}
+        for name in names:
+            if name not in given and name not in known:
+                raise no_document(name)
+
+    def _document_changes(
+        self, connection: Connection, held: Held, epoch: Epoch, given: Mapping[str, Buffer]
+    ) -> list[Change]:
+        """Write the chunks that the epoch needs; the changes of the CRLs that stand in the entry itself."""
+        for record in _crls(epoch):
+            sha256 = record.sha256
+            if stands_in_entry(epoch.issuing_point, record):
+                continue
+            if sha256 in given:
+                self._documents.put(connection, sha256, given[sha256])
+            elif not self._documents.has(connection, sha256):  # it is a value of an entry that may drop it
+                self._documents.put(connection, sha256, self.document(sha256))
+        changes = []
+        for attribute, old, new in held.crls_changed(epoch):
+            if new is not None:
+                document = given.get(new)
+                value = self.document(new) if document is None else bytes(document)
+                changes.append(Change("add", attribute, (value,)))
+            gone = tuple(filter(None, (held.crl(connection, sha256) for sha256 in old)))
+            if gone:
+                changes.append(Change("delete", attribute, gone))
+        return changes
+
+    def _keep_marks(self, connection: Connection, authority_id: str, marks: Mapping[IssuingPointId, HighWater]) -> None:
+        values = tuple(mark_value(point.scope_id, mark) for point, mark in marks.items())
+        if not values:
+            return
+        dn = f"cn={authority_id},{HIGH_WATERS},{self._suffix}"
+        try:
+            connection.add(dn, {"objectClass": ["top", "vouchdMark"], "cn": [authority_id], HIGH_WATER: values})
+        except AlreadyExists:
+            known = self._kept_marks(connection, authority_id)
+            new = tuple(value for value in values if value not in known)
+            if new:
+                connection.modify(dn, [Change("add", HIGH_WATER, new)])
+
+    def _kept_marks(self, connection: Connection, authority_id: str) -> tuple[bytes, ...]:
+        entry = connection.read(f"cn={authority_id},{HIGH_WATERS},{self._suffix}", [HIGH_WATER])
+        return entry.all(HIGH_WATER) if entry else ()
+
+
+def _require(everyone: Sequence[Held], authority_id: str) -> Held:
+    for held in everyone:
+        if held.authority.id == authority_id:
+            return held
+    raise no_authority(authority_id)
+
+
+def _held_back(held: Held, point: IssuingPointId) -> tuple[bytes, ...]:
+    return tuple(value for value, crl in held.quarantined if crl.issuing_point == point)
+
+
+def _crls(epoch: Epoch) -> tuple[CRLRecord, ...]:
+    return (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)

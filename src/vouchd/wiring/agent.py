@@ -1,0 +1,71 @@
+"""The agent port put together: services -> handlers -> routes -> server. Loaded by the manager process only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from vouchd.core.ports import Store
+from vouchd.errors import StoreUnavailable
+from vouchd.agent.certsystem import servlets
+from vouchd.agent.domain import routes as domain
+from vouchd.agent.admission import Admission
+from vouchd.agent.server import AgentPart, AgentServer, AgentServices, Running
+from vouchd.agent.identity import Identity
+from vouchd.api import table as rest
+from vouchd.agent.routes import Route
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.declared import Settings
+from vouchd.instance.certificates.tls import AgentTLS
+from vouchd.audit.sessions import SessionRecords
+from vouchd.agent.pages import pages
+
+# Each gives the routes of one part of the port.
+PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (
+    servlets.routes,
+    rest.routes,
+    domain.routes,
+    pages.routes,
+)
+
+
+def routes(services: AgentServices) -> tuple[Route, ...]:
+    """Everything that the agent port answers."""
+    return tuple(route for part in PARTS for route in part(services))
+
+
+def agent_part(
+    layout: Layout,
+    settings: Settings,
+    store: Store,
+    services: Callable[[Running], AgentServices],
+    changed: Callable[[], None],
+    sessions: SessionRecords,
+) -> AgentPart:
+    """The agent port of the instance, to be opened by its manager process.
+
+    `services` makes what the handlers stand on; `sessions` is told who comes and goes.
+    Raises: SigningError when key and certificate do not serve.
+    """
+
+    def trusted() -> Iterator[bytes]:
+        for user in store.users():
+            yield from user.certificates
+        for authority in store.authorities():
+            yield authority.certificate_der
+
+    def trusted_at_start() -> tuple[bytes, ...]:
+        try:
+            return tuple(trusted())
+        except StoreUnavailable:  # nobody can be let in before it is back, and then they are read again
+            return ()
+
+    def build(running: Running) -> AgentServer:
+        found = services(running)
+        identity = Identity(found.users, found.state, settings.responder, found.clock)
+        agent = settings.agent
+        admission = Admission(identity, found.permission, agent.body_seconds, agent.header_seconds)
+        return AgentServer(settings.agent, tls, trusted, admission, routes(found), sessions)
+
+    tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted_at_start())
+    return AgentPart((settings.agent.host, settings.agent.port), build, changed)

@@ -1,0 +1,55 @@
+"""Settings -> what commands work with. With the other `wiring` modules the only one that names concrete classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vouchd.instance.checking import check_settings
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+from vouchd.settings.declared import Settings
+from vouchd.clock import SystemClock
+from vouchd.signing.software import SoftwareSigner
+from vouchd.wiring_following import connector, followed, verifying
+from vouchd.wiring.services import Services, open_services, services
+from vouchd.wiring.cloning import connected, detach, mirror_of, reconcile, replication_health, require_replicated, retiring
+from vouchd.wiring_store import open_store
+
+__all__ = [
+    "Services",
+    "check_instance",
+    "checked_signers",
+    "connected",
+    "connector",
+    "detach",
+    "followed",
+    "mirror_of",
+    "open_store",
+    "reconcile",
+    "replication_health",
+    "require_replicated",
+    "retiring",
+    "services",
+    "verifying",
+]
+
+Warn = Callable[[str], None]
+
+
+def check_instance(layout: Layout, *, warn: Warn) -> Settings:
+    """Read settings and keys as a start would; what is doubtful goes to `warn`.
+
+    Raises: ConfigError, SigningError, StoreError: an instance that would not start.
+    """
+    settings = read_settings(layout)
+    checked_signers(layout, settings, warn)
+    return settings
+
+
+def checked_signers(layout: Layout, settings: Settings, warn: Warn) -> Mapping[str, SoftwareSigner]:
+    """The signers of an instance that would start."""
+    with open_services(layout, settings) as found:
+        checked = check_settings(layout, settings, found.last_known().authorities(), SystemClock().now())
+    for doubt in checked.doubts:
+        warn(doubt)
+    return checked.signers

@@ -1,0 +1,148 @@
+"""The services over one instance's store, for whatever process works on its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
+from vouchd.core.ports import Store
+from vouchd.cloning.registry import SecurityDomain
+from vouchd.errors import ConfigError, NotFound
+from vouchd.index.folder import IndexFolder
+from vouchd.stores.last_known import RememberingStore
+from vouchd.instance.certificates.backup import KeyBackup
+from vouchd.instance.certificates.service import Certificates
+from vouchd.settings.layout import Layout
+from vouchd.instance.locking import ingest_lock
+from vouchd.cloning.membership import Membership
+from vouchd.settings.reading import active_settings, read_settings
+from vouchd.instance.selftests.tests import open_self_tests
+from vouchd.settings.declared import Settings
+from vouchd.instance.certificates.signers import check_signers, load_signers
+from vouchd.ops.account import user_name
+from vouchd.audit.log import AuditLog
+from vouchd.audit.reading import AuditReader
+from vouchd.clock import SystemClock
+from vouchd.instance.pidfile import running_pid
+from vouchd.service.authorities import Authorities
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Permission, local_caller
+from vouchd.service.selftests import SelfTests
+from vouchd.service.users import Users
+from vouchd.wiring_audit import audit_log
+from vouchd.wiring_following import ingesting
+from vouchd.wiring_store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services over one instance's store, for a process that works on its folder."""
+
+    layout: Layout
+    settings: Settings
+    store: Store
+    authorities: Authorities
+    indexing: Indexing
+    ingesting: Ingesting
+    permission: Permission
+    users: Users
+    certificates: Certificates
+    keys: KeyBackup
+    caller: Caller
+    audit: AuditLog
+    audit_reader: AuditReader
+    domain: SecurityDomain
+    membership: Membership
+
+    def ingest_lock(self) -> AbstractContextManager[None]:
+        """The lock to hold while a CRL is taken in."""
+        return ingest_lock(self.layout.ingest_lock)
+
+    def self_tests(self) -> SelfTests:
+        """The self tests, with the settings that the instance runs with when it does. Raises: ConfigError."""
+        elsewhere = running_pid(self.layout.pid_file) not in {None, os.getpid()}
+        settings = active_settings(self.layout) if elsewhere else self.settings
+        known = self.last_known()
+        indexing = Indexing(known, IndexFolder(self.layout.index))
+        return open_self_tests(self.layout, settings, known, indexing, self.permission, self.audit, SystemClock())
+
+    def last_known(self) -> RememberingStore:
+        """The store, or what was served last while it is away; to read from."""
+        return RememberingStore(self.store, self.layout.index)
+
+    def labels(self) -> dict[str, str]:
+        """Label by authority id."""
+        return {authority.id: authority.label for authority in self.store.authorities()}
+
+    def issuing_point(self, reference: str, scope_id: str) -> IssuingPointId:
+        """The CRL issuing point of the CA that `reference` names. Raises: NotFound."""
+        return IssuingPointId(self.authorities.find(reference).id, scope_id)
+
+    def epoch(self, reference: str, scope_id: str) -> Epoch:
+        """The current epoch of that issuing point. Raises: NotFound."""
+        point = self.issuing_point(reference, scope_id)
+        for epoch in self.store.epochs():
+            if epoch.issuing_point == point:
+                return epoch
+        raise NotFound(f"CA {reference} has no CRL of scope {scope_id}", hint="`vouchd crl list` shows those there are")
+
+    def check_signer(self, authority: Authority) -> tuple[str, ...]:
+        """Check that the CA has a signer that may answer for it; what is doubtful, one line each.
+
+        A signer whose certificate has not come yet is not checked. Raises: SigningError, ConfigError.
+        """
+        settings = self.settings
+        nickname = authority.policy.signer or settings.default_signer
+        running = running_pid(self.layout.pid_file) is not None
+        if running and nickname not in {one.nickname for one in active_settings(self.layout).signers}:
+            raise ConfigError(f"the running instance has no signer {nickname}", hint="take it on with `vouchd restart`")
+        waiting = {one.nickname for one in settings.signers if not one.certificate_file.exists()}
+        if nickname in waiting:
+            return ()
+        return check_signers(load_signers(settings), settings.default_signer, [authority], SystemClock().now())
+
+
+@contextmanager
+def services(layout: Layout) -> Iterator[Services]:
+    """The services over the instance at `layout`, whether it runs or not. Raises: ConfigError, StoreError."""
+    with open_services(layout, read_settings(layout)) as found:
+        yield found
+
+
+@contextmanager
+def open_services(layout: Layout, settings: Settings) -> Iterator[Services]:
+    """The services with these settings. Raises: ConfigError, StoreError."""
+    store = open_store(layout, settings)
+    try:
+        yield _services(layout, settings, store)
+    finally:
+        store.close()
+
+
+def _services(layout: Layout, settings: Settings, store: Store) -> Services:
+    audit = audit_log(layout, settings.audit, SystemClock())
+    permission = Permission(audit)
+    indexing = Indexing(store, IndexFolder(layout.index))
+    users = Users(store, permission, audit)
+    certificates = Certificates(layout, store, users, permission, audit, SystemClock())
+    return Services(
+        layout=layout,
+        settings=settings,
+        store=store,
+        authorities=Authorities(store, permission, audit),
+        indexing=indexing,
+        ingesting=ingesting(layout, settings, store, indexing, permission, audit),
+        permission=permission,
+        users=users,
+        certificates=certificates,
+        keys=KeyBackup(layout, certificates, permission, audit),
+        caller=local_caller(user_name()),
+        audit=audit,
+        audit_reader=AuditReader(layout.audit_log),
+        domain=SecurityDomain(store, permission, audit, SystemClock()),
+        membership=Membership(layout, settings, store, SystemClock()),
+    )

@@ -1,0 +1,37 @@
+"""A worker process put together: settings -> what answers on a slot of the OCSP port."""
+
+from __future__ import annotations
+
+from vouchd.core.policy import ClientAddress
+from vouchd.core.status import ServingState
+from vouchd.errors import LifecycleError
+from vouchd.audit.answers import AnsweredRecords
+from vouchd.ee.server import EEServer
+from vouchd.processes.worker import inherited
+from vouchd.processes.worker import run_worker as serve_worker
+from vouchd.index.manifest import load_manifest
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import active_settings
+from vouchd.settings.declared import AuditSettings
+from vouchd.instance.certificates.signers import load_signers
+from vouchd.processes.logs import set_up_logs
+from vouchd.service.answering import Responder
+
+
+def run_worker(layout: Layout, slot: int) -> None:
+    """Be the worker process of `slot` until told to drain. Raises: VouchdError when it cannot start."""
+    set_up_logs()
+    given = inherited()
+    if given.slot != slot:
+        raise LifecycleError(f"slot {slot} was started with the sockets of slot {given.slot}")
+    settings = active_settings(layout)
+    nothing = ServingState(0, ())
+    responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
+    server = EEServer(responder, settings.ee, records=answered_records(settings.audit, responder))
+    serve_worker(server, responder.replace, lambda: load_manifest(layout.index), given, responder.halt)
+
+
+def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:
+    """What a worker tells the log of its answers."""
+    clients = settings.client_address is not ClientAddress.NONE
+    return AnsweredRecords(settings.answers, settings.sample, responder.ca_label, clients=clients)
