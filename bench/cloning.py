@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 
 from bench.figures import Figure
-from vouchd.wiring import instance
 from vouchd.ca.authority import CertificateManager
 from vouchd.client import ocsp
 from vouchd.cloning.client import PeerClient
-from vouchd.pkix.certs import serial_octets
 from vouchd.core.facts import Member
+from vouchd.pkix.certs import serial_octets
 from vouchd.settings.layout import Layout
+from vouchd.wiring import instance
 
 TARGET_SECONDS = 1.0
 LONGEST_SECONDS = 60  # longer: it is not coming

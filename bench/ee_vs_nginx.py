@@ -30,10 +30,10 @@ from urllib.parse import quote
 import uvloop
 
 from vouchd.core.facts import CertStatus
-from vouchd.errors import OCSPResponseStatus
 from vouchd.ee.server import EEServer
-from vouchd.settings.declared import EEPort
+from vouchd.errors import OCSPResponseStatus
 from vouchd.service.answering import Answer
+from vouchd.settings.declared import EEPort
 
 TARGET = 0.75
 BODY_BYTES = 1500  # an RSA-2048 answer with one delegated signer's certificate

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import ocsp
 
 from bench.make_crl import make_ca, make_crl
-from vouchd.settings.layout import Layout
 from vouchd.instance.report import ServingReport, read_serving
+from vouchd.settings.layout import Layout
 
 DAY = dt.timedelta(days=1)
 PATIENCE_SECONDS = 300

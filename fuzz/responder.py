@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.pki import CA, NOW, Issued
 
-from vouchd.pkix.certs import authority_id
-from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, Reason, RevocationEntry
+from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.policy import ResponsePolicy
-from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
+from vouchd.pkix.certs import authority_id
+from vouchd.pkix.reasons import Reason, RevocationEntry
+from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
 
 SERIALS = (1, 2, 3, 127, 128, 2**64, 2**158)

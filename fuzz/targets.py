@@ -11,10 +11,11 @@ from tests.pki import NOW
 
 from fuzz import responder, seeds
 from vouchd.client.parsing import parse_response
-from vouchd.pkix.crl import entries, read_header
-from vouchd.pkix.ocsp import parse_request
-from vouchd.errors import VouchdError
 from vouchd.ee import getpath
+from vouchd.errors import VouchdError
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.crl_entries import entries
+from vouchd.pkix.ocsp import parse_request
 from vouchd.settings import cs_cfg
 from vouchd.settings.reading import settings_from
 

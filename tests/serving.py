@@ -10,19 +10,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, HOUR, NOW, Issued, serial_octets
 
-from vouchd.pkix.certs import authority_id
-from vouchd.core.facts import (
-    Authority,
-    AuthorityPolicy,
-    CRLRecord,
-    Epoch,
-    IssuingPointId,
-    Reason,
-    RevocationEntry,
-)
+from vouchd.core.facts import Authority, AuthorityPolicy, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.policy import ResponsePolicy
-from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
+from vouchd.pkix.certs import authority_id
+from vouchd.pkix.reasons import Reason, RevocationEntry
+from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
 from vouchd.signing.software import SoftwareSigner
 

@@ -14,9 +14,9 @@ import pytest
 import typer
 
 from vouchd.cli.main import command_line
-from vouchd.instance.keytable import KNOWN
-from vouchd.instance.known_keys import canonical, look_up
 from vouchd.processes.metrics import MetricsView, render
+from vouchd.settings.cs_cfg import canonical, look_up
+from vouchd.settings.declared import KNOWN
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

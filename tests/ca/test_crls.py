@@ -15,8 +15,8 @@ from vouchd.ca.keys import KEY_TYPES
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.ca.store import KEPT_CRLS
-from vouchd.core.facts import Reason
 from vouchd.errors import IssuanceError, NotFound
+from vouchd.pkix.reasons import Reason
 
 
 def read(crl):

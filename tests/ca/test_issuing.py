@@ -10,8 +10,8 @@ from vouchd.ca.certificates import build_issued
 from vouchd.ca.facts import IssuedStatus
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
-from vouchd.pkix.certs import check_signer
 from vouchd.errors import IssuanceError, NotFound
+from vouchd.pkix.certs import check_signer
 
 SHORT_KEY = rsa.generate_private_key(65537, 1024)  # noqa: S505  to be refused
 

@@ -7,10 +7,10 @@ from tests.pki import NOW, name, new_key, shared_key, signing_hash
 
 from vouchd.ca.keys import KEY_TYPES, generate_key
 from vouchd.ca.profiles import ProfileName
-from vouchd.ca.reasons import parse_reason
 from vouchd.ca.requests import MAX_CSR_BYTES, parse_name, parse_subject, request_from_csr
-from vouchd.pkix.reasons import NAMES, reason_text
+from vouchd.cli.ca.status import parse_reason
 from vouchd.errors import IssuanceError
+from vouchd.pkix.reasons import NAMES, reason_text
 
 
 def csr(key=None, *extensions, encoding=Encoding.PEM, subject="asked"):

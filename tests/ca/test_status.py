@@ -9,8 +9,8 @@ from vouchd.ca.creating import AuthorityPlan, create_authority
 from vouchd.ca.facts import IssuedStatus
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
-from vouchd.core.facts import Reason
 from vouchd.errors import IssuanceError, NotFound
+from vouchd.pkix.reasons import Reason
 
 REVOKING = [r for r in Reason if r not in {Reason.ABSENT, Reason.REMOVE_FROM_CRL, Reason.CERTIFICATE_HOLD}]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.http.agent_port import LOCAL, agent_port
+from tests.agent.agent_port import LOCAL, agent_port
 
 from vouchd.cli.main import main
 from vouchd.client import publishing

@@ -15,15 +15,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, shared_key
 from tests.sites import Site
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli.main import main
 from vouchd.core.facts import Group
+from vouchd.instance.certificates.signers import load_signers
+from vouchd.instance.certificates.tls import server_context
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.instance.certificates.signers import load_signers
-from vouchd.instance.certificates.tls import server_context
 from vouchd.signing.pkcs12 import read_pkcs12
+from vouchd.wiring import instance as wiring
 
 NAMES = ["ocspSigningCert", "sslserver", "subsystem", "audit_signing", "admin"]
 

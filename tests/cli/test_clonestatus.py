@@ -8,14 +8,21 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.http.domain_site import HOST, a_clone, a_master
+from tests.agent.domain_site import HOST, a_clone, a_master
 
-from vouchd.cli.main import main
 from vouchd.api.checks import Check, advice
+from vouchd.cli.main import main
+from vouchd.instance.pidfile import PidFile
+from vouchd.instance.report import (
+    MemberReport,
+    ReplicationReport,
+    ServedPoint,
+    ServerReport,
+    ServingReport,
+    write_serving,
+)
 from vouchd.processes.health import HealthServer
 from vouchd.sockets import bind
-from vouchd.instance.pidfile import PidFile
-from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport, ServingReport, write_serving
 
 CA, OTHER_CA = "a" * 64, "b" * 64
 CLONE = a_clone().id

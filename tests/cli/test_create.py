@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY
 
-from vouchd.wiring import instance
 from vouchd.cli.main import main
+from vouchd.instance.certificates.signers import load_signers
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.instance.certificates.signers import load_signers
+from vouchd.wiring import instance
 
 
 def signer_of(site):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from tests.ds389 import PASSWORD, SUFFIX, directories
 
-from vouchd.wiring import instance
 from vouchd.cloning import directory_move
+from vouchd.cloning.moving import copy_facts
 from vouchd.directory.suffix import holds_facts
 from vouchd.errors import StoreUnavailable
 from vouchd.settings.layout import Layout
-from vouchd.cloning.moving import copy_facts
 from vouchd.settings.reading import read_settings
 from vouchd.stores.ldap.store import DirectoryStore
+from vouchd.wiring import instance
 
 pytestmark = pytest.mark.interop
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.http.domain_site import HOST, a_clone, a_master
+from tests.agent.domain_site import HOST, a_clone, a_master
 
 from vouchd.cli.main import main
 
@@ -110,7 +110,7 @@ def test_on_an_embedded_clone_the_master_is_named(domain, capsys):
 
 def test_destroy_of_the_master_is_refused_before_it_is_stopped(domain, capsys, monkeypatch):
     """A command that comes to nothing stops no master."""
-    monkeypatch.setattr("vouchd.cli.clonerole.lifecycle.stop", lambda _: pytest.fail("it was stopped"))
+    monkeypatch.setattr("vouchd.cli.clone.commands.lifecycle.stop", lambda _: pytest.fail("it was stopped"))
     domain.client().join(a_clone(), domain.token())
     assert main(["clone", "destroy"]) == 78
     assert "is the master" in capsys.readouterr().err

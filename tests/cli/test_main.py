@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from vouchd import __version__
-from vouchd.wiring import instance
 from vouchd.cli import main as command
 from vouchd.cli import output
 from vouchd.cli.main import main
 from vouchd.cli.reference import commands, reference
+from vouchd.wiring import instance
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 COMMANDS = dict(commands())

@@ -12,9 +12,9 @@ from tests.sites import Site
 
 from vouchd.cli.compat import pkcs12export
 from vouchd.cli.main import main
+from vouchd.instance.certificates.places import system_certificates
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.instance.certificates.places import system_certificates
 from vouchd.signing.pkcs12 import KeyBag, read_key_file, write_key_file
 
 PASSWORD = "correct horse battery"

@@ -15,9 +15,9 @@ from tests.client.answers import SERIAL, Received, answer, ask_for, error_answer
 from tests.pki import CA, NOW, Issued
 
 from vouchd.cli.query import query
-from vouchd.pkix.ocsp import parse_request
-from vouchd.errors import ClientError, ConfigError, VerificationError, VouchdError
 from vouchd.clock import SystemClock
+from vouchd.errors import ClientError, ConfigError, VerificationError, VouchdError
+from vouchd.pkix.ocsp import parse_request
 
 app = typer.Typer(add_completion=False)
 app.command()(query)

@@ -8,8 +8,8 @@ import os
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.http.agent_port import crl, issue
-from tests.http.rest.conftest import EVERYBODY, opened
+from tests.agent.agent_port import crl, issue
+from tests.api.conftest import EVERYBODY, opened
 from tests.pki import CA, shared_key
 
 from vouchd.cli.main import main

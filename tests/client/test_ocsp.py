@@ -15,8 +15,8 @@ from tests.client.answers import NONCE_OCTETS, SERIAL, Received, always, answer,
 from tests.pki import CA, NOW, serial_octets, shared_key
 
 from vouchd.client.ocsp import ask, new_nonce, question, responder_url, send, serial_of
-from vouchd.client.transport import Connection, Method
 from vouchd.client.response_acceptance import NonceRule, Terms
+from vouchd.client.transport import Connection, Method
 from vouchd.core.facts import CertStatus
 from vouchd.errors import ClientError, OCSPResponseStatus
 

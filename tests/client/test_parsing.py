@@ -12,10 +12,11 @@ from tests.client.answers import NONCE_OCTETS, answer, wrap
 from tests.pki import CA, DAY, HOUR, NOW
 
 from vouchd.client.parsing import parse_response
-from vouchd.pkix import der
-from vouchd.core.facts import CertStatus, Reason
-from vouchd.pkix.signatures import ALGORITHMS
+from vouchd.core.facts import CertStatus
 from vouchd.errors import ClientError, OCSPResponseStatus
+from vouchd.pkix import der
+from vouchd.pkix.reasons import Reason
+from vouchd.pkix.signatures import ALGORITHMS
 
 VECTORS = files("cryptography_vectors") / "x509" / "ocsp"
 

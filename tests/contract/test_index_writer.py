@@ -7,10 +7,10 @@ from cryptography import x509
 from tests.pki import CA, serial_octets
 from tests.service.memory_indexes import MemoryIndexes
 
-from vouchd.pkix import certs
 from vouchd.errors import CRLRejected, StoreUnavailable
 from vouchd.index.folder import IndexFolder
 from vouchd.index.format import RevocationIndexFile
+from vouchd.pkix import certs
 
 REMOVE = x509.ReasonFlags.remove_from_crl
 NAME, OTHER, SERIALS = "a.idx", "b.idx", "c.ser"

@@ -25,7 +25,7 @@ from tests.contract.test_identity_store import ADMIN, ALICE
 
 from vouchd.core import records
 from vouchd.core.facts import Facts
-from vouchd.core.setrecords import facts_digest, facts_record, read_facts
+from vouchd.core.records import facts_digest, facts_record, read_facts
 from vouchd.errors import NotFound
 
 

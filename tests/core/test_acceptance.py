@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.pki import CA, DAY, HOUR, NOW, moment, shared_key, signing_hash
 
 from vouchd.core.acceptance import judge
-from vouchd.pkix.crl import read_header
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId
 from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
+from vouchd.pkix.crl import read_header
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from vouchd.cloning.joining import Joined, SetInfo, info_record, joined_record, read_info, read_joined
 from vouchd.core import records
 from vouchd.core.facts import DirectoryServer, JoinToken, Member, Transport
-from vouchd.cloning.joining import Joined, SetInfo, info_record, joined_record, read_info, read_joined
-from vouchd.core.setrecords import checked_member, member_record, read_member, read_token, token_record
+from vouchd.core.records import checked_member, member_record, read_member, read_token, token_record
 
 SERVER = DirectoryServer("ds1.example", 636, Transport.TLS, "o=ocsp.example", 7)
 MASTER = Member("ocsp1.example", 8443, 8080, "OCSP öne", clone=False, joined_at=1, term=2, tls_sha256="ab" * 32)

@@ -6,8 +6,7 @@ import pytest
 from tests.ds389 import directories
 
 from vouchd.directory.connection import Change
-from vouchd.directory.definitions import AttributeType, ObjectClass, lacking
-from vouchd.directory.schema import ATTRIBUTE_TYPES, OBJECT_CLASSES, ensure_schema
+from vouchd.directory.schema import ATTRIBUTE_TYPES, OBJECT_CLASSES, AttributeType, ObjectClass, ensure_schema, lacking
 from vouchd.errors import ConfigError
 
 pytestmark = pytest.mark.interop

@@ -6,9 +6,10 @@ import socket
 from dataclasses import replace
 
 import pytest
+from tests.audit.auditing import SetClock
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes, until
-from tests.ops.auditing import SetClock
 
+from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory import replication
 from vouchd.directory.agreements import State
@@ -17,7 +18,6 @@ from vouchd.directory.health import ask, csn_time, health
 from vouchd.directory.names import agreement_dn, agreement_name
 from vouchd.directory.topology import Reconciled, peers_of, reconcile
 from vouchd.errors import StoreUnavailable
-from vouchd.cloning.replicas import ReplicationWatch
 
 pytestmark = pytest.mark.interop
 

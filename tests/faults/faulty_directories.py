@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tests.ds389 import SUFFIX, Directory
 from tests.faults.faulty_set import C, FaultySet, filled
-from tests.http.running import eventually
+from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 
-from vouchd.wiring import instance
 from vouchd.directory import replication
 from vouchd.directory.connection import Change
 from vouchd.directory.names import agreement_dn
+from vouchd.wiring import instance
 
 
 class FaultyDirectories(FaultySet):

@@ -18,21 +18,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.faults.promises import Promises
-from tests.http.running import eventually
 from tests.pki import name as named
 from tests.pki import shared_key
+from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.cli.main import main
-from vouchd.pkix.certs import serial_octets
-from vouchd.core.facts import Reason
-from vouchd.settings import cs_cfg
-from vouchd.instance.locking import ingest_lock
 from vouchd.clock import SystemClock
+from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
+from vouchd.pkix.certs import serial_octets
+from vouchd.pkix.reasons import Reason
+from vouchd.settings import cs_cfg
 from vouchd.signing.files import replace_file
 
 M, C = ("m", "small/c")

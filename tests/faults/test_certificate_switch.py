@@ -10,14 +10,14 @@ from tests.faults.killed import killed_after_saying
 from tests.pki import DAY
 from tests.sites import Site
 
-from vouchd.wiring import instance
 from vouchd.cli.main import main
+from vouchd.instance.certificates.signers import load_signers
 from vouchd.pkix.certs import load_certificate
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.instance.certificates.signers import load_signers
 from vouchd.signing.keys import read_key
+from vouchd.wiring import instance
 
 # Stops at the rename number argv[1] of those that make the files there: the certificate's, then that of CS.cfg.
 STUCK = """

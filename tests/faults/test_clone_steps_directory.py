@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from tests.ds389 import SUFFIX, Directory
 from tests.faults.creation import kill
-from tests.http.running import eventually
+from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 from tests.whole.directory_sets import clone, directory_set
 from tests.whole.test_clone_directory import require_alike

@@ -9,11 +9,11 @@ import pytest
 from tests.faults.faulty_directories import FaultyDirectories
 from tests.faults.faulty_set import C, M, small_file_system
 from tests.faults.page import FaultTable
-from tests.http.running import eventually
+from tests.processes.running import eventually
 from tests.whole.directory_sets import clone, directory_set
 
-from vouchd.core.facts import Transport
 from vouchd.clock import SystemClock
+from vouchd.core.facts import Transport
 
 pytestmark = pytest.mark.process
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
-from vouchd.instance.keytable import KNOWN
+from vouchd.settings.declared import KNOWN
 
 KEYS = [known.name.replace("<name>", "n").replace("<nickname>", "n").replace("*", "x") for known in KNOWN]
 KEY = st.sampled_from([*KEYS, "OCSP.Responder.store.defStore.refreshInSec", "store.defStore.byName"]) | st.text(

@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core import crls
-from tests.core.crls import crl, entry, invalidity, reason
+from tests.pkix import crls
+from tests.pkix.crls import crl, entry, invalidity, reason
 
-from vouchd.pkix.crl import entries, read_header
-from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.pkix.packed import minimal, pack_time, unpack_time
 from vouchd.errors import CRLRejected, IndexFileError, StoreUnavailable
 from vouchd.index import sorting
 from vouchd.index.format import (
@@ -22,6 +19,10 @@ from vouchd.index.format import (
     write_index,
     write_serials,
 )
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.crl_entries import entries
+from vouchd.pkix.packed import minimal, pack_time, unpack_time
+from vouchd.pkix.reasons import Reason, RevocationEntry
 
 SERIALS = st.binary(min_size=1, max_size=24)
 TIMES = st.integers(-60_000_000_000, 250_000_000_000)

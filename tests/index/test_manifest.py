@@ -9,10 +9,11 @@ import pytest
 from tests.contract.backends import SECOND, a_record, an_authority, an_epoch
 
 from vouchd.core import issued
-from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy, RevocationEntry
+from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.index.format import write_index, write_serials
 from vouchd.index.manifest import MANIFEST, load_manifest, write_manifest
+from vouchd.pkix.reasons import RevocationEntry
 
 CA = an_authority("a", policy=AuthorityPolicy(expired_crl=ExpiredCRLPolicy.SERVE, issued_serials="ab" * 32))
 OTHER = an_authority("b")

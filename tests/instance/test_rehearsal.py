@@ -9,9 +9,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued, new_key
 
-from vouchd.pkix.purposes import Purpose
 from vouchd.errors import SigningError
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake, try_signature
+from vouchd.pkix.purposes import Purpose
 from vouchd.settings.declared import KeyFiles
 from vouchd.signing.keys import write_key
 from vouchd.signing.software import SoftwareSigner

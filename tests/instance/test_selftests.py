@@ -12,12 +12,12 @@ from cryptography.x509 import ReasonFlags
 from tests.pki import CA, DAY
 from tests.sites import Site
 
-from vouchd.wiring import instance
 from vouchd.cli.main import main
 from vouchd.index.format import RevocationIndexFile
 from vouchd.instance.selftests import host
-from vouchd.settings.layout import Layout
 from vouchd.service.selftests import SelfTestName
+from vouchd.settings.layout import Layout
+from vouchd.wiring import instance
 
 REVOKED = {0x1001: ReasonFlags.key_compromise, 0x1002: None}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.pki import CA, DAY, NOW
 
-from vouchd.pkix.certs import authority_id
 from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.signers import check_signers
+from vouchd.pkix.certs import authority_id
 from vouchd.signing.software import SoftwareSigner
 
 

@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd.errors import SigningError
-from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.instance.certificates.tls import AgentTLS, server_context
+from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.signing.keys import write_key
 
 PASSWORD = "secret"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vouchd.pkix.crl import entries, read_header
-from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.core.ports import Buffer
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.crl_entries import entries
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.reasons import Reason, RevocationEntry
 
 
 class MemoryIndexes:

@@ -6,17 +6,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp
-from tests.core.test_ocsp import cert_id, extension, nonce, request
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
+from tests.pkix.test_ocsp import cert_id, extension, nonce, request
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
+from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
+from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
+from vouchd.errors import OCSPResponseStatus
 from vouchd.pkix import der
 from vouchd.pkix.certs import authority_id, issuer_hashes
-from vouchd.core.facts import CertStatus, ExpiredCRLPolicy, Reason
-from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
+from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 from vouchd.pkix.signatures import ALGORITHMS, digest_identifier, verify
-from vouchd.errors import OCSPResponseStatus
 
 ONE = CA.create("CA one")
 TWO = CA.create("CA two", key=shared_key("EC", 2))

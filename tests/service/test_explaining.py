@@ -7,12 +7,13 @@ from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
-from vouchd.pkix.certs import authority_id
-from vouchd.core.facts import ExpiredCRLPolicy, Reason
+from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy, UnknownIssuerPolicy
-from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingState
 from vouchd.errors import OCSPResponseStatus
+from vouchd.pkix.certs import authority_id
+from vouchd.pkix.reasons import Reason
+from vouchd.pkix.scope import Scope
 from vouchd.service.explaining import Explanation, Signers, explain
 
 ONE = CA.create("CA one")

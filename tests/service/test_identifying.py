@@ -7,10 +7,11 @@ from tests.pki import CA, DAY, NOW, shared_key
 from tests.service.recording import ADMIN, FullAudit, RecordingAudit
 from tests.serving import entry, point, serving, state
 
-from vouchd.core.facts import ExpiredCRLPolicy, Group, Reason
+from vouchd.core.facts import ExpiredCRLPolicy, Group
 from vouchd.core.policy import ResponsePolicy
-from vouchd.pkix.scope import Scope
 from vouchd.errors import ConfigError, PermissionDenied, StoreUnavailable
+from vouchd.pkix.reasons import Reason
+from vouchd.pkix.scope import Scope
 from vouchd.service.permission import Permission
 from vouchd.service.users import UNIDENTIFIED, Users
 from vouchd.stores.memory import MemoryStore

@@ -12,7 +12,6 @@ from tests.service.world import (
     indirect_crl,
 )
 
-from vouchd.core.facts import Reason
 from vouchd.errors import (
     CRLForked,
     CRLRejected,
@@ -21,6 +20,7 @@ from vouchd.errors import (
     PermissionDenied,
     StoreUnavailable,
 )
+from vouchd.pkix.reasons import Reason
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
 

@@ -10,13 +10,13 @@ from tests.service.world import (
     REMOVE,
 )
 
-from vouchd.core.facts import Reason
 from vouchd.errors import (
     CRLOutOfOrder,
     CRLRejected,
     CRLStale,
     NotFound,
 )
+from vouchd.pkix.reasons import Reason
 
 
 def test_delta_is_merged_over_its_base(world, ca):

@@ -10,7 +10,8 @@ from tests.pki import CA, DAY, HOUR, NOW, moment, name, signing_hash
 from tests.service.memory_indexes import MemoryIndexes
 from tests.service.recording import ADMIN, PUBLISHER, RecordingAudit
 
-from vouchd.core.facts import IssuingPointId, Reason
+from vouchd.core.facts import IssuingPointId
+from vouchd.pkix.reasons import Reason
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting

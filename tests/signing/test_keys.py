@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.pki import shared_key
 
-from vouchd.pkix.signatures import ALGORITHMS, algorithms_for
 from vouchd.errors import AlreadyExists, SigningError
+from vouchd.pkix.signatures import ALGORITHMS, algorithms_for
 from vouchd.signing import keys
 from vouchd.signing.files import MAX_BYTES
 

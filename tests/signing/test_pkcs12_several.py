@@ -9,10 +9,10 @@ from asn1crypto import algos, pkcs12
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.pki import CA, new_key
 
+from vouchd.errors import SigningError
 from vouchd.pkix.pkcs12 import writing
 from vouchd.pkix.pkcs12.pbe import MAX_ALL_ITERATIONS, MAX_ITERATIONS, Secret
 from vouchd.pkix.pkcs12.reading import NotPKCS12, WrongPassword
-from vouchd.errors import SigningError
 from vouchd.signing import pkcs12 as ours
 from vouchd.signing.pkcs12 import KeyBag, read_key_file, read_pkcs12, write_key_file
 

@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.pki import CA, shared_key
 
-from vouchd.pkix.signatures import ALGORITHMS, verify
 from vouchd.errors import SigningError
+from vouchd.pkix.signatures import ALGORITHMS, verify
 from vouchd.signing.keys import generate_key, write_key
 from vouchd.signing.software import SoftwareSigner
 

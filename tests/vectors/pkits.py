@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fuzz.seeds import VECTORS
-from vouchd.core.facts import Reason
 from vouchd.errors import CRLOutOfOrder, CRLRejected, VouchdError
+from vouchd.pkix.reasons import Reason
 
 PKITS = VECTORS / "PKITS_data"
 AT = 1_420_070_400  # 2015-01-01: inside the validity of what is meant to be valid

@@ -12,9 +12,10 @@ from tests.pki import NOW
 from fuzz.responder import requests, responder
 from fuzz.seeds import VECTORS
 from vouchd.client.parsing import parse_response
-from vouchd.core.facts import CertStatus, Reason
-from vouchd.pkix.ocsp import parse_request
+from vouchd.core.facts import CertStatus
 from vouchd.errors import ClientError, MalformedRequest, OCSPResponseStatus
+from vouchd.pkix.ocsp import parse_request
+from vouchd.pkix.reasons import Reason
 
 OCSP = VECTORS / "ocsp"
 

@@ -10,14 +10,15 @@ from cryptography import x509
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.vectors.pkits import AT, CASES, GOOD, NOT_TAKEN, PKITS, TRY_LATER, UNREADABLE_CERTIFICATES, Case
 
-from vouchd.pkix import certs
-from vouchd.pkix.crl import read_header
-from vouchd.core.facts import Authority, AuthorityPolicy, Reason
+from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import Decision, decide
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, TryLater
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.pkix import certs
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.reasons import Reason
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.ds389 import free_port
-from tests.http.running import DEADLINE_SECONDS, eventually
+from tests.processes.running import DEADLINE_SECONDS, eventually
 
-from vouchd.wiring import instance
-from vouchd.settings.layout import Layout
 from vouchd.instance.lifecycle import status
-from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.instance.pidfile import running_pid
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.wiring import instance
 
 PASSWORD = "a password for the keys"
 KINDS = ("port", "agent-port", "health-port")

@@ -14,15 +14,15 @@ from contextlib import closing
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.http.running import DEADLINE_SECONDS, eventually
-from tests.http.test_cspublishing import body_of, form, head
+from tests.agent.test_certsystem_publishing import body_of, form, head
+from tests.processes.running import DEADLINE_SECONDS, eventually
 from tests.sites import Site
 from tests.whole.test_three_commands import Commands
 
-from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import ServingReport, read_serving
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
 
 pytestmark = pytest.mark.process
 

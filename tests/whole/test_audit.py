@@ -9,14 +9,14 @@ import socket
 import ssl
 
 import pytest
-from tests.http.running import eventually
+from tests.processes.running import eventually
 from tests.sites import Site
 from tests.whole.test_three_commands import Commands
 
-from vouchd.settings.layout import Layout
 from vouchd.audit.reading import AuditQuery, AuditReader
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import read_serving
+from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from tests.ds389 import Directory
-from tests.http.running import eventually
+from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 from tests.whole.directory_sets import clone, directory_set
 

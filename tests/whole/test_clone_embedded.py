@@ -14,11 +14,11 @@ from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
-from tests.http.running import eventually
+from tests.processes.running import eventually
 from tests.whole.clones import clone_set
 
+from vouchd.instance.configuration import write_values
 from vouchd.settings.reading import active_settings
-from vouchd.instance.writing import write_values
 
 pytestmark = pytest.mark.process
 

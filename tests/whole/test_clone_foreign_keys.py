@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.whole.clones import PASSWORD, CloneSet, clone_set
 
-from vouchd.settings.reading import read_settings
 from vouchd.instance.certificates.places import system_certificates
+from vouchd.settings.reading import read_settings
 from vouchd.signing.pkcs12 import KeyBag, read_key_file
 
 pytestmark = [pytest.mark.process, pytest.mark.interop]

@@ -87,7 +87,7 @@ MISTAKES = {
 }
 CLOCKS = {"the clock here is more than 10 s ahead": "+12s", "the clock here is more than 10 s behind": "-12s"}
 OF_THE_MASTER = "`refreshInSec` of the master is 0 or 21600"
-OF_THE_CLONE = "the clone that is cloned has another `refreshInSec` than 21600"  # tests/instance/test_clonepreflight.py
+OF_THE_CLONE = "the clone that is cloned has another `refreshInSec` than 21600"  # tests/cloning/test_preflight.py
 
 
 @pytest.fixture(scope="module")

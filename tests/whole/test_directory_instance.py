@@ -7,9 +7,9 @@ import json
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.agent.test_certsystem_publishing import form
 from tests.ds389 import HOSTS, PASSWORD, Directory, directories
-from tests.http.running import eventually
-from tests.http.test_cspublishing import form
+from tests.processes.running import eventually
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.directory_sets import reached
 

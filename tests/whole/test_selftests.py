@@ -11,9 +11,9 @@ import pytest
 from cryptography.x509 import ReasonFlags
 from tests.sites import Site
 
-from vouchd.settings.layout import Layout
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
+from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
 REVOKED = 0x1001

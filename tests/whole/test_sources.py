@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.http.running import eventually
 from tests.pki import HOUR
+from tests.processes.running import eventually
 from tests.sites import Site
 
-from vouchd.settings.layout import Layout
 from vouchd.instance.report import ServingReport, read_serving
+from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509 import ReasonFlags
-from tests.http.running import eventually
 from tests.pki import HOUR
+from tests.processes.running import eventually
 from tests.sites import Site
 
-from vouchd.settings.layout import Layout
 from vouchd.instance.lifecycle import status
+from vouchd.settings.layout import Layout
 
 pytestmark = [pytest.mark.process, pytest.mark.interop]
 

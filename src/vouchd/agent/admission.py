@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from vouchd.agent.identity import Identity
+from vouchd.agent.routes import ANYONE, Route
+from vouchd.api.operation import Access
 from vouchd.core.facts import Caller
 from vouchd.errors import PermissionDenied, RequestError, VouchdError, outcome
-from vouchd.agent.identity import Identity
-from vouchd.agent.routes import ANYONE, Access, Route
-from vouchd.threads import in_thread
 from vouchd.service.permission import READINGS, Action, Permission
+from vouchd.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import asyncio
 
 from aiohttp import web
 
-from vouchd.pkix.certs import load_certificate
-from vouchd.settings.declared import AgentPort
 from vouchd.audit.sessions import SessionRecords
+from vouchd.pkix.certs import load_certificate
 from vouchd.service.usercertificates import subject_text
+from vouchd.settings.declared import AgentPort
 
 _LINGER_SECONDS = 3.0  # to read on after a refusal, so that a client that is still sending gets to see it
 

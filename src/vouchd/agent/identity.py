@@ -12,8 +12,8 @@ from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Clock
 from vouchd.core.status import ServingState
 from vouchd.errors import PermissionDenied
-from vouchd.threads import in_thread
 from vouchd.service.users import Users
+from vouchd.threads import in_thread
 
 NO_CERTIFICATE = "You did not provide a valid certificate for this operation"
 

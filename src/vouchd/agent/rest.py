@@ -9,14 +9,15 @@ from typing import Any
 
 from aiohttp import web
 
+from vouchd.agent.admission import secured
+from vouchd.agent.routes import Handler, Route
+from vouchd.api.openapi import PATH_SCHEMA, PROBLEM, document
+from vouchd.api.operation import JSON, PREFIX, Access, Call, Download, Operation
+from vouchd.api.schema import Schema, check, read_json
+from vouchd.api.services import AgentServices
+from vouchd.api.table import DOCUMENT_PATH, OPERATIONS, SCHEMAS
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError
-from vouchd.agent.admission import secured
-from vouchd.agent.server import AgentServices
-from vouchd.api.openapi import PATH_SCHEMA, PROBLEM
-from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation
-from vouchd.api.schema import Schema, check, read_json
-from vouchd.agent.routes import Handler, Route
 from vouchd.threads import in_thread
 
 
@@ -134,3 +135,14 @@ async def _send(request: web.Request, download: Download) -> web.StreamResponse:
 
 def _encoded(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def routes(services: AgentServices) -> tuple[Route, ...]:
+    """The REST API."""
+    told_whole = json.dumps(document(OPERATIONS, SCHEMAS), ensure_ascii=False, indent=1).encode()
+
+    async def describe(_request: web.Request, _caller: Caller) -> web.StreamResponse:
+        return web.Response(body=told_whole, content_type=JSON)
+
+    described = Route("GET", DOCUMENT_PATH, Access.IDENTIFIED, describe, show_error=problem)
+    return (described, *(route(operation, services, SCHEMAS) for operation in OPERATIONS))

@@ -10,25 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
 
 from aiohttp import web
 
+from vouchd.api.operation import SMALL_BODY_BYTES, Access
 from vouchd.core.facts import Caller
 from vouchd.errors import VouchdError
 from vouchd.service.permission import Action
 
-SMALL_BODY_BYTES = 1 << 20
-
 Handler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 ErrorShower = Callable[[web.Request, VouchdError, int], web.StreamResponse]
-
-
-class Access(Enum):
-    """What a route needs where no action stands for it."""
-
-    PUBLIC = "public"  # no certificate is asked for; the caller is ANYONE
-    IDENTIFIED = "identified"  # any user that is let in, whatever its groups
 
 
 ANYONE = Caller("anyone", frozenset(), "unknown")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vouchd.errors import BadInput
 from vouchd.api import told
 from vouchd.api.operation import Call, Operation, Parameter
 from vouchd.api.schema import MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference, text
 from vouchd.audit.chain import AuditRecord
 from vouchd.audit.reading import AuditQuery
+from vouchd.errors import BadInput
 from vouchd.service.permission import Action
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from vouchd.pkix import pem
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
-from vouchd.errors import BadInput, ConfigError
 from vouchd.api import told
 from vouchd.api.operation import Call, Operation, Parameter
 from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
+from vouchd.errors import BadInput, ConfigError
+from vouchd.pkix import pem
 from vouchd.service.authorities import MAX_LABEL_CHARACTERS, AuthoritySummary, summary_of
 from vouchd.service.permission import Action
 

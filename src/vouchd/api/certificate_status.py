@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from vouchd.pkix import certs, pem
-from vouchd.core.facts import CertStatus
-from vouchd.errors import BadInput, NotFound
 from vouchd.api import told
 from vouchd.api.operation import Call, Operation
-from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_MOMENT, MAYBE_NUMBER, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
+from vouchd.api.schema import (
+    BOOLEAN,
+    COUNT,
+    MAYBE_MOMENT,
+    MAYBE_NUMBER,
+    MAYBE_TEXT,
+    MOMENT,
+    TEXT,
+    Schema,
+    array,
+    record,
+    reference,
+    text,
+)
+from vouchd.core.facts import CertStatus
+from vouchd.errors import BadInput, NotFound
+from vouchd.pkix import certs, pem
 from vouchd.service.explaining import TRY_LATER, UNAUTHORIZED, EffectivePolicy, ExaminedPoint, Explanation
 from vouchd.service.permission import Action
 

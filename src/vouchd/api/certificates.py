@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.ca.requests import parse_name, parse_subject
-from vouchd.pkix.signatures import ALGORITHMS
-from vouchd.errors import BadInput, NotFound, SigningError
 from vouchd.api import told
 from vouchd.api.operation import Call, Operation
 from vouchd.api.schema import BOOLEAN, TEXT, Schema, array, record, reference, text
+from vouchd.ca.requests import parse_name, parse_subject
+from vouchd.errors import BadInput, NotFound, SigningError
 from vouchd.instance.certificates.places import SystemCertificate
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
 
 T = TypeVar("T")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.errors import NotFound
 from vouchd.api import told
 from vouchd.api.operation import Call, Download, Operation, Parameter
 from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, TEXT, Schema, array, record, reference
-from vouchd.threads import in_thread
+from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.errors import NotFound
 from vouchd.service.permission import Action
 from vouchd.service.previewing import Change, Previewing
+from vouchd.threads import in_thread
 
 MAX_UPLOAD_BYTES = 256 << 20
 PKIX_CRL = "application/pkix-crl"

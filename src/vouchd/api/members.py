@@ -5,15 +5,28 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from vouchd.core.facts import DirectoryServer, Member
-from vouchd.cloning.registry import master_of
-from vouchd.errors import NotFound
 from vouchd.api import told
 from vouchd.api.operation import Call, Operation
-from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_MOMENT, MAYBE_NUMBER, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
-from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
-from vouchd.instance.report import MemberReport
+from vouchd.api.schema import (
+    BOOLEAN,
+    COUNT,
+    MAYBE_MOMENT,
+    MAYBE_NUMBER,
+    MAYBE_TEXT,
+    MOMENT,
+    TEXT,
+    Schema,
+    array,
+    record,
+    reference,
+    text,
+)
+from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, read_verification
+from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
+from vouchd.core.facts import DirectoryServer, Member
+from vouchd.errors import NotFound
+from vouchd.instance.report import MemberReport
 from vouchd.service.permission import Action
 
 MAX_SAMPLE, MAX_SERIALS, MAX_SETTLE_SECONDS = 100, 100, 60

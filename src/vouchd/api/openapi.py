@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vouchd import __version__
-from vouchd.api.operation import JSON, PREFIX, Operation, Parameter
+from vouchd.api.operation import JSON, PREFIX, Access, Operation, Parameter
 from vouchd.api.schema import Schema, reference
-from vouchd.agent.routes import Access
 
 PROBLEM = "application/problem+json"
 # What any operation may answer.

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, TypeVar
 
-from vouchd.core.facts import Caller
-from vouchd.agent.server import AgentServices
 from vouchd.api.schema import Schema
-from vouchd.agent.routes import SMALL_BODY_BYTES, Access
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller
 from vouchd.service.permission import Action
 
 T = TypeVar("T")
 
 JSON = "application/json"
 PREFIX = "/api/v1"
+SMALL_BODY_BYTES = 1 << 20
+
+
+class Access(Enum):
+    """What a route needs where no action stands for it."""
+
+    PUBLIC = "public"  # no certificate is asked for; the caller is ANYONE
+    IDENTIFIED = "identified"  # any user that is let in, whatever its groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
-from aiohttp import web
-
-from vouchd.core.facts import Caller
-from vouchd.agent.server import AgentServices
-from vouchd.api import audit, authorities, certificates, configuration, crls, instance, members, selftests, certificate_status, told, users
-from vouchd.agent.rest import problem, route
-from vouchd.api.openapi import document
-from vouchd.api.operation import JSON, PREFIX, Operation
+from vouchd.api import (
+    audit,
+    authorities,
+    certificate_status,
+    certificates,
+    configuration,
+    crls,
+    instance,
+    members,
+    selftests,
+    told,
+    users,
+)
+from vouchd.api.operation import PREFIX, Operation
 from vouchd.api.schema import Schema
-from vouchd.agent.routes import Access, Route
 
 _PARTS = {
     "Certification authorities": authorities,
@@ -35,14 +39,3 @@ SCHEMAS: dict[str, Schema] = dict(told.SCHEMAS)
 for _part in _PARTS.values():
     SCHEMAS |= _part.SCHEMAS
 DOCUMENT_PATH = f"{PREFIX}/openapi.json"
-
-
-def routes(services: AgentServices) -> tuple[Route, ...]:
-    """The REST API."""
-    told_whole = json.dumps(document(OPERATIONS, SCHEMAS), ensure_ascii=False, indent=1).encode()
-
-    async def describe(_request: web.Request, _caller: Caller) -> web.StreamResponse:
-        return web.Response(body=told_whole, content_type=JSON)
-
-    described = Route("GET", DOCUMENT_PATH, Access.IDENTIFIED, describe, show_error=problem)
-    return (described, *(route(operation, services, SCHEMAS) for operation in OPERATIONS))

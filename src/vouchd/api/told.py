@@ -8,12 +8,12 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.pkix import certs
-from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL, Reason
-from vouchd.core.moments import rfc3339
-from vouchd.pkix.reasons import reason_text
-from vouchd.errors import BadInput
 from vouchd.api.schema import COUNT, MAYBE_MOMENT, MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference
+from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL
+from vouchd.core.records import rfc3339
+from vouchd.errors import BadInput
+from vouchd.pkix import certs
+from vouchd.pkix.reasons import Reason, reason_text
 
 MAX_SERIAL_OCTETS = 64
 _NULL: Schema = {"type": "null"}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from vouchd.api import told
+from vouchd.api.operation import Access, Call, Operation
+from vouchd.api.schema import BOOLEAN, TEXT, Schema, array, record, reference, text
 from vouchd.core.facts import Group, User
 from vouchd.errors import NotFound
-from vouchd.api import told
-from vouchd.api.operation import Call, Operation
-from vouchd.api.schema import BOOLEAN, TEXT, Schema, array, record, reference, text
-from vouchd.agent.routes import Access
 from vouchd.service.permission import RIGHTS, Action
 from vouchd.service.usercertificates import fingerprint
 from vouchd.service.users import MAX_CERTIFICATES, MAX_NAME_CHARACTERS

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.facts import CertStatus
-from vouchd.pkix.ocsp import CertID, parse_request
 from vouchd.core.policy import AnswerRecords
 from vouchd.errors import LifecycleError, OCSPResponseStatus, RequestError
-from vouchd.processes.control import Message
-from vouchd.audit.keeping import GivenAnswer
+from vouchd.pkix.ocsp import CertID, parse_request
 from vouchd.service.answering import Answer
 
 # CA, serial (hex) and status of each certificate in an answer; one triple with the cause of an error as its status.
@@ -68,7 +68,7 @@ class AnsweredRecords:
         else:
             self._lost += 1
 
-    def take(self, second: int) -> Iterator[Message]:
+    def take(self, second: int) -> Iterator[dict[str, Any]]:
         """The messages to the manager process on what was answered until `second`, and forget it."""
         given, lost = self._given, self._lost
         self._given, self._lost = Counter(), 0

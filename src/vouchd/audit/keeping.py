@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import ipaddress
 import logging
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vouchd.audit.chain import Entry
+from vouchd.audit.log import ITSELF, AuditLog
+from vouchd.audit.sessions import SessionRecords
+from vouchd.audit.signing import AuditSigning
 from vouchd.core.facts import Caller
+from vouchd.core.policy import ClientAddress
 from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
-from vouchd.audit.log import ITSELF, AuditLog
-from vouchd.audit.chain import Entry
-from vouchd.audit.signing import AuditSigning
-from vouchd.audit.sessions import SessionRecords
 
 OCSP_GENERATION = "OCSP_GENERATION"
 _MAX_WAITING = 20_000  # answers that wait while the log cannot be written
@@ -185,3 +190,31 @@ class AuditKeeping:
         if self._error:
             _log.info("audit log: written again")
         self._error = ""
+
+
+# How an OCSP client's address is shown in the audit log.
+
+_HASH_CHARACTERS = 16
+
+
+def address_shown(policy: ClientAddress) -> Callable[[str], str]:
+    """What is recorded of an address under `policy`; hashes are comparable until the process ends, and not after."""
+    if policy is ClientAddress.FULL:
+        return str
+    if policy is ClientAddress.TRUNCATED:
+        return _truncated
+    if policy is ClientAddress.NONE:
+        return lambda _: "-"
+    key = secrets.token_bytes(32)
+    return lambda address: hmac.new(key, address.encode(), hashlib.sha256).hexdigest()[:_HASH_CHARACTERS]
+
+
+def _truncated(address: str) -> str:
+    """The network of an address: IPv4 /24, IPv6 /48; one that is mapped into IPv6 is IPv4."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "-"
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))

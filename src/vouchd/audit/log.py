@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vouchd.core.facts import Caller
-from vouchd.core.ports import Clock
-from vouchd.files import sync_folder
-from vouchd.errors import StoreUnavailable
 from vouchd.audit.chain import Entry, Link, decode, encode
 from vouchd.audit.files import last_line, lock_file, log_files, rotated_files, rotated_name
+from vouchd.core.facts import Caller
+from vouchd.core.ports import Clock
+from vouchd.errors import StoreUnavailable
+from vouchd.files import sync_folder
 
 REPAIR = "AUDIT_LOG_REPAIR"  # ours: the Certificate System has no word for it
 ITSELF = Caller("vouchd")

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from vouchd.errors import ConfigError, NotFound
-from vouchd.audit.log import REPAIR
 from vouchd.audit.chain import GENESIS, MAX_LINE_BYTES, AuditRecord, Link, decode
 from vouchd.audit.files import lock_file, log_files
+from vouchd.audit.log import REPAIR
 from vouchd.audit.signing import SIGNING
 from vouchd.audit.trust import Trust
+from vouchd.errors import ConfigError, NotFound
 
 
 @dataclass(frozen=True, slots=True)

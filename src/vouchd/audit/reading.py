@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vouchd.errors import NotFound, StoreUnavailable
 from vouchd.audit.chain import AuditRecord, decode
 from vouchd.audit.files import lines_backwards, log_files
+from vouchd.errors import NotFound, StoreUnavailable
 
 MAX_LIMIT = 10_000
 _SLACK_SECONDS = 86400  # records stand in the order they were made in, but for clocks that were set meanwhile

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vouchd.audit.chain import Entry
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
-from vouchd.audit.chain import Entry
 
 ESTABLISH = "ACCESS_SESSION_ESTABLISH"
 TERMINATED = "ACCESS_SESSION_TERMINATED"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from vouchd.core.ports import Clock, Signer
-from vouchd.audit.log import ITSELF, AuditLog
 from vouchd.audit.chain import Entry, Link
+from vouchd.audit.log import ITSELF, AuditLog
+from vouchd.core.ports import Clock, Signer
 
 SIGNING = "AUDIT_LOG_SIGNING"
 

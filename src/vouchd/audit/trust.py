@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from cryptography import x509
 
-from vouchd.pkix.certs import is_issued_by, load_certificate
-from vouchd.pkix.signatures import ALGORITHMS, verify
 from vouchd.audit.chain import AuditRecord
 from vouchd.audit.signing import signed_octets
+from vouchd.pkix.certs import is_issued_by, load_certificate
+from vouchd.pkix.signatures import ALGORITHMS, verify
 
 
 class Trust:

@@ -28,9 +28,9 @@ from vouchd.ca.keys import SigningKey, check_public_key, read_password, signing_
 from vouchd.ca.profiles import PROFILES
 from vouchd.ca.requests import MAX_NAMES, CertificateRequest
 from vouchd.ca.store import CertificateStore
-from vouchd.pkix.certs import not_after, not_before, serial_octets
-from vouchd.core.facts import Reason
 from vouchd.errors import IssuanceError, NotFound, SigningError
+from vouchd.pkix.certs import not_after, not_before, serial_octets
+from vouchd.pkix.reasons import Reason
 from vouchd.signing.files import read_certificates
 from vouchd.signing.keys import read_key
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from vouchd.ca.certificates import authority_key_identifier, distribution_point, utc
 from vouchd.ca.facts import CertificateRecord, CRLScope, IssuedStatus
 from vouchd.ca.keys import SigningKey
-from vouchd.core.facts import Reason
+from vouchd.pkix.reasons import Reason
 
 REASON_FLAGS: dict[Reason, x509.ReasonFlags] = {
     Reason.KEY_COMPROMISE: x509.ReasonFlags.key_compromise,

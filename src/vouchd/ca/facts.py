@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vouchd.core.facts import Reason
+from vouchd.pkix.reasons import Reason
 
 MINUTE = 60
 HOUR = 60 * MINUTE

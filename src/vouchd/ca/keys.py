@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
 from vouchd.errors import ConfigError, IssuanceError
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
 from vouchd.signing.files import read_secret, write_new
 from vouchd.signing.keys import PrivateKey
 

@@ -25,8 +25,8 @@ from vouchd.ca.facts import (
     TargetRecord,
     serial_text,
 )
-from vouchd.core.facts import Reason
 from vouchd.errors import AlreadyExists, NotFound, StoreError, StoreUnavailable
+from vouchd.pkix.reasons import Reason
 
 BUSY_SECONDS = 30
 KEPT_CRLS = 100  # bytes of older CRLs are dropped, their numbers and times stay

@@ -8,23 +8,22 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.ca.requests import parse_name, parse_subject
 from vouchd.cli import certsthere, output, remote
 from vouchd.cli.certsthere import Placed
-from vouchd.cli.inputs import read_input
-from vouchd.instance.certificates.issuing import certify
-from vouchd.cli.lifecycle import manager_command
-from vouchd.cli.options import DEFAULT_CA, DEFAULT_INSTANCE, CADirOption, InstanceOption, JsonOption
-from vouchd.core.bundles import MAX_BUNDLE_BYTES
-from vouchd.pkix.certs import not_after
-from vouchd.pkix.purposes import Purpose, expiry_warning
+from vouchd.cli.options import DEFAULT_CA, DEFAULT_INSTANCE, CADirOption, InstanceOption, JsonOption, read_input
+from vouchd.clock import SystemClock
 from vouchd.errors import NotFound
 from vouchd.instance import lifecycle
-from vouchd.instance.certificates.service import Installed
-from vouchd.settings.layout import Layout
+from vouchd.instance.certificates.issuing import certify
 from vouchd.instance.certificates.places import SystemCertificate, pending_requests
-from vouchd.clock import SystemClock
+from vouchd.instance.certificates.service import Installed
+from vouchd.instance.lifecycle import manager_command
+from vouchd.pkix.certs import not_after
+from vouchd.pkix.pem import MAX_BUNDLE_BYTES
+from vouchd.pkix.purposes import Purpose, expiry_warning
+from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 
 app = typer.Typer(

@@ -4,49 +4,90 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.wiring import instance as wiring
-from vouchd.cli import createoptions as given
 from vouchd.cli import directoryoptions, output
-from vouchd.cloning.directory_move import NewDirectory
 from vouchd.cli.directory.setup import DomainOption, ManagerOption
-from vouchd.cli.inputs import read_password
-from vouchd.instance.certificates.issuing import equip, host_names
-from vouchd.instance.new_signer import SignerSource
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cloning.directory_move import NewDirectory
+from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
-from vouchd.directory.urls import server_of
 from vouchd.errors import ConfigError, VouchdError
-from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
-from vouchd.settings.layout import Layout
-from vouchd.settings.declared import DirectorySettings
+from vouchd.instance.certificates.issuing import equip, host_names
 from vouchd.instance.certificates.places import FIXED, pending_requests
+from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
+from vouchd.instance.new_signer import SignerSource
+from vouchd.settings.declared import DirectorySettings
+from vouchd.settings.layout import Layout
 from vouchd.signing.files import read_certificates
+from vouchd.wiring import instance as wiring
+
+# The options of `vouchd create`, apart from what it does.
+
+CAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Have our own CA in DIR certify a new key.")]
+SignerKeyOption = Annotated[
+    Path | None, typer.Option("--signer-key", metavar="FILE", help="An existing key, PEM or DER.")
+]
+SignerCertOption = Annotated[
+    Path | None, typer.Option("--signer-cert", metavar="FILE", help="Its certificate, PEM or DER.")
+]
+ChainOption = Annotated[
+    Path | None, typer.Option("--chain", metavar="FILE", help="Certificates between it and the CA, PEM.")
+]
+PKCS12Option = Annotated[
+    Path | None, typer.Option("--pkcs12", metavar="FILE", help="Key and certificates in one PKCS #12 file.")
+]
+PasswordFileOption = Annotated[
+    Path | None, typer.Option("--password-file", metavar="FILE", help="Password of --signer-key or --pkcs12.")
+]
+CACertOption = Annotated[
+    list[Path] | None, typer.Option("--ca-cert", metavar="FILE", help="A CA to answer for; repeatable.")
+]
+AlgorithmOption = Annotated[
+    str, typer.Option("--algorithm", metavar="NAME", help="Signature algorithm, such as SHA256withRSA, Ed25519.")
+]
+SubjectOption = Annotated[str, typer.Option("--subject", metavar="NAME", help="Of a new signing certificate.")]
+NicknameOption = Annotated[str, typer.Option("--nickname", metavar="NAME", help="The signer's name in CS.cfg.")]
+
+HostOption = Annotated[str | None, typer.Option("--host", help="Address of the OCSP and agent ports; default 0.0.0.0.")]
+PortOption = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="TCP port of OCSP; default 8080.")]
+HealthPortOption = Annotated[
+    int | None, typer.Option("--health-port", min=0, max=65535, help="TCP port of health and metrics; default 8081.")
+]
+AgentPortOption = Annotated[
+    int | None, typer.Option("--agent-port", min=0, max=65535, help="TCP port of agents (TLS); default 8443.")
+]
+HostnameOption = Annotated[
+    list[str] | None, typer.Option("--hostname", metavar="NAME", help="Of the agent port's certificate; repeatable.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
+
 
 DEFAULT_SUBJECT = "CN=OCSP Signing Certificate"
 
 
 def create(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    ca: given.CAOption = None,
-    signer_key: given.SignerKeyOption = None,
-    signer_cert: given.SignerCertOption = None,
-    chain: given.ChainOption = None,
-    pkcs12: given.PKCS12Option = None,
-    password_file: given.PasswordFileOption = None,
-    ca_cert: given.CACertOption = None,
-    algorithm: given.AlgorithmOption = "",
-    subject: given.SubjectOption = DEFAULT_SUBJECT,
-    nickname: given.NicknameOption = DEFAULT_NICKNAME,
-    host: given.HostOption = None,
-    port: given.PortOption = None,
-    health_port: given.HealthPortOption = None,
-    agent_port: given.AgentPortOption = None,
-    hostname: given.HostnameOption = None,
-    workers: given.WorkersOption = None,
+    ca: CAOption = None,
+    signer_key: SignerKeyOption = None,
+    signer_cert: SignerCertOption = None,
+    chain: ChainOption = None,
+    pkcs12: PKCS12Option = None,
+    password_file: PasswordFileOption = None,
+    ca_cert: CACertOption = None,
+    algorithm: AlgorithmOption = "",
+    subject: SubjectOption = DEFAULT_SUBJECT,
+    nickname: NicknameOption = DEFAULT_NICKNAME,
+    host: HostOption = None,
+    port: PortOption = None,
+    health_port: HealthPortOption = None,
+    agent_port: AgentPortOption = None,
+    hostname: HostnameOption = None,
+    workers: WorkersOption = None,
     directory: directoryoptions.DirectoryOption = "",
     starttls: directoryoptions.StartTLSOption = False,
     directory_trust: directoryoptions.TrustOption = None,
@@ -62,7 +103,9 @@ def create(
 
     Example: vouchd create --signer-key ocsp.key --signer-cert ocsp.pem --ca-cert ca.pem
     """
-    source = SignerSource(ca, signer_key, signer_cert, chain, pkcs12, password_file, algorithm, subject, nickname)
+    source = SignerSource(
+        ca, signer_key, signer_cert, chain, pkcs12, password_file, read_password, algorithm, subject, nickname
+    )
     source.require_one()
     require_free(instance)  # before a CA issues a certificate in vain
     place = _directory(directory, starttls, directory_trust, manager, directory_password_file, domain)
@@ -115,7 +158,7 @@ def _finish(
     with wiring.services(draft) as services:
         for certificate in authorities:
             services.authorities.add(certificate.public_bytes(Encoding.DER), services.caller)
-        equip(services, names, ca)
+        equip(services.certificates, services.caller, names, ca)
     if authorities:
         wiring.check_instance(draft, warn=output.warn)
     if directory is not None:
@@ -125,7 +168,7 @@ def _finish(
 def _keep_in(directory: NewDirectory, draft: Layout) -> None:
     with wiring.services(draft) as services:
         try:
-            directory.take(services)
+            directory.take(services, wiring.open_store, output.note)
         except VouchdError:
             directory.clear()
             raise

@@ -8,19 +8,19 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import crlshow, output, quarantine, remote, serving, told
-from vouchd.cli.inputs import STDIN, read_input
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, ScopeOption
+from vouchd.cli.options import DEFAULT_INSTANCE, STDIN, InstanceOption, JsonOption, ScopeOption, read_input
 from vouchd.cli.serving import WaitOption
 from vouchd.client.admin import AdminClient
+from vouchd.clock import SystemClock
+from vouchd.core.facts import Epoch
+from vouchd.errors import CRLRejected, PermissionDenied, VouchdError, outcome
 from vouchd.pkix import pem
 from vouchd.pkix.crl import MAX_CRL_BYTES
-from vouchd.core.facts import COMPLETE_SCOPE, Epoch
-from vouchd.errors import CRLRejected, PermissionDenied, VouchdError, outcome
+from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.settings.layout import Layout
-from vouchd.clock import SystemClock
 from vouchd.signing.files import write_new
+from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 
 app = typer.Typer(name="crl", no_args_is_help=True, help="The CRLs that an instance answers from.")

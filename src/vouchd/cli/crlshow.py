@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 
 from vouchd.cli import output
-from vouchd.core import names
-from vouchd.pkix.crl import MAX_CRL_BYTES, read_header
 from vouchd.core.facts import CRLRecord, Epoch
+from vouchd.pkix import certs
+from vouchd.pkix.crl import MAX_CRL_BYTES, read_header
 from vouchd.pkix.scope import Scope
 
 MAX_BYTES = MAX_CRL_BYTES
@@ -69,7 +69,7 @@ def file_fields(crl: bytes) -> dict[str, object]:
     """What the CRL in a file says of itself; nothing is verified. Raises: CRLRejected."""
     header = read_header(crl)
     return {
-        "issuer": names.readable(header.issuer_name_der),
+        "issuer": certs.readable(header.issuer_name_der),
         "CRL_number": header.crl_number,
         "delta_of": header.base_crl_number,
         "this_update": output.when(header.this_update),

@@ -6,16 +6,24 @@ from pathlib import Path
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output
+from vouchd.cli.directory.setup import (
+    DirectoryOption,
+    DomainOption,
+    ManagerOption,
+    ManagerPasswordOption,
+    StartTLSOption,
+    TrustOption,
+    URLOption,
+    target_of,
+)
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.cloning.directory_move import NewDirectory
-from vouchd.cli.directory.setup import DirectoryOption, DomainOption, ManagerOption, ManagerPasswordOption, StartTLSOption, TrustOption, URLOption, target_of
-from vouchd.cli.inputs import read_password
-from vouchd.cli.lifecycle import manager_command
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.directory.dse import ROOT_DN
 from vouchd.instance import lifecycle
+from vouchd.instance.lifecycle import manager_command
 from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 
 def use(
@@ -40,7 +48,7 @@ def use(
     named = target_of(directory, url, starttls=starttls, trust=trust, replica_id=1)
     target = NewDirectory(named, manager, read_password(password_file, Path(manager)), domain)
     with wiring.services(layout) as services:
-        count = target.take(services)
+        count = target.take(services, wiring.open_store, output.note)
     if lifecycle.status(layout).pid is not None:
         lifecycle.restart(layout, manager_command(layout))
     output.record(

@@ -12,26 +12,26 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote, told
-from vouchd.cli.asking import certificate_der, serial_octets
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.query import certificate_der, serial_octets
 from vouchd.client.ocsp import serial_of
-from vouchd.pkix import certs
+from vouchd.clock import SystemClock
 from vouchd.core.facts import Authority, Epoch
-from vouchd.pkix.reasons import reason_text
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError
 from vouchd.index.manifest import load_manifest
 from vouchd.index.serving import open_state
 from vouchd.instance import lifecycle
-from vouchd.settings.layout import Layout
-from vouchd.settings.declared import Settings
-from vouchd.clock import SystemClock
+from vouchd.pkix import certs
+from vouchd.pkix.reasons import reason_text
 from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import ExaminedPoint, Explanation, Signers
 from vouchd.service.explaining import explain as explain_serial
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
 from vouchd.signing.files import read_certificates
+from vouchd.wiring import instance as wiring
 
 
 @remote.reachable

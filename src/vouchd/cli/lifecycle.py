@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import members as members_shown
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.admin import AdminClient
+from vouchd.cloning.verdicts import Verification, read_verification
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
-from vouchd.settings.layout import Layout
+from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import ServingReport
-from vouchd.cloning.verdicts import Verification, read_verification
+from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
 NOT_RUNNING = 3  # as `systemctl status` has it
-
-
-def manager_command(layout: Layout) -> list[str]:
-    """The command that runs the instance in the foreground."""
-    return [sys.executable, "-m", "vouchd.cli.main", "run", "--instance", str(layout.root)]
 
 
 def start(

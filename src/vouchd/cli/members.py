@@ -8,9 +8,9 @@ from typing import Any
 from vouchd.cli import output
 from vouchd.cli.told import Row, posix
 from vouchd.client.admin import AdminClient
+from vouchd.cloning.verdicts import Verification, VerifiedMember, verification_of
 from vouchd.errors import NotFound
 from vouchd.instance.report import ServingReport
-from vouchd.cloning.verdicts import Verification, VerifiedMember, verification_of
 
 
 def domain_fields(found: Mapping[str, Any]) -> Row:

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from vouchd.core.moments import rfc3339
+from vouchd.core.records import rfc3339
 from vouchd.errors import VouchdError, outcome
 
 PROGRAM = "vouchd"

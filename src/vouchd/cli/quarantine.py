@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import crlshow, output, remote, serving, told
 from vouchd.cli.ca.authorities import ReferenceArgument
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, ScopeOption
 from vouchd.cli.serving import WaitOption
 from vouchd.client.admin import AdminClient
-from vouchd.core.facts import COMPLETE_SCOPE
-from vouchd.settings.layout import Layout
 from vouchd.clock import SystemClock
+from vouchd.pkix.scope import COMPLETE_SCOPE
+from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 app = typer.Typer(
     name="quarantine", no_args_is_help=True, help="CRLs held back because they gain or lose too many entries."

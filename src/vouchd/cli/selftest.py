@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.instance import lifecycle
-from vouchd.settings.layout import Layout
 from vouchd.service.selftests import SelfTestInfo, SelfTestResult, halting
+from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 app = typer.Typer(name="selftest", no_args_is_help=True, help="Self tests: what an instance stands on, tried out.")
 FAILED = 1

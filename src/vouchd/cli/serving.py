@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output
+from vouchd.clock import SystemClock
 from vouchd.core.facts import Epoch
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
-from vouchd.clock import SystemClock
+from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker answers from it.")]

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from vouchd.cli import output
-from vouchd.client.admin import AdminClient
-from vouchd.pkix import pem
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, Group, User
-from vouchd.core.records import policy_record
 from vouchd.audit.chain import AuditRecord
 from vouchd.audit.reading import AuditQuery
+from vouchd.cli import output
+from vouchd.client.admin import AdminClient
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, Group, User
+from vouchd.core.records import policy_record
+from vouchd.pkix import pem
 from vouchd.service.selftests import SelfTestInfo, SelfTestResult
 
 Row = dict[str, object]

@@ -9,17 +9,16 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote
-from vouchd.cli.inputs import read_leaf
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_leaf
 from vouchd.cli.usersthere import NOBODY, UsersThere
 from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
-from vouchd.settings.layout import Layout
 from vouchd.service.usercertificates import describe
 from vouchd.service.users import Users
+from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 app = typer.Typer(name="user", no_args_is_help=True, help="Who may come to the agent port, and what each may do.")
 

@@ -11,9 +11,9 @@ from enum import StrEnum
 from cryptography import x509
 
 from vouchd.client.response import BasicResponse
+from vouchd.errors import VerificationError
 from vouchd.pkix import certs
 from vouchd.pkix.signatures import verify
-from vouchd.errors import VerificationError
 
 
 class SignerRole(StrEnum):

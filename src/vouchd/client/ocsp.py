@@ -14,12 +14,12 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from vouchd.client.parsing import parse_response
 from vouchd.client.response import NONCE, CertID, OCSPResponse
-from vouchd.client.transport import RESPONSE_TYPE, Connection, Exchange, Method
 from vouchd.client.response_acceptance import Terms, Verified, verify_response
+from vouchd.client.transport import RESPONSE_TYPE, Connection, Exchange, Method
+from vouchd.errors import ClientError, MalformedRequest
 from vouchd.pkix import certs, der
 from vouchd.pkix.ocsp import parse_request
 from vouchd.pkix.signatures import digest_identifier
-from vouchd.errors import ClientError, MalformedRequest
 
 NONCE_OCTETS = 32  # RFC 9654 section 2.1: what a client sends
 

@@ -13,11 +13,12 @@ from vouchd.client.response import (
     SingleResponse,
     algorithm_name,
 )
+from vouchd.core.facts import CertStatus
+from vouchd.errors import ClientError, OCSPResponseStatus
 from vouchd.pkix import der
 from vouchd.pkix.extensions import read_extensions
-from vouchd.core.facts import CertStatus, Reason
+from vouchd.pkix.reasons import Reason
 from vouchd.pkix.signatures import digest_name
-from vouchd.errors import ClientError, OCSPResponseStatus
 
 _BASIC = der.oid_octets("1.3.6.1.5.5.7.48.1.1")
 

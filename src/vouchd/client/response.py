@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vouchd.pkix import der
-from vouchd.core.facts import CertStatus, Reason
-from vouchd.pkix.signatures import ALGORITHMS
+from vouchd.core.facts import CertStatus
 from vouchd.errors import OCSPResponseStatus
+from vouchd.pkix import der
+from vouchd.pkix.reasons import Reason
+from vouchd.pkix.signatures import ALGORITHMS
 
 NONCE = "1.3.6.1.5.5.7.48.1.2"
 CRL_REFERENCE = "1.3.6.1.5.5.7.48.1.3"

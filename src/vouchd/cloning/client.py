@@ -19,12 +19,15 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from vouchd.client.admin import told
-from vouchd.core import records
-from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.cloning.joining import Joined, SetInfo, read_info, read_joined
 from vouchd.cloning.listing import Listing, read_listing
-from vouchd.core.setrecords import member_record, read_facts, read_member
+from vouchd.core import records
+from vouchd.core.facts import Epoch, Facts, Member
+from vouchd.core.records import member_record, read_facts, read_member
 from vouchd.errors import ClientError, ConfigError, StoreError
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
 
 T = TypeVar("T")
 
@@ -249,3 +252,14 @@ def _context(identity: Identity | None) -> ssl.SSLContext:
                 f"{identity.certificate_file}: no client certificate with its key", hint="see `vouchd certs list`"
             ) from error
     return context
+
+
+def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0) -> Callable[[Member], PeerClient]:
+    """What makes a client of a member, with this instance's subsystem certificate."""
+
+    def connect(member: Member) -> PeerClient:
+        files, password = settings.subsystem, read_passwords(layout.password_conf).get(INTERNAL, "")
+        identity = Identity(files.certificate_file, files.key_file, password)
+        return PeerClient(member.host, member.secure_port, member.tls_sha256, identity, timeout_seconds)
+
+    return connect

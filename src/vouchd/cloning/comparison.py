@@ -12,11 +12,11 @@ from enum import IntEnum
 
 from vouchd.client.ocsp import Question, Reply
 from vouchd.client.response import BasicResponse, OCSPResponse, SingleResponse
-from vouchd.client.transport import Method
 from vouchd.client.response_acceptance import NonceRule, Terms
-from vouchd.core.moments import rfc3339
-from vouchd.pkix.signatures import ALGORITHMS
+from vouchd.client.transport import Method
+from vouchd.core.records import rfc3339
 from vouchd.errors import ClientError
+from vouchd.pkix.signatures import ALGORITHMS
 
 _SHOWN = 60
 _AT_RANDOM = frozenset(row.identifier_der for row in ALGORITHMS.values() if not row.deterministic)

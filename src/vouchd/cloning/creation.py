@@ -3,36 +3,121 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.wiring import instance
-from vouchd.cli.cloneset import directory_values, replica_id_of, set_up_directory
-from vouchd.instance.certificates.issuing import certify, server_request
-from vouchd.cli.lifecycle import manager_command
-from vouchd.cloning.client import PeerClient
-from vouchd.core.facts import Member
+from vouchd.clock import SystemClock
+from vouchd.cloning.client import PeerClient, connector
+from vouchd.cloning.following import followed
 from vouchd.cloning.joining import Joined, SetInfo
-from vouchd.pkix.purposes import Purpose
-from vouchd.pkix.signatures import algorithms_for
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
+from vouchd.cloning.ports import CheckInstance, OpenServices, Say
+from vouchd.cloning.preflight import check_keys, check_set, read_keys
+from vouchd.cloning.replication import reconcile
+from vouchd.cloning.steps import Journal, Step
+from vouchd.core.facts import Member, Transport
+from vouchd.directory.connection import Credentials, open_as_manager
+from vouchd.directory.setup import SetUp, set_up
 from vouchd.errors import ConfigError, LifecycleError, NotFound
 from vouchd.instance import lifecycle
-from vouchd.cloning.preflight import check_keys, check_set, read_keys
-from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, require_free
-from vouchd.settings.layout import Layout
-from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
-from vouchd.settings.passwords import REPLICATIONDB, read_passwords, replace_passwords
-from vouchd.settings.reading import read_settings
-from vouchd.settings.declared import DirectorySettings
-from vouchd.cloning.steps import Journal, Step
+from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import SSLSERVER, pending_requests
-from vouchd.instance.writing import write_values
-from vouchd.clock import SystemClock
+from vouchd.instance.configuration import write_values
+from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, require_free
+from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import ServedPoint
+from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.signatures import algorithms_for
+from vouchd.settings import cs_cfg
+from vouchd.settings.declared import DIRECTORY, DirectorySettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.settings.reading import read_settings
+
+# What the commands about a set have in common: lines of CS.cfg, the directory server made ready.
+
+
+def replica_id_of(layout: Layout) -> int | None:
+    """The replica id that the set has given to this instance's directory server."""
+    value = cs_cfg.read(layout.cs_cfg).value("vouchd.directory.replicaId")
+    return value if isinstance(value, int) and value else None
+
+
+def directory_values(directory: DirectorySettings, *, in_use: bool = False) -> dict[str, str]:
+    """The lines of CS.cfg that name a directory server; `in_use`: and keep the facts there."""
+    server = directory.server
+    values = {
+        "internaldb.ldapconn.host": server.host,
+        "internaldb.ldapconn.port": str(server.port),
+        "internaldb.ldapconn.secureConn": _flag(server.transport is Transport.TLS),
+        "internaldb.basedn": server.suffix,
+        "vouchd.directory.startTLS": _flag(server.transport is Transport.STARTTLS),
+        "vouchd.directory.replicaId": str(server.replica_id or 0),
+    }
+    if directory.trust_file is not None:
+        values["vouchd.directory.trust"] = str(directory.trust_file.absolute())
+    return values | ({"vouchd.store": DIRECTORY} if in_use else {})
+
+
+def set_up_as_manager(
+    directory: DirectorySettings,
+    manager: tuple[str, str],
+    known: Mapping[str, str],
+    say: Say,
+    *,
+    clone: bool,
+    domain: str,
+) -> tuple[SetUp, dict[str, str]]:
+    """Prepare the directory server as its manager (DN and password); what was made, and the passwords to keep.
+
+    `known` are the passwords there are, by their names in password.conf. Raises: StoreError, ConfigError.
+    """
+    admin = open_as_manager(directory.server, Credentials(*manager), directory.trust_file)
+    try:
+        made = set_up(
+            admin,
+            directory.server,
+            clone=clone,
+            password=known.get(INTERNALDB),
+            replication_password=known.get(REPLICATIONDB),
+            domain=domain,
+            step=lambda name: say(f"directory: {name}"),
+        )
+    finally:
+        admin.close()
+    return made, {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
+
+
+def set_up_directory(
+    layout: Layout,
+    directory: DirectorySettings,
+    manager: tuple[str, str],
+    say: Say,
+    *,
+    clone: bool,
+    domain: str = "vouchd",
+) -> None:
+    """Prepare the directory server of an instance, and keep the accounts' passwords with it.
+
+    Raises: StoreError; ConfigError when the server has to be restarted first.
+    """
+    passwords = read_passwords(layout.password_conf)
+    made, kept = set_up_as_manager(directory, manager, passwords, say, clone=clone, domain=domain)
+    replace_passwords(layout.password_conf, passwords | kept)
+    if made.restart_for:
+        raise ConfigError(
+            f"the directory server has to be restarted for {' and '.join(made.restart_for)}",
+            hint="restart it, then run this command again",
+        )
+
+
+def _flag(value: object) -> str:
+    return "true" if value else "false"
+
 
 INITIALISE_SECONDS = 1800.0
 ARRIVE_SECONDS = 60.0
@@ -67,8 +152,10 @@ def journal_of(layout: Layout) -> Journal:
 class CloneCreation:
     """Makes a clone by `plan`; `say` is told of progress."""
 
-    def __init__(self, plan: ClonePlan, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: ClonePlan, services: OpenServices, check: CheckInstance, say: Say) -> None:
         self._plan = plan
+        self._services = services
+        self._check = check
         self._say = say
         self._layout = plan.layout
         self.journal = journal_of(plan.layout)
@@ -115,8 +202,6 @@ class CloneCreation:
         check_set(self._info, self._planned_member(), SystemClock().now())
         check_keys(keys, self._info.certificates)
         if self._plan.directory is not None and self._plan.manager is not None:
-            from vouchd.directory.connection import Credentials, open_as_manager  # noqa: PLC0415
-
             credentials = Credentials(*self._plan.manager)
             open_as_manager(self._plan.directory.server, credentials, self._plan.directory.trust_file).close()
 
@@ -143,7 +228,7 @@ class CloneCreation:
         signer = NewSigner(bag.key, algorithm, bag.certificate, bag.others, nickname)
 
         def finish(draft: Layout) -> None:
-            with instance.services(draft) as services:
+            with self._services(draft) as services:
                 for der in info.authorities:
                     services.authorities.add(der, services.caller)
                 services.keys.restore(keys, named, services.caller)
@@ -152,11 +237,11 @@ class CloneCreation:
         create_instance(self._layout.root, signer, {**info.values, **others, **self._plan.values}, finish)
 
     def _certificate(self) -> None:
-        with instance.services(self._layout) as services:
+        with self._services(self._layout) as services:
             if services.settings.agent.tls.installed:
                 return
             waiting = pending_requests(self._layout.alias, SSLSERVER)
-            path = waiting[-1] if waiting else server_request(services, [self._plan.host])
+            path = waiting[-1] if waiting else server_request(services.certificates, services.caller, [self._plan.host])
             if self._plan.ca is None:
                 raise LifecycleError(
                     f"the TLS server certificate has to come from a CA: the request is {path}",
@@ -166,7 +251,7 @@ class CloneCreation:
             services.certificates.install(SSLSERVER, certificate, services.caller)
 
     def _client(self) -> PeerClient:
-        return instance.connector(self._layout, read_settings(self._layout))(self._joined_by)
+        return connector(self._layout, read_settings(self._layout))(self._joined_by)
 
     @property
     def _joined_by(self) -> Member:
@@ -205,24 +290,24 @@ class CloneCreation:
             raise ConfigError("the directory server has no manager", hint="--directory-password-file")
         server = replace(plan.directory.server, replica_id=replica_id_of(self._layout))
         directory = replace(plan.directory, server=server)
-        set_up_directory(self._layout, directory, plan.manager, clone=True)
+        set_up_directory(self._layout, directory, plan.manager, self._say, clone=True)
         write_values(self._layout, directory_values(directory))
 
     def _replicate(self) -> None:
         member = self._own_member()
         self._client().replicate(member.id, self._say, INITIALISE_SECONDS)
         write_values(self._layout, {"vouchd.store": "directory"})
-        with instance.services(self._layout) as services:
+        with self._services(self._layout) as services:
             until = time.monotonic() + ARRIVE_SECONDS
             while member.id not in {known.id for known in services.store.members()}:
                 if time.monotonic() > until:
                     raise LifecycleError("the registry has not arrived with the master's data")
                 time.sleep(_POLL_SECONDS)
-            instance.reconcile(self._layout, services.settings, services.store.members())
+            reconcile(self._layout, services.settings, services.store.members())
 
     def _facts(self) -> None:
-        with instance.services(self._layout) as services:
-            following = instance.followed(
+        with self._services(self._layout) as services:
+            following = followed(
                 self._layout, services.settings, services.store, services.indexing, lambda: self._joined_by
             )
             if following is None:
@@ -235,7 +320,7 @@ class CloneCreation:
             host, port = self._plan.master
             values["vouchd.clone.master"] = f"{host}:{port}"
         write_values(self._layout, values)
-        instance.check_instance(self._layout, warn=self._say)
+        self._check(self._layout, self._say)
 
     def _start(self) -> None:
         if not lifecycle.status(self._layout).ready:

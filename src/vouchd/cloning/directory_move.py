@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from vouchd.wiring import instance
-from vouchd.cli.cloneset import directory_values, set_up_directory
+from vouchd.cloning.creation import directory_values, set_up_directory
+from vouchd.cloning.following import mirror_of
+from vouchd.cloning.moving import copy_facts
+from vouchd.cloning.ports import MemberServices, OpenStore, Say
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.names import SERVICE_DN
 from vouchd.directory.suffix import clear_facts, holds_facts
 from vouchd.errors import AlreadyExists, ConfigError, VouchdError
-from vouchd.cloning.moving import copy_facts
-from vouchd.settings.passwords import INTERNALDB, read_passwords
+from vouchd.instance.configuration import write_values
 from vouchd.settings.declared import DirectorySettings
-from vouchd.instance.writing import write_values
-from vouchd.wiring.instance import Services
+from vouchd.settings.passwords import INTERNALDB, read_passwords
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,20 @@ class NewDirectory:
                     hint="take another suffix or server; a further member of that set: vouchd clone create",
                 )
 
-    def take(self, services: Services) -> int:
+    def take(self, services: MemberServices, open_store: OpenStore, say: Say) -> int:
         """Prepare the server, copy the facts of the embedded store there, switch over; how many facts were copied.
 
         May be repeated after it was cut short. Raises: ConfigError, StoreError.
         """
-        layout, embedded = services.layout, instance.mirror_of(services.store)
+        layout, embedded = services.layout, mirror_of(services.store)
         if embedded is None or services.settings.of_set.master:
             raise ConfigError("only an instance with a store of its own can move to a directory server")
         if INTERNALDB not in read_passwords(layout.password_conf):  # else it was begun before
             self.require_unused()
-        set_up_directory(layout, self.named, (self.manager, self.password), clone=False, domain=self.domain)
+        set_up_directory(layout, self.named, (self.manager, self.password), say, clone=False, domain=self.domain)
         settings = replace(services.settings, directory=replace(self.named, bind_dn=SERVICE_DN))
         with services.ingest_lock():
-            store = instance.open_store(layout, settings)
+            store = open_store(layout, settings)
             try:
                 count = copy_facts(embedded.facts(), services.store, store)
             finally:

@@ -13,19 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from vouchd.cloning.client import PeerClient
-from vouchd.pkix import certs
+from vouchd.cloning.client import PeerClient, connector
 from vouchd.core.acceptance import judge_issuer
-from vouchd.pkix.crl import read_header
-from vouchd.core.epochs import order
-from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member
-from vouchd.core.ports import AuditSink, Buffer, MirrorStore, StatusStore
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, order
+from vouchd.core.ports import AuditSink, MirrorStore, StatusStore, Store
 from vouchd.errors import CRLRejected, LifecycleError, NotFound
+from vouchd.instance.locking import ingest_lock
+from vouchd.pkix import certs
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.der import Buffer
+from vouchd.service.arrivals import Received, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Action, Permission
-from vouchd.service.arrivals import Received
-from vouchd.service.recipients import recipients
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
+from vouchd.stores.sqlite.store import SqliteStore
 
 _log = logging.getLogger(__name__)
 
@@ -171,3 +174,21 @@ class ForwardedIngesting(Ingesting):
         self._following.catch_up()
         ids = {one.authority.id for one in recipients(received.header, self._facts.authorities())}
         return tuple(epoch for epoch in self._facts.epochs() if epoch.issuing_point.authority_id in ids)
+
+
+def mirror_of(store: Store) -> MirrorStore | None:
+    """The store where others can follow it, None where a directory replicates by itself."""
+    return store if isinstance(store, SqliteStore) else None
+
+
+def followed(
+    layout: Layout, settings: Settings, store: Store, indexing: Indexing, master: Callable[[], Member | None]
+) -> Following | None:
+    """What takes over the facts of the master, None where a directory server brings them."""
+    if not isinstance(store, SqliteStore):
+        return None
+
+    def lock() -> AbstractContextManager[None]:
+        return ingest_lock(layout.ingest_lock)
+
+    return Following(store, indexing, master, connector(layout, settings), lock, settings.max_crl_bytes)

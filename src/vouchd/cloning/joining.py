@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vouchd.core.facts import Member
-from vouchd.core.setrecords import member_record, read_member
+from vouchd.core.records import member_record, read_member
 
 
 @dataclass(frozen=True, slots=True)

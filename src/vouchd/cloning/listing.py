@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from vouchd.core import records
-from vouchd.core.facts import COMPLETE_SCOPE
-from vouchd.core.moments import rfc3339
+from vouchd.core.records import rfc3339
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState, expired
+from vouchd.pkix.scope import COMPLETE_SCOPE
 
 Value = str | int | float | None
 Row = Mapping[str, Value]

@@ -7,19 +7,18 @@ import hashlib
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import __version__
-from vouchd.core.facts import Member
 from vouchd.cloning.joining import Joined, SetInfo
-from vouchd.core.ports import Clock, Store
 from vouchd.cloning.registry import master_of
+from vouchd.core.facts import Member
+from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, NotFound
-from vouchd.settings import cs_cfg
 from vouchd.instance.certificates.backup import NOT_BACKED_UP
-from vouchd.settings.cs_cfg import CSConfig
-from vouchd.instance.known_keys import canonical
+from vouchd.instance.certificates.places import system_certificates
+from vouchd.settings import cs_cfg
+from vouchd.settings.cs_cfg import CSConfig, canonical
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import REPLICATIONDB, read_passwords
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.places import system_certificates
 from vouchd.signing.files import read_certificates
 
 CLONE_REFRESH_SECONDS = 21600  # refreshInSec of a clone; of a master any other number but 0

@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vouchd.cloning.client import PeerClient, PeerEpochs
-from vouchd.core.epochs import order
-from vouchd.core.facts import Epoch, IssuingPointId, Member
-from vouchd.core.ports import Clock
 from vouchd.cloning.registry import master_of
+from vouchd.core.facts import Epoch, IssuingPointId, Member, order
+from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
 
 _AT_ONCE = 8

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.core.facts import Member
 from vouchd.cloning.joining import SetInfo
-from vouchd.domain.addresses import require_reachable
-from vouchd.cloning.registry import require_place
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, require_master_refresh
+from vouchd.cloning.registry import require_place, require_reachable
+from vouchd.core.facts import Member
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, SigningError
 from vouchd.instance.certificates.backup import names_in
-from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, require_master_refresh
 from vouchd.instance.certificates.places import SUBSYSTEM
 from vouchd.signing.handed import check_context
 from vouchd.signing.pkcs12 import KeyFile, read_key_file

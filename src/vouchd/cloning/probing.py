@@ -8,13 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 
-from vouchd.cloning.comparison import Probe
 from vouchd.client.ocsp import Question, build_request, encode_cert_id, new_nonce, question
 from vouchd.client.response import CertID
 from vouchd.client.transport import Method
-from vouchd.core.facts import Reason
+from vouchd.cloning.comparison import Probe
 from vouchd.core.ports import RevocationIndex, SerialSet
 from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.pkix.reasons import Reason
 
 MAX_SAMPLE = 10_000
 _LOOKED_AT = 20_000  # entries of one index that a sample is drawn from

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from vouchd.cloning.comparison import Comparison, Level, Probe, compare
-from vouchd.cloning.client import PeerClient
 from vouchd.client.ocsp import Reply, send
-from vouchd.cloning.probing import probes
 from vouchd.client.transport import Connection
-from vouchd.core.facts import Member
+from vouchd.cloning.client import PeerClient
+from vouchd.cloning.comparison import Comparison, Level, Probe, compare
 from vouchd.cloning.listing import Listing, list_differences, listing
+from vouchd.cloning.probing import probes
+from vouchd.cloning.verdicts import LIST, Difference, Verification, VerifiedMember, write_verification
+from vouchd.core.facts import Member
 from vouchd.core.ports import Clock
 from vouchd.core.status import ServingState
 from vouchd.errors import ClientError, VouchdError
-from vouchd.cloning.verdicts import LIST, Difference, Verification, VerifiedMember, write_verification
 
 SAMPLE = 5  # certificates of each kind and CA, where nobody says another number
 SETTLE_SECONDS = 10.0  # a change needs a moment to reach all members

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from vouchd.pkix import certs
-from vouchd.core import names
-from vouchd.pkix.crl import CRLHeader
 from vouchd.core.facts import CRLRecord, Epoch
-from vouchd.core.ports import Buffer
-from vouchd.pkix.signatures import verify
 from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
+from vouchd.pkix import certs
+from vouchd.pkix import certs as names
+from vouchd.pkix.crl import CRLHeader
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.signatures import verify
 
 FUTURE_TOLERANCE_SECONDS = 300
 

@@ -7,36 +7,11 @@ content octets of its DER INTEGER (minimal two's complement), so it is compared 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
-COMPLETE_SCOPE = "complete"
-
-
-class Reason(IntEnum):
-    """CRLReason of RFC 5280 section 5.3.1; ABSENT (ours) means that the entry has no reason extension."""
-
-    UNSPECIFIED = 0
-    KEY_COMPROMISE = 1
-    CA_COMPROMISE = 2
-    AFFILIATION_CHANGED = 3
-    SUPERSEDED = 4
-    CESSATION_OF_OPERATION = 5
-    CERTIFICATE_HOLD = 6
-    REMOVE_FROM_CRL = 8
-    PRIVILEGE_WITHDRAWN = 9
-    AA_COMPROMISE = 10
-    ABSENT = 255
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationEntry:
-    """One revoked certificate as a CRL tells it (RFC 5280 section 5.3)."""
-
-    serial: bytes
-    revocation_time: int
-    reason: Reason = Reason.ABSENT
-    invalidity_date: int | None = None
+from vouchd.pkix.scope import COMPLETE_SCOPE
 
 
 class ExpiredCRLPolicy(StrEnum):
@@ -256,3 +231,32 @@ class Facts:
     high_water: tuple[tuple[IssuingPointId, int | None, int], ...] = ()  # CRL number, thisUpdate
     users: tuple[User, ...] = ()
     members: tuple[Member, ...] = ()
+
+
+# Which of several epochs of one issuing point is the newest, told alike by every member of a set.
+
+Order = tuple[int, int, int, int, str]
+
+
+def order(epoch: Epoch) -> Order:
+    """Sort key: the newest CRL is the greatest.
+
+    Two members that accept CRLs while they are cut off from each other number their epochs alike, so the sequence
+    number decides nothing: what the CA says does. For one CRL accepted twice the earlier acceptance stands.
+    """
+    number = epoch.newest.crl_number
+    return (
+        epoch.this_update,
+        -1 if number is None else number,
+        epoch.base.this_update,
+        -epoch.accepted_at,
+        epoch.index_name,
+    )
+
+
+def newest(epochs: Iterable[Epoch]) -> tuple[Epoch, ...]:
+    """The newest epoch of each issuing point, ordered by issuing point."""
+    found: dict[IssuingPointId, Epoch] = {}
+    for epoch in sorted(epochs, key=order):
+        found[epoch.issuing_point] = epoch
+    return tuple(found[point] for point in sorted(found))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from vouchd.pkix import certs, pem
-from vouchd.core.ports import Buffer
+from vouchd.pkix.der import Buffer
 
 MAX_SERIAL_OCTETS = 64
 

@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
-from vouchd.core.facts import (
-    Authority,
-    Caller,
-    Epoch,
-    Facts,
-    IssuingPointId,
-    JoinToken,
-    Member,
-    QuarantinedCRL,
-    RevocationEntry,
-    User,
-)
-
-Buffer = bytes | bytearray | memoryview
+from vouchd.core.facts import Authority, Caller, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.reasons import RevocationEntry
 
 
 class StatusStore(Protocol):

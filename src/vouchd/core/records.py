@@ -7,20 +7,27 @@ not be passed over raises the schema version of the store instead. Bytes are bas
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from vouchd.core.facts import (
     Authority,
     AuthorityPolicy,
     CRLRecord,
+    DirectoryServer,
     Epoch,
     ExpiredCRLPolicy,
+    Facts,
     Group,
     IssuingPointId,
+    JoinToken,
+    Member,
     QuarantinedCRL,
+    Transport,
     User,
 )
 from vouchd.errors import StoreError
@@ -145,3 +152,100 @@ def _text(value: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
+
+
+# Records of what members of a set share, beside those of core/py and with the same rules.
+
+_LONGEST = 255
+
+
+def member_record(member: Member) -> Record:
+    """The record of a member."""
+    return asdict(member)
+
+
+def read_member(record: Record) -> Member:
+    """The member of a record."""
+    known = known_fields(Member, record)
+    if known.get("directory") is not None:
+        known["directory"] = read_directory(known["directory"])
+    return Member(**known)
+
+
+def checked_member(record: Record) -> Member:
+    """The member of a record that a stranger sent. Raises: TypeError, ValueError, KeyError when it is none."""
+    member = read_member(record)
+    texts = (member.host, member.name, member.subsystem, member.tls_sha256)
+    numbers = (member.secure_port, member.ee_port, member.joined_at, member.term)
+    if not all(isinstance(text, str) and len(text) <= _LONGEST and text.isprintable() for text in texts):
+        raise ValueError("not a text")
+    if not all(type(number) is int for number in numbers) or type(member.clone) is not bool:
+        raise ValueError("not a number")
+    directory = member.directory
+    if directory is not None and not (
+        all(isinstance(text, str) and len(text) <= _LONGEST for text in (directory.host, directory.suffix))
+        and type(directory.port) is int
+        and (directory.replica_id is None or type(directory.replica_id) is int)
+    ):
+        raise ValueError("not a directory server")
+    return member
+
+
+def read_directory(record: Record) -> DirectoryServer:
+    """The directory server of a record."""
+    known = known_fields(DirectoryServer, record)
+    known["transport"] = Transport(known["transport"])
+    return DirectoryServer(**known)
+
+
+def token_record(token: JoinToken) -> Record:
+    """The record of a join token."""
+    return asdict(token)
+
+
+def read_token(record: Record) -> JoinToken:
+    """The join token of a record."""
+    return JoinToken(**known_fields(JoinToken, record))
+
+
+def facts_record(facts: Facts) -> Record:
+    """The record of everything that members have alike."""
+    return {
+        "authorities": [authority_record(authority) for authority in facts.authorities],
+        "epochs": [epoch_record(epoch) for epoch in facts.epochs],
+        "quarantined": [quarantined_record(crl) for crl in facts.quarantined],
+        "high_water": [[asdict(point), number, this_update] for point, number, this_update in facts.high_water],
+        "users": [user_record(user) for user in facts.users],
+        "members": [member_record(member) for member in facts.members],
+    }
+
+
+def read_facts(record: Record) -> Facts:
+    """The facts of a record."""
+    return Facts(
+        authorities=tuple(map(read_authority, record["authorities"])),
+        epochs=tuple(map(read_epoch, record["epochs"])),
+        quarantined=tuple(map(read_quarantined, record["quarantined"])),
+        high_water=tuple(
+            (IssuingPointId(**known_fields(IssuingPointId, point)), number, this_update)
+            for point, number, this_update in record["high_water"]
+        ),
+        users=tuple(map(read_user, record["users"])),
+        members=tuple(map(read_member, record["members"])),
+    )
+
+
+def facts_digest(facts: Facts) -> str:
+    """SHA-256 (hex) over the facts: two stores whose digests are equal hold the same."""
+    return hashlib.sha256(to_json(facts_record(facts)).encode()).hexdigest()
+
+
+# Moments as people and programs read them.
+
+_FIRST, _LAST = -62135596800, 253402300799  # the years 1 and 9999
+
+
+def rfc3339(at: int) -> str:
+    """POSIX seconds as `2026-11-24T05:41:44Z`; what no year of four digits holds is told as the nearest that does."""
+    bounded = min(max(at, _FIRST), _LAST)
+    return datetime.fromtimestamp(bounded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from vouchd.errors import MalformedRequest, Unauthorized
 from vouchd.pkix import certs
 from vouchd.pkix.ocsp import OCSPRequest, RequestSignature
 from vouchd.pkix.signatures import verify
-from vouchd.errors import MalformedRequest, Unauthorized
 
 
 def verify_requestor(request: OCSPRequest, trust: tuple[bytes, ...], at: int) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from vouchd.pkix import certs, der
-from vouchd.core.facts import AuthorityPolicy, CertStatus, Reason, RevocationEntry
-from vouchd.pkix.ocsp import BASIC_RESPONSE
+from vouchd.core.facts import AuthorityPolicy, CertStatus
 from vouchd.core.status import Decision
 from vouchd.errors import OCSPResponseStatus
+from vouchd.pkix import certs, der
+from vouchd.pkix.ocsp import BASIC_RESPONSE
+from vouchd.pkix.reasons import Reason, RevocationEntry
 
 _GOOD, _UNKNOWN = der.tlv(0x80), der.tlv(0x82)
 _BASIC_OID = der.tlv(der.OID, BASIC_RESPONSE)

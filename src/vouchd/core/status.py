@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchd.pkix.crl import Scope
-from vouchd.core.facts import (
-    Authority,
-    CertStatus,
-    Epoch,
-    ExpiredCRLPolicy,
-    Reason,
-    RevocationEntry,
-)
+from vouchd.core.facts import Authority, CertStatus, Epoch, ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import RevocationIndex, SerialSet
 from vouchd.errors import TryLater
+from vouchd.pkix.reasons import Reason, RevocationEntry
+from vouchd.pkix.scope import Scope
 
 # RFC 6960 section 2.2: what a non-issued certificate is told to be under the extended definition of `revoked`.
 NON_ISSUED = RevocationEntry(serial=b"", revocation_time=0, reason=Reason.CERTIFICATE_HOLD)

@@ -7,17 +7,97 @@ leaves here as an error of ours: whoever calls decides by `StoreUnavailable`, `S
 from __future__ import annotations
 
 import importlib
+import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from vouchd.core.facts import DirectoryServer, Transport
-from vouchd.directory.failures import tls_failure, translated
+from vouchd.core.hostnames import qualified
 from vouchd.directory.hosts import is_here
-from vouchd.directory.trust import distrust
-from vouchd.errors import ConfigError, NotFound, StoreError, StoreUnavailable
+from vouchd.directory.plan import check_suffix
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict, StoreError, StoreUnavailable
+
+# Why TLS with a directory server fails: to libldap a certificate that is not trusted is a server that is away.
+
+_SECONDS = 3.0
+
+
+def distrust(server: DirectoryServer, trust_file: Path | None) -> str:
+    """What is wrong with its certificate, by a handshake on its TLS port; empty: nothing, or nobody answers there.
+
+    `trust_file`: PEM of the CAs of the certificate; without it those of the system.
+    """
+    try:
+        context = ssl.create_default_context(cafile=trust_file)
+        with (
+            socket.create_connection((server.host, server.port), _SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=server.host),
+        ):
+            return ""
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except OSError:  # ssl.SSLError is one: what answers there may not speak TLS at all
+        return ""
+
+
+# Errors of python-ldap as errors of ours; none holds the request, which may have a password in it.
+
+_UNSAID = {"TIMEOUT": "no answer in time"}  # what the library itself ends without a word
+
+
+def translated(ldap: Any, error: Exception, where: str, dn: str) -> StoreError | ConfigError:
+    """The error of ours that a python-ldap error stands for; it never holds the request, which may have a password."""
+    said = _reason(error)
+    rows: tuple[tuple[tuple[type[Exception], ...], StoreError | ConfigError], ...] = (
+        ((ldap.NO_SUCH_OBJECT,), NotFound(f"{where}: no entry {dn}")),
+        ((ldap.ALREADY_EXISTS,), AlreadyExists(f"{where}: {dn} is there already")),
+        (
+            (ldap.NO_SUCH_ATTRIBUTE, ldap.TYPE_OR_VALUE_EXISTS),
+            StoreConflict(f"{where}: {dn} was changed meanwhile", hint="another process was quicker; try again"),
+        ),
+        (
+            (ldap.INVALID_CREDENTIALS,),
+            StoreUnavailable(f"{where}: the bind was refused", hint="check the bind DN and its password"),
+        ),
+        (
+            (ldap.INSUFFICIENT_ACCESS,),
+            ConfigError(f"{where}: no right to do this to {dn}", hint="run `vouchd directory setup` again"),
+        ),
+        ((ldap.CONNECT_ERROR,), tls_failure(where, said)),
+        (_temporary(ldap), StoreUnavailable(f"{where}: {said}", hint="is the directory server running?")),
+    )
+    return next((ours for theirs, ours in rows if isinstance(error, theirs)), StoreError(f"{where}: {dn}: {said}"))
+
+
+def tls_failure(where: str, why: str) -> StoreUnavailable:
+    """The error for a server whose certificate will not do."""
+    return StoreUnavailable(
+        f"{where}: TLS failed: {why}", hint="check the CA file, and that the certificate has this host name"
+    )
+
+
+def _temporary(ldap: Any) -> tuple[type[Exception], ...]:
+    return (
+        ldap.SERVER_DOWN,
+        ldap.TIMEOUT,
+        ldap.BUSY,
+        ldap.UNAVAILABLE,
+        ldap.UNWILLING_TO_PERFORM,
+        ldap.TIMELIMIT_EXCEEDED,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What libldap says: its description and info, never the request."""
+    detail = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    words = [str(detail[key]) for key in ("desc", "info") if detail.get(key)]
+    return ": ".join(words) or _UNSAID.get(type(error).__name__, type(error).__name__)
+
 
 TIMEOUT_SECONDS = 10.0  # to connect, and for an operation of ordinary size
 LARGE_TIMEOUT_SECONDS = 120.0  # for values of a megabyte
@@ -291,3 +371,33 @@ def _alive(connection: Connection) -> bool:
 
 def _octets(value: bytes | str) -> bytes:
     return value.encode() if isinstance(value, str) else value
+
+
+# Directory servers as people write them: `ldap://host:port/suffix`, or ldaps for TLS from the first octet.
+
+_PORTS = {"ldap": 389, "ldaps": 636}
+_HINT = "write ldap://host.example:389/o=ocsp.example, or ldaps://…"
+
+
+def server_of(url: str, *, suffix: str = "", start_tls: bool = False, replica_id: int | None = None) -> DirectoryServer:
+    """The server that `url` names; `suffix` counts where the URL has none.
+
+    Raises: ConfigError, also for a host name by which other servers could not reach it.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigError(f"{url[:120]!r} is not an LDAP URL", hint=_HINT) from None
+    if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError(f"{url[:120]!r} is not an LDAP URL of a server", hint=_HINT)
+    if parts.scheme == "ldaps" and start_tls:
+        raise ConfigError(f"{url}: StartTLS over ldaps makes no sense", hint="write ldap://, or leave out --starttls")
+    named = unquote(parts.path.removeprefix("/"))
+    if named and suffix and named != suffix:
+        raise ConfigError(f"{url}: names another suffix than {suffix}", hint="give it once")
+    check_suffix(named or suffix)
+    plain = Transport.STARTTLS if start_tls else Transport.PLAIN
+    transport = Transport.TLS if parts.scheme == "ldaps" else plain
+    host = qualified(parts.hostname)
+    return DirectoryServer(host, port or _PORTS[parts.scheme], transport, named or suffix, replica_id)

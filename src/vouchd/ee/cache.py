@@ -12,10 +12,10 @@ from collections import OrderedDict
 from email.utils import formatdate, parsedate_to_datetime
 from typing import NamedTuple
 
-from vouchd.errors import OCSPResponseStatus
 from vouchd.audit.answers import Note
 from vouchd.ee.plain import announced_body_bytes
 from vouchd.ee.reading import HTTPRequest
+from vouchd.errors import OCSPResponseStatus
 
 _TYPE = b"Content-Type: application/ocsp-response\r\n"
 

@@ -8,14 +8,15 @@ yet, or whose client does not read, is not read from.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
-from vouchd.errors import OCSPResponseStatus
-from vouchd.ee.cache import CONTINUE, Entry, Uncacheable, refusal
+from vouchd.audit.answers import AnsweredRecords
+from vouchd.ee.cache import CONTINUE, Entry, ResponseCache, Uncacheable, refusal
+from vouchd.ee.counting import EECounters
 from vouchd.ee.reading import HTTPRequest, RequestReader
-
-if TYPE_CHECKING:
-    from vouchd.ee.server import EEServer
+from vouchd.ee.signing_queue import SigningQueue
+from vouchd.errors import OCSPResponseStatus
+from vouchd.settings.declared import EEPort
 
 # How long a refused client may go on sending before the connection ends: closing at once could reset the connection
 # before it has read why (RFC 9112 section 9.6).
@@ -31,12 +32,47 @@ _GET = ord("G")
 _PLAIN_POST = HTTPRequest(b"POST", keep_alive=True)
 
 
+class Shared(Protocol):
+    """What all connections of a port share."""
+
+    port: EEPort
+    cache: ResponseCache
+    queue: SigningQueue
+    counters: EECounters
+    records: AnsweredRecords
+    stopping: bool
+    uptime: int  # seconds that never step
+    second: int  # POSIX seconds of now
+    date: bytes  # the Date header of now
+
+    def admit(self, connection: EEConnection) -> bool:
+        """Whether there is room for one more connection."""
+
+    def leave(self, connection: EEConnection) -> None:
+        """A connection is gone."""
+
+    def overloaded(self, http_status: int) -> Uncacheable:
+        """No room now: tryLater."""
+
+    def method_name(self, request: HTTPRequest) -> str:
+        """The method as a label of bounded choice."""
+
+    def request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
+        """The request DER to be answered, or a refusal that needs no responder."""
+
+    def cached(self, request_der: bytes) -> Entry | None:
+        """The cached answer to a request, counted."""
+
+    def sign(self, request_der: bytes) -> Entry | Uncacheable:
+        """Have the responder answer."""
+
+
 class EEConnection(asyncio.Protocol):
     """The protocol of one connection; `server` holds all that connections share."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, server: EEServer) -> None:
+    def __init__(self, server: Shared) -> None:
         self._server = server
         self._cache = cache = server.cache
         self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
-from vouchd.core.facts import CertStatus
-from vouchd.errors import OCSPResponseStatus, SigningError
 from vouchd.audit.answers import AnsweredRecords, Note
+from vouchd.core.facts import CertStatus
 from vouchd.ee.cache import Tally, error_der
 from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.errors import OCSPResponseStatus, SigningError
 from vouchd.service.answering import Answer
 
 _log = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vouchd.core.ports import Clock
-from vouchd.errors import OCSPResponseStatus
 from vouchd.audit.answers import AnsweredRecords, given_answers
-from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
 from vouchd.audit.keeping import GivenAnswer
+from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
+from vouchd.errors import OCSPResponseStatus
 
 
 class InProcessAnswers:

@@ -10,20 +10,20 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from vouchd.core.policy import AnswerRecords
-from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.audit.answers import AnsweredRecords
+from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import Entry, ResponseCache, Uncacheable, http_date, refusal
 from vouchd.ee.connection import EEConnection
-from vouchd.processes.control import Message
+from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
 from vouchd.ee.getpath import decode, remainder
-from vouchd.sockets import BACKLOG
 from vouchd.ee.reading import HTTPRequest
 from vouchd.ee.signing_queue import SigningQueue
+from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.settings.declared import EEPort
-from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.sockets import BACKLOG
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class EEServer:
             }
         )
 
-    def answered(self) -> Iterator[Message]:
+    def answered(self) -> Iterator[dict[str, Any]]:
         """What the audit log is to be told of the answers since the last call, for the manager process."""
         return self.records.take(self.second)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vouchd.pkix.crl import read_header
-from vouchd.core.ports import Buffer
 from vouchd.errors import StoreUnavailable
 from vouchd.index.format import (
     RevocationIndexFile,
@@ -17,6 +15,8 @@ from vouchd.index.format import (
     write_serials,
 )
 from vouchd.index.replacing import LEFTOVER_SUFFIX
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.der import Buffer
 
 _SUFFIXES = frozenset({".idx", ".ser", LEFTOVER_SUFFIX})
 

@@ -14,11 +14,11 @@ from itertools import chain
 from pathlib import Path
 from struct import Struct
 
-from vouchd.core.facts import RevocationEntry
-from vouchd.pkix.packed import RecordLayout, minimal
 from vouchd.errors import IndexFileError
 from vouchd.index.sections import FENCE_EVERY, HEADER_BYTES, HINT, FileHeader, Kind
 from vouchd.index.writing import write_crl_index, write_index, write_serials
+from vouchd.pkix.packed import RecordLayout, minimal
+from vouchd.pkix.reasons import RevocationEntry
 
 __all__ = [
     "RevocationIndexFile",

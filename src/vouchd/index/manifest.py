@@ -12,11 +12,11 @@ from typing import Any
 
 from vouchd.core import issued, records
 from vouchd.core.facts import Authority, Epoch
-from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import CRLError, IndexFileError, StoreError
 from vouchd.index.format import RevocationIndexFile, SerialSetFile
 from vouchd.index.replacing import replace_file
+from vouchd.pkix.scope import Scope
 
 MANIFEST = "manifest.json"
 FORMAT = 1

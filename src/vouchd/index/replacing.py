@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vouchd.files import sync_folder
 from vouchd.errors import StoreUnavailable
+from vouchd.files import sync_folder
 
 LEFTOVER_SUFFIX = ".part"
 

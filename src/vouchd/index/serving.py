@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vouchd.core import issued
-from vouchd.pkix.scope import Scope
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.index.format import RevocationIndexFile, SerialSetFile
+from vouchd.pkix.scope import Scope
 from vouchd.service.indexing import ServingFacts
 
 

@@ -12,13 +12,14 @@ from itertools import chain, islice
 from pathlib import Path
 from struct import Struct
 
-from vouchd.pkix.crl import CRLHeader, packed_entries
-from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.pkix.packed import TIME_OCTETS, WIDEST, WIDTHS, LayoutTooNarrow, RecordLayout, minimal
-from vouchd.core.ports import Buffer
 from vouchd.errors import StoreUnavailable
 from vouchd.index.sections import Kind, Shape, write_sections
 from vouchd.index.sorting import Sorter
+from vouchd.pkix.crl import CRLHeader
+from vouchd.pkix.crl_entries import packed_entries
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.packed import TIME_OCTETS, WIDEST, WIDTHS, LayoutTooNarrow, RecordLayout, minimal
+from vouchd.pkix.reasons import Reason, RevocationEntry
 
 _BATCH = 1 << 14
 

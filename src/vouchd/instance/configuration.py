@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import ConfigError, StoreConflict, VouchdError
-from vouchd.settings import cs_cfg
-from vouchd.instance.checking import check_settings
-from vouchd.settings.cs_cfg import CSConfig
-from vouchd.instance.keytable import KNOWN
-from vouchd.instance.known_keys import canonical
-from vouchd.settings.layout import Layout
+from vouchd.instance.certificates.signers import check_settings
 from vouchd.instance.locking import config_lock
-from vouchd.settings.reading import settings_from
-from vouchd.settings.kinds import KnownKey
 from vouchd.service.permission import Action, Permission
+from vouchd.settings import cs_cfg
+from vouchd.settings.cs_cfg import CSConfig, canonical
+from vouchd.settings.declared import KNOWN
+from vouchd.settings.kinds import KnownKey
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import settings_from
 from vouchd.signing.files import replace_file
 
 NAME = "CS.cfg"
@@ -200,3 +199,17 @@ def _diff(before: CSConfig, after: CSConfig) -> str:
 def _shown_line(line: str) -> str:
     key, equals, text = line.partition("=")
     return f"{key}{equals}{_shown(key.strip(), text.strip())}" if equals and _SECRET.search(key) else line
+
+
+# Lines of CS.cfg put in place by the instance itself, without a rehearsal: see `instance.configuration` for people.
+
+
+def write_values(layout: Layout, values: Mapping[str, str]) -> bool:
+    """Put lines into CS.cfg; whether that changed it. Raises: ConfigError."""
+    with config_lock(layout.config_lock):
+        before = cs_cfg.read(layout.cs_cfg)
+        after = before.with_values(dict(values))
+        if after.lines == before.lines:
+            return False
+        replace_file(layout.cs_cfg, after.render().encode(), 0o600)
+        return True

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ from typing import TypeVar
 
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError, RestartRefused
-from vouchd.settings.layout import Layout
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import ServingReport, read_serving
+from vouchd.settings.layout import Layout
 
 _T = TypeVar("_T")
 START_SECONDS = 60.0
@@ -218,3 +219,8 @@ def _wait(found: Callable[[], _T | None], seconds: float) -> _T | None:
             return None
         time.sleep(_POLL_SECONDS)
     return result
+
+
+def manager_command(layout: Layout) -> list[str]:
+    """The command that runs the instance in the foreground."""
+    return [sys.executable, "-m", "vouchd.cli.main", "run", "--instance", str(layout.root)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,11 @@ from cryptography import x509
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
-from vouchd.cli.inputs import read_password
-from vouchd.pkix.certs import is_issued_by
-from vouchd.pkix.signatures import algorithms_for
+from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
 from vouchd.instance.creation import NewSigner
-from vouchd.clock import SystemClock
+from vouchd.pkix.certs import is_issued_by
+from vouchd.pkix.signatures import algorithms_for
 from vouchd.signing.files import read_certificates, read_secret
 from vouchd.signing.keys import generate_key, read_key
 from vouchd.signing.pkcs12 import read_pkcs12
@@ -33,6 +33,7 @@ class SignerSource:
     chain: Path | None
     pkcs12: Path | None
     password_file: Path | None
+    read_password: Callable[[Path | None, Path], str]  # of the file, or typed
     algorithm: str
     subject: str
     nickname: str
@@ -71,7 +72,7 @@ class SignerSource:
 
     def _from_files(self, key_file: Path, certificate_file: Path) -> NewSigner:
         encrypted = b"ENCRYPTED" in read_secret(key_file)
-        password = read_password(self.password_file, key_file) if encrypted or self.password_file else None
+        password = self.read_password(self.password_file, key_file) if encrypted or self.password_file else None
         key = read_key(key_file, password)
         chain = read_certificates(self.chain) if self.chain else ()
         leaf, *between = [*read_certificates(certificate_file), *chain]
@@ -79,7 +80,7 @@ class SignerSource:
         return NewSigner(key, algorithm, leaf, tuple(between), self.nickname)
 
     def _from_pkcs12(self, path: Path, authorities: list[x509.Certificate]) -> NewSigner:
-        bag = read_pkcs12(path, read_password(self.password_file, path), self.nickname)
+        bag = read_pkcs12(path, self.read_password(self.password_file, path), self.nickname)
         if not authorities:
             authorities += [other for other in bag.others if is_issued_by(bag.certificate, other)][:1]
         algorithm = self.algorithm or algorithms_for(bag.key.public_key())[0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from vouchd.errors import SigningError
 from vouchd.pkix import der
 from vouchd.pkix.signatures import verify
-from vouchd.errors import SigningError
 
 DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 
@@ -160,3 +161,17 @@ def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:
 
 def _signature_algorithm(certificate: x509.Certificate) -> bytes:
     return _tbs_field(certificate, _SIGNATURE)
+
+
+# Names for people to read.
+
+MAX_SHOWN_CHARACTERS = 300
+
+
+def readable(name_der: bytes) -> str:
+    """A Name in DER as text for a message: `Common Name: Lab CA, Organization: Lab`; its hex when it is odd."""
+    try:
+        text = str(asn1.Name.load(name_der, strict=True).human_friendly)
+    except (ValueError, TypeError, KeyError):
+        text = name_der.hex()
+    return "".join(character if character.isprintable() else "?" for character in text)[:MAX_SHOWN_CHARACTERS]

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from vouchd.pkix import der
-from vouchd.pkix.crl_entries import entries, packed_entries
-from vouchd.pkix.extensions import Extension, read_extensions
-from vouchd.core.ports import Buffer
-from vouchd.pkix.scope import Scope
 from vouchd.errors import CRLRejected
-
-__all__ = ["MAX_CRL_BYTES", "CRLHeader", "Scope", "entries", "packed_entries", "read_header"]
+from vouchd.pkix import der
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.extensions import Extension, read_extensions
+from vouchd.pkix.scope import Scope
 
 MAX_CRL_BYTES = 2**31 - 1
 MAX_SIGNATURE_BYTES = 65536

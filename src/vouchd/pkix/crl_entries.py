@@ -8,18 +8,83 @@ entries in Python affordable.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Final
 
-from vouchd.pkix import der
-from vouchd.core.entryextensions import EntryExtensions, read_entry_extensions
-from vouchd.pkix.crl_pattern import INVALIDITY_DATE, EntryPattern
-from vouchd.core.facts import Reason, RevocationEntry
-from vouchd.pkix.packed import TIME_OCTETS, WIDEST, RecordLayout, pack_time
-from vouchd.core.ports import Buffer
 from vouchd.errors import CRLRejected
+from vouchd.pkix import crl_pattern, der
+from vouchd.pkix.crl import CRLHeader
+from vouchd.pkix.crl_pattern import EntryPattern
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.extensions import Extension, read_extensions
+from vouchd.pkix.packed import TIME_OCTETS, WIDEST, RecordLayout, pack_time
+from vouchd.pkix.reasons import Reason, RevocationEntry
 
-if TYPE_CHECKING:
-    from vouchd.pkix.crl import CRLHeader
+# CRL entry extensions of RFC 5280 section 5.3.
+
+REASON_CODE, INVALIDITY_DATE, CERTIFICATE_ISSUER = (
+    der.oid_octets("2.5.29.21"),
+    der.oid_octets("2.5.29.24"),
+    der.oid_octets("2.5.29.29"),
+)
+_DIRECTORY_NAME = 0xA4
+_REASONS: Final = {int(reason): reason for reason in Reason if reason is not Reason.ABSENT}
+
+
+@dataclass(frozen=True, slots=True)
+class EntryExtensions:
+    """What the extensions of one entry say; `certificate_issuer` is the DER of a Name."""
+
+    reason: Reason = Reason.ABSENT
+    invalidity_date: int | None = None
+    certificate_issuer: bytes | None = None
+
+
+def read_entry_extensions(tlv: bytes) -> EntryExtensions:
+    """What crlEntryExtensions with tag and length say.
+
+    Raises: ValueError when they are malformed; CRLRejected for an unknown critical one (RFC 5280 section 5.3).
+    """
+    reason, invalidity_date, certificate_issuer = Reason.ABSENT, None, None
+    for extension in read_extensions(tlv, der.whole(tlv, der.SEQUENCE)):
+        value = extension.value
+        if extension.oid == REASON_CODE:
+            reason = _reason(value)
+        elif extension.oid == INVALIDITY_DATE:
+            invalidity_date = der.time_seconds(value, der.whole(value, der.GENERALIZED_TIME))
+        elif extension.oid == CERTIFICATE_ISSUER:
+            certificate_issuer = _directory_name(value)
+        else:
+            _refuse_critical(extension)
+    return EntryExtensions(reason, invalidity_date, certificate_issuer)
+
+
+def _reason(value: bytes) -> Reason:
+    number = der.integer(value, der.whole(value, der.ENUMERATED))
+    if number not in _REASONS:
+        raise ValueError(f"reasonCode {number}, which RFC 5280 section 5.3.1 does not know")
+    return _REASONS[number]
+
+
+def _directory_name(value: bytes) -> bytes:
+    """The Name in GeneralNames, where RFC 5280 section 5.3.3 wants one; other forms beside it are ignored."""
+    names = der.whole(value, der.SEQUENCE)
+    for name in der.children(value, names):
+        if name.tag == _DIRECTORY_NAME:
+            inner = der.expect(value, name.start, name.end, der.SEQUENCE)
+            if inner.end != name.end:
+                raise ValueError("bytes after the directoryName of certificateIssuer")
+            return der.element(value, inner)
+    raise ValueError("certificateIssuer without a directoryName")
+
+
+def _refuse_critical(extension: Extension) -> None:
+    if extension.critical:
+        raise CRLRejected(
+            f"an entry of the CRL has a critical extension that is not supported: {der.dotted(extension.oid)}",
+            hint="RFC 5280 section 5.3 forbids to use such a CRL; ask the CA to make it non-critical",
+        )
+
 
 _WINDOW_BYTES = 1 << 15
 _TABLE_LIMIT = 1 << 16
@@ -60,8 +125,8 @@ class _Tails(dict[bytes, bytes]):
         self._header, self._layout = header, layout
 
     def __missing__(self, tail: bytes) -> bytes:
-        dated = INVALIDITY_DATE.search(tail)
-        if dated and dated[1] != _STAND_IN and not INVALIDITY_DATE.search(tail, dated.end()):
+        dated = crl_pattern.INVALIDITY_DATE.search(tail)
+        if dated and dated[1] != _STAND_IN and not crl_pattern.INVALIDITY_DATE.search(tail, dated.end()):
             # Each entry has its own date: the list is read once with another date in its place.
             text, begin, end = dated[1], dated.start(1), dated.end(1)
             packed = self[tail[: begin - 2] + b"20" + _STAND_IN + tail[end:]]

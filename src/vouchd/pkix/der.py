@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vouchd.core.ports import Buffer
-
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, ENUMERATED = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0A
 UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET = 0x17, 0x18, 0x30, 0x31
 
@@ -171,3 +169,6 @@ def dotted(oid: bytes) -> str:
         raise ValueError("OBJECT IDENTIFIER that is empty or truncated")
     first = min(arcs[0] // 40, 2)
     return ".".join(str(arc) for arc in (first, arcs[0] - 40 * first, *arcs[1:]))
+
+
+Buffer = bytes | bytearray | memoryview

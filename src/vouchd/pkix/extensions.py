@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vouchd.pkix import der
-from vouchd.core.ports import Buffer
+from vouchd.pkix.der import Buffer
 
 MAX_EXTENSIONS = 64
 MAX_EXTENSION_BYTES = 1 << 20

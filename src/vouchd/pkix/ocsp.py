@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vouchd.errors import MalformedRequest
 from vouchd.pkix import der
 from vouchd.pkix.extensions import Extension, read_extensions
 from vouchd.pkix.signatures import DIGESTS, digest_name
-from vouchd.errors import MalformedRequest
 
 NONCE = der.oid_octets("1.3.6.1.5.5.7.48.1.2")
 ACCEPTABLE_RESPONSES = der.oid_octets("1.3.6.1.5.5.7.48.1.4")

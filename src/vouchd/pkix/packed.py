@@ -15,7 +15,7 @@ from time import gmtime
 from typing import Final
 
 from vouchd.pkix import der
-from vouchd.core.facts import Reason, RevocationEntry
+from vouchd.pkix.reasons import Reason, RevocationEntry
 
 MAX_SERIAL_OCTETS = 64
 WIDTHS: Final = (9, 17, 21, 33, MAX_SERIAL_OCTETS)  # 8, 16, 20, 32 octet numbers with their sign octet

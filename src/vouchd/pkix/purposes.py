@@ -9,8 +9,8 @@ from enum import StrEnum
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from vouchd.pkix.certs import has_nocheck, is_issued_by, not_after, not_before
 from vouchd.errors import SigningError
+from vouchd.pkix.certs import has_nocheck, is_issued_by, not_after, not_before
 
 MAX_CHAIN = 8
 _DAY = 86400

@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from vouchd.pkix import der
-from vouchd.core.facts import COMPLETE_SCOPE, Reason
 from vouchd.errors import CRLRejected
+from vouchd.pkix import der
+from vouchd.pkix.reasons import Reason
 
+COMPLETE_SCOPE = "complete"
 MAX_IDP_BYTES = 65536
 
 # ReasonFlags of RFC 5280 section 4.2.1.13, by bit; bit 0 is unused there.

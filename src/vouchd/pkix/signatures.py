@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from vouchd.pkix import der
-from vouchd.core.ports import Buffer
+from vouchd.pkix.der import Buffer
 
 _PSS, _MGF1 = "1.2.840.113549.1.1.10", "1.2.840.113549.1.1.8"
 _DIGEST_OIDS = {

@@ -11,16 +11,9 @@ import os
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vouchd.errors import LifecycleError
-from vouchd.sockets import Address
-from vouchd.ee.counters import ended, merge
-
-if TYPE_CHECKING:  # they take what is handed over from here
-    from vouchd.processes.listeners import Listeners
-    from vouchd.processes.settings import ManagerSettings
-    from vouchd.processes.pool import WorkerPool
 
 VARIABLE = "VOUCHD_HANDOVER"
 
@@ -100,25 +93,3 @@ def socket_of(descriptor: int) -> socket.socket:
     listener = socket.socket(fileno=descriptor)
     listener.settimeout(0)
     return listener
-
-
-def handover_of(
-    settings: ManagerSettings, sockets: Listeners, pool: WorkerPool, lock: int, started_at: int, agent: Address
-) -> Handover:
-    """What this manager process hands to its successor; `lock` is the descriptor of its PID file."""
-    return Handover(
-        ee_host=settings.ee[0],
-        ee_port=settings.ee[1],
-        sockets=tuple(listener.fileno() for listener in sockets.ee),
-        health_host=settings.health[0],
-        health_port=settings.health[1],
-        health=sockets.health.fileno(),
-        lock=lock,
-        workers=tuple(HandedWorker(w.slot, w.pid, w.control.fileno(), w.loaded) for w in pool.workers),
-        kept=merge([pool.kept, ended(pool.beside())]),
-        restarts=pool.restarts,
-        started_at=started_at,
-        agent_host=agent[0],
-        agent_port=agent[1],
-        agent=sockets.agent.fileno() if sockets.agent else -1,
-    )

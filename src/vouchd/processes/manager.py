@@ -15,25 +15,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
-from vouchd.http.expiry import warn_daily
-from vouchd.processes.halting import Verdict, ignore
-from vouchd.processes.handover import Handover, execute, handover_of, received
-from vouchd.processes.listeners import Listeners
-from vouchd.processes.settings import ManagerSettings
-from vouchd.processes.set_state import OtherMembers
-from vouchd.processes.pool import WorkerPool
-from vouchd.http.pulls import Pulls
-from vouchd.processes.restarts import Restarts
-from vouchd.threads import in_thread, tell
-from vouchd.processes.upkeep import Upkeeping
-from vouchd.processes.watching import Publication, Published, StoreWatch
-from vouchd.processes.workers import WorkerProcess
-from vouchd.audit.keeping import GivenAnswer
 from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import ServingReport, remove_serving, write_serving
+from vouchd.processes.halting import Verdict, ignore
+from vouchd.processes.handover import Handover, execute, received
+from vouchd.processes.listeners import Listeners
+from vouchd.processes.pool import WorkerPool
+from vouchd.processes.restarts import Restarts, handover_of
+from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
+from vouchd.processes.watching import Publication, Published, StoreWatch
+from vouchd.processes.workers import WorkerProcess
 from vouchd.service.pulling import Pulling
+from vouchd.threads import in_thread, tell
 
 if TYPE_CHECKING:  # it brings aiohttp along
     from vouchd.agent.server import AgentPart, AgentServer

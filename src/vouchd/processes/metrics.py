@@ -10,9 +10,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from vouchd.audit.keeping import AuditState
+from vouchd.cloning.verdicts import Verification
 from vouchd.ee.counters import SIGNATURE_BUCKETS, Snapshot
 from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport
-from vouchd.cloning.verdicts import Verification
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
 

@@ -7,22 +7,21 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from vouchd.core.ports import Clock
-from vouchd.pkix.purposes import Validity
-from vouchd.errors import RestartRefused
 from vouchd.api.checks import Check, advice
-from vouchd.http.expiry import expiring
+from vouchd.audit.keeping import AuditKeeping, AuditState
+from vouchd.core.ports import Clock
+from vouchd.ee.counters import Snapshot
+from vouchd.errors import RestartRefused
+from vouchd.instance.report import ServingReport
+from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
-from vouchd.processes.set_state import OtherMembers
-from vouchd.processes.pool import WorkerPool
-from vouchd.http.pulls import Pulls
-from vouchd.processes.restarts import Restarts
-from vouchd.processes.watching import StoreWatch
-from vouchd.audit.keeping import AuditKeeping, AuditState
-from vouchd.ee.counters import Snapshot
 from vouchd.processes.metrics import MetricsView, render
-from vouchd.instance.report import ServingReport
+from vouchd.processes.pool import WorkerPool
+from vouchd.processes.restarts import Restarts
+from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.upkeep import Pulls, expiring
+from vouchd.processes.watching import StoreWatch
 
 
 class Overview:

@@ -8,10 +8,10 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 
-from vouchd.errors import LifecycleError
-from vouchd.processes.workers import Answered, WorkerProcess, ignore
 from vouchd.ee.counters import Snapshot, ended, merge
+from vouchd.errors import LifecycleError
 from vouchd.instance.report import WorkerReport
+from vouchd.processes.workers import Answered, WorkerProcess, ignore
 
 _log = logging.getLogger(__name__)
 

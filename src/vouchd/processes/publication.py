@@ -11,9 +11,9 @@ from vouchd.core.facts import Authority, Epoch
 from vouchd.core.ports import StatusStore
 from vouchd.core.status import ServingState
 from vouchd.errors import IndexFileError
-from vouchd.processes.watching import Published
 from vouchd.index.manifest import load_manifest, write_manifest
 from vouchd.instance.report import ServedPoint
+from vouchd.processes.watching import Published
 from vouchd.service.indexing import Indexing
 
 _log = logging.getLogger(__name__)

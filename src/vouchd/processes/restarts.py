@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from vouchd.ee.counters import ended, merge
 from vouchd.errors import RestartRefused, VouchdError
-from vouchd.sockets import probe
+from vouchd.processes.handover import HandedWorker, Handover
+from vouchd.processes.listeners import Listeners
+from vouchd.processes.pool import WorkerPool
 from vouchd.processes.settings import ManagerSettings
+from vouchd.sockets import Address, probe
 from vouchd.threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -42,3 +46,25 @@ class Restarts:
         self.refusals += 1
         self.refused = str(error)
         self._shown()
+
+
+def handover_of(
+    settings: ManagerSettings, sockets: Listeners, pool: WorkerPool, lock: int, started_at: int, agent: Address
+) -> Handover:
+    """What this manager process hands to its successor; `lock` is the descriptor of its PID file."""
+    return Handover(
+        ee_host=settings.ee[0],
+        ee_port=settings.ee[1],
+        sockets=tuple(listener.fileno() for listener in sockets.ee),
+        health_host=settings.health[0],
+        health_port=settings.health[1],
+        health=sockets.health.fileno(),
+        lock=lock,
+        workers=tuple(HandedWorker(w.slot, w.pid, w.control.fileno(), w.loaded) for w in pool.workers),
+        kept=merge([pool.kept, ended(pool.beside())]),
+        restarts=pool.restarts,
+        started_at=started_at,
+        agent_host=agent[0],
+        agent_port=agent[1],
+        agent=sockets.agent.fileno() if sockets.agent else -1,
+    )

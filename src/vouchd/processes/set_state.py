@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vouchd.api.checks import Check, advice
-from vouchd.processes.upkeep import Upkeeping
-from vouchd.processes.watching import StoreWatch
 from vouchd.cloning.peers import Peers, PeerState
 from vouchd.cloning.replicas import ReplicationWatch
-from vouchd.instance.report import MemberReport, ReplicationReport, ServerReport
 from vouchd.cloning.verdicts import Verification
+from vouchd.instance.report import MemberReport, ReplicationReport, ServerReport
+from vouchd.processes.upkeep import Upkeeping
+from vouchd.processes.watching import StoreWatch
 
 SKEW_SECONDS = 10  # more than a question may take on its way
 LAG_SECONDS = 60  # more than changes are under way while a server is only busy

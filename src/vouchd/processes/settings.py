@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vouchd.core.ports import ChangeNotifier
-from vouchd.pkix.purposes import Validity
-from vouchd.sockets import Address
-from vouchd.processes.upkeep import Upkeep
+from vouchd.audit.keeping import AuditKeeping
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.replicas import ReplicationWatch
-from vouchd.audit.keeping import AuditKeeping
 from vouchd.cloning.verdicts import Verification
+from vouchd.core.ports import ChangeNotifier
+from vouchd.pkix.purposes import Validity
+from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
+from vouchd.sockets import Address
 
 
 @dataclass(frozen=True, slots=True)

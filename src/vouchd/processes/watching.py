@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vouchd.errors import VouchdError
-from vouchd.threads import in_thread
 from vouchd.instance.report import ServedPoint
+from vouchd.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from typing import Protocol
 import uvloop
 
 from vouchd.core.status import ServingState
+from vouchd.ee.counters import Snapshot
 from vouchd.errors import LifecycleError, VouchdError
 from vouchd.processes.control import ControlChannel, Message
 from vouchd.processes.workers import DESCRIPTORS
-from vouchd.ee.counters import Snapshot
 
 _log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from vouchd.errors import LifecycleError
 from vouchd.audit.answers import given_answers
-from vouchd.processes.control import ControlChannel, Message
-from vouchd.processes.handover import HandedWorker
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.ee.counters import Snapshot
+from vouchd.errors import LifecycleError
+from vouchd.processes.control import ControlChannel, Message
+from vouchd.processes.handover import HandedWorker
 
 # Which inherited descriptors are what, as JSON: {"slot": N, "sockets": [fd, …], "control": fd}.
 DESCRIPTORS = "VOUCHD_WORKER"

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vouchd.pkix import certs
 from vouchd.core.facts import AuthorityPolicy, CertStatus
-from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.ports import Signer
 from vouchd.core.requestor import verify_requestor
@@ -33,6 +31,8 @@ from vouchd.errors import (
     Unauthorized,
     outcome,
 )
+from vouchd.pkix import certs
+from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.service.assembling import Prepared, Signing, choose_algorithm, prepare_signing, split_nonce
 
 PREPARED_LIMIT = 50_000

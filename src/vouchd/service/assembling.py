@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vouchd.pkix import certs, der
 from vouchd.core.facts import CertStatus
-from vouchd.pkix.ocsp import NONCE
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.response import certs_field, envelope, responder_id
+from vouchd.pkix import certs, der
+from vouchd.pkix.ocsp import NONCE
 from vouchd.pkix.signatures import ALGORITHMS
 
 ENVELOPE_LIMIT = 4096

@@ -10,13 +10,30 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from vouchd.pkix import certs
 from vouchd.core import issued
-from vouchd.core.facts import COMPLETE_SCOPE, Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL
-from vouchd.core.ports import AuditSink, Buffer, StatusStore
+from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL
+from vouchd.core.ports import AuditSink, StatusStore
 from vouchd.errors import ConfigError, NotFound, VouchdError
-from vouchd.service.certificates import read_certificate
+from vouchd.pkix import certs, pem
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.permission import Action, Permission
+
+# A certificate that somebody gives us, in whatever form it comes.
+
+
+def read_certificate(data: Buffer, max_bytes: int) -> tuple[bytes, x509.Certificate]:
+    """DER and certificate of `data`: DER, PEM or base64, at most `max_bytes`. Raises: ConfigError."""
+    if len(data) > max_bytes:
+        raise ConfigError(f"a certificate of more than {max_bytes} bytes")
+    try:
+        der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
+        return der, certs.load_certificate(der)
+    except ValueError as error:
+        raise ConfigError(
+            f"not a certificate: {error}", hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it"
+        ) from error
+
 
 MAX_CERTIFICATE_BYTES = 1 << 20
 MAX_LABEL_CHARACTERS = 200

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vouchd.pkix import certs
-from vouchd.core.facts import Authority, CertStatus, RevocationEntry
+from vouchd.core.facts import Authority, CertStatus
 from vouchd.core.policy import ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.status import Decision, ServingAuthority, ServingPoint, ServingState, decide, expired
 from vouchd.errors import TryLater
+from vouchd.pkix import certs
+from vouchd.pkix.reasons import RevocationEntry
 
 UNAUTHORIZED = "unauthorized"
 TRY_LATER = "tryLater"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchd.pkix import certs
 from vouchd.core import issued
 from vouchd.core.facts import Authority, CRLRecord, Epoch
-from vouchd.core.ports import Buffer, IndexWriter, StatusStore
+from vouchd.core.ports import IndexWriter, StatusStore
 from vouchd.errors import NotFound, StoreConflict
+from vouchd.pkix import certs
+from vouchd.pkix.der import Buffer
 
 _ATTEMPTS = 5
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.core.ports import AuditSink, Buffer, StatusStore
+from vouchd.core.ports import AuditSink, StatusStore
 from vouchd.errors import CRLError, CRLQuarantined, CRLRejected, CRLStale, NotFound, StoreConflict, VouchdError
+from vouchd.pkix.der import Buffer
+from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing, subject_der
 from vouchd.service.permission import Action, Permission
-from vouchd.service.arrivals import Received, next_epoch
-from vouchd.service.recipients import Recipient, recipients
 
 _ATTEMPTS = 2
 

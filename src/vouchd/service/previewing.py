@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
-from vouchd.core.names import readable
-from vouchd.core.ports import Buffer, StatusStore
+from vouchd.core.ports import StatusStore
 from vouchd.errors import CRLError, NotFound
+from vouchd.pkix.certs import readable
+from vouchd.pkix.der import Buffer
+from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
-from vouchd.service.arrivals import Received, next_epoch
-from vouchd.service.recipients import Recipient, recipients
 
 SHOWN_SERIALS = 20
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, VouchdError
 from vouchd.pkix import pem
 from vouchd.pkix.crl import read_header
-from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, VouchdError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from vouchd.pkix import certs
 from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import (
@@ -19,7 +18,8 @@ from vouchd.core.status import (
     expired,
 )
 from vouchd.errors import PermissionDenied, TryLater
-from vouchd.service.certificates import read_certificate
+from vouchd.pkix import certs
+from vouchd.service.authorities import read_certificate
 
 MAX_CERTIFICATE_BYTES = 64 << 10
 MAX_SUBJECT_CHARACTERS = 200

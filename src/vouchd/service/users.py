@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from vouchd.core.facts import Caller, Group, User
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.ports import AuditSink, Buffer, IdentityStore
+from vouchd.core.ports import AuditSink, IdentityStore
 from vouchd.core.status import ServingState
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied
-from vouchd.service.certificates import read_certificate
+from vouchd.pkix.der import Buffer
+from vouchd.service.authorities import read_certificate
 from vouchd.service.permission import Action, Permission
 from vouchd.service.usercertificates import (
     MAX_CERTIFICATE_BYTES,

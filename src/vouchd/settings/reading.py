@@ -13,9 +13,22 @@ from vouchd.core.policy import ResponsePolicy
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
 from vouchd.settings.cs_cfg import CSConfig
+from vouchd.settings.declared import (
+    DIRECTORY,
+    AgentPort,
+    AuditSettings,
+    DirectorySettings,
+    EEPort,
+    HealthPort,
+    KeyFiles,
+    SelfTestSettings,
+    SetSettings,
+    Settings,
+    SignerSettings,
+    SourceKind,
+    SourceSettings,
+)
 from vouchd.settings.layout import Layout
-from vouchd.instance.setkeys import DIRECTORY
-from vouchd.settings.declared import AgentPort, AuditSettings, DirectorySettings, EEPort, HealthPort, KeyFiles, SelfTestSettings, SetSettings, Settings, SignerSettings, SourceKind, SourceSettings
 
 _T = TypeVar("_T")
 _MAX_TRUST_BYTES = 1 << 20

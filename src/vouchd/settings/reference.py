@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vouchd.instance.keytable import KNOWN
+from vouchd.settings.declared import KNOWN
 from vouchd.settings.kinds import KnownKey
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.files import sync_folder
 from vouchd.errors import AlreadyExists, SigningError
+from vouchd.files import sync_folder
 
 MAX_BYTES = 1 << 20
 READABLE = "is the name right, and may this user read the file and its folder?"

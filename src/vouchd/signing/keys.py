@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.errors import SigningError
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.signing.files import read_secret, write_new
 
 PrivateKey = (

@@ -8,9 +8,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vouchd.errors import SigningError
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
-from vouchd.errors import SigningError
 from vouchd.signing.files import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
 

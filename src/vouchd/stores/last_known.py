@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.core.ports import Buffer, StatusStore
+from vouchd.core.ports import StatusStore
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.index.manifest import load_manifest
+from vouchd.pkix.der import Buffer
 
 T = TypeVar("T")
 

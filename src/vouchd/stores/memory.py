@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator, Mapping
 
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
-from vouchd.core.ports import Buffer
 from vouchd.errors import NotFound
+from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import (
     CHUNK_BYTES,
     NO_HIGH_WATER,

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vouchd.core.ports import Store
-from vouchd.errors import StoreUnavailable
+from vouchd.agent import rest
+from vouchd.agent.admission import Admission
 from vouchd.agent.certsystem import servlets
 from vouchd.agent.domain import routes as domain
-from vouchd.agent.admission import Admission
-from vouchd.agent.server import AgentPart, AgentServer, AgentServices, Running
 from vouchd.agent.identity import Identity
-from vouchd.api import table as rest
+from vouchd.agent.pages import pages
 from vouchd.agent.routes import Route
+from vouchd.agent.server import AgentPart, AgentServer
+from vouchd.api.services import AgentServices, Running
+from vouchd.audit.sessions import SessionRecords
+from vouchd.core.ports import Store
+from vouchd.errors import StoreUnavailable
+from vouchd.instance.certificates.tls import AgentTLS
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.tls import AgentTLS
-from vouchd.audit.sessions import SessionRecords
-from vouchd.agent.pages import pages
 
 # Each gives the routes of one part of the port.
 PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vouchd.instance.checking import check_settings
+from vouchd.clock import SystemClock
+from vouchd.cloning.client import connector
+from vouchd.cloning.following import followed, mirror_of
+from vouchd.cloning.replication import connected, detach, reconcile, replication_health, require_replicated, retiring
+from vouchd.instance.certificates.signers import check_settings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.settings.declared import Settings
-from vouchd.clock import SystemClock
 from vouchd.signing.software import SoftwareSigner
-from vouchd.wiring_following import connector, followed, verifying
-from vouchd.wiring.services import Services, open_services, services
-from vouchd.wiring.cloning import connected, detach, mirror_of, reconcile, replication_health, require_replicated, retiring
-from vouchd.wiring_store import open_store
+from vouchd.wiring.cloning import verifying
+from vouchd.wiring.services import Services, open_services, open_store, services
 
 __all__ = [
     "Services",
@@ -36,7 +37,7 @@ __all__ = [
 Warn = Callable[[str], None]
 
 
-def check_instance(layout: Layout, *, warn: Warn) -> Settings:
+def check_instance(layout: Layout, warn: Warn) -> Settings:
     """Read settings and keys as a start would; what is doubtful goes to `warn`.
 
     Raises: ConfigError, SigningError, StoreError: an instance that would not start.

@@ -4,48 +4,184 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from vouchd.pkix.purposes import Validity
-from vouchd.errors import LifecycleError
-from vouchd.agent.server import AgentPart, AgentServices, Running
-from vouchd.ee.in_process import InProcessAnswers
-from vouchd.sockets import Address
-from vouchd.processes.manager import run_manager
-from vouchd.processes.settings import ManagerSettings
-from vouchd.processes.publication import ManifestPublication
-from vouchd.settings import cs_cfg
-from vouchd.instance.configuration import Configuration
-from vouchd.cloning.following import Following
-from vouchd.settings.layout import Layout
-from vouchd.instance.locking import quiet
-from vouchd.cloning.peers import Peers
-from vouchd.settings.reading import settings_from, write_active
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
-from vouchd.instance.certificates.places import system_certificates
-from vouchd.cloning.verifying import Verifying
+from vouchd.agent.server import AgentPart
+from vouchd.api.services import AgentServices, Running
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
-from vouchd.processes.logs import set_up_logs
+from vouchd.cloning.following import Following, mirror_of
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
+from vouchd.cloning.peers import Peers
+from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.cloning.replication import reconcile, replicating, replication_watch, retiring
+from vouchd.cloning.verdicts import read_verification
+from vouchd.cloning.verifying import Verifying
+from vouchd.core.ports import Clock, Store
+from vouchd.ee.in_process import InProcessAnswers
+from vouchd.errors import LifecycleError
+from vouchd.instance.certificates.places import system_certificates
+from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
+from vouchd.instance.configuration import Configuration, write_values
+from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
-from vouchd.cloning.verdicts import read_verification
+from vouchd.pkix.purposes import Validity
+from vouchd.processes.logs import set_up_logs
+from vouchd.processes.manager import run_manager
+from vouchd.processes.publication import ManifestPublication
+from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.upkeep import Upkeep
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import source_caller
+from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.service.selftests import failures
+from vouchd.settings import cs_cfg
+from vouchd.settings.declared import Settings, SourceKind, SourceSettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import read_passwords
+from vouchd.settings.reading import settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
-from vouchd.wiring.instance import check_instance, checked_signers
+from vouchd.sockets import Address
+from vouchd.sources.file import FileSource
+from vouchd.sources.http import HTTPSource
+from vouchd.sources.ldap import LDAPSource
 from vouchd.wiring.agent import agent_part
-from vouchd.wiring_audit import audit_keeping
-from vouchd.wiring_following import following, peers, verifying
-from vouchd.wiring.services import Services, open_services
-from vouchd.wiring.cloning import mirror_of, notifier_of, replicating, replication_watch, retiring
-from vouchd.wiring_sources import pulls
-from vouchd.wiring_upkeep import upkeep
+from vouchd.wiring.cloning import following, notifier_of, peers, verifying
+from vouchd.wiring.instance import check_instance, checked_signers
+from vouchd.wiring.services import Services, audit_keeping, open_services
 from vouchd.wiring.worker import answered_records
+
+# The CRL sources put together: settings -> what fetches CRLs and takes them in.
+
+
+def pulls(
+    layout: Layout,
+    settings: Settings,
+    ingesting: Ingesting,
+    ingest_lock: Callable[[], AbstractContextManager[None]],
+    clock: Clock,
+) -> tuple[Pulling, ...]:
+    """One for each source of the settings, ready to be driven by the manager process. Raises: ConfigError."""
+    passwords = read_passwords(layout.password_conf)
+
+    def pulling(source: SourceSettings) -> Pulling:
+        caller = source_caller(source.name, source.url)
+
+        def accept(crl: bytes) -> int | None:
+            with ingest_lock():
+                epochs = ingesting.accept_crl(crl, source.url, caller, clock.now())
+            return min((epoch.next_update for epoch in epochs if epoch.next_update is not None), default=None)
+
+        schedule = Schedule(interval_seconds=source.interval_seconds)
+        return Pulling(source.name, source.url, _crl_source(source, layout, passwords), schedule, accept)
+
+    return tuple(pulling(source) for source in settings.sources)
+
+
+def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, str]) -> CRLSource:
+    if source.kind is SourceKind.FILE:
+        return FileSource(_file(source.url, layout), max_bytes=source.max_bytes)
+    if source.kind is SourceKind.HTTP:
+        return HTTPSource(
+            source.url,
+            timeout_seconds=source.timeout_seconds,
+            max_bytes=source.max_bytes,
+            trust_file=source.trust_file,
+        )
+    return LDAPSource(
+        source.url,
+        timeout_seconds=source.timeout_seconds,
+        max_bytes=source.max_bytes,
+        trust_file=source.trust_file,
+        bind_dn=source.bind_dn,
+        password=passwords.get(f"source.{source.name}", ""),
+    )
+
+
+def _file(url: str, layout: Layout) -> Path:
+    """The path that a file URL or a plain path names; a relative one starts at the instance's folder."""
+    return layout.root / (unquote(urlsplit(url).path) if url.lower().startswith("file:") else url)
+
+
+# What the manager process does for the set now and then, put together.
+
+_log = logging.getLogger(__name__)
+
+_ROLE_SECONDS = 5.0
+_TOPOLOGY_SECONDS = 30.0
+_SETTLE_SECONDS = 60.0
+_HEALTH_SECONDS = 15.0
+
+
+def upkeep(
+    layout: Layout,
+    settings: Settings,
+    store: Store,
+    following: Following | None,
+    peers: Peers,
+    replication: ReplicationWatch | None,
+    verifying: Verifying,
+) -> tuple[Upkeep, ...]:
+    """What the manager process does again and again for the set."""
+    works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
+    works.append(Upkeep("role", _ROLE_SECONDS, lambda: step_down(layout, settings, peers), on_change=True))
+    if following is not None:
+        # On change too: a master that is back is followed as soon as it is seen, not when the pause is over.
+        works.append(Upkeep("following", 0.0, following.wait, on_change=True))
+    if settings.directory is not None:
+        works.append(Upkeep("replication", _TOPOLOGY_SECONDS, lambda: _agreed(layout, settings, store), on_change=True))
+        works.append(Upkeep("tidying", _SETTLE_SECONDS, lambda: _settled(layout, store)))
+    if replication is not None:
+        works.append(Upkeep("replication health", _HEALTH_SECONDS, replication.look))
+    every = settings.of_set.verify_seconds
+    if every:
+        works.append(Upkeep("verification", every, lambda: verifying.again(every), at_start=False))
+    return tuple(works)
+
+
+def _agreed(layout: Layout, settings: Settings, store: Store) -> bool:
+    reconcile(layout, settings, store.members())
+    return False
+
+
+def _settled(layout: Layout, store: Store) -> bool:
+    from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+
+    if isinstance(store, DirectoryStore):
+        with ingest_lock(layout.ingest_lock):
+            return bool(store.settle(time.time()))
+    return False
+
+
+def step_down(layout: Layout, settings: Settings, peers: Peers) -> bool:
+    """Become a clone when the role of the master has moved while this instance thought that it had it.
+
+    CS.cfg is changed and the instance restarts; nothing is answered differently meanwhile.
+    """
+    master = peers.master()
+    is_clone = settings.refresh_seconds == CLONE_REFRESH_SECONDS
+    if master is None or master.id == settings.member_id or is_clone or not settings.of_set.host:
+        return False
+    if master.tls_sha256 == own_member(settings).tls_sha256:
+        return False  # it is this instance, under a name that it takes on with its next start
+    values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}
+    if settings.directory is None:
+        values["vouchd.clone.master"] = master.id
+    write_values(layout, values)
+    _log.warning("%s is the master now (term %d): this instance becomes its clone", master.id, master.term)
+    os.kill(os.getpid(), signal.SIGHUP)
+    return False
+
 
 _log = logging.getLogger(__name__)
 

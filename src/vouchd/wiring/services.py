@@ -3,39 +3,104 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import pwd
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
-from vouchd.core.ports import Store
+from vouchd.audit.keeping import AuditKeeping, address_shown
+from vouchd.audit.log import AuditLog, Rotation
+from vouchd.audit.reading import AuditReader
+from vouchd.audit.signing import AuditSigning
+from vouchd.clock import SystemClock
+from vouchd.cloning.followed_store import FollowedStore
+from vouchd.cloning.membership import Membership
 from vouchd.cloning.registry import SecurityDomain
+from vouchd.core.facts import Authority, Caller, Epoch, IssuingPointId
+from vouchd.core.policy import AnswerRecords
+from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, NotFound
 from vouchd.index.folder import IndexFolder
-from vouchd.stores.last_known import RememberingStore
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.service import Certificates
-from vouchd.settings.layout import Layout
-from vouchd.instance.locking import ingest_lock
-from vouchd.cloning.membership import Membership
-from vouchd.settings.reading import active_settings, read_settings
-from vouchd.instance.selftests.tests import open_self_tests
-from vouchd.settings.declared import Settings
 from vouchd.instance.certificates.signers import check_signers, load_signers
-from vouchd.ops.account import user_name
-from vouchd.audit.log import AuditLog
-from vouchd.audit.reading import AuditReader
-from vouchd.clock import SystemClock
+from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
+from vouchd.instance.selftests.tests import open_self_tests
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
 from vouchd.service.users import Users
-from vouchd.wiring_audit import audit_log
-from vouchd.wiring_following import ingesting
-from vouchd.wiring_store import open_store
+from vouchd.settings.declared import AuditSettings, Settings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNALDB, read_passwords
+from vouchd.settings.reading import active_settings, read_settings
+from vouchd.signing.software import SoftwareSigner
+from vouchd.stores.last_known import RememberingStore
+from vouchd.stores.sqlite.store import SqliteStore
+from vouchd.wiring.cloning import ingesting
+
+# The store put together: settings -> the embedded one, or the one in a directory server.
+
+
+def open_store(layout: Layout, settings: Settings) -> Store:
+    """The store that the settings name. A directory is connected to when it is first asked.
+
+    Raises: StoreError; ConfigError when there is no password for the directory, or no LDAP library.
+    """
+    directory = settings.directory
+    if directory is None:
+        return FollowedStore(settings.store) if settings.of_set.master else SqliteStore(settings.store)
+    from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+
+    password = read_passwords(layout.password_conf).get(INTERNALDB)
+    if not password:
+        raise ConfigError(
+            f"{layout.password_conf}: no password of {directory.bind_dn}",
+            hint=f"add a line {INTERNALDB}=PASSWORD, or run `vouchd directory setup`",
+        )
+    return DirectoryStore(directory.server, directory.bind_dn, password, directory.trust_file)
+
+
+# The audit log put together: settings -> log, signer, what the manager process keeps.
+
+
+def audit_log(layout: Layout, settings: AuditSettings, clock: Clock) -> AuditLog:
+    """The log of the instance at `layout`."""
+    return AuditLog(layout.audit_log, clock, Rotation(settings.max_bytes, settings.max_age_seconds))
+
+
+def audit_keeping(
+    log: AuditLog,
+    signer: SoftwareSigner | None,
+    settings: AuditSettings,
+    clock: Clock,
+    signers: Mapping[str, str] | None = None,
+) -> AuditKeeping:
+    """What the manager process does for the log; `signers` are the key identifiers of the OCSP signers."""
+    return AuditKeeping(
+        log,
+        AuditSigning(log, signer, clock) if signer else None,
+        clock,
+        flush_seconds=settings.flush_seconds,
+        sample=settings.sample if settings.answers is AnswerRecords.SAMPLED else 1,
+        shown=address_shown(settings.client_address),
+        signers=signers,
+        expires_seconds=settings.expires_seconds,
+    )
+
+
+# The operating system's account that this process runs under.
+
+
+def user_name() -> str:
+    """Its name, or `uid N` for one without an entry."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True, slots=True)

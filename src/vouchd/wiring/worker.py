@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from vouchd.audit.answers import AnsweredRecords
 from vouchd.core.policy import ClientAddress
 from vouchd.core.status import ServingState
-from vouchd.errors import LifecycleError
-from vouchd.audit.answers import AnsweredRecords
 from vouchd.ee.server import EEServer
-from vouchd.processes.worker import inherited
-from vouchd.processes.worker import run_worker as serve_worker
+from vouchd.errors import LifecycleError
 from vouchd.index.manifest import load_manifest
-from vouchd.settings.layout import Layout
-from vouchd.settings.reading import active_settings
-from vouchd.settings.declared import AuditSettings
 from vouchd.instance.certificates.signers import load_signers
 from vouchd.processes.logs import set_up_logs
+from vouchd.processes.worker import inherited
+from vouchd.processes.worker import run_worker as serve_worker
 from vouchd.service.answering import Responder
+from vouchd.settings.declared import AuditSettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import active_settings
 
 
 def run_worker(layout: Layout, slot: int) -> None:

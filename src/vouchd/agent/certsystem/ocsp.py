@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from vouchd.agent.routes import Route
+from vouchd.api.operation import Access
+from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller
-from vouchd.errors import MalformedRequest, VouchdError, outcome
-from vouchd.agent.server import AgentServices
 from vouchd.ee.cache import error_der
 from vouchd.ee.getpath import decode
-from vouchd.agent.routes import Access, Route
+from vouchd.errors import MalformedRequest, VouchdError, outcome
 
 PATH = "/ocsp/ee/ocsp"
 

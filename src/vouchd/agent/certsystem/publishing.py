@@ -10,6 +10,10 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_html, wants_xml, xml_response
+from vouchd.agent.forms import form_fields
+from vouchd.agent.routes import Route
+from vouchd.api.services import AgentServices
 from vouchd.client.publishing import FOR_NOW, STALE
 from vouchd.core.facts import Caller
 from vouchd.errors import (
@@ -21,12 +25,8 @@ from vouchd.errors import (
     VerificationError,
     VouchdError,
 )
-from vouchd.agent.server import AgentServices
-from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_html, wants_xml, xml_response
-from vouchd.agent.forms import form_fields
-from vouchd.agent.routes import Route
-from vouchd.threads import in_thread
 from vouchd.service.permission import Action
+from vouchd.threads import in_thread
 
 # The store is away or another was quicker; or the master is away to which this member hands CRLs on.
 _PASSING = (StoreUnavailable, StoreConflict, ClientError)

@@ -13,18 +13,31 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import __version__
-from vouchd.pkix import certs
-from vouchd.core.bundles import leaf, read_bundle
-from vouchd.core.facts import COMPLETE_SCOPE, Caller, CertStatus, Epoch
-from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.agent.certsystem import ocsp, publishing
-from vouchd.agent.server import AgentServices
-from vouchd.agent.certsystem.xml import Facts, Result, failed, flat_xml, java_date, page_response, wants_html, wants_xml, xml_response, xml_text
+from vouchd.agent.certsystem.xml import (
+    Facts,
+    Result,
+    failed,
+    flat_xml,
+    java_date,
+    page_response,
+    wants_html,
+    wants_xml,
+    xml_response,
+    xml_text,
+)
 from vouchd.agent.forms import form_fields
-from vouchd.agent.routes import Access, Route
-from vouchd.threads import in_thread
+from vouchd.agent.routes import Route
+from vouchd.api.operation import Access
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller, CertStatus, Epoch
+from vouchd.errors import ConfigError, NotFound, VouchdError
+from vouchd.pkix import certs
+from vouchd.pkix.pem import leaf, read_bundle
+from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.authorities import AuthoritySummary
 from vouchd.service.permission import Action
+from vouchd.threads import in_thread
 
 AGENT = "/ocsp/agent/ocsp"
 GET_STATUS = "/ocsp/admin/ocsp/getStatus"

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from vouchd.core import setrecords
+from vouchd.core import records
 from vouchd.core.facts import Member
 from vouchd.errors import BadInput
 
@@ -43,7 +43,7 @@ def read_text(body: dict[str, Any], name: str) -> str:
 def read_member(body: dict[str, Any]) -> Member:
     """The member in a body. Raises: BadInput."""
     try:
-        return setrecords.checked_member(body["member"])
+        return records.checked_member(body["member"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput("the body has no member that can be read") from error
 

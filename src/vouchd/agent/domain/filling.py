@@ -13,14 +13,14 @@ from typing import Any
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller, Member
-from vouchd.cloning.registry import find
-from vouchd.errors import VouchdError
 from vouchd.agent.admission import secured
-from vouchd.agent.server import AgentServices
 from vouchd.agent.domain.bodies import read_object, read_text
-from vouchd.threads import in_thread
+from vouchd.api.services import AgentServices
+from vouchd.cloning.registry import find
+from vouchd.core.facts import Caller, Member
+from vouchd.errors import VouchdError
 from vouchd.service.permission import Action
+from vouchd.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

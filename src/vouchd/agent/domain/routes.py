@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
-from vouchd.core import setrecords
-from vouchd.core.facts import Caller, Member
-from vouchd.cloning.joining import info_record, joined_record
 from vouchd.agent.certsystem import domain
-from vouchd.agent.server import AgentServices
-from vouchd.http.attempts import Attempts
 from vouchd.agent.domain.bodies import MAX_BODY_BYTES, json_answer, read_member, read_object, read_text
 from vouchd.agent.domain.filling import DomainFilling
 from vouchd.agent.domain.state import DomainState
 from vouchd.agent.rest import problem
-from vouchd.agent.routes import Access, Handler, Route
-from vouchd.threads import in_thread
+from vouchd.agent.routes import Handler, Route
+from vouchd.api.operation import Access
+from vouchd.api.services import AgentServices
+from vouchd.cloning.joining import info_record, joined_record
+from vouchd.core import records
+from vouchd.core.facts import Caller, Member
+from vouchd.errors import NotFound, TryLater
 from vouchd.service.permission import Action
+from vouchd.threads import in_thread
+
+# How often a stranger may be wrong: guesses cost the host little, and leave few records.
+
+LIMIT = 10
+SECONDS = 60.0
+_MOST_ORIGINS = 1000
+
+
+class Attempts:
+    """Counts, for each address that strangers come from, what was refused to it lately. Used in several threads.
+
+    Only counts are kept, and of so many addresses at most; the oldest is forgotten first.
+    """
+
+    def __init__(self) -> None:
+        self._refused: dict[str, tuple[float, int]] = {}  # address: since when, how often
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def by(self, origin: str) -> Iterator[None]:
+        """Run an attempt; one that ends with NotFound counts. Raises: TryLater when there were too many."""
+        with self._lock:
+            _, count = self._lately(origin)
+        if count >= LIMIT:
+            raise TryLater("too many wrong attempts from this address", hint="try again in a minute")
+        try:
+            yield
+        except NotFound:
+            with self._lock:
+                since, count = self._lately(origin)
+                self._refused.pop(origin, None)
+                self._refused[origin] = (since, count + 1)
+                if len(self._refused) > _MOST_ORIGINS:
+                    del self._refused[next(iter(self._refused))]
+            raise
+
+    def _lately(self, origin: str) -> tuple[float, int]:
+        now = time.monotonic()
+        since, count = self._refused.get(origin, (now, 0))
+        return (since, count) if now - since < SECONDS else (now, 0)
+
 
 PREFIX = "/domain/v1"
 
@@ -104,11 +149,11 @@ class DomainRoutes:
         self._services.membership.require_registrar()
         left = self._services.domain.leave(member_id, caller)
         self._services.retire(left)
-        return setrecords.member_record(left)
+        return records.member_record(left)
 
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Make a member the master."""
-        return setrecords.member_record(self._services.domain.promote(read_text(body, "member"), caller))
+        return records.member_record(self._services.domain.promote(read_text(body, "member"), caller))
 
     async def domain_info(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """The domain in the Certificate System's JSON."""

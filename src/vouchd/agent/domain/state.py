@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from vouchd.core import records, setrecords
-from vouchd.core.facts import Caller
-from vouchd.cloning.listing import listing
-from vouchd.errors import ConfigError
 from vouchd.agent.admission import secured
-from vouchd.agent.server import CLOSING, AgentServices
 from vouchd.agent.domain.bodies import json_answer, read_seconds
+from vouchd.agent.server import CLOSING
+from vouchd.api.services import AgentServices
+from vouchd.cloning.listing import listing
+from vouchd.core import records
+from vouchd.core import records as setrecords
+from vouchd.core.facts import Caller
+from vouchd.errors import ConfigError
 from vouchd.threads import in_thread
 
 LONGEST_WAIT_SECONDS = 60.0

@@ -9,15 +9,15 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller
-from vouchd.errors import ConfigError
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.audit.chain import AuditRecord
-from vouchd.audit.reading import AuditQuery
-from vouchd.service.permission import Action
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api.services import AgentServices
+from vouchd.audit.chain import AuditRecord
+from vouchd.audit.reading import AuditQuery
+from vouchd.core.facts import Caller
+from vouchd.errors import ConfigError
+from vouchd.service.permission import Action
+from vouchd.threads import in_thread
 
 PAGE = 50
 _FIELDS = ("event", "outcome", "caller", "text", "since", "until")

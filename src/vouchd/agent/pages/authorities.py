@@ -10,17 +10,17 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.pkix import certs
-from vouchd.core.bundles import read_bundle
-from vouchd.core.facts import Caller, IssuingPointId
-from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.service.authorities import AuthoritySummary
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller, IssuingPointId
+from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
+from vouchd.pkix import certs
+from vouchd.pkix.pem import read_bundle
+from vouchd.service.authorities import AuthoritySummary
+from vouchd.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from aiohttp import web
 from cryptography import x509
 
-from vouchd.pkix import certs
-from vouchd.core.facts import Caller
-from vouchd.pkix.purposes import WARN_SECONDS
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.instance.certificates.places import SystemCertificate
 from vouchd.agent.pages.conditions import Condition, Tone, expiry_condition
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller
+from vouchd.instance.certificates.places import SystemCertificate
+from vouchd.pkix import certs
+from vouchd.pkix.purposes import WARN_SECONDS
+from vouchd.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from typing import Any
 from aiohttp import web
 from cryptography import x509
 
-from vouchd.pkix import certs
-from vouchd.core.bundles import read_bundle
-from vouchd.core.facts import Authority, Caller
-from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.service.explaining import Explanation
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Authority, Caller
+from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
+from vouchd.pkix import certs
+from vouchd.pkix.pem import read_bundle
+from vouchd.service.explaining import Explanation
+from vouchd.threads import in_thread
 
 _MAX_SERIAL_OCTETS = 64
 _TONES = {"good": Tone.GOOD, "revoked": Tone.BAD, "unknown": Tone.WARNING}

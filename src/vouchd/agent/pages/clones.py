@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller, Member
-from vouchd.cloning.registry import master_of
-from vouchd.errors import StoreUnavailable, VouchdError, outcome
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.instance.report import MemberReport, ServerReport, ServingReport
-from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
-from vouchd.service.permission import Action
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.showing import duration
+from vouchd.api.services import AgentServices
+from vouchd.cloning.registry import master_of
+from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
+from vouchd.core.facts import Caller, Member
+from vouchd.errors import StoreUnavailable, VouchdError, outcome
+from vouchd.instance.report import MemberReport, ServerReport, ServingReport
+from vouchd.service.permission import Action
+from vouchd.threads import in_thread
 
 _SKEW_SECONDS = 10
 _COMPARED = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vouchd.agent.pages.showing import duration
 from vouchd.core.facts import Epoch
 from vouchd.instance.report import ServingReport
 from vouchd.service.authorities import AuthoritySummary
-from vouchd.agent.pages.showing import duration
 
 _SOON_SHARE = 0.1  # of a CRL's life that is left when its successor is due
 

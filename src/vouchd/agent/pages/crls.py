@@ -7,15 +7,15 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.service.previewing import Preview, Previewing
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.staging import Staging
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller
+from vouchd.errors import VouchdError, outcome
+from vouchd.service.previewing import Preview, Previewing
+from vouchd.threads import in_thread
 
 _ORIGIN = "agent page"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from vouchd.errors import ConfigError
 from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages.tokens import FIELD, Tokens
+from vouchd.errors import ConfigError
 
 MAX_FIELD_CHARACTERS = 1 << 20
 

@@ -6,11 +6,6 @@ from typing import Protocol
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller
-from vouchd.agent.server import AgentServices
-from vouchd.agent.routes import Access, Handler, Route
-from vouchd.service.permission import Action
-from vouchd.service.previewing import Previewing
 from vouchd.agent.pages import menu, static
 from vouchd.agent.pages.auditlog import AuditPages
 from vouchd.agent.pages.authorities import AuthorityPages
@@ -25,6 +20,12 @@ from vouchd.agent.pages.service import ServicePages
 from vouchd.agent.pages.staging import Staging
 from vouchd.agent.pages.tokens import Tokens
 from vouchd.agent.pages.users import UserPages
+from vouchd.agent.routes import Handler, Route
+from vouchd.api.operation import Access
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller
+from vouchd.service.permission import Action
+from vouchd.service.previewing import Previewing
 
 _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"

@@ -9,15 +9,15 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from vouchd import __version__
-from vouchd.core.facts import Caller
-from vouchd.core.ports import Clock
-from vouchd.errors import VouchdError
 from vouchd.agent.identity import peer_certificate
-from vouchd.service.permission import Permission
 from vouchd.agent.pages import showing
 from vouchd.agent.pages.menu import SECTIONS, entries
 from vouchd.agent.pages.static import address
 from vouchd.agent.pages.tokens import Tokens
+from vouchd.core.facts import Caller
+from vouchd.core.ports import Clock
+from vouchd.errors import VouchdError
+from vouchd.service.permission import Permission
 
 # Everything comes from this port itself, in files; nothing inline, nothing from elsewhere, no framing.
 PAGE_POLICY = (

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.service.selftests import SelfTestInfo, SelfTestResult
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller
+from vouchd.errors import VouchdError, outcome
+from vouchd.service.selftests import SelfTestInfo, SelfTestResult
+from vouchd.threads import in_thread
 
 NOT_RUN = Condition(Tone.NEUTRAL, "Not run")
 

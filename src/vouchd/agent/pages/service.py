@@ -8,12 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from vouchd.core.facts import Caller
-from vouchd.agent.server import AgentServices
 from vouchd.agent.pages.charts import NOTHING, Chart, Line, draw
 from vouchd.agent.pages.history import INTERVAL_SECONDS, MAX_SAMPLES, History, Interval, quantile
 from vouchd.agent.pages.rendering import Pages
 from vouchd.agent.pages.showing import number_text
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from vouchd.pkix import reasons
-from vouchd.core.facts import Reason
+from vouchd.pkix.reasons import Reason
 
 _UNITS = ((86400 * 365, "year"), (86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _LAST_SECOND = 253_402_300_799  # of year 9999

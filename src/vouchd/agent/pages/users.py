@@ -9,17 +9,17 @@ from urllib.parse import quote
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.core.bundles import leaf, read_bundle
-from vouchd.core.facts import Caller, Group, User
-from vouchd.errors import ConfigError, VouchdError, outcome
-from vouchd.agent.server import AgentServices
-from vouchd.threads import in_thread
-from vouchd.service.permission import RIGHTS
-from vouchd.service.usercertificates import CertificateFacts, describe
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.api.services import AgentServices
+from vouchd.core.facts import Caller, Group, User
+from vouchd.errors import ConfigError, VouchdError, outcome
+from vouchd.pkix.pem import leaf, read_bundle
+from vouchd.service.permission import RIGHTS
+from vouchd.service.usercertificates import CertificateFacts, describe
+from vouchd.threads import in_thread
 
 NOT_CONFIRMED = ConfigError("not removed: the box was not ticked", hint="tick it to confirm")
 

@@ -3,25 +3,178 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
-from typing import Annotated
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote, serving, told
-from vouchd.cli import policyflags as given
-from vouchd.cli.inputs import read_input
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.cli.policyoptions import DEFAULT, PolicyChange
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_input
 from vouchd.client.admin import AdminClient
-from vouchd.pkix import certs, pem
-from vouchd.core.facts import Authority, AuthorityPolicy
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.core.records import policy_record
 from vouchd.errors import ConfigError
-from vouchd.settings.layout import Layout
+from vouchd.pkix import certs, pem
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
+from vouchd.settings.layout import Layout
+from vouchd.signing.files import read_certificates
+from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
+
+# The options of `vouchd ca set`; what their values mean is in policyoptions.py.
+
+_FLAG = "true|false|default"
+
+NotFoundAsGoodOption = Annotated[
+    str | None, typer.Option(metavar=_FLAG, help="A serial that no CRL lists is good, else unknown.")
+]
+IncludeNextUpdateOption = Annotated[str | None, typer.Option(metavar=_FLAG, help="Answers tell the CRL's nextUpdate.")]
+ExpiredCRLOption = Annotated[
+    str | None, typer.Option(metavar="tryLater|unknown|serve|default", help="Answer from a CRL past its nextUpdate.")
+]
+InvalidityDateOption = Annotated[
+    bool | None, typer.Option("--invalidity-date/--no-invalidity-date", help="Tell the CRL entry's invalidityDate.")
+]
+CRLReferenceOption = Annotated[
+    bool | None, typer.Option("--crl-reference/--no-crl-reference", help="Tell which CRL (RFC 6960 4.4.2).")
+]
+ArchiveCutoffOption = Annotated[
+    str | None, typer.Option(metavar="SECONDS|default", help="Retention behind archiveCutoff (RFC 6960 4.4.4).")
+]
+ExtendedRevokeOption = Annotated[
+    bool | None,
+    typer.Option("--extended-revoke/--no-extended-revoke", help="A serial never issued is revoked (RFC 6960 4.4.8)."),
+]
+SignerOption = Annotated[str | None, typer.Option(metavar="NICKNAME|default", help="The signer for this CA.")]
+CRLIssuerOption = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE|default", help="Issuer of indirect CRLs; repeatable.")
+]
+ExpectedScopeOption = Annotated[
+    list[str] | None, typer.Option(metavar="ID|default", help="Scopes that together cover all serials; repeatable.")
+]
+QuarantinePercentOption = Annotated[
+    str | None, typer.Option(metavar="N|default", help="Hold back a CRL that gains or loses more entries.")
+]
+IssuedSerialsOption = Annotated[
+    str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
+]
+DecimalOption = Annotated[bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")]
+
+
+# What `vouchd ca set` takes for a CA's own policy; `default` takes a setting of its own away again.
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """The options as given; None: not given, that field stays as it is."""
+
+    not_found_as_good: str | None = None
+    include_next_update: str | None = None
+    expired_crl: str | None = None
+    invalidity_date: bool | None = None
+    crl_reference: bool | None = None
+    archive_cutoff_seconds: str | None = None
+    extended_revoke: bool | None = None
+    signer: str | None = None
+    crl_issuers: list[Path] | None = None
+    expected_scopes: list[str] | None = None
+    quarantine_percent: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no option was given."""
+        return all(not self._given(field.name) for field in fields(self))
+
+    def _given(self, name: str) -> bool:
+        return getattr(self, name) not in (None, [])
+
+    def applied_to(self, policy: AuthorityPolicy) -> AuthorityPolicy:
+        """The policy with this change. Raises: ConfigError naming the option, SigningError."""
+        return replace(policy, **self._changed())
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as the REST API takes it. Raises: likewise."""
+        changed = self._changed()
+        if "crl_issuers" in changed:
+            changed["crl_issuers"] = [base64.b64encode(der).decode() for der in changed["crl_issuers"]]
+        return changed
+
+    def _changed(self) -> dict[str, Any]:
+        """The fields that were given, with their new values."""
+        names = [field.name for field in fields(self) if self._given(field.name)]
+        return {name: _READERS.get(name, _as_it_is)(name, getattr(self, name)) for name in names}
+
+
+def _as_it_is(_: str, value: object) -> object:
+    return value
+
+
+def _flag(name: str, text: str) -> bool | None:
+    if text not in {"true", "false", DEFAULT}:
+        raise _wrong(name, f"true, false or {DEFAULT}")
+    return None if text == DEFAULT else text == "true"
+
+
+def _expired_crl(name: str, text: str) -> ExpiredCRLPolicy | None:
+    if text == DEFAULT:
+        return None
+    try:
+        return ExpiredCRLPolicy(text)
+    except ValueError:
+        raise _wrong(name, ", ".join([*ExpiredCRLPolicy, DEFAULT])) from None
+
+
+def _seconds(name: str, text: str) -> int | None:
+    if text == DEFAULT:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 10:
+        raise _wrong(name, f"a number of seconds, or {DEFAULT} for none")
+    return int(text)
+
+
+def _percent(name: str, text: str) -> float | None:
+    if text == DEFAULT:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise _wrong(name, f"a percentage, or {DEFAULT} for the instance's") from None
+
+
+def _nickname(_: str, text: str) -> str | None:
+    return None if text == DEFAULT else text
+
+
+def _scopes(_: str, scopes: list[str]) -> tuple[str, ...]:
+    return () if scopes == [DEFAULT] else tuple(scopes)
+
+
+def _certificates(_: str, paths: list[Path]) -> tuple[bytes, ...]:
+    if paths == [Path(DEFAULT)]:
+        return ()
+    return tuple(found.public_bytes(Encoding.DER) for path in paths for found in read_certificates(path))
+
+
+def _wrong(name: str, right: str) -> ConfigError:
+    option = name.removesuffix("_seconds").removesuffix("s").replace("_", "-")
+    return ConfigError(f"--{option} takes {right}")
+
+
+_READERS: dict[str, Any] = {
+    "not_found_as_good": _flag,
+    "include_next_update": _flag,
+    "expired_crl": _expired_crl,
+    "archive_cutoff_seconds": _seconds,
+    "signer": _nickname,
+    "crl_issuers": _certificates,
+    "expected_scopes": _scopes,
+    "quarantine_percent": _percent,
+}
+
 
 MAX_SERIALS_BYTES = 1 << 30
 SHORT_ID = 16
@@ -146,19 +299,19 @@ def remove(
 def set_(
     reference: ReferenceArgument,
     instance: InstanceOption = DEFAULT_INSTANCE,
-    not_found_as_good: given.NotFoundAsGoodOption = None,
-    include_next_update: given.IncludeNextUpdateOption = None,
-    expired_crl: given.ExpiredCRLOption = None,
-    invalidity_date: given.InvalidityDateOption = None,
-    crl_reference: given.CRLReferenceOption = None,
-    archive_cutoff: given.ArchiveCutoffOption = None,
-    extended_revoke: given.ExtendedRevokeOption = None,
-    signer: given.SignerOption = None,
-    crl_issuer: given.CRLIssuerOption = None,
-    expected_scope: given.ExpectedScopeOption = None,
-    quarantine_percent: given.QuarantinePercentOption = None,
-    issued_serials: given.IssuedSerialsOption = None,
-    decimal: given.DecimalOption = False,
+    not_found_as_good: NotFoundAsGoodOption = None,
+    include_next_update: IncludeNextUpdateOption = None,
+    expired_crl: ExpiredCRLOption = None,
+    invalidity_date: InvalidityDateOption = None,
+    crl_reference: CRLReferenceOption = None,
+    archive_cutoff: ArchiveCutoffOption = None,
+    extended_revoke: ExtendedRevokeOption = None,
+    signer: SignerOption = None,
+    crl_issuer: CRLIssuerOption = None,
+    expected_scope: ExpectedScopeOption = None,
+    quarantine_percent: QuarantinePercentOption = None,
+    issued_serials: IssuedSerialsOption = None,
+    decimal: DecimalOption = False,
     asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:

@@ -22,8 +22,8 @@ from vouchd.ca.publishing import (
 from vouchd.cli import output
 from vouchd.cli.ca.targets import TARGET_KINDS, absolute
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
-from vouchd.errors import IssuanceError, RefusedForNow, StoreConflict, StoreUnavailable, VouchdError, outcome
 from vouchd.clock import SystemClock
+from vouchd.errors import IssuanceError, RefusedForNow, StoreConflict, StoreUnavailable, VouchdError, outcome
 
 DeltaOption = Annotated[bool, typer.Option("--delta", help="A delta CRL instead of a full one.")]
 ScopeOption = Annotated[

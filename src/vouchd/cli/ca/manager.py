@@ -18,13 +18,13 @@ from vouchd.ca.facts import DAY, HOUR, AuthoritySettings
 from vouchd.ca.keys import DEFAULT_KEY_TYPE, KEY_TYPES, clear_key_pem, generate_key
 from vouchd.ca.profiles import PROFILES, ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_name, parse_subject, request_from_csr
-from vouchd.cli.ca import crl, status
 from vouchd.cli import output
+from vouchd.cli.ca import crl, status
 from vouchd.cli.ca.status import certificate_fields
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
-from vouchd.pkix.certs import not_after
-from vouchd.errors import ConfigError
 from vouchd.clock import SystemClock
+from vouchd.errors import ConfigError
+from vouchd.pkix.certs import not_after
 from vouchd.signing.files import write_new
 
 app = typer.Typer(

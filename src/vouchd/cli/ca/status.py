@@ -13,15 +13,26 @@ from cryptography.hazmat.primitives import serialization
 
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CertificateRecord, IssuedStatus
-from vouchd.ca.reasons import parse_reason
-from vouchd.cli.ca import crl
 from vouchd.cli import output
+from vouchd.cli.ca import crl
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
-from vouchd.pkix.certs import serial_octets
-from vouchd.pkix.reasons import reason_text
-from vouchd.errors import ConfigError, IssuanceError
 from vouchd.clock import SystemClock
+from vouchd.errors import ConfigError, IssuanceError
+from vouchd.pkix.certs import serial_octets
+from vouchd.pkix.reasons import NAMES, Reason, reason_text
 from vouchd.signing.files import read_certificates
+
+# A CRLReason as an administrator types it.
+
+
+def parse_reason(text: str) -> Reason:
+    """The reason of that name; capitals, `-` and `_` do not matter. Raises: IssuanceError."""
+    plain = text.replace("-", "").replace("_", "").lower()
+    for reason, name in NAMES.items():
+        if name.lower() == plain:
+            return reason
+    raise IssuanceError(f"unknown revocation reason {text[:40]!r}", hint=f"one of {', '.join(NAMES.values())}")
+
 
 Change = Callable[[CertificateManager, bytes, int], CertificateRecord]
 

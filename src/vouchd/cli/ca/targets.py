@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from vouchd.wiring import instance as wiring
 from vouchd.ca.publishing import CallTarget, FolderTarget, PublishingTarget, TargetKinds
 from vouchd.cli import serving
 from vouchd.client.publishing import CRLPublisher
+from vouchd.clock import SystemClock
 from vouchd.core.facts import Epoch
 from vouchd.errors import ConfigError, CRLStale
 from vouchd.settings.layout import Layout
-from vouchd.clock import SystemClock
+from vouchd.wiring import instance as wiring
 
 ORIGIN = "certificate manager"
 _FILES = ("cert", "key", "trust")

@@ -9,21 +9,21 @@ from typing import Any
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import members as shown
 from vouchd.cli import output, remote
 from vouchd.cli.lifecycle import NOT_RUNNING
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cli.told import Row
 from vouchd.client.admin import AdminClient
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.registry import master_of
+from vouchd.cloning.verdicts import read_verification
 from vouchd.errors import LifecycleError, NotFound, StoreUnavailable
 from vouchd.instance import lifecycle
-from vouchd.settings.layout import Layout
-from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
-from vouchd.settings.reading import read_settings
 from vouchd.instance.report import ReplicationReport, ServingReport
-from vouchd.cloning.verdicts import read_verification
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+from vouchd.wiring import instance as wiring
 
 TROUBLED = 4  # exit code: something is not as it should be
 _OF_THE_SET = frozenset({"members", "behind", "clocks", "replication", "verification", "upkeep"})

@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output, remote
 from vouchd.cli.members import verification as told_verification
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.admin import AdminClient
 from vouchd.cloning.probing import MAX_SAMPLE
+from vouchd.cloning.verdicts import Verification, VerifiedMember
+from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import Member
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.index.manifest import load_manifest
 from vouchd.settings.layout import Layout
-from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
-from vouchd.cloning.verdicts import Verification, VerifiedMember
+from vouchd.wiring import instance as wiring
 
 DIFFERENT = 4  # exit code: a difference, or a member that did not answer
 _MAX_SERIALS = 1000

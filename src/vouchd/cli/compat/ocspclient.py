@@ -13,14 +13,14 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import output
-from vouchd.cli.asking import certificate_der, serial_octets
+from vouchd.cli.query import certificate_der, serial_octets
 from vouchd.client.ocsp import Question, Reply, question, question_from_request, send
 from vouchd.client.response import SingleResponse
-from vouchd.client.transport import Connection, Method
 from vouchd.client.response_acceptance import require_answer
-from vouchd.pkix.reasons import reason_text
-from vouchd.errors import ConfigError, VouchdError
+from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
+from vouchd.errors import ConfigError, VouchdError
+from vouchd.pkix.reasons import reason_text
 
 MAX_REQUEST_BYTES = 1 << 20
 _SUFFIXES = ("", ".crt", ".pem", ".cer", ".der")

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import output
-from vouchd.cli.inputs import read_password
+from vouchd.cli.options import read_password
 from vouchd.errors import SigningError, VouchdError
 from vouchd.signing.files import read_certificates
 from vouchd.signing.keys import read_key

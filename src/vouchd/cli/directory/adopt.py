@@ -7,20 +7,18 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output, serving
 from vouchd.cli.directory.setup import directory_of
-from vouchd.cli.inputs import read_password
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.core.facts import Epoch
-from vouchd.directory.connection import Connection, Credentials, open_as_manager
+from vouchd.directory.connection import Connection, Credentials, open_as_manager, server_of
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.foreign import ForeignPoint, foreign_points
-from vouchd.directory.urls import server_of
 from vouchd.errors import ConfigError, CRLStale, StoreUnavailable, VouchdError, outcome
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNALDB, read_passwords
 from vouchd.settings.reading import read_settings
+from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 
 

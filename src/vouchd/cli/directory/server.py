@@ -15,8 +15,8 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.cli import output
-from vouchd.cli.inputs import read_input, read_password
-from vouchd.cli.options import JsonOption
+from vouchd.cli.options import JsonOption, read_input, read_password
+from vouchd.clock import SystemClock
 from vouchd.core.hostnames import qualified
 from vouchd.directory import server
 from vouchd.directory.account import new_password
@@ -25,7 +25,6 @@ from vouchd.directory.nss import TLSIdentity
 from vouchd.directory.plan import ServerPlan, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
 from vouchd.errors import ConfigError
-from vouchd.clock import SystemClock
 from vouchd.signing.files import read_secret, write_new
 
 DEFAULT_DIRECTORY = Path("./directory")

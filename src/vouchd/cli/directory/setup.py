@@ -7,26 +7,25 @@ from typing import Annotated
 
 import typer
 
-from vouchd.wiring import instance as wiring
 from vouchd.cli import output
-from vouchd.cli.cloneset import set_up_as_manager
 from vouchd.cli.directory.server import shown
-from vouchd.cli.inputs import read_password
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.clock import SystemClock
+from vouchd.cloning.creation import set_up_as_manager
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import State
+from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
 from vouchd.directory.health import PeerHealth, ReplicationHealth
 from vouchd.directory.plan import read_plan, trust_file
 from vouchd.directory.setup import SetUp
-from vouchd.directory.urls import server_of
 from vouchd.errors import ConfigError
+from vouchd.settings.declared import DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.settings.declared import DirectorySettings, Settings
-from vouchd.clock import SystemClock
 from vouchd.signing.files import write_new
+from vouchd.wiring import instance as wiring
 
 ManagerOption = Annotated[
     str, typer.Option("--manager", metavar="DN", help="Who may configure the server; its password is asked for.")
@@ -84,7 +83,7 @@ def setup(
         target = target_of(directory, url, starttls=starttls, trust=trust, replica_id=replica_id)
         known = {}
     password = read_password(password_file, Path(manager))
-    made, kept = set_up_as_manager(target, (manager, password), known, clone=clone, domain=domain)
+    made, kept = set_up_as_manager(target, (manager, password), known, output.note, clone=clone, domain=domain)
     if out is not None:
         write_new(out, "".join(f"{name}={value}\n" for name, value in kept.items()).encode(), 0o600)
     else:

@@ -15,15 +15,24 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink
 from vouchd.errors import SigningError, VouchdError
+from vouchd.instance.certificates.places import (
+    ADMIN,
+    AUDIT_SIGNING,
+    SSLSERVER,
+    SUBSYSTEM,
+    SystemCertificate,
+    find,
+    free_stem,
+    numbered,
+)
+from vouchd.instance.certificates.places import system_certificates as all_of
 from vouchd.instance.certificates.service import Certificates, Installed
-from vouchd.settings.layout import Layout
 from vouchd.instance.locking import config_lock
+from vouchd.service.permission import Action, Permission
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.places import ADMIN, AUDIT_SIGNING, SSLSERVER, SUBSYSTEM, SystemCertificate, find, free_stem, numbered
-from vouchd.instance.certificates.places import system_certificates as all_of
-from vouchd.service.permission import Action, Permission
 from vouchd.signing.keys import read_key, write_key
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, write_key_file
 

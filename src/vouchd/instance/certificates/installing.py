@@ -14,17 +14,17 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.pkix.certs import check_signer, is_issued_by, load_certificate
 from vouchd.core.facts import Authority
+from vouchd.errors import SigningError
+from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
+from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
+from vouchd.pkix.certs import check_signer, is_issued_by, load_certificate
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
-from vouchd.errors import SigningError
 from vouchd.settings import cs_cfg
+from vouchd.settings.declared import KeyFiles, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import settings_from
-from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
-from vouchd.settings.declared import KeyFiles, Settings
-from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.signing.files import read_certificates, replace_file, write_new
 from vouchd.signing.keys import PrivateKey, read_key
 

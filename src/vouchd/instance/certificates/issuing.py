@@ -16,11 +16,12 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import DAY
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import request_from_csr
-from vouchd.pkix.purposes import Purpose
+from vouchd.clock import SystemClock
+from vouchd.core.facts import Caller
 from vouchd.errors import ConfigError
 from vouchd.instance.certificates.places import FIXED, SSLSERVER
-from vouchd.clock import SystemClock
-from vouchd.wiring.instance import Services
+from vouchd.instance.certificates.service import Certificates
+from vouchd.pkix.purposes import Purpose
 
 PROFILES = {
     Purpose.OCSP_SIGNING: ProfileName.OCSP_SIGNING,
@@ -42,7 +43,7 @@ def certify(folder: Path, purpose: Purpose, request: bytes, days: int | None = N
         return x509.load_der_x509_certificate(record.der).public_bytes(Encoding.PEM) + manager.chain_pem()
 
 
-def equip(services: Services, names: Sequence[str], ca: Path | None) -> list[Path]:
+def equip(certificates: Certificates, caller: Caller, names: Sequence[str], ca: Path | None) -> list[Path]:
     """Make the keys of a new instance besides its signer's; our CA in the folder `ca` certifies them.
 
     `names` are those of the TLS server. Returns the requests that are left for another CA.
@@ -50,19 +51,18 @@ def equip(services: Services, names: Sequence[str], ca: Path | None) -> list[Pat
     left = []
     for name, (purpose, _) in FIXED.items():
         server = name == SSLSERVER
-        path = server_request(services, names) if server else services.certificates.request(name, services.caller)
+        path = server_request(certificates, caller, names) if server else certificates.request(name, caller)
         if ca is None:
             left.append(path)
             continue
-        certificate = certify(ca, purpose, path.read_bytes())
-        services.certificates.install(name, certificate, services.caller)
+        certificates.install(name, certify(ca, purpose, path.read_bytes()), caller)
     return left
 
 
-def server_request(services: Services, names: Sequence[str]) -> Path:
+def server_request(certificates: Certificates, caller: Caller, names: Sequence[str]) -> Path:
     """Make the key of the TLS server with these names; returns the request for its certificate."""
     subject, alternative = _server(names)
-    return services.certificates.request(SSLSERVER, services.caller, subject=subject, names=alternative)
+    return certificates.request(SSLSERVER, caller, subject=subject, names=alternative)
 
 
 def host_names(given: Sequence[str], host: str | None) -> tuple[str, ...]:

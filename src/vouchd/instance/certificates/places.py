@@ -10,8 +10,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.pkix.purposes import Purpose
 from vouchd.errors import NotFound, SigningError
+from vouchd.pkix.purposes import Purpose
 from vouchd.settings.declared import KeyFiles, Settings
 from vouchd.signing.files import read_certificates
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vouchd.errors import SigningError
+from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.purposes import Purpose, chain_of, check_purpose
 from vouchd.pkix.signatures import ALGORITHMS, verify
-from vouchd.errors import SigningError
 from vouchd.settings.declared import AgentPort, KeyFiles
-from vouchd.instance.certificates.tls import server_context
 from vouchd.signing.keys import PrivateKey
 from vouchd.signing.software import SoftwareSigner
 

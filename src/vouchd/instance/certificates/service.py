@@ -9,24 +9,30 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from vouchd.core.bundles import read_bundle
-from vouchd.pkix.certs import not_after
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
-from vouchd.pkix.purposes import Purpose
-from vouchd.pkix.signatures import algorithms_for
 from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.administrator import enrol
 from vouchd.instance.certificates.installing import Candidate, Installation
-from vouchd.settings.layout import Layout
-from vouchd.instance.locking import config_lock
-from vouchd.settings.passwords import INTERNAL, read_passwords
-from vouchd.settings.reading import read_settings
+from vouchd.instance.certificates.places import (
+    SystemCertificate,
+    find,
+    free_stem,
+    pending_requests,
+    system_certificates,
+)
 from vouchd.instance.certificates.requests import certificate_request
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.places import SystemCertificate, find, free_stem, pending_requests, system_certificates
+from vouchd.instance.locking import config_lock
+from vouchd.pkix.certs import not_after
+from vouchd.pkix.pem import read_bundle
+from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.signatures import algorithms_for
 from vouchd.service.permission import Action, Permission
 from vouchd.service.users import Users
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
 from vouchd.signing.files import write_new
 from vouchd.signing.keys import PrivateKey, generate_key, read_key, write_key
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 from vouchd.client import ocsp
 from vouchd.client.parsing import parse_response
-from vouchd.client.transport import Connection
 from vouchd.client.response_acceptance import NonceRule, Terms, verify_response
-from vouchd.pkix.certs import DIGEST_FUNCTIONS
+from vouchd.client.transport import Connection
 from vouchd.core.facts import CertStatus
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import ClientError, SigningError, VerificationError
 from vouchd.index.format import RevocationIndexFile
+from vouchd.pkix.certs import DIGEST_FUNCTIONS
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 

@@ -10,14 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 from vouchd.core import issued
-from vouchd.pkix.crl import entries, read_header
-from vouchd.core.facts import Authority, Epoch, Reason, RevocationEntry
+from vouchd.core.facts import Authority, Epoch
 from vouchd.core.ports import StatusStore
 from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
 from vouchd.index.format import RevocationIndexFile, is_intact
 from vouchd.instance.selftests.keys import collect
-from vouchd.settings.layout import Layout
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.crl_entries import entries
+from vouchd.pkix.reasons import Reason, RevocationEntry
 from vouchd.service.indexing import Indexing, subject_der
+from vouchd.settings.layout import Layout
 
 _MIB = 1 << 20
 _COMPARED = 50_000  # entries of a CRL that are looked up; the checksum speaks for the rest

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.core.facts import Authority
-from vouchd.pkix.purposes import Purpose, Validity, chain_of, check_purpose
 from vouchd.errors import ConfigError, SigningError, VouchdError
+from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered, system_certificates
+from vouchd.instance.certificates.rehearsal import try_signature
+from vouchd.instance.certificates.signers import check_signers, load_signers
+from vouchd.pkix.certs import is_issued_by, load_certificate
+from vouchd.pkix.purposes import Purpose, Validity, chain_of, check_purpose
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
-from vouchd.instance.certificates.rehearsal import try_signature
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.signers import check_signers, load_signers
-from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered, system_certificates
 from vouchd.signing.files import read_certificates
 from vouchd.signing.software import SoftwareSigner
 

@@ -7,17 +7,17 @@ from functools import partial
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import SigningError
 from vouchd.index.serving import open_state
+from vouchd.instance.certificates.signers import load_signers
+from vouchd.instance.lifecycle import look_now, status, wait_until_heeded
 from vouchd.instance.selftests.canary import Canary
 from vouchd.instance.selftests.host import check_clock, check_disk, check_index
 from vouchd.instance.selftests.keys import check_certificates, check_key_files, check_presence, check_validity, collect
-from vouchd.settings.layout import Layout
-from vouchd.instance.lifecycle import look_now, status, wait_until_heeded
-from vouchd.settings.declared import Settings
-from vouchd.instance.certificates.signers import load_signers
 from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Permission
 from vouchd.service.selftests import SelfTest, SelfTestName, SelfTests, halting
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
 
 
 def open_self_tests(

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
+from vouchd.errors import SigningError
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.pkcs12.pbe import Secret, UnknownEncryption, decrypt, mac
 from vouchd.pkix.pkcs12.writing import pfx_der
-from vouchd.errors import SigningError
 
 MAX_BAGS = 500
 MAX_STRUCTURES = 50

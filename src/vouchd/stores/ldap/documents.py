@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from vouchd.core.ports import Buffer
 from vouchd.directory.connection import Change, Connection, Connections
 from vouchd.directory.schema import CHUNK, CHUNKS, DOCUMENT_SIZE
 from vouchd.errors import AlreadyExists, NotFound, StoreUnavailable
+from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import CHUNK_BYTES
 
 # Longer than any member takes to write or to read one document.

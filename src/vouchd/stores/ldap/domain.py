@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from vouchd.core import records, setrecords
+from vouchd.core import records
+from vouchd.core import records as setrecords
 from vouchd.core.facts import JoinToken, Member
 from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN

@@ -1,7 +1,7 @@
 """The entry of one CA in the directory: read into facts, and the changes that keep it readable by both programs.
 
 Every epoch that was committed and not yet superseded is one value: where two suppliers commit at one time replication
-makes the union of their values, and every reader takes the newest (core/epochs.py).
+makes the union of their values, and every reader takes the newest (core/facts.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from vouchd.core import records
-from vouchd.core.epochs import newest
-from vouchd.core.facts import COMPLETE_SCOPE, Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL, newest
 from vouchd.directory.connection import Change, Connection, Entry
 from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, STAMP
+from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.stores.rules import CHUNK_BYTES, NO_HIGH_WATER, HighWater, crl_hashes, risen
 
 CERTIFICATE = "cACertificate;binary"

@@ -13,7 +13,19 @@ from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import EPOCH, HIGH_WATER, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.ldap.documents import ChunkedDocuments
-from vouchd.stores.ldap.entries import BASE_CRL, DELTA_CRL, OF_AUTHORITIES, OF_CONFLICTS, OF_REMOVED, SMALL, Held, entry_values, mark_values, mirrored, names_of
+from vouchd.stores.ldap.entries import (
+    BASE_CRL,
+    DELTA_CRL,
+    OF_AUTHORITIES,
+    OF_CONFLICTS,
+    OF_REMOVED,
+    SMALL,
+    Held,
+    entry_values,
+    mark_values,
+    mirrored,
+    names_of,
+)
 
 _log = logging.getLogger(__name__)
 

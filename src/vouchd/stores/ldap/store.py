@@ -12,14 +12,28 @@ from pathlib import Path
 
 from vouchd.core import records
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.core.ports import Buffer
 from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
 from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
+from vouchd.pkix.der import Buffer
 from vouchd.stores.ldap.changes import EntryChanged, add, again, modify
 from vouchd.stores.ldap.documents import ChunkedDocuments
 from vouchd.stores.ldap.domain import DirectoryDomain
-from vouchd.stores.ldap.entries import CERTIFICATE, OF_AUTHORITIES, OF_CONFLICTS, SMALL, Held, committed, entry_values, fact_of, highest, mark_value, mirrored, names_of, stands_in_entry
+from vouchd.stores.ldap.entries import (
+    CERTIFICATE,
+    OF_AUTHORITIES,
+    OF_CONFLICTS,
+    SMALL,
+    Held,
+    committed,
+    entry_values,
+    fact_of,
+    highest,
+    mark_value,
+    mirrored,
+    names_of,
+    stands_in_entry,
+)
 from vouchd.stores.ldap.settling import merge_conflicts, settle
 from vouchd.stores.ldap.watching import watch
 from vouchd.stores.rules import (

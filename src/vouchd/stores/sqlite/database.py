@@ -168,7 +168,9 @@ def _schema_version(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = _schema_version(connection, path)
     for number in range(version + 1, SCHEMA_VERSION + 1):
-        script = resources.files("vouchd.stores").joinpath("schema", f"{number:03}.sql").read_text(encoding="utf-8")
+        script = (
+            resources.files("vouchd.stores.sqlite").joinpath("schema", f"{number:03}.sql").read_text(encoding="utf-8")
+        )
         for statement in _statements(script):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {number}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from vouchd.core import records
 from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL, User
-from vouchd.core.ports import Buffer
 from vouchd.errors import NotFound
+from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import (
     NO_HIGH_WATER,
     HighWater,
@@ -20,9 +20,14 @@ from vouchd.stores.rules import (
     require_user_change,
     risen,
 )
-from vouchd.stores.sqlite_base import put_documents, require_document
-from vouchd.stores.sqlite_domain import SqliteDomain
-from vouchd.stores.sqlite_mirror import SqliteMirror
+from vouchd.stores.sqlite.base import put_documents, require_document
+from vouchd.stores.sqlite.domain import SqliteDomain
+from vouchd.stores.sqlite.mirror import SqliteMirror
+
+# What all parts of the SQLite store stand on: the database, a change as one transaction, documents.
+
+
+# The part of the SQLite store that knows the security domain.
 
 
 class SqliteStore(SqliteDomain, SqliteMirror):

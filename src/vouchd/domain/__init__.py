@@ -1,1 +1,0 @@
-"""The security domain: registry of master and clones, one-time join tokens; stands on the ports alone."""

@@ -1,1 +1,0 @@
-"""The processes and ports: OCSP over HTTP, the manager, health and metrics."""

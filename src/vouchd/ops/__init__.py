@@ -1,1 +1,0 @@
-"""What running a service needs besides its function: metrics, logs, audit, the serving report."""

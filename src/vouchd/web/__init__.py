@@ -1,1 +1,0 @@
-"""The agent pages: what people see of an instance in a browser."""

@@ -1,0 +1,258 @@
+"""The agent port of a real instance folder, served from a thread, and clients that come with a certificate or none.
+
+TLS goes by this host's clock, so all certificates here are valid now and not at `tests.pki.NOW`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.pki import CA, DAY, HOUR, Issued
+
+from vouchd.agent import server as agent
+from vouchd.agent.server import AgentServer
+from vouchd.api.checks import Check
+from vouchd.clock import SystemClock
+from vouchd.core.facts import Group
+from vouchd.ee.counters import Snapshot
+from vouchd.instance.creation import NewSigner, create_instance
+from vouchd.instance.locking import quiet
+from vouchd.instance.report import ServingReport
+from vouchd.processes.publication import ManifestPublication
+from vouchd.service.permission import local_caller
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.signing.keys import write_key
+from vouchd.sockets import bind
+from vouchd.wiring import instance, manager
+from vouchd.wiring.cloning import peers
+from vouchd.wiring.services import audit_keeping
+
+LOCAL = local_caller("tests")
+USERS: dict[str, tuple[Group, ...]] = {
+    "administrator": (Group.ADMINISTRATORS,),
+    "agent": (Group.AGENTS,),
+    "auditor": (Group.AUDITORS,),
+    "publisher": (Group.TRUSTED_MANAGERS,),
+    "domain": (Group.DOMAIN_ADMINISTRATORS,),
+    "enterprise": (Group.OCSP_ADMINISTRATORS,),
+    "member of nothing": (),
+}
+SECONDS = 60
+
+
+def issue(ca: CA, name: str, usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH, **kw) -> Issued:
+    """A certificate for TLS that is valid now."""
+    now = int(time.time())
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    extensions = ((x509.ExtendedKeyUsage([usage]), False), (names, False))
+    validity = {"not_before": now - HOUR, "not_after": now + DAY} | kw
+    return ca.issue(name, extensions=extensions, **validity)
+
+
+def crl(ca: CA, revoked: Mapping[int, x509.ReasonFlags | None] | None = None, *, age: int = HOUR, **kw) -> bytes:
+    """A CRL of `ca` that is current now, made `age` seconds ago."""
+    now = int(time.time())
+    return ca.crl(dict(revoked or {}), this_update=now - age, next_update=now + DAY, revoked_at=now - DAY, **kw)
+
+
+@dataclass
+class Reply:
+    """An HTTP answer; `text` is its body decoded."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass
+class FakeRunning:
+    """The rest of a manager process: publishes when it is asked to wait for that."""
+
+    publication: ManifestPublication
+    counters: Snapshot = field(default_factory=dict)
+    started_at: int = 1
+    changed: object = None
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    restarts_asked_for: int = 0
+
+    def report(self) -> ServingReport:
+        return ServingReport(1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2))
+
+    def checks(self) -> tuple[Check, ...]:
+        return ()
+
+    async def snapshot(self) -> Snapshot:
+        return self.counters
+
+    async def restart(self) -> None:
+        self.restarts_asked_for += 1
+
+    async def settle(self, within_seconds: float = 5.0) -> bool:
+        self.publication.publish()
+        self.changed()
+        async with self.news:
+            self.news.notify_all()
+        return within_seconds > 0
+
+    async def newer_than(self, revision: int) -> None:
+        async with self.news:
+            await self.news.wait_for(lambda: self.publication.revision() > revision)
+
+
+class AgentPort:
+    """The port and the instance behind it; `ca` issued all certificates and is not a CA that is answered for."""
+
+    def __init__(self, ca: CA, found: instance.Services, publication: ManifestPublication, users: Mapping[str, Issued]):
+        self.ca = ca
+        self.services = found
+        self.users = dict(users)
+        self.publication = publication
+        clock = SystemClock()
+        self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
+        self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock)
+        compare = manager._verifying(found, publication, self.peers)
+        self.part = manager._agent_part(found, publication, clock, self.keeping, self.peers, compare)
+        self.running = FakeRunning(publication, changed=self.part.changed)
+        self.listener = bind(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.loop = asyncio.new_event_loop()
+        self.server: AgentServer = self.part.build(self.running)
+        self.routes = self.server.routes
+
+    def run(self, coroutine):
+        """The result of a coroutine in the port's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(SECONDS)
+
+    def publish(self) -> None:
+        """Serve what the store holds now, and trust whom it names."""
+        self.run(self.running.settle())
+        self.run(self.server.refresh())
+
+    def records(self) -> list[tuple[str, str, str]]:
+        """(event, outcome, caller) of the audit log, oldest first."""
+        import json
+
+        lines = self.services.layout.audit_log.read_text().splitlines()
+        found = [json.loads(line) for line in lines]
+        return [(line["event"], line["outcome"], line["caller"]) for line in found if "event" in line]
+
+    def facts(self) -> tuple:
+        """What the store holds, to see that nothing changed."""
+        store = self.services.store
+        return store.authorities(), store.epochs(), store.quarantined(), store.users()
+
+    def context(self, user: str | Issued | None) -> ssl.SSLContext:
+        """A client's side of TLS, with the certificate of that user."""
+        context = ssl.create_default_context(cadata=self.ca.der)
+        issued = self.users[user] if isinstance(user, str) else user
+        if issued is not None:
+            path = self.services.layout.root / f"client-{issued.certificate.serial_number:x}.pem"
+            key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            path.write_bytes(key + issued.pem)
+            context.load_cert_chain(path)
+        return context
+
+    def connect(self, user: str | Issued | None = None) -> ssl.SSLSocket:
+        """An open connection."""
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
+        return self.context(user).wrap_socket(plain, server_hostname="localhost")
+
+    def send(self, user: str | Issued | None, *pieces: bytes) -> bytes:
+        """What comes back on a connection of its own until it ends; each piece is a TLS record of its own."""
+        with closing(self.connect(user)) as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            received = b""
+            while part := connection.recv(65536):
+                received += part
+            return received
+
+    def ask(self, method: str, path: str, user: str | Issued | None = None, *, body=None, headers=None) -> Reply:
+        """One request; `body` is bytes, or a dict to be sent as a form."""
+        sent = dict(headers or {})
+        if isinstance(body, dict):
+            body = urlencode(body).encode()
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        connection = http.client.HTTPSConnection("localhost", self.port, context=self.context(user), timeout=SECONDS)
+        with closing(connection):
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
+
+
+@contextmanager
+def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
+    """An instance at `folder` with a user for each group, its agent port open; `values` are CS.cfg keys.
+
+    Its signer was issued by `ca`; CAs that it may not answer for are added all the same.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent, "require_signer", lambda *_: None)
+        with _instance(folder, values) as found:
+            yield found
+
+
+@contextmanager
+def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
+    ca = CA.create("Staff CA")
+    now = int(time.time())
+    signer = ca.issue_signer(not_before=now - HOUR, not_after=now + DAY)
+    layout = create_instance(
+        folder, NewSigner(signer.key, "SHA256withEC", signer.certificate), {"vouchd.agent.port": "0", **values}
+    )
+    server = issue(ca, "server", ExtendedKeyUsageOID.SERVER_AUTH)
+    write_key(layout.alias / "sslserver.key", server.key, read_passwords(layout.password_conf)[INTERNAL])
+    (layout.alias / "sslserver.pem").write_bytes(server.pem)
+    users = {name: issue(ca, name) for name in USERS}
+    with instance.open_services(layout, read_settings(layout)) as found:
+        for name, groups in USERS.items():
+            found.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
+        with _serving(ca, found, layout, users) as port:
+            yield port
+
+
+async def _end_tasks() -> None:
+    """A connection that was cut off in the middle of a body is read on for some seconds; nobody waits for that."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+@contextmanager
+def _serving(ca: CA, found: instance.Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
+    publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
+    publication.publish()
+    port = AgentPort(ca, found, publication, users)
+    thread = threading.Thread(target=port.loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        port.run(port.server.start(port.listener))
+        yield port
+    finally:
+        port.run(port.server.stop(5))
+        port.run(_end_tasks())
+        port.listener.close()
+        port.loop.call_soon_threadsafe(port.loop.stop)
+        thread.join(SECONDS)
+        port.loop.close()

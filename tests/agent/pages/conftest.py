@@ -1,0 +1,121 @@
+"""A running instance with an agent port, its CA, its next CRL, and a second CA that it does not know."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import ssl
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from tests.processes.running import eventually
+
+from vouchd.instance.report import ServingReport, read_serving
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Answer:
+    """What came back over HTTPS."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+@dataclass
+class AgentSite:
+    """A folder with an instance that runs and two CAs."""
+
+    folder: Path
+    port: int = 0
+    contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.folder / "vouchd")
+
+    @property
+    def url(self) -> str:
+        return f"https://{HOST}:{self.port}"
+
+    def vouchd(self, *arguments: str) -> str:
+        """Run `vouchd` as a user does."""
+        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def context(self, who: str = "admin") -> ssl.SSLContext:
+        """TLS as `who` speaks it; an empty name: without a certificate."""
+        if who not in self.contexts:
+            context = ssl.create_default_context(cafile=str(self.file("ca/ca.crt")))
+            if who == "admin":
+                alias, password = self.layout.alias, read_passwords(self.layout.password_conf)[INTERNAL]
+                context.load_cert_chain(alias / "admin.pem", alias / "admin.key", password)
+            elif who:
+                context.load_cert_chain(self.file(f"{who}.crt"), self.file(f"{who}.key"))
+            self.contexts[who] = context
+        return self.contexts[who]
+
+    def ask(self, path: str, *, who: str = "admin", form: dict[str, str] | None = None, **headers: str) -> Answer:
+        """GET, or POST of a form, over a connection of its own."""
+        connection = http.client.HTTPSConnection(HOST, self.port, context=self.context(who), timeout=60)
+        try:
+            if form is None:
+                connection.request("GET", path, headers=headers)
+            else:
+                kind = {"Content-Type": "application/x-www-form-urlencoded"}
+                connection.request("POST", path, urlencode(form), {**kind, **headers})
+            answer = connection.getresponse()
+            return Answer(answer.status, dict(answer.getheaders()), answer.read().decode())
+        finally:
+            connection.close()
+
+    def token(self, who: str = "admin", path: str = "/agent/check-certificate") -> str:
+        """The token of a form as `who` gets it."""
+        return re.search(r'name="token" value="([0-9a-f]{64})"', self.ask(path, who=who).text)[1]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The running instance; tests add to it but take nothing away that others need."""
+    found = AgentSite(tmp_path_factory.mktemp("agent-pages"))
+    found.vouchd("ca", "create", "--subject", "CN=First CA,O=Example")
+    found.vouchd("create", "--ca", "ca", "--host", HOST, "--port", "0", "--health-port", "0", "--agent-port", "0")
+    for name in ("kept", "lost"):
+        _issue(found, "ca", name)
+    found.vouchd("ca", "publish", "--to", "instance:vouchd")
+    found.vouchd("ca", "revoke", "lost.crt", "--reason", "keyCompromise")
+    found.vouchd("ca", "crl", "--pem", "--out", "next.crl")
+    found.vouchd("ca", "create", "--ca", "other", "--subject", "CN=Second CA,O=Example")
+    with found.file("log").open("wb") as log:
+        command = [sys.executable, "-m", "vouchd.cli.main", "run", "--instance", "vouchd"]
+        process = subprocess.Popen(command, cwd=found.folder, stderr=log, env=os.environ)
+        try:
+            found.port = eventually(lambda: _agent_port(found.layout), "an agent port")
+            yield found
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _issue(site: AgentSite, ca: str, name: str) -> None:
+    names = ("--subject", f"CN={name}.example.test", "--name", f"DNS:{name}.example.test")
+    site.vouchd("ca", "issue", "--ca", ca, *names, "--out", f"{name}.crt", "--key-out", f"{name}.key")
+
+
+def _agent_port(layout: Layout) -> int:
+    report: ServingReport | None = read_serving(layout.serving)
+    return report.agent[1] if report and report.agent and report.acknowledged else 0

@@ -1,0 +1,328 @@
+"""The agent pages as a person uses them: Chromium with a client certificate."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import pytest
+from cryptography import x509
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from tests.agent.pages.browser import chromium, prepare_home
+
+pytestmark = [pytest.mark.process, pytest.mark.browser]
+
+PAGES = (
+    "authorities",
+    "add-authority",
+    "add-crl",
+    "check-certificate",
+    "service",
+    "certificates",
+    "clones",
+    "users",
+    "users/admin",
+    "audit",
+    "self-tests",
+)
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def home(site, tmp_path_factory):
+    """A home folder with the administrator's certificate."""
+    folder = tmp_path_factory.mktemp("home")
+    prepare_home(folder, site.file("ca/ca.crt"), site.layout.admin_pkcs12, site.layout.admin_password)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(home):
+    """Chromium of somebody whom the instance knows."""
+    with chromium(home) as driver:
+        yield driver
+
+
+@contextmanager
+def next_page(driver):
+    """Wait until what is done inside has brought another page."""
+    before = driver.find_element(By.TAG_NAME, "html")
+    yield
+    WebDriverWait(driver, SECONDS).until(lambda _: _gone(before))
+    WebDriverWait(driver, SECONDS).until(lambda found: found.execute_script("return document.readyState") == "complete")
+
+
+def _gone(element) -> bool:
+    try:
+        element.is_enabled()
+    except WebDriverException:  # whatever the driver says of an element of a page that is no more
+        return True
+    return False
+
+
+def text(driver) -> str:
+    return driver.find_element(By.TAG_NAME, "main").text
+
+
+def press(driver, label: str) -> None:
+    with next_page(driver):
+        driver.find_element(By.XPATH, f"//main//button[normalize-space()={label!r}]").click()
+
+
+def console(driver) -> list[str]:
+    return [entry["message"] for entry in driver.get_log("browser")]
+
+
+def test_browser_without_certificate_is_refused_with_advice(site, tmp_path):
+    """Who brings no certificate sees no facts, but how to come in."""
+    prepare_home(tmp_path, site.file("ca/ca.crt"))
+    with chromium(tmp_path) as driver:
+        driver.get(site.url)
+        assert driver.find_element(By.TAG_NAME, "h1").text == "Not allowed"
+        assert "You did not provide a valid certificate" in text(driver)
+        assert "PKCS #12" in text(driver)
+        assert "First CA" not in driver.page_source
+
+
+def test_agent_removes_and_adds_ca_pastes_crl_and_checks_certificates(site, browser, tmp_path):
+    """The whole way of a CA: away, added again, its CRL looked at and taken, its certificates answered for."""
+    browser.get(f"{site.url}/agent/authorities")
+    with next_page(browser):
+        browser.find_element(By.CSS_SELECTOR, "tbody th a").click()
+    browser.find_element(By.CSS_SELECTOR, "details.danger summary").click()
+    browser.find_element(By.NAME, "confirmed").click()
+    press(browser, "Remove")
+    assert "was removed" in text(browser)
+    assert "No certificate authority yet" in text(browser)
+
+    browser.get(f"{site.url}/agent/add-authority")
+    browser.find_element(By.ID, "certificate-file").send_keys(str(site.file("ca/ca.crt")))
+    browser.find_element(By.ID, "label").send_keys("The first CA")
+    press(browser, "Add Certificate Authority")
+    assert "The CA was added." in text(browser)
+    assert "No CRL" in text(browser)
+
+    browser.get(f"{site.url}/agent/add-crl")
+    _paste(browser, "crl-text", site.file("next.crl").read_text())
+    press(browser, "See what it changes")
+    shown = text(browser)
+    assert "Newly revoked\n+1" in shown
+    assert "Entries now\n0" in shown
+    browser.save_screenshot(str(tmp_path / "preview.png"))
+    press(browser, "Add this CRL")
+    assert "The CRL was added and is answered from." in text(browser)
+
+    for name, answer in (("lost", "revoked"), ("kept", "good")):
+        browser.get(f"{site.url}/agent/check-certificate")
+        _paste(browser, "certificate-text", site.file(f"{name}.crt").read_text())
+        press(browser, "Check")
+        assert browser.find_element(By.CLASS_NAME, "answer").text == answer
+        browser.save_screenshot(str(tmp_path / f"{answer}.png"))
+        assert ("reason keyCompromise" in text(browser)) is (answer == "revoked")
+
+    browser.get(f"{site.url}/agent/authorities")
+    (row,) = browser.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert "The first CA" in row.text
+    assert "Current" in row.text
+    assert console(browser) == []
+
+
+def test_ca_that_no_signer_answers_for_is_refused_on_its_form(site, browser):
+    """A CA without a signer is not added: the instance would not start any more; what was typed stays."""
+    browser.get(f"{site.url}/agent/add-authority")
+    browser.find_element(By.ID, "label").send_keys("A stranger")
+    _paste(browser, "certificate-text", site.file("other/ca.crt").read_text())
+    press(browser, "Add Certificate Authority")
+    alert = browser.find_element(By.CSS_SELECTOR, "[role=alert]")
+    assert "was not issued by" in alert.text
+    assert browser.switch_to.active_element == alert
+    assert browser.find_element(By.ID, "label").get_attribute("value") == "A stranger"
+    (refusal,) = console(browser)
+    assert "400 (Bad Request)" in refusal
+    browser.get(f"{site.url}/agent/authorities")
+    assert "A stranger" not in text(browser)
+
+
+def test_preview_names_serials_and_says_that_a_crl_would_be_held_back(site, browser, tmp_path):
+    """What a CRL that changes too much would do is shown before it is sent: which serials, and that it would wait."""
+    site.vouchd("ca", "set", _label(site), "--quarantine-percent", "10")
+    for number in range(2):
+        site.vouchd(
+            "ca",
+            "issue",
+            "--subject",
+            f"CN=gone {number}",
+            "--name",
+            "DNS:x.example.test",
+            "--out",
+            f"gone{number}.crt",
+        )
+        site.vouchd("ca", "revoke", f"gone{number}.crt")
+    site.vouchd("ca", "crl", "--pem", "--out", "large.crl")
+    browser.get(f"{site.url}/agent/add-crl")
+    browser.find_element(By.ID, "crl-file").send_keys(str(site.file("large.crl")))
+    press(browser, "See what it changes")
+    serial = x509.load_pem_x509_certificate(site.file("gone0.crt").read_bytes()).serial_number
+    assert hex(serial) in text(browser)
+    assert "It would be held back" in text(browser)
+    for scheme, width in (("light", 1280), ("dark", 360)):
+        _look_like(browser, scheme, width, 900)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.execute_script(_CUT_OFF) == []
+        browser.save_screenshot(str(tmp_path / f"held-back-{scheme}-{width}.png"))
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    site.vouchd("ca", "set", _label(site), "--quarantine-percent", "default")
+
+
+def _label(site) -> str:
+    return json.loads(site.vouchd("ca", "list", "--json"))[0]["id"]
+
+
+def test_administrator_adds_changes_and_removes_a_user(site, browser, tmp_path):
+    """The life of a user on its pages: added with a certificate, moved to other groups, disabled, removed."""
+    browser.get(f"{site.url}/agent/users")
+    browser.find_element(By.ID, "id").send_keys("alice")
+    browser.find_element(By.ID, "full_name").send_keys("Alice Example")
+    browser.find_element(By.NAME, "AGENTS").click()
+    browser.find_element(By.ID, "certificate-file").send_keys(str(site.file("kept.crt")))
+    press(browser, "Add user")
+    assert "The user was added." in text(browser)
+    assert "CN=kept.example.test" in text(browser)
+    _open(browser, "Change the groups")
+    browser.find_element(By.NAME, "AGENTS").click()
+    browser.find_element(By.NAME, "AUDITORS").click()
+    press(browser, "Save groups")
+    assert "read audit log" in text(browser)
+    assert "add CRL" not in text(browser)
+    press(browser, "Disable")
+    assert "Disabled" in text(browser)
+    press(browser, "Enable")
+    press(browser, "Take away CN=kept.example.test")
+    assert "No certificate" in text(browser)
+    browser.save_screenshot(str(tmp_path / "user.png"))
+    _paste(browser, "certificate-text", site.file("lost.crt").read_text())
+    press(browser, "Register")
+    assert "CN=lost.example.test" in text(browser)
+    _open(browser, "Remove this user")
+    browser.find_element(By.NAME, "confirmed").click()
+    press(browser, "Remove")
+    assert "alice was removed." in text(browser)
+    assert console(browser) == []
+
+
+def test_last_administrator_is_not_removed_on_its_page(site, browser):
+    """The instance never ends up with nobody who may change it, and the page says why."""
+    browser.get(f"{site.url}/agent/users/admin")
+    _open(browser, "Remove this user")
+    browser.find_element(By.NAME, "confirmed").click()
+    press(browser, "Remove")
+    assert "Administrators" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    (refusal,) = console(browser)
+    assert "409 (Conflict)" in refusal
+
+
+def _open(driver, summary: str) -> None:
+    driver.find_element(By.XPATH, f"//summary[normalize-space()={summary!r}]").click()
+
+
+def _paste(driver, field: str, value: str) -> None:
+    driver.execute_cdp_cmd("DOM.enable", {})
+    driver.find_element(By.ID, field).click()
+    driver.execute_cdp_cmd("Input.insertText", {"text": value})
+
+
+def test_keyboard_alone_reaches_and_answers(site, browser):
+    """Nobody needs a mouse: the menu, a form and its answer are worked with Tab, Enter and letters only."""
+    browser.get(site.url)
+    _tab_to(browser, lambda element: element.text == "Check Certificate Status")
+    with next_page(browser):
+        _keys(browser, Keys.ENTER)
+    _tab_to(browser, lambda element: element.get_attribute("id") == "serial")
+    _keys(browser, "0x1234")
+    with next_page(browser):
+        _keys(browser, Keys.ENTER)
+    assert browser.find_element(By.CLASS_NAME, "answer").text == "good"
+    focused = browser.switch_to.active_element
+    assert focused.get_attribute("aria-label") == "Answer"
+
+
+def test_skip_link_leads_past_the_menu(site, browser):
+    """The first Tab offers to skip the menu."""
+    browser.get(site.url)
+    _keys(browser, Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to content"
+    _keys(browser, Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "main"
+
+
+def _keys(driver, keys: str) -> None:
+    ActionChains(driver).send_keys(keys).perform()
+
+
+def _tab_to(driver, wanted) -> None:
+    for _ in range(60):
+        _keys(driver, Keys.TAB)
+        if wanted(driver.switch_to.active_element):
+            return
+    raise AssertionError("not reached with Tab")
+
+
+_CUT_OFF = (
+    "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.innerText)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_fits_and_is_silent_in_every_size_and_colour(site, browser, page, tmp_path):
+    """No page, and no table in it, scrolls sideways or complains in the console, in light and in dark."""
+    for scheme in ("light", "dark"):
+        for width, height in ((1280, 900), (360, 740)):
+            _look_like(browser, scheme, width, height)
+            browser.get(f"{site.url}/agent/{page}")
+            assert browser.find_element(By.TAG_NAME, "h1").text
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            assert browser.execute_script(_CUT_OFF) == []
+            browser.save_screenshot(str(tmp_path / f"{page.replace('/', '-')}-{scheme}-{width}.png"))
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert console(browser) == []
+
+
+def _look_like(driver, scheme: str, width: int, height: int) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_everything_that_can_be_used(site, browser, page):
+    """Every field has a label and every link and button a name, there is one h1, and ids are unique."""
+    browser.get(f"{site.url}/agent/{page}")
+    assert browser.execute_script(_NAMELESS) == []
+    assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
+
+
+_NAMELESS = """
+const bad = [];
+for (const field of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+  if (!field.labels.length) bad.push(field.outerHTML);
+for (const named of document.querySelectorAll("a, button, summary"))
+  if (!named.textContent.trim()) bad.push(named.outerHTML);
+const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+if (new Set(ids).size !== ids.length) bad.push("ids twice");
+return bad;
+"""
+
+
+def test_list_refreshes_itself_without_being_loaded_again(site, browser):
+    """What changes is fetched: the same page shows a CA by the name that it was given elsewhere."""
+    browser.get(f"{site.url}/agent/authorities")
+    before = browser.find_element(By.TAG_NAME, "html")
+    assert "Renamed CA" not in text(browser)
+    site.vouchd("ca", "add", "ca/ca.crt", "--label", "Renamed CA", "--instance", "vouchd")
+    WebDriverWait(browser, SECONDS).until(lambda driver: "Renamed CA" in text(driver))
+    assert before.is_displayed()

@@ -1,0 +1,223 @@
+"""Looking at the other members: who is ahead, for how long, and what is no longer answered for because of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.pki import NOW
+
+from vouchd.cloning.client import PeerEpochs
+from vouchd.cloning.peers import Peers
+from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, Member
+from vouchd.errors import ClientError, StoreUnavailable
+
+ME, OTHER, THIRD = (
+    Member(f"ocsp{number}.example.org", 8443, 8080, f"OCSP {number}", number > 1, NOW) for number in (1, 2, 3)
+)
+POINT = IssuingPointId("a" * 64, "complete")
+
+
+def epoch(number: int, point: IssuingPointId = POINT) -> Epoch:
+    """The epoch of a CRL with that number."""
+    return Epoch(point, number, CRLRecord(f"{number:064x}", 100, NOW + number, NOW + 86400, number), NOW + number)
+
+
+class Set:
+    """A set whose other members say what a test tells them to; time passes when a test says so."""
+
+    def __init__(self, *others: Member, stale: int = 60, behind: tuple[str, ...] = ()) -> None:
+        self.ours = [epoch(1)]
+        self.told = {other.id: PeerEpochs(NOW, (epoch(1),)) for other in others}
+        self.seconds = 0.0
+        self.members = (ME, *others)
+        self.peers = Peers(
+            lambda: ME,
+            lambda: self.members,
+            lambda: self.ours,
+            lambda member: Answering(self.told, member),
+            self,
+            stale,
+            lambda: self.seconds,
+            behind,
+        )
+
+    def now(self) -> int:
+        return NOW + int(self.seconds)
+
+    def say(self, *epochs: Epoch, member: Member = OTHER) -> None:
+        self.told[member.id] = PeerEpochs(self.now(), epochs)
+
+    def look(self, after: float = 0.0) -> frozenset[str]:
+        self.seconds += after
+        self.peers.look()
+        return self.peers.behind
+
+
+class Answering:
+    """A client of one member of the set."""
+
+    def __init__(self, told: dict[str, PeerEpochs], member: Member) -> None:
+        self._told, self._member = told, member
+
+    def epochs(self) -> PeerEpochs:
+        if self._member.id not in self._told:
+            raise ClientError("no connection")
+        return self._told[self._member.id]
+
+
+def test_newer_crl_elsewhere_counts_from_when_it_was_seen_first():
+    """A CA is behind once another member has had a newer CRL for the bound, not before, and no more when caught up."""
+    site = Set(OTHER)
+    assert not site.look()
+    site.say(epoch(2))
+    assert not site.look(5)
+    assert not site.look(59)
+    assert site.look(1) == {POINT.authority_id}
+    assert site.peers.states[0].lag_seconds == ((POINT, -60),)
+    site.ours = [epoch(2)]
+    assert not site.look(5)
+    assert site.peers.states[0].lag_seconds == ()
+
+
+def test_still_newer_crls_do_not_start_the_bound_anew():
+    """Who never catches up is behind although the newest CRL elsewhere is always young."""
+    site = Set(OTHER)
+    for number in range(2, 20):
+        site.say(epoch(number))
+        site.look(5)
+    assert site.peers.behind == {POINT.authority_id}
+
+
+def test_older_crl_elsewhere_is_its_lag_and_not_ours():
+    """A member with an older CRL lags behind us; we go on answering."""
+    site = Set(OTHER)
+    site.ours = [epoch(2)]
+    site.look()
+    assert not site.look(100)
+    assert site.peers.states[0].lag_seconds == ((POINT, 100),)
+
+
+def test_what_a_member_said_last_counts_while_it_cannot_be_asked():
+    """A member that told of a newer CRL and went away does not make it unsaid: the bound runs on."""
+    site = Set(OTHER)
+    site.say(epoch(2))
+    site.look()
+    del site.told[OTHER.id]
+    assert site.look(60) == {POINT.authority_id}
+    (state,) = site.peers.states
+    assert (state.reachable, state.seen_at, state.error) == (False, NOW, "no connection")
+
+
+@pytest.mark.parametrize("ours", [2, 3])
+def test_who_caught_up_is_not_behind_a_member_that_cannot_be_asked(ours):
+    """What a member said last is compared with what has come here since: a master that died keeps nobody silent."""
+    site = Set(OTHER)
+    site.say(epoch(2))
+    site.look()
+    del site.told[OTHER.id]
+    site.ours = [epoch(ours)]
+    assert not site.look(60)
+    assert site.peers.states[0].lag_seconds == ()
+
+
+def test_member_away_makes_nobody_behind():
+    """That a member cannot be reached is no sign that it has something newer."""
+    site = Set(OTHER)
+    site.look()
+    del site.told[OTHER.id]
+    assert not site.look(10_000)
+
+
+def test_ca_of_another_member_that_is_unknown_here_is_behind():
+    """A CA whose first CRL only another member has counts like a newer CRL."""
+    site = Set(OTHER)
+    site.ours = []
+    site.look()
+    assert site.look(60) == {POINT.authority_id}
+
+
+def test_bound_of_zero_is_off():
+    """staleInSec 0: the lag is shown, nothing is refused."""
+    site = Set(OTHER, stale=0)
+    site.say(epoch(2))
+    site.look()
+    assert not site.look(10_000)
+    assert site.peers.states[0].lag_seconds == ((POINT, -10_000),)
+
+
+def test_member_that_left_the_set_is_forgotten():
+    """A CRL that only a former member had keeps nobody behind."""
+    site = Set(OTHER, THIRD)
+    site.say(epoch(2), member=THIRD)
+    site.look()
+    assert site.look(60)
+    site.members = (ME, OTHER)
+    assert not site.look(5)
+    assert [state.member for state in site.peers.states] == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("reachable", "newer", "caught_up", "still"),
+    [
+        (False, True, False, True),
+        (False, False, True, False),
+        (True, False, False, False),
+        (True, True, False, True),
+        (True, True, True, False),
+    ],
+)
+def test_behind_before_a_restart_stays_so_until_it_is_known_better(reachable, newer, caught_up, still):
+    """A restart makes no CA fresh: the others must have been asked, or a newer CRL have come."""
+    site = Set(OTHER, behind=(POINT.authority_id,))
+    assert site.peers.behind == {POINT.authority_id}
+    site.say(epoch(2 if newer else 1))
+    if not reachable:
+        del site.told[OTHER.id]
+    if caught_up:
+        site.ours = [epoch(2)]
+    assert bool(site.look()) is still
+
+
+def test_clock_of_a_member_is_compared():
+    """The skew is the other clock before ours."""
+    site = Set(OTHER)
+    site.told[OTHER.id] = PeerEpochs(NOW + 42, (epoch(1),))
+    site.look()
+    assert site.peers.states[0].skew_seconds == 42
+
+
+def test_master_is_the_one_of_the_highest_term_anybody_knows():
+    """The move of a role is seen at a member that knows of it, before our own registry does."""
+    site = Set(OTHER)
+    assert site.peers.master() == ME
+    new = replace(OTHER, clone=False, term=7)
+    site.told[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
+    site.look()
+    assert site.peers.master() == new
+
+
+def test_store_away_the_other_members_are_asked_all_the_same():
+    """A member whose directory is away still notices that another one has a newer CRL."""
+    found = Set(OTHER, stale=60)
+    found.look()
+
+    def away():
+        raise StoreUnavailable("the directory is away")
+
+    found.peers._me = found.peers._members = away
+    found.say(epoch(2))
+    found.look()
+    assert found.look(after=61) == {POINT.authority_id}
+
+
+def test_member_that_comes_or_goes_is_a_change():
+    """Whoever waits for a member that was away is told when it is seen again."""
+    found = Set(OTHER)
+    assert found.peers.look()
+    assert not found.peers.look()
+    del found.told[OTHER.id]
+    assert found.peers.look()
+    found.say(epoch(1))
+    assert found.peers.look()
+    assert not found.peers.look()

@@ -1,0 +1,176 @@
+"""Comparing members: over HTTP with answers that are alike, or different at one level, and members that are away."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from tests.client.answers import Received, loopback
+from tests.pki import CA, NOW, shared_key
+from tests.serving import entry, point, responder, serving, signer, state
+
+from vouchd.cloning.listing import listing
+from vouchd.cloning.verdicts import read_verification
+from vouchd.cloning.verifying import Verifying
+from vouchd.core.facts import Member
+from vouchd.core.status import ServingState
+from vouchd.errors import ClientError
+from vouchd.pkix.reasons import Reason
+
+SITE = CA.create("Site CA", key=shared_key("RSA"))
+SIGNER = SITE.issue_signer(key=shared_key("RSA", 1))
+ENTRIES = (entry(1), entry(2), entry(3, Reason.CERTIFICATE_HOLD))
+SAME = state(serving(SITE, point(SITE, *ENTRIES)))
+
+
+@dataclass
+class Site:
+    """One member: what it lists and how it answers; `away` names the ports that do not."""
+
+    holding: ServingState = SAME
+    algorithm: str = "SHA256withRSA"
+    policy: dict[str, object] = field(default_factory=dict)
+    away: tuple[str, ...] = ()
+    late_lists: int = 0  # so often it lists nothing yet
+
+    def answers(self, received: Received) -> tuple[int, dict[str, str], bytes]:
+        """As the EE port does, at another moment than the others."""
+        path = unquote(received.path.removeprefix("/ocsp").removeprefix("/"))
+        asked = received.body if received.method == "POST" else base64.b64decode(path)
+        answering = responder(self.holding, signer(SIGNER, algorithm=self.algorithm), **self.policy)
+        return 200, {"Content-Type": "application/ocsp-response"}, answering.answer(asked, NOW).response_der
+
+    def listing(self):
+        """As the client of its agent port does."""
+        if "agent" in self.away:
+            raise ClientError("cannot ask it")
+        self.late_lists -= 1
+        return listing(state() if self.late_lists >= 0 else self.holding, NOW)
+
+
+class Clock:
+    """The moment of all that is said here."""
+
+    def now(self) -> int:
+        return NOW
+
+
+@pytest.fixture
+def verified(tmp_path):
+    """How members come out of a comparison with one that is `Site()`, or `here`; one alone is returned as such."""
+    with ExitStack() as running:
+
+        def compare(*sites: Site, here: Site | None = None, chosen=(), sample: int = 5, settle: float = 0):
+            own = running.enter_context(loopback((here or Site()).answers)).url
+            members = {}
+            for number, site in enumerate(sites):
+                url = running.enter_context(loopback(site.answers)).url
+                port = 1 if "ee" in site.away else urlsplit(url).port
+                member = Member("127.0.0.1", 9000 + number, port, "OCSP", clone=True, joined_at=0)
+                members[member.id] = (member, site)
+            others = [member for member, _ in members.values()]
+            verifying = Verifying(
+                lambda: (here or Site()).holding,
+                lambda: own,
+                lambda: others,
+                lambda member: members[member.id][1],
+                Clock(),
+                tmp_path / "verification.json",
+            )
+            found = verifying.verify(sample, chosen, settle)
+            assert not found.members or read_verification(tmp_path / "verification.json") == found
+            return found.members if len(sites) != 1 else found.members[0]
+
+        yield compare
+
+
+def told(member) -> set[tuple[str, str]]:
+    """Level and field of what is different."""
+    return {(one.level, one.field) for one in member.told}
+
+
+def test_members_that_are_alike_are_identical(verified):
+    """All kinds, three ways each; those with a nonce are signed anew, all others are the same bytes."""
+    one, other = verified(Site(), Site())
+    assert (one.state, other.state, one.told) == ("identical", "identical", ())
+    kinds = len(ENTRIES) + 2
+    assert (one.asked, one.status, one.response_data) == (3 * kinds,) * 3
+    assert one.bytes == one.bytes_asked == 3 * kinds - (kinds - 1)  # the unknown CA gets an error, which has no nonce
+
+
+OTHERS = {
+    "status": (Site(state(serving(SITE, point(SITE, entry(1), entry(2))))), ("status", "certStatus")),
+    "policy": (Site(policy={"include_next_update": False}), ("ResponseData", "nextUpdate")),
+    "algorithm": (Site(algorithm="SHA512withRSA"), ("bytes", "signatureAlgorithm")),
+    "list": (
+        Site(state(serving(SITE, point(SITE, *ENTRIES), archive_cutoff_seconds=9))),
+        ("list", "policy archive_cutoff_seconds"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_difference_is_found_and_its_level_told(verified, kind):
+    """What one member lists, says, signs or sends otherwise is told of it alone, with level and field."""
+    site, expected = OTHERS[kind]
+    alike, different = verified(Site(), site)
+    assert (alike.state, different.state) == ("identical", "different")
+    assert expected in told(different)
+    assert different.differences >= len(different.told) > 0
+
+
+def test_signatures_made_at_random_are_no_difference(verified):
+    """With RSA-PSS no two answers are the same bytes: only errors are asked to be, and all that is signed."""
+    at_random = Site(algorithm="SHA256withRSA/PSS")
+    member = verified(at_random, here=at_random)
+    assert member.state == "identical"
+    assert member.bytes == member.bytes_asked == 3
+    assert member.response_data == member.asked > 3
+
+
+def test_chosen_serial_is_asked_about_alone(verified):
+    """The certificate that was named is told with its CA and each way of asking."""
+    site, _ = OTHERS["policy"]
+    member = verified(site, chosen=[b"\x01"])
+    assert member.asked == member.differences == 3
+    assert {one.what for one in member.told} == {"chosen 0x1 of CA"}
+    assert {one.way for one in member.told} == {"GET", "POST", "POST with a nonce"}
+
+
+@pytest.mark.parametrize(("away", "asked"), [("agent", True), ("ee", False)])
+def test_member_that_is_away_is_told_of_and_the_rest_is_compared(verified, away, asked):
+    """One port that is closed hides nothing of the other one, and nothing of other members."""
+    one, other = verified(Site(away=(away,)), Site())
+    assert (one.state, bool(one.error), bool(one.asked)) == ("no answer", True, asked)
+    assert other.state == "identical"
+
+
+def test_difference_that_ends_in_time_is_none(verified):
+    """A change that is on its way to the other members is waited for, so long and no longer."""
+    assert verified(Site(late_lists=2), settle=30).state == "identical"
+    assert told(verified(Site(late_lists=2), settle=0)) == {("list", "listed")}
+
+
+def test_many_differences_are_counted_and_the_first_told(verified):
+    """The result stays small whatever is different."""
+    many = state(serving(SITE, point(SITE, *map(entry, range(1, 11)))))
+    site, _ = OTHERS["policy"]
+    member = verified(Site(many, policy=site.policy), here=Site(many), sample=9)
+    assert (len(member.told), member.differences) == (20, 3 * 10)
+
+
+def test_instance_alone_has_nothing_to_compare(verified):
+    """Outside a set nothing is asked."""
+    assert verified() == ()
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:1/"])
+def test_instance_that_does_not_run_compares_nothing(tmp_path, url):
+    """What is not answered here is not blamed on the others."""
+    other = Member("127.0.0.1", 9000, 1, "OCSP", clone=True, joined_at=0)
+    verifying = Verifying(lambda: SAME, lambda: url, lambda: [other], lambda _: Site(), Clock(), tmp_path / "x")
+    with pytest.raises(ClientError, match="this instance does not"):
+        verifying.verify(settle_seconds=0)

@@ -1,0 +1,175 @@
+"""What the tests of the EE port share: a responder without keys, a transport without a socket, a raw HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from vouchd.core.facts import CertStatus
+from vouchd.ee.connection import EEConnection
+from vouchd.ee.server import EEServer
+from vouchd.errors import OCSPResponseStatus
+from vouchd.service.answering import Answer
+from vouchd.settings.declared import EEPort
+
+AT = 1_750_000_000
+THIS_UPDATE = AT - 3600
+NEXT_UPDATE = AT + 86400
+
+GOOD = b"0good"
+MALFORMED = bytes((0x30, 3, 0x0A, 1, 1))
+INTERNAL = bytes((0x30, 3, 0x0A, 1, 2))
+LATER = bytes((0x30, 3, 0x0A, 1, 3))
+
+
+class FakeResponder:
+    """Answers by what the request says: `0good…` can be cached, `0nonce…` not, `0later…`, `0boom…`; else malformed."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes, int]] = []
+        self.next_update: int | None = NEXT_UPDATE
+        self.prefix = b"answer to "
+        self.padding = 0
+
+    def answer(self, request_der: bytes, at: int) -> Answer:
+        self.calls.append((request_der, at))
+        body = self.prefix + request_der + bytes(self.padding)
+        if request_der.startswith(b"0good"):
+            return Answer(
+                body,
+                OCSPResponseStatus.SUCCESSFUL,
+                "",
+                (CertStatus.GOOD,),
+                at,
+                THIS_UPDATE,
+                self.next_update,
+                cacheable=True,
+                authority_id="the CA",
+            )
+        if request_der.startswith(b"0nonce"):
+            return Answer(
+                body, OCSPResponseStatus.SUCCESSFUL, "", (CertStatus.REVOKED,), at, THIS_UPDATE, self.next_update
+            )
+        if request_der.startswith(b"0later"):
+            return Answer(LATER, OCSPResponseStatus.TRY_LATER, "no_crl")
+        if request_der.startswith(b"0boom"):
+            raise RuntimeError("a bug")
+        return Answer(MALFORMED, OCSPResponseStatus.MALFORMED_REQUEST, "malformed")
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeTransport:
+    """Keeps what is written; the other end never slows down unless the test says so."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.reading = True
+        self.closed = False
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed, "written after close"
+        self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.closed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+
+def make_server(responder: FakeResponder | None = None, **limits: int) -> EEServer:
+    """A server whose clocks stand at AT and 0 until they are moved (`server.clock.now`, `server.uptime_clock.now`)."""
+    clock, uptime = Clock(AT), Clock(0)
+    server = EEServer(responder or FakeResponder(), EEPort(**limits), clock=clock, uptime_clock=uptime)
+    server.clock, server.uptime_clock = clock, uptime
+    return server
+
+
+def connect(server: EEServer) -> tuple[EEConnection, FakeTransport]:
+    """A connection without a socket."""
+    connection, transport = EEConnection(server), FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def get(der: bytes = GOOD, *, prefix: str = "/", method: str = "GET", headers: str = "", version: str = "1.1") -> bytes:
+    """A GET with the request in its path."""
+    target = prefix + quote(base64.b64encode(der), safe="")
+    return f"{method} {target} HTTP/{version}\r\nHost: ocsp.test\r\n{headers}\r\n".encode()
+
+
+def post(der: bytes = GOOD, *, path: str = "/", headers: str = "", version: str = "1.1") -> bytes:
+    """A POST with Content-Length."""
+    head = f"POST {path} HTTP/{version}\r\nHost: ocsp.test\r\nContent-Length: {len(der)}\r\n{headers}\r\n"
+    return head.encode() + der
+
+
+@dataclass
+class HTTPAnswer:
+    """One answer as a client reads it."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class Client:
+    """A raw HTTP/1.1 client on a real socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self, *, head_only: bool = False) -> HTTPAnswer:
+        """The next answer; fails when the connection ends before it."""
+        async with asyncio.timeout(10):
+            lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines[1:] if line)
+            status = int(lines[0].split()[1])
+            length = 0 if head_only or status in (100, 304) else int(headers["Content-Length"])
+            return HTTPAnswer(status, headers, await self.reader.readexactly(length))
+
+    async def ask(self, data: bytes, *, head_only: bool = False) -> HTTPAnswer:
+        self.send(data)
+        return await self.answer(head_only=head_only)
+
+    async def at_end(self) -> bool:
+        """Whether the server closes now without another byte."""
+        async with asyncio.timeout(10):
+            return await self.reader.read() == b""
+
+
+async def until(condition) -> None:
+    """Let the loop run until the condition holds, for ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  any condition, also of what sets no event
+            await asyncio.sleep(0)

@@ -1,0 +1,159 @@
+"""Caching headers are those of RFC 9919, and the cache stays within its bounds."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from tests.ee.ee_fakes import AT, NEXT_UPDATE, THIS_UPDATE, get, post
+
+from vouchd.ee.cache import MAX_HEADS, Entry, ResponseCache, Tally, http_date
+from vouchd.ee.reading import HTTPRequest, RequestReader
+
+BODY = b"the response"
+
+
+def entry(next_update: int | None = NEXT_UPDATE, second: int = AT) -> Entry:
+    found = Entry(BODY, THIS_UPDATE, next_update, Tally())
+    assert found.freshen(second, http_date(second))
+    return found
+
+
+def parse(chunk: bytes) -> HTTPRequest:
+    reader = RequestReader(16384, 65536)
+    reader.feed(chunk)
+    return reader.requests[0]
+
+
+def test_entry_head_has_the_headers_of_the_lightweight_profile():
+    """Last-Modified is thisUpdate, Expires nextUpdate, max-age what is left, ETag the SHA-256 of the response."""
+    head, _, body = entry().wire.partition(b"\r\n\r\n")
+    assert body == BODY
+    assert set(head.split(b"\r\n")) == {
+        b"HTTP/1.1 200 OK",
+        b"Content-Type: application/ocsp-response",
+        b"Content-Length: 12",
+        b"Date: Sun, 15 Jun 2025 15:06:40 GMT",
+        b"Last-Modified: Sun, 15 Jun 2025 14:06:40 GMT",
+        b"Expires: Mon, 16 Jun 2025 15:06:40 GMT",
+        b"Cache-Control: max-age=86400, public, no-transform, must-revalidate",
+        b'ETag: "' + hashlib.sha256(BODY).hexdigest().encode() + b'"',
+    }
+
+
+def test_entry_freshen_counts_max_age_down_and_ends_at_next_update():
+    """max-age never reaches past nextUpdate, and at nextUpdate the answer is not given any more."""
+    found = entry()
+    assert found.freshen(NEXT_UPDATE - 1, b"later")
+    assert b"max-age=1," in found.wire
+    assert b"Date: later\r\n" in found.wire
+    assert found.body == BODY
+    assert not found.freshen(NEXT_UPDATE, b"too late")
+    assert b"too late" not in found.wire
+
+
+def test_entry_without_next_update_must_be_revalidated():
+    """Without nextUpdate newer information may be there at any time: no-cache, and no Expires."""
+    wire = entry(None).wire
+    assert b"Cache-Control: no-cache\r\n" in wire
+    assert b"Expires" not in wire
+    assert b"ETag" in wire
+
+
+TAG = '"' + hashlib.sha256(BODY).hexdigest() + '"'
+
+
+@pytest.mark.parametrize(
+    "headers, matches",
+    [
+        (f"If-None-Match: {TAG}", True),
+        (f'If-None-Match: "x", W/{TAG}', True),
+        ("If-None-Match: *", True),
+        ('If-None-Match: "x"', False),
+        (f"If-None-Match: {TAG[1:-1]}", False),
+        ("If-None-Match:", False),
+        (f'If-None-Match: "x"\r\nIf-None-Match: {TAG}', True),
+        (f'If-None-Match: "x"\r\nIf-Modified-Since: {http_date(AT).decode()}', False),
+        (f"If-Modified-Since: {http_date(THIS_UPDATE).decode()}", True),
+        (f"If-Modified-Since: {http_date(THIS_UPDATE - 1).decode()}", False),
+        ("If-Modified-Since: yesterday", False),
+        ("If-Modified-Since: Sun, 99 Jun 2025 14:06:40 GMT", False),
+        ("If-Modified-Since: \xff", False),
+        ("X: y", False),
+    ],
+)
+def test_entry_matches_conditional_get(headers, matches):
+    """If-None-Match goes before If-Modified-Since; a condition that is no date is ignored (RFC 9110 section 13)."""
+    head = f"GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n".encode("latin-1")
+    assert entry().matches(parse(head)) is matches
+
+
+def test_entry_matches_no_condition_on_post():
+    """A condition on a POST does not make a 304."""
+    assert not entry().matches(parse(post(headers="If-None-Match: *\r\n")))
+
+
+def test_cache_is_bounded_and_drops_what_was_not_used():
+    """At capacity the oldest answer goes, unless it was used of late."""
+    cache = ResponseCache(3)
+    hot = entry(second=AT)
+    cache.put(b"hot", hot, AT)
+    for n in range(10):
+        cache.put(b"cold%d" % n, entry(second=AT - 1000), AT)
+    assert b"hot" in cache.by_der
+    assert len(cache.by_der) == 3
+
+
+def test_cache_with_all_in_use_stays_bounded():
+    """A flood of fresh answers cannot grow the cache."""
+    cache = ResponseCache(16)
+    for n in range(100):
+        cache.put(b"%d" % n, entry(), AT)
+    assert len(cache.by_der) == 16
+
+
+def test_cache_learn_keeps_request_lines_of_http_1_1_gets_only():
+    """Another method or version has other rules for its connection: its line is not remembered."""
+    cache = ResponseCache(3)
+    for chunk in (post(), get(method="HEAD"), get(version="1.0", headers="Connection: keep-alive\r\n")):
+        cache.learn(parse(chunk), entry(), AT)
+    assert not cache.by_line
+    cache.learn(parse(get()), entry(), AT)
+    assert list(cache.by_line) == [get().partition(b"\r\n")[0]]
+
+
+def test_cache_heads_are_bounded():
+    """Clients with ever new headers cannot grow what is remembered of heads."""
+    cache = ResponseCache(3)
+    for n in range(5000):
+        assert cache.lines_are_plain(b"Host: a\r\nX: %d\r\n\r\n" % n)
+        assert cache.head_bytes(b"POST /ocsp HTTP/1.1\r\nHost: a\r\nContent-Length: %d" % n) == n
+        assert len(cache.heads) <= MAX_HEADS
+    assert cache.heads
+
+
+def test_cache_get_with_announced_body_is_never_plain():
+    """A GET that announces a body does not end at its empty line, however often it is seen."""
+    cache = ResponseCache(3)
+    lines = b"Host: a\r\nContent-Length: 5\r\n\r\n"
+    assert not cache.lines_are_plain(lines)
+    assert not cache.lines_are_plain(lines)
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"POST /x HTTP/1.1", b"POST / HTTP/1.0", b"POST / HTTP/1.1 "])
+def test_cache_head_of_other_request_line_is_parsed(line):
+    """Only POST to the paths of the service is recognised without the parser."""
+    assert ResponseCache(3).head_bytes(line + b"\r\nHost: a\r\nContent-Length: 5") is None
+
+
+def test_cache_forget_drops_answers_in_place():
+    """Connections hold on to the dictionaries: they are emptied, not replaced."""
+    cache = ResponseCache(3)
+    ders, lines = cache.by_der, cache.by_line
+    cache.put(b"x", entry(), AT)
+    cache.learn(parse(get()), entry(), AT)
+    assert ders
+    assert lines
+    cache.forget()
+    assert not ders
+    assert not lines

@@ -1,0 +1,365 @@
+"""The EE port over real loopback sockets: methods, paths, headers, errors, limits, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.ee.ee_fakes import (
+    AT,
+    GOOD,
+    INTERNAL,
+    LATER,
+    MALFORMED,
+    NEXT_UPDATE,
+    Client,
+    FakeResponder,
+    get,
+    make_server,
+    post,
+    until,
+)
+
+from vouchd.ee.cache import http_date
+
+CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0g\r\n3\r\nood\r\n0\r\n\r\n"
+
+
+class Port:
+    """A served EE port and its address."""
+
+    def __init__(self, responder, server, address):
+        self.responder, self.server, self.address = responder, server, address
+        self.clients: list[Client] = []
+
+    async def client(self) -> Client:
+        client = Client(*await asyncio.open_connection(*self.address))
+        self.clients.append(client)
+        return client
+
+    async def ask(self, data: bytes, *, head_only: bool = False):
+        """The answer on a connection of its own."""
+        return await (await self.client()).ask(data, head_only=head_only)
+
+
+@asynccontextmanager
+async def serving(**limits: int):
+    responder = FakeResponder()
+    server = make_server(responder, **limits)
+    listener = socket.create_server(("127.0.0.1", 0))
+    await server.start([listener])
+    port = Port(responder, server, listener.getsockname())
+    try:
+        yield port
+    finally:
+        for client in port.clients:
+            client.writer.close()
+        await server.stop(5)
+
+
+@pytest.fixture
+async def port():
+    async with serving() as served:
+        yield served
+
+
+@pytest.mark.parametrize("path", ["/", "/ocsp", "/ocsp/", "/ocsp/ee/ocsp"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "",
+        "Content-Type: application/ocsp-request\r\n",
+        "Content-Type: application/octet-stream\r\n",
+        "Content-Type: text/html\r\n",
+    ],
+)
+async def test_post_any_path_and_content_type_is_answered(port, path, headers):
+    """POST works on the three paths with any Content-Type or none (Certificate System's client sends octet-stream)."""
+    answer = await port.ask(post(path=path, headers=headers))
+    assert (answer.status, answer.body) == (200, b"answer to 0good")
+    assert answer.headers["Content-Type"] == "application/ocsp-response"
+
+
+@pytest.mark.parametrize("prefix", ["/", "/ocsp/", "/ocsp/ee/ocsp/", "//", "/ocsp//"])
+async def test_get_any_path_is_answered(port, prefix):
+    """GET works under the three paths."""
+    assert (await port.ask(get(prefix=prefix))).body == b"answer to 0good"
+
+
+@pytest.mark.parametrize("target", ["/", "/ocsp", "/ocsp/", "/ocsp/ee/ocsp", "/M%%%", "/ocsp/junk!"])
+async def test_get_without_request_is_ocsp_malformed(port, target):
+    """An empty path and junk get OCSP malformedRequest under HTTP 200, not to be stored."""
+    answer = await port.ask(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert (answer.status, answer.body) == (200, MALFORMED)
+    assert answer.headers["Content-Type"] == "application/ocsp-response"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n", post(path="/other"), post(path="/ocsp/MAAA")]
+)
+async def test_other_path_is_404_with_ocsp_body(port, request_bytes):
+    """Errors are OCSP bodies on every path, never HTML."""
+    answer = await port.ask(request_bytes)
+    assert (answer.status, answer.body) == (404, MALFORMED)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+async def test_other_method_is_405_with_allow(port, method):
+    """Other methods are told what is allowed, and the connection goes on."""
+    client = await port.client()
+    answer = await client.ask(post().replace(b"POST", method.encode()))
+    assert (answer.status, answer.headers["Allow"], answer.body) == (405, "GET, HEAD, POST", MALFORMED)
+    assert (await client.ask(get())).status == 200
+
+
+async def test_head_has_the_headers_of_get_and_no_body(port):
+    """HEAD is GET without the body, cached and uncached, good and bad."""
+    client = await port.client()
+    for der in (GOOD, GOOD, b"0nonce", b"0later"):
+        head = await client.ask(get(der, method="HEAD"), head_only=True)
+        full = await client.ask(get(der))
+        assert head.headers == full.headers
+        assert full.headers["Content-Length"] == str(len(full.body))
+
+
+async def test_cacheable_answer_has_the_headers_of_the_profile(port):
+    """GET and POST carry the caching headers of RFC 9919 with the values of the response."""
+    for request in (get(), get(), get(), post(), post()):
+        answer = await port.ask(request)
+        assert answer.headers == {
+            "Content-Type": "application/ocsp-response",
+            "Content-Length": str(len(answer.body)),
+            "Cache-Control": "max-age=86400, public, no-transform, must-revalidate",
+            "ETag": f'"{hashlib.sha256(answer.body).hexdigest()}"',
+            "Last-Modified": http_date(AT - 3600).decode(),
+            "Expires": http_date(NEXT_UPDATE).decode(),
+            "Date": http_date(AT).decode(),
+        }
+
+
+async def test_nonce_answer_is_not_to_be_stored(port):
+    """An answer with a nonce is signed each time and nobody may store it."""
+    client = await port.client()
+    for _ in range(3):
+        answer = await client.ask(get(b"0nonce"))
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert not answer.headers.keys() & {"ETag", "Expires", "Last-Modified"}
+    assert len(port.responder.calls) == 3
+
+
+async def test_try_later_has_retry_after_under_200(port):
+    """tryLater stays an OCSP answer under 200, so that OCSP clients read it, with Retry-After for HTTP clients."""
+    answer = await port.ask(post(b"0later"))
+    assert (answer.status, answer.body, answer.headers["Retry-After"]) == (200, LATER, "30")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_responder_bug_is_internal_error_and_logged(port, caplog):
+    """A bug in the responder is answered internalError and the connection lives on."""
+    client = await port.client()
+    with caplog.at_level(logging.ERROR):
+        answer = await client.ask(post(b"0boom"))
+    assert (answer.status, answer.body) == (200, INTERNAL)
+    assert "the responder failed" in caplog.text
+    assert (await client.ask(post())).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_conditional_get_is_304_without_body(port, method):
+    """A cache that holds the answer gets 304 with the validators, and the connection goes on."""
+    client = await port.client()
+    tag = (await client.ask(get())).headers["ETag"]
+    for condition in (f"If-None-Match: {tag}\r\n", f"If-Modified-Since: {http_date(AT).decode()}\r\n"):
+        answer = await client.ask(get(method=method, headers=condition))
+        assert answer.status == 304
+        assert {"ETag", "Date", "Cache-Control", "Last-Modified"} <= answer.headers.keys()
+    assert (await client.ask(get(headers='If-None-Match: "other"\r\n'))).status == 200
+
+
+async def test_post_body_in_chunks_and_pieces_is_answered(port):
+    """Chunked transfer coding works, also when it arrives byte by byte."""
+    client = await port.client()
+    assert (await client.ask(CHUNKED)).body == b"answer to 0good"
+    for n in range(len(CHUNKED)):
+        client.send(CHUNKED[n : n + 1])
+        await client.writer.drain()
+        await asyncio.sleep(0)
+    assert (await client.answer()).body == b"answer to 0good"
+
+
+async def test_expect_continue_is_asked_for_the_body(port):
+    """A client that waits for 100 Continue gets it, then its answer."""
+    client = await port.client()
+    request = post(headers="Expect: 100-continue\r\n")
+    assert (await client.ask(request[: -len(GOOD)])).status == 100
+    assert (await client.ask(GOOD)).body == b"answer to 0good"
+
+
+async def test_expect_continue_with_too_long_body_is_413_at_once(port):
+    """A body that is announced too long is refused before it is sent."""
+    answer = await port.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n")
+    assert (answer.status, answer.body, answer.headers["Connection"]) == (413, MALFORMED, "close")
+
+
+async def test_http_1_0_closes_unless_it_asks_to_stay(port):
+    """HTTP/1.0 gets one answer; with keep-alive it is told that the connection stays."""
+    client = await port.client()
+    answer = await client.ask(b"POST /ocsp HTTP/1.0\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n0good")
+    assert answer.headers["Connection"] == "keep-alive"
+    answer = await client.ask(b"POST /ocsp HTTP/1.0\r\nContent-Length: 5\r\n\r\n0good")
+    assert answer.headers["Connection"] == "close"
+    assert await client.at_end()
+
+
+async def test_connection_close_is_obeyed(port):
+    """After Connection: close comes one answer and the end, whatever else was sent."""
+    client = await port.client()
+    answer = await client.ask(get(headers="Connection: close\r\n") + get())
+    assert answer.headers["Connection"] == "close"
+    assert await client.at_end()
+
+
+async def test_pipelined_requests_are_answered_in_order(port):
+    """Cached, signed and bad requests in one packet come back in the order they were sent."""
+    client = await port.client()
+    ders = [GOOD, b"0nonce-1", b"0good-2", b"junk", b"0nonce-2", GOOD, b"0later"] * 5
+    client.send(b"".join(post(der) for der in ders))
+    expected = {b"junk": MALFORMED, b"0later": LATER}
+    for der in ders:
+        assert (await client.answer()).body == expected.get(der, b"answer to " + der)
+
+
+@pytest.mark.parametrize(
+    "request_bytes, status",
+    [
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n0good", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /M HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (post(bytes(65_537)), 413),
+    ],
+)
+async def test_refused_request_gets_ocsp_body_and_the_end(port, request_bytes, status):
+    """What cannot be framed or is too large is refused with an OCSP body; nothing after it is read as a request."""
+    client = await port.client()
+    answer = await client.ask(request_bytes + get())
+    assert (answer.status, answer.body, answer.headers["Connection"]) == (status, MALFORMED, "close")
+    assert await client.at_end()
+    assert port.responder.calls == []
+
+
+async def test_connections_beyond_the_limit_get_503_try_later():
+    """One connection too many is told tryLater and closed; the others are served."""
+    async with serving(max_connections=2) as port:
+        one, two = await port.client(), await port.client()
+        assert (await one.ask(get())).status == (await two.ask(get())).status == 200
+        three = await port.client()
+        answer = await three.answer()
+        assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, LATER, "1")
+        assert await three.at_end()
+        one.writer.close()
+        await until(lambda: port.server.snapshot()["gauges"]["connections"] == 1)
+        assert (await port.ask(get())).status == 200
+
+
+async def test_client_that_does_not_read_cannot_grow_memory(port):
+    """Answers are held back when the client does not read, and all come when it does."""
+    port.responder.padding = 8000
+    client = await port.client()
+    count = 5000
+    client.send(get() * count)
+    await until(lambda: any(c._paused for c in port.server._connections))
+    for _ in range(100):
+        await asyncio.sleep(0)
+        (connection,) = port.server._connections
+        assert connection._transport.get_write_buffer_size() < 64 * 1024 + 10_000
+    for _ in range(count):
+        assert len((await client.answer()).body) == 8000 + len(b"answer to 0good")
+
+
+async def test_stop_finishes_what_was_begun_and_drops_nothing():
+    """At stop a half-sent request is still answered, the answer says close, and new connections are refused."""
+    async with serving() as port:
+        busy, idle = await port.client(), await port.client()
+        for client in (busy, idle):
+            assert "Connection" not in (await client.ask(get())).headers
+        busy.send(post()[:-2])
+        await until(lambda: any(c._reader.in_message for c in port.server._connections))
+        stopping = asyncio.create_task(port.server.stop(20))
+        await until(lambda: port.server.stopping)
+        with pytest.raises(OSError):
+            await port.client()
+        busy.send(post()[-2:])
+        answer = await busy.answer()
+        assert (answer.body, answer.headers["Connection"]) == (b"answer to 0good", "close")
+        assert await busy.at_end()
+        port.server.uptime_clock.now += 2
+        port.server.tick()
+        assert await idle.at_end()
+        await stopping
+
+
+async def test_stop_under_load_answers_every_request():
+    """Clients that keep asking while the server stops each get an answer to every request, the last one says close."""
+    async with serving() as port:
+
+        async def asking() -> int:
+            client, answered = await port.client(), 0
+            while True:
+                answer = await client.ask(get(b"0good-%d" % (answered % 3)))
+                answered += 1
+                if answer.headers.get("Connection") == "close":
+                    return answered
+
+        clients = [asyncio.create_task(asking()) for _ in range(8)]
+        await until(lambda: port.server.snapshot()["counters"]["cache_hits"] > 500)
+        await port.server.stop(20)
+        assert all(count > 1 for count in await asyncio.gather(*clients))
+
+
+async def test_stop_cuts_off_after_the_grace(caplog):
+    """A client that never finishes its request does not hold the server longer than the grace."""
+    async with serving() as port:
+        client = await port.client()
+        client.send(b"GET ")
+        await until(lambda: any(c._reader.in_message for c in port.server._connections))
+        with caplog.at_level(logging.WARNING):
+            await port.server.stop(0)
+        assert "1 connections cut off" in caplog.text
+
+
+async def test_snapshot_counts_hits_misses_and_causes(port):
+    """Counters tell answers by status and CA, errors by cause, cache hits, signatures, requests by method."""
+    client = await port.client()
+    sent = 0
+    for request in (
+        get(),
+        get(),
+        get(),
+        post(),
+        post(),
+        get(b"0nonce"),
+        post(b"junk"),
+        post(b"0later"),
+        get(b"x", prefix="/no/"),
+    ):
+        answer = await client.ask(request)
+        sent += len(answer.body)
+    found = port.server.snapshot()
+    counters = found["counters"]
+    assert counters["requests"] == {"GET": 5, "POST": 4}
+    assert counters["answers"] == {"successful": 6, "malformed_request": 1, "try_later": 1}
+    assert counters["errors"] == {"malformed": 1, "no_crl": 1, "path": 1}
+    assert counters["cert_statuses"] == {"good": 5, "revoked": 1}
+    assert counters["by_authority"] == {"the CA": 5}
+    assert (counters["cache_hits"], counters["cache_misses"]) == (4, 4)
+    assert sum(counters["signature_counts"]) == 2
+    assert counters["sent_bytes"] > sent
+    assert counters["connections"] == 1
+    assert found["gauges"] == {"connections": 1, "waiting_signatures": 0, "cache_entries": 1}

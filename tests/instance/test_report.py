@@ -1,0 +1,76 @@
+"""The serving report as other processes read it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from vouchd.core.facts import IssuingPointId
+from vouchd.instance.report import (
+    MemberReport,
+    ReplicationReport,
+    ServedPoint,
+    ServerReport,
+    ServingReport,
+    WorkerReport,
+    read_serving,
+    write_serving,
+)
+
+POINT = ServedPoint("ab", "complete", "CA", 4, 17, 1000, None, 1001, 5, 170)
+REPORT = ServingReport(
+    pid=1,
+    started_at=2,
+    ee=("127.0.0.1", 80),
+    health=("127.0.0.1", 81),
+    version=3,
+    acknowledged=True,
+    issuing_points=(POINT,),
+    workers=(WorkerReport(0, 10, 3),),
+    sources=({"name": "main", "failures": 0},),
+    members=(
+        MemberReport("o2:8443", "clone", True, 1000, 2, (("ab", "complete", -70),), "", (("ab", "complete", 7),)),
+    ),
+    behind=("Lab CA",),
+    upkeep=(("following", "cannot be asked"),),
+    replication=ReplicationReport(1000, (ServerReport("o2:8443", "ds2:636", "red", why="refused"),), 1, (7, 9)),
+)
+
+
+def test_report_written_is_read_back(tmp_path):
+    """A report comes back as it was written."""
+    write_serving(tmp_path / "serving.json", REPORT)
+    assert read_serving(tmp_path / "serving.json") == REPORT
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', '{"surprise": 1}'])
+def test_report_that_cannot_be_read_is_none(tmp_path, text):
+    """No report, half a report or one of another version is no report, not an error."""
+    path = tmp_path / "serving.json"
+    assert read_serving(path) is None
+    path.write_text(text)
+    assert read_serving(path) is None
+
+
+def test_report_serves_an_epoch_once_every_worker_does():
+    """An epoch counts as served when it, or a later one, is acknowledged."""
+    point = IssuingPointId("ab")
+    assert REPORT.serves(point, 4)
+    assert REPORT.serves(point, 3)
+    assert not REPORT.serves(point, 5)
+    assert not REPORT.serves(IssuingPointId("cd"), 1)
+    assert not dataclasses.replace(REPORT, acknowledged=False).serves(point, 4)
+
+
+@pytest.mark.parametrize(
+    ("listening", "asked"),
+    [
+        (("0.0.0.0", 80), "http://127.0.0.1:80/"),  # noqa: S104  where it listens
+        (("::", 80), "http://[::1]:80/"),
+        (("192.0.2.1", 8080), "http://192.0.2.1:8080/"),
+    ],
+)
+def test_instance_is_asked_where_it_listens(listening, asked):
+    """This host asks at the address of the port itself; where that is any address, at loopback."""
+    assert ServingReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == asked

@@ -1,0 +1,81 @@
+"""Certificates as a responder sees them: issuer hashes (RFC 6960 4.1.1) and delegated signers (4.2.2.2)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import ocsp
+from tests.pki import CA, DAY, NOW, shared_key
+
+from vouchd.errors import SigningError
+from vouchd.pkix import certs, der
+from vouchd.pkix.signatures import DIGESTS
+
+ONE = CA.create("CA one")
+NAMESAKE = CA.create("CA one", key=shared_key("EC", 9))
+
+
+@pytest.mark.parametrize("digest", ["SHA-1", "SHA-256", "SHA-384", "SHA-512"])
+def test_issuer_hashes_are_those_another_implementation_makes(digest: str):
+    """Name hash over the subject's DER, key hash over the key bits alone."""
+    leaf = ONE.issue().certificate
+    other = ocsp.OCSPRequestBuilder().add_certificate(leaf, ONE.certificate, DIGESTS[digest]).build()
+    assert certs.issuer_hashes(ONE.certificate, digest) == (other.issuer_name_hash, other.issuer_key_hash)
+
+
+def test_public_key_bits_are_taken_as_the_certificate_has_them():
+    """A compressed EC point stays compressed: encoding the key again would give another issuerKeyHash."""
+    compressed = ONE.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    outer = [der.element(ONE.der, part) for part in der.children(ONE.der, der.whole(ONE.der, der.SEQUENCE))]
+    fields = [der.element(outer[0], part) for part in der.children(outer[0], der.whole(outer[0], der.SEQUENCE))]
+    algorithm = der.read_tlv(fields[6], 2, len(fields[6]))
+    spki = der.tlv(der.SEQUENCE, der.element(fields[6], algorithm), der.tlv(der.BIT_STRING, b"\x00", compressed))
+    whole = der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields[:6], spki, *fields[7:]), *outer[1:])
+    certificate = x509.load_der_x509_certificate(whole)
+    assert certs.public_key_bits(certificate) == compressed
+    assert certs.key_hash(certificate) == hashlib.sha1(compressed).digest()  # noqa: S324  RFC 6960 4.2.1 says so
+
+
+def test_authority_id_tells_cas_of_one_name_apart():
+    """Two CAs of one name and different keys are two authorities."""
+    assert certs.subject_der(ONE.certificate) == certs.subject_der(NAMESAKE.certificate)
+    assert certs.authority_id(ONE.certificate) != certs.authority_id(NAMESAKE.certificate)
+
+
+def test_delegated_signer_is_fit_and_warned_about_without_nocheck():
+    """A signer with id-kp-OCSPSigning issued by the CA may answer; without nocheck clients ask for its status."""
+    fit = certs.check_signer(ONE.issue_signer().certificate, ONE.certificate, NOW)
+    bare = certs.check_signer(ONE.issue_signer(nocheck=False).certificate, ONE.certificate, NOW)
+    assert (fit.own_key, fit.warnings) == (False, ())
+    assert ["nocheck" in warning for warning in bare.warnings] == [True]
+
+
+def test_own_key_of_the_ca_is_fit():
+    """The CA may sign its answers itself, without an extendedKeyUsage."""
+    assert certs.check_signer(ONE.certificate, ONE.certificate, NOW).own_key
+
+
+@pytest.mark.parametrize(
+    ("signer", "why"),
+    [
+        pytest.param(ONE.issue, "not for OCSP signing", id="no id-kp-OCSPSigning"),
+        pytest.param(NAMESAKE.issue_signer, "was not issued by", id="CA of the same name"),
+        pytest.param(lambda: CA.create("CA two").issue_signer(), "was not issued by", id="another CA"),
+        pytest.param(lambda: ONE.issue_signer(not_after=NOW - 1), "not valid now", id="expired"),
+        pytest.param(lambda: ONE.issue_signer(not_before=NOW + DAY), "not valid now", id="not yet valid"),
+    ],
+)
+def test_unfit_signer_is_refused_with_the_reason(signer, why: str):
+    """RFC 6960 4.2.2.2: whoever is neither the CA nor its delegated signer is refused."""
+    with pytest.raises(SigningError, match=why) as refusal:
+        certs.check_signer(signer().certificate, ONE.certificate, NOW)
+    assert refusal.value.hint
+
+
+def test_serial_octets_are_those_of_the_certificate():
+    """The serial is kept as the content of its INTEGER, also with a leading zero octet."""
+    leaf = ONE.issue(serial=0x80)
+    assert certs.serial_octets(leaf.certificate) == b"\x00\x80" == leaf.serial

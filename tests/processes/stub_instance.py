@@ -1,0 +1,149 @@
+"""A whole instance without a store, run by the manager tests: `python stub_instance.py FOLDER [--worker SLOT]`.
+
+The store is the file `revision` in the folder, the manifest the file `manifest`; an answer's body is the version that
+the worker has loaded, or `halted`. Files in the folder steer it: `settings` (JSON), `unreachable` (the store is away), `selftests.json` (results of self tests).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from vouchd.clock import SystemClock
+from vouchd.core.facts import CertStatus
+from vouchd.core.status import ServingState
+from vouchd.ee.server import EEServer
+from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
+from vouchd.instance.report import ServedPoint
+from vouchd.instance.selftests.results import SelfTestFile
+from vouchd.pkix.purposes import Validity
+from vouchd.processes.logs import set_up_logs
+from vouchd.processes.manager import run_manager
+from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.watching import Published
+from vouchd.processes.worker import inherited, run_worker
+from vouchd.service.answering import Answer
+from vouchd.settings.declared import EEPort
+
+
+class FilePublication:
+    """The revision file copied to the manifest file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def revision(self) -> int:
+        if (self._folder / "unreachable").exists():
+            raise StoreUnavailable("the store is away")
+        return int((self._folder / "revision").read_text())
+
+    def current(self) -> Published:
+        try:
+            version = int((self._folder / "manifest").read_text())
+        except FileNotFoundError:
+            version = 0
+        return self._published(version)
+
+    def publish(self) -> Published:
+        version = self.revision()
+        draft = self._folder / "manifest.new"
+        draft.write_text(str(version))
+        draft.replace(self._folder / "manifest")
+        return self._published(version)
+
+    def retell(self) -> Published:
+        return self.current()
+
+    def tidy(self) -> bool:
+        (self._folder / "tidied").write_text((self._folder / "manifest").read_text())
+        return True
+
+    def _published(self, version: int) -> Published:
+        point = ServedPoint("ab" * 32, "complete", "Test CA", version, 7, 1000, 2**33, 1000, 3, 120)
+        return Published(version, (point,) if version else ())
+
+
+class VersionResponder:
+    """Answers every request with the loaded version."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.halted = False
+
+    def halt(self, halted: bool) -> None:
+        self.halted = halted
+
+    def answer(self, request_der: bytes, at: int) -> Answer:
+        if request_der == b"die":
+            os.abort()
+        return Answer(
+            response_der=b"halted" if self.halted else b"%d" % self.version,
+            status=OCSPResponseStatus.SUCCESSFUL,
+            cause="",
+            cert_statuses=(CertStatus.GOOD,),
+            produced_at=at,
+            this_update=at,
+            next_update=at + 3600,
+            cacheable=request_der == b"cacheable",
+        )
+
+    def replace(self, state: ServingState) -> None:
+        self.version = state.version
+
+
+def work(folder: Path) -> None:
+    responder = VersionResponder()
+    given = inherited()
+    if given.slot == json.loads((folder / "settings").read_text()).get("broken_worker"):
+        sys.exit(3)
+
+    def load() -> ServingState:
+        if (folder / "unloadable").exists():
+            raise IndexFileError("damaged")
+        return ServingState(int((folder / "manifest").read_text()), ())
+
+    run_worker(EEServer(responder, EEPort()), responder.replace, load, given, responder.halt)
+
+
+def manage(folder: Path) -> None:
+    me = [sys.executable, str(Path(__file__).absolute()), str(folder)]
+
+    def settings() -> dict[str, int]:
+        try:
+            return dict(json.loads((folder / "settings").read_text()))
+        except ValueError as error:
+            raise ConfigError("settings: not JSON") from error
+
+    def addresses(found: dict[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
+        return ("127.0.0.1", found["ee"]), ("127.0.0.1", found.get("health", 0))
+
+    found = settings()
+    ee, health = addresses(found)
+    run_manager(
+        ManagerSettings(
+            ee=ee,
+            health=health,
+            workers=found["workers"],
+            pid_file=folder / "vouchd.pid",
+            serving_file=folder / "serving.json",
+            worker_command=[*me, "--worker"],
+            restart_command=["/no/such/program"] if "broken_restart" in found else me,
+            reread=lambda: addresses(settings()),
+            grace_seconds=10,
+            selftests=SelfTestFile(folder / "selftests.json").latest,
+            certificates={"ocsp": Validity(0, 2**33)},
+        ),
+        FilePublication(folder),
+        (),
+        SystemClock(),
+    )
+
+
+if __name__ == "__main__":
+    set_up_logs()
+    try:
+        (work if "--worker" in sys.argv else manage)(Path(sys.argv[1]))
+    except VouchdError as error:
+        sys.exit(f"stub: {error}")

@@ -1,0 +1,182 @@
+"""A critical self test that failed: all workers stop answering, say so, and go on once it has passed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+from tests.processes.running import Instance, eventually
+
+from vouchd.errors import StoreUnavailable
+from vouchd.instance.selftests.results import SelfTestFile
+from vouchd.processes.halting import Verdict
+from vouchd.service.selftests import SelfTestResult
+
+
+def result(name: str = "OCSPCanary", *, ok: bool, critical: bool = True) -> SelfTestResult:
+    return SelfTestResult(name, ok, critical, "found", "", 1000, 3, "onDemand")
+
+
+class FakePool:
+    """A pool whose workers do at once what they are told."""
+
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+
+    def halt(self, halted: bool) -> None:
+        self.told.append(halted)
+
+    @property
+    def halted(self) -> bool:
+        return bool(self.told and self.told[-1])
+
+    @property
+    def answering(self) -> bool:
+        return not self.halted
+
+
+class Court:
+    """A verdict over results that the test sets."""
+
+    def __init__(self) -> None:
+        self.results: tuple[SelfTestResult, ...] = ()
+        self.pool, self.own = FakePool(), []
+        self.verdict = Verdict(self._read, self.pool, self.own.append)
+
+    def _read(self):
+        if self.results is None:
+            raise StoreUnavailable("away")
+        return self.results
+
+    def look(self, *results: SelfTestResult) -> Verdict:
+        self.results = results
+        self.verdict.look()
+        return self.verdict
+
+
+def test_verdict_halts_for_what_cannot_be_told():
+    """Workers that cannot be told that a CRL is too old answer nothing until they can be."""
+    untold, own = [""], []
+    verdict = Verdict(tuple, FakePool(), own.append, lambda: untold[0])
+    for why in ("", "no space", ""):
+        untold[0] = why
+        verdict.look()
+        assert (verdict.why, verdict.heeded) == (why, why)
+    assert own == [False, True, False]
+
+
+def test_verdict_halts_for_what_cannot_be_told_although_the_self_tests_cannot_be_read():
+    """A disk that fails takes both away at once: a stale `good` is no better for it."""
+    court, untold = Court(), [""]
+    verdict = Verdict(court._read, court.pool, court.own.append, lambda: untold[0])
+    verdict.look()
+    court.results, untold[0] = None, "input/output error"
+    verdict.look()
+    assert (verdict.why, court.own) == ("input/output error", [False, True])
+
+
+def test_verdict_without_failure_lets_answer():
+    """Workers of before a restart are told too: they may have stopped answering."""
+    court = Court()
+    verdict = court.look(result(ok=True))
+    assert (verdict.why, verdict.heeded, court.pool.told, court.own) == ("", "", [False], [False])
+
+
+def test_verdict_of_a_critical_failure_halts_once_and_tells_why():
+    """Workers and this process's own responder are told when something changes, with the newest reason shown."""
+    court = Court()
+    court.look(result(ok=False))
+    verdict = court.look(result(ok=False), result("DiskSpace", ok=False))
+    assert court.pool.told == court.own == [True]
+    assert "OCSPCanary" in verdict.why
+    assert "DiskSpace" in verdict.heeded
+    assert len(verdict.failed()) == 2
+
+
+def test_verdict_of_another_failure_is_only_shown():
+    """What is not critical stops nothing."""
+    verdict = Court().look(result(ok=False, critical=False))
+    assert (verdict.why, verdict.failed()) == ("", ("self test OCSPCanary failed: found",))
+
+
+def test_verdict_is_lifted_when_the_test_passes():
+    """Answering goes on when nothing critical is left that failed."""
+    court = Court()
+    court.look(result(ok=False), result("DiskSpace", ok=False))
+    court.look(result(ok=True), result("DiskSpace", ok=False))
+    assert court.pool.told == [True]
+    assert court.look(result(ok=True), result("DiskSpace", ok=True)).why == ""
+    assert court.pool.told == court.own == [True, False]
+
+
+def test_verdict_that_cannot_be_read_stays():
+    """A file that cannot be read is no reason to begin answering, or to stop."""
+    court = Court()
+    court.look(result(ok=False))
+    court.results = None
+    court.verdict.look()
+    assert court.verdict.why
+    assert court.pool.told == [True]
+
+
+@pytest.fixture
+def instance(tmp_path):
+    made = Instance(tmp_path)
+    made.start()
+    yield made
+    made.end()
+
+
+def judge(instance: Instance, *results: SelfTestResult) -> None:
+    """Keep results as `vouchd selftest run` does, and tell the manager process."""
+    SelfTestFile(instance.folder / "selftests.json").merge(results)
+    instance.signal(signal.SIGUSR1)
+
+
+@pytest.mark.process
+def test_running_instance_halts_and_goes_on(instance):
+    """No worker answers while a critical self test fails, not even from its cache; then all do again."""
+    assert instance.ask(b"cacheable") == b"1"
+    judge(instance, result(ok=False))
+    report = instance.until(lambda report: bool(report.halted))
+    assert report.halted == "self test OCSPCanary failed: found"
+    assert {instance.ask(b"cacheable") for _ in range(10)} == {b"halted"}
+    status, body = instance.health("/readyz")
+    assert status == 503
+    checks = {check["name"]: check for check in json.loads(body)["checks"]}
+    assert (checks["answering"]["ok"], checks["answering"]["required"]) == (False, True)
+    assert not checks["selftests"]["ok"]
+    assert instance.metric("vouchd_halted") == 1
+    assert instance.metric('vouchd_selftest_passed{test="OCSPCanary"}') == 0
+    judge(instance, result(ok=True))
+    instance.until(lambda report: not report.halted)
+    assert {instance.ask() for _ in range(10)} == {b"1"}
+    assert instance.health("/readyz")[0] == 200
+    assert instance.metric("vouchd_halted") == 0
+
+
+@pytest.mark.process
+def test_worker_that_starts_later_is_halted_too(instance):
+    """A worker that ended does not come back answering."""
+    judge(instance, result(ok=False))
+    before = {worker.pid for worker in instance.until(lambda report: bool(report.halted)).workers}
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    instance.until(lambda report: not before & {worker.pid for worker in report.workers} and bool(report.halted))
+    eventually(lambda: instance.report.acknowledged, "all workers loaded")
+    assert {instance.ask() for _ in range(10)} == {b"halted"}
+
+
+@pytest.mark.process
+def test_restarted_manager_process_heeds_the_results_it_finds(instance):
+    """What the tests at start of the new process said counts: it lifts the halt, or keeps it."""
+    judge(instance, result(ok=False))
+    instance.until(lambda report: bool(report.halted))
+    instance.restart()
+    assert instance.until(lambda report: bool(report.halted)).halted
+    SelfTestFile(instance.folder / "selftests.json").replace([result(ok=True)])
+    instance.restart()
+    instance.until(lambda report: not report.halted)
+    assert instance.ask() == b"1"

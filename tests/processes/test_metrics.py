@@ -1,0 +1,204 @@
+"""Counters that merge, and the text of /metrics."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from vouchd.cloning.verdicts import Verification, VerifiedMember
+from vouchd.ee.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
+from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport
+from vouchd.processes.metrics import MetricsView, render
+from vouchd.service.pulling import SourceState
+
+NOW = 1_795_000_000
+PAGE = Path(__file__).parents[2] / "docs" / "operating-processes.md"
+
+
+def view(**changes) -> MetricsView:
+    """A view of an instance with one of everything."""
+    worker = WorkerCounters(cache_hits=3, cache_misses=2)
+    worker.answers.update({"successful": 4, "try_later": 1})
+    worker.errors["no_crl"] += 1
+    worker.cert_statuses["revoked"] += 2
+    worker.observe_signature(0.0003)
+    worker.observe_signature(2.0)
+    snapshot = worker.snapshot({"connections": 5, "waiting_signatures": 0, "cache_entries": 2})
+    snapshot["counters"] |= {"requests": {"GET": 5}, "sent_bytes": 1000, "connections": 6}
+    fields = {
+        "now": NOW,
+        "started_at": NOW - 100,
+        "workers": 2,
+        "workers_ready": 1,
+        "restarts": 3,
+        "version": 9,
+        "store_up": True,
+        "snapshot": snapshot,
+        "points": (ServedPoint("ab", "complete", 'CA "one"', 4, 17, NOW - 60, NOW + 40, NOW - 50, 1000, 34000),),
+        "sources": (SourceState("main", accepted=2, not_modified=5, attempts=8, failures=1, last_error="down"),),
+        "certificates": {"ocsp": NOW + 86400},
+        "members": (
+            MemberReport("o2:8443", "clone", True, NOW - 3, 2, (("ab", "complete", -70),)),
+            MemberReport("o3:8443", "clone", False),
+        ),
+        "behind": ('CA "one"',),
+        "upkeep_failing": 1,
+        "verification": Verification(
+            NOW - 9, (VerifiedMember("o2:8443", "", 9, 9, 8, 5, 6, 1), VerifiedMember("o4:8443", "away"))
+        ),
+        "replication": ReplicationReport(
+            NOW - 5,
+            (
+                ServerReport("o2:8443", "ds2:636", "amber", 12, sent_at=NOW - 20),
+                ServerReport("o3:8443", "ds3:636", "red", ahead=True, code=49, why="refused"),
+            ),
+            conflicts=2,
+            stale_replicas=(7,),
+        ),
+    }
+    return MetricsView(**fields | changes)
+
+
+def samples(shown: MetricsView) -> dict[str, float]:
+    """Value by name and labels, as a Prometheus server would read them."""
+    found = {}
+    for family in text_string_to_metric_families(render(shown).decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def test_metrics_show_what_was_counted():
+    """Every fact of the view comes out under its name and labels."""
+    found = samples(view())
+    assert found["vouchd_answers_total{status=successful}"] == 4
+    assert found["vouchd_error_answers_total{cause=no_crl}"] == 1
+    assert found["vouchd_cert_statuses_total{status=revoked}"] == 2
+    assert (found["vouchd_cache_hits_total"], found["vouchd_cache_misses_total"]) == (3, 2)
+    assert found["vouchd_requests_total{method=GET}"] == 5
+    assert found["vouchd_connections"] == 5
+    assert found["vouchd_connections_accepted_total"] == 6
+    assert (found["vouchd_workers"], found["vouchd_workers_ready"], found["vouchd_worker_restarts_total"]) == (2, 1, 3)
+    assert found["vouchd_certificate_expiry_seconds{certificate=ocsp}"] == 86400
+    assert found["vouchd_source_up{source=main}"] == 0
+    assert found["vouchd_source_accepted_total{source=main}"] == 2
+
+
+def test_issuing_point_shows_age_and_time_left():
+    """An issuing point shows how old its CRL is and how long it is still good."""
+    found = samples(view())
+    labels = '{authority=ab,ca=CA "one",scope=complete}'
+    assert found["vouchd_crl_age_seconds" + labels] == 60
+    assert found["vouchd_crl_seconds_to_next_update" + labels] == 40
+    assert found["vouchd_crl_entries" + labels] == 1000
+    assert found["vouchd_epoch_sequence" + labels] == 4
+    assert found["vouchd_index_bytes" + labels] == 34000
+
+
+def test_crl_without_next_update_has_no_time_left():
+    """What a CRL does not say is not shown as a number."""
+    point = ServedPoint("ab", "complete", "CA", 4, None, NOW - 60, None, NOW - 50, 1000, 34000)
+    text = render(view(points=(point,))).decode()
+    assert "vouchd_crl_seconds_to_next_update{" not in text
+    assert "vouchd_crl_number{" not in text
+
+
+def test_signature_time_is_a_cumulative_histogram():
+    """Signature times are counted in buckets that add up, the slowest above the last bound."""
+    found = samples(view())
+    assert found["vouchd_signature_seconds_bucket{le=0.00025}"] == 0
+    assert found["vouchd_signature_seconds_bucket{le=0.0005}"] == 1
+    assert found["vouchd_signature_seconds_bucket{le=1.0}"] == 1
+    assert found["vouchd_signature_seconds_bucket{le=+Inf}"] == found["vouchd_signature_seconds_count"] == 2
+    assert found["vouchd_signature_seconds_sum"] == 2.0003
+
+
+def test_metrics_before_the_first_answer_are_zero_not_absent():
+    """An instance that has answered nothing shows its plain counters as zero."""
+    found = samples(view(snapshot={}, points=(), sources=(), certificates={}))
+    assert found["vouchd_cache_hits_total"] == 0
+    assert found["vouchd_signature_seconds_count"] == 0
+
+
+def test_snapshots_merge_by_adding():
+    """Workers' snapshots add up, whichever keys each of them has."""
+    one, two = WorkerCounters(cache_hits=1), WorkerCounters(cache_hits=2)
+    one.answers["successful"] += 1
+    two.answers["malformed_request"] += 1
+    two.observe_signature(SIGNATURE_BUCKETS[0])
+    total = merge([one.snapshot({"connections": 1}), two.snapshot({"connections": 4})])
+    assert total["counters"]["answers"] == {"successful": 1, "malformed_request": 1}
+    assert total["counters"]["cache_hits"] == 3
+    assert total["counters"]["signature_counts"][0] == 1
+    assert total["gauges"] == {"connections": 5}
+
+
+def test_ended_worker_leaves_counters_but_no_gauges():
+    """What a worker counted outlives it, what it held does not."""
+    total = merge([ended(WorkerCounters(cache_hits=7).snapshot({"connections": 3})), WorkerCounters().snapshot()])
+    assert total["counters"]["cache_hits"] == 7
+    assert total["gauges"] == {}
+
+
+def test_snapshot_of_another_version_does_not_break_the_sum():
+    """A worker of another version, as there is during a restart, cannot take the metrics down."""
+    odd = {"counters": {"cache_hits": "many", "signature_counts": [1, 2]}}
+    total = merge([WorkerCounters(cache_hits=1).snapshot(), odd])
+    assert total["counters"]["cache_hits"] == 1
+
+
+def test_every_metric_is_documented():
+    """Each metric that can be shown stands in the operator's table, and the table names no other."""
+    shown = set(re.findall(r"^# TYPE (\S+)", render(view()).decode(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `(vouchd_\w+)", PAGE.read_text(), re.MULTILINE))
+    assert shown == documented
+
+
+def test_other_members_are_told_of():
+    """Each member has its reachability, its clock and its lag for each issuing point, alike ones as 0."""
+    found = samples(view())
+    assert found["vouchd_member_reachable{member=o2:8443}"] == 1
+    assert found["vouchd_member_reachable{member=o3:8443}"] == 0
+    assert found["vouchd_member_last_seen_seconds{member=o2:8443}"] == NOW - 3
+    assert "vouchd_member_last_seen_seconds{member=o3:8443}" not in found
+    assert found["vouchd_member_clock_skew_seconds{member=o2:8443}"] == 2
+    lags = {name: value for name, value in found.items() if name.startswith("vouchd_member_lag_seconds")}
+    assert sorted(lags.values()) == [-70, 0]
+    assert [value for name, value in found.items() if name.startswith("vouchd_behind")] == [1]
+    assert found["vouchd_upkeep_failing"] == 1
+
+
+def test_comparison_with_each_member_is_told_of():
+    """When it was, whether all was alike, and how much at which level; before the first one nothing is said."""
+    found = samples(view())
+    name = "vouchd_clone_verification_"
+    assert found[name + "last_run_seconds"] == NOW - 9
+    assert [found[f"{name}identical{{member={one}:8443}}"] for one in ("o2", "o4")] == [0, 0]
+    assert found[name + "differences{member=o2:8443}"] == 1
+    assert (found[name + "asked{member=o2:8443}"], found[name + "asked_bytes{member=o2:8443}"]) == (9, 6)
+    levels = ("status", "ResponseData", "bytes")
+    assert [found[f"{name}alike{{level={level},member=o2:8443}}"] for level in levels] == [9, 8, 5]
+    assert not [one for one in samples(view(verification=None)) if one.startswith(name)]
+
+
+def test_replication_with_each_server_is_told_of():
+    """A server's state, what it lacks and why are alertable; what was not seen is absent and not taken for 0."""
+    found = samples(view())
+
+    def of(name: str, member: str) -> dict[str, float]:
+        start = f"vouchd_replication_{name}{{member={member}:8443"
+        return {key.removeprefix(start).partition("state=")[2]: found[key] for key in found if key.startswith(start)}
+
+    assert of("state", "o2") == {"green}": 0, "amber}": 1, "red}": 0}
+    assert of("state", "o3") == {"green}": 0, "amber}": 0, "red}": 1}
+    assert [of("lag_seconds", member) for member in ("o2", "o3")] == [{"": 12}, {}]
+    assert [of("ahead", member) for member in ("o2", "o3")] == [{"": 0}, {"": 1}]
+    assert [of("error_code", member) for member in ("o2", "o3")] == [{"": 0}, {"": 49}]
+    assert [of("last_update_seconds", member) for member in ("o2", "o3")] == [{"": NOW - 20}, {}]
+    assert found["vouchd_replication_conflicts"] == 2
+    assert found["vouchd_replication_stale_replicas"] == 1
+    assert found["vouchd_replication_last_look_seconds"] == NOW - 5
+    assert not [name for name in samples(view(replication=None)) if name.startswith("vouchd_replication")]

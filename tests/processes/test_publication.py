@@ -1,0 +1,155 @@
+"""From a real store to real files: what is published is what workers load."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+from tests.pki import CA, DAY, HOUR, NOW, serial_octets
+from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
+
+from vouchd.index.folder import IndexFolder
+from vouchd.index.manifest import load_manifest
+from vouchd.processes.publication import ManifestPublication
+from vouchd.processes.watching import Published
+from vouchd.service.authorities import Authorities
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Permission
+from vouchd.stores.memory import MemoryStore
+
+
+class Site:
+    """One CA, a store in memory and an index folder on disk."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.ca = CA.create()
+        self.store = MemoryStore()
+        self.indexing = Indexing(self.store, IndexFolder(folder))
+        audit = RecordingAudit()
+        permission = Permission(audit)
+        self.authorities = Authorities(self.store, permission, audit)
+        self.ingesting = Ingesting(self.store, self.indexing, permission, audit)
+        self.authority = self.authorities.add(self.ca.der, AGENT, label="Site CA")
+        self.publication = self.open()
+
+    def open(self, *, quiet: bool = True) -> ManifestPublication:
+        """A publication as a new manager process has it."""
+        return ManifestPublication(self.store, self.indexing, self.folder, lambda: nullcontext(quiet))
+
+    def accept(self, number: int, *serials: int) -> None:
+        crl = self.ca.crl(dict.fromkeys(serials), number=number, this_update=NOW - HOUR + number, next_update=NOW + DAY)
+        self.ingesting.accept_crl(crl, "push", PUBLISHER, NOW)
+
+    def loaded(self, serial: int) -> bool:
+        """Whether a worker that loads the manifest now finds the serial revoked."""
+        (authority,) = load_manifest(self.folder).authorities
+        return any(point.index.find(serial_octets(serial)) is not None for point in authority.points)
+
+    @property
+    def index_files(self) -> set[str]:
+        return {path.name for path in self.folder.glob("*.idx")}
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+def test_nothing_published_yet_is_version_zero(site):
+    """A folder without a manifest has nothing to serve."""
+    assert site.publication.current() == Published(0)
+
+
+def test_accepted_crl_is_published_for_workers(site):
+    """What was accepted is in the files that a worker loads, and in the report."""
+    site.accept(1, 5, 6)
+    published = site.publication.publish()
+    assert (published.version, site.loaded(5), site.loaded(7)) == (1, True, False)
+    (point,) = published.points
+    assert (point.label, point.sequence, point.crl_number, point.entries) == ("Site CA", 1, 1, 2)
+    assert point.index_bytes == (site.folder / next(iter(site.index_files))).stat().st_size
+
+
+def test_unchanged_facts_keep_the_version(site):
+    """Publishing the same facts again writes nothing, so no worker has to load."""
+    site.accept(1, 5)
+    first = site.publication.publish()
+    written = (site.folder / "manifest.json").stat()
+    assert site.publication.publish() == first
+    assert (site.folder / "manifest.json").stat() == written
+
+
+def test_new_crl_and_new_policy_raise_the_version(site):
+    """Each change of a CRL or of a policy is a new version."""
+    site.accept(1, 5)
+    site.publication.publish()
+    site.accept(2, 5, 6)
+    assert site.publication.publish().version == 2
+    site.authorities.remove(site.authority.id, AGENT)
+    assert site.publication.publish() == Published(3)
+
+
+def test_restarted_manager_goes_on_with_the_version_on_disk(site):
+    """After a restart unchanged facts are served at once, under the version that they have."""
+    site.accept(1, 5)
+    before = site.publication.publish()
+    restarted = site.open()
+    assert restarted.current() == before
+    assert restarted.publish() == before
+    site.accept(2, 6)
+    assert restarted.publish().version == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\x00" * 200])
+def test_damaged_files_are_made_anew(site, damage):
+    """A damaged manifest or index never comes to the workers: both are made from the store."""
+    site.accept(1, 5)
+    site.publication.publish()
+    for path in site.folder.iterdir():
+        path.write_bytes(damage)
+    restarted = site.open()
+    assert restarted.current() == Published(0)
+    restarted.publish()
+    assert site.loaded(5)
+
+
+def test_files_of_earlier_versions_are_removed_when_told(site):
+    """Old index files stay until it is said that nobody loads them any more."""
+    site.accept(1, 5)
+    site.publication.publish()
+    old = site.index_files
+    site.accept(2, 6)
+    site.publication.publish()
+    assert old < site.index_files
+    assert site.publication.tidy() is True
+    assert not old & site.index_files
+    assert site.loaded(6)
+
+
+def test_files_are_kept_while_a_crl_is_taken_in(site):
+    """A file that is being made for the next epoch is not mistaken for garbage."""
+    site.accept(1, 5)
+    site.accept(2, 6)
+    before = site.index_files
+    busy = site.open(quiet=False)
+    busy.publish()
+    assert busy.tidy() is False
+    assert site.index_files == before
+
+
+def test_what_is_behind_is_published_without_the_store(site):
+    """A CA of which another member has a newer CRL is so marked although the store cannot be read."""
+    site.accept(1, 5)
+    behind: set[str] = set()
+    publication = ManifestPublication(
+        site.store, site.indexing, site.folder, lambda: nullcontext(True), lambda: frozenset(behind)
+    )
+    version = publication.publish().version
+    assert publication.retell().version == version
+    behind.add(site.authority.id)
+    told = publication.retell()
+    assert (told.version, told.behind) == (version + 1, {site.authority.id})
+    assert [served.behind for served in load_manifest(site.folder).authorities] == [True]
+    assert [point.label for point in told.points] == ["Site CA"]

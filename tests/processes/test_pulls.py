@@ -1,0 +1,121 @@
+"""The driver of the sources: due ones are asked, each in a thread, none of them stops the others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from vouchd.errors import SourceError
+from vouchd.processes.upkeep import Pulls
+from vouchd.service.pulling import Fetched, Pulling, Schedule, Validator
+
+NOW = 1_795_000_000
+
+
+class SteppedClock:
+    """Time that the test sets."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> int:
+        return self.time
+
+
+class Source:
+    """Calls the test's function at each fetch, and tells the event loop that it did."""
+
+    poll_seconds = None
+
+    def __init__(self, fetch=lambda: None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fetch = fetch
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+
+    def fetch(self, _: Validator) -> Fetched | None:
+        name = threading.current_thread().name
+        try:
+            return self._fetch()
+        finally:
+            self._loop.call_soon_threadsafe(self.asked.put_nowait, name)
+
+
+def pulling(name: str, source: Source) -> Pulling:
+    return Pulling(name, "x", source, Schedule(interval_seconds=3600), lambda _: None)
+
+
+async def test_sources_are_asked_at_start_in_threads_of_their_own():
+    """Every source is asked at start, never on the event loop."""
+    sources = [Source(), Source()]
+    pulls = Pulls([pulling(str(n), source) for n, source in enumerate(sources)], SteppedClock(), lambda: None)
+    task = asyncio.create_task(pulls.run())
+    names = [await source.asked.get() for source in sources]
+    assert threading.main_thread().name not in names
+    task.cancel()
+
+
+async def test_source_is_asked_again_when_it_is_due_and_not_before():
+    """The next attempt comes when the clock says so."""
+    clock, source = SteppedClock(), Source()
+    changed = asyncio.Event()
+    pulls = Pulls([pulling("main", source)], clock, changed.set)
+    task = asyncio.create_task(pulls.run())
+    await source.asked.get()
+    assert source.asked.empty()
+    clock.time += 3600
+    await source.asked.get()
+    assert not changed.is_set()  # nothing was taken in, nothing failed
+    task.cancel()
+
+
+async def test_crl_taken_in_is_told_of_at_once():
+    """After a source delivered something new the store is looked at without waiting."""
+    changed = asyncio.Event()
+    source = Source(lambda: Fetched((b"crl",), Validator("1")))
+    pulls = Pulls([pulling("main", source)], SteppedClock(), changed.set)
+    task = asyncio.create_task(pulls.run())
+    await changed.wait()
+    assert pulls.states[0].accepted == 1
+    task.cancel()
+
+
+async def test_failing_and_broken_sources_do_not_stop_the_others():
+    """An error, and even a bug, in one source leaves the others at work."""
+
+    def fail():
+        raise SourceError("down")
+
+    changes = asyncio.Queue()
+    sources = [Source(fail), Source(lambda: 1 / 0), Source(lambda: Fetched((b"crl",), Validator("1")))]
+    pulls = Pulls(
+        [pulling(str(n), source) for n, source in enumerate(sources)], SteppedClock(), lambda: changes.put_nowait(1)
+    )
+    task = asyncio.create_task(pulls.run())
+    for source in sources:
+        await source.asked.get()
+    await changes.get()
+    await changes.get()
+    states = {state.name: state for state in pulls.states}
+    assert states["0"].last_error == "SourceError: down"
+    assert states["2"].accepted == 1
+    assert not task.done()
+    task.cancel()
+
+
+async def test_hanging_source_does_not_keep_the_driver_from_ending():
+    """A source that hangs is abandoned when the process stops."""
+    begun, hang = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def fetch() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        hang.wait()
+
+    source = Source(fetch)
+    task = asyncio.create_task(Pulls([pulling("main", source)], SteppedClock(), lambda: None).run())
+    await begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    hang.set()
+    await source.asked.get()

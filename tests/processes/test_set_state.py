@@ -1,0 +1,114 @@
+"""What the manager makes of the other members: checks, and silence while the workers know nothing newer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from tests.cloning.test_peers import OTHER
+
+from vouchd.cloning.peers import PeerState
+from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember
+from vouchd.instance.report import ReplicationReport, ServedPoint, ServerReport
+from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.watching import Published
+
+
+class Seen:
+    """The other members of a manager that serves two CAs, as a test sets them."""
+
+    def __init__(self) -> None:
+        points = tuple(ServedPoint(name, "complete", name.upper(), 1, 1, 1, None, 1, 0, 0) for name in ("a", "b"))
+        self.peers = SimpleNamespace(states=(), behind=frozenset())
+        self.upkeep = SimpleNamespace(errors={})
+        self.watch = SimpleNamespace(error="", published=Published(1, points))
+        self.loaded = True
+        self.replication = SimpleNamespace(report=None)
+        self.members = OtherMembers(self.peers, self.upkeep, self.watch, lambda: self.loaded, self.replication)
+
+    def publish(self, *behind: str) -> None:
+        self.watch.published = Published(2, self.watch.published.points, frozenset(behind))
+
+    def check(self, name: str):
+        return next(check for check in self.members.checks() if check.name == name)
+
+
+@pytest.fixture
+def seen():
+    return Seen()
+
+
+def test_silence_lasts_until_the_workers_have_loaded_what_was_published(seen):
+    """Workers that were silent because they could not be told answer again when they know, not when it is on disk."""
+    seen.peers.behind, seen.watch.error = frozenset({"a"}), "no space"
+    assert "no space" in seen.members.untold()
+    seen.watch.error, seen.loaded = "", False
+    seen.publish("a")
+    assert seen.members.untold()
+    seen.loaded = True
+    assert not seen.members.untold()
+
+
+def test_what_could_be_published_silences_nobody(seen):
+    """With the store away the manifest still tells the workers which CA is behind: the others are answered."""
+    seen.peers.behind, seen.watch.error = frozenset({"a"}), "the store is away"
+    seen.publish("a")
+    assert not seen.members.untold()
+
+
+@pytest.mark.parametrize(("behind", "ok", "required"), [("", True, False), ("a", False, False), ("ab", False, True)])
+def test_member_that_is_behind_for_every_ca_is_not_ready(seen, behind, ok, required):
+    """Who has an answer for some CA stays in; who has none is taken out."""
+    seen.peers.behind = frozenset(behind)
+    check = seen.check("behind")
+    assert (check.ok, check.required) == (ok, required)
+
+
+def test_members_clocks_and_work_are_told_of(seen):
+    """Who cannot be reached, whose clock differs and what fails is named."""
+    seen.peers.states = (PeerState(OTHER, reachable=False, skew_seconds=-11, error="no connection"),)
+    seen.upkeep.errors["following"] = "no connection"
+    assert OTHER.id in seen.check("members").detail
+    assert f"{OTHER.id} by -11 s" in seen.check("clocks").detail
+    assert "following (no connection)" in seen.check("upkeep").detail
+    (report,) = seen.members.reports()
+    assert (report.role, report.reachable, report.error) == ("clone", False, "no connection")
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        (ServerReport("o2:8443", "ds2:636", "green", 0), ""),
+        (ServerReport("o2:8443", "ds2:636", "amber", 60), ""),
+        (ServerReport("o2:8443", "ds2:636", "amber", 61), "behind for 61 s; `vouchd directory status`"),
+        (ServerReport("o2:8443", "ds2:636", "red", why="not in reach", hint="start it"), "not in reach; start it"),
+    ],
+)
+def test_server_that_changes_do_not_reach_is_named_with_what_to_do(seen, server, said):
+    """A directory server that is cut off, or late for long, is advice with its reason and hint; a short lag is none."""
+    assert seen.check("replication").ok  # before it was looked at
+    seen.replication.report = ReplicationReport(1, (server,))
+    check = seen.check("replication")
+    assert (check.ok, check.required) == (not said, False)
+    assert said in check.detail
+    assert check.ok or server.server in check.detail
+
+
+def test_member_that_answers_otherwise_is_told_of(seen):
+    """The first difference of the newest comparison is advice; a member that is away is told of as such only."""
+    one = Difference("status", "revoked 0x1 of A", "GET", "certStatus", "revoked", "good")
+    found = Verification(1, (VerifiedMember("o2:1", differences=1, told=(one,)), VerifiedMember("o3:1", "away")))
+    assert seen.check("verification").ok
+    seen.members.verification = lambda: found
+    check = seen.check("verification")
+    assert (check.ok, check.required) == (False, False)
+    assert "o2:1 (status: revoked 0x1 of A (GET): certStatus is revoked here, good there)" in check.detail
+    assert "o3:1" not in check.detail
+
+
+def test_instance_alone_has_nothing_to_tell():
+    """Outside a set every check passes."""
+    seen = Seen()
+    alone = OtherMembers(None, seen.upkeep, seen.watch)
+    assert all(check.ok for check in alone.checks())
+    assert (alone.reports(), alone.behind(), alone.untold()) == ((), (), "")

@@ -1,0 +1,185 @@
+"""CS.cfg to settings: names become fields, what belongs together is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.pki import CA
+
+from vouchd.core.facts import ExpiredCRLPolicy
+from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
+from vouchd.errors import ConfigError
+from vouchd.settings import cs_cfg
+from vouchd.settings.declared import AgentPort, EEPort, HealthPort, KeyFiles, SourceKind
+from vouchd.settings.reading import settings_from
+
+ROOT = Path("/srv/vouchd")
+
+
+def settings(text: str, root: Path = ROOT):
+    return settings_from(cs_cfg.parse(text, "CS.cfg"), root)
+
+
+def test_settings_empty_file_are_the_dataclass_defaults():
+    """The defaults in the table of keys and those of the dataclasses are the same."""
+    empty = settings("")
+    assert empty.responder == ResponsePolicy()
+    assert empty.ee == EEPort()
+    assert empty.health == HealthPort()
+    assert empty.max_crl_bytes == 1 << 30
+    alias = ROOT / "alias"
+    assert empty.agent == AgentPort(tls=KeyFiles(alias / "sslserver.key", alias / "sslserver.pem"))
+    assert empty.subsystem == KeyFiles(alias / "subsystem.key", alias / "subsystem.pem")
+    assert empty.audit_signing == KeyFiles(alias / "audit_signing.key", alias / "audit_signing.pem")
+    assert empty.admin == KeyFiles(alias / "admin.key", alias / "admin.pem")
+    assert (empty.signers, empty.default_signer, empty.sources, empty.refresh_seconds) == ((), "", (), 0)
+    assert empty.store == ROOT / "db" / "vouchd.sqlite"
+
+
+def test_settings_agent_keys_reach_the_agent_port():
+    """Each key of the agent port sets its field; files start at the instance's folder."""
+    found = settings(
+        """
+vouchd.agent.host=::1
+vouchd.agent.port=9443
+vouchd.agent.key=alias/sslserver-2.key
+vouchd.agent.certificate=/etc/ssl/vouchd.pem
+vouchd.agent.trust=trust.pem
+vouchd.agent.maxHeaderBytes=2048
+vouchd.agent.maxBodyBytes=4096
+vouchd.agent.idleInSec=1
+vouchd.agent.headerInSec=2
+vouchd.agent.bodyInSec=3
+vouchd.agent.maxConnections=4
+"""
+    ).agent
+    assert found == AgentPort(
+        tls=KeyFiles(ROOT / "alias" / "sslserver-2.key", Path("/etc/ssl/vouchd.pem")),
+        host="::1",
+        port=9443,
+        trust_file=ROOT / "trust.pem",
+        max_header_bytes=2048,
+        max_body_bytes=4096,
+        idle_seconds=1,
+        header_seconds=2,
+        body_seconds=3,
+        max_connections=4,
+    )
+
+
+def test_settings_policy_keys_reach_the_responder():
+    """Each policy key sets its field."""
+    policy = settings(
+        """
+ocsp.store.defStore.notFoundAsGood=false
+ocsp.store.defStore.includeNextUpdate=false
+ocsp.store.defStore.byName=true
+ocsp.rejectAlgorithms=SHA1, sha-384
+vouchd.request.nonce=require
+vouchd.request.signature=verify
+vouchd.request.maxCertIDs=7
+vouchd.ee.maxBodyBytes=5000
+vouchd.response.unknownIssuer=unknown
+vouchd.response.expiredCRL=serve
+"""
+    ).responder
+    assert policy == ResponsePolicy(
+        nonce=NoncePolicy.REQUIRE,
+        signature=RequestSignaturePolicy.VERIFY,
+        max_cert_ids=7,
+        max_request_bytes=5000,
+        reject_algorithms=frozenset({"SHA-1", "SHA-384"}),
+        by_name=True,
+        unknown_issuer=UnknownIssuerPolicy.UNKNOWN,
+        not_found_as_good=False,
+        include_next_update=False,
+        expired_crl=ExpiredCRLPolicy.SERVE,
+    )
+
+
+def test_settings_signer_paths_are_made_absolute():
+    """Relative file names start at the instance's folder; the default algorithm is the default signer's only."""
+    found = settings(
+        """
+ocsp.signing.certnickname=my signer
+ocsp.signing.defaultSigningAlgorithm=SHA512withRSA
+vouchd.signer.my signer.key=alias/a.key
+vouchd.signer.my signer.certificate=/etc/a.pem
+vouchd.signer.other.key=b.key
+vouchd.signer.other.certificate=b.pem
+vouchd.signer.other.chain=chain.pem
+"""
+    )
+    first, second = found.signers
+    assert found.default_signer == first.nickname == "my signer"
+    assert (first.key_file, first.certificate_file) == (ROOT / "alias/a.key", Path("/etc/a.pem"))
+    assert (first.algorithm, second.algorithm, second.chain_file) == ("SHA512withRSA", "", ROOT / "chain.pem")
+
+
+def test_settings_only_signer_is_the_default():
+    """With one signer there is nothing to choose."""
+    assert settings("vouchd.signer.x.key=k\nvouchd.signer.x.certificate=c").default_signer == "x"
+
+
+def test_settings_default_signer_that_is_not_declared_is_refused():
+    """A nickname without key and certificate is named with its line."""
+    with pytest.raises(ConfigError, match=r"CS\.cfg:1: there is no signer gone"):
+        settings("ocsp.signing.certnickname=gone")
+
+
+def test_settings_signer_without_certificate_is_refused():
+    """Half a signer is named with the key that is missing."""
+    with pytest.raises(ConfigError, match=r"signer x has no vouchd\.signer\.x\.certificate"):
+        settings("vouchd.signer.x.key=k")
+
+
+@pytest.mark.parametrize(
+    "url, kind",
+    [
+        ("http://crl.example/a.crl", SourceKind.HTTP),
+        ("HTTPS://crl.example/a.crl", SourceKind.HTTP),
+        ("/var/crl/a.crl", SourceKind.FILE),
+        ("crls/a.crl", SourceKind.FILE),
+        ("file:///var/crl/a.crl", SourceKind.FILE),
+        ("ldaps://d.example/cn=CA?certificateRevocationList;binary", SourceKind.LDAP),
+    ],
+)
+def test_settings_source_kind_follows_from_the_url(url, kind):
+    """One key says where a CRL comes from, and how."""
+    (source,) = settings(f"vouchd.source.root.url={url}\nvouchd.source.root.intervalInSec=60").sources
+    assert (source.name, source.kind, source.url, source.interval_seconds) == ("root", kind, url, 60)
+
+
+def test_settings_source_of_unknown_scheme_is_refused():
+    """A URL that nothing here can fetch is refused at start, not at the first attempt."""
+    with pytest.raises(ConfigError, match=r"CS\.cfg:1: no source can fetch gopher://"):
+        settings("vouchd.source.root.url=gopher://x")
+
+
+def test_settings_source_without_url_is_refused():
+    """A source needs a place."""
+    with pytest.raises(ConfigError, match=r"source root has no vouchd\.source\.root\.url"):
+        settings("vouchd.source.root.intervalInSec=60")
+
+
+def test_settings_requestor_trust_is_read(tmp_path):
+    """The requestors' certificates are read from their PEM file."""
+    ca = CA.create()
+    (tmp_path / "trust.pem").write_bytes(ca.pem)
+    found = settings("vouchd.request.trust=trust.pem", tmp_path)
+    assert found.responder.requestor_trust == (ca.der,)
+
+
+@pytest.mark.parametrize("content", [None, b"nothing"])
+def test_settings_requestor_trust_unreadable_is_refused(tmp_path, content):
+    """A trust file that is missing or holds no certificate is an error, never an empty trust list."""
+    if content is not None:
+        (tmp_path / "trust.pem").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"CS\.cfg:1: .*trust\.pem"):
+        settings("vouchd.request.trust=trust.pem", tmp_path)
+
+
+def test_settings_warnings_tell_inert_keys():
+    """What was accepted without effect is carried along to be shown."""
+    assert len(settings("log.level=3").warnings) == 1
