@@ -10,7 +10,8 @@ import typer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.cli import directoryoptions, output
+from vouchd.cli import output
+from vouchd.cli.directory import options as directoryoptions
 from vouchd.cli.directory.setup import DomainOption, ManagerOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.cloning.directory_move import NewDirectory

@@ -43,20 +43,20 @@ _VERBS = {
     "status": "lifecycle",
     "query": "query",
     "explain": "explain",
-    "backup": "backup",
+    "backup": "pkcs12",
 }
 # Group of verbs -> the module that has its `app`, and those that `register` more verbs there.
 _GROUPS = {
-    "ca": ("ca", "authorities"),
+    "ca": ("ca.manager", "ca.authorities"),
     "crl": ("crl",),
     "certs": ("certs",),
     "pkcs12": ("pkcs12",),
     "user": ("user",),
     "selftest": ("selftest",),
     "audit": ("audit",),
-    "directory": ("directory", "directorysetup", "directoryuse", "directoryadopt"),
+    "directory": ("directory.server", "directory.setup", "directory.use", "directory.adopt"),
     "domain": ("domain",),
-    "clone": ("clone", "clonerole", "clonestatus", "cloneverify"),
+    "clone": ("clone.commands", "clone.status", "clone.verify"),
 }
 
 

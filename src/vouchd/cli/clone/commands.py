@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import typer
 
 from vouchd.cli import output
+from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.directory.setup import ManagerOption
-from vouchd.cli.directoryoptions import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.cloning.creation import CloneCreation, ClonePlan, journal_of
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
@@ -236,6 +236,7 @@ def address_of(url: str) -> tuple[str, int]:
 _AWAY = "start its directory server, which may have CRLs that no other has; --force gives them up"
 
 
+@app.command()
 def destroy(
     instance: InstanceOption = DEFAULT_INSTANCE,
     fingerprint: Annotated[
@@ -283,6 +284,7 @@ def destroy(
     output.record({"left": own, "removed": str(layout.root) if remove else None}, json_output=json_output)
 
 
+@app.command()
 def promote(
     instance: InstanceOption = DEFAULT_INSTANCE,
     force: Annotated[bool, typer.Option("--force", help="The master is gone for good, or does not answer.")] = False,
@@ -335,9 +337,3 @@ def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str)
         return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
     others = [member for member in members if member.id != own]
     return master_of(others) or next(iter(others), None)
-
-
-def register(app: typer.Typer) -> None:
-    """Mount these verbs."""
-    for verb in (destroy, promote):
-        app.command()(verb)
