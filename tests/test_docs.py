@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+from tests.test_layers import STEPS
 
 from vouchd.cli.main import command_line
 from vouchd.processes.metrics import MetricsView, render
@@ -84,8 +86,8 @@ def tracked() -> list[Path]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_documented(command: str) -> None:
-    """Each command has its place in docs/commands.md."""
-    assert re.search(rf"{re.escape(command)}\b", text_of("commands.md"))
+    """Each command has its place in docs/use/commands.md."""
+    assert re.search(rf"{re.escape(command)}\b", text_of("use/commands.md"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -102,23 +104,23 @@ def test_command_has_help(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_option_is_documented(command: str) -> None:
-    """Each long option of each command stands in docs/commands.md."""
+    """Each long option of each command stands in docs/use/commands.md."""
     longs = {name for option in COMMANDS[command].params for name in option.opts if name.startswith("--")} - {"--help"}
-    assert not {name for name in longs if not re.search(rf"{re.escape(name)}\b", text_of("commands.md"))}
+    assert not {name for name in longs if not re.search(rf"{re.escape(name)}\b", text_of("use/commands.md"))}
 
 
 def test_setting_is_documented() -> None:
-    """Each key of CS.cfg stands in docs/configuration.md."""
-    missing = [known.name for known in KNOWN if f"`{known.name}`" not in text_of("configuration.md")]
+    """Each key of CS.cfg stands in docs/use/configuration.md."""
+    missing = [known.name for known in KNOWN if f"`{known.name}`" not in text_of("use/configuration.md")]
     assert not missing
 
 
 def test_metric_is_documented() -> None:
-    """Each metric that /metrics can show stands in docs/operating-processes.md."""
+    """Each metric that /metrics can show stands in docs/operate/processes.md."""
     exposed = render(MetricsView(0, 0, 0, 0, 0, 0, store_up=True)).decode()
     names = set(re.findall(r"^# HELP (\S+)", exposed, re.MULTILINE))
     assert len(names) > 10
-    documented = text_of("operating-processes.md")
+    documented = text_of("operate/processes.md")
     assert not {name for name in names if not re.search(rf"\b{name}\b", documented)}
 
 
@@ -181,6 +183,20 @@ def test_page_links_to_what_exists() -> None:
         if not (page.parent / target).exists()
     ]
     assert not wrong
+
+
+def test_index_has_every_page() -> None:
+    """One index leads to each page below docs/, once."""
+    entries = re.findall(r"^\| \[[^]]+\]\(([^)#:]+)\) \|", text_of("index.md"), re.MULTILINE)
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page.name != "index.md"]
+    assert sorted(entries) == sorted(pages)
+
+
+def test_architecture_page_has_the_rooms_as_their_docstrings_say_them() -> None:
+    """The table of rooms is made from the packages' docstrings: `python scripts/rooms.py` writes it anew."""
+    page = text_of("design/architecture.md")
+    shown = runpy.run_path(str(ROOT / "scripts" / "rooms.py"))["with_table"](page, STEPS)
+    assert shown == page
 
 
 def test_readme_names_source_files_that_exist() -> None:

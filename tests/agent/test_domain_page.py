@@ -8,7 +8,7 @@ from pathlib import Path
 from vouchd.agent.domain import routes as domain
 from vouchd.api.operation import Access
 
-PAGE = (Path(__file__).parents[2] / "docs" / "security-domain.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "set" / "security-domain.md").read_text(encoding="utf-8")
 
 
 def test_page_lists_the_operations_with_who_may():

@@ -8,7 +8,7 @@ from pathlib import Path
 from vouchd.api.operation import Access
 from vouchd.api.table import OPERATIONS, SCHEMAS
 
-PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+PAGE = Path(__file__).parents[2] / "docs" / "use" / "rest.md"
 ROW = re.compile(r"^\| `(\w+) (\S+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The table of events in docs/audit.md holds the events that the code records."""
+"""The table of events in docs/operate/audit.md holds the events that the code records."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def recorded() -> set[str]:
 
 
 def documented() -> set[str]:
-    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "operate" / "audit.md").read_text(encoding="utf-8")
     return set(re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE))
 
 

@@ -13,7 +13,7 @@ from vouchd.cli.main import main
 from vouchd.cli.reference import commands, reference
 from vouchd.wiring import instance
 
-PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+PAGE = Path(__file__).parents[2] / "docs" / "use" / "commands.md"
 COMMANDS = dict(commands())
 
 
@@ -24,7 +24,7 @@ def test_version_is_the_package_s(capsys):
 
 
 def test_commands_page_is_made_from_the_commands():
-    """docs/commands.md tells every command with its options as the program itself does."""
+    """docs/use/commands.md tells every command with its options as the program itself does."""
     assert PAGE.read_text(encoding="utf-8") == reference()
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/faults.md, each line of which is a test's to show."""
+"""The tables of docs/set/faults.md, each line of which is a test's to show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "set" / "faults.md"
 _Test = TypeVar("_Test", bound=Callable[..., None])
 
 

@@ -1,4 +1,4 @@
-"""The fault table of docs/flow-crl.md: each step refused, done with its answer lost, or cut short by SIGKILL.
+"""The fault table of docs/design/flow-crl.md: each step refused, done with its answer lost, or cut short by SIGKILL.
 
 After the restart the old or the new epoch is served, never a mix; what was acknowledged is there.
 """

@@ -241,5 +241,5 @@ def test_disk_full_under_the_directory_server_then_started_catches_up(sound):
 
 
 def test_page_of_faults_is_what_the_tests_show():
-    """Each fault in docs/faults.md has its test here, and each test its line."""
+    """Each fault in docs/set/faults.md has its test here, and each test its line."""
     TABLE.require_page()

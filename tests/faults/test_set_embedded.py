@@ -184,5 +184,5 @@ def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
 
 
 def test_page_of_faults_is_what_the_tests_show():
-    """Each fault in docs/faults.md has its test here, and each test its line."""
+    """Each fault in docs/set/faults.md has its test here, and each test its line."""
     TABLE.require_page()

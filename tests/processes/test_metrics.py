@@ -14,7 +14,7 @@ from vouchd.processes.metrics import MetricsView, render
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000
-PAGE = Path(__file__).parents[2] / "docs" / "operating-processes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operate" / "processes.md"
 
 
 def view(**changes) -> MetricsView:

@@ -9,7 +9,7 @@ from vouchd.cli.user import WORDS
 from vouchd.core.facts import Group
 from vouchd.service.permission import RIGHTS, Action
 
-PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "operate" / "roles.md").read_text(encoding="utf-8")
 
 
 def rows(header: str) -> list[list[str]]:

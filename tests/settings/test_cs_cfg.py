@@ -91,7 +91,7 @@ def test_unknown_key_is_refused_with_the_nearest_name(wrong, near):
 
 def test_unknown_key_like_none_points_to_the_documentation():
     """Where nothing is near, no wild guess is made."""
-    assert "docs/configuration.md" in refused("zzzzzzzzzzzzz=1").hint
+    assert "docs/use/configuration.md" in refused("zzzzzzzzzzzzz=1").hint
 
 
 @pytest.mark.parametrize(

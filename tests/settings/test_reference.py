@@ -7,11 +7,11 @@ from pathlib import Path
 from vouchd.settings.declared import KNOWN
 from vouchd.settings.reference import reference
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "use" / "configuration.md"
 
 
 def test_configuration_page_holds_the_reference():
-    """Every key with its kind, default and meaning stands in docs/configuration.md, word for word."""
+    """Every key with its kind, default and meaning stands in docs/use/configuration.md, word for word."""
     assert PAGE.read_text(encoding="utf-8").endswith(reference())
 
 

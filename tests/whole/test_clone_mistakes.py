@@ -1,6 +1,6 @@
 """Every mistake in making a clone is told before anything is done: nothing is left behind, and the token stays good.
 
-The table of `docs/cloning.md` is the list of them: what it quotes is what is said.
+The table of `docs/set/cloning.md` is the list of them: what it quotes is what is said.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vouchd.signing.pkcs12 import KeyBag, write_key_file
 
 pytestmark = pytest.mark.process
 
-PAGE = Path(__file__).parents[2] / "docs" / "cloning.md"
+PAGE = Path(__file__).parents[2] / "docs" / "set" / "cloning.md"
 NOBODY = 65534
 USUAL, COPIED = "system_u:object_r:var_lib_t:s0", "unconfined_u:object_r:user_home_t:s0"
 CLONE = "ds2.vouchd.test"

@@ -1,4 +1,4 @@
-"""docs/commands.md, made from the commands themselves: `python -m vouchd.cli.reference > docs/commands.md`."""
+"""docs/use/commands.md, made from the commands themselves: `python -m vouchd.cli.reference > docs/use/commands.md`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ same as `--url`. `VOUCHD_DEBUG=1` shows where an internal error happened.
 | 1 | starting or stopping failed; `query`: a certificate is revoked |
 | 2 | wrong command line |
 | 3 | `status`: the instance does not run; `query`: a certificate is unknown |
+| 4 | `clone status`: something is not as it should be; `clone verify`: members differ, or one does not answer |
 | 65 | a CRL or a request was refused |
 | 66, 73 | not there; there already |
 | 69, 76 | no usable answer from a server; an answer that cannot be relied upon |

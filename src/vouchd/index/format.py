@@ -1,7 +1,7 @@
 """Index files as they are read: immutable, memory-mapped, shared by all workers.
 
 A search looks in a few hundred KiB of fence keys and then in a block of the map; that block of fence keys is all that a
-worker keeps in its own memory. The layout is in docs/index-format.md.
+worker keeps in its own memory. The layout is in docs/design/index-format.md.
 """
 
 from __future__ import annotations

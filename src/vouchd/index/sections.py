@@ -1,6 +1,6 @@
 """The parts of an index file: a header, the records in the order of their keys, and the fence keys.
 
-See docs/index-format.md. Nothing here knows what a record means beyond its key.
+See docs/design/index-format.md. Nothing here knows what a record means beyond its key.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from vouchd.signing.keys import PrivateKey, write_key
 DEFAULT_NICKNAME = "ocspSigningCert"
 
 _TEMPLATE = """\
-# Settings of this vouchd instance: key=value lines. docs/configuration.md tells every key and its default.
+# Settings of this vouchd instance: key=value lines. docs/use/configuration.md tells every key and its default.
 # After a change: vouchd restart
 
 ocsp.storeId=defStore

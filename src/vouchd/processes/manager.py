@@ -1,8 +1,8 @@
 """The manager process: owns the listening sockets, the store watch, the CRL sources and the health port.
 
-It answers no OCSP request; its workers do. Signals: SIGTERM and SIGINT stop gracefully, SIGHUP restarts (this process
-becomes a new one by `exec`, which keeps every socket open, and the old workers answer until the new ones are ready),
-SIGUSR1 looks at the store and at the results of the self tests at once.
+Its workers answer OCSP; it does so itself at the agent port only. Signals: SIGTERM and SIGINT stop gracefully, SIGHUP
+restarts (this process becomes a new one by `exec`, which keeps every socket open, and the old workers answer until the
+new ones are ready), SIGUSR1 looks at the store and at the results of the self tests at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The text of `/metrics`, from facts that others gathered; names and meaning stand in docs/operating-processes.md."""
+"""The text of `/metrics`, from facts that others gathered; names and meaning stand in docs/operate/processes.md."""
 
 from __future__ import annotations
 

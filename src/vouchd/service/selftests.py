@@ -257,4 +257,4 @@ def require_passed(results: Sequence[SelfTestResult]) -> None:
     why = halting(results)
     if why:
         hints = [result.hint for result in results if result.halts and result.hint]
-        raise LifecycleError(why, hint=hints[0] if hints else "mend it, or see docs/selftests.md")
+        raise LifecycleError(why, hint=hints[0] if hints else "mend it, or see docs/operate/selftests.md")

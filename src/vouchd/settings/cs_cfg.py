@@ -217,7 +217,7 @@ def _checked(key: str, text: str, number: int, where: str) -> Assignment:
         near = nearest(name)
         raise ConfigError(
             f"{where}: unknown key {key}",
-            hint=f"did you mean {near}?" if near else "see docs/configuration.md for the known keys",
+            hint=f"did you mean {near}?" if near else "see docs/use/configuration.md for the known keys",
         )
     try:
         value = known.kind.read(text)

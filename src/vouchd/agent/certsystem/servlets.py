@@ -1,7 +1,7 @@
 """The paths of the Certificate System, wire-compatible: what publishing CAs and scripts already call.
 
 With `xml=true` an answer is XML; without, a page with the same facts. A browser is sent on to the agent pages, which
-show more. What differs from the original, and why, stands in docs/certificate-system.md.
+show more. What differs from the original, and why, stands in docs/operate/certificate-system.md.
 """
 
 from __future__ import annotations

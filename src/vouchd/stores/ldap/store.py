@@ -1,4 +1,4 @@
-"""The status store in a 389 Directory Server: entries, attributes and merge rules are in docs/directory-store.md.
+"""The status store in a 389 Directory Server; entries and merge rules stand in docs/design/directory-store.md.
 
 LDAP changes one entry atomically and no more, so every fact is committed by one modify operation of one entry: what it
 needs besides (chunks of documents) is written before, what it makes superfluous is collected later.
