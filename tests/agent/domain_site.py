@@ -54,6 +54,6 @@ def a_master(folder: Path, **values: str) -> Iterator[Master]:
     """A master of an embedded set whose registry has only itself."""
     with agent_port(folder, **VALUES, **values) as port:
         port.__class__ = Master
-        port.services.domain.found(own_member(port.services.settings), LOCAL)
+        port.services.domain.create(own_member(port.services.settings), LOCAL)
         port.publish()
         yield port

@@ -62,7 +62,7 @@ def a_member(host: str = "ocsp1.example.org", *, directory: bool = False, **chan
 def domain() -> Domain:
     """A domain with its master, embedded store."""
     domain = Domain()
-    domain.service.found(a_member(), ADMIN)
+    domain.service.create(a_member(), ADMIN)
     return domain
 
 
@@ -71,7 +71,7 @@ def replicated() -> Domain:
     """A domain whose master has a directory server."""
     domain = Domain()
     master = a_member(directory=True)
-    domain.service.found(replace(master, directory=replace(master.directory, replica_id=1)), ADMIN)
+    domain.service.create(replace(master, directory=replace(master.directory, replica_id=1)), ADMIN)
     return domain
 
 
@@ -86,10 +86,10 @@ def test_found_first_instance_becomes_the_master(domain):
 def test_found_again_changes_what_differs_and_nothing_of_the_role(domain):
     """A second time writes only what is new: certificate, ports; role and time of joining stay."""
     revision = domain.store.revision()
-    domain.service.found(a_member(), ADMIN)
+    domain.service.create(a_member(), ADMIN)
     assert domain.store.revision() == revision
     domain.clock.at += 5
-    domain.service.found(a_member(tls_sha256="cd" * 32, clone=True, term=9), ADMIN)
+    domain.service.create(a_member(tls_sha256="cd" * 32, clone=True, term=9), ADMIN)
     (master,) = domain.store.members()
     assert (master.tls_sha256, master.clone, master.term, master.joined_at) == ("cd" * 32, False, 1, NOW)
 
@@ -97,13 +97,13 @@ def test_found_again_changes_what_differs_and_nothing_of_the_role(domain):
 def test_found_where_another_is_the_master_is_refused(domain):
     """A domain has one beginning; who comes later joins."""
     with pytest.raises(ConfigError, match="is the master of this domain") as caught:
-        domain.service.found(a_member("ocsp2.example.org", tls_sha256="cd" * 32), ADMIN)
+        domain.service.create(a_member("ocsp2.example.org", tls_sha256="cd" * 32), ADMIN)
     assert "clone prepare" in caught.value.hint
 
 
 def test_found_under_another_name_renames_the_sole_master(domain):
     """Whoever mistyped the name gives the right one; it is the same instance, known by its certificate."""
-    domain.service.found(a_member("ocsp2.example.org"), ADMIN)
+    domain.service.create(a_member("ocsp2.example.org"), ADMIN)
     (master,) = domain.store.members()
     assert (master.host, master.clone, master.term) == ("ocsp2.example.org", False, 1)
     assert domain.updates() == [("add", "success"), ("remove", "success"), ("add", "success")]
@@ -114,7 +114,7 @@ def test_found_under_another_name_is_refused_where_others_know_the_first(domain)
     domain.store.put_member(a_member("ocsp3.example.org", tls_sha256="cd" * 32), None)
     before = domain.store.members()
     with pytest.raises(ConfigError, match=r"this instance is ocsp1\.example\.org:8443 to the other members"):
-        domain.service.found(a_member("ocsp2.example.org"), ADMIN)
+        domain.service.create(a_member("ocsp2.example.org"), ADMIN)
     assert domain.store.members() == before
 
 
@@ -277,7 +277,7 @@ def test_join_through_two_members_at_once_gets_two_replica_ids():
     ids = set()
     for host in ("ocsp2.example.org", "ocsp3.example.org"):
         apart = Domain()
-        apart.service.found(a_member(directory=True), ADMIN)
+        apart.service.create(a_member(directory=True), ADMIN)
         ids.add(apart.join(a_member(host, directory=True)).directory.replica_id)
     assert len(ids) == 2
 
@@ -386,7 +386,7 @@ def test_changes_need_the_right_to_change_the_domain(domain, caller):
         lambda service: service.rejoin(a_member(), caller),
         lambda service: service.leave("ocsp1.example.org", caller),
         lambda service: service.promote("ocsp1.example.org", caller),
-        lambda service: service.found(a_member(), caller),
+        lambda service: service.create(a_member(), caller),
     ):
         with pytest.raises(PermissionDenied):
             act(domain.service)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from cryptography import x509
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
+from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_up_directory
 from vouchd.cloning.following import followed
 from vouchd.cloning.joining import Joined, SetInfo
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
@@ -19,9 +19,8 @@ from vouchd.cloning.ports import CheckInstance, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
 from vouchd.cloning.replication import reconcile
 from vouchd.cloning.steps import Journal, Step
-from vouchd.core.facts import Member, Transport
+from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager
-from vouchd.directory.setup import SetUp, set_up
 from vouchd.errors import ConfigError, LifecycleError, NotFound
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.issuing import certify, server_request
@@ -32,92 +31,10 @@ from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import ServedPoint
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
-from vouchd.settings import cs_cfg
-from vouchd.settings.declared import DIRECTORY, DirectorySettings
+from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.settings.passwords import REPLICATIONDB, read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
-
-# What the commands about a set have in common: lines of CS.cfg, the directory server made ready.
-
-
-def replica_id_of(layout: Layout) -> int | None:
-    """The replica id that the set has given to this instance's directory server."""
-    value = cs_cfg.read(layout.cs_cfg).value("vouchd.directory.replicaId")
-    return value if isinstance(value, int) and value else None
-
-
-def directory_values(directory: DirectorySettings, *, in_use: bool = False) -> dict[str, str]:
-    """The lines of CS.cfg that name a directory server; `in_use`: and keep the facts there."""
-    server = directory.server
-    values = {
-        "internaldb.ldapconn.host": server.host,
-        "internaldb.ldapconn.port": str(server.port),
-        "internaldb.ldapconn.secureConn": _flag(server.transport is Transport.TLS),
-        "internaldb.basedn": server.suffix,
-        "vouchd.directory.startTLS": _flag(server.transport is Transport.STARTTLS),
-        "vouchd.directory.replicaId": str(server.replica_id or 0),
-    }
-    if directory.trust_file is not None:
-        values["vouchd.directory.trust"] = str(directory.trust_file.absolute())
-    return values | ({"vouchd.store": DIRECTORY} if in_use else {})
-
-
-def set_up_as_manager(
-    directory: DirectorySettings,
-    manager: tuple[str, str],
-    known: Mapping[str, str],
-    say: Say,
-    *,
-    clone: bool,
-    domain: str,
-) -> tuple[SetUp, dict[str, str]]:
-    """Prepare the directory server as its manager (DN and password); what was made, and the passwords to keep.
-
-    `known` are the passwords there are, by their names in password.conf. Raises: StoreError, ConfigError.
-    """
-    admin = open_as_manager(directory.server, Credentials(*manager), directory.trust_file)
-    try:
-        made = set_up(
-            admin,
-            directory.server,
-            clone=clone,
-            password=known.get(INTERNALDB),
-            replication_password=known.get(REPLICATIONDB),
-            domain=domain,
-            step=lambda name: say(f"directory: {name}"),
-        )
-    finally:
-        admin.close()
-    return made, {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
-
-
-def set_up_directory(
-    layout: Layout,
-    directory: DirectorySettings,
-    manager: tuple[str, str],
-    say: Say,
-    *,
-    clone: bool,
-    domain: str = "vouchd",
-) -> None:
-    """Prepare the directory server of an instance, and keep the accounts' passwords with it.
-
-    Raises: StoreError; ConfigError when the server has to be restarted first.
-    """
-    passwords = read_passwords(layout.password_conf)
-    made, kept = set_up_as_manager(directory, manager, passwords, say, clone=clone, domain=domain)
-    replace_passwords(layout.password_conf, passwords | kept)
-    if made.restart_for:
-        raise ConfigError(
-            f"the directory server has to be restarted for {' and '.join(made.restart_for)}",
-            hint="restart it, then run this command again",
-        )
-
-
-def _flag(value: object) -> str:
-    return "true" if value else "false"
-
 
 INITIALISE_SECONDS = 1800.0
 ARRIVE_SECONDS = 60.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from vouchd.cloning.creation import directory_values, set_up_directory
+from vouchd.cloning.directory_setup import directory_values, set_up_directory
 from vouchd.cloning.following import mirror_of
 from vouchd.cloning.moving import copy_facts
 from vouchd.cloning.ports import MemberServices, OpenStore, Say

@@ -70,7 +70,7 @@ class SecurityDomain:
         self._permission.allow(caller, Action.READ_DOMAIN, "*")
         return self._store.members()
 
-    def found(self, member: Member, caller: Caller) -> Member:
+    def create(self, member: Member, caller: Caller) -> Member:
         """Register `member` as the master of a domain that has none, or what changed of one that is in it.
 
         A sole master that comes under another name, with the same TLS certificate, is renamed.

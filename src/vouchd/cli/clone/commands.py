@@ -73,7 +73,7 @@ def prepare(
     password = read_password(password_file, out)
     with wiring.services(layout) as services:
         services.membership.require_registrar()
-        me = services.domain.found(own_member(_named(services.settings, host)), services.caller)
+        me = services.domain.create(own_member(_named(services.settings, host)), services.caller)
         _let_members_in(services)
         done = services.keys.export(out, password, services.caller)
         token, kept = services.domain.issue_token(services.caller, hours * TOKEN_SECONDS)

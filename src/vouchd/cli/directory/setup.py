@@ -11,7 +11,7 @@ from vouchd.cli import output
 from vouchd.cli.directory.server import shown
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.clock import SystemClock
-from vouchd.cloning.creation import set_up_as_manager
+from vouchd.cloning.directory_setup import set_up_as_manager
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import State
 from vouchd.directory.connection import server_of

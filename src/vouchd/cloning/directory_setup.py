@@ -1,0 +1,93 @@
+"""A directory server made ready for an instance: prepared as its manager, its passwords kept, its lines of CS.cfg."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vouchd.cloning.ports import Say
+from vouchd.core.facts import Transport
+from vouchd.directory.connection import Credentials, open_as_manager
+from vouchd.directory.setup import SetUp, set_up
+from vouchd.errors import ConfigError
+from vouchd.settings import cs_cfg
+from vouchd.settings.declared import DIRECTORY, DirectorySettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+
+
+def replica_id_of(layout: Layout) -> int | None:
+    """The replica id that the set has given to this instance's directory server."""
+    value = cs_cfg.read(layout.cs_cfg).value("vouchd.directory.replicaId")
+    return value if isinstance(value, int) and value else None
+
+
+def directory_values(directory: DirectorySettings, *, in_use: bool = False) -> dict[str, str]:
+    """The lines of CS.cfg that name a directory server; `in_use`: and keep the facts there."""
+    server = directory.server
+    values = {
+        "internaldb.ldapconn.host": server.host,
+        "internaldb.ldapconn.port": str(server.port),
+        "internaldb.ldapconn.secureConn": _flag(server.transport is Transport.TLS),
+        "internaldb.basedn": server.suffix,
+        "vouchd.directory.startTLS": _flag(server.transport is Transport.STARTTLS),
+        "vouchd.directory.replicaId": str(server.replica_id or 0),
+    }
+    if directory.trust_file is not None:
+        values["vouchd.directory.trust"] = str(directory.trust_file.absolute())
+    return values | ({"vouchd.store": DIRECTORY} if in_use else {})
+
+
+def set_up_as_manager(
+    directory: DirectorySettings,
+    manager: tuple[str, str],
+    known: Mapping[str, str],
+    say: Say,
+    *,
+    clone: bool,
+    domain: str,
+) -> tuple[SetUp, dict[str, str]]:
+    """Prepare the directory server as its manager (DN and password); what was made, and the passwords to keep.
+
+    `known` are the passwords there are, by their names in password.conf. Raises: StoreError, ConfigError.
+    """
+    admin = open_as_manager(directory.server, Credentials(*manager), directory.trust_file)
+    try:
+        made = set_up(
+            admin,
+            directory.server,
+            clone=clone,
+            password=known.get(INTERNALDB),
+            replication_password=known.get(REPLICATIONDB),
+            domain=domain,
+            step=lambda name: say(f"directory: {name}"),
+        )
+    finally:
+        admin.close()
+    return made, {INTERNALDB: made.password, REPLICATIONDB: made.replication_password}
+
+
+def set_up_directory(
+    layout: Layout,
+    directory: DirectorySettings,
+    manager: tuple[str, str],
+    say: Say,
+    *,
+    clone: bool,
+    domain: str = "vouchd",
+) -> None:
+    """Prepare the directory server of an instance, and keep the accounts' passwords with it.
+
+    Raises: StoreError; ConfigError when the server has to be restarted first.
+    """
+    passwords = read_passwords(layout.password_conf)
+    made, kept = set_up_as_manager(directory, manager, passwords, say, clone=clone, domain=domain)
+    replace_passwords(layout.password_conf, passwords | kept)
+    if made.restart_for:
+        raise ConfigError(
+            f"the directory server has to be restarted for {' and '.join(made.restart_for)}",
+            hint="restart it, then run this command again",
+        )
+
+
+def _flag(value: object) -> str:
+    return "true" if value else "false"
