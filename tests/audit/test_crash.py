@@ -17,8 +17,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from vouchd.core.facts import Caller
-from vouchd.ops.audit import AuditLog, Rotation
-from vouchd.ops.clock import SystemClock
+from vouchd.audit.log import AuditLog, Rotation
+from vouchd.clock import SystemClock
 log = AuditLog(Path(sys.argv[1]), SystemClock(), Rotation(max_bytes=4000))
 for number in range(int(sys.argv[3])):
     log.record("WRITTEN", Caller(sys.argv[2]), "success", number=number)

@@ -12,7 +12,7 @@ STUCK = """
 import sys
 from vouchd.cli import clone, output
 from vouchd.cli.main import main
-from vouchd.instance.steps import Step
+from vouchd.cloning.steps import Step
 point, words, run_steps, note = sys.argv[1], sys.argv[2:], clone.run_steps, output.note
 def here():
     print("here", flush=True)

@@ -20,9 +20,9 @@ POINT = IssuingPointId("a" * 64)
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from vouchd.instance.layout import Layout
-from vouchd.ops.pidfile import PidFile
-from vouchd.ops.serving import ServedPoint, ServingReport, WorkerReport, write_serving
+from vouchd.settings.layout import Layout
+from vouchd.instance.pidfile import PidFile
+from vouchd.instance.report import ServedPoint, ServingReport, WorkerReport, write_serving
 layout = Layout(Path(sys.argv[1]))
 signals = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)

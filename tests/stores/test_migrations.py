@@ -33,7 +33,7 @@ def version_1(tmp_path):
     path = tmp_path / "store.sqlite"
     epoch, held = an_epoch(CA), a_quarantined(CA, FIRST)
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(resources.files("vouchd.stores").joinpath("schema", "001.sql").read_text(encoding="utf-8"))
+    db.executescript(resources.files("vouchd.stores.sqlite").joinpath("schema", "001.sql").read_text(encoding="utf-8"))
     db.execute("INSERT INTO document VALUES (?, ?)", (sha256(FIRST), len(FIRST)))
     db.execute("INSERT INTO chunk VALUES (?, 0, ?)", (sha256(FIRST), FIRST))
     db.execute(

@@ -115,7 +115,7 @@ class Running(Protocol):
         """The readiness checks."""
 
     async def snapshot(self) -> Snapshot:
-        """The counters of all workers together: see ops.counters."""
+        """The counters of all workers together: see ee.counters."""
 
     async def restart(self) -> None:
         """Have the instance restart when the answer to this request is given. Raises: VouchdError when it cannot."""

@@ -1,7 +1,7 @@
 """The audit log: one JSON object a line, chained by hashes, appended and on disk before the call returns.
 
-Every field is escaped by JSON, so no value can begin a line of its own. The form of a line is in `ops.auditchain`, the
-signatures that make the chain a proof in `ops.auditsigning`.
+Every field is escaped by JSON, so no value can begin a line of its own. The form of a line is in `audit.chain`, the
+signatures that make the chain a proof in `audit.signing`.
 """
 
 from __future__ import annotations

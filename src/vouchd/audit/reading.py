@@ -1,6 +1,6 @@
 """Reading the audit log: search over all its files, newest first.
 
-Who may read is decided by the caller (`Action.READ_AUDIT`); whether what is read is genuine by `ops.auditproof`.
+Who may read is decided by the caller (`Action.READ_AUDIT`); whether what is read is genuine by `audit.proof`.
 """
 
 from __future__ import annotations

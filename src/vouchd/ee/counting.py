@@ -97,7 +97,7 @@ class EECounters:
         self.worker.errors[cause] += 1
 
     def snapshot(self, gauges: Mapping[str, int]) -> Snapshot:
-        """All counters of the worker, in the shape of `ops.counters`."""
+        """All counters of the worker, in the shape of `ee.counters`."""
         found = self.worker.snapshot(gauges)
         counters = found["counters"]
         requests, sent_bytes = Counter(self.requests), self.sent_bytes

@@ -50,7 +50,7 @@ class InProcessAnswers:
         return refused.response_der
 
     def snapshot(self) -> Snapshot:
-        """The counters, in the shape of `ops.counters`."""
+        """The counters, in the shape of `ee.counters`."""
         return self._counters.snapshot({})
 
     def _count(self, method: str, body: bytes) -> None:

@@ -31,7 +31,7 @@ _TIMEOUT_SECONDS = 10
 _MAX_BYTES = 1 << 20
 _SHORT_ID = 16
 
-Lag = tuple[str, str, str, int]  # member, CA, scope, seconds: see ops.serving.MemberReport
+Lag = tuple[str, str, str, int]  # member, CA, scope, seconds: see instance.report.MemberReport
 
 
 @remote.reachable
