@@ -53,7 +53,7 @@ def test_killed_while_migrating_the_next_opening_migrates(tmp_path):
     """A store of version 1 whose migration was killed is still one of version 1, and is migrated next time."""
     path = tmp_path / "store.sqlite"
     db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(resources.files("vouchd.stores").joinpath("schema", "001.sql").read_text(encoding="utf-8"))
+    db.executescript(resources.files("vouchd.stores.sqlite").joinpath("schema", "001.sql").read_text(encoding="utf-8"))
     db.execute("PRAGMA user_version = 1")
     db.close()
     killed_after_saying("half", MIGRATING, str(path))
