@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued
 
-from vouchd.agent import server as agent
 from vouchd.agent.server import AgentServer
+from vouchd.api import services as api_services
 from vouchd.api.checks import Check
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Group
@@ -207,7 +207,7 @@ def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     Its signer was issued by `ca`; CAs that it may not answer for are added all the same.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agent, "require_signer", lambda *_: None)
+        patch.setattr(api_services, "require_signer", lambda *_: None)
         with _instance(folder, values) as found:
             yield found
 
