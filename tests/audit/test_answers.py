@@ -123,7 +123,7 @@ class Peer(FakeTransport):
 async def asked(answering, told: AnsweredRecords, *requests: bytes) -> None:
     """Send the chunks over one connection of an EE port, one after the other."""
     server = EEServer(answering[0], EEPort(), records=told, clock=Clock(NOW), uptime_clock=Clock(0))
-    connection = EEConnection(server)
+    connection = EEConnection(server.state)
     connection.connection_made(Peer())
     for chunk in requests:
         connection.data_received(chunk)

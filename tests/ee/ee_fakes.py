@@ -95,6 +95,9 @@ class FakeTransport:
     def abort(self) -> None:
         self.closed = True
 
+    def is_reading(self) -> bool:
+        return self.reading
+
     def pause_reading(self) -> None:
         assert self.reading
         self.reading = False
@@ -114,7 +117,7 @@ def make_server(responder: FakeResponder | None = None, **limits: int) -> EEServ
 
 def connect(server: EEServer) -> tuple[EEConnection, FakeTransport]:
     """A connection without a socket."""
-    connection, transport = EEConnection(server), FakeTransport()
+    connection, transport = EEConnection(server.state), FakeTransport()
     connection.connection_made(transport)
     return connection, transport
 

@@ -38,7 +38,7 @@ def answers(transport) -> list[bytes]:
 
 async def settle(server) -> None:
     """Let every signature that is due be made."""
-    await until(lambda: not server.queue._busy)
+    await until(lambda: not server.state.queue._busy)
 
 
 async def test_connection_known_request_is_answered_without_parsing_or_signing():

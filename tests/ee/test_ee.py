@@ -25,6 +25,7 @@ from tests.ee.ee_fakes import (
 )
 
 from vouchd.ee.cache import http_date
+from vouchd.ee.states import State
 
 CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0g\r\n3\r\nood\r\n0\r\n\r\n"
 
@@ -274,10 +275,10 @@ async def test_client_that_does_not_read_cannot_grow_memory(port):
     client = await port.client()
     count = 5000
     client.send(get() * count)
-    await until(lambda: any(c._paused for c in port.server._connections))
+    await until(lambda: any(c._state is State.FULL for c in port.server.state.connections))
     for _ in range(100):
         await asyncio.sleep(0)
-        (connection,) = port.server._connections
+        (connection,) = port.server.state.connections
         assert connection._transport.get_write_buffer_size() < 64 * 1024 + 10_000
     for _ in range(count):
         assert len((await client.answer()).body) == 8000 + len(b"answer to 0good")
@@ -290,9 +291,9 @@ async def test_stop_finishes_what_was_begun_and_drops_nothing():
         for client in (busy, idle):
             assert "Connection" not in (await client.ask(get())).headers
         busy.send(post()[:-2])
-        await until(lambda: any(c._reader.in_message for c in port.server._connections))
+        await until(lambda: any(c._reader.in_message for c in port.server.state.connections))
         stopping = asyncio.create_task(port.server.stop(20))
-        await until(lambda: port.server.stopping)
+        await until(lambda: port.server.state.stopping)
         with pytest.raises(OSError):
             await port.client()
         busy.send(post()[-2:])
@@ -328,7 +329,7 @@ async def test_stop_cuts_off_after_the_grace(caplog):
     async with serving() as port:
         client = await port.client()
         client.send(b"GET ")
-        await until(lambda: any(c._reader.in_message for c in port.server._connections))
+        await until(lambda: any(c._reader.in_message for c in port.server.state.connections))
         with caplog.at_level(logging.WARNING):
             await port.server.stop(0)
         assert "1 connections cut off" in caplog.text

@@ -1,22 +1,19 @@
 """One client connection of the EE port: bytes to requests to answers, in order.
 
-While `_ready`, a chunk that is one plain request is recognised without the parser (see `ResponseCache`): every POST,
-and a GET whose line has been answered before. All else is parsed. A connection with requests that cannot be served
-yet, or whose client does not read, is not read from.
+In READY a chunk that is one plain request is recognised without the parser (see `ResponseCache`): every POST, and a GET
+whose line has been answered before. All else is parsed. The states, and why they suffice, are in `states`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from typing import cast
 
-from vouchd.audit.answers import AnsweredRecords
-from vouchd.ee.cache import CONTINUE, Entry, ResponseCache, Uncacheable, refusal
-from vouchd.ee.counting import EECounters
+from vouchd.ee.cache import CONTINUE, Entry, Uncacheable, refusal
+from vouchd.ee.port_state import PortState
 from vouchd.ee.reading import HTTPRequest, RequestReader
-from vouchd.ee.signing_queue import SigningQueue
+from vouchd.ee.states import TRANSITIONS, Event, State
 from vouchd.errors import OCSPResponseStatus
-from vouchd.settings.declared import EEPort
 
 # How long a refused client may go on sending before the connection ends: closing at once could reset the connection
 # before it has read why (RFC 9112 section 9.6).
@@ -28,62 +25,24 @@ WRITE_BUFFER_BYTES = 64 * 1024
 
 _GET = ord("G")
 
+_READY, _SIGNING, _FULL, _LINGERING = State.READY, State.SIGNING, State.FULL, State.LINGERING
+
 # What is left to know of a plain POST once its body was taken.
 _PLAIN_POST = HTTPRequest(b"POST", keep_alive=True)
 
 
-class Shared(Protocol):
-    """What all connections of a port share."""
-
-    port: EEPort
-    cache: ResponseCache
-    queue: SigningQueue
-    counters: EECounters
-    records: AnsweredRecords
-    stopping: bool
-    uptime: int  # seconds that never step
-    second: int  # POSIX seconds of now
-    date: bytes  # the Date header of now
-
-    def admit(self, connection: EEConnection) -> bool:
-        """Whether there is room for one more connection."""
-
-    def leave(self, connection: EEConnection) -> None:
-        """A connection is gone."""
-
-    def overloaded(self, http_status: int) -> Uncacheable:
-        """No room now: tryLater."""
-
-    def method_name(self, request: HTTPRequest) -> str:
-        """The method as a label of bounded choice."""
-
-    def request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
-        """The request DER to be answered, or a refusal that needs no responder."""
-
-    def cached(self, request_der: bytes) -> Entry | None:
-        """The cached answer to a request, counted."""
-
-    def sign(self, request_der: bytes) -> Entry | Uncacheable:
-        """Have the responder answer."""
-
-
 class EEConnection(asyncio.Protocol):
-    """The protocol of one connection; `server` holds all that connections share."""
+    """The protocol of one connection; `server` is what it shares with the others of its port."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, server: Shared) -> None:
+    def __init__(self, server: PortState) -> None:
         self._server = server
         self._cache = cache = server.cache
         self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads
         self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
-        self._ready = False  # at the start of a request, and nothing is under way or due
+        self._state = State.PARSING
         self._waiting: tuple[HTTPRequest, bytes] | None = None  # what has its place in the signing queue
-        self._paused = False  # the client does not read
-        self._reading = True
-        self._ended = False  # the client will send no more
-        self._closing = False
-        self._lingering = False
         self._begun = 0
         self._since = server.uptime  # of the unfinished request, or of lingering
         self._last = server.uptime  # when the last answer was written
@@ -96,42 +55,39 @@ class EEConnection(asyncio.Protocol):
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by method
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if self._server.admit(self):
-            self._ready = not self._server.stopping
+            self._move(Event.WAIT if self._server.stopping else Event.REST)
             if self._server.records.clients:
                 self._client = str((transport.get_extra_info("peername") or ("",))[0])
         else:
-            self._closing = True
+            self._move(Event.CLOSE)
             reply = self._server.overloaded(503)
             transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
             transport.close()
 
     def data_received(self, data: bytes) -> None:
         """The next bytes: one plain request, which most are, is answered without the parser."""
-        if self._ready and (self._get(data) if data[0] == _GET else self._post(data)):
+        if self._state is _READY and (self._get(data) if data[0] == _GET else self._post(data)):
             return
-        if not self._closing:
+        if self._state < _LINGERING:
             self._parse(data)
 
     def eof_received(self) -> bool:
         """The client sends no more; what it asked is still answered."""
-        self._ended = True
-        return not self._closing and bool(self._waiting or self._reader.requests)
+        self._reader.ended = True
+        return self._state < _LINGERING and bool(self._waiting or self._reader.requests)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self._paused = True
-        self._ready = False
+        self._move(Event.FILL)
 
     def resume_writing(self) -> None:
         """The client caught up."""
-        self._paused = False
-        if not self._closing:
-            self._pump()
+        self._move(Event.DRAIN)
+        self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """The connection is gone; a place in the signing queue passes by."""
-        self._closing = True
-        self._ready = False
+        self._move(Event.CLOSE)
         self._waiting = None
         self._reader.close()
         self._server.leave(self)
@@ -140,26 +96,27 @@ class EEConnection(asyncio.Protocol):
 
     def check(self, uptime: int) -> None:
         """Once a second: end what took too long."""
-        port = self._server.port
-        if self._lingering:
+        port, state = self._server.port, self._state
+        if state is State.LINGERING:
             if uptime - self._since >= LINGER_SECONDS:
                 self._transport.abort()
-        elif self._paused:
+        elif state is State.FULL or state is State.OWING:
             if uptime - self._last >= port.idle_seconds:
                 self._server.counters.refused("slow_reader")
                 self._transport.abort()
-        elif self._reader.in_message:
-            if uptime - self._since >= port.header_seconds and self._waiting is None:
+        elif state < _SIGNING and self._reader.in_message:
+            if uptime - self._since >= port.header_seconds:
                 self._server.counters.refused("slow_request")
                 self._refuse(408, OCSPResponseStatus.TRY_LATER)
-        elif self._waiting is None:
+        elif state < _SIGNING:
             patience = PARTING_SECONDS if self._server.stopping else port.idle_seconds
-            if uptime - self._last >= patience and not self._closing:
+            if uptime - self._last >= patience:
                 self._close()
 
     def retire(self) -> None:
         """The server stops: answer what comes, and say with it that the connection ends."""
-        self._ready = False
+        if self._state is _READY:
+            self._move(Event.WAIT)
         self._last = self._server.uptime
 
     def abort(self) -> None:
@@ -171,6 +128,7 @@ class EEConnection(asyncio.Protocol):
         if self._waiting is not None:
             request, request_der = self._waiting
             self._waiting = None
+            self._move(Event.TURN)
             self._send(request, self._server.cached(request_der) or self._server.sign(request_der))
             self._pump()
 
@@ -198,7 +156,7 @@ class EEConnection(asyncio.Protocol):
             return False
         self._server.counters.requests["POST"] += 1
         self._answer(_PLAIN_POST, body)
-        if self._waiting is not None or self._paused:
+        if self._state is not _READY:
             self._pump()
         return True
 
@@ -230,23 +188,32 @@ class EEConnection(asyncio.Protocol):
         nothing until they have their answer, and those that do are held when it arrives.
         """
         reader = self._reader
-        while reader.requests and not (self._waiting or self._paused or self._closing):
+        while reader.requests and self._state < _SIGNING:
             self._serve(reader.requests.popleft())
-        if self._closing:
-            self._ready = False
-            return
-        held = bool(reader.requests or self._paused)
-        quiet = not (held or self._waiting)
-        if quiet and self._ended:
+        if self._state < _SIGNING:
+            self._rest()
+        if self._state < _LINGERING:
+            self._watch(not (reader.requests or self._state >= _FULL))
+
+    def _rest(self) -> None:
+        """All that was read is served."""
+        reader = self._reader
+        if reader.ended:
             self._close()
             return
-        if quiet and reader.expects_continue:
+        if reader.expects_continue:
             reader.expects_continue = False
             self._transport.write(CONTINUE)
-        self._ready = quiet and not (reader.in_message or reader.done or self._server.stopping)
-        if self._reading == held:
-            self._reading = not held
-            (self._transport.pause_reading if held else self._transport.resume_reading)()
+        if self._state < _SIGNING:  # else the client does not even read that
+            self._move(Event.WAIT if reader.in_message or reader.done or self._server.stopping else Event.REST)
+
+    def _watch(self, reading: bool) -> None:  # noqa: FBT001  a state, not an option
+        """Read from the socket, or leave what comes in the kernel."""
+        if self._transport.is_reading() is not reading and not self._reader.ended:
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
+
+    def _move(self, event: Event) -> None:
+        self._state = TRANSITIONS[self._state][event]
 
     def _serve(self, request: HTTPRequest) -> None:
         server = self._server
@@ -270,6 +237,7 @@ class EEConnection(asyncio.Protocol):
             self._send(request, server.sign(request_der))
         elif server.queue.enter(self.take_turn):
             self._waiting = request, request_der
+            self._move(Event.QUEUE)
         else:
             server.counters.refused("overloaded")
             self._send(request, server.overloaded(200))
@@ -303,16 +271,13 @@ class EEConnection(asyncio.Protocol):
         reply = refusal(http_status, ocsp_status)
         self._transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
         self._reader.close()
-        self._ready = False
-        self._closing = True
-        if self._ended or not self._transport.can_write_eof():
-            self._transport.close()
+        self._move(Event.REFUSE)
+        if self._reader.ended or not self._transport.can_write_eof():
+            self._close()
             return
-        self._lingering = True
         self._since = self._server.uptime
         self._transport.write_eof()
 
     def _close(self) -> None:
-        self._closing = True
-        self._ready = False
+        self._move(Event.CLOSE)
         self._transport.close()

@@ -41,6 +41,7 @@ class RequestReader:
         self.in_message = False
         self.expects_continue = False
         self.done = False
+        self.ended = False  # the client will send no more; whoever owns the socket says so
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
         self._refusal = 400

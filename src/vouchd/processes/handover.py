@@ -1,7 +1,24 @@
 """What a manager process hands to its successor through `exec`: open sockets, the PID file's lock, its workers.
 
-`exec` keeps the process: the children stay its children and the descriptors stay open, so no connection and no lock is
-lost. What they are is told in one environment variable.
+How a restart works.
+1. The settings on disk are read and their addresses tried, as the successor will; what cannot work changes nothing.
+2. The manager closes what is its own (agent connections, tasks), asks each worker for its counters, which empties the
+   control channels, and blocks its signals: one that comes from now on is pending and meets the successor's handlers.
+3. It marks the descriptors below as inheritable, describes them in one environment variable and calls `exec`.
+4. The successor takes the variable out of its environment, marks the descriptors as private again, wraps them, adopts
+   the living workers, and starts workers of its own beside them on the same listening sockets.
+5. When its own workers all answer from the current manifest, it lets the adopted ones drain.
+
+Why it is right.
+- `exec` keeps the process: its id (the PID file and the service manager stay true), its children, its locks and every
+  descriptor not marked close-on-exec. So there is no moment in which a port is not listened to, and a connection that
+  waits in a socket's queue waits on.
+- The old workers answer until the new ones do (step 5), so there is no moment in which nobody answers either.
+- What can fail, fails before step 3; if `exec` itself fails, this process is still whole, takes the marks back and
+  goes on. Afterwards a successor that does not understand the variable (another version) says so and ends: its
+  children see their control channel end, and drain.
+- Nothing else is handed over: settings, store and manifest are read anew from disk. That is the point of a restart.
+- Unknown names are left out, and what came later has a default: neighbouring versions can follow each other either way.
 """
 
 from __future__ import annotations
@@ -58,8 +75,8 @@ def execute(handover: Handover, command: Sequence[str], environment: Mapping[str
     for descriptor in handover.descriptors():
         os.set_inheritable(descriptor, True)  # noqa: FBT003  the standard library's signature
     try:
-        told = {**environment, VARIABLE: json.dumps(asdict(handover))}
-        os.execvpe(command[0], list(command), told)  # noqa: S606  no shell is wanted
+        described = {**environment, VARIABLE: json.dumps(asdict(handover))}
+        os.execvpe(command[0], list(command), described)  # noqa: S606  no shell is wanted
     finally:
         for descriptor in handover.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
@@ -71,10 +88,10 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
-        found["sockets"] = tuple(found["sockets"])
-        found["workers"] = tuple(HandedWorker(**_known(HandedWorker, worker)) for worker in found["workers"])
-        handover = Handover(**_known(Handover, found))
+        values = json.loads(text)
+        values["sockets"] = tuple(values["sockets"])
+        values["workers"] = tuple(HandedWorker(**_known(HandedWorker, worker)) for worker in values["workers"])
+        handover = Handover(**_known(Handover, values))
         for descriptor in handover.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
     except (ValueError, TypeError, KeyError, OSError) as error:
@@ -82,10 +99,10 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     return handover
 
 
-def _known(kind: type[Handover | HandedWorker], found: dict[str, Any]) -> dict[str, Any]:
+def _known(kind: type[Handover | HandedWorker], values: dict[str, Any]) -> dict[str, Any]:
     """What `kind` has a field for: a predecessor of a newer version may tell more."""
     names = {field.name for field in fields(kind)}
-    return {name: value for name, value in found.items() if name in names}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def socket_of(descriptor: int) -> socket.socket:

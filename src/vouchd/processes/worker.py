@@ -33,7 +33,7 @@ _TELL_SECONDS = 1.0
 
 
 class Server(Protocol):
-    """The EE port, as far as a worker process runs it (`http.ee.EEServer`)."""
+    """The EE port, as far as a worker process runs it (`ee.server.EEServer`)."""
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Begin to accept on `sockets`, which belong to the server from now on."""

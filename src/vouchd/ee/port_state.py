@@ -1,0 +1,151 @@
+"""What all connections of one EE port share: clocks, cache, signing queue, counters; and how a request is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from vouchd.audit.answers import AnsweredRecords
+from vouchd.core.policy import AnswerRecords
+from vouchd.ee.cache import Entry, ResponseCache, Uncacheable, http_date, refusal
+from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
+from vouchd.ee.getpath import decode, remainder
+from vouchd.ee.reading import HTTPRequest
+from vouchd.ee.signing_queue import SigningQueue
+from vouchd.errors import MalformedRequest, OCSPResponseStatus
+from vouchd.settings.declared import EEPort
+
+# When a client may ask again: at once is too soon for a missing CRL, and long for a queue that is full.
+RETRY_SECONDS = 30
+OVERLOADED_RETRY_SECONDS = 1
+
+_SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
+_METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
+
+
+class Connected(Protocol):
+    """A connection, as far as its port ends it."""
+
+    def check(self, uptime: int) -> None:
+        """Once a second: end what took too long."""
+
+    def retire(self) -> None:
+        """The server stops: answer what comes, and say with it that the connection ends."""
+
+    def abort(self) -> None:
+        """End the connection now."""
+
+
+class PortState:
+    """The state of one port; `clock` tells POSIX seconds, `uptime_clock` seconds that never step."""
+
+    def __init__(
+        self,
+        responder: Responding,
+        port: EEPort,
+        counters: WorkerCounters | None = None,
+        *,
+        records: AnsweredRecords | None = None,
+        clock: Callable[[], float] = time.time,
+        uptime_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.port = port
+        self.cache = ResponseCache(port.cache_entries)
+        self.queue = SigningQueue(port.max_in_flight)
+        self.counters = EECounters(counters or WorkerCounters())
+        self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
+        self.stopping = False
+        self.connections: set[Connected] = set()
+        self.clock = clock
+        self._uptime_clock = uptime_clock
+        self._answering = CountedResponder(responder, self.counters.worker, self.records, "ee")
+        self.empty = asyncio.Event()  # set when the last connection is gone
+        self.second, self.date, self.uptime = -1, b"", 0  # POSIX seconds of now, as Date; seconds that never step
+        self.read_clocks()
+
+    def read_clocks(self) -> None:
+        """Take over the time that it is now."""
+        second = int(self.clock())
+        if second != self.second:
+            self.second, self.date = second, http_date(second)
+        self.uptime = int(self._uptime_clock())
+
+    def admit(self, connection: Connected) -> bool:
+        """Whether there is room for one more connection."""
+        if len(self.connections) >= self.port.max_connections:
+            self.counters.refused("connections")
+            return False
+        self.counters.connections += 1
+        self.connections.add(connection)
+        return True
+
+    def leave(self, connection: Connected) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self.empty.set()
+
+    def method_name(self, request: HTTPRequest) -> str:
+        """The method as a label of bounded choice."""
+        return _METHODS.get(request.method, "other")
+
+    def overloaded(self, http_status: int) -> Uncacheable:
+        """No room now: tryLater."""
+        return refusal(http_status, OCSPResponseStatus.TRY_LATER, b"Retry-After: %d\r\n" % OVERLOADED_RETRY_SECONDS)
+
+    def request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
+        """The request DER to be answered, or a refusal that needs no responder."""
+        malformed = OCSPResponseStatus.MALFORMED_REQUEST
+        if request.method not in _METHODS:
+            self.counters.refused("method")
+            return refusal(405, malformed, b"Allow: GET, HEAD, POST\r\n")
+        rest = remainder(request.target)
+        if rest is None or (rest and request.method == b"POST"):
+            self.counters.refused("path")
+            return refusal(404, malformed)
+        if request.method == b"POST":
+            return request.body
+        try:
+            return decode(request.target)
+        except MalformedRequest as error:
+            refused = refused_answer(malformed, error.cause)
+            self._answering.count(refused)
+            return Uncacheable(refused.response_der)
+
+    def cached(self, request_der: bytes) -> Entry | None:
+        """The cached answer to a request, counted."""
+        entry = self.cache.by_der.get(request_der)
+        if entry is None or not (entry.second == self.second or entry.freshen(self.second, self.date)):
+            return None
+        entry.tally.parsed += 1
+        return entry
+
+    def sign(self, request_der: bytes) -> Entry | Uncacheable:
+        """Have the responder answer."""
+        answer, note = self._answering.answer(request_der, int(self.clock()))
+        if answer.status is not _SUCCESSFUL:
+            later = answer.status is OCSPResponseStatus.TRY_LATER
+            extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
+            return Uncacheable(answer.response_der, extra=extra, note=note)
+        if not answer.cacheable:
+            return Uncacheable(answer.response_der, note=note)
+        tally = self.counters.tally(answer.cert_statuses, answer.authority_id)
+        modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
+        entry = Entry(answer.response_der, modified, answer.next_update, tally, note)
+        if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
+            return Uncacheable(answer.response_der, note=note)
+        self.cache.put(request_der, entry, self.second)
+        return entry
+
+    def snapshot(self) -> Snapshot:
+        """Counters and gauges, JSON-ready."""
+        return self.counters.snapshot(
+            {
+                "connections": len(self.connections),
+                "waiting_signatures": len(self.queue),
+                "cache_entries": len(self.cache.by_der),
+            }
+        )
