@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -161,6 +162,66 @@ def test_asn1_library_is_known_in_one_room_alone() -> None:
         if name.startswith(("asn1crypto", "cryptography.hazmat.asn1"))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+# What cannot be written whole beside its place: it grows, it is a lock, or a library keeps it.
+WRITERS = {
+    "files.py": "the writer itself",
+    "audit/log.py": "the audit log is appended to, under a lock beside it",
+    "processes/logs.py": "the log is appended to",
+    "instance/lifecycle.py": "the log is appended to by the process that is started",
+    "instance/locking.py": "locks",
+    "instance/pidfile.py": "the PID file is a lock",
+    "instance/selftests/results.py": "a lock beside the results",
+    "stores/sqlite/database.py": "SQLite keeps the database; it is made with its mode before",
+    "ca/store.py": "SQLite keeps the database; it is made with its mode before",
+    "directory/process.py": "what the directory server prints goes to its console file",
+    "cli/main.py": "/dev/null takes the place of a pipe that nobody reads",
+}
+_MAKING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
+
+
+def writes(path: Path) -> Iterator[int]:
+    """Each line of `path` that opens a file for writing."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        texts = {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+        modes = {one for one in texts if isinstance(one, str) and re.fullmatch(r"[rwxab+t]{1,3}", one)}
+        flags = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)} & _MAKING
+        if (
+            name in {"write_bytes", "write_text", "touch", "FileHandler", "NamedTemporaryFile", "mkstemp"}
+            or (name in {"open", "fdopen"} and any(set(mode) & set("wxa+") for mode in modes))
+            or (name == "open" and flags)
+        ):
+            yield node.lineno
+
+
+def test_file_is_written_in_one_place_alone() -> None:
+    """Whole or not at all, durable and private are the rules of one writer; what cannot use it is named with why."""
+    opening = {str(path.relative_to(SOURCE)): list(writes(path)) for path in modules()}
+    wrong = [f"{name}:{line}" for name, lines in opening.items() if name not in WRITERS for line in lines]
+    assert not wrong, "\n".join(wrong)
+    assert not [name for name in WRITERS if not opening.get(name)], "these write nothing: take them out of the list"
+
+
+@pytest.mark.parametrize(
+    ("statement", "opens"),
+    [
+        ("path.open('wb')", True),
+        ("open(path, 'a')", True),
+        ("os.open(path, os.O_RDWR | os.O_CREAT, 0o600)", True),
+        ("path.write_text('x')", True),
+        ("path.open('rb')", False),
+        ("os.open(path, os.O_RDONLY | os.O_DIRECTORY)", False),
+    ],
+)
+def test_writer_of_a_file_is_seen(tmp_path: Path, statement: str, opens: bool) -> None:
+    """The checker itself: each form of opening is judged."""
+    path = tmp_path / "x.py"
+    path.write_text(statement)
+    assert bool(list(writes(path))) is opens
 
 
 def test_layer_has_no_name_of_the_standard_library() -> None:

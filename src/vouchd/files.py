@@ -1,9 +1,136 @@
-"""What makes a change to a folder survive a loss of power: the folder itself has to be on disk, not only the file."""
+"""THE reader and writer of files: bounded reading, and writing that is whole or not at all, durable, and private.
+
+A file is written beside its place under a name of its own, brought to disk, and then linked or renamed into its place;
+then its folder is brought to disk, since a name that is not there after a loss of power is no file. Nothing else in
+this program opens a file for writing (`tests/test_layers.py` names what cannot be written that way: logs that grow,
+locks, databases). What the system says becomes one of our errors here; the caller names the family.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from vouchd.errors import AlreadyExists, SigningError, StoreUnavailable, VouchdError
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+MAX_BYTES = 1 << 20
+LEFTOVER_SUFFIX = ".part"  # of what a process that was killed had not finished
+READABLE = "is the name right, and may this user read the file and its folder?"
+_WRITABLE = "free space, or mend the permissions of the folder"
+_OTHERS = 0o077
+
+
+def read_file(
+    path: Path, limit: int = MAX_BYTES, *, error: type[VouchdError] = StoreUnavailable, hint: str = READABLE
+) -> bytes:
+    """The bytes of a file that has `limit` of them at most. Raises: FileNotFoundError; `error`."""
+    try:
+        with path.open("rb") as file:
+            return _bounded(path, file, limit, error)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}", hint=hint) from problem
+
+
+def read_secret(path: Path) -> bytes:
+    """The bytes of a file with secrets, at most 1 MiB. Raises: SigningError, also when others may read the file."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & _OTHERS:
+                raise SigningError(
+                    f"{path}: holds a secret but others may read it (mode {mode & 0o7777:04o})",
+                    hint=f"chmod 600 {path}",
+                )
+            return _bounded(path, file, MAX_BYTES, SigningError)
+    except OSError as problem:
+        raise SigningError(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
+
+
+def _bounded(path: Path, file: BinaryIO, limit: int, error: type[VouchdError]) -> bytes:
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise error(f"{path}: larger than {limit} bytes")
+    return data
+
+
+def write_new(path: Path, data: bytes, mode: int = PRIVATE, *, error: type[VouchdError] = StoreUnavailable) -> None:
+    """Write a new file with `mode`, whole and durable or not at all.
+
+    Raises: AlreadyExists when the name is taken; `error`.
+    """
+    try:
+        with _draft(path, mode) as (draft, file):
+            file.write(data)
+            _bring_to_disk(file)
+            os.link(draft, path)  # unlike rename, it never replaces what has the name
+        sync_folder(path.parent)
+    except FileExistsError as problem:
+        raise AlreadyExists(f"{path}: exists already") from problem
+    except OSError as problem:
+        raise _failure(path, problem, error) from problem
+
+
+@contextmanager
+def replacing(
+    path: Path, mode: int = PRIVATE, *, error: type[VouchdError] = StoreUnavailable, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """A file to write, new or in place of one: it has its name when the block ends, and is gone when that raises.
+
+    Readers see the old bytes or the new. Not `durable`: what is of no worth after a loss of power, and is written so
+    often that waiting for the disk would hold up what is.
+
+    Raises: `error`.
+    """
+    try:
+        with _draft(path, mode) as (draft, file):
+            yield file
+            if durable:
+                _bring_to_disk(file)
+            else:
+                file.flush()
+            draft.replace(path)
+        if durable:
+            sync_folder(path.parent)
+    except OSError as problem:
+        raise _failure(path, problem, error) from problem
+
+
+def replace_file(
+    path: Path,
+    data: bytes,
+    mode: int = PRIVATE,
+    *,
+    error: type[VouchdError] = StoreUnavailable,
+    durable: bool = True,
+) -> None:
+    """Write `data` as `replacing` does. Raises: `error`."""
+    with replacing(path, mode, error=error, durable=durable) as file:
+        file.write(data)
+
+
+def write_output(path: Path, data: bytes, *, error: type[VouchdError] = StoreUnavailable) -> None:
+    """Write what a person wants to have where they say: a file is replaced (0644), a device or pipe is written to.
+
+    Raises: `error`.
+    """
+    target = path.resolve()
+    try:
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as file:
+                file.write(data)
+            return
+    except OSError as problem:
+        raise _failure(path, problem, error) from problem
+    replace_file(target, data, PUBLIC, error=error)
 
 
 def sync_folder(folder: Path) -> None:
@@ -13,3 +140,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _draft(path: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside `path`, and its name, which is gone afterwards."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}{LEFTOVER_SUFFIX}")
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask took away
+            yield draft, file
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _bring_to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _failure(path: Path, problem: OSError, error: type[VouchdError]) -> VouchdError:
+    return error(f"{path}: cannot be written: {problem.strerror or problem}", hint=_WRITABLE)

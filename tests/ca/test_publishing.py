@@ -5,7 +5,7 @@ from cryptography import x509
 from tests.pki import NOW
 
 from vouchd.ca.facts import CRLScope
-from vouchd.ca.publishing import CallTarget, FolderTarget, parse_target, publish, replace_file
+from vouchd.ca.publishing import CallTarget, FolderTarget, parse_target, publish
 from vouchd.errors import CRLStale, IssuanceError, NotFound, StoreUnavailable
 
 
@@ -102,18 +102,3 @@ def test_parse_target_wrong_is_refused_with_the_known_kinds(text):
     with pytest.raises(IssuanceError) as caught:
         parse_target(text, {"dir": FolderTarget})
     assert "dir:" in caught.value.hint
-
-
-def test_replace_file_that_cannot_be_written_keeps_the_old_one(tmp_path, monkeypatch):
-    """A disk that fails leaves the old file whole and no remains beside it."""
-    path = tmp_path / "ca.crl"
-    path.write_bytes(b"old")
-
-    def fail(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(IssuanceError, match="No space"):
-        replace_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["ca.crl"]

@@ -28,12 +28,12 @@ from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.cli.main import main
 from vouchd.clock import SystemClock
+from vouchd.files import replace_file
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.pkix.certs import serial_octets
 from vouchd.pkix.reasons import Reason
 from vouchd.settings import cs_cfg
-from vouchd.signing.files import replace_file
 
 M, C = ("m", "small/c")
 MIB = 1 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vouchd.errors import ConfigError
+from vouchd.files import MAX_BYTES
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import KNOWN
 
@@ -134,7 +135,7 @@ def test_control_character_is_refused(text):
 
 def test_text_and_lines_are_bounded():
     """A settings file has a size limit, and so has each of its lines."""
-    assert "larger than" in str(refused("#" * (cs_cfg.MAX_BYTES + 1)))
+    assert "larger than" in str(refused("#" * (MAX_BYTES + 1)))
     assert "longer than" in str(refused("vouchd.ee.host=" + "a" * cs_cfg.MAX_LINE))
 
 

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.pki import shared_key
 
 from vouchd.errors import AlreadyExists, SigningError
+from vouchd.files import MAX_BYTES
 from vouchd.pkix.signatures import ALGORITHMS, algorithms_for
 from vouchd.signing import keys
-from vouchd.signing.files import MAX_BYTES
 
 PASSWORD = "a secret"
 

@@ -31,7 +31,7 @@ from vouchd.ca.store import CertificateStore
 from vouchd.errors import IssuanceError, NotFound, SigningError
 from vouchd.pkix.certs import not_after, not_before, serial_octets
 from vouchd.pkix.reasons import Reason
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import read_key
 
 SERIAL_BITS = 128

@@ -20,7 +20,7 @@ from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.ca.store import CertificateStore
 from vouchd.errors import AlreadyExists, IssuanceError
-from vouchd.signing.files import write_new
+from vouchd.files import write_new
 from vouchd.signing.keys import write_key
 
 ROOT_SECONDS = 3650 * DAY

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from vouchd.errors import ConfigError, IssuanceError
+from vouchd.files import read_secret, write_new
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
-from vouchd.signing.files import read_secret, write_new
 from vouchd.signing.keys import PrivateKey
 
 KEY_TYPES: dict[str, Callable[[], PrivateKey]] = {

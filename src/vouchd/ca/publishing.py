@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from cryptography import x509
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CRLScope, IssuedCRL, TargetRecord
 from vouchd.errors import IssuanceError, VouchdError
+from vouchd.files import PUBLIC, replace_file
 
 
 class PublishingTarget(Protocol):
@@ -67,7 +67,7 @@ class FolderTarget:
                 raise IssuanceError(
                     f"{path} holds CRL {there}, newer than {crl.number}", hint="leave --current out to make a newer one"
                 )
-            replace_file(path, crl.der)
+            replace_file(path, crl.der, PUBLIC, error=IssuanceError)
         return str(path)
 
 
@@ -139,20 +139,3 @@ def _crl_number(path: Path) -> int | None:
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except (OSError, ValueError, x509.ExtensionNotFound):
         return None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a public file (0644) as a whole and durably, over what was there. Raises: IssuanceError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise IssuanceError(f"{path}: {error.strerror}", hint="check the folder, its owner and free space") from error
-    finally:
-        temporary.unlink(missing_ok=True)

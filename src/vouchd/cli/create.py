@@ -24,7 +24,7 @@ from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instanc
 from vouchd.instance.new_signer import SignerSource
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.wiring import instance as wiring
 
 # The options of `vouchd create`, apart from what it does.

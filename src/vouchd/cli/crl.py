@@ -15,11 +15,11 @@ from vouchd.client.admin import AdminClient
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Epoch
 from vouchd.errors import CRLRejected, PermissionDenied, VouchdError, outcome
+from vouchd.files import write_new
 from vouchd.pkix import pem
 from vouchd.pkix.crl import MAX_CRL_BYTES
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.settings.layout import Layout
-from vouchd.signing.files import write_new
 from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 

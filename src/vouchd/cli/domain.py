@@ -12,9 +12,9 @@ from vouchd.cli.members import domain_fields, domain_row
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
 from vouchd.core.facts import Member
+from vouchd.files import replace_file
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
-from vouchd.signing.files import replace_file
 from vouchd.wiring import instance as wiring
 
 app = typer.Typer(no_args_is_help=True, help="The security domain: who is in it, and who may join.")

@@ -30,7 +30,7 @@ from vouchd.service.explaining import ExaminedPoint, Explanation, Signers
 from vouchd.service.explaining import explain as explain_serial
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.wiring import instance as wiring
 
 

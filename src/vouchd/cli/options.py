@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.cli import output
 from vouchd.errors import ConfigError
+from vouchd.files import read_secret
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES, leaf, read_bundle
 from vouchd.service.usercertificates import subject_text
-from vouchd.signing.files import read_secret
 
 InstanceOption = Annotated[
     Path,

@@ -26,8 +26,9 @@ from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
 from vouchd.core.facts import CertStatus
 from vouchd.errors import ClientError, ConfigError
+from vouchd.files import write_output
 from vouchd.pkix.reasons import reason_text
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 
 # What the commands that ask a responder share: certificates and serials from the command line, rounds of asking.
 
@@ -314,7 +315,7 @@ def query(
     with Connection(address, timeout_seconds=timeout, tls=tls_context(tls_ca)) as connection:
         outcome = ask_times(connection, (ask() for _ in range(times)), terms, method)
     if out is not None:
-        _write(out, outcome.reply.exchange.body)
+        write_output(out, outcome.reply.exchange.body)
     _tell(outcome, names, json_output)
 
 
@@ -337,10 +338,3 @@ def _url_of(certificate_ders: list[bytes]) -> str:
     if found is None:
         raise ConfigError("no certificate names its responder", hint="say where it is: --url http://host:port/")
     return found
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

@@ -19,7 +19,7 @@ from vouchd.settings.cs_cfg import CSConfig, canonical
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import REPLICATIONDB, read_passwords
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 
 CLONE_REFRESH_SECONDS = 21600  # refreshInSec of a clone; of a master any other number but 0
 SUBSYSTEM_USER = "subsystem"  # as whom the members of a set know each other at their agent ports

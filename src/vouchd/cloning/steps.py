@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vouchd.errors import ConfigError
-from vouchd.signing.files import replace_file
+from vouchd.files import read_file, replace_file
 
 _MAX_BYTES = 1 << 16
 
@@ -48,17 +48,16 @@ class Journal:
 
     def _write(self, done: frozenset[str], kept: Mapping[str, str]) -> None:
         text = json.dumps({"done": sorted(done), "kept": dict(kept)})
-        replace_file(self.path, text.encode(), 0o600)
+        replace_file(self.path, text.encode())
 
     def _read(self) -> tuple[frozenset[str], dict[str, str]]:
         try:
-            with self.path.open("rb") as file:
-                found = json.loads(file.read(_MAX_BYTES))
+            found = json.loads(read_file(self.path, _MAX_BYTES, error=ConfigError))
             kept = {str(name): str(value) for name, value in dict(found.get("kept", {})).items()}
             return frozenset(str(name) for name in found["done"]), kept
         except FileNotFoundError:
             return frozenset(), {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{self.path}: cannot be read: {error}", hint="remove what was begun, and begin again"
             ) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import Any
 
 from vouchd.core.records import known_fields
 from vouchd.errors import StoreUnavailable
+from vouchd.files import read_file, replace_file
 
 IDENTICAL, DIFFERENT, NO_ANSWER = "identical", "different", "no answer"
 LIST = "list"  # the level of a difference in List Certificate Authorities
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +80,14 @@ class Verification:
 
 def write_verification(path: Path, found: Verification) -> None:
     """Keep it in place of the one before; a reader sees a whole file or none. Raises: StoreUnavailable."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
-        draft.chmod(0o600)
-        draft.replace(path)
-    except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+    replace_file(path, json.dumps(asdict(found)).encode())
 
 
 def read_verification(path: Path) -> Verification | None:
     """The last one, None when there is none that can be read."""
     try:
-        with path.open("rb") as file:
-            return verification_of(json.loads(file.read(_MAX_BYTES)))
-    except (OSError, ValueError, KeyError, TypeError):
+        return verification_of(json.loads(read_file(path)))
+    except (OSError, StoreUnavailable, ValueError, KeyError, TypeError):
         return None
 
 

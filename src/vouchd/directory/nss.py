@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import tempfile
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from vouchd.errors import ConfigError, LifecycleError
+from vouchd.files import PUBLIC, write_new
 
 NICKNAME = "Server-Cert"  # what cn=RSA,cn=encryption,cn=config names
 _ROOT_NICKNAME = "directory CA"
@@ -51,14 +51,14 @@ def import_identity(etc: Path, trust: Path, identity: TLSIdentity, host: str) ->
     database_password = secrets.token_urlsafe(32)
     _secret(etc / "pwdfile.txt", database_password + "\n")
     _secret(etc / "pin.txt", f"{_TOKEN}:{database_password}\n")
-    trust.write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in roots))
+    write_new(trust, b"".join(root.public_bytes(Encoding.PEM) for root in roots), PUBLIC, error=LifecycleError)
     database = ["-d", f"sql:{etc}"]
     password_file = [str(etc / "pwdfile.txt")]
     _run(["certutil", "-N", *database, "-f", *password_file])
     with tempfile.TemporaryDirectory(prefix="identity", dir=etc) as folder:
         for number, root in enumerate(roots):
-            certificate = Path(folder) / "root"
-            certificate.write_bytes(root.public_bytes(Encoding.PEM))
+            certificate = Path(folder) / f"root{number}"
+            write_new(certificate, root.public_bytes(Encoding.PEM), error=LifecycleError)
             nickname = _ROOT_NICKNAME if not number else f"{_ROOT_NICKNAME} {number + 1}"
             add = ["certutil", "-A", *database, "-n", nickname, "-t", "CT,,", "-a", "-i", str(certificate)]
             _run([*add, "-f", *password_file])
@@ -138,9 +138,7 @@ def _is_for(certificate: x509.Certificate, host: str) -> bool:
 
 def _secret(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    write_new(path, data, error=LifecycleError)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vouchd.core.facts import DirectoryServer, Transport
-from vouchd.errors import ConfigError, NotFound
+from vouchd.errors import ConfigError, LifecycleError, NotFound
+from vouchd.files import PUBLIC, read_file, write_new
 
 PLAN_FILE = "vouchd-directory.json"
 _SOCKET_MAX = 107  # sun_path of Linux, less its final NUL
 _SUFFIX = re.compile(
     r"(o|ou|dc)=[^,+=\"\\<>;#\x00-\x1f ][^,+=\"\\<>;\x00-\x1f]*(,\s*(o|ou|dc|c|l|st)=[^,+=\"\\<>;\x00-\x1f]+)*"
 )
-_MAX_PLAN_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +55,19 @@ class ServerPlan:
         return DirectoryServer(self.host, port, transport, self.suffix)
 
     def save(self, folder: Path) -> None:
-        """Write it into the folder that it describes. Raises: OSError."""
-        (folder / PLAN_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Write it into the folder that it describes. Raises: LifecycleError."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        write_new(folder / PLAN_FILE, text.encode(), PUBLIC, error=LifecycleError)
 
 
 def read_plan(folder: Path) -> ServerPlan:
     """The plan of the server in `folder`. Raises: NotFound when none was made there; ConfigError."""
     path = folder / PLAN_FILE
     try:
-        with path.open("rb") as file:
-            return ServerPlan(**json.loads(file.read(_MAX_PLAN_BYTES)))
+        return ServerPlan(**json.loads(read_file(path, error=ConfigError)))
     except FileNotFoundError:
         raise NotFound(f"{folder}: no directory server was made here", hint="vouchd directory create") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: not the plan of a directory server") from error
 
 

@@ -17,6 +17,7 @@ from vouchd.directory.nss import TLSIdentity, import_identity
 from vouchd.directory.plan import PLAN_FILE, ServerPlan, check_folder, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError
+from vouchd.files import PUBLIC, write_new
 
 PACKAGE_USER = "dirsrv"
 
@@ -68,10 +69,9 @@ def _fill(
     etc = config_folder(folder)
     (etc / "schema").mkdir(parents=True, mode=0o700)
     etc.chmod(0o700)
-    (etc / "schema/99user.ldif").write_text(dse.USER_SCHEMA, encoding="utf-8")
-    descriptor = os.open(etc / "dse.ldif", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(dse.configuration(plan, folder, account.pw_name, password))
+    write_new(etc / "schema/99user.ldif", dse.USER_SCHEMA.encode(), PUBLIC, error=LifecycleError)
+    configuration = dse.configuration(plan, folder, account.pw_name, password)
+    write_new(etc / "dse.ldif", configuration.encode(), error=LifecycleError)
     if identity is not None:
         import_identity(etc, trust_file(folder), identity, plan.host)
     plan.save(folder)

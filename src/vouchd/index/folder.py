@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vouchd.errors import StoreUnavailable
+from vouchd.files import LEFTOVER_SUFFIX
 from vouchd.index.format import (
     RevocationIndexFile,
     difference,
@@ -14,7 +15,6 @@ from vouchd.index.format import (
     write_crl_index,
     write_serials,
 )
-from vouchd.index.replacing import LEFTOVER_SUFFIX
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 

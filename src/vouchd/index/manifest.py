@@ -14,8 +14,8 @@ from vouchd.core import issued, records
 from vouchd.core.facts import Authority, Epoch
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import CRLError, IndexFileError, StoreError
+from vouchd.files import replace_file
 from vouchd.index.format import RevocationIndexFile, SerialSetFile
-from vouchd.index.replacing import replace_file
 from vouchd.pkix.scope import Scope
 
 MANIFEST = "manifest.json"
@@ -44,8 +44,7 @@ def write_manifest(
         "behind": sorted(behind),
     }
     path = directory / MANIFEST
-    with replace_file(path) as file:
-        file.write(json.dumps(manifest, indent=1).encode())
+    replace_file(path, json.dumps(manifest, indent=1).encode())
     return path
 
 

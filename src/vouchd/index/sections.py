@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Final
 
 from vouchd.errors import IndexFileError
-from vouchd.index.replacing import replace_file
+from vouchd.files import replacing
 
 MAGIC: Final = b"VOUCHDIX"
 VERSION = 1
@@ -101,7 +101,7 @@ def write_sections(path: Path, shape: Shape, blobs: Iterable[bytes]) -> int:
     size, width = shape.record_size, shape.key_width
     fences: list[bytes] = []
     count = crc = 0
-    with replace_file(path) as file:
+    with replacing(path) as file:
         file.write(bytes(HEADER_BYTES))
         for blob in blobs:
             first = -count % FENCE_EVERY * size

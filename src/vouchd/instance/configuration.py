@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import ConfigError, StoreConflict, VouchdError
+from vouchd.files import replace_file
 from vouchd.instance.certificates.signers import check_settings
 from vouchd.instance.locking import config_lock
 from vouchd.service.permission import Action, Permission
@@ -20,7 +21,6 @@ from vouchd.settings.declared import KNOWN
 from vouchd.settings.kinds import KnownKey
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import settings_from
-from vouchd.signing.files import replace_file
 
 NAME = "CS.cfg"
 HIDDEN = "********"

@@ -16,13 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from vouchd.errors import AlreadyExists, LifecycleError
-from vouchd.files import sync_folder
+from vouchd.files import sync_folder, write_new
 from vouchd.instance.certificates.requests import certificate_request
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, new_password, write_passwords
-from vouchd.signing.files import write_new
 from vouchd.signing.keys import PrivateKey, write_key
 
 DEFAULT_NICKNAME = "ocspSigningCert"

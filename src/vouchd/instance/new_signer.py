@@ -13,10 +13,11 @@ from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
+from vouchd.files import read_secret
 from vouchd.instance.creation import NewSigner
 from vouchd.pkix.certs import is_issued_by
 from vouchd.pkix.signatures import algorithms_for
-from vouchd.signing.files import read_certificates, read_secret
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import generate_key, read_key
 from vouchd.signing.pkcs12 import read_pkcs12
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vouchd.core.facts import Epoch, IssuingPointId
+from vouchd.files import PUBLIC, replace_file
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
@@ -162,9 +163,8 @@ class ServingReport:
 
 def write_serving(path: Path, report: ServingReport) -> None:
     """Replace the report file atomically (0644: it holds no secret)."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    text = json.dumps(asdict(report), indent=1) + "\n"
+    replace_file(path, text.encode(), PUBLIC, durable=False)  # the next start writes it anew
 
 
 def read_serving(path: Path) -> ServingReport | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
-from vouchd.errors import VouchdError
+from vouchd.errors import StoreUnavailable, VouchdError
 from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import ServingReport, remove_serving, write_serving
 from vouchd.processes.halting import Verdict, ignore
@@ -272,8 +272,8 @@ class _Instance:
             try:
                 write_serving(self._settings.serving_file, report)
                 written = report
-            except OSError as error:
-                _log.error("%s: %s", self._settings.serving_file, error)
+            except StoreUnavailable as error:
+                _log.error("%s", error)
 
     def _on_published(self, published: Published) -> None:
         self._upkeep.wake()

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from vouchd.errors import ConfigError
+from vouchd.files import MAX_BYTES, read_file
 from vouchd.settings.declared import KNOWN
 from vouchd.settings.kinds import KnownKey
 
@@ -70,7 +71,7 @@ def _filled(name: str, key: str) -> str:
     return ".".join(their if our.startswith("<") else our for our, their in zip(ours, theirs, strict=True))
 
 
-MAX_BYTES = 1 << 20
+_HINT = "make an instance with `vouchd create --instance DIR`"
 MAX_LINE = 8192
 MAX_KEY = 256
 _KEY = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
@@ -179,14 +180,9 @@ def parse(text: str, name: str) -> CSConfig:
 def read(path: Path) -> CSConfig:
     """The settings in the file `path` (UTF-8, at most 1 MiB). Raises: ConfigError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}", hint="make an instance with `vouchd create --instance DIR`"
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes")
+        data = read_file(path, error=ConfigError, hint=_HINT)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint=_HINT) from error
     try:
         return parse(data.decode(), str(path))
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from vouchd.errors import ConfigError
-from vouchd.signing.files import read_secret, replace_file, write_new
+from vouchd.files import read_secret, replace_file, write_new
 
 INTERNAL = "internal"  # the password of the key files in alias/
 INTERNALDB = "internaldb"  # of the instance's account in its directory server
@@ -44,5 +44,5 @@ def write_passwords(path: Path, passwords: dict[str, str]) -> None:
 
 
 def replace_passwords(path: Path, passwords: dict[str, str]) -> None:
-    """Write the file anew, 0600: readers see the old one or the new. Raises: SigningError."""
+    """Write the file anew, 0600: readers see the old one or the new. Raises: StoreUnavailable."""
     replace_file(path, "".join(f"{name}={password}\n" for name, password in passwords.items()).encode(), 0o600)

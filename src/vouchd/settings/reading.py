@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.core.policy import ResponsePolicy
 from vouchd.errors import ConfigError
+from vouchd.files import read_file, replace_file
 from vouchd.settings import cs_cfg
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
@@ -31,7 +32,6 @@ from vouchd.settings.declared import (
 from vouchd.settings.layout import Layout
 
 _T = TypeVar("_T")
-_MAX_TRUST_BYTES = 1 << 20
 _SCHEMES = {
     "http": SourceKind.HTTP,
     "https": SourceKind.HTTP,
@@ -48,10 +48,7 @@ def read_settings(layout: Layout) -> Settings:
 
 def write_active(layout: Layout, config: CSConfig) -> None:
     """Keep the settings that the instance starts with, for its workers, whatever becomes of CS.cfg meanwhile."""
-    draft = layout.active_cs_cfg.with_name("CS.cfg.new")
-    draft.write_text(config.render(), encoding="utf-8")
-    draft.chmod(0o600)
-    draft.replace(layout.active_cs_cfg)
+    replace_file(layout.active_cs_cfg, config.render().encode())
 
 
 def active_settings(layout: Layout) -> Settings:
@@ -159,9 +156,8 @@ def _trust(config: CSConfig, root: Path, key: str) -> tuple[bytes, ...]:
     if path is None:
         return ()
     try:
-        with path.open("rb") as file:
-            certificates = x509.load_pem_x509_certificates(file.read(_MAX_TRUST_BYTES))
-    except OSError as error:
+        certificates = x509.load_pem_x509_certificates(read_file(path, error=ConfigError))
+    except FileNotFoundError as error:
         raise ConfigError(f"{config.where(key)}: {path} cannot be read: {error.strerror}") from error
     except (ValueError, x509.InvalidVersion) as error:
         raise ConfigError(f"{config.where(key)}: {path} holds no PEM certificate") from error

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from vouchd.errors import SigningError
-from vouchd.signing.files import READABLE
+from vouchd.files import READABLE
 
 _OTHERS = 0o077
 _MAX_NEIGHBOURS = 1000  # that are looked at

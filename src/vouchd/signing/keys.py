@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from vouchd.errors import SigningError
+from vouchd.files import read_secret, write_new
 from vouchd.pkix.signatures import ALGORITHMS
-from vouchd.signing.files import read_secret, write_new
 
 PrivateKey = (
     rsa.RSAPrivateKey

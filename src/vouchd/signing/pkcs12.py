@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from vouchd.errors import SigningError
+from vouchd.files import read_secret, replace_file
 from vouchd.pkix.certs import is_issued_by
 from vouchd.pkix.pkcs12.pbe import Secret
 from vouchd.pkix.pkcs12.reading import Bags, Named, read_bags
 from vouchd.pkix.pkcs12.writing import Content, key_file_der
-from vouchd.signing.files import read_secret, replace_file
 from vouchd.signing.handed import check_key_file
 from vouchd.signing.keys import PrivateKey, checked_key
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.errors import SigningError
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
 
 _Sign = Callable[[bytes], bytes]

@@ -19,7 +19,7 @@ from vouchd.errors import ConfigError
 from vouchd.pkix import certs, pem
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
 from vouchd.settings.layout import Layout
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 

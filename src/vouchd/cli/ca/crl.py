@@ -17,13 +17,13 @@ from vouchd.ca.publishing import (
     PublishingTarget,
     parse_target,
     publish,
-    replace_file,
 )
 from vouchd.cli import output
 from vouchd.cli.ca.targets import TARGET_KINDS, absolute
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
 from vouchd.clock import SystemClock
 from vouchd.errors import IssuanceError, RefusedForNow, StoreConflict, StoreUnavailable, VouchdError, outcome
+from vouchd.files import write_output
 
 DeltaOption = Annotated[bool, typer.Option("--delta", help="A delta CRL instead of a full one.")]
 ScopeOption = Annotated[
@@ -54,7 +54,7 @@ def crl(
             return
         made = _made(manager, delta, scope, current)
     if out is not None:
-        replace_file(out, _pem(made.der) if pem else made.der)
+        write_output(out, _pem(made.der) if pem else made.der)
     output.record(_crl_fields(made) | ({"file": str(out)} if out else {}), json_output=json_output)
 
 

@@ -24,8 +24,8 @@ from vouchd.cli.ca.status import certificate_fields
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
 from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
+from vouchd.files import write_new
 from vouchd.pkix.certs import not_after
-from vouchd.signing.files import write_new
 
 app = typer.Typer(
     name="ca",

@@ -20,7 +20,7 @@ from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError, IssuanceError
 from vouchd.pkix.certs import serial_octets
 from vouchd.pkix.reasons import NAMES, Reason, reason_text
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 
 # A CRLReason as an administrator types it.
 

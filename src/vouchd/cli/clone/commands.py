@@ -22,6 +22,7 @@ from vouchd.core.facts import DirectoryServer, Group, Member, Transport
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
 from vouchd.errors import ConfigError, StoreUnavailable, VouchdError
+from vouchd.files import replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.places import SUBSYSTEM
 from vouchd.instance.certificates.places import find as find_certificate
@@ -30,7 +31,6 @@ from vouchd.instance.lifecycle import manager_command
 from vouchd.settings.declared import DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.signing.files import replace_file
 from vouchd.wiring import instance as wiring
 
 app = typer.Typer(no_args_is_help=True, help="Clones: instances with the same keys that give the same answers.")

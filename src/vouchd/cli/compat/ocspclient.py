@@ -20,6 +20,7 @@ from vouchd.client.response_acceptance import require_answer
 from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError, VouchdError
+from vouchd.files import write_output
 from vouchd.pkix.reasons import reason_text
 
 MAX_REQUEST_BYTES = 1 << 20
@@ -68,7 +69,7 @@ def ocsp_client(
                 _tell_all(reply)
             _show(reply, verbose or debug)
     if response is not None:
-        _write(response, body)
+        write_output(response, body)
         output.say(f"Success: Output {response}")
 
 
@@ -123,13 +124,6 @@ def _tell_all(reply: Reply) -> None:
     for name, value in exchange.headers:
         output.note(f"{name}: {value}")
     output.note(f"response {exchange.body.hex()}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def main() -> None:

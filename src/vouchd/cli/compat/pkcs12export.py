@@ -15,7 +15,7 @@ import typer
 from vouchd.cli import output
 from vouchd.cli.options import read_password
 from vouchd.errors import SigningError, VouchdError
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import read_key
 from vouchd.signing.pkcs12 import KeyBag, write_key_file
 

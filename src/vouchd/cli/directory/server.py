@@ -25,7 +25,7 @@ from vouchd.directory.nss import TLSIdentity
 from vouchd.directory.plan import ServerPlan, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
 from vouchd.errors import ConfigError
-from vouchd.signing.files import read_secret, write_new
+from vouchd.files import read_secret, write_new
 
 DEFAULT_DIRECTORY = Path("./directory")
 MANAGER_PASSWORD = "manager.password"  # noqa: S105  the name of a file in the server's folder

@@ -20,11 +20,11 @@ from vouchd.directory.health import PeerHealth, ReplicationHealth
 from vouchd.directory.plan import read_plan, trust_file
 from vouchd.directory.setup import SetUp
 from vouchd.errors import ConfigError
+from vouchd.files import write_new
 from vouchd.settings.declared import DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.signing.files import write_new
 from vouchd.wiring import instance as wiring
 
 ManagerOption = Annotated[

@@ -6,10 +6,10 @@ import secrets
 
 from vouchd.core.facts import Caller, Group
 from vouchd.errors import NotFound
+from vouchd.files import replace_file
 from vouchd.instance.certificates.places import ADMIN, SystemCertificate
 from vouchd.service.users import Users
 from vouchd.settings.layout import Layout
-from vouchd.signing.files import replace_file
 from vouchd.signing.keys import read_key
 from vouchd.signing.pkcs12 import KeyBag, write_pkcs12
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
 from vouchd.errors import SigningError
+from vouchd.files import replace_file, write_new
 from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
 from vouchd.pkix.certs import check_signer, is_issued_by, load_certificate
@@ -25,7 +26,7 @@ from vouchd.settings import cs_cfg
 from vouchd.settings.declared import KeyFiles, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import settings_from
-from vouchd.signing.files import read_certificates, replace_file, write_new
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
 
 

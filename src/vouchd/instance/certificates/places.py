@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.errors import NotFound, SigningError
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings.declared import KeyFiles, Settings
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 
 ADMIN = "admin"
 SSLSERVER = "sslserver"

@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import ConfigError, SigningError
+from vouchd.files import write_new
 from vouchd.instance.certificates.administrator import enrol
 from vouchd.instance.certificates.installing import Candidate, Installation
 from vouchd.instance.certificates.places import (
@@ -33,7 +34,6 @@ from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.signing.files import write_new
 from vouchd.signing.keys import PrivateKey, generate_key, read_key, write_key
 
 DEFAULT_ALGORITHM = "SHA256withEC"

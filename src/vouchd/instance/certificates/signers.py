@@ -16,7 +16,7 @@ from vouchd.pkix.purposes import expiry_warning
 from vouchd.settings.declared import Settings, SignerSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import SigningError
+from vouchd.files import read_secret
 from vouchd.settings.declared import AgentPort, KeyFiles
-from vouchd.signing.files import read_certificates, read_secret
+from vouchd.signing.certificates import read_certificates
 
 
 class AgentTLS:

@@ -19,7 +19,7 @@ from vouchd.pkix.purposes import Purpose, Validity, chain_of, check_purpose
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
 
 _OTHERS = 0o077

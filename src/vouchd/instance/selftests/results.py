@@ -14,9 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vouchd.errors import StoreUnavailable
+from vouchd.files import read_file, replace_file
 from vouchd.service.selftests import SelfTestResult
-
-MAX_BYTES = 1 << 20
 
 
 class SelfTestFile:
@@ -28,14 +27,11 @@ class SelfTestFile:
     def latest(self) -> tuple[SelfTestResult, ...]:
         """See SelfTestRecords; nothing when there is no file or it is not ours."""
         try:
-            with self._path.open("rb") as file:
-                return tuple(SelfTestResult(**found) for found in json.loads(file.read(MAX_BYTES)))
+            return tuple(SelfTestResult(**record) for record in json.loads(read_file(self._path)))
         except FileNotFoundError:
             return ()
         except (ValueError, TypeError):  # of another version: as good as none
             return ()
-        except OSError as error:
-            raise self._unavailable(error) from error
 
     def replace(self, results: Sequence[SelfTestResult]) -> None:
         """See SelfTestRecords."""
@@ -50,10 +46,7 @@ class SelfTestFile:
             self._write(tuple(kept.values()))
 
     def _write(self, results: Sequence[SelfTestResult]) -> None:
-        draft = self._path.with_name(f"{self._path.name}.new")
-        draft.write_text(json.dumps([asdict(result) for result in results]), encoding="utf-8")
-        draft.chmod(0o600)
-        draft.replace(self._path)
+        replace_file(self._path, json.dumps([asdict(result) for result in results]).encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

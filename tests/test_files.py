@@ -1,0 +1,135 @@
+"""The writer of files: whole or not at all, durable, private; and reading that is bounded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vouchd.errors import AlreadyExists, ConfigError, IssuanceError, SigningError, StoreUnavailable
+from vouchd.files import (
+    PUBLIC,
+    read_file,
+    read_secret,
+    replace_file,
+    replacing,
+    write_new,
+    write_output,
+)
+
+
+def test_writer_new_file_is_private_and_alone(tmp_path: Path) -> None:
+    """A file is readable by its owner alone unless a mode is given, and nothing else is left beside it."""
+    write_new(tmp_path / "key", b"secret")
+    assert (tmp_path / "key").read_bytes() == b"secret"
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_writer_mode_holds_whatever_the_umask(tmp_path: Path) -> None:
+    """What all are to read is readable although the umask would take that away."""
+    before = os.umask(0o077)
+    try:
+        replace_file(tmp_path / "crl", b"der", PUBLIC)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "crl").stat().st_mode & 0o777 == 0o644
+
+
+def test_writer_taken_name_is_refused_and_kept(tmp_path: Path) -> None:
+    """A new file never replaces one that has the name."""
+    (tmp_path / "key").write_bytes(b"old")
+    with pytest.raises(AlreadyExists):
+        write_new(tmp_path / "key", b"new")
+    assert (tmp_path / "key").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_writer_that_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
+    """A block that raises changes nothing and leaves nothing."""
+    (tmp_path / "index").write_bytes(b"old")
+
+    def fail() -> None:
+        with replacing(tmp_path / "index") as file:
+            file.write(b"half")
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fail()
+    assert (tmp_path / "index").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_writer_disk_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails leaves the old file whole and no remains beside it."""
+    (tmp_path / "ca.crl").write_bytes(b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(IssuanceError, match="No space"):
+        replace_file(tmp_path / "ca.crl", b"new", error=IssuanceError)
+    assert (tmp_path / "ca.crl").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["ca.crl"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, SigningError, IssuanceError])
+def test_writer_folder_that_is_not_there_is_the_callers_error(tmp_path: Path, error: type[Exception]) -> None:
+    """What the system refuses is told as an error of the family that the caller names, with what to do."""
+    for write in (write_new, replace_file):
+        with pytest.raises(error) as raised:
+            write(tmp_path / "missing" / "file", b"", error=error)
+        assert raised.value.hint  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_writer_brings_file_then_folder_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
+    """The bytes are on disk before the name is, and the name before the writer returns."""
+    synced: list[tuple[bool, list[str]]] = []
+
+    def fsync(descriptor: int, real=os.fsync) -> None:  # type: ignore[no-untyped-def]
+        target = Path(f"/proc/self/fd/{descriptor}")
+        synced.append((target.is_dir(), [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    replace_file(tmp_path / "CS.cfg", b"a=b\n", durable=durable)
+    assert synced == ([(False, []), (True, ["CS.cfg"])] if durable else [])
+
+
+def test_output_goes_into_a_pipe_and_replaces_a_file(tmp_path: Path) -> None:
+    """What a person names may be a device or a pipe: it is written to, never replaced by a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_output(pipe, b"answer")
+        assert os.read(reader, 16) == b"answer"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_output(tmp_path / "link", b"answer")
+    assert (tmp_path / "file").read_bytes() == b"answer"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_reader_refuses_what_is_too_large(tmp_path: Path) -> None:
+    """A file is never read further than its bound."""
+    (tmp_path / "big").write_bytes(b"x" * 11)
+    with pytest.raises(ConfigError, match="larger than 10 bytes"):
+        read_file(tmp_path / "big", 10, error=ConfigError)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "none")
+
+
+def test_reader_refuses_a_secret_that_others_may_read(tmp_path: Path) -> None:
+    """A password or key that the group may read is refused with the command that mends it."""
+    path = tmp_path / "password"
+    path.write_bytes(b"x")
+    path.chmod(0o640)
+    with pytest.raises(SigningError) as raised:
+        read_secret(path)
+    assert raised.value.hint == f"chmod 600 {path}"
