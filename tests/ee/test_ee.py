@@ -364,3 +364,20 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     assert counters["sent_bytes"] > sent
     assert counters["connections"] == 1
     assert found["gauges"] == {"connections": 1, "waiting_signatures": 0, "cache_entries": 1}
+
+
+@pytest.mark.parametrize("offered", ["h2c", "websocket", "TLS/1.2"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_post_with_an_upgrade_offer_gets_one_answer_whatever_its_body_looks_like(port, offered, chunked):
+    """Two questions get two answers: nobody behind a shared proxy is sent the answer to what a body smuggles."""
+    smuggled = get(b"0good-smuggled")
+    offer = f"Connection: Upgrade\r\nUpgrade: {offered}\r\n"
+    asked = post(smuggled, headers=offer)
+    if chunked:
+        asked = asked.replace(b"Content-Length: %d" % len(smuggled), b"Transfer-Encoding: chunked")
+        asked = asked.replace(smuggled, b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled))
+    client = await port.client()
+    client.send(asked + get(headers="Connection: close\r\n"))
+    assert [(await client.answer()).body for _ in range(2)] == [MALFORMED, b"answer to 0good"]
+    assert await client.at_end()
+    assert b"0good-smuggled" not in [der for der, _ in port.responder.calls]

@@ -16,6 +16,9 @@ CHUNKED = (
 UPGRADE = (
     b"GET /M HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n"
 )
+OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
+SMUGGLED = get(b"0smuggled")
+OFFERED_CHUNKS = CHUNKED.replace(b"Host: a\r\n", b"Host: a\r\n" + OFFER.encode(), 1)
 
 
 def read(*chunks: bytes, header=16384, body=65536) -> list[HTTPRequest]:
@@ -37,7 +40,19 @@ def test_reader_any_chunking_reads_the_same(data):
     stream = b"".join(
         data.draw(
             st.lists(
-                st.sampled_from([get(), post(), CHUNKED, UPGRADE, get(version="1.0"), b"\r\n", b"NO\r\n\r\n"]),
+                st.sampled_from(
+                    [
+                        get(),
+                        post(),
+                        post(SMUGGLED, headers=OFFER),
+                        OFFERED_CHUNKS,
+                        CHUNKED,
+                        UPGRADE,
+                        get(version="1.0"),
+                        b"\r\n",
+                        b"NO\r\n\r\n",
+                    ]
+                ),
                 max_size=5,
             )
         )
@@ -112,6 +127,58 @@ def test_reader_upgrade_offer_is_ignored():
     """An offer of h2c (Java's HttpClient makes one) is answered over HTTP/1.1, and so is what follows."""
     found = read(UPGRADE + get())
     assert [(r.method, r.keep_alive) for r in found] == [(b"GET", True), (b"GET", True)]
+
+
+@pytest.mark.parametrize("offer", [OFFER, "Connection: upgrade\r\nUpgrade: websocket\r\n", "Upgrade: a, b\r\n"])
+def test_reader_body_of_an_upgrade_offer_is_its_body(offer):
+    """What follows a head with Content-Length is its body, though it looks like a request and a protocol is offered."""
+    found = read(post(SMUGGLED, headers=offer) + get())
+    assert [(r.method, r.body, r.keep_alive) for r in found] == [(b"POST", SMUGGLED, True), (b"GET", b"", True)]
+
+
+def test_reader_chunks_of_an_upgrade_offer_are_its_body():
+    """A chunked body is read to its end, trailers included, and the next request begins behind them."""
+    found = read(OFFERED_CHUNKS + get())
+    assert [(r.method, r.body, r.refused) for r in found] == [(b"POST", b"0good", 0), (b"GET", b"", 0)]
+
+
+def test_reader_upgrade_offer_keeps_version_and_persistence():
+    """HTTP/1.0 stays HTTP/1.0, and `close` closes, whatever else is offered."""
+    old = post(headers="Connection: upgrade\r\nUpgrade: h2c\r\n", version="1.0")
+    last = post(headers="Connection: upgrade, close\r\nUpgrade: h2c\r\n")
+    assert [(r.http_1_0, r.keep_alive, r.body) for r in read(old + get())] == [(True, False, b"0good")]
+    assert [(r.http_1_0, r.keep_alive, r.body) for r in read(last + get())] == [(False, False, b"0good")]
+
+
+def test_reader_upgrade_in_a_trailer_changes_nothing():
+    """Header fields behind a chunked body offer nothing."""
+    trailer = b"0\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    found = read(CHUNKED.replace(b"0\r\nT: u\r\n\r\n", trailer) + get())
+    assert [(r.body, r.refused) for r in found] == [(b"0good", 0), (b"", 0)]
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Content-Length: 3\r\nContent-Length: 3\r\n",
+    ],
+)
+def test_reader_ambiguous_framing_is_refused_with_an_upgrade_offer_too(framing):
+    """An offer opens no way around the rules of framing."""
+    head = b"POST / HTTP/1.1\r\n" + HOST + OFFER.encode() + framing + b"\r\n"
+    (found,) = read(head + b"3\r\nabc\r\n0\r\n\r\n" + get())
+    assert found.refused == 400
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_reader_upgrade_offer_with_a_large_body_is_413(cut):
+    """The limit of a body counts here too, announced and chunked."""
+    announced = post(b"0" * 101, headers=OFFER)
+    chunked = OFFERED_CHUNKS.replace(b"3\r\nood\r\n", b"70\r\n" + b"o" * 0x70 + b"\r\n")
+    for stream in (announced, chunked):
+        assert [r.refused for r in read(stream[: len(stream) - cut], body=100)] == [413]
 
 
 def test_reader_connect_ends_the_stream():

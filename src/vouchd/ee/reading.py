@@ -2,6 +2,11 @@
 
 Framing is never guessed (RFC 9112 section 6.3): Content-Length together with Transfer-Encoding, a repeated or malformed
 length, any transfer coding but `chunked`, obsolete line folding and bare line feeds end the connection with 400.
+
+An offer of another protocol (`Upgrade`, mostly h2c) is ignored, and the message is an ordinary one (RFC 9110 section
+7.8). httptools takes every such request for one without a body and stops behind its head: what follows would be the
+next request, whoever wrote it. So a fresh parser goes on from there, which has first seen a head that says nothing but
+how this message is framed: the one reading of bodies is the parser's.
 """
 
 from __future__ import annotations
@@ -46,6 +51,7 @@ class RequestReader:
         self._max_body_bytes = max_body_bytes
         self._refusal = 400
         self._parser: Any = httptools.HttpRequestParser(self)
+        self._framing = b""  # the head for a fresh parser; while it stands, what the parsers call is nothing new
         self._begin()
 
     def feed(self, data: bytes) -> None:
@@ -56,9 +62,11 @@ class RequestReader:
                 self._parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as upgrade:
-                # Another protocol was offered (h2c, say), which a server may ignore (RFC 9110 section 7.8).
-                self._parser = httptools.HttpRequestParser(self)
                 data = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+                if self._framing:
+                    self._parser.feed_data(self._framing)
+                    self._framing = b""
             except httptools.HttpParserError:
                 self._refuse(self._refusal)
         self._limit_unfinished_head(size if begun == self.begun else 0)
@@ -72,6 +80,8 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """Called at the first byte of a request."""
+        if self._framing:
+            return
         self.begun += 1
         self.in_message = True
         self._begin()
@@ -87,11 +97,15 @@ class RequestReader:
 
     def on_url(self, part: bytes) -> None:
         """Called with each piece of the request target."""
+        if self._framing:
+            return
         self._target += part
         self._count_head(len(part))
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
         """Called with each header field, and with each trailer field, which only counts."""
+        if self._framing:
+            return
         self._count_head(len(name) + len(value or b"") + 4)
         name = name.lower()
         if name not in _FIELDS or not self._in_head:
@@ -105,6 +119,8 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """Called at the empty line: what can be refused is refused before the body is asked for."""
+        if self._framing:
+            return
         self._in_head = False
         headers, version = self._headers, self._parser.get_http_version()
         coding = headers.get(b"transfer-encoding")
@@ -117,6 +133,14 @@ class RequestReader:
             self._stop(413)
         wants = headers.get(b"expect", b"").lower() == b"100-continue"
         self.expects_continue = wants and version == "1.1" and (length > 0 or coding is not None)
+        method = self._parser.get_method()
+        if self._parser.should_upgrade() and method != b"CONNECT" and (length > 0 or coding is not None):
+            self._framing = b"%b / HTTP/%b\r\nHost: a\r\nConnection: %b\r\n%b\r\n" % (
+                method,
+                version.encode(),
+                b"keep-alive" if self._parser.should_keep_alive() else b"close",
+                b"Content-Length: %d\r\n" % length if coding is None else b"Transfer-Encoding: chunked\r\n",
+            )
 
     def on_body(self, part: bytes) -> None:
         """Called with each piece of the body."""
@@ -128,6 +152,8 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """Called at the last byte of a request."""
+        if self._framing:  # its body is still to come
+            return
         self.in_message = self.expects_continue = False
         method = self._parser.get_method()
         keep_alive = self._parser.should_keep_alive() and method != b"CONNECT"
