@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory install dev test check format bench fuzz lock clean packages
+.PHONY: help demo demo-directory install dev test check format bench soak fuzz lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ format: $(VENV)/.dev ## mend format and what the linter can mend
 bench: dev ## figures against their targets, in one run (BENCH=big adds 10,000,000 entries)
 	$(BIN)/python -m bench $(if $(filter big,$(BENCH)),--big) $(ARGS)
 
+soak: $(VENV)/.dev ## a master and a clone at half load, CRLs arriving, restarts, a failing source (SECONDS=7200)
+	$(BIN)/python scripts/soak.py --seconds $(or $(SECONDS),7200) --folder $(or $(FOLDER),soak)
+
 fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing, SECONDS=60 for each target
 	$(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
@@ -52,7 +55,7 @@ lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UP
 	UPGRADE="$(UPGRADE)" scripts/lock.sh
 
 clean: ## remove what was made here, .venv as well
-	rm -rf $(VENV) demo demo-directory build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) demo demo-directory soak build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:
