@@ -28,8 +28,8 @@ install: $(VENV)/.run ## what running it needs, in .venv
 
 dev: packages $(VENV)/.dev ## all that developing needs, in .venv
 
-test: dev ## all tests; make test T=tests/core K=nonce runs some, JOBS=1 one by one
-	$(PYTEST) $(T) $(if $(K),-k "$(K)") --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+test: dev ## all tests; make test T=tests/core K=nonce runs some, JOBS=1 one by one, COLD=1 forks no command
+	$(if $(COLD),VOUCHD_TESTS_COLD=1 )$(PYTEST) $(T) $(if $(K),-k "$(K)") --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## format, lint, types, layers, docs (before every push)
 	$(BIN)/ruff format --check .

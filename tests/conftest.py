@@ -1,8 +1,13 @@
-"""The order of all tests."""
+"""The order of all tests, and what holds for the processes that they start."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Where it is set, each of the many processes that tests start would compile the whole program anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,8 @@ from tests.whole.clones import CloneSet
 # Stops at argv[1]: `before keys`, `after keys`, or once it says something that begins so; the rest are its words.
 STUCK = """
 import sys
-from vouchd.cli import clone, output
+from vouchd.cli import output
+from vouchd.cli.clone import commands as clone
 from vouchd.cli.main import main
 from vouchd.cloning.steps import Step
 point, words, run_steps, note = sys.argv[1], sys.argv[2:], clone.run_steps, output.note

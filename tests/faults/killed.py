@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import ROOT, start_python
 
 
 def killed_after_saying(word: str, script: str, *arguments: str) -> list[str]:
     """Run Python `script` until it prints `word`, kill it there with SIGKILL; the lines it printed."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        stdin=subprocess.PIPE,  # never written to: reading it keeps the child where it is
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    # Nothing is written to its input: reading it keeps the child where it is.
+    child = start_python(script, *arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     lines: list[str] = []
     try:
         for line in child.stdout:

@@ -126,7 +126,7 @@ import os
 import sys
 from pathlib import Path
 from tests.faults.site import Site, say_and_stay
-import vouchd.stores.sqlite as sqlite
+import vouchd.stores.sqlite.store as sqlite
 
 folder, point = Path(sys.argv[1]), sys.argv[2]
 site = Site(folder)

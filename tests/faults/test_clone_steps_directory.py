@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import closing
 
 import pytest
+from tests.commands import start_vouchd
 from tests.ds389 import SUFFIX, Directory
 from tests.faults.creation import kill
 from tests.processes.running import eventually
@@ -66,8 +66,7 @@ class Making:
 
     def with_server_that_dies(self) -> str:
         """What the command says when the clone's server is killed while it is filled; the master serves, it is back."""
-        command = [sys.executable, "-m", "vouchd.cli.main", *self.words()]
-        with subprocess.Popen(command, cwd=self.site.folder, stderr=subprocess.PIPE, text=True) as running:
+        with start_vouchd(*self.words(), cwd=self.site.folder, stderr=subprocess.PIPE) as running:
             said = next(line for line in running.stderr if "initialising" in line)
             eventually(self.filling, f"the server is being filled after {said!r}")
             self.servers["c"].kill()

@@ -16,7 +16,7 @@ COMMIT = """
 import sys
 from pathlib import Path
 from tests.contract.backends import *
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 store = SqliteStore(Path(sys.argv[1]))
 CA = an_authority("a")
 """
@@ -37,13 +37,13 @@ with store._changing() as db:
 """
 
 HALF_A_DOCUMENT = """
-from vouchd.stores import sqlite_base
-pieces = sqlite_base._pieces
+from vouchd.stores.sqlite import base
+pieces = base._pieces
 def stuck(sha256, view):
     yield next(pieces(sha256, view))
     print("half", flush=True)
     sys.stdin.read()
-sqlite_base._pieces = stuck
+base._pieces = stuck
 big = bytes(3 << 20)
 store.commit_epoch(an_epoch(CA, 2, a_record(big, 2, 1100)), {sha256(big): big})
 """

@@ -16,7 +16,7 @@ ALICE = User("alice", "Alice", frozenset({Group.AGENTS}), (b"\x30\x01",))
 REMOVED = """
 import sys
 from pathlib import Path
-from vouchd.stores.sqlite import SqliteStore
+from vouchd.stores.sqlite.store import SqliteStore
 SqliteStore(Path(sys.argv[1])).remove_user("alice")
 print("removed", flush=True)
 sys.stdin.read()
@@ -25,7 +25,7 @@ sys.stdin.read()
 MIGRATING = """
 import sys
 from pathlib import Path
-from vouchd.stores import database
+from vouchd.stores.sqlite import database
 statements = database._statements
 def stuck(script):
     yield from statements(script)

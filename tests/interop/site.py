@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.commands import run_vouchd
 
 DEADLINE_SECONDS = 120
 
 
 def vouchd(*arguments: object) -> dict:
     """Run one `vouchd` command and give its JSON result."""
-    command = [sys.executable, "-m", "vouchd.cli.main", *map(str, arguments), "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
-    assert ended.returncode == 0, f"{command}: {ended.stderr}"
+    ended = run_vouchd(*arguments, "--json")
+    assert ended.returncode == 0, f"{ended.args}: {ended.stderr}"
     return json.loads(ended.stdout)
 
 
@@ -62,5 +61,4 @@ class Site:
 
     def stop(self) -> None:
         """Stop the instance."""
-        command = [sys.executable, "-m", "vouchd.cli.main", "stop", "--instance", str(self.instance)]
-        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
+        vouchd("stop", "--instance", self.instance)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.commands import run_vouchd
 
 pytestmark = [pytest.mark.interop, pytest.mark.process]
 
@@ -17,8 +18,7 @@ def test_linter_has_no_finding_of_error_level(site, status, nonce, tmp_path) -> 
     response = tmp_path / "response.der"
     query = ("--url", site.url, "--issuer", site.ca_file, nonce, "--out", response)
     codes = {"good": 0, "revoked": 1, "unknown": 3}
-    asked = [sys.executable, "-m", "vouchd.cli.main", "query", getattr(site, status).file, *query]
-    assert subprocess.run(asked, check=False, capture_output=True, timeout=60).returncode == codes[status]
+    assert run_vouchd("query", getattr(site, status).file, *query).returncode == codes[status]
     lint = [sys.executable, "-m", "pkilint.bin.lint_ocsp_response", "lint", "-s", "ERROR", response]
     heard = subprocess.run(lint, check=False, capture_output=True, text=True, timeout=60)
     assert (heard.returncode, heard.stdout.strip(), heard.stderr) == (0, "", "")

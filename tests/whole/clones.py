@@ -7,7 +7,6 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from tests.commands import run_vouchd, words
 from tests.ds389 import free_port
 from tests.processes.running import DEADLINE_SECONDS, eventually
 
@@ -64,8 +64,11 @@ class CloneSet:
 
     def done(self, *arguments: str, code: int | None = 0, under: Sequence[str] = ()) -> subprocess.CompletedProcess:
         """The command after it ended; `under` is a program that runs it, such as faketime."""
-        command = [*under, sys.executable, "-m", "vouchd.cli.main", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        if under:
+            command = [*under, *words(*arguments)]
+            done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        else:
+            done = run_vouchd(*arguments, cwd=self.folder)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -7,13 +7,13 @@ import queue
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
+from tests.commands import start_vouchd
 from tests.processes.running import eventually
 from tests.whole.clones import clone_set
 
@@ -100,10 +100,9 @@ def verified(pair, *more: str, code: int = 0):
 @contextmanager
 def watching(pair):
     """`clone verify --watch` on the master: its words, one line at a time."""
-    command = [sys.executable, "-m", "vouchd.cli.main", "clone", "verify", "--instance", "m"]
-    watch = ["--watch", "0.5", "--settle", "0"]
+    command = ["clone", "verify", "--instance", "m", "--watch", "0.5", "--settle", "0"]
     lines: queue.Queue[str] = queue.Queue()
-    with subprocess.Popen([*command, *watch], cwd=pair.folder, stdout=subprocess.PIPE, text=True) as process:
+    with start_vouchd(*command, cwd=pair.folder, stdout=subprocess.PIPE) as process:
         reading = threading.Thread(target=lambda: [lines.put(line) for line in process.stdout], daemon=True)
         reading.start()
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 from cryptography.x509 import ReasonFlags
+from tests.commands import run_vouchd
 from tests.sites import Site
 
 from vouchd.instance.lifecycle import status
@@ -28,11 +28,8 @@ class Running:
         self.key = self.layout.alias / "ocspSigningCert.key"
 
     def vouchd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
         environment = {**os.environ, "VOUCHD_INSTANCE": str(self.site.instance)}
-        return subprocess.run(
-            command, env=environment, cwd=self.site.folder, capture_output=True, text=True, check=False
-        )
+        return run_vouchd(*arguments, env=environment, cwd=self.site.folder)
 
     def query(self) -> subprocess.CompletedProcess[str]:
         """Ask for the revoked serial; leaves with 1 when it is told to be revoked."""

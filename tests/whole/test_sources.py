@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.commands import run_vouchd
 from tests.pki import HOUR
 from tests.processes.running import eventually
 from tests.sites import Site
@@ -26,9 +25,8 @@ SERIAL = 0x2001
 
 def vouchd(site: Site, *arguments: str) -> str:
     """Run one command on the site's instance."""
-    command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
     environment = {**os.environ, "VOUCHD_INSTANCE": str(site.instance)}
-    done = subprocess.run(command, env=environment, cwd=site.folder, capture_output=True, text=True, check=False)
+    done = run_vouchd(*arguments, env=environment, cwd=site.folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

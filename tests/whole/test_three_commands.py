@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 from cryptography.x509 import ReasonFlags
+from tests.commands import run_vouchd
 from tests.pki import HOUR
 from tests.processes.running import eventually
 from tests.sites import Site
@@ -33,10 +33,7 @@ class Commands:
         self.environment = {**os.environ, "VOUCHD_INSTANCE": str(site.instance)}
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
-        done = subprocess.run(
-            command, env=self.environment, cwd=self.site.folder, capture_output=True, text=True, check=False
-        )
+        done = run_vouchd(*arguments, env=self.environment, cwd=self.site.folder)
         assert done.returncode == code, done.stderr
         return done.stdout
 

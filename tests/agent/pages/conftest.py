@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import ssl
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from tests.commands import run_vouchd, start_vouchd
 from tests.processes.running import eventually
 
 from vouchd.instance.report import ServingReport, read_serving
@@ -49,8 +47,7 @@ class AgentSite:
 
     def vouchd(self, *arguments: str) -> str:
         """Run `vouchd` as a user does."""
-        command = [sys.executable, "-m", "vouchd.cli.main", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120)
+        done = run_vouchd(*arguments, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -101,8 +98,7 @@ def site(tmp_path_factory):
     found.vouchd("ca", "crl", "--pem", "--out", "next.crl")
     found.vouchd("ca", "create", "--ca", "other", "--subject", "CN=Second CA,O=Example")
     with found.file("log").open("wb") as log:
-        command = [sys.executable, "-m", "vouchd.cli.main", "run", "--instance", "vouchd"]
-        process = subprocess.Popen(command, cwd=found.folder, stderr=log, env=os.environ)
+        process = start_vouchd("run", "--instance", "vouchd", cwd=found.folder, stderr=log)
         try:
             found.port = eventually(lambda: _agent_port(found.layout), "an agent port")
             yield found
