@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from tests.pki import CA
@@ -11,7 +14,9 @@ from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
-from vouchd.settings.declared import AgentPort, EEPort, HealthPort, KeyFiles, SourceKind
+from vouchd.settings.declared import KNOWN, AgentPort, EEPort, HealthPort, KeyFiles, Settings, SourceKind
+from vouchd.settings.keys import Composed, KnownKey, declarations, keys_of
+from vouchd.settings.kinds import FILE
 from vouchd.settings.reading import settings_from
 
 ROOT = Path("/srv/vouchd")
@@ -183,3 +188,53 @@ def test_settings_requestor_trust_unreadable_is_refused(tmp_path, content):
 def test_settings_warnings_tell_inert_keys():
     """What was accepted without effect is carried along to be shown."""
     assert len(settings("log.level=3").warnings) == 1
+
+
+def test_settings_declared_default_is_of_the_fields_type():
+    """The generic reader trusts the declarations, so each one gives its field what the field's type says."""
+
+    def wrong(cls):
+        hints = get_type_hints(cls)
+        for name, declared in declarations(cls):
+            if isinstance(declared, KnownKey):
+                value = next(one.default for one in fields(cls) if one.name == name)
+                if not declared.required and not isinstance(value, _plain(hints[name])):
+                    yield f"{cls.__name__}.{name}"
+            elif isinstance(declared, Composed):
+                of = get_type_hints(declared.cls)
+                for part, known in declared.keys.items():
+                    value = Path(known.default) if known.kind is FILE else known.default
+                    if not isinstance(value, _plain(of[part])):
+                        yield f"{cls.__name__}.{name}.{part}"
+            else:
+                yield from wrong(declared.cls)
+
+    assert not list(wrong(Settings))
+
+
+def _plain(hint):
+    """The classes of a type hint: `tuple` of `tuple[str, ...]`, `Path` and `NoneType` of `Path | None`."""
+    if isinstance(hint, UnionType):
+        return tuple(_plain(one) for one in get_args(hint))
+    return get_origin(hint) or hint
+
+
+def test_settings_each_declared_key_reaches_one_field():
+    """No key is declared for nothing: those that fill no field are the ones that fields are made from."""
+    loose = {known.name for known in KNOWN if not known.inert} - {known.name for known in keys_of(Settings)}
+    assert loose == {
+        "internaldb.ldapconn.secureConn",
+        "ocsp.signing.defaultSigningAlgorithm",
+        "ocsp.signing.tokenname",
+        "ocsp.storeId",
+        "vouchd.directory.startTLS",
+        "vouchd.request.trust",
+        "vouchd.store",
+    }
+
+
+@pytest.mark.parametrize("known", [known for known in KNOWN if known.shared], ids=lambda known: known.name)
+def test_settings_shared_by_the_set_are_no_matter_of_one_host(known):
+    """What a clone takes over from its master names no file, address or port of a host."""
+    assert known.kind is not FILE
+    assert not known.name.endswith((".host", ".port"))

@@ -15,7 +15,7 @@ from vouchd.errors import ConfigError, NotFound
 from vouchd.instance.certificates.backup import NOT_BACKED_UP
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.settings import cs_cfg
-from vouchd.settings.cs_cfg import CSConfig, canonical
+from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import REPLICATIONDB, read_passwords
@@ -23,13 +23,6 @@ from vouchd.signing.certificates import read_certificates
 
 CLONE_REFRESH_SECONDS = 21600  # refreshInSec of a clone; of a master any other number but 0
 SUBSYSTEM_USER = "subsystem"  # as whom the members of a set know each other at their agent ports
-# What belongs to one host: ports, its directory server, where its own certificates are.
-_OF_ONE_HOST = (
-    *("vouchd.ee.", "vouchd.health.", "vouchd.agent.", "vouchd.directory.", "vouchd.source.", "vouchd.admin."),
-    *("vouchd.store", "vouchd.domain.host", "vouchd.clone.master", "internaldb.", "ocsp.store.defStore.refreshInSec"),
-)
-
-_FILES = (".key", ".certificate", ".chain", ".trust")
 
 
 def require_master_refresh(seconds: int) -> None:
@@ -43,13 +36,7 @@ def require_master_refresh(seconds: int) -> None:
 
 def shared_values(config: CSConfig) -> dict[str, str]:
     """The lines of CS.cfg that all members of a set have alike: key to text."""
-    return {
-        key: assignment.text
-        for key, assignment in config.assignments.items()
-        if not canonical(key).startswith(_OF_ONE_HOST)
-        and not canonical(key).endswith(_FILES)
-        and not assignment.known.inert
-    }
+    return {key: assignment.text for key, assignment in config.assignments.items() if assignment.known.shared}
 
 
 def own_member(settings: Settings) -> Member:

@@ -18,7 +18,7 @@ from vouchd.service.permission import Action, Permission
 from vouchd.settings import cs_cfg
 from vouchd.settings.cs_cfg import CSConfig, canonical
 from vouchd.settings.declared import KNOWN
-from vouchd.settings.kinds import KnownKey
+from vouchd.settings.keys import KnownKey
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import settings_from
 
@@ -180,7 +180,7 @@ def _setting(config: CSConfig, key: str, known: KnownKey) -> Setting:
         value=_shown(key, assignment.text if assignment else default),
         default=default,
         set=assignment is not None,
-        accepts=known.kind.about,
+        accepts=known.accepts,
         about=known.about,
         inert=known.inert,
     )

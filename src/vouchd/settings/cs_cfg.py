@@ -15,7 +15,7 @@ from pathlib import Path
 from vouchd.errors import ConfigError
 from vouchd.files import MAX_BYTES, read_file
 from vouchd.settings.declared import KNOWN
-from vouchd.settings.kinds import KnownKey
+from vouchd.settings.keys import KnownKey
 
 # Finding a key of CS.cfg in the table of known keys: by either spelling, by pattern, or the nearest one.
 

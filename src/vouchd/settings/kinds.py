@@ -36,6 +36,16 @@ def integer(low: int, high: int) -> Kind:
     return Kind(f"integer, {low} to {high}", read)
 
 
+def kibibytes(low: int, high: int) -> Kind:
+    """A number of bytes, written in KiB from `low` to `high`."""
+    count = integer(low, high)
+
+    def read(text: str) -> int:
+        return int(str(count.read(text))) << 10
+
+    return Kind(count.about, read, lambda value: str(int(str(value)) >> 10))
+
+
 def word(words: type[StrEnum]) -> Kind:
     """One of the values of an enumeration."""
 
@@ -100,19 +110,3 @@ DIGESTS = Kind(
     lambda value: ",".join(sorted(value)) if isinstance(value, frozenset) else "",
 )
 ANYTHING = Kind("anything", str)  # of a key without effect
-
-
-@dataclass(frozen=True, slots=True)
-class KnownKey:
-    """One key: how its value is read, what stands for an absent one, and what it means; `inert` ones do nothing."""
-
-    name: str
-    kind: Kind
-    default: object
-    about: str
-    inert: bool = False
-
-
-def inert(name: str, about: str) -> KnownKey:
-    """A key that is accepted and has no effect."""
-    return KnownKey(name, ANYTHING, "", about, inert=True)
