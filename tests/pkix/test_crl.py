@@ -93,7 +93,11 @@ def test_delta_crl_names_its_base():
         (crl(extensions=(extension(b"\x14", b"\x02\x17" + b"\x01" * 23),)), "longer than 20"),
         (crl(extensions=(extension(b"\x14", b"\x02\x01\x01\x00"),)), "bytes after"),
         (crl(extensions=(extension(b"\x63", b"", critical=True),)), "critical extension that is not supported"),
-        (crl(extensions=tuple(extension(bytes((i,)), b"") for i in range(100, 165))), "more than 64"),
+        (crl(extensions=tuple(extension(bytes((1, i)), b"") for i in range(65))), "more than 64"),
+        (
+            crl(extensions=(extension(b"\xff" * 64_000 + b"\x01", b"", critical=True),)),
+            "OBJECT IDENTIFIER of 64003 octets",
+        ),
         (crl(more=tlv(0xA0, tlv(0x30))), "empty list"),
         (crl(more=tlv(0xA0, tlv(0x30, crl_number(1)), b"\x05\x00")), "bytes after crlExtensions"),
         (b"\x30\x80" + crl()[2:] + b"\x00\x00", "indefinite"),

@@ -54,3 +54,30 @@ def test_oid_reads_as_the_standard_encodes_it():
     """Arcs above 127 and a first arc of two take several octets."""
     assert der.oid_octets("1.2.840.113549") == bytes.fromhex("2a864886f70d")
     assert der.oid_octets("2.999.3") == bytes.fromhex("883703")
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", b"\x80", b"\x2a\x86", b"\x80\x01", b"\x2a\x80\x01", b"\x2a" * 129, b"\x2a" + b"\xff" * 64_000 + b"\x01"],
+    ids=["empty", "no arc", "cut", "padded first", "padded arc", "129 octets", "64 KB"],
+)
+def test_oid_of_other_form_is_refused_where_it_is_read_and_where_it_is_shown(octets: bytes):
+    """An OBJECT IDENTIFIER is whole, minimal and of at most 128 octets; more is never looked at."""
+    data = der.tlv(der.OID, octets)
+    with pytest.raises(ValueError, match="OBJECT IDENTIFIER"):
+        der.oid(data, der.whole(data, der.OID))
+    with pytest.raises(ValueError, match="OBJECT IDENTIFIER"):
+        der.dotted(octets)
+
+
+@given(st.lists(st.integers(0, 2**70), max_size=8), st.sampled_from([(0, 0), (0, 39), (1, 3), (2, 999)]))
+def test_oid_dotted_form_reads_back(arcs: list[int], first: tuple[int, int]):
+    """The dotted form of what `oid_octets` makes is what it was made from."""
+    text = ".".join(map(str, (*first, *arcs)))
+    assert der.dotted(der.oid_octets(text)) == text
+
+
+def test_oid_shown_is_short():
+    """The longest that is read takes a few lines of a log, whatever its arcs."""
+    assert len(der.dotted(b"\x2a" * 128)) < 512
+    assert len(der.dotted(b"\xff" * 127 + b"\x7f")) < 512

@@ -6,6 +6,7 @@ Reading raises ValueError with the reason; the modules that know the structure t
 from __future__ import annotations
 
 import calendar
+import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -102,6 +103,27 @@ def boolean(data: Buffer, tlv: TLV) -> bool:
     return octets == b"\xff"
 
 
+# The longest OBJECT IDENTIFIER that is read: those in use have up to 30 octets. What is read of one, for an error text
+# too, then costs little whatever a stranger sends.
+MAX_OID_OCTETS = 128
+
+_OID_OCTETS = re.compile(rb"(?:(?:[\x81-\xff][\x80-\xff]*+)?[\x00-\x7f])++")
+
+
+def oid(data: Buffer, tlv: TLV) -> bytes:
+    """The content octets of an OBJECT IDENTIFIER, whole and minimal. Raises: ValueError."""
+    if tlv.tag != OID:
+        raise ValueError("no OBJECT IDENTIFIER")
+    if tlv.end - tlv.start > MAX_OID_OCTETS:
+        raise ValueError(f"OBJECT IDENTIFIER of {tlv.end - tlv.start} octets, where {MAX_OID_OCTETS} are allowed")
+    octets = content(data, tlv)
+    if not octets or octets[-1] >= 0x80:
+        raise ValueError("OBJECT IDENTIFIER that is empty or truncated")
+    if not _OID_OCTETS.fullmatch(octets):
+        raise ValueError("OBJECT IDENTIFIER that is not minimal")
+    return octets
+
+
 def time_seconds(data: Buffer, tlv: TLV) -> int:
     """POSIX seconds of a UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them. Raises: ValueError."""
     text = content(data, tlv).decode("ascii", "replace")
@@ -156,17 +178,15 @@ def oid_tlv(dotted_form: str) -> bytes:
     return tlv(OID, oid_octets(dotted_form))
 
 
-def dotted(oid: bytes) -> str:
-    """The dotted form of an OBJECT IDENTIFIER's content octets. Raises: ValueError."""
+def dotted(octets: bytes) -> str:
+    """The dotted form of an OBJECT IDENTIFIER's content octets, as `oid` reads them. Raises: ValueError."""
+    oid(octets, TLV(OID, 0, 0, len(octets)))
     arcs = [0]
-    for i, octet in enumerate(oid):
-        if arcs[-1] == 0 and octet == 0x80:
-            raise ValueError("OBJECT IDENTIFIER that is not minimal")
+    for octet in octets[:-1]:
         arcs[-1] = arcs[-1] << 7 | octet & 0x7F
-        if octet < 0x80 and i + 1 < len(oid):
+        if octet < 0x80:
             arcs.append(0)
-    if not oid or oid[-1] >= 0x80:
-        raise ValueError("OBJECT IDENTIFIER that is empty or truncated")
+    arcs[-1] = arcs[-1] << 7 | octets[-1]
     first = min(arcs[0] // 40, 2)
     return ".".join(str(arc) for arc in (first, arcs[0] - 40 * first, *arcs[1:]))
 

@@ -49,4 +49,4 @@ def _read(data: Buffer, tlv: der.TLV) -> Extension:
         critical = der.boolean(data, parts.pop(1))  # an explicit FALSE is met in practice and harmless
     if [part.tag for part in parts] != [der.OID, der.OCTET_STRING]:
         raise ValueError("extension without extnID and extnValue")
-    return Extension(der.content(data, parts[0]), critical, der.content(data, parts[1]), der.element(data, tlv))
+    return Extension(der.oid(data, parts[0]), critical, der.content(data, parts[1]), der.element(data, tlv))

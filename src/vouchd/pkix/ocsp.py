@@ -160,14 +160,21 @@ def _four(data: bytes, outer: der.TLV) -> list[der.TLV]:
 
 
 def _extensions(data: bytes, wrapper: der.TLV) -> dict[bytes, Extension]:
-    """Extensions by OID; a critical one that is not known is an error."""
-    found = read_extensions(data, _only(data, wrapper, der.SEQUENCE))
-    if len(found) > MAX_EXTENSIONS:
+    """Extensions by OID; a critical one that is not known is an error.
+
+    An empty list, which Bouncy Castle sends where it has nothing to say, is none (RFC 5280 section 4.1 wants one or
+    more; openssl takes it so too).
+    """
+    inner = _only(data, wrapper, der.SEQUENCE)
+    if inner.start == inner.end:
+        return {}
+    extensions = read_extensions(data, inner)
+    if len(extensions) > MAX_EXTENSIONS:
         raise ValueError(f"more than {MAX_EXTENSIONS} extensions")
-    for extension in found:
+    for extension in extensions:
         if extension.critical and extension.oid not in _CRITICAL_KNOWN:
             raise ValueError(f"critical extension {der.dotted(extension.oid)} is not known")
-    return {extension.oid: extension for extension in found}
+    return {extension.oid: extension for extension in extensions}
 
 
 def _nonce(value: bytes) -> bytes:

@@ -150,7 +150,7 @@ def _scheme(identifier_der: bytes) -> tuple[str, str, int | None]:
     parts = list(der.children(identifier_der, der.whole(identifier_der, der.SEQUENCE)))
     if not parts or parts[0].tag != der.OID or len(parts) > 2:
         raise ValueError("no AlgorithmIdentifier")
-    oid = der.content(identifier_der, parts[0])
+    oid = der.oid(identifier_der, parts[0])
     if oid == der.oid_octets(_PSS):
         digest, salt = _pss_parameters(identifier_der, parts)
         return "RSA", digest, salt
@@ -192,4 +192,4 @@ def digest_name(identifier_der: bytes) -> str | None:
         raise ValueError("no AlgorithmIdentifier")
     if len(parts) > 2 or (len(parts) == 2 and (parts[1].tag != der.NULL or parts[1].end != parts[1].start)):
         raise ValueError("digest with parameters")
-    return _DIGEST_BY_OID.get(der.content(identifier_der, parts[0]))
+    return _DIGEST_BY_OID.get(der.oid(identifier_der, parts[0]))
