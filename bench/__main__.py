@@ -23,8 +23,8 @@ def cached(seconds: int, rounds: int) -> list[Figure]:
         scripts = ee_vs_nginx.prepare(root)
         with ee_vs_nginx.nginx(root, ports["nginx"]), ee_vs_nginx.ee(listener):
             for _ in range(rounds):
-                for kind, found in rates.items():
-                    found.append(ee_vs_nginx.wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, 64))
+                for kind, measured in rates.items():
+                    measured.append(ee_vs_nginx.wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, 64))
     base = statistics.median(rates["nginx"])
     return [
         Figure(

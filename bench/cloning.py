@@ -86,10 +86,19 @@ def _clone(made: Clones) -> None:
     (made.folder / "password").write_text(_PASSWORD)
     files = ("--password-file", "password")
     prepare = ("--host", HOSTS["m"][0], "--out", "keys.p12", *files, "--token-out", "token", "--json")
-    told = json.loads(made.run("clone", "prepare", "--instance", "m", *prepare))
+    prepared = json.loads(made.run("clone", "prepare", "--instance", "m", *prepare))
     host, address, _ = HOSTS["c"]
     made.run(
-        *("clone", "create", "--instance", "c", "--master", told["master"], "--fingerprint", told["fingerprint"]),
+        *(
+            "clone",
+            "create",
+            "--instance",
+            "c",
+            "--master",
+            prepared["master"],
+            "--fingerprint",
+            prepared["fingerprint"],
+        ),
         *("--token-file", "token", "--pkcs12", "keys.p12", *files, "--host", host, "--listen", address, "--ca", "ca"),
         *("--directory", f"ldap://{host}:{made.port('c', 3)}/{SUFFIX}", "--starttls"),
         *("--directory-trust", "ds-c/etc/root.pem", "--directory-password-file", "ds-c/manager.password"),
@@ -142,14 +151,14 @@ def _seconds(made: Clones, master: PeerClient, crl: bytes, members: dict[str, Me
     clone = members[HOSTS["c"][0]]
     connection = http.client.HTTPConnection(clone.host, clone.ee_port, timeout=LONGEST_SECONDS)
 
-    def held() -> bool:
+    def is_revoked() -> bool:
         connection.request("POST", "/", request, {"Content-Type": "application/ocsp-request"})
         answer = load_der_ocsp_response(connection.getresponse().read())
         return answer.certificate_status is OCSPCertStatus.REVOKED
 
-    def wait(wanted: bool) -> float:  # noqa: FBT001  what `held` shall tell
+    def wait(wanted: bool) -> float:  # noqa: FBT001  what `is_revoked` shall say
         begun = time.perf_counter()
-        while held() is not wanted:
+        while is_revoked() is not wanted:
             if time.perf_counter() - begun > LONGEST_SECONDS:
                 raise AssertionError(f"the clone has not heard of a CRL after {LONGEST_SECONDS} seconds")
         return time.perf_counter()

@@ -228,7 +228,7 @@ class Series:
         self.rates.append(rate)
         self.cpu_us.append((cpu_seconds(self.pid) - before) / (rate * seconds) * 1e6)
 
-    def told(self, name: str) -> str:
+    def line(self, name: str) -> str:
         """One line without the ratio."""
         rates = " ".join(f"{rate:.0f}" for rate in self.rates)
         return f"  {name:26} {self.rate:8.0f}/s {statistics.median(self.cpu_us):6.1f} us CPU each  ({rates})"
@@ -244,11 +244,11 @@ def compare(scripts: dict[str, pathlib.Path], count: int, pids: dict[str, tuple[
     kinds = ("nginx", "get", "post", "new")
     series = {kind: Series(*pids.get(kind, pids["ee"]), scripts[f"{kind}{count}"]) for kind in kinds}
     for _ in range(options.rounds):
-        for found in series.values():
-            found.measure(options.seconds, options.connections)
+        for one in series.values():
+            one.measure(options.seconds, options.connections)
     print(f"{count} different request(s), {options.connections} connections, {BODY_BYTES}-byte answers")
     base = series["nginx"].rate
-    print(series["nginx"].told("nginx, static file"))
+    print(series["nginx"].line("nginx, static file"))
     for kind, name in (("get", "vouchd, cached GET"), ("post", "vouchd, cached POST")):
         ratio = series[kind].rate / base
         print(f"{series[kind].told(name)}  ratio {ratio:.2f} / {TARGET} {'met' if ratio >= TARGET else 'NOT MET'}")

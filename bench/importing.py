@@ -34,15 +34,15 @@ def figures(count: int) -> list[Figure]:
         after = made.worker_private_mib()
         start = restart_seconds(made, serial)
     name = f"{count:,} entries"
-    found = [
+    figures = [
         Figure(f"CRL of {name}, push to answered by every worker", seconds, SECONDS[count], "s"),
         Figure(f"CRL of {name}, peak of the manager", manager, PEAK_MIB, "MiB", "resident, mapped files included"),
         Figure(f"CRL of {name}, peak of the push", pushed.peak_mib, PEAK_MIB, "MiB", "resident, mapped files included"),
         Figure(f"worker's own memory for {name}", after - before, PRIVATE_MIB, "MiB", f"{before:.1f} before"),
     ]
     if count == MILLION:  # the size that the target is for
-        found.append(Figure(f"start to first answer, {name} on disk", start, START_SECONDS, "s"))
-    return found
+        figures.append(Figure(f"start to first answer, {name} on disk", start, START_SECONDS, "s"))
+    return figures
 
 
 def first_serial(body: bytes) -> int:

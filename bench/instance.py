@@ -60,10 +60,10 @@ class Instance:
 
     def report(self) -> ServingReport:
         """What is served now."""
-        found = read_serving(Layout(self.root / "instance").serving)
-        if found is None:
+        report = read_serving(Layout(self.root / "instance").serving)
+        if report is None:
             raise SystemExit("the instance does not run")
-        return found
+        return report
 
     def ask(self, serial: int) -> ocsp.OCSPCertStatus:
         """The status of a serial, over a connection of its own."""

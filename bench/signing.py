@@ -50,8 +50,8 @@ def _hashes(issuer: x509.Certificate) -> tuple[bytes, bytes]:
 def answers_a_second(port: int, request_der: bytes, seconds: int, connections: int = 64) -> float:
     """Answers a second to `request_der` with ever new nonces on loopback `port`."""
     head = HEAD % len(request_der)
-    before, found, after = (head + request_der).partition(NONCE)
-    if not found:
+    before, nonce, after = (head + request_der).partition(NONCE)
+    if not nonce:
         raise SystemExit("the request has no nonce")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA % (before.hex(), after.hex()))

@@ -87,14 +87,14 @@ class Demo(Commands):
     def ask_openssl(self, certificates: Sequence[Certificate]) -> dict[str, str]:
         """Answers of `openssl ocsp`, by certificate file."""
         command = ["openssl", "ocsp", "-issuer", "ca/ca.crt", "-CAfile", "ca/ca.crt", "-url", self.url]
-        asked = [*command, *(word for certificate in certificates for word in ("-cert", certificate.file))]
+        complete = [*command, *(word for certificate in certificates for word in ("-cert", certificate.file))]
         shown = shlex.join([*command, "-cert", certificates[0].file]) + " -cert …"
-        done = self.run(["sh", "-c", 'exec "$@" 2>&1', "sh", *asked], shown)
+        done = self.run(["sh", "-c", 'exec "$@" 2>&1', "sh", *complete], shown)
         if "Response verify OK" not in done:
             raise DemoError(f"openssl did not verify the answer:\n{done}")
-        found = re.findall(r"^(\S+): (good|revoked|unknown)((?:\n\t.*)*)", done, re.MULTILINE)
-        reasons = {file: re.search(r"Reason: (\w+)", more) for file, _, more in found}
-        return {file: status + (f" ({reason[1]})" if (reason := reasons[file]) else "") for file, status, _ in found}
+        answers = re.findall(r"^(\S+): (good|revoked|unknown)((?:\n\t.*)*)", done, re.MULTILINE)
+        reasons = {file: re.search(r"Reason: (\w+)", more) for file, _, more in answers}
+        return {file: status + (f" ({reason[1]})" if (reason := reasons[file]) else "") for file, status, _ in answers}
 
     def compare(self, certificates: Sequence[Certificate]) -> bool:
         """Ask the clients about all certificates and show their answers; whether all are as expected."""
@@ -109,10 +109,10 @@ class Demo(Commands):
         for name in ("expected", *answers):
             table.add_column(name, no_wrap=True)
         for one in certificates:
-            cells = [coloured(told.get(one.file, "no answer"), one.expected) for told in answers.values()]
+            cells = [coloured(replies.get(one.file, "no answer"), one.expected) for replies in answers.values()]
             table.add_row(Path(one.file).name.split(".")[0], two_lines(one.expected), *cells)
         console.print(table)
-        return all(told.get(one.file) == one.expected for one in certificates for told in answers.values())
+        return all(replies.get(one.file) == one.expected for one in certificates for replies in answers.values())
 
     def clone(self) -> bool:
         """Make a clone, revoke one more certificate, and show master and clone side by side; whether they are alike."""
@@ -136,11 +136,11 @@ class Demo(Commands):
         # By way of standard input: the password is nobody else's business, and `ps` shows arguments.
         piped = """printf 'cert = "vouchd/admin.p12:%s"' "$(cat vouchd/admin.password)" """
         command = f"{piped}| curl -sSf -K - --cert-type P12 --cacert ca/ca.crt '{url}'"
-        told = self.run(["sh", "-c", command], command)
-        found = re.search(r"<Id>(.*?)</Id><NumRevoked>(\d+)</NumRevoked>", told)
-        if not found:
-            raise DemoError(f"the agent port lists no CA:\n{told}")
-        console.print(f"  {found[1]}: {found[2]} revoked certificates")
+        page = self.run(["sh", "-c", command], command)
+        match = re.search(r"<Id>(.*?)</Id><NumRevoked>(\d+)</NumRevoked>", page)
+        if not match:
+            raise DemoError(f"the agent port lists no CA:\n{page}")
+        console.print(f"  {match[1]}: {match[2]} revoked certificates")
 
     def tell_where(self) -> None:
         """Where things are."""

@@ -70,14 +70,23 @@ class Pair:
         (folder / "keys.password").write_text("the password of the keys\n")
         (folder / "keys.password").chmod(0o600)
         files = ("--password-file", "keys.password")
-        told = json.loads(
+        prepared = json.loads(
             run(
                 *("clone", "prepare", "--instance", master, "--host", master_host),
                 *("--out", "keys.p12", *files, "--token-out", "token", "--json"),
             )
         )
         run(
-            *("clone", "create", "--instance", clone, "--master", told["master"], "--fingerprint", told["fingerprint"]),
+            *(
+                "clone",
+                "create",
+                "--instance",
+                clone,
+                "--master",
+                prepared["master"],
+                "--fingerprint",
+                prepared["fingerprint"],
+            ),
             *("--token-file", "token", "--pkcs12", "keys.p12", *files, "--host", host, "--ca", "ca", *options),
         )
 
@@ -93,14 +102,14 @@ class Pair:
         folder = self.commands.folder
         issuer = read_certificates(folder / "ca" / "ca.crt")[0].public_bytes(Encoding.DER)
         leaf = read_certificates(folder / certificate)[0].public_bytes(Encoding.DER)
-        asked = ocsp.question(issuer, [ocsp.serial_of(leaf, issuer)])
-        found = {}
+        question = ocsp.question(issuer, [ocsp.serial_of(leaf, issuer)])
+        answers = {}
         for name, url in self.urls.items():
             with Connection(url) as connection:
-                reply = ocsp.send(connection, asked)
-            answered = reply.response.basic.singles[0].status if reply.response.basic else reply.response.status.name
-            found[name] = (answered, hashlib.sha256(reply.exchange.body).hexdigest())
-        return found
+                reply = ocsp.send(connection, question)
+            status = reply.response.basic.singles[0].status if reply.response.basic else reply.response.status.name
+            answers[name] = (status, hashlib.sha256(reply.exchange.body).hexdigest())
+        return answers
 
     def show(self, certificates: Sequence[str]) -> bool:
         """Both lists and both answers side by side; whether they are the same."""
@@ -112,10 +121,10 @@ class Pair:
                 table.add_row(field.replace("_", " "), *(str(listed[number][field]) for listed in lists.values()))
         same = all(listed == first for listed in lists.values())
         for certificate in certificates:
-            told = self.answers(certificate)
-            table.add_row(Path(certificate).name.split(".")[0], *(status for status, _ in told.values()))
-            table.add_row("  SHA-256 of the answer", *(f"{digest[:24]}…" for _, digest in told.values()))
-            same = same and len(set(told.values())) == 1
+            answers = self.answers(certificate)
+            table.add_row(Path(certificate).name.split(".")[0], *(status for status, _ in answers.values()))
+            table.add_row("  SHA-256 of the answer", *(f"{digest[:24]}…" for _, digest in answers.values()))
+            same = same and len(set(answers.values())) == 1
         console.print(table)
         console.print("  [green]the same, byte for byte[/]" if same else "  [bold red]different[/]")
         return same

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import itertools
 import re
 import subprocess
 import sys
@@ -150,6 +152,110 @@ def test_core_reads_no_clock() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def file_imports() -> dict[str, set[str]]:
+    """Of each module the modules of ours that it imports, for type checking only or inside of functions too."""
+    names = {module_name(path): path for path in modules()}
+
+    def of(name: str, path: Path) -> Iterator[str]:
+        package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else []
+                module = ".".join((*base, *filter(None, [node.module])))
+                yield from (f"{module}.{a.name}" if f"{module}.{a.name}" in names else module for a in node.names)
+
+    return {name: {other for other in of(name, path) if other in names} - {name} for name, path in names.items()}
+
+
+def module_name(path: Path) -> str:
+    """`vouchd.core.status` of its file."""
+    return ".".join(("vouchd", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    """Each file can be read, and understood, after those that it imports; an import for type checking counts too."""
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+    graphlib.TopologicalSorter(file_imports()).prepare()
+
+
+# What a thing is, not how it was come by: these say nothing to whoever reads the next line.
+NO_NOUNS = frozenset({"found", "told", "there", "asked", "held", "given", "answered", "received"})
+# Rooms that still have such names, and how many. A number here goes down, never up; at the end nothing stands here.
+NO_NOUNS_LEFT: dict[str, int] = {}
+
+
+def declared_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of each variable, attribute, parameter, function and class that a module makes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)):
+                yield node.lineno, name
+
+
+def names_that_are_no_nouns() -> dict[str, list[str]]:
+    """Of each room the places of names in NO_NOUNS, leading and trailing underscores aside."""
+    places: dict[str, list[str]] = {}
+    for path in modules():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for line, name in [(1, path.stem), *declared_names(tree)]:
+            if name.strip("_") in NO_NOUNS:
+                places.setdefault(layer_of(path), []).append(f"{path.relative_to(SOURCE)}:{line}: {name}")
+    return places
+
+
+def test_modules_and_variables_are_nouns() -> None:
+    """A name says what the thing is: no pronouns or participles as names of modules, variables, parameters, functions."""
+    places = names_that_are_no_nouns()
+    more = [line for room, lines in places.items() if len(lines) > NO_NOUNS_LEFT.get(room, 0) for line in lines]
+    assert not more, "\n".join(more)
+    fewer = {room: len(places.get(room, [])) for room, most in NO_NOUNS_LEFT.items() if len(places.get(room, [])) < most}
+    assert not fewer, f"lower NO_NOUNS_LEFT to {fewer}"
+
+
+# A face names its file after the subject that it shows; everywhere else one name is one thing.
+FACES = frozenset({"cli", "api", "agent", "wiring"})
+ONE_WORD = {"verification": "verifying", "answers": "answering"}
+# Pairs that still share a name; a pair here goes, none comes.
+SAME_NAME_LEFT: frozenset[tuple[str, str]] = frozenset()
+
+
+def modules_of_one_name() -> set[tuple[str, str]]:
+    """Pairs of modules that share a name, though one's room imports from the other's; those of rooms in rooms aside."""
+    imported = file_imports()
+    talk = {(room_of(name), room_of(other)) for name, others in imported.items() for other in others}
+    plain = [name for name in imported if 2 <= name.count(".") + 1 <= 3 and name != "vouchd"]  # `pkcs12.reading` has its room
+    return {
+        (one, other)
+        for one, other in itertools.combinations(sorted(plain), 2)
+        if word_of(one) == word_of(other)
+        and not FACES & {room_of(one), room_of(other)}
+        and {(room_of(one), room_of(other)), (room_of(other), room_of(one))} & talk
+    }
+
+
+def room_of(name: str) -> str:
+    """`core` of vouchd.core.status."""
+    return name.split(".")[1] if "." in name else name
+
+
+def word_of(name: str) -> str:
+    """What a module is called, one word for each thing."""
+    last = name.rsplit(".", 1)[-1]
+    return ONE_WORD.get(last, last)
+
+
+def test_rooms_that_talk_to_each_other_have_no_two_modules_of_one_name() -> None:
+    """A word means one thing among rooms that import from each other."""
+    assert modules_of_one_name() == SAME_NAME_LEFT
 
 
 def test_asn1_library_is_known_in_one_room_alone() -> None:

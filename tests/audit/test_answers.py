@@ -39,7 +39,7 @@ def give(answering, told: AnsweredRecords, number: int, *, times: int = 1, clien
     note = told.note(request, answering[0].answer(request, NOW))
     for _ in range(times):
         if note is not None:
-            told.given(note, client)
+            told.count(note, client)
 
 
 def rows(told: AnsweredRecords) -> list[list]:
@@ -81,7 +81,7 @@ def test_error_is_noted_with_its_cause_under_all_only(answering):
     """An error has no certificate, but a cause."""
     told = records(answering, AnswerRecords.ALL)
     error = answering[0].answer(b"garbage", NOW)
-    told.given(told.note(b"garbage", error), "192.0.2.1")
+    told.count(told.note(b"garbage", error), "192.0.2.1")
     assert rows(told) == [[NOW, "", "", "malformed", "192.0.2.1", 1]]
     assert records(answering, AnswerRecords.REVOKED).note(b"garbage", error) is None
 
@@ -100,7 +100,7 @@ def test_take_splits_what_is_too_long_for_a_message():
     """However long the names, a message fits the control channel."""
     told = AnsweredRecords(AnswerRecords.ALL, 1, lambda _: "", clients=True)
     for number in range(400):
-        told.given((("\u20ac" * 200, "0x" + "ff" * 64, "revoked"),), f"client {number}")
+        told.count((("\u20ac" * 200, "0x" + "ff" * 64, "revoked"),), f"client {number}")
     messages = list(told.take(NOW))
     assert sum(len(message["answered"]) for message in messages) == 400
     assert all(encode(message) for message in messages)

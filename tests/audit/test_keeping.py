@@ -89,7 +89,7 @@ def test_keep_signs_once_in_the_interval(bench):
 def test_keep_writes_answers_with_certificate_status_and_client(bench):
     """An OCSP_GENERATION record says which certificate, of which CA, in which state, to whom and how often."""
     kept = keeping(bench, shown=address_shown(ClientAddress.TRUNCATED), sample=10)
-    kept.answered([answer()], 0)
+    kept.take_answers([answer()], 0)
     kept.keep()
     record = AuditReader(bench.path).record(1)
     assert (record.event, record.outcome, record.time, record.origin) == (
@@ -104,7 +104,7 @@ def test_keep_writes_answers_with_certificate_status_and_client(bench):
 def test_keep_error_answer_is_a_failure_with_its_cause(bench):
     """An answer that was none is recorded with its cause."""
     kept = keeping(bench)
-    kept.answered([GivenAnswer(NOW, "", "", "malformed", "", 1)], 0)
+    kept.take_answers([GivenAnswer(NOW, "", "", "malformed", "", 1)], 0)
     kept.keep()
     record = AuditReader(bench.path).record(1)
     assert (record.outcome, record.origin, record.detail) == ("failure", "-", {"status": "malformed", "count": 1})
@@ -113,7 +113,7 @@ def test_keep_error_answer_is_a_failure_with_its_cause(bench):
 def test_keep_lost_answers_are_told(bench):
     """What could not be recorded is itself on record, once."""
     kept = keeping(bench)
-    kept.answered([], 41)
+    kept.take_answers([], 41)
     kept.keep()
     kept.keep()
     assert [record.detail.get("lost") for record in AuditReader(bench.path).search()][-1] == 41
@@ -127,7 +127,7 @@ def test_keep_log_away_keeps_answers_and_goes_on(bench):
     folder = bench.path.parent
     bench.record("A")
     folder.rename(folder.with_name("away"))
-    kept.answered([answer()], 0)
+    kept.take_answers([answer()], 0)
     kept.keep()
     assert not kept.state().up
     folder.with_name("away").rename(folder)

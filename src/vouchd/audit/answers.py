@@ -34,7 +34,7 @@ class AnsweredRecords:
         self._sample = self._until_next = sample if policy is AnswerRecords.SAMPLED else 1
         self._label = label
         self.clients = clients
-        self._given: Counter[tuple[Note, str]] = Counter()
+        self._counts: Counter[tuple[Note, str]] = Counter()
         self._lost = 0
 
     def note(self, request_der: bytes, answer: Answer) -> Note | None:
@@ -56,34 +56,34 @@ class AnsweredRecords:
             if policy is not AnswerRecords.REVOKED or status is CertStatus.REVOKED
         )
 
-    def given(self, note: Note, client: str) -> None:
+    def count(self, note: Note, client: str) -> None:
         """An answer with this record was given to a client; the hot path calls this."""
         self._until_next -= 1
         if self._until_next:
             return
         self._until_next = self._sample
         key = note, client
-        if len(self._given) < MAX_KEYS or key in self._given:
-            self._given[key] += 1
+        if len(self._counts) < MAX_KEYS or key in self._counts:
+            self._counts[key] += 1
         else:
             self._lost += 1
 
     def take(self, second: int) -> Iterator[dict[str, Any]]:
         """The messages to the manager process on what was answered until `second`, and forget it."""
-        given, lost = self._given, self._lost
-        self._given, self._lost = Counter(), 0
-        rows = [[second, *triple, client, count] for (note, client), count in given.items() for triple in note]
+        counts, lost = self._counts, self._lost
+        self._counts, self._lost = Counter(), 0
+        rows = [[second, *triple, client, count] for (note, client), count in counts.items() for triple in note]
         for start in range(0, len(rows) or bool(lost), _MESSAGE_ANSWERS):
             yield {"answered": rows[start : start + _MESSAGE_ANSWERS], "lost": 0 if start else lost}
 
 
 def given_answers(rows: list[object]) -> list[GivenAnswer]:
     """The rows of a message. Raises: LifecycleError when one is malformed."""
-    found = []
+    answers = []
     for row in rows:
         match row:
             case [int(second), str(ca), str(serial), str(status), str(client), int(count)]:
-                found.append(GivenAnswer(second, ca, serial, status, client, count))
+                answers.append(GivenAnswer(second, ca, serial, status, client, count))
             case _:
                 raise LifecycleError("control channel: a malformed record of an answer")
-    return found
+    return answers

@@ -29,8 +29,8 @@ def rotated_files(path: Path) -> list[Path]:
     pattern = re.compile(re.escape(path.stem) + r"-\d{12,}" + re.escape(path.suffix))
     if not path.parent.is_dir():
         return []
-    found = [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]
-    return sorted(found, key=lambda one: (len(one.name), one.name))
+    rotated = [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]
+    return sorted(rotated, key=lambda one: (len(one.name), one.name))
 
 
 def log_files(path: Path) -> list[Path]:

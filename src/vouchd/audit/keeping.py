@@ -129,7 +129,7 @@ class AuditKeeping:
 
         self._attempt(work)
 
-    def answered(self, answers: Sequence[GivenAnswer], lost: int) -> None:
+    def take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
         """Take records of answers; `lost` are those that the worker had no room for."""
         room = max(0, _MAX_WAITING - len(self._answers))
         self._answers.extend(answers[:room])
@@ -212,9 +212,9 @@ def address_shown(policy: ClientAddress) -> Callable[[str], str]:
 def _truncated(address: str) -> str:
     """The network of an address: IPv4 /24, IPv6 /48; one that is mapped into IPv6 is IPv4."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return "-"
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))

@@ -89,10 +89,10 @@ class AuditLog:
         for path in rotated_files(self._path)[:-1]:
             with path.open("rb") as file:
                 line, _ = last_line(file.fileno())
-            found = _FIRST.match(line)
-            if found is None or int(found[2]) >= at:
+            match = _FIRST.match(line)
+            if match is None or int(match[2]) >= at:
                 return  # what is damaged is not ours to take away, and what follows is younger
-            self.record("AUDIT_LOG_DELETE", ITSELF, "success", file=path.name, through=int(found[1]))
+            self.record("AUDIT_LOG_DELETE", ITSELF, "success", file=path.name, through=int(match[1]))
             path.unlink(missing_ok=True)
 
     @contextmanager
@@ -165,8 +165,8 @@ def _link(line: bytes) -> tuple[Link, str]:
     try:
         last = decode(line)
     except ValueError as error:
-        found = re.match(rb'\{"seq":(\d{1,18}),', line)
-        return Link(int(found[1]) if found else 0), str(error)
+        match = re.match(rb'\{"seq":(\d{1,18}),', line)
+        return Link(int(match[1]) if match else 0), str(error)
     return Link(last.seq, last.hash, last.event), ""
 
 

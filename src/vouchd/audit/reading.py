@@ -47,7 +47,7 @@ class AuditQuery:
 
     def _says(self, record: AuditRecord) -> bool:
         wanted = ((self.event, record.event), (self.outcome, record.outcome), (self.caller, record.caller))
-        if any(asked and asked.casefold() != found.casefold() for asked, found in wanted):
+        if any(expected and expected.casefold() != actual.casefold() for expected, actual in wanted):
             return False
         if not self.text:
             return True
@@ -66,15 +66,15 @@ class AuditReader:
 
         The next page is asked for with `before` = `seq` of the last record. Raises: StoreUnavailable.
         """
-        asked = query or AuditQuery()
+        criteria = query or AuditQuery()
         limit = max(0, min(limit, MAX_LIMIT))
-        found: list[AuditRecord] = []
-        for record in self._backwards(asked.event):
-            if len(found) == limit or (asked.since is not None and record.time < asked.since - _SLACK_SECONDS):
+        matches: list[AuditRecord] = []
+        for record in self._backwards(criteria.event):
+            if len(matches) == limit or (criteria.since is not None and record.time < criteria.since - _SLACK_SECONDS):
                 break
-            if asked.matches(record):
-                found.append(record)
-        return tuple(found)
+            if criteria.matches(record):
+                matches.append(record)
+        return tuple(matches)
 
     def record(self, seq: int) -> AuditRecord:
         """The record of that number. Raises: NotFound, StoreUnavailable."""

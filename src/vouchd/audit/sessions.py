@@ -83,8 +83,8 @@ class SessionRecords:
                 window.waiting += 1
 
 
-def _text(given: str) -> str:
-    return given[:_MAX_TEXT] or "-"
+def _text(text: str) -> str:
+    return text[:_MAX_TEXT] or "-"
 
 
 def _entry(kind: _Kind, count: int, at: int) -> Entry:

@@ -140,10 +140,10 @@ class CertificateManager:
         with self.store.transaction():
             record = self.store.get(serial)
             self._check_revocable(record, reason)
-            held = reason is Reason.CERTIFICATE_HOLD
+            on_hold = reason is Reason.CERTIFICATE_HOLD
             changed = replace(
                 record,
-                status=IssuedStatus.HELD if held else IssuedStatus.REVOKED,
+                status=IssuedStatus.HELD if on_hold else IssuedStatus.REVOKED,
                 reason=reason,
                 revoked_at=at if record.revoked_at is None else record.revoked_at,
                 invalidity_date=record.invalidity_date if invalidity_date is None else invalidity_date,

@@ -73,7 +73,7 @@ def distribution_point(url: str) -> x509.DistributionPoint:
 def _where_status_is_found(profile: Profile, settings: AuthoritySettings) -> Extensions:
     if profile.ocsp_nocheck:
         return [(x509.OCSPNoCheck(), False)]
-    found: Extensions = []
+    extensions: Extensions = []
     access = [
         x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
         for method, url in (
@@ -83,12 +83,12 @@ def _where_status_is_found(profile: Profile, settings: AuthoritySettings) -> Ext
         if url
     ]
     if access:
-        found.append((x509.AuthorityInformationAccess(access), False))
+        extensions.append((x509.AuthorityInformationAccess(access), False))
     if settings.crl_url:
-        found.append((x509.CRLDistributionPoints([distribution_point(settings.crl_url)]), False))
+        extensions.append((x509.CRLDistributionPoints([distribution_point(settings.crl_url)]), False))
     if settings.delta_url:
-        found.append((x509.FreshestCRL([distribution_point(settings.delta_url)]), False))
-    return found
+        extensions.append((x509.FreshestCRL([distribution_point(settings.delta_url)]), False))
+    return extensions
 
 
 def _signed(

@@ -62,10 +62,11 @@ class FolderTarget:
         scope = "" if crl.scope is CRLScope.COMPLETE else f"-{crl.scope.value}"
         path = self.folder / f"{self.name}{scope}{'-delta' if crl.is_delta else ''}.crl"
         with _locked(self.folder):
-            there = _crl_number(path)
-            if there is not None and there > crl.number:
+            current = _crl_number(path)
+            if current is not None and current > crl.number:
                 raise IssuanceError(
-                    f"{path} holds CRL {there}, newer than {crl.number}", hint="leave --current out to make a newer one"
+                    f"{path} holds CRL {current}, newer than {crl.number}",
+                    hint="leave --current out to make a newer one",
                 )
             replace_file(path, crl.der, PUBLIC, error=IssuanceError)
         return str(path)

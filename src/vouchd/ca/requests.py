@@ -51,7 +51,7 @@ def request_from_csr(
         request = x509.load_pem_x509_csr(csr) if pem else x509.load_der_x509_csr(csr)
         possession = request.is_signature_valid
         public_key = request.public_key()
-        asked = _asked_names(request)
+        requested = _asked_names(request)
         asked_subject = request.subject
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise IssuanceError(f"not a usable certificate request: {error}", hint="PKCS #10 in PEM or DER") from error
@@ -64,7 +64,7 @@ def request_from_csr(
         subject if subject is not None else asked_subject,
         public_key,
         profile,
-        names or asked,
+        names or requested,
         validity_seconds,
     )
 

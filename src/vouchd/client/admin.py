@@ -76,7 +76,7 @@ class AdminClient:
         if len(data) > MAX_ANSWER_BYTES:
             raise ClientError(f"the answer of {self._url} is larger than {MAX_ANSWER_BYTES} bytes")
         if "problem+json" in response.headers.get("Content-Type", ""):
-            raise told(data)
+            raise error_of(data)
         if response.status >= http.client.BAD_REQUEST:
             raise ClientError(
                 f"{self._url} answered {response.status} {response.reason}", hint="is this the agent port of vouchd?"
@@ -93,12 +93,12 @@ class AdminClient:
         return ClientError(f"cannot ask {self._url}: {reason}", hint="is the agent port open, and the URL right?")
 
 
-def told(problem: bytes) -> VouchdError:
+def error_of(problem: bytes) -> VouchdError:
     """The error that a problem document tells of, of the same class as it had there."""
     try:
-        found = json.loads(problem)
-        kind = getattr(errors, found["error"], ClientError)
-        title, hint = str(found["title"]), str(found.get("hint", ""))
+        document = json.loads(problem)
+        kind = getattr(errors, document["error"], ClientError)
+        title, hint = str(document["title"]), str(document.get("hint", ""))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ClientError("an error that cannot be read", hint="is this the agent port of vouchd?") from error
     if not (isinstance(kind, type) and issubclass(kind, VouchdError)):

@@ -52,11 +52,11 @@ class Reply:
 
     def verify(self, at: int, terms: Terms | None = None) -> Verified:
         """Check all that a client relies upon at POSIX time `at`. Raises: ClientError, VerificationError."""
-        asked = self.question
-        if asked.issuer is None:
+        question = self.question
+        if question.issuer is None:
             raise ClientError("an answer cannot be verified without the CA's certificate", hint="name the issuer")
         return verify_response(
-            self.response, asked.issuer, asked.cert_ids, nonce=asked.nonce, at=at, terms=terms or Terms()
+            self.response, question.issuer, question.cert_ids, nonce=question.nonce, at=at, terms=terms or Terms()
         )
 
 
@@ -122,11 +122,11 @@ def question_from_request(request_der: bytes, issuer_der: bytes | None) -> Quest
         raise ClientError(str(error)) from error
     issuer = None if issuer_der is None else _certificate(issuer_der, "the issuer")
     cert_ids = []
-    for asked in request.cert_ids:
-        if issuer is not None and not _is_of(asked.digest, asked.issuer, issuer):
+    for cert_id in request.cert_ids:
+        if issuer is not None and not _is_of(cert_id.digest, cert_id.issuer, issuer):
             raise ClientError("the request asks about a certificate of another CA", hint="name the CA of the request")
-        half = len(asked.issuer) // 2
-        cert_ids.append(CertID(asked.digest or "", asked.issuer[:half], asked.issuer[half:], asked.serial))
+        half = len(cert_id.issuer) // 2
+        cert_ids.append(CertID(cert_id.digest or "", cert_id.issuer[:half], cert_id.issuer[half:], cert_id.serial))
     return Question(issuer, tuple(cert_ids), request.nonce, request_der)
 
 

@@ -41,8 +41,8 @@ class _Fields:
     def take(self, *tags: int) -> der.TLV:
         """The next element, of one of `tags`."""
         if not self._left or self._left[0].tag not in tags:
-            found = f"{self._left[0].tag:#04x}" if self._left else "the end"
-            raise ValueError(f"{found} where {' or '.join(f'{tag:#04x}' for tag in tags)} belongs")
+            actual = f"{self._left[0].tag:#04x}" if self._left else "the end"
+            raise ValueError(f"{actual} where {' or '.join(f'{tag:#04x}' for tag in tags)} belongs")
         return self._left.pop(0)
 
     def optional(self, tag: int) -> der.TLV | None:
@@ -170,5 +170,5 @@ def _cert_id(data: bytes, parent: der.TLV) -> CertID:
 def _extensions(data: bytes, explicit: der.TLV | None) -> tuple[Extension, ...]:
     if explicit is None:
         return ()
-    found = read_extensions(data, _inner(data, explicit, der.SEQUENCE))
-    return tuple(Extension(der.dotted(one.oid), one.critical, one.value) for one in found)
+    extensions = read_extensions(data, _inner(data, explicit, der.SEQUENCE))
+    return tuple(Extension(der.dotted(one.oid), one.critical, one.value) for one in extensions)

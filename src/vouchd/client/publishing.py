@@ -75,15 +75,15 @@ def _armoured(crl_der: bytes) -> str:
 
 def _judge(answer: str, url: str) -> None:
     """Raises what the answer tells; as the original does, the HTTP status is not looked at."""
-    told = dict(line.split("=", 1) for line in answer.splitlines() if line.startswith(("status=", "error=")))
-    match told.get("status"):
+    outcome = dict(line.split("=", 1) for line in answer.splitlines() if line.startswith(("status=", "error=")))
+    match outcome.get("status"):
         case "0":
             return
         case None:
             raise ClientError(
                 f"{url} gives no answer to a publisher", hint="is this an agent port, and the user known?"
             )
-    error = told.get("error", "")
+    error = outcome.get("error", "")
     if error.startswith(STALE):
         raise CRLStale(error, hint="leave --current out to make a newer one")
     if error.startswith(FOR_NOW):

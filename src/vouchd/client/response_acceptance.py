@@ -105,11 +105,11 @@ def _refuse_critical(basic: BasicResponse) -> None:
 
 
 def _check_nonce(basic: BasicResponse, sent: bytes | None, rule: NonceRule) -> list[str]:
-    received = basic.nonce
+    nonce = basic.nonce
     if sent is None:
         return []
-    if received is not None:
-        if not hmac.compare_digest(received, sent):
+    if nonce is not None:
+        if not hmac.compare_digest(nonce, sent):
             raise VerificationError("the nonce is not the one that was sent", hint="the answer was replayed")
         return []
     if rule is NonceRule.REQUIRE:
@@ -120,16 +120,16 @@ def _check_nonce(basic: BasicResponse, sent: bytes | None, rule: NonceRule) -> l
     return ["the answer does not repeat the nonce"] if rule is NonceRule.WARN else []
 
 
-def _find(basic: BasicResponse, asked: CertID) -> SingleResponse:
-    found = [single for single in basic.singles if single.cert_id == asked]
-    if not found:
+def _find(basic: BasicResponse, cert_id: CertID) -> SingleResponse:
+    matches = [single for single in basic.singles if single.cert_id == cert_id]
+    if not matches:
         raise VerificationError(
-            f"nothing is said of the certificate that was asked for (serial {asked.serial.hex()})",
+            f"nothing is said of the certificate that was asked for (serial {cert_id.serial.hex()})",
             hint="the answer is for another certificate, issuer or digest",
         )
-    if len(found) > 1:
-        raise VerificationError(f"more than one thing is said of the certificate with serial {asked.serial.hex()}")
-    return found[0]
+    if len(matches) > 1:
+        raise VerificationError(f"more than one thing is said of the certificate with serial {cert_id.serial.hex()}")
+    return matches[0]
 
 
 def _check_fresh(single: SingleResponse, at: int, terms: Terms) -> list[str]:

@@ -134,24 +134,24 @@ class Connection:
         with _Deadline(self._connection.sock, started + self._timeout):
             self._connection.request(verb, path, body=body, headers=headers)
             response = self._connection.getresponse()
-            received = self._read(response)
+            answer = self._read(response)
         seconds = time.perf_counter() - started
         if response.will_close:
             self._connection.close()
         sent_to = f"{self._host}{path}" if verb == "GET" else self.url
-        return Exchange(verb, sent_to, response.status, tuple(response.getheaders()), received, seconds)
+        return Exchange(verb, sent_to, response.status, tuple(response.getheaders()), answer, seconds)
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
-        received = response.read(self._limit + 1)
-        if response.length and len(received) <= self._limit:
-            raise http.client.IncompleteRead(received, response.length)
-        if len(received) > self._limit:
+        body = response.read(self._limit + 1)
+        if response.length and len(body) <= self._limit:
+            raise http.client.IncompleteRead(body, response.length)
+        if len(body) > self._limit:
             self._connection.close()
             raise ClientError(
                 f"the answer of {self.url} is larger than {self._limit} bytes",
                 hint="is this the URL of an OCSP responder?",
             )
-        return received
+        return body
 
     def _failure(self, error: Exception) -> ClientError:
         if isinstance(error, TimeoutError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from vouchd.client.admin import told
+from vouchd.client.admin import error_of
 from vouchd.cloning.joining import Joined, SetInfo, read_info, read_joined
 from vouchd.cloning.listing import Listing, read_listing
 from vouchd.core import records
@@ -116,7 +116,7 @@ class PeerClient:
                 if "done" in found:
                     return
                 if "error" in found:
-                    raise told(json.dumps(found).encode())
+                    raise error_of(json.dumps(found).encode())
                 if "step" in found:
                     say(str(found["step"]))
         raise ClientError(f"{self._url} stopped telling of the initialisation", hint="run the command again")
@@ -218,7 +218,7 @@ class PeerClient:
     def _refused(self, response: http.client.HTTPResponse) -> None:
         data = self._bounded(response)
         if "problem+json" in response.headers.get("Content-Type", ""):
-            raise told(data)
+            raise error_of(data)
         raise ClientError(
             f"{self._url} answered {response.status} {response.reason}", hint="is this the agent port of vouchd?"
         )

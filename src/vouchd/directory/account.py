@@ -81,8 +81,8 @@ def _aci(target: str, name: str, rights: str, who: str = SERVICE_DN) -> str:
 
 def _ensure_acis(connection: Connection, dn: str, wanted: list[str]) -> bool:
     """Add the ACIs that the entry lacks; whether there were any."""
-    found = connection.read(dn, ["aci"])
-    present = {value.decode("utf-8", "replace") for value in found.all("aci")} if found else set()
+    entry = connection.read(dn, ["aci"])
+    present = {value.decode("utf-8", "replace") for value in entry.all("aci")} if entry else set()
     lacking = tuple(aci.encode() for aci in wanted if aci not in present)
     if lacking:
         connection.modify(dn, [Change("add", "aci", lacking)])

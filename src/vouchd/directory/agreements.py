@@ -77,10 +77,10 @@ def remedy(words: str) -> str:
 
 def read_agreement(connection: Connection, dn: str) -> Agreement:
     """The agreement at `dn`. Raises: NotFound."""
-    found = connection.read(dn)
-    if found is None:
+    entry = connection.read(dn)
+    if entry is None:
         raise NotFound(f"no agreement {dn}")
-    return agreement_of(found)
+    return agreement_of(entry)
 
 
 def agreement_of(entry: Entry) -> Agreement:
@@ -117,9 +117,9 @@ def _status(entry: Entry, attribute: str) -> tuple[State, int, str]:
     match = _CODE.search(words)
     code = int(match[1]) if match else 0
     with suppress(ValueError):
-        told = json.loads(entry.text(attribute + "json", "{}"))
-        if isinstance(told, dict) and told.get("state") in set(State):
-            return State(told["state"]), code, words
+        status = json.loads(entry.text(attribute + "json", "{}"))
+        if isinstance(status, dict) and status.get("state") in set(State):
+            return State(status["state"]), code, words
     return (State.RED if code else State.GREEN), code, words
 
 

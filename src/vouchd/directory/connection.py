@@ -209,7 +209,7 @@ class Connection:
         """Entries at `base` (scope base, one or sub), at most MAX_ENTRIES. Raises: NotFound when it is not there."""
         scopes = {"base": self.ldap.SCOPE_BASE, "one": self.ldap.SCOPE_ONELEVEL, "sub": self.ldap.SCOPE_SUBTREE}
         with self.translating(base):
-            found = self.raw.search_ext_s(
+            results = self.raw.search_ext_s(
                 base,
                 scopes[scope],
                 query,
@@ -217,7 +217,7 @@ class Connection:
                 timeout=self._operation_seconds,
                 sizelimit=MAX_ENTRIES,
             )
-        return tuple(entry_of(dn, values) for dn, values in found if dn is not None)
+        return tuple(entry_of(dn, values) for dn, values in results if dn is not None)
 
     def read(self, dn: str, attributes: Sequence[str] = ()) -> Entry | None:
         """One entry, None when it is not there."""
@@ -228,9 +228,9 @@ class Connection:
     def last_usn(self) -> int:
         """The newest update sequence number of any database of the server; rises with replicated changes too."""
         with self.translating("the root DSE"):
-            [(_, found)] = self.raw.search_ext_s("", self.ldap.SCOPE_BASE, "(objectClass=*)", ["lastusn"])
+            [(_, attributes)] = self.raw.search_ext_s("", self.ldap.SCOPE_BASE, "(objectClass=*)", ["lastusn"])
         return sum(
-            int(value) for name, values in found.items() if name.lower().startswith("lastusn") for value in values
+            int(value) for name, values in attributes.items() if name.lower().startswith("lastusn") for value in values
         )
 
     def add(self, dn: str, attributes: Mapping[str, Sequence[bytes | str]]) -> None:

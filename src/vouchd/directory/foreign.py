@@ -33,6 +33,6 @@ def foreign_points(connection: Connection, base: str) -> Iterator[ForeignPoint]:
     """
     names = sorted(entry.dn for entry in connection.search(base, scope="sub", query=_POINTS, attributes=["cn"]))
     for dn in names[:MAX_POINTS]:
-        found = connection.read(dn, _READ)
-        if found is not None:
-            yield ForeignPoint(dn, found.all(_CERTIFICATE), (*found.all(_BASE), *found.all(_DELTA)))
+        entry = connection.read(dn, _READ)
+        if entry is not None:
+            yield ForeignPoint(dn, entry.all(_CERTIFICATE), (*entry.all(_BASE), *entry.all(_DELTA)))

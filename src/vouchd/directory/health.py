@@ -97,14 +97,14 @@ class ReplicationHealth:
 
 def read_vector(connection: Connection, suffix: str) -> UpdateVector | None:
     """The server's RUV, None when it is no replica of the suffix."""
-    found = connection.read(replica_dn(suffix), ["nsDS5ReplicaId", "nsds50ruv"])
-    if found is None:
+    replica = connection.read(replica_dn(suffix), ["nsDS5ReplicaId", "nsds50ruv"])
+    if replica is None:
         return None
-    told = [value.decode("ascii", "replace") for value in found.all("nsds50ruv")]
-    parts = [match for match in map(_PART.match, told) if match]
-    generation = next((match[1] for match in map(_GENERATION.match, told) if match), "")
+    elements = [value.decode("ascii", "replace") for value in replica.all("nsds50ruv")]
+    parts = [match for match in map(_PART.match, elements) if match]
+    generation = next((match[1] for match in map(_GENERATION.match, elements) if match), "")
     newest = {int(match[1]): match[2] or "" for match in parts}
-    return UpdateVector(int(found.text("nsDS5ReplicaId", "0")), generation, newest)
+    return UpdateVector(int(replica.text("nsDS5ReplicaId", "0")), generation, newest)
 
 
 def csn_time(csn: str) -> int:
@@ -149,18 +149,18 @@ def lacking(
     """
     mine = read_vector(connection, suffix)
     newest = mine.newest.get(mine.replica_id, "") if mine else ""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for peer in peers if newest else ():
         try:
             theirs = ask(peer, password, trust_file)
         except VouchdError as error:
-            found[peer.address] = str(error)
+            reasons[peer.address] = str(error)
             continue
         if theirs is None or mine is None or theirs.generation != mine.generation:
-            found[peer.address] = "it was never initialised from this set"
+            reasons[peer.address] = "it was never initialised from this set"
         elif theirs.newest.get(mine.replica_id, "") < newest:
-            found[peer.address] = "it lacks the newest changes that were made here"
-    return found
+            reasons[peer.address] = "it lacks the newest changes that were made here"
+    return reasons
 
 
 def _peer_health(

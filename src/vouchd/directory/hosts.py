@@ -11,13 +11,13 @@ from vouchd.errors import ConfigError
 def addresses(host: str) -> tuple[str, ...]:
     """What `host` resolves to here, sorted. Raises: ConfigError when it does not resolve."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"{host} does not resolve on this host",
             hint="enter it in the DNS, or in /etc/hosts of each host of the set",
         ) from error
-    return tuple(sorted({str(entry[4][0]) for entry in found}))
+    return tuple(sorted({str(entry[4][0]) for entry in results}))
 
 
 def is_loopback_only(host: str) -> bool:

@@ -100,17 +100,17 @@ def disable(connection: Connection, suffix: str) -> bool:
 
 def replica_id_of(connection: Connection, suffix: str) -> int | None:
     """The id of the server's replica of the suffix, None when it is none."""
-    found = connection.read(replica_dn(suffix), ["nsDS5ReplicaId"])
-    return int(found.text("nsDS5ReplicaId", "0")) if found else None
+    replica = connection.read(replica_dn(suffix), ["nsDS5ReplicaId"])
+    return int(replica.text("nsDS5ReplicaId", "0")) if replica else None
 
 
 def agreements(connection: Connection, suffix: str, *, ours: bool = True) -> tuple[Agreement, ...]:
     """The agreements of the suffix with their state, ordered by name; `ours`: only those made here."""
     try:
-        found = connection.search(replica_dn(suffix), scope="one", query="(objectClass=nsDS5ReplicationAgreement)")
+        agreements = connection.search(replica_dn(suffix), scope="one", query="(objectClass=nsDS5ReplicationAgreement)")
     except NotFound:
         return ()
-    made = (agreement_of(entry) for entry in found)
+    made = (agreement_of(entry) for entry in agreements)
     return tuple(sorted((one for one in made if one.ours or not ours), key=lambda one: one.name))
 
 
@@ -146,15 +146,15 @@ def agree(connection: Connection, suffix: str, peer: DirectoryServer, password: 
 
 def _adjust(connection: Connection, dn: str, wanted: Mapping[str, str], password: str, *, renew: bool) -> bool:
     """Change what differs of an agreement that is there. Its password cannot be read, so it is not compared."""
-    found = connection.read(dn)
-    if found is None:
+    agreement = connection.read(dn)
+    if agreement is None:
         raise NotFound(f"no agreement {dn}")
     changes = [
         Change("replace", attribute, (value.encode(),))
         for attribute, value in wanted.items()
-        if found.text(attribute) != value
+        if agreement.text(attribute) != value
     ]
-    if renew or agreement_of(found).code == _INVALID_CREDENTIALS:
+    if renew or agreement_of(agreement).code == _INVALID_CREDENTIALS:
         changes.append(Change("replace", _CREDENTIALS, (password.encode(),)))
     if changes:
         connection.modify(dn, changes)
@@ -179,8 +179,8 @@ def remove(connection: Connection, suffix: str, name: str) -> bool:
 
 
 def _in_session(connection: Connection, dn: str) -> bool:
-    found = connection.read(dn, ["nsds5replicaUpdateInProgress"])
-    return found is not None and found.text("nsds5replicaUpdateInProgress").upper() == "TRUE"
+    agreement = connection.read(dn, ["nsds5replicaUpdateInProgress"])
+    return agreement is not None and agreement.text("nsds5replicaUpdateInProgress").upper() == "TRUE"
 
 
 def initialise(

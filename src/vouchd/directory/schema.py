@@ -31,8 +31,8 @@ class AttributeType:
     @classmethod
     def of(cls, text: str) -> AttributeType:
         """The definition in RFC 4512's words."""
-        found = _schema().AttributeType(text)
-        return cls(found.oid, _folded(found.names), found.syntax or "", bool(found.single_value))
+        definition = _schema().AttributeType(text)
+        return cls(definition.oid, _folded(definition.names), definition.syntax or "", bool(definition.single_value))
 
     def holds(self, other: AttributeType) -> bool:
         """Values are of the same syntax, and as many."""
@@ -56,8 +56,14 @@ class ObjectClass:
     @classmethod
     def of(cls, text: str) -> ObjectClass:
         """The definition in RFC 4512's words."""
-        found = _schema().ObjectClass(text)
-        return cls(found.oid, _folded(found.names), found.kind, _folded(found.must), _folded(found.may))
+        definition = _schema().ObjectClass(text)
+        return cls(
+            definition.oid,
+            _folded(definition.names),
+            definition.kind,
+            _folded(definition.must),
+            _folded(definition.may),
+        )
 
     def holds(self, other: ObjectClass) -> bool:
         """Every entry of the other is one of this class too."""
@@ -70,36 +76,36 @@ class ObjectClass:
 D = TypeVar("D", AttributeType, ObjectClass)
 
 
-def lacking(kind: type[D], wanted: Iterable[str], there: Iterable[str]) -> Iterator[str]:
+def lacking(kind: type[D], wanted: Iterable[str], existing: Iterable[str]) -> Iterator[str]:
     """Those of `wanted` that a server with the definitions `there` has to be given: new ones, and wider ones of ours.
 
     A definition of the same name that holds what is wanted stays as it is, whoever made it. Raises: ConfigError when
     one does not and cannot be widened: data of another program may rest on it.
     """
-    known = [kind.of(text) for text in there]
+    known = [kind.of(text) for text in existing]
     by_name = {name: one for one in known for name in one.names}
     by_oid = {one.oid.lower(): one for one in known}
     for text in wanted:
         ours = kind.of(text)
-        found = next((by_name[name] for name in ours.names if name in by_name), None)
-        if found is None and ours.oid.lower() not in by_oid:
+        theirs = next((by_name[name] for name in ours.names if name in by_name), None)
+        if theirs is None and ours.oid.lower() not in by_oid:
             yield text
-        elif found is None or not _is_same(found, ours):
-            raise _clash(ours, found or by_oid[ours.oid.lower()])
-        elif not found.holds(ours):
-            if found.oid != ours.oid or not ours.holds(found):
-                raise _clash(ours, found)
+        elif theirs is None or not _is_same(theirs, ours):
+            raise _clash(ours, theirs or by_oid[ours.oid.lower()])
+        elif not theirs.holds(ours):
+            if theirs.oid != ours.oid or not ours.holds(theirs):
+                raise _clash(ours, theirs)
             yield text
 
 
-def _is_same(found: D, ours: D) -> bool:
+def _is_same(theirs: D, ours: D) -> bool:
     """Whether it is meant to be the same thing; of ours the Certificate System's have a word in place of a number."""
-    return found.oid == ours.oid or not ours.oid[0].isdigit()
+    return theirs.oid == ours.oid or not ours.oid[0].isdigit()
 
 
-def _clash(ours: D, found: D) -> ConfigError:
+def _clash(ours: D, theirs: D) -> ConfigError:
     return ConfigError(
-        f"the directory server's schema has another definition: {found}; needed is {ours}",
+        f"the directory server's schema has another definition: {theirs}; needed is {ours}",
         hint="another program made it: use a directory server of its own, `vouchd directory create` makes one",
     )
 
@@ -203,19 +209,21 @@ def ensure_schema(connection: Connection) -> int:
     Definitions of an older version of this program are widened. Raises: ConfigError when another program has one of
     these names for something else.
     """
-    found = connection.read("cn=schema", ["attributeTypes", "objectClasses"])
+    entry = connection.read("cn=schema", ["attributeTypes", "objectClasses"])
     types, classes = (
-        [value.decode() for value in found.all(name)] if found else [] for name in ("attributeTypes", "objectClasses")
+        [value.decode() for value in entry.all(name)] if entry else [] for name in ("attributeTypes", "objectClasses")
     )
-    given = {
+    definitions = {
         "attributeTypes": tuple(lacking(AttributeType, ATTRIBUTE_TYPES, types)),
         "objectClasses": tuple(lacking(ObjectClass, OBJECT_CLASSES, classes)),
     }
     # A definition with an identifier that the server has already takes the place of that one.
-    changes = [Change("add", name, tuple(text.encode() for text in texts)) for name, texts in given.items() if texts]
+    changes = [
+        Change("add", name, tuple(text.encode() for text in texts)) for name, texts in definitions.items() if texts
+    ]
     if changes:
         connection.modify("cn=schema", changes)
-    return sum(map(len, given.values()))
+    return sum(map(len, definitions.values()))
 
 
 def ensure_containers(connection: Connection, suffix: str, domain: str = "vouchd") -> None:

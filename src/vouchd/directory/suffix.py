@@ -20,8 +20,8 @@ _CLASSES = {"o": "organization", "ou": "organizationalUnit", "dc": "domain"}
 
 def backend_of(connection: Connection, suffix: str) -> str | None:
     """The name of the database that holds `suffix`, None when the server has none for it."""
-    found = connection.read(mapping_tree_dn(suffix), ["nsslapd-backend"])
-    return (found.text("nsslapd-backend") or None) if found else None
+    entry = connection.read(mapping_tree_dn(suffix), ["nsslapd-backend"])
+    return (entry.text("nsslapd-backend") or None) if entry else None
 
 
 def ensure_backend(connection: Connection, suffix: str) -> str:
@@ -77,8 +77,8 @@ def clear_facts(connection: Connection, suffix: str) -> None:
 
 def ensure_limits(connection: Connection) -> tuple[str, ...]:
     """Let large values in; what comes into force with the next start of the server only, empty when nothing."""
-    found = connection.read("cn=config", ["nsslapd-maxbersize"])
-    if found and int(found.text("nsslapd-maxbersize", "0") or 0) >= MAX_BER_BYTES:
+    entry = connection.read("cn=config", ["nsslapd-maxbersize"])
+    if entry and int(entry.text("nsslapd-maxbersize", "0") or 0) >= MAX_BER_BYTES:
         return ()
     connection.modify("cn=config", [Change("replace", "nsslapd-maxbersize", (str(MAX_BER_BYTES).encode(),))])
     return ("nsslapd-maxbersize",)
@@ -86,10 +86,10 @@ def ensure_limits(connection: Connection) -> tuple[str, ...]:
 
 def ensure_change_numbers(connection: Connection) -> tuple[str, ...]:
     """Turn the USN plug-in on: `entryusn`, `lastusn`; what comes into force with the next start only."""
-    found = connection.read(USN, ["nsslapd-pluginEnabled"])
-    if found is None:
+    entry = connection.read(USN, ["nsslapd-pluginEnabled"])
+    if entry is None:
         raise StoreError("the directory server has no USN plug-in", hint="it must be 389 Directory Server 1.4 or newer")
-    if found.text("nsslapd-pluginEnabled").lower() == "on":
+    if entry.text("nsslapd-pluginEnabled").lower() == "on":
         return ()
     connection.modify(USN, [Change("replace", "nsslapd-pluginEnabled", (b"on",))])
     return ("the USN plug-in",)

@@ -13,10 +13,10 @@ def task_exit_code(connection: Connection, dn: str, timeout_seconds: float) -> i
     """Wait for a task of the server. Raises: StoreError when it takes longer."""
     pause, end = threading.Event(), time.monotonic() + timeout_seconds
     while True:
-        found = connection.read(dn, ["nsTaskExitCode"])
-        if found is None:  # it is over, and was removed after its time to live
+        entry = connection.read(dn, ["nsTaskExitCode"])
+        if entry is None:  # it is over, and was removed after its time to live
             return 0
-        if code := found.text("nsTaskExitCode"):
+        if code := entry.text("nsTaskExitCode"):
             return int(code)
         if time.monotonic() > end:
             raise StoreError(f"the directory server's task {dn} does not end", hint="see the server's error log")

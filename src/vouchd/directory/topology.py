@@ -32,13 +32,13 @@ def peers_of(me: Member, members: Iterable[Member]) -> tuple[DirectoryServer, ..
     if me.directory is None:
         return ()
     mine = (me.directory.host, me.directory.port)
-    found = {
+    servers = {
         (one.directory.host, one.directory.port): one.directory
         for one in members
         if one.directory is not None and one.directory.replica_id is not None and one.id != me.id
     }
-    found.pop(mine, None)
-    return tuple(found[key] for key in sorted(found) if found[key].suffix.lower() == me.directory.suffix.lower())
+    servers.pop(mine, None)
+    return tuple(servers[key] for key in sorted(servers) if servers[key].suffix.lower() == me.directory.suffix.lower())
 
 
 def reconcile(

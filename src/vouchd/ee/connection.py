@@ -167,7 +167,7 @@ class EEConnection(asyncio.Protocol):
             return False
         entry.tally.sent_bytes += len(entry.wire)
         if entry.note is not None:
-            server.records.given(entry.note, self._client)
+            server.records.count(entry.note, self._client)
         self._last = server.uptime
         self._transport.write(entry.wire)
         return True
@@ -260,7 +260,7 @@ class EEConnection(asyncio.Protocol):
         wire = b"".join((head, ending, body))
         server.counters.sent_bytes += len(wire)
         if reply.note is not None:
-            server.records.given(reply.note, self._client)
+            server.records.count(reply.note, self._client)
         self._last = server.uptime
         self._transport.write(wire)
         if close:

@@ -36,7 +36,7 @@ class InProcessAnswers:
         at = self._clock.now()
         answer, note = self._responder.answer(request_der, at)
         if note is not None:
-            self._records.given(note, client if self._records.clients else "")
+            self._records.count(note, client if self._records.clients else "")
             for message in self._records.take(at):
                 self._tell(given_answers(message["answered"]), message["lost"])
         self._count(method, answer.response_der)

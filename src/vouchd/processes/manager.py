@@ -249,7 +249,7 @@ class _Instance:
 
     def _answered(self, answers: Sequence[GivenAnswer], lost: int) -> None:
         if self._settings.audit is not None:
-            self._settings.audit.answered(answers, lost)
+            self._settings.audit.take_answers(answers, lost)
 
     async def _keep_audit(self) -> None:
         """Write and sign what the audit log is owed, once a second."""

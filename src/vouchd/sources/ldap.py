@@ -72,7 +72,7 @@ class LDAPSource:
         try:
             connection = self._connect()
             try:
-                found = connection.search_ext_s(
+                results = connection.search_ext_s(
                     self._dn,
                     self._scope,
                     self._filter,
@@ -84,7 +84,7 @@ class LDAPSource:
                 connection.unbind_s()
         except self._ldap.LDAPError as error:
             raise SourceError(f"{self._url}: {_reason(error)}") from error
-        documents = self._documents(found)
+        documents = self._documents(results)
         mark = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in documents)).hexdigest()
         return None if mark == previous.etag else Fetched(documents, Validator(etag=mark))
 
@@ -105,10 +105,10 @@ class LDAPSource:
         connection.simple_bind_s(self._bind_dn, self._password)
         return connection
 
-    def _documents(self, found: list[tuple[str | None, Any]]) -> tuple[bytes, ...]:
+    def _documents(self, results: list[tuple[str | None, Any]]) -> tuple[bytes, ...]:
         """All values, base CRLs first, else in the order of the entries' names; no value twice."""
         values: dict[bytes, None] = {}
-        entries = sorted((dn, attributes) for dn, attributes in found if dn is not None)  # None: a referral
+        entries = sorted((dn, attributes) for dn, attributes in results if dn is not None)  # None: a referral
         for wanted in self._attributes:
             for _, attributes in entries:
                 for name, contents in attributes.items():

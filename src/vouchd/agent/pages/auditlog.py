@@ -33,19 +33,19 @@ class AuditPages:
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """The records that the query asks for."""
-        asked = {name: request.query.get(name, "").strip()[:200] for name in _FIELDS}
+        criteria = {name: request.query.get(name, "").strip()[:200] for name in _FIELDS}
         before = _number(request.query.get("before", ""))
         records: tuple[AuditRecord, ...] = ()
         error: ConfigError | None = None
         try:
-            query = _query(asked, before)
+            query = _query(criteria, before)
             records = await in_thread(lambda: self._search(query, caller))
         except ConfigError as found:
             error = found
         more = ""
         if len(records) > PAGE:
             records = records[:PAGE]
-            kept = {name: value for name, value in asked.items() if value}
+            kept = {name: value for name, value in criteria.items() if value}
             more = f"{menu.AUDIT}?" + urlencode({**kept, "before": records[-1].seq})
         return self.pages.page(
             request,
@@ -53,7 +53,7 @@ class AuditPages:
             "audit.html",
             status=400 if error else 200,
             records=records,
-            asked=asked,
+            criteria=criteria,
             more=more,
             older=before is not None,
             error=error,
@@ -64,14 +64,14 @@ class AuditPages:
         return self.services.audit_reader.search(query, limit=PAGE + 1)
 
 
-def _query(asked: Mapping[str, str], before: int | None) -> AuditQuery:
-    until = _day(asked["until"])
+def _query(criteria: Mapping[str, str], before: int | None) -> AuditQuery:
+    until = _day(criteria["until"])
     return AuditQuery(
-        event=asked["event"],
-        outcome=asked["outcome"],
-        caller=asked["caller"],
-        text=asked["text"],
-        since=_day(asked["since"]),
+        event=criteria["event"],
+        outcome=criteria["outcome"],
+        caller=criteria["caller"],
+        text=criteria["text"],
+        since=_day(criteria["since"]),
         until=None if until is None else until + _DAY - 1,
         before=before,
     )

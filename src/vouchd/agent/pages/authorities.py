@@ -117,10 +117,10 @@ class AuthorityPages:
         )
 
     async def _rows(self, caller: Caller) -> tuple[AuthorityRow, ...]:
-        found: tuple[AuthoritySummary, ...] = await in_thread(lambda: self.services.authorities.summaries(caller))
+        summaries: tuple[AuthoritySummary, ...] = await in_thread(lambda: self.services.authorities.summaries(caller))
         report, now = self.services.running.report(), self.services.clock.now()
         counts = (await self.services.running.snapshot()).get("counters", {}).get("by_authority", {})
-        return tuple(authority_row(summary, report, now, counts.get(summary.authority.id, 0)) for summary in found)
+        return tuple(authority_row(summary, report, now, counts.get(summary.authority.id, 0)) for summary in summaries)
 
     async def _row(self, identifier: str, caller: Caller) -> AuthorityRow:
         for row in await self._rows(caller):
@@ -135,10 +135,10 @@ def _authority_certificate(data: bytes) -> bytes:
     Raises: ConfigError.
     """
     try:
-        found = read_bundle(data)
+        certificates = read_bundle(data)
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
-    leaves = [one for one in found if not _issues_another(one, found)] or list(found)
+    leaves = [one for one in certificates if not _issues_another(one, certificates)] or list(certificates)
     return leaves[0].public_bytes(Encoding.DER)
 
 

@@ -21,7 +21,7 @@ from vouchd.threads import in_thread
 class CertificateCard:
     """One system certificate; `used` is the share of its life that has passed, 0 to 1."""
 
-    held: SystemCertificate
+    system: SystemCertificate
     condition: Condition
     not_before: int = 0
     not_after: int = 0
@@ -43,19 +43,21 @@ class CertificatePages:
         return self.pages.page(request, caller, "certificates.html", cards=cards)
 
     def _cards(self, caller: Caller) -> tuple[CertificateCard, ...]:
-        now, found = self.services.clock.now(), self.services.certificates
-        return tuple(_card(held, len(found.pending(held.name, caller)), now) for held in found.certificates(caller))
+        now, service = self.services.clock.now(), self.services.certificates
+        return tuple(
+            _card(system, len(service.pending(system.name, caller)), now) for system in service.certificates(caller)
+        )
 
 
-def _card(held: SystemCertificate, pending: int, now: int) -> CertificateCard:
-    certificate = held.certificate
+def _card(system: SystemCertificate, pending: int, now: int) -> CertificateCard:
+    certificate = system.certificate
     if certificate is None:
-        condition = Condition(Tone.WARNING, "Missing", held.problem or "No certificate has been installed.")
-        return CertificateCard(held, condition, pending=pending)
+        condition = Condition(Tone.WARNING, "Missing", system.problem or "No certificate has been installed.")
+        return CertificateCard(system, condition, pending=pending)
     begin, end = certs.not_before(certificate), certs.not_after(certificate)
     used = (now - begin) / (end - begin) if end > begin else 1.0
     return CertificateCard(
-        held,
+        system,
         expiry_condition(end, now, WARN_SECONDS),
         not_before=begin,
         not_after=end,

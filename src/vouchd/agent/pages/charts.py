@@ -78,11 +78,11 @@ def draw(
 def _stacked(rows: Sequence[Sequence[float | None]]) -> list[tuple[float | None, ...]]:
     """Each row on top of the one before; a gap stays one."""
     total: list[float] = [0.0] * (len(rows[0]) if rows else 0)
-    found: list[tuple[float | None, ...]] = []
+    highest: list[tuple[float | None, ...]] = []
     for row in rows:
         total = [below + (value or 0.0) for below, value in zip(total, row, strict=True)]
-        found.append(tuple(None if value is None else high for value, high in zip(row, total, strict=True)))
-    return found
+        highest.append(tuple(None if value is None else high for value, high in zip(row, total, strict=True)))
+    return highest
 
 
 def _ceiling(highest: float) -> float:

@@ -109,8 +109,8 @@ class ClonePages:
         if me is None and not report.members:
             return (), verification
         own = (_own(me, report, is_master=me == master_of(members)),) if me else ()
-        told = {member.id: member for member in verification.members} if verification else {}
-        return own + tuple(_other(member, report, told.get(member.id)) for member in report.members), verification
+        verdicts = {member.id: member for member in verification.members} if verification else {}
+        return own + tuple(_other(member, report, verdicts.get(member.id)) for member in report.members), verification
 
 
 def _own(me: Member, report: ServingReport, *, is_master: bool) -> MemberRow:

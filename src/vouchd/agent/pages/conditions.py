@@ -59,14 +59,14 @@ class AuthorityRow:
 def authority_row(summary: AuthoritySummary, report: ServingReport, now: int, requests: int = 0) -> AuthorityRow:
     """The row of one CA at POSIX time `now`."""
     points = tuple(_point_row(epoch, report, now) for epoch in summary.epochs)
-    found = [point.condition for point in points] or [
+    conditions = [point.condition for point in points] or [
         Condition(Tone.WARNING, "No CRL", "Nothing can be answered until a CRL comes.")
     ]
     if summary.quarantined:
-        found.append(Condition(Tone.WARNING, "CRL held back", summary.quarantined[0].why))
+        conditions.append(Condition(Tone.WARNING, "CRL held back", summary.quarantined[0].why))
     if summary.not_after < now:
-        found.append(Condition(Tone.BAD, "CA expired", "The CA's own certificate has expired."))
-    worst = min(found, key=lambda condition: _URGENCY.index(condition.tone))
+        conditions.append(Condition(Tone.BAD, "CA expired", "The CA's own certificate has expired."))
+    worst = min(conditions, key=lambda condition: _URGENCY.index(condition.tone))
     return AuthorityRow(summary, worst, points, requests)
 
 

@@ -26,10 +26,10 @@ class Form:
 
     def document(self, name: str) -> bytes:
         """The file of that name, else what was pasted into the field `name`-text. Raises: ConfigError."""
-        found = self.files.get(f"{name}-file") or self.fields.get(f"{name}-text", "").strip().encode()
-        if not found:
+        content = self.files.get(f"{name}-file") or self.fields.get(f"{name}-text", "").strip().encode()
+        if not content:
             raise ConfigError("nothing was given", hint="choose a file, or paste its text")
-        return found
+        return content
 
 
 async def read_form(request: web.Request, tokens: Tokens) -> Form:

@@ -101,7 +101,7 @@ def _interval(before: Sample, after: Sample) -> Interval:
         revoked=rate("cert_statuses", "revoked"),
         unknown=rate("cert_statuses", "unknown"),
         errors=max(0, failed) / seconds,
-        hit_share=rate("cache_hits") / answered if (answered := rate("cache_hits") + rate("cache_misses")) else None,
+        hit_share=rate("cache_hits") / lookups if (lookups := rate("cache_hits") + rate("cache_misses")) else None,
         signatures=sum(signed) / seconds,
         median=quantile(signed, 0.5),
         slowest=quantile(signed, 0.99),

@@ -48,9 +48,9 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
         return Route(method, path, access, handler, max_body_bytes=limit, show_error=pages.error)
 
     async def home(_: web.Request, caller: Caller) -> web.StreamResponse:
-        found = menu.entries(services.permission, caller)
-        if found:
-            return see_other(found[0].path)
+        entries = menu.entries(services.permission, caller)
+        if entries:
+            return see_other(entries[0].path)
         return pages.page(_, caller, "nothing.html")
 
     return (
@@ -64,39 +64,39 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
     )
 
 
-def _authority_pages(found: AuthorityPages, page: Page) -> tuple[Route, ...]:
+def _authority_pages(authorities: AuthorityPages, page: Page) -> tuple[Route, ...]:
     return (
-        page("GET", menu.AUTHORITIES, Action.LIST_AUTHORITIES, found.listed),
-        page("GET", _ONE, Action.LIST_AUTHORITIES, found.shown),
-        page("GET", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, found.adding),
-        page("POST", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, found.add, _CERTIFICATE_BODY_BYTES),
-        page("POST", _ONE + "/remove", Action.REMOVE_AUTHORITY, found.remove),
-        page("POST", _QUARANTINED + "/release", Action.RELEASE_CRL, found.release),
-        page("POST", _QUARANTINED + "/drop", Action.DROP_CRL, found.drop),
+        page("GET", menu.AUTHORITIES, Action.LIST_AUTHORITIES, authorities.listed),
+        page("GET", _ONE, Action.LIST_AUTHORITIES, authorities.shown),
+        page("GET", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, authorities.adding),
+        page("POST", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, authorities.add, _CERTIFICATE_BODY_BYTES),
+        page("POST", _ONE + "/remove", Action.REMOVE_AUTHORITY, authorities.remove),
+        page("POST", _QUARANTINED + "/release", Action.RELEASE_CRL, authorities.release),
+        page("POST", _QUARANTINED + "/drop", Action.DROP_CRL, authorities.drop),
     )
 
 
 def _crl_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Route, ...]:
     limit = services.settings.agent.max_body_bytes
     previewing = Previewing(services.store, services.indexing, services.permission)
-    found = CRLPages(services, pages, previewing, Staging(limit))
+    crls = CRLPages(services, pages, previewing, Staging(limit))
     return (
-        page("GET", menu.ADD_CRL, Action.ADD_CRL, found.adding),
-        page("POST", menu.ADD_CRL, Action.ADD_CRL, found.preview, limit),
-        page("POST", menu.ADD_CRL + "/confirm", Action.ADD_CRL, found.commit),
+        page("GET", menu.ADD_CRL, Action.ADD_CRL, crls.adding),
+        page("POST", menu.ADD_CRL, Action.ADD_CRL, crls.preview, limit),
+        page("POST", menu.ADD_CRL + "/confirm", Action.ADD_CRL, crls.commit),
     )
 
 
-def _user_pages(found: UserPages, page: Page) -> tuple[Route, ...]:
+def _user_pages(users: UserPages, page: Page) -> tuple[Route, ...]:
     return (
-        page("GET", menu.USERS, Action.LIST_USERS, found.listed),
-        page("POST", menu.USERS, Action.ADD_USER, found.add, _CERTIFICATE_BODY_BYTES),
-        page("GET", _USER, Action.LIST_USERS, found.shown),
-        page("POST", _USER + "/groups", Action.CHANGE_USER, found.set_groups),
-        page("POST", _USER + "/enabled", Action.CHANGE_USER, found.set_enabled),
-        page("POST", _USER + "/certificates", Action.CHANGE_USER, found.add_certificate, _CERTIFICATE_BODY_BYTES),
-        page("POST", _USER + "/certificates/remove", Action.CHANGE_USER, found.remove_certificate),
-        page("POST", _USER + "/remove", Action.REMOVE_USER, found.remove),
+        page("GET", menu.USERS, Action.LIST_USERS, users.listed),
+        page("POST", menu.USERS, Action.ADD_USER, users.add, _CERTIFICATE_BODY_BYTES),
+        page("GET", _USER, Action.LIST_USERS, users.shown),
+        page("POST", _USER + "/groups", Action.CHANGE_USER, users.set_groups),
+        page("POST", _USER + "/enabled", Action.CHANGE_USER, users.set_enabled),
+        page("POST", _USER + "/certificates", Action.CHANGE_USER, users.add_certificate, _CERTIFICATE_BODY_BYTES),
+        page("POST", _USER + "/certificates/remove", Action.CHANGE_USER, users.remove_certificate),
+        page("POST", _USER + "/remove", Action.REMOVE_USER, users.remove),
     )
 
 

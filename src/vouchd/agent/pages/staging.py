@@ -25,25 +25,27 @@ class Staging:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._held: dict[str, Staged] = {}
+        self._files: dict[str, Staged] = {}
 
     def put(self, user: str, crl: bytes, at: int) -> str:
         """Hold the CRL for `user` in place of the one before; returns the name to take it by."""
         self._expire(at)
-        self._held = {name: staged for name, staged in self._held.items() if staged.user != user}
+        self._files = {name: staged for name, staged in self._files.items() if staged.user != user}
         name = hashlib.sha256(crl).hexdigest()
-        self._held[f"{user} {name}"] = Staged(user, crl, at)
-        while len(self._held) > MAX_STAGED or sum(len(staged.crl) for staged in self._held.values()) > self._max_bytes:
-            self._held.pop(next(iter(self._held)))
+        self._files[f"{user} {name}"] = Staged(user, crl, at)
+        while (
+            len(self._files) > MAX_STAGED or sum(len(staged.crl) for staged in self._files.values()) > self._max_bytes
+        ):
+            self._files.pop(next(iter(self._files)))
         return name
 
     def take(self, user: str, name: str, at: int) -> bytes:
         """The CRL that `user` has put there, which is held no longer. Raises: NotFound."""
         self._expire(at)
-        staged = self._held.pop(f"{user} {name}", None)
+        staged = self._files.pop(f"{user} {name}", None)
         if staged is None:
             raise NotFound("the CRL is not held any more", hint="give it once more")
         return staged.crl
 
     def _expire(self, at: int) -> None:
-        self._held = {name: staged for name, staged in self._held.items() if staged.at + KEEP_SECONDS > at}
+        self._files = {name: staged for name, staged in self._files.items() if staged.at + KEEP_SECONDS > at}

@@ -130,7 +130,7 @@ class UserPages:
         self, request: web.Request, caller: Caller, *, error: VouchdError | None = None, form: Form | None = None
     ) -> web.Response:
         users = await in_thread(lambda: self.services.users.users(caller))
-        given = form or Form({}, {})
+        values = form or Form({}, {})
         return self.pages.page(
             request,
             caller,
@@ -138,8 +138,8 @@ class UserPages:
             status=outcome(error).http_status if error else 200,
             rows=[self._row(user) for user in users],
             groups=tuple(Group),
-            ticked=[group for group in Group if group.name in given.fields],
-            given=given.fields,
+            ticked=[group for group in Group if group.name in values.fields],
+            values=values.fields,
             error=error,
             done=request.query.get("done", "")[:200],
         )
