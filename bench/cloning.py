@@ -23,7 +23,7 @@ from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 
 from bench.figures import Figure
 from vouchd.ca.authority import CertificateManager
-from vouchd.client import ocsp
+from vouchd.client import inquiry
 from vouchd.cloning.client import PeerClient
 from vouchd.core.facts import Member
 from vouchd.pkix.certs import serial_octets
@@ -147,7 +147,7 @@ def _crls(made: Clones, serial: bytes, count: int) -> list[bytes]:
 def _seconds(made: Clones, master: PeerClient, crl: bytes, members: dict[str, Member], serial: bytes) -> float:
     """Push one CRL and ask the clone until it says of the certificate what the CRL says."""
     issuer = x509.load_pem_x509_certificate((made.folder / "ca" / "ca.crt").read_bytes()).public_bytes(Encoding.DER)
-    request = ocsp.question(issuer, [serial]).request_der
+    request = inquiry.question(issuer, [serial]).request_der
     clone = members[HOSTS["c"][0]]
     connection = http.client.HTTPConnection(clone.host, clone.ee_port, timeout=LONGEST_SECONDS)
 

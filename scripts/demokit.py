@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from vouchd.client import ocsp
+from vouchd.client import inquiry
 from vouchd.client.transport import Connection
 from vouchd.signing.files import read_certificates
 
@@ -102,11 +102,11 @@ class Pair:
         folder = self.commands.folder
         issuer = read_certificates(folder / "ca" / "ca.crt")[0].public_bytes(Encoding.DER)
         leaf = read_certificates(folder / certificate)[0].public_bytes(Encoding.DER)
-        question = ocsp.question(issuer, [ocsp.serial_of(leaf, issuer)])
+        question = inquiry.question(issuer, [inquiry.serial_of(leaf, issuer)])
         answers = {}
         for name, url in self.urls.items():
             with Connection(url) as connection:
-                reply = ocsp.send(connection, question)
+                reply = inquiry.send(connection, question)
             status = reply.response.basic.singles[0].status if reply.response.basic else reply.response.status.name
             answers[name] = (status, hashlib.sha256(reply.exchange.body).hexdigest())
         return answers

@@ -29,7 +29,7 @@ from demo import Demo as Site
 from demo import file_of
 from demokit import DemoError, Pair, console, heading
 
-from vouchd.client import ocsp
+from vouchd.client import inquiry
 from vouchd.client.transport import Connection
 from vouchd.errors import ClientError, VouchdError
 
@@ -128,11 +128,11 @@ class Client(threading.Thread):
         settle = 0.0 if self._member == "vouchd" else SETTLE_SECONDS
         while not self._soak.over.is_set():
             serial = random.choice(self._soak.serials)
-            nonce = ocsp.new_nonce() if random.random() < 0.2 else None
-            wanted = ocsp.question(self._soak.issuer, [serial], nonce=nonce)
+            nonce = inquiry.new_nonce() if random.random() < 0.2 else None
+            wanted = inquiry.question(self._soak.issuer, [serial], nonce=nonce)
             asked_at = time.monotonic()
             sure = self._soak.truth.must_be_revoked(serial, asked_at, settle)
-            response = ocsp.send(connection, wanted).response
+            response = inquiry.send(connection, wanted).response
             status = str(response.basic.singles[0].status) if response.basic else response.status.name
             self.answers[status] += 1
             # Released in between, it may be good again: then it is no longer sure.
@@ -179,7 +179,7 @@ class Soak(Site):
         self.issuer = load_pem_x509_certificate((self.folder / "ca" / "ca.crt").read_bytes()).public_bytes(Encoding.DER)
         for number in range(CERTIFICATES):
             leaf = load_pem_x509_certificate((self.folder / file_of(number)).read_bytes())
-            self.serials.append(ocsp.serial_of(leaf.public_bytes(Encoding.DER), self.issuer))
+            self.serials.append(inquiry.serial_of(leaf.public_bytes(Encoding.DER), self.issuer))
         return pair
 
     def act(self, number: int) -> None:

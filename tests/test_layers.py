@@ -217,7 +217,9 @@ def test_modules_and_variables_are_nouns() -> None:
     places = names_that_are_no_nouns()
     more = [line for room, lines in places.items() if len(lines) > NO_NOUNS_LEFT.get(room, 0) for line in lines]
     assert not more, "\n".join(more)
-    fewer = {room: len(places.get(room, [])) for room, most in NO_NOUNS_LEFT.items() if len(places.get(room, [])) < most}
+    fewer = {
+        room: len(places.get(room, [])) for room, most in NO_NOUNS_LEFT.items() if len(places.get(room, [])) < most
+    }
     assert not fewer, f"lower NO_NOUNS_LEFT to {fewer}"
 
 
@@ -232,7 +234,9 @@ def modules_of_one_name() -> set[tuple[str, str]]:
     """Pairs of modules that share a name, though one's room imports from the other's; those of rooms in rooms aside."""
     imported = file_imports()
     talk = {(room_of(name), room_of(other)) for name, others in imported.items() for other in others}
-    plain = [name for name in imported if 2 <= name.count(".") + 1 <= 3 and name != "vouchd"]  # `pkcs12.reading` has its room
+    plain = [
+        name for name in imported if 2 <= name.count(".") + 1 <= 3 and name != "vouchd"
+    ]  # `pkcs12.reading` has its room
     return {
         (one, other)
         for one, other in itertools.combinations(sorted(plain), 2)

@@ -14,7 +14,7 @@ from tests.pki import CA, shared_key
 from tests.serving import request_for
 
 from vouchd.api import services
-from vouchd.audit.reading import AuditQuery
+from vouchd.audit.search import AuditQuery
 from vouchd.clock import SystemClock
 from vouchd.instance.certificates import signers
 from vouchd.pkix.certs import authority_id

@@ -11,7 +11,7 @@ import pytest
 from tests.audit.auditing import Bench
 
 from vouchd.audit.log import REPAIR
-from vouchd.audit.reading import AuditReader
+from vouchd.audit.search import AuditReader
 
 WRITER = """
 import sys

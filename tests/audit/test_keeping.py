@@ -8,7 +8,7 @@ from tests.pki import NOW
 
 from vouchd.audit.keeping import AuditKeeping, GivenAnswer, address_shown
 from vouchd.audit.log import Rotation
-from vouchd.audit.reading import AuditReader
+from vouchd.audit.search import AuditReader
 from vouchd.core.policy import ClientAddress
 
 

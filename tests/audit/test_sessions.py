@@ -6,7 +6,7 @@ import pytest
 from tests.audit.auditing import Bench, SetClock
 
 from vouchd.audit.keeping import AuditKeeping, address_shown
-from vouchd.audit.reading import AuditReader
+from vouchd.audit.search import AuditReader
 from vouchd.audit.sessions import ESTABLISH, MAX_KINDS, TERMINATED, WINDOW_SECONDS, SessionRecords
 from vouchd.core.policy import ClientAddress
 

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.pki import DAY, HOUR, NOW, name, shared_key
 
+from vouchd.ca.ca_keys import KEY_TYPES
 from vouchd.ca.creating import AuthorityPlan, create_authority
 from vouchd.ca.facts import AuthoritySettings, CRLScope
-from vouchd.ca.keys import KEY_TYPES
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.ca.store import KEPT_CRLS

@@ -5,7 +5,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.pki import NOW, name, new_key, shared_key, signing_hash
 
-from vouchd.ca.keys import KEY_TYPES, generate_key
+from vouchd.ca.ca_keys import KEY_TYPES, generate_key
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import MAX_CSR_BYTES, parse_name, parse_subject, request_from_csr
 from vouchd.cli.ca.status import parse_reason

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, HOUR, NOW, Issued, moment, serial_octets, signing_hash
 
-from vouchd.client.ocsp import Question, question
+from vouchd.client.inquiry import Question, question
 from vouchd.pkix import der
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.client.answers import answer, ask_for, resigned
 from tests.pki import CA, DAY, NOW
 
-from vouchd.client.ocsp import Question, Reply, read
+from vouchd.client.inquiry import Question, Reply, read
 from vouchd.client.transport import Exchange, Method
 from vouchd.cloning.comparison import Level, Probe, compare
 from vouchd.core.records import rfc3339

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories
 
 from vouchd.core.facts import DirectoryServer, Transport
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.setup import SetUp, set_up
 
@@ -59,10 +59,10 @@ def join(supplier: Node, consumer: Node, **options) -> None:
     suffix = supplier.server.suffix
     for one, other in ((supplier, consumer), (consumer, supplier)):
         connection = one.connection()
-        replication.agree(connection, suffix, other.server, REPLICATION_PASSWORD)
+        replica.agree(connection, suffix, other.server, REPLICATION_PASSWORD)
         connection.close()
     connection = supplier.connection()
-    replication.initialise(connection, suffix, consumer.server, **options)
+    replica.initialise(connection, suffix, consumer.server, **options)
     connection.close()
 
 

@@ -10,7 +10,7 @@ from tests.directory.site import REPLICATION_PASSWORD, nodes, prepare
 from tests.ds389 import directories
 
 from vouchd.core.facts import Transport
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.connection import Change, Connection, Credentials
 from vouchd.directory.health import ask, read_vector
 from vouchd.directory.names import (
@@ -32,7 +32,7 @@ def node():
     """One server, set up and a replica with an agreement."""
     with nodes(1) as (found,):
         connection = found.connection()
-        replication.agree(connection, found.server.suffix, peer_of(found), REPLICATION_PASSWORD)
+        replica.agree(connection, found.server.suffix, peer_of(found), REPLICATION_PASSWORD)
         connection.close()
         yield found
 
@@ -53,7 +53,7 @@ def test_repeated_set_up_changes_nothing_but_passwords(node):
     node.made = again.made
     connection = again.connection()
     assert connection.read(f"cn=kept,ou=chunks,{node.server.suffix}", ["cn"])
-    assert len(replication.agreements(connection, node.server.suffix)) == 1
+    assert len(replica.agreements(connection, node.server.suffix)) == 1
 
 
 def test_steps_are_named_in_order():
@@ -65,7 +65,7 @@ def test_steps_are_named_in_order():
         made = set_up(admin, server, clone=True, step=names.append)
         assert names == ["schema", "database", "limits", "indexes", "accounts", "rights", "replica"]
         assert admin.read(server.suffix) is None
-        assert replication.replica_id_of(admin, server.suffix) == 5
+        assert replica.replica_id_of(admin, server.suffix) == 5
         assert not made.restart_for
         assert made.password not in repr(made)
         assert made.replication_password not in repr(made)

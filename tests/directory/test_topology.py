@@ -11,7 +11,7 @@ from tests.directory.site import REPLICATION_PASSWORD, join, nodes, until
 
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.core.facts import DirectoryServer, Member, Transport
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.agreements import State
 from vouchd.directory.connection import Change
 from vouchd.directory.health import ask, csn_time, health
@@ -42,7 +42,7 @@ def test_agreements_are_made_what_the_registry_says(site):
     connection, suffix = first.connection(), first.server.suffix
     me, other, new = map(member, site)
     foreign = replace(second.server, port=1)
-    replication.agree(connection, suffix, foreign, REPLICATION_PASSWORD)
+    replica.agree(connection, suffix, foreign, REPLICATION_PASSWORD)
     moved = agreement_dn(suffix, agreement_name(foreign))
     try:
         done = reconcile(connection, me, [me, other, new], REPLICATION_PASSWORD)
@@ -66,7 +66,7 @@ def test_registry_without_this_member_removes_nothing(site):
     first = site[0]
     connection = first.connection()
     assert not reconcile(connection, member(first), [], REPLICATION_PASSWORD)
-    assert len(replication.agreements(connection, first.server.suffix)) == 1
+    assert len(replica.agreements(connection, first.server.suffix)) == 1
     connection.close()
 
 
@@ -87,11 +87,11 @@ def test_password_that_was_refused_is_set_anew(site):
     connection, suffix = first.connection(), first.server.suffix
     name = agreement_name(second.server)
     members = [member(first), member(second)]
-    replication.agree(connection, suffix, second.server, "a-wrong-one", renew=True)
+    replica.agree(connection, suffix, second.server, "a-wrong-one", renew=True)
     connection.add(f"cn=late,ou=chunks,{suffix}", {"objectClass": ["vouchdDocumentChunk"], "cn": ["late"]})
 
     def refused() -> bool:
-        return replication.agreements(connection, suffix)[0].code == 49
+        return replica.agreements(connection, suffix)[0].code == 49
 
     # The session that stands goes on until it is idle; the next one binds with the new password.
     connection.modify(agreement_dn(suffix, name), [Change("replace", "nsds5ReplicaEnabled", (b"off",))])
@@ -124,12 +124,12 @@ def test_agreement_is_stopped_before_it_is_deleted_and_the_server_lives(site):
     for number in range(12):
         entry = {"objectClass": ["vouchdDocumentChunk"], "cn": [f"begun{number}"]}
         connection.add(f"cn=begun{number},ou=chunks,{suffix}", entry)  # something to send
-        replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
-        assert replication.remove(connection, suffix, name)
+        replica.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+        assert replica.remove(connection, suffix, name)
     assert deleted == [("off", "FALSE")] * 12
     assert first.directory.process.answers()
     assert first.directory.process.pid() == pid
-    replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+    replica.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
     connection.close()
 
 

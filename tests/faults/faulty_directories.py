@@ -12,7 +12,7 @@ from tests.faults.faulty_set import C, FaultySet, filled
 from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.connection import Change
 from vouchd.directory.names import agreement_dn
 from vouchd.wiring import instance
@@ -61,7 +61,7 @@ class FaultyDirectories(FaultySet):
     def _send(self, state: bytes) -> None:
         for server in self.servers.values():
             with closing(server.admin()) as connection:
-                for one in replication.agreements(connection, SUFFIX):
+                for one in replica.agreements(connection, SUFFIX):
                     change = Change("replace", "nsds5ReplicaEnabled", (state,))
                     connection.modify(agreement_dn(SUFFIX, one.name), [change])
 

@@ -15,7 +15,7 @@ from tests.whole.directory_sets import clone, directory_set
 from tests.whole.test_clone_directory import require_alike
 
 from vouchd.core.facts import Transport
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.connection import Change
 from vouchd.directory.health import read_vector
 from vouchd.directory.names import agreement_dn
@@ -57,12 +57,12 @@ class Making:
     def agreements(self, name: str) -> list[tuple[str, int]]:
         """The servers that a member's server sends its changes to."""
         with closing(self.servers[name].admin()) as connection:
-            return [(one.host, one.port) for one in replication.agreements(connection, SUFFIX, ours=False)]
+            return [(one.host, one.port) for one in replica.agreements(connection, SUFFIX, ours=False)]
 
     def filling(self) -> bool:
         """Whether the master's server is just filling the clone's."""
         with closing(self.servers["m"].admin()) as connection:
-            return any(one.initialising for one in replication.agreements(connection, SUFFIX))
+            return any(one.initialising for one in replica.agreements(connection, SUFFIX))
 
     def with_server_that_dies(self) -> str:
         """What the command says when the clone's server is killed while it is filled; the master serves, it is back."""
@@ -89,7 +89,7 @@ class Making:
     def cut(self) -> None:
         """The clone's directory server sends nothing to the master's any more."""
         with closing(self.servers["c"].admin()) as connection:
-            for one in replication.agreements(connection, SUFFIX):
+            for one in replica.agreements(connection, SUFFIX):
                 change = Change("replace", "nsds5ReplicaEnabled", (b"off",))
                 connection.modify(agreement_dn(SUFFIX, one.name), [change])
 

@@ -156,6 +156,13 @@ def test_settings_source_kind_follows_from_the_url(url, kind):
     assert (source.name, source.kind, source.url, source.interval_seconds) == ("root", kind, url, 60)
 
 
+def test_settings_source_file_of_another_host_is_refused():
+    """A file URL names a file of this host; it never means a local file of the same path."""
+    with pytest.raises(ConfigError, match=r"CS\.cfg:1: file://otherhost/x is not a file of this host"):
+        settings("vouchd.source.root.url=file://otherhost/x")
+    assert settings("vouchd.source.root.url=file://localhost/x").sources
+
+
 def test_settings_source_of_unknown_scheme_is_refused():
     """A URL that nothing here can fetch is refused at start, not at the first attempt."""
     with pytest.raises(ConfigError, match=r"CS\.cfg:1: no source can fetch gopher://"):

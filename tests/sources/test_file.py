@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vouchd.errors import ConfigError, SourceError
+from vouchd.errors import SourceError
 from vouchd.service.pulling import Validator
-from vouchd.sources.file import FileSource, path_of
+from vouchd.sources.file import FileSource
 
 WHOLE = b"\x30\x03abc"
 LONG = b"\x30\x82\x01\x00" + b"x" * 256
@@ -83,19 +83,3 @@ def test_file_beyond_the_limit_is_refused(path):
     path.write_bytes(LONG)
     with pytest.raises(SourceError, match="the limit is 100"):
         source(path, max_bytes=100).fetch(Validator())
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [("/var/ca%20.crl", "/var/ca%20.crl"), ("file:///var/a%20b.crl", "/var/a b.crl"), ("file://localhost/x", "/x")],
-)
-def test_path_of_a_url_is_decoded(url, expected):
-    """A file URL is percent-decoded, a plain path is taken as it is."""
-    assert path_of(url) == Path(expected)
-
-
-@pytest.mark.parametrize("url", ["file://other.example/x", "http://x/y"])
-def test_path_of_another_host_is_refused(url):
-    """A file URL names a file of this host."""
-    with pytest.raises(ConfigError):
-        path_of(url)

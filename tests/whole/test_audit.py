@@ -13,7 +13,7 @@ from tests.processes.running import eventually
 from tests.sites import Site
 from tests.whole.test_three_commands import Commands
 
-from vouchd.audit.reading import AuditQuery, AuditReader
+from vouchd.audit.search import AuditQuery, AuditReader
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import read_serving
 from vouchd.settings.layout import Layout

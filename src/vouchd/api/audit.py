@@ -8,7 +8,7 @@ from vouchd.api import told
 from vouchd.api.operation import Call, Operation, Parameter
 from vouchd.api.schema import MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference, text
 from vouchd.audit.chain import AuditRecord
-from vouchd.audit.reading import AuditQuery
+from vouchd.audit.search import AuditQuery
 from vouchd.errors import BadInput
 from vouchd.service.permission import Action
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vouchd.api.checks import Check
-from vouchd.audit.reading import AuditReader
+from vouchd.audit.search import AuditReader
 from vouchd.cloning.membership import Membership
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.registry import SecurityDomain

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vouchd.audit.chain import Entry, Link, decode, encode
-from vouchd.audit.files import last_line, lock_file, log_files, rotated_files, rotated_name
+from vouchd.audit.log_files import last_line, lock_file, log_files, rotated_files, rotated_name
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable

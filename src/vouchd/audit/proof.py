@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vouchd.audit.chain import GENESIS, MAX_LINE_BYTES, AuditRecord, Link, decode
-from vouchd.audit.files import lock_file, log_files
 from vouchd.audit.log import REPAIR
+from vouchd.audit.log_files import lock_file, log_files
 from vouchd.audit.signing import SIGNING
 from vouchd.audit.trust import Trust
 from vouchd.errors import ConfigError, NotFound

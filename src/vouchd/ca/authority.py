@@ -15,6 +15,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from vouchd.ca.ca_keys import SigningKey, check_public_key, read_password, signing_key
 from vouchd.ca.certificates import build_issued
 from vouchd.ca.crls import CRLHeader, build_crl
 from vouchd.ca.facts import (
@@ -24,7 +25,6 @@ from vouchd.ca.facts import (
     IssuedStatus,
 )
 from vouchd.ca.folder import AuthorityFolder
-from vouchd.ca.keys import SigningKey, check_public_key, read_password, signing_key
 from vouchd.ca.profiles import PROFILES
 from vouchd.ca.requests import MAX_NAMES, CertificateRequest
 from vouchd.ca.store import CertificateStore

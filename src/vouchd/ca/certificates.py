@@ -8,8 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from vouchd.ca.ca_keys import SigningKey
 from vouchd.ca.facts import AuthoritySettings
-from vouchd.ca.keys import SigningKey
 from vouchd.ca.profiles import PROFILES, Profile, ProfileName
 from vouchd.ca.requests import CertificateRequest
 

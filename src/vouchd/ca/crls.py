@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from vouchd.ca.ca_keys import SigningKey
 from vouchd.ca.certificates import authority_key_identifier, distribution_point, utc
 from vouchd.ca.facts import CertificateRecord, CRLScope, IssuedStatus
-from vouchd.ca.keys import SigningKey
 from vouchd.pkix.reasons import Reason
 
 REASON_FLAGS: dict[Reason, x509.ReasonFlags] = {

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from vouchd.audit.chain import AuditRecord
 from vouchd.audit.proof import Proof, prove
-from vouchd.audit.reading import MAX_LIMIT, AuditQuery, AuditReader
+from vouchd.audit.search import MAX_LIMIT, AuditQuery, AuditReader
 from vouchd.audit.trust import Trust
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_input

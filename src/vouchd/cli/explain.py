@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cli.query import certificate_der, serial_octets
-from vouchd.client.ocsp import serial_of
+from vouchd.client.inquiry import serial_of
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Authority, Epoch
 from vouchd.core.status import ServingState

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.cli import output
 from vouchd.cli.options import JsonOption
 from vouchd.client.authority import responder_text
-from vouchd.client.ocsp import Question, Reply, new_nonce, question, responder_url, send, serial_of
-from vouchd.client.response import BasicResponse, SingleResponse
+from vouchd.client.inquiry import Question, Reply, new_nonce, question, responder_url, send, serial_of
 from vouchd.client.response_acceptance import NonceRule, Terms, Verified, status_name
+from vouchd.client.response_facts import BasicResponse, SingleResponse
 from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
 from vouchd.core.facts import CertStatus

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from vouchd.audit.chain import AuditRecord
-from vouchd.audit.reading import AuditQuery
+from vouchd.audit.search import AuditQuery
 from vouchd.cli import output
 from vouchd.client.admin import AdminClient
 from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, Group, User

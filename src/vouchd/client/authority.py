@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from cryptography import x509
 
-from vouchd.client.response import BasicResponse
+from vouchd.client.response_facts import BasicResponse
 from vouchd.errors import VerificationError
 from vouchd.pkix import certs
 from vouchd.pkix.signatures import verify

@@ -5,7 +5,7 @@ Strict where a signature or a decision hangs on it; an unknown extension is kept
 
 from __future__ import annotations
 
-from vouchd.client.response import (
+from vouchd.client.response_facts import (
     BasicResponse,
     CertID,
     Extension,

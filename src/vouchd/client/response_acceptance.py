@@ -13,7 +13,7 @@ from enum import StrEnum
 from cryptography import x509
 
 from vouchd.client.authority import SignerRole, find_signer, signer_warnings
-from vouchd.client.response import EXTENSION_NAMES, BasicResponse, CertID, OCSPResponse, SingleResponse
+from vouchd.client.response_facts import EXTENSION_NAMES, BasicResponse, CertID, OCSPResponse, SingleResponse
 from vouchd.errors import ClientError, OCSPResponseStatus, VerificationError
 
 

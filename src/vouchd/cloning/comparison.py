@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from vouchd.client.ocsp import Question, Reply
-from vouchd.client.response import BasicResponse, OCSPResponse, SingleResponse
+from vouchd.client.inquiry import Question, Reply
 from vouchd.client.response_acceptance import NonceRule, Terms
+from vouchd.client.response_facts import BasicResponse, OCSPResponse, SingleResponse
 from vouchd.client.transport import Method
 from vouchd.core.records import rfc3339
 from vouchd.errors import ClientError

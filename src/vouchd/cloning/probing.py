@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 
-from vouchd.client.ocsp import Question, build_request, encode_cert_id, new_nonce, question
-from vouchd.client.response import CertID
+from vouchd.client.inquiry import Question, build_request, encode_cert_id, new_nonce, question
+from vouchd.client.response_facts import CertID
 from vouchd.client.transport import Method
 from vouchd.cloning.comparison import Probe
 from vouchd.core.ports import RevocationIndex, SerialSet

@@ -53,7 +53,7 @@ def replicating(layout: Layout, settings: Settings) -> Replicate:
     """What fills a member's directory server from this instance's, over its own account there."""
 
     def replicate(member: Member, _caller: Caller, say: Callable[[str], None]) -> None:
-        from vouchd.directory import replication  # noqa: PLC0415  the embedded store starts without it
+        from vouchd.directory import replica  # noqa: PLC0415  the embedded store starts without it
 
         peer, told = member.directory, -1
         if peer is None:
@@ -68,8 +68,8 @@ def replicating(layout: Layout, settings: Settings) -> Replicate:
         password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
         with connected(layout, settings) as connection:
             say(f"agreement with {peer.host}:{peer.port}")
-            replication.agree(connection, peer.suffix, peer, password, renew=True)
-            replication.initialise(connection, peer.suffix, peer, progress)
+            replica.agree(connection, peer.suffix, peer, password, renew=True)
+            replica.initialise(connection, peer.suffix, peer, progress)
             say("initialised")
 
     return replicate
@@ -100,10 +100,10 @@ def retiring(layout: Layout, settings: Settings, store: Store) -> Callable[[Memb
         if settings.directory is None or member.directory is None or member.directory.replica_id is None:
             return
         reconcile(layout, settings, store.members())
-        from vouchd.directory import replication  # noqa: PLC0415
+        from vouchd.directory import replica  # noqa: PLC0415
 
         with connected(layout, settings) as connection:
-            replication.clean_ruv(connection, settings.directory.server.suffix, member.directory.replica_id)
+            replica.clean_ruv(connection, settings.directory.server.suffix, member.directory.replica_id)
 
     return retire
 
@@ -165,12 +165,12 @@ def detach(layout: Layout, settings: Settings, say: Callable[[str], None]) -> No
     """
     if settings.directory is None:
         return
-    from vouchd.directory import replication  # noqa: PLC0415  the embedded store starts without it
+    from vouchd.directory import replica  # noqa: PLC0415  the embedded store starts without it
 
     suffix = settings.directory.server.suffix
     with connected(layout, settings) as connection:
-        for agreement in replication.agreements(connection, suffix):
-            replication.remove(connection, suffix, agreement.name)
+        for agreement in replica.agreements(connection, suffix):
+            replica.remove(connection, suffix, agreement.name)
             say(f"ended the agreement with {agreement.host}:{agreement.port}")
 
 

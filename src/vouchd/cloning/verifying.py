@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from vouchd.client.ocsp import Reply, send
+from vouchd.client.inquiry import Reply, send
 from vouchd.client.transport import Connection
 from vouchd.cloning.client import PeerClient
 from vouchd.cloning.comparison import Comparison, Level, Probe, compare

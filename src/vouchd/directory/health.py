@@ -15,7 +15,7 @@ from vouchd.core.facts import DirectoryServer
 from vouchd.directory.agreements import Agreement, State, remedy
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.names import REPLICATION_DN, agreement_name, replica_dn
-from vouchd.directory.replication import agreements
+from vouchd.directory.replica import agreements
 from vouchd.errors import VouchdError
 
 ASK_SECONDS = 5.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vouchd.core.facts import DirectoryServer
-from vouchd.directory import account, replication, suffix
+from vouchd.directory import account, replica, suffix
 from vouchd.directory.connection import Connection
 from vouchd.directory.indexes import ensure_indexes
 from vouchd.directory.names import REPLICATION_DN, SERVICE_DN
@@ -69,5 +69,5 @@ def set_up(
         ensure_containers(admin, server.suffix, domain)
     if server.replica_id is not None:
         step("replica")
-        replication.enable(admin, server)
+        replica.enable(admin, server)
     return made

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vouchd.core.facts import DirectoryServer, Member
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.connection import Connection
 from vouchd.directory.names import agreement_name
 
@@ -53,13 +53,13 @@ def reconcile(
     if me.directory is None or me.directory.replica_id is None or me.id not in {one.id for one in members}:
         return Reconciled()
     suffix = me.directory.suffix
-    present = {one.name for one in replication.agreements(connection, suffix)}
+    present = {one.name for one in replica.agreements(connection, suffix)}
     wanted = {agreement_name(peer): peer for peer in peers_of(me, members)}
-    removed = tuple(name for name in sorted(present - wanted.keys()) if replication.remove(connection, suffix, name))
+    removed = tuple(name for name in sorted(present - wanted.keys()) if replica.remove(connection, suffix, name))
     touched = [
         name
         for name, peer in wanted.items()
-        if replication.agree(connection, suffix, peer, replication_password, renew=renew)
+        if replica.agree(connection, suffix, peer, replication_password, renew=renew)
     ]
     made = tuple(name for name in touched if name not in present)
     return Reconciled(made, tuple(name for name in touched if name in present), removed)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from email.utils import formatdate, parsedate_to_datetime
 from typing import NamedTuple
 
-from vouchd.audit.answers import Note
+from vouchd.audit.answer_records import Note
 from vouchd.ee.plain import announced_body_bytes
 from vouchd.ee.reading import HTTPRequest
 from vouchd.errors import OCSPResponseStatus

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
-from vouchd.audit.answers import AnsweredRecords, Note
+from vouchd.audit.answer_records import AnsweredRecords, Note
 from vouchd.core.facts import CertStatus
 from vouchd.ee.cache import Tally, error_der
 from vouchd.ee.counters import Snapshot, WorkerCounters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vouchd.audit.answers import AnsweredRecords, given_answers
+from vouchd.audit.answer_records import AnsweredRecords, given_answers
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot, WorkerCounters

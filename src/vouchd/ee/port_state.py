@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from vouchd.audit.answers import AnsweredRecords
+from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import Entry, ResponseCache, Uncacheable, http_date, refusal
 from vouchd.ee.counters import Snapshot, WorkerCounters

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from vouchd.audit.answers import AnsweredRecords
+from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import Responding

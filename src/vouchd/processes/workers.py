@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from vouchd.audit.answers import given_answers
+from vouchd.audit.answer_records import given_answers
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import LifecycleError

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -173,5 +174,10 @@ def _source(config: CSConfig, root: Path, name: str, max_bytes: int) -> SourceSe
         raise ConfigError(
             f"{config.where(f'vouchd.source.{name}.url')}: no source can fetch {scheme}://",
             hint="use " + ", ".join(_SCHEMES),
+        )
+    if source.url.lower().startswith("file:") and urlsplit(source.url).netloc not in {"", "localhost"}:
+        raise ConfigError(
+            f"{config.where(f'vouchd.source.{name}.url')}: {source.url} is not a file of this host",
+            hint="write file:///path/to/file",
         )
     return replace(source, kind=_SCHEMES[scheme])

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from vouchd.errors import ConfigError, SourceError
+from vouchd.errors import SourceError
 from vouchd.service.pulling import Fetched, Validator
-
-
-def path_of(url: str) -> Path:
-    """The path of a `file:///…` URL or of a plain path. Raises: ConfigError."""
-    parts = urlsplit(url)
-    if parts.scheme == "":
-        return Path(url)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-        raise ConfigError(f"{url}: not a file of this host", hint="write file:///path/to/file or the path")
-    return Path(unquote(parts.path))
 
 
 class FileSource:

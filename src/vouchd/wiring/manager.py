@@ -264,7 +264,7 @@ def _agent_part(
     keys = loaded or load_signers(settings)
     responder = Responder(publication.state, keys, settings.default_signer, settings.responder)
     records = answered_records(settings.audit, responder)
-    answers = InProcessAnswers(responder, records, clock, audit.answered)
+    answers = InProcessAnswers(responder, records, clock, audit.take_answers)
     signers = Signers({name: signer.certificate_der for name, signer in keys.items()}, settings.default_signer)
 
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vouchd.audit.keeping import AuditKeeping, address_shown
 from vouchd.audit.log import AuditLog, Rotation
-from vouchd.audit.reading import AuditReader
+from vouchd.audit.search import AuditReader
 from vouchd.audit.signing import AuditSigning
 from vouchd.clock import SystemClock
 from vouchd.cloning.followed_store import FollowedStore

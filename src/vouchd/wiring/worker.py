@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vouchd.audit.answers import AnsweredRecords
+from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import ClientAddress
 from vouchd.core.status import ServingState
 from vouchd.ee.server import EEServer

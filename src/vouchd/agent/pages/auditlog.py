@@ -13,7 +13,7 @@ from vouchd.agent.pages import menu
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.services import AgentServices
 from vouchd.audit.chain import AuditRecord
-from vouchd.audit.reading import AuditQuery
+from vouchd.audit.search import AuditQuery
 from vouchd.core.facts import Caller
 from vouchd.errors import ConfigError
 from vouchd.service.permission import Action

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from vouchd.ca.authority import CertificateManager
+from vouchd.ca.ca_keys import DEFAULT_KEY_TYPE, KEY_TYPES, clear_key_pem, generate_key
 from vouchd.ca.creating import AuthorityPlan, create_authority
 from vouchd.ca.facts import DAY, HOUR, AuthoritySettings
-from vouchd.ca.keys import DEFAULT_KEY_TYPE, KEY_TYPES, clear_key_pem, generate_key
 from vouchd.ca.profiles import PROFILES, ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_name, parse_subject, request_from_csr
 from vouchd.cli import output

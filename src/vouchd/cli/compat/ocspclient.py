@@ -14,9 +14,9 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.query import certificate_der, serial_octets
-from vouchd.client.ocsp import Question, Reply, question, question_from_request, send
-from vouchd.client.response import SingleResponse
+from vouchd.client.inquiry import Question, Reply, question, question_from_request, send
 from vouchd.client.response_acceptance import require_answer
+from vouchd.client.response_facts import SingleResponse
 from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError, VouchdError

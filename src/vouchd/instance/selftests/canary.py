@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from vouchd.client import ocsp
+from vouchd.client import inquiry
 from vouchd.client.parsing import parse_response
 from vouchd.client.response_acceptance import NonceRule, Terms, verify_response
 from vouchd.client.transport import Connection
@@ -91,8 +91,10 @@ class Canary:
         self, serving: ServingAuthority, serial: bytes, at: int, answer: Callable[[bytes], bytes]
     ) -> CertStatus:
         """Raises: ClientError, VerificationError."""
-        nonce = ocsp.new_nonce() if self.policy.nonce in {NoncePolicy.ECHO, NoncePolicy.REQUIRE} else None
-        question = ocsp.question(serving.authority.certificate_der, [serial], digest=_digest(self.policy), nonce=nonce)
+        nonce = inquiry.new_nonce() if self.policy.nonce in {NoncePolicy.ECHO, NoncePolicy.REQUIRE} else None
+        question = inquiry.question(
+            serving.authority.certificate_der, [serial], digest=_digest(self.policy), nonce=nonce
+        )
         if question.issuer is None:  # pragma: no cover  `question` always names it
             raise AssertionError("no issuer")
         response = parse_response(answer(question.request_der))

@@ -88,16 +88,6 @@ def enable(connection: Connection, server: DirectoryServer) -> bool:
     return present is None
 
 
-def disable(connection: Connection, suffix: str) -> bool:
-    """Make the server no replica any more, with its agreements; whether it was one."""
-    for agreement in agreements(connection, suffix, ours=False):
-        remove(connection, suffix, agreement.name)
-    with suppress(NotFound):
-        connection.delete(replica_dn(suffix))
-        return True
-    return False
-
-
 def replica_id_of(connection: Connection, suffix: str) -> int | None:
     """The id of the server's replica of the suffix, None when it is none."""
     replica = connection.read(replica_dn(suffix), ["nsDS5ReplicaId"])

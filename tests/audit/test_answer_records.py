@@ -9,8 +9,7 @@ from tests.ee.ee_fakes import Clock, FakeTransport, get, post
 from tests.pki import CA, NOW
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
-from vouchd.audit import answers
-from vouchd.audit.answers import AnsweredRecords, given_answers
+from vouchd.audit.answer_records import AnsweredRecords, given_answers
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.server import EEServer
@@ -88,7 +87,7 @@ def test_error_is_noted_with_its_cause_under_all_only(answering):
 
 def test_given_beyond_the_limit_is_counted_as_lost(answering, monkeypatch):
     """Many clients in one second cost bounded memory, and what is left out is told."""
-    monkeypatch.setattr(answers, "MAX_KEYS", 3)
+    monkeypatch.setattr("vouchd.audit.answers.MAX_KEYS", 3)
     told = records(answering, AnswerRecords.ALL)
     for number in range(5):
         give(answering, told, GOOD, client=f"192.0.2.{number}")

@@ -9,10 +9,10 @@ import pytest
 from tests.directory.site import REPLICATION_PASSWORD, Node, join, nodes, until
 
 from vouchd.core.facts import Transport
-from vouchd.directory import replication
+from vouchd.directory import replica
 from vouchd.directory.agreements import BUSY, State
 from vouchd.directory.health import read_vector
-from vouchd.directory.names import agreement_name
+from vouchd.directory.names import agreement_name, replica_dn
 from vouchd.errors import ConfigError, LifecycleError, VouchdError
 
 pytestmark = pytest.mark.interop
@@ -83,9 +83,9 @@ def attempt(node: Node, peer, password: str = REPLICATION_PASSWORD) -> str:
     The agreement is left: the server lets go of one only after it has tried for 15 s.
     """
     connection = node.connection()
-    replication.agree(connection, node.server.suffix, peer, password)
+    replica.agree(connection, node.server.suffix, peer, password)
     with pytest.raises(LifecycleError) as caught:
-        replication.initialise(connection, node.server.suffix, peer, grace_seconds=0.5)
+        replica.initialise(connection, node.server.suffix, peer, grace_seconds=0.5)
     connection.close()
     assert "not done in" not in str(caught.value)
     assert password not in str(caught.value) + caught.value.hint
@@ -117,7 +117,7 @@ def test_initialisation_of_a_server_that_dies_ends_and_can_be_done_again():
     with nodes(2, Transport.TLS) as (first, second):
         connection, suffix = first.connection(), first.server.suffix
         fill(first, megabytes=30)
-        replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+        replica.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
         killed = []
 
         def kill(agreement, _seconds) -> None:
@@ -126,11 +126,11 @@ def test_initialisation_of_a_server_that_dies_ends_and_can_be_done_again():
                 second.directory.kill()
 
         with pytest.raises(LifecycleError, match="was not initialised") as caught:
-            replication.initialise(connection, suffix, second.server, kill)
+            replica.initialise(connection, suffix, second.server, kill)
         assert killed
         assert "not done in" not in str(caught.value)
         second.directory.start()
-        replication.initialise(connection, suffix, second.server)
+        replica.initialise(connection, suffix, second.server)
         assert arrives(second, f"cn=big29,ou=chunks,{suffix}")
         connection.close()
 
@@ -139,17 +139,17 @@ def test_initialisation_under_way_is_waited_for():
     """A command that is repeated while the server is being filled waits for that, and fills it once."""
     with nodes(2) as (first, second):
         connection, suffix = first.connection(), first.server.suffix
-        replication.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
+        replica.agree(connection, suffix, second.server, REPLICATION_PASSWORD)
         again = []
 
         def repeat(agreement, _seconds) -> None:
             if agreement.initialising and not again:
                 again.append(None)
                 other = first.connection()
-                again[0] = replication.initialise(other, suffix, second.server)
+                again[0] = replica.initialise(other, suffix, second.server)
                 other.close()
 
-        done = replication.initialise(connection, suffix, second.server, repeat)
+        done = replica.initialise(connection, suffix, second.server, repeat)
         assert done.init_ok
         assert again[0].init_start == done.init_start
         connection.close()
@@ -164,14 +164,14 @@ def test_initialisation_of_a_server_that_another_one_keeps_busy_is_done_after_it
         suffix, busy, done = master.server.suffix, [], []
         first, second = master.connection(), clone.connection()
         for one in (first, second):
-            replication.agree(one, suffix, third.server, REPLICATION_PASSWORD)
+            replica.agree(one, suffix, third.server, REPLICATION_PASSWORD)
 
         def too(agreement, _seconds) -> None:
             if agreement.initialising and not done:
                 done.append(None)
-                done[0] = replication.initialise(second, suffix, third.server, lambda now, _: busy.append(now))
+                done[0] = replica.initialise(second, suffix, third.server, lambda now, _: busy.append(now))
 
-        assert replication.initialise(first, suffix, third.server, too).init_ok
+        assert replica.initialise(first, suffix, third.server, too).init_ok
         assert any(now.init_code == BUSY for now in busy)
         assert done[0].init_ok
         assert arrives(third, dn)
@@ -185,15 +185,15 @@ def test_agreement_that_two_end_while_it_initialises_is_ended_once():
         suffix, name = first.server.suffix, agreement_name(second.server)
         fill(first, megabytes=10)
         connections = [first.connection() for _ in range(3)]
-        replication.agree(connections[0], suffix, second.server, REPLICATION_PASSWORD)
+        replica.agree(connections[0], suffix, second.server, REPLICATION_PASSWORD)
 
         def begun(agreement, _seconds) -> None:
             if agreement.initialising and not ended:
-                ended.extend(pool.submit(replication.remove, one, suffix, name) for one in connections[1:])
+                ended.extend(pool.submit(replica.remove, one, suffix, name) for one in connections[1:])
 
         ended: list[Future[bool]] = []
         with ThreadPoolExecutor() as pool, pytest.raises(VouchdError):
-            replication.initialise(connections[0], suffix, second.server, begun)
+            replica.initialise(connections[0], suffix, second.server, begun)
         assert sorted(one.result() for one in ended) == [False, True]
         join(first, second)
         assert arrives(second, chunk(first, "after"))
@@ -205,9 +205,9 @@ def test_replica_id_is_kept(pair):
     """A server that is a replica does not take another id, and a repeated `enable` does nothing."""
     first = pair[0]
     connection = first.connection()
-    assert replication.enable(connection, first.server) is False
+    assert replica.enable(connection, first.server) is False
     with pytest.raises(ConfigError, match="is replica 1, not 7"):
-        replication.enable(connection, replace(first.server, replica_id=7))
+        replica.enable(connection, replace(first.server, replica_id=7))
     connection.close()
 
 
@@ -216,7 +216,7 @@ def test_replica_id_out_of_range_is_refused(pair, replica_id):
     """Ids are 1 to 65534: 65535 stands for consumers."""
     connection = pair[0].connection()
     with pytest.raises(ConfigError, match="replica id"):
-        replication.enable(connection, replace(pair[0].server, replica_id=replica_id))
+        replica.enable(connection, replace(pair[0].server, replica_id=replica_id))
     connection.close()
 
 
@@ -230,14 +230,15 @@ def test_removed_server_is_forgotten_by_the_others():
         suffix = master.server.suffix
         connection, elsewhere = master.connection(), clone.connection()
         own = third.connection()
-        assert replication.disable(own, suffix)
-        assert not replication.disable(own, suffix)
-        assert replication.remove(connection, suffix, agreement_name(third.server))
-        assert not replication.remove(connection, suffix, agreement_name(third.server))
-        replication.clean_ruv(connection, suffix, 3)
+        for agreement in replica.agreements(own, suffix, ours=False):
+            assert replica.remove(own, suffix, agreement.name)
+        own.delete(replica_dn(suffix))
+        assert replica.remove(connection, suffix, agreement_name(third.server))
+        assert not replica.remove(connection, suffix, agreement_name(third.server))
+        replica.clean_ruv(connection, suffix, 3)
         assert 3 not in read_vector(connection, suffix).newest
         assert until(lambda: 3 not in read_vector(elsewhere, suffix).newest)
         assert arrives(clone, chunk(master, "after"))
         assert read_vector(own, suffix) is None
-        (agreement,) = replication.agreements(connection, suffix)
+        (agreement,) = replica.agreements(connection, suffix)
         assert (agreement.host, agreement.state, agreement.ours) == (clone.server.host, State.GREEN, True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vouchd.audit.chain import AuditRecord, decode
-from vouchd.audit.files import lines_backwards, log_files
+from vouchd.audit.log_files import lines_backwards, log_files
 from vouchd.errors import NotFound, StoreUnavailable
 
 MAX_LIMIT = 10_000

@@ -14,7 +14,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from tests.client.answers import NONCE_OCTETS, SERIAL, Received, always, answer, ask_for, error_answer, loopback
 from tests.pki import CA, NOW, serial_octets, shared_key
 
-from vouchd.client.ocsp import ask, new_nonce, question, responder_url, send, serial_of
+from vouchd.client.inquiry import ask, new_nonce, question, responder_url, send, serial_of
 from vouchd.client.response_acceptance import NonceRule, Terms
 from vouchd.client.transport import Connection, Method
 from vouchd.core.facts import CertStatus

@@ -7,7 +7,7 @@ from tests.audit.auditing import Bench
 from tests.pki import NOW
 
 from vouchd.audit.log import Rotation
-from vouchd.audit.reading import AuditQuery, AuditReader
+from vouchd.audit.search import AuditQuery, AuditReader
 from vouchd.core.facts import Caller
 from vouchd.errors import NotFound
 

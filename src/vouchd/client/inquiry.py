@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from vouchd.client.parsing import parse_response
-from vouchd.client.response import NONCE, CertID, OCSPResponse
 from vouchd.client.response_acceptance import Terms, Verified, verify_response
+from vouchd.client.response_facts import NONCE, CertID, OCSPResponse
 from vouchd.client.transport import RESPONSE_TYPE, Connection, Exchange, Method
 from vouchd.errors import ClientError, MalformedRequest
 from vouchd.pkix import certs, der
