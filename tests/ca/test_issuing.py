@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from tests.pki import DAY, NOW, name, new_key, shared_key
 
-from vouchd.ca.certificates import build_issued
+from vouchd.ca.certification import build_issued
 from vouchd.ca.facts import IssuedStatus
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest

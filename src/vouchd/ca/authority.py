@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from vouchd.ca.ca_keys import SigningKey, check_public_key, read_password, signing_key
-from vouchd.ca.certificates import build_issued
+from vouchd.ca.certification import build_issued
 from vouchd.ca.crls import CRLHeader, build_crl
 from vouchd.ca.facts import (
     CertificateRecord,

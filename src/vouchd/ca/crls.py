@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from vouchd.ca.ca_keys import SigningKey
-from vouchd.ca.certificates import authority_key_identifier, distribution_point, utc
+from vouchd.ca.certification import authority_key_identifier, distribution_point, utc
 from vouchd.ca.facts import CertificateRecord, CRLScope, IssuedStatus
 from vouchd.pkix.reasons import Reason
 
