@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.ee.ee_fakes import AT, NEXT_UPDATE, THIS_UPDATE, get, post
 
-from vouchd.ee.cache import MAX_HEADS, Entry, ResponseCache, Tally, http_date
+from vouchd.ee.cache import MAX_HEADS_BYTES, MAX_LINES, MAX_REQUEST_BYTES, Entry, ResponseCache, Tally, http_date
 from vouchd.ee.reading import HTTPRequest, RequestReader
 
 BODY = b"the response"
@@ -93,9 +96,12 @@ def test_entry_matches_no_condition_on_post():
     assert not entry().matches(parse(post(headers="If-None-Match: *\r\n")))
 
 
+MANY = 1 << 30
+
+
 def test_cache_is_bounded_and_drops_what_was_not_used():
     """At capacity the oldest answer goes, unless it was used of late."""
-    cache = ResponseCache(3)
+    cache = ResponseCache(MANY, 3)
     hot = entry(second=AT)
     cache.put(b"hot", hot, AT)
     for n in range(10):
@@ -104,37 +110,100 @@ def test_cache_is_bounded_and_drops_what_was_not_used():
     assert len(cache.by_der) == 3
 
 
-def test_cache_with_all_in_use_stays_bounded():
-    """A flood of fresh answers cannot grow the cache."""
-    cache = ResponseCache(16)
+@pytest.mark.parametrize("limits", [(MANY, 16), (16 * 1600, 1000)], ids=["entries", "bytes"])
+def test_cache_with_all_in_use_stays_bounded(limits):
+    """A flood of fresh answers cannot grow the cache, whichever bound it meets."""
+    cache = ResponseCache(*limits)
     for n in range(100):
         cache.put(b"%d" % n, entry(), AT)
-    assert len(cache.by_der) == 16
+        assert len(cache.by_der) <= 16
+        assert cache.size_bytes <= limits[0]
+    assert len(cache.by_der) > 10
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.binary(max_size=4), st.integers(0, 3000), st.integers(0, 5)), max_size=60))
+def test_cache_counts_what_it_keeps_and_never_exceeds_its_bytes(puts):
+    """Whatever is put, asked in whatever spelling and put again: the count is the sum of what is there, within bounds."""
+    cache = ResponseCache(20_000)
+    for key, size, spelling in puts:
+        answer = Entry(bytes(size), THIS_UPDATE, NEXT_UPDATE, Tally(), note=(("CA", "0x01", "good"),))
+        answer.freshen(AT, b"now")
+        cache.put(key, answer, AT)
+        cache.learn(HTTPRequest(b"GET", target=b"/%d-%b" % (spelling, key)), cache.by_der.get(key, answer), AT)
+        assert cache.size_bytes == sum(kept.cost for kept in cache.by_der.values()) <= 20_000
+        assert {id(kept) for kept in cache.by_line.values()} <= {id(kept) for kept in cache.by_der.values()}
+        assert set(cache.by_line) == {line for kept in cache.by_der.values() for line in kept.lines}
+    cache.forget()
+    assert cache.size_bytes == 0
+
+
+def test_cache_counts_no_less_than_the_memory_it_takes():
+    """The bytes that are counted are those of the process: requests, answers, headers and objects together."""
+    cache = ResponseCache(MANY)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(2000):
+            answer = Entry(n.to_bytes(2, "big") * 700, THIS_UPDATE, NEXT_UPDATE, Tally())
+            answer.freshen(AT, http_date(AT))
+            cache.put(b"request %d" % n * 8, answer, AT)
+            cache.learn(HTTPRequest(b"GET", target=b"/ocsp/%d" % n * 20), answer, AT)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * cache.size_bytes < taken < cache.size_bytes
+
+
+def test_cache_keeps_no_answer_to_an_oversized_request():
+    """A request padded by a stranger is answered and forgotten."""
+    cache = ResponseCache(MANY)
+    cache.put(bytes(MAX_REQUEST_BYTES + 1), entry(), AT)
+    assert (len(cache.by_der), cache.size_bytes) == (0, 0)
+    cache.put(bytes(MAX_REQUEST_BYTES), entry(), AT)
+    assert len(cache.by_der) == 1
+
+
+def test_cache_keeps_few_spellings_of_one_request():
+    """Base64 can be escaped in endless ways: a few lines lead to an answer, the others are parsed."""
+    cache, answer = ResponseCache(MANY), entry()
+    cache.put(b"request", answer, AT)
+    for n in range(100):
+        cache.learn(HTTPRequest(b"GET", target=b"/%d" % n), answer, AT)
+    assert len(cache.by_line) == len(answer.lines) == MAX_LINES
 
 
 def test_cache_learn_keeps_request_lines_of_http_1_1_gets_only():
     """Another method or version has other rules for its connection: its line is not remembered."""
-    cache = ResponseCache(3)
+    cache, answer = ResponseCache(MANY), entry()
+    cache.put(b"request", answer, AT)
     for chunk in (post(), get(method="HEAD"), get(version="1.0", headers="Connection: keep-alive\r\n")):
-        cache.learn(parse(chunk), entry(), AT)
+        cache.learn(parse(chunk), answer, AT)
     assert not cache.by_line
-    cache.learn(parse(get()), entry(), AT)
+    cache.learn(parse(get()), answer, AT)
     assert list(cache.by_line) == [get().partition(b"\r\n")[0]]
+
+
+def test_cache_learns_no_line_of_an_answer_that_is_not_kept():
+    """A line leads to a kept answer or to none: what was dropped cannot be found."""
+    cache = ResponseCache(MANY)
+    cache.learn(parse(get()), entry(), AT)
+    assert not cache.by_line
 
 
 def test_cache_heads_are_bounded():
     """Clients with ever new headers cannot grow what is remembered of heads."""
-    cache = ResponseCache(3)
-    for n in range(5000):
+    cache = ResponseCache(MANY)
+    for n in range(12_000):
         assert cache.lines_are_plain(b"Host: a\r\nX: %d\r\n\r\n" % n)
         assert cache.head_bytes(b"POST /ocsp HTTP/1.1\r\nHost: a\r\nContent-Length: %d" % n) == n
-        assert len(cache.heads) <= MAX_HEADS
-    assert cache.heads
+        assert sum(map(len, cache.heads)) <= MAX_HEADS_BYTES
+    assert 0 < len(cache.heads) < 12_000
 
 
 def test_cache_get_with_announced_body_is_never_plain():
     """A GET that announces a body does not end at its empty line, however often it is seen."""
-    cache = ResponseCache(3)
+    cache = ResponseCache(MANY)
     lines = b"Host: a\r\nContent-Length: 5\r\n\r\n"
     assert not cache.lines_are_plain(lines)
     assert not cache.lines_are_plain(lines)
@@ -143,15 +212,15 @@ def test_cache_get_with_announced_body_is_never_plain():
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"POST /x HTTP/1.1", b"POST / HTTP/1.0", b"POST / HTTP/1.1 "])
 def test_cache_head_of_other_request_line_is_parsed(line):
     """Only POST to the paths of the service is recognised without the parser."""
-    assert ResponseCache(3).head_bytes(line + b"\r\nHost: a\r\nContent-Length: 5") is None
+    assert ResponseCache(MANY).head_bytes(line + b"\r\nHost: a\r\nContent-Length: 5") is None
 
 
 def test_cache_forget_drops_answers_in_place():
     """Connections hold on to the dictionaries: they are emptied, not replaced."""
-    cache = ResponseCache(3)
+    cache, answer = ResponseCache(MANY), entry()
     ders, lines = cache.by_der, cache.by_line
-    cache.put(b"x", entry(), AT)
-    cache.learn(parse(get()), entry(), AT)
+    cache.put(b"x", answer, AT)
+    cache.learn(parse(get()), answer, AT)
     assert ders
     assert lines
     cache.forget()

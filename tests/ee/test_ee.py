@@ -363,7 +363,9 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     assert sum(counters["signature_counts"]) == 2
     assert counters["sent_bytes"] > sent
     assert counters["connections"] == 1
-    assert found["gauges"] == {"connections": 1, "waiting_signatures": 0, "cache_entries": 1}
+    size = port.server.state.cache.size_bytes
+    assert size > len(b"answer to 0good")
+    assert found["gauges"] == {"connections": 1, "waiting_signatures": 0, "cache_entries": 1, "cache_bytes": size}
 
 
 @pytest.mark.parametrize("offered", ["h2c", "websocket", "TLS/1.2"])

@@ -92,13 +92,17 @@ class Tally:
 class Entry:
     """One cached answer: `wire` is the complete HTTP answer for a persistent connection as of `second`.
 
-    `note` is what the audit log is told when it is given, None for nothing.
+    `note` is what the audit log is told when it is given, None for nothing. While it is kept, `key` is its request,
+    `lines` are the request lines that lead to it, and `cost` is what all of that takes of the cache's bytes.
     """
 
     __slots__ = (
         "_body_bytes",
         "_lasting",
         "_validators",
+        "cost",
+        "key",
+        "lines",
         "next_update",
         "note",
         "second",
@@ -111,6 +115,9 @@ class Entry:
         self, body: bytes, this_update: int, next_update: int | None, tally: Tally, note: Note | None = None
     ) -> None:
         self.note = note
+        self.key = b""
+        self.lines: tuple[bytes, ...] = ()
+        self.cost = 0
         self.this_update = this_update
         self.next_update = next_update
         self.tally = tally
@@ -178,36 +185,71 @@ class Entry:
 
 
 # Kinds of clients are few; behind a proxy that adds X-Forwarded-For they are many, and then this is started afresh.
-MAX_HEADS = 4096
+MAX_HEADS_BYTES = 1 << 20
+_HEAD_BYTES = 150  # what a remembered head takes beside its own bytes
 
 # An answer used of late is kept at an eviction, unless so many in a row are.
 SECOND_CHANCES = 8
 USED_WITHIN_SECONDS = 60
 
+# A longer request is not one that many send (ten CertIDs, or an extension that nobody knows): it leaves nothing here.
+MAX_REQUEST_BYTES = 1024
+# The ways to write one request in a path: base64 escaped or not, under each prefix. Others are parsed each time.
+MAX_LINES = 4
+
+# What an answer takes beside its request and its body: headers twice, objects, its place in the dictionary.
+_ENTRY_BYTES = 1500
+_LINE_BYTES = 150
+_TRIPLE_BYTES = 250
+
 
 class ResponseCache:
-    """Answers by request DER, and what lets the hot path find them without the parser.
+    """Answers by request DER, and what lets the hot path find them without the parser; bounded in bytes.
 
     `by_line` has the answers to GET by request line, of lines that were parsed and answered before. `heads` has what
     `plain.announced_body_bytes` said of header lines (GET) and of whole heads (POST). A chunk that is a known line and
     plain lines, or a plain head and a body of its length that is a known DER, is one complete request and nothing else.
-    The dictionaries are cleared in place: connections hold on to them.
+    The dictionaries are cleared in place: connections hold on to them. `size_bytes` is what answers with all that leads
+    to them take; it never exceeds the capacity.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity_bytes: int, max_entries: int = 1 << 30) -> None:
         self.by_der: OrderedDict[bytes, Entry] = OrderedDict()  # a dict would search long for its oldest key
-        self.by_line: OrderedDict[bytes, Entry] = OrderedDict()
+        self.by_line: dict[bytes, Entry] = {}
         self.heads: dict[bytes, int] = {}
-        self._capacity = max(capacity, 1)
+        self.size_bytes = 0
+        self._heads_bytes = 0
+        self._capacity_bytes = capacity_bytes
+        self._max_entries = max(max_entries, 1)
 
     def put(self, request_der: bytes, entry: Entry, second: int) -> None:
-        """Keep `entry` as the answer to `request_der`."""
-        self._put(self.by_der, request_der, entry, second)
+        """Keep `entry` as the answer to `request_der`, unless that is too long to be asked often."""
+        former = self.by_der.get(request_der)
+        if former is not None:
+            self._drop(former)
+        cost = _ENTRY_BYTES + len(request_der) + len(entry.body) + _note_bytes(entry.note)
+        if len(request_der) > MAX_REQUEST_BYTES or cost > self._capacity_bytes:
+            return
+        while len(self.by_der) >= self._max_entries or self.size_bytes + cost > self._capacity_bytes:
+            self._evict(second)
+        entry.key, entry.cost = request_der, cost
+        self.by_der[request_der] = entry
+        self.size_bytes += cost
 
     def learn(self, request: HTTPRequest, entry: Entry, second: int) -> None:
         """Remember the request line of a GET that got `entry`; the parser has seen the line."""
-        if request.method == b"GET" and not request.http_1_0:
-            self._put(self.by_line, b"GET %b HTTP/1.1" % request.target, entry, second)
+        if request.method != b"GET" or request.http_1_0 or not entry.key or len(entry.lines) >= MAX_LINES:
+            return
+        line = b"GET %b HTTP/1.1" % request.target
+        if line in self.by_line or len(line) > 2 * MAX_REQUEST_BYTES:
+            return
+        cost = _LINE_BYTES + len(line)
+        self.by_line[line] = entry
+        entry.lines += (line,)
+        entry.cost += cost
+        self.size_bytes += cost
+        while self.size_bytes > self._capacity_bytes:
+            self._evict(second)
 
     def lines_are_plain(self, lines: bytes) -> bool:
         """Whether the header lines of a GET, with the empty line after them, end the request and ask for no more."""
@@ -220,26 +262,36 @@ class ResponseCache:
 
     def _remember(self, head: bytes, length: int | None) -> int | None:
         if length is not None:
-            if len(self.heads) >= MAX_HEADS:
+            if self._heads_bytes > MAX_HEADS_BYTES:
                 self.heads.clear()
+                self._heads_bytes = 0
             self.heads[head] = length
+            self._heads_bytes += _HEAD_BYTES + len(head)
         return length
 
     def forget(self) -> None:
         """Drop every answer; what is known of heads stays true."""
         self.by_der.clear()
         self.by_line.clear()
+        self.size_bytes = 0
 
-    def _put(self, entries: OrderedDict[bytes, Entry], key: bytes, entry: Entry, second: int) -> None:
-        if key not in entries and len(entries) >= self._capacity:
-            self._evict(entries, second)
-        entries[key] = entry
-
-    def _evict(self, entries: OrderedDict[bytes, Entry], second: int) -> None:
+    def _evict(self, second: int) -> None:
         """Take out the oldest entry; one that was used of late goes to the end of the line instead, a few times."""
         for _ in range(SECOND_CHANCES):
-            key, entry = entries.popitem(last=False)
+            key, entry = next(iter(self.by_der.items()))
             if entry.second < second - USED_WITHIN_SECONDS:
-                return
-            entries[key] = entry
-        entries.popitem(last=False)
+                break
+            self.by_der.move_to_end(key)
+        self._drop(next(iter(self.by_der.values())))
+
+    def _drop(self, entry: Entry) -> None:
+        del self.by_der[entry.key]
+        for line in entry.lines:
+            del self.by_line[line]
+        self.size_bytes -= entry.cost
+        entry.key, entry.lines = b"", ()
+
+
+def _note_bytes(note: Note | None) -> int:
+    """What the audit log's part of an answer takes, a character at its widest."""
+    return sum(_TRIPLE_BYTES + 4 * sum(map(len, triple)) for triple in note or ())

@@ -53,7 +53,7 @@ class PortState:
         uptime_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.port = port
-        self.cache = ResponseCache(port.cache_entries)
+        self.cache = ResponseCache(port.cache_bytes, port.cache_entries)
         self.queue = SigningQueue(port.max_in_flight)
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
@@ -147,5 +147,6 @@ class PortState:
                 "connections": len(self.connections),
                 "waiting_signatures": len(self.queue),
                 "cache_entries": len(self.cache.by_der),
+                "cache_bytes": self.cache.size_bytes,
             }
         )

@@ -62,6 +62,13 @@ class EEPort:
     cache_entries: int = key(
         "vouchd.ee.cacheEntries", integer(0, 10_000_000), 100_000, "Complete answers kept by one worker."
     )
+    cache_bytes: int = key(
+        "vouchd.ee.cacheBytes",
+        integer(0, 1 << 40),
+        128 << 20,
+        "What they take at most, with all that leads to them.",
+        unit="bytes",
+    )
 
 
 @dataclass(frozen=True, slots=True)
