@@ -187,6 +187,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     StoreConflict: Outcome(OCSPResponseStatus.TRY_LATER, 409, 75),
     NotFound: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 404, 66),
     AlreadyExists: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 73),
+    IndexFileError: Outcome(OCSPResponseStatus.TRY_LATER, 503, 75),
     LastAdministrator: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 77),
     SigningError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 70),
     ConfigError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 78),

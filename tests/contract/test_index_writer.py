@@ -122,7 +122,7 @@ def folder(tmp_path):
 def test_folder_removed_file_stays_with_whoever_mapped_it(folder, tmp_path, ca):
     """A worker goes on with the map of a file that was swept."""
     folder.write(NAME, ca.crl({5: None}), None, certs.subject_der(ca.certificate))
-    mapped = RevocationIndexFile(tmp_path / NAME)
+    mapped = RevocationIndexFile(tmp_path / NAME, mapped=True)
     folder.remove(NAME)
     assert mapped.find(b"\x05") is not None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import zlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -271,6 +274,84 @@ def test_missing_file_is_an_index_file_error(tmp_path):
     assert not is_intact(tmp_path / "none")
 
 
+def overwrite(path, place: int, octets: bytes) -> None:
+    """Change the file that is mapped, as a disk or a careless program does."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(octets)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_flipped_octet_is_never_another_answer(path, mapped):
+    """Wherever an octet differs from what was written, a search says what was written or that the file is damaged."""
+    whole = path.read_bytes()
+    asked = [0, 1, 31, 32, 255, 256, 511, 599]
+    for place in range(64, len(whole), 7):
+        damaged: list[str] = []
+        index = RevocationIndexFile(path, mapped=mapped, damaged=damaged.append)
+        overwrite(path, place, bytes((whole[place] ^ 0x41,)))
+        for serial in asked:
+            try:
+                assert index.find(octets(serial)).revocation_time == serial
+            except IndexFileError:
+                assert damaged
+            try:
+                assert index.find(octets(10**6 + serial)) is None
+                assert index.find(octets(-1 - serial)) is None
+            except IndexFileError:
+                assert damaged
+        overwrite(path, place, whole[place : place + 1])
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_octet_flipped_after_it_was_read_is_noticed_when_it_is_read_again(path, mapped):
+    """That a block was in order once is not remembered: memory and disks fail later, too."""
+    index = RevocationIndexFile(path, mapped=mapped)
+    assert index.find(octets(5)).revocation_time == 5
+    overwrite(path, 64 + 5 * 26 + 8, b"\x07")  # the serial 5 becomes a second 7
+    with pytest.raises(IndexFileError, match="checksum"):
+        index.find(octets(5))
+    assert index.find(octets(300)).revocation_time == 300
+
+
+def test_other_whole_index_in_place_of_the_mapped_one_is_damage(path, tmp_path):
+    """An empty list, whole in itself, written over the file that is mapped takes nobody's revocation away."""
+    index = RevocationIndexFile(path, mapped=True)
+    write_index(tmp_path / "other.idx", (RevocationEntry(octets(10**4 + i), i) for i in range(600)))
+    overwrite(path, 0, (tmp_path / "other.idx").read_bytes())
+    with pytest.raises(IndexFileError):
+        index.find(octets(5))
+
+
+def test_file_of_another_name_is_not_taken_for_this_one(path, tmp_path):
+    """A name stands for one CRL of one CA: a copy of another's file is noticed at opening."""
+    path.replace(tmp_path / "y.idx")
+    with pytest.raises(IndexFileError, match="another's name"):
+        RevocationIndexFile(tmp_path / "y.idx")
+    assert not is_intact(tmp_path / "y.idx")
+
+
+def test_file_of_the_former_format_is_made_again(path):
+    """A file without checksums of its blocks is no index file of this program; the store has what it was made of."""
+    fields = bytearray(path.read_bytes()[:60])
+    fields[8:10] = (1).to_bytes(2, "big")
+    overwrite(path, 0, bytes(fields) + zlib.crc32(fields).to_bytes(4, "big"))
+    with pytest.raises(IndexFileError, match="format 1"):
+        RevocationIndexFile(path)
+
+
+def test_file_cut_short_after_opening_is_an_error_where_it_is_not_mapped(path):
+    """Whoever does not map a file is not killed by what happens to it."""
+    damaged: list[str] = []
+    index = RevocationIndexFile(path, damaged=damaged.append)
+    os.truncate(path, 200)
+    with pytest.raises(IndexFileError):
+        index.find(octets(599))
+    with pytest.raises(IndexFileError):
+        list(index)
+    assert set(damaged) == {"x.idx"}
+
+
 def test_damaged_record_is_noticed_by_verifying(path):
     """Opening is cheap; the checksum of the records is for whoever asks."""
     whole = bytearray(path.read_bytes())
@@ -294,7 +375,7 @@ def test_kinds_are_not_confused(path):
 
 def test_mapped_file_survives_being_replaced_and_removed(path):
     """A worker answers from the old file until it has loaded the new one."""
-    index = RevocationIndexFile(path)
+    index = RevocationIndexFile(path, mapped=True)
     write_index(path, [])
     path.unlink()
     assert index.find(b"\x05").revocation_time == 5

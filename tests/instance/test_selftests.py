@@ -7,9 +7,10 @@ import shutil
 import time
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
-from tests.pki import CA, DAY
+from tests.pki import CA, DAY, moment, signing_hash
 from tests.sites import Site
 
 from vouchd.cli.main import main
@@ -277,6 +278,26 @@ def test_index_under_a_delta_crl_passes(site):
     assert main(["crl", "add", delta]) == 0
     result = run(site, SelfTestName.INDEX)
     assert (result.ok, "2 entries, 2 compared" in result.detail) == (True, True), result.detail
+
+
+def test_index_of_a_crl_that_lists_a_serial_twice_passes(site):
+    """A serial listed twice counts once, by a rule that the self test knows as well."""
+    now = int(time.time())
+    builder = x509.CertificateRevocationListBuilder().issuer_name(site.ca.certificate.subject)
+    builder = builder.last_update(moment(now - 60)).next_update(moment(now + DAY))
+    builder = builder.add_extension(x509.CRLNumber(2), critical=False)
+    for days, reason in (
+        (9, ReasonFlags.certificate_hold),
+        (3, ReasonFlags.key_compromise),
+        (5, ReasonFlags.superseded),
+    ):
+        entry = x509.RevokedCertificateBuilder().serial_number(0x1001).revocation_date(moment(now - days * DAY))
+        builder = builder.add_revoked_certificate(entry.add_extension(x509.CRLReason(reason), critical=False).build())
+    crl = site.folder / "twice.crl"
+    crl.write_bytes(builder.sign(site.ca.key, signing_hash(site.ca.key)).public_bytes(Encoding.DER))
+    assert main(["crl", "add", str(crl)]) == 0
+    result = run(site, SelfTestName.INDEX)
+    assert (result.ok, "1 entries, 1 compared" in result.detail) == (True, True), result.detail
 
 
 def test_canary_asks_for_a_good_and_a_revoked_serial(site):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 
 import pytest
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 
+from vouchd.errors import IndexFileError
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
 from vouchd.processes.publication import ManifestPublication
@@ -153,3 +155,56 @@ def test_what_is_behind_is_published_without_the_store(site):
     assert (told.version, told.behind) == (version + 1, {site.authority.id})
     assert [served.behind for served in load_manifest(site.folder).authorities] == [True]
     assert [point.label for point in told.points] == ["Site CA"]
+
+
+def flip(path) -> None:
+    """Change one octet of a record in place, as a failing disk does: the time of change stays."""
+    status = path.stat()
+    whole = bytearray(path.read_bytes())
+    whole[70] ^= 1
+    with path.open("r+b") as file:
+        file.write(whole)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_index_that_a_worker_found_damaged_is_made_again_from_the_store(site):
+    """Damage that nothing but the checksum shows is mended under a new version, so that everybody opens the file."""
+    site.accept(1, 5, 6)
+    before = site.publication.publish()
+    (name,) = site.index_files
+    whole = (site.folder / name).read_bytes()
+    flip(site.folder / name)
+    site.publication.suspect([name])
+    assert site.publication.doubtful
+    after = site.publication.publish()
+    assert (after.version, after.repairs) == (before.version + 1, 1)
+    assert (site.folder / name).read_bytes() == whole
+    assert site.loaded(5)
+    assert not site.publication.doubtful
+
+
+def test_damage_that_the_manager_comes_across_itself_is_mended(site):
+    """What explains an answer at the agent port reads the same files, and tells as well."""
+    site.accept(1, 5, 6)
+    site.publication.publish()
+    (name,) = site.index_files
+    flip(site.folder / name)
+    with pytest.raises(IndexFileError):
+        site.publication.state.authorities[0].points[0].index.find(serial_octets(5))
+    assert site.publication.doubtful
+    assert site.publication.publish().repairs == 1
+    assert site.publication.state.authorities[0].points[0].index.find(serial_octets(5)) is not None
+
+
+def test_publishing_opens_only_the_files_that_changed(site):
+    """A new CRL of one CA costs one opening, however many issuing points there are."""
+    other = CA.create("Other CA")
+    site.authorities.add(other.der, AGENT, label="Other CA")
+    site.ingesting.accept_crl(other.crl({9: None}, number=1), "push", PUBLISHER, NOW)
+    site.accept(1, 5)
+    site.publication.publish()
+    kept = {index.epoch.index_name: index.index for one in site.publication.state.authorities for index in one.points}
+    site.accept(2, 5, 6)
+    site.publication.publish()
+    now = {index.epoch.index_name: index.index for one in site.publication.state.authorities for index in one.points}
+    assert [now[name] is kept[name] for name in now if name in kept] == [True]

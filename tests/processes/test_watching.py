@@ -21,6 +21,7 @@ class Publication:
         self.may_tidy = True
         self.behind: frozenset[str] = frozenset()
         self.full = False
+        self.suspects: list[str] = []
 
     def revision(self) -> int:
         if self.problem:
@@ -34,7 +35,15 @@ class Publication:
         self.publications += 1
         if self.full:
             raise StoreUnavailable("no space")
+        self.suspects.clear()
         return Published(self.number)
+
+    def suspect(self, names) -> None:
+        self.suspects += names
+
+    @property
+    def doubtful(self) -> bool:
+        return bool(self.suspects)
 
     def retell(self) -> Published:
         return Published(self.number, behind=self.behind)
@@ -210,3 +219,11 @@ async def test_forced_look_that_failed_is_still_wanted(watched):
     await watched.step()
     await watched.step()
     assert (watched.store.publications, watched.watch.error) == (4, "")
+
+
+async def test_damaged_index_is_published_anew_although_nothing_changed(watched):
+    """A file that a worker found damaged is made again at the next look, once."""
+    watched.watch.suspect(["a.idx"])
+    await watched.step()
+    await watched.step()
+    assert watched.store.publications == 2

@@ -35,6 +35,9 @@ class MemoryIndexes:
     def is_intact(self, name: str) -> bool:
         return name in self.files
 
+    def doubt(self, name: str) -> None:
+        """Memory is not doubted."""
+
     def difference(self, old: str, new: str) -> tuple[int, int, int]:
         before, after = set(self.files[old]), set(self.files[new])
         return len(before - after), len(after - before), len(before)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from cryptography.x509 import ReasonFlags
@@ -42,9 +44,9 @@ class Running:
         return [line for line in lines if line["event"] == "SELFTESTS_EXECUTION"]
 
 
-@pytest.fixture
-def made(tmp_path):
-    """An instance with a CRL, not started."""
+@contextmanager
+def instance_made(tmp_path) -> Iterator[Running]:
+    """An instance with a CRL, not started; it is stopped at the end."""
     running = Running(Site.make(tmp_path))
     signer = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
     ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
@@ -54,6 +56,13 @@ def made(tmp_path):
     yield running
     if running_pid(running.layout.pid_file):
         assert running.vouchd("stop").returncode == 0
+
+
+@pytest.fixture
+def made(tmp_path):
+    """An instance with a CRL, not started."""
+    with instance_made(tmp_path) as running:
+        yield running
 
 
 def test_critical_failure_at_start_refuses(made):

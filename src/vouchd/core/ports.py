@@ -174,10 +174,17 @@ class RevocationIndex(Protocol):
     """The entries of one epoch, immutable."""
 
     def find(self, serial: bytes) -> RevocationEntry | None:
-        """The entry of `serial` (DER INTEGER content octets), None when it is not revoked."""
+        """The entry of `serial` (DER INTEGER content octets), None when it is not revoked.
+
+        Raises: IndexFileError when what would tell is damaged.
+        """
 
     def __len__(self) -> int:
         """How many entries there are."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it is."""
 
     def at(self, position: int) -> RevocationEntry:
         """The entry at that position, from 0, in an order of the index's own."""
@@ -204,6 +211,9 @@ class IndexWriter(Protocol):
     def is_intact(self, name: str) -> bool:
         """Whether the file is there and whole."""
 
+    def doubt(self, name: str) -> None:
+        """Read the file through before it is taken as whole again: what was read of it was wrong."""
+
     def difference(self, old: str, new: str) -> tuple[int, int, int]:
         """How many serials of `old` the file `new` lacks, how many it has that `old` lacks, and how many `old` has."""
 
@@ -221,7 +231,7 @@ class SerialSet(Protocol):
     """The serials that a CA is known to have issued, immutable."""
 
     def __contains__(self, serial: bytes) -> bool:
-        """Whether `serial` (DER INTEGER content octets) was issued."""
+        """Whether `serial` (DER INTEGER content octets) was issued. Raises: IndexFileError."""
 
     def __len__(self) -> int:
         """How many there are."""

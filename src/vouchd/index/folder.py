@@ -15,6 +15,7 @@ from vouchd.index.format import (
     write_crl_index,
     write_serials,
 )
+from vouchd.index.octets import FileIdentity
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 
@@ -24,12 +25,12 @@ _SUFFIXES = frozenset({".idx", ".ser", LEFTOVER_SUFFIX})
 class IndexFolder:
     """Keeps the contract of core.ports.IndexWriter in `directory`, which is there.
 
-    A file is read through once and then taken as whole for as long as inode, size and time of change stay.
+    A file is read through once and then taken as whole until somebody doubts it, or its identity is another.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._whole: dict[str, tuple[int, int, int]] = {}
+        self._whole: dict[str, FileIdentity] = {}
 
     def write(self, name: str, base: Buffer, delta: Buffer | None, certificate_issuer: bytes) -> int:
         """See IndexWriter."""
@@ -48,15 +49,18 @@ class IndexFolder:
         """See IndexWriter."""
         path = self._directory / name
         try:
-            status = path.stat()
+            seen = FileIdentity.of(path.stat())
         except OSError:
             return False
-        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._whole.get(name) != seen:
             if not is_intact(path):
                 return False
             self._whole[name] = seen
         return True
+
+    def doubt(self, name: str) -> None:
+        """See IndexWriter."""
+        self._whole.pop(name, None)
 
     def difference(self, old: str, new: str) -> tuple[int, int, int]:
         """See IndexWriter."""

@@ -1,7 +1,8 @@
-"""Index files as they are read: immutable, memory-mapped, shared by all workers.
+"""Index files as they are read: immutable, shared by all workers, and not believed without their checksums.
 
-A search looks in a few hundred KiB of fence keys and then in a block of the map; that block of fence keys is all that a
-worker keeps in its own memory. The layout is in docs/design/index-format.md.
+A search looks in a few hundred KiB of fence keys, then in a block of records, which is copied and compared with its
+checksum before anything in it counts: a flipped bit is an error, never another answer. Fence keys and checksums were
+read and proved at opening and are all that a worker keeps in its own memory. See docs/design/index-format.md.
 """
 
 from __future__ import annotations
@@ -9,13 +10,22 @@ from __future__ import annotations
 import mmap
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from struct import Struct
 
 from vouchd.errors import IndexFileError
-from vouchd.index.sections import FENCE_EVERY, HEADER_BYTES, HINT, FileHeader, Kind
+from vouchd.index.octets import HINT, FileIdentity, MappedOctets, Octets, PositionedOctets
+from vouchd.index.sections import (
+    BLOCK_RECORDS,
+    CHECKSUM_OCTETS,
+    FENCE_EVERY,
+    HEADER_BYTES,
+    FileHeader,
+    Kind,
+    checksum,
+)
 from vouchd.index.writing import write_crl_index, write_index, write_serials
 from vouchd.pkix.packed import RecordLayout, minimal
 from vouchd.pkix.reasons import RevocationEntry
@@ -31,49 +41,71 @@ __all__ = [
     "write_serials",
 ]
 
-_BLOCK_RECORDS = 1 << 16
+_MANY_RECORDS = 1 << 16
+
+
+def ignore(name: str) -> None:
+    """Nobody is told of damage."""
 
 
 class KeyedFile:
-    """A mapped index file of either kind; opening looks at its header, size and fence keys only.
+    """An index file of either kind; opening looks at its header, size, fence keys and checksums.
 
-    Raises: IndexFileError when it is missing, cut short, damaged there, or of another format or kind.
+    `damaged` is called with the file's name when octets turn out not to be those that were written, before
+    IndexFileError is raised for them.
+
+    Raises: IndexFileError when it is missing, cut short, damaged there, or of another format, kind or name.
     """
 
     kind: Kind
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, mapped: bool = False, damaged: Callable[[str], None] = ignore) -> None:
         self._path = Path(path)
-        try:
-            with self._path.open("rb") as file:
-                self._header = FileHeader.decoded(file.read(HEADER_BYTES), self._path)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise IndexFileError(f"{path}: {error.strerror}", hint=HINT) from error
-        if len(self._map) != self._header.file_bytes:
-            raise IndexFileError(f"{path}: {len(self._map)} bytes where {self._header.file_bytes} belong", hint=HINT)
-        shape = self._header.shape
+        self._report_damage = damaged
+        self._octets: Octets = (MappedOctets if mapped else PositionedOctets)(self._path)
+        size = self._octets.identity.size
+        self._header = header = FileHeader.decoded(self._read(0, min(size, HEADER_BYTES)), self._path)
+        if size != header.file_bytes:
+            raise IndexFileError(f"{path}: {size} bytes where {header.file_bytes} belong", hint=HINT)
+        shape = header.shape
         if shape.kind is not self.kind:
             raise IndexFileError(f"{path}: an index of {shape.kind.name.lower()}", hint=HINT)
         self._width, self._size = shape.key_width, shape.record_size
         self._layout = RecordLayout(shape.key_width, shape.invalidity)
-        self._fences = self._read_fences()
+        tail = self._read(header.tail_at, header.file_bytes)
+        if zlib.crc32(tail) != header.tail_crc:
+            raise IndexFileError(f"{path}: the fence keys do not match their checksum", hint=HINT)
+        fences = header.checksums_at - header.tail_at
+        self._fences = list(chain.from_iterable(Struct(f"{self._width}s").iter_unpack(tail[:fences])))
+        self._checksums = tail[fences:]
 
     def __len__(self) -> int:
         return self._header.count
 
+    @property
+    def size_bytes(self) -> int:
+        """Octets of the file."""
+        return self._header.file_bytes
+
+    @property
+    def identity(self) -> FileIdentity:
+        """Of the file that was opened."""
+        return self._octets.identity
+
     def verify(self) -> None:
-        """Read the whole file against its checksum. Raises: IndexFileError."""
+        """Read all records against their checksum. Raises: IndexFileError."""
         crc, begin = 0, HEADER_BYTES
-        while begin < len(self._map):
-            crc = zlib.crc32(self._map[begin : begin + (1 << 20)], crc)
-            begin += 1 << 20
-        if crc != self._header.crc:
-            raise IndexFileError(f"{self._path}: the records do not match their checksum", hint=HINT)
+        while begin < self._header.tail_at:
+            end = min(begin + (1 << 20), self._header.tail_at)
+            window, origin = self._window(begin, end)
+            crc = zlib.crc32(window[origin : origin + end - begin], crc)
+            begin = end
+        if crc != self._header.records_crc:
+            raise self._damage("the records do not match their checksum")
 
     def keys(self, first: int, last: int, width: int) -> list[bytes]:
         """The keys of records `first` to `last` (not included), widened to `width` octets."""
-        blob = self._map[HEADER_BYTES + first * self._size : HEADER_BYTES + last * self._size]
+        blob = self._records(first, last)
         keys = [blob[at : at + self._width] for at in range(0, len(blob), self._size)]
         if width == self._width:
             return keys
@@ -84,29 +116,80 @@ class KeyedFile:
         """Octets of a key."""
         return self._width
 
-    def _read_fences(self) -> list[bytes]:
-        width, begin = self._width, HEADER_BYTES + len(self) * self._size
-        return list(chain.from_iterable(Struct(f"{width}s").iter_unpack(self._map[begin:])))
-
     def _find(self, serial: bytes) -> bytes | None:
-        """The record whose key is that of `serial`."""
+        """The record whose key is that of `serial`.
+
+        The keys that lead to a block are looked at where they stand. They cannot mislead: the key must lie between the
+        first key of the block and the next one, both of which are in octets that were compared with their checksum.
+        """
         key = self._layout.key(serial)
-        if key is None or not serial:
+        group = bisect_right(self._fences, key) - 1 if key is not None and serial else -1
+        if key is None or group < 0:
             return None
-        data, size, width = self._map, self._size, self._width
-        block = bisect_right(self._fences, key) - 1
-        low, high = block * FENCE_EVERY, min((block + 1) * FENCE_EVERY, self._header.count)
-        while block >= 0 and low < high:
+        size, width = self._size, self._width
+        first, last = group * FENCE_EVERY, min((group + 1) * FENCE_EVERY, self._header.count)
+        window, origin = self._window(HEADER_BYTES + first * size, HEADER_BYTES + last * size)
+        blocks, step = -(-(last - first) // BLOCK_RECORDS), BLOCK_RECORDS * size
+        low, high = 0, blocks
+        while high - low > 1:
             middle = (low + high) // 2
-            at = HEADER_BYTES + middle * size
-            found = data[at : at + width]
-            if found == key:
-                return data[at : at + size]
-            if found < key:
-                low = middle + 1
+            at = origin + middle * step
+            if window[at : at + width] <= key:
+                low = middle
             else:
                 high = middle
+        block = self._proved(window, origin, first, last, low)
+        place, beyond = 0, len(block) // size
+        while place < beyond:
+            middle = (place + beyond) // 2
+            at = middle * size
+            if block[at : at + width] < key:
+                place = middle + 1
+            else:
+                beyond = middle
+        at = place * size
+        if block[at : at + width] == key:
+            return block[at : at + size]
+        follows = place < len(block) // size or low + 1 == blocks
+        if place == 0 or not (follows or self._proved(window, origin, first, last, low + 1)[:width] > key):
+            raise self._damage(f"the keys around record {first + low * BLOCK_RECORDS} are not in order")
         return None
+
+    def _proved(self, window: bytes | mmap.mmap, origin: int, first: int, last: int, block: int) -> bytes:
+        """A copy of one block, counted from record `first`, which stands at `origin`. Raises: IndexFileError."""
+        begin = block * BLOCK_RECORDS
+        end = min(begin + BLOCK_RECORDS, last - first)
+        octets = window[origin + begin * self._size : origin + end * self._size]
+        at = (first + begin) // BLOCK_RECORDS * CHECKSUM_OCTETS
+        if checksum(octets) != self._checksums[at : at + CHECKSUM_OCTETS]:
+            raise self._damage(f"records {first + begin} to {first + end} do not match their checksum")
+        return octets
+
+    def _records(self, first: int, last: int) -> bytes:
+        """The records from `first` to `last` (not included), compared with the checksums. Raises: IndexFileError."""
+        if first >= last:
+            return b""
+        start = first - first % BLOCK_RECORDS
+        stop = min(last + -last % BLOCK_RECORDS, self._header.count)
+        window, origin = self._window(HEADER_BYTES + start * self._size, HEADER_BYTES + stop * self._size)
+        blocks = -(-(stop - start) // BLOCK_RECORDS)
+        blob = b"".join([self._proved(window, origin, start, stop, block) for block in range(blocks)])
+        return blob[(first - start) * self._size : (last - start) * self._size]
+
+    def _window(self, begin: int, end: int) -> tuple[bytes | mmap.mmap, int]:
+        try:
+            return self._octets.window(begin, end)
+        except IndexFileError:
+            self._report_damage(self._path.name)
+            raise
+
+    def _read(self, begin: int, end: int) -> bytes:
+        window, origin = self._octets.window(begin, end)
+        return window[origin : origin + end - begin]
+
+    def _damage(self, words: str) -> IndexFileError:
+        self._report_damage(self._path.name)
+        return IndexFileError(f"{self._path}: {words}", hint=HINT)
 
 
 class RevocationIndexFile(KeyedFile):
@@ -121,11 +204,13 @@ class RevocationIndexFile(KeyedFile):
 
     def at(self, position: int) -> RevocationEntry:
         """The entry at that position, from 0, in the order of the file."""
-        begin = HEADER_BYTES + position * self._size
-        return self._layout.unpack(self._map[begin : begin + self._size])
+        return self._layout.unpack(self._records(position, position + 1))
 
     def __iter__(self) -> Iterator[RevocationEntry]:
-        return map(self.at, range(len(self)))
+        split = Struct(f"{self._size}s").iter_unpack
+        for first in range(0, len(self), _MANY_RECORDS):
+            for (record,) in split(self._records(first, min(first + _MANY_RECORDS, len(self)))):
+                yield self._layout.unpack(record)
 
 
 class SerialSetFile(KeyedFile):
@@ -156,13 +241,13 @@ def difference(old: KeyedFile, new: KeyedFile) -> tuple[int, int, int]:
     """How many serials of `old` are not in `new`, how many of `new` not in `old`, and how many `old` has."""
     width = max(old.key_width, new.key_width)
     common = place = 0
-    for first in range(0, len(old), _BLOCK_RECORDS):
-        last = min(first + _BLOCK_RECORDS, len(old))
-        held = set(old.keys(first, last, width))
+    for first in range(0, len(old), _MANY_RECORDS):
+        last = min(first + _MANY_RECORDS, len(old))
+        before = set(old.keys(first, last, width))
         end = len(new) if last == len(old) else _place(new, old.keys(last, last + 1, width)[0], width)
         while place < end:
-            stop = min(place + _BLOCK_RECORDS, end)
-            common += len(held.intersection(new.keys(place, stop, width)))
+            stop = min(place + _MANY_RECORDS, end)
+            common += len(before.intersection(new.keys(place, stop, width)))
             place = stop
     return len(old) - common, len(new) - common, len(old)
 
@@ -170,20 +255,20 @@ def difference(old: KeyedFile, new: KeyedFile) -> tuple[int, int, int]:
 def missing(old: KeyedFile, new: KeyedFile, limit: int) -> tuple[bytes, ...]:
     """At most `limit` serials (DER INTEGER content octets) of `old` that are not in `new`, in the order of the file."""
     width = max(old.key_width, new.key_width)
-    found: list[bytes] = []
+    lacking: list[bytes] = []
     place = 0
-    for first in range(0, len(old), _BLOCK_RECORDS):
-        last = min(first + _BLOCK_RECORDS, len(old))
-        held = set(old.keys(first, last, width))
+    for first in range(0, len(old), _MANY_RECORDS):
+        last = min(first + _MANY_RECORDS, len(old))
+        before = set(old.keys(first, last, width))
         end = len(new) if last == len(old) else _place(new, old.keys(last, last + 1, width)[0], width)
         while place < end:
-            stop = min(place + _BLOCK_RECORDS, end)
-            held.difference_update(new.keys(place, stop, width))
+            stop = min(place + _MANY_RECORDS, end)
+            before.difference_update(new.keys(place, stop, width))
             place = stop
-        found += sorted(held)[: limit - len(found)]
-        if len(found) >= limit:
+        lacking += sorted(before)[: limit - len(lacking)]
+        if len(lacking) >= limit:
             break
-    return tuple(_serial(key) for key in found)
+    return tuple(_serial(key) for key in lacking)
 
 
 def _serial(key: bytes) -> bytes:

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vouchd.core import issued, records
+from vouchd.core import records
 from vouchd.core.facts import Authority, Epoch
-from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
+from vouchd.core.status import ServingState
 from vouchd.errors import CRLError, IndexFileError, StoreError
 from vouchd.files import replace_file
-from vouchd.index.format import RevocationIndexFile, SerialSetFile
-from vouchd.pkix.scope import Scope
+from vouchd.index.serving import OpenIndexes
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -48,45 +47,31 @@ def write_manifest(
     return path
 
 
-def load_manifest(directory: Path) -> ServingState:
-    """The state that the manifest in `directory` names, its index files mapped.
+def load_manifest(directory: Path, files: OpenIndexes | None = None) -> ServingState:
+    """The state that the manifest in `directory` names; `files` keeps its index files open for the next one.
 
     Raises: IndexFileError when the manifest or a file that it names is missing or damaged.
     """
     path = directory / MANIFEST
+    opened = files or OpenIndexes(directory)
     try:
         text = path.read_bytes()
     except OSError as error:
         raise IndexFileError(f"{path}: {error.strerror}", hint=_HINT) from error
     try:
-        return records.from_json(text, lambda manifest: _state(directory, manifest))
+        return records.from_json(text, lambda manifest: _state(path, manifest, opened))
     except IndexFileError:
         raise
     except (StoreError, CRLError) as error:
         raise IndexFileError(f"{path}: {error}", hint=_HINT) from error
 
 
-def _state(directory: Path, manifest: dict[str, Any]) -> ServingState:
+def _state(path: Path, manifest: dict[str, Any], files: OpenIndexes) -> ServingState:
     if manifest["format"] != FORMAT:
-        raise IndexFileError(f"{directory / MANIFEST}: format {manifest['format']} is not known", hint=_HINT)
-    epochs = [records.read_epoch(record) for record in manifest["epochs"]]
-    authorities = [records.read_authority(record) for record in manifest["authorities"]]
-    behind = frozenset(manifest.get("behind", ()))
-    return ServingState(
-        version=int(manifest["version"]),
-        authorities=tuple(_authority(directory, authority, epochs, behind) for authority in authorities),
-    )
-
-
-def _authority(directory: Path, authority: Authority, epochs: list[Epoch], behind: frozenset[str]) -> ServingAuthority:
-    serials = authority.policy.issued_serials
-    return ServingAuthority(
-        authority=authority,
-        points=tuple(
-            ServingPoint(epoch, RevocationIndexFile(directory / epoch.index_name), Scope.from_idp(epoch.idp_der))
-            for epoch in epochs
-            if epoch.issuing_point.authority_id == authority.id
-        ),
-        issued=SerialSetFile(directory / issued.index_name(serials)) if serials else None,
-        behind=authority.id in behind,
+        raise IndexFileError(f"{path}: format {manifest['format']} is not known", hint=_HINT)
+    return files.state(
+        int(manifest["version"]),
+        [records.read_authority(record) for record in manifest["authorities"]],
+        [records.read_epoch(record) for record in manifest["epochs"]],
+        frozenset(manifest.get("behind", ())),
     )

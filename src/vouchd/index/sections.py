@@ -1,10 +1,11 @@
-"""The parts of an index file: a header, the records in the order of their keys, and the fence keys.
+"""The parts of an index file: a header, the records in the order of their keys, the fence keys, the checksums.
 
 See docs/design/index-format.md. Nothing here knows what a record means beyond its key.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from typing import Final
 
 from vouchd.errors import IndexFileError
 from vouchd.files import replacing
+from vouchd.index.octets import HINT
 
 MAGIC: Final = b"VOUCHDIX"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 64
 FENCE_EVERY = 256  # one key in memory for that many records; the rest of a search touches two pages of the file
-HINT = "remove the file; it is built again from the store"
+BLOCK_RECORDS = 32  # share one checksum; a search reads one block, and FENCE_EVERY is a multiple of it
+NAME_OCTETS = 20
 
-_FIELDS: Final = Struct(">8sHBBHHIQI")  # magic, version, kind, columns, key width, record size, fence step, count, CRC
+# magic, version, kind, columns, key width, record size, fence step, count, CRCs of tail and records, block step, name
+_FIELDS: Final = Struct(f">8sHBBHHIQIIH{NAME_OCTETS}s")
 _CRC: Final = Struct(">I")
 
 
@@ -45,11 +49,16 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FileHeader:
-    """What the first 64 octets say; `crc` is the CRC-32 of all that follows them."""
+    """What the first 64 octets say; `tail_crc` is the CRC-32 of what follows the records, `records_crc` of those.
+
+    `name` binds the file to its name: one that was put in another's place is not taken for it.
+    """
 
     shape: Shape
     count: int
-    crc: int
+    tail_crc: int
+    records_crc: int
+    name: bytes
 
     @property
     def fence_count(self) -> int:
@@ -57,9 +66,24 @@ class FileHeader:
         return -(-self.count // FENCE_EVERY)
 
     @property
+    def block_count(self) -> int:
+        """How many blocks of records there are, and checksums of them."""
+        return -(-self.count // BLOCK_RECORDS)
+
+    @property
+    def tail_at(self) -> int:
+        """Where the records end."""
+        return HEADER_BYTES + self.count * self.shape.record_size
+
+    @property
+    def checksums_at(self) -> int:
+        """Where the fence keys end."""
+        return self.tail_at + self.fence_count * self.shape.key_width
+
+    @property
     def file_bytes(self) -> int:
         """The size that the file must have."""
-        return HEADER_BYTES + self.count * self.shape.record_size + self.fence_count * self.shape.key_width
+        return self.checksums_at + self.block_count * _CRC.size
 
     def encoded(self) -> bytes:
         """The 64 octets, the last four the CRC-32 of the others."""
@@ -73,7 +97,10 @@ class FileHeader:
             shape.record_size,
             FENCE_EVERY,
             self.count,
-            self.crc,
+            self.tail_crc,
+            self.records_crc,
+            BLOCK_RECORDS,
+            self.name,
         ).ljust(HEADER_BYTES - _CRC.size, b"\0")
         return fields + _CRC.pack(zlib.crc32(fields))
 
@@ -84,10 +111,28 @@ class FileHeader:
             raise IndexFileError(f"{path}: not an index file", hint=HINT)
         if _CRC.pack(zlib.crc32(octets[: -_CRC.size])) != octets[-_CRC.size :]:
             raise IndexFileError(f"{path}: the header is damaged", hint=HINT)
-        _, version, kind, columns, width, size, step, count, crc = _FIELDS.unpack_from(octets)
-        if version != VERSION or step != FENCE_EVERY:
+        version = int.from_bytes(octets[8:10], "big")
+        if version != VERSION:
             raise IndexFileError(f"{path}: of format {version}, this program reads {VERSION}", hint=HINT)
-        return FileHeader(Shape(Kind(kind), width, size, bool(columns)), count, crc)
+        _, _, kind, columns, width, size, fence, count, tail, records, block, name = _FIELDS.unpack_from(octets)
+        if (fence, block) != (FENCE_EVERY, BLOCK_RECORDS):
+            raise IndexFileError(f"{path}: of blocks that this program does not know", hint=HINT)
+        if name != name_octets(path):
+            raise IndexFileError(f"{path}: the file has another's name", hint=HINT)
+        return FileHeader(Shape(Kind(kind), width, size, bool(columns)), count, tail, records, name)
+
+
+def name_octets(path: Path) -> bytes:
+    """What a header says of the name of its file."""
+    return hashlib.sha256(path.name.encode()).digest()[:NAME_OCTETS]
+
+
+def checksum(octets: bytes | memoryview) -> bytes:
+    """The four octets that stand for a block."""
+    return _CRC.pack(zlib.crc32(octets))
+
+
+CHECKSUM_OCTETS: Final = _CRC.size
 
 
 def write_sections(path: Path, shape: Shape, blobs: Iterable[bytes]) -> int:
@@ -100,6 +145,7 @@ def write_sections(path: Path, shape: Shape, blobs: Iterable[bytes]) -> int:
     """
     size, width = shape.record_size, shape.key_width
     fences: list[bytes] = []
+    checksums = _Checksums(size * BLOCK_RECORDS)
     count = crc = 0
     with replacing(path) as file:
         file.write(bytes(HEADER_BYTES))
@@ -107,10 +153,36 @@ def write_sections(path: Path, shape: Shape, blobs: Iterable[bytes]) -> int:
             first = -count % FENCE_EVERY * size
             fences += [blob[at : at + width] for at in range(first, len(blob), FENCE_EVERY * size)]
             crc = zlib.crc32(blob, crc)
+            checksums.add(blob)
             count += len(blob) // size
             file.write(blob)
-        tail = b"".join(fences)
+        tail = b"".join((*fences, *checksums.all()))
         file.write(tail)
         file.seek(0)
-        file.write(FileHeader(shape, count, zlib.crc32(tail, crc)).encoded())
+        file.write(FileHeader(shape, count, zlib.crc32(tail), crc, name_octets(path)).encoded())
     return count
+
+
+class _Checksums:
+    """Those of the blocks of a file that is written piece by piece."""
+
+    def __init__(self, block_bytes: int) -> None:
+        self._block_bytes = block_bytes
+        self._done: list[bytes] = []
+        self._rest = b""
+
+    def add(self, blob: bytes) -> None:
+        """The next piece."""
+        lacking = self._block_bytes - len(self._rest)
+        if len(blob) < lacking:
+            self._rest += blob
+            return
+        view, step = memoryview(blob), self._block_bytes
+        whole = len(blob) - (len(blob) - lacking) % step
+        self._done.append(checksum(self._rest + blob[:lacking]))
+        self._done += [checksum(view[at : at + step]) for at in range(lacking, whole, step)]
+        self._rest = blob[whole:]
+
+    def all(self) -> list[bytes]:
+        """Every one, after the last piece."""
+        return [*self._done, checksum(self._rest)] if self._rest else self._done

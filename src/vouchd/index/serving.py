@@ -1,14 +1,77 @@
-"""The state that answers are made from, opened straight from the store's facts and their index files."""
+"""The index files that answers are made from, open: each once, and not again while a new state names the same file."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from vouchd.core import issued
+from vouchd.core.facts import Authority, Epoch
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
-from vouchd.index.format import RevocationIndexFile, SerialSetFile
+from vouchd.errors import IndexFileError
+from vouchd.index.format import KeyedFile, RevocationIndexFile, SerialSetFile
+from vouchd.index.octets import HINT, FileIdentity
 from vouchd.pkix.scope import Scope
 from vouchd.service.indexing import ServingFacts
+
+File = TypeVar("File", bound=KeyedFile)
+
+
+class OpenIndexes:
+    """The files of `folder`; `mapped` where questions are answered, so that all who answer share them.
+
+    `damaged` are the names of files whose octets were not those that were written, until they are opened anew.
+    """
+
+    def __init__(self, folder: Path, *, mapped: bool = False) -> None:
+        self.folder = folder
+        self.damaged: set[str] = set()
+        self._mapped = mapped
+        self._files: dict[str, KeyedFile] = {}
+
+    def state(
+        self, version: int, authorities: Iterable[Authority], epochs: Iterable[Epoch], behind: Collection[str] = ()
+    ) -> ServingState:
+        """What is answered from these facts; files that they do not name are let go.
+
+        Raises: IndexFileError; what was open before stays so.
+        """
+        points: dict[str, list[Epoch]] = {}
+        for epoch in epochs:
+            points.setdefault(epoch.issuing_point.authority_id, []).append(epoch)
+        named: dict[str, KeyedFile] = {}
+        state = ServingState(
+            version,
+            tuple(
+                ServingAuthority(
+                    authority,
+                    tuple(self._point(epoch, named) for epoch in points.get(authority.id, ())),
+                    self._serials(authority, named),
+                    behind=authority.id in behind,
+                )
+                for authority in authorities
+            ),
+        )
+        self._files = named
+        return state
+
+    def _point(self, epoch: Epoch, named: dict[str, KeyedFile]) -> ServingPoint:
+        index = self._open(RevocationIndexFile, epoch.index_name, named)
+        return ServingPoint(epoch, index, Scope.from_idp(epoch.idp_der))
+
+    def _serials(self, authority: Authority, named: dict[str, KeyedFile]) -> SerialSetFile | None:
+        sha256 = authority.policy.issued_serials
+        return self._open(SerialSetFile, issued.index_name(sha256), named) if sha256 else None
+
+    def _open(self, kind: type[File], name: str, named: dict[str, KeyedFile]) -> File:
+        path = self.folder / name
+        file = self._files.get(name)
+        if not isinstance(file, kind) or name in self.damaged or file.identity != _identity(path):
+            file = kind(path, mapped=self._mapped, damaged=self.damaged.add)
+            self.damaged.discard(name)
+        named[name] = file
+        return file
 
 
 def open_state(facts: ServingFacts, folder: Path) -> ServingState:
@@ -16,20 +79,11 @@ def open_state(facts: ServingFacts, folder: Path) -> ServingState:
 
     Raises: IndexFileError.
     """
-    return ServingState(
-        version=facts.revision,
-        authorities=tuple(
-            ServingAuthority(
-                authority,
-                tuple(
-                    ServingPoint(epoch, RevocationIndexFile(folder / epoch.index_name), Scope.from_idp(epoch.idp_der))
-                    for epoch in facts.epochs
-                    if epoch.issuing_point.authority_id == authority.id
-                ),
-                SerialSetFile(folder / issued.index_name(serials))
-                if (serials := authority.policy.issued_serials)
-                else None,
-            )
-            for authority in facts.authorities
-        ),
-    )
+    return OpenIndexes(folder).state(facts.revision, facts.authorities, facts.epochs)
+
+
+def _identity(path: Path) -> FileIdentity:
+    try:
+        return FileIdentity.of(path.stat())
+    except OSError as error:
+        raise IndexFileError(f"{path}: {error.strerror}", hint=HINT) from error

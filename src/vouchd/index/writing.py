@@ -136,13 +136,13 @@ def _kept(record: bytes, layout: RecordLayout) -> bytes:
 
 def _sorter(layout: RecordLayout, path: Path) -> Sorter:
     def choose(group: list[bytes]) -> bytes:
-        return min(group, key=lambda record: _precedence(layout.unpack(record)))
+        return min(group, key=lambda record: precedence(layout.unpack(record)))
 
     return Sorter(layout.size, layout.serial_width, choose, path.parent)
 
 
-def _precedence(entry: RevocationEntry) -> tuple[bool, bool, int, int, int]:
-    """Smaller is what counts; see the rule above."""
+def precedence(entry: RevocationEntry) -> tuple[bool, bool, int, int, int]:
+    """Sort key of entries of one serial: the smallest is what counts; see the rule above."""
     date = entry.revocation_time if entry.invalidity_date is None else entry.invalidity_date
     removed, held = entry.reason is Reason.REMOVE_FROM_CRL, entry.reason is Reason.CERTIFICATE_HOLD
     return removed, held, entry.revocation_time, entry.reason, date

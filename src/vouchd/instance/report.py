@@ -123,6 +123,7 @@ class ServingReport:
     process refused, `refused` says why it did the last time. `members` are the other ones of the set; `behind` the
     labels of the CAs of which one of them has had a newer CRL for too long; `upkeep` the work for the set that fails,
     (name, error); `replication` how the directory servers replicate, None where there are none or this is not known.
+    `index_repairs` counts the index files that were damaged and made again.
     """
 
     pid: int
@@ -144,6 +145,7 @@ class ServingReport:
     behind: tuple[str, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
+    index_repairs: int = 0
 
     @property
     def ee_url(self) -> str:

@@ -147,7 +147,8 @@ class _Instance:
     def _make_pool(self, handover: Handover | None) -> WorkerPool:
         settings = self._settings
         handed = handover.workers if handover else ()
-        adopted = [WorkerProcess.adopt(worker, self._report_due.set, self._answered) for worker in handed]
+        changed, suspect = self._report_due.set, self._watch.suspect
+        adopted = [WorkerProcess.adopt(worker, changed, self._answered, suspect) for worker in handed]
         pool = WorkerPool(
             settings.worker_command,
             self._sockets.ee,
@@ -157,6 +158,7 @@ class _Instance:
             adopted=adopted,
             kept=handover.kept if handover else None,
             answered=self._answered,
+            damaged=suspect,
         )
         pool.restarts = handover.restarts if handover else 0
         if self._agent_part is not None:

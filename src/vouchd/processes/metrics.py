@@ -30,6 +30,7 @@ class MetricsView:
     restarts: int  # of workers that ended unasked
     version: int
     store_up: bool
+    index_repairs: int = 0  # index files that were damaged and made again
     snapshot: Snapshot = field(default_factory=dict)
     points: tuple[ServedPoint, ...] = ()
     sources: tuple[SourceState, ...] = ()
@@ -122,6 +123,7 @@ def _processes(view: MetricsView) -> Iterator[Metric]:
     yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=view.workers_ready)
     yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=view.restarts)
     yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=view.version)
+    yield CounterMetricFamily("vouchd_index_repairs", "Damaged index files made again", value=view.index_repairs)
     yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(view.store_up))
 
 

@@ -76,6 +76,7 @@ class Overview:
             behind=self._members.behind() if self._members else (),
             upkeep=self._members.failing() if self._members else (),
             replication=self._members.replication() if self._members else None,
+            index_repairs=self._watch.published.repairs,
         )
 
     async def restart(self) -> None:
@@ -141,6 +142,7 @@ class Overview:
                 restarts=pool.restarts,
                 version=pool.version,
                 store_up=not self._watch.error,
+                index_repairs=self._watch.published.repairs,
                 snapshot=snapshot,
                 points=self._watch.published.points,
                 sources=self._pulls.states,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from vouchd.ee.counters import Snapshot, ended, merge
 from vouchd.errors import LifecycleError
 from vouchd.instance.report import WorkerReport
-from vouchd.processes.workers import Answered, WorkerProcess, ignore
+from vouchd.processes.workers import Answered, Damaged, WorkerProcess, ignore, overlook
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +41,18 @@ class WorkerPool:
         adopted: Sequence[WorkerProcess] = (),
         kept: Snapshot | None = None,
         answered: Answered | None = None,
+        damaged: Damaged = overlook,
     ) -> None:
         """`command` gets the slot number as its last argument; `kept` are counters of workers that ended.
 
-        `answered` takes what the audit log is to be told of answers.
+        `answered` takes what the audit log is to be told of answers, `damaged` the names of damaged index files.
         `changed` is called when something that is shown changes, `mend` when a worker cannot load what it was told to.
         """
         self._command = command
         self._sockets = sockets
         self._slots = slots
         self._answered = answered or ignore
+        self._damaged = damaged
         self._show_change = changed
         self._change = asyncio.Event()
         self._mend = mend
@@ -171,7 +173,8 @@ class WorkerPool:
         if former is not None and not former.ended.is_set():  # a restart was begun and did not come about
             return former
         sockets = self._sockets[slot :: self._slots]
-        worker = WorkerProcess.start(slot, [*self._command, str(slot)], sockets, self._changed, self._answered)
+        command = [*self._command, str(slot)]
+        worker = WorkerProcess.start(slot, command, sockets, self._changed, self._answered, self._damaged)
         self._workers[slot] = worker
         self._changed()
         if self._halted:  # before it has anything to answer from

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from vouchd.core.ports import StatusStore
 from vouchd.core.status import ServingState
 from vouchd.errors import IndexFileError
 from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.index.serving import OpenIndexes
 from vouchd.instance.report import ServedPoint
 from vouchd.processes.watching import Published
 from vouchd.service.indexing import Indexing
@@ -22,7 +23,7 @@ Facts = tuple[tuple[Authority, ...], tuple[Epoch, ...], frozenset[str]]
 
 
 class ManifestPublication:
-    """Keeps the index folder in step with the store; implements `http.watching.Publication`.
+    """Keeps the index folder in step with the store; implements `processes.watching.Publication`.
 
     The version counts on from the manifest on disk, also over restarts. `quiet` is entered to remove files: it gives
     True while nobody accepts a CRL and keeps it so until it is left. `behind` tells the ids of the CAs of which another
@@ -44,6 +45,9 @@ class ManifestPublication:
         self._behind = behind
         self._facts: Facts | None = None
         self._published = Published(0)
+        self._files = OpenIndexes(directory)
+        self._suspects: set[str] = set()
+        self._repairs = 0
         self.state = ServingState(0, ())  # what was published last, as the workers load it
 
     def revision(self) -> int:
@@ -53,15 +57,33 @@ class ManifestPublication:
     def current(self) -> Published:
         """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
         try:
-            self._remember(load_manifest(self._directory))
+            self._remember(load_manifest(self._directory, self._files))
         except IndexFileError as error:
             _log.info("nothing to serve yet: %s", error)
         return self._published
 
-    def publish(self) -> Published:
+    def suspect(self, names: Iterable[str]) -> None:
         """See Publication."""
+        self._suspects.update(names)
+
+    @property
+    def doubtful(self) -> bool:
+        """See Publication."""
+        return bool(self._suspects or self._files.damaged)
+
+    def publish(self) -> Published:
+        """See Publication; a file of which octets were wrong is made again, and everybody opens it anew."""
+        self._suspects |= self._files.damaged
+        suspects = frozenset(self._suspects)
+        self._indexing.doubt(suspects)
         prepared = self._indexing.prepare()
-        return self._publish(prepared.authorities, prepared.epochs)
+        if suspects:
+            self._repairs += len(suspects)
+            self._facts = None
+            _log.error("damaged index files, made again from the store: %s", ", ".join(sorted(suspects)))
+        published = self._publish(prepared.authorities, prepared.epochs)
+        self._suspects -= suspects
+        return published
 
     def retell(self) -> Published:
         """See Publication."""
@@ -72,7 +94,7 @@ class ManifestPublication:
         if self._facts != (authorities, epochs, behind):
             version = self._published.version + 1
             write_manifest(self._directory, version, authorities, epochs, behind)
-            self._remember(load_manifest(self._directory))
+            self._remember(load_manifest(self._directory, self._files))
             _log.info("serving manifest %d: %d issuing points", version, len(epochs))
         return self._published
 
@@ -93,16 +115,12 @@ class ManifestPublication:
             tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
             behind,
         )
-        self._published = Published(state.version, self._points(state), behind)
+        self._published = Published(state.version, _points(state), behind, self._repairs)
 
-    def _points(self, state: ServingState) -> tuple[ServedPoint, ...]:
-        return tuple(
-            ServedPoint.of(
-                point.epoch,
-                served.authority.label,
-                len(point.index),
-                (self._directory / point.epoch.index_name).stat().st_size,
-            )
-            for served in state.authorities
-            for point in served.points
-        )
+
+def _points(state: ServingState) -> tuple[ServedPoint, ...]:
+    return tuple(
+        ServedPoint.of(point.epoch, served.authority.label, len(point.index), point.index.size_bytes)
+        for served in state.authorities
+        for point in served.points
+    )

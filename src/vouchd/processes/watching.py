@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,12 +26,14 @@ _LONGEST_RETRY_SECONDS = 10.0
 class Published:
     """The serving manifest now on disk: its version (0: there is none yet) and the issuing points in it.
 
-    `behind` are the ids of the CAs that it says to be behind another member.
+    `behind` are the ids of the CAs that it says to be behind another member. `repairs` counts the index files that
+    turned out to be damaged and were made again since this process began.
     """
 
     version: int
     points: tuple[ServedPoint, ...] = ()
     behind: frozenset[str] = frozenset()
+    repairs: int = 0
 
 
 class Publication(Protocol):
@@ -48,6 +50,13 @@ class Publication(Protocol):
 
         Returns the version on disk, unchanged when nothing changed. Raises: VouchdError; then the earlier files stand.
         """
+
+    def suspect(self, names: Iterable[str]) -> None:
+        """Look at these index files when next publishing: what a worker read of them was not what was written."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether there are such files."""
 
     def retell(self) -> Published:
         """Publish once more what was published last, with what is behind another member now; the store is not asked."""
@@ -95,6 +104,11 @@ class StoreWatch:
         self._forced = True
         self._look.set()
 
+    def suspect(self, names: Iterable[str]) -> None:
+        """Have index files made again that a worker found damaged."""
+        self._publication.suspect(names)
+        self.look_now()
+
     async def caught_up(self) -> None:
         """Wait until what is in the store at the time of this call is published."""
         target = self._begun + 1  # the look under way may have begun before the change
@@ -133,7 +147,7 @@ class StoreWatch:
         await self._show_seen(revision)
         now = asyncio.get_running_loop().time()
         due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
-        if revision == self._revision and not due and not self._forced:
+        if revision == self._revision and not due and not self._forced and not self._publication.doubtful:
             await self._tidy()
             return
         self._untidy, self._forced = True, False

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,14 +81,16 @@ def run_worker(
     load: Callable[[], ServingState],
     given: Inherited,
     halt: Callable[[bool], None] = lambda _: None,
+    damaged: Collection[str] = (),
 ) -> None:
     """Answer until told to stop.
 
     `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it,
-    `halt` makes it answer tryLater only, or answer again.
+    `halt` makes it answer tryLater only, or answer again. `damaged` are the names of the loaded index files that turned
+    out to be damaged.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(server, replace, load, given, halt).serve())
+        runner.run(_Worker(server, replace, load, given, halt, damaged).serve())
 
 
 class _Worker:
@@ -99,8 +101,11 @@ class _Worker:
         load: Callable[[], ServingState],
         given: Inherited,
         halt: Callable[[bool], None],
+        damaged: Collection[str],
     ) -> None:
         self._halt = halt
+        self._damaged = damaged
+        self._reported: frozenset[str] = frozenset()
         self._server = server
         self._replace = replace
         self._load = load
@@ -165,15 +170,22 @@ class _Worker:
                 raise LifecycleError("control channel: an unknown message")
 
     async def _tell(self, channel: ControlChannel) -> None:
-        """Tell the audit log of answers, once a second."""
+        """Tell the audit log of answers, and the manager of damaged index files, once a second."""
         while True:
             await asyncio.sleep(_TELL_SECONDS)
             self._tell_answered(channel)
+            self._tell_damage(channel)
             await channel.flush()
 
     def _tell_answered(self, channel: ControlChannel) -> None:
         for message in self._server.answered():
             channel.send(message)
+
+    def _tell_damage(self, channel: ControlChannel) -> None:
+        damaged = frozenset(self._damaged)
+        if damaged - self._reported:
+            channel.send({"damaged": sorted(damaged)})
+        self._reported = damaged
 
     async def _follow(self, channel: ControlChannel) -> None:
         """Load each manifest that the manager names; only the newest when several wait."""

@@ -27,6 +27,7 @@ _LAST_WORDS_SECONDS = 1.0
 _MARGIN_SECONDS = 1.0  # between the end of a worker's grace and its being killed
 
 Answered = Callable[[Sequence[GivenAnswer], int], None]
+Damaged = Callable[[Sequence[str]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -35,15 +36,25 @@ def ignore(answers: Sequence[GivenAnswer], lost: int) -> None:
     """Nobody is told of answers."""
 
 
+def overlook(names: Sequence[str]) -> None:
+    """Nobody is told of damaged index files."""
+
+
 class WorkerProcess:
     """A child that answers on its sockets; `loaded` is the manifest version that it said it answers from.
 
-    `answered` takes what the audit log is to be told of answers. `changed` is called whenever something that is shown
-    of the worker changes. `ended` is set once the child is reaped.
+    `answered` takes what the audit log is to be told of answers, `damaged` the names of damaged index files. `changed`
+    is called whenever something that is shown of the worker changes. `ended` is set once the child is reaped.
     """
 
     def __init__(
-        self, slot: int, pid: int, control: socket.socket, changed: Callable[[], None], answered: Answered = ignore
+        self,
+        slot: int,
+        pid: int,
+        control: socket.socket,
+        changed: Callable[[], None],
+        answered: Answered = ignore,
+        damaged: Damaged = overlook,
     ) -> None:
         self.slot = slot
         self.pid = pid
@@ -56,6 +67,7 @@ class WorkerProcess:
         self.stopping = False
         self._changed = changed
         self._answered = answered
+        self._damaged = damaged
         self._channel: ControlChannel | None = None
         self._unsent: list[Message] = []  # until the channel is open
         self._reaped = False
@@ -74,6 +86,7 @@ class WorkerProcess:
         sockets: Sequence[socket.socket],
         changed: Callable[[], None],
         answered: Answered = ignore,
+        damaged: Damaged = overlook,
     ) -> WorkerProcess:
         """Start `command` as the worker of `slot`, which inherits `sockets`. Raises: LifecycleError."""
         ours, theirs = socket.socketpair()
@@ -90,12 +103,18 @@ class WorkerProcess:
                 ours.close()
                 raise LifecycleError(f"cannot start a worker: {error}") from error
         child.returncode = 0  # reaped by us, as an adopted child is: Popen shall not wait for it
-        return cls(slot, child.pid, ours, changed, answered)
+        return cls(slot, child.pid, ours, changed, answered, damaged)
 
     @classmethod
-    def adopt(cls, handed: HandedWorker, changed: Callable[[], None], answered: Answered = ignore) -> WorkerProcess:
+    def adopt(
+        cls,
+        handed: HandedWorker,
+        changed: Callable[[], None],
+        answered: Answered = ignore,
+        damaged: Damaged = overlook,
+    ) -> WorkerProcess:
         """Go on with a worker that was started before this process became what it is."""
-        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answered)
+        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answered, damaged)
         worker.loaded = handed.loaded
         return worker
 
@@ -162,6 +181,9 @@ class WorkerProcess:
             case {"failed": int(version), "why": str(why)}:
                 self.failed = version
                 _log.error("worker %d (slot %d) cannot load manifest %d: %s", self.pid, self.slot, version, why)
+            case {"damaged": list(names)}:
+                _log.error("worker %d (slot %d): damaged index files: %s", self.pid, self.slot, names)
+                self._damaged([name for name in names if isinstance(name, str)])
             case {"answered": list(rows), "lost": int(lost)}:
                 self._answered(given_answers(rows), lost)
             case {"metrics": int(question), "snapshot": dict(snapshot)}:

@@ -23,6 +23,7 @@ from vouchd.core.response import (
 )
 from vouchd.core.status import Decision, ServingAuthority, ServingState, decide
 from vouchd.errors import (
+    IndexFileError,
     MalformedRequest,
     OCSPResponseStatus,
     RequestError,
@@ -121,6 +122,8 @@ class Responder:
             return _answer(prepared, nonce_der)
         except RequestError as error:
             return error_answer(error)
+        except IndexFileError as error:
+            return error_answer(TryLater(str(error), cause="index"))
 
     def _prepare(self, request_der: bytes, at: int) -> tuple[Prepared, bytes]:
         """Parse, guard and decide; returns the Extension to echo, too (empty: none)."""

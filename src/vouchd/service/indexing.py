@@ -5,6 +5,7 @@ Index files are derived: whatever happens to them they come back from the docume
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vouchd.core import issued
@@ -54,6 +55,11 @@ class Indexing:
         for chunk in self._store.document_chunks(record.sha256):
             document += chunk
         return document
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Read these index files through when they are wanted next: what was read of them was wrong."""
+        for name in names:
+            self._writer.doubt(name)
 
     def ensure_index(self, authority: Authority, epoch: Epoch) -> bool:
         """Rebuild the index of `epoch` from the store's documents when it is missing or damaged; whether it was.

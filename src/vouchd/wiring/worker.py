@@ -8,6 +8,7 @@ from vouchd.core.status import ServingState
 from vouchd.ee.server import EEServer
 from vouchd.errors import LifecycleError
 from vouchd.index.manifest import load_manifest
+from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import load_signers
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.worker import inherited
@@ -28,7 +29,12 @@ def run_worker(layout: Layout, slot: int) -> None:
     nothing = ServingState(0, ())
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
     server = EEServer(responder, settings.ee, records=answered_records(settings.audit, responder))
-    serve_worker(server, responder.replace, lambda: load_manifest(layout.index), given, responder.halt)
+    files = OpenIndexes(layout.index, mapped=True)
+
+    def load() -> ServingState:
+        return load_manifest(layout.index, files)
+
+    serve_worker(server, responder.replace, load, given, responder.halt, files.damaged)
 
 
 def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:

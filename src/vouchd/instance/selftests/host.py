@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,9 +14,11 @@ from vouchd.core.facts import Authority, Epoch
 from vouchd.core.ports import StatusStore
 from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
 from vouchd.index.format import RevocationIndexFile, is_intact
+from vouchd.index.writing import precedence
 from vouchd.instance.selftests.keys import collect
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
+from vouchd.pkix.packed import minimal
 from vouchd.pkix.reasons import Reason, RevocationEntry
 from vouchd.service.indexing import Indexing, subject_der
 from vouchd.settings.layout import Layout
@@ -109,16 +111,19 @@ def _whole(path: Path) -> str:
 def _check_epoch(epoch: Epoch, owner: Authority, indexing: Indexing, folder: Path) -> str:
     _whole(folder / epoch.index_name)
     index = RevocationIndexFile(folder / epoch.index_name)
-    overlay = {entry.serial: entry for entry in _entries(indexing, epoch, owner, of_delta=True)}
-    compared = 0
-    for entry in islice(_entries(indexing, epoch, owner, of_delta=False), _COMPARED):
-        _compare(index, overlay.get(entry.serial, entry))
-        compared += 1
-    for entry in islice(overlay.values(), _COMPARED):
-        _compare(index, entry)
+    overlay = _counting(_entries(indexing, epoch, owner, of_delta=True))
+    first = _counting(islice(_entries(indexing, epoch, owner, of_delta=False), _COMPARED))
+    compared = (
+        first | dict(islice(overlay.items(), _COMPARED)) | {one: overlay[one] for one in first.keys() & overlay.keys()}
+    )
+    apart = {serial for serial, entry in compared.items() if not _says(index, serial, entry)}
+    if apart:  # the entry that counts may stand further down
+        whole = (entry for entry in _entries(indexing, epoch, owner, of_delta=False) if minimal(entry.serial) in apart)
+        for serial, entry in (_counting(whole) | {one: overlay[one] for one in apart & overlay.keys()}).items():
+            _require_said(index, serial, entry)
     if epoch.delta is None and len(index) != epoch.base.entry_count:
         raise IndexFileError(f"{len(index)} entries where the store has {epoch.base.entry_count}")
-    return f"{len(index)} entries, {compared} compared"
+    return f"{len(index)} entries, {len(first)} compared"
 
 
 def _entries(indexing: Indexing, epoch: Epoch, owner: Authority, *, of_delta: bool) -> Iterator[RevocationEntry]:
@@ -134,10 +139,26 @@ def _entries(indexing: Indexing, epoch: Epoch, owner: Authority, *, of_delta: bo
     yield from entries(crl, read_header(crl), subject_der(owner))
 
 
-def _compare(index: RevocationIndexFile, told: RevocationEntry) -> None:
-    found = index.find(told.serial)
-    gone = told.reason is Reason.REMOVE_FROM_CRL
-    if (found is None) != gone or (found is not None and found.revocation_time != told.revocation_time):
+def _counting(listed: Iterable[RevocationEntry]) -> dict[bytes, RevocationEntry]:
+    """By serial the entry that counts: a CRL may list one more than once."""
+    counting: dict[bytes, RevocationEntry] = {}
+    for entry in listed:
+        serial = minimal(entry.serial)
+        former = counting.get(serial)
+        counting[serial] = entry if former is None else min(former, entry, key=precedence)
+    return counting
+
+
+def _says(index: RevocationIndexFile, serial: bytes, listed: RevocationEntry) -> bool:
+    """Whether the index says of the serial what the CRL does."""
+    indexed = index.find(serial)
+    if listed.reason is Reason.REMOVE_FROM_CRL:
+        return indexed is None
+    return indexed is not None and indexed.revocation_time == listed.revocation_time
+
+
+def _require_said(index: RevocationIndexFile, serial: bytes, listed: RevocationEntry) -> None:
+    if not _says(index, serial, listed):
         raise IndexFileError(
-            f"serial {told.serial.hex()} is not as the CRL has it", hint="vouchd restart rebuilds a damaged index"
+            f"serial {serial.hex()} is not as the CRL has it", hint="vouchd restart rebuilds a damaged index"
         )
