@@ -87,7 +87,7 @@ def test_error_is_noted_with_its_cause_under_all_only(answering):
 
 def test_given_beyond_the_limit_is_counted_as_lost(answering, monkeypatch):
     """Many clients in one second cost bounded memory, and what is left out is told."""
-    monkeypatch.setattr("vouchd.audit.answers.MAX_KEYS", 3)
+    monkeypatch.setattr("vouchd.audit.answer_records.MAX_ROWS", 3)
     told = records(answering, AnswerRecords.ALL)
     for number in range(5):
         give(answering, told, GOOD, client=f"192.0.2.{number}")
@@ -95,14 +95,15 @@ def test_given_beyond_the_limit_is_counted_as_lost(answering, monkeypatch):
     assert (len(message["answered"]), message["lost"]) == (3, 2)
 
 
-def test_take_splits_what_is_too_long_for_a_message():
-    """However long the names, a message fits the control channel."""
+@pytest.mark.parametrize("character", ["a", "\u20ac", "\U0001f600", "\x00", "\ud800"], ids=repr)
+def test_take_splits_what_is_too_long_for_a_message(character):
+    """However long the names and wide their characters, a message has a bounded size in the control channel."""
     told = AnsweredRecords(AnswerRecords.ALL, 1, lambda _: "", clients=True)
     for number in range(400):
-        told.count((("\u20ac" * 200, "0x" + "ff" * 64, "revoked"),), f"client {number}")
+        told.count(((character * 200, "0x" + "ff" * 64, "revoked"),), f"client {number}")
     messages = list(told.take(NOW))
     assert sum(len(message["answered"]) for message in messages) == 400
-    assert all(encode(message) for message in messages)
+    assert all(len(encode(message)) < 200_000 for message in messages)
 
 
 @pytest.mark.parametrize("row", [[], [1, "a"], ["1", "a", "b", "c", "d", 1], None])

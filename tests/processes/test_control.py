@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from vouchd.ee.counters import WorkerCounters
 from vouchd.errors import LifecycleError
 from vouchd.processes.control import MAX_MESSAGE_BYTES, ControlChannel, decode, encode
 
@@ -83,3 +84,10 @@ def test_encode_refuses_what_the_other_side_would_refuse():
     with pytest.raises(LifecycleError, match="too long"):
         encode({"x": "y" * MAX_MESSAGE_BYTES})
     assert decode(encode({"x": "y"})) == {"x": "y"}
+
+
+def test_snapshot_of_ten_thousands_of_authorities_fits_a_message():
+    """The counters by CA of a large instance are told like those of a small one."""
+    counters = WorkerCounters()
+    counters.by_authority.update({f"{number:064x}": 2**40 for number in range(20_000)})
+    assert decode(encode({"metrics": 1, "snapshot": counters.snapshot()}))["metrics"] == 1

@@ -20,8 +20,10 @@ from vouchd.service.answering import Answer
 # CA, serial (hex) and status of each certificate in an answer; one triple with the cause of an error as its status.
 Note = tuple[tuple[str, str, str], ...]
 
-MAX_KEYS = 10_000  # of one second; more are counted as lost
-_MESSAGE_ANSWERS = 150
+MAX_ROWS = 10_000  # of one second, a certificate each; answers beyond are counted as lost
+_MESSAGE_BYTES = 128 << 10
+_ROW_BYTES = 80  # the numbers of a row and what stands between
+_CHARACTER_BYTES = 12  # of a character in JSON at its widest: a pair of escapes
 _MAX_LABEL = 200
 _MAX_CERT_IDS = 10_000  # the responder's own limit was kept before
 
@@ -35,6 +37,7 @@ class AnsweredRecords:
         self._label = label
         self.clients = clients
         self._counts: Counter[tuple[Note, str]] = Counter()
+        self._rows = 0
         self._lost = 0
 
     def note(self, request_der: bytes, answer: Answer) -> Note | None:
@@ -63,18 +66,30 @@ class AnsweredRecords:
             return
         self._until_next = self._sample
         key = note, client
-        if len(self._counts) < MAX_KEYS or key in self._counts:
+        if key in self._counts:
             self._counts[key] += 1
+        elif self._rows < MAX_ROWS:
+            self._counts[key] = 1
+            self._rows += len(note)
         else:
             self._lost += 1
 
     def take(self, second: int) -> Iterator[dict[str, Any]]:
         """The messages to the manager process on what was answered until `second`, and forget it."""
         counts, lost = self._counts, self._lost
-        self._counts, self._lost = Counter(), 0
+        self._counts, self._rows, self._lost = Counter(), 0, 0
         rows = [[second, *triple, client, count] for (note, client), count in counts.items() for triple in note]
-        for start in range(0, len(rows) or bool(lost), _MESSAGE_ANSWERS):
-            yield {"answered": rows[start : start + _MESSAGE_ANSWERS], "lost": 0 if start else lost}
+        message: list[list[Any]] = []
+        size = 0
+        for row in rows:
+            row_bytes = _ROW_BYTES + _CHARACTER_BYTES * sum(len(text) for text in row if isinstance(text, str))
+            if size + row_bytes > _MESSAGE_BYTES and message:
+                yield {"answered": message, "lost": lost}
+                message, size, lost = [], 0, 0
+            message.append(row)
+            size += row_bytes
+        if message or lost:
+            yield {"answered": message, "lost": lost}
 
 
 def given_answers(rows: list[object]) -> list[GivenAnswer]:

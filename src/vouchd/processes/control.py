@@ -19,7 +19,9 @@ from vouchd.errors import LifecycleError
 
 Message = dict[str, Any]
 
-MAX_MESSAGE_BYTES = 256 * 1024
+# The longest is a snapshot of the counters of ten thousands of CAs. What a message says of strangers, whoever makes it
+# cuts by the bytes that it takes here.
+MAX_MESSAGE_BYTES = 4 << 20
 
 
 def encode(message: Message) -> bytes:
