@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.agent.agent_port import LOCAL, SECONDS, crl, issue
+from tests.agent.agent_port import LOCAL, SECONDS, crl
 from tests.agent.domain_site import HOST, Master, a_clone, a_master
 from tests.pki import CA
 
 from vouchd.agent.domain import routes
 from vouchd.agent.domain.filling import Filling
 from vouchd.agent.domain.routes import DomainRoutes
-from vouchd.core.facts import Group, Member
+from vouchd.core.facts import Member
 from vouchd.core.records import member_record
 from vouchd.errors import (
     AlreadyExists,
@@ -67,11 +67,11 @@ def test_check_tells_a_token_holder_what_it_needs_and_keeps_the_token(master):
 def test_join_registers_a_clone_once(master):
     """The token is used up by a join, and the member is in the registry."""
     token = master.token()
-    joined = master.client().join(a_clone(), token)
+    joined = master.joining().join(a_clone(), token)
     assert (joined.member.clone, joined.replication_password) == (True, "")
     assert joined.member in master.services.store.members()
     with pytest.raises(NotFound, match="not valid"):
-        master.client().join(a_clone(3), token)
+        master.joining().join(a_clone(3), token)
 
 
 @pytest.mark.parametrize(
@@ -86,21 +86,21 @@ def test_join_refused_tells_why_and_keeps_the_token(master, member, error):
     """The error is the same at both ends, and the next attempt may use the token."""
     token, before = master.token(), master.services.store.members()
     with pytest.raises(error):
-        master.client().join(member, token)
+        master.joining().join(member, token)
     assert master.services.store.members() == before
     assert master.client().check(token)
 
 
 def test_wrong_token_is_told_nothing_and_leaves_a_record(master):
     """Nobody learns of the set by guessing; the guess is on record."""
-    for attempt in (
-        lambda: master.client().check("guess"),
-        lambda: master.client().join(a_clone(), "guess"),
-        lambda: master.client().join(a_clone(host=HOST), "guess"),
+    for who, attempt in (
+        ("anyone", lambda: master.client().check("guess")),
+        ("enterprise", lambda: master.joining().join(a_clone(), "guess")),
+        ("enterprise", lambda: master.joining().join(a_clone(host=HOST), "guess")),
     ):
         with pytest.raises(NotFound, match="this join token is not valid"):
             attempt()
-        assert master.records()[-1] == ("AUTHZ", "failure", "anyone")
+        assert master.records()[-1] == ("AUTHZ", "failure", who)
 
 
 def test_guessing_is_stopped_and_the_records_with_it(master, monkeypatch):
@@ -120,11 +120,11 @@ def test_guessing_is_stopped_and_the_records_with_it(master, monkeypatch):
 
 
 def test_rejoin_is_for_members_and_keeps_the_role(master):
-    """With the keys of the set a member renews what is known of it; the registry decides who may."""
-    members = master.client("enterprise")
-    with pytest.raises(NotFound):
+    """With its own key a member renews what is known of it, also that key; the registry decides who may."""
+    members = master.joining()
+    with pytest.raises(PermissionDenied):
         members.rejoin(a_clone())
-    joined = master.client().join(a_clone(), master.token()).member
+    joined = master.joining().join(a_clone(), master.token()).member
     renewed = members.rejoin(replace(a_clone(), tls_sha256="cd" * 32, clone=False, term=7)).member
     assert renewed == replace(joined, tls_sha256="cd" * 32)
 
@@ -157,7 +157,7 @@ def test_info_needs_a_user_and_no_token(master):
 def test_leave_takes_out_and_promote_moves_the_role(master):
     """Administrators of the domain may do both over the port."""
     domain = master.client("domain")
-    master.client().join(a_clone(), master.token())
+    master.joining().join(a_clone(), master.token())
     domain.leave("ocsp2.example.org:8443")
     assert len(master.services.store.members()) == 1
     with pytest.raises(NotFound):
@@ -166,13 +166,13 @@ def test_leave_takes_out_and_promote_moves_the_role(master):
 
 def test_copy_of_the_registry_sends_changes_to_the_master(master):
     """An embedded clone's registry is the master's: a change of it would be gone with the next one there."""
-    master.client().join(a_clone(), master.token())
+    master.joining().join(a_clone(), master.token())
     token = master.token()
     assert master.client("domain").promote("ocsp2.example.org").term == 2
     try:
         for attempt in (
             lambda: master.client().check(token),
-            lambda: master.client().join(a_clone(3), token),
+            lambda: master.joining().join(a_clone(3), token),
             lambda: master.client("domain").leave("ocsp2.example.org"),
         ):
             with pytest.raises(ConfigError, match=r"follows ocsp2.example.org:8443") as caught:
@@ -185,24 +185,24 @@ def test_copy_of_the_registry_sends_changes_to_the_master(master):
 
 def test_state_tells_all_facts_and_then_waits_for_a_change(master):
     """Long poll: nothing while nothing changes, the new facts as soon as something does."""
-    members = master.client("enterprise")
+    members = master.member()
     digest, facts = members.state("", 0)
     assert {user.id for user in facts.users} >= {"agent", "enterprise"}
-    assert [member.host for member in facts.members] == [HOST]
+    assert [member.host for member in facts.members] == [HOST, "ocsp2.example.org"]
     assert members.state(digest, 0) is None
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(members.state, digest, 30) for _ in range(4)]
-        master.client().join(a_clone(), master.token())
+        master.joining(3).join(a_clone(3), master.token())
         master.publish()
         told = [future.result(SECONDS) for future in waiting]
     assert len({one[0] for one in told}) == 1
-    assert "ocsp2.example.org" in {member.host for member in told[0][1].members}
+    assert "ocsp3.example.org" in {member.host for member in told[0][1].members}
 
 
 def test_state_waiting_ends_when_the_port_closes(tmp_path):
     """A restart does not wait for those who wait for a change."""
     with a_master(tmp_path / "instance") as closing, ThreadPoolExecutor() as pool:
-        members = closing.client("enterprise")
+        members = closing.member()
         digest, _ = members.state("", 0)
         begun = threading.Event()
         newer_than = closing.running.newer_than
@@ -234,7 +234,7 @@ def test_document_and_epochs_are_what_the_master_has(master):
     master.services.authorities.add(ca.der, LOCAL)
     master.services.ingesting.accept_crl(der, "test", LOCAL, master.services.audit._clock.now())
     master.publish()
-    members = master.client("enterprise")
+    members = master.member()
     _, facts = members.state("", 0)
     (epoch,) = facts.epochs
     assert members.document(epoch.base.sha256, 1 << 20) == der
@@ -249,13 +249,13 @@ def test_document_and_epochs_are_what_the_master_has(master):
 
 def test_replicate_of_an_embedded_member_is_refused_in_its_stream(master):
     """The end of the work is told like any error, whatever it was; who asked for it is on record."""
-    master.client().join(a_clone(), master.token())
+    master.joining().join(a_clone(), master.token())
     before = len(master.records())
     with pytest.raises(ConfigError):
-        master.client("enterprise").replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
+        master.member().replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
     assert ("AUTHZ", "success", "enterprise") in master.records()[before:]
     with pytest.raises(NotFound):
-        master.client("enterprise").replicate("ocsp9.example.org:8443", lambda _: None, SECONDS)
+        master.member().replicate("ocsp9.example.org:8443", lambda _: None, SECONDS)
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def filled(tmp_path) -> Master:
 
         patch.setattr("vouchd.wiring.manager.replicating", lambda *_: replicate)
         with a_master(tmp_path / "filled") as found:
-            found.client().join(a_clone(), found.token())
+            found.joining().join(a_clone(), found.token())
             found.calls, found.go, found.outcome = calls, go, outcome
             yield found
 
@@ -290,7 +290,7 @@ def test_replicate_asked_twice_is_one_piece_of_work_told_to_both(filled):
             steps[number].append(step)
             first_heard.set()
 
-        return lambda: filled.client("enterprise").replicate("ocsp2.example.org:8443", say, SECONDS)
+        return lambda: filled.member().replicate("ocsp2.example.org:8443", say, SECONDS)
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(hear(0))
@@ -312,7 +312,7 @@ def test_replicate_that_fails_tells_so_and_can_be_begun_again(filled, error, tol
     """Also a bug of ours ends the waiting; the next request begins anew."""
     filled.outcome.append(error)
     filled.go.set()
-    client = filled.client("enterprise")
+    client = filled.member()
     with pytest.raises(Exception, match=told):
         client.replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
     filled.outcome.clear()
@@ -333,7 +333,7 @@ def test_silence_is_filled(filled, monkeypatch):
         return told
 
     monkeypatch.setattr(Filling, "beyond", counted)
-    filled.client("enterprise").replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
+    filled.member().replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
     assert quiet.count(False) > 2
 
 
@@ -374,16 +374,13 @@ def test_fingerprint_with_colons_and_capitals_is_the_same(master):
 
 
 def test_removed_member_is_refused_from_the_next_request_on(master):
-    """Identity is asked for each request: taking the certificate away ends the following."""
-    late = issue(master.ca, "late member")
-    master.services.users.add("late", LOCAL, groups=[Group.OCSP_ADMINISTRATORS], certificates=[late.der])
-    master.users["late"] = late
-    master.publish()
-    client = master.client("late")
+    """Identity is asked for each request: taking a member out ends the following."""
+    client = master.member()
     assert client.state("", 0)
-    master.services.users.remove("late", LOCAL)
-    with pytest.raises(PermissionDenied):
-        client.state("", 0)
+    master.services.domain.leave(a_clone().id, LOCAL)
+    for ask in (lambda: client.state("", 0), client.info, client.epochs, lambda: client.rejoin(a_clone())):
+        with pytest.raises(PermissionDenied):
+            ask()
 
 
 JSON = st.recursive(
@@ -408,8 +405,9 @@ BODIES = st.one_of(
 @given(body=BODIES, path=st.sampled_from(POSTS))
 def test_nonsense_is_refused_as_the_senders_fault(master, body, path):
     """Whatever is sent: never a 5xx, always a problem document, and the registry as it was."""
+    master.member()
     before = master.services.store.members()
-    answer = master.ask("POST", f"{PREFIX}/{path}", "enterprise", body=body)
+    answer = master.ask_as(2, "POST", f"{PREFIX}/{path}", body)
     assert 400 <= answer.status < 500, (answer.status, answer.text)
     assert json.loads(answer.text)["title"]
     assert master.services.store.members() == before
@@ -420,7 +418,7 @@ def test_nonsense_is_refused_as_the_senders_fault(master, body, path):
 def test_nonsense_with_a_good_token_is_no_member(master, member):
     """A token is no way around the reading of what comes with it."""
     token = master.token()
-    answer = master.ask("POST", f"{PREFIX}/join", body=json.dumps({"token": token, "member": member}).encode())
+    answer = master.ask_as(3, "POST", f"{PREFIX}/join", json.dumps({"token": token, "member": member}).encode())
     assert answer.status < 500, answer.text
     for known in master.services.store.members():
         if known.host != HOST:
@@ -431,16 +429,17 @@ def test_nonsense_with_a_good_token_is_no_member(master, member):
 @pytest.mark.parametrize("query", ["wait=x", "wait=", "wait=1e"])
 def test_wait_that_is_no_number_is_refused(master, query):
     """As any other nonsense."""
-    assert master.ask("GET", f"{PREFIX}/state?{query}", "enterprise").status == 400
+    master.member()
+    assert master.ask_as(2, "GET", f"{PREFIX}/state?{query}").status == 400
 
 
 @pytest.mark.parametrize("wait", ["-1", "nan", "0"])
 def test_wait_of_nothing_answers_at_once(master, wait):
     """What is no time to wait is none."""
-    digest, _ = master.client("enterprise").state("", 0)
-    assert master.ask("GET", f"{PREFIX}/state?after={digest}&wait={wait}", "enterprise").status == 204
+    digest, _ = master.member().state("", 0)
+    assert master.ask_as(2, "GET", f"{PREFIX}/state?after={digest}&wait={wait}").status == 204
 
 
 def test_body_too_large_is_refused_unread(master):
     """No stranger makes this host hold more than a page of text."""
-    assert master.ask("POST", f"{PREFIX}/join", body=b" " * 20000).status == 413
+    assert master.ask("POST", f"{PREFIX}/join/check", body=b" " * 20000).status == 413

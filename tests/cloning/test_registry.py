@@ -10,12 +10,17 @@ from tests.service.recording import ADMIN, AGENT, NOBODY, FullAudit, RecordingAu
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, MAX_MEMBERS, SecurityDomain, master_of, token_digest
 from vouchd.core.facts import Caller, DirectoryServer, Group, Member, Transport
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreConflict, StoreUnavailable
-from vouchd.service.permission import Permission
+from vouchd.service.permission import KEY_HOLDERS, Permission
 from vouchd.stores.memory import MemoryStore
 
 NOW = 1_800_000_000
 SUFFIX = "o=ocsp.example"
 MEMBER = Caller("subsystem", frozenset({Group.OCSP_ADMINISTRATORS}), "192.0.2.9")
+
+
+def newcomer(key_sha256: str) -> Caller:
+    """Who has shown the keys of the set and that key of its own."""
+    return Caller("subsystem", frozenset({KEY_HOLDERS}), "192.0.2.9", key_sha256)
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Domain:
         return self.service.issue_token(ADMIN)[0]
 
     def join(self, member: Member, token: str | None = None) -> Member:
-        return self.service.join(member, token or self.token(), NOBODY)
+        return self.service.join(member, token or self.token(), newcomer(member.tls_sha256))
 
     def updates(self) -> list[tuple[str, str]]:
         """(operation, outcome) of each record of a change of the domain."""
@@ -162,7 +167,7 @@ def test_token_checked_stays_good(domain):
 def test_token_wrong_is_refused_whatever_it_is(domain, text):
     """What was never issued lets nobody in, and nothing is told of the set."""
     with pytest.raises(NotFound, match="not valid"):
-        domain.service.join(a_member("ocsp2.example.org"), text, NOBODY)
+        domain.service.join(a_member("ocsp2.example.org"), text, newcomer("ab" * 32))
     assert domain.audit.events[-1] == ("AUTHZ", "failure")
 
 
@@ -294,6 +299,33 @@ def test_join_while_another_joins_is_tried_again(domain, monkeypatch):
 
     monkeypatch.setattr(domain.store, "put_member", disturb)
     assert domain.join(a_member("ocsp2.example.org")).id in {member.id for member in domain.store.members()}
+
+
+def test_join_with_the_key_of_somebody_else_is_refused(domain):
+    """Who holds the keys of the set and a token registers no key but its own: nobody is pinned to what he lacks."""
+    text = domain.token()
+    for caller in (newcomer(""), newcomer("cd" * 32)):
+        with pytest.raises(PermissionDenied, match="its own TLS certificate"):
+            domain.service.join(a_member("ocsp2.example.org"), text, caller)
+    assert len(domain.store.members()) == 1
+    assert domain.join(a_member("ocsp2.example.org"), text).clone
+
+
+def test_member_changes_no_other_member(domain):
+    """Its own record is its own; the master's is not, nor is the role."""
+    domain.join(a_member("ocsp2.example.org"))
+    before = domain.store.members()
+    second = replace(MEMBER, member="ocsp2.example.org:8443", key_sha256="ab" * 32)
+    for act in (
+        lambda service: service.rejoin(a_member(tls_sha256="cd" * 32), second),
+        lambda service: service.leave("ocsp1.example.org:8443", second),
+        lambda service: service.promote("ocsp2.example.org:8443", second),
+    ):
+        with pytest.raises(PermissionDenied):
+            act(domain.service)
+    assert domain.store.members() == before
+    domain.service.leave("ocsp2.example.org:8443", second)
+    assert len(domain.store.members()) == 1
 
 
 def test_rejoin_of_a_member_renews_what_is_known_and_keeps_its_role(domain):

@@ -7,7 +7,7 @@ from tests.service.recording import AGENT, AUDITOR, NOBODY, FullAudit, Recording
 
 from vouchd.core.facts import Caller, Group
 from vouchd.errors import PermissionDenied, StoreUnavailable
-from vouchd.service.permission import RIGHTS, Action, Permission, local_caller, source_caller
+from vouchd.service.permission import KEY_HOLDERS, RIGHTS, Action, Permission, local_caller, source_caller
 
 # One column a group in the order of Group: Administrators, Agents, aUditors, Trusted managers, Domain, Ocsp.
 GRANTED = {
@@ -38,9 +38,12 @@ GRANTED = {
     Action.READ_DOMAIN: "AGU.DO",
     Action.ISSUE_TOKEN: "A...D.",
     Action.CHANGE_DOMAIN: "A...DO",
+    Action.MOVE_ROLE: "A...D.",
+    Action.JOIN_DOMAIN: ".....O",
     Action.FOLLOW: ".....O",
     Action.VERIFY_MEMBERS: "AG..D.",
 }
+OF_INSTANCES = {Action.FOLLOW, Action.JOIN_DOMAIN}  # for other instances
 CALLERS = [(Caller(group.value, frozenset({group}), "192.0.2.1"), place) for place, group in enumerate(Group)]
 
 
@@ -68,6 +71,13 @@ def test_allow_without_group_nothing(action):
 
 
 @pytest.mark.parametrize("action", Action)
+def test_allow_the_keys_of_the_set_alone_only_joining(action):
+    """Who shows the keys that all members share, and no key of its own, may join with a token and nothing else."""
+    holder = Caller("subsystem", frozenset({KEY_HOLDERS}), "192.0.2.1")
+    assert allowed(holder, action) is (action is Action.JOIN_DOMAIN)
+
+
+@pytest.mark.parametrize("action", Action)
 def test_allow_several_groups_give_the_rights_of_each(action):
     """Groups add up; none takes away."""
     both = Caller("both", frozenset({Group.AUDITORS, Group.TRUSTED_MANAGERS}), "192.0.2.1")
@@ -77,7 +87,7 @@ def test_allow_several_groups_give_the_rights_of_each(action):
 @pytest.mark.parametrize("action", Action)
 def test_allow_local_caller_everything_and_source_only_crls(action):
     """Who owns the folder can do all; a source of the settings brings CRLs and nothing else."""
-    assert allowed(local_caller("root"), action) is (action is not Action.FOLLOW)  # that is for other instances
+    assert allowed(local_caller("root"), action) is (action not in OF_INSTANCES)
     assert allowed(source_caller("lab", "http://ca.test/crl"), action) == (action is Action.ADD_CRL)
 
 

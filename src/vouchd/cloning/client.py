@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 from vouchd.client.admin import error_of
 from vouchd.cloning.joining import Joined, SetInfo, read_info, read_joined
 from vouchd.cloning.listing import Listing, read_listing
+from vouchd.cloning.proof import BINDING, HEADER, MemberKey
 from vouchd.core import records
 from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.core.records import member_record, read_facts, read_member
@@ -42,11 +43,12 @@ _CRL_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The client certificate of a member, of its subsystem key."""
+    """How a member shows who it is: the certificate that all members share, and its own key."""
 
     certificate_file: Path
     key_file: Path
     password: str = field(repr=False)
+    own: MemberKey | None = None  # None: it shows the keys of the set alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class PeerClient:
         if len(self._fingerprint) != _HEX_DIGITS or not all(one in "0123456789abcdef" for one in self._fingerprint):
             raise ConfigError("a fingerprint is the SHA-256 of a certificate: 64 hex digits", hint="see clone prepare")
         self._timeout = timeout_seconds
+        self._own = identity.own if identity else None
         self._tls = _context(identity)
 
     def info(self) -> SetInfo:
@@ -193,7 +196,8 @@ class PeerClient:
         try:
             connection.connect()
             self._require_certificate(connection)
-            connection.request(method, path, data or None, {"Content-Type": media_type} if data else {})
+            headers = {"Content-Type": media_type} if data else {}
+            connection.request(method, path, data or None, headers | self._proof(connection))
             response = connection.getresponse()
             if response.status >= http.client.BAD_REQUEST:
                 self._refused(response)
@@ -205,6 +209,12 @@ class PeerClient:
             ) from error
         finally:
             connection.close()
+
+    def _proof(self, connection: http.client.HTTPSConnection) -> dict[str, str]:
+        """The header that says whose connection this is; none for somebody who is no member."""
+        if self._own is None:
+            return {}
+        return {HEADER: self._own.proof(connection.sock.get_channel_binding(BINDING) or b"")}
 
     def _require_certificate(self, connection: http.client.HTTPSConnection) -> None:
         der = connection.sock.getpeercert(binary_form=True) or b""
@@ -255,11 +265,22 @@ def _context(identity: Identity | None) -> ssl.SSLContext:
 
 
 def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0) -> Callable[[Member], PeerClient]:
-    """What makes a client of a member, with this instance's subsystem certificate."""
+    """What makes a client of a member, with this instance's subsystem certificate and its own key."""
+    own: dict[bytes, MemberKey] = {}  # by the certificate file, read anew when that is another one
 
     def connect(member: Member) -> PeerClient:
         files, password = settings.subsystem, read_passwords(layout.password_conf).get(INTERNAL, "")
-        identity = Identity(files.certificate_file, files.key_file, password)
+        identity = Identity(files.certificate_file, files.key_file, password, own_key(password))
         return PeerClient(member.host, member.secure_port, member.tls_sha256, identity, timeout_seconds)
+
+    def own_key(password: str) -> MemberKey | None:
+        tls = settings.agent.tls
+        if not tls.installed:
+            return None
+        certificate = tls.certificate_file.read_bytes()
+        if certificate not in own:
+            own.clear()
+            own[certificate] = MemberKey.load(tls, password)
+        return own.get(certificate)
 
     return connect

@@ -21,7 +21,7 @@ from vouchd.cloning.replication import reconcile
 from vouchd.cloning.steps import Journal, Step
 from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager
-from vouchd.errors import ConfigError, LifecycleError, NotFound
+from vouchd.errors import ConfigError, LifecycleError, NotFound, PermissionDenied
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import SSLSERVER, pending_requests
@@ -189,10 +189,11 @@ class CloneCreation:
         joined: Joined
         try:
             joined = client.join(member, self._plan.token)
-        except NotFound:  # the token was used by a run that was cut short: then the registry has us
-            if member.id not in {known.id for known in client.info().members}:
-                raise
-            joined = client.rejoin(member)
+        except NotFound as error:  # the token was used by a run that was cut short: then the registry has us
+            try:
+                joined = client.rejoin(member)
+            except PermissionDenied:  # it does not: the token is none
+                raise error from None
         passwords = read_passwords(self._layout.password_conf)
         if joined.replication_password:
             replace_passwords(self._layout.password_conf, passwords | {REPLICATIONDB: joined.replication_password})

@@ -15,7 +15,7 @@ from dataclasses import replace
 from vouchd.core.facts import Caller, JoinToken, Member
 from vouchd.core.hostnames import qualified
 from vouchd.core.ports import AuditSink, Clock, DomainStore
-from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreConflict
 from vouchd.service.permission import Action, Permission
 
 # Names under which members reach each other: a name that means another host elsewhere is refused at once.
@@ -51,7 +51,6 @@ MAX_MEMBERS = 64
 MAX_REPLICA_ID = 65534
 SUBSYSTEM = "OCSP"
 _EVENT = "SECURITY_DOMAIN_UPDATE"
-_JOIN = "join security domain"  # the right is the token, so it is no Action
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ATTEMPTS = 10
 
@@ -116,7 +115,7 @@ class SecurityDomain:
         digest, now = token_digest(text), self._clock.now()
         token = self._store.token(digest)
         if token is None or token.expires_at <= now:
-            self._audit.record("AUTHZ", caller, "failure", action=_JOIN, target="*")
+            self._audit.record("AUTHZ", caller, "failure", action=Action.JOIN_DOMAIN.value, target="*")
             if token is not None:  # who holds it may know
                 raise NotFound("this join token has expired", hint="another is given by `vouchd domain token`")
             self._store.take_token(digest, now)  # raises what it raises
@@ -124,29 +123,36 @@ class SecurityDomain:
     def join(self, member: Member, token: str, caller: Caller) -> Member:
         """Register `member` as a clone, its directory server with a replica id that nobody has; the token is used up.
 
-        One that is registered with the same TLS certificate joins again. Raises: ConfigError; AlreadyExists when the
-        address is another member's; NotFound when the token is not good: nothing was changed.
+        The caller has shown the keys of the set, and the key of the TLS certificate that it is to be known by. One that
+        is registered with the same TLS certificate joins again. Raises: ConfigError; AlreadyExists when the address is
+        another member's; NotFound when the token is not good; PermissionDenied: nothing was changed.
         """
         members = self._store.members()
         known = next((one for one in members if one.id == member.id), None)
         self.require_token(token, caller)  # first: nobody else is told who is in the set
+        if caller.key_sha256 != member.tls_sha256:
+            self._audit.record("AUTHZ", caller, "failure", action=Action.JOIN_DOMAIN.value, target=member.id)
+            raise PermissionDenied(
+                "a member joins with the key of its own TLS certificate, and with no other",
+                hint="vouchd clone create proves it by itself",
+            )
         _require_joinable(member, members)
         if known is not None and known.tls_sha256 != member.tls_sha256:
             raise AlreadyExists(
                 f"{member.id} is in this domain, with another TLS certificate",
                 hint="give the clone another port, or take that member out first: vouchd domain leave",
             )
-        self._audit.record("AUTHZ", caller, "success", action=_JOIN, target=member.id)
+        self._permission.allow(caller, Action.JOIN_DOMAIN, member.id)
         self._store.take_token(token_digest(token), self._clock.now())
         return self._registered(member, caller, "change" if known else "add")
 
     def rejoin(self, member: Member, caller: Caller) -> Member:
         """Register `member` as it is now in place of what is known of it; its role stays.
 
-        So a join that was cut short goes on, and a member whose certificate was renewed is known by the new one.
-        Raises: NotFound when it is no member; ConfigError; PermissionDenied.
+        So a join that was cut short goes on, and a member whose certificate was renewed is known by the new one: it
+        comes with the key of the one before. Raises: NotFound when it is no member; ConfigError; PermissionDenied.
         """
-        self._permission.allow(caller, Action.CHANGE_DOMAIN, member.id)
+        self._permission.allow_for(member.id, caller, Action.CHANGE_DOMAIN)
         members = self._store.members()
         find(members, member.id)
         _require_joinable(member, members)
@@ -157,7 +163,7 @@ class SecurityDomain:
 
         Raises: NotFound; ConfigError for the master, whose role has to be moved first; PermissionDenied.
         """
-        self._permission.allow(caller, Action.CHANGE_DOMAIN, member_id)
+        self._permission.allow_for(member_id, caller, Action.CHANGE_DOMAIN)
         members = self._store.members()
         member = find(members, member_id)
         require_leavable(member, members)
@@ -170,7 +176,7 @@ class SecurityDomain:
 
         Raises: NotFound; StoreConflict when somebody else moves the role at the same time; PermissionDenied.
         """
-        self._permission.allow(caller, Action.CHANGE_DOMAIN, member_id)
+        self._permission.allow(caller, Action.MOVE_ROLE, member_id)
         members = self._store.members()
         member, before = find(members, member_id), master_of(members)
         if member == before:

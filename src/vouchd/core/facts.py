@@ -156,11 +156,17 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an administrative act; `name` is a user's id, `origin` an address or `local`."""
+    """Who asks for an administrative act; `name` is a user's id, `origin` an address or `local`.
+
+    `key_sha256` is the own key that another instance has proven, as the registry pins it, and `member` the id of the
+    member that has it there; both are empty for everybody else.
+    """
 
     name: str
     groups: frozenset[str] = frozenset()
     origin: str = "local"
+    key_sha256: str = ""
+    member: str = ""
 
 
 class Transport(StrEnum):

@@ -42,6 +42,8 @@ class Action(StrEnum):
     READ_DOMAIN = "read security domain"
     ISSUE_TOKEN = "issue join token"  # noqa: S105  the name of an act
     CHANGE_DOMAIN = "change security domain"
+    MOVE_ROLE = "move the role of the master"
+    JOIN_DOMAIN = "join security domain"
     FOLLOW = "follow this instance"
     VERIFY_MEMBERS = "verify members"
 
@@ -50,10 +52,13 @@ _ADMINISTRATORS = frozenset({Group.ADMINISTRATORS})
 _AGENTS = frozenset({Group.AGENTS})
 _AUDITORS = frozenset({Group.AUDITORS})
 _DOMAIN = frozenset({Group.DOMAIN_ADMINISTRATORS})
-_MEMBERS = frozenset({Group.OCSP_ADMINISTRATORS})  # the other instances of the set, by their subsystem certificate
+_MEMBERS = frozenset({Group.OCSP_ADMINISTRATORS})  # the other instances of the set, each by its own key
+# In place of all groups: who shows the subsystem key of the set, and no key of its own that the registry pins.
+KEY_HOLDERS = "holders of the set's keys"
+MEMBER_GROUPS = _MEMBERS | {Group.TRUSTED_MANAGERS}  # what a member may have, whatever its user's groups are
 _STAFF = _ADMINISTRATORS | _AGENTS | _AUDITORS
 
-RIGHTS: dict[Action, frozenset[Group]] = {
+RIGHTS: dict[Action, frozenset[str]] = {
     Action.LIST_AUTHORITIES: _STAFF,
     Action.ADD_AUTHORITY: _AGENTS,
     Action.REMOVE_AUTHORITY: _AGENTS,
@@ -81,6 +86,8 @@ RIGHTS: dict[Action, frozenset[Group]] = {
     Action.READ_DOMAIN: _STAFF | _DOMAIN | _MEMBERS,
     Action.ISSUE_TOKEN: _ADMINISTRATORS | _DOMAIN,
     Action.CHANGE_DOMAIN: _ADMINISTRATORS | _DOMAIN | _MEMBERS,
+    Action.MOVE_ROLE: _ADMINISTRATORS | _DOMAIN,
+    Action.JOIN_DOMAIN: _MEMBERS | {KEY_HOLDERS},
     Action.FOLLOW: _MEMBERS,
     Action.VERIFY_MEMBERS: _ADMINISTRATORS | _AGENTS | _DOMAIN,
 }
@@ -121,6 +128,16 @@ class Permission:
     def grants(self, caller: Caller, action: Action) -> bool:
         """Whether `allow` would return; leaves no record, so it does not replace it."""
         return bool(caller.groups & RIGHTS[action])
+
+    def allow_for(self, member_id: str, caller: Caller, action: Action) -> None:
+        """Return when `caller` may do `action` to that member: a member may to itself alone. Raises: as `allow`."""
+        if caller.member and caller.member != member_id:
+            self._audit.record("AUTHZ", caller, "failure", action=action.value, target=member_id)
+            raise PermissionDenied(
+                f"{caller.member} is not {member_id}, and no member changes another one",
+                hint="an administrator may, with a certificate of his own",
+            )
+        self.allow(caller, action, member_id)
 
     def allow(self, caller: Caller, action: Action, target: str) -> None:
         """Return when `caller` may do `action` to `target`, after that was recorded.

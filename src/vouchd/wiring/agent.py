@@ -63,7 +63,7 @@ def agent_part(
 
     def build(running: Running) -> AgentServer:
         found = services(running)
-        identity = Identity(found.users, found.state, settings.responder, found.clock)
+        identity = Identity(found.users, store.members, found.state, settings.responder, found.clock)
         agent = settings.agent
         admission = Admission(identity, found.permission, agent.body_seconds, agent.header_seconds)
         return AgentServer(settings.agent, tls, trusted, admission, routes(found), sessions)

@@ -68,7 +68,7 @@ class DomainFilling:
         member_id = read_text(read_object(await request.read()), "member")
         member = find(await in_thread(self._services.store.members), member_id)
         # Granted already; it is recorded, as what the other server has is replaced.
-        await in_thread(lambda: self._services.permission.allow(caller, Action.CHANGE_DOMAIN, member.id))
+        await in_thread(lambda: self._services.permission.allow_for(member.id, caller, Action.CHANGE_DOMAIN))
         filling = self._of(member, caller)
         response = secured(web.StreamResponse(headers={"Content-Type": "application/x-ndjson"}))
         await response.prepare(request)

@@ -81,11 +81,11 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
     return (
         route("GET", "/info", Action.READ_DOMAIN, own.info),
         route("POST", "/join/check", Access.PUBLIC, own.working(own.check)),  # the token is the right
-        route("POST", "/join", Access.PUBLIC, own.working(own.join)),
+        route("POST", "/join", Action.JOIN_DOMAIN, own.working(own.join)),
         route("POST", "/rejoin", Action.FOLLOW, own.working(own.rejoin)),  # members alone: it tells a password
         route("POST", "/replicate", Action.CHANGE_DOMAIN, filling.replicate),
         route("POST", "/leave", Action.CHANGE_DOMAIN, own.working(own.leave)),
-        route("POST", "/promote", Action.CHANGE_DOMAIN, own.working(own.promote)),
+        route("POST", "/promote", Action.MOVE_ROLE, own.working(own.promote)),
         route("GET", "/state", Action.FOLLOW, told.state),
         route("GET", "/documents/{sha256:[0-9a-f]{64}}", Action.FOLLOW, told.document),
         route("GET", "/epochs", Action.FOLLOW, told.epochs),
@@ -130,7 +130,7 @@ class DomainRoutes:
         return info_record(self._services.membership.info())
 
     def join(self, body: dict[str, Any], caller: Caller) -> Any:
-        """Join with a token, which is used up."""
+        """Join with a token, which is used up, the keys of the set and a key of its own."""
         member, token = read_member(body), read_text(body, "token")
         with self._attempts.by(caller.origin):
             self._services.domain.require_token(token, caller)
@@ -138,7 +138,7 @@ class DomainRoutes:
         return joined_record(self._services.membership.joined(self._services.domain.join(member, token, caller)))
 
     def rejoin(self, body: dict[str, Any], caller: Caller) -> Any:
-        """Join again with the keys of the set: a join that was cut short goes on."""
+        """Say anew what is known of the member that asks: a join goes on, a renewed certificate counts."""
         member = read_member(body)
         self._services.membership.require_registrar()
         return joined_record(self._services.membership.joined(self._services.domain.rejoin(member, caller)))

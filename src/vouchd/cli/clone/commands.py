@@ -21,7 +21,7 @@ from vouchd.cloning.steps import run_steps
 from vouchd.core.facts import DirectoryServer, Group, Member, Transport
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
-from vouchd.errors import ConfigError, StoreUnavailable, VouchdError
+from vouchd.errors import ConfigError, PermissionDenied, StoreUnavailable, VouchdError
 from vouchd.files import replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.places import SUBSYSTEM
@@ -269,10 +269,11 @@ def destroy(
     if not force:
         wiring.require_replicated(layout, settings, members)  # what was acknowledged in the meantime
     if other is not None:
-        client = wiring.connector(layout, settings)(other)
-        if own in {member.id for member in client.info().members}:
-            client.leave(own)
+        try:
+            wiring.connector(layout, settings)(other).leave(own)
             output.note(f"{own} has left the domain")
+        except PermissionDenied:  # its key is in no registry: it was taken out, or never came in
+            output.note(f"{own} is not in the domain")
     try:
         wiring.detach(layout, settings, output.note)
     except StoreUnavailable as error:
