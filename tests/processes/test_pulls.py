@@ -27,7 +27,8 @@ class Source:
 
     poll_seconds = None
 
-    def __init__(self, fetch=lambda: None) -> None:
+    def __init__(self, fetch=lambda: None, host: str = "") -> None:
+        self.host = host
         self._loop = asyncio.get_running_loop()
         self._fetch = fetch
         self.asked: asyncio.Queue[str] = asyncio.Queue()
@@ -119,3 +120,20 @@ async def test_hanging_source_does_not_keep_the_driver_from_ending():
     assert task.cancelled()
     hang.set()
     await source.asked.get()
+
+
+async def test_slow_host_keeps_none_of_the_others_from_being_asked():
+    """However many sources of one host hang, those of other hosts are asked at once, and two of that host at most."""
+    over, hanging = threading.Event(), threading.Semaphore(0)
+
+    def hang():
+        hanging.release()
+        over.wait()
+
+    slow, quick = [Source(hang, "slow.example") for _ in range(100)], Source(host="quick.example")
+    sources = [pulling(str(number), source) for number, source in enumerate([*slow, quick])]
+    task = asyncio.create_task(Pulls(sources, SteppedClock(), lambda: None).run())
+    await quick.asked.get()
+    assert [hanging.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    over.set()
+    task.cancel()

@@ -17,6 +17,7 @@ class ScriptedSource:
     """Delivers (or raises) one thing after the other and remembers the validators it was asked with."""
 
     poll_seconds = None
+    host = ""
 
     def __init__(self, *script) -> None:
         self._script = list(script)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import ipaddress
+import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -131,6 +136,140 @@ def test_slow_body_ends_at_the_time_limit(server):
         over.set()
 
 
+@pytest.fixture
+def dripping():
+    """A TCP server that sends what the test says and then an octet now and then, for as long as it is listened to."""
+    over = threading.Event()
+
+    def drip(listener, beginning):
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(beginning)
+            while not over.wait(0.05):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def serve(beginning: bytes) -> str:
+            pool.submit(drip, listener, beginning)
+            return f"127.0.0.1:{listener.getsockname()[1]}"
+
+        yield serve
+        over.set()
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 302 Found\r\nLocation: http://x/\r\n"]
+)
+def test_slow_header_ends_at_the_time_limit(dripping, beginning):
+    """One deadline for the whole attempt: a header that never comes to its end is no way around it."""
+    with pytest.raises(SourceError, match="took longer than 1 s"):
+        source(f"http://{dripping(beginning)}/", timeout_seconds=1).fetch(Validator())
+
+
+def test_slow_tls_handshake_ends_at_the_time_limit(dripping):
+    """A TLS record that never comes to its end is none either."""
+    with pytest.raises(SourceError, match="took longer than 1 s"):
+        source("https://" + dripping(b"\x16\x03\x03\x40\x00"), timeout_seconds=1).fetch(Validator())
+
+
+def test_slow_name_look_up_ends_at_the_time_limit(monkeypatch):
+    """A name server that does not answer holds a source no longer than its time limit."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
+    try:
+        with pytest.raises(SourceError, match=r"took longer than 1 s, in looking up ca\.example"):
+            source("http://ca.example/", timeout_seconds=1).fetch(Validator())
+    finally:
+        over.set()
+
+
+def test_unasked_304_is_an_error(server):
+    """A server that says 304 to everything never delivers a CRL: no success."""
+    server.behave = lambda request: request.reply(304, b"")
+    with pytest.raises(SourceError, match="304, though it was not asked"):
+        source(server.url).fetch(Validator())
+
+
+def test_gzip_that_was_not_asked_for_is_undone(server):
+    """A server that compresses although identity was asked for delivers the CRL all the same."""
+    server.behave = lambda request: request.reply(body=gzip.compress(CRL), content_encoding="gzip")
+    assert source(server.url).fetch(Validator()).documents == (CRL,)
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_gzip_counts_against_the_limit_as_it_is_undone(server):
+    """A few octets that grow beyond the limit are not let grow."""
+    server.behave = lambda request: request.reply(body=gzip.compress(bytes(50_000_000)), content_encoding="gzip")
+    with pytest.raises(SourceError, match="limit of 100000"):
+        source(server.url, max_bytes=100_000).fetch(Validator())
+
+
+@pytest.mark.parametrize(("body", "coding"), [(gzip.compress(CRL)[:-9], "gzip"), (b"x", "gzip"), (CRL, "br")])
+def test_broken_or_unknown_coding_is_an_error(server, body, coding):
+    """What cannot be undone whole is not delivered."""
+    server.behave = lambda request: request.reply(body=body, content_encoding=coding)
+    with pytest.raises(SourceError):
+        source(server.url).fetch(Validator())
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Log in</title>", b"\xef\xbb\xbf\n<HTML><p>not here"])
+def test_web_page_is_called_one(server, page):
+    """A log-in page with status 200 is told as what it is, not as a damaged CRL."""
+    server.behave = lambda request: request.reply(body=page, content_type="text/html; charset=utf-8")
+    with pytest.raises(SourceError, match=r"a web page \(text/html\) instead of a CRL"):
+        source(server.url).fetch(Validator())
+
+
+REDIRECTED = [
+    "http://127.0.0.2:1/",
+    "http://localhost:1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://[fe80::1]/",
+    "http://[::ffff:127.0.0.1]:1/",
+    "http://100.100.100.200/",
+    "http://0.0.0.0:1/",
+]
+
+
+@pytest.mark.parametrize("target", REDIRECTED)
+def test_redirect_to_this_host_or_its_metadata_is_refused(server, target):
+    """A server elsewhere cannot make us ask what answers this host alone."""
+    server.behave = lambda request: request.reply(302, b"", location=target)
+    with pytest.raises(SourceError, match=r"redirected to .* refused"):
+        source(server.url).fetch(Validator())
+
+
+def test_redirect_to_this_host_is_followed_where_a_setting_lets_it(server):
+    """`localRedirects` lets a source be sent to a server on this host."""
+    elsewhere = server.url.replace("127.0.0.1", "127.0.0.2")
+
+    def behave(request):
+        if request.headers["Host"].startswith("127.0.0.1"):
+            request.reply(302, b"", location=elsewhere)
+        else:
+            request.reply()
+
+    server.behave = behave
+    with pytest.raises(SourceError, match=r"127\.0\.0\.2"):
+        source(server.url, local_redirects=True).fetch(Validator())  # followed, though nothing listens there
+    with pytest.raises(SourceError, match="refused"):
+        source(server.url).fetch(Validator())
+
+
+def test_proxy_of_the_environment_is_asked(server, monkeypatch):
+    """A plain URL goes to the proxy as it is, with the proxy's password."""
+    monkeypatch.setenv("http_proxy", server.url.replace("//", "//user:pass%20word@").removesuffix("/ca.crl"))
+    monkeypatch.setenv("no_proxy", "")
+    assert source("http://ca.example/a.crl?x=1").fetch(Validator()).documents == (CRL,)
+    (request,) = server.requests
+    assert (request.path, request.headers["Host"]) == ("http://ca.example/a.crl?x=1", "ca.example")
+    assert request.headers["Proxy-Authorization"] == "Basic " + base64.b64encode(b"user:pass word").decode()
+
+
 def test_redirect_is_followed(server):
     """A redirect to http or https is followed."""
 
@@ -172,6 +311,43 @@ def test_url_of_another_kind_is_a_config_error(url):
     with pytest.raises(ConfigError) as caught:
         source(url)
     assert "secret" not in str(caught.value)
+
+
+def test_https_goes_through_a_proxy_by_a_tunnel(tls, monkeypatch):
+    """The proxy of an https URL carries octets; the server's certificate is verified all the same."""
+
+    def carry(request):
+        with socket.create_connection(("127.0.0.1", tls.server_port)) as onwards:
+            request.send_response(200)
+            request.end_headers()
+            back = threading.Thread(target=pump, args=(onwards, request.connection))
+            back.start()
+            pump(request.connection, onwards)
+            back.join()
+
+    def pump(one, other):
+        while data := one.recv(65536):
+            other.sendall(data)
+        with suppress(OSError):
+            other.shutdown(socket.SHUT_WR)
+
+    class Proxy(Handler):
+        def do_CONNECT(self):
+            self.server.requests.append(self.path)
+            carry(self)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        proxy.requests = []
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("no_proxy", "")
+        try:
+            assert source(tls.url, trust_file=tls.trust).fetch(Validator()).documents == (CRL,)
+        finally:
+            proxy.shutdown()
+            thread.join()
+        assert proxy.requests == [f"127.0.0.1:{tls.server_port}"]
 
 
 @pytest.fixture

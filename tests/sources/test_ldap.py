@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import ldap
 import pytest
@@ -159,3 +162,28 @@ def test_missing_library_is_a_config_error_with_the_remedy(monkeypatch):
     with pytest.raises(ConfigError) as caught:
         source("ldap://host/cn=x")
     assert caught.value.hint == "pip install 'vouchd[ldap]'"
+
+
+def test_directory_that_drips_ends_at_the_time_limit():
+    """A server whose answer never comes to its end holds a source no longer than its time limit."""
+    over = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"\x30\x84\x00\x0f\x00\x00")
+            while not over.wait(0.05):
+                try:
+                    connection.sendall(b"\x02")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(drip, listener)
+        try:
+            with pytest.raises(SourceError, match="took longer than 1 s"):
+                LDAPSource(f"ldap://127.0.0.1:{listener.getsockname()[1]}/o=x", timeout_seconds=1, max_bytes=100).fetch(
+                    Validator()
+                )
+        finally:
+            over.set()

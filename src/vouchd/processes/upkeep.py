@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from vouchd.core.ports import Clock
@@ -121,7 +121,8 @@ async def warn_daily(
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 8  # sources that are asked at the same time
+_AT_ONCE = 64  # sources that are asked at the same time
+_AT_ONCE_OF_A_HOST = 2  # of them of one host: a slow one keeps none of the others waiting
 _TICK_SECONDS = 1.0  # a clock that is set forward is noticed within this time
 
 
@@ -133,6 +134,7 @@ class Pulls:
         self._clock = clock
         self._changed = changed
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots_of = {pulling.host: asyncio.Semaphore(_AT_ONCE_OF_A_HOST) for pulling in pulls if pulling.host}
 
     @property
     def states(self) -> tuple[SourceState, ...]:
@@ -151,7 +153,7 @@ class Pulls:
                 continue
             before = pulling.state
             try:
-                async with self._slots:
+                async with self._slots_of.get(pulling.host) or nullcontext(), self._slots:
                     state = await in_thread(lambda at=now: pulling.attempt(at))  # type: ignore[misc]
             except Exception:  # noqa: BLE001  outermost: a bug in one source must not stop the others
                 _log.exception("source %s failed", before.name)

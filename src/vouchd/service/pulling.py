@@ -38,9 +38,11 @@ class CRLSource(Protocol):
     """A place where CRLs are fetched from; called in a thread, blocks no longer than its time limit.
 
     Where asking costs nothing `poll_seconds` says how often to ask, whatever the schedule; else it is None.
+    `host` is the one that is asked, empty for none.
     """
 
     poll_seconds: int | None
+    host: str
 
     def fetch(self, previous: Validator) -> Fetched | None:
         """The present CRLs, None when they are those of `previous`. Raises: SourceError."""
@@ -124,6 +126,7 @@ class Pulling:
 
     def __init__(self, name: str, url: str, source: CRLSource, schedule: Schedule, accept: Accept) -> None:
         self._source = source
+        self.host = source.host
         interval = min(schedule.interval_seconds, source.poll_seconds or schedule.interval_seconds)
         self._schedule = replace(schedule, interval_seconds=interval)
         self._accept = accept

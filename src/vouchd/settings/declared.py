@@ -292,6 +292,12 @@ class SourceSettings:
     trust_file: Path | None = key(
         "vouchd.source.<name>.trust", FILE, "", "Roots for https and ldaps (PEM); empty: the system's."
     )
+    local_redirects: bool = key(
+        "vouchd.source.<name>.localRedirects",
+        FLAG,
+        default=False,
+        about="Redirects may lead to this host, its link or its cloud's metadata.",
+    )
     bind_dn: str = key(
         "vouchd.source.<name>.bindDN", TEXT, "", "LDAP bind; its password is `source.<name>` in password.conf."
     )

@@ -17,6 +17,7 @@ class FileSource:
     """
 
     poll_seconds: int | None = 1
+    host = ""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self._path = path

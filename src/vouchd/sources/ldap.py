@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
+import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Fetched, Validator
+from vouchd.sources.attempt import Deadline, look_up
 
 # A base CRL before the delta CRL that needs it.
 CRL_ATTRIBUTES = (
@@ -54,6 +60,8 @@ class LDAPSource:
         extensions = parsed.extensions or {}
         self._url = f"{parsed.urlscheme}://{parsed.hostport}/{parsed.dn}"
         self._server = f"{parsed.urlscheme}://{parsed.hostport}"
+        address = urlsplit(f"//{parsed.hostport}")
+        self.host, self._port = address.hostname or "", address.port or (636 if parsed.urlscheme == "ldaps" else 389)
         self._dn = parsed.dn
         self._attributes = tuple(_binary(name) for name in parsed.attrs or CRL_ATTRIBUTES)
         self._scope = parsed.scope if parsed.scope is not None else self._ldap.SCOPE_BASE
@@ -69,26 +77,41 @@ class LDAPSource:
 
     def fetch(self, previous: Validator) -> Fetched | None:
         """The CRLs, None when they are the same as before. Raises: SourceError."""
+        deadline = Deadline(self._url, self._timeout_seconds)
         try:
-            connection = self._connect()
-            try:
-                results = connection.search_ext_s(
-                    self._dn,
-                    self._scope,
-                    self._filter,
-                    list(self._attributes),
-                    timeout=self._timeout_seconds,
-                    sizelimit=_MAX_ENTRIES,
-                )
-            finally:
-                connection.unbind_s()
-        except self._ldap.LDAPError as error:
-            raise SourceError(f"{self._url}: {_reason(error)}") from error
+            look_up(self.host, self._port, deadline)  # libldap's own look-up, which follows, has no time limit
+            results = self._search(deadline)
+        except (self._ldap.LDAPError, OSError) as error:
+            deadline.left()
+            reason = _reason(error) if isinstance(error, self._ldap.LDAPError) else error.strerror or error
+            raise SourceError(f"{self._url}: {reason}") from error
         documents = self._documents(results)
         mark = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in documents)).hexdigest()
         return None if mark == previous.etag else Fetched(documents, Validator(etag=mark))
 
-    def _connect(self) -> Any:
+    def _search(self, deadline: Deadline) -> list[tuple[str | None, Any]]:
+        """The entries. At the deadline the connection is cut: TLS and a search that drips know no other end."""
+        connection = self._prepared()
+        cut = threading.Timer(deadline.left(), _cut, [connection])
+        cut.start()
+        try:
+            if self._start_tls:
+                connection.start_tls_s()
+            connection.simple_bind_s(self._bind_dn, self._password)
+            return connection.search_ext_s(  # type: ignore[no-any-return]
+                self._dn,
+                self._scope,
+                self._filter,
+                list(self._attributes),
+                timeout=self._timeout_seconds,
+                sizelimit=_MAX_ENTRIES,
+            )
+        finally:
+            cut.cancel()
+            cut.join()
+            connection.unbind_s()
+
+    def _prepared(self) -> Any:
         ldap = self._ldap
         connection = ldap.initialize(self._server)
         connection.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
@@ -100,9 +123,6 @@ class LDAPSource:
             if self._trust_file is not None:
                 connection.set_option(ldap.OPT_X_TLS_CACERTFILE, str(self._trust_file))
             connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
-        if self._start_tls:
-            connection.start_tls_s()
-        connection.simple_bind_s(self._bind_dn, self._password)
         return connection
 
     def _documents(self, results: list[tuple[str | None, Any]]) -> tuple[bytes, ...]:
@@ -119,6 +139,12 @@ class LDAPSource:
         if max(map(len, values)) > self._max_bytes:
             raise SourceError(f"{self._url}: longer than the limit of {self._max_bytes} bytes")
         return tuple(values)
+
+
+def _cut(connection: Any) -> None:
+    """End what is under way on a connection, from another thread: its socket is shut down, not closed."""
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def _library() -> tuple[Any, Any]:

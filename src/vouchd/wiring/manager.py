@@ -97,6 +97,7 @@ def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, 
             timeout_seconds=source.timeout_seconds,
             max_bytes=source.max_bytes,
             trust_file=source.trust_file,
+            local_redirects=source.local_redirects,
         )
     return LDAPSource(
         source.url,
