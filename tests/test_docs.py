@@ -16,7 +16,8 @@ import typer
 from tests.test_layers import STEPS
 
 from vouchd.cli.main import command_line
-from vouchd.processes.metrics import MetricsView, render
+from vouchd.instance.report import InstanceReport
+from vouchd.processes.metrics import render
 from vouchd.settings.cs_cfg import canonical, look_up
 from vouchd.settings.declared import KNOWN
 
@@ -117,7 +118,7 @@ def test_setting_is_documented() -> None:
 
 def test_metric_is_documented() -> None:
     """Each metric that /metrics can show stands in docs/operate/processes.md."""
-    exposed = render(MetricsView(0, 0, 0, 0, 0, 0, store_up=True)).decode()
+    exposed = render(InstanceReport(1, 0, ("", 0), ("", 0)), {}, None, 0).decode()
     names = set(re.findall(r"^# HELP (\S+)", exposed, re.MULTILINE))
     assert len(names) > 10
     documented = text_of("operate/processes.md")

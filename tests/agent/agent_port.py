@@ -31,7 +31,7 @@ from vouchd.core.facts import Group
 from vouchd.ee.counters import Snapshot
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
-from vouchd.instance.report import ServingReport
+from vouchd.instance.report import InstanceReport
 from vouchd.processes.publication import ManifestPublication
 from vouchd.service.permission import local_caller
 from vouchd.settings.layout import Layout
@@ -95,8 +95,8 @@ class FakeRunning:
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     restarts_asked_for: int = 0
 
-    def report(self) -> ServingReport:
-        return ServingReport(1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2))
+    def report(self) -> InstanceReport:
+        return InstanceReport(1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2))
 
     def checks(self) -> tuple[Check, ...]:
         return ()

@@ -14,12 +14,12 @@ from vouchd.api.checks import Check, advice
 from vouchd.cli.main import main
 from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import (
+    InstanceReport,
     MemberReport,
     ReplicationReport,
     ServedPoint,
     ServerReport,
-    ServingReport,
-    write_serving,
+    write_report,
 )
 from vouchd.processes.health import HealthServer
 from vouchd.sockets import bind
@@ -48,7 +48,7 @@ def domain(tmp_path_factory):
 @pytest.fixture
 def report(domain, monkeypatch):
     """What the instance is taken to serve and to know of the clone; it can be replaced."""
-    found = ServingReport(
+    found = InstanceReport(
         pid=os.getpid(),
         started_at=1,
         ee=("127.0.0.1", 1),
@@ -61,7 +61,7 @@ def report(domain, monkeypatch):
 
     def put(checks=GOOD, **changed) -> None:
         now = replace(found, **changed)
-        write_serving(domain.services.layout.serving, now)
+        write_report(domain.services.layout.serving, now)
         monkeypatch.setattr(domain.running, "report", lambda: now)
         monkeypatch.setattr(domain.running, "checks", lambda: checks)
 

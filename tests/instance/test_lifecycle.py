@@ -22,7 +22,7 @@ import os, signal, sys
 from pathlib import Path
 from vouchd.settings.layout import Layout
 from vouchd.instance.pidfile import PidFile
-from vouchd.instance.report import ServedPoint, ServingReport, WorkerReport, write_serving
+from vouchd.instance.report import ServedPoint, InstanceReport, WorkerReport, write_report
 layout = Layout(Path(sys.argv[1]))
 signals = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -30,8 +30,8 @@ pid_file = PidFile.acquire(layout.pid_file)
 worker, sequence = 1, 1
 while True:
     point = ServedPoint("a" * 64, "complete", "CA", sequence, 1, 0, None, 0, 0, 0)
-    report = ServingReport(os.getpid(), 0, ("h", 1), ("h", 2), 1, True, (point,), (WorkerReport(0, worker, 1),))
-    write_serving(layout.serving, report)
+    report = InstanceReport(os.getpid(), 0, ("h", 1), ("h", 2), 1, True, (point,), (WorkerReport(0, worker, 1),))
+    write_report(layout.serving, report)
     number = signal.sigwait(signals)
     if number == signal.SIGTERM:
         break

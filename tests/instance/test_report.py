@@ -6,20 +6,24 @@ import dataclasses
 
 import pytest
 
+from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import IssuingPointId
 from vouchd.instance.report import (
+    InstanceReport,
     MemberReport,
     ReplicationReport,
     ServedPoint,
     ServerReport,
-    ServingReport,
     WorkerReport,
-    read_serving,
-    write_serving,
+    read_report,
+    write_report,
 )
+from vouchd.pkix.purposes import Validity
+from vouchd.service.pulling import SourceState
+from vouchd.service.selftests import SelfTestResult
 
 POINT = ServedPoint("ab", "complete", "CA", 4, 17, 1000, None, 1001, 5, 170)
-REPORT = ServingReport(
+REPORT = InstanceReport(
     pid=1,
     started_at=2,
     ee=("127.0.0.1", 80),
@@ -28,7 +32,12 @@ REPORT = ServingReport(
     acknowledged=True,
     issuing_points=(POINT,),
     workers=(WorkerReport(0, 10, 3),),
-    sources=({"name": "main", "failures": 0},),
+    sources=(SourceState("main", failures=2),),
+    certificates=(("agent", Validity(1, 2)),),
+    selftests=(
+        SelfTestResult("DiskSpace", ok=True, critical=False, detail="", hint="", at=1, milliseconds=2, trigger="x"),
+    ),
+    audit=AuditState(7, 1, up=False),
     members=(
         MemberReport("o2:8443", "clone", True, 1000, 2, (("ab", "complete", -70),), "", (("ab", "complete", 7),)),
     ),
@@ -40,17 +49,17 @@ REPORT = ServingReport(
 
 def test_report_written_is_read_back(tmp_path):
     """A report comes back as it was written."""
-    write_serving(tmp_path / "serving.json", REPORT)
-    assert read_serving(tmp_path / "serving.json") == REPORT
+    write_report(tmp_path / "serving.json", REPORT)
+    assert read_report(tmp_path / "serving.json") == REPORT
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', '{"surprise": 1}'])
 def test_report_that_cannot_be_read_is_none(tmp_path, text):
     """No report, half a report or one of another version is no report, not an error."""
     path = tmp_path / "serving.json"
-    assert read_serving(path) is None
+    assert read_report(path) is None
     path.write_text(text)
-    assert read_serving(path) is None
+    assert read_report(path) is None
 
 
 def test_report_serves_an_epoch_once_every_worker_does():
@@ -73,4 +82,4 @@ def test_report_serves_an_epoch_once_every_worker_does():
 )
 def test_instance_is_asked_where_it_listens(listening, asked):
     """This host asks at the address of the port itself; where that is any address, at loopback."""
-    assert ServingReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == asked
+    assert InstanceReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == asked

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from vouchd.instance.pidfile import running_pid
-from vouchd.instance.report import ServingReport, read_serving
+from vouchd.instance.report import InstanceReport, read_report
 
 STUB = Path(__file__).with_name("stub_instance.py")
 DEADLINE_SECONDS = 60
@@ -55,14 +55,14 @@ class Instance:
             [sys.executable, STUB, self.folder], stderr=(self.folder / "log").open("ab"), start_new_session=True
         )
 
-    def start(self) -> ServingReport:
+    def start(self) -> InstanceReport:
         self.process = self.run()
         return self.until(lambda report: report.acknowledged)
 
-    def until(self, condition: Callable[[ServingReport], bool]) -> ServingReport:
+    def until(self, condition: Callable[[InstanceReport], bool]) -> InstanceReport:
         """The first serving report that meets the condition."""
 
-        def found() -> ServingReport | None:
+        def found() -> InstanceReport | None:
             assert self.process.poll() is None, f"the manager ended: {self.log}"
             report = self.report
             return report if report and condition(report) else None
@@ -70,8 +70,8 @@ class Instance:
         return eventually(found, lambda: f"a serving report as wanted; last {self.report}; log {self.log}")
 
     @property
-    def report(self) -> ServingReport | None:
-        return read_serving(self.folder / "serving.json")
+    def report(self) -> InstanceReport | None:
+        return read_report(self.folder / "serving.json")
 
     @property
     def log(self) -> str:
@@ -98,7 +98,7 @@ class Instance:
         lines = [line for line in self.health("/metrics")[1].splitlines() if line.startswith(name + " ")]
         return float(lines[0].split()[-1])
 
-    def restart(self) -> ServingReport:
+    def restart(self) -> InstanceReport:
         """SIGHUP, and wait until none of the former workers is left."""
         before = {worker.pid for worker in self.report.workers}
         self.signal(signal.SIGHUP)

@@ -9,45 +9,61 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vouchd.cloning.verdicts import Verification, VerifiedMember
 from vouchd.ee.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
-from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport
-from vouchd.processes.metrics import MetricsView, render
+from vouchd.instance.report import (
+    InstanceReport,
+    MemberReport,
+    ReplicationReport,
+    ServedPoint,
+    ServerReport,
+    WorkerReport,
+)
+from vouchd.pkix.purposes import Validity
+from vouchd.processes.metrics import render
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000
 PAGE = Path(__file__).parents[2] / "docs" / "operate" / "processes.md"
 
 
-def view(**changes) -> MetricsView:
-    """A view of an instance with one of everything."""
+def snapshot() -> dict:
+    """What the workers counted."""
     worker = WorkerCounters(cache_hits=3, cache_misses=2)
     worker.answers.update({"successful": 4, "try_later": 1})
     worker.errors["no_crl"] += 1
     worker.cert_statuses["revoked"] += 2
     worker.observe_signature(0.0003)
     worker.observe_signature(2.0)
-    snapshot = worker.snapshot({"connections": 5, "waiting_signatures": 0, "cache_entries": 2})
-    snapshot["counters"] |= {"requests": {"GET": 5}, "sent_bytes": 1000, "connections": 6}
+    counted = worker.snapshot({"connections": 5, "waiting_signatures": 0, "cache_entries": 2})
+    counted["counters"] |= {"requests": {"GET": 5}, "sent_bytes": 1000, "connections": 6}
+    return counted
+
+
+VERIFICATION = Verification(
+    NOW - 9, (VerifiedMember("o2:8443", "", 9, 9, 8, 5, 6, 1), VerifiedMember("o4:8443", "away"))
+)
+
+
+def report(**changes) -> InstanceReport:
+    """The report of an instance with one of everything."""
     fields = {
-        "now": NOW,
+        "pid": 1,
         "started_at": NOW - 100,
-        "workers": 2,
-        "workers_ready": 1,
+        "ee": ("127.0.0.1", 1),
+        "health": ("127.0.0.1", 2),
+        "workers": (WorkerReport(0, 10, 9), WorkerReport(1, 11, 8)),
         "restarts": 3,
         "version": 9,
-        "store_up": True,
-        "snapshot": snapshot,
-        "points": (ServedPoint("ab", "complete", 'CA "one"', 4, 17, NOW - 60, NOW + 40, NOW - 50, 1000, 34000),),
+        "issuing_points": (
+            ServedPoint("ab", "complete", 'CA "one"', 4, 17, NOW - 60, NOW + 40, NOW - 50, 1000, 34000),
+        ),
         "sources": (SourceState("main", accepted=2, not_modified=5, attempts=8, failures=1, last_error="down"),),
-        "certificates": {"ocsp": NOW + 86400},
+        "certificates": (("ocsp", Validity(NOW, NOW + 86400)),),
         "members": (
             MemberReport("o2:8443", "clone", True, NOW - 3, 2, (("ab", "complete", -70),)),
             MemberReport("o3:8443", "clone", False),
         ),
         "behind": ('CA "one"',),
-        "upkeep_failing": 1,
-        "verification": Verification(
-            NOW - 9, (VerifiedMember("o2:8443", "", 9, 9, 8, 5, 6, 1), VerifiedMember("o4:8443", "away"))
-        ),
+        "upkeep": (("following", "away"),),
         "replication": ReplicationReport(
             NOW - 5,
             (
@@ -58,13 +74,22 @@ def view(**changes) -> MetricsView:
             stale_replicas=(7,),
         ),
     }
-    return MetricsView(**fields | changes)
+    return InstanceReport(**fields | changes)
 
 
-def samples(shown: MetricsView) -> dict[str, float]:
+def text(shown: InstanceReport, counted: dict, verification: Verification | None = VERIFICATION) -> str:
+    """The text of /metrics."""
+    return render(shown, counted, verification, NOW).decode()
+
+
+def samples(
+    shown: InstanceReport | None = None, counted: dict | None = None, verification: Verification | None = VERIFICATION
+) -> dict[str, float]:
     """Value by name and labels, as a Prometheus server would read them."""
     found = {}
-    for family in text_string_to_metric_families(render(shown).decode()):
+    for family in text_string_to_metric_families(
+        text(shown or report(), snapshot() if counted is None else counted, verification)
+    ):
         for sample in family.samples:
             labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
@@ -73,7 +98,7 @@ def samples(shown: MetricsView) -> dict[str, float]:
 
 def test_metrics_show_what_was_counted():
     """Every fact of the view comes out under its name and labels."""
-    found = samples(view())
+    found = samples()
     assert found["vouchd_answers_total{status=successful}"] == 4
     assert found["vouchd_error_answers_total{cause=no_crl}"] == 1
     assert found["vouchd_cert_statuses_total{status=revoked}"] == 2
@@ -89,7 +114,7 @@ def test_metrics_show_what_was_counted():
 
 def test_issuing_point_shows_age_and_time_left():
     """An issuing point shows how old its CRL is and how long it is still good."""
-    found = samples(view())
+    found = samples()
     labels = '{authority=ab,ca=CA "one",scope=complete}'
     assert found["vouchd_crl_age_seconds" + labels] == 60
     assert found["vouchd_crl_seconds_to_next_update" + labels] == 40
@@ -101,14 +126,14 @@ def test_issuing_point_shows_age_and_time_left():
 def test_crl_without_next_update_has_no_time_left():
     """What a CRL does not say is not shown as a number."""
     point = ServedPoint("ab", "complete", "CA", 4, None, NOW - 60, None, NOW - 50, 1000, 34000)
-    text = render(view(points=(point,))).decode()
-    assert "vouchd_crl_seconds_to_next_update{" not in text
-    assert "vouchd_crl_number{" not in text
+    shown = text(report(issuing_points=(point,)), snapshot())
+    assert "vouchd_crl_seconds_to_next_update{" not in shown
+    assert "vouchd_crl_number{" not in shown
 
 
 def test_signature_time_is_a_cumulative_histogram():
     """Signature times are counted in buckets that add up, the slowest above the last bound."""
-    found = samples(view())
+    found = samples()
     assert found["vouchd_signature_seconds_bucket{le=0.00025}"] == 0
     assert found["vouchd_signature_seconds_bucket{le=0.0005}"] == 1
     assert found["vouchd_signature_seconds_bucket{le=1.0}"] == 1
@@ -118,7 +143,7 @@ def test_signature_time_is_a_cumulative_histogram():
 
 def test_metrics_before_the_first_answer_are_zero_not_absent():
     """An instance that has answered nothing shows its plain counters as zero."""
-    found = samples(view(snapshot={}, points=(), sources=(), certificates={}))
+    found = samples(report(issuing_points=(), sources=(), certificates=()), counted={})
     assert found["vouchd_cache_hits_total"] == 0
     assert found["vouchd_signature_seconds_count"] == 0
 
@@ -152,14 +177,14 @@ def test_snapshot_of_another_version_does_not_break_the_sum():
 
 def test_every_metric_is_documented():
     """Each metric that can be shown stands in the operator's table, and the table names no other."""
-    shown = set(re.findall(r"^# TYPE (\S+)", render(view()).decode(), re.MULTILINE))
+    shown = set(re.findall(r"^# TYPE (\S+)", text(report(), snapshot()), re.MULTILINE))
     documented = set(re.findall(r"^\| `(vouchd_\w+)", PAGE.read_text(), re.MULTILINE))
     assert shown == documented
 
 
 def test_other_members_are_told_of():
     """Each member has its reachability, its clock and its lag for each issuing point, alike ones as 0."""
-    found = samples(view())
+    found = samples()
     assert found["vouchd_member_reachable{member=o2:8443}"] == 1
     assert found["vouchd_member_reachable{member=o3:8443}"] == 0
     assert found["vouchd_member_last_seen_seconds{member=o2:8443}"] == NOW - 3
@@ -173,7 +198,7 @@ def test_other_members_are_told_of():
 
 def test_comparison_with_each_member_is_told_of():
     """When it was, whether all was alike, and how much at which level; before the first one nothing is said."""
-    found = samples(view())
+    found = samples()
     name = "vouchd_clone_verification_"
     assert found[name + "last_run_seconds"] == NOW - 9
     assert [found[f"{name}identical{{member={one}:8443}}"] for one in ("o2", "o4")] == [0, 0]
@@ -181,12 +206,12 @@ def test_comparison_with_each_member_is_told_of():
     assert (found[name + "asked{member=o2:8443}"], found[name + "asked_bytes{member=o2:8443}"]) == (9, 6)
     levels = ("status", "ResponseData", "bytes")
     assert [found[f"{name}alike{{level={level},member=o2:8443}}"] for level in levels] == [9, 8, 5]
-    assert not [one for one in samples(view(verification=None)) if one.startswith(name)]
+    assert not [one for one in samples(verification=None) if one.startswith(name)]
 
 
 def test_replication_with_each_server_is_told_of():
     """A server's state, what it lacks and why are alertable; what was not seen is absent and not taken for 0."""
-    found = samples(view())
+    found = samples()
 
     def of(name: str, member: str) -> dict[str, float]:
         start = f"vouchd_replication_{name}{{member={member}:8443"
@@ -201,4 +226,4 @@ def test_replication_with_each_server_is_told_of():
     assert found["vouchd_replication_conflicts"] == 2
     assert found["vouchd_replication_stale_replicas"] == 1
     assert found["vouchd_replication_last_look_seconds"] == NOW - 5
-    assert not [name for name in samples(view(replication=None)) if name.startswith("vouchd_replication")]
+    assert not [name for name in samples(report(replication=None)) if name.startswith("vouchd_replication")]

@@ -7,11 +7,31 @@ from types import SimpleNamespace
 import pytest
 from tests.cloning.test_peers import OTHER
 
+from vouchd.api.checks import Check, checks
 from vouchd.cloning.peers import PeerState
 from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember
-from vouchd.instance.report import ReplicationReport, ServedPoint, ServerReport
+from vouchd.instance.report import InstanceReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.processes.set_state import OtherMembers
 from vouchd.processes.watching import Published
+
+OF_THE_SET = ("members", "behind", "clocks", "replication", "verification", "upkeep")
+
+
+def checks_of(members: OtherMembers, points: tuple[ServedPoint, ...]) -> dict[str, Check]:
+    """The readiness checks about the set, of an instance that knows of it what `members` does."""
+    report = InstanceReport(
+        1,
+        2,
+        ("127.0.0.1", 1),
+        ("127.0.0.1", 2),
+        issuing_points=points,
+        members=members.reports(),
+        behind=members.behind(),
+        upkeep=members.failing(),
+        replication=members.replication(),
+    )
+    named = {check.name: check for check in checks(report, members.verification(), 3)}
+    return {name: named[name] for name in OF_THE_SET}
 
 
 class Seen:
@@ -30,7 +50,7 @@ class Seen:
         self.watch.published = Published(2, self.watch.published.points, frozenset(behind))
 
     def check(self, name: str):
-        return next(check for check in self.members.checks() if check.name == name)
+        return checks_of(self.members, self.watch.published.points)[name]
 
 
 @pytest.fixture
@@ -110,5 +130,5 @@ def test_instance_alone_has_nothing_to_tell():
     """Outside a set every check passes."""
     seen = Seen()
     alone = OtherMembers(None, seen.upkeep, seen.watch)
-    assert all(check.ok for check in alone.checks())
+    assert all(check.ok for check in checks_of(alone, seen.watch.published.points).values())
     assert (alone.reports(), alone.behind(), alone.untold()) == ((), (), "")

@@ -20,7 +20,7 @@ from tests.sites import Site
 from tests.whole.test_three_commands import Commands
 
 from vouchd.instance.pidfile import running_pid
-from vouchd.instance.report import ServingReport, read_serving
+from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 
@@ -35,8 +35,8 @@ class Running(Commands):
         return Layout(self.site.instance)
 
     @property
-    def report(self) -> ServingReport:
-        return eventually(lambda: read_serving(self.layout.serving), "a serving report")
+    def report(self) -> InstanceReport:
+        return eventually(lambda: read_report(self.layout.serving), "a serving report")
 
     def administrator(self) -> ssl.SSLContext:
         """TLS with the administrator's certificate."""

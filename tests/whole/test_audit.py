@@ -15,7 +15,7 @@ from tests.whole.test_three_commands import Commands
 
 from vouchd.audit.search import AuditQuery, AuditReader
 from vouchd.instance.pidfile import running_pid
-from vouchd.instance.report import read_serving
+from vouchd.instance.report import read_report
 from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
@@ -44,7 +44,7 @@ def reader(commands: Commands) -> AuditReader:
 
 def _knock(commands: Commands) -> None:
     """Open a TLS session with the agent port, and end it."""
-    report = read_serving(Layout(commands.site.instance).serving)
+    report = read_report(Layout(commands.site.instance).serving)
     context = ssl.create_default_context(cafile=commands.site.folder / "lab/ca.crt")
     context.check_hostname = False
     with socket.create_connection(report.agent) as plain, context.wrap_socket(plain) as connection:

@@ -15,7 +15,7 @@ from tests.pki import HOUR
 from tests.processes.running import eventually
 from tests.sites import Site
 
-from vouchd.instance.report import ServingReport, read_serving
+from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
@@ -36,11 +36,11 @@ def configure(site: Site, *lines: str) -> None:
         config.writelines(f"{line}\n" for line in lines)
 
 
-def until(site: Site, condition) -> ServingReport:
+def until(site: Site, condition) -> InstanceReport:
     """The first serving report that meets the condition."""
 
-    def found() -> ServingReport | None:
-        report = read_serving(Layout(site.instance).serving)
+    def found() -> InstanceReport | None:
+        report = read_report(Layout(site.instance).serving)
         return report if report and condition(report) else None
 
     return eventually(found, "a serving report as wanted")
@@ -106,13 +106,13 @@ def test_http_source_recovers_from_a_failing_server(site, web):
     """A source that fails is shown with its error, and taken in when it works again; status tells both."""
     configure(site, f"vouchd.source.web.url=http://127.0.0.1:{web.server_port}/ca.crl")
     vouchd(site, "start")
-    failing = until(site, lambda report: report.sources and report.sources[0]["last_error"])
-    assert failing.sources[0]["last_error"].endswith("status 500")
+    failing = until(site, lambda report: report.sources and report.sources[0].last_error)
+    assert failing.sources[0].last_error.endswith("status 500")
     web.content = Path(site.crl("ca.crl", {SERIAL: None})).read_bytes()
     report = until(site, serves(1))
     assert report.issuing_points[0].entries == 1
-    working = until(site, lambda report: not report.sources[0]["last_error"]).sources[0]
-    assert (working["accepted"], working["failures"]) == (1, 0)
+    working = until(site, lambda report: not report.sources[0].last_error).sources[0]
+    assert (working.accepted, working.failures) == (1, 0)
     assert "web" in vouchd(site, "status", "--json")
 
 

@@ -1,9 +1,16 @@
-"""The readiness checks that the parts of a manager process give, apart from the port that shows them."""
+"""The readiness checks: what is made of the instance's report for `/readyz`, REST and the pages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from vouchd.cloning.verdicts import Verification
+from vouchd.instance.report import InstanceReport, ServerReport
+from vouchd.service.selftests import failures
+
+SKEW_SECONDS = 10  # more than a question may take on its way
+LAG_SECONDS = 60  # more than changes are under way while a server is only busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +26,58 @@ class Check:
 def advice(name: str, problem: str, names: Sequence[str]) -> Check:
     """A check that is for the eye, failed while it names anything."""
     return Check(name, not names, f"{problem}: {', '.join(names)}" if names else "none " + problem, required=False)
+
+
+def checks(report: InstanceReport, verification: Verification | None, now: int) -> tuple[Check, ...]:
+    """All of them at `now`; those that are required decide, the others are for the eye and for alerts."""
+    return (*_of_this_instance(report, now), *_of_the_set(report, verification))
+
+
+def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
+    ready, workers, audit = report.workers_ready, len(report.workers), report.audit
+    stale = [one.label for one in report.issuing_points if one.next_update is not None and one.next_update <= now]
+    ending = [f"{name} {words}" for name, validity in report.certificates if (words := validity.warning(now))]
+    return (
+        Check("workers", ready > 0, f"{ready} of {workers} answer from manifest {report.version}"),
+        Check("answering", not report.halting, report.halting or "no critical self test failed"),
+        Check("store", not report.store_error, report.store_error or "can be reached", required=False),
+        advice("crls", "past nextUpdate", stale),
+        advice("certificates", "ending soon", ending),
+        advice("sources", "failing", [state.name for state in report.sources if state.last_error]),
+        advice("selftests", "failed", failures(report.selftests)),
+        Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
+    )
+
+
+def _of_the_set(report: InstanceReport, verification: Verification | None) -> tuple[Check, ...]:
+    """A member that answers for no CA any more is taken out."""
+    members, late = report.members, report.behind
+    every = bool(late) and set(late) == {point.label for point in report.issuing_points}
+    skewed = [f"{one.id} by {one.skew_seconds} s" for one in members if abs(one.skew_seconds) > SKEW_SECONDS]
+    words = f"answered tryLater, another member has a newer CRL: {', '.join(late)}"
+    return (
+        advice("members", "not reachable", [one.id for one in members if not one.reachable]),
+        Check("behind", not late, words if late else "no other member has a newer CRL for long", required=every),
+        advice("clocks", "differ", skewed),
+        advice("replication", "not flowing", _stuck(report)),
+        advice("verification", "not like this instance", _different(verification)),
+        advice("upkeep", "failing", [f"{name} ({error})" for name, error in report.upkeep]),
+    )
+
+
+def _stuck(report: InstanceReport) -> list[str]:
+    """The directory servers that changes do not reach, or late, each with the reason and what to do."""
+    servers = report.replication.servers if report.replication else ()
+    return [f"{one.server} ({words})" for one in servers if (words := _trouble(one))]
+
+
+def _trouble(server: ServerReport) -> str:
+    if server.why:
+        return "; ".join(filter(None, (server.why, server.hint)))
+    late = server.lag_seconds or 0
+    return f"behind for {late} s; `vouchd directory status` says more" if late > LAG_SECONDS else ""
+
+
+def _different(verification: Verification | None) -> list[str]:
+    """The members whose lists or answers differ, each with the first difference; who is away is told elsewhere."""
+    return [f"{one.id} ({one.told[0]})" for one in verification.members if one.told] if verification else []

@@ -81,7 +81,7 @@ def _instance(call: Call) -> dict[str, Any]:
         "ocsp_port": report.ee[1],
         "checks": [{"name": one.name, "ok": one.ok, "required": one.required, "detail": one.detail} for one in checks],
         "issuing_points": [_served(point) for point in report.issuing_points],
-        "sources": list(report.sources),
+        "sources": [state.shown() for state in report.sources],
     }
 
 

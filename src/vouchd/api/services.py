@@ -23,7 +23,7 @@ from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.signers import require_signer
 from vouchd.instance.configuration import Configuration
-from vouchd.instance.report import ServingReport
+from vouchd.instance.report import InstanceReport
 from vouchd.pkix import certs
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, Authorities, read_certificate
 from vouchd.service.explaining import Explanation
@@ -108,7 +108,7 @@ class Running(Protocol):
 
     started_at: int
 
-    def report(self) -> ServingReport:
+    def report(self) -> InstanceReport:
         """What is served now."""
 
     def checks(self) -> tuple[Check, ...]:

@@ -14,7 +14,7 @@ from vouchd.cloning.verdicts import Verification, read_verification
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.instance.lifecycle import manager_command
-from vouchd.instance.report import ServingReport
+from vouchd.instance.report import InstanceReport
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
 
@@ -114,7 +114,7 @@ def _existing(layout: Layout) -> Layout:
     return layout
 
 
-def _show(report: ServingReport, json_output: bool, verification: Verification | None = None) -> None:
+def _show(report: InstanceReport, json_output: bool, verification: Verification | None = None) -> None:
     points = [
         {
             "CA": point.label,
@@ -143,7 +143,14 @@ def _show(report: ServingReport, json_output: bool, verification: Verification |
     }
     members = members_shown.reported_rows(report, verification)
     if json_output:
-        output.as_json({**state, "issuing_points": points, "sources": list(report.sources), "members": members})
+        output.as_json(
+            {
+                **state,
+                "issuing_points": points,
+                "sources": [state.shown() for state in report.sources],
+                "members": members,
+            }
+        )
         return
     output.fields({name.replace("_", " "): value for name, value in state.items()})
     output.say("")
@@ -157,11 +164,11 @@ def _show(report: ServingReport, json_output: bool, verification: Verification |
             ["source", "URL", "last success", "next attempt", "error"],
             [
                 [
-                    source.get("name"),
-                    source.get("url"),
-                    output.when(source.get("last_success") or None),
-                    output.when(source.get("next_attempt") or None),
-                    source.get("last_error") or None,
+                    source.name,
+                    source.url,
+                    output.when(source.last_success or None),
+                    output.when(source.next_attempt or None),
+                    source.last_error or None,
                 ]
                 for source in report.sources
             ],

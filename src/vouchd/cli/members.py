@@ -10,7 +10,7 @@ from vouchd.cli.told import Row, posix
 from vouchd.client.admin import AdminClient
 from vouchd.cloning.verdicts import Verification, VerifiedMember, verification_of
 from vouchd.errors import NotFound
-from vouchd.instance.report import ServingReport
+from vouchd.instance.report import InstanceReport
 
 
 def domain_fields(found: Mapping[str, Any]) -> Row:
@@ -66,7 +66,7 @@ def seen_rows(asked: AdminClient) -> list[Row]:
     ]
 
 
-def reported_rows(report: ServingReport, found: Verification | None) -> list[Row]:
+def reported_rows(report: InstanceReport, found: Verification | None) -> list[Row]:
     """The same from what the instance itself has written down; `found` is the newest comparison."""
     verified = {one.id: one for one in found.members} if found else {}
     return [

@@ -19,7 +19,7 @@ from typing import TypeVar
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError, RestartRefused
 from vouchd.instance.pidfile import running_pid
-from vouchd.instance.report import ServingReport, read_serving
+from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
 
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ class Status:
     """Whether the instance runs, and what it serves; `report` is None when it does not run or is not ready."""
 
     pid: int | None
-    report: ServingReport | None
+    report: InstanceReport | None
 
     @property
     def ready(self) -> bool:
@@ -47,11 +47,11 @@ class Status:
 def status(layout: Layout) -> Status:
     """The state of the instance now."""
     pid = running_pid(layout.pid_file)
-    report = read_serving(layout.serving) if pid is not None else None
+    report = read_report(layout.serving) if pid is not None else None
     return Status(pid, report if report is not None and report.pid == pid else None)
 
 
-def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> ServingReport:
+def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> InstanceReport:
     """Run `command` (the manager process in the foreground) in the background and wait until it is ready.
 
     What it says goes to the instance's log. Raises: LifecycleError when it runs already, ends or is not ready in time.
@@ -68,7 +68,7 @@ def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECO
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=layout.root
         )
 
-    def ready() -> ServingReport | None:
+    def ready() -> InstanceReport | None:
         if process.poll() is not None:
             raise LifecycleError(
                 _last_words(layout, start_of_log) or f"the instance ended with exit code {process.returncode}",
@@ -127,7 +127,7 @@ def _process(pid: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> ServingReport:
+def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> InstanceReport:
     """Have the running instance take on new settings and code without closing its port; start it when it does not run.
 
     Raises: LifecycleError, with the reason as soon as the instance refuses.
@@ -135,13 +135,13 @@ def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SE
     pid = running_pid(layout.pid_file)
     if pid is None:
         return start(layout, command, seconds=seconds)
-    former = read_serving(layout.serving)
+    former = read_report(layout.serving)
     before = {worker.pid for worker in former.workers} if former else set()
     refusals = former.refusals if former else 0
     start_of_log = layout.log.stat().st_size if layout.log.exists() else 0
     os.kill(pid, signal.SIGHUP)
 
-    def renewed() -> ServingReport | None:
+    def renewed() -> InstanceReport | None:
         now = status(layout)
         if now.pid is None:
             said = _last_words(layout, start_of_log)

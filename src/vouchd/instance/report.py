@@ -1,18 +1,24 @@
-"""The serving report: what the running instance serves now, as one small JSON file that other processes read.
+"""The instance report: ONE state of the running instance, from which all that shows it is made.
 
-The manager process writes it whenever something in it changes; `vouchd crl add` waits on it and `vouchd status` shows
-it. It is replaced by rename, so a reader sees a whole report or none.
+Readiness checks, metrics, REST, `vouchd status` and the pages are functions of it. The manager process also writes it
+to a small JSON file whenever something in it changes, for other processes: `vouchd crl add` waits on it. The file is
+replaced by rename, so a reader sees a whole report or none.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId
 from vouchd.files import PUBLIC, replace_file
+from vouchd.pkix.purposes import Validity
+from vouchd.service.pulling import SourceState
+from vouchd.service.selftests import SelfTestResult
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
@@ -114,16 +120,18 @@ class ReplicationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class ServingReport:
+class InstanceReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
     `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
-    reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off. `halted`
-    tells which self test keeps all workers from answering; empty: they answer. `refusals` counts the restarts that this
-    process refused, `refused` says why it did the last time. `members` are the other ones of the set; `behind` the
-    labels of the CAs of which one of them has had a newer CRL for too long; `upkeep` the work for the set that fails,
-    (name, error); `replication` how the directory servers replicate, None where there are none or this is not known.
-    `index_repairs` counts the index files that were damaged and made again.
+    reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off. `halting`
+    tells what keeps all workers from answering, `halted` the same once they have heeded it; empty: they answer.
+    `refusals` counts the restarts that this process refused, `refused` says why it did the last time. `sources` are
+    without their validators, `certificates` are the instance's own by name, `selftests` the newest result of each.
+    `members` are the other ones of the set; `behind` the labels of the CAs of which one of them has had a newer CRL
+    for too long; `upkeep` the work for the set that fails, (name, error); `replication` how the directory servers
+    replicate, None where there are none or this is not known. `index_repairs` counts the index files that were damaged
+    and made again.
     """
 
     pid: int
@@ -136,16 +144,25 @@ class ServingReport:
     workers: tuple[WorkerReport, ...] = ()
     restarts: int = 0
     store_error: str = ""
-    sources: tuple[dict[str, Any], ...] = ()
+    sources: tuple[SourceState, ...] = ()
     agent: tuple[str, int] | None = None
     halted: str = ""
+    halting: str = ""
     refusals: int = 0
     refused: str = ""
+    certificates: tuple[tuple[str, Validity], ...] = ()
+    selftests: tuple[SelfTestResult, ...] = ()
+    audit: AuditState = field(default_factory=AuditState)
     members: tuple[MemberReport, ...] = ()
     behind: tuple[str, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
     index_repairs: int = 0
+
+    @property
+    def workers_ready(self) -> int:
+        """How many workers answer from the current manifest."""
+        return sum(worker.loaded == self.version for worker in self.workers) if self.version else 0
 
     @property
     def ee_url(self) -> str:
@@ -163,43 +180,42 @@ class ServingReport:
         )
 
 
-def write_serving(path: Path, report: ServingReport) -> None:
-    """Replace the report file atomically (0644: it holds no secret)."""
+def write_report(path: Path, report: InstanceReport) -> None:
+    """Replace the report file (0644: it holds no secret). Raises: StoreUnavailable."""
     text = json.dumps(asdict(report), indent=1) + "\n"
     replace_file(path, text.encode(), PUBLIC, durable=False)  # the next start writes it anew
 
 
-def read_serving(path: Path) -> ServingReport | None:
+def read_report(path: Path) -> InstanceReport | None:
     """The report, None when there is none or it is of another version of this program."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        found["ee"] = tuple(found["ee"])
-        found["health"] = tuple(found["health"])
-        found["agent"] = tuple(found["agent"]) if found.get("agent") else None
-        found["issuing_points"] = tuple(ServedPoint(**point) for point in found["issuing_points"])
-        found["workers"] = tuple(WorkerReport(**worker) for worker in found["workers"])
-        found["sources"] = tuple(found["sources"])
-        found["members"] = tuple(_member(one) for one in found.get("members", ()))
-        found["behind"] = tuple(found.get("behind", ()))
-        found["upkeep"] = tuple((name, error) for name, error in found.get("upkeep", ()))
-        found["replication"] = _replication(found.get("replication"))
-        return ServingReport(**found)
+        report: InstanceReport = _value(InstanceReport, json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+    return report
 
 
-def _member(found: dict[str, Any]) -> MemberReport:
-    lists = {name: tuple(tuple(one) for one in found.get(name, ())) for name in ("lags", "crls")}
-    return MemberReport(**{**found, **lists})
+def _value(hint: Any, value: Any) -> Any:
+    """A value of JSON as what a field's type says: dataclasses, tuples, None or one of these, texts and numbers.
+
+    Raises: TypeError, ValueError when it is not.
+    """
+    if get_origin(hint) in {Union, UnionType}:
+        options = [one for one in get_args(hint) if one is not type(None)]
+        return None if value is None else _value(options[0], value)
+    if get_origin(hint) is tuple:
+        of, *others = get_args(hint)
+        if others == [Ellipsis]:
+            return tuple(_value(of, one) for one in value)
+        return tuple(_value(*pair) for pair in zip((of, *others), value, strict=True))
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return hint(**{name: _value(hints[name], one) for name, one in dict(value).items()})
+    if not isinstance(value, hint):
+        raise TypeError(f"{value!r} is no {hint}")
+    return value
 
 
-def _replication(found: dict[str, Any] | None) -> ReplicationReport | None:
-    if found is None:
-        return None
-    servers = tuple(ServerReport(**one) for one in found["servers"])
-    return ReplicationReport(**{**found, "servers": servers, "stale_replicas": tuple(found["stale_replicas"])})
-
-
-def remove_serving(path: Path) -> None:
+def remove_report(path: Path) -> None:
     """Take the report away: nothing is served any more."""
     path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable, VouchdError
 from vouchd.instance.pidfile import PidFile
-from vouchd.instance.report import ServingReport, remove_serving, write_serving
+from vouchd.instance.report import InstanceReport, remove_report, write_report
 from vouchd.processes.halting import Verdict, ignore
 from vouchd.processes.handover import Handover, execute, received
 from vouchd.processes.listeners import Listeners
@@ -210,7 +210,7 @@ class _Instance:
         if self._settings.audit is not None:
             await in_thread(self._settings.audit.stopped)
         await self._health.stop()
-        remove_serving(self._settings.serving_file)
+        remove_report(self._settings.serving_file)
         self._pid_file.release()
         _log.info("stopped")
 
@@ -261,7 +261,7 @@ class _Instance:
 
     async def _report(self) -> None:
         """Write the serving report after each change, and now and then for the times in it."""
-        written: ServingReport | None = None
+        written: InstanceReport | None = None
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REPORT_SECONDS):
@@ -272,7 +272,7 @@ class _Instance:
             if report == written:
                 continue
             try:
-                write_serving(self._settings.serving_file, report)
+                write_report(self._settings.serving_file, report)
                 written = report
             except StoreUnavailable as error:
                 _log.error("%s", error)

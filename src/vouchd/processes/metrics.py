@@ -1,9 +1,11 @@
-"""The text of `/metrics`, from facts that others gathered; names and meaning stand in docs/operate/processes.md."""
+"""The text of `/metrics`: a function of the instance's report and of the workers' counters.
+
+Names and meaning stand in docs/operate/processes.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -12,64 +14,41 @@ from prometheus_client.registry import Collector
 from vouchd.audit.keeping import AuditState
 from vouchd.cloning.verdicts import Verification
 from vouchd.ee.counters import SIGNATURE_BUCKETS, Snapshot
-from vouchd.instance.report import MemberReport, ReplicationReport, ServedPoint, ServerReport
+from vouchd.instance.report import InstanceReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.service.pulling import SourceState
-from vouchd.service.selftests import SelfTestResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsView:
-    """What the metrics are computed from at `now`; `certificates` maps name to notAfter."""
-
-    now: int
-    started_at: int
-    workers: int  # worker processes that run
-    workers_ready: int  # of them, those that answer from manifest `version`
-    restarts: int  # of workers that ended unasked
-    version: int
-    store_up: bool
-    index_repairs: int = 0  # index files that were damaged and made again
-    snapshot: Snapshot = field(default_factory=dict)
-    points: tuple[ServedPoint, ...] = ()
-    sources: tuple[SourceState, ...] = ()
-    certificates: Mapping[str, int] = field(default_factory=dict)
-    halted: bool = False  # a critical self test keeps the instance from answering
-    selftests: tuple[SelfTestResult, ...] = ()  # the newest of each
-    audit: AuditState = field(default_factory=AuditState)
-    members: tuple[MemberReport, ...] = ()  # the other ones of the set
-    behind: tuple[str, ...] = ()  # labels of the CAs that are answered tryLater, another member has a newer CRL
-    verification: Verification | None = None  # the newest comparison with the other ones
-    upkeep_failing: int = 0  # pieces of work for the set that could not be done
-    replication: ReplicationReport | None = None  # of the directory servers of the set
-
-
-def render(view: MetricsView) -> bytes:
-    """All metrics in Prometheus' text format."""
+def render(report: InstanceReport, snapshot: Snapshot, verification: Verification | None, now: int) -> bytes:
+    """All metrics in Prometheus' text format; `snapshot` are the counters of all workers together."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(view))
+    registry.register(_Collector(report, snapshot, verification, now))
     return generate_latest(registry)
 
 
 class _Collector(Collector):
-    def __init__(self, view: MetricsView) -> None:
-        self._view = view
+    def __init__(self, report: InstanceReport, snapshot: Snapshot, verification: Verification | None, now: int) -> None:
+        self._report = report
+        self._snapshot = snapshot
+        self._verification = verification
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        yield from _answers(self._view.snapshot)
-        yield from _processes(self._view)
-        yield from _issuing_points(self._view)
-        yield from _sources(self._view.sources)
-        yield from _selftests(self._view)
-        yield from _audit(self._view.audit)
-        yield from _members(self._view)
-        yield from _replication(self._view.replication)
-        yield from _verification(self._view.verification)
+        report, now = self._report, self._now
+        yield from _answers(self._snapshot)
+        yield from _processes(report)
+        yield from _issuing_points(report, now)
+        yield from _sources(report.sources)
+        yield from _selftests(report)
+        yield from _audit(report.audit)
+        yield from _members(report)
+        yield from _replication(report.replication)
+        yield from _verification(self._verification)
         yield _labelled(
             "vouchd_certificate_expiry_seconds",
             "Until notAfter of a certificate of the instance, negative once it has passed",
-            {name: not_after - self._view.now for name, not_after in self._view.certificates.items()},
+            {name: validity.not_after - now for name, validity in report.certificates},
             "certificate",
         )
 
@@ -116,15 +95,15 @@ def _signatures(counters: Mapping[str, object]) -> Metric:
     )
 
 
-def _processes(view: MetricsView) -> Iterator[Metric]:
+def _processes(report: InstanceReport) -> Iterator[Metric]:
     gauge = GaugeMetricFamily
-    yield gauge("vouchd_start_time_seconds", "When this instance started", value=view.started_at)
-    yield gauge("vouchd_workers", "Worker processes", value=view.workers)
-    yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=view.workers_ready)
-    yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=view.restarts)
-    yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=view.version)
-    yield CounterMetricFamily("vouchd_index_repairs", "Damaged index files made again", value=view.index_repairs)
-    yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(view.store_up))
+    yield gauge("vouchd_start_time_seconds", "When this instance started", value=report.started_at)
+    yield gauge("vouchd_workers", "Worker processes", value=len(report.workers))
+    yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=report.workers_ready)
+    yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=report.restarts)
+    yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=report.version)
+    yield CounterMetricFamily("vouchd_index_repairs", "Damaged index files made again", value=report.index_repairs)
+    yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(not report.store_error))
 
 
 def _audit(audit: AuditState) -> Iterator[Metric]:
@@ -137,8 +116,8 @@ def _audit(audit: AuditState) -> Iterator[Metric]:
     )
 
 
-def _members(view: MetricsView) -> Iterator[Metric]:
-    members = view.members
+def _members(report: InstanceReport) -> Iterator[Metric]:
+    members = report.members
     seen = {one.id: one.seen_at for one in members if one.seen_at is not None}
     for name, text, values in (
         ("vouchd_member_reachable", "1 when the other member answered last", {m.id: int(m.reachable) for m in members}),
@@ -153,18 +132,18 @@ def _members(view: MetricsView) -> Iterator[Metric]:
     )
     for member in members:
         lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
-        for point in view.points:
+        for point in report.issuing_points:
             value = lags.get((point.authority_id, point.scope_id), 0)
             lag.add_metric([member.id, point.label, point.authority_id, point.scope_id], value)
     yield lag
     yield _labelled(
         "vouchd_behind",
         "1 while the CA is answered tryLater because another member has a newer CRL",
-        {point.label: int(point.label in view.behind) for point in view.points},
+        {point.label: int(point.label in report.behind) for point in report.issuing_points},
         "ca",
     )
     yield GaugeMetricFamily(
-        "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=view.upkeep_failing
+        "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=len(report.upkeep)
     )
 
 
@@ -226,11 +205,11 @@ def _verification(found: Verification | None) -> Iterator[Metric]:
     yield alike
 
 
-def _issuing_points(view: MetricsView) -> Iterator[Metric]:
+def _issuing_points(report: InstanceReport, now: int) -> Iterator[Metric]:
     for name, text, value_of in _OF_A_POINT:
         family = GaugeMetricFamily(name, text, labels=["ca", "authority", "scope"])
-        for point in view.points:
-            value = value_of(point, view.now)
+        for point in report.issuing_points:
+            value = value_of(point, now)
             if value is not None:
                 family.add_metric([point.label, point.authority_id, point.scope_id], value)
         yield family
@@ -269,12 +248,14 @@ def _sources(sources: tuple[SourceState, ...]) -> Iterator[Metric]:
         yield counter
 
 
-def _selftests(view: MetricsView) -> Iterator[Metric]:
+def _selftests(report: InstanceReport) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "vouchd_halted", "1 while a critical self test keeps the instance from answering", value=int(view.halted)
+        "vouchd_halted",
+        "1 while a critical self test keeps the instance from answering",
+        value=int(bool(report.halting)),
     )
-    passed = {result.name: int(result.ok) for result in view.selftests}
-    ran = {result.name: result.at for result in view.selftests}
+    passed = {result.name: int(result.ok) for result in report.selftests}
+    ran = {result.name: result.at for result in report.selftests}
     yield _labelled("vouchd_selftest_passed", "1 when the newest run of this self test passed", passed, "test")
     yield _labelled("vouchd_selftest_last_run_seconds", "When this self test last ran", ran, "test")
 

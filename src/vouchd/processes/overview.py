@@ -1,4 +1,4 @@
-"""What a running instance shows of itself: the serving report, the readiness checks and the metrics."""
+"""What a running instance shows of itself: the report, and what is made of it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
-from vouchd.api.checks import Check, advice
+from vouchd.api.checks import Check, checks
 from vouchd.audit.keeping import AuditKeeping, AuditState
+from vouchd.cloning.verdicts import Verification
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
-from vouchd.instance.report import ServingReport
+from vouchd.instance.report import InstanceReport
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
-from vouchd.processes.metrics import MetricsView, render
+from vouchd.processes.metrics import render
 from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts
 from vouchd.processes.set_state import OtherMembers
-from vouchd.processes.upkeep import Pulls, expiring
+from vouchd.processes.upkeep import Pulls
 from vouchd.processes.watching import StoreWatch
+from vouchd.service.pulling import Validator
 
 
 class Overview:
@@ -53,10 +56,10 @@ class Overview:
         self._restarts = restarts
         self._members = members
 
-    def report(self) -> ServingReport:
-        """The serving report."""
+    def report(self) -> InstanceReport:
+        """All of it."""
         pool = self._pool
-        return ServingReport(
+        return InstanceReport(
             pid=os.getpid(),
             started_at=self.started_at,
             ee=self._listeners.ee_address,
@@ -67,11 +70,15 @@ class Overview:
             workers=pool.reports,
             restarts=pool.restarts,
             store_error=self._watch.error,
-            sources=tuple(state.shown() for state in self._pulls.states),
+            sources=tuple(replace(state, validator=Validator()) for state in self._pulls.states),
             agent=self._listeners.agent_address,
             halted=self._verdict.heeded,
+            halting=self._verdict.why,
             refusals=self._restarts.refusals if self._restarts else 0,
             refused=self._restarts.refused if self._restarts else "",
+            certificates=tuple(sorted(self._certificates.items())),
+            selftests=self._verdict.results,
+            audit=self._audit.state() if self._audit else AuditState(),
             members=self._members.reports() if self._members else (),
             behind=self._members.behind() if self._members else (),
             upkeep=self._members.failing() if self._members else (),
@@ -104,56 +111,12 @@ class Overview:
 
     def checks(self) -> tuple[Check, ...]:
         """Readiness; those that are required decide, the others are for the eye and for alerts."""
-        pool, now, audit = self._pool, self._clock.now(), self._audit_state()
-        stale = [
-            point.label
-            for point in self._watch.published.points
-            if point.next_update is not None and point.next_update <= now
-        ]
-        ending = [f"{name} {words}" for name, words in expiring(self._certificates, now).items()]
-        failing = [state.name for state in self._pulls.states if state.last_error]
-        return (
-            Check(
-                "workers", pool.ready > 0, f"{pool.ready} of {len(pool.workers)} answer from manifest {pool.version}"
-            ),
-            Check("answering", not self._verdict.why, self._verdict.why or "no critical self test failed"),
-            Check("store", not self._watch.error, self._watch.error or "can be reached", required=False),
-            advice("crls", "past nextUpdate", stale),
-            advice("certificates", "ending soon", ending),
-            advice("sources", "failing", failing),
-            advice("selftests", "failed", list(self._verdict.failed())),
-            Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
-            *(self._members.checks() if self._members else ()),
-        )
-
-    def _audit_state(self) -> AuditState:
-        return self._audit.state() if self._audit else AuditState()
+        return checks(self.report(), self._verification(), self._clock.now())
 
     async def metrics(self) -> bytes:
         """The text of `/metrics`, with fresh counters of every worker that answers in time."""
-        pool = self._pool
-        snapshot = await pool.snapshot()
-        return render(
-            MetricsView(
-                now=self._clock.now(),
-                started_at=self.started_at,
-                workers=len(pool.workers),
-                workers_ready=pool.ready,
-                restarts=pool.restarts,
-                version=pool.version,
-                store_up=not self._watch.error,
-                index_repairs=self._watch.published.repairs,
-                snapshot=snapshot,
-                points=self._watch.published.points,
-                sources=self._pulls.states,
-                certificates={name: validity.not_after for name, validity in self._certificates.items()},
-                audit=self._audit_state(),
-                halted=bool(self._verdict.why),
-                selftests=self._verdict.results,
-                members=self._members.reports() if self._members else (),
-                behind=self._members.behind() if self._members else (),
-                verification=self._members.verification() if self._members else None,
-                upkeep_failing=len(self._members.failing()) if self._members else 0,
-                replication=self._members.replication() if self._members else None,
-            )
-        )
+        snapshot = await self._pool.snapshot()
+        return render(self.report(), snapshot, self._verification(), self._clock.now())
+
+    def _verification(self) -> Verification | None:
+        return self._members.verification() if self._members else None

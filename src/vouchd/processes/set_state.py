@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vouchd.api.checks import Check, advice
 from vouchd.cloning.peers import Peers, PeerState
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
-from vouchd.instance.report import MemberReport, ReplicationReport, ServerReport
+from vouchd.instance.report import MemberReport, ReplicationReport
 from vouchd.processes.upkeep import Upkeeping
 from vouchd.processes.watching import StoreWatch
-
-SKEW_SECONDS = 10  # more than a question may take on its way
-LAG_SECONDS = 60  # more than changes are under way while a server is only busy
 
 
 class OtherMembers:
@@ -69,39 +65,6 @@ class OtherMembers:
     def failing(self) -> tuple[tuple[str, str], ...]:
         """Name and error of each piece of work for the set that could not be done."""
         return tuple(sorted(self._upkeep.errors.items()))
-
-    def checks(self) -> tuple[Check, ...]:
-        """Readiness: a member that answers for no CA any more is taken out, all else is for the eye and for alerts."""
-        members, late = self.reports(), self.behind()
-        every = bool(late) and set(late) == {point.label for point in self._watch.published.points}
-        skewed = [f"{one.id} by {one.skew_seconds} s" for one in members if abs(one.skew_seconds) > SKEW_SECONDS]
-        words = f"answered tryLater, another member has a newer CRL: {', '.join(late)}"
-        return (
-            advice("members", "not reachable", [one.id for one in members if not one.reachable]),
-            Check("behind", not late, words if late else "no other member has a newer CRL for long", required=every),
-            advice("clocks", "differ", skewed),
-            advice("replication", "not flowing", self._stuck()),
-            advice("verification", "not like this instance", self._different()),
-            advice("upkeep", "failing", [f"{name} ({error})" for name, error in self.failing()]),
-        )
-
-    def _stuck(self) -> list[str]:
-        """The directory servers that changes do not reach, or late, each with the reason and what to do."""
-        report = self.replication()
-        told = ((one, _trouble(one)) for one in report.servers) if report else ()
-        return [f"{one.server} ({words})" for one, words in told if words]
-
-    def _different(self) -> list[str]:
-        """The members whose lists or answers differ, each with the first difference; who is away is told elsewhere."""
-        found = self.verification()
-        return [f"{one.id} ({one.told[0]})" for one in found.members if one.told] if found else []
-
-
-def _trouble(server: ServerReport) -> str:
-    if server.why:
-        return "; ".join(filter(None, (server.why, server.hint)))
-    late = server.lag_seconds or 0
-    return f"behind for {late} s; `vouchd directory status` says more" if late > LAG_SECONDS else ""
 
 
 def _report(state: PeerState) -> MemberReport:

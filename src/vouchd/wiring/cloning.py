@@ -16,7 +16,7 @@ from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.errors import NotFound, TryLater
-from vouchd.instance.report import read_serving
+from vouchd.instance.report import read_report
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
@@ -46,7 +46,7 @@ def verifying(
     connect = connector(layout, settings, VERIFY_SECONDS)
 
     def own_url() -> str:
-        report = read_serving(layout.serving)
+        report = read_report(layout.serving)
         return report.ee_url if report else ""
 
     return Verifying(state, own_url, others, connect, SystemClock(), layout.verification)

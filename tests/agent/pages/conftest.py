@@ -13,7 +13,7 @@ import pytest
 from tests.commands import run_vouchd, start_vouchd
 from tests.processes.running import eventually
 
-from vouchd.instance.report import ServingReport, read_serving
+from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 
@@ -113,5 +113,5 @@ def _issue(site: AgentSite, ca: str, name: str) -> None:
 
 
 def _agent_port(layout: Layout) -> int:
-    report: ServingReport | None = read_serving(layout.serving)
+    report: InstanceReport | None = read_report(layout.serving)
     return report.agent[1] if report and report.agent and report.acknowledged else 0

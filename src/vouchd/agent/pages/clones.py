@@ -16,7 +16,7 @@ from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
 from vouchd.core.facts import Caller, Member
 from vouchd.errors import StoreUnavailable, VouchdError, outcome
-from vouchd.instance.report import MemberReport, ServerReport, ServingReport
+from vouchd.instance.report import InstanceReport, MemberReport, ServerReport
 from vouchd.service.permission import Action
 from vouchd.threads import in_thread
 
@@ -99,7 +99,7 @@ class ClonePages:
             replicating=report.replication is not None,
         )
 
-    def _rows(self, caller: Caller, report: ServingReport) -> tuple[tuple[MemberRow, ...], Verification | None]:
+    def _rows(self, caller: Caller, report: InstanceReport) -> tuple[tuple[MemberRow, ...], Verification | None]:
         self.services.permission.allow(caller, Action.READ_DOMAIN, "*")
         verification = read_verification(self.services.layout.verification)
         try:
@@ -113,14 +113,14 @@ class ClonePages:
         return own + tuple(_other(member, report, verdicts.get(member.id)) for member in report.members), verification
 
 
-def _own(me: Member, report: ServingReport, *, is_master: bool) -> MemberRow:
+def _own(me: Member, report: InstanceReport, *, is_master: bool) -> MemberRow:
     late = f"Answers tryLater for {', '.join(report.behind)}: another member has a newer CRL."
     condition = Condition(Tone.BAD, "Behind", late) if report.behind else Condition(Tone.GOOD, "Up to date")
     points = tuple(PointLag(one.label, one.scope_id, one.crl_number, "in use") for one in report.issuing_points)
     return MemberRow(me.id, "master" if is_master else "clone", here=True, condition=condition, points=points)
 
 
-def _other(member: MemberReport, report: ServingReport, verified: VerifiedMember | None) -> MemberRow:
+def _other(member: MemberReport, report: InstanceReport, verified: VerifiedMember | None) -> MemberRow:
     lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
     numbers = {(authority, scope): number for authority, scope, number in member.crls}
     points = tuple(
@@ -152,7 +152,7 @@ def _condition(member: MemberReport) -> Condition:
     return Condition(Tone.GOOD, "Up to date")
 
 
-def _replication(report: ServingReport, member_id: str) -> Condition | None:
+def _replication(report: InstanceReport, member_id: str) -> Condition | None:
     servers = report.replication.servers if report.replication else ()
     return next((_replicating(one) for one in servers if one.member == member_id), None)
 

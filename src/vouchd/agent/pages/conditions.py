@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from vouchd.agent.pages.showing import duration
 from vouchd.core.facts import Epoch
-from vouchd.instance.report import ServingReport
+from vouchd.instance.report import InstanceReport
 from vouchd.service.authorities import AuthoritySummary
 
 _SOON_SHARE = 0.1  # of a CRL's life that is left when its successor is due
@@ -56,7 +56,7 @@ class AuthorityRow:
     requests: int = 0
 
 
-def authority_row(summary: AuthoritySummary, report: ServingReport, now: int, requests: int = 0) -> AuthorityRow:
+def authority_row(summary: AuthoritySummary, report: InstanceReport, now: int, requests: int = 0) -> AuthorityRow:
     """The row of one CA at POSIX time `now`."""
     points = tuple(_point_row(epoch, report, now) for epoch in summary.epochs)
     conditions = [point.condition for point in points] or [
@@ -70,7 +70,7 @@ def authority_row(summary: AuthoritySummary, report: ServingReport, now: int, re
     return AuthorityRow(summary, worst, points, requests)
 
 
-def _point_row(epoch: Epoch, report: ServingReport, now: int) -> PointRow:
+def _point_row(epoch: Epoch, report: InstanceReport, now: int) -> PointRow:
     life = (epoch.next_update or 0) - epoch.this_update
     left = (epoch.next_update or now) - now
     entries = next(
@@ -91,7 +91,7 @@ def _point_row(epoch: Epoch, report: ServingReport, now: int) -> PointRow:
     )
 
 
-def _crl_condition(epoch: Epoch, report: ServingReport, now: int) -> Condition:
+def _crl_condition(epoch: Epoch, report: InstanceReport, now: int) -> Condition:
     if epoch.next_update is not None and epoch.next_update < now:
         why = f"Its nextUpdate passed {duration(now - epoch.next_update)} ago."
         return Condition(Tone.BAD, "CRL expired", why)

@@ -20,7 +20,7 @@ from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import read_verification
 from vouchd.errors import LifecycleError, NotFound, StoreUnavailable
 from vouchd.instance import lifecycle
-from vouchd.instance.report import ReplicationReport, ServingReport
+from vouchd.instance.report import InstanceReport, ReplicationReport
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.wiring import instance as wiring
@@ -156,7 +156,7 @@ def _flow(report: ReplicationReport | None) -> str | None:
     return ", ".join(words)
 
 
-def _with_replication(report: ServingReport, rows: list[Row]) -> list[Row]:
+def _with_replication(report: InstanceReport, rows: list[Row]) -> list[Row]:
     """The rows with the state of each member's directory server, where they have one."""
     if report.replication is None:
         return rows
