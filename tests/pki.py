@@ -89,7 +89,15 @@ class CA(Issued):
     crl_number: int = field(default=0)
 
     @classmethod
-    def create(cls, common_name: str = "Test CA", kind: str = "EC", key=None, *, ca: bool = True) -> CA:
+    def create(
+        cls,
+        common_name: str = "Test CA",
+        kind: str = "EC",
+        key=None,
+        *,
+        ca: bool = True,
+        not_before: int = NOW - 365 * DAY,
+    ) -> CA:
         """A self-signed CA, valid from a year before NOW to ten years after."""
         key = key or shared_key(kind)
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
@@ -99,7 +107,7 @@ class CA(Issued):
             .issuer_name(name(common_name))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(moment(NOW - 365 * DAY))
+            .not_valid_before(moment(not_before))
             .not_valid_after(moment(NOW + 3650 * DAY))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

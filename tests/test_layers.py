@@ -65,6 +65,7 @@ PURE_STANDARD_LIBRARY = frozenset(
         "time",  # for gmtime and strptime; its clocks are refused below
         "types",
         "typing",
+        "unicodedata",
     }
 )
 CORE_LIBRARIES = frozenset({"asn1crypto", "cryptography"})

@@ -50,7 +50,7 @@ def taken(der: bytes, issuer, **rest) -> None:
     """Returns when the CRL may be taken."""
     sha256 = hashlib.sha256(der).hexdigest()
     issuer_der = issuer if isinstance(issuer, bytes) else issuer.der
-    judge(der, read_header(der), issuer_der, sha256=sha256, **({"at": NOW} | NOTHING | rest))
+    judge(der, read_header(der), (issuer_der,), sha256=sha256, **({"at": NOW} | NOTHING | rest))
 
 
 def refused(error, why: str, der: bytes, issuer, **rest) -> None:
@@ -93,7 +93,7 @@ def test_crl_changed_after_signing_is_rejected(ca):
 
 
 def test_crl_of_another_key_identifier_is_rejected(ca):
-    """6.3.3 (c)(2): authorityKeyIdentifier names the key of the CA's certificate."""
+    """6.3.3 (g): a CRL of a key that the CA is not known to have is refused, and the key it names is told."""
     other = CA.create("Lab CA", key=shared_key("EC", 8))
     refused(CRLRejected, "authorityKeyIdentifier", other.crl({}), ca)
 
@@ -148,7 +148,7 @@ def test_next_update_not_after_this_update_is_rejected(ca):
     der = ca.crl({})
     header = replace(read_header(der), next_update=NOW - HOUR)
     with pytest.raises(CRLRejected, match="nextUpdate is not after"):
-        judge(der, header, ca.der, sha256="", at=NOW, current=None, high_water=(None, 0))
+        judge(der, header, (ca.der,), sha256="", at=NOW, current=None, high_water=(None, 0))
 
 
 def test_expired_crl_is_taken(ca):

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.contract.backends import FIRST, a_quarantined, an_epoch, sha256
-from tests.pki import CA, NOW, moment, name, shared_key, signing_hash
+from tests.contract.backends import FIRST, SECOND, a_quarantined, a_record, an_epoch, sha256
+from tests.pki import CA, DAY, NOW, moment, name, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, NOBODY, PUBLISHER, FullAudit, RecordingAudit
 
-from vouchd.core.facts import AuthorityPolicy
+from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.errors import ConfigError, NotFound, PermissionDenied, StoreUnavailable
+from vouchd.pkix.certs import authority_id
 from vouchd.service.authorities import Authorities
 from vouchd.service.permission import Permission
 from vouchd.stores.memory import MemoryStore
@@ -56,6 +57,7 @@ def a_ca(extensions, number: int = 0, common_name: str = "Odd CA") -> bytes:
 
 
 CA_TRUE = x509.BasicConstraints(ca=True, path_length=None)
+THIRD = b"third CRL"
 SIGNS_CRLS_ONLY = x509.KeyUsage(False, False, False, False, False, False, True, False, False)
 
 
@@ -78,25 +80,109 @@ def test_add_again_changes_nothing(authorities, store, ca):
     assert (store.revision(), store.authorities()) == before
 
 
-def test_add_renewed_certificate_takes_the_place_of_the_old(authorities, store):
-    """A certificate of the same name and key is the same CA, with the newer certificate and its epochs."""
-    old, new = CA.create("Lab CA"), CA.create("Lab CA")
+def test_add_renewed_certificate_goes_into_the_history(authorities, store):
+    """A certificate of the same name is the same CA, with its epochs; the newest certificate stands for it."""
+    old, new = CA.create("Lab CA"), CA.create("Lab CA", not_before=NOW - DAY)
     authority = authorities.add(old.der, AGENT)
     store.commit_epoch(an_epoch(authority), {sha256(FIRST): FIRST})
     authorities.add(new.der, AGENT)
-    assert [known.certificate_der for known in store.authorities()] == [new.der]
+    assert [known.certificates for known in store.authorities()] == [(new.der, old.der)]
     assert len(store.epochs()) == 1
 
 
-def test_add_same_name_other_key_are_two_authorities(authorities, store):
-    """A CA is its name and its key: two of one name are kept apart."""
-    first = authorities.add(CA.create("Lab CA", key=shared_key("EC", 5)).der, AGENT)
-    second = authorities.add(CA.create("Lab CA", key=shared_key("EC", 6)).der, AGENT)
-    assert {known.id for known in store.authorities()} == {first.id, second.id}
-    with pytest.raises(NotFound, match="2 CAs") as caught:
-        authorities.find("CN=Lab CA")
-    assert first.id[:16] in caught.value.hint
-    assert authorities.find(second.id[:12]) == second
+@pytest.mark.parametrize("spelling", ["Lab CA", "  lab  ca "])
+def test_add_same_name_other_key_is_the_same_ca(authorities, store, spelling):
+    """A CA is its name (RFC 5280 7.1) with a history of keys: label, policy and id stay."""
+    first = authorities.add(CA.create("Lab CA", key=shared_key("EC", 5)).der, AGENT, label="lab")
+    authorities.set_policy("lab", AuthorityPolicy(crl_reference=True), ADMIN)
+    second = authorities.add(CA.create(spelling, key=shared_key("EC", 6), not_before=NOW - DAY).der, AGENT)
+    assert store.authorities() == (second,)
+    assert (second.id, second.label, second.policy.crl_reference) == (first.id, "lab", True)
+    assert second.history == (first.certificate_der,)
+
+
+def test_add_certificate_for_a_separate_crl_key_only_to_a_known_ca(authorities):
+    """RFC 5280 4.2.1.3: a CA may have a key for CRLs alone; by itself such a certificate is no CA."""
+    separate = a_ca([SIGNS_CRLS_ONLY])
+    with pytest.raises(ConfigError):
+        authorities.add(separate, AGENT)
+    known = authorities.add(a_ca([CA_TRUE]), AGENT)
+    both = authorities.add(separate, AGENT)
+    assert both.certificate_der == known.certificate_der
+    assert len(both.history) == 1
+
+
+def test_remove_certificate_leaves_the_others(authorities, store, audit):
+    """What was added to the history can be taken out of it, but for the last certificate of the CA."""
+    old, new = CA.create("Lab CA", key=shared_key("EC", 5)), CA.create("Lab CA", key=shared_key("EC", 6))
+    for one in (old, new):
+        authorities.add(one.der, AGENT)
+    authorities.remove_certificate("CN=Lab CA", sha256(old.der), AGENT)
+    assert [known.certificates for known in store.authorities()] == [(new.der,)]
+    assert audit.records[-1][3]["certificate"] == sha256(old.der)
+    with pytest.raises(ConfigError, match="only one"):
+        authorities.remove_certificate("CN=Lab CA", sha256(new.der), AGENT)
+    with pytest.raises(NotFound):
+        authorities.remove_certificate("CN=Lab CA", sha256(old.der), AGENT)
+
+
+def kept_apart(store, *cas: CA) -> tuple[Authority, ...]:
+    """The CAs as earlier versions stored them: one for each key."""
+    made = tuple(Authority(authority_id(ca.certificate), ca.der, f"lab {n}") for n, ca in enumerate(cas))
+    for one in made:
+        store.put_authority(one)
+    return made
+
+
+def test_unite_all_makes_one_ca_of_those_of_one_name(authorities, store):
+    """Facts of an earlier version: one authority a key; the newest CRL of each scope stays, and what is held back."""
+    old, new = (
+        CA.create("Lab CA", key=shared_key("EC", 5)),
+        CA.create("Lab CA", key=shared_key("EC", 6), not_before=NOW),
+    )
+    first, second = kept_apart(store, old, new)
+    store.commit_epoch(an_epoch(first, base=a_record(FIRST, 1, 1000)), {sha256(FIRST): FIRST})
+    store.commit_epoch(an_epoch(second, base=a_record(SECOND, 2, 2000)), {sha256(SECOND): SECOND})
+    store.put_quarantined(a_quarantined(first, THIRD), THIRD)
+    authorities.unite_all(ADMIN)
+    (whole,) = store.authorities()
+    assert (whole.id, whole.label, whole.certificates) == (second.id, "lab 1", (new.der, old.der))
+    assert [epoch.base.sha256 for epoch in store.epochs()] == [sha256(SECOND)]
+    assert [crl.issuing_point.authority_id for crl in store.quarantined()] == [second.id]
+    before = store.revision()
+    authorities.unite_all(ADMIN)
+    assert store.revision() == before
+
+
+def test_unite_all_takes_the_newer_crl_of_the_older_key(authorities, store):
+    """Whose authority it was stored with says nothing of a CRL: the newest of the name is the name's."""
+    old, new = (
+        CA.create("Lab CA", key=shared_key("EC", 5)),
+        CA.create("Lab CA", key=shared_key("EC", 6), not_before=NOW),
+    )
+    first, second = kept_apart(store, old, new)
+    store.commit_epoch(an_epoch(first, base=a_record(FIRST, 3, 3000)), {sha256(FIRST): FIRST})
+    store.commit_epoch(an_epoch(second, base=a_record(SECOND, 2, 2000)), {sha256(SECOND): SECOND})
+    authorities.unite_all(ADMIN)
+    (epoch,) = store.epochs()
+    assert (epoch.issuing_point.authority_id, epoch.base.sha256, epoch.sequence) == (second.id, sha256(FIRST), 2)
+    assert store.high_water(epoch.issuing_point) == (3, 3000)
+
+
+@pytest.mark.parametrize("lists", [(b"01\n02\n", b"03\n"), (b"01\n", None)])
+def test_unite_all_issued_serials_are_known_only_where_each_list_is(authorities, store, lists):
+    """A serial that one of the two issued must not become one that was never issued."""
+    cas = CA.create("Lab CA", key=shared_key("EC", 5)), CA.create("Lab CA", key=shared_key("EC", 6), not_before=NOW)
+    for ca, serials in zip(kept_apart(store, *cas), lists, strict=True):
+        if serials:
+            policy = AuthorityPolicy(issued_serials=sha256(serials))
+            store.put_authority(replace(ca, policy=policy), {sha256(serials): serials})
+    authorities.unite_all(ADMIN)
+    (whole,) = store.authorities()
+    if None in lists:
+        assert whole.policy.issued_serials is None
+    else:
+        assert store.document(whole.policy.issued_serials) == b"01\n02\n03\n"
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ def test_explanation_tells_partitions_relied_upon_from_others() -> None:
 
 def test_explanation_of_an_expired_crl_shows_which_and_what_to_do() -> None:
     """With tryLater the stale issuing point is marked and the remedy told; nothing is signed."""
-    holding, number, _ = SITUATIONS["expired CRL"]
-    explanation = explained(holding, number)
+    holding, _, _ = SITUATIONS["expired CRL"]
+    explanation = explained(holding, GOOD)
     assert [examined.stale for examined in explanation.points] == [True]
     assert (explanation.signer, explanation.decision) == (None, None)
     assert explanation.hint

@@ -11,6 +11,7 @@ from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.vectors.pkits import AT, CASES, GOOD, NOT_TAKEN, PKITS, TRY_LATER, UNREADABLE_CERTIFICATES, Case
 
 from vouchd.core.facts import Authority, AuthorityPolicy
+from vouchd.core.key_history import with_certificate
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import Decision, decide
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, TryLater
@@ -41,11 +42,11 @@ def crl(name: str) -> bytes:
 class Registered:
     """One CA of the suite with what becomes of its CRLs, in memory but for the index files."""
 
-    def __init__(self, folder: Path, ca: str, policy: AuthorityPolicy) -> None:
+    def __init__(self, folder: Path, ca: str, policy: AuthorityPolicy, history: tuple[str, ...] = ()) -> None:
         self.folder, self.store, self.audit = folder, MemoryStore(), RecordingAudit()
         self.ca = certificate(ca)
-        der = (PKITS / "certs" / f"{ca}.crt").read_bytes()
-        self.authority = Authority(certs.authority_id(self.ca), der, ca, policy)
+        first, *others = ((PKITS / "certs" / f"{name}.crt").read_bytes() for name in (ca, *history))
+        self.authority = with_certificate(Authority(certs.authority_id(self.ca), first, ca, policy), *others)
         self.store.put_authority(self.authority)
         indexing = Indexing(self.store, IndexFolder(folder))
         self.ingesting = Ingesting(self.store, indexing, Permission(self.audit), self.audit)
@@ -73,7 +74,7 @@ def registered(folder: Path, case: Case) -> Registered:
     """The CA of the case, with what the operator has set for it; no CRL yet."""
     scopes = tuple(read_header(crl(name)).scope.scope_id for name in case.crls) if case.covering else ()
     issuers = tuple((PKITS / "certs" / f"{name}.crt").read_bytes() for name in case.crl_issuers)
-    return Registered(folder, case.ca, AuthorityPolicy(crl_issuers=issuers, expected_scopes=scopes))
+    return Registered(folder, case.ca, AuthorityPolicy(crl_issuers=issuers, expected_scopes=scopes), case.history)
 
 
 def fed(folder: Path, case: Case) -> Registered:

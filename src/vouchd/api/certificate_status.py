@@ -92,7 +92,7 @@ def _by_certificate(call: Call) -> dict[str, Any]:
     except ValueError as error:
         raise BadInput(f"not a certificate: {error}", hint="give one certificate as PEM") from error
     for authority in call.services.store.authorities():
-        if certs.is_issued_by(certificate, certs.load_certificate(authority.certificate_der)):
+        if certs.is_issued_by_any(certificate, authority.certificates):
             return _explained(call, authority.id, serial)
     raise NotFound("the certificate is of no CA that this instance answers for", hint="add its CA first")
 

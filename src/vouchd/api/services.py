@@ -14,7 +14,7 @@ from vouchd.cloning.peers import Peers
 from vouchd.cloning.registry import SecurityDomain
 from vouchd.cloning.replication import Replicate
 from vouchd.cloning.verifying import Verifying
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, IssuingPointId, Member
+from vouchd.core.facts import Authority, Caller, IssuingPointId, Member
 from vouchd.core.ports import Clock, MirrorStore, Store
 from vouchd.core.status import ServingState
 from vouchd.ee.counters import Snapshot
@@ -24,8 +24,7 @@ from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.signers import require_signer
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.report import InstanceReport
-from vouchd.pkix import certs
-from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, Authorities, read_certificate
+from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import Explanation
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -86,10 +85,7 @@ class AgentServices:
 
         Raises: ConfigError when none may, or it is no CA certificate; PermissionDenied.
         """
-        certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
-        identifier = certs.authority_id(parsed)
-        policies = {known.id: known.policy for known in self.store.authorities()}
-        self.require_signer(Authority(identifier, certificate_der, label, policies.get(identifier, AuthorityPolicy())))
+        self.require_signer(self.authorities.draft(certificate, label=label))
         return self.authorities.add(certificate, caller, label=label)
 
     def require_signer(self, authority: Authority) -> None:

@@ -96,7 +96,7 @@ def _of_instance(layout: Layout) -> list[x509.Certificate]:
     """The certificate that signs the log with those above it, and the CAs that the instance answers for."""
     with wiring.services(layout) as services:
         signer = find(services.settings, AUDIT_SIGNING)
-        authorities: Iterable[bytes] = [one.certificate_der for one in services.store.authorities()]
+        authorities: Iterable[bytes] = [der for one in services.store.authorities() for der in one.certificates]
     own = [] if signer.certificate is None else [signer.certificate, *signer.chain]
     return [*own, *map(load_certificate, authorities)]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from vouchd.cli import output
 from vouchd.core.facts import CRLRecord, Epoch
-from vouchd.pkix import certs
+from vouchd.pkix import names
 from vouchd.pkix.crl import MAX_CRL_BYTES, read_header
 from vouchd.pkix.scope import Scope
 
@@ -69,7 +69,7 @@ def file_fields(crl: bytes) -> dict[str, object]:
     """What the CRL in a file says of itself; nothing is verified. Raises: CRLRejected."""
     header = read_header(crl)
     return {
-        "issuer": certs.readable(header.issuer_name_der),
+        "issuer": names.readable(header.issuer_name_der),
         "CRL_number": header.crl_number,
         "delta_of": header.base_crl_number,
         "this_update": output.when(header.this_update),

@@ -14,10 +14,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from vouchd.cloning.client import PeerClient, connector
+from vouchd.core import key_history
 from vouchd.core.acceptance import judge_issuer
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, order
 from vouchd.core.ports import AuditSink, MirrorStore, StatusStore, Store
-from vouchd.errors import CRLRejected, LifecycleError, NotFound
+from vouchd.errors import LifecycleError, NotFound
 from vouchd.instance.locking import ingest_lock
 from vouchd.pkix import certs
 from vouchd.pkix.crl import read_header
@@ -90,7 +91,7 @@ class Following:
         """
         by_id = {authority.id: authority for authority in facts.authorities}
         for known in facts.authorities:
-            if certs.authority_id(certs.load_certificate(known.certificate_der)) != known.id:
+            if not all(key_history.is_named(known, certs.name_and_key(one)[0]) for one in known.certificates):
                 raise LifecycleError(f"the master told of a CA {known.id} with the certificate of another one")
         for epoch in facts.epochs:
             authority = by_id.get(epoch.issuing_point.authority_id)
@@ -138,14 +139,8 @@ def _require_same(crl: bytes, record: CRLRecord, epoch: Epoch) -> None:
 
 def _require_signed(crl: bytes, authority: Authority) -> None:
     header = read_header(crl)
-    for number, recipient in enumerate(found := recipients(header, [authority]), 1):
-        try:
-            judge_issuer(crl, header, recipient.issuer_der)
-        except CRLRejected:
-            if number == len(found):
-                raise
-        else:
-            return
+    for recipient in recipients(header, [authority]):
+        judge_issuer(crl, header, recipient.issuers)
 
 
 class ForwardedIngesting(Ingesting):

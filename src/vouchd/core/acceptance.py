@@ -7,12 +7,14 @@ policy for expired CRLs, not this module, says what is answered from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryptography import x509
 
+from vouchd.core import key_history
 from vouchd.core.facts import CRLRecord, Epoch
 from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
-from vouchd.pkix import certs
-from vouchd.pkix import certs as names
+from vouchd.pkix import certs, names
 from vouchd.pkix.crl import CRLHeader
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.signatures import verify
@@ -25,53 +27,66 @@ _NEWER = "publish the CA's newest CRL; the status of certificates does not go ba
 def judge(
     crl: Buffer,
     header: CRLHeader,
-    issuer_der: bytes,
+    issuers: Sequence[bytes],
     *,
     sha256: str,
     current: Epoch | None,
     high_water: tuple[int | None, int],
     at: int,
     tolerance_seconds: int = FUTURE_TOLERANCE_SECONDS,
-) -> None:
-    """Return when the CRL may be taken at POSIX time `at`, else raise.
+) -> bytes:
+    """The certificate (DER) of the CRL's issuer when the CRL may be taken at POSIX time `at`, else an error.
 
-    `issuer_der` is the certificate of the CA, or of the issuer it has named for its indirect CRLs; `sha256` (hex) is of
+    `issuers` are the certificates (DER) with whose keys it may be signed, see `core.key_history`; `sha256` (hex) is of
     `crl`; `current` is the epoch of the issuing point of the CRL's scope and `high_water` what the store knows of it.
 
     Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder.
     """
     if current is not None and sha256 in {current.base.sha256, current.delta.sha256 if current.delta else ""}:
         raise CRLStale("this very CRL is held already", hint="nothing needs to be done")
-    judge_issuer(crl, header, issuer_der)
+    issuer_der = judge_issuer(crl, header, issuers)
     _judge_times(header, at, tolerance_seconds)
     if header.is_delta:
         _judge_delta(header, current, high_water)
     else:
         _judge_complete(header, current, high_water)
+    return issuer_der
 
 
-def judge_issuer(crl: Buffer, header: CRLHeader, issuer_der: bytes) -> None:
-    """Return when the CRL is the issuer's: name, key identifier, keyUsage, signature (RFC 5280 6.3.3 b, f, g).
+def judge_issuer(crl: Buffer, header: CRLHeader, issuers: Sequence[bytes]) -> bytes:
+    """The certificate of `issuers` that the CRL is signed by: name, keyUsage, signature (RFC 5280 6.3.3 b, f, g).
 
     Raises: CRLRejected.
     """
+    first: CRLRejected | None = None
+    refused: set[str] = set()  # a signature over a large CRL takes its time: each key is tried once
+    for issuer_der in issuers:
+        try:
+            _judge_one(crl, header, issuer_der, refused)
+        except CRLRejected as error:
+            first = first or error
+        else:
+            return issuer_der
+    raise first or CRLRejected(
+        f"the CRL was issued by {names.readable(header.issuer_name_der)}, not by this CA", hint=_REGISTER
+    )
+
+
+def _judge_one(crl: Buffer, header: CRLHeader, issuer_der: bytes, refused: set[str]) -> None:
     try:
         issuer = certs.load_certificate(issuer_der)
-        key_id, may_sign = _key_identifier(issuer), _may_sign_crls(issuer)
+        key, may_sign = certs.key_id(issuer_der), _may_sign_crls(issuer)
     except ValueError as error:
         raise CRLRejected(f"the certificate of the CRL's issuer cannot be used: {error}", hint=_ASK) from error
-    if certs.subject_der(issuer) != header.issuer_name_der:
+    if not names.same(certs.subject_der(issuer), header.issuer_name_der):
         raise CRLRejected(
-            f"the CRL was issued by {names.readable(header.issuer_name_der)}, not by this CA",
-            hint="register that CA, or name the issuer of an indirect CRL in the CA's policy",
-        )
-    if header.authority_key_id is not None and key_id is not None and header.authority_key_id != key_id:
-        raise CRLRejected(
-            f"authorityKeyIdentifier {header.authority_key_id.hex()} is not the CA's key identifier {key_id.hex()}",
-            hint="the CA has another key by now? register its new certificate as well",
+            f"the CRL was issued by {names.readable(header.issuer_name_der)}, not by this CA", hint=_REGISTER
         )
     if not may_sign:
         raise CRLRejected("keyUsage of the issuer's certificate lacks cRLSign (RFC 5280 6.3.3 f)", hint=_ASK)
+    if key in refused:
+        raise CRLRejected("the CRL's signature cannot be verified with this key either", hint=_OTHER_KEY)
+    refused.add(key)
     try:
         verify(
             issuer.public_key(),
@@ -80,20 +95,22 @@ def judge_issuer(crl: Buffer, header: CRLHeader, issuer_der: bytes) -> None:
             memoryview(crl)[header.tbs.start : header.tbs.end],
         )
     except ValueError as error:
-        raise CRLRejected(
-            f"the CRL's signature cannot be verified with the CA's key: {error}",
-            hint="the file is damaged, or another CA of the same name has issued it",
-        ) from error
+        raise CRLRejected(_unverified(header, issuer_der, error), hint=_OTHER_KEY) from error
 
 
+def _unverified(header: CRLHeader, issuer_der: bytes, error: ValueError) -> str:
+    if key_history.has_key_id(issuer_der, header.authority_key_id):
+        return f"the CRL's signature cannot be verified with the CA's key: {error}"
+    key_identifier = (header.authority_key_id or b"").hex()
+    return f"the CRL is signed with a key that this CA is not known to have (authorityKeyIdentifier {key_identifier})"
+
+
+_REGISTER = "register that CA, or name the issuer of an indirect CRL in the CA's policy"
+_OTHER_KEY = (
+    "the CA has another key by now? `vouchd ca add CERTIFICATE` adds it to its history; "
+    "else the file is damaged, or another CA of the same name has issued it"
+)
 _ASK = "ask the CA for a certificate with which CRLs can be verified"
-
-
-def _key_identifier(issuer: x509.Certificate) -> bytes | None:
-    try:
-        return issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _may_sign_crls(issuer: x509.Certificate) -> bool:

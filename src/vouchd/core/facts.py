@@ -22,6 +22,13 @@ class ExpiredCRLPolicy(StrEnum):
     SERVE = "serve"  # the stale facts with their true, past nextUpdate: the client decides
 
 
+class ExpiredDeltaPolicy(StrEnum):
+    """What is answered when a delta CRL has passed its nextUpdate and its base has not."""
+
+    BASE = "base"  # as of the base, with its times; what the delta told of revocations stays
+    EXPIRED = "expired"  # as when a CRL has passed its nextUpdate
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorityPolicy:
     """How one CA is answered for; None means: as the instance's CS.cfg says. All fields replicate with the CA."""
@@ -34,8 +41,13 @@ class AuthorityPolicy:
     archive_cutoff_seconds: int | None = None  # retention; archiveCutoff = producedAt - this (RFC 6960 4.4.4)
     extended_revoke: bool = False  # a non-issued serial is `revoked`, 1970-01-01, certificateHold (RFC 6960 4.4.8)
     signer: str | None = None  # nickname of the signer that answers for this CA
-    crl_issuers: tuple[bytes, ...] = ()  # DER certificates whose indirect CRLs are taken for this CA
+    crl_issuers: tuple[bytes, ...] = ()  # DER certificates whose CRLs are taken for this CA: see core.key_history
     expected_scopes: tuple[str, ...] = ()  # scope ids that together cover every serial; empty: one complete CRL does
+    named_point_covers_all: bool = False  # the only CRL restricts nothing but names its distribution point: complete
+    expired_delta: ExpiredDeltaPolicy = ExpiredDeltaPolicy.BASE
+    live_times: bool = False  # producedAt is the start of the current slot: see core.times
+    live_this_update: bool = False  # thisUpdate, too
+    slot_seconds: int | None = None  # length of a slot; None: 30
     quarantine_percent: float | None = None  # hold back a CRL that loses or gains more than this share of entries
     issued_serials: str | None = None  # SHA-256 (hex) of the issued-serials document in the store
 
@@ -44,14 +56,22 @@ class AuthorityPolicy:
 class Authority:
     """A certification authority that this responder answers for.
 
-    `id` is the SHA-256 (hex) of subject name DER followed by the subject public key bits: two CAs of one name and
-    different keys are two authorities.
+    A CA is a name with a history of keys: `certificate_der` is its newest certificate and `history` holds the others
+    that it has or had under its name (RFC 5280 7.1): renewals, key rollovers, other spellings, cross-certificates, and
+    one for a separate CRL key. `id` is the SHA-256 (hex) of subject name DER followed by the subject public key bits of
+    the certificate that it was first registered with, and stays when that one goes.
     """
 
     id: str
     certificate_der: bytes
     label: str
     policy: AuthorityPolicy = field(default_factory=AuthorityPolicy)
+    history: tuple[bytes, ...] = ()
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """All certificates (DER), the newest first."""
+        return self.certificate_der, *self.history
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,7 +100,9 @@ class Epoch:
     """The state of one issuing point from one acceptance to the next; everything in a response comes from here.
 
     `sequence` counts from 1. `accepted_at` is the moment of acceptance and becomes producedAt. `idp_der` is the
-    IssuingDistributionPoint extension value (empty when the CRL has none).
+    IssuingDistributionPoint extension value (empty when the CRL has none). `issuer_key` is the `certs.key_id` of the
+    key that the newest CRL was verified with; empty in facts of earlier versions, which did not keep it. `key_only`:
+    the CRLs speak only of what was issued under that key.
     """
 
     issuing_point: IssuingPointId
@@ -90,6 +112,8 @@ class Epoch:
     delta: CRLRecord | None = None
     idp_der: bytes = b""
     origin: str = ""
+    issuer_key: str = ""
+    key_only: bool = False
 
     @property
     def newest(self) -> CRLRecord:

@@ -21,6 +21,7 @@ from vouchd.core.facts import (
     DirectoryServer,
     Epoch,
     ExpiredCRLPolicy,
+    ExpiredDeltaPolicy,
     Facts,
     Group,
     IssuingPointId,
@@ -63,6 +64,8 @@ def read_policy(record: Record) -> AuthorityPolicy:
     known["expected_scopes"] = tuple(known.get("expected_scopes", ()))
     if known.get("expired_crl") is not None:
         known["expired_crl"] = ExpiredCRLPolicy(known["expired_crl"])
+    if "expired_delta" in known:
+        known["expired_delta"] = ExpiredDeltaPolicy(known["expired_delta"])
     return AuthorityPolicy(**known)
 
 
@@ -72,13 +75,20 @@ def authority_record(authority: Authority) -> Record:
         "id": authority.id,
         "label": authority.label,
         "certificate": _text(authority.certificate_der),
+        "history": [_text(der) for der in authority.history],
         "policy": policy_record(authority.policy),
     }
 
 
 def read_authority(record: Record) -> Authority:
     """The authority of a record."""
-    return Authority(record["id"], _bytes(record["certificate"]), record["label"], read_policy(record["policy"]))
+    return Authority(
+        id=record["id"],
+        certificate_der=_bytes(record["certificate"]),
+        label=record["label"],
+        policy=read_policy(record["policy"]),
+        history=tuple(_bytes(text) for text in record.get("history", ())),
+    )
 
 
 def epoch_record(epoch: Epoch) -> Record:

@@ -9,6 +9,7 @@ from cryptography import x509
 
 from vouchd.core.facts import AuthorityPolicy, CertStatus
 from vouchd.core.status import Decision
+from vouchd.core.times import Times
 from vouchd.errors import OCSPResponseStatus
 from vouchd.pkix import certs, der
 from vouchd.pkix.ocsp import BASIC_RESPONSE
@@ -19,6 +20,7 @@ _BASIC_OID = der.tlv(der.OID, BASIC_RESPONSE)
 _SUCCESSFUL = der.tlv(der.ENUMERATED, b"\x00")
 _CRL_ID, _ARCHIVE_CUTOFF = "1.3.6.1.5.5.7.48.1.3", "1.3.6.1.5.5.7.48.1.6"
 _INVALIDITY_DATE = "2.5.29.24"
+GENERALIZED_TIME_OCTETS = 17  # with tag and length
 
 ERROR_RESPONSES: dict[OCSPResponseStatus, bytes] = {
     status: der.tlv(der.SEQUENCE, der.tlv(der.ENUMERATED, bytes((status,))))
@@ -43,12 +45,12 @@ def responder_id(certificate: x509.Certificate, *, by_name: bool) -> bytes:
     return der.tlv(0xA2, der.tlv(der.OCTET_STRING, certs.key_hash(certificate)))
 
 
-def single_response(cert_id_der: bytes, decision: Decision, policy: AuthorityPolicy) -> bytes:
+def single_response(cert_id_der: bytes, decision: Decision, policy: AuthorityPolicy, times: Times) -> bytes:
     """SingleResponse for one CertID, echoed byte for byte."""
-    parts = [cert_id_der, _cert_status(decision), der.generalized_time(decision.this_update)]
-    if decision.next_update is not None:
-        parts.append(der.tlv(0xA0, der.generalized_time(decision.next_update)))
-    extensions = _single_extensions(decision, policy)
+    parts = [cert_id_der, _cert_status(decision), der.generalized_time(times.this_update)]
+    if times.next_update is not None:
+        parts.append(der.tlv(0xA0, der.generalized_time(times.next_update)))
+    extensions = _single_extensions(decision, policy, times.produced_at)
     if extensions:
         parts.append(der.tlv(0xA1, der.tlv(der.SEQUENCE, *extensions)))
     return der.tlv(der.SEQUENCE, *parts)
@@ -59,23 +61,18 @@ def unknown_response(cert_id_der: bytes, this_update: int) -> bytes:
     return der.tlv(der.SEQUENCE, cert_id_der, _UNKNOWN, der.generalized_time(this_update))
 
 
-def response_data(responder: bytes, produced_at: int, responses: list[bytes]) -> bytes:
-    """The content of ResponseData up to where responseExtensions follow."""
-    return responder + der.generalized_time(produced_at) + der.tlv(der.SEQUENCE, *responses)
+def response_data(responder: bytes, responses: list[bytes], extensions: bytes, nonce_size: int) -> tuple[bytes, bytes]:
+    """DER of ResponseData in two parts, between which producedAt belongs, but for a nonce Extension at its end.
 
-
-def tbs_head(data: bytes, extensions: bytes, nonce_size: int) -> bytes:
-    """DER of ResponseData but for a nonce Extension of `nonce_size` octets (0: none) that is to follow.
-
-    `data` is its content from `response_data`, `extensions` the concatenated Extension elements before the nonce.
+    `extensions` are the concatenated Extension elements before the nonce, which has `nonce_size` octets (0: none).
     """
+    rest = der.tlv(der.SEQUENCE, *responses)
     size = len(extensions) + nonce_size
-    if not size:
-        return der.tlv(der.SEQUENCE, data)
-    inner = der.header(der.SEQUENCE, size)
-    outer = der.header(0xA1, len(inner) + size)
-    total = len(data) + len(outer) + len(inner) + size
-    return der.header(der.SEQUENCE, total) + data + outer + inner + extensions
+    if size:
+        inner = der.header(der.SEQUENCE, size)
+        rest += der.header(0xA1, len(inner) + size) + inner + extensions
+    total = len(responder) + GENERALIZED_TIME_OCTETS + len(rest) + nonce_size
+    return der.header(der.SEQUENCE, total) + responder, rest
 
 
 def certs_field(chain_der: tuple[bytes, ...]) -> bytes:
@@ -113,12 +110,13 @@ def _revoked(entry: RevocationEntry) -> bytes:
     return der.tlv(0xA1, when, der.tlv(0xA0, der.tlv(der.ENUMERATED, bytes((entry.reason,)))))
 
 
-def _single_extensions(decision: Decision, policy: AuthorityPolicy) -> list[bytes]:
+def _single_extensions(decision: Decision, policy: AuthorityPolicy, produced_at: int) -> list[bytes]:
     found = []
-    if policy.crl_reference and decision.points:
+    # RFC 6960 section 2.2: no reference to a CRL with what no CRL says.
+    if policy.crl_reference and decision.points and not decision.non_issued:
         found.append(extension(_CRL_ID, _crl_id(decision)))
     if policy.archive_cutoff_seconds is not None:
-        cutoff = max(decision.produced_at - policy.archive_cutoff_seconds, 0)
+        cutoff = max(produced_at - policy.archive_cutoff_seconds, 0)
         found.append(extension(_ARCHIVE_CUTOFF, der.generalized_time(cutoff)))
     if policy.invalidity_date and decision.entry is not None and decision.entry.invalidity_date is not None:
         found.append(extension(_INVALIDITY_DATE, der.generalized_time(decision.entry.invalidity_date)))

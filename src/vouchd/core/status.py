@@ -6,14 +6,16 @@ else comes from the epochs, so that every clone decides alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vouchd.core.facts import Authority, CertStatus, Epoch, ExpiredCRLPolicy
+from vouchd.core.facts import Authority, AuthorityPolicy, CertStatus, Epoch, ExpiredCRLPolicy, ExpiredDeltaPolicy
+from vouchd.core.key_history import speaks_for
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import RevocationIndex, SerialSet
 from vouchd.errors import TryLater
 from vouchd.pkix.reasons import Reason, RevocationEntry
-from vouchd.pkix.scope import Scope
+from vouchd.pkix.scope import ALL_REASONS, Scope
 
 # RFC 6960 section 2.2: what a non-issued certificate is told to be under the extended definition of `revoked`.
 NON_ISSUED = RevocationEntry(serial=b"", revocation_time=0, reason=Reason.CERTIFICATE_HOLD)
@@ -51,8 +53,9 @@ class Decision:
     """What is said of one serial, and from which CRLs it was concluded.
 
     `points` are the issuing points relied upon; this_update is their oldest, next_update the first to pass (None when
-    one has none or the policy hides it), produced_at the latest acceptance; fresh_until is next_update untouched by
-    policy: what was concluded may be kept no longer. `entry` is set for `revoked`.
+    one has none, the policy hides it or it would lie in the past without the policy `serve`), produced_at the latest
+    acceptance, never before this_update; fresh_until is when what was concluded ends, untouched by policy. `entry` is
+    set for `revoked`.
     """
 
     status: CertStatus
@@ -66,13 +69,21 @@ class Decision:
     non_issued: bool = False
 
 
-def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at: int) -> Decision:
+def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at: int, key: str = "") -> Decision:
     """The status of `serial` (DER INTEGER content octets) at POSIX time `at`.
 
-    Raises: TryLater when the CA has no CRL yet, when this member is behind the set, when a CRL relied upon has passed
+    `key` (certs.key_id) is that of the CertID, empty for any: a CRL that speaks of one key of the CA alone says nothing
+    of the others. Freshness is judged over the points relied upon:
+
+    - What the fresh CRLs cover is theirs to say; one past its nextUpdate beside them is left aside.
+    - Else what a fresh one lists is revoked, and so is what an expired one lists for good: only a hold can end.
+    - Else the policy for expired CRLs speaks where there is one, and the cover of the fresh ones where there is none.
+
+    Raises: TryLater when there is no CRL yet, when this member is behind the set, when a CRL that is needed has passed
     its nextUpdate and the policy says so.
     """
-    if not serving.points:
+    points = speaking(serving, key)
+    if not points:
         raise TryLater("no CRL of this CA has been accepted yet", cause="no_crl", hint="vouchd crl add FILE")
     if serving.behind:
         raise TryLater(
@@ -80,18 +91,38 @@ def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at:
             cause="behind",
             hint="see `vouchd status`: replication is cut, or this member could not keep up",
         )
-    found = _revocation(serving.points, serial)
-    points = serving.points if found is None else (found[0],)
-    stale = expired(points, at)
-    if stale:
-        verdict = policy.expired_crl_for(serving.authority.policy)
+    view = _View.of(serving, points, policy, at)
+    own = serving.authority.policy
+    covered = covers_every_serial(view.fresh, own, points)
+    final = () if covered else view.expired
+    found = _revocation(view.fresh, serial, final)
+    if found is not None:
+        return view.revoked(*found)
+    if view.expired and not covered:
+        verdict = policy.expired_crl_for(own)
         if verdict is ExpiredCRLPolicy.TRY_LATER:
             raise TryLater("the CRL has passed its nextUpdate", cause="expired_crl", hint="publish a current CRL")
         if verdict is ExpiredCRLPolicy.UNKNOWN:
-            return _decision(serving, policy, CertStatus.UNKNOWN, "the CRL has passed its nextUpdate", points)
-    if found is not None:
-        return _decision(serving, policy, CertStatus.REVOKED, "listed in the CRL", points, found[1])
-    return _not_listed(serving, serial, policy)
+            return view.decision(CertStatus.UNKNOWN, "the CRL has passed its nextUpdate", points)
+        held = _revocation(view.expired, serial, ())
+        if held is not None:
+            return view.revoked(*held)
+    return _not_listed(view, points if not covered else view.fresh, serial, covered=covered)
+
+
+def speaking(serving: ServingAuthority, key: str = "") -> tuple[ServingPoint, ...]:
+    """The issuing points that count for what was issued under `key` (certs.key_id; empty: any).
+
+    A CRL whose issuer was taken out of the CA's history or policy counts no longer. Attribute certificates have serials
+    of their own: a CRL of theirs says nothing of a public key certificate, and counts only when there is nothing else.
+    """
+    points = tuple(
+        point
+        for point in serving.points
+        if speaks_for(serving.authority, point.epoch.issuer_key)
+        and not (key and point.epoch.key_only and point.epoch.issuer_key != key)
+    )
+    return tuple(point for point in points if not point.scope.only_attribute) or points
 
 
 def expired(points: tuple[ServingPoint, ...], at: int) -> tuple[ServingPoint, ...]:
@@ -99,73 +130,151 @@ def expired(points: tuple[ServingPoint, ...], at: int) -> tuple[ServingPoint, ..
     return tuple(p for p in points if p.epoch.next_update is not None and p.epoch.next_update < at)
 
 
-def covers_every_serial(points: tuple[ServingPoint, ...], expected_scopes: tuple[str, ...]) -> bool:
+def covers_every_serial(
+    points: Iterable[ServingPoint], own: AuthorityPolicy, known: tuple[ServingPoint, ...] = ()
+) -> bool:
     """Whether together these issuing points speak of every certificate of the CA.
 
     A CertID names no distribution point, so a partition proves nothing about a serial that it does not list. Complete
-    are: one CRL without restriction; one for user and one for CA certificates; or the scopes the operator declared.
+    are: the scopes the operator declared; or for user and for CA certificates one CRL each, or one for both, of all
+    reasons or several that have them all together. A CRL that restricts nothing but names its distribution point counts
+    where the operator says so and it is the only one that is `known`.
     """
-    if expected_scopes:
-        return set(expected_scopes) <= {p.epoch.issuing_point.scope_id for p in points}
-    open_scopes = [
+    points = tuple(points)
+    if own.expected_scopes:
+        return set(own.expected_scopes) <= {p.epoch.issuing_point.scope_id for p in points}
+    if any(_restricts_nothing(p.scope) and not p.scope.distribution_point_der for p in points):
+        return True
+    alone = own.named_point_covers_all and len([p for p in known or points if is_named_point(p.scope)]) == 1
+    scopes = [
         p.scope
         for p in points
-        if not p.scope.distribution_point_der and p.scope.only_some_reasons is None and not p.scope.only_attribute
+        if not p.scope.only_attribute and (not p.scope.distribution_point_der or (alone and is_named_point(p.scope)))
     ]
-    if any(not scope.only_user and not scope.only_ca for scope in open_scopes):
+    of_users = [scope for scope in scopes if not scope.only_ca]
+    of_cas = [scope for scope in scopes if not scope.only_user]
+    return _has_all_reasons(of_users) and _has_all_reasons(of_cas)
+
+
+def is_named_point(scope: Scope) -> bool:
+    """Whether a CRL of that scope restricts nothing, but names its distribution point."""
+    return bool(scope.distribution_point_der) and _restricts_nothing(scope)
+
+
+def _restricts_nothing(scope: Scope) -> bool:
+    return not (scope.only_user or scope.only_ca or scope.only_attribute or scope.only_some_reasons is not None)
+
+
+def _has_all_reasons(scopes: list[Scope]) -> bool:
+    if any(scope.only_some_reasons is None for scope in scopes):
         return True
-    return any(scope.only_user for scope in open_scopes) and any(scope.only_ca for scope in open_scopes)
+    return frozenset().union(*(scope.only_some_reasons or () for scope in scopes)) >= ALL_REASONS
 
 
-def _revocation(points: tuple[ServingPoint, ...], serial: bytes) -> tuple[ServingPoint, RevocationEntry] | None:
-    """The entry that counts; where several partitions list the serial a final revocation goes before a hold."""
-    # Attribute certificates have serials of their own: a CRL of theirs says nothing of a public key certificate.
-    speaking = (point for point in points if not point.scope.only_attribute)
-    found = [(point, entry) for point in speaking if (entry := point.index.find(serial)) is not None]
-    if not found:
+Entry = tuple[ServingPoint, RevocationEntry]
+
+
+def _revocation(fresh: Iterable[ServingPoint], serial: bytes, final: Iterable[ServingPoint]) -> Entry | None:
+    """The entry that counts; where several partitions list the serial a final revocation goes before a hold.
+
+    Of the points `final` only an entry that cannot end counts.
+    """
+    listed = ((point, point.index.find(serial), False) for point in fresh if not point.scope.only_attribute)
+    lasting = ((point, point.index.find(serial), True) for point in final if not point.scope.only_attribute)
+    entries = [
+        (point, entry)
+        for point, entry, must_last in (*listed, *lasting)
+        if entry is not None and not (must_last and entry.reason is Reason.CERTIFICATE_HOLD)
+    ]
+    if not entries:
         return None
-    return min(found, key=lambda pair: (pair[1].reason is Reason.CERTIFICATE_HOLD, pair[1].revocation_time))
+    return min(entries, key=lambda pair: (pair[1].reason is Reason.CERTIFICATE_HOLD, pair[1].revocation_time))
 
 
-def _not_listed(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy) -> Decision:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The points that speak, fresh or past nextUpdate at one moment, and the terms on which decisions are told.
+
+    A delta past its nextUpdate over a base that is not: by policy the point is fresh as of the base, with its times.
+    What the delta told stays in the index: it was the CA's word.
+    """
+
+    serving: ServingAuthority
+    policy: ResponsePolicy
+    fresh: tuple[ServingPoint, ...]
+    expired: tuple[ServingPoint, ...]
+    of_base: tuple[ServingPoint, ...]
+
+    @classmethod
+    def of(cls, serving: ServingAuthority, points: tuple[ServingPoint, ...], policy: ResponsePolicy, at: int) -> _View:
+        stale = expired(points, at)
+        if not stale:
+            return cls(serving, policy, points, (), ())
+        lenient = serving.authority.policy.expired_delta is ExpiredDeltaPolicy.BASE
+        of_base = tuple(point for point in stale if lenient and _has_fresh_base(point.epoch, at))
+        fresh = tuple(point for point in points if point not in stale or point in of_base)
+        return cls(serving, policy, fresh, tuple(point for point in points if point not in fresh), of_base)
+
+    def revoked(self, point: ServingPoint, entry: RevocationEntry) -> Decision:
+        if point in self.expired and entry.reason is not Reason.CERTIFICATE_HOLD:
+            why = "listed in a CRL that has passed its nextUpdate; such a revocation does not end"
+        else:
+            why = "listed in the CRL"
+        return self.decision(CertStatus.REVOKED, why, (point,), entry)
+
+    def decision(
+        self,
+        status: CertStatus,
+        why: str,
+        points: tuple[ServingPoint, ...],
+        entry: RevocationEntry | None = None,
+        *,
+        non_issued: bool = False,
+    ) -> Decision:
+        own = self.serving.authority.policy
+        crls = [point.epoch.base if point in self.of_base else point.epoch.newest for point in points]
+        nexts = [crl.next_update for crl in crls if crl.next_update is not None]
+        past = any(point in self.expired for point in points)
+        fresh_until = min(nexts, default=None)
+        # What is told in spite of an expired CRL has no nextUpdate but where the policy is to show that it has passed.
+        hidden = past and self.policy.expired_crl_for(own) is not ExpiredCRLPolicy.SERVE
+        shown = len(nexts) == len(crls) and self.policy.include_next_update_for(own) and not hidden
+        this_update = min(crl.this_update for crl in crls)
+        return Decision(
+            status=status,
+            why=why,
+            points=points,
+            entry=entry,
+            this_update=this_update,
+            next_update=fresh_until if shown else None,
+            fresh_until=fresh_until,
+            produced_at=max(this_update, *(point.epoch.accepted_at for point in points)),
+            non_issued=non_issued,
+        )
+
+
+def _has_fresh_base(epoch: Epoch, at: int) -> bool:
+    return epoch.delta is not None and (epoch.base.next_update is None or epoch.base.next_update >= at)
+
+
+def _not_listed(view: _View, points: tuple[ServingPoint, ...], serial: bytes, *, covered: bool) -> Decision:
+    serving, policy = view.serving, view.policy
     own = serving.authority.policy
     if serving.issued is not None and serial not in serving.issued:
         if own.extended_revoke:
             why = "never issued (extended definition of revoked)"
-            return _decision(
-                serving, policy, CertStatus.REVOKED, why, serving.points, entry=NON_ISSUED, non_issued=True
-            )
-        return _decision(serving, policy, CertStatus.UNKNOWN, "never issued", serving.points)
-    if not covers_every_serial(serving.points, own.expected_scopes):
+            return view.decision(CertStatus.REVOKED, why, points, entry=NON_ISSUED, non_issued=True)
+        return view.decision(CertStatus.UNKNOWN, "never issued", points)
+    if not covered and not covers_every_serial(points, own, points):
         why = "not listed, and the CRLs held do not cover every certificate of this CA"
-        return _decision(serving, policy, CertStatus.UNKNOWN, why, serving.points)
+        return view.decision(CertStatus.UNKNOWN, why, points)
+    if serving.issued is None and not _is_positive(serial):
+        return view.decision(CertStatus.UNKNOWN, "a serial that is not positive, and nothing lists it", points)
     if serving.issued is None and not policy.not_found_as_good_for(own):
-        return _decision(serving, policy, CertStatus.UNKNOWN, "not listed (notFoundAsGood=false)", serving.points)
-    return _decision(serving, policy, CertStatus.GOOD, "not listed in the CRL", serving.points)
+        return view.decision(CertStatus.UNKNOWN, "not listed (notFoundAsGood=false)", points)
+    return view.decision(CertStatus.GOOD, "not listed in the CRL", points)
 
 
-def _decision(
-    serving: ServingAuthority,
-    policy: ResponsePolicy,
-    status: CertStatus,
-    why: str,
-    points: tuple[ServingPoint, ...],
-    entry: RevocationEntry | None = None,
-    *,
-    non_issued: bool = False,
-) -> Decision:
-    epochs = [point.epoch for point in points]
-    nexts = [epoch.next_update for epoch in epochs if epoch.next_update is not None]
-    fresh_until = min(nexts, default=None)
-    shown = len(nexts) == len(epochs) and policy.include_next_update_for(serving.authority.policy)
-    return Decision(
-        status=status,
-        why=why,
-        points=points,
-        entry=entry,
-        this_update=min(epoch.this_update for epoch in epochs),
-        next_update=fresh_until if shown else None,
-        fresh_until=fresh_until,
-        produced_at=max(epoch.accepted_at for epoch in epochs),
-        non_issued=non_issued,
-    )
+def _is_positive(serial: bytes) -> bool:
+    """Whether a CA that keeps RFC 5280 4.1.2.2 may have given it: a request can hold any INTEGER."""
+    return serial[:1] < b"\x80" and any(serial)

@@ -92,8 +92,9 @@ class Tally:
 class Entry:
     """One cached answer: `wire` is the complete HTTP answer for a persistent connection as of `second`.
 
-    `note` is what the audit log is told when it is given, None for nothing. While it is kept, `key` is its request,
-    `lines` are the request lines that lead to it, and `cost` is what all of that takes of the cache's bytes.
+    `note` is what the audit log is told when it is given, None for nothing; `fresh_until` the last second in which it
+    may be given, whatever nextUpdate says. While it is kept, `key` is its request, `lines` are the request lines that
+    lead to it, and `cost` is what all of that takes of the cache's bytes.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class Entry:
         "_lasting",
         "_validators",
         "cost",
+        "fresh_until",
         "key",
         "lines",
         "next_update",
@@ -112,8 +114,15 @@ class Entry:
     )
 
     def __init__(
-        self, body: bytes, this_update: int, next_update: int | None, tally: Tally, note: Note | None = None
+        self,
+        body: bytes,
+        this_update: int,
+        next_update: int | None,
+        tally: Tally,
+        note: Note | None = None,
+        fresh_until: int | None = None,
     ) -> None:
+        self.fresh_until = fresh_until
         self.note = note
         self.key = b""
         self.lines: tuple[bytes, ...] = ()
@@ -143,6 +152,8 @@ class Entry:
 
     def fresh_at(self, second: int) -> bool:
         """Whether the answer may still be given."""
+        if self.fresh_until is not None and second > self.fresh_until:
+            return False
         return self.next_update is None or second < self.next_update
 
     def freshen(self, second: int, date: bytes) -> bool:

@@ -134,7 +134,7 @@ class PortState:
             return Uncacheable(answer.response_der, note=note)
         tally = self.counters.tally(answer.cert_statuses, answer.authority_id)
         modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
-        entry = Entry(answer.response_der, modified, answer.next_update, tally, note)
+        entry = Entry(answer.response_der, modified, answer.next_update, tally, note, answer.fresh_until)
         if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
             return Uncacheable(answer.response_der, note=note)
         self.cache.put(request_der, entry, self.second)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
-from vouchd.pkix import der
+from vouchd.pkix import der, names
 from vouchd.pkix.signatures import verify
+
+_REMEMBERED = 1 << 15
 
 DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 
@@ -62,6 +65,34 @@ def issuer_hashes(certificate: x509.Certificate, digest: str) -> tuple[bytes, by
     return name, hashlib.new(function, public_key_bits(certificate), usedforsecurity=False).digest()
 
 
+def issuer_hash(name_der: bytes, key_bits: bytes, digest: str) -> bytes:
+    """Issuer name hash and key hash of CertIDs, one after the other, for this spelling of a name and this key."""
+    function = DIGEST_FUNCTIONS[digest]
+    parts = (hashlib.new(function, part, usedforsecurity=False).digest() for part in (name_der, key_bits))
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def name_and_key(certificate_der: bytes) -> tuple[bytes, bytes]:
+    """The subject Name (DER) and the public key bits of a certificate in DER: what issuer hashes are over.
+
+    Raises: ValueError.
+    """
+    certificate = load_certificate(certificate_der)
+    return subject_der(certificate), public_key_bits(certificate)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def key_id(certificate_der: bytes) -> str:
+    """`key_id_of` the key in a certificate in DER."""
+    return key_id_of(name_and_key(certificate_der)[1])
+
+
+def key_id_of(key_bits: bytes) -> str:
+    """SHA-256 (hex) of public key bits: one key has one, whatever certifies it."""
+    return hashlib.sha256(key_bits).hexdigest()
+
+
 def authority_id(certificate: x509.Certificate) -> str:
     """SHA-256 (hex) of subject Name DER followed by the public key bits: the id of an Authority."""
     return hashlib.sha256(subject_der(certificate) + public_key_bits(certificate)).hexdigest()
@@ -79,7 +110,7 @@ def not_after(certificate: x509.Certificate) -> int:
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether the names chain and the signature verifies with the issuer's key."""
-    if issuer_der(certificate) != subject_der(issuer):
+    if not names.same(issuer_der(certificate), subject_der(issuer)):
         return False
     try:
         verify(
@@ -129,7 +160,8 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
             f"the signing certificate {signer.subject.rfc4514_string()!r} is not valid now",
             hint="install a current one; see validity with: openssl x509 -noout -dates -in FILE",
         )
-    if subject_der(signer) == subject_der(authority) and public_key_bits(signer) == public_key_bits(authority):
+    same_key = public_key_bits(signer) == public_key_bits(authority)
+    if same_key and names.same(subject_der(signer), subject_der(authority)):
         return SignerFitness(own_key=True, warnings=())
     if not is_issued_by(signer, authority):
         raise SigningError(
@@ -143,6 +175,25 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
         )
     warnings = () if has_nocheck(signer) else ("no id-pkix-ocsp-nocheck: clients will ask for the signer's own status",)
     return SignerFitness(own_key=False, warnings=warnings)
+
+
+def check_signer_of(signer: x509.Certificate, certificates: Iterable[bytes], at: int) -> SignerFitness:
+    """Check that `signer` may answer for the CA that has these certificates (DER, at least one), under any of its keys.
+
+    Raises: SigningError with what is wrong under the first.
+    """
+    first: SigningError | None = None
+    for certificate_der in certificates:
+        try:
+            return check_signer(signer, load_certificate(certificate_der), at)
+        except SigningError as error:
+            first = first or error
+    raise first or SigningError("a CA without a certificate")
+
+
+def is_issued_by_any(certificate: x509.Certificate, certificates: Iterable[bytes]) -> bool:
+    """Whether one of these certificates (DER) of a CA is that of its issuer."""
+    return any(is_issued_by(certificate, load_certificate(one)) for one in certificates)
 
 
 _SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
@@ -161,17 +212,3 @@ def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:
 
 def _signature_algorithm(certificate: x509.Certificate) -> bytes:
     return _tbs_field(certificate, _SIGNATURE)
-
-
-# Names for people to read.
-
-MAX_SHOWN_CHARACTERS = 300
-
-
-def readable(name_der: bytes) -> str:
-    """A Name in DER as text for a message: `Common Name: Lab CA, Organization: Lab`; its hex when it is odd."""
-    try:
-        text = str(asn1.Name.load(name_der, strict=True).human_friendly)
-    except (ValueError, TypeError, KeyError):
-        text = name_der.hex()
-    return "".join(character if character.isprintable() else "?" for character in text)[:MAX_SHOWN_CHARACTERS]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vouchd.errors import CRLRejected
-from vouchd.pkix import crl_pattern, der
+from vouchd.pkix import crl_pattern, der, names
 from vouchd.pkix.crl import CRLHeader
 from vouchd.pkix.crl_pattern import EntryPattern
 from vouchd.pkix.der import Buffer
@@ -164,7 +164,7 @@ class _Scanner:
     def __init__(self, crl: Buffer, header: CRLHeader, layout: RecordLayout, wanted: bytes) -> None:
         self._crl, self._end, self._layout, self._wanted = memoryview(crl), header.entries.end, layout, wanted
         self._start = header.entries.start
-        self._taken = wanted == header.issuer_name_der or not header.scope.indirect
+        self._taken = not header.scope.indirect or names.same(wanted, header.issuer_name_der)
         self._pattern = EntryPattern()
         self._tails = _Tails(header, layout)
 
@@ -218,7 +218,7 @@ class _Scanner:
         packed_time = pack_time(der.time_seconds(crl, time))
         facts = self._tails.read(bytes(crl[time.end : entry.end]))
         if facts.certificate_issuer is not None:
-            self._taken = facts.certificate_issuer == self._wanted
+            self._taken = names.same(facts.certificate_issuer, self._wanted)
         octets = der.content(crl, serial)
         key = self._layout.key_or_widen(octets)
         if entry.start - entry.begin == 2 and time.tag == der.UTC_TIME and len(octets) <= len(key):

@@ -25,6 +25,7 @@ REASON_FLAGS: Final = (
     Reason.PRIVILEGE_WITHDRAWN,
     Reason.AA_COMPROMISE,
 )
+ALL_REASONS: Final = frozenset(reason for reason in REASON_FLAGS if reason is not None)
 _DISTRIBUTION_POINT, _ONLY_USER, _ONLY_CA, _ONLY_REASONS, _INDIRECT, _ONLY_ATTRIBUTE = (
     0xA0,
     0x81,

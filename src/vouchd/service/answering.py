@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vouchd.core.facts import AuthorityPolicy, CertStatus
+from vouchd.core.facts import CertStatus
+from vouchd.core.key_history import pairs
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.ports import Signer
 from vouchd.core.requestor import verify_requestor
@@ -18,10 +19,10 @@ from vouchd.core.response import (
     EXTENDED_REVOKE,
     response_data,
     single_response,
-    tbs_head,
     unknown_response,
 )
-from vouchd.core.status import Decision, ServingAuthority, ServingState, decide
+from vouchd.core.status import ServingAuthority, ServingState, decide
+from vouchd.core.times import Moment, Times, times_of
 from vouchd.errors import (
     IndexFileError,
     MalformedRequest,
@@ -34,20 +35,23 @@ from vouchd.errors import (
 )
 from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
-from vouchd.service.assembling import Prepared, Signing, choose_algorithm, prepare_signing, split_nonce
+from vouchd.service.assembling import Prepared, choose_algorithm, prepare_signing, split_nonce
+from vouchd.service.signer_choice import Issuer, SignerChoice
 
 PREPARED_LIMIT = 50_000
 
-_DEFAULT_POLICY = AuthorityPolicy()
+# Digest and issuer hashes of CertIDs, with the key that they are over.
+IssuerHashes = tuple[tuple[tuple[str, bytes], str], ...]
 
 
 class Answer(NamedTuple):
     """One OCSPResponse in DER and what the HTTP layer and the metrics need of it.
 
     `cause` is a stable word for an error, empty for a successful answer. Times are POSIX seconds; `next_update` is the
-    moment after which the answer must not be given any more, None when the CRL has no nextUpdate. `cacheable` says
-    that the same request gets the same bytes until then, or until the state is replaced. `authority_id` is that of the
-    CA that the answer speaks of, empty when it is none of ours or there are several.
+    moment that caches are told to end at, None when the CRL has no nextUpdate, and `fresh_until` the last second in
+    which it may be given, by us too: its signer's life ends all. `cacheable` says that the same request gets the same
+    bytes until then, or until the state is replaced. `authority_id` is that of the CA that the answer speaks of, empty
+    when it is none of ours or there are several.
     """
 
     response_der: bytes
@@ -57,6 +61,7 @@ class Answer(NamedTuple):
     produced_at: int = 0
     this_update: int = 0
     next_update: int | None = None
+    fresh_until: int | None = None
     cacheable: bool = False
     authority_id: str = ""
 
@@ -75,6 +80,7 @@ class Responder:
         self._signers = signers
         self._default_signer = default_signer
         self._halted = False
+        self._hashes: dict[tuple[bytes, ...], IssuerHashes] = {}  # by the CA's certificates: state after state has them
         self.replace(state)
 
     def halt(self, halted: bool) -> None:  # noqa: FBT001  a state, not an option
@@ -85,17 +91,24 @@ class Responder:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
         self._prepared: dict[bytes, Prepared] = {}
         self._state = state
-        own_keys = frozenset(serving.authority.id for serving in state.authorities)
-        self._signings = {
-            name: prepare_signing(signer, self._policy, own_keys) for name, signer in self._signers.items()
-        }
-        self._default = self._signings[self._default_signer]
-        self._issuers: dict[tuple[str, bytes], ServingAuthority] = {}
+        own = {certs.name_and_key(one) for serving in state.authorities for one in serving.authority.certificates}
+        signings = {name: prepare_signing(signer, self._policy, own) for name, signer in self._signers.items()}
+        self._choice = SignerChoice(signings, self._default_signer)
+        known, self._hashes = self._hashes, {}
+        self._issuers: dict[tuple[str, bytes], Issuer] = {}
         for serving in state.authorities:
-            certificate = certs.load_certificate(serving.authority.certificate_der)
-            for digest in certs.DIGEST_FUNCTIONS:
-                if digest not in self._policy.reject_algorithms:
-                    self._issuers[digest, b"".join(certs.issuer_hashes(certificate, digest))] = serving
+            certificates = serving.authority.certificates
+            hashes = known.get(certificates) or self._issuer_hashes(serving)
+            self._hashes[certificates] = hashes
+            self._issuers.update((issuer, Issuer(serving, key)) for issuer, key in hashes)
+
+    def _issuer_hashes(self, serving: ServingAuthority) -> IssuerHashes:
+        digests = [digest for digest in certs.DIGEST_FUNCTIONS if digest not in self._policy.reject_algorithms]
+        return tuple(
+            ((digest, certs.issuer_hash(name, key, digest)), certs.key_id_of(key))
+            for name, key in pairs(serving.authority)
+            for digest in digests
+        )
 
     @property
     def state(self) -> ServingState:
@@ -104,8 +117,8 @@ class Responder:
 
     def ca_label(self, cert_id: CertID) -> str:
         """The label of the CA of a CertID; of one that is not ours the hashes of its name and key (hex)."""
-        serving = self._issuers.get((cert_id.digest or "", cert_id.issuer))
-        return serving.authority.label if serving else cert_id.issuer.hex()
+        issuer = self._issuers.get((cert_id.digest or "", cert_id.issuer))
+        return issuer.serving.authority.label if issuer else cert_id.issuer.hex()
 
     def answer(self, request_der: bytes, at: int) -> Answer:
         """The answer to a request at POSIX time `at`; bad input gets an OCSP error status, never an exception.
@@ -119,7 +132,7 @@ class Responder:
             prepared = self._prepared.get(key) if nonce_der else None
             if prepared is None or not prepared.is_fresh(at):
                 prepared, nonce_der = self._prepare(request_der, at)
-            return _answer(prepared, nonce_der)
+            return _answer(prepared, nonce_der, at)
         except RequestError as error:
             return error_answer(error)
         except IndexFileError as error:
@@ -155,58 +168,68 @@ class Responder:
 
     def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> Prepared:
         """Decide every CertID and prepare one response for all of them, in their order."""
-        found = [(cert_id, self._issuer(cert_id)) for cert_id in request.cert_ids]
-        signing = self._signing_for([serving for _, serving in found])
-        if at > signing.not_after:
-            raise TryLater("the signing certificate has expired", cause="expired_signer")
-        decisions = [
-            (cert_id, serving, decide(serving, cert_id.serial, self._policy, at) if serving else None)
-            for cert_id, serving in found
+        issuers = [self._issuer(cert_id) for cert_id in request.cert_ids]
+        signing = self._choice.signing(issuers, at)
+        fallback = min(max(signing.not_before, self._newest_acceptance()), at)
+        singles = [
+            self._single(cert_id, issuer, Moment(at, signing.not_after, is_now=bool(nonce_size)), fallback)
+            for cert_id, issuer in zip(request.cert_ids, issuers, strict=True)
         ]
-        known = [decision for _, _, decision in decisions if decision is not None]
-        fallback = self._newest_acceptance(signing)
-        algorithm = choose_algorithm(signing.signer, request.preferred)
-        # producedAt is a replicated fact, not this host's clock, so clones agree; never before the signer was valid.
-        produced_at = max([d.produced_at for d in known] + [signing.not_before if known else fallback])
-        responses = [_single(cert_id, serving, decision, fallback) for cert_id, serving, decision in decisions]
-        data = response_data(signing.responder_id, produced_at, responses)
-        extensions = EXTENDED_REVOKE if any(d.non_issued for d in known) else b""
+        extensions = EXTENDED_REVOKE if any(single.non_issued for single in singles) else b""
+        head, rest = response_data(signing.responder_id, [single.der for single in singles], extensions, nonce_size)
+        times = [single.times for single in singles]
+        fresh_until = [each.fresh_until for each in times if each.fresh_until is not None]
+        ends_at = [each.ends_at for each in times if each.ends_at is not None]
         return Prepared(
             signing=signing,
-            algorithm=algorithm,
-            tbs_head=tbs_head(data, extensions, nonce_size),
-            cert_statuses=tuple(d.status if d else CertStatus.UNKNOWN for _, _, d in decisions),
-            produced_at=produced_at,
-            this_update=min([d.this_update for d in known], default=fallback),
-            fresh_until=min([d.fresh_until for d in known if d.fresh_until is not None], default=None),
-            cacheable=len(known) == len(decisions) and request.nonce is None,
-            authority_id=_only({serving.authority.id if serving else "" for _, serving in found}),
+            algorithm=choose_algorithm(signing.signer, request.preferred),
+            tbs_head=head,
+            tbs_rest=rest,
+            cert_statuses=tuple(single.status for single in singles),
+            # Never before the signer was valid; no clock of this host's, so that clones agree.
+            produced_at=None if nonce_size else max(signing.not_before, *(each.produced_at for each in times)),
+            this_update=min(each.this_update for each in times),
+            fresh_until=min([signing.not_after, *fresh_until]),
+            ends_at=min([signing.not_after, *ends_at]) if ends_at else None,
+            cacheable=None not in issuers and request.nonce is None,
+            authority_id=_only({issuer.serving.authority.id if issuer else "" for issuer in issuers}),
         )
 
-    def _issuer(self, cert_id: CertID) -> ServingAuthority | None:
+    def _single(self, cert_id: CertID, issuer: Issuer | None, moment: Moment, fallback: int) -> Single:
+        """What is said of one CertID; `fallback` is thisUpdate where no CA of ours is concerned."""
+        if issuer is None:
+            times = Times(fallback, None, fallback, None, None)
+            return Single(unknown_response(cert_id.der, fallback), CertStatus.UNKNOWN, times, non_issued=False)
+        policy = issuer.serving.authority.policy
+        decision = decide(issuer.serving, cert_id.serial, self._policy, moment.at, issuer.key)
+        times = times_of(decision, policy, moment)
+        return Single(
+            single_response(cert_id.der, decision, policy, times), decision.status, times, decision.non_issued
+        )
+
+    def _issuer(self, cert_id: CertID) -> Issuer | None:
         """The CA of a CertID, matched by name hash and key hash; None when the policy has `unknown` said of it.
 
         Raises: Unauthorized.
         """
-        serving = self._issuers.get((cert_id.digest or "", cert_id.issuer))
-        if serving is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
+        issuer = self._issuers.get((cert_id.digest or "", cert_id.issuer))
+        if issuer is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
             raise Unauthorized("not a CA that this responder answers for")
-        return serving
+        return issuer
 
-    def _signing_for(self, servings: list[ServingAuthority | None]) -> Signing:
-        """The one signer that may answer for all these CAs. Raises: Unauthorized when there is none."""
-        nicknames = {serving.authority.policy.signer for serving in servings if serving is not None}
-        signings = [self._signings.get(name) if name else self._default for name in nicknames]
-        if None in signings:
-            raise TryLater("the signer of this CA is not on this instance", cause="no_signer")
-        if any(signing is not signings[0] for signing in signings):
-            raise Unauthorized("the CertIDs are of CAs that different signers answer for")
-        return (signings and signings[0]) or self._default
-
-    def _newest_acceptance(self, signing: Signing) -> int:
+    def _newest_acceptance(self) -> int:
         """What thisUpdate and producedAt are when no CA of ours is concerned."""
-        accepted = [point.epoch.accepted_at for serving in self._state.authorities for point in serving.points]
-        return max([signing.not_before, *accepted])
+        accepted = (point.epoch.accepted_at for serving in self._state.authorities for point in serving.points)
+        return max(accepted, default=0)
+
+
+class Single(NamedTuple):
+    """One SingleResponse in DER with its times."""
+
+    der: bytes
+    status: CertStatus
+    times: Times
+    non_issued: bool
 
 
 def error_answer(error: RequestError) -> Answer:
@@ -215,20 +238,16 @@ def error_answer(error: RequestError) -> Answer:
     return Answer(ERROR_RESPONSES[status], status, error.cause)
 
 
-def _single(cert_id: CertID, serving: ServingAuthority | None, decision: Decision | None, fallback: int) -> bytes:
-    if decision is None:
-        return unknown_response(cert_id.der, fallback)
-    return single_response(cert_id.der, decision, serving.authority.policy if serving else _DEFAULT_POLICY)
-
-
-def _answer(prepared: Prepared, nonce_der: bytes) -> Answer:
+def _answer(prepared: Prepared, nonce_der: bytes, at: int) -> Answer:
+    produced_at = at if prepared.produced_at is None else prepared.produced_at
     return Answer(
-        response_der=prepared.signed(nonce_der),
+        response_der=prepared.signed(produced_at, nonce_der),
         status=OCSPResponseStatus.SUCCESSFUL,
         cert_statuses=prepared.cert_statuses,
-        produced_at=prepared.produced_at,
+        produced_at=produced_at,
         this_update=prepared.this_update,
-        next_update=prepared.fresh_until,
+        next_update=prepared.ends_at,
+        fresh_until=prepared.fresh_until,
         cacheable=prepared.cacheable,
         authority_id=prepared.authority_id,
     )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-
-from cryptography import x509
 
 from vouchd.core.acceptance import judge
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId
+from vouchd.core.key_history import crl_issuers
 from vouchd.errors import CRLRejected
-from vouchd.pkix import certs, pem
-from vouchd.pkix import certs as names
+from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import MAX_CRL_BYTES, CRLHeader, read_header
 from vouchd.pkix.crl_entries import packed_entries
 from vouchd.pkix.der import Buffer
@@ -43,15 +41,15 @@ class Received:
             raise CRLRejected(f"not a CRL: {error}", hint="give one CRL in DER or PEM") from error
         return cls(der, read_header(der), hashlib.sha256(der).hexdigest(), origin, at)
 
-    def judge(self, issuer_der: bytes, current: Epoch | None, high_water: tuple[int | None, int]) -> None:
-        """Return when it may replace `current`; see core.acceptance, and StatusStore for `high_water`.
+    def judge(self, issuers: tuple[bytes, ...], current: Epoch | None, high_water: tuple[int | None, int]) -> bytes:
+        """The certificate of its issuer when it may replace `current`; see core.acceptance and StatusStore.
 
         Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder.
         """
-        judge(
+        return judge(
             self.crl,
             self.header,
-            issuer_der,
+            issuers,
             sha256=self.sha256,
             current=current,
             high_water=high_water,
@@ -75,8 +73,8 @@ class Received:
         )
 
 
-def next_epoch(received: Received, current: Epoch | None, point: IssuingPointId) -> Epoch:
-    """The epoch that follows `current` when the CRL is taken, its entries not counted yet.
+def next_epoch(received: Received, current: Epoch | None, point: IssuingPointId, issuer_der: bytes) -> Epoch:
+    """The epoch that follows `current` when the CRL of that issuer is taken, its entries not counted yet.
 
     A delta keeps the base; a base keeps the delta that is still newer.
     """
@@ -89,6 +87,7 @@ def next_epoch(received: Received, current: Epoch | None, point: IssuingPointId)
         delta=_still_newer(current, record),
         idp_der=received.header.scope.idp_der,
         origin=received.origin,
+        issuer_key=certs.key_id(issuer_der),
     )
     if received.header.is_delta and current is not None:
         return replace(epoch, base=current.base, delta=record)
@@ -108,41 +107,25 @@ def _still_newer(current: Epoch | None, base: CRLRecord) -> CRLRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A CA that a CRL may be taken for, with the certificate whose key should have signed it."""
+    """A CA that a CRL may be taken for, with the certificates (DER) with whose keys it may be signed."""
 
     authority: Authority
-    issuer_der: bytes
+    issuers: tuple[bytes, ...]
 
 
 def recipients(header: CRLHeader, authorities: Iterable[Authority]) -> tuple[Recipient, ...]:
-    """The CAs that a CRL with this header may be taken for; at least one.
+    """The CAs that a CRL with this header may be taken for, by its issuer's name (see core.key_history); at least one.
 
-    Names are compared byte for byte; of several CAs of one name the key identifier decides. Nothing is verified here:
-    that is for `core.acceptance`, which also tells when the only CA of that name has another key.
+    Nothing is verified here: that is for `core.acceptance`.
 
     Raises: CRLRejected when it concerns no CA that is registered.
     """
-    named = tuple(recipient for authority in authorities for recipient in _named(header, authority))
+    named = tuple(
+        Recipient(authority, issuers) for authority in authorities if (issuers := crl_issuers(authority, header))
+    )
     if not named:
         raise CRLRejected(
             f"the CRL's issuer is no CA of this responder: {names.readable(header.issuer_name_der)}",
             hint="vouchd ca add CERTIFICATE, or name the issuer of an indirect CRL in the CA's policy",
         )
-    return tuple(recipient for recipient in named if _has_key(header, recipient)) or named
-
-
-def _named(header: CRLHeader, authority: Authority) -> Iterator[Recipient]:
-    issuers = authority.policy.crl_issuers if header.scope.indirect else ()
-    for certificate_der in (authority.certificate_der, *issuers):
-        if certs.subject_der(certs.load_certificate(certificate_der)) == header.issuer_name_der:
-            yield Recipient(authority, certificate_der)
-
-
-def _has_key(header: CRLHeader, recipient: Recipient) -> bool:
-    """Whether the key identifiers of CRL and certificate agree, or one of them has none."""
-    extensions = certs.load_certificate(recipient.issuer_der).extensions
-    try:
-        key_id = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return True
-    return header.authority_key_id in {None, key_id}
+    return named

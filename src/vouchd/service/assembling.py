@@ -5,6 +5,7 @@ The responder decides what is said; here it is only put together, from pieces th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from vouchd.core.facts import CertStatus
@@ -20,7 +21,7 @@ ENVELOPE_LIMIT = 4096
 _NONCE_OID = der.tlv(der.OID, NONCE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Signing:
     """A signer with the pieces of a response that depend on it alone."""
 
@@ -34,26 +35,33 @@ class Signing:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All of an answer but the nonce and the signature; `tbs_head` is made for a nonce of the request's size."""
+    """All of an answer but producedAt, the nonce and the signature.
+
+    `tbs_head` is ResponseData up to producedAt, made for a nonce of the request's size; `tbs_rest` follows producedAt.
+    `produced_at` is None where it is the moment of the answer, which a nonce asks for. `fresh_until` is the last second
+    in which it may be given, None for ever; `ends_at` the moment that is told to caches.
+    """
 
     signing: Signing
     algorithm: str
     tbs_head: bytes
+    tbs_rest: bytes
     cert_statuses: tuple[CertStatus, ...]
-    produced_at: int
+    produced_at: int | None
     this_update: int
-    fresh_until: int | None
+    fresh_until: int
+    ends_at: int | None
     cacheable: bool
     authority_id: str
 
     def is_fresh(self, at: int) -> bool:
         """Whether it may still be given at POSIX time `at`."""
-        return (self.fresh_until is None or at <= self.fresh_until) and at <= self.signing.not_after
+        return at <= self.fresh_until
 
-    def signed(self, nonce_der: bytes) -> bytes:
-        """DER of the OCSPResponse with the nonce's Extension (may be empty). Raises: SigningError."""
+    def signed(self, produced_at: int, nonce_der: bytes) -> bytes:
+        """DER of the OCSPResponse with producedAt and the nonce's Extension (may be empty). Raises: SigningError."""
         signing, algorithm = self.signing, self.algorithm
-        tbs = self.tbs_head + nonce_der
+        tbs = b"".join((self.tbs_head, der.generalized_time(produced_at), self.tbs_rest, nonce_der))
         signature = signing.signer.sign(tbs, algorithm)
         sizes = (len(tbs), len(signature), algorithm)
         frame = signing.envelopes.get(sizes)
@@ -64,10 +72,13 @@ class Prepared:
         return b"".join((frame[0], tbs, frame[1], signature, signing.certs_der))
 
 
-def prepare_signing(signer: Signer, policy: ResponsePolicy, own_keys: frozenset[str]) -> Signing:
-    """Prepare a signer; its certificate is sent along unless it is that of a CA (`own_keys`), which clients have."""
+def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tuple[bytes, bytes]]) -> Signing:
+    """Prepare a signer; its certificate is sent along unless it is that of a CA, which clients have.
+
+    `own` are the names and keys of the CAs (`certs.name_and_key`).
+    """
     certificate = certs.load_certificate(signer.certificate_der)
-    own_key = certs.authority_id(certificate) in own_keys
+    own_key = certs.name_and_key(signer.certificate_der) in own
     return Signing(
         signer=signer,
         responder_id=responder_id(certificate, by_name=policy.by_name),

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from cryptography import x509
 
 from vouchd.core import issued
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL
+from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL, order
+from vouchd.core.key_history import is_ca, is_named, name_of, united, with_certificate, without_certificate
 from vouchd.core.ports import AuditSink, StatusStore
 from vouchd.errors import ConfigError, NotFound, VouchdError
-from vouchd.pkix import certs, pem
+from vouchd.pkix import certs, names, pem
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.permission import Action, Permission
@@ -71,27 +72,99 @@ class Authorities:
     def add(self, certificate: Buffer, caller: Caller, *, label: str = "") -> Authority:
         """Answer for the CA of `certificate` (DER, PEM or base64); its label is its subject when none is given.
 
-        A CA that is there already keeps its policy and, when none is given, its label; a renewed certificate of the
-        same name and key takes the old one's place.
+        A certificate of a name that is known goes into the history of that CA, which keeps its policy and, when none is
+        given, its label: a renewal, another key, another spelling. CAs of one name that an earlier version kept apart
+        become one.
 
         Raises: ConfigError when it is not a CA certificate; PermissionDenied.
         """
-        certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
+        _, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         identifier, subject = certs.authority_id(parsed), parsed.subject.rfc4514_string()
         self._permission.allow(caller, Action.ADD_AUTHORITY, subject)
         with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
-            _require_ca(parsed)
-            known = next((ca for ca in self._store.authorities() if ca.id == identifier), None)
-            authority = Authority(
-                id=identifier,
-                certificate_der=certificate_der,
-                label=_label(label or (known.label if known else subject[:MAX_LABEL_CHARACTERS])),
-                policy=known.policy if known else AuthorityPolicy(),
-            )
-            if authority != known:
-                self._store.put_authority(authority)
-        self._audit.record(_ADDED, caller, "success", ca=identifier, subject=subject)
-        return authority
+            draft, documents = self._drafted(certificate, label)
+            if draft not in self._store.authorities():
+                self._store.put_authority(draft, documents)
+            self._replace_namesakes(draft)
+        self._audit.record(
+            _ADDED, caller, "success", ca=draft.id, subject=subject, certificates=len(draft.certificates)
+        )
+        return draft
+
+    def draft(self, certificate: Buffer, *, label: str = "") -> Authority:
+        """The CA as `add` would leave it; nothing is stored. Raises: ConfigError."""
+        return self._drafted(certificate, label)[0]
+
+    def unite_all(self, caller: Caller) -> None:
+        """Make one CA of each name out of those that an earlier version of this program kept apart, one a key.
+
+        Each step may be repeated after it was cut short, and by several members of a set at once.
+        """
+        by_name: dict[bytes, list[Authority]] = {}
+        for authority in self._store.authorities():
+            by_name.setdefault(names.canonical(name_of(authority)), []).append(authority)
+        for namesakes in by_name.values():
+            if len(namesakes) > 1:
+                whole, documents = self._united(namesakes)
+                self._store.put_authority(whole, documents)
+                self._replace_namesakes(whole)
+                self._audit.record(
+                    _ADDED,
+                    caller,
+                    "success",
+                    ca=whole.id,
+                    subject=_subject(whole),
+                    certificates=len(whole.certificates),
+                )
+
+    def _drafted(self, certificate: Buffer, label: str) -> tuple[Authority, dict[str, Buffer]]:
+        certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
+        namesakes = [one for one in self._store.authorities() if is_named(one, certs.subject_der(parsed))]
+        _require_ca(parsed, may_sign_crls_only=bool(namesakes))
+        if namesakes:
+            known, documents = self._united(namesakes)
+            return replace(with_certificate(known, certificate_der), label=_label(label or known.label)), documents
+        subject = parsed.subject.rfc4514_string()[:MAX_LABEL_CHARACTERS]
+        return Authority(certs.authority_id(parsed), certificate_der, _label(label or subject)), {}
+
+    def _united(self, namesakes: list[Authority]) -> tuple[Authority, dict[str, Buffer]]:
+        """One CA in place of several, with the document of its issued serials.
+
+        Serials are known only when each of them has a list: what one of them issued must not count as never issued.
+        """
+        whole, others = united(namesakes)
+        lists = [one.policy.issued_serials for one in namesakes if one.policy.issued_serials]
+        if not others or not lists:
+            return whole, {}
+        if len(lists) < len(namesakes):
+            return replace(whole, policy=replace(whole.policy, issued_serials=None)), {}
+        chunks = (self._store.document_chunks(sha256) for sha256 in lists)
+        document = issued.document(serial for each in chunks for serial in issued.document_serials(each))
+        sha256 = _sha256(document)
+        return replace(whole, policy=replace(whole.policy, issued_serials=sha256)), {sha256: document}
+
+    def _replace_namesakes(self, whole: Authority) -> None:
+        """Take away the other CAs of its name once their newest CRLs are those of `whole`."""
+        namesakes = [one for one in self._store.authorities() if is_named(one, name_of(whole)) and one.id != whole.id]
+        for other in namesakes:
+            for epoch in self._store.epochs():
+                if epoch.issuing_point.authority_id == other.id:
+                    self._move(epoch, whole.id)
+            for crl in self._store.quarantined():
+                if crl.issuing_point.authority_id == other.id:
+                    moved = replace(crl, issuing_point=replace(crl.issuing_point, authority_id=whole.id))
+                    self._store.put_quarantined(moved, self._store.document(crl.record.sha256))
+            self._store.remove_authority(other.id)
+
+    def _move(self, epoch: Epoch, authority_id: str) -> None:
+        """Make the epoch that of the same scope of another CA, unless that one has a newer CRL."""
+        point = replace(epoch.issuing_point, authority_id=authority_id)
+        current = next((one for one in self._store.epochs() if one.issuing_point == point), None)
+        if current is None or order(epoch) > order(current):
+            crls = (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
+            documents = {crl.sha256: self._store.document(crl.sha256) for crl in crls}
+            sequence = current.sequence + 1 if current else 1
+            self._store.commit_epoch(replace(epoch, issuing_point=point, sequence=sequence), documents)
 
     def summaries(self, caller: Caller) -> tuple[AuthoritySummary, ...]:
         """All CAs with the facts of their issuing points, by label. Raises: PermissionDenied."""
@@ -125,6 +198,26 @@ class Authorities:
             self._store.remove_authority(authority.id)
         self._audit.record(_REMOVED, caller, "success", ca=authority.id)
         return authority
+
+    def remove_certificate(self, reference: str, sha256: str, caller: Caller) -> Authority:
+        """Take the certificate with that SHA-256 (hex) out of the CA's history.
+
+        What was issued under its key is answered for no longer, unless another certificate holds the same key, and a
+        CRL that was verified with it counts no more. Raises: NotFound; ConfigError when it is the CA's only one.
+        """
+        self._permission.allow(caller, Action.REMOVE_AUTHORITY, reference)
+        with self._processing(_REMOVE, _REMOVED, caller, ca=reference, certificate=sha256):
+            authority = self.find(reference)
+            one = next((der for der in authority.certificates if _sha256(der) == sha256.lower()), None)
+            if one is None:
+                raise NotFound(f"the CA has no certificate {sha256}", hint="vouchd ca list --json shows those it has")
+            try:
+                left = without_certificate(authority, one)
+            except ValueError as error:
+                raise ConfigError(f"{error}", hint="vouchd ca remove takes away the CA") from error
+            self._store.put_authority(left)
+        self._audit.record(_REMOVED, caller, "success", ca=authority.id, certificate=sha256)
+        return left
 
     @contextmanager
     def _processing(self, request: str, processed: str, caller: Caller, **detail: str) -> Iterator[None]:
@@ -172,18 +265,24 @@ class Authorities:
         return authority
 
 
-def _require_ca(certificate: x509.Certificate) -> None:
-    try:
-        extensions = certificate.extensions
-        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
-        usages = [extension.value for extension in extensions if isinstance(extension.value, x509.KeyUsage)]
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
-        constraints, usages = x509.BasicConstraints(ca=False, path_length=None), []
-    if not constraints.ca or not all(usage.key_cert_sign for usage in usages):
+def _require_ca(certificate: x509.Certificate, *, may_sign_crls_only: bool) -> None:
+    if not is_ca(certificate) and not (may_sign_crls_only and _signs_crls(certificate)):
         raise ConfigError(
             f"{certificate.subject.rfc4514_string()!r} is not a certification authority",
             hint="a CA's has basicConstraints with cA, and keyCertSign where it has keyUsage (RFC 5280 4.2.1)",
         )
+
+
+def _signs_crls(certificate: x509.Certificate) -> bool:
+    """Whether it is for a separate CRL key of a CA: keyUsage that says cRLSign."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return False
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _label(label: str) -> str:
@@ -211,7 +310,8 @@ def _require_sense(policy: AuthorityPolicy) -> None:
 def _is_named(authority: Authority, reference: str) -> bool:
     if len(reference) >= 8 and authority.id.startswith(reference.lower()):
         return True
-    return reference in {authority.label, _subject(authority)}
+    subjects = {certs.load_certificate(one).subject.rfc4514_string() for one in authority.certificates}
+    return reference == authority.label or reference in subjects
 
 
 def _subject(authority: Authority) -> str:

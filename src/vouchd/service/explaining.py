@@ -15,6 +15,7 @@ from vouchd.core.status import Decision, ServingAuthority, ServingPoint, Serving
 from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
+from vouchd.service.signer_choice import nicknames
 
 UNAUTHORIZED = "unauthorized"
 TRY_LATER = "tryLater"
@@ -53,13 +54,16 @@ class Signers:
     certificates: Mapping[str, bytes]
     default: str
 
-    def require(self, nickname: str, at: int) -> None:
-        """Raises: TryLater when answering has no such signer, or its certificate has expired at POSIX time `at`."""
-        certificate_der = self.certificates.get(nickname)
-        if certificate_der is None:
-            raise TryLater("the signer of this CA is not on this instance", hint=f"declare {nickname!r} in CS.cfg")
-        if at > certs.not_after(certs.load_certificate(certificate_der)):
-            raise TryLater("the signing certificate has expired", hint="have the CA issue a new one")
+    def choose(self, authority: Authority, at: int) -> str:
+        """The signer for what the CA's newest key has issued. Raises: TryLater when answering has none at `at`."""
+        named = authority.policy.signer or self.default
+        choice = nicknames(authority, certs.key_id(authority.certificate_der), self.certificates, self.default)
+        if not choice:
+            raise TryLater("the signer of this CA is not on this instance", hint=f"declare {named!r} in CS.cfg")
+        for nickname in choice:
+            if at <= certs.not_after(certs.load_certificate(self.certificates[nickname])):
+                return nickname
+        raise TryLater("the signing certificate has expired", hint="have the CA issue a new one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,10 @@ def explain(
     serving = next((held for held in state.authorities if held.authority.id == authority_id), None)
     if serving is None:
         return _foreign(policy, signers.default, serial)
-    nickname = serving.authority.policy.signer or signers.default
     decision: Decision | None = None
+    nickname: str | None = None
     try:
-        signers.require(nickname, at)
+        nickname = signers.choose(serving.authority, at)
         decision = decide(serving, serial, policy, at)
         answer, why, hint = decision.status.value, decision.why, ""
     except TryLater as error:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from vouchd.core import issued
 from vouchd.core.facts import Authority, CRLRecord, Epoch
+from vouchd.core.key_history import name_of
 from vouchd.core.ports import IndexWriter, StatusStore
 from vouchd.errors import NotFound, StoreConflict
-from vouchd.pkix import certs
 from vouchd.pkix.der import Buffer
 
 _ATTEMPTS = 5
@@ -39,7 +39,7 @@ class Indexing:
 
         Raises: CRLRejected, StoreUnavailable.
         """
-        return self._writer.write(epoch.index_name, base, delta, subject_der(authority))
+        return self._writer.write(epoch.index_name, base, delta, name_of(authority))
 
     def difference(self, old: Epoch, new: Epoch) -> tuple[int, int, int]:
         """How many serials the new epoch lost, how many it gained, and how many the old one has."""
@@ -121,8 +121,3 @@ class Indexing:
             if owner is None:
                 raise NotFound("the CA of an epoch was added while the facts were read")
             self.ensure_index(owner, epoch)
-
-
-def subject_der(authority: Authority) -> bytes:
-    """DER of the CA's Name."""
-    return certs.subject_der(certs.load_certificate(authority.certificate_der))

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, StatusStore
 from vouchd.errors import CRLError, CRLQuarantined, CRLRejected, CRLStale, NotFound, StoreConflict, VouchdError
 from vouchd.pkix.der import Buffer
 from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
-from vouchd.service.indexing import Indexing, subject_der
+from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
 
 _ATTEMPTS = 2
@@ -104,23 +105,22 @@ class Ingesting:
         authority = recipient.authority
         point = IssuingPointId(authority.id, received.header.scope.scope_id)
         current = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
-        received.judge(recipient.issuer_der, current, self._store.high_water(point))
-        epoch = self._built(authority, received, current, point)
+        issuer_der = received.judge(recipient.issuers, current, self._store.high_water(point))
+        epoch = self._built(authority, received, next_epoch(received, current, point, issuer_der))
         if current is not None and not released:
             self._weigh(authority, received, current, epoch)
         self._store.commit_epoch(epoch, {received.sha256: received.crl})
         return epoch
 
-    def _built(self, authority: Authority, received: Received, current: Epoch | None, point: IssuingPointId) -> Epoch:
-        """The next epoch, its index file in place."""
-        epoch = next_epoch(received, current, point)
+    def _built(self, authority: Authority, received: Received, epoch: Epoch) -> Epoch:
+        """The next epoch, its index file in place and its entries counted."""
         base = self._document(epoch.base, received)
         delta = self._document(epoch.delta, received) if epoch.delta else None
         count = self._indexing.build(authority, epoch, base, delta)
         if delta is None:
             return replace(epoch, base=replace(epoch.base, entry_count=count))
         # The index counts both CRLs together, so the new one is counted by itself.
-        counted = replace(received.record(), entry_count=received.entry_count(subject_der(authority)))
+        counted = replace(received.record(), entry_count=received.entry_count(name_of(authority)))
         return replace(epoch, delta=counted) if received.header.is_delta else replace(epoch, base=counted)
 
     def _document(self, record: CRLRecord, received: Received) -> Buffer:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.ports import StatusStore
 from vouchd.errors import CRLError, NotFound
-from vouchd.pkix.certs import readable
 from vouchd.pkix.der import Buffer
+from vouchd.pkix.names import readable
 from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
@@ -99,8 +99,8 @@ class Previewing:
     def _change(self, received: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
         """Raises: CRLError when the CRL would be refused."""
         authority = recipient.authority
-        received.judge(recipient.issuer_der, current, self._store.high_water(point))
-        epoch = next_epoch(received, current, point)
+        issuer_der = received.judge(recipient.issuers, current, self._store.high_water(point))
+        epoch = next_epoch(received, current, point, issuer_der)
         delta = self._document(epoch.delta, received) if epoch.delta else None
         count = self._indexing.build(authority, epoch, self._document(epoch.base, received), delta)
         if current is None:

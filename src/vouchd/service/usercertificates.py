@@ -93,7 +93,7 @@ def require_not_revoked(certificate: x509.Certificate, state: ServingState, poli
 
 def _unknown(serving: ServingAuthority, serial: bytes, decision: Decision) -> str:
     issued = serving.issued is None or serial in serving.issued
-    if issued and not covers_every_serial(serving.points, serving.authority.policy.expected_scopes):
+    if issued and not covers_every_serial(serving.points, serving.authority.policy):
         return "not covered by a CRL"
     raise PermissionDenied(
         f"the status of the certificate is unknown: {decision.why}",
@@ -103,7 +103,7 @@ def _unknown(serving: ServingAuthority, serial: bytes, decision: Decision) -> st
 
 def _issuer(certificate: x509.Certificate, state: ServingState) -> ServingAuthority | None:
     for serving in state.authorities:
-        if certs.is_issued_by(certificate, certs.load_certificate(serving.authority.certificate_der)):
+        if certs.is_issued_by_any(certificate, serving.authority.certificates):
             return serving
     return None
 

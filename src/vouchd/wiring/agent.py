@@ -53,7 +53,7 @@ def agent_part(
         for user in store.users():
             yield from user.certificates
         for authority in store.authorities():
-            yield authority.certificate_der
+            yield from authority.certificates
 
     def trusted_at_start() -> tuple[bytes, ...]:
         try:

@@ -26,7 +26,7 @@ from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.core.ports import Clock, Store
 from vouchd.ee.in_process import InProcessAnswers
-from vouchd.errors import LifecycleError
+from vouchd.errors import LifecycleError, StoreConflict, StoreUnavailable
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
 from vouchd.instance.configuration import Configuration, write_values
@@ -189,6 +189,15 @@ _log = logging.getLogger(__name__)
 Warn = Callable[[str], None]
 
 
+def _unite_authorities(services: Services, warn: Warn) -> None:
+    """Let CAs that an earlier version kept apart, one a key, become one; it is tried again with the next start."""
+    try:
+        with services.ingest_lock():
+            services.authorities.unite_all(services.caller)
+    except (StoreUnavailable, StoreConflict) as error:
+        warn(f"CAs of one name stay apart for now: {error}")
+
+
 def run_instance(layout: Layout, *, warn: Warn) -> None:
     """Be the manager process of the instance until told to stop. Raises: VouchdError when it cannot start."""
     holder = running_pid(layout.pid_file)
@@ -203,6 +212,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     with open_services(layout, settings) as found:
         for failed in failures(found.self_tests().run_startup()):
             warn(failed)
+        # A clone with an embedded store has the master's facts, and what the master makes of them.
+        if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
+            _unite_authorities(found, warn)
         publication = ManifestPublication(
             found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), lambda: members.behind
         )

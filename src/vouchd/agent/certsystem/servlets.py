@@ -185,7 +185,7 @@ class CertificateSystem:
             "issuerDN": certificate.issuer.rfc4514_string(),
         }
         for authority in self._services.store.authorities():
-            if certs.is_issued_by(certificate, certs.load_certificate(authority.certificate_der)):
+            if certs.is_issued_by_any(certificate, authority.certificates):
                 now, serial = self._services.clock.now(), certs.serial_octets(certificate)
                 answer = self._services.explain(authority.id, serial, now).answer
                 known = answer in {CertStatus.GOOD, CertStatus.REVOKED}

@@ -88,7 +88,7 @@ def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Su
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
     subject = Subject(serial, certificate.issuer.rfc4514_string(), certificate)
     for authority in authorities:
-        if certs.is_issued_by(certificate, certs.load_certificate(authority.certificate_der)):
+        if certs.is_issued_by_any(certificate, authority.certificates):
             return subject, authority
     return subject, None
 

@@ -16,7 +16,6 @@ from vouchd.client.admin import AdminClient
 from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.core.records import policy_record
 from vouchd.errors import ConfigError
-from vouchd.pkix import certs, pem
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
 from vouchd.settings.layout import Layout
 from vouchd.signing.certificates import read_certificates
@@ -232,18 +231,12 @@ def _add_there(asked: AdminClient, name: str, label: str, signer: str) -> dict[s
 def _add(services: Services, name: str, label: str, signer: str) -> Authority:
     """Add the CA in the file `name` if a signer may answer for it."""
     data = read_input(name, MAX_CERTIFICATE_BYTES)
-    try:
-        candidate_der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
-        identifier = certs.authority_id(certs.load_certificate(candidate_der))
-    except ValueError as error:
-        raise ConfigError(f"{name}: not a certificate: {error}", hint="openssl x509 -in FILE reads one") from error
-    known = {authority.id: authority.policy for authority in services.store.authorities()}
-    policy = known.get(identifier, AuthorityPolicy())
-    wished = replace(policy, signer=signer) if signer else policy
-    for doubt in services.check_signer(Authority(identifier, candidate_der, label or name, wished)):
+    draft = services.authorities.draft(data, label=label)
+    wished = replace(draft.policy, signer=signer) if signer else draft.policy
+    for doubt in services.check_signer(replace(draft, policy=wished)):
         output.warn(doubt)
-    authority = services.authorities.add(candidate_der, services.caller, label=label)
-    if wished != policy:
+    authority = services.authorities.add(data, services.caller, label=label)
+    if wished != authority.policy:
         authority = services.authorities.set_policy(authority.id, wished, services.caller)
     return authority
 

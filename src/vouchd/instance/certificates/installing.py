@@ -19,7 +19,7 @@ from vouchd.errors import SigningError
 from vouchd.files import replace_file, write_new
 from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
-from vouchd.pkix.certs import check_signer, is_issued_by, load_certificate
+from vouchd.pkix.certs import check_signer_of, is_issued_by, load_certificate
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.settings import cs_cfg
@@ -55,7 +55,7 @@ class Installation:
         """Find the certificate in `given` that is for one of our keys and try it out. Raises: SigningError."""
         key_file, key, certificate = self._ours(given)
         purpose = self.place.purpose
-        registered = [load_certificate(authority.certificate_der) for authority in self.authorities]
+        registered = [load_certificate(der) for authority in self.authorities for der in authority.certificates]
         trust_file = self.settings.agent.trust_file
         anchors = (*registered, *(read_certificates(trust_file) if trust_file else ()))
         chain, warnings = rehearse(purpose, key, certificate, given, anchors, self.at)
@@ -87,7 +87,7 @@ class Installation:
         for authority in self.authorities:
             if (authority.policy.signer or self.settings.default_signer) == self.place.name:
                 try:
-                    check_signer(certificate, load_certificate(authority.certificate_der), self.at)
+                    check_signer_of(certificate, authority.certificates, self.at)
                 except SigningError as error:
                     raise SigningError(f"CA {authority.label}: {error}", hint=error.hint) from error
 

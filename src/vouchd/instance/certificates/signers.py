@@ -11,7 +11,7 @@ from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.tls import server_context
-from vouchd.pkix.certs import check_signer, load_certificate
+from vouchd.pkix.certs import check_signer_of, load_certificate
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.settings.declared import Settings, SignerSettings
 from vouchd.settings.layout import Layout
@@ -57,7 +57,7 @@ def require_signer(settings: Settings, authority: Authority, at: int) -> None:
         )
     if signer.certificate_file.exists():
         held = read_certificates(signer.certificate_file)[0]
-        check_signer(held, load_certificate(authority.certificate_der), at)
+        check_signer_of(held, authority.certificates, at)
 
 
 def check_signers(
@@ -77,9 +77,7 @@ def check_signers(
                 hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
             )
         try:
-            fitness = check_signer(
-                load_certificate(signer.certificate_der), load_certificate(authority.certificate_der), at
-            )
+            fitness = check_signer_of(load_certificate(signer.certificate_der), authority.certificates, at)
         except SigningError as error:
             raise SigningError(f"CA {authority.label}: signer {nickname}: {error}", hint=error.hint) from error
         warnings.update(dict.fromkeys(f"signer {nickname}: {warning}" for warning in fitness.warnings))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vouchd.core import issued
 from vouchd.core.facts import Authority, Epoch
+from vouchd.core.key_history import name_of
 from vouchd.core.ports import StatusStore
 from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
 from vouchd.index.format import RevocationIndexFile, is_intact
@@ -20,7 +21,7 @@ from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.packed import minimal
 from vouchd.pkix.reasons import Reason, RevocationEntry
-from vouchd.service.indexing import Indexing, subject_der
+from vouchd.service.indexing import Indexing
 from vouchd.settings.layout import Layout
 
 _MIB = 1 << 20
@@ -136,7 +137,7 @@ def _entries(indexing: Indexing, epoch: Epoch, owner: Authority, *, of_delta: bo
         raise IndexFileError(f"the store lacks the CRL: {error}", hint="restore the store from a backup") from error
     if hashlib.sha256(crl).hexdigest() != record.sha256:
         raise IndexFileError("the CRL in the store is damaged", hint="restore the store from a backup")
-    yield from entries(crl, read_header(crl), subject_der(owner))
+    yield from entries(crl, read_header(crl), name_of(owner))
 
 
 def _counting(listed: Iterable[RevocationEntry]) -> dict[bytes, RevocationEntry]:

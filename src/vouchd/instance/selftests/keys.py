@@ -54,7 +54,7 @@ def check_certificates(settings: Settings, authorities: Iterable[Authority], at:
     The administrator's is a person's and no concern of the instance. Raises: SigningError, naming each that fails.
     """
     password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
-    trusted = [load_certificate(authority.certificate_der) for authority in authorities]
+    trusted = [load_certificate(der) for authority in authorities for der in authority.certificates]
     trust_file = settings.agent.trust_file
     anchors = (*trusted, *(read_certificates(trust_file) if trust_file else ()))
     checks = {

@@ -1,0 +1,123 @@
+"""A CA is a name with a history of keys: which certificates are its own, and whose CRLs speak for it.
+
+Certificates of one name (RFC 5280 section 7.1) are one CA: renewals, key rollovers, another spelling, a certificate for
+a separate CRL key. What was issued under one of its keys may be revoked by a CRL that another one signed
+(RFC 5280 6.3.3 (b)(1), (f)), so a CRL is matched by its issuer's name, and every key of the history may have signed it;
+so may a CRL issuer that the operator has named. A CertID is over a name as it was spelt and one key: every pair of a
+spelling and a key of the history is this CA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from cryptography import x509
+
+from vouchd.core.facts import Authority
+from vouchd.pkix import certs, names
+from vouchd.pkix.crl import CRLHeader
+
+
+def name_of(authority: Authority) -> bytes:
+    """DER of the CA's Name as its newest certificate spells it."""
+    return certs.name_and_key(authority.certificate_der)[0]
+
+
+def is_named(authority: Authority, name_der: bytes) -> bool:
+    """Whether that Name (DER) is the CA's."""
+    return names.same(name_of(authority), name_der)
+
+
+def pairs(authority: Authority) -> Iterator[tuple[bytes, bytes]]:
+    """Each spelling of the name (DER) with each public key's bits: what CertIDs of the CA's certificates are over."""
+    known = [_identity(certificate_der) for certificate_der in authority.certificates]
+    for name in dict.fromkeys(name for name, _, _ in known):
+        for key in dict.fromkeys(key for _, key, may_issue in known if may_issue):
+            yield name, key
+
+
+@lru_cache(maxsize=1 << 15)
+def _identity(certificate_der: bytes) -> tuple[bytes, bytes, bool]:
+    """Name, key bits, and whether certificates can have been issued with it: a separate CRL key issues none."""
+    return *certs.name_and_key(certificate_der), is_ca(certs.load_certificate(certificate_der))
+
+
+def crl_issuers(authority: Authority, header: CRLHeader) -> tuple[bytes, ...]:
+    """The certificates (DER) whose keys may have signed the CRL for this CA, the likeliest first; none: it is not its.
+
+    They are the CA's own and those its policy names, where their name is the CRL's issuer; a CRL of another name speaks
+    for the CA only when it is indirect (RFC 5280 6.3.3 (b)(1)). The key identifier decides nothing but the order: a
+    certificate may have been renewed with another one, and the signature tells.
+    """
+    own = is_named(authority, header.issuer_name_der)
+    candidates = authority.certificates if own else ()
+    if own or header.scope.indirect:
+        candidates += authority.policy.crl_issuers
+    named = [one for one in candidates if names.same(certs.name_and_key(one)[0], header.issuer_name_der)]
+    return tuple(sorted(dict.fromkeys(named), key=lambda one: not has_key_id(one, header.authority_key_id)))
+
+
+def has_key_id(certificate_der: bytes, key_identifier: bytes | None) -> bool:
+    """Whether the certificate has that subjectKeyIdentifier, or one of the two is absent."""
+    try:
+        extensions = certs.load_certificate(certificate_der).extensions
+        own = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return True
+    return key_identifier in {None, own}
+
+
+def speaks_for(authority: Authority, issuer_key: str) -> bool:
+    """Whether a CRL verified with that key (`certs.key_id`) counts: it may have been taken out of history or policy."""
+    return not issuer_key or issuer_key in _issuer_keys(authority.certificates, authority.policy.crl_issuers)
+
+
+@lru_cache(maxsize=1 << 15)
+def _issuer_keys(*certificates: tuple[bytes, ...]) -> frozenset[str]:
+    return frozenset(certs.key_id(one) for some in certificates for one in some)
+
+
+def with_certificate(authority: Authority, *certificates: bytes) -> Authority:
+    """The CA with these certificates (DER) in its history, too; the newest CA certificate comes first."""
+    every = sorted({*authority.certificates, *certificates}, key=_rank, reverse=True)
+    return replace(authority, certificate_der=every[0], history=tuple(every[1:]))
+
+
+def without_certificate(authority: Authority, certificate_der: bytes) -> Authority:
+    """The CA without that certificate. Raises: ValueError when it has no such or no other certificate of a CA."""
+    rest = [one for one in authority.certificates if one != certificate_der]
+    if len(rest) == len(authority.certificates):
+        raise ValueError("the CA has no such certificate")
+    if not any(is_ca(certs.load_certificate(one)) for one in rest):
+        raise ValueError("it is the CA's only one")
+    return replace(authority, certificate_der=rest[0], history=tuple(rest[1:]))
+
+
+def united(authorities: Iterable[Authority]) -> tuple[Authority, tuple[Authority, ...]]:
+    """One CA in place of several of one name, at least one, and those whose place it takes.
+
+    It is the one with the newest certificate: its id, label and policy stay, and it gains the certificates and the CRL
+    issuers of the others. Every member of a set finds the same.
+    """
+    first, *others = sorted(authorities, key=lambda one: (_rank(one.certificate_der), one.id), reverse=True)
+    issuers = dict.fromkeys(issuer for one in (first, *others) for issuer in one.policy.crl_issuers)
+    whole = with_certificate(first, *(certificate for one in others for certificate in one.certificates))
+    return replace(whole, policy=replace(whole.policy, crl_issuers=tuple(issuers))), tuple(others)
+
+
+def _rank(certificate_der: bytes) -> tuple[bool, int, int, bytes]:
+    certificate = certs.load_certificate(certificate_der)
+    return is_ca(certificate), certs.not_before(certificate), certs.not_after(certificate), certificate_der
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether it may issue certificates: basicConstraints with cA, and keyCertSign where there is keyUsage."""
+    try:
+        extensions = certificate.extensions
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
+        usages = [extension.value for extension in extensions if isinstance(extension.value, x509.KeyUsage)]
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return False
+    return constraints.ca and all(usage.key_cert_sign for usage in usages)

@@ -1,0 +1,179 @@
+"""A CA's life after its first key: rollovers, renewals, other spellings, a separate CRL key (RFC 5280 6.3.3, 7.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+from tests.pki import CA, DAY, NOW, moment, shared_key, signing_hash
+from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
+from tests.serving import request_for, responder, signer
+
+from vouchd.errors import CRLRejected, OCSPResponseStatus
+from vouchd.index.folder import IndexFolder
+from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.service.answering import Answer
+from vouchd.service.authorities import Authorities
+from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import Permission
+from vouchd.stores.memory import MemoryStore
+
+OLD = CA.create("Lab CA", key=shared_key("EC", 5))
+NEW = CA.create("Lab CA", key=shared_key("EC", 6), not_before=NOW - 9 * DAY)
+GOOD, REVOKED = 7, 8
+
+
+class Member:
+    """A responder that has its facts in memory and its index files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.store, audit = folder, MemoryStore(), RecordingAudit()
+        permission = Permission(audit)
+        self.authorities = Authorities(self.store, permission, audit)
+        self.ingesting = Ingesting(self.store, Indexing(self.store, IndexFolder(folder)), permission, audit)
+
+    def add(self, *cas: CA) -> None:
+        for ca in cas:
+            self.authorities.add(ca.der, AGENT)
+
+    def accept(self, crl: bytes, at: int = NOW):
+        return self.ingesting.accept_crl(crl, "push", PUBLISHER, at)
+
+    def answer(
+        self, issuer: CA, serial: int, *signers, at: int = NOW, digest: hashes.HashAlgorithm | None = None
+    ) -> Answer:
+        write_manifest(self.folder, 1, self.store.authorities(), self.store.epochs())
+        ours = responder(load_manifest(self.folder), *(signers or (signer(OLD.issue_signer()),)))
+        return ours.answer(request_for(issuer, serial, digest=digest), at)
+
+    def status(self, issuer: CA, serial: int) -> str:
+        answer = self.answer(issuer, serial)
+        return answer.cert_statuses[0].value if answer.cert_statuses else answer.cause
+
+
+@pytest.fixture
+def member(tmp_path):
+    return Member(tmp_path)
+
+
+def spelt(common_name: str, kind: _ASN1Type, key) -> CA:
+    """A self-signed CA whose name has that string type."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name, kind)])
+    builder = x509.CertificateBuilder(
+        subject, subject, key.public_key(), 7, moment(NOW - DAY), moment(NOW + DAY)
+    ).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    made = builder.add_extension(x509.SubjectKeyIdentifier(b"another one"), critical=False)
+    return CA(made.sign(key, signing_hash(key)), key)
+
+
+def test_rollover_revoked_certificate_of_the_old_key_is_revoked_by_the_new_keys_crl(member):
+    """RFC 5280 6.3.3 (b)(1), (f): one CRL for the name speaks for all, under whichever key they were issued."""
+    member.add(OLD)
+    member.accept(OLD.crl({}, number=1))
+    assert member.status(OLD, REVOKED) == "good"
+    member.add(NEW)
+    member.accept(NEW.crl({REVOKED: None}, number=2))
+    assert {member.status(issuer, REVOKED) for issuer in (OLD, NEW)} == {"revoked"}
+    assert {member.status(issuer, GOOD) for issuer in (OLD, NEW)} == {"good"}
+
+
+def test_rollover_old_keys_crl_still_speaks_for_the_new_key(member):
+    """A CA may sign its CRLs with the old key for a while after the rollover."""
+    member.add(OLD, NEW)
+    member.accept(OLD.crl({REVOKED: None}, number=3))
+    assert member.status(NEW, REVOKED) == "revoked"
+
+
+def test_rollover_crl_of_an_unknown_key_is_refused_and_says_what_to_do(member):
+    """A key that nobody has added proves nothing, whatever name it signs under."""
+    member.add(OLD)
+    with pytest.raises(CRLRejected, match="not known to have") as refused:
+        member.accept(NEW.crl({}, number=2))
+    assert "vouchd ca add" in refused.value.hint
+
+
+def test_crl_of_another_spelling_of_the_name_is_taken(member):
+    """RFC 5280 7.1: string type, case and white space do not make another name."""
+    key = shared_key("EC", 5)
+    member.add(spelt("Lab CA", _ASN1Type.UTF8String, key))
+    member.accept(spelt(" LAB  ca", _ASN1Type.PrintableString, key).crl({REVOKED: None}, number=1))
+    assert member.status(OLD, REVOKED) == "revoked"
+
+
+def test_cert_id_of_any_spelling_with_any_key_is_matched(member):
+    """Certificates name their issuer as it was spelt when they were issued: each pair of spelling and key is the CA."""
+    printable = spelt("Lab CA", _ASN1Type.PrintableString, shared_key("EC", 6))
+    member.add(OLD, printable)
+    member.accept(OLD.crl({REVOKED: None}, number=1))
+    for digest in (hashes.SHA1(), hashes.SHA256()):
+        for subject in (OLD, printable):
+            for key in (OLD, printable):
+                issuer = replace(subject, certificate=_certified(subject, key), key=key.key)
+                assert member.answer(issuer, REVOKED, digest=digest).cert_statuses == ("revoked",)
+
+
+def _certified(subject: CA, key: CA) -> x509.Certificate:
+    named = subject.certificate.subject
+    builder = x509.CertificateBuilder(named, named, key.key.public_key(), 9, moment(NOW), moment(NOW + DAY))
+    return builder.sign(key.key, signing_hash(key.key))
+
+
+def test_renewed_certificate_with_another_key_identifier_needs_no_step(member):
+    """Key identifiers help to choose a certificate (RFC 5280 4.2.1.1); what the key has signed is the CA's."""
+    member.add(OLD)
+    renewed = spelt("Lab CA", _ASN1Type.UTF8String, OLD.key)
+    member.accept(renewed.crl({REVOKED: None}, number=1))
+    assert member.status(OLD, REVOKED) == "revoked"
+
+
+def test_crl_issuer_of_the_policy_may_sign_the_cas_own_crl(member):
+    """A CRL issuer that the operator has named is believed; once it is taken away its CRL counts no longer."""
+    member.add(OLD)
+    crl = NEW.crl({REVOKED: None}, number=2)
+    authority = member.authorities.find("CN=Lab CA")
+    policy = replace(authority.policy, crl_issuers=(NEW.der,))
+    member.authorities.set_policy(authority.id, policy, ADMIN)
+    member.accept(crl)
+    assert member.status(OLD, REVOKED) == "revoked"
+    member.authorities.set_policy(authority.id, authority.policy, ADMIN)
+    assert member.status(OLD, GOOD) == "no_crl"
+
+
+def test_certificate_taken_out_of_the_history_ends_what_rests_on_it(member):
+    """CertIDs of its key are answered for no longer, and a CRL that it signed counts no more."""
+    member.add(OLD, NEW)
+    member.accept(NEW.crl({REVOKED: None}, number=2))
+    fingerprint = NEW.certificate.fingerprint(signing_hash(NEW.key)).hex()
+    member.authorities.remove_certificate("CN=Lab CA", fingerprint, AGENT)
+    assert member.status(OLD, REVOKED) == "no_crl"
+    assert member.answer(NEW, GOOD).status is OCSPResponseStatus.UNAUTHORIZED
+
+
+def test_rollover_each_key_is_answered_by_the_signer_that_it_certified(member):
+    """RFC 6960 4.2.2.2: clients want the signer certified by the CA that the CertID names, which is name and key."""
+    member.add(OLD, NEW)
+    member.accept(NEW.crl({}, number=2))
+    old, new = OLD.issue_signer("old signer"), NEW.issue_signer("new signer", key=shared_key("EC", 3))
+    for issuer, expected in ((OLD, old), (NEW, new)):
+        answer = member.answer(issuer, GOOD, signer(old), signer(new, "new"))
+        assert expected.certificate.public_bytes(Encoding.DER) in answer.response_der
+
+
+def test_rollover_the_default_signer_answers_for_a_key_without_one(member):
+    """A signer under one key of the CA is better than none for the other."""
+    member.add(OLD, NEW)
+    member.accept(NEW.crl({}, number=2))
+    assert member.answer(NEW, GOOD, signer(OLD.issue_signer())).status is OCSPResponseStatus.SUCCESSFUL
+
+
+def test_ca_of_another_name_stays_another_ca(member):
+    """The history is one name's."""
+    member.add(OLD, CA.create("Lab CA 2", key=shared_key("EC", 6)))
+    assert len(member.store.authorities()) == 2
