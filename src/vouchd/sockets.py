@@ -1,8 +1,16 @@
-"""The listening sockets: bound once by the manager process, inherited by workers and kept through a restart."""
+"""The listening sockets, and how many connections the process has descriptors for.
+
+Sockets are bound once by the manager process, inherited by workers and kept through a restart. Strangers open
+connections, and what the process needs to do its work are descriptors too (an index of each issuing point, the store):
+so connections end where twice of what else is open, and some more, would not be left.
+"""
 
 from __future__ import annotations
 
+import errno
+import resource
 import socket
+from pathlib import Path
 
 from vouchd.errors import LifecycleError
 
@@ -62,3 +70,47 @@ def bound_address(listener: socket.socket) -> Address:
     """The (address, port) that a socket listens on."""
     host, port = listener.getsockname()[:2]
     return host, port
+
+
+# Left free beside what is open and as much again: sockets of sources and peers, logs, a store that is opened anew.
+SPARE_DESCRIPTORS = 64
+_MOST_DESCRIPTORS = 1 << 20  # enough, where the hard limit is as good as none
+
+_OPEN = Path("/proc/self/fd")
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open descriptors as far as this process may; returns what it is now."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if _limit() < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return _limit()
+
+
+def free_descriptors() -> int:
+    """How many more descriptors this process may open."""
+    return _limit() - _opened()
+
+
+def _opened() -> int:
+    try:
+        return sum(1 for _ in _OPEN.iterdir())
+    except OSError as error:
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            raise
+        return _limit()  # not one is left to look with
+
+
+def _limit() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def connection_room(connections: int) -> int:
+    """How many connections there may be, of which `connections` are open: what is left of the limit, at least one.
+
+    All else that is open may be opened once more at the same time: an index takes the place of its predecessor.
+    """
+    others = _opened() - connections
+    return max(1, _limit() - 2 * others - SPARE_DESCRIPTORS)

@@ -373,3 +373,22 @@ def test_connection_any_chunking_gives_the_same_answers(data):
 
     whole, by_request, by_chance = asyncio.run(all_ways())
     assert whole == by_request == by_chance
+
+
+async def test_give_way_ends_half_of_the_connections_longest_silent_first(monkeypatch):
+    """Out of descriptors, those go that ask for nothing; who has begun a request or waits for an answer stays."""
+    server = make_server()
+    clients = []
+    for second in range(6):
+        server.uptime_clock.now = second
+        server.tick()
+        clients.append(connect(server))
+    (busy, _), (slow, _) = clients[:2]
+    busy.data_received(post(b"0nonce-1") + post(b"0nonce-2"))
+    slow.data_received(get()[:10])
+    server.give_way()
+    assert not any(transport.closed for _, transport in clients)
+    monkeypatch.setattr("vouchd.ee.port_state.free_descriptors", lambda: 0)
+    server.give_way()
+    assert [transport.closed for _, transport in clients] == [False, False, True, True, True, False]
+    assert server.snapshot()["counters"]["errors"] == {"descriptors": 3}

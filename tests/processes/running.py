@@ -35,8 +35,10 @@ def eventually(found: Callable, what: str | Callable[[], str]):
 class Instance:
     """One stub instance in a folder of its own."""
 
-    def __init__(self, folder: Path, **settings) -> None:
+    def __init__(self, folder: Path, *, descriptors: int = 0, **settings) -> None:
+        """`descriptors` is the limit that its processes cannot raise, 0: that of the tests."""
         self.folder = folder
+        self._limited = ("prlimit", f"--nofile={descriptors}") if descriptors else ()
         self.configure(**{"ee": 0, "workers": 2, **settings})
         self.revise(1)
         self.process: subprocess.Popen | None = None
@@ -52,7 +54,9 @@ class Instance:
     def run(self) -> subprocess.Popen:
         """Start a manager process; it is not waited for."""
         return subprocess.Popen(
-            [sys.executable, STUB, self.folder], stderr=(self.folder / "log").open("ab"), start_new_session=True
+            [*self._limited, sys.executable, STUB, self.folder],
+            stderr=(self.folder / "log").open("ab"),
+            start_new_session=True,
         )
 
     def start(self) -> InstanceReport:

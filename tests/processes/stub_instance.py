@@ -1,7 +1,7 @@
 """A whole instance without a store, run by the manager tests: `python stub_instance.py FOLDER [--worker SLOT]`.
 
 The store is the file `revision` in the folder, the manifest the file `manifest`; an answer's body is the version that
-the worker has loaded, or `halted`. Files in the folder steer it: `settings` (JSON), `unreachable` (the store is away), `selftests.json` (results of self tests).
+the worker has loaded, or `halted`. `points` in the settings is how many files a worker keeps open for it. Files in the folder steer it: `settings` (JSON), `unreachable` (the store is away), `selftests.json` (results of self tests).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import IO
 
 from vouchd.clock import SystemClock
 from vouchd.core.facts import CertStatus
@@ -99,7 +100,17 @@ def work(folder: Path) -> None:
     if given.slot == json.loads((folder / "settings").read_text()).get("broken_worker"):
         sys.exit(3)
 
+    points = json.loads((folder / "settings").read_text()).get("points", 0)
+    files: list[IO[bytes]] = []  # of the loaded manifest, a descriptor an issuing point as a mapped index has one
+
     def load() -> ServingState:
+        try:
+            opened = [(folder / "manifest").open("rb") for _ in range(points)]
+        except OSError as error:
+            raise IndexFileError(str(error)) from error
+        for former in files:
+            former.close()
+        files[:] = opened
         if (folder / "unloadable").exists():
             raise IndexFileError("damaged")
         return ServingState(int((folder / "manifest").read_text()), ())

@@ -119,6 +119,16 @@ class EEConnection(asyncio.Protocol):
             self._move(Event.WAIT)
         self._last = self._server.uptime
 
+    @property
+    def is_silent(self) -> bool:
+        """See Connected."""
+        return self._state < _SIGNING and not self._reader.in_message
+
+    @property
+    def silent_since(self) -> int:
+        """See Connected."""
+        return self._last
+
     def abort(self) -> None:
         """End the connection now."""
         self._transport.abort()

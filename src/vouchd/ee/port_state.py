@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -17,6 +18,9 @@ from vouchd.ee.reading import HTTPRequest
 from vouchd.ee.signing_queue import SigningQueue
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.settings.declared import EEPort
+from vouchd.sockets import SPARE_DESCRIPTORS, connection_room, free_descriptors
+
+_log = logging.getLogger(__name__)
 
 # When a client may ask again: at once is too soon for a missing CRL, and long for a queue that is full.
 RETRY_SECONDS = 30
@@ -28,6 +32,14 @@ _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
 
 class Connected(Protocol):
     """A connection, as far as its port ends it."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing of a request has come and nothing is due."""
+
+    @property
+    def silent_since(self) -> int:
+        """The second of uptime at which it was answered last, or was taken."""
 
     def check(self, uptime: int) -> None:
         """Once a second: end what took too long."""
@@ -59,12 +71,29 @@ class PortState:
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
         self.stopping = False
         self.connections: set[Connected] = set()
+        self.room = port.max_connections  # for connections, as far as there are descriptors
         self.clock = clock
         self._uptime_clock = uptime_clock
         self._answering = CountedResponder(responder, self.counters.worker, self.records, "ee")
         self.empty = asyncio.Event()  # set when the last connection is gone
         self.second, self.date, self.uptime = -1, b"", 0  # POSIX seconds of now, as Date; seconds that never step
         self.read_clocks()
+
+    def measure_room(self) -> None:
+        """See how many connections there are descriptors for, beside what else is open now and will be."""
+        room = min(self.port.max_connections, connection_room(len(self.connections)))
+        if room < min(self.room, self.port.max_connections):
+            _log.warning("ee: no more than %d connections: the limit of open descriptors is reached (ulimit -n)", room)
+        self.room = room
+
+    def give_way(self) -> None:
+        """End connections that ask for nothing while descriptors are out: half of all, the longest silent first."""
+        if free_descriptors() >= SPARE_DESCRIPTORS:
+            return
+        silent = sorted((one for one in self.connections if one.is_silent), key=lambda one: one.silent_since)
+        for connection in silent[: (len(self.connections) + 1) // 2]:
+            self.counters.refused("descriptors")
+            connection.abort()
 
     def read_clocks(self) -> None:
         """Take over the time that it is now."""
@@ -75,7 +104,7 @@ class PortState:
 
     def admit(self, connection: Connected) -> bool:
         """Whether there is room for one more connection."""
-        if len(self.connections) >= self.port.max_connections:
+        if len(self.connections) >= self.room:
             self.counters.refused("connections")
             return False
         self.counters.connections += 1
@@ -145,6 +174,7 @@ class PortState:
         return self.counters.snapshot(
             {
                 "connections": len(self.connections),
+                "connection_room": self.room,
                 "waiting_signatures": len(self.queue),
                 "cache_entries": len(self.cache.by_der),
                 "cache_bytes": self.cache.size_bytes,

@@ -47,11 +47,17 @@ class EEServer:
             self._listeners.append(
                 await loop.create_server(lambda: EEConnection(state), sock=listener, backlog=BACKLOG)
             )
+        state.measure_room()
         self._schedule()
 
     def forget(self) -> None:
-        """Drop every cached answer: the state that they were made from was replaced."""
+        """Drop every cached answer: the state that they were made from was replaced, and with it what is open."""
         self.state.cache.forget()
+        self.state.measure_room()
+
+    def give_way(self) -> None:
+        """Let go of connections that ask for nothing, if the process is out of descriptors."""
+        self.state.give_way()
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, answer what is under way, end every connection; what is left after the grace is cut off."""

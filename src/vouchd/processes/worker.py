@@ -44,6 +44,9 @@ class Server(Protocol):
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more and finish what has begun, at most for the grace."""
 
+    def give_way(self) -> None:
+        """Let go of connections that ask for nothing, if the process is out of descriptors."""
+
     def snapshot(self) -> Snapshot:
         """Counters and gauges, JSON-ready."""
 
@@ -199,6 +202,7 @@ class _Worker:
                 if state.version < version:
                     raise LifecycleError(f"found manifest {state.version} on disk")
             except VouchdError as error:  # what was loaded before is answered from
+                self._server.give_way()
                 channel.send({"failed": version, "why": f"{error}"[:1000]})
                 continue
             self._replace(state)

@@ -51,7 +51,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords
 from vouchd.settings.reading import settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
-from vouchd.sockets import Address
+from vouchd.sockets import Address, raise_descriptor_limit
 from vouchd.sources.file import FileSource
 from vouchd.sources.http import HTTPSource
 from vouchd.sources.ldap import LDAPSource
@@ -208,6 +208,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     keys = checked_signers(layout, settings, warn)
     write_active(layout, config)
     set_up_logs()
+    _log.info("up to %d open descriptors", raise_descriptor_limit())
     clock = SystemClock()
     with open_services(layout, settings) as found:
         for failed in failures(found.self_tests().run_startup()):

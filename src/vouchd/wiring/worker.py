@@ -17,11 +17,13 @@ from vouchd.service.answering import Responder
 from vouchd.settings.declared import AuditSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings
+from vouchd.sockets import raise_descriptor_limit
 
 
 def run_worker(layout: Layout, slot: int) -> None:
     """Be the worker process of `slot` until told to drain. Raises: VouchdError when it cannot start."""
     set_up_logs()
+    raise_descriptor_limit()
     given = inherited()
     if given.slot != slot:
         raise LifecycleError(f"slot {slot} was started with the sockets of slot {given.slot}")
