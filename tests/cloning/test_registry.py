@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.service.recording import ADMIN, AGENT, NOBODY, FullAudit, RecordingAudit
 
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, MAX_MEMBERS, SecurityDomain, master_of, token_digest
 from vouchd.core.facts import Caller, DirectoryServer, Group, Member, Transport
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreConflict, StoreUnavailable
 from vouchd.service.permission import KEY_HOLDERS, Permission
-from vouchd.stores.memory import MemoryStore
 
 NOW = 1_800_000_000
 SUFFIX = "o=ocsp.example"

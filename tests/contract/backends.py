@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 
 from tests.ds389 import PASSWORD, ROOT_DN, Directory
+from tests.memory_store import MemoryStore
 
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import StatusStore
 from vouchd.directory.schema import ensure_containers, ensure_schema
 from vouchd.stores.ldap.store import DirectoryStore
-from vouchd.stores.memory import MemoryStore
 from vouchd.stores.sqlite.store import SqliteStore
 
 FIRST = b"first CRL"

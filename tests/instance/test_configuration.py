@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW
 from tests.service.recording import ADMIN, AUDITOR, RecordingAudit
 
@@ -10,7 +11,6 @@ from vouchd.errors import ConfigError, PermissionDenied, StoreConflict
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.service.permission import Permission
-from vouchd.stores.memory import MemoryStore
 
 
 class Today:

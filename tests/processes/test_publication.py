@@ -6,6 +6,7 @@ import os
 from contextlib import nullcontext
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 
@@ -18,7 +19,6 @@ from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.stores.memory import MemoryStore
 
 
 class Site:

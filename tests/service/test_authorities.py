@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.contract.backends import FIRST, SECOND, a_quarantined, a_record, an_epoch, sha256
+from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, moment, name, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, NOBODY, PUBLISHER, FullAudit, RecordingAudit
 
@@ -16,7 +17,6 @@ from vouchd.errors import ConfigError, NotFound, PermissionDenied, StoreUnavaila
 from vouchd.pkix.certs import authority_id
 from vouchd.service.authorities import Authorities
 from vouchd.service.permission import Permission
-from vouchd.stores.memory import MemoryStore
 
 
 @pytest.fixture

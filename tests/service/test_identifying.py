@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, shared_key
 from tests.service.recording import ADMIN, FullAudit, RecordingAudit
 from tests.serving import entry, point, serving, state
@@ -14,7 +15,6 @@ from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 from vouchd.service.permission import Permission
 from vouchd.service.users import UNIDENTIFIED, Users
-from vouchd.stores.memory import MemoryStore
 
 LAB = CA.create("Lab CA")
 FOREIGN = CA.create("Foreign CA", key=shared_key("EC", 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.pki import HOUR, NOW
 from tests.service.recording import AGENT
 from tests.service.world import (
@@ -13,7 +14,6 @@ from vouchd.errors import (
     CRLStale,
     StoreConflict,
 )
-from vouchd.stores.memory import MemoryStore
 
 
 class Racing(MemoryStore):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
+from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, moment, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
 from tests.serving import request_for, responder, signer
@@ -23,7 +24,6 @@ from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.stores.memory import MemoryStore
 
 OLD = CA.create("Lab CA", key=shared_key("EC", 5))
 NEW = CA.create("Lab CA", key=shared_key("EC", 6), not_before=NOW - 9 * DAY)

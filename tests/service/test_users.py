@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from tests.memory_store import MemoryStore
 from tests.pki import CA
 from tests.service.recording import ADMIN, AGENT, AUDITOR, FullAudit, RecordingAudit
 
@@ -14,7 +15,6 @@ from vouchd.service import users as users_module
 from vouchd.service.permission import Permission
 from vouchd.service.usercertificates import MAX_CERTIFICATE_BYTES, describe, fingerprint
 from vouchd.service.users import MAX_CERTIFICATES, UNIDENTIFIED, Users
-from vouchd.stores.memory import MemoryStore
 
 LAB = CA.create("Lab CA")
 FIRST, SECOND = LAB.issue("Alice"), LAB.issue("Alice again")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, HOUR, NOW, moment, name, signing_hash
 from tests.service.memory_indexes import MemoryIndexes
 from tests.service.recording import ADMIN, PUBLISHER, RecordingAudit
@@ -16,7 +17,6 @@ from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.stores.memory import MemoryStore
 
 HOLD = x509.ReasonFlags.certificate_hold
 COMPROMISED = x509.ReasonFlags.key_compromise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.memory_store import MemoryStore
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.vectors.pkits import AT, CASES, GOOD, NOT_TAKEN, PKITS, TRY_LATER, UNREADABLE_CERTIFICATES, Case
 
@@ -24,7 +25,6 @@ from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 

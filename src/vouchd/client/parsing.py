@@ -35,7 +35,6 @@ class _Fields:
     """The elements of one SEQUENCE, taken in order."""
 
     def __init__(self, data: bytes, parent: der.TLV) -> None:
-        self._data = data
         self._left = list(der.children(data, parent))
 
     def take(self, *tags: int) -> der.TLV:

@@ -10,8 +10,6 @@ from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages.tokens import FIELD, Tokens
 from vouchd.errors import ConfigError
 
-MAX_FIELD_CHARACTERS = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Form:
