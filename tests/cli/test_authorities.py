@@ -82,6 +82,13 @@ def test_remove_unknown_ca_is_told(instance, capsys):
         (["--signer", "ocspSigningCert"], "signer", "ocspSigningCert"),
         (["--expected-scope", "complete"], "expected_scopes", ["complete"]),
         (["--quarantine-percent", "12.5"], "quarantine_percent", 12.5),
+        (["--quarantine-entries", "10"], "quarantine_entries", 10),
+        (["--quarantine-gains"], "quarantine_gains", True),
+        (["--named-point-covers-all"], "named_point_covers_all", True),
+        (["--expired-delta", "expired"], "expired_delta", "expired"),
+        (["--live-times"], "live_times", True),
+        (["--live-this-update"], "live_this_update", True),
+        (["--slot", "10"], "slot_seconds", 10),
     ],
 )
 def test_set_each_option_changes_its_field_alone(instance, capsys, options, field, value):
@@ -114,6 +121,9 @@ def test_set_without_options_shows_the_policy(instance, capsys):
         ["--archive-cutoff", "a day"],
         ["--quarantine-percent", "all"],
         ["--quarantine-percent", "nan"],
+        ["--quarantine-entries", "-1"],
+        ["--expired-delta", "never"],
+        ["--slot", "0"],
         ["--signer", "nobody"],
         ["--expected-scope", "users"],
     ],

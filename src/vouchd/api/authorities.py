@@ -8,10 +8,10 @@ from typing import Any
 from vouchd.api import told
 from vouchd.api.operation import Call, Operation, Parameter
 from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import BadInput, ConfigError
 from vouchd.pkix import pem
-from vouchd.service.authorities import MAX_LABEL_CHARACTERS, AuthoritySummary, summary_of
+from vouchd.service.authorities import MAX_LABEL_CHARACTERS, MAX_SLOT_SECONDS, AuthoritySummary, summary_of
 from vouchd.service.permission import Action
 
 MAX_SERIALS_BYTES = 1 << 30
@@ -30,6 +30,13 @@ _POLICY: dict[str, Schema] = {
     "signer": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
     "crl_issuers": array(_PEM, high=MAX_CRL_ISSUERS),
     "expected_scopes": array(text(high=64), high=MAX_SCOPES),
+    "named_point_covers_all": BOOLEAN,
+    "expired_delta": {"type": "string", "enum": [*ExpiredDeltaPolicy]},
+    "live_times": BOOLEAN,
+    "live_this_update": BOOLEAN,
+    "slot_seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_SLOT_SECONDS},
+    "quarantine_entries": {"type": "integer", "minimum": 0, "maximum": 2**31},
+    "quarantine_gains": BOOLEAN,
     "quarantine_percent": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
 }
 SCHEMAS: dict[str, Schema] = {
@@ -79,6 +86,8 @@ def _set_policy(call: Call) -> dict[str, Any]:
     changed = dict(call.body)
     if changed.get("expired_crl") is not None:
         changed["expired_crl"] = ExpiredCRLPolicy(changed["expired_crl"])
+    if "expired_delta" in changed:
+        changed["expired_delta"] = ExpiredDeltaPolicy(changed["expired_delta"])
     if "crl_issuers" in changed:
         changed["crl_issuers"] = tuple(_der(given) for given in changed["crl_issuers"])
     if "expected_scopes" in changed:

@@ -11,7 +11,7 @@ from vouchd.audit.chain import AuditRecord
 from vouchd.audit.search import AuditQuery
 from vouchd.cli import output
 from vouchd.client.admin import AdminClient
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, Group, User
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy, Group, User
 from vouchd.core.records import policy_record
 from vouchd.pkix import pem
 from vouchd.service.selftests import SelfTestInfo, SelfTestResult
@@ -42,6 +42,7 @@ def policy(found: Mapping[str, Any]) -> AuthorityPolicy:
     expired = found["expired_crl"]
     known = {
         "expired_crl": None if expired is None else ExpiredCRLPolicy(expired),
+        "expired_delta": ExpiredDeltaPolicy(found["expired_delta"]),
         "crl_issuers": tuple(der(one) for one in found["crl_issuers"]),
         "expected_scopes": tuple(found["expected_scopes"]),
     }

@@ -38,6 +38,7 @@ def read_certificate(data: Buffer, max_bytes: int) -> tuple[bytes, x509.Certific
 
 MAX_CERTIFICATE_BYTES = 1 << 20
 MAX_LABEL_CHARACTERS = 200
+MAX_SLOT_SECONDS = 86400
 _ADD = "OCSP_ADD_CA_REQUEST"
 _ADDED = "OCSP_ADD_CA_REQUEST_PROCESSED"
 _REMOVE = "OCSP_REMOVE_CA_REQUEST"
@@ -297,6 +298,10 @@ def _require_sense(policy: AuthorityPolicy) -> None:
         raise ConfigError(f"quarantine_percent {percent}: more than 0, up to 100")
     if cutoff is not None and cutoff < 0:
         raise ConfigError(f"archive_cutoff_seconds {cutoff}: not negative")
+    if policy.slot_seconds is not None and not 1 <= policy.slot_seconds <= MAX_SLOT_SECONDS:
+        raise ConfigError(f"slot_seconds {policy.slot_seconds}: 1 to {MAX_SLOT_SECONDS}")
+    if policy.quarantine_entries < 0:
+        raise ConfigError(f"quarantine_entries {policy.quarantine_entries}: not negative")
     for scope_id in policy.expected_scopes:
         if not _SCOPE.fullmatch(scope_id):
             raise ConfigError(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.cli import output, remote, serving, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_input
 from vouchd.client.admin import AdminClient
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy
+from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.core.records import policy_record
 from vouchd.errors import ConfigError
 from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
@@ -48,13 +48,37 @@ ExtendedRevokeOption = Annotated[
 ]
 SignerOption = Annotated[str | None, typer.Option(metavar="NICKNAME|default", help="The signer for this CA.")]
 CRLIssuerOption = Annotated[
-    list[Path] | None, typer.Option(metavar="FILE|default", help="Issuer of indirect CRLs; repeatable.")
+    list[Path] | None, typer.Option(metavar="FILE|default", help="Issuer of CRLs of this CA; repeatable.")
 ]
 ExpectedScopeOption = Annotated[
     list[str] | None, typer.Option(metavar="ID|default", help="Scopes that together cover all serials; repeatable.")
 ]
+NamedPointOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--named-point-covers-all/--no-named-point-covers-all",
+        help="The CA's only CRL names its distribution point, restricts nothing, and lists all.",
+    ),
+]
+ExpiredDeltaOption = Annotated[
+    str | None, typer.Option(metavar="base|expired|default", help="Answer when the delta alone is past its nextUpdate.")
+]
+LiveTimesOption = Annotated[
+    bool | None, typer.Option("--live-times/--no-live-times", help="producedAt is the start of the current slot.")
+]
+LiveThisUpdateOption = Annotated[
+    bool | None, typer.Option("--live-this-update/--no-live-this-update", help="With live times: thisUpdate, too.")
+]
+SlotOption = Annotated[str | None, typer.Option(metavar="SECONDS|default", help="How long a slot of live times is.")]
 QuarantinePercentOption = Annotated[
-    str | None, typer.Option(metavar="N|default", help="Hold back a CRL that gains or loses more entries.")
+    str | None, typer.Option(metavar="N|default", help="Hold back a CRL that loses more entries, or is odd otherwise.")
+]
+QuarantineEntriesOption = Annotated[
+    str | None, typer.Option(metavar="N|default", help="Never hold back for so many entries or fewer.")
+]
+QuarantineGainsOption = Annotated[
+    bool | None,
+    typer.Option("--quarantine-gains/--no-quarantine-gains", help="Hold back for entries gained as for those lost."),
 ]
 IssuedSerialsOption = Annotated[
     str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
@@ -81,7 +105,14 @@ class PolicyChange:
     signer: str | None = None
     crl_issuers: list[Path] | None = None
     expected_scopes: list[str] | None = None
+    named_point_covers_all: bool | None = None
+    expired_delta: str | None = None
+    live_times: bool | None = None
+    live_this_update: bool | None = None
+    slot_seconds: str | None = None
     quarantine_percent: str | None = None
+    quarantine_entries: str | None = None
+    quarantine_gains: bool | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -144,6 +175,23 @@ def _percent(name: str, text: str) -> float | None:
         raise _wrong(name, f"a percentage, or {DEFAULT} for the instance's") from None
 
 
+def _expired_delta(name: str, text: str) -> ExpiredDeltaPolicy:
+    if text == DEFAULT:
+        return AuthorityPolicy().expired_delta
+    try:
+        return ExpiredDeltaPolicy(text)
+    except ValueError:
+        raise _wrong(name, ", ".join([*ExpiredDeltaPolicy, DEFAULT])) from None
+
+
+def _entries(name: str, text: str) -> int:
+    if text == DEFAULT:
+        return AuthorityPolicy().quarantine_entries
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise _wrong(name, f"a number, or {DEFAULT} for none")
+    return int(text)
+
+
 def _nickname(_: str, text: str) -> str | None:
     return None if text == DEFAULT else text
 
@@ -159,7 +207,7 @@ def _certificates(_: str, paths: list[Path]) -> tuple[bytes, ...]:
 
 
 def _wrong(name: str, right: str) -> ConfigError:
-    option = name.removesuffix("_seconds").removesuffix("s").replace("_", "-")
+    option = name.removesuffix("_seconds").replace("_", "-")
     return ConfigError(f"--{option} takes {right}")
 
 
@@ -171,7 +219,10 @@ _READERS: dict[str, Any] = {
     "signer": _nickname,
     "crl_issuers": _certificates,
     "expected_scopes": _scopes,
+    "expired_delta": _expired_delta,
+    "slot_seconds": _seconds,
     "quarantine_percent": _percent,
+    "quarantine_entries": _entries,
 }
 
 
@@ -302,7 +353,14 @@ def set_(
     signer: SignerOption = None,
     crl_issuer: CRLIssuerOption = None,
     expected_scope: ExpectedScopeOption = None,
+    named_point_covers_all: NamedPointOption = None,
+    expired_delta: ExpiredDeltaOption = None,
+    live_times: LiveTimesOption = None,
+    live_this_update: LiveThisUpdateOption = None,
+    slot: SlotOption = None,
     quarantine_percent: QuarantinePercentOption = None,
+    quarantine_entries: QuarantineEntriesOption = None,
+    quarantine_gains: QuarantineGainsOption = None,
     issued_serials: IssuedSerialsOption = None,
     decimal: DecimalOption = False,
     asked: remote.Asked = None,
@@ -323,7 +381,14 @@ def set_(
         signer=signer,
         crl_issuers=crl_issuer,
         expected_scopes=expected_scope,
+        named_point_covers_all=named_point_covers_all,
+        expired_delta=expired_delta,
+        live_times=live_times,
+        live_this_update=live_this_update,
+        slot_seconds=slot,
         quarantine_percent=quarantine_percent,
+        quarantine_entries=quarantine_entries,
+        quarantine_gains=quarantine_gains,
     )
     if asked:
         _show(_changed_there(asked, reference, change, issued_serials, decimal=decimal), json_output)
