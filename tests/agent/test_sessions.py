@@ -11,7 +11,7 @@ from tests.pki import CA
 from tests.processes.running import eventually
 
 from vouchd.audit.chain import Entry
-from vouchd.audit.sessions import ESTABLISH, TERMINATED
+from vouchd.audit.traffic import ESTABLISH, TERMINATED
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tests.pki import CA, DAY
 from tests.serving import signer
 
 from vouchd.audit.log import Rotation
+from vouchd.audit.log_files import log_files
 from vouchd.audit.proof import prove
 from vouchd.audit.signing import AuditSigning
 from vouchd.audit.trust import Trust
@@ -154,14 +155,15 @@ def test_prove_without_certificates_believes_the_logs_own(bench):
     assert prove(bench.path, Trust([])).broken is None
 
 
-@pytest.mark.parametrize("name", ["signature", "certificate", "algorithm"])
-def test_prove_signature_without_a_part_is_broken(bench, name):
+@pytest.mark.parametrize("names", [("signature",), ("certificate", "signer"), ("algorithm",)], ids=" and ".join)
+def test_prove_signature_without_a_part_is_broken(bench, names):
     """A signing record that lacks a part is told as broken, never passed over."""
     bench.record("A")
     bench.signing.sign()
     first, second = bench.path.read_bytes().splitlines()
     fields = json.loads(second)
-    del fields["detail"][name]
+    for name in names:
+        del fields["detail"][name]
     bench.path.write_bytes(forged([first, json.dumps(fields).encode()]))
     assert bench.prove().broken.line == 2
 
@@ -217,3 +219,31 @@ def test_prove_no_log_not_found(tmp_path):
     """A log that is not there is no proof of anything."""
     with pytest.raises(NotFound):
         prove(tmp_path / "audit.jsonl", Trust([]))
+
+
+def test_certificate_stands_once_in_each_file_and_each_file_is_proved_alone(tmp_path):
+    """Signatures name the certificate that the first of their file has, so that older files may be moved away."""
+    bench = Bench(tmp_path / "audit.jsonl", Rotation(max_bytes=4000))
+    for _ in range(12):
+        bench.record("A")
+        bench.signing.sign()
+    files = log_files(bench.path)
+    assert len(files) > 2
+    for file in files:
+        assert file.read_bytes().count(b'"certificate":') == 1
+    for file in files[:-1]:
+        file.unlink()
+    proof = bench.prove(bench.ca)
+    assert proof.broken is None
+    assert proof.signatures > 1
+
+
+def test_signature_whose_certificate_is_in_no_record_is_broken(bench):
+    """A name alone proves nothing to whoever does not have the certificate."""
+    bench.record("A")
+    bench.signing.sign()
+    first, second = bench.path.read_bytes().splitlines()
+    fields = json.loads(second)
+    del fields["detail"]["certificate"]
+    bench.path.write_bytes(forged([first, json.dumps(fields).encode()]))
+    assert "stands in no record before it" in bench.prove(bench.ca).broken.why

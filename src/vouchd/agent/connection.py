@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from vouchd.audit.sessions import SessionRecords
+from vouchd.audit.traffic import SessionRecords
 from vouchd.pkix.certs import load_certificate
 from vouchd.service.usercertificates import subject_text
 from vouchd.settings.declared import AgentPort

@@ -21,7 +21,7 @@ from vouchd.agent.admission import Admission, secured
 from vouchd.agent.connection import AgentConnection
 from vouchd.agent.routes import Route, plain_error
 from vouchd.api.services import Running
-from vouchd.audit.sessions import SessionRecords
+from vouchd.audit.traffic import SessionRecords
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import NotFound, VouchdError
 from vouchd.instance.certificates.tls import AgentTLS

@@ -61,6 +61,16 @@ class Entry:
     detail: Detail
 
 
+# What comes by itself, in whatever numbers: it waits longer for a signature, and a reader may leave it aside.
+_TRAFFIC = frozenset({"ACCESS_SESSION_ESTABLISH", "ACCESS_SESSION_TERMINATED", "AUDIT_LOG_SIGNING"})
+_TRAFFIC_WHEN_GRANTED = frozenset({"AUTH", "ROLE_ASSUME"})
+
+
+def is_traffic(record: Entry | AuditRecord) -> bool:
+    """Whether a record tells of connections and signatures, and of nothing that somebody did or was refused."""
+    return record.event in _TRAFFIC or (record.event in _TRAFFIC_WHEN_GRANTED and record.outcome == "success")
+
+
 def encode(entry: Entry, after: Link) -> tuple[bytes, Link]:
     """The line of `entry`, newline included, that follows `after`, and the link that it makes."""
     fields = {

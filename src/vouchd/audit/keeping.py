@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from vouchd.audit.chain import Entry
 from vouchd.audit.log import ITSELF, AuditLog
-from vouchd.audit.sessions import SessionRecords
 from vouchd.audit.signing import AuditSigning
+from vouchd.audit.traffic import SessionRecords, Traffic
 from vouchd.core.facts import Caller
 from vouchd.core.policy import ClientAddress
 from vouchd.core.ports import Clock
@@ -25,6 +25,7 @@ OCSP_GENERATION = "OCSP_GENERATION"
 _MAX_WAITING = 20_000  # answers that wait while the log cannot be written
 
 _TIDY_SECONDS = 3600
+_TRAFFIC_SECONDS = 900  # records of traffic alone wait so long for a signature
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +59,7 @@ class AuditKeeping:
 
     Records of answers and sessions are no administrative acts: they are written a moment later, and while the log
     cannot be written answers beyond a limit are lost, which is counted and recorded. `sessions` takes those of the
-    agent port. `shown` makes of a client's address what is recorded.
+    agent port, `traffic` counts who was identified over them. `shown` makes of a client's address what is recorded.
     `signers` are the key identifiers (hexadecimal) of the keys that answers are signed with, by nickname. A file that
     was put aside is deleted when its last record is `expires_seconds` old; 0: never.
     """
@@ -74,6 +75,7 @@ class AuditKeeping:
         shown: Callable[[str], str] = str,
         signers: Mapping[str, str] | None = None,
         expires_seconds: int = 0,
+        traffic: Traffic | None = None,
     ) -> None:
         self._log = log
         self._signers = signers or {}
@@ -85,11 +87,12 @@ class AuditKeeping:
         self._sample = sample
         self._shown = shown
         self.sessions = SessionRecords(clock, shown)
-        self._of_sessions: list[Entry] = []
+        self._traffic = traffic or Traffic(log, clock)
+        self._counted: list[Entry] = []
         self._writing = threading.Lock()
         self._answers: deque[GivenAnswer] = deque()
         self._lost = self._lost_told = 0
-        self._signed_at = 0
+        self._looked_at = self._signed_at = 0
         self._error = ""
 
     def started(self) -> None:
@@ -121,8 +124,8 @@ class AuditKeeping:
     def _keep(self, *, final: bool) -> None:
         def work() -> None:
             self._write_waiting(final=final)
-            if self._clock.now() - self._signed_at >= self._flush_seconds:
-                self._sign()
+            if self._clock.now() - self._looked_at >= self._flush_seconds:
+                self._sign(traffic=self._clock.now() - self._signed_at >= _TRAFFIC_SECONDS)
             if self._expires_seconds and self._clock.now() - self._tidied_at >= _TIDY_SECONDS:
                 self._tidied_at = self._clock.now()
                 self._log.delete_before(self._clock.now() - self._expires_seconds)
@@ -144,18 +147,18 @@ class AuditKeeping:
     def _signs(self) -> bool:
         return self._signing is not None
 
-    def _sign(self) -> None:
-        if self._signing is not None:
-            self._signing.sign()
-        else:
+    def _sign(self, *, traffic: bool = True) -> None:
+        self._looked_at = self._clock.now()
+        if self._signing is None:
             self._log.extend(lambda _: ())  # to know how far other processes have come
-        self._signed_at = self._clock.now()
+        elif self._signing.sign(traffic=traffic):
+            self._signed_at = self._looked_at
 
     def _write_waiting(self, *, final: bool) -> None:
-        if len(self._of_sessions) < _MAX_WAITING:  # else the log cannot be written: they go on being counted
-            self._of_sessions += self.sessions.due(final=final)
+        if len(self._counted) < _MAX_WAITING:  # else the log cannot be written: they go on being counted
+            self._counted += [*self.sessions.due(final=final), *self._traffic.due(final=final)]
         waiting = list(self._answers)
-        entries = [*self._of_sessions, *map(self._entry, waiting)]
+        entries = [*self._counted, *map(self._entry, waiting)]
         lost = self._lost - self._lost_told
         if lost:
             detail: dict[str, str | int] = {"lost": lost, "why": "more answers than could be recorded"}
@@ -164,7 +167,7 @@ class AuditKeeping:
             return
         self._log.record_all(entries)
         self._lost_told += lost
-        self._of_sessions.clear()
+        self._counted.clear()
         for _ in waiting:
             self._answers.popleft()
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vouchd.audit.chain import Entry, Link, decode, encode
+from vouchd.audit.chain import Entry, Link, decode, encode, is_traffic
 from vouchd.audit.log_files import last_line, lock_file, log_files, rotated_files, rotated_name
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
@@ -54,6 +54,8 @@ class AuditLog:
         self._clock = clock
         self._rotation = rotation or Rotation()
         self.end = Link()  # of the chain, as this object saw it last
+        self.weighty = 0  # `seq` of the newest record that is more than traffic
+        self.file: tuple[int, int] = (0, 0)  # device and inode of the file that grows, as it was written last
 
     @property
     def path(self) -> Path:
@@ -122,8 +124,15 @@ class AuditLog:
         created = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            status = os.fstat(descriptor)
+            self.file = (status.st_dev, status.st_ino)
             link = self._mend(descriptor)
-            link = _write_entries(descriptor, compose(link), link)
+            if link.seq != self.end.seq:  # others wrote, who do so for acts only; or a repair
+                self.weighty = link.seq
+            entries = compose(link)
+            link = _write_entries(descriptor, entries, link)
+            if not all(is_traffic(entry) for entry in entries):
+                self.weighty = link.seq
         finally:
             os.close(descriptor)
         if created:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vouchd.audit.chain import AuditRecord, decode
+from vouchd.audit.chain import AuditRecord, decode, is_traffic
 from vouchd.audit.log_files import lines_backwards, log_files
 from vouchd.errors import NotFound, StoreUnavailable
 
@@ -25,6 +25,7 @@ class AuditQuery:
 
     `caller`, `event` and `outcome` are compared whole, without regard to case; `text` is looked for anywhere in
     caller, origin and detail. Times are POSIX seconds, both inclusive. `before` is the `seq` that a page starts below.
+    Without `traffic` records of connections and signatures are left out, unless `event` asks for them.
     """
 
     event: str = ""
@@ -34,6 +35,7 @@ class AuditQuery:
     since: int | None = None
     until: int | None = None
     before: int | None = None
+    traffic: bool = True
 
     def matches(self, record: AuditRecord) -> bool:
         """Whether the record is asked for."""
@@ -42,6 +44,8 @@ class AuditQuery:
         if self.since is not None and record.time < self.since:
             return False
         if self.until is not None and record.time > self.until:
+            return False
+        if not self.traffic and not self.event and is_traffic(record):
             return False
         return self._says(record)
 

@@ -6,6 +6,7 @@ The chain alone shows an edit by someone who does not make it anew; the signatur
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Sequence
 
 from vouchd.audit.chain import Entry, Link
@@ -21,24 +22,36 @@ def signed_octets(seq: int, digest: str) -> bytes:
 
 
 class AuditSigning:
-    """Signs the log with the default algorithm of `signer`; the key never leaves it."""
+    """Signs the log with the default algorithm of `signer`; the key never leaves it.
+
+    The certificate stands in the first signature of each file and of each process; the others name it.
+    """
 
     def __init__(self, log: AuditLog, signer: Signer, clock: Clock) -> None:
         self._log = log
         self._signer = signer
         self._clock = clock
+        self._introduced: tuple[int, int] | None = None  # the file that has the certificate
         self.signed_through = 0  # `seq` of the newest signature found or made
 
-    def sign(self) -> bool:
-        """Sign what came since the last signature; False when nothing did. Raises: StoreUnavailable, SigningError."""
+    def sign(self, *, traffic: bool = True) -> bool:
+        """Sign what came since the last signature; False when nothing did, or, without `traffic`, nothing of weight.
+
+        Raises: StoreUnavailable, SigningError.
+        """
         signed = False
 
         def compose(link: Link) -> Sequence[Entry]:
             nonlocal signed
-            signed = bool(link.seq) and link.event != SIGNING
+            of_weight = traffic or self._log.weighty > self.signed_through
+            signed = bool(link.seq) and link.event != SIGNING and of_weight
             return [self._entry(link)] if signed else []
 
-        self.signed_through = self._log.extend(compose).seq
+        end = self._log.extend(compose)
+        if signed:
+            self._introduced = self._log.file
+        if signed or end.event == SIGNING:
+            self.signed_through = end.seq
         return signed
 
     def _entry(self, link: Link) -> Entry:
@@ -49,6 +62,8 @@ class AuditSigning:
             "through": link.seq,
             "algorithm": algorithm,
             "signature": base64.b64encode(signature).decode(),
-            "certificate": base64.b64encode(signer.certificate_der).decode(),
+            "signer": hashlib.sha256(signer.certificate_der).hexdigest(),
         }
+        if self._introduced != self._log.file:
+            detail["certificate"] = base64.b64encode(signer.certificate_der).decode()
         return Entry(self._clock.now(), SIGNING, "success", ITSELF, detail)

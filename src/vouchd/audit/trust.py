@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Iterable
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.audit.chain import AuditRecord
 from vouchd.audit.signing import signed_octets
@@ -22,8 +24,9 @@ class Trust:
     """
 
     def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
-        self._certificates = tuple(certificates)
-        self._subjects: dict[bytes, str] = {}  # of certificates found good
+        self._certificates = certificates = tuple(certificates)
+        self._subjects: dict[bytes, str] = {}  # of certificates that are believed
+        self._named = {_name(one.public_bytes(Encoding.DER)): one.public_bytes(Encoding.DER) for one in certificates}
 
     @property
     def anyone(self) -> bool:
@@ -32,7 +35,7 @@ class Trust:
 
     def check(self, record: AuditRecord) -> str:
         """The subject of the certificate that a signature was verified with. Raises: ValueError with what is wrong."""
-        der, signature = _octets(record, "certificate"), _octets(record, "signature")
+        der, signature = self._certificate(record), _octets(record, "signature")
         algorithm = ALGORITHMS.get(str(record.detail.get("algorithm")))
         if algorithm is None:
             raise ValueError("a signature with an algorithm that is not known")
@@ -51,6 +54,17 @@ class Trust:
         )
         return subject
 
+    def _certificate(self, record: AuditRecord) -> bytes:
+        """DER of the certificate that a signature is by: in the record itself, or named by its SHA-256."""
+        if "certificate" in record.detail:
+            der = _octets(record, "certificate")
+            self._named[_name(der)] = der
+            return der
+        try:
+            return self._named[str(record.detail["signer"])]
+        except KeyError as error:
+            raise ValueError("a signature whose certificate stands in no record before it") from error
+
     def _accept(self, certificate: x509.Certificate) -> str:
         subject = certificate.subject.rfc4514_string()
         if self.anyone or certificate in self._certificates:
@@ -58,6 +72,10 @@ class Trust:
         if _commits(certificate) and any(is_issued_by(certificate, one) for one in self._certificates):
             return subject
         raise ValueError(f"a signature of {subject!r}, whom nothing says to trust")
+
+
+def _name(der: bytes) -> str:
+    return hashlib.sha256(der).hexdigest()
 
 
 def _octets(record: AuditRecord, name: str) -> bytes:

@@ -177,7 +177,7 @@ class AuditSettings:
     expires_seconds: int = key(
         "log.instance.SignedAudit.expirationTime",
         integer(0, _MAX_INTEGER),
-        0,
+        366 * _DAY,
         "A file that was put aside is deleted when its last record is older; 0: never.",
         unit="seconds",
         shared=True,

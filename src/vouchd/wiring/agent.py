@@ -13,7 +13,7 @@ from vouchd.agent.pages import pages
 from vouchd.agent.routes import Route
 from vouchd.agent.server import AgentPart, AgentServer
 from vouchd.api.services import AgentServices, Running
-from vouchd.audit.sessions import SessionRecords
+from vouchd.audit.traffic import SessionRecords
 from vouchd.core.ports import Store
 from vouchd.errors import StoreUnavailable
 from vouchd.instance.certificates.tls import AgentTLS

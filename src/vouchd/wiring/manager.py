@@ -230,7 +230,12 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             [served.authority.id for served in publication.state.authorities if served.behind],
         )
         keeping = audit_keeping(
-            found.audit, audit_signer(layout, settings), settings.audit, clock, key_identifiers(settings)
+            found.audit,
+            audit_signer(layout, settings),
+            settings.audit,
+            clock,
+            key_identifiers(settings),
+            found.traffic,
         )
         follow, compare = _following(found, members), _verifying(found, publication, members)
         agent = _agent_part(found, publication, clock, keeping, members, compare, keys)

@@ -12,6 +12,7 @@ from vouchd.audit.keeping import AuditKeeping, address_shown
 from vouchd.audit.log import AuditLog, Rotation
 from vouchd.audit.search import AuditReader
 from vouchd.audit.signing import AuditSigning
+from vouchd.audit.traffic import Traffic
 from vouchd.clock import SystemClock
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
@@ -78,6 +79,7 @@ def audit_keeping(
     settings: AuditSettings,
     clock: Clock,
     signers: Mapping[str, str] | None = None,
+    traffic: Traffic | None = None,
 ) -> AuditKeeping:
     """What the manager process does for the log; `signers` are the key identifiers of the OCSP signers."""
     return AuditKeeping(
@@ -89,6 +91,7 @@ def audit_keeping(
         shown=address_shown(settings.client_address),
         signers=signers,
         expires_seconds=settings.expires_seconds,
+        traffic=traffic,
     )
 
 
@@ -119,6 +122,7 @@ class Services:
     keys: KeyBackup
     caller: Caller
     audit: AuditLog
+    traffic: Traffic
     audit_reader: AuditReader
     domain: SecurityDomain
     membership: Membership
@@ -190,9 +194,10 @@ def open_services(layout: Layout, settings: Settings) -> Iterator[Services]:
 
 def _services(layout: Layout, settings: Settings, store: Store) -> Services:
     audit = audit_log(layout, settings.audit, SystemClock())
-    permission = Permission(audit)
+    traffic = Traffic(audit, SystemClock())
+    permission = Permission(traffic)
     indexing = Indexing(store, IndexFolder(layout.index))
-    users = Users(store, permission, audit)
+    users = Users(store, permission, traffic)
     certificates = Certificates(layout, store, users, permission, audit, SystemClock())
     return Services(
         layout=layout,
@@ -207,6 +212,7 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
         keys=KeyBackup(layout, certificates, permission, audit),
         caller=local_caller(user_name()),
         audit=audit,
+        traffic=traffic,
         audit_reader=AuditReader(layout.audit_log),
         domain=SecurityDomain(store, permission, audit, SystemClock()),
         membership=Membership(layout, settings, store, SystemClock()),

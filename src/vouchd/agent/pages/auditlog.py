@@ -34,6 +34,7 @@ class AuditPages:
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """The records that the query asks for."""
         criteria = {name: request.query.get(name, "").strip()[:200] for name in _FIELDS}
+        criteria["traffic"] = "yes" if request.query.get("traffic") == "yes" else ""
         before = _number(request.query.get("before", ""))
         records: tuple[AuditRecord, ...] = ()
         error: ConfigError | None = None
@@ -74,6 +75,7 @@ def _query(criteria: Mapping[str, str], before: int | None) -> AuditQuery:
         since=_day(criteria["since"]),
         until=None if until is None else until + _DAY - 1,
         before=before,
+        traffic=bool(criteria["traffic"]),
     )
 
 
