@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.agent.agent_port import LOCAL, SECONDS, crl
 from tests.agent.domain_site import HOST, Master, a_clone, a_master
@@ -401,7 +401,6 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES, path=st.sampled_from(POSTS))
 def test_nonsense_is_refused_as_the_senders_fault(master, body, path):
     """Whatever is sent: never a 5xx, always a problem document, and the registry as it was."""
@@ -413,7 +412,6 @@ def test_nonsense_is_refused_as_the_senders_fault(master, body, path):
     assert master.services.store.members() == before
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(member=MEMBERS)
 def test_nonsense_with_a_good_token_is_no_member(master, member):
     """A token is no way around the reading of what comes with it."""

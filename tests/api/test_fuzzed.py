@@ -28,7 +28,11 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = {GenerationMode.POSITIVE: 20, GenerationMode.NEGATIVE: 15}
+EXAMPLES = {
+    GenerationMode.POSITIVE: settings().max_examples // 5,
+    GenerationMode.NEGATIVE: settings().max_examples // 7,
+}
+pytestmark = pytest.mark.hypothesis
 # What is there, to come further than to its absence; not for what would take it away from the tests that follow.
 THERE = {"authority": "Site", "scope": "complete", "serial": "0xc", "user": "agent", "name": "sslserver", "seq": "1"}
 REMOVALS = {"DELETE /api/v1/authorities/{authority}", "DELETE /api/v1/users/{user}"}
@@ -79,7 +83,6 @@ def test_operation_answers_whatever_is_sent_as_its_document_says(operation, mode
     @given(case=operation.as_strategy(generation_mode=mode), there=booleans())
     @settings(
         max_examples=EXAMPLES[mode],
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.audit.auditing import COMMITS, Bench
 from tests.pki import CA, DAY
@@ -85,7 +85,6 @@ def test_prove_every_octet_edited_is_detected(signed, tmp_path):
         assert broken.line == content.count(b"\n", 0, position) + 1
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_prove_any_replacement_is_detected(signed, tmp_path, data):
     """Octets replaced, put in or taken out anywhere are found, unless they only cut off the end of the log at a line."""

@@ -1,7 +1,7 @@
 """Revoking, holding, releasing: which change of status is allowed and what it leaves behind."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.pki import DAY, NOW, name, shared_key
 
@@ -99,7 +99,6 @@ def lasting(tmp_path_factory):
     made.close()
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     acts=st.lists(
         st.sampled_from(["release", Reason.CERTIFICATE_HOLD, Reason.KEY_COMPROMISE, Reason.SUPERSEDED]), max_size=8

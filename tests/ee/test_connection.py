@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.ee.ee_fakes import (
     GOOD,
@@ -356,7 +356,6 @@ async def exchange(stream: bytes, cuts: list[int]) -> bytes:
     return written.replace(CONTINUE, b"")
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_connection_any_chunking_gives_the_same_answers(data):
     """However a stream is cut, parsed or recognised, the answers are the same bytes in the same order."""

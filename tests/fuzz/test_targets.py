@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from fuzz import seeds
 from fuzz.targets import TARGETS
 
-EXAMPLES = 400
-
 
 def mutated(originals: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
     """One of the originals after up to six changes: a byte set, a stretch cut out, doubled, or put in from another."""
@@ -50,7 +48,7 @@ def test_reader_given_each_seed_lets_out_our_errors_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(st.data())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_reader_given_mutated_input_lets_out_our_errors_only(name: str, data: st.DataObject) -> None:
     """A changed vector is read or refused in an orderly way."""
     TARGETS[name].run(data.draw(mutated(TARGETS[name].seeds())))
@@ -58,7 +56,7 @@ def test_reader_given_mutated_input_lets_out_our_errors_only(name: str, data: st
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.binary(max_size=256))
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_reader_given_noise_lets_out_our_errors_only(name: str, data: bytes) -> None:
     """Bytes without any sense are refused in an orderly way."""
     TARGETS[name].run(data)

@@ -6,7 +6,7 @@ import os
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.pkix import crls
 from tests.pkix.crls import crl, entry, invalidity, reason
@@ -49,7 +49,6 @@ def small_runs(monkeypatch):
     monkeypatch.setattr(sorting, "_SAMPLE_EVERY", 2)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(ENTRIES, max_size=60, unique_by=lambda e: number(e.serial)), st.lists(SERIALS, max_size=20))
 def test_index_equals_a_dict_of_its_entries(tmp_path_factory, listed, others):
     """Every serial listed is found with its facts, any other is not, and the order is that of the numbers."""
@@ -72,7 +71,6 @@ def facts(entry: RevocationEntry):
     return entry.revocation_time, entry.reason, entry.invalidity_date
 
 
-@settings(deadline=None)
 @given(TIMES)
 def test_packed_time_is_the_same_second(seconds):
     """A time survives packing, in this century and in any other."""
@@ -169,7 +167,6 @@ def test_index_of_an_indirect_crl_has_the_entries_of_one_issuer(tmp_path):
 NUMBERS = st.integers(-5, 60)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sets(NUMBERS), st.dictionaries(NUMBERS, st.sampled_from([1, 6, 8])), st.booleans())
 def test_overlaid_index_equals_the_dict_update(tmp_path_factory, base, changes, wide):
     """RFC 5280 5.2.4: entries of the delta go before those of the base, removeFromCRL takes them out."""
@@ -193,7 +190,6 @@ def test_revocation_goes_before_removal_in_one_delta(tmp_path):
 # Serials
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(SERIALS, max_size=60), st.lists(SERIALS, max_size=20))
 def test_serial_file_equals_a_set(tmp_path_factory, listed, others):
     """What was issued is in the file, however often it was listed, and nothing else is."""
@@ -217,7 +213,6 @@ def test_serial_of_impossible_size_is_refused(tmp_path, serial):
 # Changes
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.sets(NUMBERS), st.sets(NUMBERS), st.booleans())
 def test_difference_counts_what_was_lost_and_gained(tmp_path_factory, old, new, wide):
     """The numbers that a quarantine is decided by, also between files of different widths."""
@@ -390,7 +385,6 @@ def test_folder_that_cannot_be_written_is_unavailable(tmp_path):
 
 
 @given(st.integers(-(1 << 200), 1 << 200), st.integers(0, 5))
-@settings(deadline=None)
 def test_minimal_serial_is_the_der_integer(value, padding):
     """Whatever repeats the sign goes, nothing else does."""
     fill = b"\xff" if value < 0 else b"\x00"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.pkix import crls
 from tests.pkix.crls import crl, crl_number, entry, extension, idp
@@ -156,7 +156,6 @@ def test_empty_scope_restricts_nothing():
     assert read_header(crl(extensions=(idp(),))).scope.scope_id == "complete"
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 400))
 def test_any_bytes_are_read_or_rejected(junk, at):
     """Whatever comes in, only CRLRejected goes out."""

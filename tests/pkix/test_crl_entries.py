@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.pkix import crls
 from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, extension, invalidity, reason
@@ -193,7 +193,6 @@ def quickly(der: bytes) -> list[bytes] | None:
         return None
 
 
-@settings(deadline=None)
 @given(st.lists(listed(), max_size=12))
 def test_quick_way_agrees_with_the_strict_one(listing):
     """Any mixture of forms gives the records that the strict reader makes of it, none of them refused."""
@@ -202,7 +201,6 @@ def test_quick_way_agrees_with_the_strict_one(listing):
     assert strictly(der) is not None
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_quick_way_refuses_what_the_strict_one_refuses(data):
     """After any change of one octet both ways tell the same or both refuse."""
