@@ -10,10 +10,15 @@ JOBS ?= $(shell expr 2 '*' $$(nproc))
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST := $(BIN)/python -m pytest
+# Tests that share what is dear to make stay together, all others go to whoever is free.
+SHARED := --dist loadgroup --no-loadscope-reorder
+COVERAGE = $(if $(COVER),--cov --cov-report=term --cov-fail-under=$(COVERED))
+# Branches of core/, pkix/, service/ and cloning/ that the quick tests go through, in percent: it only ever rises.
+COVERED := 80
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory install dev test check format bench soak fuzz lock clean packages
+.PHONY: help demo demo-directory install dev test quick check format bench soak fuzz lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,7 +34,10 @@ install: $(VENV)/.run ## what running it needs, in .venv
 dev: packages $(VENV)/.dev ## all that developing needs, in .venv
 
 test: dev ## all tests; make test T=tests/core K=nonce runs some, JOBS=1 one by one, COLD=1 forks no command
-	$(if $(COLD),VOUCHD_TESTS_COLD=1 )$(PYTEST) $(T) $(if $(K),-k "$(K)") --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(if $(COLD),VOUCHD_TESTS_COLD=1 )$(PYTEST) $(T) $(if $(K),-k "$(K)") $(COVERAGE) --numprocesses $(JOBS) $(SHARED)
+
+quick: $(VENV)/.dev ## the tests that start no process (before every commit); T and K as above, COVER=1 holds the coverage
+	$(PYTEST) $(T) $(if $(K),-k "$(K)") -m "not (process or directory or browser or interop)" $(COVERAGE) --numprocesses $$(nproc) $(SHARED)
 
 check: $(VENV)/.dev ## format, lint, types, layers, docs (before every push)
 	$(BIN)/ruff format --check .
@@ -47,7 +55,8 @@ bench: dev ## figures against their targets, in one run (BENCH=big adds 10,000,0
 soak: $(VENV)/.dev ## a master and a clone at half load, CRLs arriving, restarts, a failing source (SECONDS=7200)
 	$(BIN)/python scripts/soak.py --seconds $(or $(SECONDS),7200) --folder $(or $(FOLDER),soak)
 
-fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing, SECONDS=60 for each target
+fuzz: $(VENV)/.fuzz ## tests of properties with 2000 examples each, then coverage-guided fuzzing, SECONDS=60 for each target
+	$(if $(TARGETS),,$(PYTEST) -m "hypothesis and not directory" --hypothesis-profile deep --numprocesses $$(nproc) $(SHARED))
 	$(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UPGRADE=--upgrade)

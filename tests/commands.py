@@ -2,8 +2,8 @@
 
 Most of what a command costs is loading the program, anew for each of the thousands that tests run. The first one of a
 test process therefore starts a nursery (nursery.py), which loads it once and forks a process for each command: with its
-own folder, environment, descriptors and end, as if a shell had started it. What such a process starts in its turn (the
-manager of an instance, its workers, a restart) is started for real.
+own folder, environment, descriptors and end, as if a shell had started it. So is the instance that `start` starts; its
+workers, and what it becomes at a restart, are started for real.
 
 With VOUCHD_TESTS_COLD=1 (`make test COLD=1`) each is started as the installed command is; tests/cli/test_installed.py
 always does so, with every verb.
@@ -23,31 +23,37 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Self
 
+from tests.nursery import MAIN, PROGRAM
+
 ROOT = Path(__file__).parents[1]
 COLD = "VOUCHD_TESTS_COLD"
 _LOADED = "from vouchd.cli.main import command_line\ncommand_line()\n"
-_MAIN = "import sys\nfrom vouchd.cli.main import main\nsys.exit(main())\n"
 _DEADLINE_SECONDS = 300
 PIPE = subprocess.PIPE
 
 
 def words(*arguments: object) -> list[str]:
     """The words that start a command without a nursery."""
-    return [sys.executable, "-m", "vouchd.cli.main", *map(str, arguments)]
+    return [*PROGRAM, *map(str, arguments)]
 
 
 def run_vouchd(
     *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """The command after it ended, with what it said."""
-    with start_vouchd(*arguments, cwd=cwd, env=env, stdout=PIPE, stderr=PIPE) as running:
-        stdout, stderr = running.communicate(timeout=_DEADLINE_SECONDS)
-    return subprocess.CompletedProcess(words(*arguments), running.returncode, stdout, stderr)
+    return run_python(MAIN, *arguments, cwd=cwd, env=env)
 
 
 def start_vouchd(*arguments: object, **more) -> Process | subprocess.Popen[str]:
     """The command, running; `more` as for `start_python`."""
-    return start_python(_MAIN, *arguments, **more)
+    return start_python(MAIN, *arguments, **more)
+
+
+def run_python(code: str, *arguments: object, **more) -> subprocess.CompletedProcess[str]:
+    """The end of a process that runs that code, with what it said; `more` as for `start_python`."""
+    with start_python(code, *arguments, stdout=PIPE, stderr=PIPE, **more) as running:
+        stdout, stderr = running.communicate(timeout=_DEADLINE_SECONDS)
+    return subprocess.CompletedProcess([*map(str, arguments)], running.returncode, stdout, stderr)
 
 
 def start_python(

@@ -17,7 +17,40 @@ settings.load_profile("quick")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+# The dearest of those that start processes, the longest first.
+LONGEST = (
+    "tests/faults/test_set_",
+    "tests/whole/test_clone_",
+    "tests/faults/test_clone_",
+    "tests/whole",
+    "tests/faults",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that start processes: run side by side, a long one begun last would be waited for alone."""
-    first = {item.path for item in items if item.get_closest_marker("process")}
-    items.sort(key=lambda item: item.path not in first)
+    """Begin with what takes longest; tests that share a fixture stay together, in one process of those side by side.
+
+    A long test that is begun last would be waited for alone.
+    """
+    processes = {item.path for item in items if item.get_closest_marker("process")}
+    items.sort(key=lambda item: (item.path not in processes, _rank(item)))
+    for item in items:
+        if place := _shares(item):
+            item.add_marker(pytest.mark.xdist_group(place))
+
+
+def _rank(item: pytest.Item) -> int:
+    return next((rank for rank, place in enumerate(LONGEST) if item.nodeid.startswith(place)), len(LONGEST))
+
+
+def _shares(item: pytest.Item) -> str:
+    """The widest place below the session whose tests share a fixture of ours with this one; else nothing."""
+    scopes = {
+        definition.scope
+        for definitions in item._fixtureinfo.name2fixturedefs.values()
+        for definition in definitions[-1:]
+        if definition.baseid
+    }
+    if "session" in scopes or "package" in scopes:
+        return str(item.path.parent)
+    return str(item.path) if scopes & {"module", "class"} else ""

@@ -16,11 +16,16 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
+MAIN = "import sys\nfrom vouchd.cli.main import main\nsys.exit(main())\n"
+PROGRAM = [sys.executable, "-m", "vouchd.cli.main"]
 _REQUEST_BYTES = 1 << 20
 
 
@@ -78,22 +83,29 @@ class Nursery:
 
 def become(request: dict[str, Any], standard: list[int]) -> NoReturn:
     """Be the process that was asked for, to its end."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(request["folder"])
+    subprocess.Popen = Start  # type: ignore[misc]
+    run(request["code"], request["arguments"], request["environment"])
+
+
+def run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Run it as a new interpreter would, to the end of this process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    values = dict(environment)
     os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.argv = ["-c", *request["arguments"]]
+    os.environ.update(values)
+    sys.argv = ["-c", *arguments]
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    code = 1
+    status = 1
     try:
-        exec(compile(request["code"], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102  a test's
-        code = 0
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102  a test's
+        status = 0
     except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001  as the interpreter does
         traceback.print_exc()
     finally:
@@ -104,8 +116,30 @@ def become(request: dict[str, Any], standard: list[int]) -> NoReturn:
             try:
                 stream.flush()
             except OSError:
-                code = code or 120  # the interpreter's code for it
-        os._exit(code)
+                status = status or 120  # the interpreter's code for it
+        os._exit(status)
+
+
+class Start(subprocess.Popen):
+    """What a command of one thread starts: if that is our program again (`start` does so), it is forked as well.
+
+    It is a child with the descriptors, the session and the folder of the call; only that it has nothing to load.
+    """
+
+    def __init__(self, args: Any, **options: Any) -> None:
+        if list(args[: len(PROGRAM)]) == PROGRAM and threading.active_count() == 1:
+            kept = {0, 1, 2, *options.get("pass_fds", ())}
+            environment = options.get("env") or os.environ
+            options["preexec_fn"] = lambda: _run_again(list(args[len(PROGRAM) :]), environment, kept)
+        super().__init__(args, **options)
+
+
+def _run_again(arguments: Sequence[str], environment: Mapping[str, str], kept: set[int]) -> NoReturn:
+    """Where exec would follow. The starter hears that all went well when the pipe between them is closed here."""
+    for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:  # noqa: PTH208
+        with suppress(OSError):  # the one that lists them
+            os.close(descriptor)
+    run(MAIN, arguments, environment)
 
 
 def main() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from tests.audit.auditing import Bench
+from tests.commands import PIPE, start_python
 
 from vouchd.audit.log import REPAIR
 from vouchd.audit.search import AuditReader
@@ -26,10 +25,9 @@ for number in range(int(sys.argv[3])):
 """
 
 
-def writer(path, name: str, count: int) -> subprocess.Popen:
+def writer(path, name: str, count: int):
     """A process that appends `count` records and says each number once it is acknowledged."""
-    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return start_python(WRITER, path, name, count, stdout=PIPE)
 
 
 @pytest.fixture
@@ -37,6 +35,7 @@ def bench(tmp_path):
     return Bench(tmp_path / "audit.jsonl")
 
 
+@pytest.mark.process
 def test_record_many_processes_keep_one_chain(bench):
     """Any number of processes may append at the same time, across rotations too."""
     writers = [writer(bench.path, f"w{number}", 40) for number in range(4)]
@@ -47,6 +46,7 @@ def test_record_many_processes_keep_one_chain(bench):
     assert proof.files > 3
 
 
+@pytest.mark.process
 def test_record_process_killed_keeps_what_was_acknowledged(bench):
     """What was acknowledged before a `kill -9` is in the log, and the log goes on."""
     one = writer(bench.path, "victim", 100_000)

@@ -2,12 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.commands import PIPE, run_python, start_python
 from tests.pki import NOW, name, shared_key
 
 from vouchd.ca.authority import CertificateManager
@@ -15,7 +13,7 @@ from vouchd.ca.facts import IssuedStatus
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.process
 
 # Each line ends the process at one step of making a CRL, after telling the number that it had taken.
 KILL_AT = {
@@ -43,22 +41,11 @@ manager.make_crl(int(sys.argv[2]))
 """
 
 
-def run(program, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 @pytest.mark.parametrize("step", KILL_AT)
 def test_make_crl_killed_leaves_all_or_nothing(manager, step):
     """Killed at any step: the CRL with its number is there whole, or no trace of it; the next number is above all."""
     before = manager.make_crl(NOW)
-    killed = run(PROGRAM.format(kill=KILL_AT[step]), manager.folder.root, NOW + 1)
+    killed = run_python(PROGRAM.format(kill=KILL_AT[step]), manager.folder.root, NOW + 1)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     taken = int(killed.stdout)
     assert taken == before.number + 1
@@ -80,7 +67,7 @@ def test_revoke_killed_before_commit_changes_nothing(manager, issue):
     program = PROGRAM.format(kill="patch(store.CertificateStore, '_commit', lambda self: die(0))").replace(
         "manager.make_crl(int(sys.argv[2]))", "manager.revoke(bytes.fromhex(sys.argv[2]), int(sys.argv[3]))"
     )
-    killed = run(program, manager.folder.root, record.serial.hex(), NOW)
+    killed = run_python(program, manager.folder.root, record.serial.hex(), NOW)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert manager.store.get(record.serial) == record
     assert manager.store.last_change() == 0
@@ -101,9 +88,7 @@ for _ in range(int(sys.argv[2])):
 
 def test_two_processes_making_crls_share_no_number(manager):
     """Two processes at once: every number once, none left out, and each CRL's own number is the stored one."""
-    command = [sys.executable, "-c", MAKE_MANY, str(manager.folder.root), "10", str(NOW)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    makers = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
+    makers = [start_python(MAKE_MANY, manager.folder.root, 10, NOW, stdin=PIPE, stdout=PIPE) for _ in range(2)]
     try:
         for maker in makers:
             assert maker.stdout.readline() == "ready\n"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+import pytest
 from tests.ds389 import PASSWORD, ROOT_DN, Directory
 from tests.memory_store import MemoryStore
 
@@ -85,6 +86,8 @@ def directory_backend(folder: Path) -> Backend:
     return Backend(durable=True, make=lambda: DirectoryStore(base, ROOT_DN, PASSWORD))
 
 
+# Each backend's name, with what a test of it needs.
+PARAMS = [pytest.param("directory", marks=pytest.mark.directory), "memory", "sqlite"]
 BACKENDS: dict[str, Callable[[Path], Backend]] = {
     "memory": memory_backend,
     "sqlite": sqlite_backend,

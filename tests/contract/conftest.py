@@ -9,6 +9,7 @@ from tests.contract.backends import (
     BACKENDS,
     CA,
     FIRST,
+    PARAMS,
     Backend,
     an_epoch,
     sha256,
@@ -17,7 +18,7 @@ from tests.contract.backends import (
 from vouchd.core.ports import StatusStore
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=PARAMS)
 def backend(request, tmp_path) -> Iterator[Backend]:
     backend = BACKENDS[request.param](tmp_path)
     yield backend

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.backends import BACKENDS
@@ -43,6 +44,7 @@ def administered(users) -> bool:
     return any(user.enabled and Group.ADMINISTRATORS in user.groups for user in users)
 
 
+@pytest.mark.directory
 @given(steps=STEPS)
 def test_users_any_steps_stores_alike_and_rules_kept(steps):
     """Same results and users in each store; no certificate twice; once administered, always administered."""

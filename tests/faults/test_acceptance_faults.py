@@ -180,6 +180,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("point, expected", KILLS)
 def test_killed_at_any_point_leaves_old_or_new_epoch(folder, point, expected):
     """SIGKILL at any point leaves one whole epoch; once acknowledged it is the new one."""

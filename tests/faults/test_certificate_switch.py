@@ -59,6 +59,7 @@ def signer_of(site: Site) -> x509.Certificate:
     return load_certificate(signers["ocspSigningCert"].certificate_der)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("stop", [0, 1], ids=["before the certificate", "before CS.cfg"])
 def test_install_killed_keeps_the_former_signer_and_can_be_repeated(renewing, stop):
     """Killed before the last rename the former signer is in use, and the same command then completes the change."""

@@ -54,6 +54,7 @@ def path(tmp_path):
     return tmp_path / "store.sqlite"
 
 
+@pytest.mark.process
 def test_killed_after_acknowledging_store_holds_it(path):
     """What a process said it has stored is there after it was killed."""
     killed_after_saying("acknowledged", COMMIT + ACKNOWLEDGED, str(path))
@@ -66,6 +67,7 @@ def test_killed_after_acknowledging_store_holds_it(path):
 
 
 @pytest.mark.parametrize("word, script", [("within", WITHIN), ("half", HALF_A_DOCUMENT)])
+@pytest.mark.process
 def test_killed_within_a_change_store_holds_the_old_facts(path, word, script):
     """A change that was cut short left nothing, and the store goes on working."""
     store = SqliteStore(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from importlib import resources
 
+import pytest
 from tests.faults.killed import killed_after_saying
 
 from vouchd.core.facts import Group, User
@@ -36,6 +37,7 @@ database.Database(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.process
 def test_killed_after_removing_a_user_it_stays_removed(tmp_path):
     """A right that was taken away does not come back with a crash."""
     path = tmp_path / "store.sqlite"
@@ -49,6 +51,7 @@ def test_killed_after_removing_a_user_it_stays_removed(tmp_path):
     store.close()
 
 
+@pytest.mark.process
 def test_killed_while_migrating_the_next_opening_migrates(tmp_path):
     """A store of version 1 whose migration was killed is still one of version 1, and is migrated next time."""
     path = tmp_path / "store.sqlite"

@@ -89,6 +89,7 @@ def test_asking_never_gets_in_the_way_of_a_start(path):
         asking.join()
 
 
+@pytest.mark.process
 def test_lock_lives_on_through_exec(path):
     """A process that becomes another program by exec, with the descriptor kept, still holds the lock."""
     program = (
