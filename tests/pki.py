@@ -97,6 +97,7 @@ class CA(Issued):
         *,
         ca: bool = True,
         not_before: int = NOW - 365 * DAY,
+        not_after: int = NOW + 3650 * DAY,
     ) -> CA:
         """A self-signed CA, valid from a year before NOW to ten years after."""
         key = key or shared_key(kind)
@@ -108,7 +109,7 @@ class CA(Issued):
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(moment(not_before))
-            .not_valid_after(moment(NOW + 3650 * DAY))
+            .not_valid_after(moment(not_after))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(usage, critical=True)

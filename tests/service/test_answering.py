@@ -237,6 +237,26 @@ def test_expired_signer_is_answered_try_later():
     assert (answer.status, answer.cause) == (OCSPResponseStatus.TRY_LATER, "expired_signer")
 
 
+def test_signer_that_may_not_answer_for_the_ca_is_answered_try_later():
+    """RFC 6960 4.2.2.2: what a signer of another CA, or none for OCSP, would sign no client takes; others are served."""
+    held = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
+    answering = responder(held, signer(SIGNER), signer(ONE.issue_signer("other"), "two"))
+    answer = answering.answer(request_for(TWO, GOOD), NOW)
+    assert (answer.status, answer.cause) == (OCSPResponseStatus.TRY_LATER, "unfit_signer")
+    assert statuses(answering.answer(request_for(ONE, GOOD), NOW)) == ["good"]
+
+
+def test_expired_ca_with_a_delegated_signer_is_answered_try_later_and_told_to_nobody_longer():
+    """Clients look at the CA's validity as well: no answer of its signer outlives the CA."""
+    ending = CA.create("Ending CA", not_after=NOW + 60)
+    held = state(serving(ending, point(ending, next_update=NOW + DAY)))
+    answering = responder(held, signer(ending.issue_signer(not_after=NOW + DAY)))
+    first = answering.answer(request_for(ending, GOOD), NOW)
+    assert (first.fresh_until, first.next_update) == (NOW + 60, NOW + 60)
+    late = answering.answer(request_for(ending, GOOD), NOW + 61)
+    assert (late.status, late.cause) == (OCSPResponseStatus.TRY_LATER, "expired_ca")
+
+
 def test_produced_at_is_not_before_the_signer_was_valid():
     """A signer younger than the CRL's acceptance: producedAt is its notBefore, on every instance alike."""
     young = ONE.issue_signer(not_before=NOW - 10)
@@ -419,11 +439,15 @@ def test_replaced_state_is_answered_from_at_once():
 
 def test_answer_names_the_one_ca_that_it_speaks_of():
     """What is counted by CA: an answer of one CA names it, one of several CAs or of an error names none."""
-    answering = responder(state(serving(ONE, point(ONE)), serving(TWO, point(TWO))), signer(SIGNER))
+    held = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
+    answering = responder(held, signer(SIGNER), signer(TWO.issue_signer(), "two"))
     assert answering.answer(request_for(ONE, GOOD), NOW).authority_id == authority_id(ONE.certificate)
     with_nonce = request_for(TWO, GOOD, nonce=b"n" * 16)
     assert answering.answer(with_nonce, NOW).authority_id == authority_id(TWO.certificate)
     mixed = request(ours_id(ONE), ours_id(TWO))
-    assert answering.answer(mixed, NOW).cert_statuses == (CertStatus.GOOD, CertStatus.GOOD)
-    assert answering.answer(mixed, NOW).authority_id == ""
+    with_foreign = responder(
+        state(serving(ONE, point(ONE))), signer(SIGNER), unknown_issuer=UnknownIssuerPolicy.UNKNOWN
+    )
+    assert with_foreign.answer(mixed, NOW).cert_statuses == (CertStatus.GOOD, CertStatus.UNKNOWN)
+    assert with_foreign.answer(mixed, NOW).authority_id == ""
     assert answering.answer(b"junk", NOW).authority_id == ""

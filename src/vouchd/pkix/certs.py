@@ -133,6 +133,26 @@ def has_ocsp_signing(certificate: x509.Certificate) -> bool:
     return ExtendedKeyUsageOID.OCSP_SIGNING in usage
 
 
+def may_sign(certificate: x509.Certificate) -> bool:
+    """Whether its keyUsage, where it has one, allows digitalSignature (RFC 5280 section 4.2.1.3)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    except x509.ExtensionNotFound:
+        return True
+    except ValueError:
+        return False
+
+
+def unknown_critical(certificate: x509.Certificate) -> str:
+    """The OID of a critical extension that RFC 5280 does not define, empty when there is none."""
+    try:
+        every = list(certificate.extensions)
+    except ValueError:
+        return "one that cannot be read"
+    odd = (one for one in every if one.critical and isinstance(one.value, x509.UnrecognizedExtension))
+    return next((one.oid.dotted_string for one in odd), "")
+
+
 def has_nocheck(certificate: x509.Certificate) -> bool:
     """Whether id-pkix-ocsp-nocheck is there (RFC 6960 section 4.2.2.2.1)."""
     try:
@@ -160,6 +180,33 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
             f"the signing certificate {signer.subject.rfc4514_string()!r} is not valid now",
             hint="install a current one; see validity with: openssl x509 -noout -dates -in FILE",
         )
+    fitness = _fitness(signer, authority)
+    if not fitness.own_key and at > not_after(authority):
+        raise SigningError(
+            f"the certificate of the CA {authority.subject.rfc4514_string()!r} has expired: clients refuse its signers",
+            hint="add the CA's renewed certificate, and a signer that it has certified",
+        )
+    return fitness
+
+
+def signing_end(signer: x509.Certificate, certificates: Iterable[bytes]) -> int | None:
+    """The last second in which `signer` may answer for what these certificates (DER) of a CA have issued.
+
+    Its own last one, or that of the CA that has certified it, which clients look at too. None: it may never.
+    """
+    ends = []
+    for certificate_der in certificates:
+        authority = load_certificate(certificate_der)
+        try:
+            fitness = _fitness(signer, authority)
+        except SigningError:
+            continue
+        ends.append(not_after(signer) if fitness.own_key else min(not_after(signer), not_after(authority)))
+    return max(ends, default=None)
+
+
+def _fitness(signer: x509.Certificate, authority: x509.Certificate) -> SignerFitness:
+    """What holds at any time. Raises: SigningError."""
     same_key = public_key_bits(signer) == public_key_bits(authority)
     if same_key and names.same(subject_der(signer), subject_der(authority)):
         return SignerFitness(own_key=True, warnings=())
@@ -172,6 +219,16 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
         raise SigningError(
             f"{signer.subject.rfc4514_string()!r} is not for OCSP signing",
             hint="ask the CA for a certificate with extendedKeyUsage id-kp-OCSPSigning",
+        )
+    if not may_sign(signer):
+        raise SigningError(
+            f"the keyUsage of {signer.subject.rfc4514_string()!r} lacks digitalSignature",
+            hint="ask the CA for a certificate with keyUsage digitalSignature",
+        )
+    if unknown := unknown_critical(signer):
+        raise SigningError(
+            f"{signer.subject.rfc4514_string()!r} has a critical extension that clients do not know: {unknown}",
+            hint="ask the CA for a certificate without it",
         )
     warnings = () if has_nocheck(signer) else ("no id-pkix-ocsp-nocheck: clients will ask for the signer's own status",)
     return SignerFitness(own_key=False, warnings=warnings)

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
-from vouchd.pkix.certs import has_nocheck, is_issued_by, not_after, not_before
+from vouchd.pkix.certs import has_nocheck, is_issued_by, may_sign, not_after, not_before, unknown_critical
 
 MAX_CHAIN = 8
 _DAY = 86400
@@ -63,10 +63,15 @@ def check_purpose(certificate: x509.Certificate, purpose: Purpose, at: int) -> t
             f"the certificate {name!r} is not for {purpose}: extendedKeyUsage lacks {names}",
             hint=f"ask the CA for a certificate with extendedKeyUsage {names}",
         )
-    if not _may_sign(certificate):
+    if not may_sign(certificate):
         raise SigningError(
             f"the certificate {name!r} is not for {purpose}: its keyUsage lacks digitalSignature",
             hint="ask the CA for a certificate with keyUsage digitalSignature",
+        )
+    if unknown := unknown_critical(certificate):
+        raise SigningError(
+            f"the certificate {name!r} has a critical extension that clients do not know: {unknown}",
+            hint="ask the CA for a certificate without it",
         )
     return tuple(_doubts(certificate, purpose))
 
@@ -147,15 +152,6 @@ def _extended_usage(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]
         return set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except (x509.ExtensionNotFound, ValueError):
         return set()
-
-
-def _may_sign(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
-    except x509.ExtensionNotFound:
-        return True  # RFC 5280 section 4.2.1.3: no restriction
-    except ValueError:
-        return False
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

@@ -15,7 +15,7 @@ from vouchd.core.status import Decision, ServingAuthority, ServingPoint, Serving
 from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
-from vouchd.service.signer_choice import nicknames
+from vouchd.service.signer_choice import candidates, expiry
 
 UNAUTHORIZED = "unauthorized"
 TRY_LATER = "tryLater"
@@ -57,13 +57,16 @@ class Signers:
     def choose(self, authority: Authority, at: int) -> str:
         """The signer for what the CA's newest key has issued. Raises: TryLater when answering has none at `at`."""
         named = authority.policy.signer or self.default
-        choice = nicknames(authority, certs.key_id(authority.certificate_der), self.certificates, self.default)
-        if not choice:
-            raise TryLater("the signer of this CA is not on this instance", hint=f"declare {named!r} in CS.cfg")
-        for nickname in choice:
-            if at <= certs.not_after(certs.load_certificate(self.certificates[nickname])):
+        ends = candidates(authority, certs.key_id(authority.certificate_der), self.certificates, self.default)
+        if not ends and named in self.certificates:
+            raise TryLater("the signer may not answer for this CA", hint="have the CA certify it for OCSP signing")
+        if not ends:
+            raise TryLater("the signer of this CA cannot sign", hint=f"see `vouchd certs list` on {named!r}")
+        for nickname, end in ends.items():
+            if at <= end:
                 return nickname
-        raise TryLater("the signing certificate has expired", hint="have the CA issue a new one")
+        nickname, end = next(iter(ends.items()))
+        raise expiry(end, certs.not_after(certs.load_certificate(self.certificates[nickname])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 First the signer that the CA's policy names, or the default, when the key of the CertID itself certified it or is its
 own: clients ask for just that (RFC 6960 4.2.2.2), and after a key rollover the old key and the new one have signers of
-their own. Then any other signer of the instance of which that is true. Then the named one in any case: it may be fit
-under another key of the CA, or be trusted by the CA's clients. One that has expired is passed over for the next.
+their own. Then any other signer of the instance of which that is true. Then the named one when it is fit under another
+key of the CA. One that has expired, or whose CA has, is passed over for the next.
 
 Of several CAs in one request the first that may answer for all of them does.
 """
@@ -11,11 +11,11 @@ Of several CAs in one request the first that may answer for all of them does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vouchd.core.facts import Authority
 from vouchd.core.status import ServingAuthority
-from vouchd.errors import SigningError, TryLater, Unauthorized
+from vouchd.errors import TryLater, Unauthorized
 from vouchd.pkix import certs
 from vouchd.service.assembling import Signing
 
@@ -34,7 +34,8 @@ class SignerChoice:
     def __init__(self, signings: Mapping[str, Signing], default: str) -> None:
         self._signings = signings
         self._default = default
-        self._known: dict[tuple[str, str], tuple[Signing, ...]] = {}
+        self._certificates = {name: signing.signer.certificate_der for name, signing in signings.items()}
+        self._known: dict[tuple[str, str], dict[str, int]] = {}
 
     def signing(self, issuers: Iterable[Issuer | None], at: int) -> Signing:
         """The signer for all these; of None, a CA that is not ours, every signer may say so.
@@ -44,50 +45,63 @@ class SignerChoice:
         by_key = {(one.serving.authority.id, one.key): one for one in issuers if one is not None}
         choices = [self._candidates(key, one) for key, one in by_key.items()]
         if not choices:
-            return self._valid((self._signings[self._default],), at)
-        common = tuple(signing for signing in choices[0] if all(signing in others for others in choices[1:]))
+            choices = [self._of_nobody()]
+        common = [name for name in choices[0] if all(name in others for others in choices[1:])]
         if not common:
             raise Unauthorized("the CertIDs are of CAs that different signers answer for")
-        return self._valid(common, at)
+        return self._valid({name: min(ends[name] for ends in choices) for name in common}, at)
 
-    def _candidates(self, key: tuple[str, str], issuer: Issuer) -> tuple[Signing, ...]:
+    def _of_nobody(self) -> dict[str, int]:
+        """Where no CA of ours is concerned."""
+        if self._default not in self._signings:
+            raise TryLater("the default signer cannot sign", cause="no_signer")
+        return {self._default: self._signings[self._default].not_after}
+
+    def _candidates(self, key: tuple[str, str], issuer: Issuer) -> dict[str, int]:
         known = self._known.get(key)
         if known is None:
-            certificates = {name: signing.signer.certificate_der for name, signing in self._signings.items()}
-            names = nicknames(issuer.serving.authority, issuer.key, certificates, self._default)
-            self._known[key] = known = tuple(self._signings[name] for name in names)
+            known = candidates(issuer.serving.authority, issuer.key, self._certificates, self._default)
+            self._known[key] = known
         if not known:
-            raise TryLater("the signer of this CA is not on this instance", cause="no_signer")
+            named = issuer.serving.authority.policy.signer or self._default
+            if named not in self._signings:
+                raise TryLater("the signer of this CA cannot sign", cause="no_signer")
+            raise TryLater("the signer may not answer for this CA", cause="unfit_signer")
         return known
 
-    def _valid(self, signings: tuple[Signing, ...], at: int) -> Signing:
-        for signing in signings:
-            if signing.not_before <= at <= signing.not_after:
-                return signing
-        if at < signings[0].not_before:
+    def _valid(self, ends: Mapping[str, int], at: int) -> Signing:
+        for name, end in ends.items():
+            signing = self._signings[name]
+            if signing.not_before <= at <= end:
+                return signing if end == signing.not_after else replace(signing, not_after=end)
+        name, end = next(iter(ends.items()))
+        if at < self._signings[name].not_before:
             raise TryLater("the signing certificate is not valid yet", cause="expired_signer")
-        raise TryLater("the signing certificate has expired", cause="expired_signer")
+        raise expiry(end, self._signings[name].not_after)
 
 
-def nicknames(authority: Authority, key: str, certificates: Mapping[str, bytes], default: str) -> tuple[str, ...]:
-    """The nicknames of the signers (`certificates`: theirs, DER) that may answer for that key of the CA, best first.
+def expiry(end: int, not_after: int) -> TryLater:
+    """Why nothing is signed after `end`, by a signer whose certificate ends at `not_after`."""
+    if end < not_after:
+        return TryLater("the CA's certificate has expired", hint="add the CA's renewed certificate", cause="expired_ca")
+    return TryLater("the signing certificate has expired", hint="have the CA issue a new one", cause="expired_signer")
 
-    None when the one that is named for the CA is not among them.
+
+def candidates(authority: Authority, key: str, certificates: Mapping[str, bytes], default: str) -> dict[str, int]:
+    """The signers (`certificates`: theirs, DER) that may answer for that key of the CA, best first, until when.
+
+    None when the one that is named for the CA is away or may not answer for it: what is not as it was said to be is
+    no reason to take another one.
     """
     named = authority.policy.signer or default
     if named not in certificates:
-        return ()
+        return {}
     of_key = [one for one in authority.certificates if certs.key_id(one) == key]
+    loaded = {name: certs.load_certificate(one) for name, one in certificates.items()}
+    under_any = certs.signing_end(loaded[named], authority.certificates)
+    if under_any is None:
+        return {}
     in_order = [named, *(name for name in sorted(certificates) if name != named)]
-    fit = [name for name in in_order if _is_fit(certificates[name], of_key)]
-    return tuple(dict.fromkeys([*fit, named]))
-
-
-def _is_fit(signer_der: bytes, certificates: Iterable[bytes]) -> bool:
-    """Whether the signer is fit under this key (RFC 6960 4.2.2.2); its validity is looked at when it is to sign."""
-    signer = certs.load_certificate(signer_der)
-    try:
-        certs.check_signer_of(signer, certificates, certs.not_after(signer))
-    except SigningError:
-        return False
-    return True
+    under_key = {name: certs.signing_end(loaded[name], of_key) for name in in_order}
+    fit = {name: end for name, end in under_key.items() if end is not None}
+    return fit if named in fit else {**fit, named: under_any}
