@@ -10,7 +10,7 @@ from typing import get_args, get_origin, get_type_hints
 import pytest
 from tests.pki import CA
 
-from vouchd.core.facts import ExpiredCRLPolicy
+from vouchd.core.facts import DirectoryServer, ExpiredCRLPolicy, Transport
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
@@ -245,3 +245,21 @@ def test_settings_shared_by_the_set_are_no_matter_of_one_host(known):
     """What a clone takes over from its master names no file, address or port of a host."""
     assert known.kind is not FILE
     assert not known.name.endswith((".host", ".port"))
+
+
+@pytest.mark.parametrize(
+    ("line", "transport"),
+    [
+        ("", Transport.PLAIN),
+        ("internaldb.ldapconn.secureConn=true", Transport.TLS),
+        ("vouchd.directory.startTLS=true", Transport.STARTTLS),
+    ],
+)
+def test_settings_directory_keys_make_one_server(line, transport):
+    """The keys of the directory server and the two that say how it is spoken to make one value."""
+    directory = settings(
+        "vouchd.store=directory\ninternaldb.ldapconn.host=ds.example.org\ninternaldb.ldapconn.port=636\n"
+        f"internaldb.basedn=o=vouchd\nvouchd.directory.replicaId=7\n{line}\n"
+    ).directory
+    assert directory is not None
+    assert directory.server == DirectoryServer("ds.example.org", 636, transport, "o=vouchd", 7)

@@ -99,12 +99,18 @@ def _fill(cls: type[_T], config: CSConfig, root: Path, names: Mapping[str, str] 
         if isinstance(declared, KnownKey):
             values[name] = _value(declared, config, root, names)
         elif isinstance(declared, Composed):
-            values[name] = declared.cls(
-                **{part: _value(known, config, root, names) for part, known in declared.keys.items()}
-            )
+            values[name] = _compose(declared, config, root, names)
         elif declared.plain:
             values[name] = _fill(declared.cls, config, root, names)
     return cls(**values)
+
+
+def _compose(
+    declared: Composed, config: CSConfig, root: Path, names: Mapping[str, str] = _NO_NAMES, **others: object
+) -> Any:
+    """The value that several keys make; `others` are fields that a rule of its own makes."""
+    values = {field: _value(known, config, root, names) for field, known in declared.keys.items()}
+    return declared.cls(**(values | others))
 
 
 def _value(known: KnownKey, config: CSConfig, root: Path, names: Mapping[str, str] = _NO_NAMES) -> Any:
@@ -121,6 +127,9 @@ def _value(known: KnownKey, config: CSConfig, root: Path, names: Mapping[str, st
     return value
 
 
+_SERVER = next(one for _, one in declarations(DirectorySettings) if isinstance(one, Composed))
+
+
 def _directory(config: CSConfig, root: Path) -> DirectorySettings | None:
     if _value(STORE, config, root) != DIRECTORY:
         return None
@@ -130,10 +139,9 @@ def _directory(config: CSConfig, root: Path) -> DirectorySettings | None:
             f"{config.where(START_TLS.name)}: StartTLS and secureConn exclude each other",
             hint="TLS from the first octet, or by StartTLS on the plain port: set one of them to false",
         )
-    plain = _fill(DirectorySettings, config, root)
     transport = Transport.TLS if ldaps else Transport.STARTTLS if start_tls else Transport.PLAIN
-    server = replace(plain.server, transport=transport, replica_id=plain.server.replica_id or None)
-    return replace(plain, server=server)
+    server = _compose(_SERVER, config, root, transport=transport)
+    return _fill(DirectorySettings, config, root, server=replace(server, replica_id=server.replica_id or None))
 
 
 def _certificates(config: CSConfig, known: KnownKey, root: Path) -> tuple[bytes, ...]:
