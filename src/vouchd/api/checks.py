@@ -36,11 +36,13 @@ def checks(report: InstanceReport, verification: Verification | None, now: int) 
 def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
     ready, workers, audit = report.workers_ready, len(report.workers), report.audit
     stale = [one.label for one in report.issuing_points if one.next_update is not None and one.next_update <= now]
+    doubtful = [f"not served as the store has it: {one.label} ({one.why})" for one in report.unverified]
     ending = [f"{name} {words}" for name, validity in report.certificates if (words := validity.warning(now))]
     return (
         Check("workers", ready > 0, f"{ready} of {workers} answer from manifest {report.version}"),
         Check("answering", not report.halting, report.halting or "no critical self test failed"),
         Check("store", not report.store_error, report.store_error or "can be reached", required=False),
+        Check("verified", not doubtful, "; ".join(doubtful) or "what is in the store is what is served"),
         advice("crls", "past nextUpdate", stale),
         advice("certificates", "ending soon", ending),
         advice("sources", "failing", [state.name for state in report.sources if state.last_error]),

@@ -137,6 +137,7 @@ def _show(report: InstanceReport, json_output: bool, verification: Verification 
         "workers": len(report.workers),
         "worker_restarts": report.restarts,
         "store": report.store_error or "in reach",
+        "not_verified": "; ".join(f"{one.label}: {one.why}" for one in report.unverified) or None,
         "damaged_indexes_made_again": report.index_repairs or None,
         "behind": ", ".join(report.behind) or None,
         "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,

@@ -123,6 +123,13 @@ class Epoch:
         return self.delta or self.base
 
     @property
+    def high_water(self) -> tuple[int | None, int]:
+        """The highest CRL number and thisUpdate in it."""
+        crls = (self.base, self.delta) if self.delta else (self.base,)
+        numbers = [crl.crl_number for crl in crls if crl.crl_number is not None]
+        return max(numbers, default=None), max(crl.this_update for crl in crls)
+
+    @property
     def this_update(self) -> int:
         """thisUpdate of the newest CRL."""
         return self.newest.this_update

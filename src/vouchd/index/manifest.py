@@ -16,6 +16,7 @@ from vouchd.core.status import ServingState
 from vouchd.errors import CRLError, IndexFileError, StoreError
 from vouchd.files import replace_file
 from vouchd.index.serving import OpenIndexes
+from vouchd.service.admitting import Served
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -41,10 +42,30 @@ def write_manifest(
         "authorities": [records.authority_record(authority) for authority in authorities],
         "epochs": [records.epoch_record(epoch) for epoch in epochs],
         "behind": sorted(behind),
+        "verified": True,
     }
     path = directory / MANIFEST
     replace_file(path, json.dumps(manifest, indent=1).encode())
     return path
+
+
+def read_served(directory: Path) -> Served:
+    """The facts of the manifest, whatever became of the index files; none when there is no manifest of this format."""
+    try:
+        text = (directory / MANIFEST).read_bytes()
+        return records.from_json(text, _served)
+    except (OSError, StoreError, CRLError):
+        return Served()
+
+
+def _served(manifest: dict[str, Any]) -> Served:
+    if manifest["format"] != FORMAT:
+        return Served()
+    return Served(
+        tuple(records.read_authority(record) for record in manifest["authorities"]),
+        tuple(records.read_epoch(record) for record in manifest["epochs"]),
+        verified=manifest.get("verified") is True,
+    )
 
 
 def load_manifest(directory: Path, files: OpenIndexes | None = None) -> ServingState:

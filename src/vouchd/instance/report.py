@@ -120,6 +120,16 @@ class ReplicationReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedPoint:
+    """An issuing point of which the store has another CRL than the one that is served, and why that is not served."""
+
+    authority_id: str
+    scope_id: str
+    label: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
@@ -131,7 +141,7 @@ class InstanceReport:
     `members` are the other ones of the set; `behind` the labels of the CAs of which one of them has had a newer CRL
     for too long; `upkeep` the work for the set that fails, (name, error); `replication` how the directory servers
     replicate, None where there are none or this is not known. `index_repairs` counts the index files that were damaged
-    and made again.
+    and made again. `unverified` are the issuing points of which the store has a CRL that this member does not serve.
     """
 
     pid: int
@@ -158,6 +168,7 @@ class InstanceReport:
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
     index_repairs: int = 0
+    unverified: tuple[RefusedPoint, ...] = ()
 
     @property
     def workers_ready(self) -> int:

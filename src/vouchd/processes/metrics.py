@@ -102,6 +102,7 @@ def _processes(report: InstanceReport) -> Iterator[Metric]:
     yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=report.workers_ready)
     yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=report.restarts)
     yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=report.version)
+    yield gauge("vouchd_unverified", "Issuing points not served as the store has them", value=len(report.unverified))
     yield CounterMetricFamily("vouchd_index_repairs", "Damaged index files made again", value=report.index_repairs)
     yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(not report.store_error))
 

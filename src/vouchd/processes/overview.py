@@ -14,7 +14,7 @@ from vouchd.cloning.verdicts import Verification
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
-from vouchd.instance.report import InstanceReport
+from vouchd.instance.report import InstanceReport, RefusedPoint
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
@@ -84,6 +84,10 @@ class Overview:
             upkeep=self._members.failing() if self._members else (),
             replication=self._members.replication() if self._members else None,
             index_repairs=self._watch.published.repairs,
+            unverified=tuple(
+                RefusedPoint(one.point.authority_id, one.point.scope_id, one.label, one.why)
+                for one in self._watch.published.refusals
+            ),
         )
 
     async def restart(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from vouchd.core.facts import Authority, Epoch
@@ -15,6 +16,7 @@ from vouchd.index.manifest import load_manifest, write_manifest
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.report import ServedPoint
 from vouchd.processes.watching import Published
+from vouchd.service.admitting import Refusal
 from vouchd.service.indexing import Indexing
 
 _log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class ManifestPublication:
         self._behind = behind
         self._facts: Facts | None = None
         self._published = Published(0)
+        self._refusals: tuple[Refusal, ...] = ()
+        self._lost: frozenset[str] = frozenset()
         self._files = OpenIndexes(directory)
         self._suspects: set[str] = set()
         self._repairs = 0
@@ -81,6 +85,7 @@ class ManifestPublication:
             self._repairs += len(suspects)
             self._facts = None
             _log.error("damaged index files, made again from the store: %s", ", ".join(sorted(suspects)))
+        self._refusals, self._lost = prepared.refusals, prepared.lost
         published = self._publish(prepared.authorities, prepared.epochs)
         self._suspects -= suspects
         return published
@@ -90,12 +95,15 @@ class ManifestPublication:
         return self._published if self._facts is None else self._publish(*self._facts[:2])
 
     def _publish(self, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> Published:
-        behind = self._behind() & {authority.id for authority in authorities}
+        behind = (self._behind() | self._lost) & {authority.id for authority in authorities}
         if self._facts != (authorities, epochs, behind):
             version = self._published.version + 1
             write_manifest(self._directory, version, authorities, epochs, behind)
             self._remember(load_manifest(self._directory, self._files))
             _log.info("serving manifest %d: %d issuing points", version, len(epochs))
+        if self._indexing.admitting is not None:
+            self._indexing.admitting.serve(authorities, epochs)
+        self._published = replace(self._published, refusals=self._refusals)
         return self._published
 
     def tidy(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from vouchd.errors import VouchdError
 from vouchd.instance.report import ServedPoint
+from vouchd.service.admitting import Refusal
 from vouchd.threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -27,13 +28,15 @@ class Published:
     """The serving manifest now on disk: its version (0: there is none yet) and the issuing points in it.
 
     `behind` are the ids of the CAs that it says to be behind another member. `repairs` counts the index files that
-    turned out to be damaged and were made again since this process began.
+    turned out to be damaged and were made again since this process began. `refusals` are of the epochs that the store
+    has and this member does not serve.
     """
 
     version: int
     points: tuple[ServedPoint, ...] = ()
     behind: frozenset[str] = frozenset()
     repairs: int = 0
+    refusals: tuple[Refusal, ...] = ()
 
 
 class Publication(Protocol):

@@ -14,25 +14,34 @@ from vouchd.core.key_history import name_of
 from vouchd.core.ports import IndexWriter, StatusStore
 from vouchd.errors import NotFound, StoreConflict
 from vouchd.pkix.der import Buffer
+from vouchd.service.admitting import Admitted, Admitting, Refusal
 
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ServingFacts:
-    """What the store said at one `revision`, with every index file that it calls for in place."""
+    """What the store said at one `revision`, as far as it was admitted, with every index file it calls for in place.
+
+    `refusals` are of the epochs that were not. `lost` are the ids of CAs of which an epoch should be served whose index
+    can neither be read nor made again: they cannot be answered for.
+    """
 
     revision: int
     authorities: tuple[Authority, ...]
     epochs: tuple[Epoch, ...]
+    refusals: tuple[Refusal, ...] = ()
+    lost: frozenset[str] = frozenset()
 
 
 class Indexing:
     """Keeps the folder behind `writer` in step with `store`."""
 
-    def __init__(self, store: StatusStore, writer: IndexWriter) -> None:
+    def __init__(self, store: StatusStore, writer: IndexWriter, admitting: Admitting | None = None) -> None:
+        """Without `admitting` whatever is in the store is taken for verified."""
         self._store = store
         self._writer = writer
+        self.admitting = admitting
 
     def build(self, authority: Authority, epoch: Epoch, base: Buffer, delta: Buffer | None) -> int:
         """Write the index of `epoch` from DER of its CRLs; returns its entry count.
@@ -90,9 +99,9 @@ class Indexing:
         """
         for _ in range(_ATTEMPTS):
             revision = self._store.revision()
-            facts = ServingFacts(revision, self._store.authorities(), self._store.epochs())
+            authorities, epochs = self._store.authorities(), self._store.epochs()
             try:
-                self._ensure(facts)
+                facts = self._admitted(revision, authorities, epochs)
             except NotFound:
                 continue  # an epoch was replaced meanwhile and took its documents with it
             if self._store.revision() == revision:
@@ -100,11 +109,12 @@ class Indexing:
         raise StoreConflict("the store keeps changing", hint="this passes when CRLs come in more slowly")
 
     def collect_garbage(self) -> frozenset[str]:
-        """Remove the index files that no current epoch or policy names; returns their names.
+        """Remove the index files that nothing served and no current epoch or policy names; returns their names.
 
         To be called when no worker is about to load an older manifest and nobody is accepting a CRL.
         """
-        named = {epoch.index_name for epoch in self._store.epochs()}
+        served = self.admitting.served.epochs if self.admitting else ()
+        named = {epoch.index_name for epoch in (*self._store.epochs(), *served)}
         policies = [authority.policy for authority in self._store.authorities()]
         named |= {issued.index_name(policy.issued_serials) for policy in policies if policy.issued_serials}
         garbage = self._writer.names() - named
@@ -112,12 +122,35 @@ class Indexing:
             self._writer.remove(name)
         return garbage
 
-    def _ensure(self, facts: ServingFacts) -> None:
-        by_id = {authority.id: authority for authority in facts.authorities}
-        for authority in facts.authorities:
+    def standing(self, authority: Authority, current: Epoch | None) -> Epoch | None:
+        """What a new CRL has to follow: the store's current epoch, or where that is not admitted the served one."""
+        if current is None or self.admitting is None:
+            return current
+        return self.admitting.standing(authority, current, self)
+
+    def vouch(self, authority: Authority, epoch: Epoch) -> None:
+        """The epoch was judged by the caller, who takes it in."""
+        if self.admitting is not None:
+            self.admitting.vouch(authority, epoch)
+
+    def _admitted(self, revision: int, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> ServingFacts:
+        by_id = {authority.id: authority for authority in authorities}
+        epochs = tuple(epoch for epoch in epochs if epoch.issuing_point.authority_id in by_id)
+        for authority in authorities:
             self.ensure_serials(authority)
-        for epoch in facts.epochs:
-            owner = by_id.get(epoch.issuing_point.authority_id)
-            if owner is None:
-                raise NotFound("the CA of an epoch was added while the facts were read")
-            self.ensure_index(owner, epoch)
+        admitted = self.admitting.admit(authorities, epochs, self) if self.admitting else Admitted(epochs)
+        lost: set[Epoch] = set()
+        for epoch in admitted.epochs:
+            try:
+                self.ensure_index(by_id[epoch.issuing_point.authority_id], epoch)
+            except NotFound:
+                if epoch.issuing_point not in admitted.kept:
+                    raise
+                lost.add(epoch)
+        return ServingFacts(
+            revision,
+            authorities,
+            tuple(epoch for epoch in admitted.epochs if epoch not in lost),
+            admitted.refusals,
+            frozenset(epoch.issuing_point.authority_id for epoch in lost),
+        )

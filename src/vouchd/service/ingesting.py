@@ -104,11 +104,15 @@ class Ingesting:
     def _take_once(self, recipient: Recipient, received: Received, *, released: bool) -> Epoch:
         authority = recipient.authority
         point = IssuingPointId(authority.id, received.header.scope.scope_id)
-        current = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
-        issuer_der = received.judge(recipient.issuers, current, self._store.high_water(point))
+        stored = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
+        # What was not admitted decides nothing here, nor does a mark that it left in the store.
+        current = self._indexing.standing(authority, stored)
+        high_water = self._store.high_water(point) if current is None else current.high_water
+        issuer_der = received.judge(recipient.issuers, current, high_water)
         epoch = self._built(authority, received, next_epoch(received, current, point, issuer_der))
         if current is not None and not released:
             self._weigh(authority, received, current, epoch)
+        self._indexing.vouch(authority, epoch)
         self._store.commit_epoch(epoch, {received.sha256: received.crl})
         return epoch
 

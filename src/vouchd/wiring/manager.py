@@ -216,6 +216,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         # A clone with an embedded store has the master's facts, and what the master makes of them.
         if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
             _unite_authorities(found, warn)
+        if found.indexing.admitting is not None:
+            found.indexing.admitting.audit = found.audit
         publication = ManifestPublication(
             found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), lambda: members.behind
         )

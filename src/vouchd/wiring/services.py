@@ -22,12 +22,15 @@ from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, NotFound
 from vouchd.index.folder import IndexFolder
+from vouchd.index.manifest import read_served
+from vouchd.index.steps_back import read_steps_back
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.signers import check_signers, load_signers
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.tests import open_self_tests
+from vouchd.service.admitting import Admitting
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -136,7 +139,7 @@ class Services:
         elsewhere = running_pid(self.layout.pid_file) not in {None, os.getpid()}
         settings = active_settings(self.layout) if elsewhere else self.settings
         known = self.last_known()
-        indexing = Indexing(known, IndexFolder(self.layout.index))
+        indexing = Indexing(known, IndexFolder(self.layout.index), self.indexing.admitting)
         return open_self_tests(self.layout, settings, known, indexing, self.permission, self.audit, SystemClock())
 
     def last_known(self) -> RememberingStore:
@@ -198,6 +201,10 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
     permission = Permission(traffic)
     indexing = Indexing(store, IndexFolder(layout.index))
     users = Users(store, permission, traffic)
+    permission = Permission(audit)
+    admitting = Admitting(lambda: read_served(layout.index), lambda: read_steps_back(layout.index), SystemClock())
+    indexing = Indexing(store, IndexFolder(layout.index), admitting)
+    users = Users(store, permission, audit)
     certificates = Certificates(layout, store, users, permission, audit, SystemClock())
     return Services(
         layout=layout,

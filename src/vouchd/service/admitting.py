@@ -1,0 +1,347 @@
+"""Admitting: what a store says is served once this member has itself verified it, whoever wrote it there.
+
+A store is a carrier. Whoever has the password of one directory server writes epochs that replicate to every member; a
+database comes back from a backup; a snapshot is rolled back. So each epoch that is read is judged where it is served,
+as if its CRL had been pushed here:
+
+1. the bytes are those that the facts name (SHA-256, size), signed with a key of the CA or of a CRL issuer of its;
+2. the facts say of the CRL what it says: number, times, scope, entries; nothing lies ahead of the clock;
+3. it is not older than what this member has served, which the serving manifest remembers over restarts.
+
+What does not pass is not served: the epoch that was served before stays, with its own nextUpdate, and the refusal is
+recorded once, shown until it ends, and makes the member not ready. To go back needs an operator's word, given on this
+member for one step (`StepsBack`).
+
+Why this is enough: the manifest holds nothing that was not judged here or taken in here, so an epoch that stands in it
+unchanged needs no second look as long as its CA has the keys that it was judged by; what is new in an epoch is judged,
+and what it shares with a judged one (the base under a new delta) is not read again. Each CRL costs one verification on
+each member, and a start none.
+
+What a store says of a CA itself, its policy and the history of its keys, is believed: these are words of operators, and
+a word can be given on any member. A key or CRL issuer that was not there before is recorded on every member, so that it
+is seen by those who did not give the word. See docs/set/directory.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS, judge_issuer
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, order
+from vouchd.core.key_history import name_of
+from vouchd.core.ports import AuditSink, Clock
+from vouchd.errors import CRLError, CRLRejected, NotFound, StoreUnavailable
+from vouchd.pkix import certs
+from vouchd.pkix.crl import CRLHeader, read_header
+from vouchd.pkix.crl_entries import packed_entries
+from vouchd.pkix.der import Buffer
+from vouchd.pkix.packed import WIDEST
+from vouchd.service.arrivals import recipients
+
+_log = logging.getLogger(__name__)
+
+STORE = Caller("store", origin="store")
+
+
+class Documents(Protocol):
+    """What is stored of the CRLs, and their index files."""
+
+    def document(self, record: CRLRecord) -> Buffer:
+        """The bytes of a CRL. Raises: NotFound, StoreUnavailable."""
+
+    def build(self, authority: Authority, epoch: Epoch, base: Buffer, delta: Buffer | None) -> int:
+        """Make the index file of the epoch; returns how many entries it has."""
+
+
+class Proof(NamedTuple):
+    """What a CRL was verified by: one of these certificates of its CA, of which one with this key identifier."""
+
+    issuers: frozenset[bytes]
+    idp_der: bytes
+    issuer_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The facts of a serving manifest; `verified`: this member has judged each of its epochs."""
+
+    authorities: tuple[Authority, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An epoch that the store has and this member does not serve; None: the store has lost the one that is served."""
+
+    point: IssuingPointId
+    label: str
+    epoch: Epoch | None
+    why: str
+    lasting: bool = True  # it does not pass by itself, as when a CRL is still on its way
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The epochs to serve, and what was refused; `kept` are the points of epochs that the store does not have."""
+
+    epochs: tuple[Epoch, ...]
+    refusals: tuple[Refusal, ...] = ()
+    kept: frozenset[IssuingPointId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class StepBack:
+    """An operator's word that the epoch of index `after` may be served where `before` is."""
+
+    before: str
+    after: str
+
+
+class Admitting:
+    """Judges what a store has. `served` reads what this member serves when this process begins.
+
+    `steps_back` reads the words of operators. May be used by several threads, which wait for each other.
+    """
+
+    def __init__(
+        self,
+        served: Callable[[], Served],
+        steps_back: Callable[[], Iterable[StepBack]],
+        clock: Clock,
+    ) -> None:
+        """`audit` is set by the process that serves; others judge alike and record nothing."""
+        self._read_served = served
+        self._steps_back = steps_back
+        self._clock = clock
+        self.audit: AuditSink | None = None
+        self._served: Served | None = None
+        self._proofs: dict[tuple[IssuingPointId, CRLRecord], Proof] = {}
+        self._refused: dict[IssuingPointId, tuple[frozenset[bytes], Refusal]] = {}
+        self._announced: frozenset[bytes] = frozenset()
+        self._lock = threading.RLock()
+
+    @property
+    def served(self) -> Served:
+        """What this member serves."""
+        if self._served is None:
+            self._served = self._read_served()
+            self._remember(self._served)
+        return self._served
+
+    def serve(self, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> None:
+        """What was admitted is served from now on."""
+        with self._lock:
+            self._served = Served(authorities, epochs, verified=True)
+            self._proofs.clear()
+            self._remember(self._served)
+
+    def vouch(self, authority: Authority, epoch: Epoch) -> None:
+        """The epoch was judged when it was taken in, by this process."""
+        proof = Proof(_issuers(authority), epoch.idp_der, epoch.issuer_key)
+        for record in _records(epoch):
+            self._proofs[epoch.issuing_point, record] = proof
+
+    def admit(self, authorities: Iterable[Authority], epochs: Iterable[Epoch], documents: Documents) -> Admitted:
+        """What of the store's facts may be served, each issuing point by itself."""
+        with self._lock:
+            return self._admit({authority.id: authority for authority in authorities}, epochs, documents)
+
+    def _admit(self, by_id: Mapping[str, Authority], epochs: Iterable[Epoch], documents: Documents) -> Admitted:
+        served = {epoch.issuing_point: epoch for epoch in self.served.epochs}
+        self._record_keys(by_id)
+        admitted: dict[IssuingPointId, Epoch] = {}
+        refusals: list[Refusal] = []
+        kept: set[IssuingPointId] = set()
+        stored = {epoch.issuing_point: epoch for epoch in epochs}
+        for point in sorted(stored.keys() | {point for point in served if point.authority_id in by_id}):
+            authority = by_id.get(point.authority_id)
+            if authority is None:
+                continue
+            epoch, former = stored.get(point), served.get(point)
+            refusal = self._refusal(authority, point, epoch, former, documents)
+            if refusal is None and epoch is not None:
+                admitted[point] = epoch
+            elif refusal is not None:
+                refusals.append(refusal)
+                if former is not None:
+                    admitted[point] = former
+                    kept.add(point)
+        self._record({refusal.point: refusal for refusal in refusals}, by_id)
+        return Admitted(tuple(admitted.values()), tuple(refusals), frozenset(kept))
+
+    def standing(self, authority: Authority, epoch: Epoch, documents: Documents) -> Epoch | None:
+        """What a new CRL has to follow: the stored epoch, or where it is refused the served one under its sequence."""
+        former = next((one for one in self.served.epochs if one.issuing_point == epoch.issuing_point), None)
+        with self._lock:
+            refusal = self._refusal(authority, epoch.issuing_point, epoch, former, documents)
+        if refusal is None:
+            return epoch
+        return replace(former, sequence=epoch.sequence) if former is not None else None
+
+    def _refusal(
+        self,
+        authority: Authority,
+        point: IssuingPointId,
+        epoch: Epoch | None,
+        former: Epoch | None,
+        documents: Documents,
+    ) -> Refusal | None:
+        if epoch is None:
+            return Refusal(point, authority.label, None, "the store has lost the CRL that is served")
+        issuers = _issuers(authority)
+        known = self._refused.get(point)
+        same = known is not None and known[0] == issuers and known[1].epoch == epoch and known[1].lasting
+        if known is not None and same and not self._may_step(epoch, former):
+            return known[1]
+        try:
+            self._judge(authority, epoch, documents)
+        except CRLError as error:
+            return Refusal(point, authority.label, epoch, str(error))
+        except (NotFound, StoreUnavailable) as error:  # it may be on its way: judged anew at the next look
+            return Refusal(point, authority.label, epoch, f"the CRL itself cannot be read: {error}", lasting=False)
+        if former is not None and _crl_order(epoch) < _crl_order(former) and not self._may_step(epoch, former):
+            return Refusal(point, authority.label, epoch, _older(epoch, former))
+        return None
+
+    def _may_step(self, epoch: Epoch, former: Epoch | None) -> bool:
+        return former is not None and StepBack(former.index_name, epoch.index_name) in set(self._steps_back())
+
+    def _judge(self, authority: Authority, epoch: Epoch, documents: Documents) -> None:
+        """Raises: CRLError; NotFound, StoreUnavailable when a document cannot be read."""
+        if epoch.accepted_at > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
+            raise CRLRejected("the store says of it that it was accepted in the future")
+        for record in _records(epoch):
+            self._prove(authority, epoch, record, documents)
+        if epoch.issuer_key not in {"", self._proofs[epoch.issuing_point, epoch.newest].issuer_key}:
+            raise CRLRejected("the store names another key of the CA than the CRL is signed with")
+        _require_together(epoch)
+
+    def _prove(self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents) -> None:
+        issuers = _issuers(authority)
+        proof = self._proofs.get((epoch.issuing_point, record))
+        if proof is not None and proof.issuers <= issuers and proof.idp_der == epoch.idp_der:
+            return
+        crl = documents.document(record)
+        if hashlib.sha256(crl).hexdigest() != record.sha256:
+            raise CRLRejected("the CRL in the store is not the one that its facts name")
+        header = read_header(crl)
+        _require_told(record, epoch, crl, header)
+        if header.this_update > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
+            raise CRLRejected("thisUpdate is in the future")
+        issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
+        indexed = None if epoch.delta else documents.build(authority, epoch, crl, None)
+        if record.entry_count != indexed:
+            _require_counted(record, crl, header, name_of(authority))
+        self._proofs[epoch.issuing_point, record] = Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
+
+    def _record_keys(self, authorities: Mapping[str, Authority]) -> None:
+        """Record which CAs have got keys or CRL issuers since what is served."""
+        for former in self.served.authorities:
+            authority = authorities.get(former.id)
+            new = _issuers(authority) - _issuers(former) - self._announced if authority is not None else frozenset()
+            if authority is None or not new or self.audit is None:
+                continue
+            shown = ", ".join(sorted(hashlib.sha256(one).hexdigest() for one in new))
+            _log.warning("%s: new keys or CRL issuers in the store: %s", authority.label, shown)
+            self.audit.record("CA_KEYS_SEEN", STORE, "success", target=authority.id, certificates=shown)
+            self._announced |= new
+
+    def _record(self, refusals: Mapping[IssuingPointId, Refusal], authorities: Mapping[str, Authority]) -> None:
+        """Log and record what was not refused before, and remember what is refused."""
+        before = {point: refusal for point, (_, refusal) in self._refused.items()}
+        for point, refusal in refusals.items():
+            if before.get(point) != refusal and self.audit is not None:
+                _log.error(
+                    "%s, scope %s: not served as the store has it: %s", refusal.label, point.scope_id, refusal.why
+                )
+                self.audit.record("CRL_VALIDATION", STORE, "failure", target=_target(point), **_detail(refusal))
+        for point in before.keys() - refusals.keys():
+            _log.warning("%s: what the store has of scope %s is served again", before[point].label, point.scope_id)
+        self._refused = {
+            point: (_issuers(authorities[point.authority_id]), refusal) for point, refusal in refusals.items()
+        }
+
+    def _remember(self, served: Served) -> None:
+        if served.verified:
+            by_id = {authority.id: authority for authority in served.authorities}
+            for epoch in served.epochs:
+                self.vouch(by_id[epoch.issuing_point.authority_id], epoch)
+
+
+def _records(epoch: Epoch) -> tuple[CRLRecord, ...]:
+    return (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
+
+
+def _issuers(authority: Authority) -> frozenset[bytes]:
+    """What decides whose CRLs are the CA's."""
+    return frozenset((*authority.certificates, *authority.policy.crl_issuers))
+
+
+def _crl_order(epoch: Epoch) -> tuple[object, ...]:
+    """How new the CRLs of an epoch are; that one was accepted twice, and when, does not matter."""
+    return order(epoch)[:3]
+
+
+def _older(epoch: Epoch, former: Epoch) -> str:
+    numbers = [one.newest.crl_number for one in (epoch, former)]
+    shown = ["without a number" if number is None else str(number) for number in numbers]
+    return f"CRL {shown[0]} is older than CRL {shown[1]}, which this member has served"
+
+
+def _require_told(record: CRLRecord, epoch: Epoch, crl: Buffer, header: CRLHeader) -> None:
+    """Raise CRLRejected unless the facts say of the CRL what it says."""
+    is_delta = record is epoch.delta
+    told = {
+        "size": (record.size_bytes, len(crl)),
+        "thisUpdate": (record.this_update, header.this_update),
+        "nextUpdate": (record.next_update, header.next_update),
+        "CRL number": (record.crl_number, header.crl_number),
+        "base CRL number": (record.base_crl_number, header.base_crl_number),
+        "scope": ((epoch.issuing_point.scope_id, epoch.idp_der), (header.scope.scope_id, header.scope.idp_der)),
+        "kind": (is_delta, header.is_delta),
+    }
+    wrong = [name for name, (facts, said) in told.items() if facts != said]
+    if wrong:
+        raise CRLRejected(f"the facts are not what the CRL says: {', '.join(wrong)}")
+
+
+def _require_counted(record: CRLRecord, crl: Buffer, header: CRLHeader, certificate_issuer: bytes) -> None:
+    """The entries are as many as the facts say; a serial that is listed twice was counted once or twice."""
+    listed = sum(map(len, packed_entries(crl, header, WIDEST, certificate_issuer)))
+    if record.entry_count == listed:
+        return
+    batches = packed_entries(crl, header, WIDEST, certificate_issuer)
+    if record.entry_count != len({entry[: WIDEST.serial_width] for batch in batches for entry in batch}):
+        raise CRLRejected(f"the facts tell of {record.entry_count} entries where the CRL has {listed}")
+
+
+def _require_together(epoch: Epoch) -> None:
+    """The delta goes with the base (RFC 5280 5.2.4)."""
+    delta, number = epoch.delta, epoch.base.crl_number
+    if delta is None:
+        return
+    if number is None or delta.crl_number is None or delta.base_crl_number is None:
+        raise CRLRejected("a delta CRL, or its base, without CRL number")
+    if not delta.base_crl_number <= number < delta.crl_number:
+        raise CRLRejected(f"delta CRL {delta.crl_number} does not go with complete CRL {number}")
+
+
+def _target(point: IssuingPointId) -> str:
+    return f"{point.authority_id} {point.scope_id}"
+
+
+def _detail(refusal: Refusal) -> dict[str, str | int]:
+    newest = refusal.epoch.newest if refusal.epoch else None
+    number = newest.crl_number if newest else None
+    return {
+        "why": refusal.why,
+        "crl_number": "none" if number is None else number,
+        "sha256": newest.sha256 if newest else "",
+        "origin": refusal.epoch.origin if refusal.epoch else "",
+    }
