@@ -199,12 +199,9 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
     audit = audit_log(layout, settings.audit, SystemClock())
     traffic = Traffic(audit, SystemClock())
     permission = Permission(traffic)
-    indexing = Indexing(store, IndexFolder(layout.index))
-    users = Users(store, permission, traffic)
-    permission = Permission(audit)
     admitting = Admitting(lambda: read_served(layout.index), lambda: read_steps_back(layout.index), SystemClock())
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
-    users = Users(store, permission, audit)
+    users = Users(store, permission, traffic)
     certificates = Certificates(layout, store, users, permission, audit, SystemClock())
     return Services(
         layout=layout,
