@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vouchd.cloning.verdicts import Verification
+from vouchd.instance.hindrances import hindrances
 from vouchd.instance.report import InstanceReport, ServerReport
 from vouchd.service.selftests import failures
 
@@ -47,6 +48,7 @@ def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
         advice("certificates", "ending soon", ending),
         advice("sources", "failing", [state.name for state in report.sources if state.last_error]),
         advice("selftests", "failed", failures(report.selftests)),
+        advice("revocations", "kept from being answered", [str(one) for one in hindrances(report, now)]),
         Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
     )
 

@@ -14,8 +14,9 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from vouchd.audit.keeping import AuditState
-from vouchd.core.facts import Epoch, IssuingPointId
+from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.files import PUBLIC, replace_file
+from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
@@ -54,6 +55,26 @@ class ServedPoint:
             entries,
             index_bytes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCRL:
+    """A CRL in quarantine: of which CA, whence and when it came, and why it is held back."""
+
+    authority_id: str
+    scope_id: str
+    label: str
+    crl_number: int | None
+    received_at: int
+    origin: str
+    why: str
+
+    @classmethod
+    def of(cls, crl: QuarantinedCRL, label: str) -> HeldCRL:
+        """What is shown of it."""
+        point = crl.issuing_point
+        number = crl.record.crl_number
+        return cls(point.authority_id, point.scope_id, label, number, crl.received_at, crl.origin, crl.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,8 @@ class InstanceReport:
     for too long; `upkeep` the work for the set that fails, (name, error); `replication` how the directory servers
     replicate, None where there are none or this is not known. `index_repairs` counts the index files that were damaged
     and made again. `unverified` are the issuing points of which the store has a CRL that this member does not serve.
+    `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
+    last one of each CA that was not taken, whether or not one was taken since.
     """
 
     pid: int
@@ -169,6 +192,9 @@ class InstanceReport:
     replication: ReplicationReport | None = None
     index_repairs: int = 0
     unverified: tuple[RefusedPoint, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    quarantined: tuple[HeldCRL, ...] = ()
+    refused_crls: tuple[RefusedCRL, ...] = ()
 
     @property
     def workers_ready(self) -> int:

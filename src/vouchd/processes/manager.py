@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable, VouchdError
+from vouchd.instance.hindrances import Hindrance, hindrances
 from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import InstanceReport, remove_report, write_report
 from vouchd.processes.halting import Verdict, ignore
@@ -71,6 +72,7 @@ class _Instance:
         self._agent: AgentServer | None = None
         self._clock = clock
         self._report_due = asyncio.Event()
+        self._hindrances: tuple[Hindrance, ...] = ()  # what keeps revocations from being answered, as it was said last
         self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._watch = StoreWatch(
             publication, self._on_published, self._on_watched, self._all_loaded, settings.refresh_seconds
@@ -114,6 +116,7 @@ class _Instance:
             self._verdict,
             self._restarts,
             self._other_members,
+            settings.refused,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -269,6 +272,7 @@ class _Instance:
             self._report_due.clear()
             self._verdict.look()  # workers may have loaded what they were waited for
             report = self._overview.report()
+            self._hindrances = announce(self._hindrances, hindrances(report, self._clock.now()))
             if report == written:
                 continue
             try:
@@ -278,6 +282,7 @@ class _Instance:
                 _log.error("%s", error)
 
     def _on_published(self, published: Published) -> None:
+        self._report_due.set()
         self._upkeep.wake()
         if published.version != self._pool.version:
             self._pool.load(published.version)
@@ -297,3 +302,13 @@ class _Instance:
     def _on_pulled(self) -> None:
         self._watch.look_now()
         self._report_due.set()
+
+
+def announce(before: tuple[Hindrance, ...], now: tuple[Hindrance, ...]) -> tuple[Hindrance, ...]:
+    """Log what has begun to keep revocations from being answered, and what has ended to; returns what there is."""
+    known, present = ({(one.cause, one.name): one for one in some} for some in (before, now))
+    for key in present.keys() - known.keys():
+        _log.warning("revocations may not be answered: %s", present[key])
+    for key in known.keys() - present.keys():
+        _log.info("no longer kept from being answered: %s", known[key])
+    return now

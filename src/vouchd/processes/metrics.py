@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from vouchd.audit.keeping import AuditState
 from vouchd.cloning.verdicts import Verification
 from vouchd.ee.counters import SIGNATURE_BUCKETS, Snapshot
+from vouchd.instance.hindrances import Cause, hindrances
 from vouchd.instance.report import InstanceReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.service.pulling import SourceState
 
@@ -41,6 +42,7 @@ class _Collector(Collector):
         yield from _issuing_points(report, now)
         yield from _sources(report.sources)
         yield from _selftests(report)
+        yield _hindrances(report, now)
         yield from _audit(report.audit)
         yield from _members(report)
         yield from _replication(report.replication)
@@ -105,6 +107,20 @@ def _processes(report: InstanceReport) -> Iterator[Metric]:
     yield gauge("vouchd_unverified", "Issuing points not served as the store has them", value=len(report.unverified))
     yield CounterMetricFamily("vouchd_index_repairs", "Damaged index files made again", value=report.index_repairs)
     yield gauge("vouchd_store_up", "1 while the store can be reached", value=int(not report.store_error))
+
+
+def _hindrances(report: InstanceReport, now: int) -> Metric:
+    """One of each cause is always there, 0 without a name, so that an alert can be written before it is needed."""
+    family = GaugeMetricFamily(
+        "vouchd_hindrance", "1 for each thing that keeps revocations from being answered", labels=["cause", "name"]
+    )
+    present = hindrances(report, now)
+    for one in dict.fromkeys((hindrance.cause, hindrance.name) for hindrance in present):
+        family.add_metric([one[0].value, one[1]], 1)
+    for cause in Cause:
+        if not any(hindrance.cause is cause for hindrance in present):
+            family.add_metric([cause.value, ""], 0)
+    return family
 
 
 def _audit(audit: AuditState) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from vouchd.cloning.verdicts import Verification
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
+from vouchd.instance.refusals import RefusedCRL
 from vouchd.instance.report import InstanceReport, RefusedPoint
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
@@ -23,8 +24,8 @@ from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts
 from vouchd.processes.set_state import OtherMembers
 from vouchd.processes.upkeep import Pulls
-from vouchd.processes.watching import StoreWatch
-from vouchd.service.pulling import Validator
+from vouchd.processes.watching import Published, StoreWatch
+from vouchd.service.pulling import SourceState, Validator
 
 
 class Overview:
@@ -43,6 +44,7 @@ class Overview:
         verdict: Verdict | None = None,
         restarts: Restarts | None = None,
         members: OtherMembers | None = None,
+        refused: Callable[[], tuple[RefusedCRL, ...]] = tuple,
     ) -> None:
         self._pool = pool
         self._listeners = listeners
@@ -55,10 +57,11 @@ class Overview:
         self.started_at = started_at
         self._restarts = restarts
         self._members = members
+        self._refused = refused
 
     def report(self) -> InstanceReport:
         """All of it."""
-        pool = self._pool
+        pool, published = self._pool, self._watch.published
         return InstanceReport(
             pid=os.getpid(),
             started_at=self.started_at,
@@ -66,11 +69,11 @@ class Overview:
             health=self._listeners.health_address,
             version=pool.version,
             acknowledged=pool.complete and pool.ready == len(pool.workers),
-            issuing_points=self._watch.published.points,
+            issuing_points=published.points,
             workers=pool.reports,
             restarts=pool.restarts,
             store_error=self._watch.error,
-            sources=tuple(replace(state, validator=Validator()) for state in self._pulls.states),
+            sources=tuple(_shown(state, published) for state in self._pulls.states),
             agent=self._listeners.agent_address,
             halted=self._verdict.heeded,
             halting=self._verdict.why,
@@ -83,11 +86,14 @@ class Overview:
             behind=self._members.behind() if self._members else (),
             upkeep=self._members.failing() if self._members else (),
             replication=self._members.replication() if self._members else None,
-            index_repairs=self._watch.published.repairs,
             unverified=tuple(
                 RefusedPoint(one.point.authority_id, one.point.scope_id, one.label, one.why)
-                for one in self._watch.published.refusals
+                for one in published.refusals
             ),
+            index_repairs=published.repairs,
+            labels=published.labels,
+            quarantined=published.quarantined,
+            refused_crls=self._refused(),
         )
 
     async def restart(self) -> None:
@@ -124,3 +130,10 @@ class Overview:
 
     def _verification(self) -> Verification | None:
         return self._members.verification() if self._members else None
+
+
+def _shown(state: SourceState, published: Published) -> SourceState:
+    """A source as it is shown: without its validator, and not as one that delivers while its CRL is held back."""
+    pending = next((crl for crl in published.quarantined if state.url and crl.origin == state.url), None)
+    why = f"what it delivered is held back: {pending.why}" if pending else ""
+    return replace(state, validator=Validator(), last_error=state.last_error or why)

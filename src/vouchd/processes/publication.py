@@ -14,7 +14,7 @@ from vouchd.core.status import ServingState
 from vouchd.errors import IndexFileError
 from vouchd.index.manifest import load_manifest, write_manifest
 from vouchd.index.serving import OpenIndexes
-from vouchd.instance.report import ServedPoint
+from vouchd.instance.report import HeldCRL, ServedPoint
 from vouchd.processes.watching import Published
 from vouchd.service.admitting import Refusal
 from vouchd.service.indexing import Indexing
@@ -52,6 +52,7 @@ class ManifestPublication:
         self._files = OpenIndexes(directory)
         self._suspects: set[str] = set()
         self._repairs = 0
+        self._quarantined: tuple[HeldCRL, ...] = ()
         self.state = ServingState(0, ())  # what was published last, as the workers load it
 
     def revision(self) -> int:
@@ -86,9 +87,14 @@ class ManifestPublication:
             self._facts = None
             _log.error("damaged index files, made again from the store: %s", ", ".join(sorted(suspects)))
         self._refusals, self._lost = prepared.refusals, prepared.lost
-        published = self._publish(prepared.authorities, prepared.epochs)
+        labels = {authority.id: authority.label for authority in prepared.authorities}
+        self._quarantined = tuple(
+            HeldCRL.of(crl, labels.get(crl.issuing_point.authority_id, "")) for crl in self._store.quarantined()
+        )
+        self._publish(prepared.authorities, prepared.epochs)
+        self._published = replace(self._published, quarantined=self._quarantined)
         self._suspects -= suspects
-        return published
+        return self._published
 
     def retell(self) -> Published:
         """See Publication."""
@@ -123,7 +129,16 @@ class ManifestPublication:
             tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
             behind,
         )
-        self._published = Published(state.version, _points(state), behind, self._repairs)
+        labels = tuple(sorted((served.authority.id, served.authority.label) for served in state.authorities))
+        self._published = Published(
+            state.version,
+            _points(state),
+            behind,
+            self._repairs,
+            refusals=self._refusals,
+            labels=labels,
+            quarantined=self._quarantined,
+        )
 
 
 def _points(state: ServingState) -> tuple[ServedPoint, ...]:

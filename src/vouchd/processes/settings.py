@@ -11,6 +11,7 @@ from vouchd.cloning.peers import Peers
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
 from vouchd.core.ports import ChangeNotifier
+from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
@@ -44,3 +45,4 @@ class ManagerSettings:
     verification: Callable[[], Verification | None] = lambda: None  # the newest comparison of the members
     notifier: ChangeNotifier | None = None  # tells of changes of the store before they are looked for
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name
+    refused: Callable[[], tuple[RefusedCRL, ...]] = tuple  # the last CRL of each CA that was not taken

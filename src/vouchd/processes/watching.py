@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vouchd.errors import VouchdError
-from vouchd.instance.report import ServedPoint
+from vouchd.instance.report import HeldCRL, ServedPoint
 from vouchd.service.admitting import Refusal
 from vouchd.threads import in_thread
 
@@ -29,7 +29,8 @@ class Published:
 
     `behind` are the ids of the CAs that it says to be behind another member. `repairs` counts the index files that
     turned out to be damaged and were made again since this process began. `refusals` are of the epochs that the store
-    has and this member does not serve.
+    has and this member does not serve. `labels` are those of the CAs by id, `quarantined` the CRLs that the store held
+    back when it was read last.
     """
 
     version: int
@@ -37,6 +38,8 @@ class Published:
     behind: frozenset[str] = frozenset()
     repairs: int = 0
     refusals: tuple[Refusal, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    quarantined: tuple[HeldCRL, ...] = ()
 
 
 class Publication(Protocol):

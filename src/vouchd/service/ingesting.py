@@ -6,7 +6,7 @@ index file without an epoch is garbage; an epoch without its index file is rebui
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -26,14 +26,23 @@ class Ingesting:
     """Takes CRLs into `store`; `indexing` builds their index files, `audit` records what became of each.
 
     `allow` passes before anything is looked at. One writer at a time is enough for safety (epochs are compared and
-    set); a lock around it, as the callers in one instance share, spares work done twice.
+    set); a lock around it, as the callers in one instance share, spares work done twice. `refused` is told of a CRL
+    that names a CA and is not taken: the CA's id, when, whence it came, why.
     """
 
-    def __init__(self, store: StatusStore, indexing: Indexing, permission: Permission, audit: AuditSink) -> None:
+    def __init__(
+        self,
+        store: StatusStore,
+        indexing: Indexing,
+        permission: Permission,
+        audit: AuditSink,
+        refused: Callable[[str, int, str, str], None] = lambda *_: None,
+    ) -> None:
         self._store = store
         self._indexing = indexing
         self._permission = permission
         self._audit = audit
+        self._refused = refused
 
     def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
         """Take a CRL (DER, PEM or base64, full or delta) received at POSIX time `at`; returns the new epochs.
@@ -79,6 +88,9 @@ class Ingesting:
                 epochs.append(self._take(recipient, received, caller))
             except CRLError as error:
                 errors.append(error)
+                if not isinstance(error, CRLStale | CRLQuarantined):
+                    why = f"{type(error).__name__}: {error}"
+                    self._refused(recipient.authority.id, received.at, received.origin, why)
         # A CA of the same name and another key rejects it, one of several that take an indirect CRL may have it
         # already: neither is news when another CA took it, and neither hides what a third one says.
         telling = [error for error in errors if not isinstance(error, CRLRejected | CRLStale)]

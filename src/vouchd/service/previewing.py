@@ -62,6 +62,11 @@ class Preview:
         """Whether at least one CA would take it."""
         return any(not change.refusal for change in self.changes)
 
+    @property
+    def lost(self) -> int:
+        """How many certificates would no longer be revoked, of all CAs together."""
+        return sum(change.lost for change in self.changes)
+
 
 class Previewing:
     """Looks at a CRL; to be called under the lock under which CRLs are taken in, so that nobody tidies meanwhile."""

@@ -153,26 +153,26 @@ class Pulling:
 
     def _ask(self) -> None:
         fetched = self._source.fetch(self.state.validator)
-        accepted, next_updates = self._take(fetched.documents) if fetched is not None else (0, [])
+        accepted, quarantined, next_updates = self._take(fetched.documents) if fetched is not None else (0, 0, [])
         if fetched is not None:  # only now: what failed above is fetched again
             self._note(validator=fetched.validator)
-        if accepted == 0:
+        if accepted == quarantined == 0:
             self._note(not_modified=self.state.not_modified + 1)
         if next_updates:
             known = [time for time in next_updates if time is not None]
             self._note(next_update=min(known, default=None))
 
-    def _take(self, documents: tuple[bytes, ...]) -> tuple[int, list[int | None]]:
-        """Take every document in: how many were new, and the nextUpdate of each one that is held now."""
+    def _take(self, documents: tuple[bytes, ...]) -> tuple[int, int, list[int | None]]:
+        """Take every document in: how many were new, how many were held back, the nextUpdate of each one in use."""
         next_updates: list[int | None] = []
-        accepted, problem = 0, None
+        accepted, quarantined, problem = 0, 0, None
         for document in documents:
             try:
                 next_updates.append(self._accept(document))
             except CRLStale:  # held already, as after a restart, or older: the source will have a newer one by then
                 next_updates.append(_next_update(document))
             except CRLQuarantined:  # held back, which an operator sees and decides
-                continue
+                quarantined += 1
             except VouchdError as error:
                 problem = error  # the others are taken in all the same
             else:
@@ -180,4 +180,4 @@ class Pulling:
         self._note(accepted=self.state.accepted + accepted)
         if problem is not None:
             raise problem
-        return accepted, next_updates
+        return accepted, quarantined, next_updates

@@ -73,6 +73,11 @@ class Layout:
         return self.run / "verification.json"
 
     @property
+    def refused(self) -> Path:
+        """The last CRL of each CA that was refused; JSON."""
+        return self.run / "refused.json"
+
+    @property
     def active_cs_cfg(self) -> Path:
         """The settings that the running instance started with: its workers read these, not what is being edited."""
         return self.run / "CS.cfg"

@@ -16,6 +16,7 @@ from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.errors import NotFound, TryLater
+from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import read_report
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -57,7 +58,7 @@ def ingesting(
 ) -> Ingesting:
     """What takes CRLs in: here, or for an embedded clone at its master."""
     if not settings.of_set.master or not isinstance(store, SqliteStore):
-        return Ingesting(store, indexing, permission, audit)
+        return Ingesting(store, indexing, permission, audit, Refusals(layout.refused).note)
     connect = connector(layout, settings)
 
     def master() -> Member | None:

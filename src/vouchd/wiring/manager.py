@@ -32,6 +32,7 @@ from vouchd.instance.certificates.signers import audit_signer, key_identifiers, 
 from vouchd.instance.configuration import Configuration, write_values
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
+from vouchd.instance.refusals import Refusals
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
@@ -349,6 +350,7 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
         certificates={
             one.name: Validity.of(one.certificate) for one in system_certificates(settings) if one.certificate
         },
+        refused=Refusals(layout.refused).read,
     )
 
 

@@ -12,14 +12,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
-from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.api.services import AgentServices
-from vouchd.core.facts import Caller, IssuingPointId
-from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
+from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
+from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
+from vouchd.instance.hindrances import hindrances
 from vouchd.pkix import certs
 from vouchd.pkix.pem import read_bundle
 from vouchd.service.authorities import AuthoritySummary
+from vouchd.service.previewing import Preview, Previewing
 from vouchd.threads import in_thread
 
 
@@ -29,13 +31,17 @@ class AuthorityPages:
 
     services: AgentServices
     pages: Pages
+    previewing: Previewing
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """List Certificate Authorities."""
         rows = await self._rows(caller)
         done = request.query.get("done", "")[:200]
         report = self.services.running.report()
-        return self.pages.page(request, caller, "authorities.html", rows=rows, done=done, report=report)
+        kept = hindrances(report, self.services.clock.now())
+        return self.pages.page(
+            request, caller, "authorities.html", rows=rows, done=done, report=report, hindrances=kept
+        )
 
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
         """One CA: its certificate, its CRLs and those held back."""
@@ -71,10 +77,32 @@ class AuthorityPages:
         await self.services.running.settle()
         return see_other(f"{menu.AUTHORITIES}?done=" + quote(f"{label} was removed."))
 
-    async def release(self, request: web.Request, caller: Caller) -> web.Response:
-        """Take the CRL that is held back."""
-        await read_form(request, self.pages.tokens)
+    async def releasing(self, request: web.Request, caller: Caller) -> web.Response:
+        """What the CRL that is held back would change."""
         point = IssuingPointId(request.match_info["id"], request.match_info["scope"])
+        pending, preview = await in_thread(lambda: self._previewed(point, caller))
+        return self.pages.page(request, caller, "release_crl.html", pending=pending, preview=preview, error=None)
+
+    def _previewed(self, point: IssuingPointId, caller: Caller) -> tuple[QuarantinedCRL, Preview]:
+        """Raises: NotFound, CRLRejected."""
+        services = self.services
+        with services.ingest_lock():
+            pending = next((crl for crl in services.store.quarantined() if crl.issuing_point == point), None)
+            if pending is None:
+                raise NotFound("no CRL is held back for this issuing point", hint="somebody decided already")
+            crl = services.indexing.document(pending.record)
+            return pending, self.previewing.preview(crl, caller, services.clock.now())
+
+    async def release(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take the CRL that is held back; one that un-revokes thousands only with their number."""
+        form = await read_form(request, self.pages.tokens)
+        point = IssuingPointId(request.match_info["id"], request.match_info["scope"])
+        pending, preview = await in_thread(lambda: self._previewed(point, caller))
+        try:
+            require_number_lost(form, preview.lost)
+        except BadInput as error:
+            facts = {"pending": pending, "preview": preview, "error": error}
+            return self.pages.page(request, caller, "release_crl.html", status=400, **facts)
 
         def release() -> None:
             with self.services.ingest_lock():

@@ -8,12 +8,12 @@ from urllib.parse import quote
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.staging import Staging
 from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
+from vouchd.errors import BadInput, VouchdError, outcome
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.threads import in_thread
 
@@ -42,7 +42,7 @@ class CRLPages:
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
         staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
-        return self.pages.page(request, caller, "preview_crl.html", preview=preview, staged=staged)
+        return self.pages.page(request, caller, "preview_crl.html", preview=preview, staged=staged, error=None)
 
     def _preview(self, crl: bytes, caller: Caller) -> Preview:
         with self.services.ingest_lock():
@@ -53,6 +53,16 @@ class CRLPages:
         form = await read_form(request, self.pages.tokens)
         try:
             crl = self.staging.take(caller.name, form.text("staged"), self.services.clock.now())
+            preview = await in_thread(lambda: self._preview(crl, caller))
+        except VouchdError as error:
+            return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
+        try:
+            require_number_lost(form, preview.lost)
+        except BadInput as error:
+            staged = self.staging.put(caller.name, crl, self.services.clock.now())
+            facts = {"preview": preview, "staged": staged, "error": error}
+            return self.pages.page(request, caller, "preview_crl.html", status=400, **facts)
+        try:
             points = await in_thread(lambda: self.services.take_crl(crl, _ORIGIN, caller))
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)

@@ -8,7 +8,9 @@ from aiohttp import web
 
 from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages.tokens import FIELD, Tokens
-from vouchd.errors import ConfigError
+from vouchd.errors import BadInput, ConfigError
+
+MANY_LOST = 1000  # certificates that would no longer be revoked: an act to be confirmed by their number
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,18 @@ class Form:
         if not content:
             raise ConfigError("nothing was given", hint="choose a file, or paste its text")
         return content
+
+
+def require_number_lost(form: Form, lost: int) -> None:
+    """Return unless thousands of certificates would no longer be revoked and their number was not typed.
+
+    Raises: BadInput.
+    """
+    if lost >= MANY_LOST and "".join(form.text("lost").split()) != str(lost):
+        raise BadInput(
+            f"{lost} certificates would no longer be revoked: nothing was done",
+            hint="if that is right, type their number",
+        )
 
 
 async def read_form(request: web.Request, tokens: Tokens) -> Form:

@@ -53,12 +53,13 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
             return see_other(entries[0].path)
         return pages.page(_, caller, "nothing.html")
 
+    previewing = Previewing(services.store, services.indexing, services.permission)
     return (
         page("GET", "/", Access.IDENTIFIED, home),
         page("GET", menu.ROOT, Access.IDENTIFIED, home),
         Route("GET", static.PATH, Access.PUBLIC, static.static),
-        *_authority_pages(AuthorityPages(services, pages), page),
-        *_crl_pages(services, pages, page),
+        *_authority_pages(AuthorityPages(services, pages, previewing), page),
+        *_crl_pages(services, pages, previewing, page),
         *_other_pages(services, pages, page),
         *_user_pages(UserPages(services, pages), page),
     )
@@ -71,14 +72,14 @@ def _authority_pages(authorities: AuthorityPages, page: Page) -> tuple[Route, ..
         page("GET", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, authorities.adding),
         page("POST", menu.ADD_AUTHORITY, Action.ADD_AUTHORITY, authorities.add, _CERTIFICATE_BODY_BYTES),
         page("POST", _ONE + "/remove", Action.REMOVE_AUTHORITY, authorities.remove),
+        page("GET", _QUARANTINED + "/release", Action.RELEASE_CRL, authorities.releasing),
         page("POST", _QUARANTINED + "/release", Action.RELEASE_CRL, authorities.release),
         page("POST", _QUARANTINED + "/drop", Action.DROP_CRL, authorities.drop),
     )
 
 
-def _crl_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Route, ...]:
+def _crl_pages(services: AgentServices, pages: Pages, previewing: Previewing, page: Page) -> tuple[Route, ...]:
     limit = services.settings.agent.max_body_bytes
-    previewing = Previewing(services.store, services.indexing, services.permission)
     crls = CRLPages(services, pages, previewing, Staging(limit))
     return (
         page("GET", menu.ADD_CRL, Action.ADD_CRL, crls.adding),

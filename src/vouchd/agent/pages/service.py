@@ -14,6 +14,7 @@ from vouchd.agent.pages.rendering import Pages
 from vouchd.agent.pages.showing import number_text
 from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller
+from vouchd.instance.hindrances import hindrances
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class ServicePages:
             totals=totals,
             charts=_charts(self.history.intervals()),
             report=running.report(),
+            hindrances=hindrances(running.report(), self.services.clock.now()),
             checks=running.checks(),
         )
 

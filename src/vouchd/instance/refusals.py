@@ -1,0 +1,51 @@
+"""The last CRL of each CA that was refused, in a small file that whichever process refused it writes.
+
+A refusal is told to whoever brought the CRL, and they may not be listening: until a CRL of that CA is taken, the
+instance shows it (`instance.hindrances`).
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vouchd.errors import StoreUnavailable
+from vouchd.files import PUBLIC, replace_file
+
+_MAX_AUTHORITIES = 1000
+_MAX_TEXT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCRL:
+    """A CRL that names a CA of ours and was not taken: when (POSIX seconds), whence it came, and why."""
+
+    authority_id: str
+    at: int
+    origin: str
+    why: str
+
+
+class Refusals:
+    """Keeps them in `path`; written by whoever holds the lock of ingestion."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, authority_id: str, at: int, origin: str, why: str) -> None:
+        """Remember one in the place of the CA's former one, as far as that can be written."""
+        latest = {one.authority_id: one for one in self.read()}
+        latest.pop(authority_id, None)
+        latest[authority_id] = RefusedCRL(authority_id, at, origin[:_MAX_TEXT], why[:_MAX_TEXT])
+        newest = list(latest.values())[-_MAX_AUTHORITIES:]
+        with suppress(StoreUnavailable):
+            replace_file(self._path, json.dumps([asdict(one) for one in newest]).encode(), PUBLIC, durable=False)
+
+    def read(self) -> tuple[RefusedCRL, ...]:
+        """All of them, the newest last."""
+        try:
+            return tuple(RefusedCRL(**one) for one in json.loads(self._path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return ()

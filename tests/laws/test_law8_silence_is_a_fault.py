@@ -1,0 +1,189 @@
+"""Law 8: whatever keeps a revocation from being answered shows in status, /readyz, the metrics, the pages and the log."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.agent.pages.conftest import AgentSite
+from tests.agent.pages.conftest import site as running_site
+from tests.processes.running import eventually
+from tests.service.recording import RecordingAudit
+
+from vouchd.agent.pages.rendering import Pages
+from vouchd.agent.pages.tokens import Tokens
+from vouchd.api.checks import checks
+from vouchd.audit.keeping import AuditState
+from vouchd.clock import SystemClock
+from vouchd.instance.hindrances import Cause, Hindrance, hindrances
+from vouchd.instance.refusals import RefusedCRL
+from vouchd.instance.report import (
+    HeldCRL,
+    InstanceReport,
+    MemberReport,
+    RefusedPoint,
+    ReplicationReport,
+    ServedPoint,
+    ServerReport,
+    read_report,
+)
+from vouchd.pkix.purposes import Validity
+from vouchd.processes.manager import announce
+from vouchd.processes.metrics import render
+from vouchd.service.permission import Permission
+from vouchd.service.pulling import SourceState
+
+site = running_site
+
+NOW = int(time.time())
+POINT = ServedPoint("ab", "complete", "Root", 4, 17, NOW - 900, NOW + 900, NOW - 800, 1000, 34000)
+SOUND = InstanceReport(1, NOW, ("127.0.0.1", 1), ("127.0.0.1", 2), issuing_points=(POINT,), labels=(("ab", "Root"),))
+SERVER = ServerReport("o2:8443", "ds2:636", "red", why="no agreement")
+
+# Each fault as it comes into the report, by the cause that it has to be shown under, with what has to be named.
+FAULTS = {
+    Cause.HALTED: (replace(SOUND, halting="KeyFileModes failed"), "KeyFileModes"),
+    Cause.QUARANTINE: (
+        replace(SOUND, quarantined=(HeldCRL("ab", "complete", "Root", 18, NOW, "x", "9 lost"),)),
+        "9 lost",
+    ),
+    Cause.REFUSED: (replace(SOUND, refused_crls=(RefusedCRL("ab", NOW, "x", "CRLForked: two"),)), "CRLForked"),
+    Cause.UNVERIFIED: (replace(SOUND, unverified=(RefusedPoint("ab", "complete", "Root", "older"),)), "older"),
+    Cause.SOURCE: (replace(SOUND, sources=(SourceState("main", last_error="status 404"),)), "404"),
+    Cause.CRL: (replace(SOUND, issuing_points=(replace(POINT, next_update=NOW - 1),)), "Root"),
+    Cause.CERTIFICATE: (replace(SOUND, certificates=(("ocspSigningCert", Validity(0, NOW - 1)),)), "ocspSigningCert"),
+    Cause.STORE: (replace(SOUND, store_error="Can't contact LDAP server"), "LDAP"),
+    Cause.AUDIT: (replace(SOUND, audit=AuditState(up=False)), "audit log"),
+    Cause.BEHIND: (replace(SOUND, behind=("Root",)), "Root"),
+    Cause.MEMBER: (replace(SOUND, members=(MemberReport("o2:8443", "clone", reachable=False),)), "o2:8443"),
+    Cause.UPKEEP: (replace(SOUND, upkeep=(("following", "refused"),)), "following"),
+    Cause.REPLICATION: (replace(SOUND, replication=ReplicationReport(NOW, (SERVER,))), "ds2:636"),
+}
+
+
+def shown_in_readiness(report: InstanceReport, _) -> str:
+    (check,) = (one for one in checks(report, None, NOW) if one.name == "revocations")
+    assert check.ok is not bool(hindrances(report, NOW))
+    return check.detail
+
+
+def shown_in_metrics(report: InstanceReport, _) -> str:
+    families = text_string_to_metric_families(render(report, {}, None, NOW).decode())
+    (family,) = (one for one in families if one.name == "vouchd_hindrance")
+    return " ".join(f"{one.labels['cause']} {one.labels['name']}" for one in family.samples if one.value)
+
+
+def shown_in_pages(report: InstanceReport, _) -> str:
+    pages = Pages.of(Permission(RecordingAudit()), Tokens(), SystemClock(), "test")
+    return html.unescape(pages.environment.get_template("_hindrances.html").render(hindrances=hindrances(report, NOW)))
+
+
+SHOWN = {"/readyz": shown_in_readiness, "metrics": shown_in_metrics, "pages": shown_in_pages}
+
+
+def test_every_cause_is_tried() -> None:
+    """A cause that is added is tried here, in every place."""
+    assert set(FAULTS) == set(Cause)
+
+
+def test_page_lists_every_cause() -> None:
+    """The operator's page has a line for each."""
+    page = (Path(__file__).parents[2] / "docs" / "operate" / "processes.md").read_text(encoding="utf-8")
+    table = page.split("## What keeps revocations from being answered", 1)[1].split("\n## ", 1)[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [cause.value for cause in Cause]
+
+
+@pytest.mark.parametrize("cause", Cause)
+@pytest.mark.parametrize("place", SHOWN)
+def test_fault_is_shown_by_name(cause: Cause, place: str, capsys) -> None:
+    """Each fault shows in each place under its cause, by the name of what fails."""
+    report, name = FAULTS[cause]
+    text = SHOWN[place](report, capsys)
+    assert cause in text
+    (hindrance,) = hindrances(report, NOW)
+    assert name in str(hindrance)
+    assert (hindrance.name or hindrance.why) in text or place == "metrics"
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_fault_is_logged_when_it_begins_and_when_it_ends(cause: Cause, caplog) -> None:
+    """One line for each, not one a look."""
+    report, name = FAULTS[cause]
+    present = hindrances(report, NOW)
+    with caplog.at_level(logging.INFO, "vouchd"):
+        assert announce(announce((), present), present) == present
+        assert announce(present, ()) == ()
+    begun, ended = caplog.records
+    assert (begun.levelname, ended.levelname) == ("WARNING", "INFO")
+    assert name in begun.getMessage()
+
+
+@pytest.mark.parametrize("place", SHOWN)
+def test_sound_instance_shows_none(place: str, capsys) -> None:
+    """What is always on says nothing."""
+    assert hindrances(SOUND, NOW) == ()
+    assert not [cause for cause in Cause if f"{cause}:" in SHOWN[place](SOUND, capsys)]
+
+
+def test_refused_crl_is_no_hindrance_once_one_was_taken() -> None:
+    """A refusal counts until the CA has had a CRL accepted after it, and only of CAs that are answered for."""
+    late = replace(SOUND, refused_crls=(RefusedCRL("ab", POINT.accepted_at - 1, "x", "why"),))
+    strange = replace(SOUND, refused_crls=(RefusedCRL("ff", NOW, "x", "why"),))
+    assert hindrances(late, NOW) == hindrances(strange, NOW) == ()
+
+
+def readiness(site: AgentSite, path: str) -> str:
+    host, port = read_report(site.layout.serving).health
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}") as response:
+            return response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+@pytest.mark.process
+def test_crl_in_quarantine_and_crl_refused_show_everywhere_and_end(site: AgentSite) -> None:
+    """A running instance says of a CRL that it holds back, and of one that it refused, until that is over."""
+    label = json.loads(site.vouchd("ca", "list", "--json"))[0]["id"]
+    site.vouchd("ca", "set", label, "--quarantine-percent", "1", "--quarantine-entries", "0", "--quarantine-gains")
+    site.vouchd("crl", "add", "next.crl", code=75)
+    held = 'vouchd_hindrance{cause="quarantine",name="CN=First CA,O=Example"} 1.0'
+    eventually(lambda: held in readiness(site, "/metrics"), "the metric of the quarantine")
+    assert "quarantine: CN=First CA,O=Example" in readiness(site, "/readyz")
+    for page in ("/agent/authorities", "/agent/service"):
+        assert "is held back" in site.ask(page).text
+    assert "revocations may not be answered: quarantine: CN=First CA,O=Example" in site.file("log").read_text()
+    site.file("broken.crl").write_bytes(broken(site))
+    site.vouchd("crl", "add", "broken.crl", code=65)
+    eventually(
+        lambda: 'cause="refused",name="CN=First CA,O=Example"} 1.0' in readiness(site, "/metrics"),
+        "the metric of the refusal",
+    )
+    site.vouchd("crl", "quarantine", "release", label)
+    eventually(lambda: 'vouchd_hindrance{cause="quarantine",name=""} 0.0' in readiness(site, "/metrics"), "its end")
+    eventually(
+        lambda: "no longer kept from being answered: refused" in site.file("log").read_text(), "the line of its end"
+    )
+
+
+def broken(site: AgentSite) -> bytes:
+    """The next CRL with a bit of its signature turned."""
+    site.vouchd("ca", "crl", "--out", "broken.der")
+    der = bytearray(site.file("broken.der").read_bytes())
+    der[-1] ^= 1
+    return bytes(der)
+
+
+def test_hindrance_reads_as_one_line() -> None:
+    """Cause, name and reason, as log and readiness have them."""
+    assert str(Hindrance(Cause.SOURCE, "main", "status 404")) == "source: main: status 404"
+    assert str(Hindrance(Cause.STORE, "", "away")) == "store: away"
