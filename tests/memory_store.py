@@ -13,10 +13,13 @@ from vouchd.stores.rules import (
     NO_HIGH_WATER,
     HighWater,
     crl_hashes,
+    lowered,
+    mark_after,
     merged,
     named_documents,
     no_authority,
     no_document,
+    no_issuing_point,
     no_member,
     no_token,
     no_user,
@@ -25,7 +28,6 @@ from vouchd.stores.rules import (
     require_member_change,
     require_next,
     require_user_change,
-    risen,
 )
 
 
@@ -84,10 +86,22 @@ class MemoryStore:
             require_next(epoch, current.sequence if current else 0)
             self._take(documents, *crl_hashes(epoch))
             self._epochs[point] = epoch
-            self._high_water[point] = risen(self._high_water.get(point, NO_HIGH_WATER), epoch)
+            self._high_water[point] = mark_after(self._high_water.get(point, NO_HIGH_WATER), epoch, current)
             held = self._quarantined.get(point)
             if held and held.record.sha256 in crl_hashes(epoch):
                 del self._quarantined[point]
+            self._changed()
+
+    def retire(self, authority: Authority, scope_id: str) -> None:
+        """See StatusStore."""
+        point = IssuingPointId(authority.id, scope_id)
+        with self._lock:
+            self._require_authority(authority.id)
+            if not {point} & {*self._epochs, *self._quarantined}:
+                raise no_issuing_point(scope_id)
+            self._epochs.pop(point, None)
+            self._quarantined.pop(point, None)
+            self._authorities[authority.id] = authority
             self._changed()
 
     def high_water(self, issuing_point: IssuingPointId) -> HighWater:
@@ -209,10 +223,11 @@ class MemoryStore:
         with self._lock:
             self._take(documents, *named_documents(facts))
             self._authorities = {authority.id: authority for authority in facts.authorities}
+            fallen = lowered(facts.epochs, self._epochs.values())
             self._epochs = {epoch.issuing_point: epoch for epoch in facts.epochs}
             self._quarantined = {crl.issuing_point: crl for crl in facts.quarantined}
             for point, number, this_update in facts.high_water:
-                known = self._high_water.get(point, NO_HIGH_WATER)
+                known = NO_HIGH_WATER if point in fallen else self._high_water.get(point, NO_HIGH_WATER)
                 self._high_water[point] = merged(known, (number, this_update))
             self._users = {user.id: user for user in facts.users}
             self._members = {member.id: member for member in facts.members}

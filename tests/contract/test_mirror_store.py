@@ -109,3 +109,14 @@ def test_adopt_never_lowers_a_high_water_mark(store):
     lower = replace(facts, high_water=((POINT, 1, 5000),))
     store.adopt(lower, {})
     assert store.high_water(POINT) == (2, 5000)
+
+
+def test_adopt_lowers_a_mark_where_numbers_were_lowered(store):
+    """An administrator's word at the master is everyone's: the mark falls with the epoch that says so."""
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA, base=a_record(FIRST, 1007, 5000)), {sha256(FIRST): FIRST})
+    lower = replace(an_epoch(CA, 2, base=a_record(SECOND, 8, 4000)), renumbered=1, renumbering="typing error")
+    facts = replace(store.facts(), epochs=(lower,), high_water=((POINT, 8, 4000),))
+    store.adopt(facts, {sha256(SECOND): SECOND})
+    assert store.high_water(POINT) == (8, 4000)
+    assert store.epochs() == (lower,)

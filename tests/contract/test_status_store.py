@@ -34,6 +34,7 @@ def test_revision_rises_with_every_change_by_anyone(backend):
         lambda: ours.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST}),
         lambda: ours.put_quarantined(a_quarantined(CA, SECOND), SECOND),
         lambda: ours.drop_quarantined(POINT),
+        lambda: ours.retire(CA, POINT.scope_id),
         lambda: ours.remove_authority(CA.id),
     ):
         change()
@@ -258,3 +259,58 @@ def test_high_water_authority_removed_stays_known(held):
     """Rollback protection outlives the authority."""
     held.remove_authority(CA.id)
     assert held.high_water(POINT) == (1, 1000)
+
+
+def test_retire_drops_the_epoch_and_keeps_the_mark(held):
+    """An issuing point that is retired is gone with its CRLs; what the CA is from then on is stored in the same step."""
+    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    mark = held.high_water(POINT)
+    retired = replace(CA, retired_scopes=(POINT.scope_id,))
+    held.retire(retired, POINT.scope_id)
+    assert (held.authorities(), held.epochs(), held.quarantined()) == ((retired,), (), ())
+    assert held.high_water(POINT) == mark != (None, 0)
+    for document in (FIRST, SECOND):
+        with pytest.raises(NotFound):
+            held.document(sha256(document))
+
+
+def test_retire_leaves_the_other_issuing_points(held):
+    """Another scope of the CA, and the same scope of another CA, stay as they are."""
+    other = an_authority("other")
+    held.put_authority(other)
+    partition = an_epoch(CA, base=a_record(SECOND), scope_id="ab" * 32)
+    theirs = an_epoch(other, base=a_record(SECOND))
+    for epoch in (partition, theirs):
+        held.commit_epoch(epoch, {sha256(SECOND): SECOND})
+    held.retire(CA, POINT.scope_id)
+    assert set(held.epochs()) == {partition, theirs}
+
+
+def test_retire_what_is_not_there_not_found(held):
+    """Nothing to retire is told as such, and nothing changes."""
+    before = held.revision()
+    for authority, scope_id in ((CA, "ab" * 32), (an_authority("stranger"), POINT.scope_id)):
+        with pytest.raises(NotFound):
+            held.retire(authority, scope_id)
+    assert held.revision() == before
+
+
+def test_commit_epoch_after_retiring_begins_at_one(held):
+    """A CRL may come again once an operator lets it: the sequence begins anew, the mark does not."""
+    held.retire(CA, POINT.scope_id)
+    held.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    assert [epoch.sequence for epoch in held.epochs()] == [1]
+
+
+def test_commit_epoch_renumbered_lowers_the_mark(held):
+    """An administrator's word begins the order of numbers anew, also for what was kept of a CA that had been removed."""
+    first = replace(an_epoch(CA, 2, base=a_record(SECOND, 1007, 5000)))
+    held.commit_epoch(first, {sha256(SECOND): SECOND})
+    held.remove_authority(CA.id)
+    held.put_authority(CA)
+    assert held.high_water(POINT) == (1007, 5000)
+    held.commit_epoch(replace(an_epoch(CA, base=a_record(FIRST, 8, 4000)), renumbered=1), {sha256(FIRST): FIRST})
+    assert held.high_water(POINT) == (8, 4000)
+    third = replace(an_epoch(CA, 2, base=a_record(SECOND, 9, 4500)), renumbered=1)
+    held.commit_epoch(third, {sha256(SECOND): SECOND})
+    assert held.high_water(POINT) == (9, 4500)

@@ -12,7 +12,7 @@ from tests.pki import CA, DAY, HOUR, NOW, moment, shared_key, signing_hash
 
 from vouchd.core.acceptance import judge
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId
-from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
+from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale, outcome
 from vouchd.pkix.crl import read_header
 
 
@@ -187,10 +187,15 @@ def test_lower_number_is_stale(ca):
     refused(CRLStale, "number 6 is lower than 7", older, ca, **held(ca.crl({5: None}, number=7)))
 
 
-def test_earlier_this_update_is_stale(ca):
-    """A higher number with an earlier thisUpdate goes back in time."""
-    older = ca.crl({}, number=8, this_update=NOW - 2 * HOUR)
-    refused(CRLStale, "thisUpdate is 3600 seconds before", older, ca, **held(ca.crl({}, number=7)))
+def test_higher_number_is_newer_whatever_its_this_update(ca):
+    """5.2.3: the number decides where both have one; a CA's clock may have been set right meanwhile."""
+    taken(ca.crl({}, number=8, this_update=NOW - 2 * HOUR), ca, **held(ca.crl({}, number=7)))
+
+
+def test_number_after_a_crl_without_one_needs_a_later_this_update(ca):
+    """Where one of them has no number thisUpdate decides."""
+    numbered = ca.crl({}, number=8, this_update=NOW - 2 * HOUR)
+    refused(CRLStale, "thisUpdate is 3600 seconds before", numbered, ca, **held(numberless(ca, NOW - HOUR)))
 
 
 def test_lower_number_than_ever_is_stale_after_the_ca_was_removed(ca):
@@ -282,7 +287,20 @@ def test_complete_crl_below_the_delta_is_taken_as_its_new_base(ca):
     refused(CRLForked, "number 4", ca.crl({9: None}, number=4), ca, **state)
 
 
-def test_complete_crl_after_the_delta_must_not_be_older(ca):
-    """A complete CRL that replaces the delta too is compared with the delta's thisUpdate."""
-    state = held(ca.crl({}, number=4, this_update=NOW - 3 * HOUR), ca.crl({}, number=6, base=4, this_update=NOW - HOUR))
-    refused(CRLStale, "thisUpdate", ca.crl({}, number=7, this_update=NOW - 2 * HOUR), ca, **state)
+def test_delta_of_its_bases_number_is_nothing_to_do(ca):
+    """5.2.3: a base and a delta that are issued together have one number; after the base the delta tells nothing more."""
+    base, delta = ca.crl({5: None}, number=7), ca.crl({5: None}, number=7, base=6)
+    with pytest.raises(CRLStale) as refusal:
+        taken(delta, ca, **held(base))
+    assert refusal.value.changes_nothing
+    assert (outcome(refusal.value).exit_code, outcome(CRLStale("older")).exit_code) == (0, 65)
+
+
+def test_lower_number_is_taken_on_an_administrators_word(ca):
+    """A number that went up by mistake does not lock the CA out for ever; a delta cannot begin a new order."""
+    state = held(ca.crl({5: None}, number=1007))
+    lower = ca.crl({5: None}, number=8)
+    refused(CRLStale, "lower than 1007", lower, ca, **state)
+    taken(lower, ca, lower_number=True, **state)
+    refused(CRLRejected, "delta", ca.crl({}, number=9, base=8), ca, lower_number=True, **state)
+    refused(CRLRejected, "signature", ca.crl({}, number=8, key=shared_key("EC", 9)), ca, lower_number=True, **state)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.pki import HOUR, NOW
+from tests.pki import DAY, HOUR, NOW
 from tests.service.recording import AGENT, PUBLISHER
 from tests.service.world import (
     REMOVE,
+    partition,
     point,
 )
 
@@ -48,6 +49,62 @@ def test_held_back_crl_sent_again_keeps_its_arrival(guarded, ca):
     with pytest.raises(CRLQuarantined):
         guarded.accept(crl, NOW + 60)
     assert (guarded.store.revision(), guarded.store.quarantined()) == before
+
+
+def test_gains_are_taken_unless_the_policy_guards_them(guarded, ca):
+    """To hold a revocation back fails open: entries that are gained are normal, however many, by default."""
+    guarded.accept(ca.crl(dict.fromkeys(range(1, 100)), number=2))
+    guarded.set_policy(ca, quarantine_gains=True)
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl(dict.fromkeys(range(1, 200)), number=3))
+
+
+def test_floor_lets_few_losses_pass_of_a_small_crl(guarded, ca):
+    """A share alone would hold back each change of a small CRL."""
+    guarded.set_policy(ca, quarantine_entries=3)
+    guarded.accept(ca.crl(dict.fromkeys(range(4, 11)), number=2))
+    with pytest.raises(CRLQuarantined):
+        guarded.accept(ca.crl(dict.fromkeys(range(8, 11)), number=3))
+
+
+@pytest.mark.parametrize("days, taken", [(4, True), (5, False), (3650, False)])
+def test_jump_in_validity_is_held_back(world, ca, days, taken):
+    """A nextUpdate in ten years would keep a CRL in use for as long."""
+    world.set_policy(ca, quarantine_percent=20)
+    world.accept(ca.crl({1: None}, number=1, this_update=NOW - HOUR, next_update=NOW - HOUR + DAY))
+    crl = ca.crl({1: None}, number=2, this_update=NOW, next_update=NOW + days * DAY)
+    if taken:
+        world.accept(crl)
+    else:
+        with pytest.raises(CRLQuarantined, match="seconds"):
+            world.accept(crl)
+
+
+def test_new_scope_beside_others_is_held_back(guarded, ca):
+    """A scope that the CA has not had changes what its CRLs cover; one that the operator expects does not."""
+    crl = ca.crl({1: None}, idp=partition("http://ca.test/1.crl"))
+    with pytest.raises(CRLQuarantined, match="scope"):
+        guarded.accept(crl)
+    (pending,) = guarded.store.quarantined()
+    guarded.ingesting.release_quarantined(pending.issuing_point, AGENT, NOW)
+    assert len(guarded.store.epochs()) == 2
+
+
+def test_first_crl_far_from_the_issued_serials_is_held_back(world, ca):
+    """A first CRL has nothing to be compared with but the list of what the CA has issued."""
+    world.set_policy(ca, quarantine_percent=20)
+    world.authorities.set_issued_serials("CN=Lab CA", b"1\n2\n3\n4\n5\n", AGENT)
+    with pytest.raises(CRLQuarantined, match="not issued"):
+        world.accept(ca.crl({4: None, 5: None, 6: None, 7: None}, number=1))
+    world.accept(ca.crl(dict.fromkeys(range(1, 7)), number=2))
+    assert len(world.served()) == 6
+
+
+def test_unguarded_ca_takes_whatever_is_valid(world, ca):
+    """Without the policy nothing is weighed."""
+    world.accept(ca.crl(dict.fromkeys(range(1, 11)), number=1))
+    world.accept(ca.crl({}, number=2, next_update=None))
+    assert world.served() == {}
 
 
 def test_replaced_entries_count_although_their_number_is_the_same(guarded, ca):

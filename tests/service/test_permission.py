@@ -19,6 +19,8 @@ GRANTED = {
     Action.READ_CRL: "AGU...",
     Action.ADD_CRL: ".G.T..",
     Action.RELEASE_CRL: ".G....",
+    Action.LOWER_NUMBER: "A.....",
+    Action.RETIRE_POINT: ".G....",
     Action.DROP_CRL: ".G....",
     Action.CHECK_STATUS: "AGU...",
     Action.READ_STATISTICS: "AGU...",

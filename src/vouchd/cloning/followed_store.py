@@ -23,6 +23,10 @@ class FollowedStore(SqliteStore):
         """Refused."""
         raise _elsewhere()
 
+    def retire(self, *_: object) -> NoReturn:
+        """Refused."""
+        raise _elsewhere()
+
     def put_quarantined(self, *_: object) -> NoReturn:
         """Refused."""
         raise _elsewhere()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from vouchd.cloning.client import PeerClient, connector
 from vouchd.core import key_history
 from vouchd.core.acceptance import judge_issuer
-from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, order
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, is_newer_crl
 from vouchd.core.ports import AuditSink, MirrorStore, StatusStore, Store
 from vouchd.errors import LifecycleError, NotFound
 from vouchd.instance.locking import ingest_lock
@@ -119,11 +119,13 @@ class Following:
 def _never_older(facts: Facts, ours: tuple[Epoch, ...]) -> Iterator[Epoch]:
     """The epochs of the facts; of issuing points where ours is of a newer CRL, ours."""
     theirs = {epoch.issuing_point: epoch for epoch in facts.epochs}
-    known = {authority.id for authority in facts.authorities}
+    known = {authority.id: authority for authority in facts.authorities}
     for epoch in ours:
         point = epoch.issuing_point
         # Only the CRL counts: of one CRL that was accepted twice the master's acceptance is everyone's.
-        if point.authority_id in known and (point not in theirs or order(epoch)[:3] > order(theirs[point])[:3]):
+        if point.authority_id not in known or point.scope_id in known[point.authority_id].retired_scopes:
+            continue
+        if point not in theirs or is_newer_crl(epoch, theirs[point]):
             _log.warning("the master has an older CRL of %s than this clone, which keeps its own", point.authority_id)
             theirs[point] = epoch
     yield from theirs.values()

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from vouchd.core import key_history
 from vouchd.core.facts import CRLRecord, Epoch
-from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
+from vouchd.errors import NOTHING_TO_DO, CRLForked, CRLOutOfOrder, CRLRejected, CRLStale
 from vouchd.pkix import certs, names
 from vouchd.pkix.crl import CRLHeader
 from vouchd.pkix.der import Buffer
@@ -22,6 +22,10 @@ from vouchd.pkix.signatures import verify
 FUTURE_TOLERANCE_SECONDS = 300
 
 _NEWER = "publish the CA's newest CRL; the status of certificates does not go back in time"
+_LOWER = (
+    "publish the CA's newest CRL; when its number went up by mistake an administrator can have a lower one taken: "
+    "vouchd crl add --accept-lower-number --reason TEXT"
+)
 
 
 def judge(
@@ -34,19 +38,23 @@ def judge(
     high_water: tuple[int | None, int],
     at: int,
     tolerance_seconds: int = FUTURE_TOLERANCE_SECONDS,
+    lower_number: bool = False,
 ) -> bytes:
     """The certificate (DER) of the CRL's issuer when the CRL may be taken at POSIX time `at`, else an error.
 
     `issuers` are the certificates (DER) with whose keys it may be signed, see `core.key_history`; `sha256` (hex) is of
     `crl`; `current` is the epoch of the issuing point of the CRL's scope and `high_water` what the store knows of it.
+    With `lower_number` an administrator has its number and times believed in spite of both.
 
     Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder.
     """
     if current is not None and sha256 in {current.base.sha256, current.delta.sha256 if current.delta else ""}:
-        raise CRLStale("this very CRL is held already", hint="nothing needs to be done")
+        raise CRLStale("this very CRL is held already", hint=NOTHING_TO_DO)
     issuer_der = judge_issuer(crl, header, issuers)
     _judge_times(header, at, tolerance_seconds)
-    if header.is_delta:
+    if lower_number:
+        _judge_renumbered(header, high_water)
+    elif header.is_delta:
         _judge_delta(header, current, high_water)
     else:
         _judge_complete(header, current, high_water)
@@ -131,17 +139,24 @@ def _judge_times(header: CRLHeader, at: int, tolerance_seconds: int) -> None:
 
 
 def _judge_complete(header: CRLHeader, current: Epoch | None, high_water: tuple[int | None, int]) -> None:
-    """A complete CRL follows the complete one held; a delta that is newer still stays over it (RFC 5280 5.2.4)."""
-    number, held = header.crl_number, current.base if current else None
-    if held is not None:
-        _refuse_fork(number, held)
-        _refuse_lower(number, held.crl_number)
+    """A complete CRL follows the complete one held; a delta that is newer still stays over it (RFC 5280 5.2.4).
+
+    A base and a delta that were issued together have one number (5.2.3), so it may be that of the delta held.
+    """
+    number, base = header.crl_number, current.base if current else None
+    if base is not None:
+        _refuse_fork(number, base)
+        _refuse_older(header, (base.crl_number, base.this_update))
     delta = current.delta if current else None
     if number is None or delta is None or delta.crl_number is None or delta.crl_number <= number:
-        _refuse_lower(number, high_water[0])
-        _refuse_older(header, high_water[1])
-    elif held is not None:
-        _refuse_older(header, held.this_update)
+        _refuse_older(header, high_water)
+
+
+def _judge_renumbered(header: CRLHeader, high_water: tuple[int | None, int]) -> None:
+    """On an administrator's word thisUpdate decides in place of the number, so that nothing goes back in time."""
+    if header.is_delta:
+        raise CRLRejected("a delta CRL cannot begin a new order of numbers", hint="give the CA's complete CRL")
+    _refuse_older(header, (None, high_water[1]))
 
 
 def _judge_delta(header: CRLHeader, current: Epoch | None, high_water: tuple[int | None, int]) -> None:
@@ -155,18 +170,18 @@ def _judge_delta(header: CRLHeader, current: Epoch | None, high_water: tuple[int
         raise CRLOutOfOrder(
             f"no complete CRL of the scope of delta CRL {number} is held", hint="publish the complete CRL first"
         )
-    held = current.base.crl_number
-    if held is None or held < base_number:
+    base = current.base.crl_number
+    if base is None or base < base_number:
         raise CRLOutOfOrder(
-            f"delta CRL {number} needs the complete CRL {base_number} or a later one; held is {_shown(held)}",
+            f"delta CRL {number} needs the complete CRL {base_number} or a later one; held is {_shown(base)}",
             hint=f"publish complete CRL {base_number} or a later one first",
         )
-    if number <= held:
-        raise CRLStale(f"delta CRL {number} tells nothing beyond the complete CRL {held} held", hint=_NEWER)
+    if number <= base:
+        hint = NOTHING_TO_DO if number == base else _NEWER
+        raise CRLStale(f"delta CRL {number} tells nothing beyond the complete CRL {base} held", hint=hint)
     if current.delta is not None:
         _refuse_fork(number, current.delta)
-    _refuse_lower(number, high_water[0])
-    _refuse_older(header, high_water[1])
+    _refuse_older(header, high_water)
 
 
 def _refuse_fork(number: int | None, held: CRLRecord) -> None:
@@ -178,15 +193,14 @@ def _refuse_fork(number: int | None, held: CRLRecord) -> None:
         )
 
 
-def _refuse_lower(number: int | None, highest: int | None) -> None:
-    if number is not None and highest is not None and number < highest:
-        raise CRLStale(f"CRL number {number} is lower than {highest}, which has been in use", hint=_NEWER)
-
-
-def _refuse_older(header: CRLHeader, latest: int) -> None:
-    """Raises: CRLStale; without a number only a later thisUpdate tells that a CRL is new."""
-    if header.this_update < latest or (header.crl_number is None and header.this_update == latest):
-        age = latest - header.this_update
+def _refuse_older(header: CRLHeader, latest: tuple[int | None, int]) -> None:
+    """Raises: CRLStale; the number decides where both have one, a later thisUpdate otherwise."""
+    number, (highest, this_update) = header.crl_number, latest
+    if number is not None and highest is not None:
+        if number < highest:
+            raise CRLStale(f"CRL number {number} is lower than {highest}, which has been in use", hint=_LOWER)
+    elif header.this_update < this_update or (number is None and header.this_update == this_update):
+        age = this_update - header.this_update
         raise CRLStale(f"thisUpdate is {age} seconds before that of a CRL that has been in use", hint=_NEWER)
 
 

@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cmp_to_key
+from typing import Any
 
 from vouchd.pkix.scope import COMPLETE_SCOPE
 
@@ -69,6 +71,7 @@ class Authority:
     label: str
     policy: AuthorityPolicy = field(default_factory=AuthorityPolicy)
     history: tuple[bytes, ...] = ()
+    retired_scopes: tuple[str, ...] = ()  # of issuing points that will not come again, sorted
 
     @property
     def certificates(self) -> tuple[bytes, ...]:
@@ -104,7 +107,8 @@ class Epoch:
     `sequence` counts from 1. `accepted_at` is the moment of acceptance and becomes producedAt. `idp_der` is the
     IssuingDistributionPoint extension value (empty when the CRL has none). `issuer_key` is the `certs.key_id` of the
     key that the newest CRL was verified with; empty in facts of earlier versions, which did not keep it. `key_only`:
-    the CRLs speak only of what was issued under that key.
+    the CRLs speak only of what was issued under that key. `renumbered` counts how often an administrator has had a CRL
+    with a lower number taken here, and `renumbering` says why that was done with this one.
     """
 
     issuing_point: IssuingPointId
@@ -116,6 +120,8 @@ class Epoch:
     origin: str = ""
     issuer_key: str = ""
     key_only: bool = False
+    renumbered: int = 0
+    renumbering: str = ""
 
     @property
     def newest(self) -> CRLRecord:
@@ -272,30 +278,49 @@ class Facts:
     members: tuple[Member, ...] = ()
 
 
-# Which of several epochs of one issuing point is the newest, told alike by every member of a set.
-
-Order = tuple[int, int, int, int, str]
+# Which of several epochs of one issuing point is the newest, found alike by every member of a set.
 
 
-def order(epoch: Epoch) -> Order:
+def order(epoch: Epoch) -> Any:
     """Sort key: the newest CRL is the greatest.
 
     Two members that accept CRLs while they are cut off from each other number their epochs alike, so the sequence
     number decides nothing: what the CA says does. For one CRL accepted twice the earlier acceptance stands.
     """
-    number = epoch.newest.crl_number
-    return (
-        epoch.this_update,
-        -1 if number is None else number,
-        epoch.base.this_update,
-        -epoch.accepted_at,
-        epoch.index_name,
-    )
+    return _by_newness(epoch)
+
+
+def is_newer_crl(one: Epoch, other: Epoch) -> bool:
+    """Whether the CRLs of `one` are newer, whenever they were accepted."""
+    return _compare_crls(one, other) > 0
 
 
 def newest(epochs: Iterable[Epoch]) -> tuple[Epoch, ...]:
     """The newest epoch of each issuing point, ordered by issuing point."""
-    found: dict[IssuingPointId, Epoch] = {}
-    for epoch in sorted(epochs, key=order):
-        found[epoch.issuing_point] = epoch
-    return tuple(found[point] for point in sorted(found))
+    by_point: dict[IssuingPointId, Epoch] = {}
+    for epoch in sorted(epochs, key=lambda epoch: epoch.index_name):  # the same whatever the order they came in
+        point = epoch.issuing_point
+        if point not in by_point or order(epoch) > order(by_point[point]):
+            by_point[point] = epoch
+    return tuple(by_point[point] for point in sorted(by_point))
+
+
+def _compare_crls(one: Epoch, other: Epoch) -> int:
+    if one.renumbered != other.renumbered:
+        return one.renumbered - other.renumbered
+    return compare_crls(one.newest, other.newest) or compare_crls(one.base, other.base)
+
+
+def compare_crls(one: CRLRecord, other: CRLRecord) -> int:
+    """Above 0 when `one` is the newer CRL: the number decides where both have one, thisUpdate otherwise."""
+    if one.crl_number is not None and other.crl_number is not None:
+        return one.crl_number - other.crl_number
+    return one.this_update - other.this_update
+
+
+def _compare(one: Epoch, other: Epoch) -> int:
+    by_name = (one.index_name > other.index_name) - (one.index_name < other.index_name)
+    return _compare_crls(one, other) or other.accepted_at - one.accepted_at or by_name
+
+
+_by_newness = cmp_to_key(_compare)

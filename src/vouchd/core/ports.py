@@ -50,10 +50,17 @@ class StatusStore(Protocol):
         NotFound when the authority is not registered, or a CRL of the epoch is neither stored nor given.
         """
 
+    def retire(self, authority: Authority, scope_id: str) -> None:
+        """Store `authority`; drop the current epoch of its issuing point of that scope, and the CRL held back for it.
+
+        The highest CRL number stays known. Raises: NotFound when the authority is not registered, or there is neither.
+        """
+
     def high_water(self, issuing_point: IssuingPointId) -> tuple[int | None, int]:
         """Highest (CRL number, thisUpdate) ever committed for the issuing point, (None, 0) when none was.
 
-        Survives removal of the authority: rollback protection.
+        Survives removal of the authority: rollback protection. An epoch with a higher `renumbered` than the current one
+        begins it anew.
         """
 
     def document(self, sha256: str) -> bytes:
@@ -153,8 +160,8 @@ class MirrorStore(Protocol):
     def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
         """Make this store's facts equal to `facts`, all or nothing, whatever sequence numbers say.
 
-        High-water marks never fall: a mark that is higher here stays. Raises: NotFound when a document that `facts`
-        names is neither stored nor given.
+        High-water marks never fall but where `facts` have numbers lowered: a mark that is higher here stays. Raises:
+        NotFound when a document that `facts` names is neither stored nor given.
         """
 
 

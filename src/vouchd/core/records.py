@@ -76,6 +76,7 @@ def authority_record(authority: Authority) -> Record:
         "label": authority.label,
         "certificate": _text(authority.certificate_der),
         "history": [_text(der) for der in authority.history],
+        "retired_scopes": list(authority.retired_scopes),
         "policy": policy_record(authority.policy),
     }
 
@@ -88,6 +89,7 @@ def read_authority(record: Record) -> Authority:
         label=record["label"],
         policy=read_policy(record["policy"]),
         history=tuple(_bytes(text) for text in record.get("history", ())),
+        retired_scopes=tuple(record.get("retired_scopes", ())),
     )
 
 

@@ -6,7 +6,7 @@ else comes from the epochs, so that every clone decides alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, AuthorityPolicy, CertStatus, Epoch, ExpiredCRLPolicy, ExpiredDeltaPolicy
@@ -131,28 +131,37 @@ def expired(points: tuple[ServingPoint, ...], at: int) -> tuple[ServingPoint, ..
 
 
 def covers_every_serial(
-    points: Iterable[ServingPoint], own: AuthorityPolicy, known: tuple[ServingPoint, ...] = ()
+    points: Iterable[ServingPoint], own: AuthorityPolicy, known: Iterable[ServingPoint] = ()
 ) -> bool:
-    """Whether together these issuing points speak of every certificate of the CA.
+    """Whether together these issuing points speak of every certificate of the CA: see `cover_every_serial`."""
+    scopes = [(point.epoch.issuing_point.scope_id, point.scope) for point in points]
+    return cover_every_serial(scopes, own, [point.scope for point in known])
+
+
+def cover_every_serial(
+    by_id: Collection[tuple[str, Scope]], own: AuthorityPolicy, known: Collection[Scope] = ()
+) -> bool:
+    """Whether CRLs of these scopes, by scope id, together speak of every certificate of the CA.
 
     A CertID names no distribution point, so a partition proves nothing about a serial that it does not list. Complete
     are: the scopes the operator declared; or for user and for CA certificates one CRL each, or one for both, of all
     reasons or several that have them all together. A CRL that restricts nothing but names its distribution point counts
     where the operator says so and it is the only one that is `known`.
     """
-    points = tuple(points)
     if own.expected_scopes:
-        return set(own.expected_scopes) <= {p.epoch.issuing_point.scope_id for p in points}
-    if any(_restricts_nothing(p.scope) and not p.scope.distribution_point_der for p in points):
+        return set(own.expected_scopes) <= {scope_id for scope_id, _ in by_id}
+    scopes = [scope for _, scope in by_id]
+    if any(_restricts_nothing(scope) and not scope.distribution_point_der for scope in scopes):
         return True
-    alone = own.named_point_covers_all and len([p for p in known or points if is_named_point(p.scope)]) == 1
-    scopes = [
-        p.scope
-        for p in points
-        if not p.scope.only_attribute and (not p.scope.distribution_point_der or (alone and is_named_point(p.scope)))
+    named = [scope for scope in known or scopes if is_named_point(scope)]
+    alone = own.named_point_covers_all and len(named) == 1
+    counted = [
+        scope
+        for scope in scopes
+        if not scope.only_attribute and (not scope.distribution_point_der or (alone and is_named_point(scope)))
     ]
-    of_users = [scope for scope in scopes if not scope.only_ca]
-    of_cas = [scope for scope in scopes if not scope.only_user]
+    of_users = [scope for scope in counted if not scope.only_ca]
+    of_cas = [scope for scope in counted if not scope.only_user]
     return _has_all_reasons(of_users) and _has_all_reasons(of_cas)
 
 

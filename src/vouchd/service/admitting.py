@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS, judge_issuer
-from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, order
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, is_newer_crl
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, Clock
 from vouchd.errors import CRLError, CRLRejected, NotFound, StoreUnavailable
@@ -164,6 +164,8 @@ class Admitting:
             if authority is None:
                 continue
             epoch, former = stored.get(point), served.get(point)
+            if epoch is None and point.scope_id in authority.retired_scopes:
+                continue
             refusal = self._refusal(authority, point, epoch, former, documents)
             if refusal is None and epoch is not None:
                 admitted[point] = epoch
@@ -205,7 +207,7 @@ class Admitting:
             return Refusal(point, authority.label, epoch, str(error))
         except (NotFound, StoreUnavailable) as error:  # it may be on its way: judged anew at the next look
             return Refusal(point, authority.label, epoch, f"the CRL itself cannot be read: {error}", lasting=False)
-        if former is not None and _crl_order(epoch) < _crl_order(former) and not self._may_step(epoch, former):
+        if former is not None and _goes_back(epoch, former) and not self._may_step(epoch, former):
             return Refusal(point, authority.label, epoch, _older(epoch, former))
         return None
 
@@ -283,9 +285,15 @@ def _issuers(authority: Authority) -> frozenset[bytes]:
     return frozenset((*authority.certificates, *authority.policy.crl_issuers))
 
 
-def _crl_order(epoch: Epoch) -> tuple[object, ...]:
-    """How new the CRLs of an epoch are; that one was accepted twice, and when, does not matter."""
-    return order(epoch)[:3]
+def _goes_back(epoch: Epoch, former: Epoch) -> bool:
+    """Whether its CRLs are older; that one was accepted twice, and when, does not matter.
+
+    A lower number that an administrator has had taken somewhere in the set is newer by its thisUpdate alone: the CA has
+    signed that, and no store can make an old CRL look like it.
+    """
+    if epoch.renumbered > former.renumbered:
+        return epoch.this_update < former.this_update
+    return is_newer_crl(former, epoch)
 
 
 def _older(epoch: Epoch, former: Epoch) -> str:

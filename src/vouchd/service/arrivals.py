@@ -41,7 +41,14 @@ class Received:
             raise CRLRejected(f"not a CRL: {error}", hint="give one CRL in DER or PEM") from error
         return cls(der, read_header(der), hashlib.sha256(der).hexdigest(), origin, at)
 
-    def judge(self, issuers: tuple[bytes, ...], current: Epoch | None, high_water: tuple[int | None, int]) -> bytes:
+    def judge(
+        self,
+        issuers: tuple[bytes, ...],
+        current: Epoch | None,
+        high_water: tuple[int | None, int],
+        *,
+        lower_number: bool = False,
+    ) -> bytes:
         """The certificate of its issuer when it may replace `current`; see core.acceptance and StatusStore.
 
         Raises: CRLRejected, CRLStale, CRLForked, CRLOutOfOrder.
@@ -54,6 +61,7 @@ class Received:
             current=current,
             high_water=high_water,
             at=self.at,
+            lower_number=lower_number,
         )
 
     def entry_count(self, certificate_issuer: bytes) -> int:
@@ -73,21 +81,27 @@ class Received:
         )
 
 
-def next_epoch(received: Received, current: Epoch | None, point: IssuingPointId, issuer_der: bytes) -> Epoch:
+def next_epoch(
+    received: Received, current: Epoch | None, point: IssuingPointId, issuer_der: bytes, renumbering: str = ""
+) -> Epoch:
     """The epoch that follows `current` when the CRL of that issuer is taken, its entries not counted yet.
 
-    A delta keeps the base; a base keeps the delta that is still newer.
+    A delta keeps the base; a base keeps the delta that is still newer, but for one with a lower number that is taken
+    for the reason `renumbering`.
     """
     record = received.record()
+    before = current.renumbered if current else 0
     epoch = Epoch(
         issuing_point=point,
         sequence=(current.sequence if current else 0) + 1,
         base=record,
         accepted_at=received.at,
-        delta=_still_newer(current, record),
+        delta=None if renumbering else _still_newer(current, record),
         idp_der=received.header.scope.idp_der,
         origin=received.origin,
         issuer_key=certs.key_id(issuer_der),
+        renumbered=before + 1 if renumbering else before,
+        renumbering=renumbering,
     )
     if received.header.is_delta and current is not None:
         return replace(epoch, base=current.base, delta=record)

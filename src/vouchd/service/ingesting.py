@@ -13,12 +13,23 @@ from dataclasses import replace
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, StatusStore
-from vouchd.errors import CRLError, CRLQuarantined, CRLRejected, CRLStale, NotFound, StoreConflict, VouchdError
+from vouchd.errors import (
+    ConfigError,
+    CRLError,
+    CRLQuarantined,
+    CRLRejected,
+    CRLStale,
+    NotFound,
+    StoreConflict,
+    VouchdError,
+)
 from vouchd.pkix.der import Buffer
 from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
+from vouchd.service.weighing import Weighing
 
+MAX_REASON_CHARACTERS = 500
 _ATTEMPTS = 2
 
 
@@ -40,6 +51,7 @@ class Ingesting:
     ) -> None:
         self._store = store
         self._indexing = indexing
+        self._weighing = Weighing(store, indexing)
         self._permission = permission
         self._audit = audit
         self._refused = refused
@@ -56,6 +68,44 @@ class Ingesting:
         self._permission.allow(caller, Action.ADD_CRL, origin)
         with self._refusal_recorded(caller, origin):
             return self._accept(Received.of(crl, origin, at), caller)
+
+    def accept_lower_number(self, crl: Buffer, origin: str, caller: Caller, at: int, reason: str) -> tuple[Epoch, ...]:
+        """Take a complete CRL although its number is lower than what has been in use; for administrators.
+
+        A number that went up by mistake would lock the CA out for ever. This once thisUpdate decides which CRL is
+        newer, and from here on numbers count from this CRL's; the reason stays with the epoch. Raises: ConfigError
+        without a reason; what `accept_crl` does.
+        """
+        if not reason.strip() or len(reason) > MAX_REASON_CHARACTERS or not reason.isprintable():
+            raise ConfigError(
+                f"a lower CRL number is taken for a reason of 1 to {MAX_REASON_CHARACTERS} printable characters",
+                hint="say what happened: --reason TEXT",
+            )
+        self._permission.allow(caller, Action.LOWER_NUMBER, f"{origin}: {reason}")
+        with self._refusal_recorded(caller, origin):
+            return self._accept(Received.of(crl, origin, at), caller, reason)
+
+    def retire(self, authority: Authority, scope_id: str, caller: Caller) -> Authority:
+        """Take away an issuing point that will not come again: its CRL counts no longer, and no other is taken.
+
+        Raises: NotFound when it has no CRL; PermissionDenied.
+        """
+        target = f"{authority.id} {scope_id}"
+        self._permission.allow(caller, Action.RETIRE_POINT, target)
+        left = replace(authority, retired_scopes=tuple(sorted({*authority.retired_scopes, scope_id})))
+        self._store.retire(left, scope_id)
+        self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id, retired=scope_id)
+        return left
+
+    def restore(self, authority: Authority, scope_id: str, caller: Caller) -> Authority:
+        """Let CRLs of a scope that was retired be taken again. Raises: NotFound; PermissionDenied."""
+        self._permission.allow(caller, Action.RETIRE_POINT, f"{authority.id} {scope_id}")
+        if scope_id not in authority.retired_scopes:
+            raise NotFound(f"the scope {scope_id} is not retired", hint="vouchd ca list --json shows those that are")
+        left = replace(authority, retired_scopes=tuple(one for one in authority.retired_scopes if one != scope_id))
+        self._store.put_authority(left)
+        self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id, restored=scope_id)
+        return left
 
     def release_quarantined(self, issuing_point: IssuingPointId, caller: Caller, at: int) -> Epoch:
         """Take the CRL that is held back for the issuing point, if it is still newer than the one in use.
@@ -80,12 +130,12 @@ class Ingesting:
             self._audit.record("CRL_VALIDATION", caller, "failure", target=target, why=why)
             raise
 
-    def _accept(self, received: Received, caller: Caller) -> tuple[Epoch, ...]:
+    def _accept(self, received: Received, caller: Caller, renumbering: str = "") -> tuple[Epoch, ...]:
         epochs: list[Epoch] = []
         errors: list[CRLError] = []
         for recipient in recipients(received.header, self._store.authorities()):
             try:
-                epochs.append(self._take(recipient, received, caller))
+                epochs.append(self._take(recipient, received, caller, renumbering=renumbering))
             except CRLError as error:
                 errors.append(error)
                 if not isinstance(error, CRLStale | CRLQuarantined):
@@ -100,11 +150,19 @@ class Ingesting:
             raise min(errors, key=lambda error: isinstance(error, CRLRejected))
         return tuple(epochs)
 
-    def _take(self, recipient: Recipient, received: Received, caller: Caller, *, released: bool = False) -> Epoch:
+    def _take(
+        self,
+        recipient: Recipient,
+        received: Received,
+        caller: Caller,
+        *,
+        released: bool = False,
+        renumbering: str = "",
+    ) -> Epoch:
         """Make the CRL the recipient's and record it; a second look when another process was quicker."""
         for attempt in range(_ATTEMPTS):
             try:
-                epoch = self._take_once(recipient, received, released=released)
+                epoch = self._take_once(recipient, received, released=released, renumbering=renumbering)
             except (StoreConflict, NotFound):  # NotFound: the other's epoch took a document with it
                 if attempt + 1 == _ATTEMPTS:
                     raise
@@ -113,17 +171,20 @@ class Ingesting:
                 return epoch
         raise AssertionError("unreachable")
 
-    def _take_once(self, recipient: Recipient, received: Received, *, released: bool) -> Epoch:
+    def _take_once(self, recipient: Recipient, received: Received, *, released: bool, renumbering: str) -> Epoch:
         authority = recipient.authority
         point = IssuingPointId(authority.id, received.header.scope.scope_id)
+        require_not_retired(authority, point.scope_id)
         stored = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
         # What was not admitted decides nothing here, nor does a mark that it left in the store.
         current = self._indexing.standing(authority, stored)
         high_water = self._store.high_water(point) if current is None else current.high_water
-        issuer_der = received.judge(recipient.issuers, current, high_water)
-        epoch = self._built(authority, received, next_epoch(received, current, point, issuer_der))
-        if current is not None and not released:
-            self._weigh(authority, received, current, epoch)
+        issuer_der = received.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
+        epoch = self._built(authority, received, next_epoch(received, current, point, issuer_der, renumbering))
+        if not released and not renumbering:
+            weight = self._weighing.weigh(authority, received, current, epoch)
+            if weight.why:
+                self._hold_back(received, epoch, weight.why)
         self._indexing.vouch(authority, epoch)
         self._store.commit_epoch(epoch, {received.sha256: received.crl})
         return epoch
@@ -142,34 +203,22 @@ class Ingesting:
     def _document(self, record: CRLRecord, received: Received) -> Buffer:
         return received.crl if record.sha256 == received.sha256 else self._indexing.document(record)
 
-    def _weigh(self, authority: Authority, received: Received, current: Epoch, epoch: Epoch) -> None:
-        """Hold the CRL back when the CA's policy finds what it changes abnormal. Raises: CRLQuarantined."""
-        percent = authority.policy.quarantine_percent
-        if percent is None:
-            return
-        self._indexing.ensure_index(authority, current)
-        lost, gained, before = self._indexing.difference(current, epoch)
-        allowed = before * percent / 100
-        if lost <= allowed and gained <= allowed:
-            return
-        why = f"{lost} of {before} entries lost and {gained} gained; normal is up to {percent:g} %"
-        self._hold_back(received, epoch, why)
+    def _hold_back(self, received: Received, epoch: Epoch, why: str) -> None:
+        """Raises: CRLQuarantined, always."""
+        record = epoch.newest if received.header.is_delta else epoch.base
+        known = {(crl.issuing_point, crl.record.sha256) for crl in self._store.quarantined()}
+        if (epoch.issuing_point, record.sha256) not in known:  # sent again it keeps its time of arrival
+            quarantined = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
+            self._store.put_quarantined(quarantined, received.crl)
         raise CRLQuarantined(
             f"the CRL is held back: {why}", hint="look into it, then: vouchd crl quarantine release, or drop"
         )
 
-    def _hold_back(self, received: Received, epoch: Epoch, why: str) -> None:
-        record = epoch.newest if received.header.is_delta else epoch.base
-        known = {(crl.issuing_point, crl.record.sha256) for crl in self._store.quarantined()}
-        if (epoch.issuing_point, record.sha256) not in known:  # sent again it keeps its time of arrival
-            held = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
-            self._store.put_quarantined(held, received.crl)
-
     def _release(self, issuing_point: IssuingPointId, caller: Caller, at: int) -> Epoch:
-        held = next((crl for crl in self._store.quarantined() if crl.issuing_point == issuing_point), None)
-        if held is None:
+        crl = next((one for one in self._store.quarantined() if one.issuing_point == issuing_point), None)
+        if crl is None:
             raise NotFound("no CRL is held back for this issuing point")
-        received = Received.of(self._indexing.document(held.record), held.origin, at)
+        received = Received.of(self._indexing.document(crl.record), crl.origin, at)
         for recipient in recipients(received.header, self._store.authorities()):
             if recipient.authority.id == issuing_point.authority_id:
                 return self._take(recipient, received, caller, released=True)
@@ -178,6 +227,15 @@ class Ingesting:
 
 def _target(point: IssuingPointId) -> str:
     return f"{point.authority_id} {point.scope_id}"
+
+
+def require_not_retired(authority: Authority, scope_id: str) -> None:
+    """Raise CRLRejected when the issuing point of that scope was taken away for good."""
+    if scope_id in authority.retired_scopes:
+        raise CRLRejected(
+            f"the issuing point of the scope {scope_id} is retired",
+            hint="an agent can restore it, if it comes again after all",
+        )
 
 
 def _detail(epoch: Epoch) -> dict[str, str | int]:
@@ -189,4 +247,5 @@ def _detail(epoch: Epoch) -> dict[str, str | int]:
         "crl_number": number,
         "sha256": newest.sha256,
         "sequence": epoch.sequence,
+        **({"lower_number": epoch.renumbering} if epoch.renumbering else {}),
     }

@@ -23,6 +23,8 @@ class Action(StrEnum):
     READ_CRL = "read CRL"
     ADD_CRL = "add CRL"
     RELEASE_CRL = "release CRL"
+    LOWER_NUMBER = "accept lower CRL number"
+    RETIRE_POINT = "retire issuing point"
     DROP_CRL = "drop CRL"
     CHECK_STATUS = "check certificate status"
     READ_STATISTICS = "read statistics"
@@ -67,6 +69,8 @@ RIGHTS: dict[Action, frozenset[str]] = {
     Action.READ_CRL: _STAFF,
     Action.ADD_CRL: _AGENTS | {Group.TRUSTED_MANAGERS},
     Action.RELEASE_CRL: _AGENTS,
+    Action.LOWER_NUMBER: _ADMINISTRATORS,
+    Action.RETIRE_POINT: _AGENTS,
     Action.DROP_CRL: _AGENTS,
     Action.CHECK_STATUS: _STAFF,
     Action.READ_STATISTICS: _STAFF,

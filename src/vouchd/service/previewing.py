@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.ports import StatusStore
+from vouchd.core.status import cover_every_serial
 from vouchd.errors import CRLError, NotFound
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.names import readable
+from vouchd.pkix.scope import Scope
 from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing
+from vouchd.service.ingesting import require_not_retired
 from vouchd.service.permission import Action, Permission
+from vouchd.service.weighing import Weighing
 
 SHOWN_SERIALS = 20
 
@@ -49,6 +53,28 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Retirement:
+    """What retiring an issuing point would change.
+
+    `entries` are in its CRL, and of them at most `lost` are in no other CRL of the CA: these serials are revoked no
+    longer. `covered_before` and `covered_after` tell whether the CA's CRLs speak of every serial, so that one that none
+    lists can be `good`.
+    """
+
+    authority: Authority
+    epoch: Epoch
+    entries: int
+    lost: int
+    covered_before: bool
+    covered_after: bool
+
+
+def _covered(authority: Authority, epochs: list[Epoch]) -> bool:
+    scopes = [(epoch.issuing_point.scope_id, Scope.from_idp(epoch.idp_der)) for epoch in epochs]
+    return cover_every_serial(scopes, authority.policy)
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """A CRL that can be read: who issued it, its facts (entries not counted), and what would become of it."""
 
@@ -74,7 +100,30 @@ class Previewing:
     def __init__(self, store: StatusStore, indexing: Indexing, permission: Permission) -> None:
         self._store = store
         self._indexing = indexing
+        self._weighing = Weighing(store, indexing)
         self._permission = permission
+
+    def preview_quarantined(self, point: IssuingPointId, caller: Caller, at: int) -> Preview:
+        """What releasing the CRL held back for the issuing point would change. Raises: NotFound; as `preview`."""
+        crl = next((one for one in self._store.quarantined() if one.issuing_point == point), None)
+        if crl is None:
+            raise NotFound("no CRL is held back for this issuing point")
+        return self.preview(self._indexing.document(crl.record), caller, at)
+
+    def preview_retirement(self, authority: Authority, scope_id: str, caller: Caller) -> Retirement:
+        """What retiring the issuing point of that scope would change. Raises: NotFound when it has no CRL in use."""
+        self._permission.allow(caller, Action.READ_CRL, scope_id)
+        ours = [epoch for epoch in self._store.epochs() if epoch.issuing_point.authority_id == authority.id]
+        epoch = next((one for one in ours if one.issuing_point.scope_id == scope_id), None)
+        if epoch is None:
+            raise NotFound(f"the CA has no CRL of the scope {scope_id}", hint="vouchd crl list shows those there are")
+        self._indexing.ensure_index(authority, epoch)
+        rest = [one for one in ours if one is not epoch]
+        for one in rest:
+            self._indexing.ensure_index(authority, one)
+        entries = self._indexing.difference(epoch, epoch)[2]
+        lost = min((self._indexing.difference(epoch, one)[0] for one in rest), default=entries)
+        return Retirement(authority, epoch, entries, lost, _covered(authority, ours), _covered(authority, rest))
 
     def preview(self, crl: Buffer, caller: Caller, at: int) -> Preview:
         """What accepting the CRL (DER, PEM or base64) at POSIX time `at` would change; no facts change.
@@ -104,24 +153,24 @@ class Previewing:
     def _change(self, received: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
         """Raises: CRLError when the CRL would be refused."""
         authority = recipient.authority
+        require_not_retired(authority, point.scope_id)
         issuer_der = received.judge(recipient.issuers, current, self._store.high_water(point))
         epoch = next_epoch(received, current, point, issuer_der)
         delta = self._document(epoch.delta, received) if epoch.delta else None
         count = self._indexing.build(authority, epoch, self._document(epoch.base, received), delta)
+        weight = self._weighing.weigh(authority, received, current, epoch)
         if current is None:
-            return Change(authority, point, None, gained=count)
-        self._indexing.ensure_index(authority, current)
-        lost, gained, before = self._indexing.difference(current, epoch)
+            return Change(authority, point, None, gained=count, held_back=weight.why)
         return Change(
             authority,
             point,
             current,
-            lost=lost,
-            gained=gained,
-            before=before,
-            held_back=_held_back(authority, lost, gained, before),
-            some_lost=self._indexing.missing(current, epoch, SHOWN_SERIALS) if lost else (),
-            some_gained=self._indexing.missing(epoch, current, SHOWN_SERIALS) if gained else (),
+            lost=weight.lost,
+            gained=weight.gained,
+            before=weight.before,
+            held_back=weight.why,
+            some_lost=self._indexing.missing(current, epoch, SHOWN_SERIALS) if weight.lost else (),
+            some_gained=self._indexing.missing(epoch, current, SHOWN_SERIALS) if weight.gained else (),
         )
 
     def _document(self, record: CRLRecord, received: Received) -> Buffer:
@@ -131,10 +180,3 @@ class Previewing:
             return self._indexing.document(record)
         except NotFound as error:  # another process replaced the epoch just now
             raise CRLError("the CRL in use has just been replaced", hint="look again") from error
-
-
-def _held_back(authority: Authority, lost: int, gained: int, before: int) -> str:
-    percent = authority.policy.quarantine_percent
-    if percent is None or max(lost, gained) <= before * percent / 100:
-        return ""
-    return f"more than {percent:g} % of the entries in use ({before}) would change"

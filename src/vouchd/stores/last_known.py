@@ -54,6 +54,10 @@ class RememberingStore:
         """See StatusStore."""
         self._store.commit_epoch(epoch, documents)
 
+    def retire(self, authority: Authority, scope_id: str) -> None:
+        """See StatusStore."""
+        self._store.retire(authority, scope_id)
+
     def high_water(self, issuing_point: IssuingPointId) -> tuple[int | None, int]:
         """See StatusStore."""
         return self._store.high_water(issuing_point)

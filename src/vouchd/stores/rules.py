@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from vouchd.core.facts import Epoch, Facts, Group, IssuingPointId, Member, QuarantinedCRL, User
 from vouchd.errors import AlreadyExists, LastAdministrator, NotFound, StoreConflict
@@ -23,6 +23,19 @@ def risen(mark: HighWater, epoch: Epoch) -> HighWater:
     crls = [epoch.base, *([epoch.delta] if epoch.delta else [])]
     numbers = [number for number in (mark[0], *(crl.crl_number for crl in crls)) if number is not None]
     return max(numbers, default=None), max(mark[1], *(crl.this_update for crl in crls))
+
+
+def mark_after(mark: HighWater, epoch: Epoch, current: Epoch | None) -> HighWater:
+    """The mark once `epoch` follows `current`: it falls only where an administrator has had numbers lowered."""
+    if epoch.renumbered > (current.renumbered if current else 0):
+        return risen(NO_HIGH_WATER, epoch)
+    return risen(mark, epoch)
+
+
+def lowered(epochs: Iterable[Epoch], ours: Iterable[Epoch]) -> frozenset[IssuingPointId]:
+    """The issuing points where numbers were lowered in `epochs` since `ours`: their marks are those of `epochs`."""
+    known = {epoch.issuing_point: epoch.renumbered for epoch in ours}
+    return frozenset(epoch.issuing_point for epoch in epochs if epoch.renumbered > known.get(epoch.issuing_point, 0))
 
 
 def require_next(epoch: Epoch, current_sequence: int) -> None:
@@ -112,6 +125,11 @@ def no_user(user_id: str) -> NotFound:
 def no_authority(authority_id: str) -> NotFound:
     """The error for an authority that is not registered."""
     return NotFound(f"no certification authority {authority_id}", hint="vouchd ca list shows those there are")
+
+
+def no_issuing_point(scope_id: str) -> NotFound:
+    """The error for an issuing point that has no CRL, in use or held back."""
+    return NotFound(f"the CA has no CRL of the scope {scope_id}", hint="vouchd crl list shows those there are")
 
 
 def no_document(sha256: str) -> NotFound:

@@ -20,7 +20,7 @@ from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, Quara
 from vouchd.directory.connection import Change, Connection, Entry
 from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, STAMP
 from vouchd.pkix.scope import COMPLETE_SCOPE
-from vouchd.stores.rules import CHUNK_BYTES, NO_HIGH_WATER, HighWater, crl_hashes, risen
+from vouchd.stores.rules import CHUNK_BYTES, NO_HIGH_WATER, HighWater, crl_hashes, mark_after, no_issuing_point, risen
 
 CERTIFICATE = "cACertificate;binary"
 BASE_CRL = "certificateRevocationList;binary"
@@ -74,8 +74,10 @@ class Held:
     def high_water(self, point: IssuingPointId) -> HighWater:
         """The mark of one issuing point: no epoch that is held is above it."""
         mark = highest(self.marks, point.scope_id)
-        for _, epoch in self.epochs:
-            if epoch.issuing_point == point:
+        ours = [epoch for _, epoch in self.epochs if epoch.issuing_point == point]
+        numbering = max((epoch.renumbered for epoch in ours), default=0)
+        for epoch in ours:
+            if epoch.renumbered == numbering:  # one that was overtaken by lower numbers says nothing any more
                 mark = risen(mark, epoch)
         return mark
 
@@ -169,7 +171,25 @@ def committed(held: Held, epoch: Epoch) -> list[Change]:
         *([Change("delete", EPOCH, old)] if old else []),
         Change("add", EPOCH, (records.to_json(records.epoch_record(epoch)).encode(),)),
         *([Change("delete", QUARANTINED, released)] if released else []),
-        *mark_values(point.scope_id, held.marks, risen(held.high_water(point), epoch)),
+        *mark_values(point.scope_id, held.marks, mark_after(held.high_water(point), epoch, held.epoch(point))),
+    ]
+
+
+def retired(entry: Held, authority: Authority, scope_id: str) -> list[Change]:
+    """The changes that store `authority` and take away its issuing point of that scope, but for the mark."""
+    point = IssuingPointId(authority.id, scope_id)
+    epochs = tuple(value for value, each in entry.epochs if each.issuing_point == point)
+    held_back = tuple(value for value, crl in entry.quarantined if crl.issuing_point == point)
+    if not epochs and not held_back:
+        raise no_issuing_point(scope_id)
+    current = entry.epoch(point)
+    mirror = mirrored(current) if current else []
+    return [
+        Change("replace", AUTHORITY, (fact_of(authority),)),
+        *([Change("delete", EPOCH, epochs)] if epochs else []),
+        *([Change("delete", QUARANTINED, held_back)] if held_back else []),
+        *mark_values(scope_id, entry.marks, entry.high_water(point)),
+        *(Change("replace", change.attribute, ()) for change in mirror),
     ]
 
 

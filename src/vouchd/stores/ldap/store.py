@@ -26,12 +26,14 @@ from vouchd.stores.ldap.entries import (
     SMALL,
     Held,
     committed,
+    crls_in_entry,
     entry_values,
     fact_of,
     highest,
     mark_value,
     mirrored,
     names_of,
+    retired,
     stands_in_entry,
 )
 from vouchd.stores.ldap.settling import merge_conflicts, settle
@@ -126,9 +128,25 @@ class DirectoryStore(DirectoryDomain):
             require_next(epoch, current.sequence if current else 0)
             self._require_documents(everyone, documents, *crl_hashes(epoch))
             crls = self._document_changes(connection, held, epoch, documents)
+            if epoch.renumbered > (current.renumbered if current else 0):
+                self._forget_marks(connection, epoch.issuing_point)
             modify(connection, held.dn, [*held.restamped(), *committed(held, epoch), *crls, *mirrored(epoch)])
 
         again(self._connections, commit)
+
+    def retire(self, authority: Authority, scope_id: str) -> None:
+        """See StatusStore."""
+
+        def retire(connection: Connection) -> None:
+            entry = _require(self._held(connection), authority.id)
+            changes = [*entry.restamped(), *retired(entry, authority, scope_id)]
+            of_point = [epoch for _, epoch in entry.epochs if epoch.issuing_point.scope_id == scope_id]
+            for attribute, sha256 in dict.fromkeys(crl for epoch in of_point for crl in crls_in_entry(epoch)):
+                value = entry.crl(connection, sha256)
+                changes += [Change("delete", attribute, (value,))] if value is not None else []
+            modify(connection, entry.dn, changes)
+
+        again(self._connections, retire)
 
     def high_water(self, issuing_point: IssuingPointId) -> HighWater:
         """See StatusStore."""
@@ -270,6 +288,14 @@ class DirectoryStore(DirectoryDomain):
             new = tuple(value for value in values if value not in known)
             if new:
                 connection.modify(dn, [Change("add", HIGH_WATER, new)])
+
+    def _forget_marks(self, connection: Connection, point: IssuingPointId) -> None:
+        """Take away the marks of a CA that was removed before, where an administrator has numbers lowered."""
+        kept = self._kept_marks(connection, point.authority_id)
+        gone = tuple(mark for mark in kept if mark.decode().rsplit(":", 2)[0] == point.scope_id)
+        if gone:
+            dn = f"cn={point.authority_id},{HIGH_WATERS},{self._suffix}"
+            connection.modify(dn, [Change("delete", HIGH_WATER, gone)])
 
     def _kept_marks(self, connection: Connection, authority_id: str) -> tuple[bytes, ...]:
         entry = connection.read(f"cn={authority_id},{HIGH_WATERS},{self._suffix}", [HIGH_WATER])

@@ -10,7 +10,7 @@ from vouchd.core import records
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, QuarantinedCRL
 from vouchd.core.records import Record
 from vouchd.pkix.der import Buffer
-from vouchd.stores.rules import NO_HIGH_WATER, merged, named_documents
+from vouchd.stores.rules import NO_HIGH_WATER, lowered, merged, named_documents
 from vouchd.stores.sqlite.base import SqliteBase, put_documents
 from vouchd.stores.sqlite.domain import read_members, write_member
 
@@ -46,6 +46,8 @@ class SqliteMirror(SqliteBase):
         """See MirrorStore."""
         with self._changing() as db:
             put_documents(db, documents, *named_documents(facts))
+            ours = _read(db, "SELECT fact FROM epoch", records.read_epoch)
+            fallen = lowered(facts.epochs, ours)
             marks = {point: (number, this_update) for point, number, this_update in _high_water(db)}
             for table in ("epoch", "quarantine", "authority", "user", "member"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608  names of ours
@@ -53,7 +55,9 @@ class SqliteMirror(SqliteBase):
             db.executemany("INSERT INTO epoch VALUES (?, ?, ?, ?, ?, ?)", map(_epoch_row, facts.epochs))
             db.executemany("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)", map(_quarantine_row, facts.quarantined))
             for point, number, this_update in facts.high_water:
-                high, update = merged(marks.get(point, NO_HIGH_WATER), (number, this_update))
+                high, update = merged(
+                    NO_HIGH_WATER if point in fallen else marks.get(point, NO_HIGH_WATER), (number, this_update)
+                )
                 mark = (*_key(point), None if high is None else str(high), update)
                 db.execute("INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)", mark)
             for user in facts.users:

@@ -13,12 +13,13 @@ from vouchd.stores.rules import (
     NO_HIGH_WATER,
     HighWater,
     crl_hashes,
+    mark_after,
     no_authority,
+    no_issuing_point,
     no_user,
     require_administrator,
     require_next,
     require_user_change,
-    risen,
 )
 from vouchd.stores.sqlite.base import put_documents, require_document
 from vouchd.stores.sqlite.domain import SqliteDomain
@@ -80,14 +81,15 @@ class SqliteStore(SqliteDomain, SqliteMirror):
         hashes = crl_hashes(epoch)
         with self._changing() as db:
             _require_authority(db, point.authority_id)
-            row = db.execute("SELECT sequence FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
-            require_next(epoch, row[0] if row else 0)
+            row = db.execute("SELECT fact FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
+            current = records.from_json(row[0], records.read_epoch) if row else None
+            require_next(epoch, current.sequence if current else 0)
             put_documents(db, documents, *hashes)
             db.execute(
                 "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
                 (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
             )
-            number, this_update = risen(_high_water(db, point), epoch)
+            number, this_update = mark_after(_high_water(db, point), epoch, current)
             db.execute(
                 "INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)",
                 (*key, None if number is None else str(number), this_update),
@@ -96,6 +98,18 @@ class SqliteStore(SqliteDomain, SqliteMirror):
                 "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ? AND document IN (?, ?)",
                 (*key, hashes[0], hashes[-1]),
             )
+
+    def retire(self, authority: Authority, scope_id: str) -> None:
+        """See StatusStore."""
+        key = (authority.id, scope_id)
+        with self._changing() as db:
+            _require_authority(db, authority.id)
+            gone = db.execute("DELETE FROM epoch WHERE authority_id = ? AND scope_id = ?", key).rowcount
+            gone += db.execute("DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ?", key).rowcount
+            if not gone:
+                raise no_issuing_point(scope_id)
+            fact = records.to_json(records.authority_record(authority))
+            db.execute("UPDATE authority SET fact = ? WHERE id = ?", (fact, authority.id))
 
     def high_water(self, issuing_point: IssuingPointId) -> HighWater:
         """See StatusStore."""

@@ -1,0 +1,106 @@
+"""Whether a CRL changes so much that an operator should look at it first.
+
+Only a CA whose policy has `quarantine_percent` is guarded. To hold a CRL back fails open for what it revokes, so
+entries that are gained count only where the policy says so. Guarded are: entries lost, beyond the share and the floor;
+a time to nextUpdate that is many times what it was, which would keep a CRL in use for years; a CRL of a scope that the
+CA has not had, beside others; a first CRL that speaks of serials that the CA has not issued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from vouchd.core import issued
+from vouchd.core.facts import Authority, AuthorityPolicy, CRLRecord, Epoch
+from vouchd.core.key_history import name_of
+from vouchd.core.ports import StatusStore
+from vouchd.pkix.crl_entries import entries
+from vouchd.service.arrivals import Received
+from vouchd.service.indexing import Indexing
+
+VALIDITY_FACTOR = 4
+SAMPLED_ENTRIES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How many entries are lost and gained against the `before` that are in use; `why` it is abnormal, else empty."""
+
+    lost: int = 0
+    gained: int = 0
+    before: int = 0
+    why: str = ""
+
+
+class Weighing:
+    """Compares the epoch that a CRL would make with what is in use."""
+
+    def __init__(self, store: StatusStore, indexing: Indexing) -> None:
+        self._store = store
+        self._indexing = indexing
+
+    def weigh(self, authority: Authority, received: Received, current: Epoch | None, epoch: Epoch) -> Weight:
+        """The weight of `epoch`, whose index file is there; `current` is None for the first CRL of its scope."""
+        guarded = authority.policy.quarantine_percent is not None
+        if current is None:
+            gained = (epoch.delta or epoch.base).entry_count
+            return Weight(gained=gained, why=self._first(authority, received) if guarded else "")
+        self._indexing.ensure_index(authority, current)
+        lost, gained, before = self._indexing.difference(current, epoch)
+        why = (_change(authority.policy, lost, gained, before) or _validity(current, epoch)) if guarded else ""
+        return Weight(lost, gained, before, why)
+
+    def _first(self, authority: Authority, received: Received) -> str:
+        scope_id = received.header.scope.scope_id
+        others = [epoch for epoch in self._store.epochs() if epoch.issuing_point.authority_id == authority.id]
+        if others and scope_id not in authority.policy.expected_scopes:
+            return f"the CA has had no CRL of the scope {scope_id} yet"
+        return self._strange(authority, received)
+
+    def _strange(self, authority: Authority, received: Received) -> str:
+        """Why a CRL of serials that the CA has not issued is abnormal."""
+        sha256, percent = authority.policy.issued_serials, authority.policy.quarantine_percent or 0
+        if sha256 is None:
+            return ""
+        listed = entries(received.crl, received.header, name_of(authority))
+        strange = {entry.serial for entry in islice(listed, SAMPLED_ENTRIES)}
+        total = len(strange)
+        for serial in self._issued(sha256):
+            strange.discard(serial)
+        if len(strange) <= _allowed(authority.policy, total):
+            return ""
+        why = f"{len(strange)} of {total} entries are of serials that the CA has not issued"
+        return f"{why}: more than {percent:g} %"
+
+    def _issued(self, sha256: str) -> Iterator[bytes]:
+        return issued.document_serials(self._store.document_chunks(sha256))
+
+
+def _allowed(policy: AuthorityPolicy, of: int) -> float:
+    return max(of * (policy.quarantine_percent or 0) / 100, policy.quarantine_entries)
+
+
+def _change(policy: AuthorityPolicy, lost: int, gained: int, before: int) -> str:
+    allowed = _allowed(policy, before)
+    if lost <= allowed and (gained <= allowed or not policy.quarantine_gains):
+        return ""
+    return f"{lost} of {before} entries lost and {gained} gained: more than {policy.quarantine_percent or 0:g} %"
+
+
+def _validity(current: Epoch, epoch: Epoch) -> str:
+    """Why the time to nextUpdate is abnormal: of CRLs of one kind, a base or a delta."""
+    before, after = (current.delta, epoch.delta) if current.delta and epoch.delta else (current.base, epoch.base)
+    usual, new = _span(before), _span(after)
+    if after.sha256 == before.sha256 or usual is None:
+        return ""
+    if new is None:
+        return "it names no nextUpdate, where the one in use does"
+    if new <= VALIDITY_FACTOR * usual:
+        return ""
+    return f"it is to be used for {new} seconds, where {usual} were usual"
+
+
+def _span(crl: CRLRecord) -> int | None:
+    return None if crl.next_update is None else crl.next_update - crl.this_update
