@@ -188,10 +188,10 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
 NO_NOUNS = frozenset({"found", "told", "there", "asked", "held", "given", "answered", "received"})
 # Rooms that still have such names, and how many. A number here goes down, never up; at the end nothing stands here.
 NO_NOUNS_LEFT: dict[str, int] = {
-    "agent": 14,
+    "agent": 5,
     "api": 33,
     "cli": 140,
-    "cloning": 36,
+    "cloning": 9,
     "core": 7,
     "ee": 2,
     "index": 7,
@@ -202,7 +202,7 @@ NO_NOUNS_LEFT: dict[str, int] = {
     "settings": 2,
     "signing": 2,
     "stores": 35,
-    "wiring": 10,
+    "wiring": 9,
 }
 
 

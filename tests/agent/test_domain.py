@@ -34,6 +34,11 @@ PREFIX = "/domain/v1"
 POSTS = ("join/check", "join", "rejoin", "replicate", "leave", "promote")
 
 
+def unsigned(_member: Member, _term: int) -> str:
+    """An appointment that nobody looks at here."""
+    return ""
+
+
 @pytest.fixture(scope="module")
 def master(tmp_path_factory) -> Master:
     with a_master(tmp_path_factory.mktemp("domain") / "instance") as found:
@@ -180,7 +185,7 @@ def test_copy_of_the_registry_sends_changes_to_the_master(master):
             assert "https://ocsp2.example.org:8443" in caught.value.hint
         assert len(master.services.store.members()) == 2
     finally:
-        master.services.domain.promote(HOST, LOCAL)
+        master.services.domain.promote(HOST, LOCAL, unsigned)
 
 
 def test_state_tells_all_facts_and_then_waits_for_a_change(master):

@@ -34,7 +34,7 @@ BAD = (advice("clocks", "differ", [f"{CLONE} by 40 s"]), *GOOD)
 def domain(tmp_path_factory):
     """The master of a set of two, with a health port of its own, taken for running."""
     with a_master(tmp_path_factory.mktemp("cli-clone") / "vouchd") as found:
-        found.client().join(a_clone(), found.token())
+        found.joining().join(a_clone(), found.token())
         listener = bind(("127.0.0.1", 0))
         health = HealthServer(lambda: found.running.checks(), lambda: None)  # noqa: PLW0108  it is replaced later
         found.run(health.start(listener))

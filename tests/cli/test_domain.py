@@ -45,7 +45,7 @@ def test_info_shows_the_domain_and_the_place_in_it(domain, capsys):
 
 def test_domain_is_told_the_same_over_the_port(domain, capsys, monkeypatch, tmp_path):
     """An administrator away from the folder sees what stands in it."""
-    domain.client().join(a_clone(), domain.token())
+    domain.joining().join(a_clone(), domain.token())
     on_the_folder = [said(capsys, "info"), said(capsys, "members")]
     issued = domain.users["administrator"]
     key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -73,7 +73,7 @@ def test_info_outside_a_domain_tells_how_to_begin_one(instance, capsys, monkeypa
 def test_token_lets_an_instance_in_and_members_shows_it(domain, capsys):
     """What is shown once is good once."""
     given = said(capsys, "token", "--seconds", "60")
-    domain.client().join(a_clone(), given["token"])
+    domain.joining().join(a_clone(), given["token"])
     rows = {row["member"]: row for row in said(capsys, "members")}
     assert [rows[name]["role"] for name in sorted(rows)] == ["master", "clone"]
     assert main(["domain", "members"]) == 0
@@ -91,7 +91,7 @@ def test_token_in_a_file_is_for_its_owner_alone(domain, capsys, tmp_path):
 
 def test_leave_takes_a_clone_out_and_not_the_master(domain, capsys):
     """The master's role has to be moved before it can go."""
-    domain.client().join(a_clone(), domain.token())
+    domain.joining().join(a_clone(), domain.token())
     assert main(["domain", "leave", HOST]) == 78
     assert "is the master" in capsys.readouterr().err
     assert said(capsys, "leave", "ocsp2.example.org")["left"] == "ocsp2.example.org:8443"
@@ -111,6 +111,6 @@ def test_on_an_embedded_clone_the_master_is_named(domain, capsys):
 def test_destroy_of_the_master_is_refused_before_it_is_stopped(domain, capsys, monkeypatch):
     """A command that comes to nothing stops no master."""
     monkeypatch.setattr("vouchd.cli.clone.commands.lifecycle.stop", lambda _: pytest.fail("it was stopped"))
-    domain.client().join(a_clone(), domain.token())
+    domain.joining().join(a_clone(), domain.token())
     assert main(["clone", "destroy"]) == 78
     assert "is the master" in capsys.readouterr().err

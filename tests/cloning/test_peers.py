@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.agent.domain_site import own_key
 from tests.pki import NOW
 
+from vouchd.cloning.appointment import appoint
 from vouchd.cloning.client import PeerEpochs
 from vouchd.cloning.peers import Peers
-from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, Member
+from vouchd.core.facts import CRLRecord, Epoch, Group, IssuingPointId, Member, User
 from vouchd.errors import ClientError, StoreUnavailable
 
 ME, OTHER, THIRD = (
@@ -31,6 +33,7 @@ class Set:
         self.told = {other.id: PeerEpochs(NOW, (epoch(1),)) for other in others}
         self.seconds = 0.0
         self.members = (ME, *others)
+        self.users: tuple[User, ...] = ()
         self.peers = Peers(
             lambda: ME,
             lambda: self.members,
@@ -40,6 +43,7 @@ class Set:
             stale,
             lambda: self.seconds,
             behind,
+            lambda: self.users,
         )
 
     def now(self) -> int:
@@ -187,11 +191,17 @@ def test_clock_of_a_member_is_compared():
     assert site.peers.states[0].skew_seconds == 42
 
 
-def test_master_is_the_one_of_the_highest_term_anybody_knows():
-    """The move of a role is seen at a member that knows of it, before our own registry does."""
-    site = Set(OTHER)
+def test_master_is_the_one_of_the_highest_term_that_was_appointed():
+    """The move of a role is seen at a member that knows of it, before our own registry does; a mere claim is not."""
+    alice, other = own_key("alice"), replace(OTHER, tls_sha256="ab" * 32)
+    site = Set(other)
+    site.users = (User("alice", "Alice", frozenset({Group.ADMINISTRATORS}), (alice.signer.certificate_der,)),)
     assert site.peers.master() == ME
-    new = replace(OTHER, clone=False, term=7)
+    new = replace(other, clone=False, term=7)
+    site.told[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
+    site.look()
+    assert site.peers.master() == ME
+    new = replace(new, appointment=appoint(new, 7, alice))
     site.told[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
     site.look()
     assert site.peers.master() == new

@@ -18,6 +18,11 @@ SUFFIX = "o=ocsp.example"
 MEMBER = Caller("subsystem", frozenset({Group.OCSP_ADMINISTRATORS}), "192.0.2.9")
 
 
+def unsigned(_member: Member, _term: int) -> str:
+    """An appointment that nobody looks at here."""
+    return ""
+
+
 def newcomer(key_sha256: str) -> Caller:
     """Who has shown the keys of the set and that key of its own."""
     return Caller("subsystem", frozenset({KEY_HOLDERS}), "192.0.2.9", key_sha256)
@@ -319,7 +324,7 @@ def test_member_changes_no_other_member(domain):
     for act in (
         lambda service: service.rejoin(a_member(tls_sha256="cd" * 32), second),
         lambda service: service.leave("ocsp1.example.org:8443", second),
-        lambda service: service.promote("ocsp2.example.org:8443", second),
+        lambda service: service.promote("ocsp2.example.org:8443", second, unsigned),
     ):
         with pytest.raises(PermissionDenied):
             act(domain.service)
@@ -364,7 +369,7 @@ def test_leave_of_the_master_is_refused_while_there_are_others(domain):
 def test_promote_moves_the_role_to_a_higher_term(domain):
     """One master at any time, and the newer claim is the higher term."""
     domain.join(a_member("ocsp2.example.org"))
-    promoted = domain.service.promote("ocsp2.example.org", ADMIN)
+    promoted = domain.service.promote("ocsp2.example.org", ADMIN, unsigned)
     first, second = domain.store.members()
     assert (first.clone, second.clone, promoted.term) == (True, False, 2)
     assert master_of([first, second]) == second
@@ -382,7 +387,7 @@ def test_promote_cut_short_leaves_the_new_master(domain, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(domain.store, "put_member", once)
         with pytest.raises(StoreUnavailable):
-            domain.service.promote("ocsp2.example.org", ADMIN)
+            domain.service.promote("ocsp2.example.org", ADMIN, unsigned)
     assert master_of(domain.store.members()).host == "ocsp2.example.org"
 
 
@@ -399,7 +404,7 @@ def test_promote_whose_second_step_fails_is_on_record(domain, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(domain.store, "put_member", first_only)
         with pytest.raises(StoreConflict):
-            domain.service.promote("ocsp2.example.org", ADMIN)
+            domain.service.promote("ocsp2.example.org", ADMIN, unsigned)
     assert master_of(domain.store.members()).host == "ocsp2.example.org"
     assert domain.updates()[-1] == ("promote", "success")
 
@@ -407,7 +412,7 @@ def test_promote_whose_second_step_fails_is_on_record(domain, monkeypatch):
 def test_promote_of_the_master_changes_nothing(domain):
     """Who has the role keeps it, in the term it has."""
     revision = domain.store.revision()
-    assert domain.service.promote("ocsp1.example.org", ADMIN).term == 1
+    assert domain.service.promote("ocsp1.example.org", ADMIN, unsigned).term == 1
     assert domain.store.revision() == revision
 
 
@@ -417,7 +422,7 @@ def test_changes_need_the_right_to_change_the_domain(domain, caller):
     for act in (
         lambda service: service.rejoin(a_member(), caller),
         lambda service: service.leave("ocsp1.example.org", caller),
-        lambda service: service.promote("ocsp1.example.org", caller),
+        lambda service: service.promote("ocsp1.example.org", caller, unsigned),
         lambda service: service.create(a_member(), caller),
     ):
         with pytest.raises(PermissionDenied):

@@ -109,7 +109,7 @@ GRANTED = {  # by the own key of the second member, and by nothing else
 def test_act_over_the_set_takes_the_members_own_key(master, caller, name):
     """A member does to itself what is its own to do; all else is refused, on record, and changes nothing."""
     act, client = ACTS[name], CALLERS[caller](master)
-    before, records = master.services.store.members(), len(master.records())
+    before = master.services.store.members()
     refusal = None
     try:
         act.run(client, master)
@@ -122,7 +122,7 @@ def test_act_over_the_set_takes_the_members_own_key(master, caller, name):
     assert refusal is not None
     assert master.services.store.members() == before
     if caller != "stranger" and isinstance(refusal, PermissionDenied):  # without a certificate there is nobody to name
-        assert "failure" in {outcome for _, outcome, _ in master.records()[records:]}
+        assert ("AUTHZ", "failure", "enterprise") in master.records()  # the first of a minute; the rest is counted
 
 
 @pytest.mark.parametrize("number", [2, 9], ids=["second member", "unknown key"])

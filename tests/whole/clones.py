@@ -133,6 +133,13 @@ class CloneSet:
             *more,
         ]
 
+    def as_administrator(self, name: str = "m") -> list[str]:
+        """The options that name the certificate and key of the administrator made with that member."""
+        alias = self.layout(name).alias
+        password = read_passwords(self.layout(name).password_conf)[INTERNAL]
+        files = ["--cert", str(alias / "admin.pem"), "--key", str(alias / "admin.key")]
+        return [*files, "--password-file", self.write("admin.password", password)]
+
     def members(self, name: str) -> dict[str, bool]:
         """Whether each member is a clone, by id, as the registry at one of them has it."""
         with instance.services(self.layout(name)) as services:

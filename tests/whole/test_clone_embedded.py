@@ -246,9 +246,16 @@ def until_clone(site, name: str) -> None:
 
 
 def test_promote_moves_the_role(site):
-    """The clone becomes the master and the master a clone; refreshInSec says so on both, and CRLs flow the other way."""
+    """The clone becomes the master and the master a clone; refreshInSec says so on both, and CRLs flow the other way.
+
+    Not by the clone's own word: it takes an administrator's certificate. A CRL is taken as soon as the command ends.
+    """
     site.run(*site.create("c"))
-    site.run("clone", "promote", "--instance", "c")
+    assert "administrator's own certificate" in site.refused("clone", "promote", "--instance", "c", "--force")
+    assert site.members("m") == site.members("c") == {site.id_of("m"): False, site.id_of("c"): True}
+    site.run("clone", "promote", "--instance", "c", *site.as_administrator())
+    for member in ("c", "m"):
+        site.publish(member)
     until_clone(site, "m")
     wanted = {site.id_of("m"): True, site.id_of("c"): False}
     assert site.members("m") == site.members("c") == wanted
@@ -259,13 +266,26 @@ def test_promote_moves_the_role(site):
     assert site.said("c", "good") == site.said("m", "good")
 
 
+def test_master_hands_its_role_over_and_the_clone_takes_it_by_itself(site):
+    """On the master its own key is enough; nothing is done on the clone, which rises when it sees that it is appointed."""
+    site.run(*site.create("c"))
+    site.run("clone", "promote", site.id_of("c"), "--instance", "m")
+    until_clone(site, "m")
+    refresh = "ocsp.store.defStore.refreshInSec"
+    eventually(lambda: site.setting("c", refresh) == "600", "c marks itself the master")
+    eventually(lambda: site.members("c") == {site.id_of("m"): True, site.id_of("c"): False}, "c knows its role")
+    site.revoke("good")
+    site.publish("m")
+    site.until_says("c", "good", "revoked")
+
+
 def test_master_that_comes_back_takes_itself_for_a_clone(site):
     """The role of a dead master moves only by force; back again it follows the new one, with the CRLs it has missed."""
     site.run(*site.create("c"))
     site.kill("m")
-    assert "--force" in site.refused("clone", "promote", "--instance", "c")
+    assert "--force" in site.refused("clone", "promote", "--instance", "c", *site.as_administrator())
     assert site.members("c")[site.id_of("c")]
-    site.run("clone", "promote", "--instance", "c", "--force")
+    site.run("clone", "promote", "--instance", "c", "--force", *site.as_administrator())
     assert not site.members("c")[site.id_of("c")]
     site.revoke("good")
     site.publish("c")

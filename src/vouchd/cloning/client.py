@@ -111,34 +111,34 @@ class PeerClient:
 
     def replicate(self, member_id: str, say: Callable[[str], None], timeout_seconds: float) -> None:
         """Have the other member's directory server fill ours; `say` is told of each step."""
-        with self._asked("POST", "/replicate", {"member": member_id}, timeout_seconds) as response:
+        with self._exchange("POST", "/replicate", {"member": member_id}, timeout_seconds) as response:
             while line := response.readline(_MAX_LINE_BYTES):
-                found = _json(line)
-                if not isinstance(found, dict):
+                line_value = _json(line)
+                if not isinstance(line_value, dict):
                     break
-                if "done" in found:
+                if "done" in line_value:
                     return
-                if "error" in found:
-                    raise error_of(json.dumps(found).encode())
-                if "step" in found:
-                    say(str(found["step"]))
+                if "error" in line_value:
+                    raise error_of(json.dumps(line_value).encode())
+                if "step" in line_value:
+                    say(str(line_value["step"]))
         raise ClientError(f"{self._url} stopped telling of the initialisation", hint="run the command again")
 
     def state(self, after: str, wait_seconds: float) -> tuple[str, Facts] | None:
         """Digest and facts as soon as the digest is another one than `after`; None when it stays so long as it was."""
         query = urlencode({"after": after, "wait": f"{wait_seconds:g}"})
-        with self._asked("GET", f"/state?{query}", None, wait_seconds + self._timeout) as response:
+        with self._exchange("GET", f"/state?{query}", None, wait_seconds + self._timeout) as response:
             if response.status == http.client.NO_CONTENT:
                 return None
-            found = self._bounded(response)
+            body = self._bounded(response)
         return _read(
-            _json(found),
+            _json(body),
             lambda value: (str(value["digest"]), records.from_json(json.dumps(value["facts"]), read_facts)),
         )
 
     def document(self, sha256: str, max_bytes: int) -> bytes:
         """A document, whose hash is compared."""
-        with self._asked("GET", f"/documents/{sha256}", None, self._timeout) as response:
+        with self._exchange("GET", f"/documents/{sha256}", None, self._timeout) as response:
             data = bytearray()
             while piece := response.read(_PIECE_BYTES):
                 data += piece
@@ -157,19 +157,19 @@ class PeerClient:
         """What it answers from now."""
         return _read(
             self._value("GET", "/epochs"),
-            lambda found: PeerEpochs(
-                int(found["now"]),
-                tuple(map(records.read_epoch, found["epochs"])),
-                read_member(found["master"]) if found.get("master") else None,
+            lambda record: PeerEpochs(
+                int(record["now"]),
+                tuple(map(records.read_epoch, record["epochs"])),
+                read_member(record["master"]) if record.get("master") else None,
             ),
         )
 
     def listing(self) -> Listing:
         """Its List Certificate Authorities."""
-        return _read(self._value("GET", "/list"), lambda found: read_listing(found["list"]))
+        return _read(self._value("GET", "/list"), lambda record: read_listing(record["list"]))
 
     def _value(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        with self._asked(method, path, body, self._timeout) as response:
+        with self._exchange(method, path, body, self._timeout) as response:
             return _json(self._bounded(response))
 
     def _bounded(self, response: http.client.HTTPResponse) -> bytes:
@@ -179,7 +179,7 @@ class PeerClient:
         return data
 
     @contextmanager
-    def _asked(
+    def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_seconds: float
     ) -> Iterator[http.client.HTTPResponse]:
         """The response to a request with a JSON body."""
@@ -218,10 +218,10 @@ class PeerClient:
 
     def _require_certificate(self, connection: http.client.HTTPSConnection) -> None:
         der = connection.sock.getpeercert(binary_form=True) or b""
-        found = hashlib.sha256(der).hexdigest()
-        if not hmac.compare_digest(found, self._fingerprint):
+        fingerprint = hashlib.sha256(der).hexdigest()
+        if not hmac.compare_digest(fingerprint, self._fingerprint):
             raise ClientError(
-                f"the certificate of {self._url} is another one than was said: its fingerprint is {found}",
+                f"the certificate of {self._url} is another one than was said: its fingerprint is {fingerprint}",
                 hint="compare with what `vouchd clone prepare` shows there; if it differs, something is in between",
             )
 

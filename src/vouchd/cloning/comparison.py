@@ -79,12 +79,12 @@ class Comparison:
 def compare(probe: Probe, ours: Reply, theirs: Reply, at: int) -> Comparison:
     """The answers to one probe, seen at POSIX time `at`."""
     anew = _signed_anew(ours.response) or _signed_anew(theirs.response)
-    found = list(_differences(ours, theirs, anew=anew))
-    if anew and not found:
-        found += _unsound(ours, theirs, at)
-    alike = Level(min((difference.level for difference in found), default=Level.BYTES + 1) - 1)
+    differences = list(_differences(ours, theirs, anew=anew))
+    if anew and not differences:
+        differences += _unsound(ours, theirs, at)
+    alike = Level(min((difference.level for difference in differences), default=Level.BYTES + 1) - 1)
     wanted = Level.RESPONSE_DATA if anew else Level.BYTES
-    return Comparison(probe, min(alike, wanted), wanted, tuple(sorted(found, key=lambda one: one.level)))
+    return Comparison(probe, min(alike, wanted), wanted, tuple(sorted(differences, key=lambda one: one.level)))
 
 
 def _signed_anew(response: OCSPResponse) -> bool:
@@ -114,15 +114,15 @@ def _unsound(ours: Reply, theirs: Reply, at: int) -> Iterator[Difference]:
     if ours.question.issuer is None:
         return
     terms = Terms(nonce=NonceRule.ACCEPT)
-    told = []
+    replies = []
     for reply in (ours, theirs):
         try:
             reply.verify(at, terms)
-            told.append("sound")
+            replies.append("sound")
         except ClientError as error:
-            told.append(str(error))
-    if told[0] != told[1]:
-        yield Difference(Level.RESPONSE_DATA, "verification", *map(_text, told))
+            replies.append(str(error))
+    if replies[0] != replies[1]:
+        yield Difference(Level.RESPONSE_DATA, "verification", *map(_text, replies))
 
 
 def _first(ours: dict[str, object], theirs: dict[str, object]) -> tuple[str, str, str] | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
@@ -15,16 +18,17 @@ from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_
 from vouchd.cloning.following import followed
 from vouchd.cloning.joining import Joined, SetInfo
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
-from vouchd.cloning.ports import CheckInstance, OpenServices, Say
+from vouchd.cloning.ports import CheckInstance, Compare, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
 from vouchd.cloning.replication import reconcile
 from vouchd.cloning.steps import Journal, Step
 from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.errors import ConfigError, LifecycleError, NotFound, PermissionDenied
+from vouchd.files import replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.issuing import certify, server_request
-from vouchd.instance.certificates.places import SSLSERVER, pending_requests
+from vouchd.instance.certificates.places import FIXED, SSLSERVER, pending_requests, system_certificates
 from vouchd.instance.configuration import write_values
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, require_free
 from vouchd.instance.lifecycle import manager_command
@@ -61,18 +65,54 @@ class ClonePlan:
     start: bool = True
 
 
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port of an agent port's URL. Raises: ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme != "https":
+        raise ConfigError(f"{url[:200]!r} is not the URL of an agent port", hint="as in https://ocsp1.example.org:8443")
+    return host, port or 8443
+
+
 def journal_of(layout: Layout) -> Journal:
     """What was done of making the clone there."""
     return Journal(layout.root / "clone.json")
 
 
+def take_over_certificates(layout: Layout, info: SetInfo) -> None:
+    """Have the shared certificates and what is sent along with each be the master's, byte for byte.
+
+    A chain that is derived anew from the PKCS #12 may be another one: longer, or by other certificates of the same CA.
+    Raises: SigningError, ConfigError.
+    """
+    settings = read_settings(layout)
+    beside = {one.nickname: one.chain_file for one in settings.signers}
+    for place in system_certificates(settings):
+        if place.name in info.chains and place.name in info.certificates:
+            leaf, chain = _pem([info.certificates[place.name]]), _pem(info.chains[place.name])
+            file = beside.get(place.name)
+            if file is not None:
+                replace_file(file, chain, 0o644)
+            replace_file(place.files.certificate_file, leaf if file else leaf + chain, 0o644)
+
+
+def _pem(certificates: Sequence[bytes]) -> bytes:
+    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in certificates)
+
+
 class CloneCreation:
     """Makes a clone by `plan`; `say` is told of progress."""
 
-    def __init__(self, plan: ClonePlan, services: OpenServices, check: CheckInstance, say: Say) -> None:
+    def __init__(
+        self, plan: ClonePlan, services: OpenServices, check: CheckInstance, compare: Compare, say: Say
+    ) -> None:
         self._plan = plan
         self._services = services
         self._check = check
+        self._compare = compare
         self._say = say
         self._layout = plan.layout
         self.journal = journal_of(plan.layout)
@@ -139,16 +179,19 @@ class CloneCreation:
         others = {
             f"vouchd.signer.{name}.{kind}": f"alias/{name}.{suffix}"
             for name in named
-            if f"vouchd.signer.{name}.algorithm" in info.values
+            if name not in FIXED
             for kind, suffix in (("key", "key"), ("certificate", "pem"))
         }
-        signer = NewSigner(bag.key, algorithm, bag.certificate, bag.others, nickname)
+        above = [x509.load_der_x509_certificate(der) for der in info.chains.get(nickname, ())]
+        sent = tuple(above) if nickname in info.chains else bag.others
+        signer = NewSigner(bag.key, algorithm, bag.certificate, sent, nickname)
 
         def finish(draft: Layout) -> None:
             with self._services(draft) as services:
                 for der in info.authorities:
                     services.authorities.add(der, services.caller)
                 services.keys.restore(keys, named, services.caller)
+            take_over_certificates(draft, info)
             journal_of(draft).keep({"from": str(self._plan.pkcs12)})  # so that the next run knows it for its own
 
         create_instance(self._layout.root, signer, {**info.values, **others, **self._plan.values}, finish)
@@ -245,20 +288,30 @@ class CloneCreation:
             lifecycle.start(self._layout, manager_command(self._layout))
 
     def _verify(self) -> None:
-        """Wait until this instance answers from what the master answers from."""
+        """Wait until this instance answers from what the master answers from, and then with the same bytes.
+
+        Raises: LifecycleError.
+        """
         client, until = self._client(), time.monotonic() + ARRIVE_SECONDS
         while True:
             theirs = {_served(ServedPoint.of(epoch, "", 0, 0)) for epoch in client.epochs().epochs}
             report = lifecycle.status(self._layout).report
             ours = {_served(point) for point in report.issuing_points} if report else set()
             if theirs == ours:
-                return
+                break
             if time.monotonic() > until:
                 raise LifecycleError(
                     f"the clone answers from {len(ours & theirs)} of the master's {len(theirs)} issuing points",
                     hint="see `vouchd status` and the log; `vouchd clone verify` tells more",
                 )
             time.sleep(_POLL_SECONDS)
+        # Of the same CRLs the same bytes: else it would be no clone, whatever else is right.
+        differences = [one for member in self._compare(self._layout).members for one in member.told]
+        if differences:
+            raise LifecycleError(
+                f"the clone does not answer as the master does: {differences[0]}",
+                hint="`vouchd clone verify` there tells all; mend it and run this command again",
+            )
 
 
 def _served(point: ServedPoint) -> tuple[object, ...]:

@@ -71,10 +71,10 @@ class Following:
             raise NotFound("the registry names no master to follow", hint="vouchd clone promote makes one")
         client = self._connect(master)
         member_id, after = self._followed
-        told = client.state(after if member_id == master.id else "", seconds)
-        if told is None:
+        news = client.state(after if member_id == master.id else "", seconds)
+        if news is None:
             return False
-        digest, facts = told
+        digest, facts = news
         with self._alone, self._lock():
             facts = replace(facts, epochs=tuple(_never_older(facts, self._store.facts().epochs)))
             documents = {sha256: client.document(sha256, self._max_bytes) for sha256 in self._store.lacking(facts)}
@@ -110,8 +110,8 @@ class Following:
 
     def _build_one(self, authority: Authority, epoch: Epoch, documents: dict[str, bytes]) -> None:
         def document(record: CRLRecord) -> Buffer:
-            given = documents.get(record.sha256)
-            return self._indexing.document(record) if given is None else given
+            fetched = documents.get(record.sha256)
+            return self._indexing.document(record) if fetched is None else fetched
 
         self._indexing.build(authority, epoch, document(epoch.base), document(epoch.delta) if epoch.delta else None)
 
@@ -165,11 +165,11 @@ class ForwardedIngesting(Ingesting):
 
     def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
         """See Ingesting. Raises: also ClientError when the master cannot be asked; nothing was changed then."""
-        received = Received.of(crl, origin, at)
-        self._rights.allow(caller, Action.ADD_CRL, received.sha256)
-        self._connect_master().add_crl(bytes(received.crl))
+        arrival = Received.of(crl, origin, at)
+        self._rights.allow(caller, Action.ADD_CRL, arrival.sha256)
+        self._connect_master().add_crl(bytes(arrival.crl))
         self._following.catch_up()
-        ids = {one.authority.id for one in recipients(received.header, self._facts.authorities())}
+        ids = {one.authority.id for one in recipients(arrival.header, self._facts.authorities())}
         return tuple(epoch for epoch in self._facts.epochs() if epoch.issuing_point.authority_id in ids)
 
 

@@ -24,6 +24,8 @@ class SetInfo:
     authorities: tuple[bytes, ...]  # DER of the CAs that are answered for
     certificates: Mapping[str, bytes]  # DER of the system certificates that all members share, by name
     values: Mapping[str, str]  # the CS.cfg lines that all members share
+    # DER of what is sent along with each of those certificates, in order; of an older member it is not known.
+    chains: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def info_record(info: SetInfo) -> dict[str, Any]:
         "authorities": [base64.b64encode(der).decode() for der in info.authorities],
         "certificates": {name: base64.b64encode(der).decode() for name, der in info.certificates.items()},
         "values": dict(info.values),
+        "chains": {name: [base64.b64encode(der).decode() for der in chain] for name, chain in info.chains.items()},
     }
 
 
@@ -62,6 +65,7 @@ def read_info(record: Mapping[str, Any]) -> SetInfo:
         authorities=tuple(map(base64.b64decode, record["authorities"])),
         certificates={str(name): base64.b64decode(text) for name, text in record["certificates"].items()},
         values={str(name): str(value) for name, value in record["values"].items()},
+        chains={str(name): tuple(map(base64.b64decode, chain)) for name, chain in record.get("chains", {}).items()},
     )
 
 

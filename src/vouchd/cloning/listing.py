@@ -51,13 +51,13 @@ def list_differences(ours: Listing, theirs: Listing) -> Iterator[ListDifference]
                 yield ListDifference(_named(one), field, _text(one.get(field)), _text(other.get(field)))
 
 
-def read_listing(found: object) -> Listing:
+def read_listing(value: object) -> Listing:
     """The listing in a JSON value. Raises: ValueError when it is none."""
-    if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
+    if not isinstance(value, dict) or not all(isinstance(row, dict) for row in value.values()):
         raise ValueError("not a list of CAs")
-    if not all(isinstance(value, Value) for row in found.values() for value in row.values()):
+    if not all(isinstance(cell, Value) for row in value.values() for cell in row.values()):
         raise ValueError("not a row of a list of CAs")
-    return found
+    return value
 
 
 def _authority(served: ServingAuthority) -> dict[str, Value]:

@@ -39,6 +39,18 @@ def shared_values(config: CSConfig) -> dict[str, str]:
     return {key: assignment.text for key, assignment in config.assignments.items() if assignment.known.shared}
 
 
+def sent_along(settings: Settings) -> dict[str, tuple[bytes, ...]]:
+    """DER of the certificates that go along with each shared one, as they stand in its files and so in each answer."""
+    more = {one.nickname: one.chain_file for one in settings.signers}
+    chains = {}
+    for place in system_certificates(settings):
+        if place.certificate is not None and place.name not in NOT_BACKED_UP:
+            path = more.get(place.name)
+            beside = read_certificates(path) if path else ()
+            chains[place.name] = tuple(one.public_bytes(Encoding.DER) for one in (*place.chain, *beside))
+    return chains
+
+
 def own_member(settings: Settings) -> Member:
     """What the registry should hold of this instance; role and time of joining are the registry's to say.
 
@@ -111,6 +123,7 @@ class Membership:
             authorities=tuple(authority.certificate_der for authority in self._store.authorities()),
             certificates=certificates,
             values=shared_values(cs_cfg.read(self._layout.cs_cfg)),
+            chains=sent_along(self._settings),
         )
 
     def joined(self, member: Member) -> Joined:

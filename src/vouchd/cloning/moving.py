@@ -22,15 +22,15 @@ def copy_facts(facts: Facts, source: Store, target: Store) -> int:
             serials = authority.policy.issued_serials
             target.put_authority(authority, {serials: source.document(serials)} if serials else {})
             count += 1
-    held = {epoch.issuing_point: epoch for epoch in target.epochs()}
+    present = {epoch.issuing_point: epoch for epoch in target.epochs()}
     for epoch in facts.epochs:
-        there = held.get(epoch.issuing_point)
-        if there is None:
+        known_epoch = present.get(epoch.issuing_point)
+        if known_epoch is None:
             crls = (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
             documents = {crl.sha256: source.document(crl.sha256) for crl in crls}
             target.commit_epoch(replace(epoch, sequence=1), documents)
             count += 1
-        elif there.index_name != epoch.index_name:
+        elif known_epoch.index_name != epoch.index_name:
             raise StoreConflict(
                 "the directory has another CRL of this CA already", hint="it is in use by another instance: clone that"
             )

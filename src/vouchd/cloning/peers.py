@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from vouchd.cloning.appointment import administrators, believed
 from vouchd.cloning.client import PeerClient, PeerEpochs
-from vouchd.cloning.registry import master_of
-from vouchd.core.facts import Epoch, IssuingPointId, Member, order
+from vouchd.core.facts import Epoch, IssuingPointId, Member, User, order
 from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
 
@@ -51,12 +51,14 @@ class Peers:
         stale_seconds: int,
         now: Callable[[], float] = time.monotonic,
         behind: Iterable[str] = (),
+        users: Callable[[], Iterable[User]] = tuple,
     ) -> None:
         """`behind`: the ids of the CAs that were behind before a restart; they stay so until it is known better."""
         self._me = me
         self._members = members
         self._epochs = epochs
         self._connect = connect
+        self._users = users
         self._clock = clock
         self._stale_seconds = stale_seconds
         self._now = now
@@ -64,6 +66,7 @@ class Peers:
         self._own: Member | None = None
         self._apart: dict[tuple[str, IssuingPointId, bool], float] = {}  # since when, which of the two is ahead
         self._masters: dict[str, Member] = {}
+        self._appointing: frozenset[bytes] = frozenset()
         self.states: tuple[PeerState, ...] = ()
         self.behind: frozenset[str] = frozenset(behind) if stale_seconds else frozenset()
         self._unsure = {authority_id: _of(authority_id, epochs()) for authority_id in self.behind}
@@ -99,11 +102,12 @@ class Peers:
         """The master, as far as any member that was asked knows; the registry is read if none was asked yet."""
         if not self._known:
             self._remember()
-        return master_of((*self._known, *self._masters.values()))
+        return believed(self._masters.values(), self._known, self._appointing)
 
     def _remember(self) -> None:
         with suppress(VouchdError):  # the store is away: the members that were there are asked
             self._own, self._known = self._me(), tuple(self._members())
+            self._appointing = administrators(self._users())
 
     def _ask(self, member: Member) -> PeerEpochs | VouchdError:
         try:

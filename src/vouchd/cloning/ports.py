@@ -8,6 +8,7 @@ from typing import Protocol
 
 from vouchd.cloning.membership import Membership
 from vouchd.cloning.registry import SecurityDomain
+from vouchd.cloning.verdicts import Verification
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Store
 from vouchd.instance.certificates.backup import KeyBackup
@@ -74,3 +75,4 @@ OpenServices = Callable[[Layout], AbstractContextManager[MemberServices]]
 OpenStore = Callable[[Layout, Settings], Store]
 Say = Callable[[str], None]
 CheckInstance = Callable[[Layout, Say], object]
+Compare = Callable[[Layout], Verification]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from vouchd.core.facts import Caller, JoinToken, Member
@@ -88,7 +88,7 @@ class SecurityDomain:
         if known is None:
             wanted = replace(member, clone=False, term=1, joined_at=self._clock.now())
         else:
-            wanted = replace(member, clone=known.clone, term=known.term, joined_at=known.joined_at)
+            wanted = _in_the_role_of(known, member)
         if wanted != known:
             self._store.put_member(wanted, known)
             self._audit.record(
@@ -171,23 +171,54 @@ class SecurityDomain:
         self._audit.record(_EVENT, caller, "success", operation="remove", host=member.id)
         return member
 
-    def promote(self, member_id: str, caller: Caller) -> Member:
+    def promote(
+        self, member_id: str, caller: Caller, appoint: Callable[[Member, int], str], granted: Member | None = None
+    ) -> Member:
         """Make the member the master: the one before takes itself for a clone when it learns of the higher term.
 
-        Raises: NotFound; StoreConflict when somebody else moves the role at the same time; PermissionDenied.
+        `appoint` signs that it is the master in a term; `granted` is the member as another registry has it already. A
+        record that was changed in the same moment is looked at again. Raises: NotFound; StoreConflict when somebody
+        else moves the role at the same time; PermissionDenied.
         """
         self._permission.allow(caller, Action.MOVE_ROLE, member_id)
-        members = self._store.members()
-        member, before = find(members, member_id), master_of(members)
-        if member == before:
+        expected = master_of(self._store.members())
+        for _ in range(_ATTEMPTS):
+            members = self._store.members()
+            member, master = find(members, member_id), master_of(members)
+            if master != expected and (master is None or expected is None or master.id != expected.id):
+                break
+            if member != master:
+                term, appointment = 1 + max(known.term for known in members), ""
+                if granted is not None and granted.term >= term:
+                    term, appointment = granted.term, granted.appointment
+                promoted = replace(member, clone=False, term=term, appointment=appointment or appoint(member, term))
+                try:
+                    self._store.put_member(promoted, member)  # from here on it is the master, whatever comes next
+                except StoreConflict:
+                    continue
+                self._audit.record(_EVENT, caller, "success", operation="promote", host=member.id, term=term)
+                member = promoted
+            now = self._store.members()  # of two that were promoted in one moment both see who stays
+            if (master_of(now) or member).id != member.id:
+                self._demote([member.id])
+                break
+            self._demote([one.id for one in now if not one.clone and one.id != member.id])
             return member
-        term = 1 + max(known.term for known in members)
-        promoted = replace(member, clone=False, term=term)
-        self._store.put_member(promoted, member)  # from here on it is the master, whatever becomes of the next step
-        self._audit.record(_EVENT, caller, "success", operation="promote", host=member.id, term=term)
-        if before is not None:
-            self._store.put_member(replace(before, clone=True), before)
-        return promoted
+        raise StoreConflict("the role of the master is moved by somebody else", hint="see vouchd domain members")
+
+    def _demote(self, member_ids: Iterable[str]) -> None:
+        """Say of those that they are clones. Raises: StoreConflict when a record keeps changing."""
+        for member_id in member_ids:
+            for attempt in range(_ATTEMPTS):
+                member = next((one for one in self._store.members() if one.id == member_id), None)
+                if member is None or member.clone:
+                    break
+                try:
+                    self._store.put_member(replace(member, clone=True), member)
+                    break
+                except StoreConflict:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
 
     def _registered(self, member: Member, caller: Caller, operation: str) -> Member:
         joined = self._register(member)
@@ -200,9 +231,9 @@ class SecurityDomain:
             known = next((one for one in members if one.id == member.id), None)
             wanted = _with_replica_id(member, members, known)
             if known is None:  # what it says of its role and time counts for nothing
-                wanted = replace(wanted, clone=True, term=0, joined_at=self._clock.now())
+                wanted = replace(wanted, clone=True, term=0, joined_at=self._clock.now(), appointment="")
             else:
-                wanted = replace(wanted, clone=known.clone, term=known.term, joined_at=known.joined_at)
+                wanted = _in_the_role_of(known, wanted)
             if wanted == known:
                 return wanted
             try:
@@ -290,6 +321,11 @@ def _require_joinable(member: Member, members: tuple[Member, ...]) -> None:
     master = master_of(members)
     if master is None or master.id != member.id:
         require_place(member, members)
+
+
+def _in_the_role_of(known: Member, member: Member) -> Member:
+    """What a member says of itself, with what the registry says of it."""
+    return replace(member, clone=known.clone, term=known.term, appointment=known.appointment, joined_at=known.joined_at)
 
 
 def _with_replica_id(member: Member, members: Iterable[Member], known: Member | None) -> Member:

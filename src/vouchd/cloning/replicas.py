@@ -42,10 +42,10 @@ class ReplicationWatch:
         return False
 
 
-def _report(found: ReplicationHealth, members: Iterable[Member], at: int) -> ReplicationReport:
+def _report(health: ReplicationHealth, members: Iterable[Member], at: int) -> ReplicationReport:
     names = {member.directory.address: member.id for member in members if member.directory is not None}
-    servers = tuple(_server(peer, names.get(peer.server.address, "")) for peer in found.peers)
-    return ReplicationReport(at, servers, found.conflicts, found.stale_replicas)
+    servers = tuple(_server(peer, names.get(peer.server.address, "")) for peer in health.peers)
+    return ReplicationReport(at, servers, health.conflicts, health.stale_replicas)
 
 
 def _server(peer: PeerHealth, member_id: str) -> ServerReport:

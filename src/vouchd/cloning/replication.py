@@ -55,15 +55,15 @@ def replicating(layout: Layout, settings: Settings) -> Replicate:
     def replicate(member: Member, _caller: Caller, say: Callable[[str], None]) -> None:
         from vouchd.directory import replica  # noqa: PLC0415  the embedded store starts without it
 
-        peer, told = member.directory, -1
+        peer, seconds_said = member.directory, -1
         if peer is None:
             raise ConfigError(f"{member.id} keeps its facts in a file, not in a directory server")
 
         def progress(_agreement: object, seconds: float) -> None:
-            nonlocal told
-            if int(seconds) > told:
-                told = int(seconds)
-                say(f"initialising for {told} s")
+            nonlocal seconds_said
+            if int(seconds) > seconds_said:
+                seconds_said = int(seconds)
+                say(f"initialising for {seconds_said} s")
 
         password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
         with connected(layout, settings) as connection:
@@ -148,9 +148,9 @@ def require_replicated(layout: Layout, settings: Settings, members: Iterable[Mem
     mine, peers, until = settings.directory, peers_of(me, everyone), time.monotonic() + REPLICATED_SECONDS
     password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
     with connected(layout, settings) as connection:
-        while found := lacking(connection, peers, mine.server.suffix, password, mine.trust_file):
+        while missing := lacking(connection, peers, mine.server.suffix, password, mine.trust_file):
             if time.monotonic() > until:
-                address, why = next(iter(found.items()))
+                address, why = next(iter(missing.items()))
                 raise LifecycleError(
                     f"CRLs that this instance acknowledged may be nowhere else yet: {address}: {why}",
                     hint="mend the replication (vouchd directory status); --force gives up what the others lack",

@@ -52,9 +52,9 @@ class Journal:
 
     def _read(self) -> tuple[frozenset[str], dict[str, str]]:
         try:
-            found = json.loads(read_file(self.path, _MAX_BYTES, error=ConfigError))
-            kept = {str(name): str(value) for name, value in dict(found.get("kept", {})).items()}
-            return frozenset(str(name) for name in found["done"]), kept
+            record = json.loads(read_file(self.path, _MAX_BYTES, error=ConfigError))
+            kept = {str(name): str(value) for name, value in dict(record.get("kept", {})).items()}
+            return frozenset(str(name) for name in record["done"]), kept
         except FileNotFoundError:
             return frozenset(), {}
         except (ValueError, KeyError, TypeError) as error:

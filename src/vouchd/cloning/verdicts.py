@@ -78,9 +78,9 @@ class Verification:
         return all(member.identical for member in self.members)
 
 
-def write_verification(path: Path, found: Verification) -> None:
+def write_verification(path: Path, verification: Verification) -> None:
     """Keep it in place of the one before; a reader sees a whole file or none. Raises: StoreUnavailable."""
-    replace_file(path, json.dumps(asdict(found)).encode())
+    replace_file(path, json.dumps(asdict(verification)).encode())
 
 
 def read_verification(path: Path) -> Verification | None:

@@ -62,12 +62,12 @@ class Verifying:
         with self._one_at_a_time:
             until = time.monotonic() + settle_seconds
             pause = _PAUSE_SECONDS
-            while not (found := self._compared(sample, chosen)).identical and time.monotonic() < until:
+            while not (verification := self._compared(sample, chosen)).identical and time.monotonic() < until:
                 time.sleep(pause)
                 pause *= 2
-            if found.members or self._kept.exists():
-                write_verification(self._kept, found)
-            return found
+            if verification.members or self._kept.exists():
+                write_verification(self._kept, verification)
+            return verification
 
     def again(self, every_seconds: float) -> bool:
         """The comparison of a running instance, which changes nothing. Raises: as `verify`."""
@@ -89,10 +89,10 @@ class Verifying:
                 open_until_the_end.enter_context(other.connection)
                 other.compare_lists(self._connect, ours)
             for probe in probes(state, sample, chosen):
-                asked = [other for other in others if other.answers]
-                if asked:
+                answering = [other for other in others if other.answers]
+                if answering:
                     reply = _own_reply(own, probe)
-                for other in asked:
+                for other in answering:
                     other.compare_answers(probe, reply, at)
         return Verification(at, tuple(other.result() for other in others))
 
@@ -106,7 +106,7 @@ class _Other:
         self.answers = True
         self._error = ""
         self._count: Counter[str] = Counter()
-        self._told: list[Difference] = []
+        self._examples: list[Difference] = []
 
     def compare_lists(self, connect: Callable[[Member], PeerClient], ours: Listing) -> None:
         try:
@@ -119,29 +119,29 @@ class _Other:
 
     def compare_answers(self, probe: Probe, ours: Reply, at: int) -> None:
         try:
-            found = compare(probe, ours, send(self.connection, probe.question, probe.method), at)
+            comparison = compare(probe, ours, send(self.connection, probe.question, probe.method), at)
         except ClientError as error:
             self.answers, self._error = False, self._error or str(error)
             return
         self._count["asked"] += 1
-        self._count["status"] += found.alike >= Level.STATUS
-        self._count["response_data"] += found.alike >= Level.RESPONSE_DATA
-        self._count["bytes"] += found.alike is Level.BYTES
-        self._count["bytes_asked"] += found.wanted is Level.BYTES
-        if not found.identical:
-            self._tell(_difference(found))
+        self._count["status"] += comparison.alike >= Level.STATUS
+        self._count["response_data"] += comparison.alike >= Level.RESPONSE_DATA
+        self._count["bytes"] += comparison.alike is Level.BYTES
+        self._count["bytes_asked"] += comparison.wanted is Level.BYTES
+        if not comparison.identical:
+            self._tell(_difference(comparison))
 
     def result(self) -> VerifiedMember:
-        return VerifiedMember(self._member.id, self._error, told=tuple(self._told), **self._count)
+        return VerifiedMember(self._member.id, self._error, told=tuple(self._examples), **self._count)
 
     def _tell(self, difference: Difference) -> None:
         self._count["differences"] += 1
-        if len(self._told) < _TOLD:
-            self._told.append(difference)
+        if len(self._examples) < _TOLD:
+            self._examples.append(difference)
 
 
-def _difference(found: Comparison) -> Difference:
-    probe, worst = found.probe, found.differences[0]
+def _difference(comparison: Comparison) -> Difference:
+    probe, worst = comparison.probe, comparison.differences[0]
     serial = hex(int.from_bytes(probe.question.cert_ids[0].serial, "big", signed=True))
     what = f"{probe.kind} {serial} of {probe.authority}" if probe.authority else f"certificate {probe.kind}"
     return Difference(worst.level.words, what, probe.way, worst.field, worst.ours, worst.theirs)

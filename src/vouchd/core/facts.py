@@ -250,6 +250,7 @@ class Member:
     subsystem: str = "OCSP"
     tls_sha256: str = ""  # hex SHA-256 of the DER of its TLS server certificate: members know each other by it
     directory: DirectoryServer | None = None  # None: embedded store
+    appointment: str = ""  # who says that it is the master in this term: see cloning/appointment
 
     @property
     def id(self) -> str:

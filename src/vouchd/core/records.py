@@ -169,6 +169,7 @@ def _bytes(text: str) -> bytes:
 # Records of what members of a set share, beside those of core/py and with the same rules.
 
 _LONGEST = 255
+_LONGEST_APPOINTMENT = 1 << 14  # a certificate and a signature
 
 
 def member_record(member: Member) -> Record:
@@ -193,6 +194,8 @@ def checked_member(record: Record) -> Member:
         raise ValueError("not a text")
     if not all(type(number) is int for number in numbers) or type(member.clone) is not bool:
         raise ValueError("not a number")
+    if not isinstance(member.appointment, str) or len(member.appointment) > _LONGEST_APPOINTMENT:
+        raise ValueError("not an appointment")
     directory = member.directory
     if directory is not None and not (
         all(isinstance(text, str) and len(text) <= _LONGEST for text in (directory.host, directory.suffix))

@@ -65,12 +65,12 @@ def ingesting(
         return master_of(store.members())
 
     def to_master() -> PeerClient:
-        found = master()
-        if found is None:
+        named = master()
+        if named is None:
             raise NotFound("the registry names no master", hint="vouchd clone promote makes one")
-        if found.id == settings.member_id:
+        if named.id == settings.member_id:
             raise TryLater("this instance is becoming the master", hint="if it stays so: vouchd restart")
-        return connect(found)
+        return connect(named)
 
     # Whoever takes a CRL in holds the lock already.
     following = Following(store, indexing, master, connect, nullcontext, settings.max_crl_bytes)
@@ -96,4 +96,4 @@ def peers(
     """What looks at the other members."""
     connect = connector(layout, settings, PEER_SECONDS)
     stale_seconds = settings.of_set.stale_seconds
-    return Peers(membership.me, store.members, epochs, connect, clock, stale_seconds, behind=behind)
+    return Peers(membership.me, store.members, epochs, connect, clock, stale_seconds, behind=behind, users=store.users)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import connector
 from vouchd.cloning.following import followed, mirror_of
 from vouchd.cloning.replication import connected, detach, reconcile, replication_health, require_replicated, retiring
+from vouchd.cloning.verdicts import Verification
+from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
+from vouchd.core.facts import Member
+from vouchd.index.manifest import load_manifest
 from vouchd.instance.certificates.signers import check_settings
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
@@ -20,6 +24,7 @@ __all__ = [
     "Services",
     "check_instance",
     "checked_signers",
+    "compare",
     "connected",
     "connector",
     "detach",
@@ -35,6 +40,24 @@ __all__ = [
 ]
 
 Warn = Callable[[str], None]
+
+
+def compare(
+    layout: Layout, sample: int = SAMPLE, chosen: Sequence[bytes] = (), settle_seconds: float = SETTLE_SECONDS
+) -> Verification:
+    """The running instance at `layout` compared with the other members of its set: see `Verifying.verify`.
+
+    Raises: NotFound when it is in no set; StoreError, ConfigError, ClientError.
+    """
+    with services(layout) as opened:
+        me = opened.membership.require_me()
+
+        def others() -> list[Member]:
+            return [member for member in opened.store.members() if member.id != me.id]
+
+        return verifying(layout, opened.settings, lambda: load_manifest(layout.index), others).verify(
+            sample, chosen, settle_seconds
+        )
 
 
 def check_instance(layout: Layout, warn: Warn) -> Settings:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,18 +19,20 @@ from vouchd.api.services import AgentServices, Running
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
 from vouchd.cloning.following import Following, mirror_of
-from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.replication import reconcile, replicating, replication_watch, retiring
+from vouchd.cloning.roles import settle
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
+from vouchd.core.facts import Member
 from vouchd.core.ports import Clock, Store
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, StoreConflict, StoreUnavailable
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
-from vouchd.instance.configuration import Configuration, write_values
+from vouchd.instance.configuration import Configuration
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
@@ -119,7 +122,7 @@ def _file(url: str, layout: Layout) -> Path:
 
 _log = logging.getLogger(__name__)
 
-_ROLE_SECONDS = 5.0
+_ROLE_SECONDS = 1.0
 _TOPOLOGY_SECONDS = 30.0
 _SETTLE_SECONDS = 60.0
 _HEALTH_SECONDS = 15.0
@@ -133,10 +136,11 @@ def upkeep(
     peers: Peers,
     replication: ReplicationWatch | None,
     verifying: Verifying,
+    role: Callable[[], bool],
 ) -> tuple[Upkeep, ...]:
     """What the manager process does again and again for the set."""
     works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
-    works.append(Upkeep("role", _ROLE_SECONDS, lambda: step_down(layout, settings, peers), on_change=True))
+    works.append(Upkeep("role", _ROLE_SECONDS, role, on_change=True))
     if following is not None:
         # On change too: a master that is back is followed as soon as it is seen, not when the pause is over.
         works.append(Upkeep("following", 0.0, following.wait, on_change=True))
@@ -165,23 +169,14 @@ def _settled(layout: Layout, store: Store) -> bool:
     return False
 
 
-def step_down(layout: Layout, settings: Settings, peers: Peers) -> bool:
-    """Become a clone when the role of the master has moved while this instance thought that it had it.
+def _settle_role(opened: Services, peers: Peers) -> bool:
+    """Have CS.cfg say the role that this instance has in the set, and restart with it; answers stay as they are."""
 
-    CS.cfg is changed and the instance restarts; nothing is answered differently meanwhile.
-    """
-    master = peers.master()
-    is_clone = settings.refresh_seconds == CLONE_REFRESH_SECONDS
-    if master is None or master.id == settings.member_id or is_clone or not settings.of_set.host:
-        return False
-    if master.tls_sha256 == own_member(settings).tls_sha256:
-        return False  # it is this instance, under a name that it takes on with its next start
-    values = {"ocsp.store.defStore.refreshInSec": str(CLONE_REFRESH_SECONDS)}
-    if settings.directory is None:
-        values["vouchd.clone.master"] = master.id
-    write_values(layout, values)
-    _log.warning("%s is the master now (term %d): this instance becomes its clone", master.id, master.term)
-    os.kill(os.getpid(), signal.SIGHUP)
+    def register(master: Member) -> None:
+        opened.domain.promote(master.id, opened.caller, lambda member, _: member.appointment, master)
+
+    if settle(opened.layout, opened.settings, peers.master(), register, _log.warning):
+        os.kill(os.getpid(), signal.SIGHUP)
     return False
 
 
@@ -243,7 +238,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         follow, compare = _following(found, members), _verifying(found, publication, members)
         agent = _agent_part(found, publication, clock, keeping, members, compare, keys)
         replication = replication_watch(layout, settings, found.store, clock)
-        works = upkeep(layout, settings, found.store, follow, members, replication, compare)
+        role = partial(_settle_role, found, members)
+        works = upkeep(layout, settings, found.store, follow, members, replication, compare, role)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),

@@ -13,13 +13,13 @@ _SUBSYSTEMS = ("CA", "KRA", "OCSP", "TKS", "RA", "TPS")
 
 def domain_info(name: str, members: Iterable[Member]) -> dict[str, Any]:
     """`domainInfo`: the hosts of each subsystem type."""
-    found: dict[str, dict[str, Any]] = {}
+    subsystems: dict[str, dict[str, Any]] = {}
     for member in members:
-        hosts = found.setdefault(member.subsystem, {"id": member.subsystem, "Host": {}})
+        hosts = subsystems.setdefault(member.subsystem, {"id": member.subsystem, "Host": {}})
         ports = _host(member)
         name_of_host = {"id": _host_id(member), "Hostname": ports.pop("Host")}
         hosts["Host"][_host_id(member)] = name_of_host | ports
-    return {"id": name, "Subsystem": found}
+    return {"id": name, "Subsystem": subsystems}
 
 
 def domain_xml(name: str, members: Iterable[Member]) -> str:

@@ -24,12 +24,12 @@ def json_answer(value: Any) -> web.Response:
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body. Raises: BadInput."""
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadInput("the body is not JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise BadInput("the body is not a JSON object")
-    return found
+    return value
 
 
 def read_text(body: dict[str, Any], name: str) -> str:

@@ -32,7 +32,7 @@ class Filling:
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
-        self._told = asyncio.Condition()
+        self._more = asyncio.Condition()
 
     @property
     def over(self) -> bool:
@@ -41,15 +41,15 @@ class Filling:
 
     async def tell(self, line: dict[str, Any]) -> None:
         """Add a line."""
-        async with self._told:
+        async with self._more:
             self.lines.append(line)
-            self._told.notify_all()
+            self._more.notify_all()
 
     async def beyond(self, count: int) -> bool:
         """Wait for more than `count` lines; False when nothing was told for a while."""
         try:
-            async with asyncio.timeout(_SILENCE_SECONDS), self._told:
-                await self._told.wait_for(lambda: len(self.lines) > count)
+            async with asyncio.timeout(_SILENCE_SECONDS), self._more:
+                await self._more.wait_for(lambda: len(self.lines) > count)
         except TimeoutError:
             return False
         return True
@@ -72,14 +72,14 @@ class DomainFilling:
         filling = self._of(member, caller)
         response = secured(web.StreamResponse(headers={"Content-Type": "application/x-ndjson"}))
         await response.prepare(request)
-        told = 0
+        sent = 0
         while True:
-            if not await filling.beyond(told):
+            if not await filling.beyond(sent):
                 await response.write(b"{}\n")
-            for line in filling.lines[told:]:
-                told += 1
+            for line in filling.lines[sent:]:
+                sent += 1
                 await response.write(json.dumps(line).encode() + b"\n")
-            if filling.over and told == len(filling.lines):
+            if filling.over and sent == len(filling.lines):
                 await response.write_eof()
                 return response
 

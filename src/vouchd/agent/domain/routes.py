@@ -19,6 +19,7 @@ from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
 from vouchd.api.services import AgentServices
 from vouchd.cloning.joining import info_record, joined_record
+from vouchd.cloning.roles import Handing
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
 from vouchd.errors import NotFound, TryLater
@@ -73,7 +74,7 @@ Work = Callable[[dict[str, Any], Caller], Any]
 
 def routes(services: AgentServices) -> tuple[Route, ...]:
     """The routes of the domain, ours and those of the Certificate System."""
-    own, told, filling = DomainRoutes(services), DomainState(services), DomainFilling(services)
+    own, state, filling = DomainRoutes(services), DomainState(services), DomainFilling(services)
 
     def route(method: str, path: str, access: Action | Access, handler: Handler) -> Route:
         return Route(method, PREFIX + path, access, handler, max_body_bytes=MAX_BODY_BYTES, show_error=problem)
@@ -86,10 +87,10 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
         route("POST", "/replicate", Action.CHANGE_DOMAIN, filling.replicate),
         route("POST", "/leave", Action.CHANGE_DOMAIN, own.working(own.leave)),
         route("POST", "/promote", Action.MOVE_ROLE, own.working(own.promote)),
-        route("GET", "/state", Action.FOLLOW, told.state),
-        route("GET", "/documents/{sha256:[0-9a-f]{64}}", Action.FOLLOW, told.document),
-        route("GET", "/epochs", Action.FOLLOW, told.epochs),
-        route("GET", "/list", Action.FOLLOW, told.listed),
+        route("GET", "/state", Action.FOLLOW, state.state),
+        route("GET", "/documents/{sha256:[0-9a-f]{64}}", Action.FOLLOW, state.document),
+        route("GET", "/epochs", Action.FOLLOW, state.epochs),
+        route("GET", "/list", Action.FOLLOW, state.listed),
         *(
             Route("GET", f"/{kind}/{path}", Access.PUBLIC, handler, show_error=problem)
             for kind in ("ocsp", "ca")
@@ -152,8 +153,10 @@ class DomainRoutes:
         return records.member_record(left)
 
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
-        """Make a member the master."""
-        return records.member_record(self._services.domain.promote(read_text(body, "member"), caller))
+        """Have this instance, the master, hand its role over."""
+        services = self._services
+        handing = Handing(services.layout, services.settings, services.store, services.domain)
+        return records.member_record(handing.to(read_text(body, "member"), caller))
 
     async def domain_info(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """The domain in the Certificate System's JSON."""

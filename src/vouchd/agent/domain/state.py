@@ -28,7 +28,7 @@ class DomainState:
     def __init__(self, services: AgentServices) -> None:
         self._services = services
         self._reading = asyncio.Lock()
-        self._told: tuple[int, str, bytes] = (-1, "", b"")  # revision of the store, digest, body
+        self._latest: tuple[int, str, bytes] = (-1, "", b"")  # revision of the store, digest, body
 
     async def state(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
         """All facts that members share, as soon as they differ from those of the digest `after`.
@@ -58,12 +58,12 @@ class DomainState:
         async with self._reading:
             # First the revision: facts that are newer than it are told once more, older ones never are.
             revision = await in_thread(self._services.store.revision)
-            if revision != self._told[0]:
+            if revision != self._latest[0]:
                 facts = await in_thread(mirror.facts)
                 digest = setrecords.facts_digest(facts)
-                told = {"digest": digest, "facts": setrecords.facts_record(facts)}
-                self._told = (revision, digest, json.dumps(told).encode())
-            return self._told
+                facts_body = {"digest": digest, "facts": setrecords.facts_record(facts)}
+                self._latest = (revision, digest, json.dumps(facts_body).encode())
+            return self._latest
 
     async def _change(self, closing: asyncio.Event, revision: int, seconds: float) -> None:
         """Wait for a higher revision of the store, at most so long and not beyond the closing of the port."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -14,28 +11,25 @@ from vouchd.cli import output
 from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
-from vouchd.cloning.creation import CloneCreation, ClonePlan, journal_of
-from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
-from vouchd.cloning.registry import TOKEN_SECONDS, find, master_of, require_leavable
+from vouchd.cloning import leaving, preparation, roles
+from vouchd.cloning.creation import CloneCreation, ClonePlan, address_of
+from vouchd.cloning.registry import find
 from vouchd.cloning.steps import run_steps
-from vouchd.core.facts import DirectoryServer, Group, Member, Transport
+from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
-from vouchd.errors import ConfigError, PermissionDenied, StoreUnavailable, VouchdError
+from vouchd.errors import ConfigError
 from vouchd.files import replace_file
 from vouchd.instance import lifecycle
-from vouchd.instance.certificates.places import SUBSYSTEM
-from vouchd.instance.certificates.places import find as find_certificate
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
-from vouchd.settings.declared import DirectorySettings, Settings
+from vouchd.settings.declared import DirectorySettings, KeyFiles, Settings
 from vouchd.settings.layout import Layout
-from vouchd.settings.reading import read_settings
+from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.wiring import instance as wiring
 
 app = typer.Typer(no_args_is_help=True, help="Clones: instances with the same keys that give the same answers.")
 
-MASTER_REFRESH_SECONDS = 600
 PasswordFileOption = Annotated[
     Path | None,
     typer.Option("--password-file", metavar="FILE", help="Password of the PKCS #12 file: first line (0600)."),
@@ -72,25 +66,23 @@ def prepare(
     layout = Layout(instance.absolute())
     password = read_password(password_file, out)
     with wiring.services(layout) as services:
-        services.membership.require_registrar()
-        me = services.domain.create(own_member(_named(services.settings, host)), services.caller)
-        _let_members_in(services)
-        done = services.keys.export(out, password, services.caller)
-        token, kept = services.domain.issue_token(services.caller, hours * TOKEN_SECONDS)
-    changed = _ready_settings(layout, me, host, domain)
+        done, changed = preparation.prepare(
+            services, out, password, host=host, domain=domain, hours=hours, say=output.note
+        )
     if changed and lifecycle.status(layout).pid is not None:
         lifecycle.restart(layout, manager_command(layout))
     lifecycle.look_now(layout)
     if token_file is not None:
-        replace_file(token_file, f"{token}\n".encode(), 0o600)
+        replace_file(token_file, f"{done.token}\n".encode(), 0o600)
+    me = done.member
     given = {
         "master": f"https://{me.id}",
         "fingerprint": me.tls_sha256,
         "file": str(out),
-        "keys": ", ".join(done.names),
-        "token": None if token_file else token,
+        "keys": ", ".join(done.keys),
+        "token": None if token_file else done.token,
         "token_file": str(token_file) if token_file else None,
-        "good_until": output.when(kept.expires_at),
+        "good_until": output.when(done.good_until),
     }
     output.record(given, json_output=json_output)
     files = {"token-file": token_file, "pkcs12": out, "password-file": password_file}
@@ -109,44 +101,6 @@ def _directory_words(server: DirectoryServer | None) -> str:
     trust = "" if server.transport is Transport.PLAIN else " --directory-trust CA.PEM"
     starttls = " --starttls" if server.transport is Transport.STARTTLS else ""
     return f" --directory '{where}/{server.suffix}'{starttls}{trust} --directory-password-file FILE"
-
-
-def _named(settings: Settings, host: str) -> Settings:
-    return replace(settings, of_set=replace(settings.of_set, host=host or settings.of_set.host))
-
-
-def _ready_settings(layout: Layout, me: Member, host: str, domain: str) -> bool:
-    settings = read_settings(layout)
-    values = {}
-    if host:
-        values["vouchd.domain.host"] = host
-    if domain:
-        values["securitydomain.name"] = domain
-    if settings.refresh_seconds in {0, CLONE_REFRESH_SECONDS} and not me.clone:
-        values["ocsp.store.defStore.refreshInSec"] = str(MASTER_REFRESH_SECONDS)
-        output.note(
-            f"refreshInSec is {MASTER_REFRESH_SECONDS} now: a master's is neither 0 nor {CLONE_REFRESH_SECONDS}"
-        )
-    return write_values(layout, values) if values else False
-
-
-def _let_members_in(services: wiring.Services) -> None:
-    """Members come with the subsystem certificate, which all of them have."""
-    certificate = find_certificate(services.settings, SUBSYSTEM).der
-    if certificate is None:
-        raise ConfigError("there is no subsystem certificate yet", hint="see `vouchd certs list`")
-    known = {user.id: user for user in services.store.users()}
-    user = known.get(SUBSYSTEM_USER)
-    if user is None:
-        services.users.add(
-            SUBSYSTEM_USER,
-            services.caller,
-            full_name="The members of the set",
-            groups=[Group.OCSP_ADMINISTRATORS, Group.TRUSTED_MANAGERS],
-            certificates=[certificate],
-        )
-    elif certificate not in user.certificates:
-        services.users.add_certificate(SUBSYSTEM_USER, certificate, services.caller)
 
 
 @app.command()
@@ -200,7 +154,7 @@ def create(
         manager=(manager, read_password(manager_password_file, Path(manager))) if named else None,
         start=start,
     )
-    creation = CloneCreation(plan, wiring.services, wiring.check_instance, output.note)
+    creation = CloneCreation(plan, wiring.services, wiring.check_instance, wiring.compare, output.note)
     run_steps(creation.steps(), creation.journal, output.note)
     told = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
     output.record(told | {"member": f"{host}:{agent_port}"}, json_output=json_output)
@@ -219,21 +173,7 @@ def _host_values(host: str, port: int, agent_port: int, health_port: int, worker
     return values | ({"vouchd.ee.host": listen, "vouchd.agent.host": listen} if listen else {})
 
 
-def address_of(url: str) -> tuple[str, int]:
-    """Host and port of an agent port's URL. Raises: ConfigError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.scheme != "https":
-        raise ConfigError(f"{url[:200]!r} is not the URL of an agent port", hint="as in https://ocsp1.example.org:8443")
-    return host, port or 8443
-
-
 # `vouchd clone destroy` and `promote`: a clone leaves its set, or becomes the master.
-
-_AWAY = "start its directory server, which may have CRLs that no other has; --force gives them up"
 
 
 @app.command()
@@ -254,87 +194,68 @@ def destroy(
     Example: vouchd clone destroy --instance /srv/clone --remove
     """
     layout = Layout(instance.absolute())
-    settings = read_settings(layout)
-    own = settings.member_id
-    members = _members(layout, force=force)
-    for me in (member for member in members if member.id == own):
-        require_leavable(me, members)  # before it is stopped
-    if not members and not master:  # making it was cut short before the registry came
-        kept = journal_of(layout).kept()
-        master, fingerprint = kept.get("master", ""), kept.get("fingerprint", "")
-    other = _other(members, own, master, fingerprint)
-    if not force:
-        wiring.require_replicated(layout, settings, members)
-    lifecycle.stop(layout)
-    if not force:
-        wiring.require_replicated(layout, settings, members)  # what was acknowledged in the meantime
-    if other is not None:
-        try:
-            wiring.connector(layout, settings)(other).leave(own)
-            output.note(f"{own} has left the domain")
-        except PermissionDenied:  # its key is in no registry: it was taken out, or never came in
-            output.note(f"{own} is not in the domain")
-    try:
-        wiring.detach(layout, settings, output.note)
-    except StoreUnavailable as error:
-        if not force:
-            raise
-        output.warn(f"its agreements stay in its directory server: {error}")
-    if remove:
-        shutil.rmtree(layout.root)
-    output.record({"left": own, "removed": str(layout.root) if remove else None}, json_output=json_output)
+    how = leaving.Leaving(master, fingerprint, remove, force)
+    left = leaving.destroy(layout, wiring.services, how, output.note)
+    output.record({"left": left, "removed": str(layout.root) if remove else None}, json_output=json_output)
 
 
 @app.command()
 def promote(
+    member: Annotated[
+        str, typer.Argument(metavar="[MEMBER]", help="On the master: the member to hand the role to, HOST:PORT.")
+    ] = "",
     instance: InstanceOption = DEFAULT_INSTANCE,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--cert", envvar="VOUCHD_CERT", metavar="FILE", help="On a clone: an administrator's certificate."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", envvar="VOUCHD_KEY", metavar="FILE", help="Its key, PEM, if elsewhere.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="Password of the key: first line (0600).")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="The master is gone for good, or does not answer.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Make this clone the master; the one before becomes a clone, now or when it comes back.
+    """Move the role of the master: to this clone, or from this master to another member.
 
-    Example: vouchd clone promote --instance /srv/clone
+    On a clone it takes an administrator's own certificate; the others believe nobody who promotes itself. The master
+    before becomes a clone, now or when it comes back.
+
+    Example: vouchd clone promote --instance /srv/clone --cert alice.pem --key alice.key
     """
     layout = Layout(instance.absolute())
-    settings = read_settings(layout)
-    own = settings.member_id
     with wiring.services(layout) as services:
-        members = services.store.members()
-        me, before = find(members, own), master_of(members)
-        if before is not None and before.id != own:
-            try:
-                wiring.connector(layout, settings)(before).promote(own)
-                output.note(f"{before.id} has stepped down")
-            except VouchdError as error:
-                if not force:
-                    raise ConfigError(
-                        f"the master {before.id} has not stepped down: {error}",
-                        hint="if it is gone for good: vouchd clone promote --force",
-                    ) from error
-                output.warn(f"{before.id} was not asked: {error}", "it takes itself for a clone when it comes back")
-        promoted = services.domain.promote(own, services.caller)
-    write_values(layout, {"ocsp.store.defStore.refreshInSec": str(MASTER_REFRESH_SECONDS), "vouchd.clone.master": ""})
-    if lifecycle.status(layout).pid is not None:
-        lifecycle.restart(layout, manager_command(layout))
+        me = find(services.store.members(), services.settings.member_id)
+        if member and find(services.store.members(), member).id != me.id:
+            handing = roles.Handing(layout, services.settings, services.store, services.domain)
+            promoted = handing.to(member, services.caller)
+            lifecycle.look_now(layout)
+        else:
+            administrator = _administrator(layout, services.settings, cert, key, password_file)
+
+            def switch(promoted: Member) -> None:
+                write_values(layout, roles.role_values(services.settings, promoted, rising=True))
+                if lifecycle.status(layout).pid is not None:
+                    lifecycle.restart(layout, manager_command(layout))
+
+            promoted = roles.Promotion(services, administrator, switch, output.note, force=force).run()
     output.record({"master": promoted.id, "term": promoted.term, "was": me.clone}, json_output=json_output)
 
 
-def _members(layout: Layout, *, force: bool) -> tuple[Member, ...]:
-    """The registry, empty where it is not here. Raises: StoreUnavailable, but not by force."""
-    with wiring.services(layout) as services:
-        try:
-            return services.store.members()
-        except VouchdError as error:
-            if isinstance(error, StoreUnavailable) and not force:
-                raise StoreUnavailable(str(error), hint=_AWAY) from error
-            output.warn(f"the registry here cannot be read: {error}")
-            return ()
-
-
-def _other(members: tuple[Member, ...], own: str, master: str, fingerprint: str) -> Member | None:
-    """A member to say goodbye to: the master if there is one."""
-    if master:
-        host, port = address_of(master)
-        return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
-    others = [member for member in members if member.id != own]
-    return master_of(others) or next(iter(others), None)
+def _administrator(
+    layout: Layout, settings: Settings, cert: Path | None, key: Path | None, password_file: Path | None
+) -> roles.Administrator:
+    """Who orders it: by the certificate that is named, or the one that was made with this instance."""
+    if cert is None and settings.admin.installed:
+        return roles.Administrator.with_key(settings.admin, read_passwords(layout.password_conf).get(INTERNAL, ""))
+    if cert is None:
+        raise ConfigError(
+            "moving the role to a clone takes an administrator's own certificate",
+            hint="--cert FILE --key FILE; or on the master: vouchd clone promote HOST:PORT",
+        )
+    password = read_password(password_file, key or cert) if password_file else ""
+    return roles.Administrator.with_key(KeyFiles(key or cert, cert), password)

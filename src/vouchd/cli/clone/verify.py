@@ -15,9 +15,7 @@ from vouchd.client.admin import AdminClient
 from vouchd.cloning.probing import MAX_SAMPLE
 from vouchd.cloning.verdicts import Verification, VerifiedMember
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
-from vouchd.core.facts import Member
 from vouchd.errors import ConfigError, NotFound, VouchdError
-from vouchd.index.manifest import load_manifest
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
 
@@ -59,7 +57,7 @@ def verify(
             if asked:
                 found = _verified_there(asked, sample, chosen, settle)
             else:
-                found = _verified(Layout(instance.absolute()), sample, chosen, settle)
+                found = wiring.compare(Layout(instance.absolute()), sample, chosen, settle)
         except VouchdError as error:
             if not watch:
                 raise
@@ -73,17 +71,6 @@ def verify(
         raise NotFound("there is no other member to compare with", hint="vouchd domain members shows the set")
     if not found.identical:
         raise typer.Exit(DIFFERENT)
-
-
-def _verified(layout: Layout, sample: int, chosen: list[bytes], settle: float) -> Verification:
-    with wiring.services(layout) as services:
-        me = services.membership.require_me()
-
-        def others() -> list[Member]:
-            return [member for member in services.store.members() if member.id != me.id]
-
-        verifying = wiring.verifying(layout, services.settings, lambda: load_manifest(layout.index), others)
-        return verifying.verify(sample, chosen, settle)
 
 
 def _verified_there(asked: AdminClient, sample: int, chosen: list[bytes], settle: float) -> Verification:

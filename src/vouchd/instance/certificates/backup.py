@@ -141,7 +141,11 @@ class KeyBackup:
     def _install(self, bag: KeyBag, caller: Caller, *, trial: bool) -> Installed:
         certificate = bag.certificate.public_bytes(Encoding.PEM)
         above = b"".join(other.public_bytes(Encoding.PEM) for other in bag.others)
-        return self._certificates.install(bag.friendly_name, certificate, caller, chain=above, trial=trial)
+        # A backup of an instance that dropped the root when it was installed has none: its own end will do.
+        trusted = (bag.certificate, *bag.others)
+        return self._certificates.install(
+            bag.friendly_name, certificate, caller, chain=above, trusted=trusted, trial=trial
+        )
 
     def _password(self) -> str | None:
         return read_passwords(self._layout.password_conf).get(INTERNAL)

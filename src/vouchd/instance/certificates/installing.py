@@ -42,7 +42,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The place that a certificate is to take; `password` opens the keys, `at` is now in POSIX seconds."""
+    """The place that a certificate is to take; `password` opens the keys, `at` is now in POSIX seconds.
+
+    A chain may end in `trusted` too: in what comes out of a backup of this very key.
+    """
 
     layout: Layout
     settings: Settings
@@ -50,6 +53,7 @@ class Installation:
     authorities: tuple[Authority, ...]
     password: str | None
     at: int
+    trusted: tuple[x509.Certificate, ...] = ()
 
     def check(self, given: Sequence[x509.Certificate]) -> Candidate:
         """Find the certificate in `given` that is for one of our keys and try it out. Raises: SigningError."""
@@ -57,9 +61,11 @@ class Installation:
         purpose = self.place.purpose
         registered = [load_certificate(der) for authority in self.authorities for der in authority.certificates]
         trust_file = self.settings.agent.trust_file
-        anchors = (*registered, *(read_certificates(trust_file) if trust_file else ()))
+        anchors = (*registered, *(read_certificates(trust_file) if trust_file else ()), *self.trusted)
         chain, warnings = rehearse(purpose, key, certificate, given, anchors, self.at)
-        above = tuple(ca for ca in chain if not is_issued_by(ca, ca))
+        # Nobody is sent a root; but a backup has to hold what its keys are restored with elsewhere.
+        kept = purpose in {Purpose.SUBSYSTEM, Purpose.AUDIT_SIGNING}
+        above = tuple(ca for ca in chain if kept or not is_issued_by(ca, ca))
         if purpose is Purpose.OCSP_SIGNING:
             self._check_signer(certificate)
             above = tuple(ca for ca in above if ca not in registered)

@@ -117,12 +117,22 @@ class Certificates:
         write_key(path, key, self._password() or "")
         return key
 
-    def install(self, name: str, data: bytes, caller: Caller, *, chain: bytes = b"", trial: bool = False) -> Installed:
+    def install(
+        self,
+        name: str,
+        data: bytes,
+        caller: Caller,
+        *,
+        chain: bytes = b"",
+        trusted: Sequence[x509.Certificate] = (),
+        trial: bool = False,
+    ) -> Installed:
         """Take in the certificate of one of our keys from `data`, and the CAs above it from there and `chain`.
 
         Both are PEM, DER, base64 or PKCS #7, in any order. Chain, usage, validity and a trial signature are checked, of
         a TLS server a handshake too, of an OCSP signer also that it may answer for its CAs; then CS.cfg is switched
-        over. A running instance takes it on when it restarts. `trial` checks only and changes nothing.
+        over. A running instance takes it on when it restarts. `trial` checks only and changes nothing. The chain may
+        end in `trusted` where it does not end in a root or a registered CA.
 
         Raises: NotFound; SigningError; ConfigError; PermissionDenied; and everything stays as it was.
         """
@@ -132,7 +142,9 @@ class Certificates:
             settings = read_settings(self._layout)
             place = find(settings, name)
             authorities, now = self._store.authorities(), self._clock.now()
-            installation = Installation(self._layout, settings, place, authorities, self._password(), now)
+            installation = Installation(
+                self._layout, settings, place, authorities, self._password(), now, tuple(trusted)
+            )
             candidate = self._checked(installation, given, caller)
             switched = not trial and candidate.certificate != place.certificate
             if switched:

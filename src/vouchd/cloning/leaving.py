@@ -1,0 +1,89 @@
+"""A clone taken away: stopped, out of the registry, its directory server out of the replication."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from vouchd.cloning.client import connector
+from vouchd.cloning.creation import address_of, journal_of
+from vouchd.cloning.ports import OpenServices, Say
+from vouchd.cloning.registry import master_of, require_leavable
+from vouchd.cloning.replication import detach, require_replicated
+from vouchd.core.facts import Member
+from vouchd.errors import NotFound, PermissionDenied, StoreUnavailable, VouchdError
+from vouchd.instance import lifecycle
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+
+_AWAY = "start its directory server, which may have CRLs that no other has; --force gives them up"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """How a clone is taken away: `master` (URL of its agent port) and `fingerprint` where the registry here has none.
+
+    `force` gives up what only its own directory server has, or that server; `remove` takes its folder too.
+    """
+
+    master: str = ""
+    fingerprint: str = ""
+    remove: bool = False
+    force: bool = False
+
+
+def destroy(layout: Layout, open_services: OpenServices, how: Leaving, say: Say) -> str:
+    """Stop the clone, take it out of its set and its directory server out of the replication; its id.
+
+    Raises: ConfigError for the master of others; StoreUnavailable, LifecycleError; ClientError.
+    """
+    settings = read_settings(layout)
+    own, members = settings.member_id, _members(layout, open_services, say, force=how.force)
+    for me in (member for member in members if member.id == own):
+        require_leavable(me, members)  # before it is stopped
+    other = _member_to_tell(layout, members, own, how)
+    if not how.force:
+        require_replicated(layout, settings, members)
+    lifecycle.stop(layout)
+    if not how.force:
+        require_replicated(layout, settings, members)  # what was acknowledged in the meantime
+    if other is not None:
+        try:
+            connector(layout, settings)(other).leave(own)
+            say(f"{own} has left the domain")
+        except (PermissionDenied, NotFound):  # its key is in no registry: it was taken out, or never came in
+            say(f"{own} is not in the domain")
+    try:
+        detach(layout, settings, say)
+    except StoreUnavailable as error:
+        if not how.force:
+            raise
+        say(f"its agreements stay in its directory server: {error}")
+    if how.remove:
+        shutil.rmtree(layout.root)
+    return own
+
+
+def _members(layout: Layout, open_services: OpenServices, say: Say, *, force: bool) -> tuple[Member, ...]:
+    """The registry, empty where it is not here. Raises: StoreUnavailable, but not by force."""
+    with open_services(layout) as services:
+        try:
+            return services.store.members()
+        except VouchdError as error:
+            if isinstance(error, StoreUnavailable) and not force:
+                raise StoreUnavailable(str(error), hint=_AWAY) from error
+            say(f"the registry here cannot be read: {error}")
+            return ()
+
+
+def _member_to_tell(layout: Layout, members: tuple[Member, ...], own: str, how: Leaving) -> Member | None:
+    """A member to say goodbye to: the master if there is one."""
+    master, fingerprint = how.master, how.fingerprint
+    if not members and not master:  # making it was cut short before the registry came
+        kept = journal_of(layout).kept()
+        master, fingerprint = kept.get("master", ""), kept.get("fingerprint", "")
+    if master:
+        host, port = address_of(master)
+        return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
+    others = [member for member in members if member.id != own]
+    return master_of(others) or next(iter(others), None)

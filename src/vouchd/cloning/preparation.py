@@ -1,0 +1,79 @@
+"""A master made ready to be cloned: registered, its keys in PKCS #12, its settings a master's, a token to join by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
+from vouchd.cloning.ports import MemberServices, Say
+from vouchd.cloning.registry import TOKEN_SECONDS
+from vouchd.cloning.roles import MASTER_REFRESH_SECONDS
+from vouchd.core.facts import Group, Member
+from vouchd.errors import ConfigError
+from vouchd.instance.certificates.places import SUBSYSTEM
+from vouchd.instance.certificates.places import find as find_certificate
+from vouchd.instance.configuration import write_values
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a clone needs: this member, the names of the keys in the file, the token and until when it is good."""
+
+    member: Member
+    keys: tuple[str, ...]
+    token: str
+    good_until: int
+
+
+def prepare(
+    services: MemberServices, file: Path, password: str, *, host: str = "", domain: str = "", hours: int = 1, say: Say
+) -> tuple[Prepared, bool]:
+    """Register this instance, let members in, write the keys of the set to `file`, give a token.
+
+    Whether lines of CS.cfg were changed, for which a running instance has to restart.
+
+    Raises: ConfigError, SigningError, StoreError, PermissionDenied.
+    """
+    services.membership.require_registrar()
+    settings = services.settings
+    named = replace(settings, of_set=replace(settings.of_set, host=host or settings.of_set.host))
+    member = services.domain.create(own_member(named), services.caller)
+    _let_members_in(services)
+    exported = services.keys.export(file, password, services.caller)
+    token, kept = services.domain.issue_token(services.caller, hours * TOKEN_SECONDS)
+    changed = _ready_settings(services.layout, member, host, domain, say)
+    return Prepared(member, exported.names, token, kept.expires_at), changed
+
+
+def _ready_settings(layout: Layout, member: Member, host: str, domain: str, say: Say) -> bool:
+    settings = read_settings(layout)
+    values = {}
+    if host:
+        values["vouchd.domain.host"] = host
+    if domain:
+        values["securitydomain.name"] = domain
+    if settings.refresh_seconds in {0, CLONE_REFRESH_SECONDS} and not member.clone:
+        values["ocsp.store.defStore.refreshInSec"] = str(MASTER_REFRESH_SECONDS)
+        say(f"refreshInSec is {MASTER_REFRESH_SECONDS} now: a master's is neither 0 nor {CLONE_REFRESH_SECONDS}")
+    return write_values(layout, values) if values else False
+
+
+def _let_members_in(services: MemberServices) -> None:
+    """Members come with the subsystem certificate, which all of them have."""
+    certificate = find_certificate(services.settings, SUBSYSTEM).der
+    if certificate is None:
+        raise ConfigError("there is no subsystem certificate yet", hint="see `vouchd certs list`")
+    user = next((user for user in services.store.users() if user.id == SUBSYSTEM_USER), None)
+    if user is None:
+        services.users.add(
+            SUBSYSTEM_USER,
+            services.caller,
+            full_name="The members of the set",
+            groups=[Group.OCSP_ADMINISTRATORS, Group.TRUSTED_MANAGERS],
+            certificates=[certificate],
+        )
+    elif certificate not in user.certificates:
+        services.users.add_certificate(SUBSYSTEM_USER, certificate, services.caller)
