@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import ocsp
 
 from bench.make_crl import make_ca, make_crl
-from vouchd.instance.report import ServingReport, read_serving
+from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
 
 DAY = dt.timedelta(days=1)
@@ -58,9 +58,9 @@ class Instance:
         path.write_bytes(make_crl(self.key, self.ca, body, self.crl_number, at))
         return path
 
-    def report(self) -> ServingReport:
+    def report(self) -> InstanceReport:
         """What is served now."""
-        report = read_serving(Layout(self.root / "instance").serving)
+        report = read_report(Layout(self.root / "instance").serving)
         if report is None:
             raise SystemExit("the instance does not run")
         return report

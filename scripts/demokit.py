@@ -24,7 +24,7 @@ from rich.table import Column, Table
 
 from vouchd.client import inquiry
 from vouchd.client.transport import Connection
-from vouchd.signing.files import read_certificates
+from vouchd.signing.certificates import read_certificates
 
 MARKER = ".vouchd-demo"
 console = Console(highlight=False)

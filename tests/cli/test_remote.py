@@ -13,7 +13,7 @@ from tests.api.conftest import EVERYBODY, opened
 from tests.pki import CA, shared_key
 
 from vouchd.cli.main import main
-from vouchd.client.admin import told
+from vouchd.client.admin import error_of
 from vouchd.errors import ClientError, CRLStale
 from vouchd.service.usercertificates import fingerprint
 
@@ -222,4 +222,4 @@ def test_server_that_is_not_trusted_is_refused(there, monkeypatch, capsys):
 )
 def test_problem_becomes_the_error_that_it_was(problem, kind):
     """The exit code is the one that the verb has on the folder; what is no error of ours is a client error."""
-    assert type(told(problem)) is kind
+    assert type(error_of(problem)) is kind
