@@ -72,12 +72,16 @@ class Clock:
 class FakeTransport:
     """Keeps what is written; the other end never slows down unless the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str = "192.0.2.1") -> None:
+        self.peer = peer
         self.written = bytearray()
         self.reading = True
         self.closed = False
 
     def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def get_extra_info(self, name: str):
+        return (self.peer, 4711) if name == "peername" else None
 
     def write(self, data: bytes) -> None:
         assert not self.closed, "written after close"
@@ -107,7 +111,7 @@ class FakeTransport:
         self.reading = True
 
 
-def make_server(responder: FakeResponder | None = None, **limits: int) -> EEServer:
+def make_server(responder: FakeResponder | None = None, **limits) -> EEServer:
     """A server whose clocks stand at AT and 0 until they are moved (`server.clock.now`, `server.uptime_clock.now`)."""
     clock, uptime = Clock(AT), Clock(0)
     server = EEServer(responder or FakeResponder(), EEPort(**limits), clock=clock, uptime_clock=uptime)
@@ -115,9 +119,9 @@ def make_server(responder: FakeResponder | None = None, **limits: int) -> EEServ
     return server
 
 
-def connect(server: EEServer) -> tuple[EEConnection, FakeTransport]:
-    """A connection without a socket."""
-    connection, transport = EEConnection(server.state), FakeTransport()
+def connect(server: EEServer, peer: str = "192.0.2.1") -> tuple[EEConnection, FakeTransport]:
+    """A connection without a socket, from the address `peer`."""
+    connection, transport = EEConnection(server.state), FakeTransport(peer)
     connection.connection_made(transport)
     return connection, transport
 

@@ -365,7 +365,7 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     assert counters["connections"] == 1
     size = port.server.state.cache.size_bytes
     assert size > len(b"answer to 0good")
-    gauges = {"connections": 1, "connection_room": 10000, "waiting_signatures": 0}
+    gauges = {"connections": 1, "connection_room": 10000, "waiting_signatures": 0, "waiting_groups": 0}
     assert found["gauges"] == {**gauges, "cache_entries": 1, "cache_bytes": size}
 
 

@@ -33,7 +33,8 @@ def snapshot() -> dict:
     worker.cert_statuses["revoked"] += 2
     worker.observe_signature(0.0003)
     worker.observe_signature(2.0)
-    counted = worker.snapshot({"connections": 5, "waiting_signatures": 0, "cache_entries": 2, "cache_bytes": 9000})
+    gauges = ("connections", 5), ("connection_room", 9), ("waiting_signatures", 0), ("waiting_groups", 0)
+    counted = worker.snapshot({**dict(gauges), "cache_entries": 2, "cache_bytes": 9000})
     counted["counters"] |= {"requests": {"GET": 5}, "sent_bytes": 1000, "connections": 6}
     return counted
 

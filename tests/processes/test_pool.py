@@ -137,7 +137,7 @@ async def test_sockets_in_excess_are_shared_among_the_workers(monkeypatch):
     """With fewer workers than sockets every socket still has a worker that accepts from it."""
     given: dict[int, list[int]] = {}
 
-    def start(slot, command, sockets, changed, answered):
+    def start(slot, command, sockets, *_):
         given[slot] = [listener.fileno() for listener in sockets]
         raise pool_module.LifecycleError("not started in this test")
 

@@ -47,6 +47,7 @@ class EEConnection(asyncio.Protocol):
         self._since = server.uptime  # of the unfinished request, or of lingering
         self._last = server.uptime  # when the last answer was written
         self._client = ""  # address, where the audit log is told of it
+        self._proxied = False  # clients are told apart by what this peer says of them
 
     # What the transport calls.
 
@@ -57,7 +58,9 @@ class EEConnection(asyncio.Protocol):
         if self._server.admit(self):
             self._move(Event.WAIT if self._server.stopping else Event.REST)
             if self._server.records.clients:
-                self._client = str((transport.get_extra_info("peername") or ("",))[0])
+                self._client = self._address()
+            if self._server.port.trusted_proxies:
+                self._proxied = self._server.groups.is_proxy(self._address())
         else:
             self._move(Event.CLOSE)
             reply = self._server.overloaded(503)
@@ -142,6 +145,15 @@ class EEConnection(asyncio.Protocol):
             self._send(request, self._server.cached(request_der) or self._server.sign(request_der))
             self._pump()
 
+    def lose_turn(self) -> None:
+        """This connection's place in the signing queue went to another client."""
+        if self._waiting is not None:
+            request, _ = self._waiting
+            self._waiting = None
+            self._move(Event.TURN)
+            self._send(request, self._server.overloaded(200))
+            self._pump()
+
     # The short way: a chunk that is one plain request. False when it is to be parsed.
 
     def _get(self, data: bytes) -> bool:
@@ -162,7 +174,7 @@ class EEConnection(asyncio.Protocol):
         if entry is not None and self._give(entry):
             entry.tally.posts += 1
             return True
-        if len(body) > self._server.port.max_body_bytes:
+        if self._proxied or len(body) > self._server.port.max_body_bytes:
             return False
         self._server.counters.requests["POST"] += 1
         self._answer(_PLAIN_POST, body)
@@ -222,6 +234,9 @@ class EEConnection(asyncio.Protocol):
         if self._transport.is_reading() is not reading and not self._reader.ended:
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
+    def _address(self) -> str:
+        return str((self._transport.get_extra_info("peername") or ("",))[0])
+
     def _move(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
 
@@ -245,11 +260,10 @@ class EEConnection(asyncio.Protocol):
             self._send(request, entry)
         elif server.queue.is_free():
             self._send(request, server.sign(request_der))
-        elif server.queue.enter(self.take_turn):
+        elif server.enter_queue(self, server.groups.of(self._address(), request.forwarded_for)):
             self._waiting = request, request_der
             self._move(Event.QUEUE)
         else:
-            server.counters.refused("overloaded")
             self._send(request, server.overloaded(200))
 
     def _send(self, request: HTTPRequest, reply: Entry | Uncacheable) -> None:

@@ -17,6 +17,10 @@ from vouchd.service.answering import Answer
 
 _log = logging.getLogger(__name__)
 
+# Groups of clients that are told apart where turns are lost: a metric has few labels, however many strangers there are.
+MAX_LOSERS = 32
+OTHERS = "others"
+
 _STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
 
 
@@ -86,6 +90,7 @@ class EECounters:
         self.requests: Counter[str] = Counter()  # by method, without the cache hits of the tallies
         self.sent_bytes = 0
         self.connections = 0  # accepted since start
+        self.lost_turns: Counter[str] = Counter()  # by hash of the group of clients
         self._tallies: dict[tuple[str, tuple[CertStatus, ...]], Tally] = {}
 
     def tally(self, cert_statuses: tuple[CertStatus, ...], authority_id: str = "") -> Tally:
@@ -95,6 +100,11 @@ class EECounters:
     def refused(self, cause: str) -> None:
         """Count an error that the port itself answered."""
         self.worker.errors[cause] += 1
+
+    def lost_turn(self, hashed: str) -> None:
+        """Count a request that was told to try later because others had fewer waiting."""
+        known = len(self.lost_turns) < MAX_LOSERS or hashed in self.lost_turns
+        self.lost_turns[hashed if known else OTHERS] += 1
 
     def snapshot(self, gauges: Mapping[str, int]) -> Snapshot:
         """All counters of the worker, in the shape of `ee.counters`."""
@@ -117,6 +127,7 @@ class EECounters:
             requests=dict(+requests),  # the plus drops zeros
             sent_bytes=sent_bytes,
             connections=self.connections,
+            lost_turns=dict(self.lost_turns),
             answers=dict(+answers),
             cert_statuses=dict(+cert_statuses),
         )

@@ -11,11 +11,12 @@ from typing import Protocol
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import Entry, ResponseCache, Uncacheable, http_date, refusal
+from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
 from vouchd.ee.getpath import decode, remainder
 from vouchd.ee.reading import HTTPRequest
-from vouchd.ee.signing_queue import SigningQueue
+from vouchd.ee.signing_queue import SigningQueue, Waiter
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.settings.declared import EEPort
 from vouchd.sockets import SPARE_DESCRIPTORS, connection_room, free_descriptors
@@ -61,12 +62,14 @@ class PortState:
         counters: WorkerCounters | None = None,
         *,
         records: AnsweredRecords | None = None,
+        salt: bytes = b"",
         clock: Callable[[], float] = time.time,
         uptime_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.port = port
         self.cache = ResponseCache(port.cache_bytes, port.cache_entries)
         self.queue = SigningQueue(port.max_in_flight)
+        self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
         self.stopping = False
@@ -116,6 +119,14 @@ class PortState:
         self.connections.discard(connection)
         if not self.connections:
             self.empty.set()
+
+    def enter_queue(self, connection: Waiter, group: str) -> bool:
+        """Have the connection wait for a signature; False when there is no place for its group."""
+        loser = self.queue.enter(connection, group)
+        if loser is not None:
+            self.counters.refused("overloaded")
+            self.counters.lost_turn(self.groups.hashed(loser))
+        return loser != group
 
     def method_name(self, request: HTTPRequest) -> str:
         """The method as a label of bounded choice."""
@@ -176,6 +187,7 @@ class PortState:
                 "connections": len(self.connections),
                 "connection_room": self.room,
                 "waiting_signatures": len(self.queue),
+                "waiting_groups": self.queue.group_count,
                 "cache_entries": len(self.cache.by_der),
                 "cache_bytes": self.cache.size_bytes,
             }

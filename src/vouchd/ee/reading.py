@@ -19,7 +19,15 @@ import httptools
 
 # Looked at; every other header only counts towards the size limit.
 _FIELDS = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"expect", b"if-none-match", b"if-modified-since"}
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"if-none-match",
+        b"if-modified-since",
+        b"x-forwarded-for",
+    }
 )
 
 
@@ -34,6 +42,7 @@ class HTTPRequest:
     http_1_0: bool = False
     if_none_match: bytes | None = None
     if_modified_since: bytes | None = None
+    forwarded_for: bytes | None = None
     refused: int = 0
 
 
@@ -166,6 +175,7 @@ class RequestReader:
                 http_1_0=self._parser.get_http_version() == "1.0",
                 if_none_match=self._headers.get(b"if-none-match"),
                 if_modified_since=self._headers.get(b"if-modified-since"),
+                forwarded_for=self._headers.get(b"x-forwarded-for"),
             )
         )
         self.done = not keep_alive

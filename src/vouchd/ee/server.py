@@ -24,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class EEServer:
-    """OCSP over HTTP for one worker; `clock` tells POSIX seconds, `uptime_clock` seconds that never step."""
+    """OCSP over HTTP for one worker; `clock` tells POSIX seconds, `uptime_clock` seconds that never step.
+
+    `salt` is what hashes of clients are made with.
+    """
 
     def __init__(
         self,
@@ -33,10 +36,13 @@ class EEServer:
         counters: WorkerCounters | None = None,
         *,
         records: AnsweredRecords | None = None,
+        salt: bytes = b"",
         clock: Callable[[], float] = time.time,
         uptime_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.state = PortState(responder, port, counters, records=records, clock=clock, uptime_clock=uptime_clock)
+        self.state = PortState(
+            responder, port, counters, records=records, salt=salt, clock=clock, uptime_clock=uptime_clock
+        )
         self._listeners: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None
 

@@ -1,30 +1,66 @@
-"""Whose turn it is to have a response signed: cached answers stay quick however many signatures are wanted."""
+"""Whose turn it is to have a response signed: cached answers stay quick however many signatures are wanted.
+
+How it works. A signature takes the worker for itself: twenty microseconds to two milliseconds in software, a hundred
+with a token. Requests that need one wait here, in a queue for each group of clients (see `client_groups`), and the
+groups take turns: one request of the first group, then the group goes to the end of the round. After a slice of time
+the event loop looks at its sockets again, whoever still waits. What needs no signature never comes here: a cached
+answer is given at once, and a turn whose answer another one's turn has made meanwhile takes it from the cache.
+
+All groups together have `limit` places. When they are taken, whoever has most of them gives one up to whoever has
+fewer: the newest request of the greediest group is told to try later, if the newcomer's group would even then not have
+more places than it has left. Otherwise the newcomer is the one who is told so.
+
+Why it is right.
+- A group with one request waits for one signature of each other group at most, not for all that they have queued: who
+  asks twenty times what can be signed makes others wait for one signature of his.
+- A group loses a request only while it holds at least two places more than the group for which it gives way; so groups
+  that want little are never cut for one that wants much, and two that want the same do not push each other out in
+  turns.
+- More connections or more pipelining change nothing: a connection has at most one place, and a group's share is one.
+- Each step takes the same time however long the queues are: groups are kept by the number of their places, and that
+  number changes by one at a time, so the greediest group is found without a search.
+- Who has many addresses in many networks has many shares. That is the limit of what can be told apart here.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
 from time import perf_counter
+from typing import Protocol
 
 # How long signing may hold the loop before sockets are looked at again: one RSA-2048 signature, or a dozen of P-256.
 SLICE_SECONDS = 0.001
 
 
-class SigningQueue:
-    """First come, first served, and between two slices of signing the event loop serves everyone else.
+class Waiter(Protocol):
+    """Who waits for a signature."""
 
-    A connection has at most one place in the queue, so one that pipelines waits no less than the others.
-    """
+    def take_turn(self) -> None:
+        """The turn has come; also called of one that has left, who does nothing."""
+
+    def lose_turn(self) -> None:
+        """The place went to another group: there will be no turn."""
+
+
+class SigningQueue:
+    """Groups of clients take turns, and between two slices of signing the event loop serves everyone else."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._length = 0
+        self._groups: OrderedDict[str, deque[Waiter]] = OrderedDict()  # in the order of their turns, none is empty
+        self._by_places: list[dict[str, None]] = [{}]  # groups by how many places they have
         self._busy = False
         self._loop: asyncio.AbstractEventLoop | None = None  # known once it runs
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._length
+
+    @property
+    def group_count(self) -> int:
+        """How many groups wait."""
+        return len(self._groups)
 
     def is_free(self) -> bool:
         """Whether the caller may sign at once; if so, later callers of this turn of the loop have to wait."""
@@ -34,20 +70,55 @@ class SigningQueue:
         self._again()
         return True
 
-    def enter(self, take_turn: Callable[[], None]) -> bool:
-        """Call `take_turn` when it is due; False when there is no place left."""
-        if len(self._waiting) >= self._limit:
-            return False
-        self._waiting.append(take_turn)
-        return True
+    def enter(self, waiter: Waiter, group: str) -> str | None:
+        """Call the waiter when it is due; the group that gave up a place for it (its own: it got none), else None."""
+        waiting = self._groups.get(group)
+        loser = None
+        if self._length >= self._limit:
+            own, greediest = len(waiting or ()), len(self._by_places) - 1
+            if own + 2 > greediest:
+                return group
+            loser = next(iter(self._by_places[greediest]))
+            self._pop(loser, newest=True).lose_turn()
+        if waiting is None:
+            waiting = self._groups[group] = deque()
+        self._length += 1
+        self._count(group, len(waiting), len(waiting) + 1)
+        waiting.append(waiter)
+        return loser
+
+    def _pop(self, group: str, *, newest: bool = False) -> Waiter:
+        waiting = self._groups[group]
+        self._count(group, len(waiting), len(waiting) - 1)
+        self._length -= 1
+        waiter = waiting.pop() if newest else waiting.popleft()
+        if not waiting:
+            del self._groups[group]
+        return waiter
+
+    def _count(self, group: str, before: int, after: int) -> None:
+        """A group has one place more or less."""
+        places = self._by_places
+        if before:
+            del places[before][group]
+        if after == len(places):
+            places.append({})
+        if after:
+            places[after][group] = None
+        if before == len(places) - 1 and not places[before] and before:
+            places.pop()
 
     def _turn(self) -> None:
         end = perf_counter() + SLICE_SECONDS
-        while self._waiting:
-            self._waiting.popleft()()
+        while self._groups:
+            group = next(iter(self._groups))
+            waiter = self._pop(group)
+            if group in self._groups:
+                self._groups.move_to_end(group)
+            waiter.take_turn()
             if perf_counter() >= end:
                 break
-        self._busy = bool(self._waiting)
+        self._busy = bool(self._groups)
         if self._busy:
             self._again()
 

@@ -61,6 +61,12 @@ def _answers(snapshot: Snapshot) -> Iterator[Metric]:
         ("vouchd_answers", "OCSP answers by response status", "answers", "status"),
         ("vouchd_error_answers", "OCSP answers that are not successful, by cause", "errors", "cause"),
         ("vouchd_requests", "HTTP requests by method", "requests", "method"),
+        (
+            "vouchd_lost_turns",
+            "Requests that gave way to clients with fewer, by client (hashed)",
+            "lost_turns",
+            "client",
+        ),
         ("vouchd_cert_statuses", "Single responses by certificate status", "cert_statuses", "status"),
     ):
         by_label = CounterMetricFamily(name, text, labels=[label])

@@ -61,6 +61,7 @@ class Inherited:
     slot: int
     sockets: tuple[socket.socket, ...]
     control: socket.socket
+    salt: bytes  # of hashes of clients
 
 
 def inherited() -> Inherited:
@@ -75,7 +76,7 @@ def inherited() -> Inherited:
     control = socket.socket(fileno=found["control"])
     for end in (*sockets, control):
         end.set_inheritable(False)
-    return Inherited(found["slot"], sockets, control)
+    return Inherited(found["slot"], sockets, control, bytes.fromhex(found["salt"]))
 
 
 def run_worker(

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,11 +21,14 @@ from vouchd.errors import LifecycleError
 from vouchd.processes.control import ControlChannel, Message
 from vouchd.processes.handover import HandedWorker
 
-# Which inherited descriptors are what, as JSON: {"slot": N, "sockets": [fd, …], "control": fd}.
+# Which inherited descriptors are what, as JSON: {"slot": N, "sockets": [fd, …], "control": fd, "salt": hex}.
 DESCRIPTORS = "VOUCHD_WORKER"
 
 _LAST_WORDS_SECONDS = 1.0
 _MARGIN_SECONDS = 1.0  # between the end of a worker's grace and its being killed
+
+# What hashes of clients are made with, the same in all processes of one start and never written down.
+SALT = secrets.token_bytes(16)
 
 Answered = Callable[[Sequence[GivenAnswer], int], None]
 Damaged = Callable[[Sequence[str]], None]
@@ -91,12 +95,13 @@ class WorkerProcess:
         """Start `command` as the worker of `slot`, which inherits `sockets`. Raises: LifecycleError."""
         ours, theirs = socket.socketpair()
         with theirs:
-            described = {"slot": slot, "sockets": [s.fileno() for s in sockets], "control": theirs.fileno()}
+            inherited = [s.fileno() for s in sockets]
+            described = {"slot": slot, "sockets": inherited, "control": theirs.fileno(), "salt": SALT.hex()}
             try:
                 child = subprocess.Popen(  # noqa: S603  quick, and the command is the wiring's
                     command,
                     stdin=subprocess.DEVNULL,
-                    pass_fds=[*described["sockets"], theirs.fileno()],  # type: ignore[misc]
+                    pass_fds=[*inherited, theirs.fileno()],
                     env={**os.environ, DESCRIPTORS: json.dumps(described)},
                 )
             except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vouchd.core.policy import (
 )
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS, Planned
 from vouchd.settings.keys import KnownKey, composed, key, keys_of, part, parts
-from vouchd.settings.kinds import DIGESTS, FILE, FLAG, SELFTESTS, TEXT, choice, integer, kibibytes, word
+from vouchd.settings.kinds import DIGESTS, FILE, FLAG, NETWORKS, SELFTESTS, TEXT, choice, integer, kibibytes, word
 from vouchd.settings.without_effect import WITHOUT_EFFECT
 
 EMBEDDED = "embedded"
@@ -58,6 +59,15 @@ class EEPort:
     )
     max_in_flight: int = key(
         "vouchd.ee.maxInFlight", integer(1, 1_000_000), 256, "Signatures waiting in one worker; beyond: tryLater."
+    )
+    ipv4_prefix: int = key(
+        "vouchd.ee.ipv4Prefix", integer(1, 32), 24, "IPv4 clients alike in so many bits share a turn for signatures."
+    )
+    ipv6_prefix: int = key(
+        "vouchd.ee.ipv6Prefix", integer(1, 128), 56, "IPv6 clients alike in so many bits share a turn for signatures."
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
+        "vouchd.ee.trustedProxies", NETWORKS, (), "Who is believed whom it asks for (X-Forwarded-For)."
     )
     cache_entries: int = key(
         "vouchd.ee.cacheEntries", integer(0, 10_000_000), 100_000, "Complete answers kept by one worker."

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from vouchd.service.selftests import Planned, SelfTestName
 
@@ -95,6 +96,13 @@ def _read_order(text: str) -> tuple[Planned, ...]:
     return tuple(planned)
 
 
+def _read_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(name) for name in re.split(r"[,\s]+", text) if name)
+    except ValueError:
+        raise ValueError("must be a list of networks such as 192.0.2.0/28 or 2001:db8::/64, or addresses") from None
+
+
 def _write_order(value: object) -> str:
     planned = value if isinstance(value, tuple) else ()
     return ", ".join(f"{one.name}:critical" if one.critical else str(one.name) for one in planned)
@@ -108,5 +116,10 @@ DIGESTS = Kind(
     "list of " + ", ".join(f"`{name}`" for name in _DIGESTS.values()),
     _read_digests,
     lambda value: ",".join(sorted(value)) if isinstance(value, frozenset) else "",
+)
+NETWORKS = Kind(
+    "list of networks and addresses",
+    _read_networks,
+    lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 ANYTHING = Kind("anything", str)  # of a key without effect

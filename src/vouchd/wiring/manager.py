@@ -28,6 +28,7 @@ from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.core.facts import Member
 from vouchd.core.ports import Clock, Store
+from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, StoreConflict, StoreUnavailable
 from vouchd.instance.certificates.places import system_certificates
@@ -43,6 +44,7 @@ from vouchd.processes.manager import run_manager
 from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
+from vouchd.processes.workers import SALT
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.ingesting import Ingesting
@@ -282,7 +284,8 @@ def _agent_part(
     keys = loaded or load_signers(settings)
     responder = Responder(publication.state, keys, settings.default_signer, settings.responder)
     records = answered_records(settings.audit, responder)
-    answers = InProcessAnswers(responder, records, clock, audit.take_answers)
+    groups = ClientGroups(settings.ee.ipv4_prefix, settings.ee.ipv6_prefix, salt=SALT)
+    answers = InProcessAnswers(responder, records, clock, audit.take_answers, groups)
     signers = Signers({name: signer.certificate_der for name, signer in keys.items()}, settings.default_signer)
 
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:

@@ -30,7 +30,8 @@ def run_worker(layout: Layout, slot: int) -> None:
     settings = active_settings(layout)
     nothing = ServingState(0, ())
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
-    server = EEServer(responder, settings.ee, records=answered_records(settings.audit, responder))
+    records = answered_records(settings.audit, responder)
+    server = EEServer(responder, settings.ee, records=records, salt=given.salt)
     files = OpenIndexes(layout.index, mapped=True)
 
     def load() -> ServingState:

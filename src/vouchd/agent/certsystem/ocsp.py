@@ -23,14 +23,14 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
     answers = services.answers
 
     async def post(request: web.Request, caller: Caller) -> web.StreamResponse:
-        return _response(answers.answer("POST", await request.read(), caller.origin))
+        return _response(await answers.answer("POST", await request.read(), caller.origin))
 
     async def get(request: web.Request, caller: Caller) -> web.StreamResponse:
         try:
             request_der = decode(request.raw_path.encode("latin-1", "replace"))
         except MalformedRequest as error:
             return _response(answers.malformed(request.method, error.cause))
-        return _response(answers.answer(request.method, request_der, caller.origin))
+        return _response(await answers.answer(request.method, request_der, caller.origin))
 
     limit = services.settings.responder.max_request_bytes
     return (

@@ -1,0 +1,254 @@
+"""Turns for signatures are fair between groups of clients, and the greediest gives way."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.ee.ee_fakes import GOOD, LATER, FakeResponder, connect, get, make_server, post, until
+from tests.ee.test_connection import answers, settle
+
+from vouchd.ee.client_groups import MAX_HOPS, ClientGroups
+from vouchd.ee.counting import MAX_LOSERS, OTHERS
+from vouchd.ee.signing_queue import SigningQueue
+
+
+class Turns:
+    """Waiters that note in which order they got their turns, and who lost one."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.lost: list[str] = []
+
+    def waiter(self, name: str):
+        turns = self
+
+        class Waiter:
+            def take_turn(self) -> None:
+                turns.taken.append(name)
+
+            def lose_turn(self) -> None:
+                turns.lost.append(name)
+
+        return Waiter()
+
+
+async def test_queue_one_request_waits_for_one_of_each_other_group():
+    """Whoever has queued two hundred: who comes with one is next but one."""
+    queue, turns = SigningQueue(256), Turns()
+    assert queue.is_free()
+    for number in range(200):
+        assert queue.enter(turns.waiter(f"greedy-{number}"), "greedy") is None
+    assert queue.enter(turns.waiter("modest"), "modest") is None
+    await until(lambda: not len(queue))
+    assert turns.taken[:3] == ["greedy-0", "modest", "greedy-1"]
+    assert len(turns.taken) == 201
+
+
+async def test_queue_groups_take_turns_each_in_its_own_order():
+    """Between groups it goes round, within a group first come is first served."""
+    queue, turns = SigningQueue(256), Turns()
+    assert queue.is_free()
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        queue.enter(turns.waiter(name), name[0])
+    await until(lambda: not len(queue))
+    assert turns.taken == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_queue_full_takes_the_place_of_the_greediest_newest():
+    """When no place is left the greediest group loses its newest request to one that has less."""
+    queue, turns = SigningQueue(6), Turns()
+    for number in range(4):
+        queue.enter(turns.waiter(f"greedy-{number}"), "greedy")
+    for number in range(2):
+        queue.enter(turns.waiter(f"other-{number}"), "other")
+    assert queue.enter(turns.waiter("modest"), "modest") == "greedy"
+    assert turns.lost == ["greedy-3"]
+    assert queue.enter(turns.waiter("greedy-4"), "greedy") == "greedy", "the greediest takes nobody's place"
+    assert turns.lost == ["greedy-3"]
+    assert len(queue) == 6
+
+
+def test_queue_full_of_equals_takes_nobodys_place():
+    """Groups with as many places as the newcomer would have do not push each other out."""
+    queue, turns = SigningQueue(3), Turns()
+    for group in "abc":
+        queue.enter(turns.waiter(group), group)
+    assert queue.enter(turns.waiter("d"), "d") == "d"
+    assert turns.lost == []
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from("aaaaaabbbcd"), max_size=60), st.integers(1, 12))
+def test_queue_any_arrivals_share_the_places_fairly(arrivals, limit):
+    """Whoever comes in whatever order: no place beyond the limit, and who lost one had no fewer than the newcomer."""
+    queue, turns, held = SigningQueue(limit), Turns(), Counter()
+    for group in arrivals:
+        full = len(queue) == limit
+        loser = queue.enter(turns.waiter(group), group)
+        assert (loser is not None) == full
+        if loser != group:
+            held[group] += 1
+            if loser is not None:
+                held[loser] -= 1
+                assert held[loser] >= held[group]
+                assert turns.lost[-1] == loser
+        else:
+            assert held[group] + 2 > max(held.values())
+        assert len(queue) == sum(held.values()) <= limit
+        assert queue.group_count == sum(count > 0 for count in held.values())
+
+
+async def test_queue_steps_do_not_grow_with_its_length(monkeypatch):
+    """A newcomer to a full queue costs the same, whether sixteen or four thousand wait in as many groups."""
+
+    def steps(limit: int) -> int:
+        queue, turns = SigningQueue(limit), Turns()
+        for number in range(limit - 3):
+            queue.enter(turns.waiter("x"), f"group {number}")
+        for _ in range(3):
+            queue.enter(turns.waiter("x"), "greedy")
+        return count_calls(lambda: queue.enter(turns.waiter("x"), "modest"))
+
+    assert steps(16) == steps(4096)
+
+
+def count_calls(call) -> int:
+    """How many Python and C functions are called meanwhile."""
+    count = 0
+
+    def profile(_frame, event, _argument) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_port_greedy_client_makes_another_wait_for_one_signature():
+    """One client with two hundred connections that wait, another with one: it is answered after two signatures."""
+    responder = FakeResponder()
+    server = make_server(responder)
+    greedy = [connect(server, "192.0.2.1") for _ in range(200)]
+    for number, (connection, _) in enumerate(greedy):
+        connection.data_received(post(b"0nonce-greedy-%d" % number))
+    modest, transport = connect(server, "198.51.100.1")
+    modest.data_received(post(b"0nonce-modest"))
+    await settle(server)
+    assert [der for der, _ in responder.calls].index(b"0nonce-modest") == 2
+    assert answers(transport) == [b"200 answer to 0nonce-modest"]
+
+
+async def test_port_full_queue_is_cut_where_most_wait_and_metrics_say_so():
+    """The greediest client's newest is told tryLater in place of others, and the metrics name it by a hash."""
+    server = make_server(max_in_flight=8)
+    greedy = [connect(server, f"192.0.2.{number}") for number in range(1, 13)]
+    for number, (connection, _) in enumerate(greedy):
+        connection.data_received(post(b"0nonce-%d" % number))
+    others = [connect(server, f"198.51.{number}.1") for number in range(3)]
+    for connection, _ in others:
+        connection.data_received(post(b"0nonce-other"))
+    told_later = [answers(transport) == [b"200 " + LATER] for _, transport in greedy]
+    assert told_later == [False] * 6 + [True] * 6  # the first was signed at once; three gave way
+    await settle(server)
+    assert all(answers(transport) == [b"200 answer to 0nonce-other"] for _, transport in others)
+    counters = server.snapshot()["counters"]
+    assert counters["lost_turns"] == {server.state.groups.hashed("4:c00002"): 6}
+    assert "c00002" not in str(counters)
+    assert counters["errors"] == {"overloaded": 6}
+
+
+async def test_port_cached_answers_and_known_requests_need_no_turn():
+    """A client whose queue is full still gets what is cached, also what another's turn has made meanwhile."""
+    responder = FakeResponder()
+    server = make_server(responder, max_in_flight=2)
+    clients = [connect(server) for _ in range(4)]
+    clients[0][0].data_received(post(b"0nonce"))
+    clients[1][0].data_received(post(GOOD))
+    clients[2][0].data_received(get(GOOD))
+    clients[3][0].data_received(post(b"0nonce-beyond"))
+    assert answers(clients[3][1]) == [b"200 " + LATER]
+    await settle(server)
+    assert [der for der, _ in responder.calls] == [b"0nonce", GOOD]
+    for connection, _ in clients[:2]:
+        connection.data_received(post(b"0nonce"))
+    clients[3][0].data_received(post(GOOD))
+    assert answers(clients[3][1])[1:] == [b"200 answer to 0good"]
+
+
+@pytest.mark.parametrize(("peer", "place"), [("10.0.0.1", 2), ("192.0.2.1", 10)], ids=["trusted", "stranger"])
+async def test_port_clients_behind_a_trusted_proxy_are_told_apart(peer, place):
+    """What a trusted proxy says of its clients decides whose turn it is; what anybody else says does not."""
+    responder = FakeResponder()
+    server = make_server(responder, trusted_proxies=(ip_network("10.0.0.0/8"),))
+    for number in range(10):
+        connection, _ = connect(server, peer)
+        connection.data_received(post(b"0nonce-%d" % number, headers="X-Forwarded-For: 203.0.113.1\r\n"))
+    connection, _ = connect(server, peer)
+    connection.data_received(post(b"0nonce-modest", headers="X-Forwarded-For: 203.0.114.1\r\n"))
+    await settle(server)
+    assert [der for der, _ in responder.calls].index(b"0nonce-modest") == place
+
+
+def groups(*proxies: str) -> ClientGroups:
+    return ClientGroups(24, 56, tuple(map(ip_network, proxies)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.254", True),
+        ("192.0.2.1", "192.0.3.1", False),
+        ("2001:db8:0:1ff::1", "2001:db8:0:100::2", True),
+        ("2001:db8:0:1ff::1", "2001:db8:0:200::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.9", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("::c0:2", "192.0.2.1", False),
+        ("", "/run/socket", True),
+    ],
+)
+def test_client_group_is_the_network_of_the_address(one, other, same):
+    """IPv4 by its first 24 bits and IPv6 by its first 56, unless set otherwise."""
+    assert (groups().of(one) == groups().of(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [
+        (b"203.0.113.1", "203.0.113.1"),
+        (b"198.51.100.7, 203.0.113.1", "203.0.113.1"),
+        (b"203.0.113.1, 10.9.9.9", "203.0.113.1"),
+        (b"203.0.113.1,10.9.9.9 , 10.8.8.8", "203.0.113.1"),
+        (b"10.9.9.9", "10.9.9.9"),
+        (b"unknown", "10.0.0.1"),
+        (b"203.0.113.1, junk, 10.9.9.9", "10.9.9.9"),
+        (b"2001:db8::1", "2001:db8::1"),
+        (b"", "10.0.0.1"),
+        (b"\xff\xfe", "10.0.0.1"),
+        (None, "10.0.0.1"),
+        (b"203.0.113.1" + b", 10.9.9.9" * (MAX_HOPS + 1), "10.9.9.9"),
+    ],
+)
+def test_client_behind_trusted_proxies_is_the_nearest_stranger(header, client):
+    """Read from the right, as far as those who wrote it are trusted: what a client claims of itself is not believed."""
+    with_proxies = groups("10.0.0.0/8")
+    assert with_proxies.of("10.0.0.1", header) == with_proxies.of(client)
+    assert groups().of("10.0.0.1", header) == groups().of("10.0.0.1")
+
+
+def test_lost_turns_are_told_of_few_clients():
+    """However many networks a stranger has, the metric has a bounded number of labels."""
+    counters = make_server().state.counters
+    for number in range(1000):
+        counters.lost_turn(f"{number}")
+    counters.lost_turn("0")
+    assert len(counters.lost_turns) == MAX_LOSERS + 1
+    assert (counters.lost_turns["0"], counters.lost_turns[OTHERS]) == (2, 1000 - MAX_LOSERS)
