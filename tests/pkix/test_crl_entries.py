@@ -10,7 +10,7 @@ from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, extension,
 
 from vouchd.errors import CRLRejected
 from vouchd.pkix.crl import read_header
-from vouchd.pkix.crl_entries import _Scanner, entries, packed_entries
+from vouchd.pkix.crl_entries import _Scanner, entries, oddities, packed_entries
 from vouchd.pkix.der import tlv
 from vouchd.pkix.packed import WIDEST, LayoutTooNarrow, RecordLayout
 from vouchd.pkix.reasons import Reason, RevocationEntry
@@ -75,15 +75,10 @@ def test_unknown_critical_extension_refuses_the_crl_wherever_it_stands():
         entry(time=tlv(0x17, b"2506011234560")),
         entry(time=tlv(0x18, b"20250601123456.5Z")),
         entry(time=tlv(0x04, b"250601123456Z")),
-        entry(b"\x05", reason(7)),
-        entry(b"\x05", reason(11)),
         entry(b"\x05", reason(1), reason(1)),
         entry(b"\x05", extension(b"\x15", b"\x02\x01\x01")),
-        entry(b"\x05", extension(b"\x18", tlv(0x17, b"250601123456Z"))),
-        entry(b"\x05", reason(8)),
         entry(b"\x05", certificate_issuer(crls.OTHER)),
         tlv(0x30, b"\x02\x01\x05"),
-        tlv(0x30, b"\x02\x01\x05", crls.TIME, b"\x30\x00"),
         tlv(0x30, b"\x02\x01\x05", crls.TIME, b"\x05\x00"),
         tlv(0x31, b"\x02\x01\x05", crls.TIME),
         entry()[:-1],
@@ -100,6 +95,38 @@ def test_unsound_entry_is_refused_first_and_after_usual_ones(odd):
         assert refusal.value.hint
         with pytest.raises(CRLRejected):
             read(crl(*before, odd, *usual))
+
+
+ODD_ENTRIES = {
+    "reasonCode": [entry(b"\x05", reason(7)), entry(b"\x05", reason(11)), entry(b"\x05", reason(127))],
+    "empty list": [tlv(0x30, b"\x02\x01\x05", crls.TIME, b"\x30\x00")],
+    "invalidityDate": [
+        entry(b"\x05", extension(b"\x18", tlv(0x17, b"250601123456Z"))),
+        entry(b"\x05", extension(b"\x18", tlv(0x16, b"2025"))),
+    ],
+    "removeFromCRL": [entry(b"\x05", reason(8))],
+}
+
+
+@pytest.mark.parametrize(("word", "odd"), [(word, odd) for word, some in ODD_ENTRIES.items() for odd in some])
+def test_odd_entry_is_a_revocation_like_any_other_and_is_told(word, odd):
+    """What OpenSSL, GnuTLS, NSS and Go read costs no other revocation, first and after usual entries."""
+    usual = [entry(b"\x04"), entry(b"\x06", reason(1)), entry(b"\x07" * 3)] * 3
+    for before in ([], usual):
+        der = crl(*before, odd, *usual)
+        listed = read(der)
+        assert len(listed) == len(before) + 1 + len(usual)
+        assert listed[len(before)].serial == b"\x05"
+        assert (listed[len(before)].reason, listed[len(before)].invalidity_date) == (Reason.ABSENT, None)
+        (words,) = oddities(der, read_header(der))
+        assert word in words
+    assert oddities(crl(*usual), read_header(crl(*usual))) == ()
+
+
+def test_odd_invalidity_date_that_must_be_understood_refuses_the_crl():
+    """RFC 5280 5.3: what is critical and cannot be read is not passed over."""
+    with pytest.raises(CRLRejected):
+        read(crl(entry(b"\x05", extension(b"\x18", tlv(0x17, b"250601123456Z"), critical=True))))
 
 
 def test_removal_is_for_delta_crls():

@@ -32,9 +32,9 @@ REFUSED = {
     "crl_inval_date_fractional_seconds.der": "signatureValue",
     "crl_invalid_time.der": "no UTCTime or GeneralizedTime",
     "crl_md2_unknown_crit_entry_ext.pem": "critical",
-    "crl_unsupported_reason.pem": "reasonCode 12",
 }
-UNREADABLE_THERE = {"crl_issuer_invalid_printable_string.der"}  # cryptography cannot read it; a name is bytes to us
+# What cryptography cannot read: a name is bytes to us, and a reason that nobody knows is none.
+UNREADABLE_THERE = {"crl_issuer_invalid_printable_string.der", "crl_unsupported_reason.pem"}
 TAKEN = sorted(
     path
     for path in (*PKITS.glob("*.crl"), *CUSTOM.glob("crl_*"), *CUSTOM.glob("*valid_signature_crl*"))

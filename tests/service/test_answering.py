@@ -345,6 +345,52 @@ def test_final_revocation_goes_before_a_hold_in_another_partition():
     assert read(answer).revocation_reason is x509.ReasonFlags.key_compromise
 
 
+def test_answer_under_the_extended_definition_of_revoked_refers_to_no_crl():
+    """RFC 6960 2.2: a non-issued serial is in no CRL, so the answer MUST NOT carry a reference to one."""
+    held = state(serving(ONE, point(ONE, *ENTRIES), issued=set(), extended_revoke=True, crl_reference=True))
+    answers = {
+        number: responder(held, signer(SIGNER)).answer(request_for(ONE, number), NOW) for number in (GOOD, REVOKED)
+    }
+    reference = der.oid_tlv("1.3.6.1.5.5.7.48.1.3")
+    assert [reference in answers[number].response_der for number in (GOOD, REVOKED)] == [False, True]
+
+
+def test_no_answer_outlives_its_signer():
+    """nextUpdate, what caches are told and what we keep ourselves end with the signer's notAfter."""
+    short = ONE.issue_signer(not_after=NOW + HOUR)
+    ours = responder(state(serving(ONE, point(ONE, *ENTRIES))), signer(short))
+    for sent in (request_for(ONE, GOOD), request_for(ONE, REVOKED, nonce=b"n" * 16)):
+        answer = ours.answer(sent, NOW)
+        assert int(read(answer).next_update_utc.timestamp()) == NOW + HOUR
+        assert (answer.next_update, answer.fresh_until) == (NOW + HOUR, NOW + HOUR)
+    lasting = responder(state(serving(ONE, point(ONE, next_update=None))), signer(short)).answer(
+        request_for(ONE, GOOD), NOW
+    )
+    assert (lasting.next_update, lasting.fresh_until) == (None, NOW + HOUR)
+
+
+def test_produced_at_with_a_nonce_is_now_for_each_question():
+    """RFC 6960 2.5: what was prepared for an earlier question says the moment of this one."""
+    ours = usual()
+    for at in (NOW, NOW + 5, NOW + HOUR):
+        answer = ours.answer(request_for(ONE, GOOD, nonce=bytes(16)), at)
+        assert int(read(answer).produced_at_utc.timestamp()) == at == answer.produced_at
+        verify_signature(answer, SIGNER.certificate)
+
+
+def test_live_times_are_equal_to_the_byte_within_a_slot():
+    """Members agree within each slot, and what is cached ends with it."""
+    start = NOW - NOW % 30
+    sent = request_for(ONE, GOOD)
+
+    def answer(at: int):
+        return responder(state(serving(ONE, point(ONE), live_times=True)), signer(SIGNER)).answer(sent, at)
+
+    first, second, following = answer(start), answer(start + 29), answer(start + 30)
+    assert first.response_der == second.response_der != following.response_der
+    assert (first.next_update, first.fresh_until, first.cacheable) == (start + 30, start + 29, True)
+
+
 def test_each_ca_is_answered_by_its_own_signer():
     """A signer per CA and a default one; CertIDs of CAs with different signers do not go under one signature."""
     second = TWO.issue_signer("signer two", key=shared_key("EC", 3))

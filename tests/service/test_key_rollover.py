@@ -16,9 +16,13 @@ from tests.pki import CA, DAY, NOW, moment, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
 from tests.serving import request_for, responder, signer
 
+from vouchd.core.policy import UnknownIssuerPolicy
 from vouchd.errors import CRLRejected, OCSPResponseStatus
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.pkix import der
+from vouchd.pkix.certs import issuer_hashes
+from vouchd.pkix.signatures import digest_identifier
 from vouchd.service.answering import Answer
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
@@ -177,3 +181,39 @@ def test_ca_of_another_name_stays_another_ca(member):
     """The history is one name's."""
     member.add(OLD, CA.create("Lab CA 2", key=shared_key("EC", 6)))
     assert len(member.store.authorities()) == 2
+
+
+def test_rollover_cert_ids_of_both_keys_are_answered_together(member):
+    """Where one signer may answer for all CertIDs of a request it does, though each key has a signer of its own."""
+    member.add(OLD, NEW)
+    member.accept(NEW.crl({REVOKED: None}, number=2))
+    write_manifest(member.folder, 1, member.store.authorities(), member.store.epochs())
+    signers = signer(OLD.issue_signer()), signer(NEW.issue_signer("new", key=shared_key("EC", 3)), "new")
+    ids = [cert_id(issuer, serial) for issuer, serial in ((OLD, REVOKED), (NEW, GOOD))]
+    answer = responder(load_manifest(member.folder), *signers).answer(request(*ids), NOW)
+    assert answer.cert_statuses == ("revoked", "good")
+
+
+def cert_id(issuer: CA, serial: int) -> bytes:
+    """DER of a CertID."""
+    name, key = issuer_hashes(issuer.certificate, "SHA-1")
+    hashed = (der.tlv(der.OCTET_STRING, name), der.tlv(der.OCTET_STRING, key))
+    return der.tlv(der.SEQUENCE, digest_identifier("SHA-1"), *hashed, der.integer_tlv(serial))
+
+
+def request(*cert_ids: bytes) -> bytes:
+    """DER of a request for these CertIDs."""
+    listed = der.tlv(der.SEQUENCE, *(der.tlv(der.SEQUENCE, one) for one in cert_ids))
+    return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, listed))
+
+
+def test_foreign_cert_id_beside_ours_goes_by_the_policy_for_unknown_issuers(member):
+    """It is `unknown` by itself where the policy says so; by default the whole request is unauthorized."""
+    member.add(OLD)
+    member.accept(OLD.crl({REVOKED: None}, number=1))
+    write_manifest(member.folder, 1, member.store.authorities(), member.store.epochs())
+    sent = request(cert_id(OLD, REVOKED), cert_id(CA.create("Stranger"), GOOD))
+    holding, ours = load_manifest(member.folder), signer(OLD.issue_signer())
+    answer = responder(holding, ours, unknown_issuer=UnknownIssuerPolicy.UNKNOWN).answer(sent, NOW)
+    assert answer.cert_statuses == ("revoked", "unknown")
+    assert responder(holding, ours).answer(sent, NOW).status is OCSPResponseStatus.UNAUTHORIZED

@@ -1,14 +1,35 @@
 """The entries of a CRL, scanned once from the first to the last without ever making a list of them all.
 
-Entries of a usual form are found by a regular expression and their extensions in a table of those that were read
-before; whatever is new goes through the strict reader, and is usual from then on. That is what makes ten million
-entries in Python affordable.
+How ten million entries are affordable in Python, and why the quick way reads what the strict one would:
+
+- The scan goes window by window (32 KiB of the CRL). In each a regular expression (`crl_pattern`) finds as many entries
+  in a row as it knows the form of; the engine's loop is in C. What it cannot match ends the run, and the entry there is
+  read by the strict reader, `_read`, element by element. Then the next window begins where that entry ends.
+- The pattern is taught: each entry that the strict reader took, and that is of an ordinary shape (short lengths, a
+  UTCTime), adds its pair of lengths to the pattern. So the first entry of each form costs a strict reading and the
+  compilation of a pattern, all later ones a match. Forms are few: a CA's serials have one or two lengths, its
+  extensions four; there is a limit on what is learned, beyond which entries are read strictly, which is slow and right.
+- The pattern is exact, so a match is DER: its lengths are literal bytes of forms that were read before, each length
+  covers just what follows (an entry cannot be torn apart or joined by a byte that looks like a header, as every match
+  begins where the one before ended), its time is a time that exists, its serial is not negative.
+- What stands after the time, the list of extensions, is the same few byte strings again and again. `_Tails` is a table
+  from such a string to the two octets (and invalidity date) that stand for it in a record; a string that is not in it
+  is read strictly, once. Invalidity dates, which differ in each entry, are cut out of the string before it is looked
+  up.
+- An entry that names a certificate issuer changes what those after it mean: its window is read strictly, in order.
+- A record is made by slicing and padding bytes; serials are put into a fixed width by the sign they have. When one does
+  not fit `LayoutTooNarrow` says which width does, and the scan begins again with that.
+
+What is odd and harmless is read as OpenSSL, GnuTLS, NSS and Go read it, so that it costs no other revocation: an empty
+list of extensions is none; a reasonCode that RFC 5280 does not know, or that only a delta may have, is a revocation
+without a reason; an invalidityDate that is none is left out. `oddities` says whether there are such entries.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vouchd.errors import CRLRejected
@@ -27,6 +48,7 @@ REASON_CODE, INVALIDITY_DATE, CERTIFICATE_ISSUER = (
     der.oid_octets("2.5.29.24"),
     der.oid_octets("2.5.29.29"),
 )
+EMPTY_LIST = b"\x30\x00"
 _DIRECTORY_NAME = 0xA4
 _REASONS: Final = {int(reason): reason for reason in Reason if reason is not Reason.ABSENT}
 
@@ -46,12 +68,14 @@ def read_entry_extensions(tlv: bytes) -> EntryExtensions:
     Raises: ValueError when they are malformed; CRLRejected for an unknown critical one (RFC 5280 section 5.3).
     """
     reason, invalidity_date, certificate_issuer = Reason.ABSENT, None, None
+    if tlv == EMPTY_LIST:
+        return EntryExtensions()
     for extension in read_extensions(tlv, der.whole(tlv, der.SEQUENCE)):
         value = extension.value
         if extension.oid == REASON_CODE:
             reason = _reason(value)
         elif extension.oid == INVALIDITY_DATE:
-            invalidity_date = der.time_seconds(value, der.whole(value, der.GENERALIZED_TIME))
+            invalidity_date = _invalidity_date(extension)
         elif extension.oid == CERTIFICATE_ISSUER:
             certificate_issuer = _directory_name(value)
         else:
@@ -60,10 +84,17 @@ def read_entry_extensions(tlv: bytes) -> EntryExtensions:
 
 
 def _reason(value: bytes) -> Reason:
-    number = der.integer(value, der.whole(value, der.ENUMERATED))
-    if number not in _REASONS:
-        raise ValueError(f"reasonCode {number}, which RFC 5280 section 5.3.1 does not know")
-    return _REASONS[number]
+    return _REASONS.get(der.integer(value, der.whole(value, der.ENUMERATED)), Reason.ABSENT)
+
+
+def _invalidity_date(extension: Extension) -> int | None:
+    """The date; None where it is none, unless the CA says that it must be understood."""
+    try:
+        return der.time_seconds(extension.value, der.whole(extension.value, der.GENERALIZED_TIME))
+    except ValueError:
+        if extension.critical:
+            raise
+        return None
 
 
 def _directory_name(value: bytes) -> bytes:
@@ -84,6 +115,28 @@ def _refuse_critical(extension: Extension) -> None:
             f"an entry of the CRL has a critical extension that is not supported: {der.dotted(extension.oid)}",
             hint="RFC 5280 section 5.3 forbids to use such a CRL; ask the CA to make it non-critical",
         )
+
+
+# What is odd in the bytes of entries, and what is made of it.
+_ODD: Final = {
+    "an empty list of entry extensions, taken as none": re.compile(rb"\x17\x0d[0-9]{12}Z\x30\x00"),
+    "a reasonCode that RFC 5280 does not know, taken as none": re.compile(
+        rb"\x55\x1d\x15(?:\x01\x01[\x00\xff])?\x04\x03\x0a\x01[\x07\x0b-\xff]"
+    ),
+    "an invalidityDate that is no GeneralizedTime, left out": re.compile(rb"\x55\x1d\x18\x04.[^\x18]", re.DOTALL),
+}
+_ODD_IN_COMPLETE: Final = {
+    "removeFromCRL in a complete CRL, taken as revoked": re.compile(
+        rb"\x55\x1d\x15(?:\x01\x01[\x00\xff])?\x04\x03\x0a\x01\x08"
+    )
+}
+
+
+def oddities(crl: Buffer, header: CRLHeader) -> tuple[str, ...]:
+    """What is odd in the entries of a CRL that can be read, in words; empty when nothing is."""
+    kinds = _ODD if header.is_delta else _ODD | _ODD_IN_COMPLETE
+    listed = memoryview(crl)[header.entries.start : header.entries.end]
+    return tuple(words for words, pattern in kinds.items() if pattern.search(listed))
 
 
 _WINDOW_BYTES = 1 << 15
@@ -150,7 +203,7 @@ class _Tails(dict[bytes, bytes]):
         if facts.certificate_issuer is not None and not self._header.scope.indirect:
             raise ValueError("certificateIssuer in a CRL that is not indirect (RFC 5280 5.3.3)")
         if facts.reason is Reason.REMOVE_FROM_CRL and not self._header.is_delta:
-            raise ValueError("removeFromCRL in a CRL that is not a delta CRL (RFC 5280 5.3.1)")
+            return replace(facts, reason=Reason.ABSENT)  # RFC 5280 5.3.1: listed in a complete CRL, so revoked
         return facts
 
     def packed(self, facts: EntryExtensions) -> bytes:

@@ -23,6 +23,7 @@ from vouchd.errors import (
     StoreConflict,
     VouchdError,
 )
+from vouchd.pkix.crl_entries import oddities
 from vouchd.pkix.der import Buffer
 from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing
@@ -167,7 +168,9 @@ class Ingesting:
                 if attempt + 1 == _ATTEMPTS:
                     raise
             else:
-                self._audit.record("CRL_RETRIEVAL", caller, "success", target=received.origin, **_detail(epoch))
+                odd = oddities(received.crl, received.header)
+                detail = _detail(epoch) | ({"odd": "; ".join(odd)} if odd else {})
+                self._audit.record("CRL_RETRIEVAL", caller, "success", target=received.origin, **detail)
                 return epoch
         raise AssertionError("unreachable")
 

@@ -1,0 +1,221 @@
+"""The status of a serial: freshness over the points relied upon, what CRLs cover, whose CRLs count (RFC 6960 2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
+from tests.serving import entry, point, serving
+
+from vouchd.core.facts import CertStatus, CRLRecord, ExpiredCRLPolicy, ExpiredDeltaPolicy
+from vouchd.core.policy import ResponsePolicy
+from vouchd.core.status import ServingAuthority, ServingPoint, decide
+from vouchd.errors import TryLater
+from vouchd.pkix.certs import key_id
+from vouchd.pkix.reasons import Reason
+from vouchd.pkix.scope import ALL_REASONS, Scope
+
+ONE = CA.create("CA one")
+OTHER = CA.create("CRL issuer", key=shared_key("EC", 2))
+GOOD, REVOKED, HELD = 1001, 1002, 1003
+ENTRIES = (entry(REVOKED), entry(HELD, Reason.CERTIFICATE_HOLD))
+PARTITION = Scope(scope_id="1" * 64, distribution_point_der=b"one")
+MOVED = Scope(scope_id="2" * 64, distribution_point_der=b"two")
+ATTRIBUTES = Scope(scope_id="3" * 64, only_attribute=True)
+
+
+def fresh(*entries, scope: Scope | None = None) -> ServingPoint:
+    return point(ONE, *entries, scope=scope)
+
+
+def stale(*entries, scope: Scope | None = None) -> ServingPoint:
+    return point(ONE, *entries, scope=scope, this_update=NOW - 3 * DAY, next_update=NOW - DAY)
+
+
+def status(ours: ServingAuthority, number: int, expired: ExpiredCRLPolicy = ExpiredCRLPolicy.TRY_LATER) -> str:
+    """What is said of a serial, or the cause of tryLater."""
+    try:
+        return decide(ours, serial_octets(number), ResponsePolicy(expired_crl=expired), NOW).status.value
+    except TryLater as error:
+        return error.cause
+
+
+# A point past nextUpdate is left aside when fresh ones cover the serial.
+
+
+@pytest.mark.parametrize("expired", ExpiredCRLPolicy)
+@pytest.mark.parametrize("scope", [PARTITION, ATTRIBUTES], ids=["old partition", "attribute certificates"])
+def test_dead_scope_beside_a_fresh_complete_crl_is_left_aside(scope, expired):
+    """It neither takes the CA down nor revokes what the CA's fresh CRL does not list."""
+    ours = serving(ONE, stale(*ENTRIES, scope=scope), fresh(entry(REVOKED)))
+    assert [status(ours, number, expired) for number in (GOOD, REVOKED, HELD)] == ["good", "revoked", "good"]
+
+
+def test_moved_partition_the_scopes_declared_decide():
+    """The operator's declaration names what covers: a partition that moved is not needed any more."""
+    ours = serving(
+        ONE, stale(*ENTRIES, scope=PARTITION), fresh(entry(REVOKED), scope=MOVED), expected_scopes=("2" * 64,)
+    )
+    assert [status(ours, number) for number in (GOOD, REVOKED, HELD)] == ["good", "revoked", "good"]
+
+
+def test_left_aside_times_are_those_of_the_crls_relied_upon():
+    """thisUpdate and nextUpdate come from what the answer rests on."""
+    ours = serving(ONE, stale(scope=PARTITION), fresh())
+    decision = decide(ours, serial_octets(GOOD), ResponsePolicy(), NOW)
+    assert (decision.this_update, decision.next_update) == (NOW - HOUR, NOW + DAY)
+
+
+@pytest.mark.parametrize(
+    ("expired", "good", "on_hold"),
+    [
+        (ExpiredCRLPolicy.TRY_LATER, "expired_crl", "expired_crl"),
+        (ExpiredCRLPolicy.UNKNOWN, "unknown", "unknown"),
+        (ExpiredCRLPolicy.SERVE, "good", "revoked"),
+    ],
+)
+def test_expired_crl_final_revocation_stays_the_rest_by_policy(expired, good, on_hold):
+    """What is revoked for good stays revoked whatever the policy; a hold may have ended, an unlisted serial been listed."""
+    ours = serving(ONE, stale(*ENTRIES))
+    assert [status(ours, number, expired) for number in (GOOD, REVOKED, HELD)] == [good, "revoked", on_hold]
+
+
+@pytest.mark.parametrize("expired", ExpiredCRLPolicy)
+def test_expired_crl_names_no_next_update_in_the_past_but_where_it_is_served(expired):
+    """A client takes an answer with a past nextUpdate for an old one; only `serve` is meant to show that."""
+    decision = decide(serving(ONE, stale(*ENTRIES)), serial_octets(REVOKED), ResponsePolicy(expired_crl=expired), NOW)
+    assert decision.next_update == (NOW - DAY if expired is ExpiredCRLPolicy.SERVE else None)
+
+
+def test_final_revocation_in_an_expired_partition_goes_before_a_hold_in_a_fresh_one():
+    """Of partitions that do not cover all, the entry that cannot end counts."""
+    ours = serving(
+        ONE, stale(entry(REVOKED), scope=PARTITION), fresh(entry(REVOKED, Reason.CERTIFICATE_HOLD), scope=MOVED)
+    )
+    decision = decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW)
+    assert decision.entry is not None
+    assert decision.entry.reason is Reason.KEY_COMPROMISE
+
+
+# An expired delta over a fresh base.
+
+
+def with_delta(*entries, delta_next: int, base_next: int = NOW + DAY) -> ServingPoint:
+    """A base and the delta over it, which the index has merged."""
+    over = point(ONE, *entries)
+    base = replace(over.epoch.base, next_update=base_next, this_update=NOW - 2 * DAY)
+    delta = CRLRecord("d" * 64, 100, NOW - 5 * HOUR, delta_next, 8, 7)
+    return replace(over, epoch=replace(over.epoch, base=base, delta=delta))
+
+
+def test_expired_delta_over_a_fresh_base_answers_as_of_the_base():
+    """By default the base is fresh by itself (RFC 5280 5.2.4); what the delta told stays, it was the CA's word."""
+    ours = serving(ONE, with_delta(*ENTRIES, delta_next=NOW - HOUR))
+    decisions = [decide(ours, serial_octets(number), ResponsePolicy(), NOW) for number in (GOOD, REVOKED)]
+    assert [decision.status for decision in decisions] == [CertStatus.GOOD, CertStatus.REVOKED]
+    assert {(d.this_update, d.next_update, d.fresh_until) for d in decisions} == {(NOW - 2 * DAY, NOW + DAY, NOW + DAY)}
+
+
+def test_expired_delta_by_policy_is_an_expired_crl():
+    """A CA that stands by its deltas can have it so."""
+    ours = serving(ONE, with_delta(*ENTRIES, delta_next=NOW - HOUR), expired_delta=ExpiredDeltaPolicy.EXPIRED)
+    assert [status(ours, number) for number in (GOOD, REVOKED)] == ["expired_crl", "revoked"]
+
+
+def test_fresh_delta_over_an_expired_base_is_fresh():
+    """RFC 5280 6.3.3 (a): a delta brings the base up to date."""
+    ours = serving(ONE, with_delta(delta_next=NOW + HOUR, base_next=NOW - HOUR))
+    decision = decide(ours, serial_octets(GOOD), ResponsePolicy(), NOW)
+    assert (decision.status, decision.next_update) == (CertStatus.GOOD, NOW + HOUR)
+
+
+def test_expired_delta_over_an_expired_base_is_expired():
+    """Nothing fresh is left."""
+    ours = serving(ONE, with_delta(delta_next=NOW - HOUR, base_next=NOW - HOUR))
+    assert status(ours, GOOD) == "expired_crl"
+
+
+# Whose CRLs count.
+
+
+def signed_by(issuer: CA, *entries) -> ServingPoint:
+    made = point(ONE, *entries)
+    return replace(made, epoch=replace(made.epoch, issuer_key=key_id(issuer.der)))
+
+
+def test_crl_of_an_issuer_that_was_taken_out_of_the_policy_counts_no_longer():
+    """What it revoked is not revoked by it, and it covers nothing."""
+    points = (signed_by(OTHER, entry(REVOKED)),)
+    assert status(serving(ONE, *points, crl_issuers=(OTHER.der,)), REVOKED) == "revoked"
+    assert status(serving(ONE, *points), REVOKED) == "no_crl"
+    assert status(serving(ONE, *points, signed_by(ONE)), REVOKED) == "good"
+
+
+def test_crl_of_one_key_alone_says_nothing_of_what_another_key_issued():
+    """A CA that issues one CRL a key: for a CertID of another key there is no CRL yet."""
+    made = signed_by(ONE, entry(REVOKED))
+    ours = serving(ONE, replace(made, epoch=replace(made.epoch, key_only=True)))
+    own, other = key_id(ONE.der), key_id(OTHER.der)
+    assert decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW, own).status is CertStatus.REVOKED
+    with pytest.raises(TryLater):
+        decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW, other)
+
+
+# What CRLs cover.
+
+
+def some(scope_id: str, *reasons: Reason, **kind: bool) -> ServingPoint:
+    return fresh(scope=Scope(scope_id=scope_id * 64, only_some_reasons=frozenset(reasons), **kind))
+
+
+HALF, REST = sorted(ALL_REASONS)[:3], sorted(ALL_REASONS)[3:]
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ((some("1", *HALF),), "unknown"),
+        ((some("1", *HALF), some("2", *REST)), "good"),
+        ((some("1", *HALF), some("2", *REST[:-1])), "unknown"),
+        ((some("1", *HALF, only_user=True), some("2", *REST, only_user=True)), "unknown"),
+        (
+            (
+                *(some(name, *reasons, only_user=True) for name, reasons in (("1", HALF), ("2", REST))),
+                *(some(name, *reasons, only_ca=True) for name, reasons in (("3", HALF), ("4", REST))),
+            ),
+            "good",
+        ),
+        ((some("1", *HALF), some("2", *REST, only_user=True)), "unknown"),
+    ],
+    ids=["half", "both", "one reason missing", "of users alone", "of users and of CAs", "of CAs half"],
+)
+def test_some_reasons_that_together_are_all_cover_every_serial(points, expected):
+    """RFC 5280 6.3.3: a status is determined when the reasons of the CRLs together are all."""
+    assert status(serving(ONE, *points), GOOD) == expected
+
+
+def test_crl_that_names_its_distribution_point_covers_all_where_the_operator_says_so():
+    """EJBCA and Microsoft name the point in a CRL that lists everything; of several such none is known to be complete."""
+    alone = fresh(entry(REVOKED), scope=PARTITION)
+    assert status(serving(ONE, alone), GOOD) == "unknown"
+    assert status(serving(ONE, alone, named_point_covers_all=True), GOOD) == "good"
+    for second in (fresh(scope=MOVED), stale(scope=MOVED)):
+        assert status(serving(ONE, alone, second, named_point_covers_all=True), GOOD) != "good"
+
+
+def test_named_point_that_is_restricted_covers_no_more_than_it_says():
+    """The policy is for CRLs that restrict nothing."""
+    users = fresh(scope=Scope(scope_id="1" * 64, distribution_point_der=b"one", only_user=True))
+    assert status(serving(ONE, users, named_point_covers_all=True), GOOD) == "unknown"
+
+
+# Serials.
+
+
+@pytest.mark.parametrize("number", [0, -1, -(2**64)])
+def test_serial_that_is_not_positive_is_never_good_unless_it_is_known(number):
+    """RFC 5280 4.1.2.2: no CA may issue it, and a request can hold anything; what a CRL or a list knows is so."""
+    assert status(serving(ONE, fresh()), number) == "unknown"
+    assert status(serving(ONE, fresh(entry(number))), number) == "revoked"
+    assert status(serving(ONE, fresh(), issued={serial_octets(number)}), number) == "good"
