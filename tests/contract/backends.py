@@ -61,17 +61,29 @@ def sqlite_backend(folder: Path) -> Backend:
     return Backend(durable=True, make=lambda: SqliteStore(folder / "store.sqlite"))
 
 
-@cache
 def directory_server() -> Directory:
     """One directory server for all tests of the session; each test has a subtree of its own."""
+    made = _directory_server()
+    if isinstance(made, Exception):
+        raise made
+    return made
+
+
+@cache
+def _directory_server() -> Directory | Exception:
+    """It, or why there is none: trying again in every test would start one more server each time."""
     directory = Directory(Path(tempfile.mkdtemp(prefix="vds")))
     atexit.register(shutil.rmtree, directory.folder, ignore_errors=True)
-    directory.create()
-    directory.start()
     atexit.register(directory.kill)
-    admin = directory.admin()
-    ensure_schema(admin)
-    admin.add(directory.suffix, {"objectClass": ["top", "organization"], "o": ["ocsp.example"]})
+    try:
+        directory.create()
+        directory.start()
+        admin = directory.admin()
+        ensure_schema(admin)
+        admin.add(directory.suffix, {"objectClass": ["top", "organization"], "o": ["ocsp.example"]})
+    except Exception as error:  # noqa: BLE001  raised in every test that needs it
+        directory.kill()
+        return error
     return directory
 
 
