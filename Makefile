@@ -18,7 +18,7 @@ COVERED := 80
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory install dev test quick check format bench soak fuzz lock clean packages
+.PHONY: help demo demo-directory install dev test quick check format bench soak fuzz mutate lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,12 +59,16 @@ fuzz: $(VENV)/.fuzz ## tests of properties with 2000 examples each, then coverag
 	$(if $(TARGETS),,$(PYTEST) -m "hypothesis and not directory" --hypothesis-profile deep --numprocesses $$(nproc) $(SHARED))
 	$(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
+mutate: $(VENV)/.mutate ## changes in core/ and service/ that no test notices; make mutate M="vouchd.core.status.*" tries some
+	$(BIN)/mutmut run --max-children $$(nproc) $(foreach name,$(M),"$(name)")
+	$(BIN)/mutmut results
+
 lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UPGRADE=--upgrade)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	UPGRADE="$(UPGRADE)" scripts/lock.sh
 
 clean: ## remove what was made here, .venv as well
-	rm -rf $(VENV) demo demo-directory soak build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) demo demo-directory soak build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants .coverage* src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:
@@ -84,6 +88,10 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements-dev.txt requirements-ldap.txt $(VENV)/.run
 	$(PIP_INSTALL) -r requirements-dev.txt
 	$(PIP_INSTALL) --no-build-isolation -r requirements-ldap.txt
+	@touch $@
+
+$(VENV)/.mutate: requirements-mutate.txt $(VENV)/.dev
+	$(PIP_INSTALL) -r requirements-mutate.txt
 	@touch $@
 
 $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev

@@ -13,3 +13,5 @@ compile=("${LOCK_WITH:-.venv/bin/pip-compile}" --quiet --generate-hashes --strip
 "${compile[@]}" --constraint requirements-dev.txt --output-file requirements-ldap.txt scripts/ldap.in
 # Apart, because only `make fuzz` needs it.
 "${compile[@]}" --constraint requirements-dev.txt --output-file requirements-fuzz.txt scripts/fuzz.in
+# Apart, because only `make mutate` needs it.
+"${compile[@]}" --constraint requirements-dev.txt --output-file requirements-mutate.txt scripts/mutate.in

@@ -95,7 +95,8 @@ def test_crl_changed_after_signing_is_rejected(ca):
 def test_crl_of_another_key_identifier_is_rejected(ca):
     """6.3.3 (g): a CRL of a key that the CA is not known to have is refused, and the key it names is told."""
     other = CA.create("Lab CA", key=shared_key("EC", 8))
-    refused(CRLRejected, "authorityKeyIdentifier", other.crl({}), ca)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(other.key.public_key()).digest.hex()
+    refused(CRLRejected, f"authorityKeyIdentifier {identifier}", other.crl({}), ca)
 
 
 def certificate(ca, *extensions) -> bytes:
@@ -212,9 +213,11 @@ def test_crl_without_number_needs_a_later_this_update(ca):
     refused(CRLStale, "thisUpdate", now, ca, **held(numberless(ca, NOW)))
 
 
-def numberless(ca, this_update: int, serial: int = 5) -> bytes:
+def numberless(ca, this_update: int, serial: int = 5, *extensions: x509.ExtensionType) -> bytes:
     builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, moment(this_update), moment(NOW + DAY))
     entry = x509.RevokedCertificateBuilder(serial, moment(NOW - DAY)).build()
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
     made = builder.add_revoked_certificate(entry).sign(ca.key, signing_hash(ca.key))
     return made.public_bytes(Encoding.DER)
 
@@ -255,6 +258,20 @@ def test_delta_not_after_the_base_is_stale(ca):
 def test_delta_with_a_later_base_than_itself_is_rejected(ca):
     """5.2.4: BaseCRLNumber is of an earlier CRL."""
     refused(CRLRejected, "later base", ca.crl({}, number=5, base=6), ca, **held(ca.crl({}, number=4)))
+
+
+def test_delta_that_is_its_own_base_needs_that_base(ca):
+    """Base and number may be one (RFC 5280 5.2.4); the complete CRL of that number has to be there before it."""
+    delta = ca.crl({}, number=5, base=5)
+    refused(
+        CRLOutOfOrder, "needs the complete CRL 5 or a later one; held is CRL 4", delta, ca, **held(ca.crl({}, number=4))
+    )
+
+
+def test_delta_without_a_number_is_rejected(ca):
+    """A delta that cannot be put in order with others is none (RFC 5280 5.2.3)."""
+    delta = numberless(ca, NOW - HOUR, 5, x509.DeltaCRLIndicator(4))
+    refused(CRLRejected, "^a delta CRL without CRL number", delta, ca, **held(ca.crl({}, number=4)))
 
 
 def test_delta_after_delta_is_taken_and_never_back(ca):
