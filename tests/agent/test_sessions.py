@@ -75,14 +75,31 @@ def test_handshakes_that_fail_tell_why(port):
 
 def test_connection_beyond_the_limit_is_recorded_as_a_failure(port):
     """Who finds no place is told apart from who failed."""
-    eventually(lambda: not port.server._open, "nobody is connected")
+    eventually(lambda: not port.server._places, "nobody is connected")
     with ExitStack() as held:
         for _ in range(3):
-            held.enter_context(closing(port.connect()))
+            held.enter_context(closing(port.connect("agent")))
+        eventually(lambda: len(port.server._places._identified) == 3, "all have shown their certificates")
         with closing(plain(port)) as connection:  # cut off before its handshake: it cannot hold a descriptor for long
             assert connection.recv(1) == b""
         assert failure(port) == "too many connections"
-    eventually(lambda: not port.server._open, "all places are free again")
+    eventually(lambda: not port.server._places, "all places are free again")
+
+
+def test_strangers_holding_all_places_make_room_for_an_agent(port):
+    """However many connections without a certificate are held, in their handshake or idle, an agent is served."""
+    with ExitStack() as held:
+        for _ in range(6):
+            held.enter_context(closing(plain(port)))
+            held.enter_context(closing(port.connect()))
+        agent = held.enter_context(closing(port.connect("agent")))
+        assert next_session(port, ESTABLISH, "failure").detail["why"] == "gave way to a newer connection"
+        eventually(lambda: len(port.server._places._identified) == 1, "the agent has shown its certificate")
+        for _ in range(6):
+            held.enter_context(closing(plain(port)))
+        agent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert agent.recv(8) == b"HTTP/1.1"
+    eventually(lambda: not port.server._places, "all places are free again")
 
 
 def test_port_serves_on_when_descriptors_run_out(port, monkeypatch):

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 
 from vouchd.agent.connection import AgentConnection
+from vouchd.agent.places import GAVE_WAY
 
 _log = logging.getLogger(__name__)
 
@@ -19,15 +20,15 @@ _PAUSE_SECONDS = 1.0  # when descriptors or memory are out: connections wait in 
 class Accepting:
     """Takes connections from `listener`, which is closed with it, until `close`.
 
-    Each gets a protocol of `protocol()`, which is told when the handshake is complete (`connection_made`) or comes to
-    nothing (`failed`). Handshakes under way go on after `close`.
+    Each gets a protocol of `protocol(address)`, which is told when the handshake is complete (`connection_made`) or
+    comes to nothing (`failed`). Handshakes under way go on after `close`.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         tls: ssl.SSLContext,
-        protocol: Callable[[], AgentConnection],
+        protocol: Callable[[str], AgentConnection],
         *,
         handshake_seconds: float,
         shutdown_seconds: float,
@@ -67,16 +68,17 @@ class Accepting:
                 self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
                 return
             connection.setblocking(False)  # noqa: FBT003  as the standard library has it
-            task = self._loop.create_task(self._shake_hands(connection, str(address[0])))
+            protocol = self._protocol(str(address[0]))
+            if protocol.refused:  # before its handshake, which costs more than a connection
+                connection.close()
+                protocol.failed(protocol.refused)
+                continue
+            task = self._loop.create_task(self._shake_hands(connection, protocol))
+            protocol.end_handshake = task.cancel
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, connection: socket.socket, address: str) -> None:
-        protocol = self._protocol()
-        if protocol.superfluous:  # before its handshake, which costs more than a connection
-            connection.close()
-            protocol.failed(address, "too many connections")
-            return
+    async def _shake_hands(self, connection: socket.socket, protocol: AgentConnection) -> None:
         try:
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
@@ -86,7 +88,11 @@ class Accepting:
                 ssl_shutdown_timeout=self._shutdown_seconds,
             )
         except OSError as error:  # ssl.SSLError is one, and so is the handshake's timeout
-            protocol.failed(address, _why(error))
+            protocol.failed(_why(error))
+        except asyncio.CancelledError:  # perhaps before it began
+            connection.close()
+            protocol.failed(GAVE_WAY)
+            raise
 
 
 def _why(error: OSError) -> str:

@@ -1,11 +1,13 @@
-"""One connection of the agent port: aiohttp's, with a limit on their number and on the time to the first request."""
+"""One connection of the agent port: aiohttp's, with a place among others and a limit on the time to a request."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import web
 
+from vouchd.agent.places import Places
 from vouchd.audit.traffic import SessionRecords
 from vouchd.pkix.certs import load_certificate
 from vouchd.service.usercertificates import subject_text
@@ -15,7 +17,7 @@ _LINGER_SECONDS = 3.0  # to read on after a refusal, so that a client that is st
 
 
 class AgentConnection(web.RequestHandler):
-    """Counts from the first packet on, so handshakes under way take a place too; one `superfluous` is to be cut off.
+    """Counts from the first packet on, so handshakes under way take a place too; `refused` says why it gets none.
 
     `sessions` is told when it begins, once its handshake is complete, and when it ends.
     """
@@ -24,9 +26,10 @@ class AgentConnection(web.RequestHandler):
         self,
         server: web.Server,
         port: AgentPort,
-        others: set[AgentConnection],
+        places: Places,
         sessions: SessionRecords,
         loop: asyncio.AbstractEventLoop,
+        address: str,
     ) -> None:
         super().__init__(
             server,
@@ -41,21 +44,22 @@ class AgentConnection(web.RequestHandler):
         self._wait_seconds = port.header_seconds
         self._late: asyncio.TimerHandle | None = None
         self._over = False
-        self.superfluous = len(others) >= port.max_connections
+        self.end_handshake: Callable[[], object] = lambda: None  # whoever shakes hands fills it in
         self._sessions = sessions
-        self._address = self._subject = ""
-        self._others = others
-        others.add(self)
+        self._address, self._subject = address, ""
+        self._places = places
+        self.refused = places.enter(self, address)
 
-    def failed(self, address: str, why: str) -> None:
+    def failed(self, why: str) -> None:
         """Its handshake came to nothing, so it was never made."""
-        self._others.discard(self)
-        self._sessions.refused(address, why)
+        self._places.leave(self)
+        self._sessions.refused(self._address, why)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        self._address = str((transport.get_extra_info("peername") or ("",))[0])
         self._subject = _subject(transport)
+        if self._subject:
+            self._places.identify(self)
         self._sessions.established(self._address, self._subject)
         super().connection_made(transport)
         self._late = self._loop.call_later(self._wait_seconds, self._hurry)
@@ -63,7 +67,7 @@ class AgentConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """See asyncio.Protocol."""
         self._over = True
-        self._others.discard(self)
+        self._places.leave(self)
         if self._late is not None:
             self._late.cancel()
         self._sessions.terminated(self._address, self._subject)
@@ -73,6 +77,17 @@ class AgentConnection(web.RequestHandler):
     def awaited(self) -> bool:
         """Whether its first request is still to come: it may be in the middle of its handshake."""
         return not (self._over or self._request_count)
+
+    @property
+    def is_busy(self) -> bool:
+        """See Placed."""
+        return self._current_request is not None
+
+    def give_way(self) -> None:
+        """See Placed."""
+        self.end_handshake()
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

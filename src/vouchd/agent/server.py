@@ -19,6 +19,7 @@ from aiohttp import web
 from vouchd.agent.accepting import Accepting
 from vouchd.agent.admission import Admission, secured
 from vouchd.agent.connection import AgentConnection
+from vouchd.agent.places import Places
 from vouchd.agent.routes import Route, plain_error
 from vouchd.api.services import Running
 from vouchd.audit.traffic import SessionRecords
@@ -58,7 +59,7 @@ class AgentServer:
         self.routes = tuple(routes)
         self._trusted_before: frozenset[bytes] | None = None
         self._runner = web.AppRunner(_application(admission, routes), access_log=None, handle_signals=False)
-        self._open: set[AgentConnection] = set()
+        self._places = Places(port)
         self._sessions = sessions
         self._accepting: Accepting | None = None
 
@@ -72,7 +73,7 @@ class AgentServer:
         self._accepting = Accepting(
             listener.dup(),
             self._tls.context,
-            lambda: AgentConnection(server, self._port, self._open, self._sessions, loop),
+            lambda address: AgentConnection(server, self._port, self._places, self._sessions, loop, address),
             handshake_seconds=self._port.header_seconds,
             shutdown_seconds=_TLS_SHUTDOWN_SECONDS,
         )
@@ -93,7 +94,7 @@ class AgentServer:
         """Let connections that were taken just now bring their request: they cannot know that it is late."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_NEWCOMER_SECONDS):
-                while any(connection.awaited for connection in self._open):  # noqa: ASYNC110  no event tells it
+                while any(connection.awaited for connection in self._places):  # noqa: ASYNC110  no event tells it
                     await asyncio.sleep(_NEWCOMER_SECONDS / 100)
 
     async def refresh(self) -> None:

@@ -162,6 +162,9 @@ class AgentPort:
     max_connections: int = key(
         "vouchd.agent.maxConnections", integer(1, 100_000), 1000, "Open connections of the agent port."
     )
+    max_per_address: int = key(
+        "vouchd.agent.maxPerAddress", integer(1, 100_000), 100, "Those of one address that have shown no certificate."
+    )
 
 
 @dataclass(frozen=True, slots=True)
