@@ -89,3 +89,11 @@ def test_attributes_of_one_rdn_are_a_set_and_rdns_a_sequence():
     one, two = attribute(b"Lab CA"), attribute(b"Lab", oid="2.5.4.10")
     assert same(of_rdns((one, two)), of_rdns((two, one)))
     assert not same(of_rdns((one,), (two,)), of_rdns((two,), (one,)))
+
+
+def test_readable_names_what_it_has_no_word_for():
+    """An attribute of a type that is not known has its OID, a value that is no text its hex; several keep their order."""
+    odd = der.tlv(
+        der.SEQUENCE, der.tlv(der.SET, attribute(b"x", oid="1.2.3.4")), der.tlv(der.SET, attribute(b"\x01", 0x04))
+    )
+    assert readable(odd) == "1.2.3.4: x, Common Name: 01"

@@ -11,11 +11,9 @@ name as it stands, so they are matched by the forms of a name that are known, no
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final
-
-from asn1crypto import x509 as asn1
 
 from vouchd.pkix import der
 
@@ -29,6 +27,27 @@ _DECODERS: Final[dict[int, Callable[[bytes], str]]] = {
     0x14: lambda octets: octets.decode("latin-1"),
     0x1E: lambda octets: octets.decode("utf-16-be"),
     0x1C: lambda octets: octets.decode("utf-32-be"),
+}
+
+
+_LABELS: Final = {
+    "2.5.4.3": "Common Name",
+    "2.5.4.4": "Surname",
+    "2.5.4.5": "Serial Number",
+    "2.5.4.6": "Country",
+    "2.5.4.7": "Locality",
+    "2.5.4.8": "State/Province",
+    "2.5.4.9": "Street Address",
+    "2.5.4.10": "Organization",
+    "2.5.4.11": "Organizational Unit",
+    "2.5.4.12": "Title",
+    "2.5.4.17": "Postal Code",
+    "2.5.4.42": "Given Name",
+    "2.5.4.46": "DN Qualifier",
+    "2.5.4.97": "Organization Identifier",
+    "1.2.840.113549.1.9.1": "Email Address",
+    "0.9.2342.19200300.100.1.1": "User ID",
+    "0.9.2342.19200300.100.1.25": "Domain Component",
 }
 
 
@@ -86,7 +105,22 @@ def _ignored(character: str) -> bool:
 def readable(name_der: bytes) -> str:
     """A Name in DER as text for a message: `Common Name: Lab CA, Organization: Lab`; its hex when it is odd."""
     try:
-        text = str(asn1.Name.load(name_der, strict=True).human_friendly)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        text = ", ".join(_parts(name_der))
+    except ValueError:
         text = name_der[:MAX_SHOWN_CHARACTERS].hex()
     return "".join(character if character.isprintable() else "?" for character in text)[:MAX_SHOWN_CHARACTERS]
+
+
+def _parts(name: bytes) -> Iterator[str]:
+    """`Common Name: Lab CA` of each attribute, in their order, as many as can be shown. Raises: ValueError."""
+    room = MAX_SHOWN_CHARACTERS
+    for rdn in der.children(name, der.whole(name, der.SEQUENCE)):
+        if rdn.tag != der.SET:
+            raise ValueError("RelativeDistinguishedName that is no SET")
+        for attribute in der.children(name, rdn):
+            kind, value = der.children(name, attribute)
+            octets, decode = der.content(name, value), _DECODERS.get(value.tag)
+            oid = der.dotted(der.oid(name, kind))
+            text = f"{_LABELS.get(oid, oid)}: {decode(octets) if decode else octets[:MAX_SHOWN_CHARACTERS].hex()}"
+            yield text[: max(0, room)]
+            room -= len(text)

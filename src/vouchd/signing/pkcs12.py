@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,11 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from vouchd.errors import SigningError
 from vouchd.files import read_secret, replace_file
 from vouchd.pkix.certs import is_issued_by
-from vouchd.pkix.pkcs12.pbe import Secret
-from vouchd.pkix.pkcs12.reading import Bags, Named, read_bags
-from vouchd.pkix.pkcs12.writing import Content, key_file_der
 from vouchd.signing.handed import check_key_file
 from vouchd.signing.keys import PrivateKey, checked_key
+
+if TYPE_CHECKING:
+    from vouchd.pkix.pkcs12.reading import Bags, Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ def read_key_file(path: Path, password: str) -> KeyFile:
     """
     check_key_file(path)
     try:
+        from vouchd.pkix.pkcs12.reading import read_bags  # noqa: PLC0415  with its ASN.1 library, for who has such a file
+
         return _matched(path, read_bags(read_secret(path), password))
     except UnsupportedAlgorithm as error:
         raise SigningError(f"{path}: a certificate has a key of a kind that is not supported") from error
@@ -168,6 +171,9 @@ def write_key_file(path: Path, bags: Sequence[KeyBag], password: str) -> None:
 
 
 def _pfx(bags: Sequence[KeyBag], password: str) -> bytes:
+    from vouchd.pkix.pkcs12.pbe import Secret  # noqa: PLC0415  as above
+    from vouchd.pkix.pkcs12.writing import Content, key_file_der  # noqa: PLC0415
+
     contents = [
         Content(
             name=bag.friendly_name,
