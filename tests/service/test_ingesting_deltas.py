@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.pki import HOUR, NOW
+from tests.service.recording import AGENT
 from tests.service.world import (
     COMPROMISED,
     HOLD,
@@ -12,7 +13,6 @@ from tests.service.world import (
 
 from vouchd.errors import (
     CRLOutOfOrder,
-    CRLRejected,
     CRLStale,
     NotFound,
 )
@@ -79,8 +79,19 @@ def test_new_base_keeps_a_delta_that_is_still_newer(world, ca):
     assert set(world.served()) == {2, 3}
 
 
-def test_remove_from_crl_in_a_full_crl_is_rejected(world, ca):
-    """removeFromCRL has a meaning in a delta only (RFC 5280 5.3.1)."""
-    with pytest.raises(CRLRejected):
-        world.accept(ca.crl({1: REMOVE}))
-    assert world.store.epochs() == ()
+def test_remove_from_crl_in_a_full_crl_is_a_revocation_and_said_to_be_odd(world, ca):
+    """removeFromCRL has a meaning in a delta only (RFC 5280 5.3.1): what a complete CRL lists is revoked."""
+    world.accept(ca.crl({1: REMOVE, 2: None}))
+    assert world.served() == {1: Reason.ABSENT, 2: Reason.ABSENT}
+    assert "removeFromCRL" in world.audit.records[-1][3]["odd"]
+
+
+def test_entries_of_base_and_delta_are_counted_together(world, ca):
+    """removeFromCRL takes an entry away, one that both list is one: what is shown is how many are revoked."""
+    world.accept(ca.crl({1: None, 2: HOLD, 3: HOLD, 4: None}, number=1))
+    (epoch,) = world.accept(ca.crl({2: REMOVE, 3: COMPROMISED, 5: None}, number=2, base=1))
+    assert (epoch.base.entry_count, epoch.delta.entry_count, epoch.entry_count) == (4, 3, 4)
+    (summary,) = world.authorities.summaries(AGENT)
+    assert summary.entry_count == 4
+    (epoch,) = world.accept(ca.crl({1: None, 3: COMPROMISED}, number=3))
+    assert epoch.entry_count == 2

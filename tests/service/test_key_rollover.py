@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,3 +218,44 @@ def test_foreign_cert_id_beside_ours_goes_by_the_policy_for_unknown_issuers(memb
     answer = responder(holding, ours, unknown_issuer=UnknownIssuerPolicy.UNKNOWN).answer(sent, NOW)
     assert answer.cert_statuses == ("revoked", "unknown")
     assert responder(holding, ours).answer(sent, NOW).status is OCSPResponseStatus.UNAUTHORIZED
+
+
+# Microsoft's CA issues a CRL for each of its keys, of one number, without any scope: told by its extension CA Version.
+
+
+def of_key(issuer: CA, index: int, revoked: dict, number: int) -> bytes:
+    """DER of the CRL of the CA's key of that index."""
+    version = x509.UnrecognizedExtension(
+        x509.ObjectIdentifier("1.3.6.1.4.1.311.21.1"), der.integer_tlv(index << 16 | index)
+    )
+    return issuer.crl(revoked, number=number, extensions=((version, False),))
+
+
+def test_crls_of_one_number_for_each_key_stand_beside_each_other(member):
+    """Each says what its key's certificates are: the new key's CRL takes nothing from the old key's."""
+    member.add(OLD, NEW)
+    member.accept(of_key(OLD, 0, {REVOKED: None}, 5))
+    assert member.status(NEW, GOOD) == "no_crl"
+    member.accept(of_key(NEW, 1, {GOOD: None}, 5))
+    member.accept(of_key(OLD, 0, {REVOKED: None}, 6))
+    assert [member.status(OLD, serial) for serial in (GOOD, REVOKED)] == ["good", "revoked"]
+    assert [member.status(NEW, serial) for serial in (GOOD, REVOKED)] == ["revoked", "good"]
+
+
+def test_crls_for_each_key_that_were_kept_apart_are_united_without_loss(member):
+    """An earlier version had a CA for each key, each with a CRL of the same scope: none takes the other's place."""
+    for ca, index, revoked in ((OLD, 0, REVOKED), (NEW, 1, GOOD)):
+        apart = Member(member.folder)
+        apart.add(ca)
+        apart.accept(of_key(ca, 0, {revoked: None}, 5))
+        (authority,), (epoch,) = apart.store.authorities(), apart.store.epochs()
+        crl = of_key(ca, index, {revoked: None}, 5)
+        sha256 = hashlib.sha256(crl).hexdigest()
+        member.store.put_authority(replace(authority, label=f"key {index}"))
+        facts = {"base": replace(epoch.base, sha256=sha256, size_bytes=len(crl)), "issuer_key": "", "key_only": False}
+        member.store.commit_epoch(replace(epoch, **facts), {sha256: crl})
+    member.authorities.unite_all(ADMIN)
+    Indexing(member.store, IndexFolder(member.folder)).prepare()
+    assert len(member.store.epochs()) == 2
+    assert [member.status(OLD, serial) for serial in (GOOD, REVOKED)] == ["good", "revoked"]
+    assert [member.status(NEW, serial) for serial in (GOOD, REVOKED)] == ["revoked", "good"]

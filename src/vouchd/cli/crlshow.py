@@ -24,7 +24,7 @@ def epoch_row(epoch: Epoch, labels: Mapping[str, str], at: int | None = None) ->
         "kind": "delta" if epoch.delta else "full",
         "this_update": output.when(epoch.this_update),
         "next_update": output.when(epoch.next_update),
-        "entries": epoch.base.entry_count + (epoch.delta.entry_count if epoch.delta else 0),
+        "entries": epoch.entry_count,
     }
     if at is not None:
         row["state"] = "expired" if epoch.next_update is not None and epoch.next_update <= at else "fresh"
@@ -74,7 +74,7 @@ def file_fields(crl: bytes) -> dict[str, object]:
         "delta_of": header.base_crl_number,
         "this_update": output.when(header.this_update),
         "next_update": output.when(header.next_update),
-        "scope": header.scope.scope_id,
+        "scope": header.point_scope_id,
         **_scope_fields(header.scope),
         "bytes": len(crl),
         "sha256": hashlib.sha256(crl).hexdigest(),

@@ -135,7 +135,7 @@ def _require_same(crl: bytes, record: CRLRecord, epoch: Epoch) -> None:
     """Raise unless the CRL has the times, number and scope that the facts give it. Raises: LifecycleError."""
     header = read_header(crl)
     said = (record.this_update, record.next_update, record.crl_number, epoch.issuing_point.scope_id)
-    if said != (header.this_update, header.next_update, header.crl_number, header.scope.scope_id):
+    if said != (header.this_update, header.next_update, header.crl_number, header.point_scope_id):
         raise LifecycleError(f"the master told of a CRL {record.sha256} what it does not say itself")
 
 

@@ -108,7 +108,8 @@ class Epoch:
     IssuingDistributionPoint extension value (empty when the CRL has none). `issuer_key` is the `certs.key_id` of the
     key that the newest CRL was verified with; empty in facts of earlier versions, which did not keep it. `key_only`:
     the CRLs speak only of what was issued under that key. `renumbered` counts how often an administrator has had a CRL
-    with a lower number taken here, and `renumbering` says why that was done with this one.
+    with a lower number taken here, and `renumbering` says why that was done with this one. `merged_count` counts the
+    entries of base and delta together, None where there is no delta.
     """
 
     issuing_point: IssuingPointId
@@ -122,6 +123,17 @@ class Epoch:
     key_only: bool = False
     renumbered: int = 0
     renumbering: str = ""
+    merged_count: int | None = None
+
+    @property
+    def entry_count(self) -> int:
+        """How many entries there are; of base and delta together removeFromCRL takes away and a repeat is one.
+
+        Facts of earlier versions, which did not keep that, count both.
+        """
+        if self.merged_count is not None:
+            return self.merged_count
+        return self.base.entry_count + (self.delta.entry_count if self.delta else 0)
 
     @property
     def newest(self) -> CRLRecord:

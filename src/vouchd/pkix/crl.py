@@ -6,6 +6,7 @@ A header costs microseconds whatever the size of the CRL; the entries are looked
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -27,6 +28,7 @@ AUTHORITY_KEY_IDENTIFIER, CRL_NUMBER, DELTA_CRL_INDICATOR, ISSUING_DISTRIBUTION_
     "2.5.29.27",
     "2.5.29.28",
 )
+MICROSOFT_CA_VERSION = "1.3.6.1.4.1.311.21.1"  # szOID_CERTSRV_CA_VERSION: key index << 16 | certificate index
 _EXTENSIONS_TAG = 0xA0
 _TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
 
@@ -44,7 +46,9 @@ class CRLHeader:
 
     `signature_algorithm_der` is the AlgorithmIdentifier with its tag and length. `tbs` spans what is signed, `entries`
     the content of revokedCertificates (empty when there are none). `crl_number` and `authority_key_id` (keyIdentifier)
-    are None where the CRL does not say; `base_crl_number` is set for a delta CRL only.
+    are None where the CRL does not say; `base_crl_number` is set for a delta CRL only. `key_index` is set where the CA
+    issues a CRL for each of its keys, which speaks of nothing but what that key has issued: Microsoft's does and says
+    so in an extension of its own, whose upper half counts the CA's keys from 0.
     """
 
     version: int
@@ -59,11 +63,19 @@ class CRLHeader:
     base_crl_number: int | None = None
     authority_key_id: bytes | None = None
     scope: Scope = field(default_factory=Scope)
+    key_index: int | None = None
 
     @property
     def is_delta(self) -> bool:
         """Whether this is a delta CRL (RFC 5280 section 5.2.4)."""
         return self.base_crl_number is not None
+
+    @property
+    def point_scope_id(self) -> str:
+        """The scope id of its issuing point: that of its scope; from the CA's second key on each key has its own."""
+        if not self.key_index:
+            return self.scope.scope_id
+        return hashlib.sha256(f"{self.scope.scope_id} key {self.key_index}".encode()).hexdigest()
 
 
 def read_header(crl: Buffer) -> CRLHeader:
@@ -117,6 +129,7 @@ def _header(crl: Buffer) -> CRLHeader:
         base_crl_number=facts.base_crl_number,
         authority_key_id=facts.authority_key_id,
         scope=facts.scope,
+        key_index=facts.key_index,
     )
 
 
@@ -162,6 +175,7 @@ class _Facts:
     base_crl_number: int | None = None
     authority_key_id: bytes | None = None
     scope: Scope = field(default_factory=Scope)
+    key_index: int | None = None
 
 
 def _extensions(crl: Buffer, tlv: der.TLV | None, version: int) -> tuple[Extension, ...]:
@@ -215,9 +229,14 @@ def _read_key_id(facts: _Facts, value: bytes) -> None:
             facts.authority_key_id = der.content(value, child)
 
 
+def _read_ca_version(facts: _Facts, value: bytes) -> None:
+    facts.key_index = max(der.integer(value, der.whole(value, der.INTEGER)), 0) >> 16
+
+
 _READERS: Final[dict[str, Callable[[_Facts, bytes], None]]] = {
     AUTHORITY_KEY_IDENTIFIER: _read_key_id,
     CRL_NUMBER: _read_number,
     DELTA_CRL_INDICATOR: _read_base_number,
     ISSUING_DISTRIBUTION_POINT: _read_scope,
+    MICROSOFT_CA_VERSION: _read_ca_version,
 }

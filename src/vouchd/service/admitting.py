@@ -233,7 +233,7 @@ class Admitting:
         if hashlib.sha256(crl).hexdigest() != record.sha256:
             raise CRLRejected("the CRL in the store is not the one that its facts name")
         header = read_header(crl)
-        _require_told(record, epoch, crl, header)
+        _require_told(authority, record, epoch, crl, header)
         if header.this_update > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
             raise CRLRejected("thisUpdate is in the future")
         issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
@@ -302,8 +302,16 @@ def _older(epoch: Epoch, former: Epoch) -> str:
     return f"CRL {shown[0]} is older than CRL {shown[1]}, which this member has served"
 
 
-def _require_told(record: CRLRecord, epoch: Epoch, crl: Buffer, header: CRLHeader) -> None:
-    """Raise CRLRejected unless the facts say of the CRL what it says."""
+def _require_told(authority: Authority, record: CRLRecord, epoch: Epoch, crl: Buffer, header: CRLHeader) -> None:
+    """Raise CRLRejected unless the facts say of the CRL what it says.
+
+    Facts of earlier versions do not know that a CRL may be of one key alone; of a CA with one key that is no
+    difference.
+    """
+    scope_id, key_only = epoch.issuing_point.scope_id, epoch.key_only
+    if not epoch.issuer_key and len({certs.key_id(one) for one in authority.certificates}) == 1:
+        scope_id = header.point_scope_id if scope_id == header.scope.scope_id else scope_id
+        key_only = header.key_index is not None
     is_delta = record is epoch.delta
     told = {
         "size": (record.size_bytes, len(crl)),
@@ -311,7 +319,8 @@ def _require_told(record: CRLRecord, epoch: Epoch, crl: Buffer, header: CRLHeade
         "nextUpdate": (record.next_update, header.next_update),
         "CRL number": (record.crl_number, header.crl_number),
         "base CRL number": (record.base_crl_number, header.base_crl_number),
-        "scope": ((epoch.issuing_point.scope_id, epoch.idp_der), (header.scope.scope_id, header.scope.idp_der)),
+        "scope": ((scope_id, epoch.idp_der), (header.point_scope_id, header.scope.idp_der)),
+        "key": (key_only, header.key_index is not None),
         "kind": (is_delta, header.is_delta),
     }
     wrong = [name for name, (facts, said) in told.items() if facts != said]

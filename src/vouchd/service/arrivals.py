@@ -100,6 +100,7 @@ def next_epoch(
         idp_der=received.header.scope.idp_der,
         origin=received.origin,
         issuer_key=certs.key_id(issuer_der),
+        key_only=received.header.key_index is not None,
         renumbered=before + 1 if renumbering else before,
         renumbering=renumbering,
     )

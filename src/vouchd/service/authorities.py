@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from cryptography import x509
 
 from vouchd.core import issued
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, QuarantinedCRL, order
+from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId, QuarantinedCRL, order
 from vouchd.core.key_history import is_ca, is_named, name_of, united, with_certificate, without_certificate
 from vouchd.core.ports import AuditSink, StatusStore
-from vouchd.errors import ConfigError, NotFound, VouchdError
+from vouchd.errors import ConfigError, CRLRejected, NotFound, VouchdError
 from vouchd.pkix import certs, names, pem
+from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.permission import Action, Permission
@@ -59,7 +60,7 @@ class AuthoritySummary:
     @property
     def entry_count(self) -> int:
         """Revoked certificates over all issuing points, as their CRLs count them."""
-        return sum(epoch.base.entry_count + (epoch.delta.entry_count if epoch.delta else 0) for epoch in self.epochs)
+        return sum(epoch.entry_count for epoch in self.epochs)
 
 
 class Authorities:
@@ -147,25 +148,39 @@ class Authorities:
     def _replace_namesakes(self, whole: Authority) -> None:
         """Take away the other CAs of its name once their newest CRLs are those of `whole`."""
         namesakes = [one for one in self._store.authorities() if is_named(one, name_of(whole)) and one.id != whole.id]
+        for epoch in self._store.epochs():  # first, to make room: where each key has its CRL they were of one scope
+            if namesakes and epoch.issuing_point.authority_id == whole.id:
+                self._move(epoch, whole, whole)
         for other in namesakes:
             for epoch in self._store.epochs():
                 if epoch.issuing_point.authority_id == other.id:
-                    self._move(epoch, whole.id)
+                    self._move(epoch, other, whole)
             for crl in self._store.quarantined():
                 if crl.issuing_point.authority_id == other.id:
                     moved = replace(crl, issuing_point=replace(crl.issuing_point, authority_id=whole.id))
                     self._store.put_quarantined(moved, self._store.document(crl.record.sha256))
             self._store.remove_authority(other.id)
 
-    def _move(self, epoch: Epoch, authority_id: str) -> None:
-        """Make the epoch that of the same scope of another CA, unless that one has a newer CRL."""
-        point = replace(epoch.issuing_point, authority_id=authority_id)
+    def _move(self, epoch: Epoch, owner: Authority, whole: Authority) -> None:
+        """Make the epoch one of `whole`, unless that has a newer CRL of its scope, or it is in its place already."""
+        crls = (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
+        documents = {crl.sha256: self._store.document(crl.sha256) for crl in crls}
+        point = IssuingPointId(whole.id, epoch.issuing_point.scope_id)
+        try:
+            header = read_header(documents[epoch.base.sha256])
+        except CRLRejected:
+            header = None
+        if header is not None and header.key_index is not None:
+            point = IssuingPointId(whole.id, header.point_scope_id)
+            epoch = replace(epoch, key_only=True, issuer_key=epoch.issuer_key or certs.key_id(owner.certificate_der))
+        if point == epoch.issuing_point:
+            return
         current = next((one for one in self._store.epochs() if one.issuing_point == point), None)
         if current is None or order(epoch) > order(current):
-            crls = (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
-            documents = {crl.sha256: self._store.document(crl.sha256) for crl in crls}
             sequence = current.sequence + 1 if current else 1
             self._store.commit_epoch(replace(epoch, issuing_point=point, sequence=sequence), documents)
+        if owner.id == whole.id:
+            self._store.retire(whole, epoch.issuing_point.scope_id)
 
     def summaries(self, caller: Caller) -> tuple[AuthoritySummary, ...]:
         """All CAs with the facts of their issuing points, by label. Raises: PermissionDenied."""

@@ -176,7 +176,7 @@ class Ingesting:
 
     def _take_once(self, recipient: Recipient, received: Received, *, released: bool, renumbering: str) -> Epoch:
         authority = recipient.authority
-        point = IssuingPointId(authority.id, received.header.scope.scope_id)
+        point = IssuingPointId(authority.id, received.header.point_scope_id)
         require_not_retired(authority, point.scope_id)
         stored = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
         # What was not admitted decides nothing here, nor does a mark that it left in the store.
@@ -201,7 +201,9 @@ class Ingesting:
             return replace(epoch, base=replace(epoch.base, entry_count=count))
         # The index counts both CRLs together, so the new one is counted by itself.
         counted = replace(received.record(), entry_count=received.entry_count(name_of(authority)))
-        return replace(epoch, delta=counted) if received.header.is_delta else replace(epoch, base=counted)
+        if received.header.is_delta:
+            return replace(epoch, merged_count=count, delta=counted)
+        return replace(epoch, merged_count=count, base=counted)
 
     def _document(self, record: CRLRecord, received: Received) -> Buffer:
         return received.crl if record.sha256 == received.sha256 else self._indexing.document(record)

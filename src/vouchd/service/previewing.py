@@ -136,14 +136,14 @@ class Previewing:
         return Preview(
             issuer=readable(received.header.issuer_name_der),
             record=received.record(),
-            scope_id=received.header.scope.scope_id,
+            scope_id=received.header.point_scope_id,
             changes=tuple(self._changes(received, found)),
         )
 
     def _changes(self, received: Received, found: tuple[Recipient, ...]) -> Iterator[Change]:
         epochs = {epoch.issuing_point: epoch for epoch in self._store.epochs()}
         for recipient in found:
-            point = IssuingPointId(recipient.authority.id, received.header.scope.scope_id)
+            point = IssuingPointId(recipient.authority.id, received.header.point_scope_id)
             current = epochs.get(point)
             try:
                 yield self._change(received, recipient, point, current)

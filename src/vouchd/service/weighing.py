@@ -53,7 +53,7 @@ class Weighing:
         return Weight(lost, gained, before, why)
 
     def _first(self, authority: Authority, received: Received) -> str:
-        scope_id = received.header.scope.scope_id
+        scope_id = received.header.point_scope_id
         others = [epoch for epoch in self._store.epochs() if epoch.issuing_point.authority_id == authority.id]
         if others and scope_id not in authority.policy.expected_scopes:
             return f"the CA has had no CRL of the scope {scope_id} yet"

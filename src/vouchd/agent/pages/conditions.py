@@ -80,7 +80,7 @@ def _point_row(epoch: Epoch, report: InstanceReport, now: int) -> PointRow:
             if (point.authority_id, point.scope_id, point.sequence)
             == (epoch.issuing_point.authority_id, epoch.issuing_point.scope_id, epoch.sequence)
         ),
-        epoch.base.entry_count + (epoch.delta.entry_count if epoch.delta else 0),
+        epoch.entry_count,
     )
     return PointRow(
         epoch=epoch,
