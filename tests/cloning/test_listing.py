@@ -10,8 +10,10 @@ from tests.pki import CA, DAY, NOW
 from tests.serving import entry, point, serving
 
 from vouchd.cloning.listing import list_differences, listing, read_listing
+from vouchd.cloning.membership import effective_settings
 from vouchd.core.status import ServingState
 from vouchd.pkix.scope import Scope
+from vouchd.settings import cs_cfg
 
 SITE, OTHER = CA.create("Site CA"), CA.create("Other CA")
 
@@ -76,3 +78,23 @@ def test_what_is_no_list_is_refused(found):
     """A member that tells something else is not taken for one without CAs."""
     with pytest.raises(ValueError, match="list of CAs"):
         read_listing(found)
+
+
+def test_effective_settings_are_compared_whether_they_are_written_or_not():
+    """A default that one member has written down is no difference; a value that is in effect on one alone is."""
+    absent = cs_cfg.parse("vouchd.ee.port=8080\n", "CS.cfg")
+    written = cs_cfg.parse("vouchd.ee.port=9090\nocsp.rejectAlgorithms=\nsecuritydomain.name=vouchd\n", "CS.cfg")
+    other = cs_cfg.parse("ocsp.rejectAlgorithms=SHA-1\n", "CS.cfg")
+    mine, same, theirs = (listing(state(), NOW, effective_settings(one)) for one in (absent, written, other))
+    assert not list(list_differences(mine, same))
+    (difference,) = list_differences(mine, theirs)
+    assert (difference.what, difference.field, difference.theirs) == (
+        "shared settings",
+        "ocsp.rejectAlgorithms",
+        "SHA-1",
+    )
+
+
+def test_settings_that_an_older_member_does_not_tell_are_no_difference():
+    """While the members of a set are upgraded one after the other they stay alike."""
+    assert not list(list_differences(listing(state(), NOW, {"a": "b"}), listing(state(), NOW)))

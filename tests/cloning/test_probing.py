@@ -8,9 +8,12 @@ import pytest
 from tests.pki import CA, serial_octets
 from tests.serving import entry, point, serving
 
+from vouchd.cloning.comparison import Probe
 from vouchd.cloning.probing import probes
 from vouchd.core.status import ServingState
+from vouchd.pkix.ocsp import parse_request
 from vouchd.pkix.reasons import Reason
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
 
 SITE = CA.create("Site CA")
 REVOKED = [entry(number) for number in range(1, 8)]
@@ -37,9 +40,14 @@ def serials(asked, kind: str) -> set[bytes]:
     return {probe.question.cert_ids[0].serial for probe in asked if probe.kind == kind}
 
 
+def usual(state: ServingState, sample: int, chosen=()) -> list[Probe]:
+    """What is asked in the three ways in which most clients ask."""
+    return [probe for probe in probes(state, sample, chosen) if not probe.form]
+
+
 def test_sample_is_of_what_the_set_knows(state):
     """Revoked, held and issued ones as many as wanted or there are, one that was never issued, and an unknown CA."""
-    asked = list(probes(state, 5, ()))
+    asked = usual(state, 5)
     assert Counter(probe.kind for probe in asked) == {
         "revoked": 15,
         "held": 9,
@@ -56,13 +64,41 @@ def test_sample_is_of_what_the_set_knows(state):
 
 def test_each_is_asked_by_get_by_post_and_with_a_nonce(state):
     """Three ways lead to an answer, and each may be wrong alone."""
-    asked = list(probes(state, 1, ()))
+    asked = usual(state, 1)
     assert Counter(probe.way for probe in asked) == dict.fromkeys(("GET", "POST", "POST with a nonce"), 5)
     assert {probe.authority for probe in asked} == {state.authorities[0].authority.label, ""}
 
 
 def test_chosen_serials_are_asked_about_alone(state):
     """Who names serials wants those and no others."""
-    asked = list(probes(state, 5, [b"\x07", b"\x63"]))
+    asked = usual(state, 5, [b"\x07", b"\x63"])
     assert [probe.kind for probe in asked] == ["chosen"] * 6
     assert serials(asked, "chosen") == {b"\x07", b"\x63"}
+
+
+def test_one_of_each_ca_is_asked_about_in_every_form(state):
+    """Each digest, several certificates at once, each algorithm that a client may prefer, and a signed request."""
+    ways = {probe.way for probe in probes(state, 1, ()) if probe.form}
+    assert {f"{method}, {digest}" for method in ("GET", "POST") for digest in DIGESTS if digest != "SHA-256"} <= ways
+    assert {f"{way}, 4 certificates" for way in ("GET", "POST", "POST with a nonce")} <= ways
+    assert {f"POST, preferring {name}" for name in ALGORITHMS} <= ways
+    assert {"POST, signed", "POST, all digests in one"} <= ways
+
+
+def test_every_form_is_a_request_that_can_be_read(state):
+    """What is asked is what was meant: digests, certificates, preferred algorithms, a signature that verifies."""
+    by_form = {probe.form: parse_request(probe.question.request_der) for probe in probes(state, 1, ()) if probe.form}
+    assert {one.digest for one in by_form["all digests in one"].cert_ids} == set(DIGESTS)
+    assert [one.digest for one in by_form["SHA-1"].cert_ids] == ["SHA-1"]
+    assert len(by_form["4 certificates"].cert_ids) == 4
+    preferring = by_form["preferring SHA384withEC"]
+    assert preferring.preferred == (ALGORITHMS["SHA384withEC"].identifier_der,)
+    assert preferring.signature is None
+    assert by_form["signed"].signature is not None
+
+
+def test_forms_are_asked_of_some_cas_where_there_are_many(monkeypatch, state):
+    """Thousands of CAs are not asked about in every form each time; who is, is drawn anew."""
+    monkeypatch.setattr("vouchd.cloning.probing.FORMS_OF", 1)
+    twice = ServingState(1, state.authorities * 2)
+    assert len({id(probe.question) for probe in probes(twice, 1, ()) if probe.form == "signed"}) == 1

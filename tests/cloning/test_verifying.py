@@ -16,14 +16,22 @@ from vouchd.cloning.listing import listing
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.core.facts import Member
+from vouchd.core.policy import RequestSignaturePolicy
 from vouchd.core.status import ServingState
 from vouchd.errors import ClientError
 from vouchd.pkix.reasons import Reason
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
 
 SITE = CA.create("Site CA", key=shared_key("RSA"))
 SIGNER = SITE.issue_signer(key=shared_key("RSA", 1))
 ENTRIES = (entry(1), entry(2), entry(3, Reason.CERTIFICATE_HOLD))
+# In how many more ways one certificate of a CA is asked about: digests, all at once, preferences, signed.
+FORMS = 2 * (len(DIGESTS) - 1) + 1 + len(ALGORITHMS) + 1
+SEVERAL = 3  # where there are several certificates
 SAME = state(serving(SITE, point(SITE, *ENTRIES)))
+
+
+SETTINGS = {"ocsp.rejectAlgorithms": "", "securitydomain.name": "vouchd"}
 
 
 @dataclass
@@ -35,6 +43,7 @@ class Site:
     policy: dict[str, object] = field(default_factory=dict)
     away: tuple[str, ...] = ()
     late_lists: int = 0  # so often it lists nothing yet
+    settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
 
     def answers(self, received: Received) -> tuple[int, dict[str, str], bytes]:
         """As the EE port does, at another moment than the others."""
@@ -48,7 +57,7 @@ class Site:
         if "agent" in self.away:
             raise ClientError("cannot ask it")
         self.late_lists -= 1
-        return listing(state() if self.late_lists >= 0 else self.holding, NOW)
+        return listing(state() if self.late_lists >= 0 else self.holding, NOW, self.settings)
 
 
 class Clock:
@@ -79,6 +88,7 @@ def verified(tmp_path):
                 lambda member: members[member.id][1],
                 Clock(),
                 tmp_path / "verification.json",
+                lambda: (here or Site()).settings,
             )
             found = verifying.verify(sample, chosen, settle)
             assert not found.members or read_verification(tmp_path / "verification.json") == found
@@ -97,14 +107,25 @@ def test_members_that_are_alike_are_identical(verified):
     one, other = verified(Site(), Site())
     assert (one.state, other.state, one.told) == ("identical", "identical", ())
     kinds = len(ENTRIES) + 2
-    assert (one.asked, one.status, one.response_data) == (3 * kinds,) * 3
-    assert one.bytes == one.bytes_asked == 3 * kinds - (kinds - 1)  # the unknown CA gets an error, which has no nonce
+    assert (one.asked, one.status, one.response_data) == (3 * kinds + FORMS + SEVERAL,) * 3
+    # The unknown CA gets an error, which has no nonce; one form has a nonce, and three prefer RSASSA-PSS.
+    assert one.bytes == one.bytes_asked == one.asked - (kinds - 1) - 1 - 3
 
 
 OTHERS = {
     "status": (Site(state(serving(SITE, point(SITE, entry(1), entry(2))))), ("status", "certStatus")),
     "policy": (Site(policy={"include_next_update": False}), ("ResponseData", "nextUpdate")),
     "algorithm": (Site(algorithm="SHA512withRSA"), ("bytes", "signatureAlgorithm")),
+    "digest refused": (Site(policy={"reject_algorithms": frozenset({"SHA-1"})}), ("status", "responseStatus")),
+    "signatures required": (
+        Site(policy={"signature": RequestSignaturePolicy.VERIFY}),
+        ("status", "responseStatus"),
+    ),
+    "certificates at once": (Site(policy={"max_cert_ids": 1}), ("status", "responseStatus")),
+    "settings": (
+        Site(settings={"ocsp.rejectAlgorithms": "SHA-1"}),
+        ("list", "ocsp.rejectAlgorithms"),
+    ),
     "list": (
         Site(state(serving(SITE, point(SITE, *ENTRIES), archive_cutoff_seconds=9))),
         ("list", "policy archive_cutoff_seconds"),
@@ -127,7 +148,7 @@ def test_signatures_made_at_random_are_no_difference(verified):
     at_random = Site(algorithm="SHA256withRSA/PSS")
     member = verified(at_random, here=at_random)
     assert member.state == "identical"
-    assert member.bytes == member.bytes_asked == 3
+    assert member.bytes == member.bytes_asked == 3 + 3  # those, and who prefers RSA PKCS #1 v1.5
     assert member.response_data == member.asked > 3
 
 
@@ -135,9 +156,9 @@ def test_chosen_serial_is_asked_about_alone(verified):
     """The certificate that was named is told with its CA and each way of asking."""
     site, _ = OTHERS["policy"]
     member = verified(site, chosen=[b"\x01"])
-    assert member.asked == member.differences == 3
+    assert member.asked == member.differences == 3 + FORMS
     assert {one.what for one in member.told} == {"chosen 0x1 of CA"}
-    assert {one.way for one in member.told} == {"GET", "POST", "POST with a nonce"}
+    assert {one.way for one in member.told} >= {"GET", "POST", "POST with a nonce", "GET, SHA-1"}
 
 
 @pytest.mark.parametrize(("away", "asked"), [("agent", True), ("ee", False)])
@@ -159,7 +180,7 @@ def test_many_differences_are_counted_and_the_first_told(verified):
     many = state(serving(SITE, point(SITE, *map(entry, range(1, 11)))))
     site, _ = OTHERS["policy"]
     member = verified(Site(many, policy=site.policy), here=Site(many), sample=9)
-    assert (len(member.told), member.differences) == (20, 3 * 10)
+    assert (len(member.told), member.differences) == (20, 3 * 10 + FORMS + SEVERAL)
 
 
 def test_instance_alone_has_nothing_to_compare(verified):

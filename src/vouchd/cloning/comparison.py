@@ -44,11 +44,13 @@ class Probe:
     question: Question
     method: Method
     authority: str = ""
+    form: str = ""  # what is unusual of it: `SHA-1`, `signed`
 
     @property
     def way(self) -> str:
-        """How it is asked: `GET`, `POST`, `POST with a nonce`."""
-        return self.method.value + (" with a nonce" if self.question.nonce is not None else "")
+        """How it is asked: `GET`, `POST`, `POST with a nonce`, `GET, SHA-1`."""
+        way = self.method.value + (" with a nonce" if self.question.nonce is not None else "")
+        return f"{way}, {self.form}" if self.form else way
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ Row = Mapping[str, Value]
 Listing = Mapping[str, Row]
 
 _LABEL, _SCOPE = "label", "scope"
+SETTINGS = "shared settings"
 _SHORT = 8
 
 
@@ -28,9 +29,12 @@ class ListDifference(NamedTuple):
     theirs: str
 
 
-def listing(state: ServingState, at: int) -> dict[str, dict[str, Value]]:
-    """What is served at POSIX time `at`: a row for each CA by its id, and one for each CRL by that and its scope."""
-    rows: dict[str, dict[str, Value]] = {}
+def listing(state: ServingState, at: int, settings: Row | None = None) -> dict[str, dict[str, Value]]:
+    """What is served at POSIX time `at`: a row for each CA by its id, and one for each CRL by that and its scope.
+
+    `settings` are the settings in effect that all members share; they are a row of their own.
+    """
+    rows: dict[str, dict[str, Value]] = {} if settings is None else {SETTINGS: dict(settings)}
     for served in state.authorities:
         rows[served.authority.id] = _authority(served)
         for point in served.points:
@@ -39,9 +43,12 @@ def listing(state: ServingState, at: int) -> dict[str, dict[str, Value]]:
 
 
 def list_differences(ours: Listing, theirs: Listing) -> Iterator[ListDifference]:
-    """What is different, in the order of the rows."""
+    """What is different, in the order of the rows; settings that only one side tells of are not compared."""
     for key in sorted({*ours, *theirs}):
         one, other = ours.get(key), theirs.get(key)
+        if key == SETTINGS:
+            yield from _setting_differences(one or {}, other or {})
+            continue
         if one is None or other is None:
             what = _named(one or other or {})
             yield ListDifference(what, "listed", "no" if one is None else "yes", "no" if other is None else "yes")
@@ -49,6 +56,13 @@ def list_differences(ours: Listing, theirs: Listing) -> Iterator[ListDifference]
         for field in dict.fromkeys((*one, *other)):
             if one.get(field) != other.get(field):
                 yield ListDifference(_named(one), field, _text(one.get(field)), _text(other.get(field)))
+
+
+def _setting_differences(ours: Row, theirs: Row) -> Iterator[ListDifference]:
+    if ours and theirs:
+        for name in sorted({*ours, *theirs}):
+            if ours.get(name) != theirs.get(name):
+                yield ListDifference("shared settings", name, _text(ours.get(name)), _text(theirs.get(name)))
 
 
 def read_listing(value: object) -> Listing:

@@ -16,7 +16,7 @@ from vouchd.instance.certificates.backup import NOT_BACKED_UP
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.cs_cfg import CSConfig
-from vouchd.settings.declared import Settings
+from vouchd.settings.declared import KNOWN, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import REPLICATIONDB, read_passwords
 from vouchd.signing.certificates import read_certificates
@@ -37,6 +37,21 @@ def require_master_refresh(seconds: int) -> None:
 def shared_values(config: CSConfig) -> dict[str, str]:
     """The lines of CS.cfg that all members of a set have alike: key to text."""
     return {key: assignment.text for key, assignment in config.assignments.items() if assignment.known.shared}
+
+
+def effective_settings(config: CSConfig) -> dict[str, str]:
+    """What is in effect of the settings that all members share, by key: as the file has them, else by default."""
+    exact = [known.name for known in KNOWN if known.shared and "<" not in known.name and not known.name.endswith("*")]
+    written = [key for key, assignment in config.assignments.items() if assignment.known.shared]
+    return {key: _shown(config.value(key)) for key in sorted({*exact, *written})}
+
+
+def _shown(value: object) -> str:
+    """The same text for the same value, in every process."""
+    if isinstance(value, set | frozenset | tuple | list):
+        parts = [_shown(one) for one in value]
+        return ", ".join(parts if isinstance(value, tuple | list) else sorted(parts))
+    return str(value)
 
 
 def sent_along(settings: Settings) -> dict[str, tuple[bytes, ...]]:

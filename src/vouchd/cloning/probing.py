@@ -1,5 +1,7 @@
 """What members are asked when they are compared: certificates of each CA that the set itself knows, and an unknown CA.
 
+Each in the three ways in which most clients ask, and one of each CA in every form there is (`cloning/forms.py`).
+
 Drawn at random, so that what one comparison did not ask about another one will.
 """
 
@@ -12,11 +14,13 @@ from vouchd.client.inquiry import Question, build_request, encode_cert_id, new_n
 from vouchd.client.response_facts import CertID
 from vouchd.client.transport import Method
 from vouchd.cloning.comparison import Probe
+from vouchd.cloning.forms import forms
 from vouchd.core.ports import RevocationIndex, SerialSet
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.pkix.reasons import Reason
 
 MAX_SAMPLE = 10_000
+FORMS_OF = 20  # what a form makes different is seldom different by CA
 _LOOKED_AT = 20_000  # entries of one index that a sample is drawn from
 _RANDOM = secrets.SystemRandom()
 
@@ -27,13 +31,20 @@ UNKNOWN_CA = "of an unknown CA"
 def probes(state: ServingState, sample: int, chosen: Sequence[bytes]) -> Iterator[Probe]:
     """Of each CA at most `sample` certificates of each kind and one that was never issued, or those `chosen` alone.
 
-    Each is asked about by GET and POST without a nonce, and by POST with one; so is one of a CA that nobody knows.
+    Each is asked about by GET and POST without a nonce, and by POST with one; so is one of a CA that nobody knows. Of
+    `FORMS_OF` CAs at most some are asked about in every form.
     """
-    for served in state.authorities:
+    in_all_forms = set(_RANDOM.sample(range(len(state.authorities)), min(FORMS_OF, len(state.authorities))))
+    for number, served in enumerate(state.authorities):
         der, label = served.authority.certificate_der, served.authority.label
         known = ((CHOSEN, serial) for serial in chosen) if chosen else _known(served, sample)
+        asked_about: dict[str, bytes] = {}  # one serial of each kind
         for kind, serial in known:
+            asked_about.setdefault(kind, serial)
             yield from _three(kind, label, question(der, [serial]), question(der, [serial], nonce=new_nonce()))
+        if number in in_all_forms:
+            others = chosen[1:] if chosen else ()
+            yield from forms(der, label, {**asked_about, **{f"{CHOSEN} {one.hex()}": one for one in others}})
     if not chosen:
         stranger = CertID("SHA-256", secrets.token_bytes(32), secrets.token_bytes(32), b"\x01")
         yield from _three(UNKNOWN_CA, "", _of_stranger(stranger, None), _of_stranger(stranger, new_nonce()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _PAUSE_SECONDS = 0.2
 class Verifying:
     """`state()` is what is served here, `own_url()` where (empty: nowhere), `connect` makes a client of a member.
 
-    The last result is kept in the file `kept`.
+    The last result is kept in the file `kept`. `settings()` are the shared settings in effect here.
     """
 
     def __init__(
@@ -41,8 +41,10 @@ class Verifying:
         connect: Callable[[Member], PeerClient],
         clock: Clock,
         kept: Path,
+        settings: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self._state = state
+        self._settings = settings
         self._own_url = own_url
         self._others = others
         self._connect = connect
@@ -82,7 +84,7 @@ class Verifying:
         if not own_url:
             raise ClientError("this instance does not run", hint="vouchd start")
         state = self._state()
-        ours = listing(state, at)
+        ours = listing(state, at, self._settings() if self._settings else None)
         with ExitStack() as open_until_the_end:
             own = open_until_the_end.enter_context(Connection(own_url))
             for other in others:

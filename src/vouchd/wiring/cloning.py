@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
 from vouchd.cloning.following import Following, ForwardedIngesting, followed
-from vouchd.cloning.membership import Membership
+from vouchd.cloning.membership import Membership, effective_settings
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.verifying import Verifying
@@ -21,6 +21,7 @@ from vouchd.instance.report import read_report
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
+from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.stores.sqlite.store import SqliteStore
@@ -50,7 +51,10 @@ def verifying(
         report = read_report(layout.serving)
         return report.ee_url if report else ""
 
-    return Verifying(state, own_url, others, connect, SystemClock(), layout.verification)
+    def in_effect() -> dict[str, str]:
+        return effective_settings(cs_cfg.read(layout.active_cs_cfg))
+
+    return Verifying(state, own_url, others, connect, SystemClock(), layout.verification, in_effect)
 
 
 def ingesting(

@@ -13,10 +13,12 @@ from vouchd.agent.domain.bodies import json_answer, read_seconds
 from vouchd.agent.server import CLOSING
 from vouchd.api.services import AgentServices
 from vouchd.cloning.listing import listing
+from vouchd.cloning.membership import effective_settings
 from vouchd.core import records
 from vouchd.core import records as setrecords
 from vouchd.core.facts import Caller
 from vouchd.errors import ConfigError
+from vouchd.settings import cs_cfg
 from vouchd.threads import in_thread
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -102,7 +104,13 @@ class DomainState:
 
     async def listed(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """List Certificate Authorities of this member, for another one that compares it with its own."""
-        return json_answer({"list": listing(self._services.state(), self._services.clock.now())})
+        settings = await in_thread(self._settings)
+        return json_answer({"list": listing(self._services.state(), self._services.clock.now(), settings)})
+
+    def _settings(self) -> dict[str, str] | None:
+        """The shared settings that this instance runs with, None before it does."""
+        path = self._services.layout.active_cs_cfg
+        return effective_settings(cs_cfg.read(path)) if path.exists() else None
 
 
 def _next(chunks: Iterator[bytes]) -> bytes | None:
