@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from tests.pki import NOW
 from vouchd.cloning.appointment import appoint
 from vouchd.cloning.client import PeerEpochs
 from vouchd.cloning.peers import Peers
+from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import CRLRecord, Epoch, Group, IssuingPointId, Member, User
-from vouchd.errors import ClientError, StoreUnavailable
+from vouchd.errors import ClientError, NotFound, StoreUnavailable
 
 ME, OTHER, THIRD = (
     Member(f"ocsp{number}.example.org", 8443, 8080, f"OCSP {number}", number > 1, NOW) for number in (1, 2, 3)
@@ -34,15 +36,17 @@ class Set:
         self.seconds = 0.0
         self.members = (ME, *others)
         self.users: tuple[User, ...] = ()
+        self.sent: list[tuple[str, str, tuple[Epoch, ...]]] = []
+        self.watermark = Watermark(stale, lambda: self.seconds)
+        self.watermark.resume(behind, self.ours)
         self.peers = Peers(
             lambda: ME,
             lambda: self.members,
             lambda: self.ours,
-            lambda member: Answering(self.told, member),
+            lambda member: Answering(self, member),
             self,
-            stale,
+            self.watermark,
             lambda: self.seconds,
-            behind,
             lambda: self.users,
         )
 
@@ -54,6 +58,7 @@ class Set:
 
     def look(self, after: float = 0.0) -> frozenset[str]:
         self.seconds += after
+        self.watermark.serve(self.ours)
         self.peers.look()
         return self.peers.behind
 
@@ -61,13 +66,16 @@ class Set:
 class Answering:
     """A client of one member of the set."""
 
-    def __init__(self, told: dict[str, PeerEpochs], member: Member) -> None:
-        self._told, self._member = told, member
+    def __init__(self, site: Set, member: Member) -> None:
+        self._site, self._member = site, member
 
     def epochs(self) -> PeerEpochs:
-        if self._member.id not in self._told:
+        if self._member.id not in self._site.told:
             raise ClientError("no connection")
-        return self._told[self._member.id]
+        return self._site.told[self._member.id]
+
+    def tell_newer(self, member_id: str, epochs) -> None:
+        self._site.sent.append((self._member.id, member_id, tuple(epochs)))
 
 
 def test_newer_crl_elsewhere_counts_from_when_it_was_seen_first():
@@ -231,3 +239,44 @@ def test_member_that_comes_or_goes_is_a_change():
     found.say(epoch(1))
     assert found.peers.look()
     assert not found.peers.look()
+
+
+def test_member_that_is_seen_to_lack_something_is_told_so():
+    """A member that cannot ask may still be reached: who sees that it is behind says so, and nothing else."""
+    site = Set(OTHER, THIRD)
+    site.ours = [epoch(2)]
+    site.say(epoch(2), member=THIRD)
+    site.look()
+    assert site.sent == [(OTHER.id, ME.id, (epoch(2),))]
+
+
+def test_word_of_a_member_that_cannot_be_asked_begins_the_bound():
+    """In a cut of one direction the only sign is what the other side says unasked."""
+    site = Set(OTHER)
+    del site.told[OTHER.id]
+    site.look()
+    site.peers.hear(OTHER.id, [epoch(2)])
+    assert not site.look(59)
+    assert site.look(1) == {POINT.authority_id}
+    site.ours = [epoch(2)]
+    assert not site.look()
+
+
+def test_word_of_a_stranger_counts_nothing():
+    """Only members of the set know what the set has."""
+    site = Set(OTHER)
+    site.look()
+    with pytest.raises(NotFound):
+        site.peers.hear(THIRD.id, [epoch(2)])
+    assert not site.look(10_000)
+
+
+def test_store_that_hangs_keeps_nobody_from_asking_the_others():
+    """A look does not wait for the registry of members longer than seconds."""
+    site, go = Set(OTHER), threading.Event()
+    site.look()
+    site.peers._me = lambda: go.wait(60) and ME
+    site.say(epoch(2))
+    site.look()
+    assert site.look(60) == {POINT.authority_id}
+    go.set()

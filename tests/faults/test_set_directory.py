@@ -207,7 +207,7 @@ def test_host_of_the_clone_lost_and_back_catches_up(sound):
 @fault(
     "the disk of the clone is full",
     "the CRL before stays whole; `vouchd.clone.staleInSec` after a newer one is at the master: tryLater",
-    "`/readyz` of the clone: `store` fails, then `answering` (the instance halts: 503); a CRL given to it is refused",
+    "`/readyz` of the clone: `store` fails, then `behind` (503 when it is every CA); `vouchd_behind` 1; a CRL given to it is refused",
     "by itself when there is room",
 )
 def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
@@ -216,7 +216,7 @@ def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
         name = sound.revoke(M)
         assert sound.seen_until_later(C, "bad") <= {"revoked"}
         assert sound.tries_later(C, name)
-        sound.until(C, "answering", "newer CRL")
+        sound.until(C, "behind", "newer CRL")
         sound.publish(C, TEMPORARY)
     sound.until_revoked(C, name)
     sound.until_alike(name)

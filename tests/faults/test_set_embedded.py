@@ -166,7 +166,7 @@ def test_bound_of_staleness_holds_over_a_restart(sound):
 @fault(
     "the disk of the clone is full",
     "the CRL before stays whole; `vouchd.clone.staleInSec` after a newer one is at the master: tryLater",
-    "`/readyz` of the clone: `upkeep` fails, then `answering` (the instance halts: 503)",
+    "`/readyz` of the clone: `upkeep` fails, then `behind` (503 when it is every CA); `vouchd_behind` 1",
     "by itself when there is room",
 )
 def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
@@ -177,7 +177,7 @@ def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
         sound.until(C, "upkeep", "following")
         assert sound.seen_until_later(C, "bad") <= {"revoked"}
         assert sound.tries_later(C, name)
-        sound.until(C, "answering", "newer CRL")
+        sound.until(C, "behind", "newer CRL")
     sound.until_revoked(C, name)
     sound.same(name)
     assert site.says(C, "bad") == "revoked"

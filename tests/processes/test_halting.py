@@ -56,27 +56,6 @@ class Court:
         return self.verdict
 
 
-def test_verdict_halts_for_what_cannot_be_told():
-    """Workers that cannot be told that a CRL is too old answer nothing until they can be."""
-    untold, own = [""], []
-    verdict = Verdict(tuple, FakePool(), own.append, lambda: untold[0])
-    for why in ("", "no space", ""):
-        untold[0] = why
-        verdict.look()
-        assert (verdict.why, verdict.heeded) == (why, why)
-    assert own == [False, True, False]
-
-
-def test_verdict_halts_for_what_cannot_be_told_although_the_self_tests_cannot_be_read():
-    """A disk that fails takes both away at once: a stale `good` is no better for it."""
-    court, untold = Court(), [""]
-    verdict = Verdict(court._read, court.pool, court.own.append, lambda: untold[0])
-    verdict.look()
-    court.results, untold[0] = None, "input/output error"
-    verdict.look()
-    assert (verdict.why, court.own) == ("input/output error", [False, True])
-
-
 def test_verdict_without_failure_lets_answer():
     """Workers of before a restart are told too: they may have stopped answering."""
     court = Court()

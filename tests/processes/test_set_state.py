@@ -1,4 +1,4 @@
-"""What the manager makes of the other members: checks, and silence while the workers know nothing newer."""
+"""What the manager makes of the other members: what is shown of them, and the checks."""
 
 from __future__ import annotations
 
@@ -42,12 +42,8 @@ class Seen:
         self.peers = SimpleNamespace(states=(), behind=frozenset())
         self.upkeep = SimpleNamespace(errors={})
         self.watch = SimpleNamespace(error="", published=Published(1, points))
-        self.loaded = True
         self.replication = SimpleNamespace(report=None)
-        self.members = OtherMembers(self.peers, self.upkeep, self.watch, lambda: self.loaded, self.replication)
-
-    def publish(self, *behind: str) -> None:
-        self.watch.published = Published(2, self.watch.published.points, frozenset(behind))
+        self.members = OtherMembers(self.peers, self.upkeep, self.watch, self.replication)
 
     def check(self, name: str):
         return checks_of(self.members, self.watch.published.points)[name]
@@ -56,24 +52,6 @@ class Seen:
 @pytest.fixture
 def seen():
     return Seen()
-
-
-def test_silence_lasts_until_the_workers_have_loaded_what_was_published(seen):
-    """Workers that were silent because they could not be told answer again when they know, not when it is on disk."""
-    seen.peers.behind, seen.watch.error = frozenset({"a"}), "no space"
-    assert "no space" in seen.members.untold()
-    seen.watch.error, seen.loaded = "", False
-    seen.publish("a")
-    assert seen.members.untold()
-    seen.loaded = True
-    assert not seen.members.untold()
-
-
-def test_what_could_be_published_silences_nobody(seen):
-    """With the store away the manifest still tells the workers which CA is behind: the others are answered."""
-    seen.peers.behind, seen.watch.error = frozenset({"a"}), "the store is away"
-    seen.publish("a")
-    assert not seen.members.untold()
 
 
 @pytest.mark.parametrize(("behind", "ok", "required"), [("", True, False), ("a", False, False), ("ab", False, True)])
@@ -131,4 +109,4 @@ def test_instance_alone_has_nothing_to_tell():
     seen = Seen()
     alone = OtherMembers(None, seen.upkeep, seen.watch)
     assert all(check.ok for check in checks_of(alone, seen.watch.published.points).values())
-    assert (alone.reports(), alone.behind(), alone.untold()) == ((), (), "")
+    assert (alone.reports(), alone.behind()) == ((), ())

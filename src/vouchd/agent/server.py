@@ -112,7 +112,8 @@ class AgentServer:
 class AgentPart:
     """What the manager process needs to open the agent port.
 
-    `changed` is called when a new state is published, `halt` when the answering shall stop (True) or go on; `counted`
+    `changed` is called when a new state is published, `halt` when the answering shall stop (True) or go on, `withhold`
+    with the ids of the CAs that are to be answered tryLater; `counted`
     are the counters of what this process answered itself.
     """
 
@@ -120,6 +121,7 @@ class AgentPart:
     build: Callable[[Running], AgentServer]
     changed: Callable[[], None]
     halt: Callable[[bool], None] = lambda _: None
+    withhold: Callable[[frozenset[str]], None] = lambda _: None
     counted: Callable[[], Snapshot] = dict
 
 

@@ -58,10 +58,10 @@ def _of_the_set(report: InstanceReport, verification: Verification | None) -> tu
     members, late = report.members, report.behind
     every = bool(late) and set(late) == {point.label for point in report.issuing_points}
     skewed = [f"{one.id} by {one.skew_seconds} s" for one in members if abs(one.skew_seconds) > SKEW_SECONDS]
-    words = f"answered tryLater, another member has a newer CRL: {', '.join(late)}"
+    words = f"answered tryLater, a newer CRL is known and not answered from: {', '.join(late)}"
     return (
         advice("members", "not reachable", [one.id for one in members if not one.reachable]),
-        Check("behind", not late, words if late else "no other member has a newer CRL for long", required=every),
+        Check("behind", not late, words if late else "nothing newer is known for long", required=every),
         advice("clocks", "differ", skewed),
         advice("replication", "not flowing", _stuck(report)),
         advice("verification", "not like this instance", _different(verification)),

@@ -11,7 +11,7 @@ import hmac
 import http.client
 import json
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +163,11 @@ class PeerClient:
                 read_member(record["master"]) if record.get("master") else None,
             ),
         )
+
+    def tell_newer(self, member_id: str, epochs: Iterable[Epoch]) -> None:
+        """Tell it that the member `member_id` answers from these, which are newer than what it answers from."""
+        told = {"member": member_id, "epochs": [records.epoch_record(epoch) for epoch in epochs]}
+        self._value("POST", "/newer", told)
 
     def listing(self) -> Listing:
         """Its List Certificate Authorities."""

@@ -1,24 +1,29 @@
 """Looking at the other members of the set: whether they answer, what they answer from, who is behind whom.
 
-A member that is cut off cannot know what it has missed; what another member says it has is the only sign. A CA of which
-another one has had a newer CRL for longer than the bound is not answered for: better no answer than a stale `good`.
+A member that is cut off cannot know what it has missed; what another member says it has is a sign. What they say goes
+to the watermark, which decides what is answered for. A look tells as well as asks: a member that is seen to have
+something older is told what it lacks, since it may be cut off in the other direction only.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vouchd.cloning.appointment import administrators, believed
 from vouchd.cloning.client import PeerClient, PeerEpochs
+from vouchd.cloning.watermark import Watermark, is_newer
 from vouchd.core.facts import Epoch, IssuingPointId, Member, User, order
 from vouchd.core.ports import Clock
-from vouchd.errors import VouchdError
+from vouchd.errors import NotFound, VouchdError
 
+MOST_TOLD = 100  # epochs at a time: what is left is told when these have arrived
 _AT_ONCE = 8
+_REGISTRY_SECONDS = 2.0  # a store that hangs must not keep the set from being looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +53,31 @@ class Peers:
         epochs: Callable[[], Iterable[Epoch]],
         connect: Callable[[Member], PeerClient],
         clock: Clock,
-        stale_seconds: int,
+        watermark: Watermark,
         now: Callable[[], float] = time.monotonic,
-        behind: Iterable[str] = (),
         users: Callable[[], Iterable[User]] = tuple,
     ) -> None:
-        """`behind`: the ids of the CAs that were behind before a restart; they stay so until it is known better."""
         self._me = me
         self._members = members
         self._epochs = epochs
         self._connect = connect
         self._users = users
         self._clock = clock
-        self._stale_seconds = stale_seconds
+        self._watermark = watermark
         self._now = now
         self._known: tuple[Member, ...] = ()
         self._own: Member | None = None
+        self._reading: threading.Thread | None = None
         self._apart: dict[tuple[str, IssuingPointId, bool], float] = {}  # since when, which of the two is ahead
         self._masters: dict[str, Member] = {}
         self._appointing: frozenset[bytes] = frozenset()
+        self._late: frozenset[str] = watermark.late()
         self.states: tuple[PeerState, ...] = ()
-        self.behind: frozenset[str] = frozenset(behind) if stale_seconds else frozenset()
-        self._unsure = {authority_id: _of(authority_id, epochs()) for authority_id in self.behind}
+
+    @property
+    def behind(self) -> frozenset[str]:
+        """The ids of the CAs that are not answered for, because something newer is known."""
+        return self._watermark.late()
 
     def others(self) -> tuple[Member, ...]:
         """The other members, also while the store is away."""
@@ -85,18 +93,28 @@ class Peers:
         """
         self._remember()
         others = self.others()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            told = list(pool.map(self._ask, others))
         ours = {epoch.issuing_point: epoch for epoch in self._epochs()}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(lambda member: self._ask(member, ours), others))
         before = {state.member.id: state for state in self.states}
-        self._forget({member.id for member in others})
+        self._forget({member.id for member in others}, before)
         self.states = tuple(
-            self._state(member, found, before.get(member.id), ours) for member, found in zip(others, told, strict=True)
+            self._state(member, answer, before.get(member.id), ours)
+            for member, answer in zip(others, answers, strict=True)
         )
-        self._reconsider(ours.values())
-        behind = frozenset({*self._too_old(), *self._unsure}) if self._stale_seconds else frozenset()
-        changed, self.behind = behind != self.behind, behind
+        if all(state.reachable for state in self.states):
+            self._watermark.all_asked()
+        late = self.behind
+        changed, self._late = late != self._late, late
         return changed or _reachable(before.values()) != _reachable(self.states)
+
+    def hear(self, member_id: str, epochs: Iterable[Epoch]) -> None:
+        """The member says that it answers from these, and sees that this one does not. Raises: NotFound."""
+        if member_id not in {member.id for member in self.others()}:
+            raise NotFound(f"no other member {member_id[:100]}")
+        ours = {epoch.issuing_point.authority_id for epoch in self._epochs()}
+        known = [epoch for epoch in epochs if epoch.issuing_point.authority_id in ours]
+        self._watermark.learn(_word(member_id), known)
 
     def master(self) -> Member | None:
         """The master, as far as any member that was asked knows; the registry is read if none was asked yet."""
@@ -105,33 +123,49 @@ class Peers:
         return believed(self._masters.values(), self._known, self._appointing)
 
     def _remember(self) -> None:
-        with suppress(VouchdError):  # the store is away: the members that were there are asked
+        """Read who is in the set; a store that does not answer keeps nobody from asking those that were in it."""
+        if self._reading is None or not self._reading.is_alive():
+            self._reading = threading.Thread(target=self._read_members, daemon=True)
+            self._reading.start()
+        self._reading.join(_REGISTRY_SECONDS)
+
+    def _read_members(self) -> None:
+        with suppress(VouchdError):
             self._own, self._known = self._me(), tuple(self._members())
             self._appointing = administrators(self._users())
 
-    def _ask(self, member: Member) -> PeerEpochs | VouchdError:
+    def _ask(self, member: Member, ours: Mapping[IssuingPointId, Epoch]) -> PeerEpochs | VouchdError:
         try:
-            return self._connect(member).epochs()
+            client = self._connect(member)
+            answer = client.epochs()
         except VouchdError as error:
             return error
+        theirs = {epoch.issuing_point: epoch for epoch in answer.epochs}
+        lacking = [epoch for point, epoch in ours.items() if is_newer(epoch, theirs.get(point))]
+        if lacking and self._own is not None:
+            with suppress(VouchdError):  # one of an earlier version has no ear for it
+                client.tell_newer(self._own.id, lacking[:MOST_TOLD])
+        return answer
 
     def _state(
         self,
         member: Member,
-        told: PeerEpochs | VouchdError,
+        answer: PeerEpochs | VouchdError,
         before: PeerState | None,
         ours: dict[IssuingPointId, Epoch],
     ) -> PeerState:
-        if isinstance(told, VouchdError):
+        if isinstance(answer, VouchdError):
             # What it said last still counts: that it cannot be asked now does not make its newer CRL unsaid.
             last = before or PeerState(member, reachable=False)
             still = tuple(self._still(last, ours))
-            return replace(last, member=member, reachable=False, error=str(told), lag_seconds=still)
-        if told.master is not None:
-            self._masters[member.id] = told.master
+            return replace(last, member=member, reachable=False, error=str(answer), lag_seconds=still)
+        if answer.master is not None:
+            self._masters[member.id] = answer.master
+        self._watermark.know(member.id, answer.epochs)
+        self._watermark.forget([_word(member.id)])  # its own answer is newer than what it said of itself
         lags = []
-        for point in {epoch.issuing_point for epoch in told.epochs} | ours.keys():
-            theirs = next((epoch for epoch in told.epochs if epoch.issuing_point == point), None)
+        for point in {epoch.issuing_point for epoch in answer.epochs} | ours.keys():
+            theirs = next((epoch for epoch in answer.epochs if epoch.issuing_point == point), None)
             lag = self._apart_for(member.id, point, theirs, ours.get(point))
             if lag:
                 lags.append((point, lag))
@@ -139,16 +173,16 @@ class Peers:
             member,
             reachable=True,
             seen_at=self._clock.now(),
-            skew_seconds=told.now - self._clock.now(),
-            epochs=told.epochs,
+            skew_seconds=answer.now - self._clock.now(),
+            epochs=answer.epochs,
             lag_seconds=tuple(sorted(lags)),
         )
 
     def _still(self, last: PeerState, ours: dict[IssuingPointId, Epoch]) -> Iterator[tuple[IssuingPointId, int]]:
         """The lags of a member that cannot be asked, without those that were made up for here since."""
-        told = {epoch.issuing_point: epoch for epoch in last.epochs}
+        theirs = {epoch.issuing_point: epoch for epoch in last.epochs}
         for point, lag in last.lag_seconds:
-            if lag < 0 and point in ours and order(ours[point]) >= order(told[point]):
+            if lag < 0 and point in ours and order(ours[point]) >= order(theirs[point]):
                 self._apart.pop((last.member.id, point, True), None)
             else:
                 yield point, lag
@@ -156,7 +190,7 @@ class Peers:
     def _apart_for(self, member_id: str, point: IssuingPointId, theirs: Epoch | None, ours: Epoch | None) -> int:
         """For how long theirs has been older than ours (positive seconds), or newer (negative); 0: they are alike."""
         alike = theirs is not None and ours is not None and theirs.index_name == ours.index_name
-        ahead = theirs is not None and (ours is None or order(theirs) > order(ours))
+        ahead = theirs is not None and is_newer(theirs, ours)
         for side in (False, True):
             if alike or side is not ahead:
                 self._apart.pop((member_id, point, side), None)
@@ -166,28 +200,16 @@ class Peers:
         seconds = max(1, int(self._now() - since))
         return -seconds if ahead else seconds
 
-    def _too_old(self) -> Iterable[str]:
-        for (_, point, ahead), since in self._apart.items():
-            if ahead and self._now() - since >= self._stale_seconds:
-                yield point.authority_id
-
-    def _reconsider(self, ours: Iterable[Epoch]) -> None:
-        """A CA that was behind before a restart is sure again when all were asked, or it has got something newer."""
-        if all(state.reachable for state in self.states):
-            self._unsure = {name: was for name, was in self._unsure.items() if self._is_ahead(name)}
-        ours = tuple(ours)
-        self._unsure = {name: was for name, was in self._unsure.items() if _of(name, ours) == was}
-
-    def _is_ahead(self, authority_id: str) -> bool:
-        return any(ahead and point.authority_id == authority_id for _, point, ahead in self._apart)
-
-    def _forget(self, members: set[str]) -> None:
+    def _forget(self, members: set[str], before: Collection[str]) -> None:
+        gone = [name for name in before if name not in members]
+        self._watermark.forget([*gone, *map(_word, gone)])
         self._apart = {key: since for key, since in self._apart.items() if key[0] in members}
         self._masters = {name: member for name, member in self._masters.items() if name in members}
 
 
-def _of(authority_id: str, epochs: Iterable[Epoch]) -> frozenset[str]:
-    return frozenset(epoch.index_name for epoch in epochs if epoch.issuing_point.authority_id == authority_id)
+def _word(member_id: str) -> str:
+    """The source that a member is when it speaks without having been asked."""
+    return f"{member_id} unasked"
 
 
 def _reachable(states: Iterable[PeerState]) -> frozenset[str]:

@@ -101,6 +101,9 @@ def _reason(error: Exception) -> str:
 
 TIMEOUT_SECONDS = 10.0  # to connect, and for an operation of ordinary size
 LARGE_TIMEOUT_SECONDS = 120.0  # for values of a megabyte
+QUICK_SECONDS = (
+    5.0  # to read a small entry: who hangs must be told from who is busy before the bound of staleness has passed
+)
 MAX_ENTRIES = 100_000
 MAX_IDLE = 8  # connections kept for the next one who asks
 
@@ -204,25 +207,35 @@ class Connection:
             raise
 
     def search(
-        self, base: str, *, scope: str = "base", query: str = "(objectClass=*)", attributes: Sequence[str] = ()
+        self,
+        base: str,
+        *,
+        scope: str = "base",
+        query: str = "(objectClass=*)",
+        attributes: Sequence[str] = (),
+        large: bool = False,
     ) -> tuple[Entry, ...]:
-        """Entries at `base` (scope base, one or sub), at most MAX_ENTRIES. Raises: NotFound when it is not there."""
+        """Entries at `base` (scope base, one or sub), at most MAX_ENTRIES; `large`: one with values of a megabyte.
+
+        Raises: NotFound when it is not there; StoreUnavailable when the server takes too long.
+        """
         scopes = {"base": self.ldap.SCOPE_BASE, "one": self.ldap.SCOPE_ONELEVEL, "sub": self.ldap.SCOPE_SUBTREE}
+        quick = scope == "base" and not large
         with self.translating(base):
             results = self.raw.search_ext_s(
                 base,
                 scopes[scope],
                 query,
                 list(attributes) or None,
-                timeout=self._operation_seconds,
+                timeout=min(QUICK_SECONDS, self._operation_seconds) if quick else self._operation_seconds,
                 sizelimit=MAX_ENTRIES,
             )
         return tuple(entry_of(dn, values) for dn, values in results if dn is not None)
 
-    def read(self, dn: str, attributes: Sequence[str] = ()) -> Entry | None:
-        """One entry, None when it is not there."""
+    def read(self, dn: str, attributes: Sequence[str] = (), *, large: bool = False) -> Entry | None:
+        """One entry, None when it is not there; `large`: with values of a megabyte."""
         with suppress(NotFound):
-            return next(iter(self.search(dn, attributes=attributes)), None)
+            return next(iter(self.search(dn, attributes=attributes, large=large)), None)
         return None
 
     def last_usn(self) -> int:

@@ -1,10 +1,12 @@
-"""What stops the answering, as far as the manager process acts upon it: a critical self test, staleness untold."""
+"""What stops the answering, as far as the manager process acts upon it: a self test, and the watermark."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
+from vouchd.cloning.watermark import Watermark
+from vouchd.core.facts import Epoch
 from vouchd.errors import StoreError
 from vouchd.processes.pool import WorkerPool
 from vouchd.service.selftests import SelfTestResult, failures, halting
@@ -18,25 +20,68 @@ def ignore(halted: bool) -> None:  # noqa: FBT001  see Halt
     """There is no responder in this process."""
 
 
-class Verdict:
-    """The newest results, read with `read` whenever `look` is called; `halt` reaches this process's own responder.
+def overlook(authority_ids: frozenset[str]) -> None:
+    """There is no responder in this process."""
 
-    `untold` is another reason to halt, empty: there is none.
+
+class Withholding:
+    """Silences the CAs that have been late too long, in the workers and with `withhold` in this process.
+
+    `changed` is called when they are others than before: the manifest tells of them over a restart.
     """
+
+    def __init__(
+        self,
+        watermark: Watermark,
+        pool: WorkerPool,
+        withhold: Callable[[frozenset[str]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._watermark = watermark
+        self._pool = pool
+        self._withhold = withhold
+        self._changed = changed
+        self._epochs: dict[int, tuple[Epoch, ...]] = {}  # of the manifests that a worker may answer from
+        self._late = watermark.late()
+
+    def published(self, version: int, epochs: tuple[Epoch, ...]) -> None:
+        """The manifest of that version has these epochs."""
+        self._epochs[version] = epochs
+
+    def look(self) -> None:
+        """Hold what every worker answers from against what is known."""
+        oldest = self._pool.oldest
+        if oldest:  # before the first worker answers nothing is answered wrongly
+            self._epochs = {version: epochs for version, epochs in self._epochs.items() if version >= oldest}
+            self._watermark.serve(self._epochs.get(oldest, ()))
+        late = self._watermark.late()
+        self._pool.withhold(late)
+        self._withhold(late)
+        if late == self._late:
+            return
+        self._late = late
+        if late:
+            sources = ", ".join(sorted(self._watermark.sources()))
+            _log.error("tryLater for %d CAs: something newer is known and not answered from (%s)", len(late), sources)
+        else:
+            _log.info("every CA is answered for again")
+        self._changed()
+
+
+class Verdict:
+    """The newest results, read with `read` whenever `look` is called; `halt` reaches this process's own responder."""
 
     def __init__(
         self,
         read: Callable[[], tuple[SelfTestResult, ...]],
         pool: WorkerPool,
         halt: Halt,
-        untold: Callable[[], str] = str,
     ) -> None:
-        self._untold = untold
         self._read = read
         self._pool = pool
         self._halt = halt
         self.results: tuple[SelfTestResult, ...] = ()
-        self._told: bool | None = None
+        self._halted: bool | None = None
         self.why = ""  # nothing is answered now; empty: it is
 
     @property
@@ -51,14 +96,13 @@ class Verdict:
         try:
             self.results = self._read()
         except StoreError as error:
-            _log.error("self tests: %s", error)
-            if not self._untold():  # what was known before holds
-                return
-        why = halting(self.results) or self._untold()
-        if self._told != bool(why):  # at first too: workers of before a restart may have stopped
-            self._told = bool(why)
-            self._halt(self._told)
-            self._pool.halt(self._told)
+            _log.error("self tests: %s", error)  # what was known before holds
+            return
+        why = halting(self.results)
+        if self._halted != bool(why):  # at first too: workers of before a restart may have stopped
+            self._halted = bool(why)
+            self._halt(self._halted)
+            self._pool.halt(self._halted)
         if why == self.why:
             return
         self.why = why

@@ -16,12 +16,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vouchd.audit.keeping import GivenAnswer
+from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable, VouchdError
 from vouchd.instance.hindrances import Hindrance, hindrances
 from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import InstanceReport, remove_report, write_report
-from vouchd.processes.halting import Verdict, ignore
+from vouchd.processes.halting import Verdict, Withholding, ignore, overlook
 from vouchd.processes.handover import Handover, execute, received
 from vouchd.processes.listeners import Listeners
 from vouchd.processes.pool import WorkerPool
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 10.0
 _AGENT_GRACE_SECONDS = 10.0
 _AUDIT_SECONDS = 1.0
+_WATERMARK_SECONDS = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -81,7 +83,7 @@ class _Instance:
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
         self._other_members = OtherMembers(
-            settings.peers, self._upkeep, self._watch, self._all_loaded, settings.replication, settings.verification
+            settings.peers, self._upkeep, self._watch, settings.replication, settings.verification
         )
         self._end_notices: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,8 +104,11 @@ class _Instance:
         address = self._agent_part.address if self._agent_part else None
         self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
         self._pool = self._make_pool(handover)
-        halt, members = self._agent_part.halt if self._agent_part else ignore, self._other_members
-        self._verdict = Verdict(settings.selftests, self._pool, halt, members.untold)
+        halt = self._agent_part.halt if self._agent_part else ignore
+        self._verdict = Verdict(settings.selftests, self._pool, halt)
+        withhold = self._agent_part.withhold if self._agent_part else overlook
+        watermark = settings.watermark or Watermark(0)
+        self._withholding = Withholding(watermark, self._pool, withhold, self._watch.look_now)
         self._overview = Overview(
             self._pool,
             self._sockets,
@@ -172,6 +177,7 @@ class _Instance:
         self._verdict.look()
         self._pool.start()
         works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
+        works.append(self._keep_watermark())
         works += [warn_daily(self._settings.certificates, self._clock), self._upkeep.run()]
         self._tasks += [asyncio.create_task(work) for work in works]
         self._hear_of_changes()
@@ -256,6 +262,12 @@ class _Instance:
         if self._settings.audit is not None:
             self._settings.audit.take_answers(answers, lost)
 
+    async def _keep_watermark(self) -> None:
+        """Hold what the workers answer from against what is known, for ever."""
+        while True:
+            self._withholding.look()
+            await asyncio.sleep(_WATERMARK_SECONDS)
+
     async def _keep_audit(self) -> None:
         """Write and sign what the audit log is owed, once a second."""
         while self._settings.audit is not None:
@@ -284,6 +296,7 @@ class _Instance:
     def _on_published(self, published: Published) -> None:
         self._report_due.set()
         self._upkeep.wake()
+        self._withholding.published(published.version, published.epochs)
         if published.version != self._pool.version:
             self._pool.load(published.version)
             if self._agent_part is not None:

@@ -161,7 +161,7 @@ def _members(report: InstanceReport) -> Iterator[Metric]:
     yield lag
     yield _labelled(
         "vouchd_behind",
-        "1 while the CA is answered tryLater because another member has a newer CRL",
+        "1 while the CA is answered tryLater because a newer CRL is known and not answered from",
         {point.label: int(point.label in report.behind) for point in report.issuing_points},
         "ca",
     )

@@ -62,6 +62,7 @@ class WorkerPool:
         self.restarts = 0
         self.version = 0
         self._halted = False
+        self._withheld: frozenset[str] = frozenset()
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -110,6 +111,19 @@ class WorkerPool:
         self._halted = halted
         for worker in self.workers:
             worker.tell({"halt": halted})
+
+    def withhold(self, authority_ids: frozenset[str]) -> None:
+        """Have every worker answer tryLater for these CAs and for no others; workers that start later are told, too."""
+        if authority_ids != self._withheld:
+            self._withheld = authority_ids
+            for worker in self.workers:
+                worker.withhold(authority_ids)
+            self._changed()
+
+    @property
+    def oldest(self) -> int:
+        """The oldest manifest that a worker answers from; 0: none answers."""
+        return min((worker.loaded for worker in self.workers if worker.loaded), default=0)
 
     @property
     def halted(self) -> bool:
@@ -179,6 +193,8 @@ class WorkerPool:
         self._changed()
         if self._halted:  # before it has anything to answer from
             worker.tell({"halt": True})
+        if self._withheld:
+            worker.withhold(self._withheld)
         if self.version:
             worker.tell({"load": self.version})
         return worker

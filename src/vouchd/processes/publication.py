@@ -138,6 +138,7 @@ class ManifestPublication:
             refusals=self._refusals,
             labels=labels,
             quarantined=self._quarantined,
+            epochs=self._facts[1],
         )
 
 

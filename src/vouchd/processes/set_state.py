@@ -15,7 +15,7 @@ from vouchd.processes.watching import StoreWatch
 class OtherMembers:
     """Reads what was seen of the other members last; asks nobody.
 
-    `loaded` tells whether every worker answers from what was published last; `verification` is the newest comparison.
+    `verification` is the newest comparison.
     """
 
     def __init__(
@@ -23,14 +23,11 @@ class OtherMembers:
         peers: Peers | None,
         upkeep: Upkeeping,
         watch: StoreWatch,
-        loaded: Callable[[], bool] = lambda: True,
         replication: ReplicationWatch | None = None,
         verification: Callable[[], Verification | None] = lambda: None,
     ) -> None:
         self.verification = verification
         self._replication = replication
-        self._loaded = loaded
-        self._untold = ""
         self._peers = peers
         self._upkeep = upkeep
         self._watch = watch
@@ -44,23 +41,9 @@ class OtherMembers:
         return self._replication.report if self._replication else None
 
     def behind(self) -> tuple[str, ...]:
-        """The labels of the CAs that are answered tryLater because another member has a newer CRL."""
+        """The labels of the CAs that are answered tryLater because something newer is known."""
         late = self._peers.behind if self._peers else frozenset()
         return tuple(sorted({point.label for point in self._watch.published.points if point.authority_id in late}))
-
-    def untold(self) -> str:
-        """Why nothing may be answered: a CA is behind, and the workers cannot be told so. Empty: they were told.
-
-        What kept them silent does so until each has loaded what was published at last: until then they know nothing
-        newer.
-        """
-        late = self._peers.behind if self._peers else frozenset()
-        known = {point.authority_id for point in self._watch.published.points}
-        if self._watch.error and not late & known <= self._watch.published.behind:
-            self._untold = f"another member has a newer CRL, and it cannot be published: {self._watch.error}"
-        elif self._loaded():
-            self._untold = ""
-        return self._untold
 
     def failing(self) -> tuple[tuple[str, str], ...]:
         """Name and error of each piece of work for the set that could not be done."""

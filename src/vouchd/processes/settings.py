@@ -10,6 +10,7 @@ from vouchd.audit.keeping import AuditKeeping
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
+from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
@@ -40,6 +41,7 @@ class ManagerSettings:
     audit: AuditKeeping | None = None
     selftests: Callable[[], tuple[SelfTestResult, ...]] = tuple  # the newest results
     upkeep: Sequence[Upkeep] = ()
+    watermark: Watermark | None = None  # what is known against what is served
     peers: Peers | None = None  # the other members of the set, looked at by a piece of the upkeep
     replication: ReplicationWatch | None = None  # how the directory servers replicate; also of the upkeep
     verification: Callable[[], Verification | None] = lambda: None  # the newest comparison of the members

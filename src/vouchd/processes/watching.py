@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from vouchd.core.facts import Epoch
 from vouchd.errors import VouchdError
 from vouchd.instance.report import HeldCRL, ServedPoint
 from vouchd.service.admitting import Refusal
@@ -30,7 +31,7 @@ class Published:
     `behind` are the ids of the CAs that it says to be behind another member. `repairs` counts the index files that
     turned out to be damaged and were made again since this process began. `refusals` are of the epochs that the store
     has and this member does not serve. `labels` are those of the CAs by id, `quarantined` the CRLs that the store held
-    back when it was read last.
+    back when it was read last. `epochs` are those that the manifest names.
     """
 
     version: int
@@ -40,6 +41,7 @@ class Published:
     refusals: tuple[Refusal, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[HeldCRL, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
 
 
 class Publication(Protocol):

@@ -86,15 +86,16 @@ def run_worker(
     given: Inherited,
     halt: Callable[[bool], None] = lambda _: None,
     damaged: Collection[str] = (),
+    withhold: Callable[[frozenset[str]], None] = lambda _: None,
 ) -> None:
     """Answer until told to stop.
 
     `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it,
     `halt` makes it answer tryLater only, or answer again. `damaged` are the names of the loaded index files that turned
-    out to be damaged.
+    out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids, and for no others.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(server, replace, load, given, halt, damaged).serve())
+        runner.run(_Worker(server, replace, load, given, halt, damaged, withhold).serve())
 
 
 class _Worker:
@@ -106,7 +107,10 @@ class _Worker:
         given: Inherited,
         halt: Callable[[bool], None],
         damaged: Collection[str],
+        withhold: Callable[[frozenset[str]], None],
     ) -> None:
+        self._withhold = withhold
+        self._withheld: frozenset[str] = frozenset()
         self._halt = halt
         self._damaged = damaged
         self._reported: frozenset[str] = frozenset()
@@ -168,6 +172,10 @@ class _Worker:
                 self._halt(halted)
                 self._server.forget()
                 channel.send({"halted": halted})
+            case {"withhold": list(ids), "first": bool(first)}:
+                self._withheld = frozenset(ids) if first else self._withheld | frozenset(ids)
+                self._withhold(self._withheld)
+                self._server.forget()
             case {"drain": int(seconds) | float(seconds)}:
                 self._drain(float(seconds))
             case _:

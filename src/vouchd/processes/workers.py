@@ -25,6 +25,7 @@ from vouchd.processes.handover import HandedWorker
 DESCRIPTORS = "VOUCHD_WORKER"
 
 _LAST_WORDS_SECONDS = 1.0
+_IDS_AT_ONCE = 2000  # a message has its bound
 _MARGIN_SECONDS = 1.0  # between the end of a worker's grace and its being killed
 
 # What hashes of clients are made with, the same in all processes of one start and never written down.
@@ -129,6 +130,12 @@ class WorkerProcess:
             self._unsent.append(message)
         else:
             self._channel.send(message)
+
+    def withhold(self, authority_ids: frozenset[str]) -> None:
+        """Have it answer tryLater for these CAs and for no others."""
+        ids = sorted(authority_ids)
+        for first in range(0, max(len(ids), 1), _IDS_AT_ONCE):
+            self.tell({"withhold": ids[first : first + _IDS_AT_ONCE], "first": first == 0})
 
     async def ask_metrics(self, within_seconds: float) -> bool:
         """Have the worker send its snapshot; false when it did not within the time, or has ended."""

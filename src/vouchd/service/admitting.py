@@ -94,6 +94,12 @@ class Admitted:
     refusals: tuple[Refusal, ...] = ()
     kept: frozenset[IssuingPointId] = frozenset()
 
+    @property
+    def known(self) -> tuple[Epoch, ...]:
+        """The epochs of the store that have to be served: those admitted, and those that could not be judged yet."""
+        unread = tuple(one.epoch for one in self.refusals if one.epoch is not None and not one.lasting)
+        return tuple(epoch for epoch in self.epochs if epoch.issuing_point not in self.kept) + unread
+
 
 @dataclass(frozen=True, slots=True)
 class StepBack:

@@ -80,12 +80,19 @@ class Responder:
         self._signers = signers
         self._default_signer = default_signer
         self._halted = False
+        self._withheld: frozenset[str] = frozenset()
         self._hashes: dict[tuple[bytes, ...], IssuerHashes] = {}  # by the CA's certificates: state after state has them
         self.replace(state)
 
     def halt(self, halted: bool) -> None:  # noqa: FBT001  a state, not an option
         """Answer tryLater to everything from now on, or answer again: the verdict of the self tests."""
         self._halted = halted
+
+    def withhold(self, authority_ids: frozenset[str]) -> None:
+        """Answer tryLater for these CAs from now on, and for all others as they are: something newer is known."""
+        if authority_ids != self._withheld:
+            self._withheld = authority_ids
+            self._prepared.clear()
 
     def replace(self, state: ServingState) -> None:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
@@ -169,6 +176,8 @@ class Responder:
     def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> Prepared:
         """Decide every CertID and prepare one response for all of them, in their order."""
         issuers = [self._issuer(cert_id) for cert_id in request.cert_ids]
+        if any(issuer is not None and issuer.serving.authority.id in self._withheld for issuer in issuers):
+            raise TryLater("a newer CRL of this CA is known and not answered from yet", cause="behind")
         signing = self._choice.signing(issuers, at)
         fallback = min(max(signing.not_before, self._newest_acceptance()), at)
         singles = [

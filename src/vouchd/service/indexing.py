@@ -5,7 +5,7 @@ Index files are derived: whatever happens to them they come back from the docume
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vouchd.core import issued
@@ -17,6 +17,10 @@ from vouchd.pkix.der import Buffer
 from vouchd.service.admitting import Admitted, Admitting, Refusal
 
 _ATTEMPTS = 5
+
+
+def _overlook(epochs: Iterable[Epoch]) -> None:
+    """Nobody in this process serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,16 @@ class Indexing:
     """Keeps the folder behind `writer` in step with `store`."""
 
     def __init__(self, store: StatusStore, writer: IndexWriter, admitting: Admitting | None = None) -> None:
-        """Without `admitting` whatever is in the store is taken for verified."""
+        """Without `admitting` whatever is in the store is taken for verified.
+
+        `known` is called with the epochs of the store that have to be served, as soon as they are read; `accepted` with
+        those that were taken in here. The process that serves sets them.
+        """
         self._store = store
         self._writer = writer
         self.admitting = admitting
+        self.known: Callable[[Iterable[Epoch]], None] = _overlook
+        self.accepted: Callable[[Iterable[Epoch]], None] = _overlook
 
     def build(self, authority: Authority, epoch: Epoch, base: Buffer, delta: Buffer | None) -> int:
         """Write the index of `epoch` from DER of its CRLs; returns its entry count.
@@ -139,6 +149,7 @@ class Indexing:
         for authority in authorities:
             self.ensure_serials(authority)
         admitted = self.admitting.admit(authorities, epochs, self) if self.admitting else Admitted(epochs)
+        self.known(admitted.known)
         lost: set[Epoch] = set()
         for epoch in admitted.epochs:
             try:

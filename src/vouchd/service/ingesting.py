@@ -190,6 +190,7 @@ class Ingesting:
                 self._hold_back(received, epoch, weight.why)
         self._indexing.vouch(authority, epoch)
         self._store.commit_epoch(epoch, {received.sha256: received.crl})
+        self._indexing.accepted([epoch])
         return epoch
 
     def _built(self, authority: Authority, received: Received, epoch: Epoch) -> Epoch:

@@ -411,7 +411,7 @@ class SetSettings:
         "vouchd.clone.staleInSec",
         integer(0, _DAY),
         60,
-        "Answer tryLater for a CA when another member has had a newer CRL for so long; 0: never.",
+        "Answer tryLater for a CA when a newer CRL has been known for so long and is not answered from; 0: never.",
         unit="seconds",
         shared=True,
     )

@@ -12,6 +12,7 @@ from vouchd.cloning.membership import Membership, effective_settings
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.verifying import Verifying
+from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
 from vouchd.core.status import ServingState
@@ -95,9 +96,8 @@ def peers(
     membership: Membership,
     epochs: Callable[[], Iterable[Epoch]],
     clock: Clock,
-    behind: Iterable[str] = (),
+    watermark: Watermark,
 ) -> Peers:
     """What looks at the other members."""
     connect = connector(layout, settings, PEER_SECONDS)
-    stale_seconds = settings.of_set.stale_seconds
-    return Peers(membership.me, store.members, epochs, connect, clock, stale_seconds, behind=behind, users=store.users)
+    return Peers(membership.me, store.members, epochs, connect, clock, watermark, users=store.users)

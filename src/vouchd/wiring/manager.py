@@ -26,8 +26,10 @@ from vouchd.cloning.replication import reconcile, replicating, replication_watch
 from vouchd.cloning.roles import settle
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
-from vouchd.core.facts import Member
+from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark
+from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import Clock, Store
+from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, StoreConflict, StoreUnavailable
@@ -216,18 +218,23 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             _unite_authorities(found, warn)
         if found.indexing.admitting is not None:
             found.indexing.admitting.audit = found.audit
+        watermark = Watermark(settings.of_set.stale_seconds)
         publication = ManifestPublication(
-            found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), lambda: members.behind
+            found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), watermark.late
         )
         publication.current()
+        late = [served.authority.id for served in publication.state.authorities if served.behind]
+        watermark.resume(late, epochs_of(publication.state))
+        found.indexing.known = lambda epochs: watermark.know(STORE, epochs)
+        found.indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
         members = peers(
             layout,
             settings,
             found.store,
             found.membership,
-            lambda: (point.epoch for served in publication.state.authorities for point in served.points),
+            lambda: epochs_of(publication.state),
             clock,
-            [served.authority.id for served in publication.state.authorities if served.behind],
+            watermark,
         )
         keeping = audit_keeping(
             found.audit,
@@ -246,6 +253,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             replace(
                 _manager_settings(layout, settings, keeping),
                 upkeep=works,
+                watermark=watermark,
                 peers=members,
                 replication=replication,
                 verification=lambda: read_verification(layout.verification),
@@ -257,6 +265,11 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             agent,
         )
     remove_results(layout.selftests)
+
+
+def epochs_of(state: ServingState) -> tuple[Epoch, ...]:
+    """The epochs that are answered from."""
+    return tuple(point.epoch for served in state.authorities for point in served.points)
 
 
 def _following(found: Services, members: Peers) -> Following | None:
@@ -325,7 +338,7 @@ def _agent_part(
         responder.replace(publication.state)
 
     part = agent_part(layout, settings, found.store, services, changed, audit.sessions)
-    return replace(part, halt=responder.halt, counted=answers.snapshot)
+    return replace(part, halt=responder.halt, withhold=responder.withhold, counted=answers.snapshot)
 
 
 def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -> ManagerSettings:

@@ -37,7 +37,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     def load() -> ServingState:
         return load_manifest(layout.index, files)
 
-    serve_worker(server, responder.replace, load, given, responder.halt, files.damaged)
+    serve_worker(server, responder.replace, load, given, responder.halt, files.damaged, responder.withhold)
 
 
 def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from vouchd.core import records
-from vouchd.core.facts import Member
+from vouchd.core.facts import Epoch, Member
 from vouchd.errors import BadInput
 
 MAX_BODY_BYTES = 16384
@@ -46,6 +46,24 @@ def read_member(body: dict[str, Any]) -> Member:
         return records.checked_member(body["member"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput("the body has no member that can be read") from error
+
+
+def read_epochs(body: dict[str, Any]) -> tuple[Epoch, ...]:
+    """The epochs in a body, of numbers and texts that can be compared. Raises: BadInput."""
+    try:
+        epochs = tuple(records.read_epoch(record) for record in body["epochs"])
+        comparable = all(map(_is_comparable, epochs))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput("the body has no epochs that can be read") from error
+    if not comparable:
+        raise BadInput("the body has epochs of which something is of another type")
+    return epochs
+
+
+def _is_comparable(epoch: Epoch) -> bool:
+    numbers = (epoch.accepted_at, epoch.base.this_update, epoch.this_update, epoch.newest.crl_number or 0)
+    texts = (epoch.issuing_point.authority_id, epoch.issuing_point.scope_id, epoch.base.sha256)
+    return all(type(one) is int for one in numbers) and all(type(one) is str for one in texts)
 
 
 def read_seconds(text: str, most: float) -> float:

@@ -13,7 +13,7 @@ from aiohttp import web
 from vouchd.agent.certsystem import domain
 from vouchd.agent.domain.bodies import MAX_BODY_BYTES, json_answer, read_member, read_object, read_text
 from vouchd.agent.domain.filling import DomainFilling
-from vouchd.agent.domain.state import DomainState
+from vouchd.agent.domain.state import MAX_NEWER_BYTES, DomainState
 from vouchd.agent.rest import problem
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
@@ -91,6 +91,9 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
         route("GET", "/documents/{sha256:[0-9a-f]{64}}", Action.FOLLOW, state.document),
         route("GET", "/epochs", Action.FOLLOW, state.epochs),
         route("GET", "/list", Action.FOLLOW, state.listed),
+        Route(
+            "POST", PREFIX + "/newer", Action.FOLLOW, state.newer, max_body_bytes=MAX_NEWER_BYTES, show_error=problem
+        ),
         *(
             Route("GET", f"/{kind}/{path}", Access.PUBLIC, handler, show_error=problem)
             for kind in ("ocsp", "ca")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from vouchd.agent.admission import secured
-from vouchd.agent.domain.bodies import json_answer, read_seconds
+from vouchd.agent.domain.bodies import json_answer, read_epochs, read_object, read_seconds, read_text
 from vouchd.agent.server import CLOSING
 from vouchd.api.services import AgentServices
 from vouchd.cloning.listing import listing
@@ -22,6 +22,7 @@ from vouchd.settings import cs_cfg
 from vouchd.threads import in_thread
 
 LONGEST_WAIT_SECONDS = 60.0
+MAX_NEWER_BYTES = 1 << 19
 
 
 class DomainState:
@@ -101,6 +102,13 @@ class DomainState:
                 "master": setrecords.member_record(master) if master else None,
             }
         )
+
+    async def newer(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """Another member says what it answers from and this one does not."""
+        body = read_object(await request.read())
+        epochs = read_epochs(body)
+        await in_thread(lambda: self._services.peers.hear(read_text(body, "member"), epochs))
+        return json_answer({})
 
     async def listed(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """List Certificate Authorities of this member, for another one that compares it with its own."""

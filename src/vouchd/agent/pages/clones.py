@@ -114,7 +114,7 @@ class ClonePages:
 
 
 def _own(me: Member, report: InstanceReport, *, is_master: bool) -> MemberRow:
-    late = f"Answers tryLater for {', '.join(report.behind)}: another member has a newer CRL."
+    late = f"Answers tryLater for {', '.join(report.behind)}: a newer CRL is known and not answered from yet."
     condition = Condition(Tone.BAD, "Behind", late) if report.behind else Condition(Tone.GOOD, "Up to date")
     points = tuple(PointLag(one.label, one.scope_id, one.crl_number, "in use") for one in report.issuing_points)
     return MemberRow(me.id, "master" if is_master else "clone", here=True, condition=condition, points=points)

@@ -61,7 +61,7 @@ class ChunkedDocuments:
         number, size, done = 0, 0, 0
         while done < size or number == 0:
             with self._connections.connection() as connection:
-                entry = connection.read(self._dn(sha256, number), [CHUNK, DOCUMENT_SIZE])
+                entry = connection.read(self._dn(sha256, number), [CHUNK, DOCUMENT_SIZE], large=True)
             if entry is None:
                 raise StoreUnavailable(
                     f"document {sha256} is not whole", hint="replication may be under way; it is tried again"

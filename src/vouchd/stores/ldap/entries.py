@@ -95,7 +95,7 @@ class Held:
     def crl(self, connection: Connection, sha256: str) -> bytes | None:
         """The CRL of that SHA-256 (hex) when it is a value of the entry."""
         attribute = self.crls_in_entry().get(sha256)
-        entry = connection.read(self.dn, [attribute]) if attribute else None
+        entry = connection.read(self.dn, [attribute], large=True) if attribute else None
         values = entry.all(attribute.split(";")[0]) if entry and attribute else ()
         return next((value for value in values if hashlib.sha256(value).hexdigest() == sha256), None)
 

@@ -1,0 +1,136 @@
+"""The watermark: what this member knows of, held against what it answers from.
+
+Law 2 says that what was acknowledged is answered, or the CA is not answered for. There are many ways to fall behind: a
+disk that is full between commit and manifest, a worker without descriptors that cannot load, a directory server that
+hangs, a replication that is cut in one direction only. A rule for each would miss the next one. So nothing here asks
+why; two things are compared by issuing point, and both are told, never guessed:
+
+- known: the newest CRL that any source has told of. Sources are the store as it was read last, what was accepted by
+  this process, what each other member says that it answers from, and what a member says on its own account because it
+  sees that this one differs.
+- served: what every worker answers from. It comes from the workers themselves (the manifest that each says it has
+  loaded), not from what was written to disk for them.
+
+From the moment when known is newer than served a bound runs, `vouchd.clone.staleInSec`; when it has passed the CA is
+late, until served has caught up. Why this is right:
+
+- No cause can be forgotten, as none is looked for. What stops a CRL on its way stops it before the workers have it.
+- The bound begins with the first thing that is known and not served, and newer ones do not start it anew: who never
+  catches up is late although the newest CRL is always young.
+- What was told counts until it is served or taken back by who told it. That a source is silent takes nothing back.
+- A restart knows nothing, so a CA that was late stays so until all other members were asked, or something newer came.
+- The word to the workers (`withhold`) goes over the control channel: it needs no disk, no store and no descriptor,
+  which is what is missing when it matters.
+
+A source may lie: it can silence a CA, which is what failing closed means, and never make it say anything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from vouchd.core.facts import Epoch, IssuingPointId, order
+
+STORE = "store"
+ACCEPTED = "accepted here"
+
+Epochs = dict[IssuingPointId, Epoch]
+
+
+class Watermark:
+    """Known against served. `stale_seconds`: the bound, 0 for none. May be used by several threads."""
+
+    def __init__(self, stale_seconds: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._stale_seconds = stale_seconds
+        self._now = now
+        self._lock = threading.Lock()
+        self._known: dict[str, Epochs] = {}
+        self._served: Epochs = {}
+        self._since: dict[tuple[str, IssuingPointId], float] = {}
+        self._unsure: dict[str, frozenset[str]] = {}
+
+    def resume(self, late: Iterable[str], served: Iterable[Epoch]) -> None:
+        """Before a restart the CAs of these ids were late, and these epochs were served."""
+        with self._lock:
+            self._served = _by_point(served)
+            self._unsure = {one: self._indexes(one) for one in late} if self._stale_seconds else {}
+
+    def know(self, source: str, epochs: Iterable[Epoch]) -> None:
+        """`source` has exactly these now."""
+        with self._lock:
+            self._known[source] = _by_point(epochs)
+            self._compare()
+
+    def learn(self, source: str, epochs: Iterable[Epoch]) -> None:
+        """`source` tells of these; what it told of before stays, where it is newer."""
+        with self._lock:
+            known = self._known.setdefault(source, {})
+            for epoch in epochs:
+                if is_newer(epoch, known.get(epoch.issuing_point)):
+                    known[epoch.issuing_point] = epoch
+            self._compare()
+
+    def forget(self, sources: Collection[str]) -> None:
+        """These are no sources any more."""
+        with self._lock:
+            for source in sources:
+                self._known.pop(source, None)
+            self._compare()
+
+    def serve(self, epochs: Iterable[Epoch]) -> None:
+        """Every worker answers from these, or from newer ones."""
+        with self._lock:
+            self._served = _by_point(epochs)
+            self._compare()
+            self._unsure = {one: was for one, was in self._unsure.items() if self._indexes(one) == was}
+
+    def all_asked(self) -> None:
+        """Every other member has just been asked: who is not known to be behind is sure again."""
+        with self._lock:
+            self._unsure = {one: was for one, was in self._unsure.items() if one in self._behind(0)}
+
+    def is_served(self, epochs: Iterable[Epoch]) -> bool:
+        """Whether every worker answers from these, or from newer ones."""
+        with self._lock:
+            return not any(is_newer(epoch, self._served.get(epoch.issuing_point)) for epoch in epochs)
+
+    def late(self) -> frozenset[str]:
+        """The ids of the CAs that are not to be answered for now."""
+        if not self._stale_seconds:
+            return frozenset()
+        with self._lock:
+            return frozenset({*self._behind(self._stale_seconds), *self._unsure})
+
+    def sources(self) -> frozenset[str]:
+        """Who has told of something newer than what is served."""
+        with self._lock:
+            return frozenset(source for source, _ in self._since)
+
+    def _compare(self) -> None:
+        """Begin or end the bound of each issuing point and source, and drop what is served."""
+        now, behind = self._now(), set()
+        for source, epochs in self._known.items():
+            for point, epoch in epochs.items():
+                if is_newer(epoch, self._served.get(point)):
+                    behind.add((source, point))
+                    self._since.setdefault((source, point), now)
+        self._since = {key: since for key, since in self._since.items() if key in behind}
+
+    def _behind(self, seconds: int) -> set[str]:
+        now = self._now()
+        return {point.authority_id for (_, point), since in self._since.items() if now - since >= seconds}
+
+    def _indexes(self, authority_id: str) -> frozenset[str]:
+        points = (epoch for point, epoch in self._served.items() if point.authority_id == authority_id)
+        return frozenset(epoch.index_name for epoch in points)
+
+
+def is_newer(epoch: Epoch, other: Epoch | None) -> bool:
+    """Whether it is of a newer CRL than the other; None: there is none."""
+    return other is None or (epoch.index_name != other.index_name and order(epoch) > order(other))
+
+
+def _by_point(epochs: Iterable[Epoch]) -> Epochs:
+    return {epoch.issuing_point: epoch for epoch in epochs}
