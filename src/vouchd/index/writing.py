@@ -97,12 +97,12 @@ def _write_in(
     delta: tuple[Buffer, CRLHeader] | None,
     certificate_issuer: bytes | None,
 ) -> int:
-    with _sorter(layout, path) as held, _sorter(layout, path) as changes:
+    with _sorter(layout, path) as complete, _sorter(layout, path) as changes:
         # The delta first: it is the smaller one, should it need another layout.
-        for (crl, header), sorter in ((delta, changes), (base, held)) if delta else ((base, held),):
+        for (crl, header), sorter in ((delta, changes), (base, complete)) if delta else ((base, complete),):
             for records in packed_entries(crl, header, layout, certificate_issuer):
                 sorter.add(records)
-        blobs = held.blobs()
+        blobs = complete.blobs()
         return write_sections(path, _shape(layout), _overlaid(blobs, changes.blobs(), layout) if delta else blobs)
 
 
@@ -144,8 +144,8 @@ def _sorter(layout: RecordLayout, path: Path) -> Sorter:
 def precedence(entry: RevocationEntry) -> tuple[bool, bool, int, int, int]:
     """Sort key of entries of one serial: the smallest is what counts; see the rule above."""
     date = entry.revocation_time if entry.invalidity_date is None else entry.invalidity_date
-    removed, held = entry.reason is Reason.REMOVE_FROM_CRL, entry.reason is Reason.CERTIFICATE_HOLD
-    return removed, held, entry.revocation_time, entry.reason, date
+    removed, on_hold = entry.reason is Reason.REMOVE_FROM_CRL, entry.reason is Reason.CERTIFICATE_HOLD
+    return removed, on_hold, entry.revocation_time, entry.reason, date
 
 
 def _feed(sorter: Sorter, records: Iterator[bytes], path: Path) -> None:

@@ -1,6 +1,27 @@
 """The store watch: whatever changes in the store becomes files that the workers load.
 
-With the store away the workers go on with what they have; the watch says so and tries again, ever more slowly.
+One task looks at the store's revision, a number that rises with every change by anyone, five times a second and
+whenever somebody says that there is something to see (`look_now`). How it works:
+
+    revision as before  ->  nothing, but old files are removed once every worker has loaded the present ones
+    revision differs    ->  publish: facts of one revision, index files, manifest; then the workers are told
+    store away          ->  what was published stays; a manifest is written only to say which CAs are late
+
+Why this is right:
+
+- Nothing is missed. The revision is read before the facts, so a change while they are read is seen by the next look;
+  `prepare` reads it again afterwards, so the facts are those of one revision. A push notice (a persistent search of the
+  directory) makes a look come sooner and is never relied upon.
+- Nothing is forgotten. A look that was asked for and failed is still wanted: `_forced` is set again, and the revision
+  counts as seen by the workers' files only when they were written.
+- Nothing is done twice at a time. One task looks, each look ends before the next one begins, and it blocks no loop: the
+  work is done in a thread.
+- Who waits waits for the right look. `caught_up` waits for one that began after the call: the one under way may have
+  read the revision before the change that the caller has just made.
+- No failure ends it. An error of ours is shown and tried again, ever more slowly up to ten seconds; a bug is logged and
+  treated alike. That something newer is known and not served is the watermark's to say, which does not go through here.
+- Files are removed only when every worker answers from the newest manifest and no CRL is being taken in: a file that an
+  older manifest names, or that the next one will, is never pulled away.
 """
 
 from __future__ import annotations

@@ -69,14 +69,14 @@ def inherited() -> Inherited:
     text = os.environ.pop(DESCRIPTORS, None)
     if text is None:
         raise LifecycleError("a worker is started by the manager process only", hint="use `vouchd run`")
-    found = json.loads(text)
-    sockets = tuple(socket.socket(fileno=descriptor) for descriptor in found["sockets"])
+    described = json.loads(text)
+    sockets = tuple(socket.socket(fileno=descriptor) for descriptor in described["sockets"])
     for listener in sockets:
         listener.settimeout(0)
-    control = socket.socket(fileno=found["control"])
+    control = socket.socket(fileno=described["control"])
     for end in (*sockets, control):
         end.set_inheritable(False)
-    return Inherited(found["slot"], sockets, control, bytes.fromhex(found["salt"]))
+    return Inherited(described["slot"], sockets, control, bytes.fromhex(described["salt"]))
 
 
 def run_worker(

@@ -28,19 +28,19 @@ class RememberingStore:
 
     def revision(self) -> int:
         """See StatusStore; one number for as long as the store is away."""
-        return self._told(self._store.revision, lambda _: 0)
+        return self._recalled(self._store.revision, lambda _: 0)
 
     def authorities(self) -> tuple[Authority, ...]:
         """See StatusStore."""
-        return self._told(self._store.authorities, lambda facts: facts[0])
+        return self._recalled(self._store.authorities, lambda facts: facts[0])
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
-        return self._told(self._store.epochs, lambda facts: facts[1])
+        return self._recalled(self._store.epochs, lambda facts: facts[1])
 
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
         """See StatusStore; no manifest tells of them."""
-        return self._told(self._store.quarantined, lambda _: ())
+        return self._recalled(self._store.quarantined, lambda _: ())
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """See StatusStore."""
@@ -81,7 +81,7 @@ class RememberingStore:
     def close(self) -> None:
         """See StatusStore; the store is another one's to close."""
 
-    def _told(
+    def _recalled(
         self, ask: Callable[[], T], remembered: Callable[[tuple[tuple[Authority, ...], tuple[Epoch, ...]]], T]
     ) -> T:
         try:

@@ -1,4 +1,23 @@
-"""Being told of changes by one's own directory server: a persistent search (draft-ietf-ldapext-psearch-03)."""
+"""News of one's own directory server: a persistent search (draft-ietf-ldapext-psearch-03) in a thread of its own.
+
+The server keeps the search open and sends an entry for each change below the suffix, replicated ones included. How it
+works: a connection of its own, one search for the entries that hold facts, then `result4` with a time-out of a second,
+so that a request to stop is noticed; each entry that comes is a call of `changed`, whatever it says.
+
+Why this is right:
+
+- It is a hint, no message. Nobody looks at what the entry says: `changed` makes the store watch compare the revision
+  and read all facts anew. So it does not matter whether changes come together, twice, or in another order.
+- It may fail at any time. The store watch asks for the revision five times a second all the same; without the search a
+  change is seen a moment later, and nothing else is lost.
+- There is no gap when it begins. `changesOnly` leaves out what is there already, and changes may have come between the
+  last look and the moment when the search stood, so `changed` is called once when it stands, after each new connection.
+- It does not tell of chunks of documents: they come before the fact that names them, and would cause a look for each
+  megabyte of a CRL.
+- It ends. The thread is a daemon and looks every second whether to stop; a server that hangs keeps neither the manager
+  from ending nor the next search from being made, because each has a connection of its own.
+- A server that is away is asked again after 0.2 seconds up to 5, and the log has one line for it, not one a try.
+"""
 
 from __future__ import annotations
 
