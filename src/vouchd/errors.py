@@ -131,6 +131,10 @@ class SigningError(VouchdError):
     """A key or certificate cannot be used for signing."""
 
 
+class PartFails(SigningError):
+    """A part of the instance cannot be used; it costs what rests upon it, and all else goes on."""
+
+
 class ConfigError(VouchdError):
     """A setting is unknown or malformed; the message starts with file and line where there is one."""
 

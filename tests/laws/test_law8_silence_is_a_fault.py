@@ -27,6 +27,7 @@ from vouchd.clock import SystemClock
 from vouchd.instance.hindrances import Cause, Hindrance, hindrances
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.instance.report import (
+    FailingPart,
     HeldCRL,
     InstanceReport,
     MemberReport,
@@ -61,6 +62,7 @@ FAULTS = {
     Cause.SOURCE: (replace(SOUND, sources=(SourceState("main", last_error="status 404"),)), "404"),
     Cause.CRL: (replace(SOUND, issuing_points=(replace(POINT, next_update=NOW - 1),)), "Root"),
     Cause.CERTIFICATE: (replace(SOUND, certificates=(("ocspSigningCert", Validity(0, NOW - 1)),)), "ocspSigningCert"),
+    Cause.PART: (replace(SOUND, failing=(FailingPart("signer two", "no certificate yet"),)), "signer two"),
     Cause.STORE: (replace(SOUND, store_error="Can't contact LDAP server"), "LDAP"),
     Cause.AUDIT: (replace(SOUND, audit=AuditState(up=False)), "audit log"),
     Cause.BEHIND: (replace(SOUND, behind=("Root",)), "Root"),

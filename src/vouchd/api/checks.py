@@ -46,11 +46,20 @@ def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
         Check("verified", not doubtful, "; ".join(doubtful) or "what is in the store is what is served"),
         advice("crls", "past nextUpdate", stale),
         advice("certificates", "ending soon", ending),
+        _parts(report),
         advice("sources", "failing", [state.name for state in report.sources if state.last_error]),
         advice("selftests", "failed", failures(report.selftests)),
         advice("revocations", "kept from being answered", [str(one) for one in hindrances(report, now)]),
         Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
     )
+
+
+def _parts(report: InstanceReport) -> Check:
+    """The parts that cannot be used; an instance that answers for no CA any more for it is not ready."""
+    labels = {point.label for point in report.issuing_points}
+    every = bool(labels) and labels <= {one.ca for one in report.failing}
+    words = "; ".join(f"{one.part}: {one.cause}" for one in report.failing)
+    return Check("parts", not report.failing, words or "all can be used", required=every)
 
 
 def _of_the_set(report: InstanceReport, verification: Verification | None) -> tuple[Check, ...]:

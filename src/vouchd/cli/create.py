@@ -161,7 +161,7 @@ def _finish(
             services.authorities.add(certificate.public_bytes(Encoding.DER), services.caller)
         equip(services.certificates, services.caller, names, ca)
     if authorities:
-        wiring.check_instance(draft, warn=output.warn)
+        wiring.check_instance(draft, warn=output.warn, whole=True)
     if directory is not None:
         _keep_in(directory, draft)
 

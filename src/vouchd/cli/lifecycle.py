@@ -140,7 +140,13 @@ def _show(report: InstanceReport, json_output: bool, verification: Verification 
         "not_verified": "; ".join(f"{one.label}: {one.why}" for one in report.unverified) or None,
         "damaged_indexes_made_again": report.index_repairs or None,
         "behind": ", ".join(report.behind) or None,
-        "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,
+        "failing": "; ".join(
+            [
+                *(f"{one.part}: {one.cause}" for one in report.failing),
+                *(f"{name}: {why}" for name, why in report.upkeep),
+            ]
+        )
+        or None,
     }
     members = members_shown.reported_rows(report, verification)
     if json_output:

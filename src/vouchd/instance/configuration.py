@@ -12,7 +12,7 @@ from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import ConfigError, StoreConflict, VouchdError
 from vouchd.files import replace_file
-from vouchd.instance.certificates.signers import check_settings
+from vouchd.instance.certificates.signers import Checked, check_settings
 from vouchd.instance.locking import config_lock
 from vouchd.service.permission import Action, Permission
 from vouchd.settings import cs_cfg
@@ -100,7 +100,7 @@ class Configuration:
             if expected and expected != _revision(before):
                 raise StoreConflict("CS.cfg has been changed meanwhile", hint="read it again and repeat the change")
             after = _changed(before, changes)
-            warnings = self._checked(after)
+            warnings = self._checked(before, after)
             written = not dry_run and after.lines != before.lines
             if written:
                 replace_file(self._layout.cs_cfg, after.render().encode(), 0o600)
@@ -118,11 +118,26 @@ class Configuration:
             return False
         return _texts(active) != _texts(config)
 
-    def _checked(self, config: CSConfig) -> tuple[str, ...]:
-        """What is doubtful about the settings. Raises: ConfigError when an instance would not start with them."""
+    def _checked(self, before: CSConfig, after: CSConfig) -> tuple[str, ...]:
+        """What is doubtful about the settings, and what fails with them as it did before.
+
+        Raises: ConfigError when an instance would not start with them, or with a part less than before.
+        """
+        checked = self._judged(after)
+        try:
+            failing = set(self._judged(before).failing)
+        except ConfigError:  # it is being mended
+            failing = set()
+        for part, error in checked.failing.items():
+            if part not in failing:
+                raise ConfigError(f"the instance would not start whole: {part}: {error}", hint=error.hint)
+        return (*checked.doubts, *(f"{part}: {error}" for part, error in checked.failing.items()))
+
+    def _judged(self, config: CSConfig) -> Checked:
+        """Raises: ConfigError when an instance would not start."""
         try:
             settings = settings_from(config, self._layout.root)
-            return check_settings(self._layout, settings, self._store.authorities(), self._clock.now()).doubts
+            return check_settings(self._layout, settings, self._store.authorities(), self._clock.now())
         except ConfigError:
             raise
         except VouchdError as error:

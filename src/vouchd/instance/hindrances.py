@@ -23,6 +23,7 @@ class Cause(StrEnum):
     SOURCE = "source"  # a source does not deliver
     CRL = "crl"  # no newer CRL, or delta, has come in time
     CERTIFICATE = "certificate"  # one of the instance's own has ended
+    PART = "part"  # a signer, or another part, cannot be used; a CA is answered tryLater for it
     STORE = "store"  # what is accepted elsewhere is not seen, and nothing is accepted here
     AUDIT = "audit"  # nothing is accepted that cannot be recorded
     BEHIND = "behind"  # another member answers from a newer CRL
@@ -55,6 +56,8 @@ def _of_the_instance(report: InstanceReport, now: int) -> Iterator[Hindrance]:
         yield Hindrance(Cause.STORE, "", report.store_error)
     if not report.audit.up:
         yield Hindrance(Cause.AUDIT, "", "the audit log cannot be written, so nothing is accepted")
+    for part in report.failing:
+        yield Hindrance(Cause.PART, part.part, part.cause)
     for name, validity in report.certificates:
         if validity.not_after < now:
             yield Hindrance(Cause.CERTIFICATE, name, "has expired; vouchd certs renew")

@@ -151,6 +151,18 @@ class RefusedPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class FailingPart:
+    """A part that cannot be used, and why; `ca` is the label of the CA that is answered tryLater for it, if it is one.
+
+    All else goes on.
+    """
+
+    part: str
+    cause: str
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
@@ -164,7 +176,8 @@ class InstanceReport:
     replicate, None where there are none or this is not known. `index_repairs` counts the index files that were damaged
     and made again. `unverified` are the issuing points of which the store has a CRL that this member does not serve.
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
-    last one of each CA that was not taken, whether or not one was taken since.
+    last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
+    used.
     """
 
     pid: int
@@ -188,6 +201,7 @@ class InstanceReport:
     audit: AuditState = field(default_factory=AuditState)
     members: tuple[MemberReport, ...] = ()
     behind: tuple[str, ...] = ()
+    failing: tuple[FailingPart, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
     index_repairs: int = 0

@@ -122,6 +122,7 @@ class _Instance:
             self._restarts,
             self._other_members,
             settings.refused,
+            settings.failing,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)

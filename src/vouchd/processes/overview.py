@@ -15,7 +15,7 @@ from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import InstanceReport, RefusedPoint
+from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
@@ -45,7 +45,9 @@ class Overview:
         restarts: Restarts | None = None,
         members: OtherMembers | None = None,
         refused: Callable[[], tuple[RefusedCRL, ...]] = tuple,
+        failing: Callable[[], tuple[FailingPart, ...]] = tuple,
     ) -> None:
+        self._failing = failing
         self._pool = pool
         self._listeners = listeners
         self._watch = watch
@@ -84,6 +86,7 @@ class Overview:
             audit=self._audit.state() if self._audit else AuditState(),
             members=self._members.reports() if self._members else (),
             behind=self._members.behind() if self._members else (),
+            failing=self._failing(),
             upkeep=self._members.failing() if self._members else (),
             replication=self._members.replication() if self._members else None,
             unverified=tuple(

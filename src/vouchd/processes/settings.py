@@ -13,6 +13,7 @@ from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier
 from vouchd.instance.refusals import RefusedCRL
+from vouchd.instance.report import FailingPart
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
@@ -48,3 +49,4 @@ class ManagerSettings:
     notifier: ChangeNotifier | None = None  # tells of changes of the store before they are looked for
     certificates: Mapping[str, Validity] = field(default_factory=dict)  # the instance's own, by name
     refused: Callable[[], tuple[RefusedCRL, ...]] = tuple  # the last CRL of each CA that was not taken
+    failing: Callable[[], tuple[FailingPart, ...]] = tuple  # the parts that cannot be used now

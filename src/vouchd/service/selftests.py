@@ -1,7 +1,8 @@
 """Self tests: which there are, running them, and what a failure means.
 
 What a test looks at is given to this module as functions; it knows their order, which of them are critical, who may run
-them, and that every run is recorded. A critical test that failed keeps an instance from answering until it passes.
+them, and that every run is recorded. A critical test that failed keeps an instance from answering until it passes; one
+that failed for a part of the instance costs that part alone, and is no reason to stop the others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock
-from vouchd.errors import LifecycleError, NotFound, VouchdError
+from vouchd.errors import LifecycleError, NotFound, PartFails, VouchdError
 from vouchd.service.permission import Action, Permission
 
 _log = logging.getLogger(__name__)
@@ -216,17 +217,19 @@ class SelfTests:
         return tuple(self._run_one(one, trigger) for one in planned)
 
     def _run_one(self, planned: Planned, trigger: Trigger) -> SelfTestResult:
-        at, begun, hint, ok = self._clock.now(), time.perf_counter(), "", False
+        at, begun, hint, ok, critical = self._clock.now(), time.perf_counter(), "", False, planned.critical
         try:
             detail = self._tests[planned.name].check(at)
             ok = True
+        except PartFails as error:  # its CAs are answered tryLater without a self test's help
+            detail, hint, critical = str(error), error.hint, False
         except VouchdError as error:
             detail, hint = str(error), error.hint
         except Exception as error:  # noqa: BLE001  a test that cannot even be carried out has not passed
             _log.exception("self test %s", planned.name)
             detail = f"internal error: {type(error).__name__}"
         took = round((time.perf_counter() - begun) * 1000)
-        return SelfTestResult(planned.name.value, ok, planned.critical, detail, hint, at, took, trigger.value)
+        return SelfTestResult(planned.name.value, ok, critical, detail, hint, at, took, trigger.value)
 
     def _record(self, results: Sequence[SelfTestResult], trigger: Trigger, caller: Caller) -> None:
         failed = {result.name: result.detail for result in results if not result.ok}

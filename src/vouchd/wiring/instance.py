@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import connector
@@ -12,11 +12,10 @@ from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import Member
 from vouchd.index.manifest import load_manifest
-from vouchd.instance.certificates.signers import check_settings
+from vouchd.instance.certificates.signers import Checked, check_settings
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.signing.software import SoftwareSigner
 from vouchd.wiring.cloning import verifying
 from vouchd.wiring.services import Services, open_services, open_store, services
 
@@ -60,20 +59,24 @@ def compare(
         )
 
 
-def check_instance(layout: Layout, warn: Warn) -> Settings:
-    """Read settings and keys as a start would; what is doubtful goes to `warn`.
+def check_instance(layout: Layout, warn: Warn, *, whole: bool = False) -> Settings:
+    """Read settings and keys as a start would; what is doubtful, and what a part fails for, goes to `warn`.
 
-    Raises: ConfigError, SigningError, StoreError: an instance that would not start.
+    `whole`: a part that fails is refused, as it is where an instance is made or changed.
+
+    Raises: ConfigError, StoreError: an instance that would not start. SigningError: one that would start in parts.
     """
     settings = read_settings(layout)
-    checked_signers(layout, settings, warn)
+    checked_signers(layout, settings, warn, whole=whole)
     return settings
 
 
-def checked_signers(layout: Layout, settings: Settings, warn: Warn) -> Mapping[str, SoftwareSigner]:
-    """The signers of an instance that would start."""
+def checked_signers(layout: Layout, settings: Settings, warn: Warn, *, whole: bool = False) -> Checked:
+    """The signers of the instance, and what fails."""
     with open_services(layout, settings) as found:
         checked = check_settings(layout, settings, found.last_known().authorities(), SystemClock().now())
-    for doubt in checked.doubts:
+    if whole:
+        checked.require_all()
+    for doubt in (*checked.doubts, *(f"{part}: {error}" for part, error in checked.failing.items())):
         warn(doubt)
-    return checked.signers
+    return checked

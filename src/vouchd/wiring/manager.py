@@ -32,13 +32,14 @@ from vouchd.core.ports import Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
-from vouchd.errors import LifecycleError, StoreConflict, StoreUnavailable
+from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.instance.certificates.places import system_certificates
-from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
+from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, load_signers
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
+from vouchd.instance.report import FailingPart
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
@@ -205,7 +206,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
     config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
-    keys = checked_signers(layout, settings, warn)
+    checked = checked_signers(layout, settings, warn)
+    keys = checked.signers.ready
     write_active(layout, config)
     set_up_logs()
     _log.info("up to %d open descriptors", raise_descriptor_limit())
@@ -238,10 +240,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         )
         keeping = audit_keeping(
             found.audit,
-            audit_signer(layout, settings),
+            _audit_signer(layout, settings),
             settings.audit,
             clock,
-            key_identifiers(settings),
+            key_identifiers(keys),
             found.traffic,
         )
         follow, compare = _following(found, members), _verifying(found, publication, members)
@@ -258,6 +260,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 replication=replication,
                 verification=lambda: read_verification(layout.verification),
                 notifier=notifier_of(found.store),
+                failing=lambda: _failing(checked, publication, clock),
             ),
             publication,
             pulls(layout, settings, found.ingesting, found.ingest_lock, clock),
@@ -270,6 +273,30 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
 def epochs_of(state: ServingState) -> tuple[Epoch, ...]:
     """The epochs that are answered from."""
     return tuple(point.epoch for served in state.authorities for point in served.points)
+
+
+def _audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
+    """None too when it cannot be used: the log goes on unsigned, and is told of as such."""
+    try:
+        return audit_signer(layout, settings)
+    except SigningError:
+        return None
+
+
+def _failing(checked: Checked, publication: ManifestPublication, clock: Clock) -> tuple[FailingPart, ...]:
+    """What failed at the start and fails still, and the CAs that no signer may answer for now."""
+    now, signers = clock.now(), checked.signers
+    labels = {serving.authority.label for serving in publication.state.authorities}
+    parts = [
+        FailingPart(part, str(error))
+        for part, error in checked.failing.items()
+        if part.removeprefix("CA ") not in labels
+    ]
+    for serving in publication.state.authorities:
+        if error := signers.problem(serving.authority, now):
+            label = serving.authority.label
+            parts.append(FailingPart(f"CA {label}", f"answered tryLater: {error}", label))
+    return tuple(parts)
 
 
 def _following(found: Services, members: Peers) -> Following | None:
@@ -337,7 +364,11 @@ def _agent_part(
     def changed() -> None:
         responder.replace(publication.state)
 
-    part = agent_part(layout, settings, found.store, services, changed, audit.sessions)
+    try:
+        part = agent_part(layout, settings, found.store, services, changed, audit.sessions)
+    except SigningError as error:
+        _log.error("agent port off: %s", error)
+        return None
     return replace(part, halt=responder.halt, withhold=responder.withhold, counted=answers.snapshot)
 
 

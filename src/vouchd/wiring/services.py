@@ -26,7 +26,7 @@ from vouchd.index.manifest import read_served
 from vouchd.index.steps_back import read_steps_back
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.service import Certificates
-from vouchd.instance.certificates.signers import check_signers, load_signers
+from vouchd.instance.certificates.signers import check_signers, open_signers
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.tests import open_self_tests
@@ -175,7 +175,10 @@ class Services:
         waiting = {one.nickname for one in settings.signers if not one.certificate_file.exists()}
         if nickname in waiting:
             return ()
-        return check_signers(load_signers(settings), settings.default_signer, [authority], SystemClock().now())
+        signers = open_signers(settings)
+        if nickname in signers.problems:
+            raise signers.problems[nickname]
+        return check_signers(signers.ready, settings.default_signer, [authority], SystemClock().now())
 
 
 @contextmanager

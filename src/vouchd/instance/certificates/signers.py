@@ -1,9 +1,13 @@
-"""The signers that the settings name, loaded and checked against the CAs they answer for."""
+"""The signers that the settings name, loaded and checked against the CAs they answer for.
+
+A signer that cannot sign costs its CAs, which are answered tryLater with the cause, and nobody else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -11,7 +15,7 @@ from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.tls import server_context
-from vouchd.pkix.certs import check_signer_of, load_certificate
+from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.settings.declared import Settings, SignerSettings
 from vouchd.settings.layout import Layout
@@ -20,10 +24,61 @@ from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedSigners:
+    """The signers that can sign, by nickname, and why the others cannot: they cost the CAs that they answer for."""
+
+    ready: Mapping[str, SoftwareSigner]
+    problems: Mapping[str, SigningError]
+    default: str  # nickname, empty: none is named
+
+    def problem(self, authority: Authority, at: int) -> SigningError | None:
+        """Why nothing is signed for this CA at POSIX time `at`; None: it is answered for (RFC 6960 4.2.2.2)."""
+        nickname = authority.policy.signer or self.default
+        if nickname in self.problems:
+            return self.problems[nickname]
+        if nickname not in self.ready:
+            return SigningError(
+                f"there is no signer {nickname or '(none named)'}",
+                hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
+            )
+        signer_der = self.ready[nickname].certificate_der
+        begin, end = _span(signer_der, authority.certificates)
+        if begin <= at <= end:
+            return None
+        try:
+            check_signer_of(load_certificate(signer_der), authority.certificates, at)
+        except SigningError as error:
+            return error
+        return None
+
+
+@lru_cache(maxsize=1 << 14)
+def _span(signer_der: bytes, certificates: tuple[bytes, ...]) -> tuple[int, int]:
+    """From when to when a signer may answer for the CA with these certificates; (0, -1): never."""
+    signer = load_certificate(signer_der)
+    end = signing_end(signer, certificates)
+    return (0, -1) if end is None else (not_before(signer), end)
+
+
+def open_signers(settings: Settings) -> LoadedSigners:
+    """Every signer that the settings name, each loaded by itself. Raises: ConfigError."""
+    ready, problems = {}, {}
+    try:
+        password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
+    except SigningError as error:
+        return LoadedSigners({}, {one.nickname: error for one in settings.signers}, settings.default_signer)
+    for signer in settings.signers:
+        try:
+            ready[signer.nickname] = _load(signer, password)
+        except SigningError as error:
+            problems[signer.nickname] = error
+    return LoadedSigners(ready, problems, settings.default_signer)
+
+
 def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
-    """Every signer by nickname. Raises: SigningError, ConfigError."""
-    password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
-    return {signer.nickname: _load(signer, password) for signer in settings.signers}
+    """The signers that can sign, by nickname. Raises: ConfigError."""
+    return dict(open_signers(settings).ready)
 
 
 def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
@@ -61,7 +116,7 @@ def require_signer(settings: Settings, authority: Authority, at: int) -> None:
 
 
 def check_signers(
-    signers: dict[str, SoftwareSigner], default_signer: str, authorities: Iterable[Authority], at: int
+    signers: Mapping[str, SoftwareSigner], default_signer: str, authorities: Iterable[Authority], at: int
 ) -> tuple[str, ...]:
     """Check that each CA has a signer that may answer for it at POSIX time `at` (RFC 6960 section 4.2.2.2).
 
@@ -84,13 +139,9 @@ def check_signers(
     return tuple(warnings)
 
 
-def key_identifiers(settings: Settings) -> dict[str, str]:
-    """SHA-1 of the public key bits (hexadecimal, RFC 5280 section 4.2.1.2) of each signer that is ready, by nickname.
-
-    Raises: SigningError.
-    """
-    ready = {one.nickname: one.certificate_file for one in settings.signers if one.certificate_file.exists()}
-    keys = {nickname: read_certificates(path)[0].public_key() for nickname, path in ready.items()}
+def key_identifiers(signers: Mapping[str, SoftwareSigner]) -> dict[str, str]:
+    """SHA-1 of the public key bits (hexadecimal, RFC 5280 section 4.2.1.2) of each signer, by nickname."""
+    keys = {name: load_certificate(signer.certificate_der).public_key() for name, signer in signers.items()}
     return {name: x509.SubjectKeyIdentifier.from_public_key(key).digest.hex() for name, key in keys.items()}
 
 
@@ -103,32 +154,57 @@ def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
     return SoftwareSigner.load("audit_signing", files.key_file, files.certificate_file, password)
 
 
-# Whether an instance would start with these settings: its keys, its signers for its CAs, its TLS.
+# What an instance would not do with these settings: its keys, its signers for its CAs, its TLS.
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The signers by nickname, loaded, and what is doubtful but allowed, one line each."""
+    """The signers, loaded; what is doubtful but allowed, and what fails, one line each, by the part that it costs."""
 
-    signers: dict[str, SoftwareSigner]
+    signers: LoadedSigners
     doubts: tuple[str, ...]
+    failing: Mapping[str, SigningError]
+
+    def require_all(self) -> None:
+        """Raise where a part fails: for whoever brings it about. Raises: SigningError."""
+        for part, error in self.failing.items():
+            raise SigningError(f"{part}: {error}", hint=error.hint)
 
 
 def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Authority], at: int) -> Checked:
     """Read the key files as a start does; changes nothing.
 
-    Raises: ConfigError, SigningError: an instance that would not start.
+    Raises: ConfigError; SigningError when there is neither a CA, nor a signer, nor an agent port to start for.
     """
-    signers = load_signers(settings)
-    if not settings.default_signer:
-        raise ConfigError(
-            f"{layout.cs_cfg}: no signer is named", hint="set ocsp.signing.certnickname to a declared signer"
-        )
-    doubts = check_signers(signers, settings.default_signer, authorities, at)
+    signers, authorities = open_signers(settings), tuple(authorities)
+    if not (authorities or signers.ready or settings.agent.tls.installed):
+        for problem in signers.problems.values():  # there is nothing at all to start for
+            raise problem
+    failing: dict[str, SigningError] = {f"signer {name}": error for name, error in signers.problems.items()}
+    doubts: dict[str, None] = {}
+    for authority in authorities:
+        nickname = authority.policy.signer or signers.default
+        if error := signers.problem(authority, at):
+            failing[f"CA {authority.label}"] = SigningError(
+                f"answered tryLater: signer {nickname or '(none named)'}: {error}", hint=error.hint
+            )
+        else:
+            doubts |= dict.fromkeys(check_signers(signers.ready, signers.default, [authority], at))
+    failing |= _failing_parts(layout, settings)
+    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(settings, at)), failing)
+
+
+def _failing_parts(layout: Layout, settings: Settings) -> Iterator[tuple[str, SigningError]]:
+    checks: dict[str, Callable[[], object]] = {"audit log, not signed": lambda: audit_signer(layout, settings)}
     if settings.agent.tls.installed:
-        server_context(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ())
-    audit_signer(layout, settings)
-    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(settings, at)))
+        checks["agent port, off"] = lambda: server_context(
+            settings.agent, read_passwords(layout.password_conf).get(INTERNAL), ()
+        )
+    for part, check in checks.items():
+        try:
+            check()
+        except SigningError as error:
+            yield part, error
 
 
 def _expiry_doubts(settings: Settings, at: int) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from vouchd.core.facts import CertStatus
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.status import ServingAuthority, ServingState
-from vouchd.errors import ClientError, SigningError, VerificationError
+from vouchd.errors import ClientError, IndexFileError, PartFails, SigningError, VerificationError
 from vouchd.index.format import RevocationIndexFile
-from vouchd.pkix.certs import DIGEST_FUNCTIONS
+from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificate, not_after
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 
@@ -50,6 +50,7 @@ class Canary:
         def check(serving: ServingAuthority) -> str:
             if not serving.points:
                 return "no CRL yet"
+            self._require_fit(serving, at)
             words = [self._ask(serving, serial, at, ours) for serial in _serials(serving)]
             if self.url and self.policy.signature is not RequestSignaturePolicy.REQUIRE:
                 words.append(self._ask_workers(serving, at))
@@ -59,7 +60,10 @@ class Canary:
 
     def _ask(self, serving: ServingAuthority, serial: bytes, at: int, answer: Callable[[bytes], bytes]) -> str:
         """One question and its answer."""
-        expected = self._expected(serving, serial, at)
+        try:
+            expected = self._expected(serving, serial, at)
+        except IndexFileError as error:
+            raise PartFails(f"answered tryLater: {error}", hint=error.hint) from error
         if expected.decision is None:
             return f"{expected.answer} ({expected.why})"
         try:
@@ -69,6 +73,17 @@ class Canary:
         if status != expected.answer:
             raise SigningError(f"serial {serial.hex()} is answered {status} where the CRL says {expected.answer}")
         return status
+
+    def _require_fit(self, serving: ServingAuthority, at: int) -> None:
+        """Raises: PartFails when the signer is one whose answers clients refuse: none are given."""
+        signer = self.signers.get(serving.authority.policy.signer or self.default_signer)
+        if signer is None:
+            return  # told of as such
+        certificate = load_certificate(signer.certificate_der)
+        try:
+            check_signer_of(certificate, serving.authority.certificates, min(at, not_after(certificate)))
+        except SigningError as error:
+            raise PartFails(f"answered tryLater, clients refuse its signer: {error}", hint=error.hint) from error
 
     def _ask_workers(self, serving: ServingAuthority, at: int) -> str:
         """The same over HTTP. No answer, as under load, is no failure; one that does not verify is."""

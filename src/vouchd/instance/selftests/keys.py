@@ -10,10 +10,10 @@ from pathlib import Path
 from cryptography import x509
 
 from vouchd.core.facts import Authority
-from vouchd.errors import ConfigError, SigningError, VouchdError
+from vouchd.errors import PartFails, SigningError, VouchdError
 from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered, system_certificates
 from vouchd.instance.certificates.rehearsal import try_signature
-from vouchd.instance.certificates.signers import check_signers, load_signers
+from vouchd.instance.certificates.signers import LoadedSigners, check_signers, open_signers
 from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.pkix.purposes import Purpose, Validity, chain_of, check_purpose
 from vouchd.settings.declared import Settings
@@ -28,30 +28,43 @@ _OTHERS = 0o077
 def check_presence(settings: Settings) -> str:
     """Each signer has key and certificate, they belong together, and one of them is the default.
 
-    Raises: SigningError, ConfigError.
+    Raises: PartFails.
     """
-    signers = load_signers(settings)
-    if settings.default_signer not in signers:
-        raise ConfigError("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
-    return f"{', '.join(signers)}; the default is {settings.default_signer}"
+    signers = open_signers(settings)
+    for nickname, error in signers.problems.items():
+        raise PartFails(f"signer {nickname}: {error}", hint=error.hint)
+    if settings.default_signer not in signers.ready:
+        raise PartFails("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
+    return f"{', '.join(signers.ready)}; the default is {settings.default_signer}"
 
 
 def check_validity(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
     """Each signer is valid at `at`, and each CA has one that may answer for it (RFC 6960 section 4.2.2.2).
 
-    Raises: SigningError, ConfigError.
+    Raises: PartFails, naming each that fails.
     """
-    signers, held = load_signers(settings), tuple(authorities)
-    for signer in signers.values():
-        _require_valid(load_certificate(signer.certificate_der), at)
-    doubts = check_signers(signers, settings.default_signer, held, at)
-    return "; ".join((f"{len(held)} CAs, each with a signer that may answer for it", *doubts))
+    signers, every = open_signers(settings), tuple(authorities)
+    checks: dict[str, Callable[[], str]] = {
+        f"signer {name}": partial(_require_valid, load_certificate(signer.certificate_der), at)
+        for name, signer in signers.ready.items()
+    }
+    for authority in every:
+        checks[f"CA {authority.label}"] = partial(_require_signer, signers, authority, at)
+    doubts = [words for words in collect_each(checks, PartFails).values() if words]
+    return "; ".join((f"{len(every)} CAs, each with a signer that may answer for it", *dict.fromkeys(doubts)))
+
+
+def _require_signer(signers: LoadedSigners, authority: Authority, at: int) -> str:
+    """What is doubtful about the CA's signer. Raises: SigningError."""
+    if error := signers.problem(authority, at):
+        raise error
+    return "; ".join(check_signers(signers.ready, signers.default, [authority], at))
 
 
 def check_certificates(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
     """Each system certificate is valid, fits its purpose, its chain and its key; those that have not come are told.
 
-    The administrator's is a person's and no concern of the instance. Raises: SigningError, naming each that fails.
+    The administrator's is a person's and no concern of the instance. Raises: PartFails, naming each that fails.
     """
     password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
     trusted = [load_certificate(der) for authority in authorities for der in authority.certificates]
@@ -62,7 +75,7 @@ def check_certificates(settings: Settings, authorities: Iterable[Authority], at:
         for one in system_certificates(settings)
         if one.name != ADMIN
     }
-    return collect(checks, SigningError)
+    return collect(checks, PartFails)
 
 
 def _check_certificate(
@@ -94,11 +107,12 @@ def _check_links(one: SystemCertificate) -> None:
         below = above
 
 
-def _require_valid(certificate: x509.Certificate, at: int) -> None:
+def _require_valid(certificate: x509.Certificate, at: int) -> str:
     validity, name = Validity.of(certificate), certificate.subject.rfc4514_string()
     if not validity.not_before <= at <= validity.not_after:
         word = "has expired" if at > validity.not_after else "is not valid yet"
         raise SigningError(f"the certificate {name!r} {word}", hint="vouchd certs renew NAME, or mend the clock")
+    return ""
 
 
 def check_key_files(layout: Layout, settings: Settings) -> str:
@@ -153,17 +167,24 @@ def _check_mode(path: Path) -> str:
 def collect(checks: Mapping[str, Callable[[], str]], kind: type[VouchdError], *, short: bool = False) -> str:
     """Run all checks; what they found, by name (`short`: how many there were).
 
-    Raises: `kind` with every failure and the first remedy.
+    Raises: `kind` with every failure and the first remedy; PartFails when all of them are of parts.
     """
-    found, failed, hints = {}, {}, []
+    words = collect_each(checks, kind)
+    if short:
+        return f"{len(words)} files"
+    return "; ".join(f"{name}: {one}" for name, one in words.items()) or "nothing to look at"
+
+
+def collect_each(checks: Mapping[str, Callable[[], str]], kind: type[VouchdError]) -> dict[str, str]:
+    """Run all checks; what each found, by name. Raises: see collect."""
+    words, failed = {}, {}
     for name, check in checks.items():
         try:
-            found[name] = check()
+            words[name] = check()
         except VouchdError as error:
-            failed[name] = str(error)
-            hints += [error.hint] if error.hint else []
+            failed[name] = error
     if failed:
-        raise kind("; ".join(f"{name}: {why}" for name, why in failed.items()), hint=hints[0] if hints else "")
-    if short:
-        return f"{len(found)} files"
-    return "; ".join(f"{name}: {words}" for name, words in found.items()) or "nothing to look at"
+        hint = next((error.hint for error in failed.values() if error.hint), "")
+        parts = all(isinstance(error, PartFails) for error in failed.values())
+        raise (PartFails if parts else kind)("; ".join(f"{name}: {error}" for name, error in failed.items()), hint=hint)
+    return words

@@ -1,0 +1,252 @@
+"""Law 4: a failing part costs that part. Every way in which a signer or a port fails, at the start and while running.
+
+One instance answers for a CA for each way, beside one whose signer is sound. However many fail: it starts, restarts and
+passes its self tests on demand; those CAs are answered tryLater with a cause that shows wherever operators look; the
+sound one is answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509 import ocsp
+from tests.commands import run_vouchd
+from tests.pki import CA, DAY, HOUR, Issued, shared_key
+from tests.serving import request_for
+from tests.sites import Site
+
+from vouchd.instance.lifecycle import status
+from vouchd.instance.pidfile import running_pid
+from vouchd.instance.report import InstanceReport
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.signing.keys import write_key
+from vouchd.wiring.services import services as open_instance
+
+pytestmark = pytest.mark.process
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Key and certificate files of one signer, its password, and its CA."""
+
+    key: Path
+    certificate: Path
+    password: str
+    ca: CA
+
+    def certify(self, **more) -> Issued:
+        """A certificate of its CA for its key."""
+        now = int(time.time())
+        more = {"not_before": now - DAY, "not_after": now + DAY, **more}
+        return self.ca.issue_signer(f"signer of {self.certificate.stem}", key=shared_key("EC", 1), **more)
+
+    def take(self, issued: Issued) -> None:
+        self.certificate.write_bytes(issued.pem)
+
+
+def _expired(signer: Signer) -> None:
+    signer.take(signer.certify(not_before=int(time.time()) - 2 * DAY, not_after=int(time.time()) - HOUR))
+
+
+def _early(signer: Signer) -> None:
+    signer.take(signer.certify(not_before=int(time.time()) + DAY, not_after=int(time.time()) + 2 * DAY))
+
+
+def _of_another_ca(signer: Signer) -> None:
+    signer.take(replace(signer, ca=CA.create("Foreign CA")).certify())
+
+
+def _not_for_ocsp(signer: Signer) -> None:
+    now = int(time.time())
+    signer.take(signer.ca.issue("no purpose", key=shared_key("EC", 1), not_before=now - DAY, not_after=now + DAY))
+
+
+def _not_for_signatures(signer: Signer) -> None:
+    now, usage = int(time.time()), x509.KeyUsage(False, False, True, False, False, False, False, False, False)
+    purpose = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.OCSP_SIGNING])
+    more = {"extensions": ((purpose, False), (usage, True)), "not_before": now - DAY, "not_after": now + DAY}
+    signer.take(signer.ca.issue("encrypts", key=shared_key("EC", 1), **more))
+
+
+def _unknown_to_clients(signer: Signer) -> None:
+    now, odd = int(time.time()), x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    purpose = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.OCSP_SIGNING])
+    more = {"extensions": ((purpose, False), (odd, True)), "not_before": now - DAY, "not_after": now + DAY}
+    signer.take(signer.ca.issue("odd", key=shared_key("EC", 1), **more))
+
+
+def _with_another_key(signer: Signer) -> None:
+    signer.key.unlink()
+    write_key(signer.key, shared_key("EC", 3), signer.password)
+
+
+def _with_another_password(signer: Signer) -> None:
+    signer.key.unlink()
+    write_key(signer.key, shared_key("EC", 1), "another")
+
+
+# How a signer comes to fail, and a word of the cause that is shown.
+WAYS: dict[str, tuple[Callable[[Signer], object], str]] = {
+    "expired": (_expired, "not valid now"),
+    "early": (_early, "not valid now"),
+    "foreign": (_of_another_ca, "not issued by"),
+    "purpose": (_not_for_ocsp, "not for OCSP signing"),
+    "usage": (_not_for_signatures, "digitalSignature"),
+    "critical": (_unknown_to_clients, "1.2.3.4"),
+    "waiting": (lambda signer: signer.certificate.unlink(), "no certificate yet"),
+    "junk-certificate": (lambda signer: signer.certificate.write_bytes(b"junk"), "no certificate in PEM or DER"),
+    "no-key": (lambda signer: signer.key.unlink(), "cannot be read"),
+    "junk-key": (lambda signer: signer.key.write_bytes(b"junk"), "key"),
+    "other-key": (_with_another_key, "does not belong"),
+    "other-password": (_with_another_password, "password"),
+    "expired-ca": (lambda _: None, "has expired"),  # it is so from the beginning
+}
+
+
+@dataclass
+class Instance:
+    """The instance, its CAs by way of failing, and its commands as processes."""
+
+    site: Site
+    signers: dict[str, Signer]
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.site.instance)
+
+    def vouchd(self, *arguments: str):
+        environment = {**os.environ, "VOUCHD_INSTANCE": str(self.site.instance)}
+        return run_vouchd(*arguments, env=environment, cwd=self.site.folder)
+
+    def report(self) -> InstanceReport:
+        return status(self.layout).report
+
+    def answer(self, ca: CA) -> str:
+        """What a client is told of a certificate of that CA: the certificate's status, or that of the answer."""
+        request = urllib.request.Request(self.report().ee_url, request_for(ca, 7))  # noqa: S310  ours
+        request.add_header("Content-Type", "application/ocsp-request")
+        with urllib.request.urlopen(request) as response:  # noqa: S310
+            told = ocsp.load_der_ocsp_response(response.read())
+        sound = told.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+        return (told.certificate_status if sound else told.response_status).name
+
+    def shown(self, path: str) -> str:
+        """A page of the health port, whatever its status."""
+        host, port = self.report().health
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}{path}") as response:
+                return response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def fail(self, *ways: str) -> None:
+        for way in ways:
+            WAYS[way][0](self.signers[way])
+
+    def check(self, *ways: str) -> None:
+        """The CAs of these ways are answered tryLater with the cause shown everywhere, all others are served."""
+        assert self.answer(self.site.ca) == "GOOD"
+        report, metrics, ready = self.report(), self.shown("/metrics"), json.loads(self.shown("/readyz"))
+        told, log = self.vouchd("status").stdout, self.layout.log.read_text()
+        (parts,) = [check for check in ready["checks"] if check["name"] == "parts"]
+        assert ready["status"] == "ready"
+        for way in ways:
+            assert self.answer(self.signers[way].ca) == "TRY_LATER", way
+            (failing,) = [one for one in report.failing if one.ca == way]
+            assert WAYS[way][1] in failing.cause, failing
+            assert f'vouchd_hindrance{{cause="part",name="CA {way}"}} 1.0' in metrics
+            assert f"CA {way}: answered tryLater" in parts["detail"]
+            assert f"CA {way}: answered tryLater" in log
+            assert f"CA {way}" in told
+        assert not {one.ca for one in report.failing} - {*ways, ""}
+
+
+@pytest.fixture
+def instance(tmp_path) -> Iterator[Instance]:
+    """A CA for each way, with a CRL and a signer of its own, beside the sound one; nothing runs."""
+    site = Site.make(tmp_path)
+    found = Instance(site, {})
+    files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
+    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1"]
+    assert found.vouchd("create", *files, *ports).returncode == 0
+    now, password = int(time.time()), read_passwords(found.layout.password_conf)[INTERNAL]
+    lines = []
+    for way in WAYS:
+        end = {"not_after": now - HOUR} if way == "expired-ca" else {}
+        ca = CA.create(way, key=shared_key("EC", 5), **end)
+        signer = Signer(found.layout.alias / f"{way}.key", found.layout.alias / f"{way}.pem", password, ca)
+        found.signers[way] = signer
+        write_key(signer.key, shared_key("EC", 1), password)
+        signer.take(signer.certify())
+        lines += [f"vouchd.signer.{way}.key=alias/{way}.key", f"vouchd.signer.{way}.certificate=alias/{way}.pem"]
+    with found.layout.cs_cfg.open("a") as file:
+        file.write("\n".join(["", *lines, ""]))
+    _register(found, now)
+    yield found
+    if running_pid(found.layout.pid_file):
+        assert found.vouchd("stop").returncode == 0
+
+
+def _register(found: Instance, now: int) -> None:
+    with open_instance(found.layout) as opened:
+        opened.ingesting.accept_crl(Path(found.site.crl("site.crl")).read_bytes(), "test", opened.caller, now)
+        for way, signer in found.signers.items():
+            authority = opened.authorities.add(signer.ca.der, opened.caller, label=way)
+            policy = replace(authority.policy, signer=way)
+            opened.authorities.set_policy(authority.id, policy, opened.caller)
+            crl = signer.ca.crl(this_update=now - HOUR, next_update=now + DAY)
+            opened.ingesting.accept_crl(crl, "test", opened.caller, now)
+
+
+def test_instance_starts_whatever_signer_fails_and_serves_all_other_cas(instance):
+    """Every way of failing at once: the start succeeds, names each, and the sound CA is answered."""
+    instance.fail(*WAYS)
+    started = instance.vouchd("start")
+    assert started.returncode == 0, started.stderr
+    assert all(f"CA {way}: " in started.stderr for way in WAYS)
+    instance.check(*WAYS)
+    tested = instance.vouchd("selftest", "run")
+    assert "tryLater only" not in tested.stderr
+    instance.check(*WAYS)
+
+
+def test_restart_is_not_refused_for_a_signer_that_fails_and_takes_on_all_else(instance):
+    """What came to fail while the instance ran costs those CAs at the restart; mended, they are served again."""
+    assert instance.vouchd("start").returncode == 0
+    instance.check("expired-ca")
+    instance.fail(*WAYS)
+    with instance.layout.cs_cfg.open("a") as file:
+        file.write("vouchd.ee.idleInSec=33\n")
+    restarted = instance.vouchd("restart")
+    assert restarted.returncode == 0, restarted.stderr
+    instance.check(*WAYS)
+    mended = instance.signers["waiting"]
+    mended.take(mended.certify())
+    assert instance.vouchd("restart").returncode == 0
+    instance.check(*(way for way in WAYS if way != "waiting"))
+    assert instance.answer(mended.ca) == "GOOD"
+
+
+@pytest.mark.parametrize("part", ["sslserver", "audit_signing", "subsystem"])
+def test_system_certificate_that_fails_costs_its_own_part(instance, part):
+    """Junk in place of the TLS server's, the log's or the member's certificate keeps no answer back."""
+    password = instance.signers["expired"].password
+    for name in ("sslserver", "audit_signing", "subsystem"):
+        key, certificate = instance.layout.alias / f"{name}.key", instance.layout.alias / f"{name}.pem"
+        if not key.exists():
+            write_key(key, shared_key("EC", 1), password)
+        certificate.write_bytes(instance.site.signer.pem)
+    (instance.layout.alias / f"{part}.pem").write_bytes(b"junk")
+    started = instance.vouchd("start")
+    assert started.returncode == 0, started.stderr
+    instance.check("expired-ca")
