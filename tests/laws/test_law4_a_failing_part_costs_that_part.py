@@ -167,7 +167,7 @@ class Instance:
             assert f'vouchd_hindrance{{cause="part",name="CA {way}"}} 1.0' in metrics
             assert f"CA {way}: answered tryLater" in parts["detail"]
             assert f"CA {way}: answered tryLater" in log
-            assert f"CA {way}" in told
+            assert f"CA {way}" in told, told
         assert not {one.ca for one in report.failing} - {*ways, ""}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,9 +11,11 @@ from vouchd.cli import members as members_shown
 from vouchd.cli import output, remote, told
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.client.admin import AdminClient
+from vouchd.clock import SystemClock
 from vouchd.cloning.verdicts import Verification, read_verification
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
+from vouchd.instance.hindrances import hindrances
 from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import InstanceReport
 from vouchd.settings.layout import Layout
@@ -140,14 +143,9 @@ def _show(report: InstanceReport, json_output: bool, verification: Verification 
         "not_verified": "; ".join(f"{one.label}: {one.why}" for one in report.unverified) or None,
         "damaged_indexes_made_again": report.index_repairs or None,
         "behind": ", ".join(report.behind) or None,
-        "failing": "; ".join(
-            [
-                *(f"{one.part}: {one.cause}" for one in report.failing),
-                *(f"{name}: {why}" for name, why in report.upkeep),
-            ]
-        )
-        or None,
+        "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,
     }
+    kept = [asdict(one) for one in hindrances(report, SystemClock().now())]
     members = members_shown.reported_rows(report, verification)
     if json_output:
         output.as_json(
@@ -156,12 +154,16 @@ def _show(report: InstanceReport, json_output: bool, verification: Verification 
                 "issuing_points": points,
                 "sources": [state.shown() for state in report.sources],
                 "members": members,
+                "hindrances": kept,
             }
         )
         return
     output.fields({name.replace("_", " "): value for name, value in state.items()})
     output.say("")
     output.records(points, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
+    if kept:
+        output.say("")
+        output.table(["hindrance", "of", "why"], [list(one.values()) for one in kept])
     if members:
         output.say("")
         output.records(members, json_output=False, empty="")

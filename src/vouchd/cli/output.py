@@ -14,7 +14,7 @@ from vouchd.core.records import rfc3339
 from vouchd.errors import VouchdError, outcome
 
 PROGRAM = "vouchd"
-_WIDE = 240  # a pipe has no width; wrapping cells there would break grep
+_WIDE = 8192  # a pipe has no width; wrapping cells there would break grep
 
 
 def say(text: str) -> None:
