@@ -15,6 +15,7 @@ from vouchd.core.status import Decision, ServingAuthority, ServingPoint, Serving
 from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
+from vouchd.service.cover import cover_notice
 from vouchd.service.signer_choice import candidates, expiry
 
 UNAUTHORIZED = "unauthorized"
@@ -75,7 +76,8 @@ class Explanation:
 
     `answer` is good, revoked or unknown, or the error status `tryLater` or `unauthorized`. `decision` is None with an
     error status and for an issuer that is not ours; `authority` and `policy` are None for the latter. `signer` is a
-    nickname, None where nothing is signed. `hint` is the remedy of an error status, may be empty.
+    nickname, None where nothing is signed. `hint` is the remedy of an error status, or of CRLs that leave the serial
+    uncovered; may be empty.
     """
 
     serial: bytes
@@ -101,7 +103,7 @@ def explain(
     try:
         nickname = signers.choose(serving.authority, at)
         decision = decide(serving, serial, policy, at)
-        answer, why, hint = decision.status.value, decision.why, ""
+        answer, why, hint = decision.status.value, decision.why, _uncovered(serving, decision)
     except TryLater as error:
         answer, why, hint = TRY_LATER, str(error), error.hint
     return Explanation(
@@ -115,6 +117,13 @@ def explain(
         policy=_effective(serving, policy),
         signer=nickname if decision else None,
     )
+
+
+def _uncovered(serving: ServingAuthority, decision: Decision) -> str:
+    """What mends an `unknown` that comes of CRLs that do not cover the serial; else empty."""
+    if decision.status is not CertStatus.UNKNOWN:
+        return ""
+    return cover_notice(serving.authority, (point.epoch for point in serving.points))[1]
 
 
 def _foreign(policy: ResponsePolicy, default_signer: str, serial: bytes) -> Explanation:
