@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 # Hosts of package indexes and folders of machines have no place in the repository; spelt so that this file passes.
 INDEX_HOSTS = ("pypi" + ".org", "python" + "hosted.org", "test." + "pypi", "index" + "-url", "find" + "-links")
 MACHINE_PATHS = ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/", "/opt/wh" + "eels")
@@ -198,6 +200,29 @@ def test_architecture_page_has_the_rooms_as_their_docstrings_say_them() -> None:
     page = text_of("design/architecture.md")
     shown = runpy.run_path(str(ROOT / "scripts" / "rooms.py"))["with_table"](page, STEPS)
     assert shown == page
+
+
+def defined_names(path: Path) -> set[str]:
+    """What a module defines: `name`, and `Class.name` of what stands in its classes."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, FUNCTIONS)}
+    return names
+
+
+def test_forty_questions_are_answered_by_files_that_hold_the_name() -> None:
+    """Whoever asks where a thing is done is led to a file that does it."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+)\? \| `(src/vouchd/[\w/]+\.py)` \| `([\w.]+)` \|$", page, re.MULTILINE)
+    assert len({question for question, _, _ in rows}) == len(rows) == 40
+    wrong = [f"{file}: {name}" for _, file, name in rows if name not in defined_names(ROOT / file)]
+    assert not wrong
 
 
 def test_readme_names_source_files_that_exist() -> None:
