@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vouchd.instance.report import InstanceReport
+from vouchd.pkix.purposes import ValidityState
 
 
 class Cause(StrEnum):
@@ -59,8 +60,8 @@ def _of_the_instance(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     for part in report.failing:
         yield Hindrance(Cause.PART, part.part, part.cause)
     for name, validity in report.certificates:
-        if validity.not_after < now:
-            yield Hindrance(Cause.CERTIFICATE, name, "has expired; vouchd certs renew")
+        if validity.state(now) in {ValidityState.EXPIRED, ValidityState.NOT_YET}:
+            yield Hindrance(Cause.CERTIFICATE, name, f"{validity.warning(now)}; vouchd certs renew")
 
 
 def _of_crls(report: InstanceReport, now: int) -> Iterator[Hindrance]:

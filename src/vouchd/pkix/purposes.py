@@ -120,6 +120,15 @@ def _usable(issuers: Sequence[x509.Certificate], at: int) -> x509.Certificate:
     raise SigningError(f"{name!r} in the chain is not a CA, or not valid now", hint="ask the CA for its current chain")
 
 
+class ValidityState(StrEnum):
+    """What a certificate's validity means at one moment."""
+
+    NOT_YET = "not valid yet"
+    VALID = "valid"
+    ENDS_SOON = "ends soon"  # within 30 days, or a third of its life
+    EXPIRED = "expired"
+
+
 @dataclass(frozen=True, slots=True)
 class Validity:
     """First and last second of a certificate, POSIX."""
@@ -132,14 +141,27 @@ class Validity:
         """The validity of `certificate`."""
         return cls(not_before(certificate), not_after(certificate))
 
+    def state(self, at: int) -> ValidityState:
+        """THE rule, for readiness, pages, commands and log."""
+        if at >= self.not_after:
+            return ValidityState.EXPIRED
+        if at < self.not_before:
+            return ValidityState.NOT_YET
+        soon = min(WARN_SECONDS, (self.not_after - self.not_before) // 3)
+        return ValidityState.ENDS_SOON if self.not_after - at <= soon else ValidityState.VALID
+
     def warning(self, at: int) -> str:
-        """Words on a certificate that ends within 30 days, or has a third of its life left; else empty."""
+        """Words on a certificate that is not plainly valid; else empty."""
         left = self.not_after - at
-        if left <= 0:
-            return "has expired"
-        if left > min(WARN_SECONDS, (self.not_after - self.not_before) // 3):
-            return ""
-        return f"expires in {left // _DAY} days" if left >= 2 * _DAY else f"expires in {left // 3600} hours"
+        match self.state(at):
+            case ValidityState.EXPIRED:
+                return "has expired"
+            case ValidityState.NOT_YET:
+                return f"is not valid for another {(self.not_before - at) // 60 + 1} minutes"
+            case ValidityState.ENDS_SOON:
+                return f"expires in {left // _DAY} days" if left >= 2 * _DAY else f"expires in {left // 3600} hours"
+            case _:
+                return ""
 
 
 def expiry_warning(certificate: x509.Certificate, at: int) -> str:

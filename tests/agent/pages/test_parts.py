@@ -6,10 +6,12 @@ import pytest
 
 from vouchd.agent.pages import showing
 from vouchd.agent.pages.charts import NOTHING, Line, draw
+from vouchd.agent.pages.conditions import Tone, expiry_condition
 from vouchd.agent.pages.history import History, quantile
 from vouchd.agent.pages.staging import KEEP_SECONDS, Staging
 from vouchd.agent.pages.tokens import Tokens
 from vouchd.errors import NotFound, PermissionDenied
+from vouchd.pkix.purposes import Validity
 
 
 @pytest.mark.parametrize(
@@ -120,3 +122,13 @@ async def test_history_tells_rates_between_samples():
     first, second = history.intervals()
     assert (first.good, first.revoked, first.hit_share) == (5.0, 1.0, 0.5)
     assert (second.good, second.hit_share) == (0, None)
+
+
+@pytest.mark.parametrize("life", [90, 40 * 86400, 800 * 86400])
+@pytest.mark.parametrize("share", [-0.1, 0.0, 0.3, 0.66, 0.67, 0.97, 1.0, 1.1])
+def test_certificate_is_in_one_condition_on_pages_and_for_readiness(life, share):
+    """One rule: the page calls a certificate valid exactly when readiness, commands and log have nothing to say of it."""
+    validity = Validity(1_000_000_000, 1_000_000_000 + life)
+    at = validity.not_before + int(share * life)
+    assert (expiry_condition(validity, at).tone is Tone.GOOD) == (validity.warning(at) == "")
+    assert (expiry_condition(validity, at).word == "Expired") == (validity.warning(at) == "has expired")

@@ -13,7 +13,7 @@ from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller
 from vouchd.instance.certificates.places import SystemCertificate
 from vouchd.pkix import certs
-from vouchd.pkix.purposes import WARN_SECONDS
+from vouchd.pkix.purposes import Validity
 from vouchd.threads import in_thread
 
 
@@ -58,7 +58,7 @@ def _card(system: SystemCertificate, pending: int, now: int) -> CertificateCard:
     used = (now - begin) / (end - begin) if end > begin else 1.0
     return CertificateCard(
         system,
-        expiry_condition(end, now, WARN_SECONDS),
+        expiry_condition(Validity(begin, end), now),
         not_before=begin,
         not_after=end,
         used=max(0.0, min(1.0, used)),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from vouchd.agent.pages.showing import duration
 from vouchd.core.facts import Epoch
 from vouchd.instance.report import InstanceReport
+from vouchd.pkix.purposes import Validity, ValidityState
 from vouchd.service.authorities import AuthoritySummary
 
 _SOON_SHARE = 0.1  # of a CRL's life that is left when its successor is due
@@ -105,12 +106,15 @@ def _crl_condition(epoch: Epoch, report: InstanceReport, now: int) -> Condition:
     return Condition(Tone.GOOD, "Current", f"The next CRL is due in {duration(left)}.")
 
 
-def expiry_condition(not_after: int | None, now: int, warn_seconds: int) -> Condition:
-    """The condition of a certificate that ends at `not_after`."""
-    if not_after is None:
-        return Condition(Tone.WARNING, "Missing", "No certificate has been installed.")
-    if not_after < now:
-        return Condition(Tone.BAD, "Expired", f"It ended {duration(now - not_after)} ago.")
-    if not_after - now < warn_seconds:
-        return Condition(Tone.WARNING, "Ends soon", f"It ends in {duration(not_after - now)}.")
-    return Condition(Tone.GOOD, "Valid", f"It ends in {duration(not_after - now)}.")
+def expiry_condition(validity: Validity, now: int) -> Condition:
+    """The condition of a certificate, by the rule by which readiness, commands and log warn of it."""
+    left = duration(abs(validity.not_after - now))
+    match validity.state(now):
+        case ValidityState.EXPIRED:
+            return Condition(Tone.BAD, "Expired", f"It ended {left} ago.")
+        case ValidityState.NOT_YET:
+            return Condition(Tone.BAD, "Not valid yet", f"It begins in {duration(validity.not_before - now)}.")
+        case ValidityState.ENDS_SOON:
+            return Condition(Tone.WARNING, "Ends soon", f"It ends in {left}.")
+        case _:
+            return Condition(Tone.GOOD, "Valid", f"It ends in {left}.")
