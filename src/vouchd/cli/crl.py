@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import crlshow, output, quarantine, remote, serving, told
+from vouchd.cli.ca.authorities import ReferenceArgument
 from vouchd.cli.options import DEFAULT_INSTANCE, STDIN, InstanceOption, JsonOption, ScopeOption, read_input
 from vouchd.cli.serving import WaitOption
 from vouchd.client.admin import AdminClient
@@ -16,15 +17,47 @@ from vouchd.clock import SystemClock
 from vouchd.core.facts import Epoch
 from vouchd.errors import CRLRejected, PermissionDenied, VouchdError, outcome
 from vouchd.files import write_new
+from vouchd.index.steps_back import add_steps_back
+from vouchd.instance.lifecycle import look_now
 from vouchd.pkix import pem
 from vouchd.pkix.crl import MAX_CRL_BYTES
 from vouchd.pkix.scope import COMPLETE_SCOPE
+from vouchd.service.admitting import StepBack
+from vouchd.service.stepping_back import step_back
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 
 app = typer.Typer(name="crl", no_args_is_help=True, help="The CRLs that an instance answers from.")
 app.add_typer(quarantine.app, name="quarantine")
+
+
+@app.command("step-back")
+def step_back_(
+    reference: ReferenceArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why the older CRL is right; for the audit log.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    scope: ScopeOption = COMPLETE_SCOPE,
+) -> None:
+    """Serve the older CRL that the store has in place of the newer one that is served.
+
+    A member never goes back by itself: a store may be an old backup. This word counts on this member and for this step.
+
+    Example: vouchd crl step-back "Example Root" --reason "CRL 9 was a mistake of the CA"
+    """
+    layout = Layout(instance.absolute())
+    with wiring.services(layout) as services:
+        stored, admitting = services.epoch(reference, scope), services.indexing.admitting
+        served = admitting.served.epochs if admitting else ()
+        rights, log = services.permission, services.audit
+        former = step_back(stored, served, _word_at(layout), rights, log, services.caller, reason)
+    look_now(layout)
+    output.note(f"CRL {stored.newest.crl_number} is served in place of CRL {former.newest.crl_number}")
+
+
+def _word_at(layout: Layout) -> Callable[[StepBack], None]:
+    """Where words of operators are kept."""
+    return lambda word: add_steps_back(layout.index, (word,))
 
 
 @app.command()

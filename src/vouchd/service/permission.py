@@ -26,6 +26,7 @@ class Action(StrEnum):
     LOWER_NUMBER = "accept lower CRL number"
     RETIRE_POINT = "retire issuing point"
     DROP_CRL = "drop CRL"
+    STEP_BACK = "step back to an older CRL"
     CHECK_STATUS = "check certificate status"
     READ_STATISTICS = "read statistics"
     LIST_SELFTESTS = "list self tests"
@@ -72,6 +73,7 @@ RIGHTS: dict[Action, frozenset[str]] = {
     Action.LOWER_NUMBER: _ADMINISTRATORS,
     Action.RETIRE_POINT: _AGENTS,
     Action.DROP_CRL: _AGENTS,
+    Action.STEP_BACK: _ADMINISTRATORS,
     Action.CHECK_STATUS: _STAFF,
     Action.READ_STATISTICS: _STAFF,
     Action.LIST_SELFTESTS: _STAFF,
