@@ -28,7 +28,7 @@ STEPS = (
     ("service", "directory", "ca", "client"),
     ("core", "signing"),
     ("pkix",),
-    ("files", "threads", "sockets", "clock"),
+    ("files", "threads", "sockets", "clock", "hardening"),
     ("errors",),
 )
 STEP_OF = {name: step for step, names in enumerate(STEPS) for name in names}

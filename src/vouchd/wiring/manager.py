@@ -33,6 +33,7 @@ from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
+from vouchd.hardening import harden
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, load_signers
 from vouchd.instance.configuration import Configuration
@@ -204,6 +205,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     holder = running_pid(layout.pid_file)
     if holder not in {None, os.getpid()}:  # it is this process after a restart
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
+    harden()  # before any key is read
     config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
     checked = checked_signers(layout, settings, warn)

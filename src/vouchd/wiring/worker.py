@@ -7,6 +7,7 @@ from vouchd.core.policy import ClientAddress
 from vouchd.core.status import ServingState
 from vouchd.ee.server import EEServer
 from vouchd.errors import LifecycleError
+from vouchd.hardening import harden
 from vouchd.index.manifest import load_manifest
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import load_signers
@@ -24,6 +25,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     """Be the worker process of `slot` until told to drain. Raises: VouchdError when it cannot start."""
     set_up_logs()
     raise_descriptor_limit()
+    harden()  # before any key is read
     given = inherited()
     if given.slot != slot:
         raise LifecycleError(f"slot {slot} was started with the sockets of slot {given.slot}")
