@@ -183,6 +183,9 @@ def test_refusal_for_a_missing_right_is_audited(port):
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "https://["},
+        {"Origin": "https://[::1"},
+        {"Origin": "//\u2100.example".encode().decode("latin-1")},
     ],
 )
 def test_change_sent_by_a_page_of_another_site_is_refused(port, headers):
@@ -192,6 +195,33 @@ def test_change_sent_by_a_page_of_another_site_is_refused(port, headers):
     answer = port.ask("POST", "/ocsp/agent/ocsp/addCA", "agent", body=sent, headers=headers)
     assert answer.status == 403
     assert port.facts() == before
+
+
+MULTIPART = "multipart/form-data"
+_PART = b'--b\r\nContent-Disposition: form-data; name="x"\r\n'
+ODD_FORMS = [
+    (MULTIPART, b"x"),
+    (f"{MULTIPART}; boundary=", b"--\r\n\r\n"),
+    (f"{MULTIPART}; boundary={'b' * 80}", b"x"),
+    (f"{MULTIPART}; boundary=b", b"no boundary at all"),
+    (f"{MULTIPART}; boundary=b", b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\ncut"),
+    (f"{MULTIPART}; boundary=b", b"--b\r\nContent-Disposition: \xff\r\n\r\nx\r\n--b--\r\n"),
+    (f"{MULTIPART}; boundary=b", b"--b\r\nContent-Transfer-Encoding: zip\r\n\r\nx\r\n--b--\r\n"),
+    (f"{MULTIPART}; boundary=b", _PART + b"Content-Type: text/plain; charset=none-such\r\n\r\nx\r\n--b--\r\n"),
+    (f"{MULTIPART}; boundary=b", _PART + b"Content-Transfer-Encoding: base64\r\n\r\n!\r\n--b--\r\n"),
+    ("multipart/mixed; boundary=b", b"--b\r\nContent-Type: multipart/mixed\r\n\r\n--b--\r\n"),
+    ("text/plain; charset=none-such", b"x"),
+    ("application/x-www-form-urlencoded", b"%ff=%ff&=&&x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content_type", "body"), ODD_FORMS)
+def test_form_that_is_none_is_the_clients_fault(port, caplog, content_type, body):
+    """A form of whatever brokenness is answered as a bad request or a failed one, never as a bug of ours."""
+    headers = {"Content-Type": content_type}
+    answer = port.ask("POST", "/ocsp/agent/ocsp/addCA?%ff=%ff&xml=true", "agent", body=body, headers=headers)
+    assert answer.status in (200, 400)
+    assert "Traceback" not in caplog.text
 
 
 def test_answers_carry_the_security_headers(port):

@@ -162,7 +162,7 @@ class Client:
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.split(": ", 1) for line in lines[1:] if line)
             status = int(lines[0].split()[1])
-            length = 0 if head_only or status in (100, 304) else int(headers["Content-Length"])
+            length = 0 if head_only or status in (100, 204, 304) else int(headers["Content-Length"])
             return HTTPAnswer(status, headers, await self.reader.readexactly(length))
 
     async def ask(self, data: bytes, *, head_only: bool = False) -> HTTPAnswer:

@@ -16,6 +16,7 @@ from tests.ee.ee_fakes import (
     LATER,
     MALFORMED,
     NEXT_UPDATE,
+    THIS_UPDATE,
     Client,
     FakeResponder,
     get,
@@ -109,13 +110,64 @@ async def test_other_path_is_404_with_ocsp_body(port, request_bytes):
     assert (answer.status, answer.body) == (404, MALFORMED)
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE", "PATCH"])
 async def test_other_method_is_405_with_allow(port, method):
     """Other methods are told what is allowed, and the connection goes on."""
     client = await port.client()
     answer = await client.ask(post().replace(b"POST", method.encode()))
-    assert (answer.status, answer.headers["Allow"], answer.body) == (405, "GET, HEAD, POST", MALFORMED)
+    assert (answer.status, answer.headers["Allow"], answer.body) == (405, "GET, HEAD, OPTIONS, POST", MALFORMED)
     assert (await client.ask(get())).status == 200
+
+
+@pytest.mark.parametrize("target", [b"/", b"*", b"/ocsp", b"/healthcheck"])
+async def test_options_says_what_is_allowed(port, target):
+    """A load balancer that asks OPTIONS learns that somebody is there, on whatever path; no OCSP, nothing to store."""
+    client = await port.client()
+    answer = await client.ask(b"OPTIONS %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+    assert (answer.status, answer.headers["Allow"], answer.body) == (204, "GET, HEAD, OPTIONS, POST", b"")
+    assert answer.headers.keys() == {"Allow", "Cache-Control", "Date"}
+    assert (await client.ask(get())).status == 200
+    found = port.server.snapshot()["counters"]
+    assert (found["requests"]["OPTIONS"], found["errors"]) == (1, {})
+
+
+@pytest.mark.parametrize("path", ["/ca/ocsp", "/ejbca/publicweb/status/ocsp", "/OCSP", "/MY/own"])
+async def test_paths_of_other_responders_are_answered_where_they_are_set(path):
+    """The AIA of certificates that are out cannot be changed: their paths can be taken over, for GET and POST."""
+    wanted = ("/ca/ocsp", "/ejbca/publicweb/status/ocsp/", "/OCSP", "/MY/own")
+    async with serving(paths=wanted) as served:
+        client = await served.client()
+        for request in (post(path=path), post(path=path), post(path=path + "/"), get(prefix=path + "/"), post()):
+            assert (await client.ask(request)).body == b"answer to 0good"
+        assert (await client.ask(post(path=path + "/x"))).status == 404
+    async with serving() as served:
+        assert (await served.ask(post(path=path))).status == 404
+
+
+@pytest.mark.parametrize("host", ["a b", "a/b", "a?b", "a#b", "a@b", "a\tb", '"a"', "a\\b", "\xe9", "<a>"])
+@pytest.mark.parametrize("ask", [get, post])
+async def test_host_that_can_be_none_is_400(port, ask, host):
+    """What is no host with its port is refused (RFC 9112 section 3.2), the first time and each time."""
+    for _ in range(3):
+        request = ask().replace(b"Host: ocsp.test", b"Host: " + host.encode("latin-1"))
+        assert (await port.ask(request)).status == 400
+
+
+@pytest.mark.parametrize("host", ["", "a", "a:80", "[2001:db8::1]:8080", "xn--bcher-kva.example", "a_b", "192.0.2.1"])
+async def test_host_of_any_form_is_taken(port, host):
+    """Names, addresses, ports and none at all."""
+    request = post().replace(b"Host: ocsp.test", b"Host: " + host.encode())
+    assert (await port.ask(request)).status == 200
+
+
+@pytest.mark.parametrize("years", [1, 30])
+async def test_clock_set_back_tells_no_cache_to_keep_answers_for_years(port, years):
+    """However wrong the clock, max-age is at most the time from thisUpdate to nextUpdate."""
+    port.server.clock.now = AT - years * 365 * 86400
+    port.server.tick()
+    for _ in range(2):
+        answer = await port.ask(get())
+        assert f"max-age={NEXT_UPDATE - THIS_UPDATE}," in answer.headers["Cache-Control"]
 
 
 async def test_head_has_the_headers_of_get_and_no_body(port):
@@ -178,6 +230,7 @@ async def test_conditional_get_is_304_without_body(port, method):
     for condition in (f"If-None-Match: {tag}\r\n", f"If-Modified-Since: {http_date(AT).decode()}\r\n"):
         answer = await client.ask(get(method=method, headers=condition))
         assert answer.status == 304
+        assert answer.headers["Expires"] == http_date(NEXT_UPDATE).decode(), "a 304 says what the 200 would (RFC 9110)"
         assert {"ETag", "Date", "Cache-Control", "Last-Modified"} <= answer.headers.keys()
     assert (await client.ask(get(headers='If-None-Match: "other"\r\n'))).status == 200
 

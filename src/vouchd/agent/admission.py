@@ -94,10 +94,18 @@ class Admission:
             public = route.access is Access.PUBLIC
             async with asyncio.timeout(self._public_body_seconds if public else self._body_seconds):
                 # A multipart form can be read once only; who asks for it later gets what was read here.
-                await (limited.post() if limited.content_type.startswith("multipart/") else limited.read())
+                await (_form(limited) if limited.content_type.startswith("multipart/") else limited.read())
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         return limited
+
+
+async def _form(request: web.Request) -> None:
+    """Read a multipart form; one that is none is the client's fault."""
+    try:
+        await request.post()
+    except (ValueError, LookupError, RuntimeError, AssertionError) as error:  # what aiohttp's reader raises for it
+        raise web.HTTPBadRequest(reason="not a multipart form") from error
 
 
 def require_same_site(route: Route, request: web.Request) -> None:
@@ -109,10 +117,18 @@ def require_same_site(route: Route, request: web.Request) -> None:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     foreign = site is not None and site not in _OWN_SITES
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host", ""):
+    if origin is not None and _authority(origin) != request.headers.get("Host", ""):
         foreign = True
     if foreign:
         raise PermissionDenied("sent by the page of another site", hint="open the agent pages and do it there")
+
+
+def _authority(origin: str) -> str | None:
+    """Host and port of an origin; None where it is no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def secured(response: web.StreamResponse) -> web.StreamResponse:

@@ -24,7 +24,7 @@ async def form_fields(request: web.Request) -> Mapping[str, bytes]:
 
     Both kinds of form are read: urlencoded, whatever Content-Type says, and multipart. Raises: ConfigError.
     """
-    fields = {name: value.encode() for name, value in request.query.items()}
+    fields = {name: value.encode("utf-8", "replace") for name, value in request.query.items()}
     if request.content_type.startswith("multipart/"):
         for name, value in (await request.post()).items():
             fields[name] = await in_thread(value.file.read) if isinstance(value, web.FileField) else _octets(value)
@@ -55,4 +55,4 @@ def _decoded(text: bytes) -> bytes:
 
 
 def _octets(value: str | bytes | bytearray) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)
+    return value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)

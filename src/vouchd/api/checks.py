@@ -43,6 +43,7 @@ def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
         Check("workers", ready > 0, f"{ready} of {workers} answer from manifest {report.version}"),
         Check("answering", not report.halting, report.halting or "no critical self test failed"),
         Check("store", not report.store_error, report.store_error or "can be reached", required=False),
+        Check("serving", bool(report.issuing_points), f"{len(report.issuing_points)} issuing points are answered from"),
         Check("verified", not doubtful, "; ".join(doubtful) or "what is in the store is what is served"),
         advice("crls", "past nextUpdate", stale),
         advice("certificates", "ending soon", ending),

@@ -13,6 +13,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import NamedTuple
 
 from vouchd.audit.answer_records import Note
+from vouchd.ee.getpath import PREFIXES
 from vouchd.ee.plain import announced_body_bytes
 from vouchd.ee.reading import HTTPRequest
 from vouchd.errors import OCSPResponseStatus
@@ -21,6 +22,7 @@ _TYPE = b"Content-Type: application/ocsp-response\r\n"
 
 REASONS: dict[int, bytes] = {
     200: b"200 OK",
+    204: b"204 No Content",
     304: b"304 Not Modified",
     400: b"400 Bad Request",
     404: b"404 Not Found",
@@ -31,8 +33,8 @@ REASONS: dict[int, bytes] = {
     503: b"503 Service Unavailable",
 }
 
-# Request lines of POST that need no look at the path.
-POST_LINES = frozenset(b"POST %b HTTP/1.1" % path for path in (b"/", b"/ocsp", b"/ocsp/", b"/ocsp/ee/ocsp"))
+# A date in any of the forms that HTTP knows is shorter.
+_DATE_BYTES = 64
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -60,6 +62,8 @@ class Uncacheable(NamedTuple):
 
     def head(self, date: bytes) -> bytes:
         """Status line and headers without the last empty line."""
+        if self.status == 204:  # RFC 9110 section 8.6: without Content-Length
+            return b"HTTP/1.1 %b\r\nCache-Control: no-store\r\nDate: %b\r\n%b" % (REASONS[204], date, self.extra)
         return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\nCache-Control: no-store\r\nDate: %b\r\n%b" % (
             REASONS[self.status],
             _TYPE,
@@ -99,7 +103,9 @@ class Entry:
 
     __slots__ = (
         "_body_bytes",
+        "_expires",
         "_lasting",
+        "_max_age",
         "_validators",
         "cost",
         "fresh_until",
@@ -121,7 +127,10 @@ class Entry:
         tally: Tally,
         note: Note | None = None,
         fresh_until: int | None = None,
+        *,
+        lifetime: int = 1 << 31,
     ) -> None:
+        """No cache is told to keep it for more than `lifetime` seconds, wherever the clock stands."""
         self.fresh_until = fresh_until
         self.note = note
         self.key = b""
@@ -137,8 +146,9 @@ class Entry:
             hashlib.sha256(body).hexdigest().encode(),
             http_date(this_update),
         )
-        expires = b"" if next_update is None else b"Expires: %b\r\n" % http_date(next_update)
-        self._lasting = b"%b%bContent-Length: %d\r\n" % (expires, _TYPE, len(body))
+        self._max_age = lifetime
+        self._expires = b"" if next_update is None else b"Expires: %b\r\n" % http_date(next_update)
+        self._lasting = b"%bContent-Length: %d\r\n" % (_TYPE, len(body))
 
     @property
     def etag(self) -> bytes:
@@ -169,13 +179,14 @@ class Entry:
         control = (
             b"no-cache"  # no nextUpdate: newer information may be there at any time, so ask each time
             if self.next_update is None
-            else b"max-age=%d, public, no-transform, must-revalidate" % (self.next_update - second)
+            else b"max-age=%d, public, no-transform, must-revalidate" % min(self.next_update - second, self._max_age)
         )
-        return b"HTTP/1.1 %b\r\nDate: %b\r\nCache-Control: %b\r\n%b%b" % (
+        return b"HTTP/1.1 %b\r\nDate: %b\r\nCache-Control: %b\r\n%b%b%b" % (
             REASONS[status],
             date,
             control,
             self._validators,
+            self._expires,
             self._lasting if status != 304 else b"",
         )
 
@@ -189,6 +200,8 @@ class Entry:
         return request.if_modified_since is not None and self._unmodified_since(request.if_modified_since)
 
     def _unmodified_since(self, value: bytes) -> bool:
+        if len(value) > _DATE_BYTES:
+            return False
         try:
             return self.this_update <= parsedate_to_datetime(value.decode("ascii")).timestamp()
         except (ValueError, OverflowError):  # not a date: the condition is ignored (RFC 9110 section 13.1.3)
@@ -224,7 +237,8 @@ class ResponseCache:
     to them take; it never exceeds the capacity.
     """
 
-    def __init__(self, capacity_bytes: int, max_entries: int = 1 << 30) -> None:
+    def __init__(self, capacity_bytes: int, max_entries: int = 1 << 30, prefixes: tuple[bytes, ...] = PREFIXES) -> None:
+        """`prefixes` are the paths of the service, without slashes at their ends."""
         self.by_der: OrderedDict[bytes, Entry] = OrderedDict()  # a dict would search long for its oldest key
         self.by_line: dict[bytes, Entry] = {}
         self.heads: dict[bytes, int] = {}
@@ -232,6 +246,9 @@ class ResponseCache:
         self._heads_bytes = 0
         self._capacity_bytes = capacity_bytes
         self._max_entries = max(max_entries, 1)
+        # Request lines of POST that need no look at the path.
+        paths = [b"", *prefixes, *(prefix + b"/" for prefix in prefixes)]
+        self._post_lines = frozenset(b"POST /%b HTTP/1.1" % path for path in paths)
 
     def put(self, request_der: bytes, entry: Entry, second: int) -> None:
         """Keep `entry` as the answer to `request_der`, unless that is too long to be asked often."""
@@ -269,7 +286,7 @@ class ResponseCache:
     def head_bytes(self, head: bytes) -> int | None:
         """How long a body follows the head of a POST (without its last two CRLF), None when it has to be parsed."""
         line, _, lines = head.partition(b"\r\n")
-        return self._remember(head, announced_body_bytes(lines + b"\r\n")) if line in POST_LINES else None
+        return self._remember(head, announced_body_bytes(lines + b"\r\n")) if line in self._post_lines else None
 
     def _remember(self, head: bytes, length: int | None) -> int | None:
         if length is not None:

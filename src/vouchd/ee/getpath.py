@@ -8,6 +8,7 @@ told apart from each other, so all are read. Slashes are never folded: `//` may 
 from __future__ import annotations
 
 import binascii
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from vouchd.errors import MalformedRequest
@@ -15,7 +16,7 @@ from vouchd.errors import MalformedRequest
 MAX_TARGET_BYTES = 256 * 1024
 
 # Longest first; POST goes to the bare prefix. The long one is what clients of Certificate System are configured with.
-_PREFIXES = (b"ocsp/ee/ocsp", b"ocsp")
+PREFIXES = (b"ocsp/ee/ocsp", b"ocsp")
 
 # The first octet of an OCSPRequest is 0x30 (SEQUENCE), so its base64 starts with M, whatever comes next.
 _FIRST = (b"M", b"%4D", b"%4d", b"%254D", b"%254d")
@@ -24,26 +25,32 @@ _FIRST = (b"M", b"%4D", b"%4d", b"%254D", b"%254d")
 _TO_STANDARD = bytes.maketrans(b"-_ ", b"+/+")
 
 
-def remainder(target: bytes) -> bytes | None:
+def prefixes(paths: Iterable[str]) -> tuple[bytes, ...]:
+    """The paths of the service, its own and `paths` (such as `/ca/ocsp`): longest first, without slashes around."""
+    own = {path.strip("/").encode() for path in paths} - {b""}
+    return tuple(sorted(own | set(PREFIXES), key=lambda prefix: (-len(prefix), prefix)))
+
+
+def remainder(target: bytes, prefixes: tuple[bytes, ...] = PREFIXES) -> bytes | None:
     """What follows the path of the OCSP service in a request target (still encoded), None when it is another path.
 
     `target` is in origin or absolute form (RFC 9112 section 3.2); a query is ignored, base64 has no `?`.
     """
     path = _path(target)
-    for prefix in _PREFIXES:
+    for prefix in prefixes:
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/"):
             return path[len(prefix) :].lstrip(b"/")
     return path if not path or path.startswith(_FIRST) else None
 
 
-def decode(target: bytes) -> bytes:
+def decode(target: bytes, prefixes: tuple[bytes, ...] = PREFIXES) -> bytes:
     """The octets that the path of `target` carries; whether they are an OCSPRequest is for the responder to say.
 
     Raises: MalformedRequest when there are none, or what is there is not base64.
     """
     if len(target) > MAX_TARGET_BYTES:
         raise MalformedRequest(f"request target of {len(target)} bytes is too long")
-    text = remainder(target)
+    text = remainder(target, prefixes)
     if not text:
         raise MalformedRequest("no OCSP request in the path", hint="GET /BASE64 or POST the DER to /")
     for _ in range(2):  # `%` is not in the alphabet: what is still there after one round was encoded twice

@@ -1,8 +1,8 @@
 """Header lines that ask for nothing special, told by one strict pattern: what it does not match is parsed instead.
 
 Strictness is the point. What matches here has one reading only (RFC 9112): every line is a field name, a colon, a
-value without control characters and CRLF; there is one Host, at most one Content-Length made of digits, and nothing
-that bears on framing, persistence, conditions or interim answers.
+value without control characters and CRLF; there is one Host, which can be one, at most one Content-Length made of
+digits, and nothing that bears on framing, persistence, conditions or interim answers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ _LINES = re.compile(
     rb"(?:"
     rb"(?!(?:transfer-encoding|expect|upgrade|if-none-match|if-modified-since):)"
     rb"(?!connection:(?![ \t]*keep-alive[ \t]*\r\n))"
+    rb"(?!host:(?![ \t]*[0-9a-z._~!$&'()*+,;=%:\[\]-]*[ \t]*\r\n))"
     rb"(?!content-length:(?![ \t]*[0-9]{1,9}[ \t]*\r\n))"
     rb"[!#$%&'*+.^_`|~0-9a-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n"
     rb")++",

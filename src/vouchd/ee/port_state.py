@@ -14,7 +14,7 @@ from vouchd.ee.cache import Entry, ResponseCache, Uncacheable, http_date, refusa
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
-from vouchd.ee.getpath import decode, remainder
+from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.reading import HTTPRequest
 from vouchd.ee.signing_queue import SigningQueue, Waiter
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
@@ -29,6 +29,8 @@ OVERLOADED_RETRY_SECONDS = 1
 
 _SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
+_NAMES = {**_METHODS, b"OPTIONS": "OPTIONS"}
+_ALLOW = b"Allow: GET, HEAD, OPTIONS, POST\r\n"
 
 
 class Connected(Protocol):
@@ -67,7 +69,8 @@ class PortState:
         uptime_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.port = port
-        self.cache = ResponseCache(port.cache_bytes, port.cache_entries)
+        self._prefixes = prefixes(port.paths)
+        self.cache = ResponseCache(port.cache_bytes, port.cache_entries, self._prefixes)
         self.queue = SigningQueue(port.max_in_flight)
         self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
@@ -130,7 +133,7 @@ class PortState:
 
     def method_name(self, request: HTTPRequest) -> str:
         """The method as a label of bounded choice."""
-        return _METHODS.get(request.method, "other")
+        return _NAMES.get(request.method, "other")
 
     def overloaded(self, http_status: int) -> Uncacheable:
         """No room now: tryLater."""
@@ -139,17 +142,19 @@ class PortState:
     def request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
         """The request DER to be answered, or a refusal that needs no responder."""
         malformed = OCSPResponseStatus.MALFORMED_REQUEST
+        if request.method == b"OPTIONS":  # what load balancers ask to see whether somebody is there
+            return Uncacheable(b"", 204, _ALLOW)
         if request.method not in _METHODS:
             self.counters.refused("method")
-            return refusal(405, malformed, b"Allow: GET, HEAD, POST\r\n")
-        rest = remainder(request.target)
+            return refusal(405, malformed, _ALLOW)
+        rest = remainder(request.target, self._prefixes)
         if rest is None or (rest and request.method == b"POST"):
             self.counters.refused("path")
             return refusal(404, malformed)
         if request.method == b"POST":
             return request.body
         try:
-            return decode(request.target)
+            return decode(request.target, self._prefixes)
         except MalformedRequest as error:
             refused = refused_answer(malformed, error.cause)
             self._answering.count(refused)
@@ -174,7 +179,10 @@ class PortState:
             return Uncacheable(answer.response_der, note=note)
         tally = self.counters.tally(answer.cert_statuses, answer.authority_id)
         modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
-        entry = Entry(answer.response_der, modified, answer.next_update, tally, note, answer.fresh_until)
+        lifetime = (answer.next_update or 0) - answer.this_update
+        entry = Entry(
+            answer.response_der, modified, answer.next_update, tally, note, answer.fresh_until, lifetime=lifetime
+        )
         if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
             return Uncacheable(answer.response_der, note=note)
         self.cache.put(request_der, entry, self.second)

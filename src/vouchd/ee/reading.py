@@ -11,6 +11,7 @@ how this message is framed: the one reading of bodies is the parser's.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,10 @@ _FIELDS = frozenset(
         b"x-forwarded-for",
     }
 )
+
+
+# uri-host with its port, or nothing at all (RFC 9110 section 7.2).
+_HOST = re.compile(rb"[0-9A-Za-z._~!$&'()*+,;=%:\[\]-]*")
 
 
 @dataclass(slots=True)
@@ -133,7 +138,8 @@ class RequestReader:
         self._in_head = False
         headers, version = self._headers, self._parser.get_http_version()
         coding = headers.get(b"transfer-encoding")
-        if version not in ("1.1", "1.0") or (version == "1.1" and b"host" not in headers):
+        host = headers.get(b"host", b"" if version == "1.0" else None)
+        if version not in ("1.1", "1.0") or host is None or not _HOST.fullmatch(host):
             self._stop(400)
         if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
             self._stop(400)

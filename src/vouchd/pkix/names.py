@@ -18,6 +18,8 @@ from typing import Final
 from vouchd.pkix import der
 
 MAX_SHOWN_CHARACTERS = 300
+# A longer one is compared as it stands: to bring text into its normal form is not linear in its length.
+MAX_BYTES = 8192
 _REMEMBERED = 1 << 14
 
 # String types by tag: NumericString, PrintableString, IA5String, VisibleString and UTF8String; TeletexString as
@@ -59,6 +61,8 @@ def same(one: bytes, other: bytes) -> bool:
 @lru_cache(maxsize=_REMEMBERED)
 def canonical(name_der: bytes) -> bytes:
     """What all spellings of one Name (DER) have in common; the bytes themselves where they are no Name."""
+    if len(name_der) > MAX_BYTES:
+        return name_der
     try:
         rdns = list(der.children(name_der, der.whole(name_der, der.SEQUENCE)))
         return der.tlv(der.SEQUENCE, *(_rdn(name_der, rdn) for rdn in rdns))

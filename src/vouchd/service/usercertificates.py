@@ -23,6 +23,7 @@ from vouchd.service.authorities import read_certificate
 
 MAX_CERTIFICATE_BYTES = 64 << 10
 MAX_SUBJECT_CHARACTERS = 200
+UNREADABLE = "(a name that cannot be read)"
 
 
 def fingerprint(certificate_der: bytes) -> str:
@@ -48,7 +49,7 @@ def describe(certificate_der: bytes) -> CertificateFacts:
     return CertificateFacts(
         fingerprint=fingerprint(certificate_der),
         subject=subject_text(certificate),
-        issuer=certificate.issuer.rfc4514_string()[:MAX_SUBJECT_CHARACTERS],
+        issuer=issuer_text(certificate),
         serial=certs.serial_octets(certificate),
         not_before=certs.not_before(certificate),
         not_after=certs.not_after(certificate),
@@ -56,8 +57,19 @@ def describe(certificate_der: bytes) -> CertificateFacts:
 
 
 def subject_text(certificate: x509.Certificate) -> str:
-    """The subject as RFC 4514 has it, cut to what a log line bears."""
-    return certificate.subject.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
+    """The subject as RFC 4514 has it, cut to what a log line bears; of one that cannot be read that it is there."""
+    try:
+        return certificate.subject.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
+    except (ValueError, TypeError, AttributeError):  # strings and OIDs that are none, to the library
+        return UNREADABLE
+
+
+def issuer_text(certificate: x509.Certificate) -> str:
+    """The issuer, likewise."""
+    try:
+        return certificate.issuer.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
+    except (ValueError, TypeError, AttributeError):
+        return UNREADABLE
 
 
 def require_valid(certificate: x509.Certificate, at: int) -> None:

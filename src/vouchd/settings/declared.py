@@ -22,7 +22,19 @@ from vouchd.core.policy import (
 )
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS, Planned
 from vouchd.settings.keys import KnownKey, composed, key, keys_of, part, parts
-from vouchd.settings.kinds import DIGESTS, FILE, FLAG, NETWORKS, SELFTESTS, TEXT, choice, integer, kibibytes, word
+from vouchd.settings.kinds import (
+    DIGESTS,
+    FILE,
+    FLAG,
+    NETWORKS,
+    PATHS,
+    SELFTESTS,
+    TEXT,
+    choice,
+    integer,
+    kibibytes,
+    word,
+)
 from vouchd.settings.without_effect import WITHOUT_EFFECT
 
 EMBEDDED = "embedded"
@@ -49,7 +61,7 @@ class EEPort:
         "vouchd.ee.maxBodyBytes", integer(64, 1 << 24), 65536, "An OCSP request, POST or GET.", unit="bytes"
     )
     idle_seconds: int = key(
-        "vouchd.ee.idleInSec", integer(1, _DAY), 60, "A connection without a request is closed after.", unit="seconds"
+        "vouchd.ee.idleInSec", integer(1, _DAY), 75, "A connection without a request is closed after.", unit="seconds"
     )
     header_seconds: int = key(
         "vouchd.ee.headerInSec", integer(1, _DAY), 10, "A request must be complete after.", unit="seconds"
@@ -59,6 +71,9 @@ class EEPort:
     )
     max_in_flight: int = key(
         "vouchd.ee.maxInFlight", integer(1, 1_000_000), 256, "Signatures waiting in one worker; beyond: tryLater."
+    )
+    paths: tuple[str, ...] = key(
+        "vouchd.ee.paths", PATHS, (), "Paths of the service besides /, /ocsp and /ocsp/ee/ocsp, as /ca/ocsp."
     )
     ipv4_prefix: int = key(
         "vouchd.ee.ipv4Prefix", integer(1, 32), 24, "IPv4 clients alike in so many bits share a turn for signatures."
@@ -145,7 +160,7 @@ class AgentPort:
     idle_seconds: int = key(
         "vouchd.agent.idleInSec",
         integer(1, _DAY),
-        60,
+        75,
         "A connection without a request is closed after.",
         unit="seconds",
     )

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from vouchd.service.selftests import Planned, SelfTestName
 
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _DIGESTS = {"SHA1": "SHA-1", "SHA256": "SHA-256", "SHA384": "SHA-384", "SHA512": "SHA-512"}
 
@@ -103,6 +104,13 @@ def _read_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ValueError("must be a list of networks such as 192.0.2.0/28 or 2001:db8::/64, or addresses") from None
 
 
+def _read_paths(text: str) -> tuple[str, ...]:
+    paths = tuple(path for path in re.split(r"[,\s]+", text) if path)
+    if not all(_PATH.fullmatch(path) for path in paths):
+        raise ValueError("must be a list of paths such as /ca/ocsp, of letters, digits and - . _ ~ between slashes")
+    return paths
+
+
 def _write_order(value: object) -> str:
     planned = value if isinstance(value, tuple) else ()
     return ", ".join(f"{one.name}:critical" if one.critical else str(one.name) for one in planned)
@@ -122,4 +130,5 @@ NETWORKS = Kind(
     _read_networks,
     lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else "",
 )
+PATHS = Kind("list of paths", _read_paths, lambda value: ",".join(value) if isinstance(value, tuple) else "")
 ANYTHING = Kind("anything", str)  # of a key without effect

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from aiohttp import web
 from cryptography import x509
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost
-from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
 from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
@@ -36,7 +35,7 @@ class AuthorityPages:
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """List Certificate Authorities."""
         rows = await self._rows(caller)
-        done = request.query.get("done", "")[:200]
+        done = done_text(request)
         report = self.services.running.report()
         kept = hindrances(report, self.services.clock.now())
         return self.pages.page(
@@ -63,7 +62,7 @@ class AuthorityPages:
             facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
             return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
         await self.services.running.settle()
-        return see_other(f"{menu.AUTHORITIES}/{added.id}?done=" + quote("The CA was added."))
+        return see_done(f"{menu.AUTHORITIES}/{added.id}", "The CA was added.")
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
         """Stop answering for the CA."""
@@ -75,7 +74,7 @@ class AuthorityPages:
         label = row.summary.authority.label
         await in_thread(lambda: self.services.authorities.remove(row.summary.authority.id, caller))
         await self.services.running.settle()
-        return see_other(f"{menu.AUTHORITIES}?done=" + quote(f"{label} was removed."))
+        return see_done(menu.AUTHORITIES, f"{label} was removed.")
 
     async def releasing(self, request: web.Request, caller: Caller) -> web.Response:
         """What the CRL that is held back would change."""
@@ -127,7 +126,7 @@ class AuthorityPages:
             row = await self._row(identifier, caller)
             return self._show(request, caller, row, status=outcome(error).http_status, error=error)
         await self.services.running.settle()
-        return see_other(f"{menu.AUTHORITIES}/{identifier}?done={quote(done)}")
+        return see_done(f"{menu.AUTHORITIES}/{identifier}", done)
 
     def _show(
         self,
@@ -139,7 +138,7 @@ class AuthorityPages:
         error: VouchdError | None = None,
     ) -> web.Response:
         certificate = certs.load_certificate(row.summary.authority.certificate_der)
-        done = request.query.get("done", "")[:200]
+        done = done_text(request)
         return self.pages.page(
             request, caller, "authority.html", status=status, row=row, certificate=certificate, error=error, done=done
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from aiohttp import web
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.forms import read_form, require_number_lost
-from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.agent.pages.staging import Staging
 from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller
@@ -68,4 +67,4 @@ class CRLPages:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
         served = await self.services.running.settle()
         done = "The CRL was added" + (" and is answered from." if served else "; the workers are loading it.")
-        return see_other(f"{menu.AUTHORITIES}/{points[0].authority_id}?done={quote(done)}")
+        return see_done(f"{menu.AUTHORITIES}/{points[0].authority_id}", done)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -24,6 +28,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+# What a page says was done comes back with the browser: sealed, so that no link can put words into its mouth.
+_SEAL_KEY = secrets.token_bytes(32)
 FRAGMENT = "fragment"  # query parameter: only the part of the page that is refreshed
 
 
@@ -94,6 +100,23 @@ class Pages:
 def see_other(location: str) -> web.Response:
     """Look at `location` next, by GET: what a form that has done its work answers."""
     return web.Response(status=303, headers={"Location": location, "Content-Security-Policy": PAGE_POLICY})
+
+
+def see_done(path: str, text: str) -> web.Response:
+    """Look at `path` next, which says what was done: `text`."""
+    return see_other(f"{path}?done={quote(text)}&seal={_seal(path, text)}")
+
+
+def done_text(request: web.Request) -> str:
+    """What this process said was done, for the page that it sends the browser to; of words from elsewhere nothing."""
+    text, seal = request.query.get("done", ""), request.query.get("seal", "")
+    expected = _seal(quote(request.path), text).encode()
+    return text if hmac.compare_digest(expected, seal.encode("utf-8", "replace")) else ""
+
+
+def _seal(path: str, text: str) -> str:
+    sealed = f"{path}\n{text}".encode("utf-8", "replace")
+    return hmac.new(_SEAL_KEY, sealed, hashlib.sha256).hexdigest()[:32]
 
 
 def _html(text: str, status: int) -> web.Response:

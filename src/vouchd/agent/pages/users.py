@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form
-from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError, VouchdError, outcome
@@ -113,7 +113,7 @@ class UserPages:
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await self.services.running.settle()
-        return see_other(f"{menu.USERS}?done=" + quote(f"{user_id} was removed."))
+        return see_done(menu.USERS, f"{user_id} was removed.")
 
     async def _changed(
         self, request: web.Request, caller: Caller, change: Callable[[str, Form], User], done: str
@@ -141,7 +141,7 @@ class UserPages:
             ticked=[group for group in Group if group.name in values.fields],
             values=values.fields,
             error=error,
-            done=request.query.get("done", "")[:200],
+            done=done_text(request),
         )
 
     async def _show(self, request: web.Request, caller: Caller, *, error: VouchdError | None = None) -> web.Response:
@@ -156,7 +156,7 @@ class UserPages:
             groups=tuple(Group),
             rights=rights,
             error=error,
-            done=request.query.get("done", "")[:200],
+            done=done_text(request),
         )
 
     def _row(self, user: User) -> UserRow:
@@ -191,4 +191,4 @@ def _certificate(form: Form) -> bytes:
 
 
 def _seen(user_id: str, done: str) -> web.Response:
-    return see_other(f"{menu.USERS}/{quote(user_id)}?done={quote(done)}")
+    return see_done(f"{menu.USERS}/{quote(user_id)}", done)
