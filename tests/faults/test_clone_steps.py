@@ -12,12 +12,23 @@ pytestmark = pytest.mark.process
 STEPS = ("preflight", "keys", "certificate", "join", "facts", "settings", "start", "verify")
 
 
-@pytest.fixture
-def site(tmp_path):
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
     """A running master, ready to be cloned; paths are whole, since the killed commands run elsewhere."""
-    with clone_set(tmp_path) as made:
+    with clone_set(tmp_path_factory.mktemp("set")) as made:
         made.make_prepared()
         yield made
+
+
+@pytest.fixture
+def site(master):
+    """No clone of it yet, and a token for one; so it is again after the test."""
+    (master.folder / "token").unlink()
+    master.run("domain", "token", "--instance", "m", "--out", "token")
+    yield master
+    if master.layout("c").root.exists():
+        master.run("clone", "destroy", "--instance", "c", "--remove")
+    assert master.members("m") == {master.id_of("m"): False}
 
 
 def test_creation_killed_around_every_step_is_finished_by_the_same_words(site):

@@ -42,6 +42,7 @@ def test_demo_shows_the_expected_answers_and_stops(tmp_path):
     assert (tmp_path / "demo" / "vouchd" / "admin.p12").exists()
 
 
+@pytest.mark.process
 def test_demo_refuses_a_folder_that_it_did_not_make(tmp_path):
     """Somebody's files are never removed."""
     (tmp_path / "thesis.txt").write_text("precious")

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,10 +55,10 @@ class Commands:
         return done.stdout.splitlines()[0].removeprefix(f"{certificate}: ")
 
 
-@pytest.fixture
-def running(tmp_path):
+@contextmanager
+def three_commands(folder: Path) -> Iterator[Commands]:
     """The three commands, and the fourth at the end."""
-    site = Site.make(tmp_path)
+    site = Site.make(folder)
     commands = Commands(site)
     signer = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
     ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
@@ -67,10 +69,24 @@ def running(tmp_path):
     commands.run("stop")
 
 
-def test_three_commands_answer_openssl(running):
+@pytest.fixture
+def running(tmp_path):
+    """A running instance."""
+    with three_commands(tmp_path) as commands:
+        yield commands
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A running instance that tests leave as it was."""
+    with three_commands(tmp_path_factory.mktemp("shared")) as commands:
+        yield commands
+
+
+def test_three_commands_answer_openssl(shared):
     """After create, crl add and start, OpenSSL verifies good and revoked answers."""
-    assert running.openssl(running.site.issue("good", GOOD)) == "good"
-    assert running.openssl(running.site.issue("revoked", REVOKED)) == "revoked"
+    assert shared.openssl(shared.site.issue("good", GOOD)) == "good"
+    assert shared.openssl(shared.site.issue("revoked", REVOKED)) == "revoked"
 
 
 def test_crl_add_is_answered_from_when_the_command_returns(running):
@@ -106,21 +122,21 @@ def test_restart_takes_on_a_changed_setting(running):
     assert running.openssl(running.site.issue("good", GOOD)) == "good"
 
 
-def test_restart_with_a_broken_setting_is_refused_and_changes_nothing(running):
+def test_restart_with_a_broken_setting_is_refused_and_changes_nothing(shared):
     """A mistake in CS.cfg is told with its line; the instance goes on as it is."""
-    config = running.site.instance / "CS.cfg"
+    config = shared.site.instance / "CS.cfg"
     right = config.read_text()
     config.write_text(right + "vouchd.ee.prot=1\n")
-    running.run("restart", code=78)
+    shared.run("restart", code=78)
     config.write_text(right)
-    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+    assert shared.openssl(shared.site.issue("good", GOOD)) == "good"
 
 
-def test_worker_that_dies_while_settings_are_edited_is_replaced(running):
+def test_worker_that_dies_while_settings_are_edited_is_replaced(shared):
     """A new worker takes the settings that the instance started with, not a half edited CS.cfg."""
-    config = running.site.instance / "CS.cfg"
+    config = shared.site.instance / "CS.cfg"
     config.write_text(config.read_text() + "vouchd.ee.prot=1\n")
-    layout = Layout(running.site.instance)
+    layout = Layout(shared.site.instance)
     killed = {worker.pid for worker in status(layout).report.workers}
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
@@ -131,7 +147,7 @@ def test_worker_that_dies_while_settings_are_edited_is_replaced(running):
 
     eventually(replaced, "new workers answer")
     config.write_text(config.read_text().replace("vouchd.ee.prot=1\n", ""))
-    assert running.openssl(running.site.issue("good", GOOD)) == "good"
+    assert shared.openssl(shared.site.issue("good", GOOD)) == "good"
 
 
 def test_ca_set_signer_that_the_running_instance_lacks_is_refused(running):
@@ -145,9 +161,9 @@ def test_ca_set_signer_that_the_running_instance_lacks_is_refused(running):
     assert running.openssl(running.site.issue("good", GOOD)) == "good"
 
 
-def test_health_port_is_ready(running):
+def test_health_port_is_ready(shared):
     """The health port of a running instance says ready."""
-    url = running.json("status")["health"] + "readyz"
+    url = shared.json("status")["health"] + "readyz"
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  our own loopback port
         assert answer.status == 200
 
@@ -162,9 +178,9 @@ def test_stop_leaves_nothing_running(running):
     assert len(running.json("crl", "list")) == 1
 
 
-def test_start_twice_is_refused(running):
+def test_start_twice_is_refused(shared):
     """A running instance is not started again."""
-    running.run("start", code=1)
+    shared.run("start", code=1)
 
 
 def test_instance_folder_may_be_moved(running):
