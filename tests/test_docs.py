@@ -202,6 +202,18 @@ def test_architecture_page_has_the_rooms_as_their_docstrings_say_them() -> None:
     assert shown == page
 
 
+def test_architecture_page_has_a_line_for_each_law_and_the_file_that_keeps_it() -> None:
+    """Each law has its place in the source, and its tests try a law that there is."""
+    laws = text_of("design/architecture.md").split("## Laws", 1)[1].split("\n## ", 1)[0]
+    lines = re.split(r"^\d+\. ", laws, flags=re.MULTILINE)[1:]
+    assert len(lines) == 8
+    assert all(re.search(r"`src/vouchd/[\w/]+\.py`", line) for line in lines)
+    tried = {
+        int(path.name.split("_")[1].removeprefix("law")) for path in (ROOT / "tests" / "laws").glob("test_law*.py")
+    }
+    assert tried <= set(range(1, 9))
+
+
 def defined_names(path: Path) -> set[str]:
     """What a module defines: `name`, and `Class.name` of what stands in its classes."""
     names: set[str] = set()

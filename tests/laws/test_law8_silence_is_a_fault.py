@@ -161,6 +161,7 @@ def test_crl_in_quarantine_and_crl_refused_show_everywhere_and_end(site: AgentSi
     held = 'vouchd_hindrance{cause="quarantine",name="CN=First CA,O=Example"} 1.0'
     eventually(lambda: held in readiness(site, "/metrics"), "the metric of the quarantine")
     assert "quarantine: CN=First CA,O=Example" in readiness(site, "/readyz")
+    assert "quarantine" in site.vouchd("status")
     for page in ("/agent/authorities", "/agent/service"):
         assert "is held back" in site.ask(page).text
     assert "revocations may not be answered: quarantine: CN=First CA,O=Example" in site.file("log").read_text()

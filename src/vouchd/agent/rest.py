@@ -35,7 +35,7 @@ def route(operation: Operation, services: AgentServices, schemas: Mapping[str, S
 
 def problem(request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
     """An error as a problem document (RFC 9457)."""
-    found = {
+    document = {
         "type": "about:blank",
         "title": str(error),
         "status": status,
@@ -43,8 +43,8 @@ def problem(request: web.Request, error: VouchdError, status: int) -> web.Stream
         "instance": request.path,
     }
     if error.hint:
-        found["hint"] = error.hint
-    return web.Response(body=_encoded(found), status=status, content_type=PROBLEM)
+        document["hint"] = error.hint
+    return web.Response(body=_encoded(document), status=status, content_type=PROBLEM)
 
 
 def _handler(operation: Operation, services: AgentServices, schemas: Mapping[str, Schema]) -> Handler:
@@ -77,19 +77,19 @@ def _path(request: web.Request, schemas: Mapping[str, Schema]) -> dict[str, str]
 
 def _query(request: web.Request, operation: Operation, schemas: Mapping[str, Schema]) -> dict[str, Any]:
     known = {parameter.name: parameter for parameter in operation.query}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, text in request.query.items():
         if name not in known:
             raise BadInput(f"no parameter {name[:80]!r}", hint=f"known are: {', '.join(known) or 'none'}")
-        if name in found:
+        if name in values:
             raise BadInput(f"the parameter {name} stands there twice")
         value = _typed(text, known[name].schema, name)
         check(value, known[name].schema, schemas, name)
-        found[name] = value
-    missing = [name for name, parameter in known.items() if parameter.required and name not in found]
+        values[name] = value
+    missing = [name for name, parameter in known.items() if parameter.required and name not in values]
     if missing:
         raise BadInput(f"the parameter {missing[0]} is missing")
-    return found
+    return values
 
 
 def _typed(text: str, schema: Schema, name: str) -> Any:

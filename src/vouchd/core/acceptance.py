@@ -184,11 +184,11 @@ def _judge_delta(header: CRLHeader, current: Epoch | None, high_water: tuple[int
     _refuse_older(header, high_water)
 
 
-def _refuse_fork(number: int | None, held: CRLRecord) -> None:
+def _refuse_fork(number: int | None, known: CRLRecord) -> None:
     """Raises: CRLForked when there are two CRLs of one number."""
-    if number is not None and number == held.crl_number:
+    if number is not None and number == known.crl_number:
         raise CRLForked(
-            f"another CRL with the number {number} is held already (SHA-256 {held.sha256})",
+            f"another CRL with the number {number} is held already (SHA-256 {known.sha256})",
             hint="one number must mean one CRL (RFC 5280 5.2.3): find out who issued the other one",
         )
 

@@ -111,16 +111,16 @@ def _revoked(entry: RevocationEntry) -> bytes:
 
 
 def _single_extensions(decision: Decision, policy: AuthorityPolicy, produced_at: int) -> list[bytes]:
-    found = []
+    extensions = []
     # RFC 6960 section 2.2: no reference to a CRL with what no CRL says.
     if policy.crl_reference and decision.points and not decision.non_issued:
-        found.append(extension(_CRL_ID, _crl_id(decision)))
+        extensions.append(extension(_CRL_ID, _crl_id(decision)))
     if policy.archive_cutoff_seconds is not None:
         cutoff = max(produced_at - policy.archive_cutoff_seconds, 0)
-        found.append(extension(_ARCHIVE_CUTOFF, der.generalized_time(cutoff)))
+        extensions.append(extension(_ARCHIVE_CUTOFF, der.generalized_time(cutoff)))
     if policy.invalidity_date and decision.entry is not None and decision.entry.invalidity_date is not None:
-        found.append(extension(_INVALIDITY_DATE, der.generalized_time(decision.entry.invalidity_date)))
-    return found
+        extensions.append(extension(_INVALIDITY_DATE, der.generalized_time(decision.entry.invalidity_date)))
+    return extensions
 
 
 def _crl_id(decision: Decision) -> bytes:

@@ -95,18 +95,18 @@ def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at:
     own = serving.authority.policy
     covered = covers_every_serial(view.fresh, own, points)
     final = () if covered else view.expired
-    found = _revocation(view.fresh, serial, final)
-    if found is not None:
-        return view.revoked(*found)
+    revocation = _revocation(view.fresh, serial, final)
+    if revocation is not None:
+        return view.revoked(*revocation)
     if view.expired and not covered:
         verdict = policy.expired_crl_for(own)
         if verdict is ExpiredCRLPolicy.TRY_LATER:
             raise TryLater("the CRL has passed its nextUpdate", cause="expired_crl", hint="publish a current CRL")
         if verdict is ExpiredCRLPolicy.UNKNOWN:
             return view.decision(CertStatus.UNKNOWN, "the CRL has passed its nextUpdate", points)
-        held = _revocation(view.expired, serial, ())
-        if held is not None:
-            return view.revoked(*held)
+        late_revocation = _revocation(view.expired, serial, ())
+        if late_revocation is not None:
+            return view.revoked(*late_revocation)
     return _not_listed(view, points if not covered else view.fresh, serial, covered=covered)
 
 

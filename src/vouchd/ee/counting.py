@@ -108,8 +108,8 @@ class EECounters:
 
     def snapshot(self, gauges: Mapping[str, int]) -> Snapshot:
         """All counters of the worker, in the shape of `ee.counters`."""
-        found = self.worker.snapshot(gauges)
-        counters = found["counters"]
+        snapshot = self.worker.snapshot(gauges)
+        counters = snapshot["counters"]
         requests, sent_bytes = Counter(self.requests), self.sent_bytes
         answers, cert_statuses = Counter(counters["answers"]), Counter(counters["cert_statuses"])
         by_authority = Counter(counters["by_authority"])
@@ -131,4 +131,4 @@ class EECounters:
             answers=dict(+answers),
             cert_statuses=dict(+cert_statuses),
         )
-        return found
+        return snapshot

@@ -154,10 +154,10 @@ class CSConfig:
 
 def _all_spellings(config: CSConfig, key: str) -> Iterator[Assignment]:
     for number, line in enumerate(config.lines, 1):
-        found = _split(line, f"{config.name}:{number}")
-        if found and canonical(found[0]) == canonical(key):
+        pair = _split(line, f"{config.name}:{number}")
+        if pair and canonical(pair[0]) == canonical(key):
             known = config.assignments[canonical(key)].known
-            yield Assignment(found[0], found[1], known.kind.read(found[1]), number, known)
+            yield Assignment(pair[0], pair[1], known.kind.read(pair[1]), number, known)
 
 
 def parse(text: str, name: str) -> CSConfig:
@@ -171,9 +171,9 @@ def parse(text: str, name: str) -> CSConfig:
     config = CSConfig(name, tuple(text.split("\n")))
     for number, line in enumerate(config.lines, 1):
         where = f"{name}:{number}"
-        found = _split(line, where)
-        if found:
-            _assign(config.assignments, _checked(*found, number, where), where)
+        pair = _split(line, where)
+        if pair:
+            _assign(config.assignments, _checked(*pair, number, where), where)
     return config
 
 

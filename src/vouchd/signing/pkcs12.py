@@ -48,11 +48,11 @@ class KeyFile:
 
     def bag(self, name: str) -> KeyBag:
         """The key of that friendly name. Raises: SigningError, telling a certificate whose key is missing apart."""
-        found = [bag for bag in self.bags if bag.friendly_name == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise SigningError(f"{self.path}: holds {len(found)} keys of the name {name!r}")
+        matches = [bag for bag in self.bags if bag.friendly_name == name]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise SigningError(f"{self.path}: holds {len(matches)} keys of the name {name!r}")
         if any(name == other for other, _ in self.certificates):
             raise SigningError(f"{self.path}: the key of {name!r} is missing, only its certificate is there")
         raise SigningError(f"{self.path}: holds no key {name!r}", hint=f"it holds {self._names()}")
@@ -108,16 +108,16 @@ def read_pkcs12(path: Path, password: str, name: str = "") -> KeyBag:
 
 def _matched(path: Path, bags: Bags) -> KeyFile:
     every = [named.value for named in bags.certificates]
-    found: list[KeyBag] = []
+    key_bags: list[KeyBag] = []
     used: list[x509.Certificate] = []
     for key in bags.keys:
         usable = checked_key(key.value, str(path))
         own = _certificate_of(key, bags.certificates)
         above = _above(own.value, every)
         used += [own.value, *above]
-        found.append(KeyBag(usable, own.value, above, own.friendly_name or key.friendly_name))
+        key_bags.append(KeyBag(usable, own.value, above, own.friendly_name or key.friendly_name))
     rest = tuple((one.friendly_name, one.value) for one in bags.certificates if one.value not in used)
-    return KeyFile(path, tuple(found), rest)
+    return KeyFile(path, tuple(key_bags), rest)
 
 
 def _certificate_of(

@@ -44,15 +44,15 @@ def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
                 raise ConfigError("Missing CRL.")
             await in_thread(lambda: services.take_crl(crl, origin, caller))
         except VouchdError as error:
-            return _closing(_told(fields, error))
+            return _closing(_outcome_page(fields, error))
         await services.running.settle()  # what the CA publishes next is not answered from the CRL before
-        return _closing(_told(fields, None))
+        return _closing(_outcome_page(fields, None))
 
     limit = services.settings.agent.max_body_bytes
     return (Route("POST", path, Action.ADD_CRL, add_crl, max_body_bytes=limit, show_error=_show_error),)
 
 
-def _told(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Response:
+def _outcome_page(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Response:
     message = _message(error) if error is not None else ""
     status = 503 if error is not None and _passes(error) else 200
     if fields.get("noui") == b"true":

@@ -200,8 +200,8 @@ def _rendered(fields: Fields, result: Result) -> web.Response:
 async def _requests_by_ca(services: AgentServices) -> dict[str, int]:
     """Answers since the start, by authority id."""
     counters = (await services.running.snapshot()).get("counters", {})
-    found = counters.get("by_authority", {})
-    return found if isinstance(found, dict) else {}
+    counts = counters.get("by_authority", {})
+    return counts if isinstance(counts, dict) else {}
 
 
 def _single(data: bytes) -> x509.Certificate:

@@ -67,11 +67,11 @@ def page_response(result: Result, status: int = 200) -> web.Response:
     for record in result.records:
         facts = "".join(f"record.{name}={_literal(value)};\n" for name, value in record.items())
         lines.append(f"record = new Object;\n{facts}recordSet[recordCount++] = record;")
-    told = escape(str(result.fixed.get("unexpectedError", "Done")))
+    message = escape(str(result.fixed.get("unexpectedError", "Done")))
     script = "\n".join(lines)
     text = (
         '<!DOCTYPE html>\n<html lang="en"><head><title>vouchd</title></head><body>\n'
-        f'<script type="text/javascript">\n{script}\n</script>\n<p>{told}</p>\n'
+        f'<script type="text/javascript">\n{script}\n</script>\n<p>{message}</p>\n'
         '<p><a href="/ocsp/agent/ocsp/">Agent services</a></p>\n</body></html>\n'
     )
     return web.Response(text=text, content_type="text/html", status=status)
