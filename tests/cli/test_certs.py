@@ -151,6 +151,30 @@ def test_install_admin_registers_the_user(instance, capsys):
     assert layout_of(instance).admin_pkcs12.exists()
 
 
+def test_install_of_a_chain_alone_is_done_and_a_chain_that_stops_short_is_told(instance, capsys):
+    """The same certificate with the CA between it and the root is new: TLS clients are sent it from now on."""
+    now, root = int(time.time()), CA.create("TLS root")
+    constraints = ((x509.BasicConstraints(ca=True, path_length=None), True),)
+    between = root.issue(
+        "TLS between", key=shared_key("EC", 5), not_before=now - DAY, not_after=now + DAY, extensions=constraints
+    )
+    issuing = CA(between.certificate, between.key)
+    leaf = certified(instance, "sslserver.csr", ca=issuing)
+    (instance.folder / "chain.pem").write_bytes(between.pem + root.pem)
+    assert main(["certs", "install", "sslserver", leaf, "--chain", instance.file("chain.pem")]) == 0
+    place = layout_of(instance).alias / "sslserver.pem"
+    assert len(x509.load_pem_x509_certificates(place.read_bytes())) == 2
+    place.write_bytes(Path(leaf).read_bytes())
+    capsys.readouterr()
+    assert main(["certs", "install", "sslserver", leaf, "--chain", instance.file("chain.pem")]) == 0
+    assert len(x509.load_pem_x509_certificates(place.read_bytes())) == 2
+    (instance.folder / "between.pem").write_bytes(between.pem)
+    with layout_of(instance).cs_cfg.open("a") as file:
+        file.write(f"vouchd.agent.trust={instance.file('between.pem')}\n")
+    assert main(["certs", "install", "sslserver", leaf]) == 0
+    assert "stops short of a root, at 'CN=TLS between'" in capsys.readouterr().err
+
+
 def test_install_takes_pkcs7_with_the_chain(instance):
     """A PKCS #7 file with leaf and CA, as many CAs send, needs nothing more."""
     other = CA.create("TLS CA")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -178,3 +179,15 @@ def test_status_shows_each_server_of_the_set(run, instance):
         assert code == 1
         assert "red" in out
         assert "warning: ldap://ds2.vouchd.test" in err
+
+
+@pytest.mark.parametrize("which", ["--port", "--secure-port"])
+def test_taken_port_is_told_and_leaves_nothing(run, place, tmp_path, which):
+    """A server that cannot listen is not left half made."""
+    assert run("ca", "create", "--subject", "CN=Directory CA", "--ca", tmp_path / "ca")[0] == 0
+    with socket.create_server((HOSTS[HOST], 0)) as taken:
+        more = [which, str(taken.getsockname()[1])]
+        code, _, err = run("directory", "create", *options("--ca", str(tmp_path / "ca"), *more))
+    assert code == 1
+    assert "cannot listen on" in err
+    assert not place.exists()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 import pytest
+from tests.commands import words
 
 from vouchd import __version__
 from vouchd.cli import main as command
@@ -90,3 +94,22 @@ def test_main_without_instance_tells_how_to_make_one(capsys, monkeypatch, tmp_pa
     assert main(arguments) != 0
     assert "vouchd create" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.process
+def test_end_of_input_at_a_prompt_is_no_bug(tmp_path):
+    """Who answers a question with Ctrl-D wants nothing done; no internal error is told."""
+    path = tmp_path / "keys.p12"
+    path.write_bytes(b"x")
+    path.chmod(0o600)
+    terminal, end = pty.openpty()
+    asking = subprocess.Popen(words("pkcs12", "show", path), stdin=end, stderr=subprocess.PIPE, start_new_session=True)
+    said = b""
+    while not said.endswith(b": "):
+        said += os.read(asking.stderr.fileno(), 1000)
+    os.write(terminal, b"\x04")
+    said = asking.stderr.read().decode()
+    assert (asking.wait(), "nothing was typed" in said) == (command.INTERRUPTED, True), said
+    assert "internal error" not in said
+    os.close(terminal)
+    os.close(end)

@@ -138,6 +138,9 @@ def _unexpected(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         output.hint(f"see {context.command_path} --help" if context else "see vouchd --help")
         return USAGE_ERROR
+    if isinstance(error, EOFError) or type(error).__name__ == "Abort":  # click's own, of a prompt that got Ctrl-D
+        output.note("nothing was typed, and nothing was done")
+        return INTERRUPTED
     if os.environ.get(DEBUG):
         import traceback  # noqa: PLC0415  seldom wanted, and dear
 

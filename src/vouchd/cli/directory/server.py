@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +25,9 @@ from vouchd.directory.hosts import addresses, is_loopback_only
 from vouchd.directory.nss import TLSIdentity
 from vouchd.directory.plan import ServerPlan, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
-from vouchd.errors import ConfigError
+from vouchd.errors import ConfigError, VouchdError
 from vouchd.files import read_secret, write_new
+from vouchd.sockets import probe
 
 DEFAULT_DIRECTORY = Path("./directory")
 MANAGER_PASSWORD = "manager.password"  # noqa: S105  the name of a file in the server's folder
@@ -97,11 +99,19 @@ def create(
     )
     given = None if password_file is None else read_password(password_file, directory)
     password = given or new_password()
+    for number in filter(None, (port, secure_port) if start_it else ()):
+        probe((listen, number))  # before anything is made in vain
     process = server.create(directory.absolute(), plan, password, identity)
-    if given is None:
-        write_new(directory / MANAGER_PASSWORD, f"{password}\n".encode(), 0o600)
-    if start_it:
-        process.start()
+    try:
+        if given is None:
+            write_new(directory / MANAGER_PASSWORD, f"{password}\n".encode(), 0o600)
+        if start_it:
+            process.start()
+    except BaseException:
+        with suppress(VouchdError):
+            process.stop()
+        server.remove(directory.absolute())
+        raise
     if is_loopback_only(host):
         output.warn(f"{host} is a loopback address here: other hosts cannot reach it", "mend /etc/hosts or the DNS")
     _show(directory, json_output=json_output)

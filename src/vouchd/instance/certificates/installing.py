@@ -66,6 +66,10 @@ class Installation:
         # Nobody is sent a root; but a backup has to hold what its keys are restored with elsewhere.
         kept = purpose in {Purpose.SUBSYSTEM, Purpose.AUDIT_SIGNING}
         above = tuple(ca for ca in chain if kept or not is_issued_by(ca, ca))
+        top = chain[-1] if chain else certificate
+        if purpose is Purpose.TLS_SERVER and not is_issued_by(top, top):
+            name = top.subject.rfc4514_string()
+            warnings = (*warnings, f"its chain stops short of a root, at {name!r}: who does not trust that refuses it")
         if purpose is Purpose.OCSP_SIGNING:
             self._check_signer(certificate)
             above = tuple(ca for ca in above if ca not in registered)
@@ -104,6 +108,13 @@ class Installation:
             try_handshake(KeyFiles(key_file, draft), self.password, roots)
         finally:
             draft.unlink(missing_ok=True)
+
+    def changes(self, candidate: Candidate) -> bool:
+        """Whether anything of it is not installed yet: the certificate, or one of those above it."""
+        signer = next((one for one in self.settings.signers if one.nickname == self.place.name), None)
+        chain_file = signer.chain_file if signer else None
+        present = {*self.place.chain, *(read_certificates(chain_file) if chain_file else ())}
+        return candidate.certificate != self.place.certificate or not set(candidate.above) <= present
 
     def switch(self, candidate: Candidate) -> None:
         """Write the certificate and have CS.cfg name it with its key. Raises: SigningError, ConfigError."""

@@ -146,7 +146,7 @@ class Certificates:
                 self._layout, settings, place, authorities, self._password(), now, tuple(trusted)
             )
             candidate = self._checked(installation, given, caller)
-            switched = not trial and candidate.certificate != place.certificate
+            switched = not trial and installation.changes(candidate)
             if switched:
                 installation.switch(candidate)
                 self._record(place.name, candidate, caller)
