@@ -6,6 +6,7 @@ stolen or taken out. So they open nothing but the door of joining, which takes a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +15,12 @@ import pytest
 from tests.agent.agent_port import LOCAL
 from tests.agent.domain_site import HOST, Master, a_clone, a_master, own_key
 
+from vouchd.cloning.appointment import administrators, appoint, believed
 from vouchd.cloning.client import PeerClient
+from vouchd.cloning.leaving import still_known
+from vouchd.cloning.proof import MemberKey
 from vouchd.errors import PermissionDenied, VouchdError
+from vouchd.signing.software import SoftwareSigner
 
 MASTER_ID = f"{HOST}:8443"
 SECOND, THIRD = a_clone(2), a_clone(3)
@@ -198,3 +203,40 @@ def test_administrator_takes_a_member_out_and_his_name_is_on_record(master):
     master.client("administrator").leave(THIRD.id)
     assert ("SECURITY_DOMAIN_UPDATE", "success", "administrator") in master.records()
     assert THIRD.id not in {member.id for member in master.services.store.members()}
+
+
+def test_steps_after_a_member_fell_into_wrong_hands(master):
+    """The steps of docs/set/security-domain.md: after each, what it was to end has ended, and those who stay go on.
+
+    The thief has everything: the keys of the set, the member's own key, an administrator's key that lay in its folder.
+    """
+    stolen, stays = master.joining(2), master.joining(3)
+    users, administrator = master.services.users, master.users["administrator"]
+    assert stolen.state("", 0)
+
+    left = master.client("domain")
+    left.leave(SECOND.id)  # step 1
+    for ask in (stolen.info, stolen.epochs, lambda: stolen.state("", 0), lambda: stolen.rejoin(SECOND)):
+        with pytest.raises(PermissionDenied):
+            ask()
+    for token in ("", "guess"):
+        with pytest.raises(VouchdError):
+            stolen.join(SECOND, token)
+
+    appointed = appoint(SECOND, 2, MemberKey(SoftwareSigner("x", administrator.key, administrator.der)))
+    claim = replace(SECOND, clone=False, term=2, appointment=appointed)
+    members = master.services.store.members()
+    assert believed([claim], members, administrators(users.users(LOCAL))).id == SECOND.id  # with the key that lay there
+    try:
+        users.remove_certificate("administrator", hashlib.sha256(administrator.der).hexdigest(), LOCAL)  # step 2
+        assert believed([claim], members, administrators(users.users(LOCAL))).id == MASTER_ID
+        with pytest.raises(PermissionDenied):
+            master.client("administrator").promote(THIRD.id)
+    finally:
+        users.add_certificate("administrator", administrator.der, LOCAL)
+
+    assert {"SECURITY_DOMAIN_UPDATE"} <= {event for event, _, _ in master.records()}  # step 3
+    known = still_known(master.services.settings, replace(SECOND, directory=object()))  # step 4
+    assert [bool(one.renewal) for one in known] == [True] * 3
+    assert "replicationdb" in known[-1].renewal
+    assert stays.info().told_by.host == HOST

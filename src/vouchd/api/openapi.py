@@ -80,6 +80,7 @@ PATHS = {
     "certificate": "The SHA-256 (hex) of a certificate, or its first 8 or more digits.",
     "name": "The name of a system certificate.",
     "seq": "The number of a record.",
+    "member": "A member: HOST:PORT of its agent port, or its host where that has one member.",
 }
 
 

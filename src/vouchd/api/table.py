@@ -9,6 +9,7 @@ from vouchd.api import (
     authorities,
     certificate_status,
     certificates,
+    cloning,
     configuration,
     crls,
     instance,
@@ -29,6 +30,7 @@ _PARTS = {
     "Configuration": configuration,
     "Instance": instance,
     "Security domain": members,
+    "Cloning": cloning,
     "Self tests": selftests,
     "Audit log": audit,
 }

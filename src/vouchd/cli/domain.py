@@ -10,6 +10,7 @@ import typer
 from vouchd.cli import output, remote
 from vouchd.cli.members import domain_fields, domain_row
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cloning.leaving import still_known, take_out
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
 from vouchd.core.facts import Member
 from vouchd.files import replace_file
@@ -95,11 +96,14 @@ def leave(
     """
     layout = Layout(instance.absolute())
     with wiring.services(layout) as services:
-        services.membership.require_registrar()
-        left = services.domain.leave(member, services.caller)
-        wiring.retiring(layout, services.settings, services.store)(left)
+        retire = wiring.retiring(layout, services.settings, services.store)
+        left = take_out(services.domain, services.membership, retire, member, services.caller)
+        known = still_known(services.settings, left)
     lifecycle.look_now(layout)
-    output.record({"left": left.id}, json_output=json_output)
+    renewals = [{"what": one.what, "renewal": one.renewal} for one in known]
+    output.record({"left": left.id} | ({"still_known": renewals} if json_output else {}), json_output=json_output)
+    for one in known:
+        output.hint(f"where {left.id} is in wrong hands, it still knows {one.what}: {one.renewal}")
 
 
 def _info(layout: Layout) -> dict[str, object]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from vouchd.client.admin import error_of
 from vouchd.cloning.joining import Joined, SetInfo, read_info, read_joined
@@ -267,6 +267,18 @@ def _context(identity: Identity | None) -> ssl.SSLContext:
                 f"{identity.certificate_file}: no client certificate with its key", hint="see `vouchd certs list`"
             ) from error
     return context
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port of an agent port's URL. Raises: ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme != "https":
+        raise ConfigError(f"{url[:200]!r} is not the URL of an agent port", hint="as in https://ocsp1.example.org:8443")
+    return host, port or 8443
 
 
 def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0) -> Callable[[Member], PeerClient]:

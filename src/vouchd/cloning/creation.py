@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,7 +20,7 @@ from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
 from vouchd.cloning.ports import CheckInstance, Compare, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
 from vouchd.cloning.replication import reconcile
-from vouchd.cloning.steps import Journal, Step
+from vouchd.cloning.steps import Step, journal_of
 from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.errors import ConfigError, LifecycleError, NotFound, PermissionDenied
@@ -63,23 +62,6 @@ class ClonePlan:
     directory: DirectorySettings | None
     manager: tuple[str, str] | None  # who may configure the directory server, and the password
     start: bool = True
-
-
-def address_of(url: str) -> tuple[str, int]:
-    """Host and port of an agent port's URL. Raises: ConfigError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.scheme != "https":
-        raise ConfigError(f"{url[:200]!r} is not the URL of an agent port", hint="as in https://ocsp1.example.org:8443")
-    return host, port or 8443
-
-
-def journal_of(layout: Layout) -> Journal:
-    """What was done of making the clone there."""
-    return Journal(layout.root / "clone.json")
 
 
 def take_over_certificates(layout: Layout, info: SetInfo) -> None:

@@ -1,8 +1,26 @@
 """Following a master without a directory: its facts are made ours, by long poll over its agent port.
 
-What can be checked is checked again here: the hash of each document, the signature of each CRL with the key of its CA,
-and that the facts say of it what it says itself. A master that has lost its newest CRL takes nobody back to an older
-one. Index files are written before the facts are taken over, so what is served changes in one step.
+How it works. The master gives all its facts (CAs, epochs, users, members) a digest. The clone asks for the facts with
+the digest that it has; the master answers as soon as its own is another one, or not at all within `WAIT_SECONDS`, and
+then it is asked again. So a change arrives in the time of one answer, and nothing is sent while nothing happens. What
+comes is always the whole, never a difference: a clone that missed something, or was restored from a backup, is right
+after the next answer, whatever it had before. Documents (CRLs, lists of serials) are named by their SHA-256 and fetched
+when they are not here.
+
+Why it is right:
+
+1. *What can be checked is checked again here*: that each document has its hash, that each CRL is signed by a key of its
+   CA, and that the facts say of it what it says itself. The master is believed in what only it can know: which CAs
+   there are, by which policies, and who may come.
+2. *Nobody goes back.* Of an issuing point where ours is of a newer CRL, ours stays (`_never_older`): a master that was
+   restored from a backup takes no clone back with it.
+3. *One step.* Index files are written before the facts are taken over, and the facts in one transaction; the manifest
+   that the workers answer from is made of what the store has then. Killed anywhere, the clone has the facts before or
+   the facts after, and asks again with the digest that belongs to them, or with none.
+4. *One writer.* `_alone` and the lock of the instance are held from the comparison with ours to the taking over, so a
+   CRL that is taken in at the same moment (`ForwardedIngesting`) comes before or after, never between.
+5. *Who the master is* is said by the believed registry (`cloning/appointment`), and it answers to the fingerprint that
+   is pinned there. A digest counts for the member that gave it: of another master all facts are asked for.
 """
 
 from __future__ import annotations

@@ -1,18 +1,25 @@
-"""A clone taken away: stopped, out of the registry, its directory server out of the replication."""
+"""A clone taken away: stopped, out of the registry, its directory server out of the replication.
+
+One that is gone, or in the wrong hands, is taken out by the others. Its own key proves nothing from then on; what else
+it knew is said, with how each of it is renewed: all of that is shared by those who stay.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from vouchd.cloning.client import connector
-from vouchd.cloning.creation import address_of, journal_of
+from vouchd.cloning.client import address_of, connector
+from vouchd.cloning.membership import Membership
 from vouchd.cloning.ports import OpenServices, Say
-from vouchd.cloning.registry import master_of, require_leavable
+from vouchd.cloning.registry import SecurityDomain, master_of, require_leavable
 from vouchd.cloning.replication import detach, require_replicated
-from vouchd.core.facts import Member
+from vouchd.cloning.steps import journal_of
+from vouchd.core.facts import Caller, Member
 from vouchd.errors import NotFound, PermissionDenied, StoreUnavailable, VouchdError
 from vouchd.instance import lifecycle
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 
@@ -87,3 +94,46 @@ def _member_to_tell(layout: Layout, members: tuple[Member, ...], own: str, how: 
         return Member(host, port, 0, "", clone=False, joined_at=0, tls_sha256=fingerprint)
     others = [member for member in members if member.id != own]
     return master_of(others) or next(iter(others), None)
+
+
+# A clone taken out by another member.
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Something that a member which was taken out still knows, and how it is renewed where that is in wrong hands."""
+
+    what: str
+    renewal: str
+
+
+def take_out(
+    domain: SecurityDomain, membership: Membership, retire: Callable[[Member], None], member_id: str, caller: Caller
+) -> Member:
+    """Take a member out of the registry, and its directory server out of the replication; it as it was.
+
+    Raises: NotFound; ConfigError for the master of others, and where the registry is a copy; PermissionDenied.
+    """
+    membership.require_registrar()
+    left = domain.leave(member_id, caller)
+    retire(left)
+    return left
+
+
+def still_known(settings: Settings, left: Member) -> tuple[Known, ...]:
+    """What a member that was taken out has learnt of the set."""
+    signers = ", ".join(one.nickname for one in settings.signers)
+    known = [
+        Known(
+            f"the signing keys ({signers})",
+            "new ones: vouchd certs renew NAME; have the CA revoke the certificates before",
+        ),
+        Known("the subsystem and the audit signing key", "new ones: vouchd certs renew subsystem, audit_signing"),
+    ]
+    if left.directory is not None:
+        renewal = (
+            "on each member a new line replicationdb= in password.conf, the same for all, then vouchd directory setup:"
+            " the agreements follow by themselves"
+        )
+        known.append(Known("the password of the replication account", renewal))
+    return tuple(known)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vouchd.errors import ConfigError
 from vouchd.files import read_file, replace_file
+from vouchd.settings.layout import Layout
 
 _MAX_BYTES = 1 << 16
 
@@ -72,3 +73,8 @@ def run_steps(steps: Iterable[Step], journal: Journal, say: Callable[[str], None
         step.run()
         if journal.path.parent.is_dir():
             journal.note(step.name)
+
+
+def journal_of(layout: Layout) -> Journal:
+    """What was done of making the clone there."""
+    return Journal(layout.root / "clone.json")

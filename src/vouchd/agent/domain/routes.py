@@ -19,6 +19,7 @@ from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
 from vouchd.api.services import AgentServices
 from vouchd.cloning.joining import info_record, joined_record
+from vouchd.cloning.leaving import take_out
 from vouchd.cloning.roles import Handing
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
@@ -149,11 +150,8 @@ class DomainRoutes:
 
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""
-        member_id = read_text(body, "member")
-        self._services.membership.require_registrar()
-        left = self._services.domain.leave(member_id, caller)
-        self._services.retire(left)
-        return records.member_record(left)
+        services, member_id = self._services, read_text(body, "member")
+        return records.member_record(take_out(services.domain, services.membership, services.retire, member_id, caller))
 
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Have this instance, the master, hand its role over."""

@@ -12,7 +12,8 @@ from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption,
 from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.cloning import leaving, preparation, roles
-from vouchd.cloning.creation import CloneCreation, ClonePlan, address_of
+from vouchd.cloning.client import address_of
+from vouchd.cloning.creation import CloneCreation, ClonePlan
 from vouchd.cloning.registry import find
 from vouchd.cloning.steps import run_steps
 from vouchd.core.facts import DirectoryServer, Member, Transport
