@@ -27,6 +27,7 @@ from vouchd.agent.server import AgentServer
 from vouchd.api import services as api_services
 from vouchd.api.checks import Check
 from vouchd.clock import SystemClock
+from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import Group
 from vouchd.ee.counters import Snapshot
 from vouchd.instance.creation import NewSigner, create_instance
@@ -129,7 +130,8 @@ class AgentPort:
         self.publication = publication
         clock = SystemClock()
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
-        self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock)
+        watermark = Watermark(found.settings.of_set.stale_seconds)
+        self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock, watermark)
         compare = manager._verifying(found, publication, self.peers)
         self.part = manager._agent_part(found, publication, clock, self.keeping, self.peers, compare)
         self.running = FakeRunning(publication, changed=self.part.changed)
