@@ -67,3 +67,30 @@ def cs_cfgs() -> tuple[bytes, ...]:
         b"ocsp.store.defStore.notFoundAsGod=true\n",
         b"internaldb.ldapconn.host=ldap.example\nlog.instance.Debug.level=3\n",
     )
+
+
+def http_streams() -> tuple[bytes, ...]:
+    """HTTP requests as clients send them, with the octet in front that says how they are cut."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
+    host, body = b"Host: a\r\n", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    get = b"GET /MAAA HTTP/1.1\r\n" + host + b"\r\n"
+    length = b"Content-Length: %d\r\n" % len(body)
+    chunks = b"Transfer-Encoding: chunked\r\n"
+    chunked = b"%x\r\n%b\r\n0\r\nTrailer: x\r\n\r\n" % (len(body), body)
+    post = b"POST /ocsp HTTP/1.1\r\n" + host
+    streams = (
+        get,
+        get + get,
+        post + length + b"\r\n" + body + get,
+        post + offer + length + b"\r\n" + body + get,
+        post + chunks + b"\r\n" + chunked + get,
+        post + offer + chunks + b"\r\n" + chunked + get,
+        post + length + chunks + b"\r\n" + body,
+        post + length + b"Expect: 100-continue\r\n\r\n" + body,
+        b"POST / HTTP/1.0\r\n" + length + offer + b"\r\n" + body,
+        b"OPTIONS * HTTP/1.1\r\n" + host + b"\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\n" + host + b"\r\n" + body,
+        b"HEAD /MAAA HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: y\r\n z\r\n\r\n",
+    )
+    return tuple(bytes((cut,)) + stream for stream in streams for cut in (0, 7))

@@ -1,17 +1,22 @@
-"""The readers under attack. Each takes any bytes; only errors of ours may come out, anything else is a finding."""
+"""The readers under attack. Each takes any bytes; only errors of ours may come out, anything else is a finding.
+
+So is an input that costs more steps or memory than its length allows: see `bounds`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.pki import NOW
 
 from fuzz import responder, seeds
+from fuzz.bounds import bounded
 from vouchd.client.parsing import parse_response
 from vouchd.ee import getpath
+from vouchd.ee.reading import HTTPRequest, RequestReader
 from vouchd.errors import VouchdError
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
@@ -39,6 +44,28 @@ def get_path(data: bytes) -> None:
     """The decoder of a GET's path, and what it hands to the request parser."""
     with suppress(VouchdError):
         parse_request(getpath.decode(data))
+
+
+HEADER_BYTES, BODY_BYTES = 1024, 4096
+
+
+def http(data: bytes) -> None:
+    """The HTTP reader: requests with their bodies, offers to upgrade, pipelines; the first octet says how they are cut.
+
+    Where the stream is cut makes no difference, and no request is larger than the limits.
+    """
+    step, stream = 1 + (data[0] if data else 0), data[1:]
+    whole = _http_requests([stream])
+    assert _http_requests([stream[at : at + step] for at in range(0, len(stream), step)]) == whole
+    assert all(len(one.body) <= BODY_BYTES and len(one.target) <= HEADER_BYTES for one in whole)
+    assert sum(len(one.body) + len(one.target) for one in whole) <= len(stream)
+
+
+def _http_requests(chunks: list[bytes]) -> list[HTTPRequest]:
+    reader = RequestReader(HEADER_BYTES, BODY_BYTES)
+    for chunk in chunks:
+        reader.feed(chunk)
+    return list(reader.requests)
 
 
 def answer(data: bytes) -> None:
@@ -69,9 +96,10 @@ def config(data: bytes) -> None:
 
 
 TARGETS = {
-    target.name: target
+    target.name: replace(target, run=bounded(target.run))
     for target in (
         Target("request", request, seeds.ocsp_requests),
+        Target("http", http, seeds.http_streams),
         Target("answer", answer, responder.requests),
         Target("response", response, seeds.ocsp_responses),
         Target("get-path", get_path, seeds.get_paths),
