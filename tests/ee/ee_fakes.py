@@ -52,6 +52,9 @@ class FakeResponder:
             return Answer(
                 body, OCSPResponseStatus.SUCCESSFUL, "", (CertStatus.REVOKED,), at, THIS_UPDATE, self.next_update
             )
+        if request_der.startswith(b"0odd"):
+            successful, good = OCSPResponseStatus.SUCCESSFUL, (CertStatus.GOOD,)
+            return Answer(body, successful, "", good, at, THIS_UPDATE, self.next_update, cacheable=True, unusual=True)
         if request_der.startswith(b"0later"):
             return Answer(LATER, OCSPResponseStatus.TRY_LATER, "no_crl")
         if request_der.startswith(b"0boom"):

@@ -121,6 +121,19 @@ async def test_connection_answer_past_its_next_update_is_not_stored():
     assert transport.written.count(b"Cache-Control: no-store\r\n") == 2
 
 
+async def test_connection_answer_to_an_unusual_request_is_not_kept():
+    """What a stranger makes up for each request anew pushes nothing out of the cache."""
+    responder = FakeResponder()
+    server = make_server(responder)
+    connection, transport = connect(server)
+    for _ in range(3):
+        connection.data_received(get(b"0odd"))
+        await settle(server)
+    assert len(responder.calls) == 3
+    assert transport.written.count(b"max-age=") == 3, "other caches may keep it"
+    assert server.state.cache.size_bytes == 0
+
+
 async def test_connection_forget_asks_the_responder_again():
     """After the state was replaced nothing old is answered, though the request is known."""
     responder = FakeResponder()

@@ -102,6 +102,22 @@ def test_empty_list_of_extensions_is_none():
     assert parse_request(request(single=bytes.fromhex("a0023000"))).cert_ids == parse_request(request()).cert_ids
 
 
+@pytest.mark.parametrize(
+    ("sent", "unusual"),
+    [
+        (request(), False),
+        (request(extensions=[]), False),
+        (request(extensions=[nonce(b"n")]), False),
+        (request(extensions=[extension(UNKNOWN_OID, b"junk")]), True),
+        (request(single=der.tlv(0xA0, der.tlv(der.SEQUENCE, extension(UNKNOWN_OID, b"junk")))), True),
+        (request(front=der.tlv(0xA1, der.tlv(0x82, b"anybody"))), True),
+    ],
+)
+def test_request_with_what_its_client_chose_freely_is_unusual(sent: bytes, unusual: bool):
+    """A name or an extension without meaning makes each request another one: it is read, and told apart."""
+    assert parse_request(sent).unusual is unusual
+
+
 def test_critical_extension_with_a_huge_oid_is_refused_unread():
     """What a stranger names an extension costs nothing to say: an OID of 64,000 octets is no OID."""
     with pytest.raises(MalformedRequest, match="64000 octets") as refused:

@@ -185,7 +185,8 @@ class PortState:
         )
         if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
             return Uncacheable(answer.response_der, note=note)
-        self.cache.put(request_der, entry, self.second)
+        if not answer.unusual:
+            self.cache.put(request_der, entry, self.second)
         return entry
 
     def snapshot(self) -> Snapshot:

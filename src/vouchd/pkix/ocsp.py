@@ -54,7 +54,8 @@ class RequestSignature:
 class OCSPRequest:
     """A decoded request; `nonce` is the nonce's octets and `nonce_der` the Extension that is echoed.
 
-    `preferred` are AlgorithmIdentifiers (DER) in the client's order.
+    `preferred` are AlgorithmIdentifiers (DER) in the client's order. `unusual` says that it holds what its client chose
+    freely (a name, a signature, an extension without meaning here), so that the same one will hardly come again.
     """
 
     cert_ids: tuple[CertID, ...]
@@ -63,6 +64,7 @@ class OCSPRequest:
     preferred: tuple[bytes, ...]
     has_requestor: bool
     signature: RequestSignature | None
+    unusual: bool = False
 
 
 def parse_request(data: bytes, *, max_cert_ids: int = 100) -> OCSPRequest:
@@ -85,7 +87,7 @@ def _parse(data: bytes, max_cert_ids: int) -> OCSPRequest:
         _general_name(data, fields.pop(0))
     if not fields or fields[0].tag != der.SEQUENCE:
         raise ValueError("no requestList")
-    cert_ids = tuple(_requests(data, fields.pop(0), max_cert_ids))
+    requests = tuple(_requests(data, fields.pop(0), max_cert_ids))
     extensions: dict[bytes, Extension] = {}
     if fields and fields[0].tag == 0xA2:
         extensions = _extensions(data, fields.pop(0))
@@ -94,13 +96,18 @@ def _parse(data: bytes, max_cert_ids: int) -> OCSPRequest:
     _acceptable_responses(extensions)
     nonce = extensions.get(NONCE)
     return OCSPRequest(
-        cert_ids=cert_ids,
+        cert_ids=tuple(cert_id for cert_id, _ in requests),
         nonce=_nonce(nonce.value) if nonce else None,
         nonce_der=nonce.der if nonce else b"",
         preferred=_preferred(extensions),
         has_requestor=has_requestor,
         signature=_signature(data, der.element(data, tbs), rest[0]) if rest else None,
+        unusual=has_requestor or bool(rest) or _odd(extensions) or any(odd for _, odd in requests),
     )
+
+
+def _odd(extensions: dict[bytes, Extension]) -> bool:
+    return not extensions.keys() <= _CRITICAL_KNOWN
 
 
 def _only(data: bytes, wrapper: der.TLV, tag: int) -> der.TLV:
@@ -118,7 +125,8 @@ def _general_name(data: bytes, wrapper: der.TLV) -> None:
         raise ValueError("requestorName that is no GeneralName")
 
 
-def _requests(data: bytes, request_list: der.TLV, max_cert_ids: int) -> Iterator[CertID]:
+def _requests(data: bytes, request_list: der.TLV, max_cert_ids: int) -> Iterator[tuple[CertID, bool]]:
+    """Each CertID, and whether something unusual is said with it."""
     count = 0
     for request in der.children(data, request_list):
         count += 1
@@ -127,11 +135,12 @@ def _requests(data: bytes, request_list: der.TLV, max_cert_ids: int) -> Iterator
         if request.tag != der.SEQUENCE:
             raise ValueError("requestList with something else than Request")
         cert_id, *rest = der.children(data, request)
+        odd = False
         if rest:
             if rest[0].tag != 0xA0 or len(rest) > 1:
                 raise ValueError("element that does not belong in Request")
-            _extensions(data, rest[0])
-        yield _cert_id(data, cert_id)
+            odd = _odd(_extensions(data, rest[0]))
+        yield _cert_id(data, cert_id), odd
     if not count:
         raise ValueError("empty requestList")
 

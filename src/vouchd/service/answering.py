@@ -38,7 +38,10 @@ from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.service.assembling import Prepared, choose_algorithm, prepare_signing, split_nonce
 from vouchd.service.signer_choice import Issuer, SignerChoice
 
-PREPARED_LIMIT = 50_000
+# What is prepared is kept up to so many bytes; of a longer request, or an unusual one, nothing is.
+PREPARED_BYTES = 64 << 20
+MAX_PREPARED_REQUEST_BYTES = 1024
+_OBJECT_BYTES = 1000  # what one takes beside its bytes
 
 # Digest and issuer hashes of CertIDs, with the key that they are over.
 IssuerHashes = tuple[tuple[tuple[str, bytes], str], ...]
@@ -50,7 +53,8 @@ class Answer(NamedTuple):
     `cause` is a stable word for an error, empty for a successful answer. Times are POSIX seconds; `next_update` is the
     moment that caches are told to end at, None when the CRL has no nextUpdate, and `fresh_until` the last second in
     which it may be given, by us too: its signer's life ends all. `cacheable` says that the same request gets the same
-    bytes until then, or until the state is replaced. `authority_id` is that of the CA that the answer speaks of, empty
+    bytes until then, or until the state is replaced. `unusual` says that its
+    request will hardly come again. `authority_id` is that of the CA that the answer speaks of, empty
     when it is none of ours or there are several.
     """
 
@@ -64,6 +68,7 @@ class Answer(NamedTuple):
     fresh_until: int | None = None
     cacheable: bool = False
     authority_id: str = ""
+    unusual: bool = False
 
 
 class Responder:
@@ -92,11 +97,11 @@ class Responder:
         """Answer tryLater for these CAs from now on, and for all others as they are: something newer is known."""
         if authority_ids != self._withheld:
             self._withheld = authority_ids
-            self._prepared.clear()
+            self._forget()
 
     def replace(self, state: ServingState) -> None:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
-        self._prepared: dict[bytes, Prepared] = {}
+        self._forget()
         self._state = state
         own = {certs.name_and_key(one) for serving in state.authorities for one in serving.authority.certificates}
         signings = {name: prepare_signing(signer, self._policy, own) for name, signer in self._signers.items()}
@@ -155,11 +160,19 @@ class Responder:
         prepared = self._decide(request, len(nonce_der), at)
         key, last_nonce = split_nonce(request_der)
         # Only what `answer` finds again is kept: the nonce comes last and is echoed as it stands in the request.
-        if last_nonce and last_nonce == nonce_der and request.signature is None:
-            if len(self._prepared) >= PREPARED_LIMIT:
-                self._prepared.clear()
+        findable = last_nonce and last_nonce == nonce_der
+        if findable and not request.unusual and len(key) <= MAX_PREPARED_REQUEST_BYTES:
+            size = len(key) + len(prepared.tbs_head) + len(prepared.tbs_rest) + _OBJECT_BYTES
+            if self._prepared_bytes + size > PREPARED_BYTES:
+                self._forget()
+            if key not in self._prepared:
+                self._prepared_bytes += size
             self._prepared[key] = prepared
         return prepared, nonce_der
+
+    def _forget(self) -> None:
+        self._prepared: dict[bytes, Prepared] = {}
+        self._prepared_bytes = 0
 
     def _guard(self, request: OCSPRequest, at: int) -> None:
         if request.nonce is not None and self._policy.nonce is NoncePolicy.FORBID:
@@ -202,6 +215,7 @@ class Responder:
             ends_at=min([signing.not_after, *ends_at]) if ends_at else None,
             cacheable=None not in issuers and request.nonce is None,
             authority_id=_only({issuer.serving.authority.id if issuer else "" for issuer in issuers}),
+            unusual=request.unusual,
         )
 
     def _single(self, cert_id: CertID, issuer: Issuer | None, moment: Moment, fallback: int) -> Single:
@@ -259,6 +273,7 @@ def _answer(prepared: Prepared, nonce_der: bytes, at: int) -> Answer:
         fresh_until=prepared.fresh_until,
         cacheable=prepared.cacheable,
         authority_id=prepared.authority_id,
+        unusual=prepared.unusual,
     )
 
 

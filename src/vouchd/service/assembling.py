@@ -53,6 +53,7 @@ class Prepared:
     ends_at: int | None
     cacheable: bool
     authority_id: str
+    unusual: bool = False  # its request will hardly come again
 
     def is_fresh(self, at: int) -> bool:
         """Whether it may still be given at POSIX time `at`."""
