@@ -19,6 +19,7 @@ GRANTED = {
     Action.READ_CRL: "AGU...",
     Action.ADD_CRL: ".G.T..",
     Action.RELEASE_CRL: ".G....",
+    Action.STEP_BACK: "A.....",
     Action.LOWER_NUMBER: "A.....",
     Action.RETIRE_POINT: ".G....",
     Action.DROP_CRL: ".G....",

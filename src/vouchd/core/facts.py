@@ -210,7 +210,7 @@ class Caller:
     """Who asks for an administrative act; `name` is a user's id, `origin` an address or `local`.
 
     `key_sha256` is the own key that another instance has proven, as the registry pins it, and `member` the id of the
-    member that has it there; both are empty for everybody else.
+    member that has it there; both are empty for everybody else. `read_only`: known from before the store went away.
     """
 
     name: str
@@ -218,6 +218,7 @@ class Caller:
     origin: str = "local"
     key_sha256: str = ""
     member: str = ""
+    read_only: bool = False
 
 
 class Transport(StrEnum):

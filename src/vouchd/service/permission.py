@@ -133,6 +133,8 @@ class Permission:
 
     def grants(self, caller: Caller, action: Action) -> bool:
         """Whether `allow` would return; leaves no record, so it does not replace it."""
+        if caller.read_only and action not in READINGS | {Action.READ_AUDIT}:
+            return False
         return bool(caller.groups & RIGHTS[action])
 
     def allow_for(self, member_id: str, caller: Caller, action: Action) -> None:
@@ -153,6 +155,11 @@ class Permission:
         granted = self.grants(caller, action)
         if not granted or action not in READINGS:
             self._audit.record("AUTHZ", caller, "success" if granted else "failure", action=action.value, target=target)
+        if not granted and caller.read_only:
+            raise PermissionDenied(
+                f"{caller.name} may not {action} while the store is away",
+                hint="users are those of the last time it was in reach, and may read; bring the store back",
+            )
         if not granted:
             groups = " or ".join(sorted(RIGHTS[action]))
             raise PermissionDenied(f"{caller.name} may not {action}", hint=f"this needs membership of {groups}")

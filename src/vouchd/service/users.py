@@ -10,9 +10,10 @@ from vouchd.core.facts import Caller, Group, User
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import AuditSink, IdentityStore
 from vouchd.core.status import ServingState
-from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreUnavailable
 from vouchd.pkix.der import Buffer
 from vouchd.service.authorities import read_certificate
+from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Action, Permission
 from vouchd.service.usercertificates import (
     MAX_CERTIFICATE_BYTES,
@@ -33,10 +34,14 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
 class Users:
     """Every change passes `permission` first and is recorded in `audit` when it is done."""
 
-    def __init__(self, store: IdentityStore, permission: Permission, audit: AuditSink) -> None:
+    def __init__(
+        self, store: IdentityStore, permission: Permission, audit: AuditSink, known: KnownUsers | None = None
+    ) -> None:
+        """`known` are the users to identify while the store is away; without it nobody comes in then."""
         self._store = store
         self._permission = permission
         self._audit = audit
+        self._last = known
         self._known: tuple[int, dict[bytes, User]] = (-1, {})
 
     def users(self, caller: Caller) -> tuple[User, ...]:
@@ -159,8 +164,9 @@ class Users:
         """
         _, certificate = read_certificate(certificate_der, MAX_CERTIFICATE_BYTES)
         name = subject_text(certificate)
-        user = self._by_certificate().get(certificate_der)
-        caller = Caller(user.id if user else UNIDENTIFIED, user.groups if user else frozenset(), origin)
+        user, read_only = self._lookup(certificate_der)
+        groups = user.groups if user else frozenset()
+        caller = Caller(user.id if user else UNIDENTIFIED, groups, origin, read_only=read_only)
         detail = {"subject": name, "certificate": fingerprint(certificate_der)}
         try:
             _require_enabled(user, name)
@@ -173,6 +179,16 @@ class Users:
             self._audit.record("AUTH", caller, "success", certificate_status=status, **detail)
             self._audit.record("ROLE_ASSUME", caller, "success", roles=", ".join(sorted(caller.groups)))
         return caller
+
+    def _lookup(self, certificate_der: bytes) -> tuple[User | None, bool]:
+        """The user with that certificate, and whether it is known from before the store went away."""
+        try:
+            return self._by_certificate().get(certificate_der), False
+        except StoreUnavailable:
+            user = self._last.by_certificate().get(certificate_der) if self._last else None
+            if user is None:
+                raise
+            return user, True
 
     def _by_certificate(self) -> dict[bytes, User]:
         """User by certificate, read again when anything in the store changed: this is asked with each request."""

@@ -28,6 +28,11 @@ class Layout:
         return self.root / "alias"
 
     @property
+    def known_users(self) -> Path:
+        """The users as they were read from the store last; private."""
+        return self.database_folder / "users.json"
+
+    @property
     def database_folder(self) -> Path:
         """Folder of the embedded store."""
         return self.root / "db"

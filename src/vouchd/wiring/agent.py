@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vouchd.agent import rest
 from vouchd.agent.admission import Admission
@@ -42,10 +42,12 @@ def agent_part(
     services: Callable[[Running], AgentServices],
     changed: Callable[[], None],
     sessions: SessionRecords,
+    known: Callable[[], Iterable[bytes]],
 ) -> AgentPart:
     """The agent port of the instance, to be opened by its manager process.
 
-    `services` makes what the handlers stand on; `sessions` is told who comes and goes.
+    `services` makes what the handlers stand on; `sessions` is told who comes and goes; `known` are the
+    certificates of the users known last, for while the store is away.
     Raises: SigningError when key and certificate do not serve.
     """
 
@@ -58,8 +60,8 @@ def agent_part(
     def trusted_at_start() -> tuple[bytes, ...]:
         try:
             return tuple(trusted())
-        except StoreUnavailable:  # nobody can be let in before it is back, and then they are read again
-            return ()
+        except StoreUnavailable:  # the users known last may come in to read
+            return tuple(known())
 
     def build(running: Running) -> AgentServer:
         found = services(running)

@@ -50,6 +50,7 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
 from vouchd.processes.workers import SALT
 from vouchd.service.answering import Responder
+from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
@@ -131,6 +132,7 @@ _log = logging.getLogger(__name__)
 _ROLE_SECONDS = 1.0
 _TOPOLOGY_SECONDS = 30.0
 _SETTLE_SECONDS = 60.0
+_USERS_SECONDS = 60.0
 _HEALTH_SECONDS = 15.0
 
 
@@ -214,7 +216,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     set_up_logs()
     _log.info("up to %d open descriptors", raise_descriptor_limit())
     clock = SystemClock()
-    with open_services(layout, settings) as found:
+    with open_services(layout, settings) as services:
+        # The pages list the CAs also while the store is away.
+        found = replace(services, authorities=Authorities(services.last_known(), services.permission, services.audit))
         for failed in failures(found.self_tests().run_startup()):
             warn(failed)
         # A clone with an embedded store has the master's facts, and what the master makes of them.
@@ -253,6 +257,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         replication = replication_watch(layout, settings, found.store, clock)
         role = partial(_settle_role, found, members)
         works = upkeep(layout, settings, found.store, follow, members, replication, compare, role)
+        works += (Upkeep("users", _USERS_SECONDS, found.known_users.look, on_change=True),)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
@@ -367,7 +372,8 @@ def _agent_part(
         responder.replace(publication.state)
 
     try:
-        part = agent_part(layout, settings, found.store, services, changed, audit.sessions)
+        known = found.known_users.by_certificate
+        part = agent_part(layout, settings, found.store, services, changed, audit.sessions, known)
     except SigningError as error:
         _log.error("agent port off: %s", error)
         return None

@@ -34,6 +34,7 @@ from vouchd.service.admitting import Admitting
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
+from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
 from vouchd.service.users import Users
@@ -121,6 +122,7 @@ class Services:
     ingesting: Ingesting
     permission: Permission
     users: Users
+    known_users: KnownUsers
     certificates: Certificates
     keys: KeyBackup
     caller: Caller
@@ -204,7 +206,8 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
     permission = Permission(traffic)
     admitting = Admitting(lambda: read_served(layout.index), lambda: read_steps_back(layout.index), SystemClock())
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
-    users = Users(store, permission, traffic)
+    known = KnownUsers(store.users, layout.known_users, audit)
+    users = Users(store, permission, traffic, known)
     certificates = Certificates(layout, store, users, permission, audit, SystemClock())
     return Services(
         layout=layout,
@@ -215,6 +218,7 @@ def _services(layout: Layout, settings: Settings, store: Store) -> Services:
         ingesting=ingesting(layout, settings, store, indexing, permission, audit),
         permission=permission,
         users=users,
+        known_users=known,
         certificates=certificates,
         keys=KeyBackup(layout, certificates, permission, audit),
         caller=local_caller(user_name()),

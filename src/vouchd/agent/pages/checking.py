@@ -55,14 +55,18 @@ class CheckPages:
         return await self._page(request, caller, subject=subject, explanation=explanation, condition=condition, **kept)
 
     async def _page(self, request: web.Request, caller: Caller, *, status: int = 200, **facts: Any) -> web.Response:
-        authorities = await in_thread(self.services.store.authorities)
+        authorities = self._authorities()
         nothing = {"error": None, "subject": None, "explanation": None, "condition": None, "serial": "", "chosen": ""}
         return self.pages.page(
             request, caller, "check.html", status=status, authorities=authorities, **{**nothing, **facts}
         )
 
+    def _authorities(self) -> tuple[Authority, ...]:
+        """Those that are answered for; the store may be away."""
+        return tuple(served.authority for served in self.services.state().authorities)
+
     def _explained(self, form: Form) -> tuple[Subject, Explanation]:
-        authorities = self.services.store.authorities()
+        authorities = self._authorities()
         authority: Authority | None
         if form.text("serial"):
             subject, authority = _by_serial(form, authorities)
