@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -34,6 +35,16 @@ class FaultyDirectories(FaultySet):
             yield
         finally:
             self.servers[member].start()
+
+    @contextmanager
+    def hanging_directory(self, member: str) -> Iterator[None]:
+        """The directory server of a member takes connections and answers nothing."""
+        pid = self.servers[member].process.pid() or 0
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def full_directory(self) -> Iterator[None]:

@@ -92,6 +92,26 @@ def test_directory_server_stopped_and_back(sound, member):
 
 
 @fault(
+    "the directory server of the clone hangs: it takes connections and answers nothing",
+    "the clone answers what it knows, and tryLater `vouchd.clone.staleInSec` after the master has a newer CRL",
+    "`/readyz` of the clone: `behind` fails (503 when it is every CA), `store` within 15 seconds",
+    "by itself when the directory server goes on",
+)
+def test_directory_server_that_hangs_is_no_longer_waited_for_than_the_bound(sound):
+    """A server that hangs holds up neither the look at the other members nor the word to the workers."""
+    site, before = sound.site, sound.revoke(M)
+    sound.until_alike(before)
+    with sound.hanging_directory(C):
+        name = sound.revoke(M)
+        assert site.says(M, name) == "revoked"
+        assert sound.seen_until_later(C, before) <= {"revoked"}
+        sound.until(C, "behind", "newer CRL")
+        sound.until(C, "store", sound.servers[C].host)
+    sound.until_revoked(C, name)
+    sound.until_alike(before, name)
+
+
+@fault(
     "the directory servers cannot reach each other",
     "each member answers from the CRLs that it was given; who has the older one answers tryLater after `vouchd.clone.staleInSec`, also restarted",
     "`/readyz` of that member: `behind` fails (503 when it is every CA); `vouchd_behind` 1",
