@@ -57,7 +57,10 @@ FAULTS = {
         replace(SOUND, quarantined=(HeldCRL("ab", "complete", "Root", 18, NOW, "x", "9 lost"),)),
         "9 lost",
     ),
-    Cause.REFUSED: (replace(SOUND, refused_crls=(RefusedCRL("ab", NOW, "x", "CRLForked: two"),)), "CRLForked"),
+    Cause.REFUSED: (
+        replace(SOUND, refused_crls=(RefusedCRL("ab", POINT.sequence, NOW, "x", "CRLForked: two"),)),
+        "CRLForked",
+    ),
     Cause.UNVERIFIED: (replace(SOUND, unverified=(RefusedPoint("ab", "complete", "Root", "older"),)), "older"),
     Cause.SOURCE: (replace(SOUND, sources=(SourceState("main", last_error="status 404"),)), "404"),
     Cause.CRL: (replace(SOUND, issuing_points=(replace(POINT, next_update=NOW - 1),)), "Root"),
@@ -138,8 +141,8 @@ def test_sound_instance_shows_none(place: str, capsys) -> None:
 
 def test_refused_crl_is_no_hindrance_once_one_was_taken() -> None:
     """A refusal counts until the CA has had a CRL accepted after it, and only of CAs that are answered for."""
-    late = replace(SOUND, refused_crls=(RefusedCRL("ab", POINT.accepted_at - 1, "x", "why"),))
-    strange = replace(SOUND, refused_crls=(RefusedCRL("ff", NOW, "x", "why"),))
+    late = replace(SOUND, refused_crls=(RefusedCRL("ab", POINT.sequence - 1, NOW, "x", "why"),))
+    strange = replace(SOUND, refused_crls=(RefusedCRL("ff", 9, NOW, "x", "why"),))
     assert hindrances(late, NOW) == hindrances(strange, NOW) == ()
 
 

@@ -68,14 +68,14 @@ def _of_crls(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     for crl in report.quarantined:
         number = "a CRL" if crl.crl_number is None else f"CRL {crl.crl_number}"
         yield Hindrance(Cause.QUARANTINE, crl.label, f"{number} from {crl.origin or 'unknown'} is held back: {crl.why}")
-    accepted: dict[str, int] = {}
+    taken: dict[str, int] = {}
     labels = dict(report.labels)
     for point in report.issuing_points:
-        accepted[point.authority_id] = max(point.accepted_at, accepted.get(point.authority_id, 0))
+        taken[point.authority_id] = point.sequence + taken.get(point.authority_id, 0)
         if point.next_update is not None and point.next_update <= now:
             yield Hindrance(Cause.CRL, point.label, "past nextUpdate, and no newer one has come")
     for one in report.refused_crls:
-        if one.authority_id in labels and one.at >= accepted.get(one.authority_id, 0):
+        if one.authority_id in labels and one.taken >= taken.get(one.authority_id, 0):
             yield Hindrance(Cause.REFUSED, labels[one.authority_id], f"a CRL from {one.origin} was refused: {one.why}")
     for doubt in report.unverified:
         yield Hindrance(Cause.UNVERIFIED, doubt.label, f"not served as the store has it: {doubt.why}")

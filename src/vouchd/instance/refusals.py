@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import CRLError, StoreUnavailable
 from vouchd.files import PUBLIC, replace_file
+from vouchd.service.arrivals import Received
 
 _MAX_AUTHORITIES = 1000
 _MAX_TEXT = 300
@@ -20,9 +21,13 @@ _MAX_TEXT = 300
 
 @dataclass(frozen=True, slots=True)
 class RefusedCRL:
-    """A CRL that names a CA of ours and was not taken: when (POSIX seconds), whence it came, and why."""
+    """A CRL that names a CA of ours and was not taken: when (POSIX seconds), whence it came, and why.
+
+    `taken` is the sum of the sequences of the CA's epochs at that time: it grows with the next CRL that is taken.
+    """
 
     authority_id: str
+    taken: int
     at: int
     origin: str
     why: str
@@ -34,11 +39,12 @@ class Refusals:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def note(self, authority_id: str, at: int, origin: str, why: str) -> None:
+    def note(self, authority_id: str, taken: int, crl: Received, error: CRLError) -> None:
         """Remember one in the place of the CA's former one, as far as that can be written."""
         latest = {one.authority_id: one for one in self.read()}
         latest.pop(authority_id, None)
-        latest[authority_id] = RefusedCRL(authority_id, at, origin[:_MAX_TEXT], why[:_MAX_TEXT])
+        why = f"{type(error).__name__}: {error}"
+        latest[authority_id] = RefusedCRL(authority_id, taken, crl.at, crl.origin[:_MAX_TEXT], why[:_MAX_TEXT])
         newest = list(latest.values())[-_MAX_AUTHORITIES:]
         with suppress(StoreUnavailable):
             replace_file(self._path, json.dumps([asdict(one) for one in newest]).encode(), PUBLIC, durable=False)

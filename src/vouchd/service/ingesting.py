@@ -39,7 +39,7 @@ class Ingesting:
 
     `allow` passes before anything is looked at. One writer at a time is enough for safety (epochs are compared and
     set); a lock around it, as the callers in one instance share, spares work done twice. `refused` is told of a CRL
-    that names a CA and is not taken: the CA's id, when, whence it came, why.
+    that names a CA and is not taken: the CA's id, how many it has taken, the CRL, why.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Ingesting:
         indexing: Indexing,
         permission: Permission,
         audit: AuditSink,
-        refused: Callable[[str, int, str, str], None] = lambda *_: None,
+        refused: Callable[[str, int, Received, CRLError], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._indexing = indexing
@@ -140,8 +140,7 @@ class Ingesting:
             except CRLError as error:
                 errors.append(error)
                 if not isinstance(error, CRLStale | CRLQuarantined):
-                    why = f"{type(error).__name__}: {error}"
-                    self._refused(recipient.authority.id, received.at, received.origin, why)
+                    self._refused(recipient.authority.id, self._taken(recipient.authority), received, error)
         # A CA of the same name and another key rejects it, one of several that take an indirect CRL may have it
         # already: neither is news when another CA took it, and neither hides what a third one says.
         telling = [error for error in errors if not isinstance(error, CRLRejected | CRLStale)]
@@ -150,6 +149,11 @@ class Ingesting:
         if not epochs:
             raise min(errors, key=lambda error: isinstance(error, CRLRejected))
         return tuple(epochs)
+
+    def _taken(self, authority: Authority) -> int:
+        """How many CRLs the CA has taken, all its issuing points together."""
+        epochs = self._store.epochs()
+        return sum(epoch.sequence for epoch in epochs if epoch.issuing_point.authority_id == authority.id)
 
     def _take(
         self,

@@ -149,7 +149,8 @@ def test_ca_that_no_signer_answers_for_is_refused_on_its_form(site, browser):
 
 def test_preview_names_serials_and_says_that_a_crl_would_be_held_back(site, browser, tmp_path):
     """What a CRL that changes too much would do is shown before it is sent: which serials, and that it would wait."""
-    site.vouchd("ca", "set", _label(site), "--quarantine-percent", "10")
+    limits = ("--quarantine-percent", "10", "--quarantine-entries", "0", "--quarantine-gains")
+    site.vouchd("ca", "set", _label(site), *limits)
     for number in range(2):
         site.vouchd(
             "ca",
