@@ -32,6 +32,8 @@ from vouchd.settings.declared import EEPort
 class FilePublication:
     """The revision file copied to the manifest file."""
 
+    doubtful = False
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
