@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vouchd.core.facts import Authority, AuthorityPolicy, CertStatus, Epoch, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.core.key_history import speaks_for
@@ -48,8 +49,7 @@ class ServingState:
     authorities: tuple[ServingAuthority, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is said of one serial, and from which CRLs it was concluded.
 
     `points` are the issuing points relied upon; this_update is their oldest, next_update the first to pass (None when
@@ -122,6 +122,8 @@ def speaking(serving: ServingAuthority, key: str = "") -> tuple[ServingPoint, ..
         if speaks_for(serving.authority, point.epoch.issuer_key)
         and not (key and point.epoch.key_only and point.epoch.issuer_key != key)
     )
+    if len(points) == 1:
+        return points
     return tuple(point for point in points if not point.scope.only_attribute) or points
 
 
@@ -200,8 +202,7 @@ def _revocation(fresh: Iterable[ServingPoint], serial: bytes, final: Iterable[Se
     return min(entries, key=lambda pair: (pair[1].reason is Reason.CERTIFICATE_HOLD, pair[1].revocation_time))
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """The points that speak, fresh or past nextUpdate at one moment, and the terms on which decisions are told.
 
     A delta past its nextUpdate over a base that is not: by policy the point is fresh as of the base, with its times.

@@ -11,7 +11,7 @@ ours is there. No answer outlives its signer, the CRL it rests on, or its slot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vouchd.core.facts import AuthorityPolicy
 from vouchd.core.status import Decision
@@ -19,8 +19,7 @@ from vouchd.core.status import Decision
 SLOT_SECONDS = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """The times of one SingleResponse, and the producedAt it asks for where the answer has no nonce.
 
     `fresh_until` is the last second in which the answer may be given, None for ever; `ends_at` the moment that caches
@@ -34,8 +33,7 @@ class Times:
     ends_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """When an answer is made: the time, the end of its signer's life, and whether producedAt is to be now."""
 
     at: int

@@ -9,6 +9,7 @@ import calendar
 import re
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, ENUMERATED = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0A
@@ -150,6 +151,7 @@ def tlv(tag: int, *parts: Buffer) -> bytes:
     return header(tag, len(body)) + body
 
 
+@lru_cache(maxsize=4096)  # the times of a CRL stand in each of its answers
 def generalized_time(seconds: int) -> bytes:
     """GeneralizedTime of POSIX seconds, in whole seconds of UTC."""
     return tlv(GENERALIZED_TIME, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)).encode())

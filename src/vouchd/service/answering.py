@@ -103,6 +103,8 @@ class Responder:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
         self._forget()
         self._state = state
+        accepted = (point.epoch.accepted_at for serving in state.authorities for point in serving.points)
+        self._newest_acceptance = max(accepted, default=0)  # thisUpdate and producedAt where no CA of ours is concerned
         own = {certs.name_and_key(one) for serving in state.authorities for one in serving.authority.certificates}
         signings = {name: prepare_signing(signer, self._policy, own) for name, signer in self._signers.items()}
         self._choice = SignerChoice(signings, self._default_signer)
@@ -192,7 +194,7 @@ class Responder:
         if any(issuer is not None and issuer.serving.authority.id in self._withheld for issuer in issuers):
             raise TryLater("a newer CRL of this CA is known and not answered from yet", cause="behind")
         signing = self._choice.signing(issuers, at)
-        fallback = min(max(signing.not_before, self._newest_acceptance()), at)
+        fallback = min(max(signing.not_before, self._newest_acceptance), at)
         singles = [
             self._single(cert_id, issuer, Moment(at, signing.not_after, is_now=bool(nonce_size)), fallback)
             for cert_id, issuer in zip(request.cert_ids, issuers, strict=True)
@@ -239,11 +241,6 @@ class Responder:
         if issuer is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
             raise Unauthorized("not a CA that this responder answers for")
         return issuer
-
-    def _newest_acceptance(self) -> int:
-        """What thisUpdate and producedAt are when no CA of ours is concerned."""
-        accepted = (point.epoch.accepted_at for serving in self._state.authorities for point in serving.points)
-        return max(accepted, default=0)
 
 
 class Single(NamedTuple):
