@@ -10,8 +10,8 @@ JOBS ?= $(shell expr 2 '*' $$(nproc))
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST := $(BIN)/python -m pytest
-# Tests that share what is dear to make stay together, all others go to whoever is free.
-SHARED := --dist loadgroup --no-loadscope-reorder
+# tests/conftest.py says which tests go together, and which come first.
+SHARED := --dist loadscope --no-loadscope-reorder
 COVERAGE = $(if $(COVER),--cov --cov-report=term --cov-fail-under=$(COVERED))
 # Branches of core/, pkix/, service/ and cloning/ that the quick tests go through, in percent: it only ever rises.
 COVERED := 85

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).parents[1]
 
 # Each test of a property is tried a little at every run, and at length by `make fuzz`.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
@@ -27,31 +34,31 @@ LONGEST = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest; tests that share a fixture stay together, in one process of those side by side.
-
-    A long test that is begun last would be waited for alone.
-    """
+    """Begin with what takes longest: run side by side, a long test that is begun last would be waited for alone."""
     processes = {item.path for item in items if item.get_closest_marker("process")}
     items.sort(key=lambda item: (item.path not in processes, _rank(item)))
-    for item in items:
-        if place := _shares(item):
-            item.add_marker(pytest.mark.xdist_group(place))
 
 
 def _rank(item: pytest.Item) -> int:
     return next((rank for rank, place in enumerate(LONGEST) if item.nodeid.startswith(place)), len(LONGEST))
 
 
-def _shares(item: pytest.Item) -> str:
-    """The widest place below the session whose tests share a fixture of ours with this one; else nothing."""
-    scopes = {
-        definition.scope
-        for definitions in item._fixtureinfo.name2fixturedefs.values()
-        for definition in definitions[-1:]
-        if definition.baseid
-    }
-    if "session" in scopes or "package" in scopes:
-        return str(item.path.parent)
-    return str(item.path) if scopes & {"module", "class"} else ""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Who gets which tests when they run side by side."""
+    return Sharing(config, log)
+
+
+class Sharing(LoadScopeScheduling):
+    """A file's tests stay in one process; where each starts processes and they share nothing, each goes for itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        place = nodeid.split("::", maxsplit=1)[0]
+        return nodeid if _separate(ROOT / place) else place
+
+
+@cache
+def _separate(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8")
+    return "pytest.mark.process" in text and not re.search(r'scope="(module|session|class)"', text)
