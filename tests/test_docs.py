@@ -47,7 +47,8 @@ def commands() -> Iterator[tuple[str, Any]]:
             yield name, command
             return
         for verb, child in below.items():
-            yield from walk(f"{name} {verb}", child)
+            if not child.hidden:  # an old name of another command
+                yield from walk(f"{name} {verb}", child)
 
     yield from walk("vouchd", typer.main.get_command(command_line()))
 

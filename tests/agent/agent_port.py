@@ -24,7 +24,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd.agent.server import AgentServer
-from vouchd.api import services as api_services
 from vouchd.api.checks import Check
 from vouchd.clock import SystemClock
 from vouchd.cloning.watermark import Watermark
@@ -32,7 +31,8 @@ from vouchd.core.facts import Group
 from vouchd.ee.counters import Snapshot
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
-from vouchd.instance.report import InstanceReport
+from vouchd.instance.report import InstanceReport, WorkerReport
+from vouchd.pkix import certs
 from vouchd.processes.publication import ManifestPublication
 from vouchd.service.permission import local_caller
 from vouchd.settings.layout import Layout
@@ -97,7 +97,10 @@ class FakeRunning:
     restarts_asked_for: int = 0
 
     def report(self) -> InstanceReport:
-        return InstanceReport(1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        worker = WorkerReport(0, 100 + self.restarts_asked_for, 1)
+        return InstanceReport(
+            1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2), 1, acknowledged=True, workers=(worker,)
+        )
 
     def checks(self) -> tuple[Check, ...]:
         return ()
@@ -138,7 +141,7 @@ class AgentPort:
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.loop = asyncio.new_event_loop()
-        self.server: AgentServer = self.part.build(self.running)
+        self.server: AgentServer = self.part.build(self.running, self.loop)
         self.routes = self.server.routes
 
     def run(self, coroutine):
@@ -209,7 +212,7 @@ def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     Its signer was issued by `ca`; CAs that it may not answer for are added all the same.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api_services, "require_signer", lambda *_: None)
+        patch.setattr(certs, "check_signer", lambda *_: certs.SignerFitness(own_key=True, warnings=()))
         with _instance(folder, values) as found:
             yield found
 

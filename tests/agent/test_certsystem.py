@@ -13,11 +13,10 @@ from tests.agent.agent_port import LOCAL, AgentPort, agent_port, crl
 from tests.pki import CA, shared_key
 from tests.serving import request_for
 
-from vouchd.api import services
 from vouchd.audit.search import AuditQuery
 from vouchd.clock import SystemClock
-from vouchd.instance.certificates import signers
-from vouchd.pkix.certs import authority_id
+from vouchd.pkix import certs
+from vouchd.pkix.certs import authority_id, check_signer
 
 AGENT = "/ocsp/agent/ocsp"
 DONE = '<?xml version="1.0" encoding="UTF-8" standalone="no"?><xml><header/><fixed/><records/></xml>'
@@ -158,7 +157,7 @@ def test_add_ca_of_an_end_entity_certificate_is_refused(port, ca):
 
 def test_add_ca_that_no_signer_may_answer_for_is_refused(port, monkeypatch):
     """With such a CA the instance would not start again."""
-    monkeypatch.setattr(services, "require_signer", signers.require_signer)
+    monkeypatch.setattr(certs, "check_signer", check_signer)
     before = port.facts()
     refused = post(port, "addCA", cert=CA.create("No signer's", key=shared_key("EC", 13)).pem.decode())
     assert "<requestStatus>7</requestStatus>" in refused.text

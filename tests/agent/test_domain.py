@@ -278,7 +278,7 @@ def filled(tmp_path) -> Master:
             for error in outcome:
                 raise error
 
-        patch.setattr("vouchd.wiring.manager.replicating", lambda *_: replicate)
+        patch.setattr("vouchd.agent.domain.filling.replicating", lambda *_: replicate)
         with a_master(tmp_path / "filled") as found:
             found.joining().join(a_clone(), found.token())
             found.calls, found.go, found.outcome = calls, go, outcome

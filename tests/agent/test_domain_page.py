@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "set" / "security-domain.md").read_
 def test_page_lists_the_operations_with_who_may():
     """Every operation below /domain/v1 stands in the table, in its order, with the right that lets in."""
     shown = re.findall(r"^\| `(\w+) (\S+)` \| ([^|]+?) \|", PAGE, re.MULTILINE)
-    routes = [route for route in domain.routes(None) if route.path.startswith(domain.PREFIX)]
+    routes = [route for route in domain.routes(None, None, None) if route.path.startswith(domain.PREFIX)]
     found = [
         (
             route.method,
@@ -28,6 +28,6 @@ def test_page_lists_the_operations_with_who_may():
 
 def test_page_names_the_paths_of_the_certificate_system():
     """What is open to everybody is told."""
-    others = [route.path for route in domain.routes(None) if route.path.startswith("/ocsp/")]
+    others = [route.path for route in domain.routes(None, None, None) if route.path.startswith("/ocsp/")]
     assert len(others) == 2
     assert all(f"`{path}`" in PAGE for path in others)

@@ -9,13 +9,13 @@ from cryptography import x509
 from tests.agent.agent_port import crl, issue
 from tests.pki import CA, shared_key
 
-from vouchd.api import services
 from vouchd.api.operation import Access
 from vouchd.api.table import OPERATIONS
 from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember, write_verification
 from vouchd.core.facts import Group, Member
 from vouchd.errors import RestartRefused
-from vouchd.instance.certificates import signers
+from vouchd.pkix import certs
+from vouchd.pkix.certs import check_signer
 from vouchd.service.permission import RIGHTS
 
 ROLES = {
@@ -254,7 +254,7 @@ def test_request_of_another_media_type_is_refused(api):
 def test_ca_that_no_signer_may_answer_for_is_refused(api, monkeypatch):
     """With such a CA, added or by a change of policy, the instance would not start again: nothing changes."""
     one = authority(api)
-    monkeypatch.setattr(services, "require_signer", signers.require_signer)
+    monkeypatch.setattr(certs, "check_signer", check_signer)
     before = api.ask("GET", "/authorities")[1]
     other = CA.create("No signer's", key=shared_key("EC", 13))
     status, refused = api.ask("POST", "/authorities", {"certificate": other.pem.decode()})

@@ -75,7 +75,7 @@ def test_add_crl_of_a_foreign_ca_names_its_issuer(instance, capsys):
     assert main(["crl", "add", instance.file("x.crl")]) == 65
     captured = capsys.readouterr().err
     assert "Stranger" in captured
-    assert "vouchd ca add" in captured
+    assert "vouchd authority add" in captured
 
 
 def test_add_missing_file_is_told(instance, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +10,18 @@ from aiohttp import web
 
 from vouchd.agent.admission import secured
 from vouchd.agent.routes import Handler, Route
-from vouchd.api.openapi import PATH_SCHEMA, PROBLEM, document
+from vouchd.api import openapi
+from vouchd.api.openapi import PROBLEM
 from vouchd.api.operation import JSON, PREFIX, Access, Call, Download, Operation
-from vouchd.api.schema import Schema, check, read_json
-from vouchd.api.services import AgentServices
+from vouchd.api.schema import Schema, read_json
+from vouchd.api.services import Services
 from vouchd.api.table import DOCUMENT_PATH, OPERATIONS, SCHEMAS
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError
 from vouchd.threads import in_thread
 
 
-def route(operation: Operation, services: AgentServices, schemas: Mapping[str, Schema]) -> Route:
+def route(operation: Operation, services: Services, schemas: Mapping[str, Schema]) -> Route:
     """The route that the agent port registers for an operation."""
     return Route(
         method=operation.method,
@@ -47,16 +47,11 @@ def problem(request: web.Request, error: VouchdError, status: int) -> web.Stream
     return web.Response(body=_encoded(document), status=status, content_type=PROBLEM)
 
 
-def _handler(operation: Operation, services: AgentServices, schemas: Mapping[str, Schema]) -> Handler:
+def _handler(operation: Operation, services: Services, schemas: Mapping[str, Schema]) -> Handler:
     async def handle(request: web.Request, caller: Caller) -> web.StreamResponse:
-        call = Call(
-            services=services,
-            caller=caller,
-            path=_path(request, schemas),
-            query=_query(request, operation, schemas),
-            body=await _body(request, operation, schemas),
-            loop=asyncio.get_running_loop(),
-        )
+        path, query, body = dict(request.match_info), _query(request, operation), await _body(request, operation)
+        operation.check(path, query, body, schemas)
+        call = Call(lambda: services, services.layout, services.running, caller, path, query, body, caller.origin)
         answer = await in_thread(lambda: operation.run(call))
         if isinstance(answer, Download):
             return await _send(request, answer)
@@ -69,26 +64,14 @@ def _handler(operation: Operation, services: AgentServices, schemas: Mapping[str
     return handle
 
 
-def _path(request: web.Request, schemas: Mapping[str, Schema]) -> dict[str, str]:
-    for name, value in request.match_info.items():
-        check(value, PATH_SCHEMA, schemas, name)
-    return dict(request.match_info)
-
-
-def _query(request: web.Request, operation: Operation, schemas: Mapping[str, Schema]) -> dict[str, Any]:
-    known = {parameter.name: parameter for parameter in operation.query}
+def _query(request: web.Request, operation: Operation) -> dict[str, Any]:
+    """The parameters in the query, of the kinds that the operation knows them to be. Raises: BadInput."""
+    schemas = {parameter.name: parameter.schema for parameter in operation.query}
     values: dict[str, Any] = {}
     for name, text in request.query.items():
-        if name not in known:
-            raise BadInput(f"no parameter {name[:80]!r}", hint=f"known are: {', '.join(known) or 'none'}")
         if name in values:
-            raise BadInput(f"the parameter {name} stands there twice")
-        value = _typed(text, known[name].schema, name)
-        check(value, known[name].schema, schemas, name)
-        values[name] = value
-    missing = [name for name, parameter in known.items() if parameter.required and name not in values]
-    if missing:
-        raise BadInput(f"the parameter {missing[0]} is missing")
+            raise BadInput(f"the parameter {name[:80]} stands there twice")
+        values[name] = _typed(text, schemas.get(name, {}), name)
     return values
 
 
@@ -105,7 +88,7 @@ def _typed(text: str, schema: Schema, name: str) -> Any:
     return text
 
 
-async def _body(request: web.Request, operation: Operation, schemas: Mapping[str, Schema]) -> Any:
+async def _body(request: web.Request, operation: Operation) -> Any:
     wanted = (JSON,) if operation.body is not None else operation.upload
     if not wanted:
         return None
@@ -114,21 +97,19 @@ async def _body(request: web.Request, operation: Operation, schemas: Mapping[str
     data = await request.read()
     if operation.body is None:
         return data
-    value = read_json(data)
-    check(value, operation.body, schemas)
-    return value
+    return read_json(data)
 
 
 async def _send(request: web.Request, download: Download) -> web.StreamResponse:
     disposition = f'attachment; filename="{download.file_name}"'
     headers = {"Content-Type": download.media_type, "Content-Disposition": disposition}
     response = secured(web.StreamResponse(headers=headers))
-    chunks = download.chunks()
-    first = await anext(chunks, b"")  # what cannot be had is found out before the answer has begun
+    chunks = await in_thread(download.chunks)
+    piece = await in_thread(lambda: next(chunks, b""))  # what cannot be had is noticed before the answer has begun
     await response.prepare(request)
-    await response.write(first)
-    async for chunk in chunks:
-        await response.write(chunk)
+    while piece:
+        await response.write(piece)
+        piece = await in_thread(lambda: next(chunks, b""))
     await response.write_eof()
     return response
 
@@ -137,12 +118,12 @@ def _encoded(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
-def routes(services: AgentServices) -> tuple[Route, ...]:
+def routes(services: Services) -> tuple[Route, ...]:
     """The REST API."""
-    told_whole = json.dumps(document(OPERATIONS, SCHEMAS), ensure_ascii=False, indent=1).encode()
+    text = json.dumps(openapi.document(OPERATIONS, SCHEMAS), ensure_ascii=False, indent=1).encode()
 
     async def describe(_request: web.Request, _caller: Caller) -> web.StreamResponse:
-        return web.Response(body=told_whole, content_type=JSON)
+        return web.Response(body=text, content_type=JSON)
 
     described = Route("GET", DOCUMENT_PATH, Access.IDENTIFIED, describe, show_error=problem)
     return (described, *(route(operation, services, SCHEMAS) for operation in OPERATIONS))

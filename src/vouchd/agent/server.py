@@ -1,7 +1,7 @@
 """The agent port: TLS with client certificates, for agents, administrators, auditors and publishing CAs.
 
 A route is registered in three steps: write `async def handler(request, caller)`; put `Route(method, path, action,
-handler)` into the tuple that your module's `routes(services: AgentServices)` returns; add that function to
+handler)` into the tuple that your module's `routes(services: Services)` returns; add that function to
 `vouchd.wiring.agent.routes`. Nothing that is not in that table is answered, and nobody is let in without an action.
 """
 
@@ -21,7 +21,7 @@ from vouchd.agent.admission import Admission, secured
 from vouchd.agent.connection import AgentConnection
 from vouchd.agent.places import Places
 from vouchd.agent.routes import Route, plain_error
-from vouchd.api.services import Running
+from vouchd.agent.running import OnLoop
 from vouchd.audit.traffic import SessionRecords
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import NotFound, VouchdError
@@ -118,8 +118,8 @@ class AgentPart:
     """
 
     address: Address
-    build: Callable[[Running], AgentServer]
-    changed: Callable[[], None]
+    build: Callable[[OnLoop, asyncio.AbstractEventLoop], AgentServer]
+    changed: Callable[[], None] = lambda: None
     halt: Callable[[bool], None] = lambda _: None
     withhold: Callable[[frozenset[str]], None] = lambda _: None
     counted: Callable[[], Snapshot] = dict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Call, Operation, Parameter
 from vouchd.api.schema import MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference, text
 from vouchd.audit.chain import AuditRecord
@@ -42,13 +42,13 @@ def _search(call: Call) -> dict[str, Any]:
         outcome=asked.get("outcome", ""),
         caller=asked.get("caller", ""),
         text=asked.get("text", ""),
-        since=told.posix(asked["since"], "since") if "since" in asked else None,
-        until=told.posix(asked["until"], "until") if "until" in asked else None,
+        since=shapes.posix(asked["since"], "since") if "since" in asked else None,
+        until=shapes.posix(asked["until"], "until") if "until" in asked else None,
         before=asked.get("before"),
     )
     found = call.services.audit_reader.search(query, limit=limit)
     return {
-        "records": [_told(one) for one in found],
+        "records": [_shape(one) for one in found],
         "next_before": found[-1].seq if len(found) == limit else None,
     }
 
@@ -58,13 +58,13 @@ def _one(call: Call) -> dict[str, Any]:
     if not (number.isascii() and number.isdigit() and len(number) < 20):
         raise BadInput("a record is named by its number")
     call.services.permission.allow(call.caller, Action.READ_AUDIT, f"record {number}")
-    return _told(call.services.audit_reader.record(int(number)))
+    return _shape(call.services.audit_reader.record(int(number)))
 
 
-def _told(found: AuditRecord) -> dict[str, Any]:
+def _shape(found: AuditRecord) -> dict[str, Any]:
     return {
         "seq": found.seq,
-        "time": told.moment(found.time),
+        "time": shapes.moment(found.time),
         "event": found.event,
         "outcome": found.outcome,
         "caller": found.caller,
@@ -90,7 +90,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/audit",
-        "searchAudit",
+        "audit.search",
         "Records of the audit log, newest first; the next page is asked for with before=next_before",
         Action.READ_AUDIT,
         _search,
@@ -100,7 +100,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/audit/{seq}",
-        "getAuditRecord",
+        "audit.get",
         "One record of the audit log",
         Action.READ_AUDIT,
         _one,

@@ -5,11 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from vouchd.api import told
-from vouchd.api.operation import Call, Operation, Parameter
-from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_TEXT, MOMENT, TEXT, Schema, array, record, reference, text
+from vouchd.api import shapes
+from vouchd.api.operation import WAIT, Call, Operation, Parameter
+from vouchd.api.schema import (
+    BOOLEAN,
+    COUNT,
+    MAYBE_TEXT,
+    MOMENT,
+    TEXT,
+    Schema,
+    array,
+    described,
+    record,
+    reference,
+    text,
+)
 from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
-from vouchd.errors import BadInput, ConfigError
+from vouchd.errors import BadInput
 from vouchd.pkix import pem
 from vouchd.service.authorities import MAX_LABEL_CHARACTERS, MAX_SLOT_SECONDS, AuthoritySummary, summary_of
 from vouchd.service.permission import Action
@@ -47,21 +59,28 @@ SCHEMAS: dict[str, Schema] = {
             "subject": TEXT,
             "not_after": MOMENT,
             "entries": COUNT,
-            "issuing_points": told.POINTS,
+            "issuing_points": shapes.POINTS,
             "quarantined": array(reference("QuarantinedCRL")),
             "policy": reference("Policy"),
             "certificate": TEXT,
+            "doubts": described(array(TEXT), "What is doubtful about its signer; told after a change."),
         }
     ),
     "Policy": record({**_POLICY, "issued_serials": MAYBE_TEXT}),
     "PolicyChange": record({}, _POLICY, minProperties=1),
-    "NewAuthority": record({"certificate": _PEM}, {"label": text(high=MAX_LABEL_CHARACTERS)}),
+    "NewAuthority": record(
+        {"certificate": _PEM},
+        {
+            "label": text("What it is called; default: its subject", high=MAX_LABEL_CHARACTERS),
+            "signer": text("The signer for it; default: the default signer", high=200),
+        },
+    ),
 }
 
 
 def _all(call: Call) -> list[dict[str, Any]]:
     at = call.services.clock.now()
-    return [_told(summary, at) for summary in call.services.authorities.summaries(call.caller)]
+    return [_shape(summary, at) for summary in call.services.authorities.summaries(call.caller)]
 
 
 def _one(call: Call) -> dict[str, Any]:
@@ -70,9 +89,9 @@ def _one(call: Call) -> dict[str, Any]:
 
 def _add(call: Call) -> dict[str, Any]:
     certificate, label = call.body["certificate"].encode(), call.body.get("label", "")
-    authority = call.services.add_authority(certificate, call.caller, label=label)
+    authority = call.services.authorities.add(certificate, call.caller, label=label, signer=call.body.get("signer", ""))
     call.settle()
-    return _shown(call, authority)
+    return _shown(call, authority, doubts=True)
 
 
 def _remove(call: Call) -> None:
@@ -92,14 +111,9 @@ def _set_policy(call: Call) -> dict[str, Any]:
         changed["crl_issuers"] = tuple(_der(given) for given in changed["crl_issuers"])
     if "expected_scopes" in changed:
         changed["expected_scopes"] = tuple(changed["expected_scopes"])
-    signer = changed.get("signer")
-    if signer is not None and signer not in {one.nickname for one in services.settings.signers}:
-        raise ConfigError("the instance has no signer of that name", hint="GET /api/v1/certificates lists them")
-    policy = replace(before.policy, **changed)
-    services.require_signer(replace(before, policy=policy))
-    after = services.authorities.set_policy(before.id, policy, call.caller)
+    after = services.authorities.set_policy(before.id, replace(before.policy, **changed), call.caller)
     call.settle()
-    return _shown(call, after)
+    return _shown(call, after, doubts=True)
 
 
 def _der(pem_text: str) -> bytes:
@@ -123,25 +137,27 @@ def _drop_serials(call: Call) -> None:
     call.settle()
 
 
-def _shown(call: Call, authority: Authority) -> dict[str, Any]:
-    """The CA as a list would show it now."""
+def _shown(call: Call, authority: Authority, *, doubts: bool = False) -> dict[str, Any]:
+    """The CA as a list would show it now, after a change with what is doubtful about its signer."""
     services = call.services
     epochs, held = services.store.epochs(), services.store.quarantined()
-    return _told(summary_of(authority, epochs, held), services.clock.now())
+    shape = _shape(summary_of(authority, epochs, held), services.clock.now())
+    return shape | {"doubts": list(services.authorities.doubts(authority)) if doubts else []}
 
 
-def _told(summary: AuthoritySummary, at: int) -> dict[str, Any]:
+def _shape(summary: AuthoritySummary, at: int) -> dict[str, Any]:
     authority = summary.authority
     return {
         "id": authority.id,
         "label": authority.label,
         "subject": summary.subject,
-        "not_after": told.moment(summary.not_after),
+        "not_after": shapes.moment(summary.not_after),
         "entries": summary.entry_count,
-        "issuing_points": [told.issuing_point(epoch, at) for epoch in summary.epochs],
-        "quarantined": [told.quarantined(held) for held in summary.quarantined],
+        "issuing_points": [shapes.issuing_point(epoch, at) for epoch in summary.epochs],
+        "quarantined": [shapes.quarantined(held) for held in summary.quarantined],
         "policy": _policy(authority.policy),
         "certificate": pem.as_pem(authority.certificate_der),
+        "doubts": [],
     }
 
 
@@ -157,57 +173,61 @@ _SHOWN = reference("Authority")
 _SERIALS = ("text/plain", "application/octet-stream")
 _HEX = Parameter("hexadecimal", BOOLEAN, "The serials are hexadecimal; without it decimal, but for those with `0x`.")
 OPERATIONS = (
-    Operation("GET", "/authorities", "listAuthorities", "All CAs", Action.LIST_AUTHORITIES, _all, array(_SHOWN)),
+    Operation("GET", "/authorities", "authorities.list", "All CAs", Action.LIST_AUTHORITIES, _all, array(_SHOWN)),
     Operation(
         "POST",
         "/authorities",
-        "addAuthority",
+        "authorities.add",
         "Answer for a CA from now on",
         Action.ADD_AUTHORITY,
         _add,
         _SHOWN,
         status=201,
         body=reference("NewAuthority"),
+        query=(WAIT,),
     ),
-    Operation("GET", "/authorities/{authority}", "getAuthority", "One CA", Action.LIST_AUTHORITIES, _one, _SHOWN),
+    Operation("GET", "/authorities/{authority}", "authorities.get", "One CA", Action.LIST_AUTHORITIES, _one, _SHOWN),
     Operation(
         "DELETE",
         "/authorities/{authority}",
-        "removeAuthority",
+        "authorities.remove",
         "Answer for a CA no longer and forget its CRLs",
         Action.REMOVE_AUTHORITY,
         _remove,
         status=204,
+        query=(WAIT,),
     ),
     Operation(
         "PATCH",
         "/authorities/{authority}/policy",
-        "setPolicy",
+        "authorities.set_policy",
         "Change how a CA is answered for; null means as the instance's settings say",
         Action.SET_POLICY,
         _set_policy,
         _SHOWN,
         body=reference("PolicyChange"),
+        query=(WAIT,),
     ),
     Operation(
         "PUT",
         "/authorities/{authority}/issued-serials",
-        "setIssuedSerials",
+        "authorities.set_issued_serials",
         "Take the list of the serials that a CA has issued: no other is good then",
         Action.SET_ISSUED_SERIALS,
         _set_serials,
         _SHOWN,
-        query=(_HEX,),
+        query=(_HEX, WAIT),
         upload=_SERIALS,
         max_body_bytes=MAX_SERIALS_BYTES,
     ),
     Operation(
         "DELETE",
         "/authorities/{authority}/issued-serials",
-        "dropIssuedSerials",
+        "authorities.drop_issued_serials",
         "Take that list away",
         Action.SET_ISSUED_SERIALS,
         _drop_serials,
         status=204,
+        query=(WAIT,),
     ),
 )

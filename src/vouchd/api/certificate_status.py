@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Call, Operation
 from vouchd.api.schema import (
     BOOLEAN,
@@ -26,6 +27,7 @@ from vouchd.pkix import certs, pem
 from vouchd.service.explaining import TRY_LATER, UNAUTHORIZED, EffectivePolicy, ExaminedPoint, Explanation
 from vouchd.service.permission import Action
 
+_ID = re.compile("[0-9a-f]{64}")
 _ENTRY = record({"revoked_at": MOMENT, "reason": TEXT, "invalidity_date": MAYBE_MOMENT})
 _NULL: Schema = {"type": "null"}
 SCHEMAS: dict[str, Schema] = {
@@ -80,8 +82,11 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def _by_serial(call: Call) -> dict[str, Any]:
-    authority = call.services.authorities.find(call.path["authority"])
-    return _explained(call, authority.id, told.serial_octets(call.path["serial"]))
+    reference = call.path["authority"]
+    serial = shapes.serial_octets(call.path["serial"])
+    if _ID.fullmatch(reference):  # of a CA that is not ours too: a client asks about those as well
+        return _explained(call, reference, serial)
+    return _explained(call, call.services.authorities.find(reference).id, serial)
 
 
 def _by_certificate(call: Call) -> dict[str, Any]:
@@ -99,26 +104,26 @@ def _by_certificate(call: Call) -> dict[str, Any]:
 
 def _explained(call: Call, authority_id: str, serial: bytes) -> dict[str, Any]:
     services = call.services
-    services.permission.allow(call.caller, Action.CHECK_STATUS, f"{authority_id} {told.serial_text(serial)}")
-    return _told(services.explain(authority_id, serial, services.clock.now()))
+    services.permission.allow(call.caller, Action.CHECK_STATUS, f"{authority_id} {shapes.serial_text(serial)}")
+    return _shape(call.running.explain(authority_id, serial, services.clock.now()))
 
 
-def _told(found: Explanation) -> dict[str, Any]:
+def _shape(found: Explanation) -> dict[str, Any]:
     decision, authority = found.decision, found.authority
     entry = decision.entry if decision else None
     return {
-        "serial": told.serial_text(found.serial),
+        "serial": shapes.serial_text(found.serial),
         "answer": found.answer,
         "why": found.why,
         "hint": found.hint,
         "authority": authority.id if authority else None,
         "authority_label": authority.label if authority else None,
         "signer": found.signer,
-        "revoked_at": told.maybe_moment(entry.revocation_time) if entry else None,
-        "reason": told.reason(entry.reason) if entry else None,
-        "this_update": told.moment(decision.this_update) if decision else None,
-        "next_update": told.maybe_moment(decision.next_update) if decision else None,
-        "produced_at": told.moment(decision.produced_at) if decision else None,
+        "revoked_at": shapes.maybe_moment(entry.revocation_time) if entry else None,
+        "reason": shapes.reason(entry.reason) if entry else None,
+        "this_update": shapes.moment(decision.this_update) if decision else None,
+        "next_update": shapes.maybe_moment(decision.next_update) if decision else None,
+        "produced_at": shapes.moment(decision.produced_at) if decision else None,
         "issuing_points": [_point(one) for one in found.points],
         "policy": _policy(found.policy) if found.policy else None,
     }
@@ -129,20 +134,20 @@ def _point(examined: ExaminedPoint) -> dict[str, Any]:
     return {
         "scope": epoch.issuing_point.scope_id,
         "crl_number": epoch.newest.crl_number,
-        "this_update": told.moment(epoch.this_update),
-        "next_update": told.maybe_moment(epoch.next_update),
-        "accepted_at": told.moment(epoch.accepted_at),
+        "this_update": shapes.moment(epoch.this_update),
+        "next_update": shapes.maybe_moment(epoch.next_update),
+        "accepted_at": shapes.moment(epoch.accepted_at),
         "origin": epoch.origin,
-        "base": told.crl(epoch.base),
-        "delta": told.crl(epoch.delta) if epoch.delta else None,
+        "base": shapes.crl(epoch.base),
+        "delta": shapes.crl(epoch.delta) if epoch.delta else None,
         "sequence": epoch.sequence,
         "entries": len(examined.point.index),
         "relied_upon": examined.relied_upon,
         "expired": examined.stale,
         "entry": {
-            "revoked_at": told.moment(entry.revocation_time),
-            "reason": told.reason(entry.reason),
-            "invalidity_date": told.maybe_moment(entry.invalidity_date),
+            "revoked_at": shapes.moment(entry.revocation_time),
+            "reason": shapes.reason(entry.reason),
+            "invalidity_date": shapes.maybe_moment(entry.invalidity_date),
         }
         if entry
         else None,
@@ -166,7 +171,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/authorities/{authority}/certificates/{serial}",
-        "getCertificateStatus",
+        "certificate_status.get",
         "How a serial number is answered, and why",
         Action.CHECK_STATUS,
         _by_serial,
@@ -175,7 +180,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/certificate-status",
-        "checkCertificate",
+        "certificate_status.check",
         "How a certificate is answered, and why",
         Action.CHECK_STATUS,
         _by_certificate,

@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Call, Operation
-from vouchd.api.schema import BOOLEAN, TEXT, Schema, array, record, reference, text
+from vouchd.api.schema import BOOLEAN, MAYBE_TEXT, TEXT, Schema, array, described, record, reference, text
+from vouchd.api.services import Services
 from vouchd.ca.requests import parse_name, parse_subject
+from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, NotFound, SigningError
 from vouchd.instance.certificates.places import SystemCertificate
+from vouchd.instance.certificates.service import Installed
+from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
 
@@ -28,13 +32,18 @@ SCHEMAS: dict[str, Schema] = {
             "name": TEXT,
             "purpose": TEXT,
             "installed": BOOLEAN,
+            "state": described(TEXT, "In a word: valid, when it ends, what is wrong with it, or not come yet."),
+            "due": described(BOOLEAN, "Whether it is missing or ends soon."),
+            "file": described(TEXT, "Where it lies, or will lie, on the instance's host."),
             "problem": TEXT,
             "certificate": {"anyOf": [reference("Certificate"), _NULL]},
             "chain": array(reference("Certificate")),
             "requests": array(reference("CertificateRequest")),
         }
     ),
-    "CertificateRequest": record({"name": TEXT, "pem": TEXT}),
+    "CertificateRequest": record(
+        {"name": TEXT, "file": described(TEXT, "Where it lies on the instance's host."), "pem": TEXT}
+    ),
     "NewRequest": record(
         {},
         {
@@ -45,19 +54,27 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "Installation": record({"certificate": _BUNDLE}, {"chain": _BUNDLE, "trial": BOOLEAN}),
-    "Installed": record({"certificate": reference("SystemCertificate"), "warnings": array(TEXT), "switched": BOOLEAN}),
+    "Installed": record(
+        {
+            "certificate": reference("SystemCertificate"),
+            "warnings": array(TEXT),
+            "switched": BOOLEAN,
+            "browser": described(MAYBE_TEXT, "The administrator's: a file for its browser, on the instance's host."),
+            "password": described(MAYBE_TEXT, "The administrator's: the file with the password of that one."),
+        }
+    ),
 }
 
 
 def _all(call: Call) -> list[dict[str, Any]]:
     found = _refused_as_input(lambda: call.services.certificates.certificates(call.caller))
-    return [_told(call, one) for one in found]
+    return [_shape(call.services, call.caller, one) for one in found]
 
 
 def _one(call: Call) -> dict[str, Any]:
     for one in call.services.certificates.certificates(call.caller):
         if one.name == call.path["name"]:
-            return _told(call, one)
+            return _shape(call.services, call.caller, one)
     raise NotFound("no such system certificate", hint="GET /api/v1/certificates lists those there are")
 
 
@@ -73,7 +90,7 @@ def _request(call: Call) -> dict[str, Any]:
             same_key=body.get("same_key", False),
         )
     )
-    return _told_request(path)
+    return _request_shape(path)
 
 
 def _install(call: Call) -> dict[str, Any]:
@@ -87,10 +104,18 @@ def _install(call: Call) -> dict[str, Any]:
             trial=body.get("trial", False),
         )
     )
+    return installed(call.services, call.caller, done)
+
+
+def installed(services: Services, caller: Caller, done: Installed) -> dict[str, Any]:
+    """The shape of what an installation did."""
+    is_administrator = done.certificate.purpose is Purpose.ADMINISTRATOR
     return {
-        "certificate": _told(call, done.certificate),
+        "certificate": _shape(services, caller, done.certificate),
         "warnings": list(done.warnings),
         "switched": done.switched,
+        "browser": str(services.layout.admin_pkcs12) if is_administrator else None,
+        "password": str(services.layout.admin_password) if is_administrator else None,
     }
 
 
@@ -102,27 +127,31 @@ def _refused_as_input(act: Callable[[], T]) -> T:
         raise BadInput(str(error), hint=error.hint) from error
 
 
-def _told(call: Call, one: SystemCertificate) -> dict[str, Any]:
+def _shape(services: Services, caller: Caller, one: SystemCertificate) -> dict[str, Any]:
     der = one.der
+    warning = expiry_warning(one.certificate, services.clock.now()) if one.certificate else ""
     return {
         "name": one.name,
         "purpose": one.purpose.value,
         "installed": one.files.installed,
+        "state": warning or "valid" if one.certificate else one.problem or "not come yet",
+        "due": one.certificate is None or bool(warning),
+        "file": str(one.files.certificate_file),
         "problem": one.problem,
-        "certificate": told.certificate(der, one.certificate.fingerprint(hashes.SHA256()).hex())
+        "certificate": shapes.certificate(der, one.certificate.fingerprint(hashes.SHA256()).hex())
         if der and one.certificate
         else None,
         "chain": [
-            told.certificate(above.public_bytes(Encoding.DER), above.fingerprint(hashes.SHA256()).hex())
+            shapes.certificate(above.public_bytes(Encoding.DER), above.fingerprint(hashes.SHA256()).hex())
             for above in one.chain
         ],
-        "requests": [_told_request(path) for path in call.services.certificates.pending(one.name, call.caller)],
+        "requests": [_request_shape(path) for path in services.certificates.pending(one.name, caller)],
     }
 
 
-def _told_request(path: Path) -> dict[str, Any]:
+def _request_shape(path: Path) -> dict[str, Any]:
     try:
-        return {"name": path.name, "pem": path.read_text(encoding="ascii")}
+        return {"name": path.name, "file": str(path), "pem": path.read_text(encoding="ascii")}
     except (OSError, ValueError) as error:
         raise NotFound(f"the request {path.name} cannot be read") from error
 
@@ -132,17 +161,17 @@ OPERATIONS = (
     Operation(
         "GET",
         "/certificates",
-        "listCertificates",
+        "certificates.list",
         "The instance's own certificates, with requests under way",
         Action.LIST_CERTIFICATES,
         _all,
         array(_SHOWN),
     ),
-    Operation("GET", "/certificates/{name}", "getCertificate", "One of them", Action.LIST_CERTIFICATES, _one, _SHOWN),
+    Operation("GET", "/certificates/{name}", "certificates.get", "One of them", Action.LIST_CERTIFICATES, _one, _SHOWN),
     Operation(
         "POST",
         "/certificates/{name}/requests",
-        "requestCertificate",
+        "certificates.request",
         "Make a key and a request that any CA can certify; nothing changes until it is installed",
         Action.CHANGE_CERTIFICATES,
         _request,
@@ -154,7 +183,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/certificates/{name}/install",
-        "installCertificate",
+        "certificates.install",
         "Take in a certificate that a CA issued: tried out, then switched to at the next restart",
         Action.CHANGE_CERTIFICATES,
         _install,

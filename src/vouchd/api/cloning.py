@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Call, Operation
 from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference
 from vouchd.cloning.leaving import still_known, take_out
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS
-from vouchd.cloning.replication import replication_health
+from vouchd.cloning.replication import replication_health, retiring
 from vouchd.cloning.roles import Handing
 from vouchd.service.permission import Action
 
@@ -47,7 +47,7 @@ def _token(call: Call) -> dict[str, Any]:
     services.membership.require_me()
     services.membership.require_registrar()
     text, token = services.domain.issue_token(call.caller, call.body.get("seconds", TOKEN_SECONDS))
-    return {"token": text, "good_until": told.moment(token.expires_at)}
+    return {"token": text, "good_until": shapes.moment(token.expires_at)}
 
 
 def _promote(call: Call) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def _promote(call: Call) -> dict[str, Any]:
 
 def _leave(call: Call) -> dict[str, Any]:
     services = call.services
-    left = take_out(services.domain, services.membership, services.retire, call.path["member"], call.caller)
+    retire = retiring(services.layout, services.settings, services.store)
+    left = take_out(services.domain, services.membership, retire, call.path["member"], call.caller)
     known = [asdict(one) for one in still_known(services.settings, left)]
     return {"left": left.id, "still_known": known}
 
@@ -96,7 +97,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/join-tokens",
-        "issueJoinToken",
+        "cloning.issue_token",
         "Let one instance join the security domain, once",
         Action.ISSUE_TOKEN,
         _token,
@@ -108,7 +109,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/members/{member}/promote",
-        "promoteMember",
+        "cloning.promote",
         "Hand the role of the master over, asked of the master; the member takes it within seconds",
         Action.MOVE_ROLE,
         _promote,
@@ -118,7 +119,7 @@ OPERATIONS = (
     Operation(
         "DELETE",
         "/members/{member}",
-        "removeMember",
+        "cloning.remove",
         "Take a clone out of the security domain; what it still knows is told",
         Action.CHANGE_DOMAIN,
         _leave,
@@ -128,7 +129,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/replication",
-        "getReplication",
+        "cloning.replication",
         "How the directory server of this instance replicates with the others, which are asked",
         Action.READ_DOMAIN,
         _replication,

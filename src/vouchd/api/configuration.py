@@ -58,19 +58,19 @@ def _read(call: Call) -> dict[str, Any]:
 
 
 def _validate(call: Call) -> dict[str, Any]:
-    return _told(call.services.configuration.change(call.body["changes"], call.caller, dry_run=True))
+    return _shape(call.services.configuration.change(call.body["changes"], call.caller, dry_run=True))
 
 
 def _change(call: Call) -> dict[str, Any]:
     body = call.body
-    return _told(
+    return _shape(
         call.services.configuration.change(
             body["changes"], call.caller, expected=body.get("revision", ""), dry_run=body.get("dry_run", False)
         )
     )
 
 
-def _told(found: ConfigurationChange) -> dict[str, Any]:
+def _shape(found: ConfigurationChange) -> dict[str, Any]:
     return {
         "before": found.before,
         "after": found.after,
@@ -85,7 +85,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/configuration",
-        "getConfiguration",
+        "configuration.get",
         "All settings with their defaults; what looks like a secret is hidden",
         Action.READ_CONFIGURATION,
         _read,
@@ -94,7 +94,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/configuration/validate",
-        "validateConfiguration",
+        "configuration.validate",
         "Check changes as a start would, and show what they do to CS.cfg; nothing is changed",
         Action.READ_CONFIGURATION,
         _validate,
@@ -104,7 +104,7 @@ OPERATIONS = (
     Operation(
         "PATCH",
         "/configuration",
-        "changeConfiguration",
+        "configuration.change",
         "Change CS.cfg, all or nothing; the instance goes by it after its next restart",
         Action.CHANGE_CONFIGURATION,
         _change,

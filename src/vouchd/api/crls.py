@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from vouchd.api import told
-from vouchd.api.operation import Call, Download, Operation, Parameter
+from vouchd.api import shapes
+from vouchd.api.operation import WAIT, Call, Download, Operation, Parameter
 from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, TEXT, Schema, array, record, reference
-from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.errors import NotFound
+from vouchd.api.services import Services
+from vouchd.core.facts import Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.errors import ConfigError, NotFound
 from vouchd.service.permission import Action
 from vouchd.service.previewing import Change, Previewing
-from vouchd.threads import in_thread
 
 MAX_UPLOAD_BYTES = 256 << 20
 PKIX_CRL = "application/pkix-crl"
@@ -20,7 +20,7 @@ UPLOADS = (PKIX_CRL, "application/x-pem-file", "application/octet-stream")
 BINARY: Schema = {"type": "string", "format": "binary"}
 
 SCHEMAS: dict[str, Schema] = {
-    "Accepted": record({"issuing_points": told.POINTS, "served": BOOLEAN}),
+    "Accepted": record({"issuing_points": shapes.POINTS, "served": BOOLEAN}),
     "Change": record(
         {
             "authority": TEXT,
@@ -50,11 +50,11 @@ SCHEMAS: dict[str, Schema] = {
 def _points(call: Call) -> list[dict[str, Any]]:
     call.services.permission.allow(call.caller, Action.READ_CRL, "*")
     at = call.services.clock.now()
-    return [told.issuing_point(epoch, at) for epoch in call.services.store.epochs()]
+    return [shapes.issuing_point(epoch, at) for epoch in call.services.store.epochs()]
 
 
 def _point(call: Call) -> dict[str, Any]:
-    return told.issuing_point(_epoch(call), call.services.clock.now())
+    return shapes.issuing_point(_epoch(call), call.services.clock.now())
 
 
 def _epoch(call: Call) -> Epoch:
@@ -83,20 +83,27 @@ def _download(call: Call) -> Download:
 def _document(call: Call, found: CRLRecord) -> Download:
     store = call.services.store
 
-    async def chunks() -> AsyncIterator[bytes]:
-        pieces: Iterator[bytes] = await in_thread(lambda: store.document_chunks(found.sha256))
-        while piece := await in_thread(lambda: next(pieces, b"")):
-            yield piece
+    def chunks() -> Iterator[bytes]:
+        return store.document_chunks(found.sha256)
 
     return Download(chunks, PKIX_CRL, f"{found.sha256[:16]}.crl")
 
 
 def _add(call: Call) -> dict[str, Any]:
-    services = call.services
+    epochs, at = take_crl(call.services, call.body, call.origin, call.caller), call.services.clock.now()
+    return {"issuing_points": [shapes.issuing_point(epoch, at) for epoch in epochs], "served": call.settle()}
+
+
+def take_crl(services: Services, crl: bytes, origin: str, caller: Caller) -> tuple[Epoch, ...]:
+    """Take a CRL in, while nobody else does; the epochs that it made.
+
+    Raises: ConfigError when it is larger than the settings allow; what `Ingesting.accept_crl` does.
+    """
+    limit = services.settings.max_crl_bytes
+    if len(crl) > limit:
+        raise ConfigError(f"larger than {limit} bytes", hint="vouchd.crl.maxBytes in CS.cfg sets the limit")
     with services.ingest_lock():
-        epochs = services.ingesting.accept_crl(call.body, call.caller.origin, call.caller, services.clock.now())
-    at = services.clock.now()
-    return {"issuing_points": [told.issuing_point(epoch, at) for epoch in epochs], "served": call.settle()}
+        return services.ingesting.accept_crl(crl, origin, caller, services.clock.now())
 
 
 def _preview(call: Call) -> dict[str, Any]:
@@ -130,7 +137,7 @@ def _change(change: Change) -> dict[str, Any]:
 
 def _held(call: Call) -> list[dict[str, Any]]:
     call.services.permission.allow(call.caller, Action.READ_CRL, "*")
-    return [told.quarantined(held) for held in call.services.store.quarantined()]
+    return [shapes.quarantined(held) for held in call.services.store.quarantined()]
 
 
 def _held_one(call: Call) -> QuarantinedCRL:
@@ -150,7 +157,7 @@ def _release(call: Call) -> dict[str, Any]:
     services = call.services
     with services.ingest_lock():
         epoch = services.ingesting.release_quarantined(_point_id(call), call.caller, services.clock.now())
-    return {"issuing_points": [told.issuing_point(epoch, services.clock.now())], "served": call.settle()}
+    return {"issuing_points": [shapes.issuing_point(epoch, services.clock.now())], "served": call.settle()}
 
 
 def _drop(call: Call) -> None:
@@ -171,16 +178,12 @@ _WHICH = Parameter(
 _POINT = "/authorities/{authority}/issuing-points/{scope}"
 _QUARANTINE = "/quarantine/{authority}/{scope}"
 OPERATIONS = (
-    Operation(
-        "GET", "/issuing-points", "listIssuingPoints", "All CRL issuing points", Action.READ_CRL, _points, told.POINTS
-    ),
-    Operation(
-        "GET", _POINT, "getIssuingPoint", "One issuing point", Action.READ_CRL, _point, reference("IssuingPoint")
-    ),
+    Operation("GET", "/issuing-points", "crls.list", "All CRL issuing points", Action.READ_CRL, _points, shapes.POINTS),
+    Operation("GET", _POINT, "crls.get", "One issuing point", Action.READ_CRL, _point, reference("IssuingPoint")),
     Operation(
         "GET",
         _POINT + "/crl",
-        "downloadCRL",
+        "crls.download",
         "The CRL in use, DER",
         Action.READ_CRL,
         _download,
@@ -191,12 +194,13 @@ OPERATIONS = (
     Operation(
         "POST",
         "/crls",
-        "addCRL",
+        "crls.add",
         "Take a CRL in (DER, PEM or base64, full or delta) and wait a little until it is served",
         Action.ADD_CRL,
         _add,
         _ACCEPTED,
         status=201,
+        query=(WAIT,),
         upload=UPLOADS,
         refusals=_REFUSED | {202: "The CRL is held back because it changes too much; an agent releases or drops it."},
         max_body_bytes=MAX_UPLOAD_BYTES,
@@ -204,7 +208,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/crls/preview",
-        "previewCRL",
+        "crls.preview",
         "What taking a CRL in would change; nothing is changed",
         Action.READ_CRL,
         _preview,
@@ -216,7 +220,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/quarantine",
-        "listQuarantine",
+        "crls.list_held",
         "CRLs held back, oldest first",
         Action.READ_CRL,
         _held,
@@ -225,7 +229,7 @@ OPERATIONS = (
     Operation(
         "GET",
         _QUARANTINE + "/crl",
-        "downloadQuarantinedCRL",
+        "crls.download_held",
         "The CRL held back, DER",
         Action.READ_CRL,
         _download_held,
@@ -235,17 +239,18 @@ OPERATIONS = (
     Operation(
         "POST",
         _QUARANTINE + "/release",
-        "releaseCRL",
+        "crls.release",
         "Answer from the CRL held back: its change is right",
         Action.RELEASE_CRL,
         _release,
         _ACCEPTED,
+        query=(WAIT,),
         refusals=_REFUSED,
     ),
     Operation(
         "DELETE",
         _QUARANTINE,
-        "dropCRL",
+        "crls.drop",
         "Forget the CRL held back: its change is wrong",
         Action.DROP_CRL,
         _drop,

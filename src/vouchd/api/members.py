@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Call, Operation
 from vouchd.api.schema import (
     BOOLEAN,
@@ -17,19 +18,22 @@ from vouchd.api.schema import (
     TEXT,
     Schema,
     array,
+    described,
     record,
     reference,
     text,
 )
+from vouchd.api.services import Services
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.registry import master_of
-from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, read_verification
+from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, read_verification, verification_of
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import DirectoryServer, Member
-from vouchd.errors import NotFound
+from vouchd.errors import NotFound, StoreUnavailable
 from vouchd.instance.report import MemberReport
 from vouchd.service.permission import Action
 
-MAX_SAMPLE, MAX_SERIALS, MAX_SETTLE_SECONDS = 100, 100, 60
+MAX_SAMPLE, MAX_SERIALS, MAX_SETTLE_SECONDS = 100, 1000, 60
 _NULL: Schema = {"type": "null"}
 _ROLE: Schema = {"type": "string", "enum": ["master", "clone"]}
 _SEEN = {"seen_at": MAYBE_MOMENT, "clock_skew_seconds": {"type": "integer"}, "error": TEXT}
@@ -41,6 +45,16 @@ SCHEMAS: dict[str, Schema] = {
             "master": MAYBE_TEXT,
             "facts_in": {"type": "string", "enum": ["embedded store", "directory server"]},
             "members": array(reference("Member")),
+        }
+    ),
+    "Place": record(
+        {
+            "domain": TEXT,
+            "this_instance": TEXT,
+            "role": _ROLE,
+            "master": MAYBE_TEXT,
+            "facts_in": {"type": "string", "enum": ["embedded store", "directory server"]},
+            "registry_error": described(TEXT, "Why the registry cannot be read now; empty: it can."),
         }
     ),
     "Member": record(
@@ -94,16 +108,12 @@ def _members(call: Call) -> dict[str, Any]:
     services = call.services
     found = services.domain.members(call.caller)
     me, master = services.membership.me(), master_of(found)
-
-    async def look() -> tuple[MemberReport, ...]:
-        return services.running.report().members
-
-    seen = {one.id: one for one in call.wait(look())}
+    seen = {one.id: one for one in call.running.report().members}
     return {
         "name": services.settings.of_set.domain,
         "this_instance": me.id if me else None,
         "master": master.id if master else None,
-        "facts_in": "directory server" if services.settings.directory else "embedded store",
+        "facts_in": _facts_in(services),
         "members": [_member(one, master, seen.get(one.id)) for one in found],
     }
 
@@ -114,7 +124,7 @@ def _member(member: Member, master: Member | None, seen: MemberReport | None) ->
         "role": "master" if member == master else "clone",
         "ee_port": member.ee_port,
         "directory": _directory(member.directory) if member.directory else None,
-        "joined_at": told.moment(member.joined_at),
+        "joined_at": shapes.moment(member.joined_at),
         "fingerprint": member.tls_sha256,
         "seen": _seen(seen) if seen else None,
     }
@@ -127,7 +137,7 @@ def _directory(server: DirectoryServer) -> dict[str, Any]:
 def _seen(member: MemberReport) -> dict[str, Any]:
     return {
         "reachable": member.reachable,
-        "seen_at": told.maybe_moment(member.seen_at),
+        "seen_at": shapes.maybe_moment(member.seen_at),
         "clock_skew_seconds": member.skew_seconds,
         "error": member.error,
         "lags": [
@@ -137,6 +147,36 @@ def _seen(member: MemberReport) -> dict[str, Any]:
             {"authority": authority, "scope": scope, "crl_number": number} for authority, scope, number in member.crls
         ],
     }
+
+
+def _place(call: Call) -> dict[str, Any]:
+    services = call.services
+    me, seen = services.settings.member_id, call.running.report().members
+    master = next((one.id for one in seen if one.role == "master"), None)
+    is_clone = services.settings.refresh_seconds == CLONE_REFRESH_SECONDS
+    failure = ""
+    try:
+        members = services.domain.members(call.caller)
+    except StoreUnavailable as error:
+        failure = str(error)
+    else:
+        if me not in {one.id for one in members}:
+            raise NotFound("this instance is in no security domain", hint="vouchd clone prepare makes it the master")
+        first = master_of(members)
+        master = first.id if first else None
+        is_clone = me != master
+    return {
+        "domain": services.settings.of_set.domain,
+        "this_instance": me,
+        "role": "clone" if is_clone else "master",
+        "master": master or (None if is_clone else me),
+        "facts_in": _facts_in(services),
+        "registry_error": failure,
+    }
+
+
+def _facts_in(services: Services) -> str:
+    return "directory server" if services.settings.directory else "embedded store"
 
 
 def _latest(call: Call) -> dict[str, Any]:
@@ -149,21 +189,26 @@ def _latest(call: Call) -> dict[str, Any]:
 
 def _verify(call: Call) -> dict[str, Any]:
     call.services.permission.allow(call.caller, Action.VERIFY_MEMBERS, "*")
-    serials = [told.serial_octets(one) for one in call.body.get("serials", ())]
+    serials = [shapes.serial_octets(one) for one in call.body.get("serials", ())]
     sample, settle = call.body.get("sample", SAMPLE), call.body.get("settle_seconds", SETTLE_SECONDS)
     return _verification(call.services.verifying.verify(sample, serials, settle))
 
 
+def read_shape(shape: Mapping[str, Any]) -> Verification:
+    """The comparison of which an operation gave that shape."""
+    return verification_of({**shape, "at": shapes.posix(shape["at"], "at")})
+
+
 def _verification(found: Verification) -> dict[str, Any]:
     members = [{**asdict(one), "state": one.state} for one in found.members]
-    return {"at": told.moment(found.at), "identical": found.identical, "members": members}
+    return {"at": shapes.moment(found.at), "identical": found.identical, "members": members}
 
 
 OPERATIONS = (
     Operation(
         "GET",
         "/members",
-        "listMembers",
+        "members.list",
         "The members of the security domain, and how the others were seen last",
         Action.READ_DOMAIN,
         _members,
@@ -171,8 +216,18 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
+        "/members/place",
+        "members.place",
+        "The place of this instance in its set; known from what was seen of the others while the store is away",
+        Action.READ_DOMAIN,
+        _place,
+        reference("Place"),
+        refusals={404: "The instance is in no set."},
+    ),
+    Operation(
+        "GET",
         "/verification",
-        "getVerification",
+        "members.verification",
         "The newest comparison of this instance with the other members",
         Action.READ_DOMAIN,
         _latest,
@@ -182,7 +237,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/verification",
-        "verifyMembers",
+        "members.verify",
         "Compare lists and answers with the other members now, and wait for the result",
         Action.VERIFY_MEMBERS,
         _verify,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vouchd import __version__
-from vouchd.api.operation import JSON, PREFIX, Access, Operation, Parameter
+from vouchd.api.operation import JSON, PATH_SCHEMA, PREFIX, Access, Operation, Parameter
 from vouchd.api.schema import Schema, reference
 
 PROBLEM = "application/problem+json"
@@ -45,11 +44,6 @@ def document(operations: Sequence[Operation], schemas: Mapping[str, Schema]) -> 
     }
 
 
-def path_names(path: str) -> tuple[str, ...]:
-    """The names of the parameters in a path."""
-    return tuple(re.findall(r"\{(\w+)\}", path))
-
-
 def _operation(operation: Operation) -> dict[str, Any]:
     needs = "any user" if isinstance(operation.access, Access) else f"the right “{operation.access.value}”"
     found: dict[str, Any] = {
@@ -58,7 +52,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": f"Needs {needs}.",
         "tags": [operation.tag],
         "parameters": [
-            *(_parameter(Parameter(name, PATH_SCHEMA, PATHS[name]), "path") for name in path_names(operation.path)),
+            *(_parameter(Parameter(name, PATH_SCHEMA, PATHS[name]), "path") for name in operation.path_names),
             *(_parameter(parameter, "query") for parameter in operation.query),
         ],
         "responses": _responses(operation),
@@ -71,7 +65,6 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return found
 
 
-PATH_SCHEMA: Schema = {"type": "string", "minLength": 1, "maxLength": 300}
 PATHS = {
     "authority": "A CA: its id or the first 8 or more digits of it, or its label.",
     "scope": "`complete`, or the id of a partitioned CRL's scope.",
@@ -99,7 +92,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.answer is not None:
         answer["content"] = {operation.media_type: {"schema": operation.answer}}
     refusals = COMMON | dict(operation.refusals)
-    if path_names(operation.path):
+    if operation.path_names:
         refusals.setdefault(404, "What the path names is not there.")
     if operation.body is not None or operation.upload:
         refusals |= _TOO_LARGE | {415: "The body is of another media type."}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Call, Operation
 from vouchd.api.schema import BOOLEAN, COUNT, MOMENT, TEXT, Schema, array, record, reference, text
 from vouchd.service.permission import Action
@@ -31,15 +31,15 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def _all(call: Call) -> list[dict[str, Any]]:
-    return [_test(one) for one in call.services.selftests.tests(call.caller)]
+    return [_test(one) for one in call.services.self_tests().tests(call.caller)]
 
 
 def _latest(call: Call) -> list[dict[str, Any]]:
-    return [_result(one) for one in call.services.selftests.latest(call.caller)]
+    return [_result(one) for one in call.services.self_tests().latest(call.caller)]
 
 
 def _run(call: Call) -> list[dict[str, Any]]:
-    return [_result(one) for one in call.services.selftests.run(call.body.get("names", ()), call.caller)]
+    return [_result(one) for one in call.services.self_tests().run(call.body.get("names", ()), call.caller)]
 
 
 def _test(one: SelfTestInfo) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _result(one: SelfTestResult) -> dict[str, Any]:
         "critical": one.critical,
         "detail": one.detail,
         "hint": one.hint,
-        "at": told.moment(one.at),
+        "at": shapes.moment(one.at),
         "milliseconds": one.milliseconds,
         "trigger": one.trigger,
     }
@@ -70,7 +70,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/selftests",
-        "listSelfTests",
+        "selftests.list",
         "All self tests, in the order in which they run on demand",
         Action.LIST_SELFTESTS,
         _all,
@@ -79,7 +79,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/selftests/results",
-        "getSelfTestResults",
+        "selftests.results",
         "The newest result of each self test since the start",
         Action.LIST_SELFTESTS,
         _latest,
@@ -88,7 +88,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/selftests/run",
-        "runSelfTests",
+        "selftests.run",
         "Run the self tests of these names, or all in their order; a critical failure stops the answering",
         Action.RUN_SELFTESTS,
         _run,

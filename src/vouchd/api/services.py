@@ -1,50 +1,84 @@
-"""TODO."""
+"""What an operation stands on: the services over one instance's store, and the instance as it runs, or does not.
+
+One `Services` serves the manager process and a command that works on the folder alike. What differs between the two is
+`Running`, a short interface of plain calls that any thread may make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vouchd.api.checks import Check
-from vouchd.audit.search import AuditReader
-from vouchd.cloning.membership import Membership
-from vouchd.cloning.peers import Peers
-from vouchd.cloning.registry import SecurityDomain
-from vouchd.cloning.replication import Replicate
-from vouchd.cloning.verifying import Verifying
-from vouchd.core.facts import Authority, Caller, IssuingPointId, Member
-from vouchd.core.ports import Clock, MirrorStore, Store
-from vouchd.core.status import ServingState
-from vouchd.ee.counters import Snapshot
-from vouchd.ee.in_process import InProcessAnswers
-from vouchd.errors import ConfigError, SigningError
-from vouchd.instance.certificates.service import Certificates
-from vouchd.instance.certificates.signers import require_signer
-from vouchd.instance.configuration import Configuration
-from vouchd.instance.report import InstanceReport
-from vouchd.service.authorities import Authorities
-from vouchd.service.explaining import Explanation
-from vouchd.service.indexing import Indexing
-from vouchd.service.ingesting import Ingesting
-from vouchd.service.permission import Permission
-from vouchd.service.selftests import SelfTests
-from vouchd.service.users import Users
-from vouchd.settings.declared import Settings
-from vouchd.settings.layout import Layout
+if TYPE_CHECKING:  # a command that asks over the port loads the table of operations, and none of these
+    from vouchd.api.checks import Check
+    from vouchd.audit.log import AuditLog
+    from vouchd.audit.search import AuditReader
+    from vouchd.audit.traffic import Traffic
+    from vouchd.cloning.membership import Membership
+    from vouchd.cloning.registry import SecurityDomain
+    from vouchd.cloning.verifying import Verifying
+    from vouchd.core.facts import Caller
+    from vouchd.core.ports import Clock, Store
+    from vouchd.core.status import ServingState
+    from vouchd.ee.counters import Snapshot
+    from vouchd.instance.certificates.backup import KeyBackup
+    from vouchd.instance.certificates.service import Certificates
+    from vouchd.instance.configuration import Configuration
+    from vouchd.instance.report import InstanceReport
+    from vouchd.service.authorities import Authorities
+    from vouchd.service.explaining import Explanation
+    from vouchd.service.indexing import Indexing
+    from vouchd.service.ingesting import Ingesting
+    from vouchd.service.known_users import KnownUsers
+    from vouchd.service.permission import Permission
+    from vouchd.service.selftests import SelfTests
+    from vouchd.service.users import Users
+    from vouchd.settings.declared import Settings
+    from vouchd.settings.layout import Layout
+
+SETTLE_SECONDS = 5.0
+
+
+class Running(Protocol):
+    """The instance as it runs; all times in POSIX seconds. Its calls may block: on the loop only where that is said."""
+
+    def pid(self) -> int | None:
+        """The manager process, None while there is none."""
+
+    def report(self) -> InstanceReport:
+        """What is served now; on the loop too. Raises: LifecycleError while it does not run, or is starting."""
+
+    def checks(self) -> tuple[Check, ...]:
+        """The readiness checks; on the loop too."""
+
+    def snapshot(self) -> Snapshot:
+        """The counters of all workers together: see ee.counters. Raises: LifecycleError while it does not run."""
+
+    def restart(self) -> None:
+        """Have it restart with what is there now, soon. Raises: VouchdError when that would not start."""
+
+    def settle(self, within_seconds: float = SETTLE_SECONDS) -> bool:
+        """Wait until every worker answers from what the store holds now; False when that took too long, or none runs.
+
+        On a folder it raises LifecycleError where the workers of a running instance take too long.
+        """
+
+    def state(self) -> ServingState:
+        """What is answered from; of an instance that does not run, what it would answer from. On the loop too."""
+
+    def explain(self, authority_id: str, serial: bytes, at: int) -> Explanation:
+        """Why that serial (DER INTEGER content octets) is answered as it is at POSIX time `at`."""
 
 
 @dataclass(frozen=True, slots=True)
-class AgentServices:
-    """What the handlers of the agent port stand on.
+class Services:
+    """The services over one instance's store.
 
-    `explain(authority_id, serial, at)` tells why a serial (DER INTEGER content octets) is answered as it is; `state` is
-    what is answered from now; `answers` answers OCSP requests in this process; `ingest_lock()` is to be held, in a
-    thread, while a CRL is taken in. `mirror` is the store where others can follow it; `replicate(member, caller, say)`
-    fills a member's directory server from this one's; `retire(member)` makes it forget one that has left;
-    `master()` is the master as this member knows it, without asking the store; `peers` are the other members as
-    they were seen last, and `verifying` compares this one with them.
+    `caller` is whoever runs this process; `ingest_lock()` is to be held, in a thread, while a CRL is taken in;
+    `self_tests()` go by the settings that the instance runs with, where it does (raises ConfigError); `verifying`
+    compares this member with the others.
     """
 
     layout: Layout
@@ -56,68 +90,17 @@ class AgentServices:
     indexing: Indexing
     ingesting: Ingesting
     users: Users
+    known_users: KnownUsers
     certificates: Certificates
+    keys: KeyBackup
     configuration: Configuration
+    caller: Caller
+    audit: AuditLog
+    traffic: Traffic
     audit_reader: AuditReader
-    state: Callable[[], ServingState]
-    explain: Callable[[str, bytes, int], Explanation]
-    answers: InProcessAnswers
-    ingest_lock: Callable[[], AbstractContextManager[None]]
-    running: Running
-    selftests: SelfTests
     domain: SecurityDomain
     membership: Membership
-    mirror: MirrorStore | None
-    replicate: Replicate
-    retire: Callable[[Member], None]
-    master: Callable[[], Member | None]
-    peers: Peers
     verifying: Verifying
-
-    def take_crl(self, crl: bytes, origin: str, caller: Caller) -> tuple[IssuingPointId, ...]:
-        """Take a CRL in, in this thread; the issuing points that have it now. Raises: as `Ingesting.accept_crl`."""
-        with self.ingest_lock():
-            epochs = self.ingesting.accept_crl(crl, origin, caller, self.clock.now())
-        return tuple(epoch.issuing_point for epoch in epochs)
-
-    def add_authority(self, certificate: bytes, caller: Caller, *, label: str = "") -> Authority:
-        """Answer for the CA of `certificate` (DER, PEM or base64) if a signer of this instance may.
-
-        Raises: ConfigError when none may, or it is no CA certificate; PermissionDenied.
-        """
-        self.require_signer(self.authorities.draft(certificate, label=label))
-        return self.authorities.add(certificate, caller, label=label)
-
-    def require_signer(self, authority: Authority) -> None:
-        """Check that a signer of this instance may answer for the CA: with one that none may it would not start again.
-
-        Raises: ConfigError.
-        """
-        try:
-            require_signer(self.settings, authority, self.clock.now())
-        except SigningError as error:  # here it is the CA that does not fit, not the signer
-            raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
-
-
-class Running(Protocol):
-    """The running instance as the agent port shows it; all times in POSIX seconds."""
-
-    started_at: int
-
-    def report(self) -> InstanceReport:
-        """What is served now."""
-
-    def checks(self) -> tuple[Check, ...]:
-        """The readiness checks."""
-
-    async def snapshot(self) -> Snapshot:
-        """The counters of all workers together: see ee.counters."""
-
-    async def restart(self) -> None:
-        """Have the instance restart when the answer to this request is given. Raises: VouchdError when it cannot."""
-
-    async def settle(self, within_seconds: float = 5.0) -> bool:
-        """Wait until every worker answers from what the store holds now; False when that took too long."""
-
-    async def newer_than(self, revision: int) -> None:
-        """Wait until the store has a higher revision; the caller limits the time."""
+    self_tests: Callable[[], SelfTests]
+    ingest_lock: Callable[[], AbstractContextManager[None]]
+    running: Running

@@ -15,7 +15,7 @@ from vouchd.api import (
     instance,
     members,
     selftests,
-    told,
+    shapes,
     users,
 )
 from vouchd.api.operation import PREFIX, Operation
@@ -37,7 +37,7 @@ _PARTS = {
 OPERATIONS: tuple[Operation, ...] = tuple(
     replace(operation, tag=tag) for tag, part in _PARTS.items() for operation in part.OPERATIONS
 )
-SCHEMAS: dict[str, Schema] = dict(told.SCHEMAS)
+SCHEMAS: dict[str, Schema] = dict(shapes.SCHEMAS)
 for _part in _PARTS.values():
     SCHEMAS |= _part.SCHEMAS
 DOCUMENT_PATH = f"{PREFIX}/openapi.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vouchd.api import told
+from vouchd.api import shapes
 from vouchd.api.operation import Access, Call, Operation
 from vouchd.api.schema import BOOLEAN, TEXT, Schema, array, record, reference, text
 from vouchd.core.facts import Group, User
@@ -47,11 +47,11 @@ def _account(call: Call) -> dict[str, Any]:
 
 
 def _all(call: Call) -> list[dict[str, Any]]:
-    return [_told(user) for user in call.services.users.users(call.caller)]
+    return [_shape(user) for user in call.services.users.users(call.caller)]
 
 
 def _one(call: Call) -> dict[str, Any]:
-    return _told(call.services.users.find(call.path["user"], call.caller))
+    return _shape(call.services.users.find(call.path["user"], call.caller))
 
 
 def _add(call: Call) -> dict[str, Any]:
@@ -62,13 +62,13 @@ def _add(call: Call) -> dict[str, Any]:
         groups=[Group(name) for name in call.body.get("groups", ())],
         certificates=[pem.encode() for pem in call.body.get("certificates", ())],
     )
-    return _told(user)
+    return _shape(user)
 
 
 def _change(call: Call) -> dict[str, Any]:
     groups = [Group(name) for name in call.body["groups"]] if "groups" in call.body else None
     users, user_id = call.services.users, call.path["user"]
-    return _told(users.change(user_id, call.caller, groups=groups, enabled=call.body.get("enabled")))
+    return _shape(users.change(user_id, call.caller, groups=groups, enabled=call.body.get("enabled")))
 
 
 def _remove(call: Call) -> None:
@@ -77,7 +77,7 @@ def _remove(call: Call) -> None:
 
 def _add_certificate(call: Call) -> dict[str, Any]:
     certificate = call.body["certificate"].encode()
-    return _told(call.services.users.add_certificate(call.path["user"], certificate, call.caller))
+    return _shape(call.services.users.add_certificate(call.path["user"], certificate, call.caller))
 
 
 def _remove_certificate(call: Call) -> None:
@@ -105,25 +105,25 @@ def _group(group: Group, users: tuple[User, ...]) -> dict[str, Any]:
     }
 
 
-def _told(user: User) -> dict[str, Any]:
+def _shape(user: User) -> dict[str, Any]:
     return {
         "id": user.id,
         "full_name": user.full_name,
         "groups": sorted(user.groups),
         "enabled": user.enabled,
-        "certificates": [told.certificate(der, fingerprint(der)) for der in user.certificates],
+        "certificates": [shapes.certificate(der, fingerprint(der)) for der in user.certificates],
     }
 
 
 _USER = reference("User")
 _TAKEN = {409: "It is there already, another change was quicker, or no enabled Administrator would be left."}
 OPERATIONS = (
-    Operation("GET", "/account", "getAccount", "Who you are", Access.IDENTIFIED, _account, reference("Account")),
-    Operation("GET", "/users", "listUsers", "All users", Action.LIST_USERS, _all, array(_USER)),
+    Operation("GET", "/account", "users.account", "Who you are", Access.IDENTIFIED, _account, reference("Account")),
+    Operation("GET", "/users", "users.list", "All users", Action.LIST_USERS, _all, array(_USER)),
     Operation(
         "POST",
         "/users",
-        "addUser",
+        "users.add",
         "Make a user",
         Action.ADD_USER,
         _add,
@@ -132,11 +132,11 @@ OPERATIONS = (
         body=reference("NewUser"),
         refusals=_TAKEN,
     ),
-    Operation("GET", "/users/{user}", "getUser", "One user", Action.LIST_USERS, _one, _USER),
+    Operation("GET", "/users/{user}", "users.get", "One user", Action.LIST_USERS, _one, _USER),
     Operation(
         "PATCH",
         "/users/{user}",
-        "changeUser",
+        "users.change",
         "Set the groups of a user, refuse it or let it in again",
         Action.CHANGE_USER,
         _change,
@@ -147,7 +147,7 @@ OPERATIONS = (
     Operation(
         "DELETE",
         "/users/{user}",
-        "removeUser",
+        "users.remove",
         "Remove a user, who is refused from the next request on",
         Action.REMOVE_USER,
         _remove,
@@ -157,7 +157,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/users/{user}/certificates",
-        "addUserCertificate",
+        "users.add_certificate",
         "Let a user in with this certificate too",
         Action.CHANGE_USER,
         _add_certificate,
@@ -169,13 +169,13 @@ OPERATIONS = (
     Operation(
         "DELETE",
         "/users/{user}/certificates/{certificate}",
-        "removeUserCertificate",
+        "users.remove_certificate",
         "Take a certificate away from a user",
         Action.CHANGE_USER,
         _remove_certificate,
         status=204,
         refusals=_TAKEN,
     ),
-    Operation("GET", "/groups", "listGroups", "All groups", Action.LIST_USERS, _groups, array(reference("Group"))),
-    Operation("GET", "/groups/{name}", "getGroup", "One group", Action.LIST_USERS, _one_group, reference("Group")),
+    Operation("GET", "/groups", "users.groups", "All groups", Action.LIST_USERS, _groups, array(reference("Group"))),
+    Operation("GET", "/groups/{name}", "users.group", "One group", Action.LIST_USERS, _one_group, reference("Group")),
 )

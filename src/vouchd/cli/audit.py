@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from cryptography import x509
 
-from vouchd.audit.chain import AuditRecord
 from vouchd.audit.proof import Proof, prove
-from vouchd.audit.search import MAX_LIMIT, AuditQuery, AuditReader
+from vouchd.audit.search import MAX_LIMIT, AuditReader
 from vouchd.audit.trust import Trust
-from vouchd.cli import output, remote, told
+from vouchd.cli import output
+from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_input
 from vouchd.errors import AuditLogBroken, ConfigError
 from vouchd.instance.certificates.places import AUDIT_SIGNING, find
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES, read_bundle
-from vouchd.service.permission import Action
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
 
@@ -119,39 +118,38 @@ app = typer.Typer(name="audit", no_args_is_help=True, help="The audit log: who d
 app.command("verify")(verify)
 
 _SHOWN_DETAIL = 160
+_PAGE_RECORDS = 1000
+
+Record = Mapping[str, Any]  # of the log, as the operations give it
 _FORMATS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d")
 
 
 @app.command()
-@remote.reachable
+@reachable
 def show(
     number: Annotated[
         int, typer.Argument(metavar="NUMBER", help="The record's number, as `vouchd audit search` has it.")
     ],
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    asked: remote.Asked = None,
+    instance: Instance,
     json_output: JsonOption = False,
 ) -> None:
     """Show one record with all its detail; that it was looked at is recorded.
 
     Example: vouchd audit show 17
     """
-    if asked:
-        record = told.audit_record(asked.get("audit", str(number)))
-    else:
-        with wiring.services(Layout(instance.absolute())) as services:
-            services.permission.allow(services.caller, Action.READ_AUDIT, f"record {number}")
-            record = services.audit_reader.record(number)
+    record = instance.call("audit.get", str(number))
     if json_output:
         output.as_json(_full(record))
         return
-    output.record({**_full(record), "groups": ", ".join(record.groups), "detail": _detail(record)}, json_output=False)
+    output.record(
+        {**_full(record), "groups": ", ".join(record["groups"]), "detail": _detail(record)}, json_output=False
+    )
 
 
 @app.command()
-@remote.reachable
+@reachable
 def search(
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     event: Annotated[str, typer.Option("--event", metavar="EVENT", help="Records of this event, as AUTHZ.")] = "",
     outcome: Annotated[str, typer.Option("--outcome", metavar="OUTCOME", help="success or failure.")] = "",
     caller: Annotated[str, typer.Option("--caller", metavar="NAME", help="Records of this user or source.")] = "",
@@ -162,60 +160,48 @@ def search(
         int | None, typer.Option("--before", metavar="NUMBER", help="Records below it: next page.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, help="At most so many.")] = 50,
-    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Search all files of the log, newest record first; that it was searched is recorded.
 
     Example: vouchd audit search --event AUTHZ --outcome failure --since 2026-11-01
     """
-    query = AuditQuery(event, outcome, caller, text, _moment(since), _moment(until), before)
-    if asked:
-        found = told.audit_records(asked, query, limit)
-    else:
-        with wiring.services(Layout(instance.absolute())) as services:
-            services.permission.allow(services.caller, Action.READ_AUDIT, "search")
-            found = list(services.audit_reader.search(query, limit=limit))
-    rows = [_full(record) if json_output else _row(record) for record in found]
+    words = {"event": event, "outcome": outcome, "caller": caller, "text": text}
+    times = {"since": _moment(since), "until": _moment(until)}
+    query: dict[str, Any] = {name: value for name, value in (words | times).items() if value}
+    records: list[Record] = []
+    while len(records) < limit:
+        below = query if before is None else query | {"before": before}
+        page = instance.call("audit.search", **below, limit=min(limit - len(records), _PAGE_RECORDS))
+        records += page["records"]
+        if (before := page["next_before"]) is None:
+            break
+    rows = [_full(record) if json_output else _row(record) for record in records]
     output.records(rows, json_output=json_output, empty="no record is like that")
 
 
-def _row(record: AuditRecord) -> dict[str, object]:
+def _row(record: Record) -> dict[str, object]:
+    names = ("time", "event", "outcome", "caller", "origin")
     return {
-        "number": record.seq,
-        "time": output.when(record.time),
-        "event": record.event,
-        "outcome": record.outcome,
-        "caller": record.caller,
-        "origin": record.origin,
+        "number": record["seq"],
+        **{name: record[name] for name in names},
         "detail": _detail(record)[:_SHOWN_DETAIL],
     }
 
 
-def _full(record: AuditRecord) -> dict[str, object]:
-    return {
-        "number": record.seq,
-        "time": output.when(record.time),
-        "event": record.event,
-        "outcome": record.outcome,
-        "caller": record.caller,
-        "groups": list(record.groups),
-        "origin": record.origin,
-        "detail": dict(record.detail),
-        "previous": record.previous,
-        "hash": record.hash,
-    }
+def _full(record: Record) -> dict[str, object]:
+    return {"number": record["seq"], **{name: value for name, value in record.items() if name != "seq"}}
 
 
-def _detail(record: AuditRecord) -> str:
-    return " ".join(f"{name}={value!r}" for name, value in record.detail.items())
+def _detail(record: Record) -> str:
+    return " ".join(f"{name}={value!r}" for name, value in record["detail"].items())
 
 
-def _moment(text: str) -> int | None:
-    """POSIX seconds of a moment in UTC, None for no text. Raises: ConfigError."""
+def _moment(text: str) -> str | None:
+    """RFC 3339 of a moment in UTC, None for no text. Raises: ConfigError."""
     for form in _FORMATS if text else ():
         try:
-            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
+            return output.when(int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()))
         except ValueError:
             continue
     if text:

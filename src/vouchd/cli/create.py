@@ -158,6 +158,7 @@ def _finish(
     """
     with wiring.services(draft) as services:
         for certificate in authorities:
+            wiring.require_signer(services.settings, certificate)
             services.authorities.add(certificate.public_bytes(Encoding.DER), services.caller)
         equip(services.certificates, services.caller, names, ca)
     if authorities:
@@ -200,7 +201,7 @@ def _show(
             output.say(request.read_text(encoding="ascii").rstrip("\n"))
         output.hint(f"have the CA certify {request}, then: vouchd certs install {signer.nickname} FILE")
     if not authorities:
-        output.hint("name the CA that it answers for: vouchd ca add CA.pem")
+        output.hint("name the CA that it answers for: vouchd authority add CA.pem")
     if ca is not None:
         output.hint(f"bring its CRL: vouchd ca publish --ca {ca} --to instance:{layout.root}, then `vouchd start`")
     elif request is None and authorities:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vouchd.cli import output, remote
-from vouchd.cli.members import domain_fields, domain_row
+from vouchd.cli import output
+from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.cloning.leaving import still_known, take_out
-from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
-from vouchd.core.facts import Member
+from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS
 from vouchd.files import replace_file
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
@@ -24,36 +24,51 @@ _NONE = "no member; `vouchd clone prepare` makes this instance the master of a d
 
 
 @app.command()
-@remote.reachable
-def info(
-    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
-) -> None:
+@reachable
+def info(instance: Instance, json_output: JsonOption = False) -> None:
     """Show the domain, its master, and this instance as the others know it.
 
     Example: vouchd domain info
     """
-    found = domain_fields(asked.get("members")) if asked else _info(Layout(instance.absolute()))
-    output.record(found, json_output=json_output)
-    if not found["members"]:
+    domain = instance.call("members.list")
+    me = next((one for one in domain["members"] if one["id"] == domain["this_instance"]), None)
+    fields = {
+        "domain": domain["name"],
+        "members": len(domain["members"]),
+        "master": domain["master"],
+        "this_instance": domain["this_instance"],
+        "role": me and me["role"],
+        "fingerprint": me and me["fingerprint"],
+        "facts_in": domain["facts_in"],
+    }
+    output.record(fields, json_output=json_output)
+    if not domain["members"]:
         output.hint("vouchd clone prepare makes this instance the master of a domain")
 
 
 @app.command()
-@remote.reachable
-def members(
-    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
-) -> None:
+@reachable
+def members(instance: Instance, json_output: JsonOption = False) -> None:
     """List the members of the domain: master and clones.
 
     Example: vouchd domain members --json
     """
-    if asked:
-        rows = [domain_row(member) for member in asked.get("members")["members"]]
-    else:
-        with wiring.services(Layout(instance.absolute())) as services:
-            found = services.domain.members(services.caller)
-        rows = [_row(member, master_of(found)) for member in found]
+    rows = [_row(member) for member in instance.call("members.list")["members"]]
     output.records(rows, json_output=json_output, empty=_NONE)
+
+
+def _row(member: Mapping[str, Any]) -> dict[str, object]:
+    directory = member["directory"] or {}
+    return {
+        "member": member["id"],
+        "role": member["role"],
+        "ee_port": member["ee_port"],
+        "directory": directory.get("address"),
+        "connection": directory.get("connection"),
+        "replica_id": directory.get("replica_id"),
+        "joined": member["joined_at"],
+        "fingerprint": member["fingerprint"],
+    }
 
 
 @app.command()
@@ -104,37 +119,3 @@ def leave(
     output.record({"left": left.id} | ({"still_known": renewals} if json_output else {}), json_output=json_output)
     for one in known:
         output.hint(f"where {left.id} is in wrong hands, it still knows {one.what}: {one.renewal}")
-
-
-def _info(layout: Layout) -> dict[str, object]:
-    with wiring.services(layout) as services:
-        members = services.domain.members(services.caller)
-        me, settings = services.membership.me(), services.settings
-    master = master_of(members)
-    return {
-        "domain": settings.of_set.domain,
-        "members": len(members),
-        "master": master.id if master else None,
-        "this_instance": me.id if me else None,
-        "role": _role(me, master) if me else None,
-        "fingerprint": me.tls_sha256 if me else None,
-        "facts_in": "directory server" if settings.directory else "embedded store",
-    }
-
-
-def _role(member: Member, master: Member | None) -> str:
-    return "master" if member == master else "clone"
-
-
-def _row(member: Member, master: Member | None) -> dict[str, object]:
-    directory = member.directory
-    return {
-        "member": member.id,
-        "role": _role(member, master),
-        "ee_port": member.ee_port,
-        "directory": f"{directory.host}:{directory.port}" if directory else None,
-        "connection": directory.transport.value if directory else None,
-        "replica_id": directory.replica_id if directory else None,
-        "joined": output.when(member.joined_at),
-        "fingerprint": member.tls_sha256,
-    }

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from vouchd.cli import members as members_shown
-from vouchd.cli import output, remote, told
+from vouchd.api.instance import STARTING, STOPPED
+from vouchd.cli import output
+from vouchd.cli.instance import Folder, Instance, opened, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.client.admin import AdminClient
-from vouchd.clock import SystemClock
-from vouchd.cloning.verdicts import Verification, read_verification
-from vouchd.errors import LifecycleError
+from vouchd.errors import ClientError, LifecycleError, RestartRefused
 from vouchd.instance import lifecycle
-from vouchd.instance.hindrances import hindrances
 from vouchd.instance.lifecycle import manager_command
-from vouchd.instance.report import InstanceReport
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
 NOT_RUNNING = 3  # as `systemctl status` has it
+_POLL_SECONDS = 0.05
 
 
 def start(
@@ -35,8 +32,10 @@ def start(
     Example: vouchd start --instance /srv/vouchd
     """
     layout = Layout(instance.absolute())
-    wiring.check_instance(layout, warn=output.warn)
-    _show(lifecycle.start(layout, manager_command(layout), seconds=timeout), json_output)
+    _check(layout)
+    lifecycle.start(layout, manager_command(layout), seconds=timeout)
+    with opened(str(layout.root)) as started:
+        _show(started.call("instance.get"), json_output)
 
 
 def stop(
@@ -47,143 +46,131 @@ def stop(
 
     Example: vouchd stop --instance /srv/vouchd
     """
-    layout = _existing(Layout(instance.absolute()))
+    layout = Layout(instance.absolute())
+    lifecycle.require_instance(layout)
     output.note("stopped" if lifecycle.stop(layout, seconds=timeout) else "was not running")
 
 
-@remote.reachable
+def _check(layout: Layout) -> None:
+    from vouchd.wiring.instance import check_instance  # noqa: PLC0415  `status` does without
+
+    check_instance(layout, warn=output.warn)
+
+
+@reachable
 def restart(
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     timeout: WaitSecondsOption = lifecycle.START_SECONDS,
-    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Have the instance take on changed settings without dropping a request; start it when it does not run.
 
     Example: vouchd restart --instance /srv/vouchd
     """
-    if asked:
-        asked.post("restart", body={})
-        output.record({"state": "restarting"}, json_output=json_output)
+    before = instance.call("instance.get")
+    if before["state"] == STOPPED and isinstance(instance, Folder):
+        instance.start(timeout)
+        _show(instance.call("instance.get"), json_output)
         return
-    layout = Layout(instance.absolute())
-    wiring.check_instance(layout, warn=output.warn)
-    _show(lifecycle.restart(layout, manager_command(layout), seconds=timeout), json_output)
+    _show(restarted(instance, before, seconds=timeout), json_output)
 
 
-@remote.reachable
-def status(
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    asked: remote.Asked = None,
-    json_output: JsonOption = False,
-) -> None:
+def restarted(
+    instance: Instance, before: Mapping[str, Any], *, seconds: float = lifecycle.START_SECONDS
+) -> Mapping[str, Any]:
+    """What the instance, which was as `before`, is after a restart. Raises: LifecycleError when it has refused."""
+    instance.call("instance.restart")
+    former, until = set(before["worker_processes"]), time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            now = instance.call("instance.get")
+        except ClientError:  # its agent port is about to open again
+            now = before
+        if now["refusals"] > before["refusals"]:
+            raise RestartRefused(f"not restarted: {now['refused']}", hint="it goes on as it was; mend it, try again")
+        if now["state"] == STOPPED:
+            raise LifecycleError("the instance ended instead of restarting", hint="see its log, or: vouchd start")
+        if now["up_to_date"] and not former & set(now["worker_processes"]):
+            return now  # type: ignore[no-any-return]
+        time.sleep(_POLL_SECONDS)
+    raise LifecycleError(f"the instance has not restarted after {seconds:.0f} seconds", hint="see its log")
+
+
+@reachable
+def status(instance: Instance, json_output: JsonOption = False) -> None:
     """Show whether the instance runs and what it serves; exit code 3 when it does not run.
 
     Example: vouchd status --json
     """
-    if asked:
-        _show_there(asked, json_output=json_output)
-        return
-    layout = _existing(Layout(instance.absolute()))
-    now = lifecycle.status(layout)
-    if now.report is None:
-        state = "starting" if now.pid else "stopped"
-        output.record({"state": state, "pid": now.pid}, json_output=json_output)
-        raise typer.Exit(0 if now.pid else NOT_RUNNING)
-    _show(now.report, json_output, read_verification(layout.verification))
+    found = instance.call("instance.get")
+    if found["state"] in {STOPPED, STARTING}:
+        output.record({"state": found["state"], "pid": found["pid"]}, json_output=json_output)
+        raise typer.Exit(NOT_RUNNING if found["state"] == STOPPED else 0)
+    _show(found, json_output)
 
 
-def _show_there(asked: AdminClient, *, json_output: bool) -> None:
-    """The same of an instance that was asked over its agent port."""
-    found = asked.get("instance")
-    fields, rows, members = told.instance_fields(found), told.served_rows(found), members_shown.seen_rows(asked)
-    if json_output:
-        output.as_json({**fields, "issuing_points": rows, "sources": found["sources"], "members": members})
-        return
-    output.record(fields, json_output=False)
-    output.say("")
-    output.records(rows, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
-    if members:
-        output.say("")
-        output.records(members, json_output=False)
-
-
-def _existing(layout: Layout) -> Layout:
-    if not layout.cs_cfg.exists():
-        raise LifecycleError(
-            f"{layout.root}: there is no instance",
-            hint="name its folder with --instance DIR, or make one: vouchd create",
-        )
-    return layout
-
-
-def _show(report: InstanceReport, json_output: bool, verification: Verification | None = None) -> None:
+def _show(found: Mapping[str, Any], json_output: bool) -> None:
     points = [
         {
-            "CA": point.label,
-            "scope": point.scope_id,
-            "CRL_number": point.crl_number,
-            "revoked": point.entries,
-            "this_update": output.when(point.this_update),
-            "next_update": output.when(point.next_update),
+            "CA": point["label"],
+            "scope": point["scope"],
+            "CRL_number": point["crl_number"],
+            "revoked": point["entries"],
+            "this_update": point["this_update"],
+            "next_update": point["next_update"],
         }
-        for point in report.issuing_points
+        for point in found["issuing_points"]
     ]
     state: dict[str, object] = {
-        "state": "halted" if report.halted else "running" if report.acknowledged else "loading",
-        "halted": report.halted or None,
-        "pid": report.pid,
-        "since": output.when(report.started_at),
-        "OCSP": _url(report.ee),
-        "health": _url(report.health),
-        "agents": _url(report.agent, "https") if report.agent else None,
-        "workers": len(report.workers),
-        "worker_restarts": report.restarts,
-        "store": report.store_error or "in reach",
-        "not_verified": "; ".join(f"{one.label}: {one.why}" for one in report.unverified) or None,
-        "damaged_indexes_made_again": report.index_repairs or None,
-        "behind": ", ".join(report.behind) or None,
-        "failing": "; ".join(f"{name}: {error}" for name, error in report.upkeep) or None,
+        "state": found["state"],
+        "halted": found["halted"] or None,
+        "pid": found["pid"],
+        "since": found["started_at"],
+        "OCSP": found["ocsp"],
+        "health": found["health"],
+        "agents": found["agents"],
+        "workers": found["workers"],
+        "worker_restarts": found["restarts"],
+        "store": found["store_error"] or "in reach",
+        "not_verified": "; ".join(f"{one['label']}: {one['why']}" for one in found["unverified"]) or None,
+        "damaged_indexes_made_again": found["index_repairs"] or None,
+        "behind": ", ".join(found["behind"]) or None,
+        "failing": "; ".join(f"{one['name']}: {one['error']}" for one in found["upkeep"]) or None,
     }
-    kept = [asdict(one) for one in hindrances(report, SystemClock().now())]
-    members = members_shown.reported_rows(report, verification)
+    kept = found["hindrances"]
+    members, sources = [seen_row(one) for one in found["members"]], found["sources"]
     if json_output:
-        output.as_json(
-            {
-                **state,
-                "issuing_points": points,
-                "sources": [state.shown() for state in report.sources],
-                "members": members,
-                "hindrances": kept,
-            }
-        )
+        output.as_json({**state, "issuing_points": points, "sources": sources, "members": members, "hindrances": kept})
         return
     output.fields({name.replace("_", " "): value for name, value in state.items()})
     output.say("")
     output.records(points, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
     if kept:
         output.say("")
-        output.table(["hindrance", "of", "why"], [list(one.values()) for one in kept])
+        output.table(["hindrance", "of", "why"], [[one["cause"], one["name"], one["why"]] for one in kept])
     if members:
         output.say("")
-        output.records(members, json_output=False, empty="")
-    if report.sources:
+        output.records(members, json_output=False)
+    if sources:
         output.say("")
-        output.table(
-            ["source", "URL", "last success", "next attempt", "error"],
-            [
-                [
-                    source.name,
-                    source.url,
-                    output.when(source.last_success or None),
-                    output.when(source.next_attempt or None),
-                    source.last_error or None,
-                ]
-                for source in report.sources
-            ],
-        )
+        output.table(["source", "URL", "last success", "next attempt", "error"], [_source(one) for one in sources])
 
 
-def _url(address: tuple[str, int], scheme: str = "http") -> str:
-    host, port = address
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+def seen_row(member: Mapping[str, Any]) -> dict[str, object]:
+    """One line about another member, as it was seen last."""
+    return {
+        "member": member["id"],
+        "role": member["role"],
+        "reachable": member["reachable"],
+        "last_seen": member["seen_at"],
+        "differs_for": max((abs(lag["seconds"]) for lag in member["lags"]), default=0),
+        "clock_differs": member["clock_skew_seconds"],
+        "error": member["error"] or None,
+        "compared": member["compared"],
+        "compared_at": member["compared_at"],
+    }
+
+
+def _source(source: Mapping[str, Any]) -> list[object]:
+    times = [output.when(source.get(name) or None) for name in ("last_success", "next_attempt")]
+    return [source.get("name"), source.get("url"), *times, source.get("last_error") or None]

@@ -47,7 +47,8 @@ _VERBS = {
 }
 # Group of verbs -> the module that has its `app`, and those that `register` more verbs there.
 _GROUPS = {
-    "ca": ("ca.manager", "ca.authorities"),
+    "authority": ("authority",),
+    "ca": ("ca.manager", "authority"),
     "crl": ("crl",),
     "certs": ("certs",),
     "pkcs12": ("pkcs12",),

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from vouchd.api.certificates import installed
 from vouchd.cli import output
 from vouchd.cli.certs import RestartOption, taken_on
+from vouchd.cli.instance import opened
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.errors import SigningError
 from vouchd.pkix.certs import not_after
@@ -134,7 +136,9 @@ def import_(
         except SigningError as error:
             output.warn(str(error), error.hint)
         done = services.keys.restore(given, _wanted(names or ()), services.caller)
-    taken_on(layout, done, restart=restart, trial=False, json_output=json_output)
+        shapes = [installed(services, services.caller, one) for one in done]
+    with opened(str(layout.root)) as folder:
+        taken_on(folder, shapes, restart=restart, trial=False, json_output=json_output)
 
 
 def _wanted(names: Iterable[str]) -> dict[str, str]:

@@ -30,10 +30,10 @@ same as `--url`. `VOUCHD_DEBUG=1` shows where an internal error happened.
 | 2 | wrong command line |
 | 3 | `status`: the instance does not run; `query`: a certificate is unknown |
 | 4 | `clone status`: something is not as it should be; `clone verify`: members differ, or one does not answer |
-| 65 | a CRL or a request was refused |
+| 65 | a CRL, a certificate or a request was refused |
 | 66, 73 | not there; there already |
 | 69, 76 | no usable answer from a server; an answer that cannot be relied upon |
-| 70 | a key or certificate that cannot be used; a bug |
+| 70 | a key or certificate of this host that cannot be used; a bug |
 | 75 | try again later: the store is away, a CRL is held back |
 | 77 | not permitted |
 | 78 | a setting or an option is wrong |
@@ -47,7 +47,7 @@ def reference() -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command as (`vouchd crl add`, its object), in the order of the help."""
+    """Every command of the help as (`vouchd crl add`, its object), in its order."""
     yield from _walk("vouchd", get_command(command_line()))
 
 
@@ -57,7 +57,8 @@ def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         yield path, command
         return
     for name, child in children.items():
-        yield from _walk(f"{path} {name}", child)
+        if not child.hidden:  # an old name of another command
+            yield from _walk(f"{path} {name}", child)
 
 
 def _section(path: str, command: Any) -> str:

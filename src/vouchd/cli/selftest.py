@@ -2,106 +2,91 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from vouchd.cli import output, remote, told
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.instance import lifecycle
-from vouchd.service.selftests import SelfTestInfo, SelfTestResult, halting
-from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.api.instance import HALTED
+from vouchd.cli import output
+from vouchd.cli.instance import Instance, reachable
+from vouchd.cli.options import JsonOption
 
 app = typer.Typer(name="selftest", no_args_is_help=True, help="Self tests: what an instance stands on, tried out.")
 FAILED = 1
 
 
 @app.command("list")
-@remote.reachable
-def list_(
-    instance: InstanceOption = DEFAULT_INSTANCE, asked: remote.Asked = None, json_output: JsonOption = False
-) -> None:
+@reachable
+def list_(instance: Instance, json_output: JsonOption = False) -> None:
     """List the self tests in the order in which they run, each with its newest result.
 
     Example: vouchd selftest list
     """
-    if asked:
-        listed = [told.self_test(one) for one in asked.get("selftests")]
-        latest = [told.self_test_result(one) for one in asked.get("selftests", "results")]
-    else:
-        with wiring.services(Layout(instance.absolute())) as services:
-            tests = services.self_tests()
-            listed, latest = list(tests.tests(services.caller)), list(tests.latest(services.caller))
-    results = {result.name: result for result in latest}
+    tests, results = instance.call("selftests.list"), instance.call("selftests.results")
+    latest = {result["name"]: result for result in results}
     if json_output:
-        output.as_json([{**asdict(one), "result": _result(results.get(one.name))} for one in listed])
+        output.as_json([_full(test, latest.get(test["name"])) for test in tests])
         return
-    output.records([_row(one, results.get(one.name)) for one in listed], json_output=False)
+    output.records([_row(test, latest.get(test["name"])) for test in tests], json_output=False)
 
 
 @app.command()
-@remote.reachable
+@reachable
 def run(
+    instance: Instance,
     name: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Self tests; default: the whole on-demand order.")
     ] = None,
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Run self tests; exit code 1 when one fails. A critical failure stops a running instance from answering.
 
     Example: vouchd selftest run OCSPCanary
     """
-    layout = Layout(instance.absolute())
-    if asked:
-        results = [told.self_test_result(one) for one in asked.post("selftests", "run", body={"names": name or []})]
-    else:
-        with wiring.services(layout) as services:
-            results = list(services.self_tests().run(name or [], services.caller))
+    results = instance.call("selftests.run", body={"names": name or []})
     if json_output:
-        output.as_json([_result(result) for result in results])
+        output.as_json(results)
     else:
         output.records([_outcome(result) for result in results], json_output=False, empty="the order is empty")
-    for result in results:
-        if not result.ok:
-            output.note(f"self test {result.name} failed: {result.detail}")
-            output.hint(result.hint)
-    if halting(results) and (asked or lifecycle.status(layout).pid):
+    failures = [result for result in results if not result["ok"]]
+    for result in failures:
+        output.note(f"self test {result['name']} failed: {result['detail']}")
+        output.hint(result["hint"])
+    if any(result["critical"] for result in failures) and instance.call("instance.get")["state"] == HALTED:
         output.warn("the instance answers tryLater only", "mend it and run the self tests again")
-    if not all(result.ok for result in results):
+    if failures:
         raise typer.Exit(FAILED)
 
 
-def _row(one: SelfTestInfo, result: SelfTestResult | None) -> dict[str, object]:
+def _full(test: Mapping[str, Any], result: Mapping[str, Any] | None) -> dict[str, object]:
+    order = {"startup": test["at_start"], "on_demand": test["on_demand"]}
+    return {"name": test["name"], "about": test["about"], **order, "place": test["place"], "result": result}
+
+
+def _row(test: Mapping[str, Any], result: Mapping[str, Any] | None) -> dict[str, object]:
     return {
-        "name": one.name,
-        "at_start": _word(one.startup),
-        "on_demand": _word(one.on_demand),
+        "name": test["name"],
+        "at_start": _word(test["at_start"]),
+        "on_demand": _word(test["on_demand"]),
         "newest_result": None if result is None else _passed(result),
-        "at": None if result is None else output.when(result.at),
-        "about": one.about,
+        "at": None if result is None else result["at"],
+        "about": test["about"],
     }
 
 
-def _outcome(result: SelfTestResult) -> dict[str, object]:
+def _outcome(result: Mapping[str, Any]) -> dict[str, object]:
     return {
-        "name": result.name,
+        "name": result["name"],
         "result": _passed(result),
-        "critical": "yes" if result.critical else "no",
-        "ms": result.milliseconds,
-        "detail": result.detail,
+        "critical": "yes" if result["critical"] else "no",
+        "ms": result["milliseconds"],
+        "detail": result["detail"],
     }
 
 
-def _result(result: SelfTestResult | None) -> dict[str, object] | None:
-    return None if result is None else {**asdict(result), "at": output.when(result.at)}
-
-
-def _passed(result: SelfTestResult) -> str:
-    return "passed" if result.ok else "FAILED"
+def _passed(result: Mapping[str, Any]) -> str:
+    return "passed" if result["ok"] else "FAILED"
 
 
 def _word(critical: bool | None) -> str | None:

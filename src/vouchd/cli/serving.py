@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vouchd.api.operation import LONGEST_WAIT_SECONDS
 from vouchd.cli import output
+from vouchd.cli.instance import Folder, Instance
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Epoch
+from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
@@ -30,14 +32,17 @@ def changed(layout: Layout, epochs: Sequence[Epoch] = (), *, wait: bool = True) 
     return wait
 
 
-@contextmanager
-def authorities_changed(services: Services) -> Iterator[None]:
-    """Around a change of CAs or their policies: on leaving, every worker of a running instance answers by it."""
-    layout, before = services.layout, services.store.authorities()
-    report = lifecycle.status(layout).report
-    yield
-    if changed(layout) and report is not None and services.store.authorities() != before:
-        lifecycle.wait_until_newer(layout, report.version)
+def seconds_to_wait(wait: bool) -> int:
+    """What the operations take as `wait` for what `--wait` says."""
+    return LONGEST_WAIT_SECONDS if wait else 0
+
+
+def require_served(instance: Instance, served: bool, *, wait: bool) -> None:
+    """Raises: LifecycleError where a running instance was waited for in vain; on a folder the operation does."""
+    if wait and not served and not isinstance(instance, Folder):
+        raise LifecycleError(
+            f"the CRL is stored, but not served after {LONGEST_WAIT_SECONDS} seconds", hint="look at: vouchd status"
+        )
 
 
 def take(services: Services, crl: bytes, origin: str) -> tuple[Epoch, ...]:

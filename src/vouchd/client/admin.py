@@ -39,34 +39,14 @@ class AdminClient:
         self._url, self._host, self._port = url, host, port
         self._tls = client_tls(certificate, key, trust)
 
-    def get(self, *path: str, **query: str) -> Any:
-        """The JSON value at a path of these segments. Raises: VouchdError as the port tells it, ClientError."""
-        return _value(self._ask("GET", _path(path, query)))
-
-    def download(self, *path: str, **query: str) -> bytes:
-        """The bytes there. Raises: likewise."""
-        return self._ask("GET", _path(path, query))
-
-    def post(self, *path: str, body: Mapping[str, Any]) -> Any:
-        """What comes back for a JSON body. Raises: likewise."""
-        return _value(self._ask("POST", _path(path, {}), json.dumps(body).encode(), JSON))
-
-    def patch(self, *path: str, body: Mapping[str, Any]) -> Any:
-        """What comes back for a change. Raises: likewise."""
-        return _value(self._ask("PATCH", _path(path, {}), json.dumps(body).encode(), JSON))
-
-    def upload(self, *path: str, data: bytes, media_type: str, method: str = "POST", **query: str) -> Any:
-        """What comes back for a file. Raises: likewise."""
-        return _value(self._ask(method, _path(path, query), data, media_type))
-
-    def delete(self, *path: str) -> None:
-        """Take away what is there. Raises: likewise."""
-        self._ask("DELETE", _path(path, {}))
-
-    def _ask(self, method: str, path: str, body: bytes | None = None, media_type: str = "") -> bytes:
+    def send(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes | None = None, media_type: str = ""
+    ) -> bytes:
+        """The body of the answer. Raises: VouchdError as the port tells it, ClientError."""
+        where = f"{path}?{urlencode(query)}" if query else path
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._tls)
         try:
-            connection.request(method, path, body, {"Content-Type": media_type} if media_type else {})
+            connection.request(method, where, body, {"Content-Type": media_type} if media_type else {})
             response = connection.getresponse()
             data = response.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
@@ -106,12 +86,13 @@ def error_of(problem: bytes) -> VouchdError:
     return kind(title, hint=hint)
 
 
-def _path(segments: tuple[str, ...], query: Mapping[str, str]) -> str:
-    path = "/".join([PREFIX, *(quote(segment, safe="") for segment in segments)])
-    return f"{path}?{urlencode(query)}" if query else path
+def quoted(segment: str) -> str:
+    """A segment of a path."""
+    return quote(segment, safe="")
 
 
-def _value(data: bytes) -> Any:
+def read_answer(data: bytes) -> Any:
+    """The JSON value of an answer, None of one without a body. Raises: ClientError."""
     try:
         return json.loads(data) if data else None
     except (ValueError, RecursionError) as error:

@@ -115,7 +115,7 @@ def _unverified(header: CRLHeader, issuer_der: bytes, error: ValueError) -> str:
 
 _REGISTER = "register that CA, or name the issuer of an indirect CRL in the CA's policy"
 _OTHER_KEY = (
-    "the CA has another key by now? `vouchd ca add CERTIFICATE` adds it to its history; "
+    "the CA has another key by now? `vouchd authority add CERTIFICATE` adds it to its history; "
     "else the file is damaged, or another CA of the same name has issued it"
 )
 _ASK = "ask the CA for a certificate with which CRLs can be verified"

@@ -44,6 +44,15 @@ class Status:
         return self.report is not None and self.report.acknowledged
 
 
+def require_instance(layout: Layout) -> None:
+    """Raises: LifecycleError where the folder holds no instance."""
+    if not layout.cs_cfg.exists():
+        raise LifecycleError(
+            f"{layout.root}: there is no instance",
+            hint="name its folder with --instance DIR, or make one: vouchd create",
+        )
+
+
 def status(layout: Layout) -> Status:
     """The state of the instance now."""
     pid = running_pid(layout.pid_file)
@@ -160,6 +169,15 @@ def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SE
     return report
 
 
+def ask_restart(layout: Layout) -> bool:
+    """Have a running instance restart; False when it does not run."""
+    pid = running_pid(layout.pid_file)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGHUP)
+    return True
+
+
 def look_now(layout: Layout) -> bool:
     """Have a running instance look at its store at once; False when it does not run."""
     pid = running_pid(layout.pid_file)
@@ -167,6 +185,24 @@ def look_now(layout: Layout) -> bool:
         return False
     os.kill(pid, signal.SIGUSR1)
     return True
+
+
+def wait_until_caught_up(layout: Layout, revision: int, *, seconds: float = SERVED_SECONDS) -> None:
+    """Wait until every worker of the running instance answers from what the store held at that revision.
+
+    Raises: LifecycleError.
+    """
+
+    def caught_up() -> bool:
+        now = status(layout)
+        if now.pid is None:
+            raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
+        return now.ready and now.report is not None and now.report.revision >= revision
+
+    if not _wait(caught_up, seconds):
+        raise LifecycleError(
+            f"the change is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}"
+        )
 
 
 def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float = SERVED_SECONDS) -> None:

@@ -166,9 +166,10 @@ class FailingPart:
 class InstanceReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
-    `acknowledged` says that every living worker answers from `version`. `store_error` is empty while the store can be
-    reached. `ee`, `health` and `agent` are (address, port), the last one None while the agent port is off. `halting`
-    tells what keeps all workers from answering, `halted` the same once they have heeded it; empty: they answer.
+    `revision` is the store's revision that it was made from. `acknowledged` says that every living worker answers from
+    `version`. `store_error` is empty while the store can be reached. `ee`,
+    `health` and `agent` are (address, port), the last one None while the agent port is off. `halting` tells what
+    keeps all workers from answering, `halted` the same once they have heeded it; empty: they answer.
     `refusals` counts the restarts that this process refused, `refused` says why it did the last time. `sources` are
     without their validators, `certificates` are the instance's own by name, `selftests` the newest result of each.
     `members` are the other ones of the set; `behind` the labels of the CAs of which one of them has had a newer CRL
@@ -209,6 +210,7 @@ class InstanceReport:
     labels: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[HeldCRL, ...] = ()
     refused_crls: tuple[RefusedCRL, ...] = ()
+    revision: int = -1
 
     @property
     def workers_ready(self) -> int:

@@ -138,7 +138,7 @@ class _Instance:
     async def _open_agent_port(self) -> None:
         if self._agent_part is None or self._sockets.agent is None:
             return
-        self._agent = self._agent_part.build(self._overview)
+        self._agent = self._agent_part.build(self._overview, asyncio.get_running_loop())
         await self._agent.start(self._sockets.agent)
         _log.info("agent port: %s port %d", *self._sockets.agent_address or ())
 

@@ -97,6 +97,7 @@ class Overview:
             labels=published.labels,
             quarantined=published.quarantined,
             refused_crls=self._refused(),
+            revision=self._watch.revision,
         )
 
     async def restart(self) -> None:

@@ -187,6 +187,11 @@ class StoreWatch:
             raise
         self._revision, self._refreshed = revision, now
 
+    @property
+    def revision(self) -> int:
+        """The store's revision that was published last, -1 before the first one."""
+        return -1 if self._revision is None else self._revision
+
     async def _publish(self) -> None:
         self.published = await in_thread(self._publication.publish)
         self._on_published(self.published)

@@ -141,6 +141,6 @@ def recipients(header: CRLHeader, authorities: Iterable[Authority]) -> tuple[Rec
     if not named:
         raise CRLRejected(
             f"the CRL's issuer is no CA of this responder: {names.readable(header.issuer_name_der)}",
-            hint="vouchd ca add CERTIFICATE, or name the issuer of an indirect CRL in the CA's policy",
+            hint="vouchd authority add CERTIFICATE, or name the issuer of an indirect CRL in the CA's policy",
         )
     return named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from vouchd.core import issued
 from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId, QuarantinedCRL, order
 from vouchd.core.key_history import is_ca, is_named, name_of, united, with_certificate, without_certificate
 from vouchd.core.ports import AuditSink, StatusStore
-from vouchd.errors import ConfigError, CRLRejected, NotFound, VouchdError
+from vouchd.errors import ConfigError, CRLRejected, NotFound, SigningError, VouchdError
 from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
@@ -47,6 +47,42 @@ _REMOVED = "OCSP_REMOVE_CA_REQUEST_PROCESSED"
 _SCOPE = re.compile(f"{COMPLETE_SCOPE}|[0-9a-f]{{64}}")
 
 
+# THE rule of who may sign for a CA: at a start, when a CA is added, when its policy changes.
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSigners:
+    """The signers of an instance: certificate (DER) by nickname, None for one that has not come yet."""
+
+    certificates: Mapping[str, bytes | None]
+    default: str
+
+
+def signer_doubts(signers: KnownSigners, authority: Authority, at: int) -> tuple[str, ...]:
+    """Check that the CA has a signer that may answer for it at POSIX time `at` (RFC 6960 section 4.2.2.2).
+
+    Returns what is doubtful but allowed, one line each; a signer whose certificate has not come yet passes.
+    Raises: ConfigError where there is no such signer, SigningError where it may not answer.
+    """
+    nickname = authority.policy.signer or signers.default
+    if nickname not in signers.certificates:
+        raise ConfigError(
+            f"there is no signer {nickname or '(none named)'} for this CA",
+            hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate; then: vouchd restart",
+        )
+    certificate_der = signers.certificates[nickname]
+    if certificate_der is None:
+        return ()
+    try:
+        fitness = certs.check_signer_of(certs.load_certificate(certificate_der), authority.certificates, at)
+    except SigningError as error:
+        raise SigningError(f"signer {nickname}: {error}", hint=error.hint) from error
+    return tuple(f"signer {nickname}: {warning}" for warning in fitness.warnings)
+
+
+Fitness = Callable[[Authority], tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class AuthoritySummary:
     """One CA as a list shows it; `not_after` of its certificate in POSIX seconds."""
@@ -64,27 +100,49 @@ class AuthoritySummary:
 
 
 class Authorities:
-    """Every change passes `permission` first and is recorded in `audit` when it is done."""
+    """Every change passes `permission` first and is recorded in `audit` when it is done.
 
-    def __init__(self, store: StatusStore, permission: Permission, audit: AuditSink) -> None:
+    `fitness` tells what is doubtful about the signer of a CA as it is going to be, and raises where none may answer for
+    it: with such a CA the instance would not start again.
+    """
+
+    def __init__(
+        self, store: StatusStore, permission: Permission, audit: AuditSink, fitness: Fitness = lambda _: ()
+    ) -> None:
         self._store = store
         self._permission = permission
         self._audit = audit
+        self._fitness = fitness
 
-    def add(self, certificate: Buffer, caller: Caller, *, label: str = "") -> Authority:
+    def over(self, store: StatusStore) -> Authorities:
+        """The same acts on another view of the store."""
+        return Authorities(store, self._permission, self._audit, self._fitness)
+
+    def doubts(self, authority: Authority) -> tuple[str, ...]:
+        """What is doubtful about the signer of the CA, one line each.
+
+        Raises: ConfigError when no signer of this instance may answer for it.
+        """
+        try:
+            return self._fitness(authority)
+        except SigningError as error:  # here it is the CA that does not fit, not the signer
+            raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
+
+    def add(self, certificate: Buffer, caller: Caller, *, label: str = "", signer: str = "") -> Authority:
         """Answer for the CA of `certificate` (DER, PEM or base64); its label is its subject when none is given.
 
         A certificate of a name that is known goes into the history of that CA, which keeps its policy and, when none is
         given, its label: a renewal, another key, another spelling. CAs of one name that an earlier version kept apart
-        become one.
+        become one. `signer` is the nickname of the one that answers for it; without, its policy or the default decides.
 
-        Raises: ConfigError when it is not a CA certificate; PermissionDenied.
+        Raises: ConfigError when it is not a CA certificate or no signer may answer for it; PermissionDenied.
         """
         _, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         identifier, subject = certs.authority_id(parsed), parsed.subject.rfc4514_string()
         self._permission.allow(caller, Action.ADD_AUTHORITY, subject)
         with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
-            draft, documents = self._drafted(certificate, label)
+            draft, documents = self._drafted(certificate, label, signer)
+            self.doubts(draft)
             if draft not in self._store.authorities():
                 self._store.put_authority(draft, documents)
             self._replace_namesakes(draft)
@@ -93,9 +151,9 @@ class Authorities:
         )
         return draft
 
-    def draft(self, certificate: Buffer, *, label: str = "") -> Authority:
+    def draft(self, certificate: Buffer, *, label: str = "", signer: str = "") -> Authority:
         """The CA as `add` would leave it; nothing is stored. Raises: ConfigError."""
-        return self._drafted(certificate, label)[0]
+        return self._drafted(certificate, label, signer)[0]
 
     def unite_all(self, caller: Caller) -> None:
         """Make one CA of each name out of those that an earlier version of this program kept apart, one a key.
@@ -119,15 +177,21 @@ class Authorities:
                     certificates=len(whole.certificates),
                 )
 
-    def _drafted(self, certificate: Buffer, label: str) -> tuple[Authority, dict[str, Buffer]]:
+    def _drafted(self, certificate: Buffer, label: str, signer: str) -> tuple[Authority, dict[str, Buffer]]:
         certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         namesakes = [one for one in self._store.authorities() if is_named(one, certs.subject_der(parsed))]
         _require_ca(parsed, may_sign_crls_only=bool(namesakes))
         if namesakes:
             known, documents = self._united(namesakes)
+            known = replace(known, policy=replace(known.policy, signer=signer or known.policy.signer))
             return replace(with_certificate(known, certificate_der), label=_label(label or known.label)), documents
         subject = parsed.subject.rfc4514_string()[:MAX_LABEL_CHARACTERS]
-        return Authority(certs.authority_id(parsed), certificate_der, _label(label or subject)), {}
+        return Authority(
+            certs.authority_id(parsed),
+            certificate_der,
+            _label(label or subject),
+            AuthorityPolicy(signer=signer or None),
+        ), {}
 
     def _united(self, namesakes: list[Authority]) -> tuple[Authority, dict[str, Buffer]]:
         """One CA in place of several, with the document of its issued serials.
@@ -201,7 +265,7 @@ class Authorities:
                 f"{len(found)} CAs are named {reference!r}",
                 hint="name one by its id: " + ", ".join(authority.id[:16] for authority in found),
             )
-        raise NotFound(f"no CA is named {reference!r}", hint="vouchd ca list shows those there are")
+        raise NotFound(f"no CA is named {reference!r}", hint="vouchd authority list shows those there are")
 
     def remove(self, reference: str, caller: Caller) -> Authority:
         """Stop answering for the CA and forget its CRLs; the highest CRL number stays known.
@@ -226,11 +290,13 @@ class Authorities:
             authority = self.find(reference)
             one = next((der for der in authority.certificates if _sha256(der) == sha256.lower()), None)
             if one is None:
-                raise NotFound(f"the CA has no certificate {sha256}", hint="vouchd ca list --json shows those it has")
+                raise NotFound(
+                    f"the CA has no certificate {sha256}", hint="vouchd authority list --json shows those it has"
+                )
             try:
                 left = without_certificate(authority, one)
             except ValueError as error:
-                raise ConfigError(f"{error}", hint="vouchd ca remove takes away the CA") from error
+                raise ConfigError(f"{error}", hint="vouchd authority remove takes away the CA") from error
             self._store.put_authority(left)
         self._audit.record(_REMOVED, caller, "success", ca=authority.id, certificate=sha256)
         return left
@@ -248,11 +314,13 @@ class Authorities:
     def set_policy(self, reference: str, policy: AuthorityPolicy, caller: Caller) -> Authority:
         """Answer for the CA as `policy` says; a list of issued serials that it names must be stored already.
 
-        Raises: ConfigError when a value makes no sense; NotFound; PermissionDenied.
+        Raises: ConfigError when a value makes no sense, or no signer may answer for the CA then; NotFound;
+        PermissionDenied.
         """
         self._permission.allow(caller, Action.SET_POLICY, reference)
         _require_sense(policy)
         authority = replace(self.find(reference), policy=policy)
+        self.doubts(authority)
         self._store.put_authority(authority)
         self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id)
         return authority

@@ -29,9 +29,9 @@ def cover_notice(authority: Authority, epochs: Iterable[Epoch]) -> tuple[str, st
     if len(scopes) == 1 and is_named_point(scopes[0][1]):
         return (
             "the CA's only CRL names its distribution point, as one of several would: what it does not list is unknown",
-            f"if it lists all that the CA has revoked: vouchd ca set {authority.id[:16]} --named-point-covers-all",
+            f"if it lists all the CA has revoked: vouchd authority set {authority.id[:16]} --named-point-covers-all",
         )
     return (
         "the CA's CRLs together do not cover every certificate: what they do not list is unknown",
-        f"add those that are missing, or say which are all: vouchd ca set {authority.id[:16]} --expected-scope ID",
+        f"add what is missing, or say which are all: vouchd authority set {authority.id[:16]} --expected-scope ID",
     )

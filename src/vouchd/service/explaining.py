@@ -127,7 +127,7 @@ def _uncovered(serving: ServingAuthority, decision: Decision) -> str:
 
 
 def _foreign(policy: ResponsePolicy, default_signer: str, serial: bytes) -> Explanation:
-    why, hint = "this instance does not answer for the issuer", "vouchd ca add CA.pem"
+    why, hint = "this instance does not answer for the issuer", "vouchd authority add CA.pem"
     if policy.unknown_issuer is UnknownIssuerPolicy.UNKNOWN:
         return Explanation(serial, CertStatus.UNKNOWN.value, why, hint, signer=default_signer)
     return Explanation(serial, UNAUTHORIZED, why, hint)

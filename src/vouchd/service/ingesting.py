@@ -102,7 +102,9 @@ class Ingesting:
         """Let CRLs of a scope that was retired be taken again. Raises: NotFound; PermissionDenied."""
         self._permission.allow(caller, Action.RETIRE_POINT, f"{authority.id} {scope_id}")
         if scope_id not in authority.retired_scopes:
-            raise NotFound(f"the scope {scope_id} is not retired", hint="vouchd ca list --json shows those that are")
+            raise NotFound(
+                f"the scope {scope_id} is not retired", hint="vouchd authority list --json shows those that are"
+            )
         left = replace(authority, retired_scopes=tuple(one for one in authority.retired_scopes if one != scope_id))
         self._store.put_authority(left)
         self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id, restored=scope_id)

@@ -109,7 +109,7 @@ def _unknown(serving: ServingAuthority, serial: bytes, decision: Decision) -> st
         return "not covered by a CRL"
     raise PermissionDenied(
         f"the status of the certificate is unknown: {decision.why}",
-        hint="vouchd explain tells why; vouchd ca set changes what the CA's unlisted certificates are",
+        hint="vouchd explain tells why; vouchd authority set changes what the CA's unlisted certificates are",
     )
 
 

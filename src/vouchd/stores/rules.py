@@ -124,7 +124,7 @@ def no_user(user_id: str) -> NotFound:
 
 def no_authority(authority_id: str) -> NotFound:
     """The error for an authority that is not registered."""
-    return NotFound(f"no certification authority {authority_id}", hint="vouchd ca list shows those there are")
+    return NotFound(f"no certification authority {authority_id}", hint="vouchd authority list shows those there are")
 
 
 def no_issuing_point(scope_id: str) -> NotFound:

@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from vouchd.agent import rest
 from vouchd.agent.admission import Admission
-from vouchd.agent.certsystem import servlets
+from vouchd.agent.certsystem import ocsp, servlets
 from vouchd.agent.domain import routes as domain
 from vouchd.agent.identity import Identity
 from vouchd.agent.pages import pages
 from vouchd.agent.routes import Route
+from vouchd.agent.running import OnLoop
 from vouchd.agent.server import AgentPart, AgentServer
-from vouchd.api.services import AgentServices, Running
+from vouchd.api.services import Services
 from vouchd.audit.traffic import SessionRecords
-from vouchd.core.ports import Store
+from vouchd.cloning.peers import Peers
+from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import StoreUnavailable
 from vouchd.instance.certificates.tls import AgentTLS
-from vouchd.settings.declared import Settings
-from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 
-# Each gives the routes of one part of the port.
-PARTS: tuple[Callable[[AgentServices], tuple[Route, ...]], ...] = (
-    servlets.routes,
-    rest.routes,
-    domain.routes,
-    pages.routes,
-)
 
-
-def routes(services: AgentServices) -> tuple[Route, ...]:
+def routes(
+    services: Services,
+    answers: InProcessAnswers,
+    peers: Peers,
+    news: Callable[[int], Awaitable[None]],
+) -> tuple[Route, ...]:
     """Everything that the agent port answers."""
-    return tuple(route for part in PARTS for route in part(services))
+    return (
+        *servlets.routes(services),
+        *ocsp.routes(answers, services.settings.responder.max_request_bytes),
+        *rest.routes(services),
+        *domain.routes(services, peers, news),
+        *pages.routes(services),
+    )
 
 
 def agent_part(
-    layout: Layout,
-    settings: Settings,
-    store: Store,
-    services: Callable[[Running], AgentServices],
-    changed: Callable[[], None],
+    opened: Services,
+    services: Callable[[OnLoop, asyncio.AbstractEventLoop], Services],
+    answers: InProcessAnswers,
+    peers: Peers,
     sessions: SessionRecords,
     known: Callable[[], Iterable[bytes]],
 ) -> AgentPart:
     """The agent port of the instance, to be opened by its manager process.
 
-    `services` makes what the handlers stand on; `sessions` is told who comes and goes; `known` are the
-    certificates of the users known last, for while the store is away.
+    `services` makes of those that are `opened` what the handlers stand on, `answers` answers OCSP requests in this
+    process, `peers` are the other members as this one knows them; `sessions` is told who comes and goes.
+    `known` are the certificates of the users known last, for while the store is away.
     Raises: SigningError when key and certificate do not serve.
     """
+    layout, settings, store = opened.layout, opened.settings, opened.store
 
     def trusted() -> Iterator[bytes]:
         for user in store.users():
@@ -63,12 +68,17 @@ def agent_part(
         except StoreUnavailable:  # the users known last may come in to read
             return tuple(known())
 
-    def build(running: Running) -> AgentServer:
-        found = services(running)
-        identity = Identity(found.users, store.members, found.state, settings.responder, found.clock)
+    def build(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> AgentServer:
+        running = services(inside, loop)
+
+        async def news(revision: int) -> None:
+            await inside.newer_than(revision)
+
+        identity = Identity(running.users, store.members, running.running.state, settings.responder, running.clock)
         agent = settings.agent
-        admission = Admission(identity, found.permission, agent.body_seconds, agent.header_seconds)
-        return AgentServer(settings.agent, tls, trusted, admission, routes(found), sessions)
+        admission = Admission(identity, running.permission, agent.body_seconds, agent.header_seconds)
+        table = routes(running, answers, peers, news)
+        return AgentServer(settings.agent, tls, trusted, admission, table, sessions)
 
     tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted_at_start())
-    return AgentPart((settings.agent.host, settings.agent.port), build, changed)
+    return AgentPart((settings.agent.host, settings.agent.port), build, counted=answers.snapshot)

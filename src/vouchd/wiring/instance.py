@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import connector
 from vouchd.cloning.following import followed, mirror_of
 from vouchd.cloning.replication import connected, detach, reconcile, replication_health, require_replicated, retiring
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
-from vouchd.core.facts import Member
-from vouchd.index.manifest import load_manifest
-from vouchd.instance.certificates.signers import Checked, check_settings
+from vouchd.core.facts import Authority
+from vouchd.instance.certificates.signers import Checked, known_signers
+from vouchd.pkix.certs import authority_id
+from vouchd.service.authorities import signer_doubts
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.wiring.cloning import verifying
-from vouchd.wiring.services import Services, open_services, open_store, services
+from vouchd.wiring.services import check_start, open_services, open_store, services
 
 __all__ = [
     "Services",
@@ -29,10 +34,12 @@ __all__ = [
     "detach",
     "followed",
     "mirror_of",
+    "open_services",
     "open_store",
     "reconcile",
     "replication_health",
     "require_replicated",
+    "require_signer",
     "retiring",
     "services",
     "verifying",
@@ -49,14 +56,8 @@ def compare(
     Raises: NotFound when it is in no set; StoreError, ConfigError, ClientError.
     """
     with services(layout) as opened:
-        me = opened.membership.require_me()
-
-        def others() -> list[Member]:
-            return [member for member in opened.store.members() if member.id != me.id]
-
-        return verifying(layout, opened.settings, lambda: load_manifest(layout.index), others).verify(
-            sample, chosen, settle_seconds
-        )
+        opened.membership.require_me()
+        return opened.verifying.verify(sample, chosen, settle_seconds)
 
 
 def check_instance(layout: Layout, warn: Warn, *, whole: bool = False) -> Settings:
@@ -71,10 +72,16 @@ def check_instance(layout: Layout, warn: Warn, *, whole: bool = False) -> Settin
     return settings
 
 
+def require_signer(settings: Settings, certificate: x509.Certificate) -> None:
+    """Check that the default signer may answer for the CA of that certificate. Raises: ConfigError, SigningError."""
+    certificate_der = certificate.public_bytes(Encoding.DER)
+    authority = Authority(authority_id(certificate), certificate_der, certificate.subject.rfc4514_string())
+    signer_doubts(known_signers(settings), authority, SystemClock().now())
+
+
 def checked_signers(layout: Layout, settings: Settings, warn: Warn, *, whole: bool = False) -> Checked:
     """The signers of the instance, and what fails."""
-    with open_services(layout, settings) as found:
-        checked = check_settings(layout, settings, found.last_known().authorities(), SystemClock().now())
+    checked = check_start(layout, settings)
     if whole:
         checked.require_all()
     for doubt in (*checked.doubts, *(f"{part}: {error}" for part, error in checked.failing.items())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -14,15 +15,16 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vouchd.agent.running import OnLoop, RunningManager
 from vouchd.agent.server import AgentPart
-from vouchd.api.services import AgentServices, Running
+from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
-from vouchd.cloning.following import Following, mirror_of
+from vouchd.cloning.following import Following
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.replicas import ReplicationWatch
-from vouchd.cloning.replication import reconcile, replicating, replication_watch, retiring
+from vouchd.cloning.replication import reconcile, replication_watch
 from vouchd.cloning.roles import settle
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
@@ -36,7 +38,6 @@ from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnav
 from vouchd.hardening import harden
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, load_signers
-from vouchd.instance.configuration import Configuration
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
@@ -50,7 +51,6 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
 from vouchd.processes.workers import SALT
 from vouchd.service.answering import Responder
-from vouchd.service.authorities import Authorities
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
@@ -69,7 +69,7 @@ from vouchd.sources.ldap import LDAPSource
 from vouchd.wiring.agent import agent_part
 from vouchd.wiring.cloning import following, notifier_of, peers, verifying
 from vouchd.wiring.instance import check_instance, checked_signers
-from vouchd.wiring.services import Services, audit_keeping, open_services
+from vouchd.wiring.services import audit_keeping, last_known, open_services
 from vouchd.wiring.worker import answered_records
 
 # The CRL sources put together: settings -> what fetches CRLs and takes them in.
@@ -218,7 +218,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     clock = SystemClock()
     with open_services(layout, settings) as services:
         # The pages list the CAs also while the store is away.
-        found = replace(services, authorities=Authorities(services.last_known(), services.permission, services.audit))
+        found = replace(services, authorities=services.authorities.over(last_known(layout, services.store)))
         for failed in failures(found.self_tests().run_startup()):
             warn(failed)
         # A clone with an embedded store has the master's facts, and what the master makes of them.
@@ -324,7 +324,7 @@ def _agent_part(
     loaded: Mapping[str, SoftwareSigner] | None = None,
 ) -> AgentPart | None:
     """The agent port, None while it has no certificate; `loaded` are the signers. Raises: SigningError."""
-    layout, settings = found.layout, found.settings
+    settings = found.settings
     if not settings.agent.tls.installed:
         _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
         return None
@@ -338,46 +338,22 @@ def _agent_part(
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:
         return explain(publication.state, settings.responder, signers, authority_id=authority_id, serial=serial, at=at)
 
-    def services(running: Running) -> AgentServices:
-        return AgentServices(
-            layout=layout,
-            settings=settings,
-            clock=clock,
-            store=found.store,
-            permission=found.permission,
-            authorities=found.authorities,
-            indexing=found.indexing,
-            ingesting=found.ingesting,
-            users=found.users,
-            certificates=found.certificates,
-            configuration=Configuration(layout, found.store, found.permission, found.audit, clock),
-            audit_reader=found.audit_reader,
-            state=lambda: publication.state,
-            explain=explained,
-            answers=answers,
-            ingest_lock=found.ingest_lock,
-            running=running,
-            selftests=found.self_tests(),
-            domain=found.domain,
-            membership=found.membership,
-            mirror=mirror_of(found.store),
-            replicate=replicating(layout, settings),
-            retire=retiring(layout, settings, found.store),
-            master=members.master,
-            peers=members,
-            verifying=compare,
-        )
-
-    def changed() -> None:
-        responder.replace(publication.state)
+    def services(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> Services:
+        running = RunningManager(inside, loop, lambda: publication.state, explained)
+        return replace(found, verifying=compare, running=running)
 
     try:
         known = found.known_users.by_certificate
-        part = agent_part(layout, settings, found.store, services, changed, audit.sessions, known)
+        part = agent_part(found, services, answers, members, audit.sessions, known)
     except SigningError as error:
         _log.error("agent port off: %s", error)
         return None
-    return replace(part, halt=responder.halt, withhold=responder.withhold, counted=answers.snapshot)
+    return replace(
+        part,
+        changed=lambda: responder.replace(publication.state),
+        halt=responder.halt,
+        withhold=responder.withhold,
+    )
 
 
 def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -> ManagerSettings:

@@ -9,18 +9,17 @@ from aiohttp import web
 
 from vouchd.agent.routes import Route
 from vouchd.api.operation import Access
-from vouchd.api.services import AgentServices
 from vouchd.core.facts import Caller
 from vouchd.ee.cache import error_der
 from vouchd.ee.getpath import decode
+from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import MalformedRequest, VouchdError, outcome
 
 PATH = "/ocsp/ee/ocsp"
 
 
-def routes(services: AgentServices) -> tuple[Route, ...]:
+def routes(answers: InProcessAnswers, max_request_bytes: int) -> tuple[Route, ...]:
     """GET and POST of OCSP (RFC 6960 appendix A.1)."""
-    answers = services.answers
 
     async def post(request: web.Request, caller: Caller) -> web.StreamResponse:
         return _response(await answers.answer("POST", await request.read(), caller.origin))
@@ -32,9 +31,8 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
             return _response(answers.malformed(request.method, error.cause))
         return _response(await answers.answer(request.method, request_der, caller.origin))
 
-    limit = services.settings.responder.max_request_bytes
     return (
-        Route("POST", PATH, Access.PUBLIC, post, max_body_bytes=limit, show_error=_show_error),
+        Route("POST", PATH, Access.PUBLIC, post, max_body_bytes=max_request_bytes, show_error=_show_error),
         Route("GET", PATH, Access.PUBLIC, get, show_error=_show_error),
         Route("GET", PATH + "/{request:.*}", Access.PUBLIC, get, show_error=_show_error),
     )

@@ -13,7 +13,8 @@ from aiohttp import web
 from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_html, wants_xml, xml_response
 from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
-from vouchd.api.services import AgentServices
+from vouchd.api.crls import take_crl
+from vouchd.api.services import Services
 from vouchd.client.publishing import FOR_NOW, STALE
 from vouchd.core.facts import Caller
 from vouchd.errors import (
@@ -32,7 +33,7 @@ from vouchd.threads import in_thread
 _PASSING = (StoreUnavailable, StoreConflict, ClientError)
 
 
-def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
+def routes(services: Services, path: str) -> tuple[Route, ...]:
     """The one route of publishing."""
 
     async def add_crl(request: web.Request, caller: Caller) -> web.StreamResponse:
@@ -42,10 +43,10 @@ def routes(services: AgentServices, path: str) -> tuple[Route, ...]:
             crl = fields.get("crl", b"")
             if not crl.strip():
                 raise ConfigError("Missing CRL.")
-            await in_thread(lambda: services.take_crl(crl, origin, caller))
+            await in_thread(lambda: take_crl(services, crl, origin, caller))
         except VouchdError as error:
             return _closing(_outcome_page(fields, error))
-        await services.running.settle()  # what the CA publishes next is not answered from the CRL before
+        await in_thread(services.running.settle)  # what the CA publishes next is not answered from the CRL before
         return _closing(_outcome_page(fields, None))
 
     limit = services.settings.agent.max_body_bytes

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import __version__
-from vouchd.agent.certsystem import ocsp, publishing
+from vouchd.agent.certsystem import publishing
 from vouchd.agent.certsystem.xml import (
     Facts,
     Result,
@@ -29,7 +29,7 @@ from vouchd.agent.certsystem.xml import (
 from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
 from vouchd.api.operation import Access
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller, CertStatus, Epoch
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.pkix import certs
@@ -49,7 +49,7 @@ Fields = Mapping[str, bytes]
 LIST_PAGE, SERVICE_PAGE = "/agent/authorities", "/agent/service"
 
 
-def routes(services: AgentServices) -> tuple[Route, ...]:
+def routes(services: Services) -> tuple[Route, ...]:
     """The Certificate System's endpoints."""
     own = CertificateSystem(services)
 
@@ -66,7 +66,6 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
         agent("POST", "getOCSPInfo", Action.READ_STATISTICS),
         Route("GET", GET_STATUS, Access.PUBLIC, get_status),
         *publishing.routes(services, f"{AGENT}/addCRL"),
-        *ocsp.routes(services),
     )
 
 
@@ -104,7 +103,7 @@ async def get_status(request: web.Request, _caller: Caller) -> web.StreamRespons
 class CertificateSystem:
     """The handlers; each answers with the facts and names of the servlet of that name."""
 
-    def __init__(self, services: AgentServices) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
 
     async def list_cas(self, request: web.Request, caller: Caller) -> web.StreamResponse:
@@ -124,7 +123,7 @@ class CertificateSystem:
 
         def add() -> None:
             certificate_der = _leaf_ca(fields.get("cert", b""))
-            self._services.add_authority(certificate_der, caller)
+            self._services.authorities.add(certificate_der, caller)
 
         return await self._done(fields, add)
 
@@ -154,7 +153,7 @@ class CertificateSystem:
         fields = await form_fields(request)
         if not wants_xml(fields) and wants_html(request):
             raise web.HTTPSeeOther(SERVICE_PAGE)
-        counters = (await self._services.running.snapshot()).get("counters", {})
+        counters = (await in_thread(self._services.running.snapshot)).get("counters", {})
         requests = sum(counters.get("answers", {}).values())
         sign_ms = round(counters.get("signature_seconds", 0.0) * 1000)
         header: Facts = {
@@ -173,7 +172,7 @@ class CertificateSystem:
             await in_thread(act)
         except VouchdError as error:
             return _rendered(fields, failed(str(error)))
-        await self._services.running.settle()
+        await in_thread(self._services.running.settle)
         return _rendered(fields, Result())
 
     def _checked(self, data: bytes, caller: Caller) -> Facts:
@@ -187,7 +186,7 @@ class CertificateSystem:
         for authority in self._services.store.authorities():
             if certs.is_issued_by_any(certificate, authority.certificates):
                 now, serial = self._services.clock.now(), certs.serial_octets(certificate)
-                answer = self._services.explain(authority.id, serial, now).answer
+                answer = self._services.running.explain(authority.id, serial, now).answer
                 known = answer in {CertStatus.GOOD, CertStatus.REVOKED}
                 return {"status": answer if known else CertStatus.UNKNOWN.value, **header}
         raise NotFound("Record not found")
@@ -197,9 +196,9 @@ def _rendered(fields: Fields, result: Result) -> web.Response:
     return xml_response(result) if wants_xml(fields) else page_response(result)
 
 
-async def _requests_by_ca(services: AgentServices) -> dict[str, int]:
+async def _requests_by_ca(services: Services) -> dict[str, int]:
     """Answers since the start, by authority id."""
-    counters = (await services.running.snapshot()).get("counters", {})
+    counters = (await in_thread(services.running.snapshot)).get("counters", {})
     counts = counters.get("by_authority", {})
     return counts if isinstance(counts, dict) else {}
 

@@ -15,8 +15,9 @@ from aiohttp import web
 
 from vouchd.agent.admission import secured
 from vouchd.agent.domain.bodies import read_object, read_text
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.cloning.registry import find
+from vouchd.cloning.replication import replicating
 from vouchd.core.facts import Caller, Member
 from vouchd.errors import VouchdError
 from vouchd.service.permission import Action
@@ -58,7 +59,7 @@ class Filling:
 class DomainFilling:
     """The handler, and the work that it began."""
 
-    def __init__(self, services: AgentServices) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._under_way: dict[str, Filling] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,12 +95,13 @@ class DomainFilling:
 
     async def _work(self, member: Member, caller: Caller, filling: Filling) -> None:
         loop = asyncio.get_running_loop()
+        replicate = replicating(self._services.layout, self._services.settings)
 
         def say(step: str) -> None:
             asyncio.run_coroutine_threadsafe(filling.tell({"step": step}), loop)
 
         try:
-            await in_thread(lambda: self._services.replicate(member, caller, say))
+            await in_thread(lambda: replicate(member, caller, say))
             end: dict[str, Any] = {"done": True}
         except VouchdError as error:
             end = {"error": type(error).__name__, "title": str(error), "hint": error.hint}

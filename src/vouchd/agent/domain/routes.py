@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +17,11 @@ from vouchd.agent.domain.state import MAX_NEWER_BYTES, DomainState
 from vouchd.agent.rest import problem
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.cloning.joining import info_record, joined_record
 from vouchd.cloning.leaving import take_out
+from vouchd.cloning.peers import Peers
+from vouchd.cloning.replication import retiring
 from vouchd.cloning.roles import Handing
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
@@ -73,9 +75,9 @@ PREFIX = "/domain/v1"
 Work = Callable[[dict[str, Any], Caller], Any]
 
 
-def routes(services: AgentServices) -> tuple[Route, ...]:
-    """The routes of the domain, ours and those of the Certificate System."""
-    own, state, filling = DomainRoutes(services), DomainState(services), DomainFilling(services)
+def routes(services: Services, peers: Peers, news: Callable[[int], Awaitable[None]]) -> tuple[Route, ...]:
+    """The routes of the domain, ours and those of the Certificate System; see DomainState."""
+    own, state, filling = DomainRoutes(services), DomainState(services, peers, news), DomainFilling(services)
 
     def route(method: str, path: str, access: Action | Access, handler: Handler) -> Route:
         return Route(method, PREFIX + path, access, handler, max_body_bytes=MAX_BODY_BYTES, show_error=problem)
@@ -109,7 +111,7 @@ def routes(services: AgentServices) -> tuple[Route, ...]:
 class DomainRoutes:
     """The handlers of joining, leaving and looking."""
 
-    def __init__(self, services: AgentServices) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._attempts = Attempts()
 
@@ -151,7 +153,8 @@ class DomainRoutes:
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""
         services, member_id = self._services, read_text(body, "member")
-        return records.member_record(take_out(services.domain, services.membership, services.retire, member_id, caller))
+        retire = retiring(services.layout, services.settings, services.store)
+        return records.member_record(take_out(services.domain, services.membership, retire, member_id, caller))
 
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Have this instance, the master, hand its role over."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
 from vouchd.agent.admission import secured
 from vouchd.agent.domain.bodies import json_answer, read_epochs, read_object, read_seconds, read_text
 from vouchd.agent.server import CLOSING
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
+from vouchd.cloning.following import mirror_of
 from vouchd.cloning.listing import listing
 from vouchd.cloning.membership import effective_settings
+from vouchd.cloning.peers import Peers
 from vouchd.core import records
 from vouchd.core import records as setrecords
 from vouchd.core.facts import Caller
@@ -26,10 +28,15 @@ MAX_NEWER_BYTES = 1 << 19
 
 
 class DomainState:
-    """The handlers. However many wait for a change, the facts are read once for it."""
+    """The handlers. However many wait for a change, the facts are read once for it.
 
-    def __init__(self, services: AgentServices) -> None:
+    `peers` are the other members as this one knows them; `news` waits until the store has a higher revision.
+    """
+
+    def __init__(self, services: Services, peers: Peers, news: Callable[[int], Awaitable[None]]) -> None:
         self._services = services
+        self._peers = peers
+        self._news = news
         self._reading = asyncio.Lock()
         self._latest: tuple[int, str, bytes] = (-1, "", b"")  # revision of the store, digest, body
 
@@ -53,7 +60,7 @@ class DomainState:
 
     async def _current(self) -> tuple[int, str, bytes]:
         """Revision of the store, digest of its facts, and the body that tells them. Raises: ConfigError."""
-        mirror = self._services.mirror
+        mirror = mirror_of(self._services.store)
         if mirror is None:
             raise ConfigError(
                 "this member keeps its facts in a directory server", hint="the directory servers replicate them"
@@ -70,7 +77,7 @@ class DomainState:
 
     async def _change(self, closing: asyncio.Event, revision: int, seconds: float) -> None:
         """Wait for a higher revision of the store, at most so long and not beyond the closing of the port."""
-        newer = asyncio.ensure_future(self._services.running.newer_than(revision))
+        newer = asyncio.ensure_future(self._news(revision))
         closed = asyncio.ensure_future(closing.wait())
         try:
             await asyncio.wait((newer, closed), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +100,7 @@ class DomainState:
 
     async def epochs(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """What this member answers from now: its epochs, its clock, and which member it takes for the master."""
-        state, master = self._services.state(), await in_thread(self._services.master)
+        state, master = self._services.running.state(), await in_thread(self._peers.master)
         epochs = [point.epoch for served in state.authorities for point in served.points]
         return json_answer(
             {
@@ -107,13 +114,13 @@ class DomainState:
         """Another member says what it answers from and this one does not."""
         body = read_object(await request.read())
         epochs = read_epochs(body)
-        await in_thread(lambda: self._services.peers.hear(read_text(body, "member"), epochs))
+        await in_thread(lambda: self._peers.hear(read_text(body, "member"), epochs))
         return json_answer({})
 
     async def listed(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """List Certificate Authorities of this member, for another one that compares it with its own."""
         settings = await in_thread(self._settings)
-        return json_answer({"list": listing(self._services.state(), self._services.clock.now(), settings)})
+        return json_answer({"list": listing(self._services.running.state(), self._services.clock.now(), settings)})
 
     def _settings(self) -> dict[str, str] | None:
         """The shared settings that this instance runs with, None before it does."""

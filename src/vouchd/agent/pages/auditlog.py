@@ -11,7 +11,7 @@ from aiohttp import web
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.rendering import Pages
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.audit.chain import AuditRecord
 from vouchd.audit.search import AuditQuery
 from vouchd.core.facts import Caller
@@ -28,7 +28,7 @@ _DAY = 86400
 class AuditPages:
     """One page."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:

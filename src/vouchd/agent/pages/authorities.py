@@ -13,7 +13,7 @@ from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
 from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
 from vouchd.instance.hindrances import hindrances
@@ -28,7 +28,7 @@ from vouchd.threads import in_thread
 class AuthorityPages:
     """The pages about CAs."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
     previewing: Previewing
 
@@ -57,11 +57,11 @@ class AuthorityPages:
         label = form.text("label")
         try:
             certificate = _authority_certificate(form.document("certificate"))
-            added = await in_thread(lambda: self.services.add_authority(certificate, caller, label=label))
+            added = await in_thread(lambda: self.services.authorities.add(certificate, caller, label=label))
         except VouchdError as error:
             facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
             return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
-        await self.services.running.settle()
+        await in_thread(self.services.running.settle)
         return see_done(f"{menu.AUTHORITIES}/{added.id}", "The CA was added.")
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
@@ -73,7 +73,7 @@ class AuthorityPages:
             return self._show(request, caller, row, status=400, error=error)
         label = row.summary.authority.label
         await in_thread(lambda: self.services.authorities.remove(row.summary.authority.id, caller))
-        await self.services.running.settle()
+        await in_thread(self.services.running.settle)
         return see_done(menu.AUTHORITIES, f"{label} was removed.")
 
     async def releasing(self, request: web.Request, caller: Caller) -> web.Response:
@@ -125,7 +125,7 @@ class AuthorityPages:
         except VouchdError as error:
             row = await self._row(identifier, caller)
             return self._show(request, caller, row, status=outcome(error).http_status, error=error)
-        await self.services.running.settle()
+        await in_thread(self.services.running.settle)
         return see_done(f"{menu.AUTHORITIES}/{identifier}", done)
 
     def _show(
@@ -146,7 +146,7 @@ class AuthorityPages:
     async def _rows(self, caller: Caller) -> tuple[AuthorityRow, ...]:
         summaries: tuple[AuthoritySummary, ...] = await in_thread(lambda: self.services.authorities.summaries(caller))
         report, now = self.services.running.report(), self.services.clock.now()
-        counts = (await self.services.running.snapshot()).get("counters", {}).get("by_authority", {})
+        counts = (await in_thread(self.services.running.snapshot)).get("counters", {}).get("by_authority", {})
         return tuple(authority_row(summary, report, now, counts.get(summary.authority.id, 0)) for summary in summaries)
 
     async def _row(self, identifier: str, caller: Caller) -> AuthorityRow:

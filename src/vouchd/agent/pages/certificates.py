@@ -9,7 +9,7 @@ from cryptography import x509
 
 from vouchd.agent.pages.conditions import Condition, Tone, expiry_condition
 from vouchd.agent.pages.rendering import Pages
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.instance.certificates.places import SystemCertificate
 from vouchd.pkix import certs
@@ -34,7 +34,7 @@ class CertificateCard:
 class CertificatePages:
     """One page."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:

@@ -11,7 +11,7 @@ from cryptography import x509
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Authority, Caller
 from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
 from vouchd.pkix import certs
@@ -36,7 +36,7 @@ class Subject:
 class CheckPages:
     """The form and the answer."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
 
     async def asking(self, request: web.Request, caller: Caller) -> web.Response:
@@ -63,7 +63,7 @@ class CheckPages:
 
     def _authorities(self) -> tuple[Authority, ...]:
         """Those that are answered for; the store may be away."""
-        return tuple(served.authority for served in self.services.state().authorities)
+        return tuple(served.authority for served in self.services.running.state().authorities)
 
     def _explained(self, form: Form) -> tuple[Subject, Explanation]:
         authorities = self._authorities()
@@ -73,7 +73,7 @@ class CheckPages:
         else:
             subject, authority = _by_certificate(form.document("certificate"), authorities)
         identifier = authority.id if authority else ""
-        return subject, self.services.explain(identifier, subject.serial, self.services.clock.now())
+        return subject, self.services.running.explain(identifier, subject.serial, self.services.clock.now())
 
 
 def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority]:

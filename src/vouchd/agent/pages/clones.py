@@ -11,7 +11,7 @@ from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.showing import duration
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
 from vouchd.core.facts import Caller, Member
@@ -63,7 +63,7 @@ class MemberRow:
 class ClonePages:
     """One page, and the comparison that it starts."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:

@@ -10,7 +10,8 @@ from vouchd.agent.pages import menu
 from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.agent.pages.staging import Staging
-from vouchd.api.services import AgentServices
+from vouchd.api.crls import take_crl
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError, outcome
 from vouchd.service.previewing import Preview, Previewing
@@ -23,7 +24,7 @@ _ORIGIN = "agent page"
 class CRLPages:
     """The two steps of adding a CRL."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
     previewing: Previewing
     staging: Staging
@@ -62,9 +63,9 @@ class CRLPages:
             facts = {"preview": preview, "staged": staged, "error": error}
             return self.pages.page(request, caller, "preview_crl.html", status=400, **facts)
         try:
-            points = await in_thread(lambda: self.services.take_crl(crl, _ORIGIN, caller))
+            epochs = await in_thread(lambda: take_crl(self.services, crl, _ORIGIN, caller))
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
-        served = await self.services.running.settle()
+        served = await in_thread(self.services.running.settle)
         done = "The CRL was added" + (" and is answered from." if served else "; the workers are loading it.")
-        return see_done(f"{menu.AUTHORITIES}/{points[0].authority_id}", done)
+        return see_done(f"{menu.AUTHORITIES}/{epochs[0].issuing_point.authority_id}", done)

@@ -22,10 +22,11 @@ from vouchd.agent.pages.tokens import Tokens
 from vouchd.agent.pages.users import UserPages
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.service.permission import Action
 from vouchd.service.previewing import Previewing
+from vouchd.threads import in_thread
 
 _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
@@ -40,7 +41,7 @@ class Page(Protocol):
         """The route; `limit` is the largest body in bytes."""
 
 
-def routes(services: AgentServices) -> tuple[Route, ...]:
+def routes(services: Services) -> tuple[Route, ...]:
     """All pages, each under the right of what it does."""
     pages = Pages.of(services.permission, Tokens(), services.clock, services.layout.root.name)
 
@@ -78,7 +79,7 @@ def _authority_pages(authorities: AuthorityPages, page: Page) -> tuple[Route, ..
     )
 
 
-def _crl_pages(services: AgentServices, pages: Pages, previewing: Previewing, page: Page) -> tuple[Route, ...]:
+def _crl_pages(services: Services, pages: Pages, previewing: Previewing, page: Page) -> tuple[Route, ...]:
     limit = services.settings.agent.max_body_bytes
     crls = CRLPages(services, pages, previewing, Staging(limit))
     return (
@@ -101,9 +102,9 @@ def _user_pages(users: UserPages, page: Page) -> tuple[Route, ...]:
     )
 
 
-def _other_pages(services: AgentServices, pages: Pages, page: Page) -> tuple[Route, ...]:
+def _other_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, ...]:
     checking = CheckPages(services, pages)
-    history = History(services.running.snapshot, services.clock)
+    history = History(lambda: in_thread(services.running.snapshot), services.clock)
     history.start()
     clones, tests = ClonePages(services, pages), SelfTestPages(services, pages)
     return (

@@ -9,7 +9,7 @@ from aiohttp import web
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import VouchdError, outcome
 from vouchd.service.selftests import SelfTestInfo, SelfTestResult
@@ -31,7 +31,7 @@ class TestRow:
 class SelfTestPages:
     """One page, and the runs that it starts."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
@@ -43,7 +43,7 @@ class SelfTestPages:
         form = await read_form(request, self.pages.tokens)
         names = [name] if (name := form.text("name")) else []
         try:
-            results = await in_thread(lambda: self.services.selftests.run(names, caller))
+            results = await in_thread(lambda: self.services.self_tests().run(names, caller))
         except VouchdError as error:
             return await self._page(request, caller, status=outcome(error).http_status, error=error)
         failed = sum(not result.ok for result in results)
@@ -65,8 +65,8 @@ class SelfTestPages:
         return self.pages.page(request, caller, "selftests.html", status=status, **facts)
 
     def _rows(self, caller: Caller) -> tuple[TestRow, ...]:
-        latest = {result.name: result for result in self.services.selftests.latest(caller)}
-        tests = self.services.selftests.tests(caller)
+        runner = self.services.self_tests()
+        latest, tests = {result.name: result for result in runner.latest(caller)}, runner.tests(caller)
         return tuple(TestRow(info, latest.get(info.name), _condition(latest.get(info.name))) for info in tests)
 
 

@@ -12,7 +12,7 @@ from vouchd.agent.pages.charts import NOTHING, Chart, Line, draw
 from vouchd.agent.pages.history import INTERVAL_SECONDS, MAX_SAMPLES, History, Interval, quantile
 from vouchd.agent.pages.rendering import Pages
 from vouchd.agent.pages.showing import number_text
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.instance.hindrances import hindrances
 
@@ -37,7 +37,7 @@ class Totals:
 class ServicePages:
     """One page, and the part of it that is refreshed."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
     history: History
 

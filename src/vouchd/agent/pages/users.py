@@ -13,7 +13,7 @@ from vouchd.agent.pages import menu
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
-from vouchd.api.services import AgentServices
+from vouchd.api.services import Services
 from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError, VouchdError, outcome
 from vouchd.pkix.pem import leaf, read_bundle
@@ -37,7 +37,7 @@ class UserRow:
 class UserPages:
     """The list with its form, the page of one user, and what is done there."""
 
-    services: AgentServices
+    services: Services
     pages: Pages
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
@@ -60,7 +60,7 @@ class UserPages:
             )
         except VouchdError as error:
             return await self._list(request, caller, error=error, form=form)
-        await self.services.running.settle()
+        await in_thread(self.services.running.settle)
         return _seen(user.id, "The user was added.")
 
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
@@ -112,7 +112,7 @@ class UserPages:
             await in_thread(lambda: self.services.users.remove(user_id, caller))
         except VouchdError as error:
             return await self._show(request, caller, error=error)
-        await self.services.running.settle()
+        await in_thread(self.services.running.settle)
         return see_done(menu.USERS, f"{user_id} was removed.")
 
     async def _changed(
@@ -123,7 +123,7 @@ class UserPages:
             user = await in_thread(lambda: change(request.match_info["id"], form))
         except VouchdError as error:
             return await self._show(request, caller, error=error)
-        await self.services.running.settle()
+        await in_thread(self.services.running.settle)
         return _seen(user.id, done)
 
     async def _list(

@@ -30,7 +30,7 @@ from vouchd.pkix.certs import not_after
 app = typer.Typer(
     name="ca",
     no_args_is_help=True,
-    help="Certification authorities: those a responder answers for, and a small certificate manager of our own.",
+    help="A small certificate manager of our own; for the CAs that are answered for: vouchd authority.",
 )
 
 _KEY_HELP = f"Kind of key: {', '.join(KEY_TYPES)}."

@@ -105,7 +105,9 @@ def certs(
     status: Annotated[Shown | None, typer.Option("--status", help="Only those of this status.")] = None,
     serials: Annotated[
         bool,
-        typer.Option("--serials", help="Serials alone, one a line, as `vouchd ca set --issued-serials` takes them."),
+        typer.Option(
+            "--serials", help="Serials alone, one a line, as `vouchd authority set --issued-serials` takes them."
+        ),
     ] = False,
     json_output: JsonOption = False,
 ) -> None:

@@ -8,25 +8,23 @@ from typing import Annotated
 
 import typer
 
-from vouchd.cli import output, remote
-from vouchd.cli.members import verification as told_verification
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.client.admin import AdminClient
+from vouchd.api.members import MAX_SETTLE_SECONDS, read_shape
+from vouchd.cli import output
+from vouchd.cli.instance import Instance, reachable
+from vouchd.cli.options import JsonOption
 from vouchd.cloning.probing import MAX_SAMPLE
 from vouchd.cloning.verdicts import Verification, VerifiedMember
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.errors import ConfigError, NotFound, VouchdError
-from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
 
 DIFFERENT = 4  # exit code: a difference, or a member that did not answer
 _MAX_SERIALS = 1000
 _SERIAL_DIGITS = 2 * 64
 
 
-@remote.reachable
+@reachable
 def verify(
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     sample: Annotated[
         int, typer.Option("--sample", min=0, max=MAX_SAMPLE, help="Certificates of each kind and CA to ask about.")
     ] = SAMPLE,
@@ -40,7 +38,6 @@ def verify(
     settle: Annotated[
         float, typer.Option("--settle", min=0, metavar="SECONDS", help="Wait so long for a change to reach all.")
     ] = SETTLE_SECONDS,
-    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Compare this instance with all other members: lists of CAs and CRLs, and OCSP answers byte for byte.
@@ -51,13 +48,15 @@ def verify(
     Example: vouchd clone verify --sample 100
     """
     chosen = _serials(serial or ())
+    body = {
+        "sample": sample,
+        "serials": [output.serial_text(one) for one in chosen],
+        "settle_seconds": min(settle, MAX_SETTLE_SECONDS),
+    }
     before: object = None
     while True:
         try:
-            if asked:
-                found = _verified_there(asked, sample, chosen, settle)
-            else:
-                found = wiring.compare(Layout(instance.absolute()), sample, chosen, settle)
+            found = read_shape(instance.call("members.verify", body=body))
         except VouchdError as error:
             if not watch:
                 raise
@@ -71,11 +70,6 @@ def verify(
         raise NotFound("there is no other member to compare with", hint="vouchd domain members shows the set")
     if not found.identical:
         raise typer.Exit(DIFFERENT)
-
-
-def _verified_there(asked: AdminClient, sample: int, chosen: list[bytes], settle: float) -> Verification:
-    body = {"sample": sample, "serials": [output.serial_text(one) for one in chosen], "settle_seconds": settle}
-    return told_verification(asked.post("verification", body=body))
 
 
 def _tell(found: Verification, before: object, *, json_output: bool) -> object:

@@ -83,7 +83,9 @@ def _source(
 def _adopt(services: Services, point: ForeignPoint, taken: list[Epoch]) -> dict[str, object]:
     """Register the CA of one entry and take its CRLs; what was new goes to `taken`. Raises: VouchdError."""
     if len(point.certificates) != 1:
-        raise ConfigError(f"{len(point.certificates)} CA certificates instead of one", hint="add the CA: vouchd ca add")
+        raise ConfigError(
+            f"{len(point.certificates)} CA certificates instead of one", hint="add the CA: vouchd authority add"
+        )
     authority = services.authorities.add(point.certificates[0], services.caller)
     new = 0
     for crl in point.crls:

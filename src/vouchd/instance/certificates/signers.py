@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError
@@ -17,6 +18,7 @@ from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
 from vouchd.pkix.purposes import expiry_warning
+from vouchd.service.authorities import KnownSigners, signer_doubts
 from vouchd.settings.declared import Settings, SignerSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -98,45 +100,32 @@ def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
     )
 
 
-def require_signer(settings: Settings, authority: Authority, at: int) -> None:
-    """Check that the instance has a signer that may answer for the CA, by the signer's certificate alone.
+def known_signers(settings: Settings) -> KnownSigners:
+    """The signers by their certificates alone; the keys stay where they are. Raises: SigningError."""
+    return KnownSigners({signer.nickname: _certificate(signer) for signer in settings.signers}, settings.default_signer)
 
-    A signer whose certificate has not come yet passes. Raises: SigningError, ConfigError.
-    """
-    nickname = authority.policy.signer or settings.default_signer
-    signer = next((one for one in settings.signers if one.nickname == nickname), None)
-    if signer is None:
-        raise ConfigError(
-            f"there is no signer {nickname or '(none named)'} for this CA",
-            hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
-        )
-    if signer.certificate_file.exists():
-        held = read_certificates(signer.certificate_file)[0]
-        check_signer_of(held, authority.certificates, at)
+
+def _certificate(signer: SignerSettings) -> bytes | None:
+    if not signer.certificate_file.exists():
+        return None
+    return read_certificates(signer.certificate_file)[0].public_bytes(Encoding.DER)
 
 
 def check_signers(
     signers: Mapping[str, SoftwareSigner], default_signer: str, authorities: Iterable[Authority], at: int
 ) -> tuple[str, ...]:
-    """Check that each CA has a signer that may answer for it at POSIX time `at` (RFC 6960 section 4.2.2.2).
+    """Check that each CA has a signer that may answer for it at POSIX time `at`: see `signer_doubts`.
 
     Returns what is doubtful but allowed, one line each. Raises: SigningError, ConfigError, naming the CA.
     """
-    warnings: dict[str, None] = {}
+    known = KnownSigners({name: signer.certificate_der for name, signer in signers.items()}, default_signer)
+    doubts: dict[str, None] = {}
     for authority in authorities:
-        nickname = authority.policy.signer or default_signer
-        signer = signers.get(nickname)
-        if signer is None:
-            raise ConfigError(
-                f"CA {authority.label}: there is no signer {nickname or '(none named)'}",
-                hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
-            )
         try:
-            fitness = check_signer_of(load_certificate(signer.certificate_der), authority.certificates, at)
-        except SigningError as error:
-            raise SigningError(f"CA {authority.label}: signer {nickname}: {error}", hint=error.hint) from error
-        warnings.update(dict.fromkeys(f"signer {nickname}: {warning}" for warning in fitness.warnings))
-    return tuple(warnings)
+            doubts.update(dict.fromkeys(signer_doubts(known, authority, at)))
+        except (SigningError, ConfigError) as error:
+            raise type(error)(f"CA {authority.label}: {error}", hint=error.hint) from error
+    return tuple(doubts)
 
 
 def key_identifiers(signers: Mapping[str, SoftwareSigner]) -> dict[str, str]:

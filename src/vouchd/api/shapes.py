@@ -8,12 +8,24 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.api.schema import COUNT, MAYBE_MOMENT, MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference
+from vouchd.api.schema import (
+    COUNT,
+    MAYBE_MOMENT,
+    MAYBE_NUMBER,
+    MOMENT,
+    TEXT,
+    Schema,
+    array,
+    described,
+    record,
+    reference,
+)
 from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL
 from vouchd.core.records import rfc3339
 from vouchd.errors import BadInput
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import Reason, reason_text
+from vouchd.pkix.scope import Scope
 
 MAX_SERIAL_OCTETS = 64
 _NULL: Schema = {"type": "null"}
@@ -43,8 +55,12 @@ POINT_SCHEMA = record(
         "expired": {"type": "boolean"},
         "accepted_at": MOMENT,
         "origin": TEXT,
+        "entries": described(COUNT, "Revoked certificates, of base and delta together."),
         "base": reference("CRL"),
         "delta": {"anyOf": [reference("CRL"), _NULL]},
+        "only": described(array(TEXT), "The kinds of certificates that it is for; none: all."),
+        "reasons": described(array(TEXT), "The reasons that it is for; none: all."),
+        "indirect": {"type": "boolean"},
     }
 )
 QUARANTINED_SCHEMA = record(
@@ -137,8 +153,20 @@ def issuing_point(epoch: Epoch, at: int) -> dict[str, Any]:
         "expired": epoch.next_update is not None and epoch.next_update <= at,
         "accepted_at": moment(epoch.accepted_at),
         "origin": epoch.origin,
+        "entries": epoch.entry_count,
         "base": crl(epoch.base),
         "delta": crl(epoch.delta) if epoch.delta else None,
+        **scope_facts(Scope.from_idp(epoch.idp_der)),
+    }
+
+
+def scope_facts(scope: Scope) -> dict[str, Any]:
+    """Which certificates and reasons a CRL is for, and whether it names other CAs' certificates too."""
+    kinds = {"users": scope.only_user, "CAs": scope.only_ca, "attribute certificates": scope.only_attribute}
+    return {
+        "only": [kind for kind, only in kinds.items() if only],
+        "reasons": sorted(one.name.lower() for one in scope.only_some_reasons or ()),
+        "indirect": scope.indirect,
     }
 
 

@@ -1,28 +1,26 @@
-"""`vouchd ca add`, `list`, `remove` and `set`: the CAs that an instance answers for."""
+"""`vouchd authority`: the CAs that an instance answers for."""
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.cli import output, remote, serving, told
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_input
-from vouchd.client.admin import AdminClient
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
-from vouchd.core.records import policy_record
+from vouchd.cli import output
+from vouchd.cli.instance import Instance, reachable
+from vouchd.cli.options import JsonOption, read_input
+from vouchd.cli.serving import seconds_to_wait
+from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import ConfigError
-from vouchd.service.authorities import MAX_CERTIFICATE_BYTES, AuthoritySummary
-from vouchd.settings.layout import Layout
+from vouchd.pkix import pem
+from vouchd.service.authorities import MAX_CERTIFICATE_BYTES
 from vouchd.signing.certificates import read_certificates
-from vouchd.wiring import instance as wiring
-from vouchd.wiring.instance import Services
 
-# The options of `vouchd ca set`; what their values mean is in policyoptions.py.
+# The options of `vouchd authority set`; what their values mean is in policyoptions.py.
 
 _FLAG = "true|false|default"
 
@@ -86,7 +84,7 @@ IssuedSerialsOption = Annotated[
 DecimalOption = Annotated[bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")]
 
 
-# What `vouchd ca set` takes for a CA's own policy; `default` takes a setting of its own away again.
+# What `vouchd authority set` takes for a CA's own policy; `default` takes a setting of its own away again.
 
 DEFAULT = "default"
 
@@ -122,19 +120,11 @@ class PolicyChange:
     def _given(self, name: str) -> bool:
         return getattr(self, name) not in (None, [])
 
-    def applied_to(self, policy: AuthorityPolicy) -> AuthorityPolicy:
-        """The policy with this change. Raises: ConfigError naming the option, SigningError."""
-        return replace(policy, **self._changed())
-
     def as_json(self) -> dict[str, Any]:
-        """The change as the REST API takes it. Raises: likewise."""
-        changed = self._changed()
-        if "crl_issuers" in changed:
-            changed["crl_issuers"] = [base64.b64encode(der).decode() for der in changed["crl_issuers"]]
-        return changed
+        """The fields that were given, as the operation takes them.
 
-    def _changed(self) -> dict[str, Any]:
-        """The fields that were given, with their new values."""
+        Raises: ConfigError naming the option, SigningError.
+        """
         names = [field.name for field in fields(self) if self._given(field.name)]
         return {name: _READERS.get(name, _as_it_is)(name, getattr(self, name)) for name in names}
 
@@ -149,13 +139,12 @@ def _flag(name: str, text: str) -> bool | None:
     return None if text == DEFAULT else text == "true"
 
 
-def _expired_crl(name: str, text: str) -> ExpiredCRLPolicy | None:
+def _expired_crl(name: str, text: str) -> str | None:
     if text == DEFAULT:
         return None
-    try:
-        return ExpiredCRLPolicy(text)
-    except ValueError:
-        raise _wrong(name, ", ".join([*ExpiredCRLPolicy, DEFAULT])) from None
+    if text not in set(ExpiredCRLPolicy):
+        raise _wrong(name, ", ".join([*ExpiredCRLPolicy, DEFAULT]))
+    return text
 
 
 def _seconds(name: str, text: str) -> int | None:
@@ -175,13 +164,12 @@ def _percent(name: str, text: str) -> float | None:
         raise _wrong(name, f"a percentage, or {DEFAULT} for the instance's") from None
 
 
-def _expired_delta(name: str, text: str) -> ExpiredDeltaPolicy:
+def _expired_delta(name: str, text: str) -> str:
     if text == DEFAULT:
-        return AuthorityPolicy().expired_delta
-    try:
-        return ExpiredDeltaPolicy(text)
-    except ValueError:
-        raise _wrong(name, ", ".join([*ExpiredDeltaPolicy, DEFAULT])) from None
+        return str(AuthorityPolicy().expired_delta)
+    if text not in set(ExpiredDeltaPolicy):
+        raise _wrong(name, ", ".join([*ExpiredDeltaPolicy, DEFAULT]))
+    return text
 
 
 def _entries(name: str, text: str) -> int:
@@ -196,14 +184,14 @@ def _nickname(_: str, text: str) -> str | None:
     return None if text == DEFAULT else text
 
 
-def _scopes(_: str, scopes: list[str]) -> tuple[str, ...]:
-    return () if scopes == [DEFAULT] else tuple(scopes)
+def _scopes(_: str, scopes: list[str]) -> list[str]:
+    return [] if scopes == [DEFAULT] else scopes
 
 
-def _certificates(_: str, paths: list[Path]) -> tuple[bytes, ...]:
+def _certificates(_: str, paths: list[Path]) -> list[str]:
     if paths == [Path(DEFAULT)]:
-        return ()
-    return tuple(found.public_bytes(Encoding.DER) for path in paths for found in read_certificates(path))
+        return []
+    return [one.public_bytes(Encoding.PEM).decode() for path in paths for one in read_certificates(path)]
 
 
 def _wrong(name: str, right: str) -> ConfigError:
@@ -229,120 +217,80 @@ _READERS: dict[str, Any] = {
 MAX_SERIALS_BYTES = 1 << 30
 SHORT_ID = 16
 
+Shape = Mapping[str, Any]  # as the operations give it
+
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="CA", help="Its label, its subject, or the first 8 or more digits of its id.")
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Mount these verbs on the group `ca`."""
-    app.command("add")(add)
-    app.command("list")(list_)
-    app.command("remove")(remove)
-    app.command("set")(set_)
-
-
-@remote.reachable
+@reachable
 def add(
     certificates: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="CA certificates, PEM or DER; - is stdin.")
     ],
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     label: Annotated[str, typer.Option("--label", help="What it is called; default: its subject.")] = "",
     signer: Annotated[
         str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
     ] = "",
-    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
 
-    Example: vouchd ca add root.pem --label "Example Root"
+    Example: vouchd authority add root.pem --label "Example Root"
     """
     if label and len(certificates) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
-    if asked:
-        output.records([_add_there(asked, name, label, signer) for name in certificates], json_output=json_output)
-        return
-    with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
-        added = [_add(services, name, label, signer) for name in certificates]
-    output.records([_short(authority) for authority in added], json_output=json_output)
+    rows = []
+    for name in certificates:
+        body = {"certificate": _certificate(name), "label": label, "signer": signer}
+        added = instance.call(
+            "authorities.add", body={key: value for key, value in body.items() if value}, wait=seconds_to_wait(True)
+        )
+        for doubt in added["doubts"]:
+            output.warn(doubt)
+        rows.append(_short(added))
+    output.records(rows, json_output=json_output)
 
 
-def _add_there(asked: AdminClient, name: str, label: str, signer: str) -> dict[str, object]:
-    """Add the CA in the file `name` over the agent port."""
-    data = read_input(name, MAX_CERTIFICATE_BYTES)
-    text = data.decode("ascii", "replace") if b"-----BEGIN" in data else base64.b64encode(data).decode()
-    found = asked.post("authorities", body={"certificate": text, "label": label})
-    if signer:
-        asked.patch("authorities", found["id"], "policy", body={"signer": signer})
-    return {"label": found["label"], "id": found["id"]}
+def _certificate(name: str) -> str:
+    """PEM of the CA in the file `name`. Raises: ConfigError."""
+    try:
+        return pem.as_pem(bytes(pem.single(read_input(name, MAX_CERTIFICATE_BYTES), pem.CERTIFICATE_LABELS)))
+    except ValueError as error:
+        raise ConfigError(f"{name}: not a certificate: {error}", hint="openssl x509 -in FILE reads one") from error
 
 
-def _add(services: Services, name: str, label: str, signer: str) -> Authority:
-    """Add the CA in the file `name` if a signer may answer for it."""
-    data = read_input(name, MAX_CERTIFICATE_BYTES)
-    draft = services.authorities.draft(data, label=label)
-    wished = replace(draft.policy, signer=signer) if signer else draft.policy
-    for doubt in services.check_signer(replace(draft, policy=wished)):
-        output.warn(doubt)
-    authority = services.authorities.add(data, services.caller, label=label)
-    if wished != authority.policy:
-        authority = services.authorities.set_policy(authority.id, wished, services.caller)
-    return authority
-
-
-@remote.reachable
-def list_(
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    asked: remote.Asked = None,
-    json_output: JsonOption = False,
-) -> None:
+@reachable
+def list_(instance: Instance, json_output: JsonOption = False) -> None:
     """List the CAs that are answered for, with the state of their CRLs.
 
-    Example: vouchd ca list --json
+    Example: vouchd authority list --json
     """
-    empty = "no CA is answered for; add one with `vouchd ca add CA.pem`"
-    if asked:
-        found = asked.get("authorities")
-        if json_output:
-            output.as_json([told.authority_fields(one) for one in found])
-            return
-        output.records([told.authority_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
-        return
-    with wiring.services(Layout(instance.absolute())) as services:
-        summaries = services.authorities.summaries(services.caller)
+    found = instance.call("authorities.list")
     if json_output:
-        output.as_json([_full(summary) for summary in summaries])
+        output.as_json([_full(one) for one in found])
         return
-    output.records([_row(summary) for summary in summaries], json_output=False, empty=empty)
+    empty = "no CA is answered for; add one with `vouchd authority add CA.pem`"
+    output.records([_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
 
 
-@remote.reachable
-def remove(
-    reference: ReferenceArgument,
-    instance: InstanceOption = DEFAULT_INSTANCE,
-    asked: remote.Asked = None,
-    json_output: JsonOption = False,
-) -> None:
+@reachable
+def remove(reference: ReferenceArgument, instance: Instance, json_output: JsonOption = False) -> None:
     """Answer for a CA no longer and forget its CRLs; their highest number stays known.
 
-    Example: vouchd ca remove "Example Root"
+    Example: vouchd authority remove "Example Root"
     """
-    if asked:
-        found = asked.get("authorities", reference)
-        asked.delete("authorities", found["id"])
-        output.record({"label": found["label"], "id": found["id"]}, json_output=json_output)
-        return
-    with wiring.services(Layout(instance.absolute())) as services, serving.authorities_changed(services):
-        removed = services.authorities.remove(reference, services.caller)
-    output.record(_short(removed), json_output=json_output)
+    found = instance.call("authorities.get", reference)
+    instance.call("authorities.remove", found["id"], wait=seconds_to_wait(True))
+    output.record(_short(found), json_output=json_output)
 
 
-@remote.reachable
+@reachable
 def set_(
     reference: ReferenceArgument,
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     not_found_as_good: NotFoundAsGoodOption = None,
     include_next_update: IncludeNextUpdateOption = None,
     expired_crl: ExpiredCRLOption = None,
@@ -363,12 +311,11 @@ def set_(
     quarantine_gains: QuarantineGainsOption = None,
     issued_serials: IssuedSerialsOption = None,
     decimal: DecimalOption = False,
-    asked: remote.Asked = None,
     json_output: JsonOption = False,
 ) -> None:
     """Set how a CA is answered for, where it differs from CS.cfg; without options show it.
 
-    Example: vouchd ca set "Example Root" --not-found-as-good false --invalidity-date
+    Example: vouchd authority set "Example Root" --not-found-as-good false --invalidity-date
     """
     change = PolicyChange(
         not_found_as_good=not_found_as_good,
@@ -389,81 +336,67 @@ def set_(
         quarantine_percent=quarantine_percent,
         quarantine_entries=quarantine_entries,
         quarantine_gains=quarantine_gains,
-    )
-    if asked:
-        _show(_changed_there(asked, reference, change, issued_serials, decimal=decimal), json_output)
-        return
-    with wiring.services(Layout(instance.absolute())) as services:
-        authority = services.authorities.find(reference)
-        if not change.is_empty or issued_serials is not None:
-            with serving.authorities_changed(services):
-                authority = _changed(services, authority, change, issued_serials, radix=10 if decimal else 16)
-    _show(authority, json_output)
-
-
-def _changed(
-    services: Services, authority: Authority, change: PolicyChange, issued_serials: str | None, *, radix: int
-) -> Authority:
-    """The authority after the changes asked for."""
-    if not change.is_empty:
-        policy = change.applied_to(authority.policy)
-        for doubt in services.check_signer(replace(authority, policy=policy)):
+    ).as_json()
+    found, wait = instance.call("authorities.get", reference), seconds_to_wait(True)
+    if change:
+        found = instance.call("authorities.set_policy", found["id"], body=change, wait=wait)
+        for doubt in found["doubts"]:
             output.warn(doubt)
-        authority = services.authorities.set_policy(authority.id, policy, services.caller)
-    if issued_serials is not None:
-        serials = None if issued_serials == DEFAULT else read_input(issued_serials, MAX_SERIALS_BYTES)
-        authority = services.authorities.set_issued_serials(authority.id, serials, services.caller, radix=radix)
-    return authority
-
-
-def _changed_there(
-    asked: AdminClient, reference: str, change: PolicyChange, issued_serials: str | None, *, decimal: bool
-) -> Authority:
-    """The same over the agent port."""
-    found = asked.get("authorities", reference)
-    if not change.is_empty:
-        found = asked.patch("authorities", found["id"], "policy", body=change.as_json())
     if issued_serials == DEFAULT:
-        asked.delete("authorities", found["id"], "issued-serials")
-        found = asked.get("authorities", found["id"])
+        instance.call("authorities.drop_issued_serials", found["id"], wait=wait)
+        found = instance.call("authorities.get", found["id"])
     elif issued_serials is not None:
-        data = bytes(read_input(issued_serials, MAX_SERIALS_BYTES))
-        path, query = ("authorities", found["id"], "issued-serials"), {} if decimal else {"hexadecimal": "true"}
-        found = asked.upload(*path, data=data, media_type="text/plain", method="PUT", **query)
-    return told.authority(found)
+        serials = bytes(read_input(issued_serials, MAX_SERIALS_BYTES))
+        found = instance.call(
+            "authorities.set_issued_serials", found["id"], body=serials, hexadecimal=not decimal, wait=wait
+        )
+    _show(found, json_output)
 
 
-def _show(authority: Authority, json_output: bool) -> None:
-    policy = policy_record(authority.policy)
+def _show(found: Shape, json_output: bool) -> None:
+    policy = _policy(found)
     if json_output:
-        output.as_json({"id": authority.id, "label": authority.label, "policy": policy})
+        output.as_json({"id": found["id"], "label": found["label"], "policy": policy})
         return
-    policy["crl_issuers"] = f"{len(authority.policy.crl_issuers)} certificates"
-    policy["expected_scopes"] = ", ".join(authority.policy.expected_scopes) or None
-    output.fields({"label": authority.label, "id": authority.id, **policy})
+    policy["crl_issuers"] = f"{len(found['policy']['crl_issuers'])} certificates"
+    policy["expected_scopes"] = ", ".join(found["policy"]["expected_scopes"]) or None
+    output.fields({"label": found["label"], "id": found["id"], **policy})
 
 
-def _short(authority: Authority) -> dict[str, object]:
-    return {"label": authority.label, "id": authority.id}
+def _policy(found: Shape) -> dict[str, object]:
+    """The CA's own policy; certificates as base64 of their DER."""
+    issuers = ["".join(one.splitlines()[1:-1]) for one in found["policy"]["crl_issuers"]]
+    return {**found["policy"], "crl_issuers": issuers}
 
 
-def _row(summary: AuthoritySummary) -> dict[str, object]:
-    updates = [epoch.next_update for epoch in summary.epochs if epoch.next_update is not None]
+def _short(found: Shape) -> dict[str, object]:
+    return {"label": found["label"], "id": found["id"]}
+
+
+def _row(found: Shape, digits: int) -> dict[str, object]:
+    updates = [point["next_update"] for point in found["issuing_points"] if point["next_update"]]
     return {
-        "label": summary.authority.label,
-        "id": summary.authority.id[:SHORT_ID],
-        "CRLs": len(summary.epochs),
-        "revoked": summary.entry_count,
-        "next_update": output.when(min(updates, default=None)),
-        "quarantined": len(summary.quarantined),
-        "CA_not_after": output.when(summary.not_after),
+        "label": found["label"],
+        "id": found["id"][:digits],
+        "CRLs": len(found["issuing_points"]),
+        "revoked": found["entries"],
+        "next_update": min(updates, default=None),
+        "quarantined": len(found["quarantined"]),
+        "CA_not_after": found["not_after"],
     }
 
 
-def _full(summary: AuthoritySummary) -> dict[str, object]:
-    return {
-        **_row(summary),
-        "id": summary.authority.id,
-        "subject": summary.subject,
-        "policy": policy_record(summary.authority.policy),
-    }
+def _full(found: Shape) -> dict[str, object]:
+    return {**_row(found, len(found["id"])), "subject": found["subject"], "policy": _policy(found)}
+
+
+app = typer.Typer(name="authority", no_args_is_help=True, help="The CAs that an instance answers for.")
+VERBS = {"add": add, "list": list_, "remove": remove, "set": set_}
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
+
+
+def register(group: typer.Typer) -> None:
+    """Mount the verbs on the group of the certificate manager, where they were once: the old spelling goes on."""
+    for name, verb in VERBS.items():
+        group.command(name, hidden=True)(verb)

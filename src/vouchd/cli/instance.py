@@ -1,0 +1,208 @@
+"""The instance that a verb works on: its folder here, or a running one at its agent port, through one interface.
+
+A verb takes `instance: Instance` and calls operations of the table `api` by name. `@reachable` puts the options in the
+place of that parameter (`--instance`, `--url`, `--cert`, `--key`, `--trust`) and opens what they name.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+import typer
+
+from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operation_of, schemas_of
+from vouchd.cli import output
+from vouchd.cli.options import DEFAULT_INSTANCE
+from vouchd.client.admin import AdminClient, quoted, read_answer
+from vouchd.errors import ConfigError
+from vouchd.instance import lifecycle
+from vouchd.service.permission import local_caller
+from vouchd.settings.layout import Layout
+
+if TYPE_CHECKING:
+    from vouchd.api.services import Services
+
+Result = TypeVar("Result")
+
+
+class Instance(Protocol):
+    """Calls operations by their names; `path` are the values of the operation's path, in their order."""
+
+    def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:
+        """The JSON value of the answer, or the bytes of a file; `origin` says where a file comes from.
+
+        Raises: VouchdError, the same one whichever way it is called.
+        """
+
+
+class Folder:
+    """The instance in a folder, whether it runs or not; the caller is whoever runs this process."""
+
+    def __init__(self, layout: Layout, open_until_the_end: ExitStack) -> None:
+        from vouchd.wiring.folder import FolderRunning, user_name  # noqa: PLC0415  not for who asks over the port
+
+        self._layout = layout
+        self._until_the_end = open_until_the_end
+        self._services: Services | None = None
+        self._caller = local_caller(user_name())
+        self._running = FolderRunning(
+            layout, lambda: self._opened().store, lambda: self._opened().indexing, self._check, output.hint
+        )
+
+    def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:
+        """See Instance."""
+        operation = operation_of(name)
+        named = _named(operation, path)
+        operation.check(named, query, body, schemas_of(name))
+        caller = self._caller
+        call = Call(self._opened, self._layout, self._running, caller, named, query, body, origin or caller.origin)
+        answer = operation.run(call)
+        return b"".join(answer.chunks()) if isinstance(answer, Download) else answer
+
+    def start(self, seconds: float) -> None:
+        """Start it, and wait until it answers. Raises: VouchdError."""
+        self._check()
+        lifecycle.start(self._layout, lifecycle.manager_command(self._layout), seconds=seconds)
+
+    def _opened(self) -> Services:
+        from vouchd.wiring import instance as wiring  # noqa: PLC0415  `status` needs no store
+
+        if self._services is None:
+            self._services = self._until_the_end.enter_context(wiring.services(self._layout))
+        return self._services
+
+    def _check(self) -> None:
+        from vouchd.wiring.instance import check_instance  # noqa: PLC0415  likewise
+
+        check_instance(self._layout, output.warn)
+
+
+class Port:
+    """A running instance at its agent port; the caller is whose certificate the client has."""
+
+    def __init__(self, client: AdminClient) -> None:
+        self._client = client
+
+    def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:  # noqa: ARG002
+        """See Instance; where a file comes from is told there by the client's address."""
+        operation = operation_of(name)
+        data, media_type = None, ""
+        if operation.upload:
+            data, media_type = bytes(body), operation.upload[0]
+        elif operation.body is not None:
+            data, media_type = json.dumps(body).encode(), JSON
+        words = {key: _text(value) for key, value in query.items()}
+        where = PREFIX + operation.path.format(**{key: quoted(value) for key, value in _named(operation, path).items()})
+        answer = self._client.send(operation.method, where, words, data, media_type)
+        return answer if operation.media_type != JSON else read_answer(answer)
+
+
+def _named(operation: Operation, path: tuple[str, ...]) -> Mapping[str, str]:
+    return dict(zip(operation.path_names, path, strict=True))
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# The options, and the decorator that puts them in the place of the parameter `instance`.
+
+_INSTANCE = Annotated[
+    str,
+    typer.Option(
+        "--instance",
+        "-i",
+        envvar="VOUCHD_INSTANCE",
+        metavar="DIR|URL",
+        help="The instance's folder, or as --url.",
+        show_default=True,
+    ),
+]
+_URL = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="VOUCHD_URL", metavar="URL", help="Ask a running instance at its agent port, https://HOST:8443."
+    ),
+]
+_TRUST = Annotated[
+    Path | None,
+    typer.Option("--trust", envvar="VOUCHD_TRUST", metavar="FILE", help="With --url: the CA of the server, PEM."),
+]
+_LONG = ("--client-cert", "--client-key")
+_SCHEME = "https://"
+
+
+def _files(*options: tuple[str, str]) -> tuple[Any, Any]:
+    """The options of certificate and key under these names; those of a verb itself come first."""
+    cert, key = zip(*options, strict=True)
+    return (
+        Annotated[
+            Path | None,
+            typer.Option(*cert, envvar="VOUCHD_CERT", metavar="FILE", help="With --url: your client certificate, PEM."),
+        ],
+        Annotated[
+            Path | None,
+            typer.Option(*key, envvar="VOUCHD_KEY", metavar="FILE", help="With --url: its key, PEM, if elsewhere."),
+        ],
+    )
+
+
+def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
+    """The verb with the options that name an instance in place of its parameter `instance`, which it opens."""
+    signature = inspect.signature(command, eval_str=True)
+    names = [_LONG] if "cert" in signature.parameters else [("--cert", "--key"), _LONG]
+    cert_option, key_option = _files(*names)
+    options = {
+        "instance": (_INSTANCE, str(DEFAULT_INSTANCE)),
+        "instance_url": (_URL, ""),
+        "instance_cert": (cert_option, None),
+        "instance_key": (key_option, None),
+        "instance_trust": (_TRUST, None),
+    }
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.name != "instance":
+            parameters.append(parameter)
+            continue
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+            for name, (annotation, default) in options.items()
+        ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Result:
+        where = [values.pop(name) for name in options]
+        with opened(*where, option=names[0][0]) as instance:
+            return command(**values, instance=instance)
+
+    run.reachable = True  # type: ignore[attr-defined]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+@contextmanager
+def opened(
+    folder: str,
+    url: str = "",
+    cert: Path | None = None,
+    key: Path | None = None,
+    trust: Path | None = None,
+    *,
+    option: str = "--cert",
+) -> Iterator[Instance]:
+    """The instance that these name. Raises: ConfigError."""
+    url = url or (folder if folder.startswith(_SCHEME) else "")
+    if not url:
+        with ExitStack() as until_the_end:
+            yield Folder(Layout(Path(folder).absolute()), until_the_end)
+        return
+    if cert is None:
+        raise ConfigError("a client certificate is needed with --url", hint=f"give it: {option} FILE")
+    yield Port(AdminClient(url, cert, key, trust))

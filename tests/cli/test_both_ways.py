@@ -1,0 +1,314 @@
+"""Every verb that takes --url: on the folder and over the port it prints the same, and ends with the same exit code.
+
+The verbs are those that carry the decorator; one without a case here fails. Each case is run against one running
+instance, on its folder and at its agent port, as text and as JSON, from the same state each time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.agent.agent_port import issue
+from tests.pki import CA, shared_key
+
+from vouchd.cli.main import main
+from vouchd.cli.reference import commands
+from vouchd.instance.lifecycle import status
+from vouchd.instance.pidfile import running_pid
+from vouchd.settings.layout import Layout
+
+pytestmark = pytest.mark.process
+
+USER = "everybody"
+WORDS = ("administrators", "agents", "auditors", "domain-administrators")
+REACHABLE = {path for path, command in commands() if getattr(command.callback, "reachable", False)}
+
+
+@dataclass
+class Lab:
+    """A running instance with one CA of our own, and the environments that name its folder and its port."""
+
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.folder / "vouchd")
+
+    def file(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def do(self, *arguments: str, code: int = 0) -> None:
+        """A command on the folder that only brings about a state."""
+        assert main([*arguments]) == code, arguments
+
+    def environment(self, *, port: bool) -> dict[str, str]:
+        report = status(self.layout).report
+        if not port:
+            return {"VOUCHD_INSTANCE": str(self.layout.root)}
+        return {
+            "VOUCHD_INSTANCE": self.file("nowhere"),
+            "VOUCHD_URL": f"https://localhost:{report.agent[1]}",
+            "VOUCHD_CERT": self.file("client.pem"),
+            "VOUCHD_TRUST": self.file("lab/ca.crt"),
+        }
+
+    def crl(self) -> str:
+        """A file with the next CRL."""
+        self.do("ca", "crl", "--ca", self.file("lab"), "--out", self.file("next.crl"))
+        return self.file("next.crl")
+
+    def hold_back(self) -> None:
+        """Have a CRL held back that revokes more than is usual."""
+        self.do("authority", "set", "Lab", "--quarantine-percent", "1", "--quarantine-gains")
+        for _ in range(2):
+            name = f"held-{next(self.numbers)}.crt"
+            issued = ["ca", "issue", "--ca", self.file("lab"), "--subject", "CN=x", "--name", "DNS:x.example"]
+            self.do(*issued, "--out", self.file(name))
+            self.do("ca", "revoke", "--ca", self.file("lab"), self.file(name))
+        self.do("crl", "add", self.crl(), code=75)
+
+    def let_go(self) -> None:
+        """Nothing is held back, and no CRL is looked at so strictly."""
+        main(["crl", "quarantine", "drop", "Lab"])
+        self.do("authority", "set", "Lab", "--quarantine-percent", "default", "--no-quarantine-gains")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is typed after the verb; `before` and `after` bring about the state on the folder.
+
+    `digits` says that numbers and times differ from one run to the next: how they stand there is compared all the same.
+    """
+
+    arguments: Callable[[Lab], list[str]] = lambda _: []
+    code: int = 0
+    before: Callable[[Lab], object] = lambda _: None
+    after: Callable[[Lab], object] = lambda _: None
+    digits: bool = False
+    has_json: bool = True
+
+
+def said(*arguments: str) -> Callable[[Lab], list[str]]:
+    """Arguments that are the same each time."""
+    return lambda _: list(arguments)
+
+
+def done(*arguments: str) -> Callable[[Lab], object]:
+    """A command on the folder."""
+    return lambda lab: lab.do(*arguments)
+
+
+def _halt(lab: Lab) -> None:
+    lab.layout.password_conf.chmod(0o644)
+    lab.do("selftest", "run", "KeyFileModes", code=1)
+
+
+def _go_on(lab: Lab) -> None:
+    lab.layout.password_conf.chmod(0o600)
+    lab.do("selftest", "run", "KeyFileModes")
+
+
+def _wrong_certificate(lab: Lab) -> list[str]:
+    return ["subsystem", lab.file("other.pem"), "--dry-run"]
+
+
+def _add_again(lab: Lab) -> None:
+    lab.do("authority", "add", lab.file("lab/ca.crt"), "--label", "Lab")
+
+
+CAROL = done("user", "add", "carol", "--group", "agents")
+NO_CAROL = done("user", "remove", "carol")
+CASES: dict[str, list[Case]] = {
+    "vouchd restart": [Case(digits=True)],
+    "vouchd status": [Case(), Case(before=_halt, after=_go_on)],
+    "vouchd explain": [
+        Case(said("--authority", "Lab", "--serial", "0x1")),
+        Case(lambda lab: ["--issuer", lab.file("other.pem"), "--serial", "1"]),
+        Case(said("--authority", "nobody", "--serial", "1"), 66),
+    ],
+    "vouchd authority add": [
+        Case(lambda lab: [lab.file("lab/ca.crt"), "--label", "Lab"]),
+        Case(lambda lab: [lab.file("other.pem")], 78),
+        Case(lambda lab: [lab.file("lab/ca.crt"), "--signer", "nobody"], 78),
+        Case(lambda lab: [lab.file("client.pem")], 78),
+    ],
+    "vouchd authority list": [Case()],
+    "vouchd authority remove": [
+        Case(said("nobody"), 66),
+        Case(said("Lab"), after=_add_again),
+    ],
+    "vouchd authority set": [
+        Case(said("Lab")),
+        Case(
+            said("Lab", "--not-found-as-good", "false", "--archive-cutoff", "100"),
+            after=done("authority", "set", "Lab", "--not-found-as-good", "default", "--archive-cutoff", "default"),
+        ),
+        Case(said("Lab", "--signer", "nobody"), 78),
+        Case(said("Lab", "--quarantine-percent", "200"), 65),
+        Case(
+            lambda lab: ["Lab", "--issued-serials", lab.file("serials.txt")],
+            after=done("authority", "set", "Lab", "--issued-serials", "default"),
+        ),
+    ],
+    "vouchd crl add": [
+        Case(lambda lab: [lab.crl()], digits=True),
+        Case(lambda lab: [lab.crl(), "--no-wait"], digits=True),
+        Case(lambda lab: [lab.file("serials.txt")], 65),
+    ],
+    "vouchd crl list": [Case()],
+    "vouchd crl show": [
+        Case(said("Lab")),
+        Case(lambda lab: [lab.file("first.crl")]),
+        Case(said("nobody"), 66),
+    ],
+    "vouchd crl quarantine list": [Case(), Case(before=Lab.hold_back, after=Lab.let_go, digits=True)],
+    "vouchd crl quarantine release": [
+        Case(said("Lab"), before=Lab.hold_back, after=Lab.let_go, digits=True),
+        Case(said("Lab"), 66),
+    ],
+    "vouchd crl quarantine drop": [
+        Case(said("Lab"), before=Lab.hold_back, after=Lab.let_go, has_json=False),
+        Case(said("Lab"), 66, has_json=False),
+    ],
+    "vouchd user list": [Case()],
+    "vouchd user add": [
+        Case(lambda lab: ["carol", "--group", "agents", "--cert", lab.file("other.pem")], after=NO_CAROL),
+        Case(said(USER), 73),
+        Case(said("a b"), 65),
+    ],
+    "vouchd user remove": [
+        Case(said("carol"), before=CAROL, has_json=False),
+        Case(said("nobody"), 66, has_json=False),
+    ],
+    "vouchd user enable": [Case(said("carol"), before=CAROL, after=NO_CAROL), Case(said("nobody"), 66)],
+    "vouchd user disable": [Case(said("carol"), before=CAROL, after=NO_CAROL)],
+    "vouchd user groups": [
+        Case(said(USER)),
+        Case(said("carol", "--add", "auditors", "--remove", "agents"), before=CAROL, after=NO_CAROL),
+    ],
+    "vouchd user certs": [
+        Case(said(USER)),
+        Case(lambda lab: ["carol", "--add", lab.file("other.pem")], before=CAROL, after=NO_CAROL),
+        Case(said(USER, "--remove", "00000000"), 66),
+    ],
+    "vouchd certs list": [Case()],
+    "vouchd certs request": [
+        Case(said("subsystem", "--same-key"), digits=True),
+        Case(said("subsystem", "--subject", "no name"), 65),
+        Case(said("nobody"), 66),
+    ],
+    "vouchd certs install": [Case(_wrong_certificate, 65)],
+    "vouchd certs renew": [
+        Case(lambda lab: ["subsystem", "--ca", lab.file("lab"), "--no-restart"], digits=True),
+        Case(lambda lab: ["subsystem", "--ca", lab.file("lab")], digits=True),
+        Case(said("nobody"), 66),
+    ],
+    "vouchd selftest list": [Case()],
+    "vouchd selftest run": [Case(said("OCSPPresence"), digits=True), Case(said("NoSuchTest"), 66)],
+    "vouchd audit show": [Case(said("3")), Case(said("999999"), 66)],
+    "vouchd audit search": [
+        Case(said("--event", "CONFIG_ROLE", "--until", "2026-01-01")),
+        Case(said("--limit", "1", "--event", "AUDIT_LOG_STARTUP")),
+    ],
+    "vouchd domain info": [Case()],
+    "vouchd domain members": [Case()],
+    "vouchd clone status": [Case(code=66)],
+    "vouchd clone verify": [Case(code=66)],
+}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    """The instance runs; a user of its own comes to the port with all groups of the staff."""
+    found = Lab(tmp_path_factory.mktemp("lab"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOUCHD_INSTANCE", str(found.layout.root))
+        patch.chdir(found.folder)
+        found.do("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
+        ports = [word for name in ("port", "health-port", "agent-port") for word in (f"--{name}", "0")]
+        found.do("create", "--ca", "lab", "--hostname", "localhost", "--host", "127.0.0.1", "--workers", "1", *ports)
+        found.do("authority", "add", "lab/ca.crt", "--label", "Lab")
+        found.do("ca", "crl", "--ca", "lab", "--out", "first.crl")
+        found.do("crl", "add", "first.crl")
+        other = CA.create("Other CA", key=shared_key("EC", 23))
+        client = issue(CA.create("Staff CA"), USER)
+        key = client.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (found.folder / "client.pem").write_bytes(key + client.pem)
+        (found.folder / "user.pem").write_bytes(client.pem)
+        (found.folder / "other.pem").write_bytes(other.pem)
+        (found.folder / "serials.txt").write_text("12\n13\n")
+        groups = [word for name in WORDS for word in ("--group", name)]
+        found.do("user", "add", USER, *groups, "--cert", "user.pem")
+        found.do("start")
+        yield found
+        found.do("stop")
+        assert running_pid(found.layout.pid_file) is None
+
+
+def both(lab: Lab, capsys, monkeypatch, command: str, case: Case, *more: str) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and, of a failure, stderr: on the folder and over the port."""
+    outcomes = []
+    for port in (False, True):
+        for name in ("VOUCHD_URL", "VOUCHD_CERT", "VOUCHD_TRUST"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("VOUCHD_INSTANCE", str(lab.layout.root))
+        case.before(lab)
+        arguments = case.arguments(lab)
+        for name, value in lab.environment(port=port).items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        code = main([*command.split()[1:], *arguments, *more])
+        captured = capsys.readouterr()
+        for name in ("VOUCHD_URL", "VOUCHD_CERT", "VOUCHD_TRUST"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("VOUCHD_INSTANCE", str(lab.layout.root))
+        case.after(lab)
+        outcomes.append((code, _plain(captured.out, case), _plain(captured.err, case) if code else ""))
+    return outcomes
+
+
+def _plain(text: str, case: Case) -> str:
+    """What is compared: all of it, or without the numbers and what is random."""
+    if not case.digits:
+        return text
+    text = re.sub(r"-----BEGIN.*?-----END[^-]*-----(\\n)?", "PEM", text, flags=re.DOTALL)
+    text = re.sub(r"\b[0-9a-f]{8,}\b", "N", text)
+    return re.sub(r" +", " ", re.sub(r"\d+", "N", text))
+
+
+def test_verb_that_takes_a_url_has_a_case():
+    """A verb that can be asked for over the port is compared with itself on the folder."""
+    assert set(CASES) == REACHABLE
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("command", "case"),
+    [
+        pytest.param(name, case, id=f"{name}-{place}")
+        for name, cases in CASES.items()
+        for place, case in enumerate(cases)
+    ],
+)
+def test_verb_gives_the_same_on_the_folder_and_over_the_port(lab, capsys, monkeypatch, command, case, form):
+    """A script need not know where its answer comes from: stdout, exit code and error are the same."""
+    if form and not case.has_json:
+        form = ()
+    here, there = both(lab, capsys, monkeypatch, command, case, *form)
+    assert here == there
+    assert here[0] == case.code, here[2]
+
+
+def test_status_of_a_halted_instance_is_halted_either_way(lab, capsys, monkeypatch):
+    """An instance that answers tryLater to everybody does not say that it runs."""
+    for code, out, _ in both(lab, capsys, monkeypatch, "vouchd status", Case(before=_halt, after=_go_on)):
+        assert (code, out.split()[1]) == (0, "halted")
+    assert "VOUCHD_URL" not in os.environ
