@@ -7,6 +7,7 @@ import json
 import pytest
 from selenium.webdriver.common.by import By
 from tests.agent.pages.browser import chromium, prepare_home
+from tests.processes.running import eventually
 
 from vouchd.agent.pages.forms import MANY_LOST, Form, require_number_lost
 from vouchd.errors import BadInput
@@ -44,13 +45,14 @@ def test_release_shows_what_it_changes_and_is_no_primary_button(site, tmp_path):
         browser.get(f"{site.url}/agent/authorities/{authority}")
         browser.save_screenshot(str(tmp_path / "held.png"))
         browser.find_element(By.LINK_TEXT, "See what it changes, and release").click()
+        eventually(lambda: "Leave it held back" in browser.page_source, "the page of the release")
         browser.save_screenshot(str(tmp_path / "release.png"))
         page = browser.find_element(By.TAG_NAME, "main")
         assert "Newly revoked" in page.text
         (primary,) = page.find_elements(By.CSS_SELECTOR, ".button.primary")
         assert primary.text == "Leave it held back"
         page.find_element(By.XPATH, "//button[contains(., 'Release')]").click()
-        assert "The CRL was released." in browser.find_element(By.TAG_NAME, "main").text
+        eventually(lambda: "The CRL was released." in browser.page_source, "the page after the release")
         browser.get(f"{site.url}/agent/service")
         browser.save_screenshot(str(tmp_path / "service.png"))
         browser.get(f"{site.url}/agent/audit")
