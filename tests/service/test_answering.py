@@ -246,6 +246,18 @@ def test_signer_that_may_not_answer_for_the_ca_is_answered_try_later():
     assert statuses(answering.answer(request_for(ONE, GOOD), NOW)) == ["good"]
 
 
+def test_signer_that_its_ca_has_revoked_is_answered_try_later():
+    """The CA's word on its signer is in the CRL that is served: nothing more is signed with it, for that CA alone."""
+    revoked = serving(ONE, point(ONE, entry(int.from_bytes(SIGNER.serial))))
+    other = serving(TWO, point(TWO), signer="two")
+    answering = responder(state(revoked, other), signer(SIGNER), signer(TWO.issue_signer(), "two"))
+    answer = answering.answer(request_for(ONE, GOOD), NOW)
+    assert (answer.status, answer.cause) == (OCSPResponseStatus.TRY_LATER, "revoked_signer")
+    assert statuses(answering.answer(request_for(TWO, GOOD), NOW)) == ["good"]
+    answering.replace(state(serving(ONE, point(ONE)), other))
+    assert statuses(answering.answer(request_for(ONE, GOOD), NOW)) == ["good"]
+
+
 def test_expired_ca_with_a_delegated_signer_is_answered_try_later_and_told_to_nobody_longer():
     """Clients look at the CA's validity as well: no answer of its signer outlives the CA."""
     ending = CA.create("Ending CA", not_after=NOW + 60)

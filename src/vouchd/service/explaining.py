@@ -16,7 +16,7 @@ from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.service.cover import cover_notice
-from vouchd.service.signer_choice import candidates, expiry
+from vouchd.service.signer_choice import candidates, expiry, is_revoked, revocation
 
 UNAUTHORIZED = "unauthorized"
 TRY_LATER = "tryLater"
@@ -102,6 +102,8 @@ def explain(
     nickname: str | None = None
     try:
         nickname = signers.choose(serving.authority, at)
+        if is_revoked(signers.certificates[nickname], serving):
+            raise revocation()
         decision = decide(serving, serial, policy, at)
         answer, why, hint = decision.status.value, decision.why, _uncovered(serving, decision)
     except TryLater as error:

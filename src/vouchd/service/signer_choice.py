@@ -63,6 +63,11 @@ class SignerChoice:
         known = self._known.get(key)
         if known is None:
             known = candidates(issuer.serving.authority, issuer.key, self._certificates, self._default)
+            named = issuer.serving.authority.policy.signer or self._default
+            revoked = {name for name in known if is_revoked(self._certificates[name], issuer.serving)}
+            if named in revoked:
+                raise revocation()
+            known = {name: end for name, end in known.items() if name not in revoked}
             self._known[key] = known
         if not known:
             named = issuer.serving.authority.policy.signer or self._default
@@ -80,6 +85,28 @@ class SignerChoice:
         if at < self._signings[name].not_before:
             raise TryLater("the signing certificate is not valid yet", cause="expired_signer")
         raise expiry(end, self._signings[name].not_after)
+
+
+def is_revoked(signer_der: bytes, serving: ServingAuthority) -> bool:
+    """Whether the CA says in a CRL that is served here that this signer's certificate, which it issued, is revoked.
+
+    Raises: IndexFileError.
+    """
+    signer = certs.load_certificate(signer_der)
+    key = certs.key_id(signer_der)
+    if any(certs.key_id(one) == key for one in serving.authority.certificates):
+        return False  # the CA's own key: its word on that is not in its own CRL
+    serial = certs.serial_octets(signer)
+    return any(point.index.find(serial) is not None for point in serving.points)
+
+
+def revocation() -> TryLater:
+    """Why nothing is signed by a signer that its own CA has revoked."""
+    return TryLater(
+        "the signing certificate is revoked by its CA",
+        hint="have the CA certify a new key: vouchd certs request, then certs install",
+        cause="revoked_signer",
+    )
 
 
 def expiry(end: int, not_after: int) -> TryLater:

@@ -31,10 +31,10 @@ from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import Clock, Store
-from vouchd.core.status import ServingState
+from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
-from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
+from vouchd.errors import IndexFileError, LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.hardening import harden
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, load_signers
@@ -56,6 +56,7 @@ from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.service.selftests import failures
+from vouchd.service.signer_choice import is_revoked, revocation
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.settings.layout import Layout
@@ -290,20 +291,27 @@ def _audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
         return None
 
 
+def _is_revoked(signer: SoftwareSigner, serving: ServingAuthority) -> bool:
+    try:
+        return is_revoked(signer.certificate_der, serving)
+    except IndexFileError:  # it is made again, and told of as such
+        return False
+
+
 def _failing(checked: Checked, publication: ManifestPublication, clock: Clock) -> tuple[FailingPart, ...]:
-    """What failed at the start and fails still, and the CAs that no signer may answer for now."""
-    now, signers = clock.now(), checked.signers
-    labels = {serving.authority.label for serving in publication.state.authorities}
-    parts = [
-        FailingPart(part, str(error))
-        for part, error in checked.failing.items()
-        if part.removeprefix("CA ") not in labels
-    ]
+    """The CAs that no signer may answer for now, and what else failed at the start; a signer is told of by its CAs."""
+    now, signers, parts = clock.now(), checked.signers, []
+    shown = {f"CA {serving.authority.label}" for serving in publication.state.authorities}
     for serving in publication.state.authorities:
-        if error := signers.problem(serving.authority, now):
-            label = serving.authority.label
-            parts.append(FailingPart(f"CA {label}", f"answered tryLater: {error}", label))
-    return tuple(parts)
+        authority = serving.authority
+        shown.add(f"signer {authority.policy.signer or signers.default}")
+        error: Exception | None = signers.problem(authority, now)
+        if error is None and _is_revoked(signers.of(authority), serving):
+            error = revocation()
+        if error is not None:
+            parts.append(FailingPart(f"CA {authority.label}", f"answered tryLater: {error}", authority.label))
+    others = (FailingPart(part, str(error)) for part, error in checked.failing.items() if part not in shown)
+    return (*parts, *others)
 
 
 def _following(found: Services, members: Peers) -> Following | None:

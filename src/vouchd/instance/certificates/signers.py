@@ -34,6 +34,10 @@ class LoadedSigners:
     problems: Mapping[str, SigningError]
     default: str  # nickname, empty: none is named
 
+    def of(self, authority: Authority) -> SoftwareSigner:
+        """The signer that is named for this CA, which has no problem."""
+        return self.ready[authority.policy.signer or self.default]
+
     def problem(self, authority: Authority, at: int) -> SigningError | None:
         """Why nothing is signed for this CA at POSIX time `at`; None: it is answered for (RFC 6960 4.2.2.2)."""
         nickname = authority.policy.signer or self.default
@@ -169,16 +173,15 @@ def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Aut
     if not (authorities or signers.ready or settings.agent.tls.installed):
         for problem in signers.problems.values():  # there is nothing at all to start for
             raise problem
-    failing: dict[str, SigningError] = {f"signer {name}": error for name, error in signers.problems.items()}
+    failing: dict[str, SigningError] = {}
     doubts: dict[str, None] = {}
     for authority in authorities:
-        nickname = authority.policy.signer or signers.default
         if error := signers.problem(authority, at):
-            failing[f"CA {authority.label}"] = SigningError(
-                f"answered tryLater: signer {nickname or '(none named)'}: {error}", hint=error.hint
-            )
+            failing[f"CA {authority.label}"] = SigningError(f"answered tryLater: {error}", hint=error.hint)
         else:
             doubts |= dict.fromkeys(check_signers(signers.ready, signers.default, [authority], at))
+    shown = {authority.policy.signer or signers.default for authority in authorities}  # by their CAs
+    failing |= {f"signer {name}": problem for name, problem in signers.problems.items() if name not in shown}
     failing |= _failing_parts(layout, settings)
     return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(settings, at)), failing)
 
