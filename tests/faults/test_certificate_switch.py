@@ -25,14 +25,14 @@ import sys
 from pathlib import Path
 from vouchd.cli.main import main
 stop, instance, certificate, ca = int(sys.argv[1]), *sys.argv[2:]
-rename, renamed = Path.rename, []
+rename, renamed = Path.replace, []
 def stuck(self, target):
     if len(renamed) == stop:
         print("here", flush=True)
         sys.stdin.read()
     renamed.append(target)
     return rename(self, target)
-Path.rename = stuck
+Path.replace = stuck
 sys.exit(main(["certs", "install", "ocspSigningCert", certificate, "--chain", ca, "-i", instance, "--no-restart"]))
 """
 

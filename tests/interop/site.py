@@ -61,4 +61,5 @@ class Site:
 
     def stop(self) -> None:
         """Stop the instance."""
-        vouchd("stop", "--instance", self.instance)
+        ended = run_vouchd("stop", "--instance", self.instance)
+        assert ended.returncode == 0, ended.stderr
