@@ -124,6 +124,11 @@ def _add_again(lab: Lab) -> None:
     lab.do("authority", "add", lab.file("lab/ca.crt"), "--label", "Lab")
 
 
+def _come_again(lab: Lab) -> None:
+    lab.do("crl", "retire", "Lab", "complete", "--undo")
+    lab.do("crl", "add", lab.crl())
+
+
 CAROL = done("user", "add", "carol", "--group", "agents")
 NO_CAROL = done("user", "remove", "carol")
 CASES: dict[str, list[Case]] = {
@@ -162,6 +167,13 @@ CASES: dict[str, list[Case]] = {
         Case(lambda lab: [lab.crl()], digits=True),
         Case(lambda lab: [lab.crl(), "--no-wait"], digits=True),
         Case(lambda lab: [lab.file("serials.txt")], 65),
+        Case(lambda lab: [lab.crl(), "--accept-lower-number", "--reason", "mistyped"], digits=True),
+        Case(lambda lab: [lab.crl(), "--accept-lower-number"], 78),
+    ],
+    "vouchd crl retire": [
+        Case(said("Lab", "complete", "--yes"), after=_come_again, digits=True),
+        Case(said("Lab", "0" * 64, "--yes"), 66),
+        Case(said("Lab", "complete", "--undo"), 66),
     ],
     "vouchd crl list": [Case()],
     "vouchd crl show": [

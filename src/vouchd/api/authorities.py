@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from hashlib import sha256
 from typing import Any
 
 from vouchd.api import shapes
@@ -62,6 +63,8 @@ SCHEMAS: dict[str, Schema] = {
             "issuing_points": shapes.POINTS,
             "quarantined": array(reference("QuarantinedCRL")),
             "policy": reference("Policy"),
+            "history": array(described(TEXT, "The SHA-256 of another certificate of the CA.")),
+            "retired_scopes": array(TEXT),
             "certificate": TEXT,
             "doubts": described(array(TEXT), "What is doubtful about its signer; told after a change."),
         }
@@ -97,6 +100,13 @@ def _add(call: Call) -> dict[str, Any]:
 def _remove(call: Call) -> None:
     call.services.authorities.remove(call.path["authority"], call.caller)
     call.settle()
+
+
+def _remove_certificate(call: Call) -> dict[str, Any]:
+    services = call.services
+    authority = services.authorities.remove_certificate(call.path["authority"], call.path["certificate"], call.caller)
+    call.settle()
+    return _shown(call, authority)
 
 
 def _set_policy(call: Call) -> dict[str, Any]:
@@ -156,6 +166,8 @@ def _shape(summary: AuthoritySummary, at: int) -> dict[str, Any]:
         "issuing_points": [shapes.issuing_point(epoch, at) for epoch in summary.epochs],
         "quarantined": [shapes.quarantined(held) for held in summary.quarantined],
         "policy": _policy(authority.policy),
+        "history": [sha256(der).hexdigest() for der in authority.history],
+        "retired_scopes": list(authority.retired_scopes),
         "certificate": pem.as_pem(authority.certificate_der),
         "doubts": [],
     }
@@ -195,6 +207,16 @@ OPERATIONS = (
         Action.REMOVE_AUTHORITY,
         _remove,
         status=204,
+        query=(WAIT,),
+    ),
+    Operation(
+        "DELETE",
+        "/authorities/{authority}/history/{certificate}",
+        "authorities.remove_certificate",
+        "Take a certificate, by its SHA-256, out of the history of a CA's keys",
+        Action.REMOVE_AUTHORITY,
+        _remove_certificate,
+        _SHOWN,
         query=(WAIT,),
     ),
     Operation(

@@ -11,8 +11,10 @@ from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, TEXT, Schema, array,
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.errors import ConfigError, NotFound
+from vouchd.service.cover import cover_notice
+from vouchd.service.ingesting import MAX_REASON_CHARACTERS
 from vouchd.service.permission import Action
-from vouchd.service.previewing import Change, Previewing
+from vouchd.service.previewing import Change, Preview, Previewing
 
 MAX_UPLOAD_BYTES = 256 << 20
 PKIX_CRL = "application/pkix-crl"
@@ -20,7 +22,13 @@ UPLOADS = (PKIX_CRL, "application/x-pem-file", "application/octet-stream")
 BINARY: Schema = {"type": "string", "format": "binary"}
 
 SCHEMAS: dict[str, Schema] = {
-    "Accepted": record({"issuing_points": shapes.POINTS, "served": BOOLEAN}),
+    "Accepted": record(
+        {
+            "issuing_points": shapes.POINTS,
+            "served": BOOLEAN,
+            "notices": array(record({"notice": TEXT, "mend": TEXT})),
+        }
+    ),
     "Change": record(
         {
             "authority": TEXT,
@@ -90,8 +98,35 @@ def _document(call: Call, found: CRLRecord) -> Download:
 
 
 def _add(call: Call) -> dict[str, Any]:
-    epochs, at = take_crl(call.services, call.body, call.origin, call.caller), call.services.clock.now()
-    return {"issuing_points": [shapes.issuing_point(epoch, at) for epoch in epochs], "served": call.settle()}
+    return _accepted(call, take_crl(call.services, call.body, call.origin, call.caller))
+
+
+def _add_lower(call: Call) -> dict[str, Any]:
+    services = call.services
+    _require_size(services, call.body)
+    with services.ingest_lock():
+        at, reason = services.clock.now(), call.query["reason"]
+        epochs = services.ingesting.accept_lower_number(call.body, call.origin, call.caller, at, reason)
+    return _accepted(call, epochs)
+
+
+def _accepted(call: Call, epochs: tuple[Epoch, ...]) -> dict[str, Any]:
+    """The new epochs, with what the CAs' CRLs leave uncovered."""
+    at, store = call.services.clock.now(), call.services.store
+    concerned = {epoch.issuing_point.authority_id for epoch in epochs}
+    stored = store.epochs()
+    notices = [cover_notice(authority, stored) for authority in store.authorities() if authority.id in concerned]
+    return {
+        "issuing_points": [shapes.issuing_point(epoch, at) for epoch in epochs],
+        "served": call.settle(),
+        "notices": [{"notice": notice, "mend": mend} for notice, mend in notices if notice],
+    }
+
+
+def _require_size(services: Services, crl: bytes) -> None:
+    limit = services.settings.max_crl_bytes
+    if len(crl) > limit:
+        raise ConfigError(f"larger than {limit} bytes", hint="vouchd.crl.maxBytes in CS.cfg sets the limit")
 
 
 def take_crl(services: Services, crl: bytes, origin: str, caller: Caller) -> tuple[Epoch, ...]:
@@ -99,9 +134,7 @@ def take_crl(services: Services, crl: bytes, origin: str, caller: Caller) -> tup
 
     Raises: ConfigError when it is larger than the settings allow; what `Ingesting.accept_crl` does.
     """
-    limit = services.settings.max_crl_bytes
-    if len(crl) > limit:
-        raise ConfigError(f"larger than {limit} bytes", hint="vouchd.crl.maxBytes in CS.cfg sets the limit")
+    _require_size(services, crl)
     with services.ingest_lock():
         return services.ingesting.accept_crl(crl, origin, caller, services.clock.now())
 
@@ -110,13 +143,23 @@ def _preview(call: Call) -> dict[str, Any]:
     services = call.services
     with services.ingest_lock():
         previewing = Previewing(services.store, services.indexing, services.permission)
-        found = previewing.preview(call.body, call.caller, services.clock.now())
+        return _previewed(previewing.preview(call.body, call.caller, services.clock.now()))
+
+
+def _preview_held(call: Call) -> dict[str, Any]:
+    services = call.services
+    with services.ingest_lock():
+        previewing = Previewing(services.store, services.indexing, services.permission)
+        return _previewed(previewing.preview_quarantined(_point_id(call), call.caller, services.clock.now()))
+
+
+def _previewed(preview: Preview) -> dict[str, Any]:
     return {
-        "issuer": found.issuer,
-        "scope": found.scope_id,
-        "crl_number": found.record.crl_number,
-        "acceptable": found.acceptable,
-        "changes": [_change(change) for change in found.changes],
+        "issuer": preview.issuer,
+        "scope": preview.scope_id,
+        "crl_number": preview.record.crl_number,
+        "acceptable": preview.acceptable,
+        "changes": [_change(change) for change in preview.changes],
     }
 
 
@@ -157,7 +200,7 @@ def _release(call: Call) -> dict[str, Any]:
     services = call.services
     with services.ingest_lock():
         epoch = services.ingesting.release_quarantined(_point_id(call), call.caller, services.clock.now())
-    return {"issuing_points": [shapes.issuing_point(epoch, services.clock.now())], "served": call.settle()}
+    return _accepted(call, (epoch,))
 
 
 def _drop(call: Call) -> None:
@@ -174,6 +217,12 @@ _WHICH = Parameter(
     "which",
     {"type": "string", "enum": ["newest", "base", "delta"]},
     "Which CRL; `newest` is the delta if there is one.",
+)
+_REASON = Parameter(
+    "reason",
+    {"type": "string", "minLength": 1, "maxLength": MAX_REASON_CHARACTERS},
+    "What happened; it stays with the CRL and stands in the audit log.",
+    required=True,
 )
 _POINT = "/authorities/{authority}/issuing-points/{scope}"
 _QUARANTINE = "/quarantine/{authority}/{scope}"
@@ -207,6 +256,20 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
+        "/crls/lower-number",
+        "crls.add_lower",
+        "Take a complete CRL whose number is lower than one that has been in use, when that went up by mistake",
+        Action.LOWER_NUMBER,
+        _add_lower,
+        _ACCEPTED,
+        status=201,
+        query=(_REASON, WAIT),
+        upload=UPLOADS,
+        refusals=_REFUSED,
+        max_body_bytes=MAX_UPLOAD_BYTES,
+    ),
+    Operation(
+        "POST",
         "/crls/preview",
         "crls.preview",
         "What taking a CRL in would change; nothing is changed",
@@ -235,6 +298,16 @@ OPERATIONS = (
         _download_held,
         BINARY,
         media_type=PKIX_CRL,
+    ),
+    Operation(
+        "GET",
+        _QUARANTINE + "/preview",
+        "crls.preview_held",
+        "What releasing the CRL held back would change; nothing is changed",
+        Action.READ_CRL,
+        _preview_held,
+        reference("Preview"),
+        refusals=_REFUSED,
     ),
     Operation(
         "POST",

@@ -14,6 +14,7 @@ from vouchd.api import (
     crls,
     instance,
     members,
+    retirement,
     selftests,
     shapes,
     users,
@@ -24,6 +25,7 @@ from vouchd.api.schema import Schema
 _PARTS = {
     "Certification authorities": authorities,
     "CRLs": crls,
+    "Issuing points that end": retirement,
     "Certificate status": certificate_status,
     "Users and groups": users,
     "System certificates": certificates,

@@ -277,12 +277,24 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
 
 
 @reachable
-def remove(reference: ReferenceArgument, instance: Instance, json_output: JsonOption = False) -> None:
+def remove(
+    reference: ReferenceArgument,
+    instance: Instance,
+    certificate: Annotated[
+        str,
+        typer.Option("--certificate", metavar="SHA256", help="Only this certificate, out of its history."),
+    ] = "",
+    json_output: JsonOption = False,
+) -> None:
     """Answer for a CA no longer and forget its CRLs; their highest number stays known.
 
     Example: vouchd authority remove "Example Root"
     """
     found = instance.call("authorities.get", reference)
+    if certificate:
+        left = instance.call("authorities.remove_certificate", found["id"], certificate, wait=seconds_to_wait(True))
+        output.record(_short(left), json_output=json_output)
+        return
     instance.call("authorities.remove", found["id"], wait=seconds_to_wait(True))
     output.record(_short(found), json_output=json_output)
 
@@ -387,7 +399,8 @@ def _row(found: Shape, digits: int) -> dict[str, object]:
 
 
 def _full(found: Shape) -> dict[str, object]:
-    return {**_row(found, len(found["id"])), "subject": found["subject"], "policy": _policy(found)}
+    known = {name: found[name] for name in ("history", "retired_scopes")}
+    return {**_row(found, len(found["id"])), **known, "subject": found["subject"], "policy": _policy(found)}
 
 
 app = typer.Typer(name="authority", no_args_is_help=True, help="The CAs that an instance answers for.")

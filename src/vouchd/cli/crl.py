@@ -14,7 +14,7 @@ from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, STDIN, InstanceOption, JsonOption, ScopeOption, read_input
 from vouchd.cli.serving import WaitOption, require_served, seconds_to_wait
 from vouchd.core.facts import IssuingPointId
-from vouchd.errors import CRLRejected, NotFound, VouchdError, outcome
+from vouchd.errors import ConfigError, CRLRejected, CRLStale, NotFound, VouchdError, outcome
 from vouchd.files import write_new
 from vouchd.index.steps_back import add_steps_back
 from vouchd.instance.lifecycle import look_now
@@ -66,15 +66,22 @@ def _word_at(layout: Layout) -> Callable[[StepBack], None]:
 def add(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CRLs, DER or PEM, full or delta; - is stdin.")],
     instance: Instance,
+    accept_lower_number: Annotated[
+        bool,
+        typer.Option("--accept-lower-number", help="Take it though its number is lower: that went up by mistake."),
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="With it: what happened.")] = "",
     wait: WaitOption = True,
     json_output: JsonOption = False,
 ) -> None:
     """Take CRLs in, and wait until a running instance answers from them.
 
-    Every file is tried; the exit code is that of the first failure.
+    Every file is tried; the exit code is that of the first failure. A CRL that is held already is none.
 
     Example: vouchd crl add root.crl
     """
+    if accept_lower_number is not bool(reason):
+        raise ConfigError("a lower number is taken for a reason", hint="give --accept-lower-number and --reason TEXT")
     rows: list[dict[str, object]] = []
     failures: list[VouchdError] = []
     labels = crl_shapes.labels(instance)
@@ -82,11 +89,15 @@ def add(
         try:
             for crl in _crls(read_input(name, MAX_CRL_BYTES)):
                 origin = "stdin" if name == STDIN else str(Path(name).absolute())
-                done = instance.call("crls.add", body=crl, origin=origin, wait=seconds_to_wait(wait))
+                more = {"reason": reason} if accept_lower_number else {}
+                act = "crls.add_lower" if accept_lower_number else "crls.add"
+                done = instance.call(act, body=crl, origin=origin, wait=seconds_to_wait(wait), **more)
                 rows += crl_shapes.taken_rows(done, labels)
+                for one in done["notices"]:
+                    output.warn(one["notice"], one["mend"])
                 require_served(instance, done["served"], wait=wait)
         except VouchdError as error:
-            failures.append(error)
+            failures += [] if isinstance(error, CRLStale) and error.changes_nothing else [error]
             output.fail(type(error)(f"{name}: {error}", hint=error.hint))
     output.records(rows, json_output=json_output)
     if failures:
@@ -142,3 +153,34 @@ def show(
     if out is not None:
         write_new(out, instance.call("crls.download", what, scope), 0o644)
     output.record(crl_shapes.point_fields(point, crl_shapes.labels(instance)), json_output=json_output)
+
+
+@app.command()
+@reachable
+def retire(
+    reference: ReferenceArgument,
+    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="The issuing point, as `vouchd crl list` shows it.")],
+    instance: Instance,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Let CRLs of that scope be taken again.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Take away an issuing point that will not come again; shown is what that changes.
+
+    Example: vouchd crl retire "Example Root" 4f2a91c07b --yes
+    """
+    wait = seconds_to_wait(True)
+    if undo:
+        instance.call("retirement.restore", reference, scope, wait=wait)
+        output.note("its CRLs are taken again")
+        return
+    change = instance.call("retirement.preview", reference, scope)
+    output.record({name: value for name, value in change.items() if name != "authority"}, json_output=json_output)
+    if change["lost"]:
+        output.warn(f"up to {change['lost']} of these entries are in no other CRL: they are revoked no longer")
+    if change["covered_before"] and not change["covered_after"]:
+        output.warn("what the CRLs that are left do not list becomes unknown")
+    if not yes and not typer.confirm("retire it?", err=True):
+        raise typer.Exit(1)
+    instance.call("retirement.retire", reference, scope, wait=wait)
+    output.note("retired")

@@ -55,6 +55,7 @@ def point_fields(point: Shape, names: Mapping[str, str]) -> Row:
         "sequence": point["sequence"],
         "accepted_at": point["accepted_at"],
         "origin": point["origin"] or None,
+        "lower_number_reason": point["lower_number_reason"] or None,
         **_crl_fields("base", point["base"]),
         **(_crl_fields("delta", point["delta"]) if point["delta"] else {}),
         "only": ", ".join(point["only"]) or None,

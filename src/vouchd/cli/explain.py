@@ -104,6 +104,7 @@ def _point(point: Mapping[str, Any]) -> dict[str, object]:
         "delta_sha256": delta.get("sha256"),
         **{name: point[name] for name in ("this_update", "next_update", "accepted_at")},
         "origin": point["origin"] or None,
+        "lower_number_reason": point["lower_number_reason"] or None,
         "entries": point["entries"],
         "entry": entry and f"revoked {entry['revoked_at']}, {entry['reason']}",
         "invalidity_date": entry and entry["invalidity_date"],

@@ -48,10 +48,13 @@ def release(
     wait: WaitOption = True,
     json_output: JsonOption = False,
 ) -> None:
-    """Answer from the CRL that is held back: its change is right.
+    """Answer from the CRL that is held back: its change is right. What it changes is said first.
 
     Example: vouchd crl quarantine release "Example Root"
     """
+    for change in instance.call("crls.preview_held", reference, scope)["changes"]:
+        lost, gained, before = (change[name] for name in ("lost", "gained", "before"))
+        output.note(f"{change['label']}: {lost} of {before} entries lost, {gained} gained")
     done = instance.call("crls.release", reference, scope, wait=seconds_to_wait(wait))
     output.record(crl_shapes.taken_rows(done, crl_shapes.labels(instance))[0], json_output=json_output)
     require_served(instance, done["served"], wait=wait)

@@ -396,10 +396,13 @@ def _require_sense(policy: AuthorityPolicy) -> None:
 
 
 def _is_named(authority: Authority, reference: str) -> bool:
-    if len(reference) >= 8 and authority.id.startswith(reference.lower()):
+    if reference == authority.label:
         return True
-    subjects = {certs.load_certificate(one).subject.rfc4514_string() for one in authority.certificates}
-    return reference == authority.label or reference in subjects
+    known = [certs.load_certificate(one) for one in authority.certificates]
+    ids = {authority.id, *map(certs.authority_id, known)}  # each certificate's, so that any of them names the CA
+    if len(reference) >= 8 and any(one.startswith(reference.lower()) for one in ids):
+        return True
+    return reference in {one.subject.rfc4514_string() for one in known}
 
 
 def _subject(authority: Authority) -> str:
