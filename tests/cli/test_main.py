@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ def test_version_is_the_package_s(capsys):
     """`--version` says which release this is."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"vouchd {__version__}\n"
+
+
+def test_version_loads_no_verb():
+    """Who asks for the release alone does not wait for what the verbs need."""
+    listed = "import sys; from vouchd.cli.main import main; main(['--version']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not {name for name in loaded if name.startswith(("vouchd.wiring", "vouchd.api", "vouchd.cloning"))}
 
 
 def test_commands_page_is_made_from_the_commands():

@@ -19,6 +19,7 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 INTERNAL_ERROR = 70
 DEBUG = "VOUCHD_DEBUG"
+VERSION = "--version"
 
 _HELP = """An online certificate status manager: an OCSP responder that is fed by CRLs.
 
@@ -73,6 +74,8 @@ def command_line(verb: str = "") -> typer.Typer:
     )
     app.callback()(_root)
     known = {verb} & {*_VERBS, *_GROUPS} or {*_VERBS, *_GROUPS}
+    if verb == VERSION:
+        known = set()
     for name in _VERBS:
         if name in known:
             app.command(name)(_function(name))
@@ -103,7 +106,7 @@ def _version(asked: bool) -> None:
 
 
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(False, VERSION, callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """See `_HELP`: typer wants a function to hang the common options on."""
 
