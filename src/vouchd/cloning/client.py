@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 from vouchd.client.admin import error_of
 from vouchd.cloning.joining import Joined, SetInfo, read_info, read_joined
 from vouchd.cloning.listing import Listing, read_listing
-from vouchd.cloning.proof import BINDING, HEADER, MemberKey
+from vouchd.cloning.proof import BINDING, HEADER, MemberKey, succeeds
 from vouchd.core import records
 from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.core.records import member_record, read_facts, read_member
@@ -224,11 +224,26 @@ class PeerClient:
     def _require_certificate(self, connection: http.client.HTTPSConnection) -> None:
         der = connection.sock.getpeercert(binary_form=True) or b""
         fingerprint = hashlib.sha256(der).hexdigest()
-        if not hmac.compare_digest(fingerprint, self._fingerprint):
+        if not hmac.compare_digest(fingerprint, self._fingerprint) and not self._is_renewed(connection, fingerprint):
             raise ClientError(
                 f"the certificate of {self._url} is another one than was said: its fingerprint is {fingerprint}",
                 hint="compare with what `vouchd clone prepare` shows there; if it differs, something is in between",
             )
+
+    def _is_renewed(self, connection: http.client.HTTPSConnection, fingerprint: str) -> bool:
+        """Whether it comes after the certificate that was said, by the word of that one's key; asked as a stranger.
+
+        Only a member asks: a fingerprint that a person has compared is the one or is not.
+        """
+        if self._own is None:
+            return False
+        try:
+            connection.request("GET", f"{PREFIX}/succession")
+            with connection.getresponse() as response:
+                words = json.loads(response.read(_MAX_LINE_BYTES))["succession"]
+            return succeeds(map(str, words), self._fingerprint, fingerprint)
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+            return False
 
     def _refused(self, response: http.client.HTTPResponse) -> None:
         data = self._bounded(response)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,3 +101,35 @@ def member_keys(alias: Path, files: KeyFiles, password: str | None) -> dict[str,
             continue
         keys.setdefault(key.sha256, key)
     return keys
+
+
+# A renewed certificate: the keys before it say which it is.
+
+
+def succession(keys: Mapping[str, MemberKey]) -> list[str]:
+    """For those who pin an older certificate of this instance: that one, and its key's word for the one in use.
+
+    `keys` are those of `member_keys`.
+    """
+    newest, *older = keys
+    return [
+        " ".join(base64.b64encode(part).decode() for part in (one.signer.certificate_der, one.sign(_follows(newest))))
+        for one in (keys[sha256] for sha256 in older)
+    ]
+
+
+def succeeds(words: Iterable[str], pinned: str, sha256: str) -> bool:
+    """Whether the key that is pinned says that the certificate with `sha256` comes after its own."""
+    for word in words:
+        try:
+            certificate, signature = (base64.b64decode(part, validate=True) for part in word[:_LONGEST].split(" "))
+            if hashlib.sha256(certificate).hexdigest() == pinned:
+                require_signed(certificate, signature, _follows(sha256))
+                return True
+        except (ValueError, BadInput):
+            continue
+    return False
+
+
+def _follows(sha256: str) -> bytes:
+    return b"vouchd succession 1\0" + sha256.encode()

@@ -23,6 +23,7 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.following import Following
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.peers import Peers
+from vouchd.cloning.renewal import say_anew
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.replication import reconcile, replication_watch
 from vouchd.cloning.roles import settle
@@ -131,6 +132,7 @@ def _file(url: str, layout: Layout) -> Path:
 _log = logging.getLogger(__name__)
 
 _ROLE_SECONDS = 1.0
+_RECORD_SECONDS = 30.0
 _TOPOLOGY_SECONDS = 30.0
 _SETTLE_SECONDS = 60.0
 _USERS_SECONDS = 60.0
@@ -146,10 +148,12 @@ def upkeep(
     replication: ReplicationWatch | None,
     verifying: Verifying,
     role: Callable[[], bool],
+    record: Callable[[], bool],
 ) -> tuple[Upkeep, ...]:
     """What the manager process does again and again for the set."""
     works = [Upkeep("members", settings.of_set.peers_seconds, peers.look)]
     works.append(Upkeep("role", _ROLE_SECONDS, role, on_change=True))
+    works.append(Upkeep("own record", _RECORD_SECONDS, record))
     if following is not None:
         # On change too: a master that is back is followed as soon as it is seen, not when the pause is over.
         works.append(Upkeep("following", 0.0, following.wait, on_change=True))
@@ -257,7 +261,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         agent = _agent_part(found, publication, clock, keeping, members, compare, keys)
         replication = replication_watch(layout, settings, found.store, clock)
         role = partial(_settle_role, found, members)
-        works = upkeep(layout, settings, found.store, follow, members, replication, compare, role)
+        record = partial(say_anew, layout, settings, found.store, found.domain, found.caller)
+        works = upkeep(layout, settings, found.store, follow, members, replication, compare, role, record)
         works += (Upkeep("users", _USERS_SECONDS, found.known_users.look, on_change=True),)
         run_manager(
             replace(

@@ -21,12 +21,14 @@ from vouchd.api.services import Services
 from vouchd.cloning.joining import info_record, joined_record
 from vouchd.cloning.leaving import take_out
 from vouchd.cloning.peers import Peers
+from vouchd.cloning.proof import member_keys, succession
 from vouchd.cloning.replication import retiring
 from vouchd.cloning.roles import Handing
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
 from vouchd.errors import NotFound, TryLater
 from vouchd.service.permission import Action
+from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.threads import in_thread
 
 # How often a stranger may be wrong: guesses cost the host little, and leave few records.
@@ -84,6 +86,7 @@ def routes(services: Services, peers: Peers, news: Callable[[int], Awaitable[Non
 
     return (
         route("GET", "/info", Action.READ_DOMAIN, own.info),
+        route("GET", "/succession", Access.PUBLIC, own.succession),  # before it is known who answers
         route("POST", "/join/check", Access.PUBLIC, own.working(own.check)),  # the token is the right
         route("POST", "/join", Action.JOIN_DOMAIN, own.working(own.join)),
         route("POST", "/rejoin", Action.FOLLOW, own.working(own.rejoin)),  # members alone: it tells a password
@@ -114,6 +117,7 @@ class DomainRoutes:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._attempts = Attempts()
+        self._words: tuple[int, list[str]] = (0, [])  # of which certificate file, and the words
 
     def working(self, work: Work) -> Handler:
         """A handler that gives `work` the JSON object of the body, in a thread, and answers with what it returns."""
@@ -127,6 +131,20 @@ class DomainRoutes:
     async def info(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """The set as this member sees it."""
         return json_answer(info_record(await in_thread(self._services.membership.info)))
+
+    async def succession(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """The word of each key that this instance had before for the one that it has now."""
+        return json_answer({"succession": await in_thread(self._succession)})
+
+    def _succession(self) -> list[str]:
+        services = self._services
+        tls = services.settings.agent.tls.certificate_file
+        stamp = tls.stat().st_mtime_ns
+        if self._words[0] != stamp:  # signed once for each certificate, not for each stranger
+            password = read_passwords(services.layout.password_conf).get(INTERNAL)
+            keys = member_keys(services.layout.alias, services.settings.agent.tls, password)
+            self._words = (stamp, succession(keys) if keys else [])
+        return self._words[1]
 
     def check(self, body: dict[str, Any], caller: Caller) -> Any:
         """The same for who has a join token; it stays good."""

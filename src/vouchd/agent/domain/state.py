@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from aiohttp import web
 
 from vouchd.agent.admission import secured
-from vouchd.agent.domain.bodies import json_answer, read_epochs, read_object, read_seconds, read_text
+from vouchd.agent.domain.bodies import json_answer, read_epochs, read_object, read_seconds
 from vouchd.agent.server import CLOSING
 from vouchd.api.services import Services
 from vouchd.cloning.following import mirror_of
@@ -110,11 +110,10 @@ class DomainState:
             }
         )
 
-    async def newer(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
-        """Another member says what it answers from and this one does not."""
-        body = read_object(await request.read())
-        epochs = read_epochs(body)
-        await in_thread(lambda: self._peers.hear(read_text(body, "member"), epochs))
+    async def newer(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Another member says what it answers from and this one does not; which one its own key says."""
+        epochs = read_epochs(read_object(await request.read()))
+        await in_thread(lambda: self._peers.hear(caller.member, epochs))
         return json_answer({})
 
     async def listed(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
