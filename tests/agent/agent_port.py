@@ -209,10 +209,11 @@ class AgentPort:
 def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     """An instance at `folder` with a user for each group, its agent port open; `values` are CS.cfg keys.
 
-    Its signer was issued by `ca`; CAs that it may not answer for are added all the same.
+    Its signer was issued by `ca`; CAs that it may not answer for are added and answered for all the same.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certs, "check_signer", lambda *_: certs.SignerFitness(own_key=True, warnings=()))
+        patch.setattr(certs, "signing_end", lambda *_: int(time.time()) + DAY)
         with _instance(folder, values) as found:
             yield found
 
