@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from tests.commands import words
+from typer.testing import CliRunner
 
 from vouchd import __version__
 from vouchd.cli import main as command
 from vouchd.cli import output
-from vouchd.cli.main import main
+from vouchd.cli.main import command_line, main
 from vouchd.cli.reference import commands, reference
 from vouchd.wiring import instance
 
@@ -28,12 +29,19 @@ def test_version_is_the_package_s(capsys):
     assert capsys.readouterr().out == f"vouchd {__version__}\n"
 
 
-def test_version_loads_no_verb():
-    """Who asks for the release alone does not wait for what the verbs need."""
-    listed = "import sys; from vouchd.cli.main import main; main(['--version']); print(*sys.modules)"
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_version_and_help_load_no_verb(word):
+    """Who asks for the release or the list of verbs does not wait for what the verbs need."""
+    listed = f"import sys; from vouchd.cli.main import main; main(['{word}']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not {name for name in loaded if name.startswith(("vouchd.wiring", "vouchd.api", "vouchd.cloning"))}
+
+
+def test_list_of_verbs_says_of_each_what_it_says_of_itself():
+    """The list that loads no verb is the one that all verbs together make."""
+    quick = CliRunner().invoke(command_line("--help"), ["--help"]).output
+    assert quick == CliRunner().invoke(command_line(), ["--help"]).output
 
 
 def test_commands_page_is_made_from_the_commands():

@@ -61,6 +61,31 @@ _GROUPS = {
     "clone": ("clone.commands", "clone.status", "clone.verify"),
 }
 
+# What the list of verbs says of each, so that it can be shown without loading them; compared with what they say.
+_ABOUT = {
+    "create": "Make a new instance: its folder with settings, keys, an empty store.",
+    "run": "Run the instance in the foreground until SIGTERM or Ctrl-C; SIGHUP restarts it without dropping a request.",
+    "start": "Start the instance in the background and wait until it answers.",
+    "stop": "Stop the instance; requests under way are answered first.",
+    "restart": "Have the instance take on changed settings without dropping a request; start it when it does not run.",
+    "status": "Show whether the instance runs and what it serves; exit code 3 when it does not run.",
+    "query": "Ask a responder about certificates and verify what it says.",
+    "explain": "Tell why a certificate is answered as it is: CRL, entry, policy and signer.",
+    "backup": "Write the instance's keys with their chains into one PKCS #12 file, for a clone or a spare.",
+    "authority": "The CAs that an instance answers for.",
+    "ca": "A small certificate manager of our own; for the CAs that are answered for: vouchd authority.",
+    "crl": "The CRLs that an instance answers from.",
+    "certs": "The instance's own certificates: OCSP signing, TLS server, subsystem, audit signing, administrator.",
+    "pkcs12": "PKCS #12 files: keys with their certificates.",
+    "user": "Who may come to the agent port, and what each may do.",
+    "selftest": "Self tests: what an instance stands on, tried out.",
+    "audit": "The audit log: who did what, and the proof of it.",
+    "directory": "The directory server that an instance keeps facts in.",
+    "domain": "The security domain: who is in it, and who may join.",
+    "clone": "Clones: instances with the same keys that give the same answers.",
+}
+_HELP_WORDS = frozenset({"-h", "--help"})
+
 
 def command_line(verb: str = "") -> typer.Typer:
     """The command with that verb alone, or with all verbs, which takes longer to load, where there is none such."""
@@ -73,6 +98,8 @@ def command_line(verb: str = "") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    if verb in _HELP_WORDS:
+        return _listing(app)
     known = {verb} & {*_VERBS, *_GROUPS} or {*_VERBS, *_GROUPS}
     if verb == VERSION:
         known = set()
@@ -82,6 +109,15 @@ def command_line(verb: str = "") -> typer.Typer:
     for name in _GROUPS:
         if name in known:
             app.add_typer(_group(name), name=name)
+    return app
+
+
+def _listing(app: typer.Typer) -> typer.Typer:
+    """The command that can list its verbs, and does no more."""
+    for name in _VERBS:
+        app.command(name, help=_ABOUT[name])(lambda: None)
+    for name in _GROUPS:
+        app.add_typer(typer.Typer(help=_ABOUT[name]), name=name)
     return app
 
 
@@ -118,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. `arguments` default to this process's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app = command_line(given[0] if given else "")
+        app = command_line(given[0] if given else "--help")
         code = app(args=given, prog_name="vouchd", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
