@@ -191,13 +191,6 @@ NO_NOUNS_LEFT: dict[str, int] = {
     "api": 33,
     "cli": 140,
     "cloning": 6,
-    "ee": 1,
-    "instance": 20,
-    "pkix": 9,
-    "processes": 14,
-    "service": 22,
-    "stores": 33,
-    "wiring": 9,
 }
 
 

@@ -90,7 +90,7 @@ class EEServer:
         """Counters and gauges, JSON-ready."""
         return self.state.snapshot()
 
-    def answered(self) -> Iterator[dict[str, Any]]:
+    def answer_records(self) -> Iterator[dict[str, Any]]:
         """What the audit log is to be told of the answers since the last call, for the manager process."""
         return self.state.records.take(self.state.second)
 

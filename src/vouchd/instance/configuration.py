@@ -182,9 +182,12 @@ def _texts(config: CSConfig) -> dict[str, str]:
 def _settings(config: CSConfig) -> tuple[Setting, ...]:
     """Every key with an effect, in the order of the reference, then those lines that have none."""
     named = {known.name: known for known in KNOWN if not known.inert and "<" not in known.name}
-    found = [_setting(config, name, known) for name, known in named.items()]
+    known_settings = [_setting(config, name, known) for name, known in named.items()]
     more = [(key, one.known) for key, one in config.assignments.items() if key not in named]
-    return (*found, *(_setting(config, key, known) for key, known in sorted(more, key=lambda one: one[1].inert)))
+    return (
+        *known_settings,
+        *(_setting(config, key, known) for key, known in sorted(more, key=lambda one: one[1].inert)),
+    )
 
 
 def _setting(config: CSConfig, key: str, known: KnownKey) -> Setting:

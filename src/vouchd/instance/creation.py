@@ -77,7 +77,7 @@ def create_instance(
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir(mode=0o700)
-        with _held(draft):
+        with _draft_lock(draft):
             _fill(Layout(draft), signer, values)
             finish(Layout(draft))
         draft.rename(root)  # also onto an empty folder
@@ -98,12 +98,12 @@ def require_free(root: Path) -> None:
 def _remove_left_drafts(root: Path) -> None:
     """Remove what a creation that was killed has left: drafts that no process holds."""
     for draft in root.parent.glob(f".{root.name}.[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"):
-        with suppress(OSError), _held(draft):
+        with suppress(OSError), _draft_lock(draft):
             shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
-def _held(draft: Path) -> Iterator[None]:
+def _draft_lock(draft: Path) -> Iterator[None]:
     """The draft is in use while its process lives. Raises: OSError when another process holds it."""
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
     try:

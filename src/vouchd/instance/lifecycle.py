@@ -247,10 +247,10 @@ def wait_until_heeded(layout: Layout, *, halted: bool, seconds: float = HEEDED_S
     return bool(_wait(heeded, seconds))
 
 
-def _wait(found: Callable[[], _T | None], seconds: float) -> _T | None:
-    """The first true result of `found`, asked again and again for `seconds`; None when there is none."""
+def _wait(look: Callable[[], _T | None], seconds: float) -> _T | None:
+    """The first true result of `look`, taken again and again for `seconds`; None when there is none."""
     deadline = time.monotonic() + seconds
-    while not (result := found()):
+    while not (result := look()):
         if time.monotonic() >= deadline:
             return None
         time.sleep(_POLL_SECONDS)

@@ -19,19 +19,19 @@ _POLL_SECONDS = 0.05
 @contextmanager
 def ingest_lock(path: Path, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """Hold the lock. Raises: StoreUnavailable when another process keeps it for longer than `wait_seconds`."""
-    with _held(path, wait_seconds, "taking CRLs in"):
+    with _lock(path, wait_seconds, "taking CRLs in"):
         yield
 
 
 @contextmanager
 def config_lock(path: Path, *, wait_seconds: float = CONFIG_WAIT_SECONDS) -> Iterator[None]:
     """Hold the lock of whoever reads CS.cfg, changes it and writes it back. Raises: StoreUnavailable, likewise."""
-    with _held(path, wait_seconds, "changing the settings"):
+    with _lock(path, wait_seconds, "changing the settings"):
         yield
 
 
 @contextmanager
-def _held(path: Path, wait_seconds: float, doing: str) -> Iterator[None]:
+def _lock(path: Path, wait_seconds: float, doing: str) -> Iterator[None]:
     deadline = time.monotonic() + wait_seconds
     descriptor = _open(path)
     try:

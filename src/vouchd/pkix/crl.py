@@ -141,10 +141,10 @@ class _TBSReader:
 
     def take(self, *tags: int) -> der.TLV:
         """The next field, which must have one of `tags`. Raises: ValueError."""
-        found = self.optional(*tags)
-        if found is None:
+        tlv = self.optional(*tags)
+        if tlv is None:
             raise ValueError(f"a field of tag {tags[0]:#04x} is missing in tbsCertList")
-        return found
+        return tlv
 
     def optional(self, *tags: int) -> der.TLV | None:
         """The next field if it has one of `tags`, else None."""
@@ -189,9 +189,9 @@ def _extensions(crl: Buffer, tlv: der.TLV | None, version: int) -> tuple[Extensi
     return read_extensions(crl, inner)
 
 
-def _crl_extensions(found: tuple[Extension, ...]) -> _Facts:
+def _crl_extensions(extensions: tuple[Extension, ...]) -> _Facts:
     facts = _Facts()
-    for extension in found:
+    for extension in extensions:
         name = der.dotted(extension.oid)
         reader = _READERS.get(name)
         if reader is not None:

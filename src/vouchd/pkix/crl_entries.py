@@ -233,16 +233,16 @@ class _Scanner:
         Such an entry itself when it is the first.
         """
         window = bytes(self._crl[pos : min(pos + _WINDOW_BYTES, self._end)])
-        found = self._pattern.findall(window)
-        rest = found[-1][-1]
+        matches = self._pattern.findall(window)
+        rest = matches[-1][-1]
         following = pos + len(window) - len(rest)
         if following == pos:
             return self._strictly(pos, pos + 1)
         if rest:
-            found.pop()
+            matches.pop()
         tails, width = self._tails, self._layout.serial_width + TIME_OCTETS
         try:
-            records = [entry.rjust(width, b"\0") + tails[tail] for _, _, _, _, entry, tail, _ in found]
+            records = [entry.rjust(width, b"\0") + tails[tail] for _, _, _, _, entry, tail, _ in matches]
         except (_NamesIssuer, ValueError):
             return self._strictly(pos, following)
         return records if self._taken else [], following

@@ -27,17 +27,17 @@ def read_extensions(data: Buffer, parent: der.TLV) -> tuple[Extension, ...]:
     """
     if parent.end - parent.start > MAX_EXTENSION_BYTES:
         raise ValueError(f"extensions larger than {MAX_EXTENSION_BYTES} bytes")
-    found: dict[bytes, Extension] = {}
+    by_oid: dict[bytes, Extension] = {}
     for child in der.children(data, parent):
         extension = _read(data, child)
-        if extension.oid in found:
+        if extension.oid in by_oid:
             raise ValueError(f"extension {der.dotted(extension.oid)} occurs twice")
-        found[extension.oid] = extension
-        if len(found) > MAX_EXTENSIONS:
+        by_oid[extension.oid] = extension
+        if len(by_oid) > MAX_EXTENSIONS:
             raise ValueError(f"more than {MAX_EXTENSIONS} extensions")
-    if not found:
+    if not by_oid:
         raise ValueError("an empty list of extensions")
-    return tuple(found.values())
+    return tuple(by_oid.values())
 
 
 def _read(data: Buffer, tlv: der.TLV) -> Extension:

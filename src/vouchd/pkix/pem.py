@@ -47,10 +47,10 @@ def single(data: Buffer, labels: tuple[str, ...]) -> Buffer:
         if decoded[:1] != _SEQUENCE:
             raise ValueError("neither DER nor PEM nor base64")
         return decoded
-    found = list(blocks(text, labels))
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} PEM blocks labelled {' or '.join(labels)} where one is expected")
-    return found[0]
+    objects = list(blocks(text, labels))
+    if len(objects) != 1:
+        raise ValueError(f"{len(objects)} PEM blocks labelled {' or '.join(labels)} where one is expected")
+    return objects[0]
 
 
 def as_pem(certificate_der: bytes) -> str:
@@ -94,8 +94,8 @@ def read_bundle(data: Buffer) -> tuple[x509.Certificate, ...]:
     """
     if len(data) > MAX_BUNDLE_BYTES:
         raise ValueError(f"more than {MAX_BUNDLE_BYTES} bytes")
-    found = [certificate for part in _parts(bytes(data)) for certificate in _certificates(part)]
-    unique = tuple({certificate.tbs_certificate_bytes: certificate for certificate in found}.values())
+    certificates = [certificate for part in _parts(bytes(data)) for certificate in _certificates(part)]
+    unique = tuple({certificate.tbs_certificate_bytes: certificate for certificate in certificates}.values())
     if not 0 < len(unique) <= MAX_CERTIFICATES:
         raise ValueError(f"{len(unique) or 'no'} certificates where 1 to {MAX_CERTIFICATES} are expected")
     return unique

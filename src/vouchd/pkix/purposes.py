@@ -86,15 +86,15 @@ def _doubts(certificate: x509.Certificate, purpose: Purpose) -> Iterable[str]:
 
 
 def chain_of(
-    certificate: x509.Certificate, given: Iterable[x509.Certificate], anchors: Sequence[x509.Certificate], at: int
+    certificate: x509.Certificate, bundle: Iterable[x509.Certificate], anchors: Sequence[x509.Certificate], at: int
 ) -> tuple[x509.Certificate, ...]:
     """The CAs above `certificate` in order, up to a self-signed one or at least to one of `anchors`.
 
-    They are found in `given` and `anchors`; each is a CA, valid at `at` (POSIX seconds), and signed what stands below.
+    They are found in `bundle` and `anchors`; each is a CA, valid at `at` (POSIX seconds), and signed what stands below.
 
     Raises: SigningError when the chain is broken or longer than 8.
     """
-    pool, chain, current = (*given, *anchors), [], certificate
+    pool, chain, current = (*bundle, *anchors), [], certificate
     while not is_issued_by(current, current):
         issuers = [other for other in pool if is_issued_by(current, other)]
         if not issuers:

@@ -82,7 +82,7 @@ def execute(handover: Handover, command: Sequence[str], environment: Mapping[str
             os.set_inheritable(descriptor, False)  # noqa: FBT003
 
 
-def received(environment: MutableMapping[str, str]) -> Handover | None:
+def handover_in(environment: MutableMapping[str, str]) -> Handover | None:
     """What the predecessor handed over, once: it is taken out of the environment. Raises: LifecycleError."""
     text = environment.pop(VARIABLE, None)
     if text is None:

@@ -23,7 +23,7 @@ from vouchd.instance.hindrances import Hindrance, hindrances
 from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import InstanceReport, remove_report, write_report
 from vouchd.processes.halting import Verdict, Withholding, ignore, overlook
-from vouchd.processes.handover import Handover, execute, received
+from vouchd.processes.handover import Handover, execute, handover_in
 from vouchd.processes.listeners import Listeners
 from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts, handover_of
@@ -97,7 +97,7 @@ class _Instance:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:  # before the PID file: who reads it may signal us at once
             loop.add_signal_handler(number, self._signalled.put_nowait, number)
-        settings, handover = self._settings, received(os.environ)
+        settings, handover = self._settings, handover_in(os.environ)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         started_at = handover.started_at if handover else self._clock.now()
         self._pid_file = self._take_pid_file(handover)
@@ -157,7 +157,7 @@ class _Instance:
         settings = self._settings
         handed = handover.workers if handover else ()
         changed, suspect = self._report_due.set, self._watch.suspect
-        adopted = [WorkerProcess.adopt(worker, changed, self._answered, suspect) for worker in handed]
+        adopted = [WorkerProcess.adopt(worker, changed, self._take_answers, suspect) for worker in handed]
         pool = WorkerPool(
             settings.worker_command,
             self._sockets.ee,
@@ -166,7 +166,7 @@ class _Instance:
             self._watch.look_now,
             adopted=adopted,
             kept=handover.kept if handover else None,
-            answered=self._answered,
+            answer_sink=self._take_answers,
             damaged=suspect,
         )
         pool.restarts = handover.restarts if handover else 0
@@ -259,7 +259,7 @@ class _Instance:
             self._sockets.close_replaced()
             _log.info("the workers of before the restart have ended")
 
-    def _answered(self, answers: Sequence[GivenAnswer], lost: int) -> None:
+    def _take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
         if self._settings.audit is not None:
             self._settings.audit.take_answers(answers, lost)
 

@@ -210,9 +210,11 @@ _OF_REPLICATION: tuple[tuple[str, str, Callable[[ReplicationReport], int]], ...]
 )
 
 
-def _verification(found: Verification | None) -> Iterator[Metric]:
-    members, gauge = found.members if found else (), "vouchd_clone_verification"
-    yield GaugeMetricFamily(f"{gauge}_last_run_seconds", "When it was compared last", value=found.at if found else None)
+def _verification(comparison: Verification | None) -> Iterator[Metric]:
+    members, gauge = comparison.members if comparison else (), "vouchd_clone_verification"
+    yield GaugeMetricFamily(
+        f"{gauge}_last_run_seconds", "When it was compared last", value=comparison.at if comparison else None
+    )
     for name, text, values in (
         ("identical", "1 when nothing was different and it answered", {m.id: int(m.identical) for m in members}),
         ("asked", "Answers that were compared", {m.id: m.asked for m in members}),

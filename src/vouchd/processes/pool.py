@@ -40,18 +40,18 @@ class WorkerPool:
         *,
         adopted: Sequence[WorkerProcess] = (),
         kept: Snapshot | None = None,
-        answered: Answered | None = None,
+        answer_sink: Answered | None = None,
         damaged: Damaged = overlook,
     ) -> None:
         """`command` gets the slot number as its last argument; `kept` are counters of workers that ended.
 
-        `answered` takes what the audit log is to be told of answers, `damaged` the names of damaged index files.
+        `answer_sink` takes what the audit log is to be told of answers, `damaged` the names of damaged index files.
         `changed` is called when something that is shown changes, `mend` when a worker cannot load what it was told to.
         """
         self._command = command
         self._sockets = sockets
         self._slots = slots
-        self._answered = answered or ignore
+        self._answer_sink = answer_sink or ignore
         self._damaged = damaged
         self._show_change = changed
         self._change = asyncio.Event()
@@ -188,7 +188,7 @@ class WorkerPool:
             return former
         sockets = self._sockets[slot :: self._slots]
         command = [*self._command, str(slot)]
-        worker = WorkerProcess.start(slot, command, sockets, self._changed, self._answered, self._damaged)
+        worker = WorkerProcess.start(slot, command, sockets, self._changed, self._answer_sink, self._damaged)
         self._workers[slot] = worker
         self._changed()
         if self._halted:  # before it has anything to answer from
@@ -204,8 +204,8 @@ class WorkerPool:
         while True:
             await asyncio.sleep(_PULSE_SECONDS)
             workers = self.workers
-            answered = await asyncio.gather(*(worker.ask_metrics(_DEAF_SECONDS) for worker in workers))
-            for worker, alive in zip(workers, answered, strict=True):
+            pulses = await asyncio.gather(*(worker.ask_metrics(_DEAF_SECONDS) for worker in workers))
+            for worker, alive in zip(workers, pulses, strict=True):
                 if not alive and not worker.stopping and not worker.ended.is_set():
                     _log.error("worker %d (slot %d) does not react: killed", worker.pid, worker.slot)
                     worker.signal(signal.SIGKILL)

@@ -50,7 +50,7 @@ class Server(Protocol):
     def snapshot(self) -> Snapshot:
         """Counters and gauges, JSON-ready."""
 
-    def answered(self) -> Iterable[Message]:
+    def answer_records(self) -> Iterable[Message]:
         """What the audit log is to be told of the answers since the last call."""
 
 
@@ -83,7 +83,7 @@ def run_worker(
     server: Server,
     replace: Callable[[ServingState], None],
     load: Callable[[], ServingState],
-    given: Inherited,
+    inheritance: Inherited,
     halt: Callable[[bool], None] = lambda _: None,
     damaged: Collection[str] = (),
     withhold: Callable[[frozenset[str]], None] = lambda _: None,
@@ -95,7 +95,7 @@ def run_worker(
     out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids, and for no others.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(server, replace, load, given, halt, damaged, withhold).serve())
+        runner.run(_Worker(server, replace, load, inheritance, halt, damaged, withhold).serve())
 
 
 class _Worker:
@@ -104,7 +104,7 @@ class _Worker:
         server: Server,
         replace: Callable[[ServingState], None],
         load: Callable[[], ServingState],
-        given: Inherited,
+        inheritance: Inherited,
         halt: Callable[[bool], None],
         damaged: Collection[str],
         withhold: Callable[[frozenset[str]], None],
@@ -117,7 +117,7 @@ class _Worker:
         self._server = server
         self._replace = replace
         self._load = load
-        self._given = given
+        self._inheritance = inheritance
         self._wanted: asyncio.Queue[int] = asyncio.Queue()
         self._stop: asyncio.Future[float]
 
@@ -127,7 +127,7 @@ class _Worker:
         loop.add_signal_handler(signal.SIGTERM, self._drain, _GRACE_SECONDS)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):  # sent to the whole group, meant for the manager
             signal.signal(number, signal.SIG_IGN)
-        channel = await ControlChannel.over(self._given.control)
+        channel = await ControlChannel.over(self._inheritance.control)
         hearing = asyncio.create_task(self._hear(channel))
         following = asyncio.create_task(self._follow(channel))
         telling = asyncio.create_task(self._tell(channel))
@@ -190,7 +190,7 @@ class _Worker:
             await channel.flush()
 
     def _tell_answered(self, channel: ControlChannel) -> None:
-        for message in self._server.answered():
+        for message in self._server.answer_records():
             channel.send(message)
 
     def _tell_damage(self, channel: ControlChannel) -> None:
@@ -217,6 +217,6 @@ class _Worker:
             self._replace(state)
             self._server.forget()
             if not accepting and not self._stop.done():
-                await self._server.start(self._given.sockets)
+                await self._server.start(self._inheritance.sockets)
                 accepting = True
             channel.send({"loaded": state.version})

@@ -48,8 +48,8 @@ def overlook(names: Sequence[str]) -> None:
 class WorkerProcess:
     """A child that answers on its sockets; `loaded` is the manifest version that it said it answers from.
 
-    `answered` takes what the audit log is to be told of answers, `damaged` the names of damaged index files. `changed`
-    is called whenever something that is shown of the worker changes. `ended` is set once the child is reaped.
+    `answer_sink` takes what the audit log is to be told of answers, `damaged` the names of damaged index files.
+    `changed` is called whenever something that is shown of the worker changes. `ended` is set once the child is reaped.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class WorkerProcess:
         pid: int,
         control: socket.socket,
         changed: Callable[[], None],
-        answered: Answered = ignore,
+        answer_sink: Answered = ignore,
         damaged: Damaged = overlook,
     ) -> None:
         self.slot = slot
@@ -71,7 +71,7 @@ class WorkerProcess:
         self.ended = asyncio.Event()
         self.stopping = False
         self._changed = changed
-        self._answered = answered
+        self._answer_sink = answer_sink
         self._damaged = damaged
         self._channel: ControlChannel | None = None
         self._unsent: list[Message] = []  # until the channel is open
@@ -90,7 +90,7 @@ class WorkerProcess:
         command: Sequence[str],
         sockets: Sequence[socket.socket],
         changed: Callable[[], None],
-        answered: Answered = ignore,
+        answer_sink: Answered = ignore,
         damaged: Damaged = overlook,
     ) -> WorkerProcess:
         """Start `command` as the worker of `slot`, which inherits `sockets`. Raises: LifecycleError."""
@@ -109,18 +109,18 @@ class WorkerProcess:
                 ours.close()
                 raise LifecycleError(f"cannot start a worker: {error}") from error
         child.returncode = 0  # reaped by us, as an adopted child is: Popen shall not wait for it
-        return cls(slot, child.pid, ours, changed, answered, damaged)
+        return cls(slot, child.pid, ours, changed, answer_sink, damaged)
 
     @classmethod
     def adopt(
         cls,
         handed: HandedWorker,
         changed: Callable[[], None],
-        answered: Answered = ignore,
+        answer_sink: Answered = ignore,
         damaged: Damaged = overlook,
     ) -> WorkerProcess:
         """Go on with a worker that was started before this process became what it is."""
-        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answered, damaged)
+        worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answer_sink, damaged)
         worker.loaded = handed.loaded
         return worker
 
@@ -197,7 +197,7 @@ class WorkerProcess:
                 _log.error("worker %d (slot %d): damaged index files: %s", self.pid, self.slot, names)
                 self._damaged([name for name in names if isinstance(name, str)])
             case {"answered": list(rows), "lost": int(lost)}:
-                self._answered(given_answers(rows), lost)
+                self._answer_sink(given_answers(rows), lost)
             case {"metrics": int(question), "snapshot": dict(snapshot)}:
                 self.snapshot = snapshot
                 answer = self._questions.get(question)

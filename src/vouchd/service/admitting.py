@@ -319,7 +319,7 @@ def _require_told(authority: Authority, record: CRLRecord, epoch: Epoch, crl: Bu
         scope_id = header.point_scope_id if scope_id == header.scope.scope_id else scope_id
         key_only = header.key_index is not None
     is_delta = record is epoch.delta
-    told = {
+    pairs = {
         "size": (record.size_bytes, len(crl)),
         "thisUpdate": (record.this_update, header.this_update),
         "nextUpdate": (record.next_update, header.next_update),
@@ -329,7 +329,7 @@ def _require_told(authority: Authority, record: CRLRecord, epoch: Epoch, crl: Bu
         "key": (key_only, header.key_index is not None),
         "kind": (is_delta, header.is_delta),
     }
-    wrong = [name for name, (facts, said) in told.items() if facts != said]
+    wrong = [name for name, (facts, said) in pairs.items() if facts != said]
     if wrong:
         raise CRLRejected(f"the facts are not what the CRL says: {', '.join(wrong)}")
 

@@ -82,29 +82,29 @@ class Received:
 
 
 def next_epoch(
-    received: Received, current: Epoch | None, point: IssuingPointId, issuer_der: bytes, renumbering: str = ""
+    arrival: Received, current: Epoch | None, point: IssuingPointId, issuer_der: bytes, renumbering: str = ""
 ) -> Epoch:
     """The epoch that follows `current` when the CRL of that issuer is taken, its entries not counted yet.
 
     A delta keeps the base; a base keeps the delta that is still newer, but for one with a lower number that is taken
     for the reason `renumbering`.
     """
-    record = received.record()
+    record = arrival.record()
     before = current.renumbered if current else 0
     epoch = Epoch(
         issuing_point=point,
         sequence=(current.sequence if current else 0) + 1,
         base=record,
-        accepted_at=received.at,
+        accepted_at=arrival.at,
         delta=None if renumbering else _still_newer(current, record),
-        idp_der=received.header.scope.idp_der,
-        origin=received.origin,
+        idp_der=arrival.header.scope.idp_der,
+        origin=arrival.origin,
         issuer_key=certs.key_id(issuer_der),
-        key_only=received.header.key_index is not None,
+        key_only=arrival.header.key_index is not None,
         renumbered=before + 1 if renumbering else before,
         renumbering=renumbering,
     )
-    if received.header.is_delta and current is not None:
+    if arrival.header.is_delta and current is not None:
         return replace(epoch, base=current.base, delta=record)
     return epoch
 

@@ -257,13 +257,13 @@ class Authorities:
 
         Raises: NotFound, also when several are meant.
         """
-        found = [authority for authority in self._store.authorities() if _is_named(authority, reference)]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matches = [authority for authority in self._store.authorities() if _is_named(authority, reference)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
             raise NotFound(
-                f"{len(found)} CAs are named {reference!r}",
-                hint="name one by its id: " + ", ".join(authority.id[:16] for authority in found),
+                f"{len(matches)} CAs are named {reference!r}",
+                hint="name one by its id: " + ", ".join(authority.id[:16] for authority in matches),
             )
         raise NotFound(f"no CA is named {reference!r}", hint="vouchd authority list shows those there are")
 

@@ -95,7 +95,7 @@ def explain(
     state: ServingState, policy: ResponsePolicy, signers: Signers, *, authority_id: str, serial: bytes, at: int
 ) -> Explanation:
     """Why `serial` (DER INTEGER content octets) of that authority is answered as it is at POSIX time `at`."""
-    serving = next((held for held in state.authorities if held.authority.id == authority_id), None)
+    serving = next((candidate for candidate in state.authorities if candidate.authority.id == authority_id), None)
     if serving is None:
         return _foreign(policy, signers.default, serial)
     decision: Decision | None = None

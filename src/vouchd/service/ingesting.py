@@ -133,16 +133,16 @@ class Ingesting:
             self._audit.record("CRL_VALIDATION", caller, "failure", target=target, why=why)
             raise
 
-    def _accept(self, received: Received, caller: Caller, renumbering: str = "") -> tuple[Epoch, ...]:
+    def _accept(self, arrival: Received, caller: Caller, renumbering: str = "") -> tuple[Epoch, ...]:
         epochs: list[Epoch] = []
         errors: list[CRLError] = []
-        for recipient in recipients(received.header, self._store.authorities()):
+        for recipient in recipients(arrival.header, self._store.authorities()):
             try:
-                epochs.append(self._take(recipient, received, caller, renumbering=renumbering))
+                epochs.append(self._take(recipient, arrival, caller, renumbering=renumbering))
             except CRLError as error:
                 errors.append(error)
                 if not isinstance(error, CRLStale | CRLQuarantined):
-                    self._refused(recipient.authority.id, self._taken(recipient.authority), received, error)
+                    self._refused(recipient.authority.id, self._taken(recipient.authority), arrival, error)
         # A CA of the same name and another key rejects it, one of several that take an indirect CRL may have it
         # already: neither is news when another CA took it, and neither hides what a third one says.
         telling = [error for error in errors if not isinstance(error, CRLRejected | CRLStale)]
@@ -160,7 +160,7 @@ class Ingesting:
     def _take(
         self,
         recipient: Recipient,
-        received: Received,
+        arrival: Received,
         caller: Caller,
         *,
         released: bool = False,
@@ -169,59 +169,59 @@ class Ingesting:
         """Make the CRL the recipient's and record it; a second look when another process was quicker."""
         for attempt in range(_ATTEMPTS):
             try:
-                epoch = self._take_once(recipient, received, released=released, renumbering=renumbering)
+                epoch = self._take_once(recipient, arrival, released=released, renumbering=renumbering)
             except (StoreConflict, NotFound):  # NotFound: the other's epoch took a document with it
                 if attempt + 1 == _ATTEMPTS:
                     raise
             else:
-                odd = oddities(received.crl, received.header)
+                odd = oddities(arrival.crl, arrival.header)
                 detail = _detail(epoch) | ({"odd": "; ".join(odd)} if odd else {})
-                self._audit.record("CRL_RETRIEVAL", caller, "success", target=received.origin, **detail)
+                self._audit.record("CRL_RETRIEVAL", caller, "success", target=arrival.origin, **detail)
                 return epoch
         raise AssertionError("unreachable")
 
-    def _take_once(self, recipient: Recipient, received: Received, *, released: bool, renumbering: str) -> Epoch:
+    def _take_once(self, recipient: Recipient, arrival: Received, *, released: bool, renumbering: str) -> Epoch:
         authority = recipient.authority
-        point = IssuingPointId(authority.id, received.header.point_scope_id)
+        point = IssuingPointId(authority.id, arrival.header.point_scope_id)
         require_not_retired(authority, point.scope_id)
         stored = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
         # What was not admitted decides nothing here, nor does a mark that it left in the store.
         current = self._indexing.standing(authority, stored)
         high_water = self._store.high_water(point) if current is None else current.high_water
-        issuer_der = received.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
-        epoch = self._built(authority, received, next_epoch(received, current, point, issuer_der, renumbering))
+        issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
+        epoch = self._built(authority, arrival, next_epoch(arrival, current, point, issuer_der, renumbering))
         if not released and not renumbering:
-            weight = self._weighing.weigh(authority, received, current, epoch)
+            weight = self._weighing.weigh(authority, arrival, current, epoch)
             if weight.why:
-                self._hold_back(received, epoch, weight.why)
+                self._hold_back(arrival, epoch, weight.why)
         self._indexing.vouch(authority, epoch)
-        self._store.commit_epoch(epoch, {received.sha256: received.crl})
+        self._store.commit_epoch(epoch, {arrival.sha256: arrival.crl})
         self._indexing.accepted([epoch])
         return epoch
 
-    def _built(self, authority: Authority, received: Received, epoch: Epoch) -> Epoch:
+    def _built(self, authority: Authority, arrival: Received, epoch: Epoch) -> Epoch:
         """The next epoch, its index file in place and its entries counted."""
-        base = self._document(epoch.base, received)
-        delta = self._document(epoch.delta, received) if epoch.delta else None
+        base = self._document(epoch.base, arrival)
+        delta = self._document(epoch.delta, arrival) if epoch.delta else None
         count = self._indexing.build(authority, epoch, base, delta)
         if delta is None:
             return replace(epoch, base=replace(epoch.base, entry_count=count))
         # The index counts both CRLs together, so the new one is counted by itself.
-        counted = replace(received.record(), entry_count=received.entry_count(name_of(authority)))
-        if received.header.is_delta:
+        counted = replace(arrival.record(), entry_count=arrival.entry_count(name_of(authority)))
+        if arrival.header.is_delta:
             return replace(epoch, merged_count=count, delta=counted)
         return replace(epoch, merged_count=count, base=counted)
 
-    def _document(self, record: CRLRecord, received: Received) -> Buffer:
-        return received.crl if record.sha256 == received.sha256 else self._indexing.document(record)
+    def _document(self, record: CRLRecord, arrival: Received) -> Buffer:
+        return arrival.crl if record.sha256 == arrival.sha256 else self._indexing.document(record)
 
-    def _hold_back(self, received: Received, epoch: Epoch, why: str) -> None:
+    def _hold_back(self, arrival: Received, epoch: Epoch, why: str) -> None:
         """Raises: CRLQuarantined, always."""
-        record = epoch.newest if received.header.is_delta else epoch.base
+        record = epoch.newest if arrival.header.is_delta else epoch.base
         known = {(crl.issuing_point, crl.record.sha256) for crl in self._store.quarantined()}
         if (epoch.issuing_point, record.sha256) not in known:  # sent again it keeps its time of arrival
-            quarantined = QuarantinedCRL(epoch.issuing_point, record, received.at, received.origin, why)
-            self._store.put_quarantined(quarantined, received.crl)
+            quarantined = QuarantinedCRL(epoch.issuing_point, record, arrival.at, arrival.origin, why)
+            self._store.put_quarantined(quarantined, arrival.crl)
         raise CRLQuarantined(
             f"the CRL is held back: {why}", hint="look into it, then: vouchd crl quarantine release, or drop"
         )
@@ -230,10 +230,10 @@ class Ingesting:
         crl = next((one for one in self._store.quarantined() if one.issuing_point == issuing_point), None)
         if crl is None:
             raise NotFound("no CRL is held back for this issuing point")
-        received = Received.of(self._indexing.document(crl.record), crl.origin, at)
-        for recipient in recipients(received.header, self._store.authorities()):
+        arrival = Received.of(self._indexing.document(crl.record), crl.origin, at)
+        for recipient in recipients(arrival.header, self._store.authorities()):
             if recipient.authority.id == issuing_point.authority_id:
-                return self._take(recipient, received, caller, released=True)
+                return self._take(recipient, arrival, caller, released=True)
         raise CRLRejected("the CRL held back is no longer for this CA", hint="its indirect CRL issuer was taken away")
 
 

@@ -131,34 +131,34 @@ class Previewing:
         Raises: CRLRejected when it cannot be read or its issuer is no CA of ours; StoreUnavailable; PermissionDenied.
         """
         self._permission.allow(caller, Action.READ_CRL, "*")
-        received = Received.of(crl, "preview", at)
-        found = recipients(received.header, self._store.authorities())
+        arrival = Received.of(crl, "preview", at)
+        takers = recipients(arrival.header, self._store.authorities())
         return Preview(
-            issuer=readable(received.header.issuer_name_der),
-            record=received.record(),
-            scope_id=received.header.point_scope_id,
-            changes=tuple(self._changes(received, found)),
+            issuer=readable(arrival.header.issuer_name_der),
+            record=arrival.record(),
+            scope_id=arrival.header.point_scope_id,
+            changes=tuple(self._changes(arrival, takers)),
         )
 
-    def _changes(self, received: Received, found: tuple[Recipient, ...]) -> Iterator[Change]:
+    def _changes(self, arrival: Received, takers: tuple[Recipient, ...]) -> Iterator[Change]:
         epochs = {epoch.issuing_point: epoch for epoch in self._store.epochs()}
-        for recipient in found:
-            point = IssuingPointId(recipient.authority.id, received.header.point_scope_id)
+        for recipient in takers:
+            point = IssuingPointId(recipient.authority.id, arrival.header.point_scope_id)
             current = epochs.get(point)
             try:
-                yield self._change(received, recipient, point, current)
+                yield self._change(arrival, recipient, point, current)
             except CRLError as error:
                 yield Change(recipient.authority, point, current, refusal=str(error), hint=error.hint)
 
-    def _change(self, received: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
+    def _change(self, arrival: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
         """Raises: CRLError when the CRL would be refused."""
         authority = recipient.authority
         require_not_retired(authority, point.scope_id)
-        issuer_der = received.judge(recipient.issuers, current, self._store.high_water(point))
-        epoch = next_epoch(received, current, point, issuer_der)
-        delta = self._document(epoch.delta, received) if epoch.delta else None
-        count = self._indexing.build(authority, epoch, self._document(epoch.base, received), delta)
-        weight = self._weighing.weigh(authority, received, current, epoch)
+        issuer_der = arrival.judge(recipient.issuers, current, self._store.high_water(point))
+        epoch = next_epoch(arrival, current, point, issuer_der)
+        delta = self._document(epoch.delta, arrival) if epoch.delta else None
+        count = self._indexing.build(authority, epoch, self._document(epoch.base, arrival), delta)
+        weight = self._weighing.weigh(authority, arrival, current, epoch)
         if current is None:
             return Change(authority, point, None, gained=count, held_back=weight.why)
         return Change(
@@ -173,9 +173,9 @@ class Previewing:
             some_gained=self._indexing.missing(epoch, current, SHOWN_SERIALS) if weight.gained else (),
         )
 
-    def _document(self, record: CRLRecord, received: Received) -> Buffer:
-        if record.sha256 == received.sha256:
-            return received.crl
+    def _document(self, record: CRLRecord, arrival: Received) -> Buffer:
+        if record.sha256 == arrival.sha256:
+            return arrival.crl
         try:
             return self._indexing.document(record)
         except NotFound as error:  # another process replaced the epoch just now

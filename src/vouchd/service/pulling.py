@@ -103,9 +103,9 @@ class SourceState:
 
     def shown(self) -> dict[str, Any]:
         """The state as JSON-ready values, without the validator, which is nobody's business."""
-        found = asdict(self)
-        del found["validator"]
-        return found
+        state = asdict(self)
+        del state["validator"]
+        return state
 
 
 def _next_update(document: bytes) -> int | None:

@@ -69,10 +69,10 @@ class Users:
         """
         self._permission.allow(caller, Action.ADD_USER, _target(user_id))
         _require_id(user_id)
-        found = self._store.users()
-        if any(user.id == user_id for user in found):
+        users = self._store.users()
+        if any(user.id == user_id for user in users):
             raise AlreadyExists(f"user {user_id} is there already", hint="vouchd user groups|certs change a user")
-        if len(found) >= MAX_USERS:
+        if len(users) >= MAX_USERS:
             raise ConfigError(f"more than {MAX_USERS} users")
         user = User(user_id, _full_name(full_name or user_id), frozenset(groups))
         user = replace(

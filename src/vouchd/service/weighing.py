@@ -41,30 +41,30 @@ class Weighing:
         self._store = store
         self._indexing = indexing
 
-    def weigh(self, authority: Authority, received: Received, current: Epoch | None, epoch: Epoch) -> Weight:
+    def weigh(self, authority: Authority, arrival: Received, current: Epoch | None, epoch: Epoch) -> Weight:
         """The weight of `epoch`, whose index file is there; `current` is None for the first CRL of its scope."""
         guarded = authority.policy.quarantine_percent is not None
         if current is None:
             gained = (epoch.delta or epoch.base).entry_count
-            return Weight(gained=gained, why=self._first(authority, received) if guarded else "")
+            return Weight(gained=gained, why=self._first(authority, arrival) if guarded else "")
         self._indexing.ensure_index(authority, current)
         lost, gained, before = self._indexing.difference(current, epoch)
         why = (_change(authority.policy, lost, gained, before) or _validity(current, epoch)) if guarded else ""
         return Weight(lost, gained, before, why)
 
-    def _first(self, authority: Authority, received: Received) -> str:
-        scope_id = received.header.point_scope_id
+    def _first(self, authority: Authority, arrival: Received) -> str:
+        scope_id = arrival.header.point_scope_id
         others = [epoch for epoch in self._store.epochs() if epoch.issuing_point.authority_id == authority.id]
         if others and scope_id not in authority.policy.expected_scopes:
             return f"the CA has had no CRL of the scope {scope_id} yet"
-        return self._strange(authority, received)
+        return self._strange(authority, arrival)
 
-    def _strange(self, authority: Authority, received: Received) -> str:
+    def _strange(self, authority: Authority, arrival: Received) -> str:
         """Why a CRL of serials that the CA has not issued is abnormal."""
         sha256, percent = authority.policy.issued_serials, authority.policy.quarantine_percent or 0
         if sha256 is None:
             return ""
-        listed = entries(received.crl, received.header, name_of(authority))
+        listed = entries(arrival.crl, arrival.header, name_of(authority))
         strange = {entry.serial for entry in islice(listed, SAMPLED_ENTRIES)}
         total = len(strange)
         for serial in self._issued(sha256):

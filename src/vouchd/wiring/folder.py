@@ -77,8 +77,8 @@ class FolderRunning:
         connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
         try:
             connection.request("GET", "/readyz")
-            found = json.loads(connection.getresponse().read(_MAX_BYTES))["checks"]
-            return tuple(Check(**one) for one in found)
+            records = json.loads(connection.getresponse().read(_MAX_BYTES))["checks"]
+            return tuple(Check(**one) for one in records)
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
             return (Check("health port", ok=False, detail=f"does not answer: {error}"),)
         finally:

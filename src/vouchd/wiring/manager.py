@@ -223,47 +223,53 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     clock = SystemClock()
     with open_services(layout, settings) as services:
         # The pages list the CAs also while the store is away.
-        found = replace(services, authorities=services.authorities.over(last_known(layout, services.store)))
-        for failed in failures(found.self_tests().run_startup()):
+        manager_services = replace(services, authorities=services.authorities.over(last_known(layout, services.store)))
+        for failed in failures(manager_services.self_tests().run_startup()):
             warn(failed)
         # A clone with an embedded store has the master's facts, and what the master makes of them.
         if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
-            _unite_authorities(found, warn)
-        if found.indexing.admitting is not None:
-            found.indexing.admitting.audit = found.audit
+            _unite_authorities(manager_services, warn)
+        if manager_services.indexing.admitting is not None:
+            manager_services.indexing.admitting.audit = manager_services.audit
         watermark = Watermark(settings.of_set.stale_seconds)
         publication = ManifestPublication(
-            found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock), watermark.late
+            manager_services.store,
+            manager_services.indexing,
+            layout.index,
+            lambda: quiet(layout.ingest_lock),
+            watermark.late,
         )
         publication.current()
         late = [served.authority.id for served in publication.state.authorities if served.behind]
         watermark.resume(late, epochs_of(publication.state))
-        found.indexing.known = lambda epochs: watermark.know(STORE, epochs)
-        found.indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
+        manager_services.indexing.known = lambda epochs: watermark.know(STORE, epochs)
+        manager_services.indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
         members = peers(
             layout,
             settings,
-            found.store,
-            found.membership,
+            manager_services.store,
+            manager_services.membership,
             lambda: epochs_of(publication.state),
             clock,
             watermark,
         )
         keeping = audit_keeping(
-            found.audit,
+            manager_services.audit,
             _audit_signer(layout, settings),
             settings.audit,
             clock,
             key_identifiers(keys),
-            found.traffic,
+            manager_services.traffic,
         )
-        follow, compare = _following(found, members), _verifying(found, publication, members)
-        agent = _agent_part(found, publication, clock, keeping, members, compare, keys)
-        replication = replication_watch(layout, settings, found.store, clock)
-        role = partial(_settle_role, found, members)
-        record = partial(say_anew, layout, settings, found.store, found.domain, found.caller)
-        works = upkeep(layout, settings, found.store, follow, members, replication, compare, role, record)
-        works += (Upkeep("users", _USERS_SECONDS, found.known_users.look, on_change=True),)
+        follow, compare = _following(manager_services, members), _verifying(manager_services, publication, members)
+        agent = _agent_part(manager_services, publication, clock, keeping, members, compare, keys)
+        replication = replication_watch(layout, settings, manager_services.store, clock)
+        role = partial(_settle_role, manager_services, members)
+        record = partial(
+            say_anew, layout, settings, manager_services.store, manager_services.domain, manager_services.caller
+        )
+        works = upkeep(layout, settings, manager_services.store, follow, members, replication, compare, role, record)
+        works += (Upkeep("users", _USERS_SECONDS, manager_services.known_users.look, on_change=True),)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
@@ -272,11 +278,11 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 peers=members,
                 replication=replication,
                 verification=lambda: read_verification(layout.verification),
-                notifier=notifier_of(found.store),
+                notifier=notifier_of(manager_services.store),
                 failing=lambda: _failing(checked, publication, clock),
             ),
             publication,
-            pulls(layout, settings, found.ingesting, found.ingest_lock, clock),
+            pulls(layout, settings, manager_services.ingesting, manager_services.ingest_lock, clock),
             clock,
             agent,
         )
@@ -319,16 +325,16 @@ def _failing(checked: Checked, publication: ManifestPublication, clock: Clock) -
     return (*parts, *others)
 
 
-def _following(found: Services, members: Peers) -> Following | None:
-    return following(found.layout, found.settings, found.store, found.indexing, members.master)
+def _following(services: Services, members: Peers) -> Following | None:
+    return following(services.layout, services.settings, services.store, services.indexing, members.master)
 
 
-def _verifying(found: Services, publication: ManifestPublication, members: Peers) -> Verifying:
-    return verifying(found.layout, found.settings, lambda: publication.state, members.others)
+def _verifying(services: Services, publication: ManifestPublication, members: Peers) -> Verifying:
+    return verifying(services.layout, services.settings, lambda: publication.state, members.others)
 
 
 def _agent_part(
-    found: Services,
+    manager_services: Services,
     publication: ManifestPublication,
     clock: SystemClock,
     audit: AuditKeeping,
@@ -337,7 +343,7 @@ def _agent_part(
     loaded: Mapping[str, SoftwareSigner] | None = None,
 ) -> AgentPart | None:
     """The agent port, None while it has no certificate; `loaded` are the signers. Raises: SigningError."""
-    settings = found.settings
+    settings = manager_services.settings
     if not settings.agent.tls.installed:
         _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
         return None
@@ -353,11 +359,11 @@ def _agent_part(
 
     def services(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> Services:
         running = RunningManager(inside, loop, lambda: publication.state, explained)
-        return replace(found, verifying=compare, running=running)
+        return replace(manager_services, verifying=compare, running=running)
 
     try:
-        known = found.known_users.by_certificate
-        part = agent_part(found, services, answers, members, audit.sessions, known)
+        known = manager_services.known_users.by_certificate
+        part = agent_part(manager_services, services, answers, members, audit.sessions, known)
     except SigningError as error:
         _log.error("agent port off: %s", error)
         return None
@@ -397,8 +403,8 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
 def _rehearsed(layout: Layout) -> Settings:
     """The settings as they are now, after all that a start would check. Raises: VouchdError."""
     settings = check_instance(layout, warn=lambda _: None)
-    with open_services(layout, settings) as found:
-        found.self_tests().run_startup(rehearsal=True)
+    with open_services(layout, settings) as services:
+        services.self_tests().run_startup(rehearsal=True)
     return settings
 
 

@@ -26,20 +26,20 @@ def run_worker(layout: Layout, slot: int) -> None:
     set_up_logs()
     raise_descriptor_limit()
     harden()  # before any key is read
-    given = inherited()
-    if given.slot != slot:
-        raise LifecycleError(f"slot {slot} was started with the sockets of slot {given.slot}")
+    inheritance = inherited()
+    if inheritance.slot != slot:
+        raise LifecycleError(f"slot {slot} was started with the sockets of slot {inheritance.slot}")
     settings = active_settings(layout)
     nothing = ServingState(0, ())
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
     records = answered_records(settings.audit, responder)
-    server = EEServer(responder, settings.ee, records=records, salt=given.salt)
+    server = EEServer(responder, settings.ee, records=records, salt=inheritance.salt)
     files = OpenIndexes(layout.index, mapped=True)
 
     def load() -> ServingState:
         return load_manifest(layout.index, files)
 
-    serve_worker(server, responder.replace, load, given, responder.halt, files.damaged, responder.withhold)
+    serve_worker(server, responder.replace, load, inheritance, responder.halt, files.damaged, responder.withhold)
 
 
 def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:

@@ -98,7 +98,7 @@ class KeyBackup:
             raise SigningError(f"{place.files.key_file}: the key does not belong to the certificate of {place.name}")
         return KeyBag(key, certificate, place.chain, place.name)
 
-    def restore(self, given: KeyFile, wanted: Mapping[str, str], caller: Caller) -> list[Installed]:
+    def restore(self, key_file: KeyFile, wanted: Mapping[str, str], caller: Caller) -> list[Installed]:
         """Put keys back and switch to them; `wanted` gives for each name here the friendly name in the file.
 
         Empty: all of the file that a backup holds. Each is tried out as `Certificates.install` does before the first is
@@ -106,11 +106,11 @@ class KeyBackup:
 
         Raises: NotFound; SigningError; ConfigError; PermissionDenied; nothing is switched and no key is left behind.
         """
-        wanted = wanted or names_in(given)
+        wanted = wanted or names_in(key_file)
         self._permission.allow(caller, Action.CHANGE_CERTIFICATES, ",".join(wanted) or "*")
         if not wanted:
-            raise SigningError(f"{given.path}: holds no key that a backup holds", hint="name the keys to import")
-        bags = [replace(given.bag(friendly), friendly_name=name) for name, friendly in wanted.items()]
+            raise SigningError(f"{key_file.path}: holds no key that a backup holds", hint="name the keys to import")
+        bags = [replace(key_file.bag(friendly), friendly_name=name) for name, friendly in wanted.items()]
         written: list[Path] = []
         try:
             for bag in bags:
@@ -151,20 +151,20 @@ class KeyBackup:
         return read_passwords(self._layout.password_conf).get(INTERNAL)
 
 
-def names_in(given: KeyFile) -> dict[str, str]:
+def names_in(key_file: KeyFile) -> dict[str, str]:
     """Friendly name by name here, of all keys in the file that a backup holds.
 
     The Certificate System's nicknames are `subsystemCert cert-pki-tomcat` and the like. Raises: SigningError.
     """
     names: dict[str, str] = {}
-    for friendly in (bag.friendly_name for bag in given.bags):
+    for friendly in (bag.friendly_name for bag in key_file.bags):
         first = friendly.split(" ", 1)[0]
         name = _NICKNAMES.get(first, first)
         if name in NOT_BACKED_UP:
             continue
         if name in names:
-            raise SigningError(f"{given.path}: holds more than one key for {name or 'no name'!r}", hint=_CHOOSE)
+            raise SigningError(f"{key_file.path}: holds more than one key for {name or 'no name'!r}", hint=_CHOOSE)
         if not name:
-            raise SigningError(f"{given.path}: holds a key without a name", hint=_CHOOSE)
+            raise SigningError(f"{key_file.path}: holds a key without a name", hint=_CHOOSE)
         names[name] = friendly
     return names

@@ -55,14 +55,14 @@ class Installation:
     at: int
     trusted: tuple[x509.Certificate, ...] = ()
 
-    def check(self, given: Sequence[x509.Certificate]) -> Candidate:
-        """Find the certificate in `given` that is for one of our keys and try it out. Raises: SigningError."""
-        key_file, key, certificate = self._ours(given)
+    def check(self, bundle: Sequence[x509.Certificate]) -> Candidate:
+        """Find the certificate in `bundle` that is for one of our keys and try it out. Raises: SigningError."""
+        key_file, key, certificate = self._ours(bundle)
         purpose = self.place.purpose
         registered = [load_certificate(der) for authority in self.authorities for der in authority.certificates]
         trust_file = self.settings.agent.trust_file
         anchors = (*registered, *(read_certificates(trust_file) if trust_file else ()), *self.trusted)
-        chain, warnings = rehearse(purpose, key, certificate, given, anchors, self.at)
+        chain, warnings = rehearse(purpose, key, certificate, bundle, anchors, self.at)
         # Nobody is sent a root; but a backup has to hold what its keys are restored with elsewhere.
         kept = purpose in {Purpose.SUBSYSTEM, Purpose.AUDIT_SIGNING}
         above = tuple(ca for ca in chain if kept or not is_issued_by(ca, ca))
@@ -77,14 +77,14 @@ class Installation:
             self._try_server(key_file, (certificate, *above), chain[-1:] or (certificate,))
         return Candidate(key_file, certificate, above, warnings)
 
-    def _ours(self, given: Sequence[x509.Certificate]) -> tuple[Path, PrivateKey, x509.Certificate]:
+    def _ours(self, bundle: Sequence[x509.Certificate]) -> tuple[Path, PrivateKey, x509.Certificate]:
         name = self.place.name
         newest_first = reversed(numbered(self.layout.alias, name, ".key"))
         for path in dict.fromkeys((*newest_first, self.place.files.key_file)):
             if not path.exists():
                 continue
             key = read_key(path, self.password)
-            for certificate in given:
+            for certificate in bundle:
                 if certificate.public_key() == key.public_key():
                     return path, key, certificate
         raise SigningError(

@@ -65,11 +65,11 @@ def server_request(certificates: Certificates, caller: Caller, names: Sequence[s
     return certificates.request(SSLSERVER, caller, subject=subject, names=alternative)
 
 
-def host_names(given: Sequence[str], host: str | None) -> tuple[str, ...]:
+def host_names(names: Sequence[str], host: str | None) -> tuple[str, ...]:
     """The names of the TLS server: those given, else this host's, with that of the address it listens on."""
     this_host = socket.gethostname()
     usual = (*((this_host,) if _HOST_NAME.fullmatch(this_host) else ()), "localhost", "127.0.0.1", "::1")
-    named = tuple(given) or usual
+    named = tuple(names) or usual
     wildcard = host in {None, "", "0.0.0.0", "::"}  # noqa: S104  compared, not bound
     return tuple(dict.fromkeys(named if wildcard else (*named, str(host))))
 

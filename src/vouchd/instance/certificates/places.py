@@ -48,7 +48,7 @@ class SystemCertificate:
 
 def system_certificates(settings: Settings) -> tuple[SystemCertificate, ...]:
     """All system certificates: the signers in the order of CS.cfg, then TLS server, subsystem, audit signing, admin."""
-    return tuple(_with_certificate(found) for found in _places(settings))
+    return tuple(_with_certificate(place) for place in _places(settings))
 
 
 def find(settings: Settings, name: str) -> SystemCertificate:
@@ -88,8 +88,8 @@ def _with_certificate(place: SystemCertificate) -> SystemCertificate:
 
 def numbered(alias: Path, name: str, suffix: str) -> tuple[Path, ...]:
     """The files `NAME`, `NAME-2`, `NAME-3` … with that suffix in `alias/`, oldest first."""
-    found = ((_number(path, name), path) for path in alias.glob(f"*{suffix}"))
-    return tuple(path for number, path in sorted(found) if number)
+    matches = ((_number(path, name), path) for path in alias.glob(f"*{suffix}"))
+    return tuple(path for number, path in sorted(matches) if number)
 
 
 def pending_requests(alias: Path, name: str) -> tuple[Path, ...]:
@@ -106,5 +106,5 @@ def free_stem(alias: Path, name: str) -> Path:
 
 def _number(path: Path, name: str) -> int:
     """Which of a name's files this is, from 1; 0: of another name."""
-    found = re.fullmatch(re.escape(name) + r"(?:-([0-9]{1,6}))?", path.stem)
-    return int(found[1] or 1) if found else 0
+    match = re.fullmatch(re.escape(name) + r"(?:-([0-9]{1,6}))?", path.stem)
+    return int(match[1] or 1) if match else 0

@@ -26,16 +26,16 @@ def rehearse(
     purpose: Purpose,
     key: PrivateKey,
     certificate: x509.Certificate,
-    given: Sequence[x509.Certificate],
+    bundle: Sequence[x509.Certificate],
     anchors: Sequence[x509.Certificate],
     at: int,
 ) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
     """Check chain, usage, validity at `at` and the key itself; returns the CAs above, and what is doubtful.
 
-    `given` are certificates that came along, `anchors` those that are trusted. Raises: SigningError.
+    `bundle` are certificates that came along, `anchors` those that are trusted. Raises: SigningError.
     """
     warnings = check_purpose(certificate, purpose, at)
-    chain = chain_of(certificate, given, anchors, at)
+    chain = chain_of(certificate, bundle, anchors, at)
     try_signature(SoftwareSigner(str(purpose), key, certificate.public_bytes(Encoding.DER)))
     return chain, warnings
 

@@ -137,7 +137,7 @@ class Certificates:
         Raises: NotFound; SigningError; ConfigError; PermissionDenied; and everything stays as it was.
         """
         self._permission.allow(caller, Action.CHANGE_CERTIFICATES, name)
-        given = (*_bundle(data), *(_bundle(chain) if chain else ()))
+        bundle = (*_bundle(data), *(_bundle(chain) if chain else ()))
         with config_lock(self._layout.config_lock):
             settings = read_settings(self._layout)
             place = find(settings, name)
@@ -145,7 +145,7 @@ class Certificates:
             installation = Installation(
                 self._layout, settings, place, authorities, self._password(), now, tuple(trusted)
             )
-            candidate = self._checked(installation, given, caller)
+            candidate = self._checked(installation, bundle, caller)
             switched = not trial and installation.changes(candidate)
             if switched:
                 installation.switch(candidate)
@@ -155,10 +155,10 @@ class Certificates:
             enrol(self._layout, placed, self._password(), self._users, caller)
         return Installed(placed, candidate.warnings, switched)
 
-    def _checked(self, installation: Installation, given: Sequence[x509.Certificate], caller: Caller) -> Candidate:
+    def _checked(self, installation: Installation, bundle: Sequence[x509.Certificate], caller: Caller) -> Candidate:
         name = installation.place.name
         try:
-            candidate = installation.check(given)
+            candidate = installation.check(bundle)
         except SigningError as error:
             self._audit.record("CIMC_CERT_VERIFICATION", caller, "failure", certificate=name, reason=str(error))
             raise

@@ -201,6 +201,6 @@ def _failing_parts(layout: Layout, settings: Settings) -> Iterator[tuple[str, Si
 
 def _expiry_doubts(settings: Settings, at: int) -> tuple[str, ...]:
     """One line for each certificate that ends soon."""
-    found = system_certificates(settings)
-    ending = ((one.name, expiry_warning(one.certificate, at)) for one in found if one.certificate)
+    certificates = system_certificates(settings)
+    ending = ((one.name, expiry_warning(one.certificate, at)) for one in certificates if one.certificate)
     return tuple(f"the certificate {name} {words}; see `vouchd certs`" for name, words in ending if words)

@@ -114,8 +114,8 @@ class Canary:
             raise AssertionError("no issuer")
         response = parse_response(answer(question.request_der))
         terms = Terms(nonce=NonceRule.REQUIRE)
-        found = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
-        return found.singles[0].status
+        verification = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
+        return verification.singles[0].status
 
     def _expected(self, serving: ServingAuthority, serial: bytes, at: int) -> Explanation:
         certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}

@@ -62,7 +62,7 @@ def check_clock(store: StatusStore, tolerance_seconds: int, at: int) -> str:
     """
     labels = {authority.id: authority.label for authority in store.authorities()}
     newest, of = 0, "nothing to compare it with yet"
-    for moment, what in _told(store, labels):
+    for moment, what in _foreign_moments(store, labels):
         if moment > newest:
             newest, of = moment, what
     if newest > at + tolerance_seconds:
@@ -72,7 +72,7 @@ def check_clock(store: StatusStore, tolerance_seconds: int, at: int) -> str:
     return f"not behind the newest that is known: {of}" if newest else of
 
 
-def _told(store: StatusStore, labels: dict[str, str]) -> Iterator[tuple[int, str]]:
+def _foreign_moments(store: StatusStore, labels: dict[str, str]) -> Iterator[tuple[int, str]]:
     """Moments by other clocks, or by ours before: acceptance is replicated, thisUpdate is the CA's."""
     for epoch in store.epochs():
         label = labels.get(epoch.issuing_point.authority_id, "of a CA")

@@ -120,10 +120,10 @@ def check_key_files(layout: Layout, settings: Settings) -> str:
 
     Raises: SigningError, naming each that fails.
     """
-    found = collect(
+    summary = collect(
         {str(path): partial(_check_mode, path) for path in _secret_files(layout, settings)}, SigningError, short=True
     )
-    return "; ".join((found, *_administrators(layout, settings)))
+    return "; ".join((summary, *_administrators(layout, settings)))
 
 
 def _secret_files(layout: Layout, settings: Settings) -> Iterator[Path]:

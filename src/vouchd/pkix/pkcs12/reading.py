@@ -95,12 +95,12 @@ def _structures(data: bytes) -> Iterator[pkcs12.Pfx]:
 
 def _checked_safe(pfx: pkcs12.Pfx, secret: Secret) -> bytes:
     """The authenticated safe, once its MAC has come out."""
-    found, safe = pfx["mac_data"], pfx["auth_safe"]["content"].native
-    if isinstance(found, core.Void) or found.native is None:
+    mac_data, safe = pfx["mac_data"], pfx["auth_safe"]["content"].native
+    if isinstance(mac_data, core.Void) or mac_data.native is None:
         raise SigningError("without a MAC, so what is in it cannot be relied upon")
-    algorithm = found["mac"]["digest_algorithm"]["algorithm"].native
-    made = mac(secret, safe, found["mac_salt"].native, found["iterations"].native, algorithm)
-    if not hmac.compare_digest(made, found["mac"]["digest"].native):
+    algorithm = mac_data["mac"]["digest_algorithm"]["algorithm"].native
+    made = mac(secret, safe, mac_data["mac_salt"].native, mac_data["iterations"].native, algorithm)
+    if not hmac.compare_digest(made, mac_data["mac"]["digest"].native):
         raise WrongPassword("wrong password, or a damaged file", hint="openssl pkcs12 -info -noout -in FILE tries it")
     return bytes(safe)
 
@@ -140,10 +140,10 @@ def _open_rc2(content: cms.ContentInfo, algorithm: algos.EncryptionAlgorithm, se
     secret.spend(algorithm["parameters"]["iterations"].native)
     safe, salt = pkcs12.AuthenticatedSafe([content]).dump(), b"\0" * 8
     digest = mac(secret, safe, salt, 1, "sha1")
-    found = load_pkcs12(pfx_der(safe, digest, salt, 1, "sha1"), next(secret.forms()))
-    if found.key is not None or found.cert is not None:
+    contents = load_pkcs12(pfx_der(safe, digest, salt, 1, "sha1"), next(secret.forms()))
+    if contents.key is not None or contents.cert is not None:
         raise UnknownEncryption("a key under RC2 is not supported")
-    for extra in found.additional_certs:
+    for extra in contents.additional_certs:
         name = (extra.friendly_name or b"").decode("utf-8", "replace")
         bags.certificates.append(Named(extra.certificate, name, b""))
 

@@ -29,7 +29,7 @@ class Unanswered(StoreUnavailable):
 
 
 @contextmanager
-def answered(was_made: Callable[[Connection], bool]) -> Iterator[None]:
+def change_step(was_made: Callable[[Connection], bool]) -> Iterator[None]:
     """A step of a change. Raises: Unanswered for StoreUnavailable."""
     try:
         yield
@@ -44,7 +44,7 @@ def modify(connection: Connection, dn: str, changes: Sequence[Change], *, first:
     """
     new = (one.values or () for one in changes if one.attribute == STAMP and one.kind == "add")
     try:
-        with answered(_never if first else _has_stamp(dn, {stamp for stamps in new for stamp in stamps})):
+        with change_step(_never if first else _has_stamp(dn, {stamp for stamps in new for stamp in stamps})):
             connection.modify(dn, changes)
     except StoreConflict as error:
         raise EntryChanged(str(error), hint=error.hint) from error
@@ -52,7 +52,7 @@ def modify(connection: Connection, dn: str, changes: Sequence[Change], *, first:
 
 def add(connection: Connection, dn: str, values: Mapping[str, Sequence[bytes | str]]) -> None:
     """Add an entry with a stamp. Raises: AlreadyExists, Unanswered."""
-    with answered(_has_stamp(dn, {value for value in values[STAMP] if isinstance(value, bytes)})):
+    with change_step(_has_stamp(dn, {value for value in values[STAMP] if isinstance(value, bytes)})):
         connection.add(dn, values)
 
 

@@ -10,7 +10,7 @@ from vouchd.core.facts import JoinToken, Member
 from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
-from vouchd.stores.ldap.changes import again, answered, modify
+from vouchd.stores.ldap.changes import again, change_step, modify
 from vouchd.stores.ldap.entries import new_stamp
 from vouchd.stores.ldap.users import DirectoryUsers
 from vouchd.stores.rules import no_member, no_token, require_member_change
@@ -26,8 +26,8 @@ class DirectoryDomain(DirectoryUsers):
     def members(self) -> tuple[Member, ...]:
         """See DomainStore."""
         with self._connections.connection() as connection:
-            found = self._members(connection)
-        return tuple(found[member_id] for member_id in sorted(found))
+            members = self._members(connection)
+        return tuple(members[member_id] for member_id in sorted(members))
 
     def put_member(self, member: Member, replaces: Member | None) -> None:
         """See DomainStore."""
@@ -36,7 +36,7 @@ class DirectoryDomain(DirectoryUsers):
             domain = self._domain(connection)  # before the members: a member added since makes the stamp another one
             require_member_change(self._members(connection), member, replaces)
             _restamp(connection, domain, first=True)
-            with answered(lambda found: self._members(found).get(member.id) == member):
+            with change_step(lambda fresh_connection: self._members(fresh_connection).get(member.id) == member):
                 if replaces is None:
                     self._add_member(connection, member)
                 else:
@@ -72,7 +72,7 @@ class DirectoryDomain(DirectoryUsers):
 
         def remove(connection: Connection) -> None:
             try:
-                with answered(lambda found: member_id not in self._members(found)):
+                with change_step(lambda fresh_connection: member_id not in self._members(fresh_connection)):
                     connection.delete(self._dn(member_id))
             except NotFound:
                 raise no_member(member_id) from None
@@ -115,8 +115,8 @@ class DirectoryDomain(DirectoryUsers):
 
     def _members(self, connection: Connection) -> dict[str, Member]:
         query = "(objectClass=vouchdDomainMember)"
-        found = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER])
-        members = (records.from_json(entry.text(MEMBER), setrecords.read_member) for entry in found)
+        entries = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER])
+        members = (records.from_json(entry.text(MEMBER), setrecords.read_member) for entry in entries)
         return {member.id: member for member in members}
 
     def _domain(self, connection: Connection) -> Entry:

@@ -158,20 +158,22 @@ def stands_in_entry(point: IssuingPointId, record: CRLRecord) -> bool:
     return point.scope_id == COMPLETE_SCOPE and record.size_bytes <= CHUNK_BYTES
 
 
-def committed(held: Held, epoch: Epoch) -> list[Change]:
+def committed(ca_entry: Held, epoch: Epoch) -> list[Change]:
     """The changes that make `epoch` the only one of its issuing point, and release the CRLs it contains."""
     point = epoch.issuing_point
-    old = tuple(value for value, each in held.epochs if each.issuing_point == point)
+    old = tuple(value for value, each in ca_entry.epochs if each.issuing_point == point)
     released = tuple(
         value
-        for value, crl in held.quarantined
+        for value, crl in ca_entry.quarantined
         if crl.issuing_point == point and crl.record.sha256 in crl_hashes(epoch)
     )
     return [
         *([Change("delete", EPOCH, old)] if old else []),
         Change("add", EPOCH, (records.to_json(records.epoch_record(epoch)).encode(),)),
         *([Change("delete", QUARANTINED, released)] if released else []),
-        *mark_values(point.scope_id, held.marks, mark_after(held.high_water(point), epoch, held.epoch(point))),
+        *mark_values(
+            point.scope_id, ca_entry.marks, mark_after(ca_entry.high_water(point), epoch, ca_entry.epoch(point))
+        ),
     ]
 
 

@@ -36,10 +36,10 @@ def settle(connection: Connection, suffix: str, documents: ChunkedDocuments, now
     """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done."""
     done = merge_conflicts(connection, suffix) + _finish_removals(connection, suffix)
     everyone = _everyone(connection, suffix)
-    for held in everyone:
+    for ca_entry in everyone:
         with suppress(StoreConflict, NotFound):
-            done += _drop_superseded(connection, held)
-    named = frozenset(name for held in _everyone(connection, suffix) for name in held.named())
+            done += _drop_superseded(connection, ca_entry)
+    named = frozenset(name for ca_entry in _everyone(connection, suffix) for name in ca_entry.named())
     return done + documents.collect(connection, named, now)
 
 
@@ -92,19 +92,19 @@ def _rename(connection: Connection, suffix: str, conflict: Entry, lost: Held) ->
     connection.add(f"cn={escaped(name)},{suffix}", {**entry_values(name, lost.authority), **values})
 
 
-def _drop_superseded(connection: Connection, held: Held) -> int:
+def _drop_superseded(connection: Connection, ca_entry: Held) -> int:
     """Remove the epochs that are not the newest of their issuing point, with their CRLs; how many those were."""
-    current = {epoch.issuing_point: epoch for epoch in held.current()}
-    superseded = [value for value, epoch in held.epochs if current[epoch.issuing_point] != epoch]
-    if not superseded and len(held.stamps) <= 1:
+    current = {epoch.issuing_point: epoch for epoch in ca_entry.current()}
+    superseded = [value for value, epoch in ca_entry.epochs if current[epoch.issuing_point] != epoch]
+    if not superseded and len(ca_entry.stamps) <= 1:
         return 0
-    changes = [*held.restamped()]
+    changes = [*ca_entry.restamped()]
     changes += [Change("delete", EPOCH, tuple(superseded))] if superseded else []
     for point, epoch in current.items():
-        changes += mark_values(point.scope_id, held.marks, held.high_water(point))
-        for attribute, old, _ in held.crls_changed(epoch):
-            gone = tuple(filter(None, (held.crl(connection, sha256) for sha256 in old)))
+        changes += mark_values(point.scope_id, ca_entry.marks, ca_entry.high_water(point))
+        for attribute, old, _ in ca_entry.crls_changed(epoch):
+            gone = tuple(filter(None, (ca_entry.crl(connection, sha256) for sha256 in old)))
             changes += [Change("delete", attribute, gone)] if gone else []
         changes += mirrored(epoch)
-    connection.modify(held.dn, changes)
+    connection.modify(ca_entry.dn, changes)
     return len(superseded) or 1

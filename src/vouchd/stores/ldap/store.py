@@ -71,28 +71,30 @@ class DirectoryStore(DirectoryDomain):
     def authorities(self) -> tuple[Authority, ...]:
         """See StatusStore."""
         return tuple(
-            sorted((held.authority for held in self._all()), key=lambda authority: (authority.label, authority.id))
+            sorted(
+                (ca_entry.authority for ca_entry in self._all()), key=lambda authority: (authority.label, authority.id)
+            )
         )
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """See StatusStore."""
-        given = documents or {}
+        contents = documents or {}
 
         def put(connection: Connection) -> None:
-            everyone = self._held(connection)
-            self._require_documents(everyone, given, *filter(None, [authority.policy.issued_serials]))
-            for sha256, document in given.items():
+            everyone = self._ca_entries(connection)
+            self._require_documents(everyone, contents, *filter(None, [authority.policy.issued_serials]))
+            for sha256, document in contents.items():
                 self._documents.put(connection, sha256, document)
-            held = next((held for held in everyone if held.authority.id == authority.id), None)
-            if held is None:
+            ca_entry = next((ca_entry for ca_entry in everyone if ca_entry.authority.id == authority.id), None)
+            if ca_entry is None:
                 self._add(connection, authority)
                 return
             changes = [
-                *held.restamped(),
+                *ca_entry.restamped(),
                 Change("replace", AUTHORITY, (fact_of(authority),)),
                 Change("replace", CERTIFICATE, (authority.certificate_der,)),
             ]
-            modify(connection, held.dn, changes)
+            modify(connection, ca_entry.dn, changes)
 
         again(self._connections, put)
 
@@ -100,37 +102,42 @@ class DirectoryStore(DirectoryDomain):
         """See StatusStore."""
 
         def remove(connection: Connection) -> None:
-            held = _require(self._held(connection), authority_id)
-            scopes = {epoch.issuing_point.scope_id for _, epoch in held.epochs}
-            scopes |= {mark.decode().rsplit(":", 2)[0] for mark in held.marks}
+            ca_entry = _require(self._ca_entries(connection), authority_id)
+            scopes = {epoch.issuing_point.scope_id for _, epoch in ca_entry.epochs}
+            scopes |= {mark.decode().rsplit(":", 2)[0] for mark in ca_entry.marks}
             points = [IssuingPointId(authority_id, scope) for scope in sorted(scopes)]
-            self._keep_marks(connection, authority_id, {point: held.high_water(point) for point in points})
+            self._keep_marks(connection, authority_id, {point: ca_entry.high_water(point) for point in points})
             # From here on it is no CA and gets no CRL whose mark would be lost; a deletion compares nothing itself.
-            modify(connection, held.dn, [*held.restamped(), Change("delete", AUTHORITY)])
+            modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", AUTHORITY)])
             with suppress(NotFound, StoreUnavailable):  # what is left is collected when the store is settled
-                connection.delete(held.dn)
+                connection.delete(ca_entry.dn)
 
         again(self._connections, remove)
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
         return tuple(
-            sorted((epoch for held in self._all() for epoch in held.current()), key=lambda epoch: epoch.issuing_point)
+            sorted(
+                (epoch for ca_entry in self._all() for epoch in ca_entry.current()),
+                key=lambda epoch: epoch.issuing_point,
+            )
         )
 
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """See StatusStore."""
 
         def commit(connection: Connection) -> None:
-            everyone = self._held(connection)
-            held = _require(everyone, epoch.issuing_point.authority_id)
-            current = held.epoch(epoch.issuing_point)
+            everyone = self._ca_entries(connection)
+            ca_entry = _require(everyone, epoch.issuing_point.authority_id)
+            current = ca_entry.epoch(epoch.issuing_point)
             require_next(epoch, current.sequence if current else 0)
             self._require_documents(everyone, documents, *crl_hashes(epoch))
-            crls = self._document_changes(connection, held, epoch, documents)
+            crls = self._document_changes(connection, ca_entry, epoch, documents)
             if epoch.renumbered > (current.renumbered if current else 0):
                 self._forget_marks(connection, epoch.issuing_point)
-            modify(connection, held.dn, [*held.restamped(), *committed(held, epoch), *crls, *mirrored(epoch)])
+            modify(
+                connection, ca_entry.dn, [*ca_entry.restamped(), *committed(ca_entry, epoch), *crls, *mirrored(epoch)]
+            )
 
         again(self._connections, commit)
 
@@ -138,7 +145,7 @@ class DirectoryStore(DirectoryDomain):
         """See StatusStore."""
 
         def retire(connection: Connection) -> None:
-            entry = _require(self._held(connection), authority.id)
+            entry = _require(self._ca_entries(connection), authority.id)
             changes = [*entry.restamped(), *retired(entry, authority, scope_id)]
             of_point = [epoch for _, epoch in entry.epochs if epoch.issuing_point.scope_id == scope_id]
             for attribute, sha256 in dict.fromkeys(crl for epoch in of_point for crl in crls_in_entry(epoch)):
@@ -153,9 +160,9 @@ class DirectoryStore(DirectoryDomain):
         with self._connections.connection() as connection:
             kept = self._kept_marks(connection, issuing_point.authority_id)
             now = [
-                mark_value(issuing_point.scope_id, held.high_water(issuing_point))
-                for held in self._held(connection)
-                if held.authority.id == issuing_point.authority_id
+                mark_value(issuing_point.scope_id, ca_entry.high_water(issuing_point))
+                for ca_entry in self._ca_entries(connection)
+                if ca_entry.authority.id == issuing_point.authority_id
             ]
         return highest([*kept, *now], issuing_point.scope_id)
 
@@ -166,29 +173,29 @@ class DirectoryStore(DirectoryDomain):
     def document_chunks(self, sha256: str) -> Iterator[bytes]:
         """See StatusStore."""
         with self._connections.connection() as connection:
-            everyone = self._held(connection)
-            if not any(sha256 in held.named() for held in everyone):
+            everyone = self._ca_entries(connection)
+            if not any(sha256 in ca_entry.named() for ca_entry in everyone):
                 raise no_document(sha256)
-            for held in everyone:
-                value = held.crl(connection, sha256)
+            for ca_entry in everyone:
+                value = ca_entry.crl(connection, sha256)
                 if value is not None:
                     return (value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES))
         return self._documents.chunks(sha256)
 
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
         """See StatusStore."""
-        return tuple(sorted((crl for held in self._all() for _, crl in held.quarantined), key=quarantine_order))
+        return tuple(sorted((crl for ca_entry in self._all() for _, crl in ca_entry.quarantined), key=quarantine_order))
 
     def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
         """See StatusStore."""
 
         def put(connection: Connection) -> None:
-            held = _require(self._held(connection), crl.issuing_point.authority_id)
+            ca_entry = _require(self._ca_entries(connection), crl.issuing_point.authority_id)
             self._documents.put(connection, crl.record.sha256, document)
             fact = records.to_json(records.quarantined_record(crl)).encode()
-            old = _held_back(held, crl.issuing_point)
+            old = _held_back(ca_entry, crl.issuing_point)
             changes = [Change("delete", QUARANTINED, old)] if old else []
-            modify(connection, held.dn, [*held.restamped(), *changes, Change("add", QUARANTINED, (fact,))])
+            modify(connection, ca_entry.dn, [*ca_entry.restamped(), *changes, Change("add", QUARANTINED, (fact,))])
 
         again(self._connections, put)
 
@@ -196,10 +203,10 @@ class DirectoryStore(DirectoryDomain):
         """See StatusStore."""
 
         def drop(connection: Connection) -> None:
-            for held in self._held(connection):
-                old = _held_back(held, issuing_point)
+            for ca_entry in self._ca_entries(connection):
+                old = _held_back(ca_entry, issuing_point)
                 if old:
-                    modify(connection, held.dn, [*held.restamped(), Change("delete", QUARANTINED, old)])
+                    modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", QUARANTINED, old)])
                     return
             raise NotFound("no CRL is held back for this issuing point")
 
@@ -224,17 +231,17 @@ class DirectoryStore(DirectoryDomain):
 
     def _all(self) -> tuple[Held, ...]:
         with self._connections.connection() as connection:
-            return self._held(connection)
+            return self._ca_entries(connection)
 
-    def _held(self, connection: Connection) -> tuple[Held, ...]:
+    def _ca_entries(self, connection: Connection) -> tuple[Held, ...]:
         """All CAs. One that was added on two suppliers at one time is united first: neither half is the whole truth."""
         query = f"(|{OF_AUTHORITIES}{OF_CONFLICTS})"
         for _ in range(_ATTEMPTS):
-            found = connection.search(self._suffix, scope="one", query=query, attributes=["objectClass", *SMALL])
-            if not any(entry.is_conflict for entry in found):
+            entries = connection.search(self._suffix, scope="one", query=query, attributes=["objectClass", *SMALL])
+            if not any(entry.is_conflict for entry in entries):
                 break
             merge_conflicts(connection, self._suffix)
-        return tuple(Held.of(entry) for entry in found if not entry.is_conflict)
+        return tuple(Held.of(entry) for entry in entries if not entry.is_conflict)
 
     def _add(self, connection: Connection, authority: Authority) -> None:
         for each in names_of(authority):
@@ -242,36 +249,36 @@ class DirectoryStore(DirectoryDomain):
             try:
                 return add(connection, dn, entry_values(each, authority))
             except AlreadyExists:  # a CA of the same name with another key; or this one, by another process
-                there = connection.read(dn, SMALL)
-                if there and there.all(AUTHORITY) and Held.of(there).authority.id == authority.id:
+                rival = connection.read(dn, SMALL)
+                if rival and rival.all(AUTHORITY) and Held.of(rival).authority.id == authority.id:
                     raise EntryChanged(f"{authority.label} was added meanwhile") from None
         raise StoreConflict(f"{authority.label} is being added by another process", hint="try again")
 
-    def _require_documents(self, everyone: Sequence[Held], given: Mapping[str, Buffer], *names: str) -> None:
-        known = {name for held in everyone for name in held.named()}
+    def _require_documents(self, everyone: Sequence[Held], documents: Mapping[str, Buffer], *names: str) -> None:
+        known = {name for ca_entry in everyone for name in ca_entry.named()}
         for name in names:
-            if name not in given and name not in known:
+            if name not in documents and name not in known:
                 raise no_document(name)
 
     def _document_changes(
-        self, connection: Connection, held: Held, epoch: Epoch, given: Mapping[str, Buffer]
+        self, connection: Connection, ca_entry: Held, epoch: Epoch, documents: Mapping[str, Buffer]
     ) -> list[Change]:
         """Write the chunks that the epoch needs; the changes of the CRLs that stand in the entry itself."""
         for record in _crls(epoch):
             sha256 = record.sha256
             if stands_in_entry(epoch.issuing_point, record):
                 continue
-            if sha256 in given:
-                self._documents.put(connection, sha256, given[sha256])
+            if sha256 in documents:
+                self._documents.put(connection, sha256, documents[sha256])
             elif not self._documents.has(connection, sha256):  # it is a value of an entry that may drop it
                 self._documents.put(connection, sha256, self.document(sha256))
         changes = []
-        for attribute, old, new in held.crls_changed(epoch):
+        for attribute, old, new in ca_entry.crls_changed(epoch):
             if new is not None:
-                document = given.get(new)
+                document = documents.get(new)
                 value = self.document(new) if document is None else bytes(document)
                 changes.append(Change("add", attribute, (value,)))
-            gone = tuple(filter(None, (held.crl(connection, sha256) for sha256 in old)))
+            gone = tuple(filter(None, (ca_entry.crl(connection, sha256) for sha256 in old)))
             if gone:
                 changes.append(Change("delete", attribute, gone))
         return changes
@@ -303,14 +310,14 @@ class DirectoryStore(DirectoryDomain):
 
 
 def _require(everyone: Sequence[Held], authority_id: str) -> Held:
-    for held in everyone:
-        if held.authority.id == authority_id:
-            return held
+    for ca_entry in everyone:
+        if ca_entry.authority.id == authority_id:
+            return ca_entry
     raise no_authority(authority_id)
 
 
-def _held_back(held: Held, point: IssuingPointId) -> tuple[bytes, ...]:
-    return tuple(value for value, crl in held.quarantined if crl.issuing_point == point)
+def _held_back(ca_entry: Held, point: IssuingPointId) -> tuple[bytes, ...]:
+    return tuple(value for value, crl in ca_entry.quarantined if crl.issuing_point == point)
 
 
 def _crls(epoch: Epoch) -> tuple[CRLRecord, ...]:

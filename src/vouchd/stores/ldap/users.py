@@ -24,8 +24,8 @@ class DirectoryUsers:
     def users(self) -> tuple[User, ...]:
         """See IdentityStore."""
         with self._connections.connection() as connection:
-            found = _by_id(self._people(connection))
-        return tuple(found[user_id] for user_id in sorted(found))
+            users = _by_id(self._people(connection))
+        return tuple(users[user_id] for user_id in sorted(users))
 
     def put_user(self, user: User, replaces: User | None) -> None:
         """See IdentityStore."""

@@ -39,8 +39,8 @@ class SqliteMirror(SqliteBase):
     def lacking(self, facts: Facts) -> tuple[str, ...]:
         """See MirrorStore."""
         with self._database.reading() as db:
-            held = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM document")}
-        return tuple(named_documents(facts) - held)
+            digests = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM document")}
+        return tuple(named_documents(facts) - digests)
 
     def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
         """See MirrorStore."""
