@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from vouchd.agent.server import AgentServer
 from vouchd.api.checks import Check
 from vouchd.clock import SystemClock
 from vouchd.cloning.watermark import Watermark
-from vouchd.core.facts import Group
+from vouchd.core.facts import Epoch, Group
 from vouchd.ee.counters import Snapshot
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
@@ -95,6 +95,7 @@ class FakeRunning:
     changed: object = None
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     restarts_asked_for: int = 0
+    workers_load: bool = True
 
     def report(self) -> InstanceReport:
         worker = WorkerReport(0, 100 + self.restarts_asked_for, 1)
@@ -111,12 +112,14 @@ class FakeRunning:
     async def restart(self) -> None:
         self.restarts_asked_for += 1
 
-    async def settle(self, within_seconds: float = 5.0) -> bool:
-        self.publication.publish()
+    async def settle(self, within_seconds: float = 5.0, epochs: Sequence[Epoch] = ()) -> bool:
+        if self.workers_load:
+            self.publication.publish()
+        served = self.publication.current().epochs
         self.changed()
         async with self.news:
             self.news.notify_all()
-        return within_seconds > 0
+        return within_seconds > 0 and all(epoch in served for epoch in epochs)
 
     async def newer_than(self, revision: int) -> None:
         async with self.news:

@@ -9,8 +9,9 @@ from cryptography import x509
 from tests.agent.agent_port import crl, issue
 from tests.pki import CA, shared_key
 
-from vouchd.api.operation import Access
-from vouchd.api.table import OPERATIONS
+from vouchd.api.openapi import PROBLEM, document
+from vouchd.api.operation import JSON, Access
+from vouchd.api.table import OPERATIONS, SCHEMAS
 from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember, write_verification
 from vouchd.core.facts import Group, Member
 from vouchd.errors import RestartRefused
@@ -114,6 +115,25 @@ def test_crl_is_taken_served_and_given_back(api):
     assert api.get("/authorities/Site/certificates/d")["answer"] == "revoked"
     status, refused = api.ask("POST", "/crls", newer)
     assert (status, refused["error"]) == (422, "CRLStale")
+
+
+def test_crl_that_no_worker_answers_from_yet_is_pending(api):
+    """202 and `served: false` until the workers answer from it, and where nobody waits; 201 is for what is answered."""
+    api.port.running.workers_load = False
+    status, done = api.ask("POST", "/crls", crl(api.site, {12: None, 13: None}, age=60))
+    assert (status, done["served"], done["issuing_points"][0]["crl_number"]) == (202, False, 2)
+    api.port.running.workers_load = True
+    status, done = api.ask("POST", "/crls?wait=0", crl(api.site, {12: None, 14: None}, age=50))
+    assert (status, done["served"]) == (202, False)
+    assert api.ask("POST", "/crls", crl(api.site, {12: None, 15: None}, age=40))[0] == 201
+
+
+def test_document_tells_what_a_pending_crl_is_answered_with():
+    """A 202 is either the answer itself or the problem of a CRL that is held back; both are described."""
+    paths = document(OPERATIONS, SCHEMAS)["paths"]
+    assert set(paths["/api/v1/crls"]["post"]["responses"]["202"]["content"]) == {JSON, PROBLEM}
+    release = paths["/api/v1/quarantine/{authority}/{scope}/release"]["post"]["responses"]
+    assert (set(release["200"]["content"]), set(release["202"]["content"])) == ({JSON}, {JSON})
 
 
 def test_crl_preview_changes_nothing(api):

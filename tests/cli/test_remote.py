@@ -85,14 +85,24 @@ def test_ca_is_added_and_removed_over_the_port(there, api, capsys):
 
 
 def test_crl_is_added_and_fetched_over_the_port(there, api, capsys):
-    """What was sent is served and comes back byte for byte; sent again it is refused with the same exit code."""
+    """What was sent is served and comes back byte for byte; sent again nothing is to be done."""
     newer = crl(api.site, {12: None, 13: None}, age=60)
     (there / "new.crl").write_bytes(newer)
     done = json.loads(said(capsys, "crl", "add", str(there / "new.crl"), "--json"))
     assert [(one["CA"], one["entries"], one["served"]) for one in done] == [("Site", 2, True)]
     said(capsys, "crl", "show", "Site", "--out", str(there / "out.crl"))
     assert (there / "out.crl").read_bytes() == newer
-    assert main(["crl", "add", str(there / "new.crl")]) == 65
+    assert main(["crl", "add", str(there / "new.crl")]) == 0
+
+
+def test_crl_that_is_not_answered_from_yet_is_said_over_the_port(there, api, capsys, monkeypatch):
+    """The CRL is stored, so the exit code is 0; `served` and a word say that the workers do not answer from it yet."""
+    monkeypatch.setattr(api.port.running, "workers_load", False)
+    (there / "newest.crl").write_bytes(crl(api.site, {12: None, 14: None}, age=30))
+    assert main(["crl", "add", str(there / "newest.crl"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [(one["entries"], one["served"]) for one in json.loads(captured.out)] == [(2, False)]
+    assert "not every worker answers from it yet" in captured.err
 
 
 def test_instance_may_be_named_by_its_url(there, capsys, monkeypatch):

@@ -89,6 +89,21 @@ def test_published_crl_is_answered_by_every_worker_when_the_publisher_hears(runn
     assert [status_of(running, code=1) for _ in range(4)] == ["revoked"] * 4
 
 
+def test_published_crl_that_a_worker_does_not_load_is_said_to_be_unserved(running):
+    """A worker that stands still answers from the former CRL: the publisher hears so, and not of an error."""
+    running.run("ca", "crl", "--ca", "lab", "--out", "new.crl")
+    crl = (running.site.folder / "new.crl").read_bytes()
+    if crl.startswith(b"-----"):
+        crl = x509.load_pem_x509_crl(crl).public_bytes(Encoding.DER)
+    idle = running.report.workers[0].pid
+    os.kill(idle, signal.SIGSTOP)
+    try:
+        assert body_of(publish(running, crl)) == b"status=0\nserved=false\n"
+    finally:
+        os.kill(idle, signal.SIGCONT)
+    eventually(lambda: running.report.acknowledged, "every worker answers from it")
+
+
 def publish(running: Running, crl: bytes) -> bytes:
     body, received = form(crl), b""
     plain = socket.create_connection(("127.0.0.1", running.report.agent[1]), timeout=DEADLINE_SECONDS)

@@ -59,7 +59,7 @@ def _handler(operation: Operation, services: Services, schemas: Mapping[str, Sch
             return web.Response(status=operation.status)
         if isinstance(answer, bytes):
             return web.Response(body=answer, status=operation.status, content_type=operation.media_type)
-        return web.Response(body=_encoded(answer), status=operation.status, content_type=JSON)
+        return web.Response(body=_encoded(answer), status=operation.status_of(answer), content_type=JSON)
 
     return handle
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from vouchd.api.checks import Check
 from vouchd.api.services import SETTLE_SECONDS
+from vouchd.core.facts import Epoch
 from vouchd.core.status import ServingState
 from vouchd.ee.counters import Snapshot
 from vouchd.instance.report import InstanceReport
@@ -32,8 +33,8 @@ class OnLoop(Protocol):
     async def restart(self) -> None:
         """Have the instance restart when the answer to this request is given. Raises: VouchdError when it cannot."""
 
-    async def settle(self, within_seconds: float = SETTLE_SECONDS) -> bool:
-        """Wait until every worker answers from what the store holds now; False when that took too long."""
+    async def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
+        """Wait until every worker answers from what the store holds now, and whether that is these epochs in time."""
 
     async def newer_than(self, revision: int) -> None:
         """Wait until the store has a higher revision; the caller limits the time."""
@@ -74,9 +75,9 @@ class RunningManager:
         """Have it restart when the answer to this request is given."""
         self._wait(self._inside.restart())
 
-    def settle(self, within_seconds: float = SETTLE_SECONDS) -> bool:
-        """Wait until every worker answers from what the store holds now."""
-        return self._wait(self._inside.settle(within_seconds))
+    def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
+        """Wait until every worker answers from what the store holds now, and whether that is these epochs in time."""
+        return self._wait(self._inside.settle(within_seconds, epochs))
 
     def _look(self, read: Callable[[], T]) -> T:
         """What `read` returns on the loop, whether the caller is there or in a thread."""

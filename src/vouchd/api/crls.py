@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vouchd.api import shapes
@@ -118,9 +118,13 @@ def _accepted(call: Call, epochs: tuple[Epoch, ...]) -> dict[str, Any]:
     notices = [cover_notice(authority, stored) for authority in store.authorities() if authority.id in concerned]
     return {
         "issuing_points": [shapes.issuing_point(epoch, at) for epoch in epochs],
-        "served": call.settle(),
+        "served": call.settle(epochs),
         "notices": [{"notice": notice, "mend": mend} for notice, mend in notices if notice],
     }
+
+
+def _is_pending(answer: Mapping[str, Any]) -> bool:
+    return not answer["served"]
 
 
 def _require_size(services: Services, crl: bytes) -> None:
@@ -253,6 +257,7 @@ OPERATIONS = (
         upload=UPLOADS,
         refusals=_REFUSED | {202: "The CRL is held back because it changes too much; an agent releases or drops it."},
         max_body_bytes=MAX_UPLOAD_BYTES,
+        pending=_is_pending,
     ),
     Operation(
         "POST",
@@ -267,6 +272,7 @@ OPERATIONS = (
         upload=UPLOADS,
         refusals=_REFUSED,
         max_body_bytes=MAX_UPLOAD_BYTES,
+        pending=_is_pending,
     ),
     Operation(
         "POST",
@@ -319,6 +325,7 @@ OPERATIONS = (
         _ACCEPTED,
         query=(WAIT,),
         refusals=_REFUSED,
+        pending=_is_pending,
     ),
     Operation(
         "DELETE",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vouchd import __version__
-from vouchd.api.operation import JSON, PATH_SCHEMA, PREFIX, Access, Operation, Parameter
+from vouchd.api.operation import JSON, PATH_SCHEMA, PENDING_STATUS, PREFIX, Access, Operation, Parameter
 from vouchd.api.schema import Schema, reference
 
 PROBLEM = "application/problem+json"
@@ -96,10 +96,17 @@ def _responses(operation: Operation) -> dict[str, Any]:
         refusals.setdefault(404, "What the path names is not there.")
     if operation.body is not None or operation.upload:
         refusals |= _TOO_LARGE | {415: "The body is of another media type."}
-    return {
+    responses = {
         str(operation.status): answer,
         **{
             str(status): {"description": about, "content": {PROBLEM: {"schema": reference("Problem")}}}
             for status, about in sorted(refusals.items())
         },
     }
+    if operation.pending is not None:
+        refusal = responses.get(str(PENDING_STATUS), {"description": "", "content": {}})
+        responses[str(PENDING_STATUS)] = {
+            "description": f"Done and durable, and not answered from yet. {refusal['description']}".rstrip(),
+            "content": {**answer["content"], **refusal["content"]},
+        }
+    return responses

@@ -7,7 +7,7 @@ command that works on the folder. Method and path say where REST has it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
@@ -16,7 +16,7 @@ from typing import Any
 from vouchd.api.schema import Schema, check
 from vouchd.api.services import SETTLE_SECONDS, Running, Services
 from vouchd.clock import SystemClock
-from vouchd.core.facts import Caller
+from vouchd.core.facts import Caller, Epoch
 from vouchd.core.ports import Clock
 from vouchd.errors import BadInput
 from vouchd.service.permission import Action
@@ -25,6 +25,7 @@ from vouchd.settings.layout import Layout
 JSON = "application/json"
 PREFIX = "/api/v1"
 SMALL_BODY_BYTES = 1 << 20
+PENDING_STATUS = 202
 
 
 class Access(Enum):
@@ -61,9 +62,12 @@ class Call:
         """The clock of this host."""
         return SystemClock()
 
-    def settle(self) -> bool:
-        """Wait, as long as the parameter `wait` says, until all workers answer from what the store holds now."""
-        return self.running.settle(self.query.get(WAIT.name, SETTLE_SECONDS))
+    def settle(self, epochs: Sequence[Epoch] = ()) -> bool:
+        """Wait, as long as the parameter `wait` says, until all workers answer from what the store holds now.
+
+        Whether they do, and from these epochs.
+        """
+        return self.running.settle(self.query.get(WAIT.name, SETTLE_SECONDS), epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class Operation:
     `run` returns the JSON value of the answer, or a Download. `answer` is the schema of that
     value, None for an answer without a body. `body` is the schema of a JSON body; `upload` says that the body is the
     bytes of a file instead, of one of these media types. `refusals` are the HTTP statuses, besides those that any
-    operation may give, with their meaning.
+    operation may give, with their meaning. `pending` says of an answer that its effect is still to come: such a one has
+    PENDING_STATUS instead of `status`.
     """
 
     method: str
@@ -119,6 +124,11 @@ class Operation:
     media_type: str = JSON
     refusals: Mapping[int, str] = field(default_factory=dict)
     max_body_bytes: int = SMALL_BODY_BYTES
+    pending: Callable[[Any], bool] | None = None
+
+    def status_of(self, answer: Any) -> int:
+        """The HTTP status of that answer."""
+        return PENDING_STATUS if self.pending is not None and self.pending(answer) else self.status
 
     @property
     def path_names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ One `Services` serves the manager process and a command that works on the folder
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.cloning.membership import Membership
     from vouchd.cloning.registry import SecurityDomain
     from vouchd.cloning.verifying import Verifying
-    from vouchd.core.facts import Caller
+    from vouchd.core.facts import Caller, Epoch
     from vouchd.core.ports import Clock, Store
     from vouchd.core.status import ServingState
     from vouchd.ee.counters import Snapshot
@@ -59,10 +59,10 @@ class Running(Protocol):
     def restart(self) -> None:
         """Have it restart with what is there now, soon. Raises: VouchdError when that would not start."""
 
-    def settle(self, within_seconds: float = SETTLE_SECONDS) -> bool:
-        """Wait until every worker answers from what the store holds now; False when that took too long, or none runs.
+    def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
+        """Wait until every worker answers from what the store holds now, and whether that is these epochs, or newer.
 
-        On a folder it raises LifecycleError where the workers of a running instance take too long.
+        False when that took too long, none runs, or an epoch of these is not served.
         """
 
     def state(self) -> ServingState:

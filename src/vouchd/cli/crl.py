@@ -12,7 +12,7 @@ from vouchd.cli import crl_shapes, output, quarantine
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, STDIN, InstanceOption, JsonOption, ScopeOption, read_input
-from vouchd.cli.serving import WaitOption, require_served, seconds_to_wait
+from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
 from vouchd.core.facts import IssuingPointId
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, NotFound, VouchdError, outcome
 from vouchd.files import write_new
@@ -95,7 +95,7 @@ def add(
                 rows += crl_shapes.taken_rows(done, labels)
                 for one in done["notices"]:
                     output.warn(one["notice"], one["mend"])
-                require_served(instance, done["served"], wait=wait)
+                warn_unserved(instance, done["served"], wait=wait)
         except VouchdError as error:
             failures += [] if isinstance(error, CRLStale) and error.changes_nothing else [error]
             output.fail(type(error)(f"{name}: {error}", hint=error.hint))

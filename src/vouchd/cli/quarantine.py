@@ -8,7 +8,7 @@ from vouchd.cli import crl_shapes, output
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import JsonOption, ScopeOption
-from vouchd.cli.serving import WaitOption, require_served, seconds_to_wait
+from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
 from vouchd.pkix.scope import COMPLETE_SCOPE
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def release(
         output.note(f"{change['label']}: {lost} of {before} entries lost, {gained} gained")
     done = instance.call("crls.release", reference, scope, wait=seconds_to_wait(wait))
     output.record(crl_shapes.taken_rows(done, crl_shapes.labels(instance))[0], json_output=json_output)
-    require_served(instance, done["served"], wait=wait)
+    warn_unserved(instance, done["served"], wait=wait)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,19 +15,22 @@ from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
 from vouchd.wiring.instance import Services
 
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker answers from it.")]
 
 
 def changed(layout: Layout, epochs: Sequence[Epoch] = (), *, wait: bool = True) -> bool:
-    """Have a running instance take the change up; whether `epochs` are served now. Raises: LifecycleError."""
+    """Have a running instance take the change up; whether `epochs` are served now, with a hint where they are not."""
     if not lifecycle.look_now(layout):
         output.hint("the instance does not run; start it with `vouchd start`")
         return False
     if wait and epochs:
-        lifecycle.wait_until_served(layout, epochs)
+        try:
+            lifecycle.wait_until_served(layout, epochs)
+        except LifecycleError as error:
+            output.hint(f"{error}; {error.hint}")
+            return False
     return wait
 
 
@@ -37,23 +39,13 @@ def seconds_to_wait(wait: bool) -> int:
     return LONGEST_WAIT_SECONDS if wait else 0
 
 
-def require_served(instance: Instance, served: bool, *, wait: bool) -> None:
-    """Raises: LifecycleError where a running instance was waited for in vain; on a folder the operation does."""
+def warn_unserved(instance: Instance, served: bool, *, wait: bool) -> None:
+    """Say that a running instance was waited for in vain; on a folder the operation does."""
     if wait and not served and not isinstance(instance, Folder):
-        raise LifecycleError(
-            f"the CRL is stored, but not served after {LONGEST_WAIT_SECONDS} seconds", hint="look at: vouchd status"
-        )
+        output.warn("the CRL is stored, and not every worker answers from it yet", "look at: vouchd status")
 
 
 def take(services: Services, crl: bytes, origin: str) -> tuple[Epoch, ...]:
     """Take one CRL in, while nobody else does. Raises: what `Ingesting.accept_crl` does."""
     with services.ingest_lock():
         return services.ingesting.accept_crl(crl, origin, services.caller, SystemClock().now())
-
-
-def add_crl(instance: Path, crl: bytes, origin: str) -> str:
-    """Take one CRL into the instance in that folder and wait until it is served; a word on what became of it."""
-    layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        epochs = take(services, crl, origin)
-    return "served" if changed(layout, epochs) else "stored, served from the next start on"

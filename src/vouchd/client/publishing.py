@@ -21,6 +21,7 @@ MAX_ANSWER_BYTES = 1 << 16
 _MARKER = "CERTIFICATE REVOCATION LIST-----"  # the Certificate System's own, not that of PEM
 STALE = "Sent CRL is older than the current CRL"  # CAs' logs are searched for it
 FOR_NOW = "Temporarily unable to take CRLs, publish it again later"  # ours: the original has no such answer
+UNSERVED = "served=false"  # a line of ours beside `status=0`: taken, and not answered from yet
 
 
 class CRLPublisher:
@@ -34,10 +35,15 @@ class CRLPublisher:
         self._url, self._parts = url, _parts(url)
         self._tls = client_tls(certificate, key, trust)
 
-    def publish(self, crl_der: bytes) -> None:
-        """Hand it over; when this returns it was taken. Raises: CRLStale, CRLRejected, RefusedForNow, ClientError."""
+    def publish(self, crl_der: bytes) -> bool:
+        """Hand it over; when this returns it was taken. False where the responder says it does not answer from it yet.
+
+        Raises: CRLStale, CRLRejected, RefusedForNow, ClientError.
+        """
         body = urlencode({"crl": _armoured(crl_der), "noui": "true"}).encode()
-        _judge(self._post(body).decode("utf-8", "replace"), self._url)
+        answer = self._post(body).decode("utf-8", "replace")
+        _judge(answer, self._url)
+        return UNSERVED not in answer.splitlines()
 
     def _post(self, body: bytes) -> bytes:
         host, port = self._parts.hostname or "", self._parts.port

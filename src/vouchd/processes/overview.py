@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from vouchd.api.checks import Check, checks
 from vouchd.audit.keeping import AuditKeeping, AuditState
 from vouchd.cloning.verdicts import Verification
+from vouchd.core.facts import Epoch
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
@@ -110,13 +111,14 @@ class Overview:
         """The counters of all workers together, fresh ones of every worker that answers in time."""
         return await self._pool.snapshot()
 
-    async def settle(self, within_seconds: float = 5.0) -> bool:
-        """Wait until every worker answers from what the store holds now; False when that took too long."""
+    async def settle(self, within_seconds: float = 5.0, epochs: Sequence[Epoch] = ()) -> bool:
+        """Wait until every worker answers from what the store holds now, and whether that is these epochs in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):
                 await self._watch.caught_up()
                 await self._pool.completed()
-                return True
+                report = self.report()
+                return all(report.serves(epoch.issuing_point, epoch.sequence) for epoch in epochs)
         return False
 
     async def newer_than(self, revision: int) -> None:

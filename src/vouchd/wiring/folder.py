@@ -6,10 +6,11 @@ import http.client
 import json
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vouchd.api.checks import Check
 from vouchd.api.services import SETTLE_SECONDS
+from vouchd.core.facts import Epoch
 from vouchd.core.ports import Store
 from vouchd.core.status import ServingState
 from vouchd.ee.counters import Snapshot
@@ -96,17 +97,20 @@ class FolderRunning:
         if not lifecycle.ask_restart(self._layout):
             raise LifecycleError("the instance does not run", hint="start it with `vouchd start`")
 
-    def settle(self, within_seconds: float = SETTLE_SECONDS) -> bool:
-        """Have a running instance take the change up and wait; False when it does not run, or nobody waits.
-
-        Raises: LifecycleError when it takes too long.
-        """
+    def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
+        """Have a running instance take the change up and wait; a hint says why these epochs are not served then."""
         if not lifecycle.look_now(self._layout):
             self._hint("the instance does not run; start it with `vouchd start`")
             return False
-        if within_seconds:
+        if not within_seconds:
+            return False
+        try:
             lifecycle.wait_until_caught_up(self._layout, self._store().revision(), seconds=within_seconds)
-        return bool(within_seconds)
+            lifecycle.wait_until_served(self._layout, epochs, seconds=0)
+        except LifecycleError as error:
+            self._hint(f"{error}; {error.hint}")
+            return False
+        return True
 
     def state(self) -> ServingState:
         """What is answered from: the manifest of the running instance, else one made of the store as a start does."""

@@ -14,8 +14,9 @@ from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_htm
 from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
 from vouchd.api.crls import take_crl
+from vouchd.api.operation import PENDING_STATUS
 from vouchd.api.services import Services
-from vouchd.client.publishing import FOR_NOW, STALE
+from vouchd.client.publishing import FOR_NOW, STALE, UNSERVED
 from vouchd.core.facts import Caller
 from vouchd.errors import (
     ClientError,
@@ -43,22 +44,33 @@ def routes(services: Services, path: str) -> tuple[Route, ...]:
             crl = fields.get("crl", b"")
             if not crl.strip():
                 raise ConfigError("Missing CRL.")
-            await in_thread(lambda: take_crl(services, crl, origin, caller))
+            epochs = await in_thread(lambda: take_crl(services, crl, origin, caller))
         except VouchdError as error:
-            return _closing(_outcome_page(fields, error))
-        await in_thread(services.running.settle)  # what the CA publishes next is not answered from the CRL before
-        return _closing(_outcome_page(fields, None))
+            return _closing(_refusal(fields, error))
+        # What the CA publishes next is not answered from the CRL before.
+        served = await in_thread(lambda: services.running.settle(epochs=epochs))
+        return _closing(_acceptance(fields, served=served))
 
     limit = services.settings.agent.max_body_bytes
     return (Route("POST", path, Action.ADD_CRL, add_crl, max_body_bytes=limit, show_error=_show_error),)
 
 
-def _outcome_page(fields: Mapping[str, bytes], error: VouchdError | None) -> web.Response:
-    message = _message(error) if error is not None else ""
-    status = 503 if error is not None and _passes(error) else 200
+def _acceptance(fields: Mapping[str, bytes], *, served: bool) -> web.Response:
+    """The CRL is taken; where not every worker answers from it yet, HTTP 202 and a fact of its own say so."""
+    status = 200 if served else PENDING_STATUS
     if fields.get("noui") == b"true":
-        return _status(message, status)
-    result = failed(message) if message else Result()
+        return _lines("status=0" if served else f"status=0\n{UNSERVED}", status)
+    return _shown(fields, Result() if served else Result(fixed={"served": "false"}), status)
+
+
+def _refusal(fields: Mapping[str, bytes], error: VouchdError) -> web.Response:
+    status = 503 if _passes(error) else 200
+    if fields.get("noui") == b"true":
+        return _lines(_failure(error), status)
+    return _shown(fields, failed(_message(error)), status)
+
+
+def _shown(fields: Mapping[str, bytes], result: Result, status: int) -> web.Response:
     return xml_response(result, status) if wants_xml(fields) else page_response(result, status)
 
 
@@ -76,16 +88,19 @@ def _message(error: VouchdError) -> str:
     return " ".join(text.split())
 
 
-def _status(message: str, status: int = 200) -> web.Response:
-    text = f"status=1\nerror={message}\n" if message else "status=0\n"
-    return web.Response(body=text.encode(), content_type="application/text", status=status)
+def _failure(error: VouchdError) -> str:
+    return f"status=1\nerror={_message(error)}"
+
+
+def _lines(text: str, status: int = 200) -> web.Response:
+    return web.Response(body=f"{text}\n".encode(), content_type="application/text", status=status)
 
 
 def _show_error(request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
     """An error before the form was read: a publisher must see it too, and only a browser asks for HTML."""
     if wants_html(request):
         return _closing(page_response(failed(str(error)), status))
-    return _closing(_status(_message(error), status))
+    return _closing(_lines(_failure(error), status))
 
 
 def _closing(response: web.Response) -> web.Response:

@@ -66,6 +66,6 @@ class CRLPages:
             epochs = await in_thread(lambda: take_crl(self.services, crl, _ORIGIN, caller))
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
-        served = await in_thread(self.services.running.settle)
+        served = await in_thread(lambda: self.services.running.settle(epochs=epochs))
         done = "The CRL was added" + (" and is answered from." if served else "; the workers are loading it.")
         return see_done(f"{menu.AUTHORITIES}/{epochs[0].issuing_point.authority_id}", done)

@@ -49,12 +49,12 @@ def _port_target(place: str) -> PublishingTarget:
         url, files = _port_and_files(place)
         key, trust = (Path(files[name]) if name in files else None for name in ("key", "trust"))
         try:
-            CRLPublisher(url, Path(files["cert"]), key, trust).publish(crl_der)
+            served = CRLPublisher(url, Path(files["cert"]), key, trust).publish(crl_der)
         except CRLStale as error:
             if "held already" in str(error):
                 return "held already"
             raise
-        return "taken"
+        return "taken" if served else "taken, not answered from yet"
 
     return CallTarget(f"ocsp:{place}", deliver)
 
