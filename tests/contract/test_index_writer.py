@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from tests.pki import CA, serial_octets
+from tests.pkix import crls
 from tests.service.memory_indexes import MemoryIndexes
 
 from vouchd.errors import CRLRejected, StoreUnavailable
@@ -52,10 +53,10 @@ def test_write_again_counts_the_same(write, ca):
     assert write(NAME, crl) == write(NAME, crl) == 1
 
 
-def test_write_malformed_entry_leaves_no_file(write, writer, ca):
+def test_write_malformed_entry_leaves_no_file(write, writer):
     """A CRL that turns out to be malformed at an entry leaves nothing."""
     with pytest.raises(CRLRejected):
-        write(NAME, ca.crl({1: REMOVE}))
+        write(NAME, crls.crl(crls.entry(b"\x05", crls.extension(b"\x63", b"", critical=True))))
     assert writer.names() == frozenset()
     assert not writer.is_intact(NAME)
 

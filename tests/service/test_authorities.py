@@ -283,7 +283,7 @@ def test_remove_unknown_not_found_with_hint(authorities):
     """A name that is nobody's is NotFound and the hint says where the names are."""
     with pytest.raises(NotFound) as caught:
         authorities.remove("nobody", AGENT)
-    assert "ca list" in caught.value.hint
+    assert "authority list" in caught.value.hint
 
 
 def test_set_policy_replaces_and_is_recorded(authorities, store, audit, ca):

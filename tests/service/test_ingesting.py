@@ -153,7 +153,7 @@ def test_unknown_ca_is_rejected_by_name(world):
     """The message names the issuer, so that the operator sees which CA is missing."""
     with pytest.raises(CRLRejected, match="Stranger") as caught:
         world.accept(CA.create("Stranger").crl())
-    assert "ca add" in caught.value.hint
+    assert "authority add" in caught.value.hint
 
 
 def test_crl_of_a_new_key_speaks_for_the_name(world, ca):

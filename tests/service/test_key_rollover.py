@@ -101,7 +101,7 @@ def test_rollover_crl_of_an_unknown_key_is_refused_and_says_what_to_do(member):
     member.add(OLD)
     with pytest.raises(CRLRejected, match="not known to have") as refused:
         member.accept(NEW.crl({}, number=2))
-    assert "vouchd ca add" in refused.value.hint
+    assert "vouchd authority add" in refused.value.hint
 
 
 def test_crl_of_another_spelling_of_the_name_is_taken(member):
