@@ -10,7 +10,7 @@ from tests.serving import entry, point, serving
 
 from vouchd.core.facts import CertStatus, CRLRecord, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.status import ServingAuthority, ServingPoint, decide
+from vouchd.core.status import ServingAuthority, ServingPoint, Verdicts, decide
 from vouchd.errors import TryLater
 from vouchd.pkix.certs import key_id
 from vouchd.pkix.reasons import Reason
@@ -219,3 +219,28 @@ def test_serial_that_is_not_positive_is_never_good_unless_it_is_known(number):
     assert status(serving(ONE, fresh()), number) == "unknown"
     assert status(serving(ONE, fresh(entry(number))), number) == "revoked"
     assert status(serving(ONE, fresh(), issued={serial_octets(number)}), number) == "good"
+
+
+@pytest.mark.parametrize("expired", ExpiredCRLPolicy)
+@pytest.mark.parametrize("delta", ExpiredDeltaPolicy)
+def test_verdicts_of_moments_to_and_fro_are_those_decided_anew(expired, delta):
+    """What is worked out once for a key never outlasts a nextUpdate, of a delta, its base or another point."""
+    users = point(ONE, *ENTRIES, scope=Scope(scope_id="4" * 64, only_user=True), next_update=NOW + 3 * HOUR)
+    newest = replace(users.epoch.base, sha256="5" * 64, next_update=NOW + HOUR)
+    of_cas = fresh(entry(GOOD + 10), scope=Scope(scope_id="6" * 64, only_ca=True))
+    ours = serving(ONE, replace(users, epoch=replace(users.epoch, delta=newest)), of_cas, expired_delta=delta)
+    policy = ResponsePolicy(expired_crl=expired)
+
+    def told(decision_of, number: int, at: int):
+        try:
+            return decision_of(serial_octets(number), at)
+        except TryLater as error:
+            return error.cause
+
+    verdicts = Verdicts(ours, policy)
+    ends = (NOW + HOUR, NOW + 3 * HOUR, NOW + DAY)
+    moments = [end + second for end in ends for second in (-1, 0, 1)]
+    cases = [(number, at) for at in (*moments, *reversed(moments)) for number in (GOOD, REVOKED, HELD, GOOD + 10)]
+    kept = [told(verdicts.of, *case) for case in cases]
+    assert kept == [told(lambda serial, at: decide(ours, serial, policy, at), *case) for case in cases]
+    assert len({decision if isinstance(decision, str) else decision.fresh_until for decision in kept}) > 1

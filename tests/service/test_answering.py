@@ -509,3 +509,21 @@ def test_answer_names_the_one_ca_that_it_speaks_of():
     assert with_foreign.answer(mixed, NOW).cert_statuses == (CertStatus.GOOD, CertStatus.UNKNOWN)
     assert with_foreign.answer(mixed, NOW).authority_id == ""
     assert answering.answer(b"junk", NOW).authority_id == ""
+
+
+@pytest.mark.parametrize(
+    "policy", [{}, {"live_times": True, "live_this_update": True}, {"archive_cutoff_seconds": DAY}]
+)
+def test_serials_one_after_another_get_what_each_gets_alone(policy):
+    """What serials that nothing lists share is shared at one moment alone, and with no listed one."""
+    key = ONE.issue_signer()
+    holding = state(serving(ONE, point(ONE, *ENTRIES), **policy))
+    one = responder(holding, signer(key))
+    moments = (NOW, NOW + 1, NOW + HOUR)
+    cases = [
+        (request_for(ONE, number, nonce=nonce), at)
+        for at in moments
+        for number in (GOOD, REVOKED, GOOD + 10, HELD, GOOD + 11)
+        for nonce in (None, b"n" * 16)
+    ]
+    assert [one.answer(*case) for case in cases] == [responder(holding, signer(key)).answer(*case) for case in cases]

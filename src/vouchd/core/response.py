@@ -45,20 +45,25 @@ def responder_id(certificate: x509.Certificate, *, by_name: bool) -> bytes:
     return der.tlv(0xA2, der.tlv(der.OCTET_STRING, certs.key_hash(certificate)))
 
 
-def single_response(cert_id_der: bytes, decision: Decision, policy: AuthorityPolicy, times: Times) -> bytes:
+def single_response(cert_id_der: bytes, statement: bytes) -> bytes:
     """SingleResponse for one CertID, echoed byte for byte."""
-    parts = [cert_id_der, _cert_status(decision), der.generalized_time(times.this_update)]
+    return der.tlv(der.SEQUENCE, cert_id_der, statement)
+
+
+def statement_of(decision: Decision, policy: AuthorityPolicy, times: Times) -> bytes:
+    """What follows the CertID in a SingleResponse: the elements, concatenated."""
+    parts = [_cert_status(decision), der.generalized_time(times.this_update)]
     if times.next_update is not None:
         parts.append(der.tlv(0xA0, der.generalized_time(times.next_update)))
     extensions = _single_extensions(decision, policy, times.produced_at)
     if extensions:
         parts.append(der.tlv(0xA1, der.tlv(der.SEQUENCE, *extensions)))
-    return der.tlv(der.SEQUENCE, *parts)
+    return b"".join(parts)
 
 
-def unknown_response(cert_id_der: bytes, this_update: int) -> bytes:
-    """SingleResponse `unknown` for a CertID of an issuer that is not ours."""
-    return der.tlv(der.SEQUENCE, cert_id_der, _UNKNOWN, der.generalized_time(this_update))
+def unknown_statement(this_update: int) -> bytes:
+    """The same where the issuer is not ours."""
+    return _UNKNOWN + der.generalized_time(this_update)
 
 
 def response_data(responder: bytes, responses: list[bytes], extensions: bytes, nonce_size: int) -> tuple[bytes, bytes]:

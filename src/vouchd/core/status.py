@@ -6,6 +6,7 @@ else comes from the epochs, so that every clone decides alike.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -82,32 +83,49 @@ def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at:
     Raises: TryLater when there is no CRL yet, when this member is behind the set, when a CRL that is needed has passed
     its nextUpdate and the policy says so.
     """
-    points = speaking(serving, key)
-    if not points:
-        raise TryLater("no CRL of this CA has been accepted yet", cause="no_crl", hint="vouchd crl add FILE")
-    if serving.behind:
-        raise TryLater(
-            "another member of the set has a newer CRL of this CA",
-            cause="behind",
-            hint="see `vouchd status`: replication is cut, or this member could not keep up",
-        )
-    view = _View.of(serving, points, policy, at)
-    own = serving.authority.policy
-    covered = covers_every_serial(view.fresh, own, points)
-    final = () if covered else view.expired
-    revocation = _revocation(view.fresh, serial, final)
-    if revocation is not None:
-        return view.revoked(*revocation)
-    if view.expired and not covered:
-        verdict = policy.expired_crl_for(own)
-        if verdict is ExpiredCRLPolicy.TRY_LATER:
-            raise TryLater("the CRL has passed its nextUpdate", cause="expired_crl", hint="publish a current CRL")
-        if verdict is ExpiredCRLPolicy.UNKNOWN:
-            return view.decision(CertStatus.UNKNOWN, "the CRL has passed its nextUpdate", points)
-        late_revocation = _revocation(view.expired, serial, ())
-        if late_revocation is not None:
-            return view.revoked(*late_revocation)
-    return _not_listed(view, points if not covered else view.fresh, serial, covered=covered)
+    return Verdicts(serving, policy, key).of(serial, at)
+
+
+class Verdicts:
+    """The decisions on the serials of one key of a CA, as `decide` tells; what no serial changes is worked out once."""
+
+    def __init__(self, serving: ServingAuthority, policy: ResponsePolicy, key: str = "") -> None:
+        self._serving, self._policy = serving, policy
+        self._points = speaking(serving, key)
+        ends = {crl.next_update for point in self._points for crl in (point.epoch.base, point.epoch.newest)}
+        self._ends = sorted(end for end in ends if end is not None)
+        self._views: dict[int, _View] = {}  # by how many of `_ends` have passed
+
+    def of(self, serial: bytes, at: int) -> Decision:
+        """The decision on `serial` at POSIX time `at`. Raises: TryLater."""
+        passed = bisect_left(self._ends, at)
+        view = self._views.get(passed)
+        if view is None:
+            view = self._views[passed] = self._view(at)
+        revocation = _revocation(view.fresh, serial, () if view.covered else view.expired)
+        if revocation is not None:
+            return view.revoked(*revocation)
+        if view.expired and not view.covered:
+            verdict = self._policy.expired_crl_for(self._serving.authority.policy)
+            if verdict is ExpiredCRLPolicy.TRY_LATER:
+                raise TryLater("the CRL has passed its nextUpdate", cause="expired_crl", hint="publish a current CRL")
+            if verdict is ExpiredCRLPolicy.UNKNOWN:
+                return view.of_unlisted(CertStatus.UNKNOWN, "the CRL has passed its nextUpdate")
+            late_revocation = _revocation(view.expired, serial, ())
+            if late_revocation is not None:
+                return view.revoked(*late_revocation)
+        return _not_listed(view, serial)
+
+    def _view(self, at: int) -> _View:
+        if not self._points:
+            raise TryLater("no CRL of this CA has been accepted yet", cause="no_crl", hint="vouchd crl add FILE")
+        if self._serving.behind:
+            raise TryLater(
+                "another member of the set has a newer CRL of this CA",
+                cause="behind",
+                hint="see `vouchd status`: replication is cut, or this member could not keep up",
+            )
+        return _View.of(self._serving, self._points, self._policy, at)
 
 
 def speaking(serving: ServingAuthority, key: str = "") -> tuple[ServingPoint, ...]:
@@ -190,12 +208,17 @@ def _revocation(fresh: Iterable[ServingPoint], serial: bytes, final: Iterable[Se
 
     Of the points `final` only an entry that cannot end counts.
     """
-    listed = ((point, point.index.find(serial), False) for point in fresh if not point.scope.only_attribute)
-    lasting = ((point, point.index.find(serial), True) for point in final if not point.scope.only_attribute)
     entries = [
         (point, entry)
-        for point, entry, must_last in (*listed, *lasting)
-        if entry is not None and not (must_last and entry.reason is Reason.CERTIFICATE_HOLD)
+        for point in fresh
+        if not point.scope.only_attribute and (entry := point.index.find(serial)) is not None
+    ]
+    entries += [
+        (point, entry)
+        for point in final
+        if not point.scope.only_attribute
+        and (entry := point.index.find(serial)) is not None
+        and entry.reason is not Reason.CERTIFICATE_HOLD
     ]
     if not entries:
         return None
@@ -206,24 +229,37 @@ class _View(NamedTuple):
     """The points that speak, fresh or past nextUpdate at one moment, and the terms on which decisions are told.
 
     A delta past its nextUpdate over a base that is not: by policy the point is fresh as of the base, with its times.
-    What the delta told stays in the index: it was the CA's word.
+    What the delta told stays in the index: it was the CA's word. `covered`: the fresh ones speak of every certificate,
+    and on them rests what is said of a serial that nothing lists; else on all. `unlisted` are the decisions on such.
     """
 
     serving: ServingAuthority
     policy: ResponsePolicy
+    points: tuple[ServingPoint, ...]
     fresh: tuple[ServingPoint, ...]
     expired: tuple[ServingPoint, ...]
     of_base: tuple[ServingPoint, ...]
+    covered: bool
+    unlisted: dict[str, Decision]
 
     @classmethod
     def of(cls, serving: ServingAuthority, points: tuple[ServingPoint, ...], policy: ResponsePolicy, at: int) -> _View:
+        own = serving.authority.policy
         stale = expired(points, at)
-        if not stale:
-            return cls(serving, policy, points, (), ())
-        lenient = serving.authority.policy.expired_delta is ExpiredDeltaPolicy.BASE
+        lenient = own.expired_delta is ExpiredDeltaPolicy.BASE
         of_base = tuple(point for point in stale if lenient and _has_fresh_base(point.epoch, at))
         fresh = tuple(point for point in points if point not in stale or point in of_base)
-        return cls(serving, policy, fresh, tuple(point for point in points if point not in fresh), of_base)
+        late = tuple(point for point in points if point not in fresh)
+        return cls(serving, policy, points, fresh, late, of_base, covers_every_serial(fresh, own, points), {})
+
+    def of_unlisted(
+        self, status: CertStatus, why: str, entry: RevocationEntry | None = None, *, non_issued: bool = False
+    ) -> Decision:
+        """The decision on each serial that nothing lists; `why` tells them apart."""
+        if why not in self.unlisted:
+            points = self.fresh if self.covered else self.points
+            self.unlisted[why] = self.decision(status, why, points, entry, non_issued=non_issued)
+        return self.unlisted[why]
 
     def revoked(self, point: ServingPoint, entry: RevocationEntry) -> Decision:
         if point in self.expired and entry.reason is not Reason.CERTIFICATE_HOLD:
@@ -267,22 +303,22 @@ def _has_fresh_base(epoch: Epoch, at: int) -> bool:
     return epoch.delta is not None and (epoch.base.next_update is None or epoch.base.next_update >= at)
 
 
-def _not_listed(view: _View, points: tuple[ServingPoint, ...], serial: bytes, *, covered: bool) -> Decision:
+def _not_listed(view: _View, serial: bytes) -> Decision:
     serving, policy = view.serving, view.policy
     own = serving.authority.policy
     if serving.issued is not None and serial not in serving.issued:
         if own.extended_revoke:
             why = "never issued (extended definition of revoked)"
-            return view.decision(CertStatus.REVOKED, why, points, entry=NON_ISSUED, non_issued=True)
-        return view.decision(CertStatus.UNKNOWN, "never issued", points)
-    if not covered and not covers_every_serial(points, own, points):
+            return view.of_unlisted(CertStatus.REVOKED, why, NON_ISSUED, non_issued=True)
+        return view.of_unlisted(CertStatus.UNKNOWN, "never issued")
+    if not view.covered and not covers_every_serial(view.points, own, view.points):
         why = "not listed, and the CRLs held do not cover every certificate of this CA"
-        return view.decision(CertStatus.UNKNOWN, why, points)
+        return view.of_unlisted(CertStatus.UNKNOWN, why)
     if serving.issued is None and not _is_positive(serial):
-        return view.decision(CertStatus.UNKNOWN, "a serial that is not positive, and nothing lists it", points)
+        return view.of_unlisted(CertStatus.UNKNOWN, "a serial that is not positive, and nothing lists it")
     if serving.issued is None and not policy.not_found_as_good_for(own):
-        return view.decision(CertStatus.UNKNOWN, "not listed (notFoundAsGood=false)", points)
-    return view.decision(CertStatus.GOOD, "not listed in the CRL", points)
+        return view.of_unlisted(CertStatus.UNKNOWN, "not listed (notFoundAsGood=false)")
+    return view.of_unlisted(CertStatus.GOOD, "not listed in the CRL")
 
 
 def _is_positive(serial: bytes) -> bool:

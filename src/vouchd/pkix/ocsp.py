@@ -50,8 +50,7 @@ class RequestSignature:
     certs_der: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OCSPRequest:
+class OCSPRequest(NamedTuple):
     """A decoded request; `nonce` is the nonce's octets and `nonce_der` the Extension that is echoed.
 
     `preferred` are AlgorithmIdentifiers (DER) in the client's order. `unusual` says that it holds what its client chose
@@ -96,7 +95,7 @@ def _parse(data: bytes, max_cert_ids: int) -> OCSPRequest:
     _acceptable_responses(extensions)
     nonce = extensions.get(NONCE)
     return OCSPRequest(
-        cert_ids=tuple(cert_id for cert_id, _ in requests),
+        cert_ids=tuple([cert_id for cert_id, _ in requests]),
         nonce=_nonce(nonce.value) if nonce else None,
         nonce_der=nonce.der if nonce else b"",
         preferred=_preferred(extensions),

@@ -103,6 +103,7 @@ _KEY_TYPES: tuple[tuple[type, str], ...] = (
 _VERIFY_ONLY = {"1.2.840.113549.1.1.5": ("RSA", "SHA-1"), "1.2.840.10045.4.1": ("EC", "SHA-1")}
 _BY_OID = {row.oid: (row.key_type, row.digest) for row in ALGORITHMS.values() if row.oid != _PSS} | _VERIFY_ONLY
 _DIGEST_BY_OID = {der.oid_octets(oid): name for name, oid in _DIGEST_OIDS.items()}
+_DIGEST_BY_IDENTIFIER = {digest_identifier(name, null=null): name for name in _DIGEST_OIDS for null in (True, False)}
 
 
 def key_type(public_key: PublicKeyTypes) -> str:
@@ -187,6 +188,9 @@ def _digest_of(data: Buffer, identifier: der.TLV) -> str:
 
 def digest_name(identifier_der: bytes) -> str | None:
     """`SHA-256` and the like for an AlgorithmIdentifier of a digest, None for another. Raises: ValueError."""
+    usual = _DIGEST_BY_IDENTIFIER.get(identifier_der)
+    if usual is not None:
+        return usual
     parts = list(der.children(identifier_der, der.whole(identifier_der, der.SEQUENCE)))
     if not parts or parts[0].tag != der.OID:
         raise ValueError("no AlgorithmIdentifier")

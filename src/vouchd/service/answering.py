@@ -19,10 +19,9 @@ from vouchd.core.response import (
     EXTENDED_REVOKE,
     response_data,
     single_response,
-    unknown_response,
 )
-from vouchd.core.status import ServingAuthority, ServingState, decide
-from vouchd.core.times import Moment, Times, times_of
+from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.core.times import Moment
 from vouchd.errors import (
     IndexFileError,
     MalformedRequest,
@@ -37,6 +36,7 @@ from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.service.assembling import Prepared, choose_algorithm, prepare_signing, split_nonce
 from vouchd.service.signer_choice import Issuer, SignerChoice
+from vouchd.service.statements import Statement, Statements, foreign_statement
 
 # What is prepared is kept up to so many bytes; of a longer request, or an unusual one, nothing is.
 PREPARED_BYTES = 64 << 20
@@ -108,6 +108,7 @@ class Responder:
         own = {certs.name_and_key(one) for serving in state.authorities for one in serving.authority.certificates}
         signings = {name: prepare_signing(signer, self._policy, own) for name, signer in self._signers.items()}
         self._choice = SignerChoice(signings, self._default_signer)
+        self._statements: dict[tuple[str, str], Statements] = {}  # by id and key of the CA
         known, self._hashes = self._hashes, {}
         self._issuers: dict[tuple[str, bytes], Issuer] = {}
         for serving in state.authorities:
@@ -191,17 +192,22 @@ class Responder:
     def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> Prepared:
         """Decide every CertID and prepare one response for all of them, in their order."""
         issuers = [self._issuer(cert_id) for cert_id in request.cert_ids]
-        if any(issuer is not None and issuer.serving.authority.id in self._withheld for issuer in issuers):
+        ids = {issuer.serving.authority.id if issuer else "" for issuer in issuers}
+        if not self._withheld.isdisjoint(ids):
             raise TryLater("a newer CRL of this CA is known and not answered from yet", cause="behind")
         signing = self._choice.signing(issuers, at)
-        fallback = min(max(signing.not_before, self._newest_acceptance), at)
-        singles = [
-            self._single(cert_id, issuer, Moment(at, signing.not_after, is_now=bool(nonce_size)), fallback)
+        moment = Moment(at, signing.not_after, is_now=bool(nonce_size))
+        statements = [
+            self._statement(cert_id.serial, issuer, moment, signing.not_before)
             for cert_id, issuer in zip(request.cert_ids, issuers, strict=True)
         ]
-        extensions = EXTENDED_REVOKE if any(single.non_issued for single in singles) else b""
-        head, rest = response_data(signing.responder_id, [single.der for single in singles], extensions, nonce_size)
-        times = [single.times for single in singles]
+        singles = [
+            single_response(cert_id.der, statement.der)
+            for cert_id, statement in zip(request.cert_ids, statements, strict=True)
+        ]
+        extensions = EXTENDED_REVOKE if any(statement.non_issued for statement in statements) else b""
+        head, rest = response_data(signing.responder_id, singles, extensions, nonce_size)
+        times = [statement.times for statement in statements]
         fresh_until = [each.fresh_until for each in times if each.fresh_until is not None]
         ends_at = [each.ends_at for each in times if each.ends_at is not None]
         return Prepared(
@@ -209,28 +215,26 @@ class Responder:
             algorithm=choose_algorithm(signing.signer, request.preferred),
             tbs_head=head,
             tbs_rest=rest,
-            cert_statuses=tuple(single.status for single in singles),
+            cert_statuses=tuple([statement.status for statement in statements]),
             # Never before the signer was valid; no clock of this host's, so that clones agree.
-            produced_at=None if nonce_size else max(signing.not_before, *(each.produced_at for each in times)),
-            this_update=min(each.this_update for each in times),
+            produced_at=None if nonce_size else max([signing.not_before, *[each.produced_at for each in times]]),
+            this_update=min([each.this_update for each in times]),
             fresh_until=min([signing.not_after, *fresh_until]),
             ends_at=min([signing.not_after, *ends_at]) if ends_at else None,
             cacheable=None not in issuers and request.nonce is None,
-            authority_id=_only({issuer.serving.authority.id if issuer else "" for issuer in issuers}),
+            authority_id=ids.pop() if len(ids) == 1 else "",
             unusual=request.unusual,
         )
 
-    def _single(self, cert_id: CertID, issuer: Issuer | None, moment: Moment, fallback: int) -> Single:
-        """What is said of one CertID; `fallback` is thisUpdate where no CA of ours is concerned."""
+    def _statement(self, serial: bytes, issuer: Issuer | None, moment: Moment, not_before: int) -> Statement:
+        """What is said of one serial; `not_before` is the start of the signer's life."""
         if issuer is None:
-            times = Times(fallback, None, fallback, None, None)
-            return Single(unknown_response(cert_id.der, fallback), CertStatus.UNKNOWN, times, non_issued=False)
-        policy = issuer.serving.authority.policy
-        decision = decide(issuer.serving, cert_id.serial, self._policy, moment.at, issuer.key)
-        times = times_of(decision, policy, moment)
-        return Single(
-            single_response(cert_id.der, decision, policy, times), decision.status, times, decision.non_issued
-        )
+            return foreign_statement(min(max(not_before, self._newest_acceptance), moment.at))
+        key = issuer.serving.authority.id, issuer.key
+        statements = self._statements.get(key)
+        if statements is None:
+            statements = self._statements[key] = Statements(issuer.serving, issuer.key, self._policy)
+        return statements.of(serial, moment)
 
     def _issuer(self, cert_id: CertID) -> Issuer | None:
         """The CA of a CertID, matched by name hash and key hash; None when the policy has `unknown` said of it.
@@ -243,15 +247,6 @@ class Responder:
         return issuer
 
 
-class Single(NamedTuple):
-    """One SingleResponse in DER with its times."""
-
-    der: bytes
-    status: CertStatus
-    times: Times
-    non_issued: bool
-
-
 def error_answer(error: RequestError) -> Answer:
     """The unsigned answer that tells an OCSP error status."""
     status = outcome(error).ocsp_status
@@ -260,19 +255,17 @@ def error_answer(error: RequestError) -> Answer:
 
 def _answer(prepared: Prepared, nonce_der: bytes, at: int) -> Answer:
     produced_at = at if prepared.produced_at is None else prepared.produced_at
+    # By position, in the order of the fields: this is the hot path.
     return Answer(
-        response_der=prepared.signed(produced_at, nonce_der),
-        status=OCSPResponseStatus.SUCCESSFUL,
-        cert_statuses=prepared.cert_statuses,
-        produced_at=produced_at,
-        this_update=prepared.this_update,
-        next_update=prepared.ends_at,
-        fresh_until=prepared.fresh_until,
-        cacheable=prepared.cacheable,
-        authority_id=prepared.authority_id,
-        unusual=prepared.unusual,
+        prepared.signed(produced_at, nonce_der),
+        OCSPResponseStatus.SUCCESSFUL,
+        "",
+        prepared.cert_statuses,
+        produced_at,
+        prepared.this_update,
+        prepared.ends_at,
+        prepared.fresh_until,
+        prepared.cacheable,
+        prepared.authority_id,
+        prepared.unusual,
     )
-
-
-def _only(ids: set[str]) -> str:
-    return ids.pop() if len(ids) == 1 else ""

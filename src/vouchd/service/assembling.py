@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vouchd.core.facts import CertStatus
 from vouchd.core.policy import ResponsePolicy
@@ -18,7 +19,7 @@ from vouchd.pkix.signatures import ALGORITHMS
 
 ENVELOPE_LIMIT = 4096
 
-_NONCE_OID = der.tlv(der.OID, NONCE)
+_NONCE_START = der.tlv(der.OID, NONCE) + b"\x04"  # up to the tag of extnValue
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +34,7 @@ class Signing:
     envelopes: dict[tuple[int, int, str], tuple[bytes, bytes]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """All of an answer but producedAt, the nonce and the signature.
 
     `tbs_head` is ResponseData up to producedAt, made for a nonce of the request's size; `tbs_rest` follows producedAt.
@@ -96,13 +96,13 @@ def split_nonce(request_der: bytes) -> tuple[bytes, bytes]:
     nonce. The length stands at the front of the key through the outermost element's own length octets. Only lengths
     below 128 are looked for; a longer nonce takes the ordinary way.
     """
-    oid = request_der.rfind(_NONCE_OID)
-    start = oid + len(_NONCE_OID)
-    if oid < 2 or request_der[start : start + 1] != b"\x04":
-        return request_der, b""
+    oid = request_der.rfind(_NONCE_START)
+    start = oid + len(_NONCE_START) - 1
     size = len(request_der) - start
-    header = bytes((0x04, size - 2, 0x04, size - 4)) if 5 <= size < 0x82 else b""
-    if not header or request_der[start : start + 4] != header:
+    if oid < 2 or not 5 <= size < 0x82:
+        return request_der, b""
+    _, outer, tag, inner = request_der[start : start + 4]
+    if outer != size - 2 or tag != der.OCTET_STRING or inner != size - 4:
         return request_der, b""
     return request_der[: start + 4], request_der[oid - 2 :]
 

@@ -36,6 +36,7 @@ class SignerChoice:
         self._default = default
         self._certificates = {name: signing.signer.certificate_der for name, signing in signings.items()}
         self._known: dict[tuple[str, str], dict[str, int]] = {}
+        self._shortened: dict[tuple[str, int], Signing] = {}  # those whose CA ends before they do
 
     def signing(self, issuers: Iterable[Issuer | None], at: int) -> Signing:
         """The signer for all these; of None, a CA that is not ours, every signer may say so.
@@ -80,11 +81,16 @@ class SignerChoice:
         for name, end in ends.items():
             signing = self._signings[name]
             if signing.not_before <= at <= end:
-                return signing if end == signing.not_after else replace(signing, not_after=end)
+                return signing if end == signing.not_after else self._until(name, end)
         name, end = next(iter(ends.items()))
         if at < self._signings[name].not_before:
             raise TryLater("the signing certificate is not valid yet", cause="expired_signer")
         raise expiry(end, self._signings[name].not_after)
+
+    def _until(self, name: str, end: int) -> Signing:
+        if (name, end) not in self._shortened:
+            self._shortened[name, end] = replace(self._signings[name], not_after=end)
+        return self._shortened[name, end]
 
 
 def is_revoked(signer_der: bytes, serving: ServingAuthority) -> bool:

@@ -1,0 +1,46 @@
+"""What a SingleResponse says of a serial: decided and made into DER, and once for all serials that nothing lists."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vouchd.core.facts import CertStatus
+from vouchd.core.policy import ResponsePolicy
+from vouchd.core.response import statement_of, unknown_statement
+from vouchd.core.status import Decision, ServingAuthority, Verdicts
+from vouchd.core.times import Moment, Times, times_of
+
+
+class Statement(NamedTuple):
+    """What follows the CertID in one SingleResponse, in DER, with its times."""
+
+    der: bytes
+    status: CertStatus
+    times: Times
+    non_issued: bool
+
+
+class Statements:
+    """What is said of the serials of one key of a CA (`certs.key_id`) while one state is served."""
+
+    def __init__(self, serving: ServingAuthority, key: str, policy: ResponsePolicy) -> None:
+        self._verdicts = Verdicts(serving, policy, key)
+        self._policy = serving.authority.policy
+        self._last: tuple[Decision, Moment, Statement] | None = None
+
+    def of(self, serial: bytes, moment: Moment) -> Statement:
+        """What is said of `serial` (DER INTEGER content octets) at that moment. Raises: TryLater, IndexFileError."""
+        decision = self._verdicts.of(serial, moment.at)
+        # Most serials are not listed, so they share one decision, and at one moment all that follows from it.
+        if self._last is not None and self._last[0] is decision and self._last[1] == moment:
+            return self._last[2]
+        times = times_of(decision, self._policy, moment)
+        statement = Statement(statement_of(decision, self._policy, times), decision.status, times, decision.non_issued)
+        self._last = decision, moment, statement
+        return statement
+
+
+def foreign_statement(this_update: int) -> Statement:
+    """What is said of a serial whose CA is none of ours."""
+    times = Times(this_update, None, this_update, None, None)
+    return Statement(unknown_statement(this_update), CertStatus.UNKNOWN, times, non_issued=False)
