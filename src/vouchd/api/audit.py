@@ -35,21 +35,21 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def _search(call: Call) -> dict[str, Any]:
-    asked, limit = call.query, call.query.get("limit", DEFAULT_LIMIT)
+    terms, limit = call.query, call.query.get("limit", DEFAULT_LIMIT)
     call.services.permission.allow(call.caller, Action.READ_AUDIT, "search")
     query = AuditQuery(
-        event=asked.get("event", ""),
-        outcome=asked.get("outcome", ""),
-        caller=asked.get("caller", ""),
-        text=asked.get("text", ""),
-        since=shapes.posix(asked["since"], "since") if "since" in asked else None,
-        until=shapes.posix(asked["until"], "until") if "until" in asked else None,
-        before=asked.get("before"),
+        event=terms.get("event", ""),
+        outcome=terms.get("outcome", ""),
+        caller=terms.get("caller", ""),
+        text=terms.get("text", ""),
+        since=shapes.posix(terms["since"], "since") if "since" in terms else None,
+        until=shapes.posix(terms["until"], "until") if "until" in terms else None,
+        before=terms.get("before"),
     )
-    found = call.services.audit_reader.search(query, limit=limit)
+    records = call.services.audit_reader.search(query, limit=limit)
     return {
-        "records": [_shape(one) for one in found],
-        "next_before": found[-1].seq if len(found) == limit else None,
+        "records": [_shape(one) for one in records],
+        "next_before": records[-1].seq if len(records) == limit else None,
     }
 
 
@@ -61,18 +61,18 @@ def _one(call: Call) -> dict[str, Any]:
     return _shape(call.services.audit_reader.record(int(number)))
 
 
-def _shape(found: AuditRecord) -> dict[str, Any]:
+def _shape(entry: AuditRecord) -> dict[str, Any]:
     return {
-        "seq": found.seq,
-        "time": shapes.moment(found.time),
-        "event": found.event,
-        "outcome": found.outcome,
-        "caller": found.caller,
-        "groups": list(found.groups),
-        "origin": found.origin,
-        "detail": dict(found.detail),
-        "previous": found.previous,
-        "hash": found.hash,
+        "seq": entry.seq,
+        "time": shapes.moment(entry.time),
+        "event": entry.event,
+        "outcome": entry.outcome,
+        "caller": entry.caller,
+        "groups": list(entry.groups),
+        "origin": entry.origin,
+        "detail": dict(entry.detail),
+        "previous": entry.previous,
+        "hash": entry.hash,
     }
 
 

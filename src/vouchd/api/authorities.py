@@ -118,7 +118,7 @@ def _set_policy(call: Call) -> dict[str, Any]:
     if "expired_delta" in changed:
         changed["expired_delta"] = ExpiredDeltaPolicy(changed["expired_delta"])
     if "crl_issuers" in changed:
-        changed["crl_issuers"] = tuple(_der(given) for given in changed["crl_issuers"])
+        changed["crl_issuers"] = tuple(_der(certificate) for certificate in changed["crl_issuers"])
     if "expected_scopes" in changed:
         changed["expected_scopes"] = tuple(changed["expected_scopes"])
     after = services.authorities.set_policy(before.id, replace(before.policy, **changed), call.caller)
@@ -150,8 +150,8 @@ def _drop_serials(call: Call) -> None:
 def _shown(call: Call, authority: Authority, *, doubts: bool = False) -> dict[str, Any]:
     """The CA as a list would show it now, after a change with what is doubtful about its signer."""
     services = call.services
-    epochs, held = services.store.epochs(), services.store.quarantined()
-    shape = _shape(summary_of(authority, epochs, held), services.clock.now())
+    epochs, quarantined = services.store.epochs(), services.store.quarantined()
+    shape = _shape(summary_of(authority, epochs, quarantined), services.clock.now())
     return shape | {"doubts": list(services.authorities.doubts(authority)) if doubts else []}
 
 
@@ -164,7 +164,7 @@ def _shape(summary: AuthoritySummary, at: int) -> dict[str, Any]:
         "not_after": shapes.moment(summary.not_after),
         "entries": summary.entry_count,
         "issuing_points": [shapes.issuing_point(epoch, at) for epoch in summary.epochs],
-        "quarantined": [shapes.quarantined(held) for held in summary.quarantined],
+        "quarantined": [shapes.quarantined(crl) for crl in summary.quarantined],
         "policy": _policy(authority.policy),
         "history": [sha256(der).hexdigest() for der in authority.history],
         "retired_scopes": list(authority.retired_scopes),

@@ -109,24 +109,24 @@ def _explained(call: Call, authority_id: str, serial: bytes) -> dict[str, Any]:
     return _shape(call.running.explain(authority_id, serial, services.clock.now()))
 
 
-def _shape(found: Explanation) -> dict[str, Any]:
-    decision, authority = found.decision, found.authority
+def _shape(explanation: Explanation) -> dict[str, Any]:
+    decision, authority = explanation.decision, explanation.authority
     entry = decision.entry if decision else None
     return {
-        "serial": shapes.serial_text(found.serial),
-        "answer": found.answer,
-        "why": found.why,
-        "hint": found.hint,
+        "serial": shapes.serial_text(explanation.serial),
+        "answer": explanation.answer,
+        "why": explanation.why,
+        "hint": explanation.hint,
         "authority": authority.id if authority else None,
         "authority_label": authority.label if authority else None,
-        "signer": found.signer,
+        "signer": explanation.signer,
         "revoked_at": shapes.maybe_moment(entry.revocation_time) if entry else None,
         "reason": shapes.reason(entry.reason) if entry else None,
         "this_update": shapes.moment(decision.this_update) if decision else None,
         "next_update": shapes.maybe_moment(decision.next_update) if decision else None,
         "produced_at": shapes.moment(decision.produced_at) if decision else None,
-        "issuing_points": [_point(one) for one in found.points],
-        "policy": _policy(found.policy) if found.policy else None,
+        "issuing_points": [_point(one) for one in explanation.points],
+        "policy": _policy(explanation.policy) if explanation.policy else None,
     }
 
 

@@ -67,8 +67,8 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def _all(call: Call) -> list[dict[str, Any]]:
-    found = _refused_as_input(lambda: call.services.certificates.certificates(call.caller))
-    return [_shape(call.services, call.caller, one) for one in found]
+    places = _refused_as_input(lambda: call.services.certificates.certificates(call.caller))
+    return [_shape(call.services, call.caller, one) for one in places]
 
 
 def _one(call: Call) -> dict[str, Any]:

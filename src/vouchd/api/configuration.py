@@ -48,12 +48,12 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def _read(call: Call) -> dict[str, Any]:
-    found = call.services.configuration.read(call.caller)
+    configuration = call.services.configuration.read(call.caller)
     return {
-        "revision": found.revision,
-        "pending_restart": found.pending,
-        "settings": [asdict(setting) for setting in found.settings],
-        "warnings": list(found.warnings),
+        "revision": configuration.revision,
+        "pending_restart": configuration.pending,
+        "settings": [asdict(setting) for setting in configuration.settings],
+        "warnings": list(configuration.warnings),
     }
 
 
@@ -70,13 +70,13 @@ def _change(call: Call) -> dict[str, Any]:
     )
 
 
-def _shape(found: ConfigurationChange) -> dict[str, Any]:
+def _shape(change: ConfigurationChange) -> dict[str, Any]:
     return {
-        "before": found.before,
-        "after": found.after,
-        "diff": found.diff,
-        "warnings": list(found.warnings),
-        "applied": found.applied,
+        "before": change.before,
+        "after": change.after,
+        "diff": change.diff,
+        "warnings": list(change.warnings),
+        "applied": change.applied,
     }
 
 

@@ -88,13 +88,13 @@ def _download(call: Call) -> Download:
     return _document(call, record_)
 
 
-def _document(call: Call, found: CRLRecord) -> Download:
+def _document(call: Call, crl_record: CRLRecord) -> Download:
     store = call.services.store
 
     def chunks() -> Iterator[bytes]:
-        return store.document_chunks(found.sha256)
+        return store.document_chunks(crl_record.sha256)
 
-    return Download(chunks, PKIX_CRL, f"{found.sha256[:16]}.crl")
+    return Download(chunks, PKIX_CRL, f"{crl_record.sha256[:16]}.crl")
 
 
 def _add(call: Call) -> dict[str, Any]:
@@ -182,17 +182,17 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
-def _held(call: Call) -> list[dict[str, Any]]:
+def _quarantined(call: Call) -> list[dict[str, Any]]:
     call.services.permission.allow(call.caller, Action.READ_CRL, "*")
-    return [shapes.quarantined(held) for held in call.services.store.quarantined()]
+    return [shapes.quarantined(crl) for crl in call.services.store.quarantined()]
 
 
 def _held_one(call: Call) -> QuarantinedCRL:
     point = _point_id(call)
     call.services.permission.allow(call.caller, Action.READ_CRL, f"{point.authority_id} {point.scope_id}")
-    for held in call.services.store.quarantined():
-        if held.issuing_point == point:
-            return held
+    for crl in call.services.store.quarantined():
+        if crl.issuing_point == point:
+            return crl
     raise NotFound("no CRL is held back for this issuing point", hint="GET /api/v1/quarantine lists those there are")
 
 
@@ -292,7 +292,7 @@ OPERATIONS = (
         "crls.list_held",
         "CRLs held back, oldest first",
         Action.READ_CRL,
-        _held,
+        _quarantined,
         array(reference("QuarantinedCRL")),
     ),
     Operation(

@@ -192,11 +192,11 @@ def _silent(pid: int | None) -> dict[str, Any]:
 
 
 def _others(call: Call, members: tuple[MemberReport, ...]) -> list[dict[str, Any]]:
-    found = read_verification(call.layout.verification) if members else None
-    verified = {one.id: one for one in found.members} if found else {}
+    verification = read_verification(call.layout.verification) if members else None
+    verified = {one.id: one for one in verification.members} if verification else {}
 
     def compared(one: VerifiedMember | None) -> dict[str, Any]:
-        at = found.at if found and one else None
+        at = verification.at if verification and one else None
         return {"compared": one.state if one else None, "compared_at": shapes.maybe_moment(at)}
 
     return [

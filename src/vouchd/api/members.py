@@ -106,15 +106,15 @@ SCHEMAS: dict[str, Schema] = {
 
 def _members(call: Call) -> dict[str, Any]:
     services = call.services
-    found = services.domain.members(call.caller)
-    me, master = services.membership.me(), master_of(found)
+    members = services.domain.members(call.caller)
+    me, master = services.membership.me(), master_of(members)
     seen = {one.id: one for one in call.running.report().members}
     return {
         "name": services.settings.of_set.domain,
         "this_instance": me.id if me else None,
         "master": master.id if master else None,
         "facts_in": _facts_in(services),
-        "members": [_member(one, master, seen.get(one.id)) for one in found],
+        "members": [_member(one, master, seen.get(one.id)) for one in members],
     }
 
 
@@ -181,10 +181,10 @@ def _facts_in(services: Services) -> str:
 
 def _latest(call: Call) -> dict[str, Any]:
     call.services.permission.allow(call.caller, Action.READ_DOMAIN, "verification")
-    found = read_verification(call.services.layout.verification)
-    if found is None:
+    verification = read_verification(call.services.layout.verification)
+    if verification is None:
         raise NotFound("nothing was compared yet", hint="vouchd clone verify compares this instance with the others")
-    return _verification(found)
+    return _verification(verification)
 
 
 def _verify(call: Call) -> dict[str, Any]:
@@ -199,9 +199,9 @@ def read_shape(shape: Mapping[str, Any]) -> Verification:
     return verification_of({**shape, "at": shapes.posix(shape["at"], "at")})
 
 
-def _verification(found: Verification) -> dict[str, Any]:
-    members = [{**asdict(one), "state": one.state} for one in found.members]
-    return {"at": shapes.moment(found.at), "identical": found.identical, "members": members}
+def _verification(verification: Verification) -> dict[str, Any]:
+    members = [{**asdict(one), "state": one.state} for one in verification.members]
+    return {"at": shapes.moment(verification.at), "identical": verification.identical, "members": members}
 
 
 OPERATIONS = (

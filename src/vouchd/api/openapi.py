@@ -46,7 +46,7 @@ def document(operations: Sequence[Operation], schemas: Mapping[str, Schema]) -> 
 
 def _operation(operation: Operation) -> dict[str, Any]:
     needs = "any user" if isinstance(operation.access, Access) else f"the right “{operation.access.value}”"
-    found: dict[str, Any] = {
+    shape: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.about,
         "description": f"Needs {needs}.",
@@ -58,11 +58,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": _responses(operation),
     }
     if operation.body is not None:
-        found["requestBody"] = {"required": True, "content": {JSON: {"schema": operation.body}}}
+        shape["requestBody"] = {"required": True, "content": {JSON: {"schema": operation.body}}}
     if operation.upload:
         content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in operation.upload}
-        found["requestBody"] = {"required": True, "content": content}
-    return found
+        shape["requestBody"] = {"required": True, "content": content}
+    return shape
 
 
 PATHS = {

@@ -79,10 +79,10 @@ def read_json(body: bytes) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name stands twice in one object")
-    return found
+    return members
 
 
 def _refuse(constant: str) -> Any:

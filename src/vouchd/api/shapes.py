@@ -101,8 +101,8 @@ def maybe_moment(at: int | None) -> str | None:
 def posix(text: str, name: str) -> int:
     """POSIX seconds of RFC 3339 text, UTC when it names no offset. Raises: BadInput."""
     try:
-        found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        instant = datetime.fromisoformat(text)
+        return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError) as error:
         raise BadInput(f"{name} is not a time", hint="write it as 2026-11-24T05:41:44Z") from error
 
@@ -124,21 +124,21 @@ def serial_octets(text: str) -> bytes:
     return number.to_bytes(number.bit_length() // 8 + 1, "big")
 
 
-def reason(found: Reason) -> str:
+def reason(revocation_reason: Reason) -> str:
     """The standard's name of a revocation reason, `absent` where the CRL gives none."""
-    return reason_text(found)
+    return reason_text(revocation_reason)
 
 
-def crl(found: CRLRecord) -> dict[str, Any]:
+def crl(crl_record: CRLRecord) -> dict[str, Any]:
     """See CRL_SCHEMA."""
     return {
-        "sha256": found.sha256,
-        "bytes": found.size_bytes,
-        "crl_number": found.crl_number,
-        "base_crl_number": found.base_crl_number,
-        "this_update": moment(found.this_update),
-        "next_update": maybe_moment(found.next_update),
-        "entries": found.entry_count,
+        "sha256": crl_record.sha256,
+        "bytes": crl_record.size_bytes,
+        "crl_number": crl_record.crl_number,
+        "base_crl_number": crl_record.base_crl_number,
+        "this_update": moment(crl_record.this_update),
+        "next_update": maybe_moment(crl_record.next_update),
+        "entries": crl_record.entry_count,
     }
 
 
@@ -172,32 +172,32 @@ def scope_facts(scope: Scope) -> dict[str, Any]:
     }
 
 
-def quarantined(held: QuarantinedCRL) -> dict[str, Any]:
+def quarantined(quarantined_crl: QuarantinedCRL) -> dict[str, Any]:
     """See QUARANTINED_SCHEMA."""
     return {
-        "authority": held.issuing_point.authority_id,
-        "scope": held.issuing_point.scope_id,
-        "crl": crl(held.record),
-        "received_at": moment(held.received_at),
-        "origin": held.origin,
-        "why": held.why,
+        "authority": quarantined_crl.issuing_point.authority_id,
+        "scope": quarantined_crl.issuing_point.scope_id,
+        "crl": crl(quarantined_crl.record),
+        "received_at": moment(quarantined_crl.received_at),
+        "origin": quarantined_crl.origin,
+        "why": quarantined_crl.why,
     }
 
 
 def certificate(der: bytes, sha256: str) -> dict[str, Any]:
     """See CERTIFICATE_SCHEMA."""
-    found = certs.load_certificate(der)
+    cert = certs.load_certificate(der)
     return {
         "sha256": sha256,
-        "subject": found.subject.rfc4514_string(),
-        "issuer": found.issuer.rfc4514_string(),
-        "serial": serial_text(certs.serial_octets(found)),
-        "not_before": moment(certs.not_before(found)),
-        "not_after": moment(certs.not_after(found)),
-        "pem": pem(found),
+        "subject": cert.subject.rfc4514_string(),
+        "issuer": cert.issuer.rfc4514_string(),
+        "serial": serial_text(certs.serial_octets(cert)),
+        "not_before": moment(certs.not_before(cert)),
+        "not_after": moment(certs.not_after(cert)),
+        "pem": pem(cert),
     }
 
 
-def pem(found: x509.Certificate) -> str:
+def pem(cert: x509.Certificate) -> str:
     """The certificate as PEM."""
-    return found.public_bytes(Encoding.PEM).decode()
+    return cert.public_bytes(Encoding.PEM).decode()

@@ -48,7 +48,7 @@ def verify(
     Example: vouchd audit verify copies/audit.jsonl --cert audit_signing.pem --signed
     """
     path = Layout(instance.absolute()).audit_log if log is None else log / "audit.jsonl" if log.is_dir() else log
-    trusted = _given(cert) if cert or log is not None else _of_instance(Layout(instance.absolute()))
+    trusted = _certificates(cert) if cert or log is not None else _of_instance(Layout(instance.absolute()))
     proof = prove(path, Trust(trusted))
     output.record(_shown(proof), json_output=json_output)
     if proof.broken:
@@ -70,8 +70,8 @@ def verify(
 def _check(path: Path, proof: Proof, expect: str, *, signed: bool) -> None:
     if expect:
         number, _, digest = expect.partition(":")
-        found = AuditReader(path).record(int(number)) if number.isdecimal() else None
-        if found is None or found.hash != digest:
+        record = AuditReader(path).record(int(number)) if number.isdecimal() else None
+        if record is None or record.hash != digest:
             raise AuditLogBroken(f"record {number[:20]} is not the one noted", hint="compare with a copy of the log")
     if not proof.unsigned:
         return
@@ -81,14 +81,14 @@ def _check(path: Path, proof: Proof, expect: str, *, signed: bool) -> None:
     output.warn(words)
 
 
-def _given(names: list[str] | None) -> list[x509.Certificate]:
-    found: list[x509.Certificate] = []
+def _certificates(names: list[str] | None) -> list[x509.Certificate]:
+    certificates: list[x509.Certificate] = []
     for name in names or []:
         try:
-            found += read_bundle(read_input(name, MAX_BUNDLE_BYTES))
+            certificates += read_bundle(read_input(name, MAX_BUNDLE_BYTES))
         except ValueError as error:
             raise ConfigError(f"{name}: {error}", hint="--cert wants certificates, PEM, DER or PKCS #7") from error
-    return found
+    return certificates
 
 
 def _of_instance(layout: Layout) -> list[x509.Certificate]:

@@ -115,9 +115,9 @@ class PolicyChange:
     @property
     def is_empty(self) -> bool:
         """Whether no option was given."""
-        return all(not self._given(field.name) for field in fields(self))
+        return all(not self._is_named(field.name) for field in fields(self))
 
-    def _given(self, name: str) -> bool:
+    def _is_named(self, name: str) -> bool:
         return getattr(self, name) not in (None, [])
 
     def as_json(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class PolicyChange:
 
         Raises: ConfigError naming the option, SigningError.
         """
-        names = [field.name for field in fields(self) if self._given(field.name)]
+        names = [field.name for field in fields(self) if self._is_named(field.name)]
         return {name: _READERS.get(name, _as_it_is)(name, getattr(self, name)) for name in names}
 
 
@@ -268,12 +268,12 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
 
     Example: vouchd authority list --json
     """
-    found = instance.call("authorities.list")
+    authorities = instance.call("authorities.list")
     if json_output:
-        output.as_json([_full(one) for one in found])
+        output.as_json([_full(one) for one in authorities])
         return
     empty = "no CA is answered for; add one with `vouchd authority add CA.pem`"
-    output.records([_row(one, SHORT_ID) for one in found], json_output=False, empty=empty)
+    output.records([_row(one, SHORT_ID) for one in authorities], json_output=False, empty=empty)
 
 
 @reachable
@@ -290,13 +290,13 @@ def remove(
 
     Example: vouchd authority remove "Example Root"
     """
-    found = instance.call("authorities.get", reference)
+    authority = instance.call("authorities.get", reference)
     if certificate:
-        left = instance.call("authorities.remove_certificate", found["id"], certificate, wait=seconds_to_wait(True))
+        left = instance.call("authorities.remove_certificate", authority["id"], certificate, wait=seconds_to_wait(True))
         output.record(_short(left), json_output=json_output)
         return
-    instance.call("authorities.remove", found["id"], wait=seconds_to_wait(True))
-    output.record(_short(found), json_output=json_output)
+    instance.call("authorities.remove", authority["id"], wait=seconds_to_wait(True))
+    output.record(_short(authority), json_output=json_output)
 
 
 @reachable
@@ -349,58 +349,63 @@ def set_(
         quarantine_entries=quarantine_entries,
         quarantine_gains=quarantine_gains,
     ).as_json()
-    found, wait = instance.call("authorities.get", reference), seconds_to_wait(True)
+    authority, wait = instance.call("authorities.get", reference), seconds_to_wait(True)
     if change:
-        found = instance.call("authorities.set_policy", found["id"], body=change, wait=wait)
-        for doubt in found["doubts"]:
+        authority = instance.call("authorities.set_policy", authority["id"], body=change, wait=wait)
+        for doubt in authority["doubts"]:
             output.warn(doubt)
     if issued_serials == DEFAULT:
-        instance.call("authorities.drop_issued_serials", found["id"], wait=wait)
-        found = instance.call("authorities.get", found["id"])
+        instance.call("authorities.drop_issued_serials", authority["id"], wait=wait)
+        authority = instance.call("authorities.get", authority["id"])
     elif issued_serials is not None:
         serials = bytes(read_input(issued_serials, MAX_SERIALS_BYTES))
-        found = instance.call(
-            "authorities.set_issued_serials", found["id"], body=serials, hexadecimal=not decimal, wait=wait
+        authority = instance.call(
+            "authorities.set_issued_serials", authority["id"], body=serials, hexadecimal=not decimal, wait=wait
         )
-    _show(found, json_output)
+    _show(authority, json_output)
 
 
-def _show(found: Shape, json_output: bool) -> None:
-    policy = _policy(found)
+def _show(authority: Shape, json_output: bool) -> None:
+    policy = _policy(authority)
     if json_output:
-        output.as_json({"id": found["id"], "label": found["label"], "policy": policy})
+        output.as_json({"id": authority["id"], "label": authority["label"], "policy": policy})
         return
-    policy["crl_issuers"] = f"{len(found['policy']['crl_issuers'])} certificates"
-    policy["expected_scopes"] = ", ".join(found["policy"]["expected_scopes"]) or None
-    output.fields({"label": found["label"], "id": found["id"], **policy})
+    policy["crl_issuers"] = f"{len(authority['policy']['crl_issuers'])} certificates"
+    policy["expected_scopes"] = ", ".join(authority["policy"]["expected_scopes"]) or None
+    output.fields({"label": authority["label"], "id": authority["id"], **policy})
 
 
-def _policy(found: Shape) -> dict[str, object]:
+def _policy(authority: Shape) -> dict[str, object]:
     """The CA's own policy; certificates as base64 of their DER."""
-    issuers = ["".join(one.splitlines()[1:-1]) for one in found["policy"]["crl_issuers"]]
-    return {**found["policy"], "crl_issuers": issuers}
+    issuers = ["".join(one.splitlines()[1:-1]) for one in authority["policy"]["crl_issuers"]]
+    return {**authority["policy"], "crl_issuers": issuers}
 
 
-def _short(found: Shape) -> dict[str, object]:
-    return {"label": found["label"], "id": found["id"]}
+def _short(authority: Shape) -> dict[str, object]:
+    return {"label": authority["label"], "id": authority["id"]}
 
 
-def _row(found: Shape, digits: int) -> dict[str, object]:
-    updates = [point["next_update"] for point in found["issuing_points"] if point["next_update"]]
+def _row(authority: Shape, digits: int) -> dict[str, object]:
+    updates = [point["next_update"] for point in authority["issuing_points"] if point["next_update"]]
     return {
-        "label": found["label"],
-        "id": found["id"][:digits],
-        "CRLs": len(found["issuing_points"]),
-        "revoked": found["entries"],
+        "label": authority["label"],
+        "id": authority["id"][:digits],
+        "CRLs": len(authority["issuing_points"]),
+        "revoked": authority["entries"],
         "next_update": min(updates, default=None),
-        "quarantined": len(found["quarantined"]),
-        "CA_not_after": found["not_after"],
+        "quarantined": len(authority["quarantined"]),
+        "CA_not_after": authority["not_after"],
     }
 
 
-def _full(found: Shape) -> dict[str, object]:
-    known = {name: found[name] for name in ("history", "retired_scopes")}
-    return {**_row(found, len(found["id"])), **known, "subject": found["subject"], "policy": _policy(found)}
+def _full(authority: Shape) -> dict[str, object]:
+    known = {name: authority[name] for name in ("history", "retired_scopes")}
+    return {
+        **_row(authority, len(authority["id"])),
+        **known,
+        "subject": authority["subject"],
+        "policy": _policy(authority),
+    }
 
 
 app = typer.Typer(name="authority", no_args_is_help=True, help="The CAs that an instance answers for.")

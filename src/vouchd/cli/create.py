@@ -140,9 +140,9 @@ def _directory(
         return None
     server = server_of(url, start_tls=starttls, replica_id=1)
     password = read_password(password_file, Path(manager))
-    found = NewDirectory(DirectorySettings(server, "", trust), manager, password, domain)
-    found.require_unused()
-    return found
+    target = NewDirectory(DirectorySettings(server, "", trust), manager, password, domain)
+    target.require_unused()
+    return target
 
 
 def _finish(

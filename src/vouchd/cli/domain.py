@@ -93,8 +93,8 @@ def token(
         text, kept = services.domain.issue_token(services.caller, seconds)
     if out is not None:
         replace_file(out, f"{text}\n".encode(), 0o600)
-    given = {"token": None if out else text, "file": str(out) if out else None}
-    output.record(given | {"good_until": output.when(kept.expires_at)}, json_output=json_output)
+    summary = {"token": None if out else text, "file": str(out) if out else None}
+    output.record(summary | {"good_until": output.when(kept.expires_at)}, json_output=json_output)
 
 
 @app.command()

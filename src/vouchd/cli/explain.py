@@ -41,8 +41,8 @@ def explain(
     Example: vouchd explain --issuer ca.crt --serial 0x52a1c7
     """
     octets = _serial(certificate, issuer, serial)
-    found = instance.call("certificate_status.get", _authority(issuer, authority), output.serial_text(octets))
-    _show(_facts(found), json_output)
+    explanation = instance.call("certificate_status.get", _authority(issuer, authority), output.serial_text(octets))
+    _show(_facts(explanation), json_output)
 
 
 def _authority(issuer: Path | None, reference: str) -> str:
@@ -65,18 +65,19 @@ def _serial(certificate: Path | None, issuer: Path | None, serial: str) -> bytes
     return serial_of(certificate_der(certificate), certificate_der(issuer))
 
 
-def _facts(found: Mapping[str, Any]) -> dict[str, object]:
-    label = found["authority_label"]
+def _facts(explanation: Mapping[str, Any]) -> dict[str, object]:
+    label = explanation["authority_label"]
     plain = ("revoked_at", "reason", "this_update", "next_update", "produced_at", "signer")
     return {
-        "serial": found["serial"],
-        "answer": found["answer"],
-        "why": found["why"],
-        "hint": found["hint"] or None,
-        "authority": {"id": found["authority"], "label": label} if label is not None else None,
-        **{name: found[name] for name in plain},
-        "issuing_points": [_point(one) for one in found["issuing_points"]],
-        "policy": found["policy"] and {_POLICY_NAMES[name]: value for name, value in found["policy"].items()},
+        "serial": explanation["serial"],
+        "answer": explanation["answer"],
+        "why": explanation["why"],
+        "hint": explanation["hint"] or None,
+        "authority": {"id": explanation["authority"], "label": label} if label is not None else None,
+        **{name: explanation[name] for name in plain},
+        "issuing_points": [_point(one) for one in explanation["issuing_points"]],
+        "policy": explanation["policy"]
+        and {_POLICY_NAMES[name]: value for name, value in explanation["policy"].items()},
     }
 
 

@@ -102,14 +102,14 @@ def status(instance: Instance, json_output: JsonOption = False) -> None:
 
     Example: vouchd status --json
     """
-    found = instance.call("instance.get")
-    if found["state"] in {STOPPED, STARTING}:
-        output.record({"state": found["state"], "pid": found["pid"]}, json_output=json_output)
-        raise typer.Exit(NOT_RUNNING if found["state"] == STOPPED else 0)
-    _show(found, json_output)
+    report = instance.call("instance.get")
+    if report["state"] in {STOPPED, STARTING}:
+        output.record({"state": report["state"], "pid": report["pid"]}, json_output=json_output)
+        raise typer.Exit(NOT_RUNNING if report["state"] == STOPPED else 0)
+    _show(report, json_output)
 
 
-def _show(found: Mapping[str, Any], json_output: bool) -> None:
+def _show(report: Mapping[str, Any], json_output: bool) -> None:
     points = [
         {
             "CA": point["label"],
@@ -119,26 +119,26 @@ def _show(found: Mapping[str, Any], json_output: bool) -> None:
             "this_update": point["this_update"],
             "next_update": point["next_update"],
         }
-        for point in found["issuing_points"]
+        for point in report["issuing_points"]
     ]
     state: dict[str, object] = {
-        "state": found["state"],
-        "halted": found["halted"] or None,
-        "pid": found["pid"],
-        "since": found["started_at"],
-        "OCSP": found["ocsp"],
-        "health": found["health"],
-        "agents": found["agents"],
-        "workers": found["workers"],
-        "worker_restarts": found["restarts"],
-        "store": found["store_error"] or "in reach",
-        "not_verified": "; ".join(f"{one['label']}: {one['why']}" for one in found["unverified"]) or None,
-        "damaged_indexes_made_again": found["index_repairs"] or None,
-        "behind": ", ".join(found["behind"]) or None,
-        "failing": "; ".join(f"{one['name']}: {one['error']}" for one in found["upkeep"]) or None,
+        "state": report["state"],
+        "halted": report["halted"] or None,
+        "pid": report["pid"],
+        "since": report["started_at"],
+        "OCSP": report["ocsp"],
+        "health": report["health"],
+        "agents": report["agents"],
+        "workers": report["workers"],
+        "worker_restarts": report["restarts"],
+        "store": report["store_error"] or "in reach",
+        "not_verified": "; ".join(f"{one['label']}: {one['why']}" for one in report["unverified"]) or None,
+        "damaged_indexes_made_again": report["index_repairs"] or None,
+        "behind": ", ".join(report["behind"]) or None,
+        "failing": "; ".join(f"{one['name']}: {one['error']}" for one in report["upkeep"]) or None,
     }
-    kept = found["hindrances"]
-    members, sources = [seen_row(one) for one in found["members"]], found["sources"]
+    kept = report["hindrances"]
+    members, sources = [seen_row(one) for one in report["members"]], report["sources"]
     if json_output:
         output.as_json({**state, "issuing_points": points, "sources": sources, "members": members, "hindrances": kept})
         return

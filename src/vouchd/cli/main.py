@@ -122,8 +122,8 @@ def _listing(app: typer.Typer) -> typer.Typer:
 
 
 def _function(name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(import_module(f"vouchd.cli.{_VERBS[name]}"), name)
-    return found
+    function: Callable[..., Any] = getattr(import_module(f"vouchd.cli.{_VERBS[name]}"), name)
+    return function
 
 
 @cache
@@ -135,8 +135,8 @@ def _group(name: str) -> typer.Typer:
     return app
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         output.say(f"vouchd {__version__}")
         raise typer.Exit
 
@@ -152,10 +152,10 @@ _root.__doc__ = _HELP
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. `arguments` default to this process's."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app = command_line(given[0] if given else "--help")
-        code = app(args=given, prog_name="vouchd", standalone_mode=False)
+        app = command_line(argv[0] if argv else "--help")
+        code = app(args=argv, prog_name="vouchd", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter's own flush at exit must not fail again.

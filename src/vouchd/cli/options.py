@@ -68,13 +68,13 @@ def read_password(password_file: Path | None, subject: Path) -> str:
 def read_leaf(name: str) -> bytes:
     """DER of the certificate in the file `name`; of a chain its leaf is taken, which is said. Raises: ConfigError."""
     try:
-        found = read_bundle(read_input(name, MAX_BUNDLE_BYTES))
-        chosen = leaf(found)
+        chain = read_bundle(read_input(name, MAX_BUNDLE_BYTES))
+        chosen = leaf(chain)
     except ValueError as error:
         raise ConfigError(
             f"{name}: not a certificate: {error}",
             hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it",
         ) from error
-    if len(found) > 1:
-        output.note(f"{name}: a chain of {len(found)}; taken is {subject_text(chosen)}")
+    if len(chain) > 1:
+        output.note(f"{name}: a chain of {len(chain)}; taken is {subject_text(chosen)}")
     return chosen.public_bytes(Encoding.DER)

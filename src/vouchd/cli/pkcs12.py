@@ -65,14 +65,14 @@ def show(file: FileArgument, password_file: PasswordFileOption = None, json_outp
 
     Example: vouchd pkcs12 show ocsp-keys.p12 --password-file ocsp-keys.password
     """
-    given = read_key_file(file, read_password(password_file, file))
-    output.records(list(_rows(given)), json_output=json_output, empty=f"{file}: empty")
+    key_file = read_key_file(file, read_password(password_file, file))
+    output.records(list(_rows(key_file)), json_output=json_output, empty=f"{file}: empty")
 
 
-def _rows(given: KeyFile) -> Iterable[dict[str, object]]:
-    for bag in given.bags:
+def _rows(key_file: KeyFile) -> Iterable[dict[str, object]]:
+    for bag in key_file.bags:
         yield _row(bag.friendly_name, "key", bag)
-    for name, certificate in given.certificates:
+    for name, certificate in key_file.certificates:
         yield {
             "name": name,
             "kind": "certificate",
@@ -129,13 +129,13 @@ def import_(
     Example: vouchd pkcs12 import ocsp-keys.p12 --password-file ocsp-keys.password
     """
     layout = Layout(instance.absolute())
-    given = read_key_file(file, read_password(password_file, file))
+    key_file = read_key_file(file, read_password(password_file, file))
     with wiring.services(layout) as services:
         try:
             check_context(file, layout.alias)
         except SigningError as error:
             output.warn(str(error), error.hint)
-        done = services.keys.restore(given, _wanted(names or ()), services.caller)
+        done = services.keys.restore(key_file, _wanted(names or ()), services.caller)
         shapes = [installed(services, services.caller, one) for one in done]
     with opened(str(layout.root)) as folder:
         taken_on(folder, shapes, restart=restart, trial=False, json_output=json_output)

@@ -133,7 +133,7 @@ def facts(outcome: Outcome, names: Mapping[bytes, str]) -> dict[str, object]:
     """All facts of an answer as JSON takes them; `names` are the files that the serials came from."""
     reply, verified, basic = outcome.reply, outcome.verified, outcome.reply.response.basic
     exchange = reply.exchange
-    found: dict[str, object] = {
+    shape: dict[str, object] = {
         "url": exchange.url,
         "method": exchange.method,
         "http_status": exchange.http_status,
@@ -148,10 +148,10 @@ def facts(outcome: Outcome, names: Mapping[bytes, str]) -> dict[str, object]:
         "rounds": _rounds(outcome),
     }
     if basic is None:
-        return found
+        return shape
     singles = verified.singles if verified else basic.singles
     return (
-        found
+        shape
         | {"answers": [_single(single, names) for single in singles]}
         | _signature(basic, verified)
         | {"nonce": _nonce(outcome, basic)}
@@ -187,11 +187,11 @@ def show(outcome: Outcome, names: Mapping[bytes, str]) -> None:
 
 def warnings(outcome: Outcome) -> list[str]:
     """What is doubtful about the answer."""
-    found = list(outcome.verified.warnings) if outcome.verified else []
+    doubts = list(outcome.verified.warnings) if outcome.verified else []
     if not outcome.reply.content_type_is_right:
         kind = outcome.reply.exchange.header("Content-Type")
-        found.append(f"the answer is sent as {kind or 'nothing'} instead of application/ocsp-response")
-    return found
+        doubts.append(f"the answer is sent as {kind or 'nothing'} instead of application/ocsp-response")
+    return doubts
 
 
 def _single(single: SingleResponse, names: Mapping[bytes, str]) -> dict[str, object]:
@@ -334,7 +334,7 @@ def _tell(outcome: Outcome, names: Mapping[bytes, str], json_output: bool) -> No
 
 def _url_of(certificate_ders: list[bytes]) -> str:
     """The OCSP URL of the first certificate that has one. Raises: ConfigError."""
-    found = next((url for url in map(responder_url, certificate_ders) if url), None)
-    if found is None:
+    responder = next((url for url in map(responder_url, certificate_ders) if url), None)
+    if responder is None:
         raise ConfigError("no certificate names its responder", hint="say where it is: --url http://host:port/")
-    return found
+    return responder

@@ -120,11 +120,11 @@ def groups(
     added, removed = ({str(_group(word)) for word in words or []} for words in (add_, remove_))
     if added & removed:
         raise ConfigError(f"group {min(added & removed)!s} both added and removed")
-    found = instance.call("users.get", user)
+    account = instance.call("users.get", user)
     if added or removed:
-        wanted = sorted((set(found["groups"]) | added) - removed)
-        found = instance.call("users.change", user, body={"groups": wanted})
-    _show(found, json_output)
+        wanted = sorted((set(account["groups"]) | added) - removed)
+        account = instance.call("users.change", user, body={"groups": wanted})
+    _show(account, json_output)
 
 
 @app.command()
@@ -150,8 +150,8 @@ def certs(
         instance.call("users.add_certificate", user, body={"certificate": as_pem(certificate)})
     for reference in remove_ or []:
         instance.call("users.remove_certificate", user, reference)
-    found = instance.call("users.get", user)
-    output.records(_certificates(found), json_output=json_output, empty=f"user {user} has no certificate")
+    account = instance.call("users.get", user)
+    output.records(_certificates(account), json_output=json_output, empty=f"user {user} has no certificate")
 
 
 def _group(word: str) -> Group:

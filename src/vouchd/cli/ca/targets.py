@@ -37,9 +37,9 @@ def _absolute(path: str) -> Path:
 
 def _port_and_files(place: str) -> tuple[str, dict[str, str]]:
     """The URL and the named files of `URL,cert=FILE,...`. Raises: ConfigError."""
-    url, *given = place.split(",")
-    files = {name: file for name, _, file in (one.partition("=") for one in given) if name in _FILES and file}
-    if len(files) != len(given) or "cert" not in files:
+    url, *options = place.split(",")
+    files = {name: file for name, _, file in (one.partition("=") for one in options) if name in _FILES and file}
+    if len(files) != len(options) or "cert" not in files:
         raise ConfigError(f"publishing target {place[:80]!r}: its client certificate is named with cert=", hint=_HINT)
     return url, files
 

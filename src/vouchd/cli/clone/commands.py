@@ -76,7 +76,7 @@ def prepare(
     if token_file is not None:
         replace_file(token_file, f"{done.token}\n".encode(), 0o600)
     me = done.member
-    given = {
+    summary = {
         "master": f"https://{me.id}",
         "fingerprint": me.tls_sha256,
         "file": str(out),
@@ -85,7 +85,7 @@ def prepare(
         "token_file": str(token_file) if token_file else None,
         "good_until": output.when(done.good_until),
     }
-    output.record(given, json_output=json_output)
+    output.record(summary, json_output=json_output)
     files = {"token-file": token_file, "pkcs12": out, "password-file": password_file}
     words = [f"--{option} {path.name if path else 'FILE'}" for option, path in files.items()]
     output.hint(
@@ -157,8 +157,8 @@ def create(
     )
     creation = CloneCreation(plan, wiring.services, wiring.check_instance, wiring.compare, output.note)
     run_steps(creation.steps(), creation.journal, output.note)
-    told = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
-    output.record(told | {"member": f"{host}:{agent_port}"}, json_output=json_output)
+    summary = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
+    output.record(summary | {"member": f"{host}:{agent_port}"}, json_output=json_output)
     output.hint("compare it with the other members at any time: vouchd clone verify")
 
 

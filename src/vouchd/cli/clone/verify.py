@@ -56,33 +56,35 @@ def verify(
     before: object = None
     while True:
         try:
-            found = read_shape(instance.call("members.verify", body=body))
+            verification = read_shape(instance.call("members.verify", body=body))
         except VouchdError as error:
             if not watch:
                 raise
             before = _tell_error(error, before)
         else:
-            before = _tell(found, before, json_output=json_output)
+            before = _tell(verification, before, json_output=json_output)
             if not watch:
                 break
         time.sleep(watch)
-    if not found.members:
+    if not verification.members:
         raise NotFound("there is no other member to compare with", hint="vouchd domain members shows the set")
-    if not found.identical:
+    if not verification.identical:
         raise typer.Exit(DIFFERENT)
 
 
-def _tell(found: Verification, before: object, *, json_output: bool) -> object:
+def _tell(verification: Verification, before: object, *, json_output: bool) -> object:
     """Show what was found unless it is what was told before."""
     # Not which certificates: each comparison draws others.
-    essence = [(member.id, member.state, {(one.level, one.field) for one in member.told}) for member in found.members]
+    essence = [
+        (member.id, member.state, {(one.level, one.field) for one in member.told}) for member in verification.members
+    ]
     if essence == before:
         return before
     if json_output:
-        output.as_json([_record(found, member) for member in found.members])
+        output.as_json([_record(verification, member) for member in verification.members])
         return essence
-    output.records([_row(found, member) for member in found.members], json_output=False)
-    for member in found.members:
+    output.records([_row(verification, member) for member in verification.members], json_output=False)
+    for member in verification.members:
         for words in (member.error, *map(str, member.told)):
             if words:
                 output.warn(f"{member.id}: {words}")
@@ -97,9 +99,9 @@ def _tell_error(error: VouchdError, before: object) -> object:
     return str(error)
 
 
-def _row(found: Verification, member: VerifiedMember) -> dict[str, object]:
+def _row(verification: Verification, member: VerifiedMember) -> dict[str, object]:
     return {
-        "at": output.when(found.at),
+        "at": output.when(verification.at),
         "member": member.id,
         "state": member.state,
         "asked": member.asked,
@@ -110,11 +112,11 @@ def _row(found: Verification, member: VerifiedMember) -> dict[str, object]:
     }
 
 
-def _record(found: Verification, member: VerifiedMember) -> dict[str, object]:
+def _record(verification: Verification, member: VerifiedMember) -> dict[str, object]:
     """The same for programs, with what is different."""
     differences = [asdict(one) for one in member.told]
     numbers = {"bytes": member.bytes, "bytes_asked": member.bytes_asked}
-    return {**_row(found, member), **numbers, "error": member.error or None, "told": differences}
+    return {**_row(verification, member), **numbers, "error": member.error or None, "told": differences}
 
 
 def _serials(texts: list[str] | tuple[()]) -> list[bytes]:

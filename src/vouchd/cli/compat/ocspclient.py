@@ -56,14 +56,14 @@ def ocsp_client(
     Example: OCSPClient -d alias -h ocsp.example.test -p 8080 -c ca_signing --serial 1
     """
     issuer_der = certificate_der(_issuer_file(database, issuer)) if issuer else None
-    asked = _question(issuer_der, serial, request)
+    inquiry = _question(issuer_der, serial, request)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/{path.lstrip('/')}"
     body = b""
     with Connection(url) as connection:
         for _ in range(times):
             if verbose or debug:
-                output.note(f"submitting {len(asked.request_der)} bytes to {url}")
-            reply = send(connection, asked, Method.POST)
+                output.note(f"submitting {len(inquiry.request_der)} bytes to {url}")
+            reply = send(connection, inquiry, Method.POST)
             body = reply.exchange.body
             if debug:
                 _tell_all(reply)
@@ -76,12 +76,12 @@ def ocsp_client(
 def _issuer_file(database: Path, nickname: str) -> Path:
     """The file that -c names. Raises: ConfigError."""
     candidates = [Path(nickname), *(database / f"{nickname}{suffix}" for suffix in _SUFFIXES)]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
         raise ConfigError(
             f"there is no CA certificate {nickname}", hint=f"a file, or NAME of {database}/NAME.crt (.pem, .cer, .der)"
         )
-    return found
+    return file
 
 
 def _question(issuer_der: bytes | None, serial: str, request: Path | None) -> Question:

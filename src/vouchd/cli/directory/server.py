@@ -97,13 +97,13 @@ def create(
         small=small,
         require_tls=require_tls and identity is not None,
     )
-    given = None if password_file is None else read_password(password_file, directory)
-    password = given or new_password()
+    own_password = None if password_file is None else read_password(password_file, directory)
+    password = own_password or new_password()
     for number in filter(None, (port, secure_port) if start_it else ()):
         probe((listen, number))  # before anything is made in vain
     process = server.create(directory.absolute(), plan, password, identity)
     try:
-        if given is None:
+        if own_password is None:
             write_new(directory / MANAGER_PASSWORD, f"{password}\n".encode(), 0o600)
         if start_it:
             process.start()

@@ -121,8 +121,10 @@ def target_of(
     plan = read_plan(directory)
     with_tls = plan.secure_port is not None
     wanted = with_tls if starttls is None else starttls
-    found = plan.server(Transport.STARTTLS if wanted and plan.port else Transport.TLS if with_tls else Transport.PLAIN)
-    server = DirectoryServer(found.host, found.port, found.transport, found.suffix, replica_id)
+    endpoint = plan.server(
+        Transport.STARTTLS if wanted and plan.port else Transport.TLS if with_tls else Transport.PLAIN
+    )
+    server = DirectoryServer(endpoint.host, endpoint.port, endpoint.transport, endpoint.suffix, replica_id)
     return DirectorySettings(server, "", trust or (trust_file(directory) if with_tls else None))
 
 
@@ -155,16 +157,16 @@ def status(
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
     target = directory_of(settings)
-    found = _health(layout)
+    health = _health(layout)
     if json_output:
-        output.as_json(_fields(target.server, found) | {"servers": [_row(peer) for peer in found.peers]})
+        output.as_json(_fields(target.server, health) | {"servers": [_row(peer) for peer in health.peers]})
     else:
-        output.record(_fields(target.server, found), json_output=False)
-        output.records([_row(peer) for peer in found.peers], json_output=False, empty="no other server in the set")
-    for peer in found.peers:
+        output.record(_fields(target.server, health), json_output=False)
+        output.records([_row(peer) for peer in health.peers], json_output=False, empty="no other server in the set")
+    for peer in health.peers:
         if peer.error:
             output.warn(peer.error, peer.error_hint)
-    if found.state is State.RED:
+    if health.state is State.RED:
         raise typer.Exit(FOUND_RED)
 
 
@@ -173,18 +175,18 @@ def _health(layout: Layout) -> ReplicationHealth:
         return wiring.replication_health(layout, services.settings, services.store.members(), SystemClock())
 
 
-def _fields(server: DirectoryServer, found: ReplicationHealth) -> dict[str, object]:
+def _fields(server: DirectoryServer, health: ReplicationHealth) -> dict[str, object]:
     return {
         "host": server.host,
         "port": server.port,
         "transport": server.transport.value,
         "suffix": server.suffix,
-        "replica_id": found.vector.replica_id if found.vector else None,
-        "replication": found.state.value if found.vector else "off",
-        "in_sync": found.in_sync,
-        "conflicts": found.conflicts,
-        "stale_replicas": ", ".join(map(str, found.stale_replicas)) or None,
-        "agreements_of_others": ", ".join(one.name for one in found.strange) or None,
+        "replica_id": health.vector.replica_id if health.vector else None,
+        "replication": health.state.value if health.vector else "off",
+        "in_sync": health.in_sync,
+        "conflicts": health.conflicts,
+        "stale_replicas": ", ".join(map(str, health.stale_replicas)) or None,
+        "agreements_of_others": ", ".join(one.name for one in health.strange) or None,
     }
 
 
