@@ -42,6 +42,7 @@ class Instance:
         self.configure(**{"ee": 0, "workers": 2, **settings})
         self.revise(1)
         self.process: subprocess.Popen | None = None
+        self.log_name = "log"  # of the file that standard error goes to
 
     def configure(self, **settings) -> None:
         (self.folder / "settings").write_text(json.dumps(settings))
@@ -55,7 +56,7 @@ class Instance:
         """Start a manager process; it is not waited for."""
         return subprocess.Popen(
             [*self._limited, sys.executable, STUB, self.folder],
-            stderr=(self.folder / "log").open("ab"),
+            stderr=(self.folder / self.log_name).open("ab"),
             start_new_session=True,
         )
 
@@ -79,7 +80,7 @@ class Instance:
 
     @property
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        return (self.folder / self.log_name).read_text()
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -141,6 +141,7 @@ def manage(folder: Path) -> None:
             workers=found["workers"],
             pid_file=folder / "vouchd.pid",
             serving_file=folder / "serving.json",
+            log_file=folder / "log",
             worker_command=[*me, "--worker"],
             restart_command=["/no/such/program"] if "broken_restart" in found else me,
             reread=lambda: addresses(settings()),

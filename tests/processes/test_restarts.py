@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 
 import pytest
 from tests.processes.running import Instance, Load, eventually, gone
@@ -92,6 +93,43 @@ def test_sighup_with_another_port_moves_there(instance):
     eventually(lambda: "before the restart have ended" in instance.log, "the former workers end")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(before.ee)
+
+
+@pytest.mark.parametrize("taken_away", [lambda log: log.rename(log.with_name("log.1")), lambda log: log.unlink()])
+def test_sighup_goes_on_in_the_log_file_when_its_former_one_was_taken_away(instance, taken_away):
+    """logrotate renames the log and signals: manager and workers write a new file, again and again."""
+    log = instance.folder / "log"
+    for _ in range(2):
+        taken_away(log)
+        instance.restart()
+        eventually(lambda: log.exists() and "before the restart have ended" in instance.log, "the log goes on")
+        assert "former file was renamed or removed" in instance.log
+        processes = [instance.process.pid, *(worker.pid for worker in instance.report.workers)]
+        assert all(log.samefile(f"/proc/{pid}/fd/2") for pid in processes)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_sighup_that_is_refused_goes_on_in_the_log_file_too(instance):
+    """Settings that cannot work must not keep the log from being rotated: the refusal stands in the new file."""
+    log = instance.folder / "log"
+    log.rename(log.with_name("log.1"))
+    (instance.folder / "settings").write_text("{")
+    instance.signal(signal.SIGHUP)
+    eventually(lambda: log.exists() and "not restarted: settings: not JSON" in instance.log, "the refusal is logged")
+
+
+def test_sighup_leaves_standard_error_that_goes_elsewhere_alone(tmp_path):
+    """Who sends standard error to a file of their own finds all of it there, whatever lies where the log would be."""
+    instance = Instance(tmp_path)
+    instance.log_name = "elsewhere"
+    (tmp_path / "log").write_text("of an earlier start")
+    instance.start()
+    try:
+        instance.restart()
+        eventually(lambda: "before the restart have ended" in instance.log, "the former workers end")
+        assert (tmp_path / "log").read_text() == "of an earlier start"
+    finally:
+        instance.end()
 
 
 def test_sighup_with_broken_settings_changes_nothing(instance):

@@ -63,6 +63,7 @@ class Handover:
     agent_host: str = ""
     agent_port: int = 0
     agent: int = -1  # no agent port
+    log_streams: tuple[int, ...] = ()  # of standard output and error, those that go to the log file
 
     def descriptors(self) -> tuple[int, ...]:
         """All descriptors that have to stay open."""
@@ -90,6 +91,7 @@ def handover_in(environment: MutableMapping[str, str]) -> Handover | None:
     try:
         values = json.loads(text)
         values["sockets"] = tuple(values["sockets"])
+        values["log_streams"] = tuple(values.get("log_streams", ()))
         values["workers"] = tuple(HandedWorker(**_known(HandedWorker, worker)) for worker in values["workers"])
         handover = Handover(**_known(Handover, values))
         for descriptor in handover.descriptors():

@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+
+
+_STREAMS = (1, 2)
+_log = logging.getLogger(__name__)
+
+
+class LogFile:
+    """The file at `path` that standard output and error go to, where `vouchd start` has sent them there.
+
+    A descriptor follows its file under every name, so after a rename (logrotate) or a removal the processes would go on
+    writing what nobody looks at. `streams` are the descriptors that went to the file when this process, or the one that
+    it was before a restart, began; others (a terminal, a journal, a file of the operator's) are left alone.
+    """
+
+    def __init__(self, path: Path, streams: Sequence[int] = ()) -> None:
+        self._path = path
+        self.streams = tuple(one for one in _STREAMS if one in streams or self._leads_there(one))
+
+    def reopen(self) -> None:
+        """Have the streams go to the file that is at the path now, made anew where there is none."""
+        strays = [one for one in self.streams if not self._leads_there(one)]
+        if not strays:
+            return
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            _log.error("the log %s cannot be opened anew: %s", self._path, error.strerror)
+            return
+        for stream in strays:
+            os.dup2(descriptor, stream)
+        os.close(descriptor)
+        _log.info("the log goes on here; its former file was renamed or removed")
+
+    def _leads_there(self, stream: int) -> bool:
+        try:
+            status, file = os.fstat(stream), self._path.stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and os.path.samestat(status, file)
 
 
 class Repetition(logging.Filter):

@@ -25,6 +25,7 @@ from vouchd.instance.report import InstanceReport, remove_report, write_report
 from vouchd.processes.halting import Verdict, Withholding, ignore, overlook
 from vouchd.processes.handover import Handover, execute, handover_in
 from vouchd.processes.listeners import Listeners
+from vouchd.processes.logs import LogFile
 from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts, handover_of
 from vouchd.processes.set_state import OtherMembers
@@ -99,6 +100,7 @@ class _Instance:
             loop.add_signal_handler(number, self._signalled.put_nowait, number)
         settings, handover = self._settings, handover_in(os.environ)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        self._log_file = LogFile(settings.log_file, handover.log_streams if handover else ())
         started_at = handover.started_at if handover else self._clock.now()
         self._pid_file = self._take_pid_file(handover)
         address = self._agent_part.address if self._agent_part else None
@@ -225,7 +227,8 @@ class _Instance:
         _log.info("stopped")
 
     async def _restart(self) -> None:
-        """Become a new manager process; with settings that cannot work everything stays as it is."""
+        """Become a new manager process; with settings that cannot work everything stays as it is, but for the log."""
+        self._log_file.reopen()
         try:
             await self._restarts.rehearse()
         except VouchdError as error:
@@ -248,8 +251,9 @@ class _Instance:
 
     def _handover(self) -> Handover:
         agent = self._agent_part.address if self._agent_part and self._sockets.agent else ("", 0)
-        started_at = self._overview.started_at
-        return handover_of(self._settings, self._sockets, self._pool, self._pid_file.fileno(), started_at, agent)
+        started_at, streams = self._overview.started_at, self._log_file.streams
+        lock = self._pid_file.fileno()
+        return handover_of(self._settings, self._sockets, self._pool, lock, started_at, agent, streams)
 
     async def _retire_predecessors(self) -> None:
         """End the workers of before the restart when ours answer in their place."""

@@ -49,7 +49,13 @@ class Restarts:
 
 
 def handover_of(
-    settings: ManagerSettings, sockets: Listeners, pool: WorkerPool, lock: int, started_at: int, agent: Address
+    settings: ManagerSettings,
+    sockets: Listeners,
+    pool: WorkerPool,
+    lock: int,
+    started_at: int,
+    agent: Address,
+    log_streams: tuple[int, ...],
 ) -> Handover:
     """What this manager process hands to its successor; `lock` is the descriptor of its PID file."""
     return Handover(
@@ -67,4 +73,5 @@ def handover_of(
         agent_host=agent[0],
         agent_port=agent[1],
         agent=sockets.agent.fileno() if sockets.agent else -1,
+        log_streams=log_streams,
     )

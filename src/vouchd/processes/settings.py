@@ -34,6 +34,7 @@ class ManagerSettings:
     workers: int
     pid_file: Path
     serving_file: Path
+    log_file: Path  # where standard output and error go under `vouchd start`
     worker_command: Sequence[str]
     restart_command: Sequence[str]
     reread: Callable[[], tuple[Address, Address]]

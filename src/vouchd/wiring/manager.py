@@ -387,6 +387,7 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
         workers=settings.ee.workers or os.cpu_count() or 1,
         pid_file=layout.pid_file,
         serving_file=layout.serving,
+        log_file=layout.log,
         worker_command=[*python, "vouchd.cli.worker", str(layout.root)],
         restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],
         reread=reread,
