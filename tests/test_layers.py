@@ -225,14 +225,6 @@ def test_modules_and_variables_are_nouns() -> None:
 # A face names its file after the subject that it shows; everywhere else one name is one thing.
 FACES = frozenset({"cli", "api", "agent", "wiring"})
 ONE_WORD = {"verification": "verifying", "answers": "answering"}
-# Pairs that still share a name; a pair here goes, none comes.
-SAME_NAME_LEFT: frozenset[tuple[str, str]] = frozenset(
-    [
-        ("vouchd.cloning.creation", "vouchd.instance.creation"),
-        ("vouchd.cloning.ports", "vouchd.core.ports"),
-        ("vouchd.ee.reading", "vouchd.settings.reading"),
-    ]
-)
 
 
 def modules_of_one_name() -> set[tuple[str, str]]:
@@ -263,7 +255,7 @@ def word_of(name: str) -> str:
 
 def test_rooms_that_talk_to_each_other_have_no_two_modules_of_one_name() -> None:
     """A word means one thing among rooms that import from each other."""
-    assert modules_of_one_name() <= SAME_NAME_LEFT
+    assert not modules_of_one_name()
 
 
 def test_asn1_library_is_known_in_one_room_alone() -> None:

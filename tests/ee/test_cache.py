@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.ee.ee_fakes import AT, NEXT_UPDATE, THIS_UPDATE, get, post
 
 from vouchd.ee.cache import MAX_HEADS_BYTES, MAX_LINES, MAX_REQUEST_BYTES, Entry, ResponseCache, Tally, http_date
-from vouchd.ee.reading import HTTPRequest, RequestReader
+from vouchd.ee.http_request import HTTPRequest, RequestReader
 
 BODY = b"the response"
 

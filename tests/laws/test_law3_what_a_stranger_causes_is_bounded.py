@@ -28,8 +28,8 @@ from vouchd.ee import getpath
 from vouchd.ee.cache import MAX_HEADS_BYTES, Entry, ResponseCache, Tally
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counting import MAX_LOSERS
+from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.in_process import MAX_WAITING, InProcessAnswers
-from vouchd.ee.reading import HTTPRequest, RequestReader
 from vouchd.errors import VouchdError
 from vouchd.pkix import der, names
 from vouchd.pkix.crl import read_header

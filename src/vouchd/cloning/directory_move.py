@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from vouchd.cloning.directory_setup import directory_values, set_up_directory
 from vouchd.cloning.following import mirror_of
 from vouchd.cloning.moving import copy_facts
-from vouchd.cloning.ports import MemberServices, OpenStore, Say
+from vouchd.cloning.needs import MemberServices, OpenStore, Say
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.names import SERVICE_DN
 from vouchd.directory.suffix import clear_facts, holds_facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vouchd.cloning.ports import Say
+from vouchd.cloning.needs import Say
 from vouchd.core.facts import Transport
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.directory.setup import SetUp, set_up

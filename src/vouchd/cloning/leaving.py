@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vouchd.cloning.client import address_of, connector
 from vouchd.cloning.membership import Membership
-from vouchd.cloning.ports import OpenServices, Say
+from vouchd.cloning.needs import OpenServices, Say
 from vouchd.cloning.registry import SecurityDomain, master_of, require_leavable
 from vouchd.cloning.replication import detach, require_replicated
 from vouchd.cloning.steps import journal_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
-from vouchd.cloning.ports import MemberServices, Say
+from vouchd.cloning.needs import MemberServices, Say
 from vouchd.cloning.registry import TOKEN_SECONDS
 from vouchd.cloning.roles import MASTER_REFRESH_SECONDS
 from vouchd.core.facts import Group, Member

@@ -24,7 +24,7 @@ from enum import Enum
 from vouchd.cloning.appointment import appoint
 from vouchd.cloning.client import Identity, PeerClient
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
-from vouchd.cloning.ports import MemberServices, Say
+from vouchd.cloning.needs import MemberServices, Say
 from vouchd.cloning.proof import MemberKey, member_keys
 from vouchd.cloning.registry import SecurityDomain, find, master_of
 from vouchd.core.facts import Caller, Member

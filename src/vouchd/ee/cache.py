@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from vouchd.audit.answer_records import Note
 from vouchd.ee.getpath import PREFIXES
+from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.plain import announced_body_bytes
-from vouchd.ee.reading import HTTPRequest
 from vouchd.errors import OCSPResponseStatus
 
 _TYPE = b"Content-Type: application/ocsp-response\r\n"

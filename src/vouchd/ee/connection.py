@@ -10,8 +10,8 @@ import asyncio
 from typing import cast
 
 from vouchd.ee.cache import CONTINUE, Entry, Uncacheable, refusal
+from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.port_state import PortState
-from vouchd.ee.reading import HTTPRequest, RequestReader
 from vouchd.ee.states import TRANSITIONS, Event, State
 from vouchd.errors import OCSPResponseStatus
 

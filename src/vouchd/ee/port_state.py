@@ -15,7 +15,7 @@ from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
 from vouchd.ee.getpath import decode, prefixes, remainder
-from vouchd.ee.reading import HTTPRequest
+from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.signing_queue import SigningQueue, Waiter
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.settings.declared import EEPort

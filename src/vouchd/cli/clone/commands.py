@@ -13,7 +13,7 @@ from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.cloning import leaving, preparation, roles
 from vouchd.cloning.client import address_of
-from vouchd.cloning.creation import CloneCreation, ClonePlan
+from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
 from vouchd.cloning.registry import find
 from vouchd.cloning.steps import run_steps
 from vouchd.core.facts import DirectoryServer, Member, Transport

@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.agent.agent_port import LOCAL
 from tests.pki import CA, DAY, HOUR, Issued, new_key
 
-from vouchd.cloning.creation import CloneCreation, ClonePlan
+from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
 from vouchd.cloning.joining import info_record, read_info
 from vouchd.cloning.membership import own_member
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SUBSYSTEM, system_certificates

@@ -17,7 +17,7 @@ from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_
 from vouchd.cloning.following import followed
 from vouchd.cloning.joining import Joined, SetInfo
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
-from vouchd.cloning.ports import CheckInstance, Compare, OpenServices, Say
+from vouchd.cloning.needs import CheckInstance, Compare, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
 from vouchd.cloning.replication import reconcile
 from vouchd.cloning.steps import Step, journal_of

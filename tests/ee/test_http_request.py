@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ee.ee_fakes import get, post
 
-from vouchd.ee.reading import HTTPRequest, RequestReader
+from vouchd.ee.http_request import HTTPRequest, RequestReader
 
 HOST = b"Host: a\r\n"
 CHUNKED = (
