@@ -27,6 +27,7 @@ from tests.sites import Site
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import InstanceReport
+from vouchd.service.authorities import Authorities
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.keys import write_key
@@ -202,10 +203,9 @@ def instance(tmp_path) -> Iterator[Instance]:
 def _register(found: Instance, now: int) -> None:
     with open_instance(found.layout) as opened:
         opened.ingesting.accept_crl(Path(found.site.crl("site.crl")).read_bytes(), "test", opened.caller, now)
+        authorities = Authorities(opened.store, opened.permission, opened.audit)  # a CA was fit once: none is refused
         for way, signer in found.signers.items():
-            authority = opened.authorities.add(signer.ca.der, opened.caller, label=way)
-            policy = replace(authority.policy, signer=way)
-            opened.authorities.set_policy(authority.id, policy, opened.caller)
+            authorities.add(signer.ca.der, opened.caller, label=way, signer=way)
             (certificate,) = x509.load_pem_x509_certificates(signer.certificate.read_bytes())
             revoked = {certificate.serial_number: x509.ReasonFlags.key_compromise} if way == "revoked" else None
             crl = signer.ca.crl(revoked, this_update=now - HOUR, next_update=now + DAY)
