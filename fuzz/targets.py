@@ -16,7 +16,7 @@ from fuzz import responder, seeds
 from fuzz.bounds import bounded
 from vouchd.client.parsing import parse_response
 from vouchd.ee import getpath
-from vouchd.ee.reading import HTTPRequest, RequestReader
+from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.errors import VouchdError
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
