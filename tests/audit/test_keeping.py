@@ -167,3 +167,19 @@ def test_address_hashed_is_comparable_within_one_start_only():
     one, other = address_shown(ClientAddress.HASHED), address_shown(ClientAddress.HASHED)
     assert one("192.0.2.1") == one("192.0.2.1") != one("192.0.2.2")
     assert one("192.0.2.1") != other("192.0.2.1")
+
+
+def test_keep_end_of_the_log_taken_away_is_said_until_it_is_back(bench, caplog):
+    """Nothing has to happen for it to be seen: the log is looked at, and state and log say what is wrong."""
+    kept = AuditKeeping(bench.log, None, bench.clock)
+    kept.started()
+    bench.path.rename(bench.path.with_suffix(".1"))
+    bench.clock.at += 5
+    kept.keep()
+    assert (kept.state().up, bench.path.exists()) == (False, False)
+    assert "does not go on from its last record" in kept.state().why
+    assert "put back what was taken away" in caplog.text
+    bench.path.with_suffix(".1").rename(bench.path)
+    bench.clock.at += 5
+    kept.keep()
+    assert (kept.state().up, kept.state().why) == (True, "")

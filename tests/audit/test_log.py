@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from vouchd.audit.log import AuditLog
+from vouchd.audit.log_files import lock_file
 from vouchd.core.facts import Caller
 from vouchd.errors import StoreUnavailable
 
@@ -62,13 +63,49 @@ def test_record_several_writers_append(path):
     assert [line["event"] for line in lines(path)] == ["A", "B", "C"]
 
 
-def test_record_after_renaming_begins_a_new_file(path):
-    """A file that somebody moved away takes no records any more."""
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("taken_away", ["file", "records", "file and lock file"])
+def test_record_after_the_end_was_taken_away_is_refused_until_it_is_back(path, restarted, taken_away):
+    """A log is never begun anew behind its back: not in the process that wrote it, and not in another one."""
+    log = AuditLog(path, FixedClock())
+    for event in ("A", "B"):
+        log.record(event, CALLER, "success")
+    content = path.read_bytes()
+    path.rename(path.with_suffix(".1"))
+    if taken_away == "records":
+        path.write_bytes(content[: content.index(b"\n") + 1])
+    if taken_away == "file and lock file":
+        lock_file(path).unlink()  # whoever knows nothing of the log begins one; the process that wrote it does not
+    elif restarted:
+        log = AuditLog(path, FixedClock())
+    with pytest.raises(StoreUnavailable, match=r"2 was written, it ends with [01]"):
+        log.record("C", CALLER, "success")
+    assert path.exists() == (taken_away == "records")
+    path.with_suffix(".1").rename(path)
+    log.record("C", CALLER, "success")
+    assert [line["event"] for line in lines(path)] == ["A", "B", "C"]
+
+
+def test_record_after_another_log_was_put_in_place_is_refused(path, tmp_path):
+    """A log of as many records that is not ours is not gone on with."""
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "audit.jsonl"
+    AuditLog(other, FixedClock()).record("X", CALLER, "success")
     log = AuditLog(path, FixedClock())
     log.record("A", CALLER, "success")
-    path.rename(path.with_suffix(".1"))
-    log.record("B", CALLER, "success")
-    assert [line["event"] for line in lines(path)] == ["B"]
+    other.replace(path)
+    with pytest.raises(StoreUnavailable, match="another one of that number"):
+        log.record("B", CALLER, "success")
+    assert [line["event"] for line in lines(path)] == ["X"]
+
+
+def test_record_after_an_operator_gave_the_lost_end_up_begins_anew(path):
+    """Without its lock file a log that is lost is begun again by the next process."""
+    AuditLog(path, FixedClock()).record("A", CALLER, "success")
+    path.unlink()
+    lock_file(path).unlink()
+    AuditLog(path, FixedClock()).record("B", CALLER, "success")
+    assert [(line["seq"], line["event"]) for line in lines(path)] == [(1, "B")]
 
 
 def test_record_after_a_cut_line_stays_readable(path):

@@ -51,7 +51,7 @@ def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
         advice("sources", "failing", [state.name for state in report.sources if state.last_error]),
         advice("selftests", "failed", failures(report.selftests)),
         advice("revocations", "kept from being answered", [str(one) for one in hindrances(report, now)]),
-        Check("audit", audit.up, "is written" if audit.up else "cannot be written", required=False),
+        Check("audit", audit.up, "is written" if audit.up else audit.why or "cannot be written", required=False),
     )
 
 

@@ -46,12 +46,13 @@ class GivenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AuditState:
-    """What is shown of the log: number of the newest record, whether it can be written, records not signed yet."""
+    """What is shown of the log: its newest record, whether it can be written (`why` not), records not signed yet."""
 
     newest: int = 0
     unsigned: int = 0
     up: bool = True
     lost_answers: int = 0
+    why: str = ""
 
 
 class AuditKeeping:
@@ -141,7 +142,7 @@ class AuditKeeping:
     def state(self) -> AuditState:
         """What is shown of the log."""
         link, signed = self._log.end, self._signing.signed_through if self._signing else 0
-        return AuditState(link.seq, max(0, link.seq - signed), not self._error, self._lost)
+        return AuditState(link.seq, max(0, link.seq - signed), not self._error, self._lost, self._error)
 
     @property
     def _signs(self) -> bool:
@@ -187,7 +188,7 @@ class AuditKeeping:
                 work()
             except VouchdError as error:
                 if str(error) != self._error:
-                    _log.error("audit log: %s", error)
+                    _log.error("audit log: %s; %s", error, error.hint)
                 self._error = str(error)
                 return
         if self._error:

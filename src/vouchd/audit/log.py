@@ -25,6 +25,8 @@ from vouchd.files import sync_folder
 REPAIR = "AUDIT_LOG_REPAIR"  # ours: the Certificate System has no word for it
 ITSELF = Caller("vouchd")
 _SHOWN_TORN_BYTES = 2000
+_NOTE = re.compile(rb"(\d{18}) ([0-9a-f]{64})\n")
+_NOTE_BYTES = 84
 _FIRST = re.compile(rb'\{"seq":(\d{1,18}),"time":(\d{1,18}),')
 
 Compose = Callable[[Link], Sequence[Entry]]
@@ -45,7 +47,9 @@ class Rotation:
 class AuditLog:
     """Keeps the contract of AuditSink in the file `path` (mode 0600); any number of processes may append to it.
 
-    A lock file beside it keeps the order of the chain. A line that was cut short by a crash was never acknowledged: it
+    A lock file beside it keeps the order of the chain and says which record was written last. A log whose end is not
+    that record any more, as a file was taken away or exchanged, is never begun anew: nothing is recorded until it is
+    back, or an operator removes the lock file. A line that was cut short by a crash was never acknowledged: it
     is taken out, and a record tells of it.
     """
 
@@ -73,9 +77,11 @@ class AuditLog:
     def extend(self, compose: Compose) -> Link:
         """Append what `compose` makes of the end of the chain; returns the new end. Raises: StoreUnavailable."""
         try:
-            with self._locked():
+            with self._locked() as lock:
+                known = max(self.end, _noted(lock), key=lambda link: link.seq)
                 self._rotate_when_due()
-                self.end = self._append(compose)
+                self.end = self._append(compose, known)
+                _note(lock, self.end)
                 return self.end
         except OSError as error:
             raise StoreUnavailable(
@@ -98,12 +104,12 @@ class AuditLog:
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the log; closing the file releases it."""
+    def _locked(self) -> Iterator[int]:
+        """Hold the lock of the log, a descriptor of its file; closing that releases it."""
         lock = os.open(lock_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            yield lock
         finally:
             os.close(lock)
 
@@ -120,13 +126,15 @@ class AuditLog:
             self._path.rename(rotated_name(self._path, int(first[1])))
             sync_folder(self._path.parent)
 
-    def _append(self, compose: Compose) -> Link:
+    def _append(self, compose: Compose, known: Link) -> Link:
         created = not self._path.exists()
+        if created:  # before there is a new file to be taken for the log
+            self._require(known, _link(self._last_line_before())[0])
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             status = os.fstat(descriptor)
             self.file = (status.st_dev, status.st_ino)
-            link = self._mend(descriptor)
+            link = self._mend(descriptor, known)
             if link.seq != self.end.seq:  # others wrote, who do so for acts only; or a repair
                 self.weighty = link.seq
             entries = compose(link)
@@ -139,19 +147,32 @@ class AuditLog:
             sync_folder(self._path.parent)
         return link
 
-    def _mend(self, descriptor: int) -> Link:
+    def _mend(self, descriptor: int, known: Link) -> Link:
         """Where the chain goes on; damage at the end of the log is recorded."""
         line, torn = last_line(descriptor)
-        if torn:
-            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - len(torn))
         line = line or self._last_line_before()
         link, why = _link(line)
+        if not why and not (torn and link.seq == known.seq - 1):
+            self._require(known, link)
         repairs = []
+        if torn:
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - len(torn))
         if torn:
             repairs.append(self._repair("the last line was cut short", torn))
         if why:  # not ours to take out: whoever verifies the log is to find it
             repairs.append(self._repair(f"the last line is damaged: {why}", line))
         return _write_entries(descriptor, repairs, link)
+
+    def _require(self, known: Link, link: Link) -> None:
+        """Return when a log that ends with `link` still has the record `known`. Raises: StoreUnavailable."""
+        if link.seq > known.seq or (link.seq, link.hash) == (known.seq, known.hash):
+            return
+        lock = lock_file(self._path)
+        raise StoreUnavailable(
+            f"the audit log {self._path} does not go on from its last record: {known.seq} was written, it ends with "
+            + (f"{link.seq}" if link.seq < known.seq else "another one of that number"),
+            hint=f"put back what was taken away; if it is lost, stop the instance, remove {lock} and start it",
+        )
 
     def _last_line_before(self) -> bytes:
         """The last line of the newest file that holds one."""
@@ -165,6 +186,18 @@ class AuditLog:
     def _repair(self, why: str, text: bytes) -> Entry:
         shown = text[:_SHOWN_TORN_BYTES].decode("ascii", "backslashreplace")
         return Entry(self._clock.now(), REPAIR, "success", ITSELF, {"why": why, "bytes": len(text), "text": shown})
+
+
+def _noted(lock: int) -> Link:
+    """The record that was written last, as the lock file says; number 0 where it says nothing."""
+    match = _NOTE.fullmatch(os.pread(lock, _NOTE_BYTES, 0))
+    return Link(int(match[1]), match[2].decode()) if match else Link()
+
+
+def _note(lock: int, link: Link) -> None:
+    """Say in the lock file which record was written last; an older note claims less, and does no harm."""
+    with suppress(OSError):
+        os.pwrite(lock, f"{link.seq:018d} {link.hash}\n".encode(), 0)
 
 
 def _link(line: bytes) -> tuple[Link, str]:

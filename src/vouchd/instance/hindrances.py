@@ -56,7 +56,8 @@ def _of_the_instance(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     if report.store_error:
         yield Hindrance(Cause.STORE, "", report.store_error)
     if not report.audit.up:
-        yield Hindrance(Cause.AUDIT, "", "the audit log cannot be written, so nothing is accepted")
+        why = report.audit.why or "the audit log cannot be written"
+        yield Hindrance(Cause.AUDIT, "", f"{why}; nothing is accepted")
     for part in report.failing:
         yield Hindrance(Cause.PART, part.part, part.cause)
     for name, validity in report.certificates:
