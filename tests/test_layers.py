@@ -186,10 +186,6 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
 
 # What a thing is, not how it was come by: these say nothing to whoever reads the next line.
 NO_NOUNS = frozenset({"found", "told", "there", "asked", "held", "given", "answered", "received"})
-# Rooms that still have such names, and how many. A number here goes down, never up; at the end nothing stands here.
-NO_NOUNS_LEFT: dict[str, int] = {
-    "cloning": 6,
-}
 
 
 def declared_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -204,22 +200,21 @@ def declared_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-def names_that_are_no_nouns() -> dict[str, list[str]]:
-    """Of each room the places of names in NO_NOUNS, leading and trailing underscores aside."""
-    places: dict[str, list[str]] = {}
+def names_that_are_no_nouns() -> list[str]:
+    """The places of names in NO_NOUNS, leading and trailing underscores aside."""
+    places: list[str] = []
     for path in modules():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for line, name in [(1, path.stem), *declared_names(tree)]:
             if name.strip("_") in NO_NOUNS:
-                places.setdefault(layer_of(path), []).append(f"{path.relative_to(SOURCE)}:{line}: {name}")
+                places.append(f"{path.relative_to(SOURCE)}:{line}: {name}")
     return places
 
 
 def test_modules_and_variables_are_nouns() -> None:
     """A name says what the thing is: no pronouns or participles as names of modules, variables, parameters, functions."""
     places = names_that_are_no_nouns()
-    more = [line for room, lines in places.items() if len(lines) > NO_NOUNS_LEFT.get(room, 0) for line in lines]
-    assert not more, "\n".join(more)
+    assert not places, "\n".join(places)
 
 
 # A face names its file after the subject that it shows; everywhere else one name is one thing.

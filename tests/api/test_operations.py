@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 from cryptography import x509
 from tests.agent.agent_port import crl, issue
@@ -58,11 +56,20 @@ def test_members_and_their_comparison_are_told(api):
     assert api.ask("GET", "/verification")[0] == 404
     one = Difference("bytes", "issued 0x1 of Site", "GET", "signature", "00", "01")
     write_verification(
-        services.layout.verification, Verification(7, (VerifiedMember("o2:1", differences=1, told=(one,)),))
+        services.layout.verification, Verification(7, (VerifiedMember("o2:1", differences=1, examples=(one,)),))
     )
     told = api.get("/verification")
     assert (told["at"], told["identical"]) == ("1970-01-01T00:00:07Z", False)
-    assert told["members"][0]["told"] == [asdict(one)]
+    assert told["members"][0]["told"] == [
+        {
+            "level": "bytes",
+            "what": "issued 0x1 of Site",
+            "way": "GET",
+            "field": "signature",
+            "here": "00",
+            "there": "01",
+        }
+    ]
     for wrong in ({"sample": 101}, {"serials": ["zz"]}, {"settle_seconds": 61}):
         assert api.ask("POST", "/verification", wrong)[0] == 400
 

@@ -99,17 +99,17 @@ def verified(tmp_path):
 
 def told(member) -> set[tuple[str, str]]:
     """Level and field of what is different."""
-    return {(one.level, one.field) for one in member.told}
+    return {(one.level, one.field) for one in member.examples}
 
 
 def test_members_that_are_alike_are_identical(verified):
     """All kinds, three ways each; those with a nonce are signed anew, all others are the same bytes."""
     one, other = verified(Site(), Site())
-    assert (one.state, other.state, one.told) == ("identical", "identical", ())
+    assert (one.state, other.state, one.examples) == ("identical", "identical", ())
     kinds = len(ENTRIES) + 2
-    assert (one.asked, one.status, one.response_data) == (3 * kinds + FORMS + SEVERAL,) * 3
+    assert (one.questions, one.status, one.response_data) == (3 * kinds + FORMS + SEVERAL,) * 3
     # The unknown CA gets an error, which has no nonce; one form has a nonce, and three prefer RSASSA-PSS.
-    assert one.bytes == one.bytes_asked == one.asked - (kinds - 1) - 1 - 3
+    assert one.bytes == one.bytes_asked == one.questions - (kinds - 1) - 1 - 3
 
 
 OTHERS = {
@@ -140,7 +140,7 @@ def test_difference_is_found_and_its_level_told(verified, kind):
     alike, different = verified(Site(), site)
     assert (alike.state, different.state) == ("identical", "different")
     assert expected in told(different)
-    assert different.differences >= len(different.told) > 0
+    assert different.differences >= len(different.examples) > 0
 
 
 def test_signatures_made_at_random_are_no_difference(verified):
@@ -149,23 +149,23 @@ def test_signatures_made_at_random_are_no_difference(verified):
     member = verified(at_random, here=at_random)
     assert member.state == "identical"
     assert member.bytes == member.bytes_asked == 3 + 3  # those, and who prefers RSA PKCS #1 v1.5
-    assert member.response_data == member.asked > 3
+    assert member.response_data == member.questions > 3
 
 
 def test_chosen_serial_is_asked_about_alone(verified):
     """The certificate that was named is told with its CA and each way of asking."""
     site, _ = OTHERS["policy"]
     member = verified(site, chosen=[b"\x01"])
-    assert member.asked == member.differences == 3 + FORMS
-    assert {one.what for one in member.told} == {"chosen 0x1 of CA"}
-    assert {one.way for one in member.told} >= {"GET", "POST", "POST with a nonce", "GET, SHA-1"}
+    assert member.questions == member.differences == 3 + FORMS
+    assert {one.what for one in member.examples} == {"chosen 0x1 of CA"}
+    assert {one.way for one in member.examples} >= {"GET", "POST", "POST with a nonce", "GET, SHA-1"}
 
 
 @pytest.mark.parametrize(("away", "asked"), [("agent", True), ("ee", False)])
 def test_member_that_is_away_is_told_of_and_the_rest_is_compared(verified, away, asked):
     """One port that is closed hides nothing of the other one, and nothing of other members."""
     one, other = verified(Site(away=(away,)), Site())
-    assert (one.state, bool(one.error), bool(one.asked)) == ("no answer", True, asked)
+    assert (one.state, bool(one.error), bool(one.questions)) == ("no answer", True, asked)
     assert other.state == "identical"
 
 
@@ -180,7 +180,7 @@ def test_many_differences_are_counted_and_the_first_told(verified):
     many = state(serving(SITE, point(SITE, *map(entry, range(1, 11)))))
     site, _ = OTHERS["policy"]
     member = verified(Site(many, policy=site.policy), here=Site(many), sample=9)
-    assert (len(member.told), member.differences) == (20, 3 * 10 + FORMS + SEVERAL)
+    assert (len(member.examples), member.differences) == (20, 3 * 10 + FORMS + SEVERAL)
 
 
 def test_instance_alone_has_nothing_to_compare(verified):

@@ -94,4 +94,4 @@ def _trouble(server: ServerReport) -> str:
 
 def _different(verification: Verification | None) -> list[str]:
     """The members whose lists or answers differ, each with the first difference; who is away is told elsewhere."""
-    return [f"{one.id} ({one.told[0]})" for one in verification.members if one.told] if verification else []
+    return [f"{one.id} ({one.examples[0]})" for one in verification.members if one.examples] if verification else []

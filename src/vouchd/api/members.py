@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from vouchd.api import shapes
@@ -200,7 +199,7 @@ def read_shape(shape: Mapping[str, Any]) -> Verification:
 
 
 def _verification(verification: Verification) -> dict[str, Any]:
-    members = [{**asdict(one), "state": one.state} for one in verification.members]
+    members = [{**one.record(), "state": one.state} for one in verification.members]
     return {"at": shapes.moment(verification.at), "identical": verification.identical, "members": members}
 
 

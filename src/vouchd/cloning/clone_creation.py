@@ -288,7 +288,7 @@ class CloneCreation:
                 )
             time.sleep(_POLL_SECONDS)
         # Of the same CRLs the same bytes: else it would be no clone, whatever else is right.
-        differences = [one for member in self._compare(self._layout).members for one in member.told]
+        differences = [one for member in self._compare(self._layout).members for one in member.examples]
         if differences:
             raise LifecycleError(
                 f"the clone does not answer as the master does: {differences[0]}",

@@ -14,6 +14,9 @@ from vouchd.files import read_file, replace_file
 
 IDENTICAL, DIFFERENT, NO_ANSWER = "identical", "different", "no answer"
 LIST = "list"  # the level of a difference in List Certificate Authorities
+# Fields that have other names in JSON, which is for good.
+_JSON_NAMES = {"ours": "here", "theirs": "there", "questions": "asked", "examples": "told"}
+_FIELD_NAMES = {json_name: name for name, json_name in _JSON_NAMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +31,35 @@ class Difference:
     what: str
     way: str
     field: str
-    here: str
-    there: str
+    ours: str
+    theirs: str
 
     def __str__(self) -> str:
-        asked = f" ({self.way})" if self.way else ""
-        return f"{self.level}: {self.what}{asked}: {self.field} is {self.here} here, {self.there} there"
+        way = f" ({self.way})" if self.way else ""
+        return f"{self.level}: {self.what}{way}: {self.field} is {self.ours} here, {self.theirs} there"
+
+    def record(self) -> dict[str, str]:
+        """As JSON has it; see read_verification."""
+        return _renamed(asdict(self), _JSON_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedMember:
-    """How far one other member was like this one: of `asked` answers so many were alike at each level.
+    """How far one other member was like this one: of `questions` so many answers were alike at each level.
 
     `bytes_asked` are those that can be the same bytes: the rest is signed anew each time. `differences` counts all of
-    them, `told` are the first. `error` tells why the list or some answers could not be compared: it did not answer.
+    them, `examples` are the first. `error` tells why the list or some answers could not be compared: it did not answer.
     """
 
     id: str
     error: str = ""
-    asked: int = 0
+    questions: int = 0
     status: int = 0
     response_data: int = 0
     bytes: int = 0
     bytes_asked: int = 0
     differences: int = 0
-    told: tuple[Difference, ...] = ()
+    examples: tuple[Difference, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -63,6 +70,10 @@ class VerifiedMember:
     def state(self) -> str:
         """IDENTICAL, DIFFERENT or NO_ANSWER; what differs counts for more than what was not answered."""
         return IDENTICAL if self.identical else DIFFERENT if self.differences else NO_ANSWER
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it; see read_verification."""
+        return _renamed(asdict(self) | {"examples": [one.record() for one in self.examples]}, _JSON_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,8 @@ class Verification:
 
 def write_verification(path: Path, verification: Verification) -> None:
     """Keep it in place of the one before; a reader sees a whole file or none. Raises: StoreUnavailable."""
-    replace_file(path, json.dumps(asdict(verification)).encode())
+    record = {"at": verification.at, "members": [member.record() for member in verification.members]}
+    replace_file(path, json.dumps(record).encode())
 
 
 def read_verification(path: Path) -> Verification | None:
@@ -97,5 +109,11 @@ def verification_of(record: Mapping[str, Any]) -> Verification:
 
 
 def _member(record: dict[str, Any]) -> VerifiedMember:
-    told = tuple(Difference(**known_fields(Difference, one)) for one in record["told"])
-    return VerifiedMember(**{**known_fields(VerifiedMember, record), "told": told})
+    values = _renamed(record, _FIELD_NAMES)
+    examples = (_renamed(one, _FIELD_NAMES) for one in values.pop("examples"))
+    differences = tuple(Difference(**known_fields(Difference, one)) for one in examples)
+    return VerifiedMember(**known_fields(VerifiedMember, values), examples=differences)
+
+
+def _renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in record.items()}

@@ -125,7 +125,7 @@ class _Other:
         except ClientError as error:
             self.answers, self._error = False, self._error or str(error)
             return
-        self._count["asked"] += 1
+        self._count["questions"] += 1
         self._count["status"] += comparison.alike >= Level.STATUS
         self._count["response_data"] += comparison.alike >= Level.RESPONSE_DATA
         self._count["bytes"] += comparison.alike is Level.BYTES
@@ -134,7 +134,7 @@ class _Other:
             self._tell(_difference(comparison))
 
     def result(self) -> VerifiedMember:
-        return VerifiedMember(self._member.id, self._error, told=tuple(self._examples), **self._count)
+        return VerifiedMember(self._member.id, self._error, examples=tuple(self._examples), **self._count)
 
     def _tell(self, difference: Difference) -> None:
         self._count["differences"] += 1

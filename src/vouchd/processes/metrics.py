@@ -217,7 +217,7 @@ def _verification(comparison: Verification | None) -> Iterator[Metric]:
     )
     for name, text, values in (
         ("identical", "1 when nothing was different and it answered", {m.id: int(m.identical) for m in members}),
-        ("asked", "Answers that were compared", {m.id: m.asked for m in members}),
+        ("asked", "Answers that were compared", {m.id: m.questions for m in members}),
         ("asked_bytes", "Of them, those that can be the same bytes", {m.id: m.bytes_asked for m in members}),
         ("differences", "Differences in lists and answers", {m.id: m.differences for m in members}),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -76,7 +75,8 @@ def _tell(verification: Verification, before: object, *, json_output: bool) -> o
     """Show what was found unless it is what was told before."""
     # Not which certificates: each comparison draws others.
     essence = [
-        (member.id, member.state, {(one.level, one.field) for one in member.told}) for member in verification.members
+        (one.id, one.state, {(example.level, example.field) for example in one.examples})
+        for one in verification.members
     ]
     if essence == before:
         return before
@@ -85,11 +85,11 @@ def _tell(verification: Verification, before: object, *, json_output: bool) -> o
         return essence
     output.records([_row(verification, member) for member in verification.members], json_output=False)
     for member in verification.members:
-        for words in (member.error, *map(str, member.told)):
+        for words in (member.error, *map(str, member.examples)):
             if words:
                 output.warn(f"{member.id}: {words}")
-        if member.differences > len(member.told):
-            output.warn(f"{member.id}: {member.differences - len(member.told)} more")
+        if member.differences > len(member.examples):
+            output.warn(f"{member.id}: {member.differences - len(member.examples)} more")
     return essence
 
 
@@ -104,7 +104,7 @@ def _row(verification: Verification, member: VerifiedMember) -> dict[str, object
         "at": output.when(verification.at),
         "member": member.id,
         "state": member.state,
-        "asked": member.asked,
+        "asked": member.questions,
         "bytes": f"{member.bytes} of {member.bytes_asked}",
         "ResponseData": member.response_data,
         "status": member.status,
@@ -114,7 +114,7 @@ def _row(verification: Verification, member: VerifiedMember) -> dict[str, object
 
 def _record(verification: Verification, member: VerifiedMember) -> dict[str, object]:
     """The same for programs, with what is different."""
-    differences = [asdict(one) for one in member.told]
+    differences = [one.record() for one in member.examples]
     numbers = {"bytes": member.bytes, "bytes_asked": member.bytes_asked}
     return {**_row(verification, member), **numbers, "error": member.error or None, "told": differences}
 
