@@ -280,3 +280,20 @@ def test_store_that_hangs_keeps_nobody_from_asking_the_others():
     site.look()
     assert site.look(60) == {POINT.authority_id}
     go.set()
+
+
+def test_members_read_by_several_threads_at_once_are_read_for_all():
+    """Whoever asks while another's reading is only about to begin waits for it."""
+    for _ in range(50):
+        peers, together, seen = Set(OTHER).peers, threading.Barrier(6), []
+
+        def ask(peers: Peers = peers, together: threading.Barrier = together, seen: list = seen) -> None:
+            together.wait()
+            seen.append([member.id for member in peers.others()])
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == [[OTHER.id]] * 6

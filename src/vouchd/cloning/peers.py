@@ -68,6 +68,7 @@ class Peers:
         self._known: tuple[Member, ...] = ()
         self._own: Member | None = None
         self._reading: threading.Thread | None = None
+        self._beginning = threading.Lock()
         self._apart: dict[tuple[str, IssuingPointId, bool], float] = {}  # since when, which of the two is ahead
         self._masters: dict[str, Member] = {}
         self._appointing: frozenset[bytes] = frozenset()
@@ -124,10 +125,12 @@ class Peers:
 
     def _remember(self) -> None:
         """Read who is in the set; a store that does not answer keeps nobody from asking those that were in it."""
-        if self._reading is None or not self._reading.is_alive():
-            self._reading = threading.Thread(target=self._read_members, daemon=True)
-            self._reading.start()
-        self._reading.join(_REGISTRY_SECONDS)
+        with self._beginning:  # the agent port asks in threads of its own
+            if self._reading is None or not self._reading.is_alive():
+                self._reading = threading.Thread(target=self._read_members, daemon=True)
+                self._reading.start()
+            reading = self._reading
+        reading.join(_REGISTRY_SECONDS)
 
     def _read_members(self) -> None:
         with suppress(VouchdError):
