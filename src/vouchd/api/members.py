@@ -28,7 +28,7 @@ from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, read_verification, verification_of
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import DirectoryServer, Member
-from vouchd.errors import NotFound, StoreUnavailable
+from vouchd.errors import LifecycleError, NotFound, StoreUnavailable
 from vouchd.instance.report import MemberReport
 from vouchd.service.permission import Action
 
@@ -107,7 +107,7 @@ def _members(call: Call) -> dict[str, Any]:
     services = call.services
     members = services.domain.members(call.caller)
     me, master = services.membership.me(), master_of(members)
-    seen = {one.id: one for one in call.running.report().members}
+    seen = {one.id: one for one in _others_seen(call)}
     return {
         "name": services.settings.of_set.domain,
         "this_instance": me.id if me else None,
@@ -115,6 +115,14 @@ def _members(call: Call) -> dict[str, Any]:
         "facts_in": _facts_in(services),
         "members": [_member(one, master, seen.get(one.id)) for one in members],
     }
+
+
+def _others_seen(call: Call) -> tuple[MemberReport, ...]:
+    """The other members as the running instance saw them last; none while it does not run."""
+    try:
+        return call.running.report().members
+    except LifecycleError:
+        return ()
 
 
 def _member(member: Member, master: Member | None, seen: MemberReport | None) -> dict[str, Any]:
