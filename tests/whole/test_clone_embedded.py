@@ -157,8 +157,8 @@ def test_verify_tells_what_is_different_and_when_it_ends(pair):
         assert {one["what"] for one in answers} >= {f"chosen {serial:#x} of CN=Lab CA"}
         assert {one["way"] for one in answers} >= {"GET", "POST", "POST with a nonce"}
         assert {(one["field"].split()[0], one["there"]) for one in answers} == {("nextUpdate", "absent")}
-        assert (told["status"], told["differences"]) == (told["asked"], len(settings) + len(answers))
-        assert told["ResponseData"] == told["asked"] - len(answers)
+        assert told["status"] == told["asked"] > told["ResponseData"]
+        assert told["differences"] == told["asked"] - told["ResponseData"] + len(settings)
         until_found(pair, "different")
         assert metric(pair, "vouchd_clone_verification_identical{") == 0
         tell_next_update(pair, told=True)

@@ -192,10 +192,10 @@ def test_token_is_still_good_after_all_mistakes(site):
     assert client.check((site.folder / "token").read_text().strip()).told_by.id == site.id_of("m")
 
 
-def test_master_with_the_refresh_of_a_clone_is_refused(site):
-    """refreshInSec=21600 on the master is told with the command that mends it; nothing here needs the master after."""
+def test_master_with_no_refresh_is_refused(site):
+    """refreshInSec=0 on the master is told with the command that mends it (21600 a master mends by itself)."""
     config = site.layout("m").cs_cfg
-    config.write_text(config.read_text().replace("refreshInSec=600", "refreshInSec=21600"))
+    config.write_text(config.read_text().replace("refreshInSec=600", "refreshInSec=0"))
     site.run("restart", "--instance", "m")
     require_told(OF_THE_MASTER, site.refused(*words(site)))
     assert not site.layout("c").root.exists()
