@@ -94,6 +94,8 @@ def become(request: dict[str, Any], standard: list[int]) -> NoReturn:
 def run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Run it as a new interpreter would, to the end of this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # as every interpreter does; Popen has undone it
+        signal.signal(ignored, signal.SIG_IGN)
     values = dict(environment)
     os.environ.clear()
     os.environ.update(values)
