@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from vouchd.core.facts import Caller, Group
 from vouchd.core.ports import AuditSink
-from vouchd.errors import PermissionDenied
+from vouchd.errors import PermissionDenied, StoreUnavailable
 
 
 class Action(StrEnum):
@@ -150,15 +150,16 @@ class Permission:
     def allow(self, caller: Caller, action: Action, target: str) -> None:
         """Return when `caller` may do `action` to `target`, after that was recorded.
 
-        Raises: PermissionDenied, recorded too; what the audit sink raises: no record, no act.
+        Raises: PermissionDenied, recorded too; StoreUnavailable for what waits until the store is back; what the audit
+        sink raises: no record, no act.
         """
         granted = self.grants(caller, action)
         if not granted or action not in READINGS:
             self._audit.record("AUTHZ", caller, "success" if granted else "failure", action=action.value, target=target)
-        if not granted and caller.read_only:
-            raise PermissionDenied(
+        if not granted and caller.read_only and caller.groups & RIGHTS[action]:
+            raise StoreUnavailable(
                 f"{caller.name} may not {action} while the store is away",
-                hint="users are those of the last time it was in reach, and may read; bring the store back",
+                hint="users known last may read; bring the directory server or database back, then try again",
             )
         if not granted:
             groups = " or ".join(sorted(RIGHTS[action]))
