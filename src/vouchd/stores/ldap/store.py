@@ -100,9 +100,15 @@ class DirectoryStore(DirectoryDomain):
 
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
+        seen = False
 
         def remove(connection: Connection) -> None:
-            ca_entry = _require(self._ca_entries(connection), authority_id)
+            nonlocal seen
+            entries = self._ca_entries(connection)
+            if seen and all(entry.authority.id != authority_id for entry in entries):
+                return  # the server has made the change since, whose answer was lost
+            ca_entry = _require(entries, authority_id)
+            seen = True
             scopes = {epoch.issuing_point.scope_id for _, epoch in ca_entry.epochs}
             scopes |= {mark.decode().rsplit(":", 2)[0] for mark in ca_entry.marks}
             points = [IssuingPointId(authority_id, scope) for scope in sorted(scopes)]
