@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from tests.processes.running import eventually
 from tests.whole.test_selftests import instance_made
 
+from vouchd.hardening import confine
 from vouchd.instance.lifecycle import status
 
 pytestmark = pytest.mark.process
@@ -38,3 +46,81 @@ def test_manager_and_workers_are_hardened_at_the_start_and_after_a_restart(tmp_p
                 (core,) = [line.split() for line in limits.splitlines() if line.startswith("Max core file size")]
                 assert core[4:6] == ["0", "0"]
                 assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+
+
+SHUT = """
+import json, sys
+from pathlib import Path
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+from vouchd.hardening import harden
+from vouchd.wiring.worker import shut
+layout = Layout(Path(sys.argv[1]))
+settings = read_settings(layout)
+paths = [path for path in layout.root.rglob("*") if path.is_file()]
+harden()
+why = shut(layout, settings)
+def result(act):
+    try:
+        act()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+def reading(path):
+    return lambda: path.open("rb").close()
+files = {str(path.relative_to(layout.root)): result(reading(path)) for path in paths}
+import zoneinfo, mailbox  # modules that nothing has loaded yet
+writes = {name: result(Path(name).touch) for name in (str(layout.index / "new"), sys.argv[2])}
+import subprocess
+runs = result(lambda: subprocess.run(["/bin/true"]))
+print(json.dumps({"why": why, "files": files, "writes": writes, "runs": runs}))
+"""
+
+
+def test_worker_cannot_open_what_it_does_not_need(tmp_path):
+    """Passwords, database, keys, settings and logs are closed to a worker that has its signers; indexes are open."""
+    with instance_made(tmp_path) as made:
+        assert made.vouchd("start").returncode == 0
+        root = made.layout.root
+        (elsewhere := tmp_path / "elsewhere").mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", SHUT, str(root), str(elsewhere / "new")], capture_output=True, text=True, check=True
+        )
+    outcome = json.loads(done.stdout)
+    assert outcome["why"] == ""
+    files = outcome["files"]
+    opened = {name for name, result in files.items() if result == "done"}
+    assert opened == {name for name in files if name.startswith("index/")} != set()
+    assert {"password.conf", "CS.cfg", "db/vouchd.sqlite", "alias/audit_signing.key"} <= files.keys() - opened
+    assert set(outcome["writes"].values()) == {outcome["runs"]} == {"PermissionError"}
+    assert not list(elsewhere.iterdir())
+
+
+def test_running_worker_is_confined(tmp_path):
+    """A real worker that is led out of the index folder is stopped by the kernel, and says that it is confined."""
+    with instance_made(tmp_path) as made:
+        assert made.vouchd("start").returncode == 0
+        layout = made.layout
+        workers = status(layout).report.workers
+        assert [worker.confined for worker in workers] == [True, True]
+        outside = layout.database_folder / "manifest.json"
+        outside.write_bytes(layout.manifest.read_bytes())
+        layout.manifest.unlink()
+        layout.manifest.symlink_to(outside)
+        os.kill(workers[0].pid, signal.SIGKILL)  # the next one reads the manifest anew
+        eventually(lambda: "manifest.json: Permission denied" in layout.log.read_text(), layout.log.read_text)
+
+
+def test_kernel_without_landlock_is_said_and_costs_nothing_else(monkeypatch):
+    """Where the kernel cannot close anything the reason is told, and the process goes on as it was."""
+
+    class Old:
+        """The C library over a kernel that does not know the call."""
+
+        def syscall(self, *_: object) -> int:
+            ctypes.set_errno(errno.ENOSYS)
+            return -1
+
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Old())
+    assert "no Landlock" in confine([], [])

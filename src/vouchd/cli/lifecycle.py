@@ -130,6 +130,7 @@ def _show(report: Mapping[str, Any], json_output: bool) -> None:
         "health": report["health"],
         "agents": report["agents"],
         "workers": report["workers"],
+        "workers_not_confined": (report["workers"] - report["workers_confined"]) or None,
         "worker_restarts": report["restarts"],
         "store": report["store_error"] or "in reach",
         "not_verified": "; ".join(f"{one['label']}: {one['why']}" for one in report["unverified"]) or None,

@@ -79,11 +79,15 @@ class HeldCRL:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """One worker process; `loaded` is the manifest version it answers from (0: none yet)."""
+    """One worker process; `loaded` is the manifest version it answers from (0: none yet).
+
+    `confined`: it can open nothing of the instance but the indexes.
+    """
 
     slot: int
     pid: int
     loaded: int
+    confined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

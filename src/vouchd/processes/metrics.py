@@ -108,6 +108,8 @@ def _processes(report: InstanceReport) -> Iterator[Metric]:
     yield gauge("vouchd_start_time_seconds", "When this instance started", value=report.started_at)
     yield gauge("vouchd_workers", "Worker processes", value=len(report.workers))
     yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=report.workers_ready)
+    confined = sum(worker.confined for worker in report.workers)
+    yield gauge("vouchd_workers_confined", "Workers that cannot open the instance's files", value=confined)
     yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=report.restarts)
     yield gauge("vouchd_manifest_version", "Version of the serving manifest", value=report.version)
     yield gauge("vouchd_unverified", "Issuing points not served as the store has them", value=len(report.unverified))

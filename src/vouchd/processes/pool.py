@@ -80,7 +80,7 @@ class WorkerPool:
     @property
     def reports(self) -> tuple[WorkerReport, ...]:
         """What is shown of the living workers."""
-        return tuple(WorkerReport(worker.slot, worker.pid, worker.loaded) for worker in self.workers)
+        return tuple(WorkerReport(worker.slot, worker.pid, worker.loaded, worker.confined) for worker in self.workers)
 
     @property
     def ready(self) -> int:

@@ -87,15 +87,18 @@ def run_worker(
     halt: Callable[[bool], None] = lambda _: None,
     damaged: Collection[str] = (),
     withhold: Callable[[frozenset[str]], None] = lambda _: None,
+    *,
+    confined: bool = False,
 ) -> None:
     """Answer until told to stop.
 
     `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it,
     `halt` makes it answer tryLater only, or answer again. `damaged` are the names of the loaded index files that turned
-    out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids, and for no others.
+    out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids, and for no others. `confined`: it
+    cannot open the instance's files any more.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(server, replace, load, inheritance, halt, damaged, withhold).serve())
+        runner.run(_Worker(server, replace, load, inheritance, halt, damaged, withhold, confined=confined).serve())
 
 
 class _Worker:
@@ -108,7 +111,10 @@ class _Worker:
         halt: Callable[[bool], None],
         damaged: Collection[str],
         withhold: Callable[[frozenset[str]], None],
+        *,
+        confined: bool,
     ) -> None:
+        self._confined = confined
         self._withhold = withhold
         self._withheld: frozenset[str] = frozenset()
         self._halt = halt
@@ -219,4 +225,4 @@ class _Worker:
             if not accepting and not self._stop.done():
                 await self._server.start(self._inheritance.sockets)
                 accepting = True
-            channel.send({"loaded": state.version})
+            channel.send({"loaded": state.version, "confined": self._confined})

@@ -65,6 +65,7 @@ class WorkerProcess:
         self.pid = pid
         self.control = control
         self.loaded = 0
+        self.confined = False  # it said that it can open nothing of the instance but the indexes
         self.halted = False  # it said that it answers tryLater only
         self.failed = 0  # the manifest that it could not load last
         self.snapshot: Snapshot = {}
@@ -184,8 +185,8 @@ class WorkerProcess:
 
     def _hear(self, message: Message) -> None:
         match message:
-            case {"loaded": int(version)}:
-                self.loaded = version
+            case {"loaded": int(version), "confined": bool(confined)}:
+                self.loaded, self.confined = version, confined
                 self._changed()
             case {"halted": bool(halted)}:
                 self.halted = halted

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import ClientAddress
 from vouchd.core.status import ServingState
 from vouchd.ee.server import EEServer
 from vouchd.errors import LifecycleError
-from vouchd.hardening import harden
+from vouchd.hardening import confine, harden
 from vouchd.index.manifest import load_manifest
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import load_signers
@@ -15,10 +17,12 @@ from vouchd.processes.logs import set_up_logs
 from vouchd.processes.worker import inherited
 from vouchd.processes.worker import run_worker as serve_worker
 from vouchd.service.answering import Responder
-from vouchd.settings.declared import AuditSettings
+from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings
 from vouchd.sockets import raise_descriptor_limit
+
+_log = logging.getLogger(__name__)
 
 
 def run_worker(layout: Layout, slot: int) -> None:
@@ -32,6 +36,9 @@ def run_worker(layout: Layout, slot: int) -> None:
     settings = active_settings(layout)
     nothing = ServingState(0, ())
     responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
+    unconfined = shut(layout, settings)
+    if unconfined:
+        _log.warning("this worker could still open the files of its instance: %s", unconfined)
     records = answered_records(settings.audit, responder)
     server = EEServer(responder, settings.ee, records=records, salt=inheritance.salt)
     files = OpenIndexes(layout.index, mapped=True)
@@ -39,7 +46,23 @@ def run_worker(layout: Layout, slot: int) -> None:
     def load() -> ServingState:
         return load_manifest(layout.index, files)
 
-    serve_worker(server, responder.replace, load, inheritance, responder.halt, files.damaged, responder.withhold)
+    serve_worker(
+        server,
+        responder.replace,
+        load,
+        inheritance,
+        responder.halt,
+        files.damaged,
+        responder.withhold,
+        confined=not unconfined,
+    )
+
+
+def shut(layout: Layout, settings: Settings) -> str:
+    """Close all that is the instance's to this process but the indexes; empty, or why it could not be done."""
+    own = (settings.agent.tls, settings.subsystem, settings.audit_signing)
+    keys = (*(signer.key_file for signer in settings.signers), *(files.key_file for files in own))
+    return confine([layout.index], [layout.root, *keys])
 
 
 def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:
