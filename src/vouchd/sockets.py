@@ -83,14 +83,14 @@ def raise_descriptor_limit() -> int:
     """Raise the soft limit of open descriptors as far as this process may; returns what it is now."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
-    if _limit() < wanted:
+    if descriptor_limit() < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return _limit()
+    return descriptor_limit()
 
 
 def free_descriptors() -> int:
     """How many more descriptors this process may open."""
-    return _limit() - _opened()
+    return descriptor_limit() - _opened()
 
 
 def _opened() -> int:
@@ -99,10 +99,11 @@ def _opened() -> int:
     except OSError as error:
         if error.errno not in {errno.EMFILE, errno.ENFILE}:
             raise
-        return _limit()  # not one is left to look with
+        return descriptor_limit()  # not one is left to look with
 
 
-def _limit() -> int:
+def descriptor_limit() -> int:
+    """How many descriptors this process may have open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
@@ -113,4 +114,4 @@ def connection_room(connections: int) -> int:
     All else that is open may be opened once more at the same time: an index takes the place of its predecessor.
     """
     others = _opened() - connections
-    return max(1, _limit() - 2 * others - SPARE_DESCRIPTORS)
+    return max(1, descriptor_limit() - 2 * others - SPARE_DESCRIPTORS)

@@ -11,6 +11,7 @@ from tests.service.memory_indexes import MemoryIndexes
 from vouchd.errors import CRLRejected, StoreUnavailable
 from vouchd.index.folder import IndexFolder
 from vouchd.index.format import RevocationIndexFile
+from vouchd.index.octets import MappedOctets
 from vouchd.pkix import certs
 
 REMOVE = x509.ReasonFlags.remove_from_crl
@@ -123,7 +124,7 @@ def folder(tmp_path):
 def test_folder_removed_file_stays_with_whoever_mapped_it(folder, tmp_path, ca):
     """A worker goes on with the map of a file that was swept."""
     folder.write(NAME, ca.crl({5: None}), None, certs.subject_der(ca.certificate))
-    mapped = RevocationIndexFile(tmp_path / NAME, mapped=True)
+    mapped = RevocationIndexFile(tmp_path / NAME, octets=MappedOctets)
     folder.remove(NAME)
     assert mapped.find(b"\x05") is not None
 

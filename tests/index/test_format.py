@@ -22,6 +22,7 @@ from vouchd.index.format import (
     write_index,
     write_serials,
 )
+from vouchd.index.octets import MappedOctets, PositionedOctets
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.packed import minimal, pack_time, unpack_time
@@ -276,14 +277,14 @@ def overwrite(path, place: int, octets: bytes) -> None:
         file.write(octets)
 
 
-@pytest.mark.parametrize("mapped", [True, False])
-def test_flipped_octet_is_never_another_answer(path, mapped):
+@pytest.mark.parametrize("opened", [MappedOctets, PositionedOctets])
+def test_flipped_octet_is_never_another_answer(path, opened):
     """Wherever an octet differs from what was written, a search says what was written or that the file is damaged."""
     whole = path.read_bytes()
     asked = [0, 1, 31, 32, 255, 256, 511, 599]
     for place in range(64, len(whole), 7):
         damaged: list[str] = []
-        index = RevocationIndexFile(path, mapped=mapped, damaged=damaged.append)
+        index = RevocationIndexFile(path, octets=opened, damaged=damaged.append)
         overwrite(path, place, bytes((whole[place] ^ 0x41,)))
         for serial in asked:
             try:
@@ -298,10 +299,10 @@ def test_flipped_octet_is_never_another_answer(path, mapped):
         overwrite(path, place, whole[place : place + 1])
 
 
-@pytest.mark.parametrize("mapped", [True, False])
-def test_octet_flipped_after_it_was_read_is_noticed_when_it_is_read_again(path, mapped):
+@pytest.mark.parametrize("opened", [MappedOctets, PositionedOctets])
+def test_octet_flipped_after_it_was_read_is_noticed_when_it_is_read_again(path, opened):
     """That a block was in order once is not remembered: memory and disks fail later, too."""
-    index = RevocationIndexFile(path, mapped=mapped)
+    index = RevocationIndexFile(path, octets=opened)
     assert index.find(octets(5)).revocation_time == 5
     overwrite(path, 64 + 5 * 26 + 8, b"\x07")  # the serial 5 becomes a second 7
     with pytest.raises(IndexFileError, match="checksum"):
@@ -311,7 +312,7 @@ def test_octet_flipped_after_it_was_read_is_noticed_when_it_is_read_again(path, 
 
 def test_other_whole_index_in_place_of_the_mapped_one_is_damage(path, tmp_path):
     """An empty list, whole in itself, written over the file that is mapped takes nobody's revocation away."""
-    index = RevocationIndexFile(path, mapped=True)
+    index = RevocationIndexFile(path, octets=MappedOctets)
     write_index(tmp_path / "other.idx", (RevocationEntry(octets(10**4 + i), i) for i in range(600)))
     overwrite(path, 0, (tmp_path / "other.idx").read_bytes())
     with pytest.raises(IndexFileError):
@@ -370,7 +371,7 @@ def test_kinds_are_not_confused(path):
 
 def test_mapped_file_survives_being_replaced_and_removed(path):
     """A worker answers from the old file until it has loaded the new one."""
-    index = RevocationIndexFile(path, mapped=True)
+    index = RevocationIndexFile(path, octets=MappedOctets)
     write_index(path, [])
     path.unlink()
     assert index.find(b"\x05").revocation_time == 5

@@ -13,6 +13,7 @@ from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.index.format import write_index, write_serials
 from vouchd.index.manifest import MANIFEST, load_manifest, write_manifest
+from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.pkix.reasons import RevocationEntry
 
@@ -50,7 +51,7 @@ def test_load_manifest_gives_what_was_written(folder):
 def test_load_manifest_after_rewriting_gives_the_new_one_and_the_old_state_stays(folder):
     """A worker that has loaded goes on with its state until it loads again."""
     write_manifest(folder, 1, (CA,), (FIRST,))
-    old = load_manifest(folder, OpenIndexes(folder, mapped=True))
+    old = load_manifest(folder, OpenIndexes(folder, AnsweringOctets()))
     (folder / FIRST.index_name).unlink()
     write_manifest(folder, 2, (OTHER,), ())
     assert [each.authority for each in load_manifest(folder).authorities] == [OTHER]

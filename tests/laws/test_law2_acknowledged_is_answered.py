@@ -23,6 +23,7 @@ from vouchd.errors import IndexFileError, StoreUnavailable, TryLater, VouchdErro
 from vouchd.index import manifest, sections
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, read_served
+from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.processes import publication as publishing
 from vouchd.processes.halting import Withholding
@@ -42,7 +43,7 @@ class Worker:
     """A worker: it loads the manifest, keeps what it has when it cannot, and is silent for the CAs that it is told of."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, OpenIndexes(folder, mapped=True)
+        self.folder, self.files = folder, OpenIndexes(folder, AnsweringOctets())
         self.state = ServingState(0, ())
         self.withheld: frozenset[str] = frozenset()
         self.can_load = True

@@ -10,6 +10,7 @@ import pytest
 from tests.processes.running import eventually
 from tests.whole.test_selftests import Running, instance_made
 
+from vouchd.index.octets import SMALL_OCTETS
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 
@@ -20,7 +21,9 @@ REVOKED, TRY_LATER = 1, 69  # exit codes of `vouchd query`
 @pytest.fixture
 def served(tmp_path):
     """A running instance that has not been asked yet: what was asked is answered from the cache, without the index."""
-    with instance_made(tmp_path) as running:
+    with instance_made(
+        tmp_path, range(1 << 20, (1 << 20) + SMALL_OCTETS // 26)
+    ) as running:  # large enough to be mapped
         assert running.vouchd("start").returncode == 0
         yield running
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from struct import Struct
 
 from vouchd.errors import IndexFileError
-from vouchd.index.octets import HINT, FileIdentity, MappedOctets, Octets, PositionedOctets
+from vouchd.index.octets import HINT, FileIdentity, Octets, PositionedOctets
 from vouchd.index.sections import (
     BLOCK_RECORDS,
     CHECKSUM_OCTETS,
@@ -59,10 +59,16 @@ class KeyedFile:
 
     kind: Kind
 
-    def __init__(self, path: Path | str, *, mapped: bool = False, damaged: Callable[[str], None] = ignore) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        octets: Callable[[Path], Octets] = PositionedOctets,
+        damaged: Callable[[str], None] = ignore,
+    ) -> None:
         self._path = Path(path)
         self._report_damage = damaged
-        self._octets: Octets = (MappedOctets if mapped else PositionedOctets)(self._path)
+        self._octets = octets(self._path)
         size = self._octets.identity.size
         self._header = header = FileHeader.decoded(self._read(0, min(size, HEADER_BYTES)), self._path)
         if size != header.file_bytes:

@@ -1,19 +1,28 @@
-"""The octets of an index file: mapped where questions are answered, read by position everywhere else.
+"""The octets of an index file: mapped or copied where questions are answered, read by position everywhere else.
 
 A mapped file that is cut short ends the process that touches what is gone (SIGBUS). A worker may end like that: it is
 started again, and whoever starts it lives on because it maps nothing and gets an error instead.
+
+A map holds a descriptor, and a CA with ten thousand issuing points has as many files, most of them small. So small ones
+are copied as long as copies are few octets altogether, others are mapped as long as maps are few, and what there is no
+room for is read by position, which is slower and always possible.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from vouchd.errors import IndexFileError
+from vouchd.sockets import descriptor_limit
 
 HINT = "remove the file; it is built again from the store"
+SMALL_OCTETS = 64 << 10  # a file below that is copied
+COPIED_OCTETS = 64 << 20  # of all copies in a process
+_MAPS_SHARE = 4  # maps may hold one descriptor in so many
 
 
 class FileIdentity(NamedTuple):
@@ -58,6 +67,22 @@ class MappedOctets:
         return self._map, begin
 
 
+class CopiedOctets:
+    """A copy in this process, as the file was; holds no descriptor."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                self.identity = FileIdentity.of(os.fstat(file.fileno()))
+                self._copy = file.read()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def window(self, begin: int, end: int) -> tuple[bytes, int]:  # noqa: ARG002  see Octets
+        """See Octets."""
+        return self._copy, begin
+
+
 class PositionedOctets:
     """Read when they are wanted, and no descriptor is kept meanwhile."""
 
@@ -81,6 +106,37 @@ class PositionedOctets:
         if len(octets) != end - begin:
             raise IndexFileError(f"{self._path}: cut short", hint=HINT)
         return octets, 0
+
+
+class AnsweringOctets:
+    """Opens files for a process that answers from them, by the rule above; room comes back with what is let go."""
+
+    def __init__(self, copied_octets: int = COPIED_OCTETS, maps: int | None = None) -> None:
+        """`maps`: how many files may be mapped; None: a share of the descriptors that the process may have."""
+        self._copies_left = copied_octets
+        self._maps_left = descriptor_limit() // _MAPS_SHARE if maps is None else maps
+
+    def __call__(self, path: Path) -> Octets:
+        """The octets of that file. Raises: IndexFileError."""
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if size < SMALL_OCTETS and size <= self._copies_left:
+            copied = CopiedOctets(path)
+            self._copies_left -= size
+            weakref.finalize(copied, self._give_back, copied=size).atexit = False
+            return copied
+        if self._maps_left:
+            mapped = MappedOctets(path)
+            self._maps_left -= 1
+            weakref.finalize(mapped, self._give_back, maps=1).atexit = False
+            return mapped
+        return PositionedOctets(path)
+
+    def _give_back(self, copied: int = 0, maps: int = 0) -> None:
+        self._copies_left += copied
+        self._maps_left += maps
 
 
 def _unreadable(path: Path, error: Exception) -> IndexFileError:

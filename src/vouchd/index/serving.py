@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from vouchd.core.facts import Authority, Epoch
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import IndexFileError
 from vouchd.index.format import KeyedFile, RevocationIndexFile, SerialSetFile
-from vouchd.index.octets import HINT, FileIdentity
+from vouchd.index.octets import HINT, FileIdentity, Octets, PositionedOctets
 from vouchd.pkix.scope import Scope
 from vouchd.service.indexing import ServingFacts
 
@@ -19,15 +19,15 @@ File = TypeVar("File", bound=KeyedFile)
 
 
 class OpenIndexes:
-    """The files of `folder`; `mapped` where questions are answered, so that all who answer share them.
+    """The files of `folder`, opened with `octets`.
 
     `damaged` are the names of files whose octets were not those that were written, until they are opened anew.
     """
 
-    def __init__(self, folder: Path, *, mapped: bool = False) -> None:
+    def __init__(self, folder: Path, octets: Callable[[Path], Octets] = PositionedOctets) -> None:
         self.folder = folder
         self.damaged: set[str] = set()
-        self._mapped = mapped
+        self._octets = octets
         self._files: dict[str, KeyedFile] = {}
 
     def state(
@@ -68,7 +68,7 @@ class OpenIndexes:
         path = self.folder / name
         file = self._files.get(name)
         if not isinstance(file, kind) or name in self.damaged or file.identity != _identity(path):
-            file = kind(path, mapped=self._mapped, damaged=self.damaged.add)
+            file = kind(path, octets=self._octets, damaged=self.damaged.add)
             self.damaged.discard(name)
         named[name] = file
         return file

@@ -11,6 +11,7 @@ from vouchd.ee.server import EEServer
 from vouchd.errors import LifecycleError
 from vouchd.hardening import confine, harden
 from vouchd.index.manifest import load_manifest
+from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import load_signers
 from vouchd.processes.logs import set_up_logs
@@ -41,7 +42,7 @@ def run_worker(layout: Layout, slot: int) -> None:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
     records = answered_records(settings.audit, responder)
     server = EEServer(responder, settings.ee, records=records, salt=inheritance.salt)
-    files = OpenIndexes(layout.index, mapped=True)
+    files = OpenIndexes(layout.index, AnsweringOctets())
 
     def load() -> ServingState:
         return load_manifest(layout.index, files)
