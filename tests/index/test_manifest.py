@@ -106,3 +106,16 @@ def test_write_manifest_folder_missing_unavailable(tmp_path):
     """A folder that cannot be written is StoreUnavailable."""
     with pytest.raises(StoreUnavailable):
         write_manifest(tmp_path / "nowhere", 1, (), ())
+
+
+def test_loaded_state_names_what_changed_since_the_one_before(folder):
+    """Who has prepared something for the other CAs may keep it; of any other state than the one before nothing is said."""
+    files = OpenIndexes(folder, AnsweringOctets())
+    write_manifest(folder, 7, (CA, OTHER), (FIRST, USERS))
+    assert load_manifest(folder, files).changed_since(0) == {CA.id, OTHER.id}
+    write_manifest(folder, 8, (CA, OTHER), (FIRST,))
+    assert load_manifest(folder, files).changed_since(7) == {CA.id}
+    write_manifest(folder, 9, (CA,), (FIRST,), behind=[CA.id])
+    state = load_manifest(folder, files)
+    assert state.changed_since(8) == {CA.id, OTHER.id}
+    assert state.changed_since(7) is None

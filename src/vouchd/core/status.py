@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vouchd.core.facts import Authority, AuthorityPolicy, CertStatus, Epoch, ExpiredCRLPolicy, ExpiredDeltaPolicy
@@ -44,10 +44,19 @@ class ServingAuthority:
 
 @dataclass(frozen=True, slots=True)
 class ServingState:
-    """All that is answered from, immutable; `version` is the manifest's and rises with each change."""
+    """All that is answered from, immutable; `version` is the manifest's and rises with each change.
+
+    It was made from the state of version `former`, from which the CAs of the ids `changed` differ and no others do.
+    """
 
     version: int
     authorities: tuple[ServingAuthority, ...]
+    former: int | None = field(default=None, compare=False)
+    changed: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def changed_since(self, version: int) -> frozenset[str] | None:
+        """The ids of the CAs that are new, away or other than in the state of that version; None: any may be."""
+        return self.changed if self.former == version else None
 
 
 class Decision(NamedTuple):

@@ -29,6 +29,7 @@ class OpenIndexes:
         self.damaged: set[str] = set()
         self._octets = octets
         self._files: dict[str, KeyedFile] = {}
+        self._state = ServingState(0, ())
 
     def state(
         self, version: int, authorities: Iterable[Authority], epochs: Iterable[Epoch], behind: Collection[str] = ()
@@ -41,20 +42,21 @@ class OpenIndexes:
         for epoch in epochs:
             points.setdefault(epoch.issuing_point.authority_id, []).append(epoch)
         named: dict[str, KeyedFile] = {}
-        state = ServingState(
-            version,
-            tuple(
-                ServingAuthority(
-                    authority,
-                    tuple(self._point(epoch, named) for epoch in points.get(authority.id, ())),
-                    self._serials(authority, named),
-                    behind=authority.id in behind,
-                )
-                for authority in authorities
-            ),
+        serving = tuple(
+            ServingAuthority(
+                authority,
+                tuple(self._point(epoch, named) for epoch in points.get(authority.id, ())),
+                self._serials(authority, named),
+                behind=authority.id in behind,
+            )
+            for authority in authorities
         )
+        before = {one.authority.id: one for one in self._state.authorities}
+        after = {one.authority.id: one for one in serving}
+        changed = frozenset(each for each in before.keys() | after.keys() if before.get(each) != after.get(each))
         self._files = named
-        return state
+        self._state = ServingState(version, serving, self._state.version, changed)
+        return self._state
 
     def _point(self, epoch: Epoch, named: dict[str, KeyedFile]) -> ServingPoint:
         index = self._open(RevocationIndexFile, epoch.index_name, named)
