@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator, Mapping
 
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
+from vouchd.core.keyring import Keyring
 from vouchd.errors import NotFound
 from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import (
     CHUNK_BYTES,
     NO_HIGH_WATER,
     HighWater,
+    changed_keyring,
     crl_hashes,
     lowered,
     mark_after,
@@ -45,6 +47,7 @@ class MemoryStore:
         self._users: dict[str, User] = {}
         self._members: dict[str, Member] = {}
         self._tokens: dict[str, JoinToken] = {}
+        self._keyring = Keyring()
 
     def revision(self) -> int:
         """See StatusStore."""
@@ -201,6 +204,16 @@ class MemoryStore:
             self._revision += 1
             return token
 
+    def keyring(self) -> Keyring:
+        """See KeyringStore."""
+        return self._keyring
+
+    def put_keyring(self, keyring: Keyring, replaces: Keyring) -> None:
+        """See KeyringStore."""
+        with self._lock:
+            self._keyring = changed_keyring(self._keyring, keyring, replaces)
+            self._revision += 1
+
     def facts(self) -> Facts:
         """See MirrorStore."""
         with self._lock:
@@ -211,6 +224,7 @@ class MemoryStore:
                 high_water=tuple((point, *self._high_water[point]) for point in sorted(self._high_water)),
                 users=tuple(self._users[user_id] for user_id in sorted(self._users)),
                 members=tuple(self._members[member_id] for member_id in sorted(self._members)),
+                keyring=self._keyring,
             )
 
     def lacking(self, facts: Facts) -> tuple[str, ...]:
@@ -231,6 +245,7 @@ class MemoryStore:
                 self._high_water[point] = merged(known, (number, this_update))
             self._users = {user.id: user for user in facts.users}
             self._members = {member.id: member for member in facts.members}
+            self._keyring = facts.keyring
             self._changed()
 
     def close(self) -> None:

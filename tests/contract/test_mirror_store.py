@@ -22,9 +22,11 @@ from tests.contract.backends import (
 )
 from tests.contract.test_domain_store import CLONE, MASTER
 from tests.contract.test_identity_store import ADMIN, ALICE
+from tests.contract.test_keyring_store import RING
 
 from vouchd.core import records
 from vouchd.core.facts import Facts
+from vouchd.core.keyring import Keyring
 from vouchd.core.records import facts_digest, facts_record, read_facts
 from vouchd.errors import NotFound
 
@@ -45,6 +47,7 @@ def full(store) -> Facts:
     store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
     for user in (ADMIN, ALICE):
         store.put_user(user, None)
+    store.put_keyring(RING, Keyring())
     for member in (MASTER, CLONE):
         store.put_member(member, None)
     return store.facts()
@@ -56,8 +59,8 @@ DOCUMENTS = {sha256(document): document for document in (FIRST, SECOND, DELTA)}
 def test_facts_are_what_the_other_methods_tell(store):
     """One view holds what every single question is answered with."""
     facts = full(store)
-    told = (store.authorities(), store.epochs(), store.quarantined(), store.users(), store.members())
-    assert told == (facts.authorities, facts.epochs, facts.quarantined, facts.users, facts.members)
+    told = (store.authorities(), store.epochs(), store.quarantined(), store.users(), store.members(), store.keyring())
+    assert told == (facts.authorities, facts.epochs, facts.quarantined, facts.users, facts.members, facts.keyring)
     assert [mark for mark in facts.high_water if mark[0] == POINT] == [(POINT, *store.high_water(POINT))]
 
 

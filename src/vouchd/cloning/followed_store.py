@@ -43,6 +43,10 @@ class FollowedStore(SqliteStore):
         """Refused."""
         raise _elsewhere()
 
+    def put_keyring(self, *_: object) -> NoReturn:
+        """Refused."""
+        raise _elsewhere()
+
     def put_token(self, *_: object) -> NoReturn:
         """Refused."""
         raise _elsewhere()

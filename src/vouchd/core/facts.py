@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cmp_to_key
 from typing import Any
 
+from vouchd.core.keyring import Keyring
 from vouchd.pkix.scope import COMPLETE_SCOPE
 
 
@@ -290,6 +291,7 @@ class Facts:
     high_water: tuple[tuple[IssuingPointId, int | None, int], ...] = ()  # CRL number, thisUpdate
     users: tuple[User, ...] = ()
     members: tuple[Member, ...] = ()
+    keyring: Keyring = field(default_factory=Keyring)
 
 
 # Which of several epochs of one issuing point is the newest, found alike by every member of a set.

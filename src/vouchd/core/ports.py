@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from vouchd.core.facts import Authority, Caller, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
+from vouchd.core.keyring import Keyring
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.reasons import RevocationEntry
 
@@ -144,8 +145,25 @@ class DomainStore(Protocol):
         """
 
 
-class Store(StatusStore, IdentityStore, DomainStore, Protocol):
-    """A store of all three kinds of facts, with one revision."""
+class KeyringStore(Protocol):
+    """The durable fact of which signers the set has.
+
+    Every method is one atomic step, durable as those of StatusStore are, and counted by the same revision. All raise
+    `StoreUnavailable` when the store cannot be reached.
+    """
+
+    def keyring(self) -> Keyring:
+        """The keyring; an empty one before the first was put."""
+
+    def put_keyring(self, keyring: Keyring, replaces: Keyring) -> None:
+        """Store `keyring`, counted as one more change, in place of `replaces`, as the caller has read it.
+
+        Raises: StoreConflict when that is not what is stored.
+        """
+
+
+class Store(StatusStore, IdentityStore, DomainStore, KeyringStore, Protocol):
+    """A store of all four kinds of facts, with one revision."""
 
 
 class MirrorStore(Protocol):

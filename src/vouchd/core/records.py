@@ -31,6 +31,7 @@ from vouchd.core.facts import (
     Transport,
     User,
 )
+from vouchd.core.keyring import Keyring, keyring_record, read_keyring
 from vouchd.errors import StoreError
 
 T = TypeVar("T")
@@ -232,7 +233,7 @@ def facts_record(facts: Facts) -> Record:
         "high_water": [[asdict(point), number, this_update] for point, number, this_update in facts.high_water],
         "users": [user_record(user) for user in facts.users],
         "members": [member_record(member) for member in facts.members],
-    }
+    } | ({"keyring": keyring_record(facts.keyring)} if facts.keyring != Keyring() else {})
 
 
 def read_facts(record: Record) -> Facts:
@@ -247,6 +248,7 @@ def read_facts(record: Record) -> Facts:
         ),
         users=tuple(map(read_user, record["users"])),
         members=tuple(map(read_member, record["members"])),
+        keyring=read_keyring(record.get("keyring", {})),  # a master of an earlier version has none
     )
 
 

@@ -130,6 +130,7 @@ HIGH_WATER = "vouchdHighWater"
 USER = "vouchdUser"
 MEMBER = "vouchdMember"
 TOKEN = "vouchdToken"  # noqa: S105  the name of an attribute
+KEYRING = "vouchdKeyring"
 CHUNK = "vouchdChunk"
 DOCUMENT_SIZE = "vouchdDocumentSize"
 
@@ -189,6 +190,7 @@ ATTRIBUTE_TYPES = (
     _ours(8, TOKEN, _OCTETS),
     _ours(9, CHUNK, _OCTETS, single=True),
     _ours(10, DOCUMENT_SIZE, _INTEGER, single=True),
+    _ours(11, KEYRING, _OCTETS),
 )
 OBJECT_CLASSES = (
     _class("crlIssuingPointRecord", "STRUCTURAL", ["cn"], [*_CRL_ATTRIBUTES, *_CACHES, *_STANDARD]),
@@ -197,7 +199,7 @@ OBJECT_CLASSES = (
     _class("vouchdIssuingPoint", "AUXILIARY", [], [AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER], number=1),
     _class("vouchdPeople", "AUXILIARY", [], [USER, STAMP], number=2),
     _class("vouchdDomainMember", "AUXILIARY", [], [MEMBER], number=3),
-    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, STAMP], number=4),
+    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, STAMP, KEYRING], number=4),
     _class("vouchdDocumentChunk", "STRUCTURAL", ["cn"], [CHUNK, DOCUMENT_SIZE, "description"], number=5),
     _class("vouchdMark", "STRUCTURAL", ["cn"], [HIGH_WATER], number=6),
 )

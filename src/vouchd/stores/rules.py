@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from vouchd.core.facts import Epoch, Facts, Group, IssuingPointId, Member, QuarantinedCRL, User
+from vouchd.core.keyring import Keyring
 from vouchd.errors import AlreadyExists, LastAdministrator, NotFound, StoreConflict
 
 CHUNK_BYTES = 1 << 20
@@ -89,6 +91,13 @@ def require_member_change(before: Mapping[str, Member], member: Member, replaces
 
 def _replica_id(member: Member) -> int | None:
     return member.directory.replica_id if member.directory else None
+
+
+def changed_keyring(stored: Keyring, keyring: Keyring, replaces: Keyring) -> Keyring:
+    """What KeyringStore.put_keyring stores in place of `stored`. Raises: StoreConflict."""
+    if stored != replaces:
+        raise StoreConflict("the keyring was changed meanwhile", hint="another process was quicker; try again")
+    return replace(keyring, change=stored.change + 1)
 
 
 def named_documents(facts: Facts) -> frozenset[str]:

@@ -36,6 +36,7 @@ from vouchd.stores.ldap.entries import (
     retired,
     stands_in_entry,
 )
+from vouchd.stores.ldap.keyring import DirectoryKeyring
 from vouchd.stores.ldap.settling import merge_conflicts, settle
 from vouchd.stores.ldap.watching import watch
 from vouchd.stores.rules import (
@@ -51,8 +52,8 @@ from vouchd.stores.rules import (
 _ATTEMPTS = 5
 
 
-class DirectoryStore(DirectoryDomain):
-    """Keeps the contracts of StatusStore, IdentityStore, DomainStore and ChangeNotifier below the server's suffix.
+class DirectoryStore(DirectoryDomain, DirectoryKeyring):
+    """Keeps the contracts of all the stores, and of ChangeNotifier, below the server's suffix.
 
     Schema and containers must be there (directory/schema.py). May be used by several threads and processes.
     """

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from vouchd.errors import StoreError, StoreUnavailable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x766F6368  # "voch", shown by file(1)
 _WAL_BYTES_KEPT = 64 << 20
 
-# secure_delete off: everything in here is public, and overwriting a dropped CRL would double the writing.
+# secure_delete off: everything in here is public or sealed, and overwriting a dropped CRL would double the writing.
 _PRAGMAS = f"""
 PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;

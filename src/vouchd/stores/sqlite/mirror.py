@@ -13,6 +13,7 @@ from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import NO_HIGH_WATER, lowered, merged, named_documents
 from vouchd.stores.sqlite.base import SqliteBase, put_documents
 from vouchd.stores.sqlite.domain import read_members, write_member
+from vouchd.stores.sqlite.keyring import stored_keyring, write_keyring
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class SqliteMirror(SqliteBase):
                 high_water=tuple(_high_water(db)),
                 users=_read(db, "SELECT fact FROM user ORDER BY id", records.read_user),
                 members=tuple(read_members(db).values()),
+                keyring=stored_keyring(db),
             )
 
     def lacking(self, facts: Facts) -> tuple[str, ...]:
@@ -64,6 +66,7 @@ class SqliteMirror(SqliteBase):
                 db.execute("INSERT INTO user VALUES (?, ?)", (user.id, records.to_json(records.user_record(user))))
             for member in facts.members:
                 write_member(db, member)
+            write_keyring(db, facts.keyring)
 
 
 def _authority_row(authority: Authority) -> tuple[str, str, str | None, str]:

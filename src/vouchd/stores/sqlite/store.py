@@ -23,6 +23,7 @@ from vouchd.stores.rules import (
 )
 from vouchd.stores.sqlite.base import put_documents, require_document
 from vouchd.stores.sqlite.domain import SqliteDomain
+from vouchd.stores.sqlite.keyring import SqliteKeyring
 from vouchd.stores.sqlite.mirror import SqliteMirror
 
 # What all parts of the SQLite store stand on: the database, a change as one transaction, documents.
@@ -31,7 +32,7 @@ from vouchd.stores.sqlite.mirror import SqliteMirror
 # The part of the SQLite store that knows the security domain.
 
 
-class SqliteStore(SqliteDomain, SqliteMirror):
+class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
     """Keeps the contracts of all the stores in the file `path`, for several threads and processes.
 
     Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
