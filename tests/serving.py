@@ -63,9 +63,11 @@ def state(*authorities: ServingAuthority, version: int = 1) -> ServingState:
     return ServingState(version, authorities)
 
 
-def signer(issued: Issued, nickname: str = "signer", algorithm: str = "") -> SoftwareSigner:
-    """A signer with this certificate and key."""
-    return SoftwareSigner(nickname, issued.key, issued.der, algorithm=algorithm)
+def signer(
+    issued: Issued, nickname: str = "signer", algorithm: str = "", chain: tuple[Issued, ...] = ()
+) -> SoftwareSigner:
+    """A signer with this certificate and key, and those above it."""
+    return SoftwareSigner(nickname, issued.key, issued.der, tuple(one.der for one in chain), algorithm)
 
 
 def responder(holding: ServingState, *signers: SoftwareSigner, **policy) -> Responder:

@@ -86,6 +86,20 @@ def test_authority_can_be_added_shown_and_removed(api):
     assert (status, missing["error"]) == (404, "NotFound")
 
 
+def test_authority_out_of_a_bundle_is_refused_by_the_names_in_it(api):
+    """One call adds one CA: a bundle of several is refused in words, and nothing is added; what is no CA is left out."""
+    other, third = CA.create("Other CA", key=shared_key("EC", 22)), CA.create("Third CA", key=shared_key("EC", 23))
+    before = api.port.facts()
+    status, refusal = api.ask("POST", "/authorities", {"certificate": (other.pem + third.pem).decode()})
+    assert (status, refusal["hint"]) == (400, "send each by itself")
+    assert "2 CAs where one is expected: CN=Other CA; CN=Third CA" in refusal["title"]
+    assert api.port.facts() == before
+    leaf = other.issue("www")
+    status, added = api.ask("POST", "/authorities", {"certificate": (leaf.pem + other.pem).decode()})
+    assert (status, added["subject"]) == (201, "CN=Other CA")
+    assert "'CN=www' is no CA and was left out" in added["doubts"]
+
+
 def test_policy_change_leaves_the_rest_of_the_policy(api):
     """PATCH changes what it names, null takes the CA's own value away."""
     path = f"/authorities/{authority(api)}/policy"

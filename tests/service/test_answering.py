@@ -128,6 +128,21 @@ def test_certs_hold_the_delegated_signer_but_not_the_ca_itself():
     verify_signature(own, ONE.certificate)
 
 
+def test_certs_hold_the_chain_without_its_root_unless_that_is_set():
+    """Clients go by a root of their own: it stays away, and what is between stays; the same bytes on every member."""
+    root = CA.create("Root", key=shared_key("EC", 7))
+    constraints = ((x509.BasicConstraints(ca=True, path_length=None), True),)
+    between = root.issue("Between", key=shared_key("EC", 8), extensions=constraints)
+
+    def sent_along(chain, **policy):
+        ours = responder(state(serving(ONE, point(ONE))), signer(SIGNER, chain=chain), **policy)
+        return read(ours.answer(request_for(ONE, GOOD), NOW)).certificates
+
+    whole = [SIGNER.certificate, between.certificate]
+    assert sent_along((between, root)) == whole == sent_along((between,))
+    assert sent_along((between, root), send_root=True) == [*whole, root.certificate]
+
+
 @pytest.mark.parametrize("size", [1, 32, 100, 128])
 def test_nonce_is_echoed_and_the_rest_stays_the_same(size: int):
     """RFC 9654: the nonce comes back; only nonce and signature depend on it, first asked or not."""

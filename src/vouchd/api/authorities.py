@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from vouchd.api import shapes
 from vouchd.api.operation import WAIT, Call, Operation, Parameter
 from vouchd.api.schema import (
@@ -24,7 +26,13 @@ from vouchd.api.schema import (
 from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import BadInput
 from vouchd.pkix import pem
-from vouchd.service.authorities import MAX_LABEL_CHARACTERS, MAX_SLOT_SECONDS, AuthoritySummary, summary_of
+from vouchd.service.authorities import (
+    MAX_LABEL_CHARACTERS,
+    MAX_SLOT_SECONDS,
+    AuthoritySummary,
+    read_authorities,
+    summary_of,
+)
 from vouchd.service.permission import Action
 
 MAX_SERIALS_BYTES = 1 << 30
@@ -66,7 +74,7 @@ SCHEMAS: dict[str, Schema] = {
             "history": array(described(TEXT, "The SHA-256 of another certificate of the CA.")),
             "retired_scopes": array(TEXT),
             "certificate": TEXT,
-            "doubts": described(array(TEXT), "What is doubtful about its signer; told after a change."),
+            "doubts": described(array(TEXT), "Of its signer, or of what came with a change: told after it."),
         }
     ),
     "Policy": record({**_POLICY, "issued_serials": MAYBE_TEXT}),
@@ -91,10 +99,16 @@ def _one(call: Call) -> dict[str, Any]:
 
 
 def _add(call: Call) -> dict[str, Any]:
-    certificate, label = call.body["certificate"].encode(), call.body.get("label", "")
-    authority = call.services.authorities.add(certificate, call.caller, label=label, signer=call.body.get("signer", ""))
+    label, signer = call.body.get("label", ""), call.body.get("signer", "")
+    bundle = read_authorities(call.body["certificate"].encode())
+    if len(bundle.certificates) > 1:
+        names = "; ".join(one.subject.rfc4514_string() for one in bundle.certificates)
+        raise BadInput(f"{len(bundle.certificates)} CAs where one is expected: {names}", hint="send each by itself")
+    certificate = bundle.certificates[0].public_bytes(Encoding.DER)
+    authority = call.services.authorities.add(certificate, call.caller, label=label, signer=signer)
     call.settle()
-    return _shown(call, authority, doubts=True)
+    shown = _shown(call, authority, doubts=True)
+    return shown | {"doubts": [*bundle.notes, *shown["doubts"]]}
 
 
 def _remove(call: Call) -> None:
@@ -128,9 +142,10 @@ def _set_policy(call: Call) -> dict[str, Any]:
 
 def _der(pem_text: str) -> bytes:
     try:
-        return bytes(pem.single(pem_text.encode(), pem.CERTIFICATE_LABELS))
+        (certificate,) = pem.read_one(pem_text.encode()).certificates
     except ValueError as error:
         raise BadInput(f"crl_issuers: not a certificate: {error}") from error
+    return certificate.public_bytes(Encoding.DER)
 
 
 def _set_serials(call: Call) -> dict[str, Any]:

@@ -92,8 +92,7 @@ def _by_serial(call: Call) -> dict[str, Any]:
 
 def _by_certificate(call: Call) -> dict[str, Any]:
     try:
-        der = bytes(pem.single(call.body["certificate"].encode(), pem.CERTIFICATE_LABELS))
-        certificate = certs.load_certificate(der)
+        certificate = pem.read_leaf(call.body["certificate"].encode())
         serial = certs.serial_octets(certificate)
     except ValueError as error:
         raise BadInput(f"not a certificate: {error}", hint="give one certificate as PEM") from error

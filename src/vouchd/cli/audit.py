@@ -85,7 +85,7 @@ def _certificates(names: list[str] | None) -> list[x509.Certificate]:
     certificates: list[x509.Certificate] = []
     for name in names or []:
         try:
-            certificates += read_bundle(read_input(name, MAX_BUNDLE_BYTES))
+            certificates += read_bundle(read_input(name, MAX_BUNDLE_BYTES)).certificates
         except ValueError as error:
             raise ConfigError(f"{name}: {error}", hint="--cert wants certificates, PEM, DER or PKCS #7") from error
     return certificates

@@ -11,14 +11,12 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.cli import output
+from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import JsonOption, read_input
 from vouchd.cli.serving import seconds_to_wait
 from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import ConfigError
-from vouchd.pkix import pem
-from vouchd.service.authorities import MAX_CERTIFICATE_BYTES
-from vouchd.signing.certificates import read_certificates
 
 # The options of `vouchd authority set`; what their values mean is in policyoptions.py.
 
@@ -191,7 +189,7 @@ def _scopes(_: str, scopes: list[str]) -> list[str]:
 def _certificates(_: str, paths: list[Path]) -> list[str]:
     if paths == [Path(DEFAULT)]:
         return []
-    return [one.public_bytes(Encoding.PEM).decode() for path in paths for one in read_certificates(path)]
+    return [one.public_bytes(Encoding.PEM).decode() for path in paths for one in read_authorities(str(path))]
 
 
 def _wrong(name: str, right: str) -> ConfigError:
@@ -227,7 +225,7 @@ ReferenceArgument = Annotated[
 @reachable
 def add(
     certificates: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="CA certificates, PEM or DER; - is stdin.")
+        list[str], typer.Argument(metavar="FILE...", help="CA certificates, or bundles of them; - is stdin.")
     ],
     instance: Instance,
     label: Annotated[str, typer.Option("--label", help="What it is called; default: its subject.")] = "",
@@ -240,11 +238,13 @@ def add(
 
     Example: vouchd authority add root.pem --label "Example Root"
     """
-    if label and len(certificates) > 1:
-        raise ConfigError("one label for several CAs", hint="add them one by one")
     rows = []
-    for name in certificates:
-        body = {"certificate": _certificate(name), "label": label, "signer": signer}
+    authorities = [one for name in certificates for one in read_authorities(name)]
+    if label and len(authorities) > 1:
+        raise ConfigError("one label for several CAs", hint="add them one by one")
+    for authority in authorities:
+        pem = authority.public_bytes(Encoding.PEM).decode()
+        body = {"certificate": pem, "label": label, "signer": signer}
         added = instance.call(
             "authorities.add", body={key: value for key, value in body.items() if value}, wait=seconds_to_wait(True)
         )
@@ -252,14 +252,6 @@ def add(
             output.warn(doubt)
         rows.append(_short(added))
     output.records(rows, json_output=json_output)
-
-
-def _certificate(name: str) -> str:
-    """PEM of the CA in the file `name`. Raises: ConfigError."""
-    try:
-        return pem.as_pem(bytes(pem.single(read_input(name, MAX_CERTIFICATE_BYTES), pem.CERTIFICATE_LABELS)))
-    except ValueError as error:
-        raise ConfigError(f"{name}: not a certificate: {error}", hint="openssl x509 -in FILE reads one") from error
 
 
 @reachable

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.cli import output
+from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.directory import options as directoryoptions
 from vouchd.cli.directory.setup import DomainOption, ManagerOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
@@ -24,7 +25,6 @@ from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instanc
 from vouchd.instance.new_signer import SignerSource
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.signing.certificates import read_certificates
 from vouchd.wiring import instance as wiring
 
 # The options of `vouchd create`, apart from what it does.
@@ -110,7 +110,7 @@ def create(
     source.require_one()
     require_free(instance)  # before a CA issues a certificate in vain
     place = _directory(directory, starttls, directory_trust, manager, directory_password_file, domain)
-    authorities = [certificate for path in ca_cert or () for certificate in read_certificates(path)]
+    authorities = [certificate for path in ca_cert or () for certificate in read_authorities(str(path))]
     signer = source.signer(authorities)
     values = {
         "vouchd.ee.host": host,

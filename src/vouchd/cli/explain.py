@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from vouchd.cli import output
+from vouchd.cli.certificate_files import read_issuer, read_leaf
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import JsonOption
-from vouchd.cli.query import certificate_der, serial_octets
+from vouchd.cli.query import serial_octets
 from vouchd.client.inquiry import serial_of
 from vouchd.errors import ConfigError
 from vouchd.pkix import certs
@@ -40,29 +41,30 @@ def explain(
 
     Example: vouchd explain --issuer ca.crt --serial 0x52a1c7
     """
-    octets = _serial(certificate, issuer, serial)
-    explanation = instance.call("certificate_status.get", _authority(issuer, authority), output.serial_text(octets))
+    leaf = read_leaf(str(certificate)) if certificate is not None else None
+    issuer_der = read_issuer(str(issuer), [leaf] if leaf else ()) if issuer is not None else None
+    octets = _serial(leaf, issuer_der, serial)
+    explanation = instance.call("certificate_status.get", _authority(issuer_der, authority), output.serial_text(octets))
     _show(_facts(explanation), json_output)
 
 
-def _authority(issuer: Path | None, reference: str) -> str:
-    """The id of the CA in the file, else the reference. Raises: ConfigError."""
-    if issuer is not None:
-        return certs.authority_id(certs.load_certificate(certificate_der(issuer)))
+def _authority(issuer_der: bytes | None, reference: str) -> str:
+    """The id of that CA, else the reference. Raises: ConfigError."""
+    if issuer_der is not None:
+        return certs.authority_id(certs.load_certificate(issuer_der))
     if not reference:
         raise ConfigError("a serial number means nothing without its CA", hint="give --issuer FILE or --authority CA")
     return reference
 
 
-def _serial(certificate: Path | None, issuer: Path | None, serial: str) -> bytes:
+def _serial(leaf: bytes | None, issuer_der: bytes | None, serial: str) -> bytes:
     if serial:
         return serial_octets(serial)
-    if certificate is None:
+    if leaf is None:
         raise ConfigError("nothing to explain", hint="give a certificate file, or --serial HEX")
-    if issuer is None:
-        parsed = certs.load_certificate(certificate_der(certificate))
-        return certs.serial_octets(parsed)
-    return serial_of(certificate_der(certificate), certificate_der(issuer))
+    if issuer_der is None:
+        return certs.serial_octets(certs.load_certificate(leaf))
+    return serial_of(leaf, issuer_der)
 
 
 def _facts(explanation: Mapping[str, Any]) -> dict[str, object]:

@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.cli import output
 from vouchd.errors import ConfigError
 from vouchd.files import read_secret
-from vouchd.pkix.pem import MAX_BUNDLE_BYTES, leaf, read_bundle
-from vouchd.service.usercertificates import subject_text
 
 InstanceOption = Annotated[
     Path,
@@ -63,18 +59,3 @@ def read_password(password_file: Path | None, subject: Path) -> str:
     if not sys.stdin.isatty():
         raise ConfigError(f"{subject}: its password is needed", hint="put it into a file (0600): --password-file FILE")
     return str(typer.prompt(f"password of {subject}", hide_input=True, err=True))
-
-
-def read_leaf(name: str) -> bytes:
-    """DER of the certificate in the file `name`; of a chain its leaf is taken, which is said. Raises: ConfigError."""
-    try:
-        chain = read_bundle(read_input(name, MAX_BUNDLE_BYTES))
-        chosen = leaf(chain)
-    except ValueError as error:
-        raise ConfigError(
-            f"{name}: not a certificate: {error}",
-            hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it",
-        ) from error
-    if len(chain) > 1:
-        output.note(f"{name}: a chain of {len(chain)}; taken is {subject_text(chosen)}")
-    return chosen.public_bytes(Encoding.DER)

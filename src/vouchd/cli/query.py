@@ -6,7 +6,6 @@ Exit code: 0 when all are good, 1 when any is revoked, else 3 when any is unknow
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.cli import output
+from vouchd.cli.certificate_files import read_issuer, read_leaf
 from vouchd.cli.options import JsonOption
 from vouchd.client.authority import responder_text
 from vouchd.client.inquiry import Question, Reply, new_nonce, question, responder_url, send, serial_of
@@ -28,16 +28,11 @@ from vouchd.core.facts import CertStatus
 from vouchd.errors import ClientError, ConfigError
 from vouchd.files import write_output
 from vouchd.pkix.reasons import reason_text
-from vouchd.signing.certificates import read_certificates
+from vouchd.signing.certificates import read_certificates, trusting
 
 # What the commands that ask a responder share: certificates and serials from the command line, rounds of asking.
 
 MAX_SERIAL_OCTETS = 64  # RFC 5280 allows 20; some CAs went above
-
-
-def certificate_der(path: Path) -> bytes:
-    """The first certificate of a PEM or DER file. Raises: SigningError when there is none."""
-    return read_certificates(path)[0].public_bytes(Encoding.DER)
 
 
 def serial_octets(text: str, *, base: int = 16) -> bytes:
@@ -56,16 +51,6 @@ def serial_octets(text: str, *, base: int = 16) -> bytes:
         kind = "hexadecimal, as in 0x52a1c7" if base == 16 else "decimal, or hexadecimal as in 0x52a1c7"
         raise ConfigError(f"{text[:80]!r} is not a serial number", hint=kind)
     return number.to_bytes(number.bit_length() // 8 + 1, "big")
-
-
-def tls_context(trust_file: Path | None) -> ssl.SSLContext | None:
-    """TLS that trusts the roots of a PEM file, None for the system's. Raises: ConfigError."""
-    if trust_file is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(trust_file))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{trust_file}: no certificates to trust: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +284,8 @@ def query(
 
     Example: vouchd query --issuer ca.crt www.crt --url http://127.0.0.1:8080/
     """
-    issuer_der = certificate_der(issuer)
-    files = {path: certificate_der(path) for path in certificates or []}
+    files = {path: read_leaf(str(path)) for path in certificates or []}
+    issuer_der = read_issuer(str(issuer), list(files.values()))
     names = {serial_of(der, issuer_der): str(path) for path, der in files.items()}
     serials = list(dict.fromkeys([*names, *(serial_octets(text) for text in serial or [])]))
     if not serials:
@@ -310,9 +295,10 @@ def query(
         return question(issuer_der, serials, digest=digest.standard_name, nonce=new_nonce() if nonce else None)
 
     rule = NonceRule.REQUIRE if require_nonce else NonceRule.WARN
-    terms = Terms(rule, tolerance, max_age, tuple(certificate_der(path) for path in trust or []))
+    trusted = [one.public_bytes(Encoding.DER) for path in trust or [] for one in read_certificates(path)]
+    terms = Terms(rule, tolerance, max_age, tuple(trusted))
     address = url or _url_of(list(files.values()))
-    with Connection(address, timeout_seconds=timeout, tls=tls_context(tls_ca)) as connection:
+    with Connection(address, timeout_seconds=timeout, tls=trusting(tls_ca) if tls_ca else None) as connection:
         outcome = ask_times(connection, (ask() for _ in range(times)), terms, method)
     if out is not None:
         write_output(out, outcome.reply.exchange.body)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from vouchd.cli import output
+from vouchd.cli.certificate_files import read_leaf
 from vouchd.cli.instance import Instance, reachable
-from vouchd.cli.options import JsonOption, read_leaf
+from vouchd.cli.options import JsonOption
 from vouchd.core.facts import Group
 from vouchd.errors import ConfigError
 from vouchd.pkix.pem import as_pem

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from vouchd import errors
 from vouchd.errors import ClientError, ConfigError, VouchdError
+from vouchd.signing.certificates import trusting
 
 PREFIX = "/api/v1"
 JSON = "application/json"
@@ -101,10 +102,7 @@ def read_answer(data: bytes) -> Any:
 
 def client_tls(certificate: Path, key: Path | None, trust: Path | None) -> ssl.SSLContext:
     """TLS with a client certificate: see AdminClient for the files. Raises: ConfigError."""
-    try:
-        context = ssl.create_default_context(cafile=str(trust) if trust else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{trust}: no certificates to trust: {error}") from error
+    context = trusting(trust)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)

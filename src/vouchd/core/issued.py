@@ -28,8 +28,7 @@ def issued_serials(data: Buffer, radix: int = 10) -> Iterator[bytes]:
     """
     text = bytes(data)
     if b"-----BEGIN " in text:
-        for certificate_der in pem.blocks(text, pem.CERTIFICATE_LABELS):
-            yield certs.serial_octets(certs.load_certificate(certificate_der))
+        yield from map(certs.serial_octets, pem.each_certificate(text))
         return
     for number, line in enumerate(text.splitlines(), 1):
         serial = line.partition(b"#")[0].strip().lower()

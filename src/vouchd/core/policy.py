@@ -61,6 +61,7 @@ class ResponsePolicy:
     max_request_bytes: int = 65536
     reject_algorithms: frozenset[str] = frozenset()  # CertID digests refused as malformed, e.g. "SHA-1"
     by_name: bool = False  # ResponderID by name instead of by key
+    send_root: bool = False  # a self-signed root among the certificates sent along
     unknown_issuer: UnknownIssuerPolicy = UnknownIssuerPolicy.UNAUTHORIZED
     not_found_as_good: bool = True
     include_next_update: bool = True

@@ -21,6 +21,7 @@ from vouchd.core.hostnames import qualified
 from vouchd.directory.hosts import is_here
 from vouchd.directory.plan import check_suffix
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict, StoreError, StoreUnavailable
+from vouchd.signing.certificates import plain_roots, trusting
 
 # Why TLS with a directory server fails: to libldap a certificate that is not trusted is a server that is away.
 
@@ -33,7 +34,7 @@ def distrust(server: DirectoryServer, trust_file: Path | None) -> str:
     `trust_file`: PEM of the CAs of the certificate; without it those of the system.
     """
     try:
-        context = ssl.create_default_context(cafile=trust_file)
+        context = trusting(trust_file)
         with (
             socket.create_connection((server.host, server.port), _SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=server.host),
@@ -369,7 +370,7 @@ def _opened(ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout
     if server.transport is not Transport.PLAIN:
         raw.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
         if trust_file is not None:
-            raw.set_option(ldap.OPT_X_TLS_CACERTFILE, str(trust_file))
+            raw.set_option(ldap.OPT_X_TLS_CACERTFILE, plain_roots(trust_file))
         raw.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
     return raw
 

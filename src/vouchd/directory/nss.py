@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from vouchd.errors import ConfigError, LifecycleError
 from vouchd.files import PUBLIC, write_new
+from vouchd.pkix.pem import read_bundle
 
 NICKNAME = "Server-Cert"  # what cn=RSA,cn=encryption,cn=config names
 _ROOT_NICKNAME = "directory CA"
@@ -68,21 +69,23 @@ def import_identity(etc: Path, trust: Path, identity: TLSIdentity, host: str) ->
         _run(take)
 
 
-def _bundle(identity: TLSIdentity, host: str, password: str) -> tuple[bytes, list[x509.Certificate]]:
+def _bundle(identity: TLSIdentity, host: str, password: str) -> tuple[bytes, Sequence[x509.Certificate]]:
     """PKCS #12 of the identity, and its roots."""
     try:
-        certificate, *chain = x509.load_pem_x509_certificates(identity.certificate_pem)
-        roots = x509.load_pem_x509_certificates(identity.roots_pem)
-    except (ValueError, x509.InvalidVersion) as error:
-        raise ConfigError("the certificates of the directory server are not PEM") from error
+        certificates = read_bundle(identity.certificate_pem).certificates
+        roots = read_bundle(identity.roots_pem).certificates
+    except ValueError as error:
+        raise ConfigError(f"the certificates of the directory server cannot be read: {error}") from error
     try:
         key = load_pem_private_key(identity.key_pem, identity.key_password)
     except (ValueError, TypeError) as error:
         raise ConfigError("the key of the directory server cannot be read: wrong password, or not PEM") from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise ConfigError("the key of the directory server is neither RSA nor EC, the only ones it can use")
-    if key.public_key() != certificate.public_key():
+    certificate = next((one for one in certificates if one.public_key() == key.public_key()), None)
+    if certificate is None:
         raise ConfigError("the key of the directory server is not the one of its certificate")
+    chain = [one for one in certificates if one is not certificate]
     if not _is_for(certificate, host):
         raise ConfigError(
             f"the certificate of the directory server is not for {host}",
@@ -105,7 +108,9 @@ def _bundle(identity: TLSIdentity, host: str, password: str) -> tuple[bytes, lis
     )
 
 
-def _is_issued_by(certificate: x509.Certificate, chain: list[x509.Certificate], roots: list[x509.Certificate]) -> bool:
+def _is_issued_by(
+    certificate: x509.Certificate, chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+) -> bool:
     """Whether a path leads from the certificate to one of the roots; servers that replicate would find out too late."""
     at = certificate
     for _ in range(len(chain) + 1):

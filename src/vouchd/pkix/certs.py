@@ -124,6 +124,12 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return True
 
 
+def is_self_signed(certificate_der: bytes) -> bool:
+    """Whether it is a root: its own issuer."""
+    certificate = load_certificate(certificate_der)
+    return is_issued_by(certificate, certificate)
+
+
 def has_ocsp_signing(certificate: x509.Certificate) -> bool:
     """Whether extendedKeyUsage holds id-kp-OCSPSigning."""
     try:

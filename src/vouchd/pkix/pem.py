@@ -7,34 +7,41 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from vouchd.pkix.certs import is_issued_by, load_certificate
-from vouchd.pkix.der import Buffer
+from vouchd.pkix.der import SEQUENCE, Buffer, read_tlv
 
 CRL_LABELS = ("X509 CRL", "CERTIFICATE REVOCATION LIST")
-CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
+PLAIN_LABEL = "CERTIFICATE"
+CERTIFICATE_LABELS = (PLAIN_LABEL, "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 
 _SEQUENCE = b"\x30"
 _BEGIN, _DASHES, _LABEL_BYTES = b"-----BEGIN ", b"-----", 64
 _BLANKS = b" \t\r\n"
 
 
-def blocks(data: Buffer, labels: tuple[str, ...]) -> Iterator[bytes]:
-    """DER of each PEM block with one of `labels`, in order; other text and blocks are passed over.
+def blocks(data: Buffer, wanted_labels: tuple[str, ...]) -> Iterator[bytes]:
+    """DER of each PEM block with one of these labels, in order; other text and blocks are passed over.
 
     Raises: ValueError at a block that has no end or is not base64.
     """
-    wanted = {label.encode() for label in labels}
+    wanted = {label.encode() for label in wanted_labels}
     for label, body in _all_blocks(bytes(data)):
         if label in wanted:
             yield _decoded(body)
 
 
-def single(data: Buffer, labels: tuple[str, ...]) -> Buffer:
+def labels(text: bytes) -> set[str]:
+    """The labels of the PEM blocks in `text`. Raises: ValueError at a block that has no end."""
+    return {label.decode("ascii", "replace") for label, _ in _all_blocks(text)}
+
+
+def single(data: Buffer, wanted_labels: tuple[str, ...]) -> Buffer:
     """The one object in `data`: DER comes back as it is, uncopied; PEM and bare base64 are decoded.
 
     Raises: ValueError when there is none, or more than one.
@@ -47,9 +54,9 @@ def single(data: Buffer, labels: tuple[str, ...]) -> Buffer:
         if decoded[:1] != _SEQUENCE:
             raise ValueError("neither DER nor PEM nor base64")
         return decoded
-    objects = list(blocks(text, labels))
+    objects = list(blocks(text, wanted_labels))
     if len(objects) != 1:
-        raise ValueError(f"{len(objects)} PEM blocks labelled {' or '.join(labels)} where one is expected")
+        raise ValueError(f"{len(objects)} PEM blocks labelled {' or '.join(wanted_labels)} where one is expected")
     return objects[0]
 
 
@@ -80,25 +87,57 @@ def _decoded(text: bytes) -> bytes:
         raise ValueError("base64 that is damaged") from error
 
 
-# Certificates as CAs hand them out: one or a chain, in PEM with either header, DER, bare base64 or PKCS #7.
+# THE reader of certificates as CAs and people hand them out: one or a bundle, in PEM with any of its headers, DER, bare
+# base64, PKCS #7, or with the trust settings that `openssl x509 -trustout` writes behind a certificate.
 
 MAX_BUNDLE_BYTES = 1 << 20
 MAX_CERTIFICATES = 100
 _PKCS7_LABELS = ("PKCS7", "CMS", "PKCS #7 SIGNED DATA", "CERTIFICATE CHAIN")
+_LABELS = (*CERTIFICATE_LABELS, *_PKCS7_LABELS)
 
 
-def read_bundle(data: Buffer) -> tuple[x509.Certificate, ...]:
-    """The certificates in `data` (at most 1 MiB), each once, in the order they stand there; at least one.
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The certificates that came, each once, in their order, at least one; and what was left out, one line each."""
 
-    Raises: ValueError that says what is wrong.
-    """
+    certificates: tuple[x509.Certificate, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_bundle(data: Buffer, most: int = MAX_CERTIFICATES) -> Bundle:
+    """The certificates in `data` (at most 1 MiB), no more than `most`. Raises: ValueError that says what is wrong."""
     if len(data) > MAX_BUNDLE_BYTES:
         raise ValueError(f"more than {MAX_BUNDLE_BYTES} bytes")
-    certificates = [certificate for part in _parts(bytes(data)) for certificate in _certificates(part)]
-    unique = tuple({certificate.tbs_certificate_bytes: certificate for certificate in certificates}.values())
-    if not 0 < len(unique) <= MAX_CERTIFICATES:
-        raise ValueError(f"{len(unique) or 'no'} certificates where 1 to {MAX_CERTIFICATES} are expected")
-    return unique
+    notes: dict[str, None] = {}
+    unique: dict[bytes, x509.Certificate] = {}
+    for part in _parts(bytes(data)):
+        for certificate, note in _certificates(part):
+            unique.setdefault(certificate.tbs_certificate_bytes, certificate)
+            notes |= {note: None} if note else {}
+    if not 0 < len(unique) <= most:
+        raise ValueError(f"{len(unique) or 'no'} certificates where 1 to {most} are expected{_instead(data, unique)}")
+    return Bundle(tuple(unique.values()), tuple(notes))
+
+
+def read_one(data: Buffer) -> Bundle:
+    """A bundle of the one certificate in `data`. Raises: ValueError, naming those there are when it is not one."""
+    bundle = read_bundle(data)
+    if len(bundle.certificates) != 1:
+        names = "; ".join(one.subject.rfc4514_string() for one in bundle.certificates)
+        raise ValueError(f"{len(bundle.certificates)} certificates where one is expected: {names}")
+    return bundle
+
+
+def read_leaf(data: Buffer) -> x509.Certificate:
+    """The certificate in `data`, of a chain the one that issued none of the others. Raises: ValueError."""
+    return leaf(read_bundle(data).certificates)
+
+
+def each_certificate(text: bytes) -> Iterator[x509.Certificate]:
+    """The certificates of a PEM text, one after the other, however many there are. Raises: ValueError."""
+    for part in blocks(text, _LABELS):
+        for certificate, _ in _certificates(part):
+            yield certificate
 
 
 def leaf(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
@@ -113,17 +152,46 @@ def leaf(certificates: Sequence[x509.Certificate]) -> x509.Certificate:
 
 def _parts(data: bytes) -> list[bytes]:
     """DER of each object in `data`: a certificate or a PKCS #7 SignedData."""
-    if b"-----BEGIN " in data:
-        return list(blocks(data, (*CERTIFICATE_LABELS, *_PKCS7_LABELS)))
+    if _BEGIN in data:
+        return list(blocks(data, _LABELS))
     return [bytes(single(data, CERTIFICATE_LABELS))]
 
 
-def _certificates(part: bytes) -> list[x509.Certificate]:
-    """Which of the two it is shows when it is read; the labels of PEM are not to be relied on."""
+def _instead(data: Buffer, certificates: object) -> str:
+    """What a PEM text without certificates holds in their place."""
+    if certificates or _BEGIN not in bytes(data):
+        return ""
+    return f"; it holds {', '.join(sorted(labels(bytes(data))))}"
+
+
+def _certificates(part: bytes) -> Iterator[tuple[x509.Certificate, str]]:
+    """The certificates of one object, with what was left out; which kind it is shows when it is read.
+
+    The labels of PEM are not to be relied on.
+    """
+    end = _end(part)
     try:
-        return [load_certificate(part)]
+        certificate = load_certificate(part[:end])
     except ValueError:
-        pass
+        yield from ((one, "") for one in _pkcs7(part))
+        return
+    if not part[end:]:
+        yield certificate, ""
+    elif part[end] == SEQUENCE and end + _end(part[end:]) == len(part):
+        yield certificate, f"the trust settings beside {certificate.subject.rfc4514_string()} were left out"
+    else:
+        raise ValueError("a certificate with other bytes behind it")
+
+
+def _end(part: bytes) -> int:
+    """Where the first element of `part` ends, or its own end where that does not show."""
+    try:
+        return read_tlv(part, 0, len(part)).end
+    except ValueError:
+        return len(part)
+
+
+def _pkcs7(part: bytes) -> list[x509.Certificate]:
     try:
         return load_der_pkcs7_certificates(part)
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:

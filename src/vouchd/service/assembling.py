@@ -74,19 +74,24 @@ class Prepared(NamedTuple):
 
 
 def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tuple[bytes, bytes]]) -> Signing:
-    """Prepare a signer; its certificate is sent along unless it is that of a CA, which clients have.
+    """Prepare a signer; its certificate is sent along with its chain unless it is that of a CA, which clients have.
 
-    `own` are the names and keys of the CAs (`certs.name_and_key`).
+    So they have a root, or do not trust it: it stays away unless the policy says otherwise. `own` are the names and
+    keys of the CAs (`certs.name_and_key`).
     """
     certificate = certs.load_certificate(signer.certificate_der)
     own_key = certs.name_and_key(signer.certificate_der) in own
     return Signing(
         signer=signer,
         responder_id=responder_id(certificate, by_name=policy.by_name),
-        certs_der=b"" if own_key else certs_field((signer.certificate_der, *signer.chain_der)),
+        certs_der=b"" if own_key else certs_field((signer.certificate_der, *_sent(signer.chain_der, policy))),
         not_before=certs.not_before(certificate),
         not_after=certs.not_after(certificate),
     )
+
+
+def _sent(chain_der: tuple[bytes, ...], policy: ResponsePolicy) -> tuple[bytes, ...]:
+    return chain_der if policy.send_root else tuple(one for one in chain_der if not certs.is_self_signed(one))
 
 
 def split_nonce(request_der: bytes) -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core import issued
 from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId, QuarantinedCRL, order
@@ -21,20 +22,38 @@ from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.permission import Action, Permission
 
-# A certificate that somebody gives us, in whatever form it comes.
+# Certificates that somebody gives us, in whatever form they come.
+
+_CERTIFICATE_FORMS = "PEM, DER, base64 or PKCS #7; openssl x509 -in FILE reads one"
 
 
 def read_certificate(data: Buffer, max_bytes: int) -> tuple[bytes, x509.Certificate]:
-    """DER and certificate of `data`: DER, PEM or base64, at most `max_bytes`. Raises: ConfigError."""
+    """DER and certificate of the one in `data`, at most `max_bytes`. Raises: ConfigError."""
     if len(data) > max_bytes:
         raise ConfigError(f"a certificate of more than {max_bytes} bytes")
     try:
-        der = bytes(pem.single(data, pem.CERTIFICATE_LABELS))
-        return der, certs.load_certificate(der)
+        (certificate,) = pem.read_one(data).certificates
     except ValueError as error:
-        raise ConfigError(
-            f"not a certificate: {error}", hint="give one certificate as PEM or DER; openssl x509 -in FILE reads it"
-        ) from error
+        raise ConfigError(f"not a certificate: {error}", hint=f"give one: {_CERTIFICATE_FORMS}") from error
+    return certificate.public_bytes(Encoding.DER), certificate
+
+
+def read_authorities(data: Buffer) -> pem.Bundle:
+    """The CAs in `data`, a certificate or a bundle of them, of which those of others are left out with a note.
+
+    Whether a lone certificate is a CA's is for `Authorities.add` to say. Raises: ConfigError.
+    """
+    try:
+        bundle = pem.read_bundle(data)
+    except ValueError as error:
+        raise ConfigError(f"not a certificate: {error}", hint=_CERTIFICATE_FORMS) from error
+    if len(bundle.certificates) == 1:
+        return bundle
+    authorities = tuple(one for one in bundle.certificates if is_ca(one) or _signs_crls(one))
+    if not authorities:
+        raise ConfigError(f"{len(bundle.certificates)} certificates, and none of a certification authority")
+    others = (one.subject.rfc4514_string() for one in bundle.certificates if one not in authorities)
+    return pem.Bundle(authorities, (*bundle.notes, *(f"{name!r} is no CA and was left out" for name in others)))
 
 
 MAX_CERTIFICATE_BYTES = 1 << 20

@@ -476,6 +476,13 @@ class Settings:
             "The responder ID is the signer's name instead of its key hash.",
             shared=True,
         ),
+        send_root=KnownKey(
+            "vouchd.response.sendRoot",
+            FLAG,
+            _POLICY.send_root,
+            "A self-signed root in a signer's chain is sent along, too; clients go by their own.",
+            shared=True,
+        ),
         reject_algorithms=KnownKey(
             "ocsp.rejectAlgorithms",
             DIGESTS,

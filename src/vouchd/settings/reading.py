@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Transport
 from vouchd.errors import ConfigError
 from vouchd.files import read_file, replace_file
+from vouchd.pkix.pem import read_bundle
 from vouchd.settings import cs_cfg
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
@@ -149,11 +149,11 @@ def _certificates(config: CSConfig, known: KnownKey, root: Path) -> tuple[bytes,
     if path is None:
         return ()
     try:
-        certificates = x509.load_pem_x509_certificates(read_file(path, error=ConfigError))
+        certificates = read_bundle(read_file(path, error=ConfigError)).certificates
     except FileNotFoundError as error:
         raise ConfigError(f"{config.where(known.name)}: {path} cannot be read: {error.strerror}") from error
-    except (ValueError, x509.InvalidVersion) as error:
-        raise ConfigError(f"{config.where(known.name)}: {path} holds no PEM certificate") from error
+    except ValueError as error:
+        raise ConfigError(f"{config.where(known.name)}: {path} holds no certificate: {error}") from error
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import http.client
 import ipaddress
-import ssl
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 from vouchd import __version__
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Fetched, Validator
+from vouchd.signing.certificates import trusting
 from vouchd.sources.attempt import Deadline, Wire, is_of_this_host, look_up
 
 _CHUNK_BYTES = 1 << 20
@@ -85,7 +85,7 @@ class HTTPSource:
         trust_file: Path | None = None,
         local_redirects: bool = False,
     ) -> None:
-        """`trust_file` holds PEM roots for https in place of the system's. Raises: ConfigError."""
+        """`trust_file` holds roots for https in place of the system's. Raises: ConfigError."""
         try:
             self._target = _Target.of(url)
         except ValueError as error:
@@ -97,7 +97,7 @@ class HTTPSource:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._local_redirects = local_redirects
-        self._context = _context(trust_file)
+        self._context = trusting(trust_file)
 
     def fetch(self, previous: Validator) -> Fetched | None:
         """The CRL, None when the server says that it did not change. Raises: SourceError."""
@@ -248,13 +248,6 @@ def _credentials(proxy: SplitResult) -> dict[str, str]:
         return {}
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
     return {"Proxy-Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
-
-
-def _context(trust_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=trust_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{trust_file}: not a PEM file of certificates: {error}") from error
 
 
 def _headers(previous: Validator) -> dict[str, str]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Fetched, Validator
+from vouchd.signing.certificates import plain_roots
 from vouchd.sources.attempt import Deadline, look_up
 
 # A base CRL before the delta CRL that needs it.
@@ -121,7 +122,7 @@ class LDAPSource:
         if self._start_tls or self._server.startswith("ldaps:"):
             connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
             if self._trust_file is not None:
-                connection.set_option(ldap.OPT_X_TLS_CACERTFILE, str(self._trust_file))
+                connection.set_option(ldap.OPT_X_TLS_CACERTFILE, plain_roots(self._trust_file))
             connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
         return connection
 

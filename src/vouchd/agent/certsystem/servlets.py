@@ -33,7 +33,7 @@ from vouchd.api.services import Services
 from vouchd.core.facts import Caller, CertStatus, Epoch
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.pkix import certs
-from vouchd.pkix.pem import leaf, read_bundle
+from vouchd.pkix.pem import leaf, read_bundle, read_leaf
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.authorities import AuthoritySummary
 from vouchd.service.permission import Action
@@ -206,12 +206,8 @@ async def _requests_by_ca(services: Services) -> dict[str, int]:
 def _single(data: bytes) -> x509.Certificate:
     if not data.strip():
         raise ConfigError("Missing Certificate.")
-    return _bundle(data)[0]
-
-
-def _bundle(data: bytes) -> tuple[x509.Certificate, ...]:
     try:
-        return read_bundle(data)
+        return read_leaf(data)
     except ValueError as error:
         raise ConfigError(f"Error encountered while decoding certificate: {error}") from error
 
@@ -221,7 +217,11 @@ def _leaf_ca(data: bytes) -> bytes:
     if not data.strip():
         raise ConfigError("Missing CA Certificate.")
     try:
-        return leaf(_bundle(data)).public_bytes(Encoding.DER)
+        certificates = read_bundle(data).certificates
+    except ValueError as error:
+        raise ConfigError(f"Error encountered while decoding certificate: {error}") from error
+    try:
+        return leaf(certificates).public_bytes(Encoding.DER)
     except ValueError as error:
         raise ConfigError(str(error), hint="send one CA's chain at a time") from error
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.agent.pages import menu
@@ -14,12 +13,11 @@ from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
-from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
+from vouchd.core.facts import Authority, Caller, IssuingPointId, QuarantinedCRL
 from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
 from vouchd.instance.hindrances import hindrances
 from vouchd.pkix import certs
-from vouchd.pkix.pem import read_bundle
-from vouchd.service.authorities import AuthoritySummary
+from vouchd.service.authorities import AuthoritySummary, read_authorities
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.threads import in_thread
 
@@ -56,13 +54,29 @@ class AuthorityPages:
         form = await read_form(request, self.pages.tokens)
         label = form.text("label")
         try:
-            certificate = _authority_certificate(form.document("certificate"))
-            added = await in_thread(lambda: self.services.authorities.add(certificate, caller, label=label))
+            data = form.document("certificate")
+            added, notes = await in_thread(lambda: self._add_all(data, label, caller))
         except VouchdError as error:
             facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
             return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
         await in_thread(self.services.running.settle)
-        return see_done(f"{menu.AUTHORITIES}/{added.id}", "The CA was added.")
+        words = ["The CA was added." if len(added) == 1 else f"{len(added)} CAs were added.", *notes]
+        return see_done(f"{menu.AUTHORITIES}/{added[-1].id}", " ".join(words))
+
+    def _add_all(self, data: bytes, label: str, caller: Caller) -> tuple[list[Authority], tuple[str, ...]]:
+        """Each CA in `data`, added, and what was left out. Raises: VouchdError, which says which were added before."""
+        bundle = read_authorities(data)
+        if label and len(bundle.certificates) > 1:
+            raise ConfigError("one label for several CAs", hint="give them one by one, or no label")
+        added: list[Authority] = []
+        for certificate in bundle.certificates:
+            try:
+                der = certificate.public_bytes(Encoding.DER)
+                added.append(self.services.authorities.add(der, caller, label=label))
+            except VouchdError as error:
+                before = f"{', '.join(one.label for one in added)} added, and then: " if added else ""
+                raise type(error)(f"{before}{error}", hint=error.hint) from error
+        return added, bundle.notes
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
         """Stop answering for the CA."""
@@ -154,20 +168,3 @@ class AuthorityPages:
             if row.summary.authority.id == identifier:
                 return row
         raise NotFound("this responder does not answer for such a CA", hint="look at List Certificate Authorities")
-
-
-def _authority_certificate(data: bytes) -> bytes:
-    """DER of the CA in `data`: the only certificate, or of a chain the one that issued none of the others.
-
-    Raises: ConfigError.
-    """
-    try:
-        certificates = read_bundle(data)
-    except ValueError as error:
-        raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
-    leaves = [one for one in certificates if not _issues_another(one, certificates)] or list(certificates)
-    return leaves[0].public_bytes(Encoding.DER)
-
-
-def _issues_another(certificate: x509.Certificate, others: tuple[x509.Certificate, ...]) -> bool:
-    return any(other is not certificate and other.issuer == certificate.subject for other in others)

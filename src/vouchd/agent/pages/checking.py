@@ -15,7 +15,7 @@ from vouchd.api.services import Services
 from vouchd.core.facts import Authority, Caller
 from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
 from vouchd.pkix import certs
-from vouchd.pkix.pem import read_bundle
+from vouchd.pkix.pem import read_leaf
 from vouchd.service.explaining import Explanation
 from vouchd.threads import in_thread
 
@@ -86,7 +86,7 @@ def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject,
 
 def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority | None]:
     try:
-        certificate = read_bundle(data)[0]
+        certificate = read_leaf(data)
         serial = certs.serial_octets(certificate)
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error

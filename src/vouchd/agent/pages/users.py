@@ -16,7 +16,7 @@ from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError, VouchdError, outcome
-from vouchd.pkix.pem import leaf, read_bundle
+from vouchd.pkix.pem import read_leaf
 from vouchd.service.permission import RIGHTS
 from vouchd.service.usercertificates import CertificateFacts, describe
 from vouchd.threads import in_thread
@@ -185,7 +185,7 @@ def _brings_certificate(form: Form) -> bool:
 def _certificate(form: Form) -> bytes:
     """DER of the certificate that was given, of a chain its leaf. Raises: ConfigError."""
     try:
-        return leaf(read_bundle(form.document("certificate"))).public_bytes(Encoding.DER)
+        return read_leaf(form.document("certificate")).public_bytes(Encoding.DER)
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
 

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import output
-from vouchd.cli.query import certificate_der, serial_octets
+from vouchd.cli.certificate_files import read_issuer
+from vouchd.cli.query import serial_octets
 from vouchd.client.inquiry import Question, Reply, question, question_from_request, send
 from vouchd.client.response_acceptance import require_answer
 from vouchd.client.response_facts import SingleResponse
@@ -55,7 +56,7 @@ def ocsp_client(
 
     Example: OCSPClient -d alias -h ocsp.example.test -p 8080 -c ca_signing --serial 1
     """
-    issuer_der = certificate_der(_issuer_file(database, issuer)) if issuer else None
+    issuer_der = read_issuer(str(_issuer_file(database, issuer))) if issuer else None
     inquiry = _question(issuer_der, serial, request)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/{path.lstrip('/')}"
     body = b""

@@ -65,6 +65,7 @@ class Installation:
         chain, warnings = rehearse(purpose, key, certificate, bundle, anchors, self.at)
         # Nobody is sent a root; but a backup has to hold what its keys are restored with elsewhere.
         kept = purpose in {Purpose.SUBSYSTEM, Purpose.AUDIT_SIGNING}
+        kept = kept or (purpose is Purpose.OCSP_SIGNING and self.settings.responder.send_root)
         above = tuple(ca for ca in chain if kept or not is_issued_by(ca, ca))
         top = chain[-1] if chain else certificate
         if purpose is Purpose.TLS_SERVER and not is_issued_by(top, top):

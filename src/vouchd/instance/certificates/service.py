@@ -183,7 +183,7 @@ class Certificates:
 
 def _bundle(data: bytes) -> tuple[x509.Certificate, ...]:
     try:
-        return read_bundle(data)
+        return read_bundle(data).certificates
     except ValueError as error:
         raise ConfigError(f"no certificates: {error}", hint="give them as PEM, DER or PKCS #7") from error
 
