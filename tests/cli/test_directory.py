@@ -15,8 +15,8 @@ from tests.directory.site import REPLICATION_PASSWORD, join, nodes
 from tests.ds389 import HOSTS, PASSWORD, directories, free_port
 
 from vouchd.core.facts import DirectoryServer, Member, Transport
+from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.names import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.plan import config_folder
 from vouchd.directory.process import ServerProcess
 from vouchd.settings.passwords import read_passwords, write_passwords

@@ -11,8 +11,8 @@ from tests.directory.site import REPLICATION_PASSWORD, Node, join, nodes, until
 from vouchd.core.facts import Transport
 from vouchd.directory import replica
 from vouchd.directory.agreements import BUSY, State
+from vouchd.directory.config_entries import agreement_name, replica_dn
 from vouchd.directory.health import read_vector
-from vouchd.directory.names import agreement_name, replica_dn
 from vouchd.errors import ConfigError, LifecycleError, VouchdError
 
 pytestmark = pytest.mark.interop

@@ -177,7 +177,7 @@ def other_key() -> TLSIdentity:
         (lambda: identity("ds2.vouchd.test"), "not for ds1"),
         (other_key, "not the one of its certificate"),
         (lambda: replace(identity(HOST), key_pem=b"no key"), "cannot be read"),
-        (lambda: replace(identity(HOST), certificate_pem=b"none"), "not PEM"),
+        (lambda: replace(identity(HOST), certificate_pem=b"none"), "cannot be read"),
         (lambda: replace(identity(HOST), roots_pem=CA.create("Ed", kind="Ed25519").pem), "not issued"),
     ],
 )

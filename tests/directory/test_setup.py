@@ -11,15 +11,15 @@ from tests.ds389 import directories
 
 from vouchd.core.facts import Transport
 from vouchd.directory import replica
-from vouchd.directory.connection import Change, Connection, Credentials
-from vouchd.directory.health import ask, read_vector
-from vouchd.directory.names import (
+from vouchd.directory.config_entries import (
     REPLICATION_DN,
     SERVICE_DN,
     agreement_dn,
     agreement_name,
     mapping_tree_dn,
 )
+from vouchd.directory.connection import Change, Connection, Credentials
+from vouchd.directory.health import ask, read_vector
 from vouchd.directory.setup import set_up
 from vouchd.directory.suffix import backend_of, ensure_backend
 from vouchd.errors import ConfigError, StoreUnavailable

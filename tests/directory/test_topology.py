@@ -13,9 +13,9 @@ from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory import replica
 from vouchd.directory.agreements import State
+from vouchd.directory.config_entries import agreement_dn, agreement_name
 from vouchd.directory.connection import Change
 from vouchd.directory.health import ask, csn_time, health
-from vouchd.directory.names import agreement_dn, agreement_name
 from vouchd.directory.topology import Reconciled, peers_of, reconcile
 from vouchd.errors import StoreUnavailable
 

@@ -14,8 +14,8 @@ from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 
 from vouchd.directory import replica
+from vouchd.directory.config_entries import agreement_dn
 from vouchd.directory.connection import Change
-from vouchd.directory.names import agreement_dn
 from vouchd.wiring import instance
 
 

@@ -16,9 +16,9 @@ from tests.whole.test_clone_directory import require_alike
 
 from vouchd.core.facts import Transport
 from vouchd.directory import replica
+from vouchd.directory.config_entries import agreement_dn
 from vouchd.directory.connection import Change
 from vouchd.directory.health import read_vector
-from vouchd.directory.names import agreement_dn
 
 pytestmark = pytest.mark.process
 

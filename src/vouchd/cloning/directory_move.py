@@ -10,8 +10,8 @@ from vouchd.cloning.directory_setup import directory_values, set_up_directory
 from vouchd.cloning.following import mirror_of
 from vouchd.cloning.moving import copy_facts
 from vouchd.cloning.needs import MemberServices, OpenStore, Say
+from vouchd.directory.config_entries import SERVICE_DN
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
-from vouchd.directory.names import SERVICE_DN
 from vouchd.directory.suffix import clear_facts, holds_facts
 from vouchd.errors import AlreadyExists, ConfigError, VouchdError
 from vouchd.instance.configuration import write_values

@@ -9,8 +9,7 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 
-from vouchd.directory.connection import Change, Connection
-from vouchd.directory.names import (
+from vouchd.directory.config_entries import (
     ACCOUNTS,
     CLEAN_TASKS,
     REPLICATION_DN,
@@ -19,6 +18,7 @@ from vouchd.directory.names import (
     database_dn,
     mapping_tree_dn,
 )
+from vouchd.directory.connection import Change, Connection
 from vouchd.errors import AlreadyExists
 
 TASKS = "cn=tasks,cn=config"  # the server takes no change of the containers below it

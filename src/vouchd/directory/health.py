@@ -13,8 +13,8 @@ from pathlib import Path
 
 from vouchd.core.facts import DirectoryServer
 from vouchd.directory.agreements import Agreement, State, remedy
+from vouchd.directory.config_entries import REPLICATION_DN, agreement_name, replica_dn
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.names import REPLICATION_DN, agreement_name, replica_dn
 from vouchd.directory.replica import agreements
 from vouchd.errors import VouchdError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from vouchd.directory.config_entries import database_dn
 from vouchd.directory.connection import Connection
-from vouchd.directory.names import database_dn
 from vouchd.directory.tasks import task_exit_code
 from vouchd.errors import AlreadyExists, StoreError
 

@@ -13,8 +13,7 @@ from contextlib import suppress
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import BUSY, Agreement, State, agreement_of, read_agreement, remedy
-from vouchd.directory.connection import Change, Connection
-from vouchd.directory.names import (
+from vouchd.directory.config_entries import (
     CLEAN_TASKS,
     REPLICATION_DN,
     agreement_dn,
@@ -22,6 +21,7 @@ from vouchd.directory.names import (
     changelog_dn,
     replica_dn,
 )
+from vouchd.directory.connection import Change, Connection
 from vouchd.directory.suffix import backend_of
 from vouchd.directory.tasks import task_exit_code
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, NotFound, StoreConflict

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from vouchd.core.facts import DirectoryServer
 from vouchd.directory import account, replica, suffix
+from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.connection import Connection
 from vouchd.directory.indexes import ensure_indexes
-from vouchd.directory.names import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.schema import ensure_containers, ensure_schema
 
 

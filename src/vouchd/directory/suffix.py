@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from vouchd.directory.config_entries import LDBM, database_dn, mapping_tree_dn, naming_attribute
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.dse import BACKEND, MAX_BER_BYTES
-from vouchd.directory.names import LDBM, database_dn, mapping_tree_dn, naming_attribute
 from vouchd.directory.schema import USER
 from vouchd.errors import AlreadyExists, NotFound, StoreError
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from vouchd.core.facts import DirectoryServer, Member
 from vouchd.directory import replica
+from vouchd.directory.config_entries import agreement_name
 from vouchd.directory.connection import Connection
-from vouchd.directory.names import agreement_name
 
 
 @dataclass(frozen=True, slots=True)
