@@ -13,7 +13,7 @@ from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory import replica
 from vouchd.directory.agreements import State
-from vouchd.directory.config_entries import agreement_dn, agreement_name
+from vouchd.directory.config_entries import agreement_dn, agreement_name, replica_dn
 from vouchd.directory.connection import Change
 from vouchd.directory.health import ask, csn_time, health
 from vouchd.directory.topology import Reconciled, peers_of, reconcile
@@ -103,6 +103,31 @@ def test_password_that_was_refused_is_set_anew(site):
     assert until(lambda: elsewhere.read(f"cn=later,ou=chunks,{suffix}") is not None)
     connection.close()
     elsewhere.close()
+
+
+def test_agreement_that_the_server_gave_up_begins_anew(site):
+    """A server that is no replica for a moment is not cut off for ever, as 389 DS does by itself ("is aborting")."""
+    first, third = site[0], site[2]
+    connection, suffix, admin = first.connection(), first.server.suffix, third.admin()
+    admin.delete(replica_dn(suffix))
+    replica.agree(connection, suffix, third.server, REPLICATION_PASSWORD)
+
+    def agreement():
+        [one] = [one for one in replica.agreements(connection, suffix) if one.name == agreement_name(third.server)]
+        return one
+
+    try:
+        assert until(lambda: agreement().aborted)
+        replica.enable(admin, third.server)
+        members = [member(first), member(site[1]), member(third)]
+        assert reconcile(connection, members[0], members, REPLICATION_PASSWORD) == Reconciled(
+            changed=(agreement_name(third.server),)
+        )
+        assert until(lambda: agreement().code == 19), "it asks again, and hears that the other was never initialised"
+    finally:
+        replica.remove(connection, suffix, agreement_name(third.server))
+        connection.close()
+        admin.close()
 
 
 def test_agreement_is_stopped_before_it_is_deleted_and_the_server_lives(site):

@@ -61,9 +61,14 @@ def require_replication_told(site: CloneSet, server: Directory) -> None:
         return {member: state for member, state, on in found if on == "1.0"}
 
     others = [site.id_of(name) for name in ("c", "d")]
-    eventually(lambda: states() == dict.fromkeys(others, "green"), lambda: f"all green: {states()}")
+
+    def why() -> str:
+        checks = json.loads(site.health("m", "/readyz")[1])["checks"]
+        return f"{states()}: {[check['detail'] for check in checks if check['name'] == 'replication']}"
+
+    eventually(lambda: states() == dict.fromkeys(others, "green"), lambda: f"all green: {why()}")
     server.kill()
-    eventually(lambda: states() == {others[0]: "green", others[1]: "red"}, lambda: f"one red: {states()}")
+    eventually(lambda: states() == {others[0]: "green", others[1]: "red"}, lambda: f"one red: {why()}")
     status, body = site.health("m", "/readyz")
     [check] = [check for check in json.loads(body)["checks"] if check["name"] == "replication"]
     assert (status, check["ok"], check["required"]) == (200, False, False)

@@ -16,6 +16,7 @@ from vouchd.errors import NotFound
 OUR_PREFIX = "vouchd "
 BUSY = 1  # "can't acquire busy replica": ordinary while another server sends its changes there
 _UNDER_WAY = "in progress"
+_ABORTED = "is aborting"  # the server's words for what it never tries again by itself
 _NEVER = {"", "19700101000000Z", "0"}
 _CODE = re.compile(r"\((-?\d+)\)")
 
@@ -59,6 +60,11 @@ class Agreement:
     def initialising(self) -> bool:
         """Whether the other server is being filled now."""
         return _UNDER_WAY in self.init_message  # stays a moment longer than `refreshing`
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the server has given up for good, as when the other one was no replica at that moment."""
+        return self.state is State.RED and _ABORTED in self.message
 
 
 def remedy(words: str) -> str:

@@ -108,7 +108,8 @@ def agree(connection: Connection, suffix: str, peer: DirectoryServer, password: 
     """Send changes to `peer`, bound there as the replication account; whether anything changed.
 
     A new agreement sends nothing before `peer` has been initialised, by this server or another one. The password of an
-    agreement that is there is set anew with `renew`, or when `peer` refuses the one it has.
+    agreement that is there is set anew with `renew`, or when `peer` refuses the one it has; one that the server has
+    given up, since `peer` was no replica while it was being filled, begins anew.
     """
     name = agreement_name(peer)
     wanted = {
@@ -136,19 +137,22 @@ def agree(connection: Connection, suffix: str, peer: DirectoryServer, password: 
 
 def _adjust(connection: Connection, dn: str, wanted: Mapping[str, str], password: str, *, renew: bool) -> bool:
     """Change what differs of an agreement that is there. Its password cannot be read, so it is not compared."""
-    agreement = connection.read(dn)
-    if agreement is None:
+    entry = connection.read(dn)
+    if entry is None:
         raise NotFound(f"no agreement {dn}")
     changes = [
         Change("replace", attribute, (value.encode(),))
         for attribute, value in wanted.items()
-        if agreement.text(attribute) != value
+        if entry.text(attribute) != value
     ]
-    if renew or agreement_of(agreement).code == _INVALID_CREDENTIALS:
+    agreement = agreement_of(entry)
+    if renew or agreement.code == _INVALID_CREDENTIALS:
         changes.append(Change("replace", _CREDENTIALS, (password.encode(),)))
     if changes:
         connection.modify(dn, changes)
-    return bool(changes)
+    if agreement.aborted:
+        _restart(connection, dn)
+    return bool(changes) or agreement.aborted
 
 
 def remove(connection: Connection, suffix: str, name: str) -> bool:
@@ -239,7 +243,8 @@ def _request(connection: Connection, dn: str) -> None:
 def _restart(connection: Connection, dn: str) -> None:
     """End the server's sessions of the agreement and begin anew.
 
-    When the other server dies at a bad moment of its filling, the server takes no request of the agreement any more.
+    When the other server dies at a bad moment of its filling, the server takes no request of the agreement any more;
+    and it gives an agreement up when the other one is no replica at the moment in which it asks.
     """
     with _alone:
         for state in (b"off", b"on"):
