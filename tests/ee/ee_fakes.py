@@ -62,6 +62,19 @@ class FakeResponder:
         return Answer(MALFORMED, OCSPResponseStatus.MALFORMED_REQUEST, "malformed")
 
 
+class FakeTurns:
+    """Signers of which others follow when `word` is changed; the responder says so in its answers."""
+
+    def __init__(self, responder: FakeResponder) -> None:
+        self.word = [0]
+        self.seen = 0
+        self._responder = responder
+
+    def turn(self) -> None:
+        self.seen = self.word[0]
+        self._responder.prefix = b"new signer: "
+
+
 class Clock:
     """A clock that stands still until it is moved."""
 
@@ -114,10 +127,10 @@ class FakeTransport:
         self.reading = True
 
 
-def make_server(responder: FakeResponder | None = None, **limits) -> EEServer:
+def make_server(responder: FakeResponder | None = None, *, signing: FakeTurns | None = None, **limits) -> EEServer:
     """A server whose clocks stand at AT and 0 until they are moved (`server.clock.now`, `server.uptime_clock.now`)."""
     clock, uptime = Clock(AT), Clock(0)
-    server = EEServer(responder or FakeResponder(), EEPort(**limits), clock=clock, uptime_clock=uptime)
+    server = EEServer(responder or FakeResponder(), EEPort(**limits), clock=clock, uptime_clock=uptime, signing=signing)
     server.clock, server.uptime_clock = clock, uptime
     return server
 

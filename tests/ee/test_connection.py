@@ -13,6 +13,7 @@ from tests.ee.ee_fakes import (
     MALFORMED,
     NEXT_UPDATE,
     FakeResponder,
+    FakeTurns,
     connect,
     get,
     make_server,
@@ -132,6 +133,23 @@ async def test_connection_answer_to_an_unusual_request_is_not_kept():
     assert len(responder.calls) == 3
     assert transport.written.count(b"max-age=") == 3, "other caches may keep it"
     assert server.state.cache.size_bytes == 0
+
+
+@pytest.mark.parametrize("ask", [get, post])
+async def test_connection_other_signers_sign_from_the_next_request_on(ask):
+    """Whatever is cached, a request that comes after the word changed gets an answer of the new signers."""
+    responder = FakeResponder()
+    turns = FakeTurns(responder)
+    server = make_server(responder, signing=turns)
+    connection, transport = connect(server)
+    for _ in range(3):
+        connection.data_received(ask())
+    await settle(server)
+    turns.word[0] = 1
+    for _ in range(3):
+        connection.data_received(ask())
+    assert answers(transport) == [b"200 answer to 0good"] * 3 + [b"200 new signer: 0good"] * 3
+    assert len(responder.calls) == 2
 
 
 async def test_connection_forget_asks_the_responder_again():

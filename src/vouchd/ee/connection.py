@@ -38,6 +38,7 @@ class EEConnection(asyncio.Protocol):
 
     def __init__(self, server: PortState) -> None:
         self._server = server
+        self._signing = server.signing
         self._cache = cache = server.cache
         self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads
         self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
@@ -69,6 +70,9 @@ class EEConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The next bytes: one plain request, which most are, is answered without the parser."""
+        signing = self._signing
+        if signing.word[0] != signing.seen:  # before anything is looked up that the former signers have signed
+            self._server.turn()
         if self._state is _READY and (self._get(data) if data[0] == _GET else self._post(data)):
             return
         if self._state < _LINGERING:

@@ -15,6 +15,7 @@ from vouchd.core.ports import Clock
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
+from vouchd.ee.port_state import SignerTurns
 from vouchd.ee.signing_queue import SigningQueue
 from vouchd.errors import OCSPResponseStatus
 
@@ -34,7 +35,9 @@ class InProcessAnswers:
         clock: Clock,
         tell: Callable[[Sequence[GivenAnswer], int], None],
         groups: ClientGroups,
+        signing: SignerTurns | None = None,
     ) -> None:
+        self._signing = signing
         self._counters = EECounters(WorkerCounters())
         self._responder = CountedResponder(responder, self._counters.worker, records, "agent")
         self._records = records
@@ -57,6 +60,8 @@ class InProcessAnswers:
         return await turn.result
 
     def _answer_now(self, method: str, request_der: bytes, client: str) -> bytes:
+        if self._signing is not None and self._signing.word[0] != self._signing.seen:
+            self._signing.turn()
         at = self._clock.now()
         answer, note = self._responder.answer(request_der, at)
         if note is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vouchd.audit.answer_records import AnsweredRecords
@@ -31,6 +31,26 @@ _SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
 _NAMES = {**_METHODS, b"OPTIONS": "OPTIONS"}
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST\r\n"
+
+
+class SignerTurns(Protocol):
+    """Which signers are signed with (`service.signing_epochs`): while `word` holds another number, `turn` is due."""
+
+    word: Sequence[int]
+    seen: int
+
+    def turn(self) -> None:
+        """Sign with those that the word names."""
+
+
+class _OneSet:
+    """Signers that never change."""
+
+    word: Sequence[int] = (0,)
+    seen = 0
+
+    def turn(self) -> None:
+        """Nothing is ever due."""
 
 
 class Connected(Protocol):
@@ -67,8 +87,10 @@ class PortState:
         salt: bytes = b"",
         clock: Callable[[], float] = time.time,
         uptime_clock: Callable[[], float] = time.monotonic,
+        signing: SignerTurns | None = None,
     ) -> None:
         self.port = port
+        self.signing = signing or _OneSet()
         self._prefixes = prefixes(port.paths)
         self.cache = ResponseCache(port.cache_bytes, port.cache_entries, self._prefixes)
         self.queue = SigningQueue(port.max_in_flight)
@@ -107,6 +129,11 @@ class PortState:
         if second != self.second:
             self.second, self.date = second, http_date(second)
         self.uptime = int(self._uptime_clock())
+
+    def turn(self) -> None:
+        """Other signers sign from now on: what the former ones signed is not given any more."""
+        self.signing.turn()
+        self.cache.forget()
 
     def admit(self, connection: Connected) -> bool:
         """Whether there is room for one more connection."""
@@ -161,7 +188,9 @@ class PortState:
             return Uncacheable(refused.response_der)
 
     def cached(self, request_der: bytes) -> Entry | None:
-        """The cached answer to a request, counted."""
+        """The cached answer to a request, counted; it is of the signers that sign now."""
+        if self.signing.word[0] != self.signing.seen:
+            self.turn()
         entry = self.cache.by_der.get(request_der)
         if entry is None or not (entry.second == self.second or entry.freshen(self.second, self.date)):
             return None

@@ -16,7 +16,7 @@ from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import Responding
-from vouchd.ee.port_state import PortState
+from vouchd.ee.port_state import PortState, SignerTurns
 from vouchd.settings.declared import EEPort
 from vouchd.sockets import BACKLOG
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 class EEServer:
     """OCSP over HTTP for one worker; `clock` tells POSIX seconds, `uptime_clock` seconds that never step.
 
-    `salt` is what hashes of clients are made with.
+    `salt` is what hashes of clients are made with; `signing` tells when other signers sign.
     """
 
     def __init__(
@@ -39,9 +39,17 @@ class EEServer:
         salt: bytes = b"",
         clock: Callable[[], float] = time.time,
         uptime_clock: Callable[[], float] = time.monotonic,
+        signing: SignerTurns | None = None,
     ) -> None:
         self.state = PortState(
-            responder, port, counters, records=records, salt=salt, clock=clock, uptime_clock=uptime_clock
+            responder,
+            port,
+            counters,
+            records=records,
+            salt=salt,
+            clock=clock,
+            uptime_clock=uptime_clock,
+            signing=signing,
         )
         self._listeners: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None

@@ -99,6 +99,11 @@ class Responder:
             self._withheld = authority_ids
             self._forget()
 
+    def sign_with(self, signers: Mapping[str, Signer], default_signer: str) -> None:
+        """Sign with these from now on; what was prepared with others is dropped."""
+        self._signers, self._default_signer = signers, default_signer
+        self.replace(self._state)
+
     def replace(self, state: ServingState) -> None:
         """Answer from `state` from now on; everything prepared from the former one is dropped."""
         self._forget()

@@ -88,6 +88,16 @@ class Layout:
         return self.run / "CS.cfg"
 
     @property
+    def signing_sets(self) -> Path:
+        """Which signers the processes have loaded, by number; JSON, written by the manager process at its start."""
+        return self.run / "signing.json"
+
+    @property
+    def signing_word(self) -> Path:
+        """The number of those that sign now, in eight octets that all processes have mapped."""
+        return self.run / "signing.word"
+
+    @property
     def ingest_lock(self) -> Path:
         """File lock that serialises ingestion over processes."""
         return self.run / "ingest.lock"

@@ -44,6 +44,7 @@ from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import FailingPart
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
+from vouchd.instance.signing_sets import NamedSigners, SigningWord, write_sets
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.manager import run_manager
@@ -51,7 +52,6 @@ from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
 from vouchd.processes.workers import SALT
-from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
@@ -72,7 +72,7 @@ from vouchd.wiring.agent import agent_part
 from vouchd.wiring.cloning import following, notifier_of, peers, verifying
 from vouchd.wiring.instance import check_instance, checked_signers
 from vouchd.wiring.services import audit_keeping, last_known, open_services
-from vouchd.wiring.worker import answered_records
+from vouchd.wiring.worker import answered_records, signing_responder
 
 # The CRL sources put together: settings -> what fetches CRLs and takes them in.
 
@@ -218,6 +218,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     checked = checked_signers(layout, settings, warn)
     keys = checked.signers.ready
     write_active(layout, config)
+    write_sets(layout, {SigningWord(layout.signing_word, writable=True).number: NamedSigners.of(settings)})
     set_up_logs()
     _log.info("up to %d open descriptors", raise_descriptor_limit())
     clock = SystemClock()
@@ -348,10 +349,10 @@ def _agent_part(
         _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
         return None
     keys = loaded or load_signers(settings)
-    responder = Responder(publication.state, keys, settings.default_signer, settings.responder)
+    responder, signing = signing_responder(manager_services.layout, settings, publication.state)
     records = answered_records(settings.audit, responder)
     groups = ClientGroups(settings.ee.ipv4_prefix, settings.ee.ipv6_prefix, salt=SALT)
-    answers = InProcessAnswers(responder, records, clock, audit.take_answers, groups)
+    answers = InProcessAnswers(responder, records, clock, audit.take_answers, groups, signing)
     signers = Signers({name: signer.certificate_der for name, signer in keys.items()}, settings.default_signer)
 
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import ClientAddress
@@ -14,10 +15,12 @@ from vouchd.index.manifest import load_manifest
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import load_signers
+from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.worker import inherited
 from vouchd.processes.worker import run_worker as serve_worker
 from vouchd.service.answering import Responder
+from vouchd.service.signing_epochs import SigningEpochs, SigningSet
 from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings
@@ -35,13 +38,12 @@ def run_worker(layout: Layout, slot: int) -> None:
     if inheritance.slot != slot:
         raise LifecycleError(f"slot {slot} was started with the sockets of slot {inheritance.slot}")
     settings = active_settings(layout)
-    nothing = ServingState(0, ())
-    responder = Responder(nothing, load_signers(settings), settings.default_signer, settings.responder)
+    responder, signing = signing_responder(layout, settings, ServingState(0, ()))
     unconfined = shut(layout, settings)
     if unconfined:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
     records = answered_records(settings.audit, responder)
-    server = EEServer(responder, settings.ee, records=records, salt=inheritance.salt)
+    server = EEServer(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing)
     files = OpenIndexes(layout.index, AnsweringOctets())
 
     def load() -> ServingState:
@@ -57,6 +59,23 @@ def run_worker(layout: Layout, slot: int) -> None:
         responder.withhold,
         confined=not unconfined,
     )
+
+
+def signing_responder(layout: Layout, settings: Settings, state: ServingState) -> tuple[Responder, SigningEpochs]:
+    """What answers from `state` with the signers that sign now, and has the others at hand that are to follow.
+
+    The word is mapped and the keys are read here, once: a worker can open neither later. Raises: ConfigError.
+    """
+    word = SigningWord(layout.signing_word).view
+    sets = {number: _loaded(settings, one) for number, one in read_sets(layout).items()}
+    now = sets.get(word[0], SigningSet())
+    responder = Responder(state, now.signers, now.default, settings.responder)
+    return responder, SigningEpochs(responder, sets, word)
+
+
+def _loaded(settings: Settings, named: NamedSigners) -> SigningSet:
+    signers = load_signers(replace(settings, signers=named.signers, default_signer=named.default))
+    return SigningSet(signers, named.default)
 
 
 def shut(layout: Layout, settings: Settings) -> str:
