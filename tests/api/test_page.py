@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from vouchd.api.operation import Access
-from vouchd.api.table import OPERATIONS, SCHEMAS
+from vouchd.api.table import OPERATIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "use" / "rest.md"
 ROW = re.compile(r"^\| `(\w+) (\S+)` \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -19,9 +19,3 @@ def test_page_lists_every_operation_with_its_right():
         for row in OPERATIONS
     ]
     assert ROW.findall(PAGE.read_text(encoding="utf-8")) == told
-
-
-def test_schema_is_named_once_and_used():
-    """No two parts give one name to two schemas, and none is left over."""
-    text = "".join(repr((row.answer, row.body)) for row in OPERATIONS) + repr(SCHEMAS)
-    assert not [name for name in SCHEMAS if f"schemas/{name}'" not in text and name != "Problem"]

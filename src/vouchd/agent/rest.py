@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from msgspec import UNSET
 
 from vouchd.agent.admission import secured
 from vouchd.agent.routes import Handler, Route
 from vouchd.api import openapi
+from vouchd.api.model import encoded, read_json
 from vouchd.api.openapi import PROBLEM
 from vouchd.api.operation import JSON, PREFIX, Access, Call, Download, Operation
-from vouchd.api.schema import Schema, read_json
 from vouchd.api.services import Services
-from vouchd.api.table import DOCUMENT_PATH, OPERATIONS, SCHEMAS
+from vouchd.api.shapes import Problem
+from vouchd.api.table import DOCUMENT_PATH, OPERATIONS
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError
 from vouchd.threads import in_thread
 
 
-def route(operation: Operation, services: Services, schemas: Mapping[str, Schema]) -> Route:
+def route(operation: Operation, services: Services) -> Route:
     """The route that the agent port registers for an operation."""
     return Route(
         method=operation.method,
         path=PREFIX + operation.path,
         access=operation.access,
-        handler=_handler(operation, services, schemas),
+        handler=_handler(operation, services),
         max_body_bytes=operation.max_body_bytes,
         show_error=problem,
     )
@@ -35,57 +35,39 @@ def route(operation: Operation, services: Services, schemas: Mapping[str, Schema
 
 def problem(request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
     """An error as a problem document (RFC 9457)."""
-    document = {
-        "type": "about:blank",
-        "title": str(error),
-        "status": status,
-        "error": type(error).__name__,
-        "instance": request.path,
-    }
-    if error.hint:
-        document["hint"] = error.hint
-    return web.Response(body=_encoded(document), status=status, content_type=PROBLEM)
+    document = Problem(
+        type="about:blank",
+        title=str(error),
+        status=status,
+        error=type(error).__name__,
+        instance=request.path,
+        hint=error.hint or UNSET,
+    )
+    return web.Response(body=encoded(document), status=status, content_type=PROBLEM)
 
 
-def _handler(operation: Operation, services: Services, schemas: Mapping[str, Schema]) -> Handler:
+def _handler(operation: Operation, services: Services) -> Handler:
     async def handle(request: web.Request, caller: Caller) -> web.StreamResponse:
-        path, query, body = dict(request.match_info), _query(request, operation), await _body(request, operation)
-        operation.check(path, query, body, schemas)
+        path, query, body = dict(request.match_info), _query(request), await _body(request, operation)
         call = Call(lambda: services, services.layout, services.running, caller, path, query, body, caller.origin)
-        answer = await in_thread(lambda: operation.run(call))
+        answer = await in_thread(lambda: operation.perform(call))
         if isinstance(answer, Download):
             return await _send(request, answer)
         if operation.answer is None:
             return web.Response(status=operation.status)
-        if isinstance(answer, bytes):
-            return web.Response(body=answer, status=operation.status, content_type=operation.media_type)
-        return web.Response(body=_encoded(answer), status=operation.status_of(answer), content_type=JSON)
+        return web.Response(body=encoded(answer), status=operation.status_of(answer), content_type=JSON)
 
     return handle
 
 
-def _query(request: web.Request, operation: Operation) -> dict[str, Any]:
-    """The parameters in the query, of the kinds that the operation knows them to be. Raises: BadInput."""
-    schemas = {parameter.name: parameter.schema for parameter in operation.query}
-    values: dict[str, Any] = {}
+def _query(request: web.Request) -> dict[str, str]:
+    """The parameters in the query, each once. Raises: BadInput."""
+    values: dict[str, str] = {}
     for name, text in request.query.items():
         if name in values:
             raise BadInput(f"the parameter {name[:80]} stands there twice")
-        values[name] = _typed(text, schemas.get(name, {}), name)
+        values[name] = text
     return values
-
-
-def _typed(text: str, schema: Schema, name: str) -> Any:
-    kind = schema.get("type")
-    if kind == "boolean":
-        if text not in {"true", "false"}:
-            raise BadInput(f"{name} must be true or false")
-        return text == "true"
-    if kind == "integer":
-        if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 19):
-            raise BadInput(f"{name} must be an integer")
-        return int(text)
-    return text
 
 
 async def _body(request: web.Request, operation: Operation) -> Any:
@@ -114,16 +96,12 @@ async def _send(request: web.Request, download: Download) -> web.StreamResponse:
     return response
 
 
-def _encoded(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
-
-
 def routes(services: Services) -> tuple[Route, ...]:
     """The REST API."""
-    text = json.dumps(openapi.document(OPERATIONS, SCHEMAS), ensure_ascii=False, indent=1).encode()
+    text = encoded(openapi.document(OPERATIONS))
 
     async def describe(_request: web.Request, _caller: Caller) -> web.StreamResponse:
         return web.Response(body=text, content_type=JSON)
 
     described = Route("GET", DOCUMENT_PATH, Access.IDENTIFIED, describe, show_error=problem)
-    return (described, *(route(operation, services, SCHEMAS) for operation in OPERATIONS))
+    return (described, *(route(operation, services) for operation in OPERATIONS))

@@ -2,58 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from vouchd.api import shapes
-from vouchd.api.operation import Call, Operation, Parameter
-from vouchd.api.schema import MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference, text
-from vouchd.audit.chain import AuditRecord
+from vouchd.api.model import SHA256, Moment, Origin, about
+from vouchd.api.operation import Call, Operation
+from vouchd.audit import chain
 from vouchd.audit.search import AuditQuery
 from vouchd.errors import BadInput
 from vouchd.service.permission import Action
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 _MAX_SEQ = 2**62
-_TIME: Schema = {"type": "string", "format": "date-time", "maxLength": 40}
-SCHEMAS: dict[str, Schema] = {
-    "AuditRecord": record(
-        {
-            "seq": {"type": "integer"},
-            "time": MOMENT,
-            "event": TEXT,
-            "outcome": TEXT,
-            "caller": TEXT,
-            "groups": array(TEXT),
-            "origin": TEXT,
-            "detail": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
-            "previous": TEXT,
-            "hash": TEXT,
-        }
-    ),
-    "AuditPage": record({"records": array(reference("AuditRecord")), "next_before": MAYBE_NUMBER}),
-}
+Time = Annotated[str, Meta(max_length=40, examples=["2026-11-24T05:41:44Z"], extra_json_schema={"format": "date-time"})]
 
 
-def _search(call: Call) -> dict[str, Any]:
-    terms, limit = call.query, call.query.get("limit", DEFAULT_LIMIT)
+class AuditRecord(Struct, frozen=True):
+    """A record of the audit log."""
+
+    seq: Annotated[int, about("Its number.", 1207)]
+    time: Annotated[Moment, about("When it was written.")]
+    event: Annotated[str, about("The event, as docs/operate/audit.md lists them.", "CONFIG_ROLE")]
+    outcome: Annotated[str, about("`success` or `failure`.", "success")]
+    caller: Annotated[str, about("The user.", "alice")]
+    groups: Annotated[list[str], about("The groups that the user had then.", ["Auditors"])]
+    origin: Annotated[Origin, about("Whence the user came.")]
+    detail: Annotated[dict[str, str | int], about("What else is told of the event.", {"user": "bob"})]
+    previous: Annotated[SHA256, about("The hash of the record before it.")]
+    hash: Annotated[SHA256, about("The hash of this record, which the next one names.")]
+
+
+class AuditPage(Struct, frozen=True):
+    """Records of the audit log, newest first."""
+
+    records: Annotated[list[AuditRecord], about("The records.")]
+    next_before: Annotated[int | None, about("What to ask for with `before` next; null: there are no more.", 1107)]
+
+
+class AuditTerms(Struct, frozen=True, forbid_unknown_fields=True):
+    """What records are searched for."""
+
+    event: Annotated[str, Meta(max_length=80), about("Only this event.", "CONFIG_ROLE")] = ""
+    outcome: Annotated[str, Meta(max_length=20), about("Only this outcome, `success` or `failure`.", "failure")] = ""
+    caller: Annotated[str, Meta(max_length=200), about("Only this user.", "alice")] = ""
+    text: Annotated[
+        str, Meta(max_length=200), about("Only records with this in caller, origin or detail.", "Example Root")
+    ] = ""
+    since: Annotated[Time | UnsetType, about("Not before this time.")] = UNSET
+    until: Annotated[Time | UnsetType, about("Not after this time.")] = UNSET
+    before: Annotated[
+        Annotated[int, Meta(ge=1, le=_MAX_SEQ)] | UnsetType, about("Only records of lower numbers.", 1107)
+    ] = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT), about("At most so many.", 10)] = DEFAULT_LIMIT
+
+
+def _search(call: Call) -> AuditPage:
+    terms: AuditTerms = call.query
     call.services.permission.allow(call.caller, Action.READ_AUDIT, "search")
     query = AuditQuery(
-        event=terms.get("event", ""),
-        outcome=terms.get("outcome", ""),
-        caller=terms.get("caller", ""),
-        text=terms.get("text", ""),
-        since=shapes.posix(terms["since"], "since") if "since" in terms else None,
-        until=shapes.posix(terms["until"], "until") if "until" in terms else None,
-        before=terms.get("before"),
+        event=terms.event,
+        outcome=terms.outcome,
+        caller=terms.caller,
+        text=terms.text,
+        since=shapes.posix(terms.since, "since") if terms.since else None,
+        until=shapes.posix(terms.until, "until") if terms.until else None,
+        before=terms.before or None,
     )
-    records = call.services.audit_reader.search(query, limit=limit)
-    return {
-        "records": [_shape(one) for one in records],
-        "next_before": records[-1].seq if len(records) == limit else None,
-    }
+    records = call.services.audit_reader.search(query, limit=terms.limit)
+    is_full = len(records) == terms.limit
+    return AuditPage(records=[_shape(one) for one in records], next_before=records[-1].seq if is_full else None)
 
 
-def _one(call: Call) -> dict[str, Any]:
+def _one(call: Call) -> AuditRecord:
     number = call.path["seq"]
     if not (number.isascii() and number.isdigit() and len(number) < 20):
         raise BadInput("a record is named by its number")
@@ -61,31 +83,21 @@ def _one(call: Call) -> dict[str, Any]:
     return _shape(call.services.audit_reader.record(int(number)))
 
 
-def _shape(entry: AuditRecord) -> dict[str, Any]:
-    return {
-        "seq": entry.seq,
-        "time": shapes.moment(entry.time),
-        "event": entry.event,
-        "outcome": entry.outcome,
-        "caller": entry.caller,
-        "groups": list(entry.groups),
-        "origin": entry.origin,
-        "detail": dict(entry.detail),
-        "previous": entry.previous,
-        "hash": entry.hash,
-    }
+def _shape(entry: chain.AuditRecord) -> AuditRecord:
+    return AuditRecord(
+        seq=entry.seq,
+        time=shapes.moment(entry.time),
+        event=entry.event,
+        outcome=entry.outcome,
+        caller=entry.caller,
+        groups=list(entry.groups),
+        origin=entry.origin,
+        detail=dict(entry.detail),
+        previous=entry.previous,
+        hash=entry.hash,
+    )
 
 
-_QUERY = (
-    Parameter("event", text(high=80), "Only this event."),
-    Parameter("outcome", text(high=20), "Only this outcome, `success` or `failure`."),
-    Parameter("caller", text(high=200), "Only this user."),
-    Parameter("text", text(high=200), "Only records with this in caller, origin or detail."),
-    Parameter("since", _TIME, "Not before this time."),
-    Parameter("until", _TIME, "Not after this time."),
-    Parameter("before", {"type": "integer", "minimum": 1, "maximum": _MAX_SEQ}, "Only records of lower numbers."),
-    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, f"At most so many; {DEFAULT_LIMIT}."),
-)
 OPERATIONS = (
     Operation(
         "GET",
@@ -94,8 +106,8 @@ OPERATIONS = (
         "Records of the audit log, newest first; the next page is asked for with before=next_before",
         Action.READ_AUDIT,
         _search,
-        reference("AuditPage"),
-        query=_QUERY,
+        AuditPage,
+        query=AuditTerms,
     ),
     Operation(
         "GET",
@@ -104,6 +116,6 @@ OPERATIONS = (
         "One record of the audit log",
         Action.READ_AUDIT,
         _one,
-        reference("AuditRecord"),
+        AuditRecord,
     ),
 )

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+from msgspec.structs import asdict, fields
 
 from vouchd.api import shapes
-from vouchd.api.operation import WAIT, Call, Operation, Parameter
-from vouchd.api.schema import (
-    BOOLEAN,
-    COUNT,
-    MAYBE_TEXT,
-    MOMENT,
-    TEXT,
-    Schema,
-    array,
-    described,
-    record,
-    reference,
-    text,
-)
-from vouchd.core.facts import Authority, AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
+from vouchd.api.model import PEM, SHA256, AuthorityId, Count, Label, Moment, ScopeId, SentPEM, about
+from vouchd.api.operation import Call, Operation, Waiting
+from vouchd.core import facts
+from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import BadInput
 from vouchd.pkix import pem
 from vouchd.service.authorities import (
@@ -38,77 +30,127 @@ from vouchd.service.permission import Action
 MAX_SERIALS_BYTES = 1 << 30
 MAX_SCOPES = 1000
 MAX_CRL_ISSUERS = 16
-_PEM = text("PEM, or base64 of DER", low=1, high=1 << 17)
-_MAYBE_FLAG: Schema = {"type": ["boolean", "null"]}
-_POLICY: dict[str, Schema] = {
-    "not_found_as_good": _MAYBE_FLAG,
-    "include_next_update": _MAYBE_FLAG,
-    "expired_crl": {"type": ["string", "null"], "enum": [*ExpiredCRLPolicy, None]},
-    "invalidity_date": BOOLEAN,
-    "crl_reference": BOOLEAN,
-    "archive_cutoff_seconds": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31},
-    "extended_revoke": BOOLEAN,
-    "signer": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
-    "crl_issuers": array(_PEM, high=MAX_CRL_ISSUERS),
-    "expected_scopes": array(text(high=64), high=MAX_SCOPES),
-    "named_point_covers_all": BOOLEAN,
-    "expired_delta": {"type": "string", "enum": [*ExpiredDeltaPolicy]},
-    "live_times": BOOLEAN,
-    "live_this_update": BOOLEAN,
-    "slot_seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_SLOT_SECONDS},
-    "quarantine_entries": {"type": "integer", "minimum": 0, "maximum": 2**31},
-    "quarantine_gains": BOOLEAN,
-    "quarantine_percent": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
-}
-SCHEMAS: dict[str, Schema] = {
-    "Authority": record(
-        {
-            "id": TEXT,
-            "label": TEXT,
-            "subject": TEXT,
-            "not_after": MOMENT,
-            "entries": COUNT,
-            "issuing_points": shapes.POINTS,
-            "quarantined": array(reference("QuarantinedCRL")),
-            "policy": reference("Policy"),
-            "history": array(described(TEXT, "The SHA-256 of another certificate of the CA.")),
-            "retired_scopes": array(TEXT),
-            "certificate": TEXT,
-            "doubts": described(array(TEXT), "Of its signer, or of what came with a change: told after it."),
-        }
-    ),
-    "Policy": record({**_POLICY, "issued_serials": MAYBE_TEXT}),
-    "PolicyChange": record({}, _POLICY, minProperties=1),
-    "NewAuthority": record(
-        {"certificate": _PEM},
-        {
-            "label": text("What it is called; default: its subject", high=MAX_LABEL_CHARACTERS),
-            "signer": text("The signer for it; default: the default signer", high=200),
-        },
-    ),
-}
+Signer = Annotated[str, Meta(min_length=1, max_length=200, examples=["ocspSigningCert"])]
+Size = Annotated[int, Meta(ge=0, le=2**31)]
 
 
-def _all(call: Call) -> list[dict[str, Any]]:
+class PolicySettings(Struct, frozen=True):
+    """How a CA is answered for, as an administrator sets it."""
+
+    not_found_as_good: Annotated[bool | None, about("Whether a serial that no CRL lists is good, else unknown.")]
+    include_next_update: Annotated[bool | None, about("Whether answers tell the CRL's nextUpdate.")]
+    expired_crl: Annotated[ExpiredCRLPolicy | None, about("What a CRL past its nextUpdate means.")]
+    invalidity_date: Annotated[bool, about("Whether answers tell the invalidity date of the CRL entry.")]
+    crl_reference: Annotated[bool, about("Whether answers tell which CRL they rest on.")]
+    archive_cutoff_seconds: Annotated[
+        Size | None, about("For how long revocations are kept beyond expiry: the archive cutoff; null: none.", 31536000)
+    ]
+    extended_revoke: Annotated[bool, about("Whether a serial that was not issued is revoked (RFC 6960 section 4.4.8).")]
+    signer: Annotated[Signer | None, about("The signer for this CA; null: the default signer.")]
+    crl_issuers: Annotated[
+        Annotated[list[SentPEM], Meta(max_length=MAX_CRL_ISSUERS)],
+        about("Certificates of CRL issuers whose CRLs are taken for this CA, PEM or base64 of DER."),
+    ]
+    expected_scopes: Annotated[
+        Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_SCOPES)],
+        about("The scopes that together cover every serial; none: one complete CRL does.", []),
+    ]
+    named_point_covers_all: Annotated[
+        bool, about("Whether a CRL that restricts nothing but names its distribution point is complete.")
+    ]
+    expired_delta: Annotated[
+        ExpiredDeltaPolicy, about("What a delta CRL past its nextUpdate means while its base is fresh.")
+    ]
+    live_times: Annotated[bool, about("Whether producedAt is the start of the current slot.")]
+    live_this_update: Annotated[bool, about("Whether thisUpdate is, too.")]
+    slot_seconds: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_SLOT_SECONDS)] | None, about("The length of a slot; null: 30.", 30)
+    ]
+    quarantine_entries: Annotated[Size, about("A CRL that loses so many entries or fewer is not held back.", 10)]
+    quarantine_gains: Annotated[bool, about("Whether entries gained hold a CRL back too.")]
+    quarantine_percent: Annotated[
+        Annotated[float, Meta(ge=0, le=100)] | None,
+        about("A CRL that loses more than this share of its entries is held back; null: none is.", 10),
+    ]
+
+
+class Policy(PolicySettings, frozen=True):
+    """How a CA is answered for; null means as the instance's settings say."""
+
+    issued_serials: Annotated[SHA256 | None, about("The SHA-256 of the list of issued serials; null: there is none.")]
+
+
+def _names_a_change(change: Struct) -> None:
+    if all(getattr(change, name) is UNSET for name in change.__struct_fields__):
+        raise ValueError("Names no change")
+
+
+PolicyChange = defstruct(
+    "PolicyChange",
+    [(one.name, one.type | UnsetType, UNSET) for one in fields(PolicySettings)],
+    namespace={"__doc__": "What to change of a policy; what is not named stays.", "__post_init__": _names_a_change},
+    module=__name__,
+    frozen=True,
+    forbid_unknown_fields=True,
+)
+
+
+class Authority(Struct, frozen=True):
+    """A CA that the instance answers for."""
+
+    id: Annotated[AuthorityId, about("Its id, for good.")]
+    label: Annotated[Label, about("What it is called.")]
+    subject: Annotated[str, about("Its subject.", "CN=Example Root,O=Example")]
+    not_after: Annotated[Moment, about("Until when its newest certificate is valid.")]
+    entries: Annotated[Count, about("Revoked certificates, of all its issuing points.", 12)]
+    issuing_points: Annotated[list[shapes.IssuingPoint], about("Its issuing points.")]
+    quarantined: Annotated[list[shapes.QuarantinedCRL], about("Its CRLs that are held back.")]
+    policy: Annotated[Policy, about("How it is answered for.")]
+    history: Annotated[list[SHA256], about("The SHA-256 of each other certificate of the CA.")]
+    retired_scopes: Annotated[list[ScopeId], about("The scopes of issuing points that will not come again.", [])]
+    certificate: Annotated[PEM, about("Its newest certificate.")]
+    doubts: Annotated[list[str], about("Of its signer, or of what came with a change: told after it.", [])]
+
+
+class NewAuthority(Struct, frozen=True, forbid_unknown_fields=True):
+    """A CA to answer for, or one more certificate of one that is known."""
+
+    certificate: Annotated[SentPEM, about("Its certificate, PEM or base64 of DER.")]
+    label: Annotated[
+        str, Meta(max_length=MAX_LABEL_CHARACTERS), about("What it is called; without it its subject.", "Example Root")
+    ] = ""
+    signer: Annotated[
+        str, Meta(max_length=200), about("The signer for it; without it the default signer.", "ocspSigningCert")
+    ] = ""
+
+
+class SerialsUpload(Waiting, frozen=True, forbid_unknown_fields=True):
+    """How the serials are written, and how long to wait."""
+
+    hexadecimal: Annotated[bool, about("The serials are hexadecimal; without it decimal, but for those with `0x`.")] = (
+        False
+    )
+
+
+def _all(call: Call) -> list[Authority]:
     at = call.services.clock.now()
     return [_shape(summary, at) for summary in call.services.authorities.summaries(call.caller)]
 
 
-def _one(call: Call) -> dict[str, Any]:
+def _one(call: Call) -> Authority:
     return _shown(call, call.services.authorities.find(call.path["authority"]))
 
 
-def _add(call: Call) -> dict[str, Any]:
-    label, signer = call.body.get("label", ""), call.body.get("signer", "")
-    bundle = read_authorities(call.body["certificate"].encode())
+def _add(call: Call) -> Authority:
+    new: NewAuthority = call.body
+    authorities, bundle = call.services.authorities, read_authorities(new.certificate.encode())
     if len(bundle.certificates) > 1:
         names = "; ".join(one.subject.rfc4514_string() for one in bundle.certificates)
         raise BadInput(f"{len(bundle.certificates)} CAs where one is expected: {names}", hint="send each by itself")
     certificate = bundle.certificates[0].public_bytes(Encoding.DER)
-    authority = call.services.authorities.add(certificate, call.caller, label=label, signer=signer)
+    authority = authorities.add(certificate, call.caller, label=new.label, signer=new.signer)
     call.settle()
-    shown = _shown(call, authority, doubts=True)
-    return shown | {"doubts": [*bundle.notes, *shown["doubts"]]}
+    return _shown(call, authority, (*bundle.notes, *authorities.doubts(authority)))
 
 
 def _remove(call: Call) -> None:
@@ -116,28 +158,24 @@ def _remove(call: Call) -> None:
     call.settle()
 
 
-def _remove_certificate(call: Call) -> dict[str, Any]:
+def _remove_certificate(call: Call) -> Authority:
     services = call.services
     authority = services.authorities.remove_certificate(call.path["authority"], call.path["certificate"], call.caller)
     call.settle()
     return _shown(call, authority)
 
 
-def _set_policy(call: Call) -> dict[str, Any]:
+def _set_policy(call: Call) -> Authority:
     services = call.services
     before = services.authorities.find(call.path["authority"])
-    changed = dict(call.body)
-    if changed.get("expired_crl") is not None:
-        changed["expired_crl"] = ExpiredCRLPolicy(changed["expired_crl"])
-    if "expired_delta" in changed:
-        changed["expired_delta"] = ExpiredDeltaPolicy(changed["expired_delta"])
+    changed: dict[str, Any] = {name: value for name, value in asdict(call.body).items() if value is not UNSET}
     if "crl_issuers" in changed:
         changed["crl_issuers"] = tuple(_der(certificate) for certificate in changed["crl_issuers"])
     if "expected_scopes" in changed:
         changed["expected_scopes"] = tuple(changed["expected_scopes"])
     after = services.authorities.set_policy(before.id, replace(before.policy, **changed), call.caller)
     call.settle()
-    return _shown(call, after, doubts=True)
+    return _shown(call, after, services.authorities.doubts(after))
 
 
 def _der(pem_text: str) -> bytes:
@@ -148,59 +186,58 @@ def _der(pem_text: str) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def _set_serials(call: Call) -> dict[str, Any]:
-    reference_ = call.services.authorities.find(call.path["authority"]).id
-    radix = 16 if call.query.get("hexadecimal") else 10
-    authority = call.services.authorities.set_issued_serials(reference_, call.body, call.caller, radix=radix)
+def _set_serials(call: Call) -> Authority:
+    upload: SerialsUpload = call.query
+    authorities = call.services.authorities
+    reference, radix = authorities.find(call.path["authority"]).id, 16 if upload.hexadecimal else 10
+    authority = authorities.set_issued_serials(reference, call.body, call.caller, radix=radix)
     call.settle()
     return _shown(call, authority)
 
 
 def _drop_serials(call: Call) -> None:
-    reference_ = call.services.authorities.find(call.path["authority"]).id
-    call.services.authorities.set_issued_serials(reference_, None, call.caller)
+    reference = call.services.authorities.find(call.path["authority"]).id
+    call.services.authorities.set_issued_serials(reference, None, call.caller)
     call.settle()
 
 
-def _shown(call: Call, authority: Authority, *, doubts: bool = False) -> dict[str, Any]:
-    """The CA as a list would show it now, after a change with what is doubtful about its signer."""
+def _shown(call: Call, authority: facts.Authority, doubts: Iterable[str] = ()) -> Authority:
+    """The CA as a list would show it now, after a change with what is doubtful about it."""
     services = call.services
-    epochs, quarantined = services.store.epochs(), services.store.quarantined()
-    shape = _shape(summary_of(authority, epochs, quarantined), services.clock.now())
-    return shape | {"doubts": list(services.authorities.doubts(authority)) if doubts else []}
+    summary = summary_of(authority, services.store.epochs(), services.store.quarantined())
+    return _shape(summary, services.clock.now(), doubts)
 
 
-def _shape(summary: AuthoritySummary, at: int) -> dict[str, Any]:
+def _shape(summary: AuthoritySummary, at: int, doubts: Iterable[str] = ()) -> Authority:
     authority = summary.authority
-    return {
-        "id": authority.id,
-        "label": authority.label,
-        "subject": summary.subject,
-        "not_after": shapes.moment(summary.not_after),
-        "entries": summary.entry_count,
-        "issuing_points": [shapes.issuing_point(epoch, at) for epoch in summary.epochs],
-        "quarantined": [shapes.quarantined(crl) for crl in summary.quarantined],
-        "policy": _policy(authority.policy),
-        "history": [sha256(der).hexdigest() for der in authority.history],
-        "retired_scopes": list(authority.retired_scopes),
-        "certificate": pem.as_pem(authority.certificate_der),
-        "doubts": [],
-    }
+    return Authority(
+        id=authority.id,
+        label=authority.label,
+        subject=summary.subject,
+        not_after=shapes.moment(summary.not_after),
+        entries=summary.entry_count,
+        issuing_points=[shapes.issuing_point(epoch, at) for epoch in summary.epochs],
+        quarantined=[shapes.quarantined(crl) for crl in summary.quarantined],
+        policy=_policy(authority.policy),
+        history=[sha256(der).hexdigest() for der in authority.history],
+        retired_scopes=list(authority.retired_scopes),
+        certificate=pem.as_pem(authority.certificate_der),
+        doubts=list(doubts),
+    )
 
 
-def _policy(policy: AuthorityPolicy) -> dict[str, Any]:
-    return {
-        **asdict(policy),
+def _policy(policy: facts.AuthorityPolicy) -> Policy:
+    values = {one.name: getattr(policy, one.name) for one in fields(Policy)}
+    values |= {
         "crl_issuers": [pem.as_pem(der) for der in policy.crl_issuers],
         "expected_scopes": list(policy.expected_scopes),
     }
+    return Policy(**values)
 
 
-_SHOWN = reference("Authority")
 _SERIALS = ("text/plain", "application/octet-stream")
-_HEX = Parameter("hexadecimal", BOOLEAN, "The serials are hexadecimal; without it decimal, but for those with `0x`.")
 OPERATIONS = (
-    Operation("GET", "/authorities", "authorities.list", "All CAs", Action.LIST_AUTHORITIES, _all, array(_SHOWN)),
+    Operation("GET", "/authorities", "authorities.list", "All CAs", Action.LIST_AUTHORITIES, _all, list[Authority]),
     Operation(
         "POST",
         "/authorities",
@@ -208,12 +245,12 @@ OPERATIONS = (
         "Answer for a CA from now on",
         Action.ADD_AUTHORITY,
         _add,
-        _SHOWN,
+        Authority,
         status=201,
-        body=reference("NewAuthority"),
-        query=(WAIT,),
+        body=NewAuthority,
+        query=Waiting,
     ),
-    Operation("GET", "/authorities/{authority}", "authorities.get", "One CA", Action.LIST_AUTHORITIES, _one, _SHOWN),
+    Operation("GET", "/authorities/{authority}", "authorities.get", "One CA", Action.LIST_AUTHORITIES, _one, Authority),
     Operation(
         "DELETE",
         "/authorities/{authority}",
@@ -222,7 +259,7 @@ OPERATIONS = (
         Action.REMOVE_AUTHORITY,
         _remove,
         status=204,
-        query=(WAIT,),
+        query=Waiting,
     ),
     Operation(
         "DELETE",
@@ -231,8 +268,8 @@ OPERATIONS = (
         "Take a certificate, by its SHA-256, out of the history of a CA's keys",
         Action.REMOVE_AUTHORITY,
         _remove_certificate,
-        _SHOWN,
-        query=(WAIT,),
+        Authority,
+        query=Waiting,
     ),
     Operation(
         "PATCH",
@@ -241,9 +278,9 @@ OPERATIONS = (
         "Change how a CA is answered for; null means as the instance's settings say",
         Action.SET_POLICY,
         _set_policy,
-        _SHOWN,
-        body=reference("PolicyChange"),
-        query=(WAIT,),
+        Authority,
+        body=PolicyChange,
+        query=Waiting,
     ),
     Operation(
         "PUT",
@@ -252,8 +289,8 @@ OPERATIONS = (
         "Take the list of the serials that a CA has issued: no other is good then",
         Action.SET_ISSUED_SERIALS,
         _set_serials,
-        _SHOWN,
-        query=(_HEX, WAIT),
+        Authority,
+        query=SerialsUpload,
         upload=_SERIALS,
         max_body_bytes=MAX_SERIALS_BYTES,
     ),
@@ -265,6 +302,6 @@ OPERATIONS = (
         Action.SET_ISSUED_SERIALS,
         _drop_serials,
         status=204,
-        query=(WAIT,),
+        query=Waiting,
     ),
 )

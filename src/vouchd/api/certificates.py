@@ -4,119 +4,155 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from vouchd.api import shapes
+from vouchd.api.model import SentBundle, Words, about
 from vouchd.api.operation import Call, Operation
-from vouchd.api.schema import BOOLEAN, MAYBE_TEXT, TEXT, Schema, array, described, record, reference, text
 from vouchd.api.services import Services
 from vouchd.ca.requests import parse_name, parse_subject
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, NotFound, SigningError
-from vouchd.instance.certificates.places import SystemCertificate
-from vouchd.instance.certificates.service import Installed
+from vouchd.instance.certificates import service
+from vouchd.instance.certificates.places import SystemCertificate as Placed
 from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
 
 T = TypeVar("T")
 
-_NULL: Schema = {"type": "null"}
-_BUNDLE = text("Certificates as PEM, or base64 of DER or of PKCS #7", low=1, high=1 << 19)
-SCHEMAS: dict[str, Schema] = {
-    "SystemCertificate": record(
-        {
-            "name": TEXT,
-            "purpose": TEXT,
-            "installed": BOOLEAN,
-            "state": described(TEXT, "In a word: valid, when it ends, what is wrong with it, or not come yet."),
-            "due": described(BOOLEAN, "Whether it is missing or ends soon."),
-            "file": described(TEXT, "Where it lies, or will lie, on the instance's host."),
-            "problem": TEXT,
-            "certificate": {"anyOf": [reference("Certificate"), _NULL]},
-            "chain": array(reference("Certificate")),
-            "requests": array(reference("CertificateRequest")),
-        }
-    ),
-    "CertificateRequest": record(
-        {"name": TEXT, "file": described(TEXT, "Where it lies on the instance's host."), "pem": TEXT}
-    ),
-    "NewRequest": record(
-        {},
-        {
-            "subject": text("RFC 4514; default: as now", low=1, high=400),
-            "names": array(text("DNS:, IP:, email: or URI: name", low=1, high=300), high=20),
-            "algorithm": {"type": "string", "enum": list(ALGORITHMS)},
-            "same_key": BOOLEAN,
-        },
-    ),
-    "Installation": record({"certificate": _BUNDLE}, {"chain": _BUNDLE, "trial": BOOLEAN}),
-    "Installed": record(
-        {
-            "certificate": reference("SystemCertificate"),
-            "warnings": array(TEXT),
-            "switched": BOOLEAN,
-            "browser": described(MAYBE_TEXT, "The administrator's: a file for its browser, on the instance's host."),
-            "password": described(MAYBE_TEXT, "The administrator's: the file with the password of that one."),
-        }
-    ),
-}
+_REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
+_BUNDLE = "PEM, or base64 of DER or of PKCS #7."
+Name = Annotated[str, Meta(examples=["sslserver"])]
 
 
-def _all(call: Call) -> list[dict[str, Any]]:
+class CertificateRequest(Struct, frozen=True):
+    """A certificate request (PKCS #10) that waits for its certificate."""
+
+    name: Annotated[str, about("The name of its file.", "sslserver.csr")]
+    file: Annotated[str, about("Where it lies on the instance's host.", "/srv/vouchd/certs/sslserver.csr")]
+    pem: Annotated[str, about("The request itself, PEM.", _REQUEST)]
+
+
+class SystemCertificate(Struct, frozen=True):
+    """One of the instance's own certificates."""
+
+    name: Annotated[Name, about("Its name.")]
+    purpose: Annotated[str, about("What it is for.", Purpose.TLS_SERVER.value)]
+    installed: Annotated[bool, about("Whether it is there.")]
+    state: Annotated[str, about("In a word: valid, when it ends, what is wrong with it, or not come yet.", "valid")]
+    due: Annotated[bool, about("Whether it is missing or ends soon.")]
+    file: Annotated[
+        str, about("Where it lies, or will lie, on the instance's host.", "/srv/vouchd/certs/sslserver.pem")
+    ]
+    problem: Annotated[Words, about("Why it cannot be used; empty: it can.")]
+    certificate: Annotated[shapes.Certificate | None, about("The certificate; null: it has not come yet.")]
+    chain: Annotated[list[shapes.Certificate], about("The CAs above it that go along with it.")]
+    requests: Annotated[list[CertificateRequest], about("The requests that wait for a certificate.")]
+
+
+class NewRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to request."""
+
+    subject: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=400)] | UnsetType,
+        about("Its subject as RFC 4514 writes it; without it as now.", "CN=ocsp.example.org,O=Example"),
+    ] = UNSET
+    names: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=300)]],
+        Meta(max_length=20),
+        about("Further names: DNS:, IP:, email: or URI:.", ["DNS:ocsp.example.org"]),
+    ] = []
+    algorithm: Annotated[
+        Annotated[str, Meta(extra_json_schema={"enum": list(ALGORITHMS)})] | UnsetType,
+        about("The signature algorithm, which decides the kind of the key; without it as now.", "SHA256withEC"),
+    ] = UNSET
+    same_key: Annotated[bool, about("Keep the present key instead of a new one.")] = False
+
+    def __post_init__(self) -> None:
+        if self.algorithm is not UNSET and self.algorithm not in ALGORITHMS:
+            raise ValueError(f"Expected as algorithm one of {', '.join(ALGORITHMS)}")
+
+
+class Installation(Struct, frozen=True, forbid_unknown_fields=True):
+    """A certificate to take in."""
+
+    certificate: Annotated[SentBundle, about(f"The certificate, which may bring its chain: {_BUNDLE}")]
+    chain: Annotated[SentBundle | UnsetType, about(f"The CAs above it: {_BUNDLE}")] = UNSET
+    trial: Annotated[bool, about("Try it out and change nothing.")] = False
+
+
+class Installed(Struct, frozen=True):
+    """What an installation did."""
+
+    certificate: Annotated[SystemCertificate, about("The certificate as it is there now.")]
+    warnings: Annotated[list[str], about("What is doubtful about it.", [])]
+    switched: Annotated[bool, about("Whether the instance goes by it from its next restart on.")]
+    browser: Annotated[
+        str | None,
+        about("The administrator's: a file for its browser, on the instance's host.", "/srv/vouchd/admin.p12"),
+    ]
+    password: Annotated[
+        str | None, about("The administrator's: the file with the password of that one.", "/srv/vouchd/admin.password")
+    ]
+
+
+def _all(call: Call) -> list[SystemCertificate]:
     places = _refused_as_input(lambda: call.services.certificates.certificates(call.caller))
     return [_shape(call.services, call.caller, one) for one in places]
 
 
-def _one(call: Call) -> dict[str, Any]:
+def _one(call: Call) -> SystemCertificate:
     for one in call.services.certificates.certificates(call.caller):
         if one.name == call.path["name"]:
             return _shape(call.services, call.caller, one)
     raise NotFound("no such system certificate", hint="GET /api/v1/certificates lists those there are")
 
 
-def _request(call: Call) -> dict[str, Any]:
-    body = call.body
+def _request(call: Call) -> CertificateRequest:
+    wanted: NewRequest = call.body
     path = _refused_as_input(
         lambda: call.services.certificates.request(
             call.path["name"],
             call.caller,
-            subject=parse_subject(body["subject"]) if "subject" in body else None,
-            names=[parse_name(name) for name in body.get("names", ())],
-            algorithm=body.get("algorithm", ""),
-            same_key=body.get("same_key", False),
+            subject=parse_subject(wanted.subject) if wanted.subject else None,
+            names=[parse_name(name) for name in wanted.names],
+            algorithm=wanted.algorithm or "",
+            same_key=wanted.same_key,
         )
     )
     return _request_shape(path)
 
 
-def _install(call: Call) -> dict[str, Any]:
-    body = call.body
+def _install(call: Call) -> Installed:
+    new: Installation = call.body
     done = _refused_as_input(
         lambda: call.services.certificates.install(
             call.path["name"],
-            body["certificate"].encode(),
+            new.certificate.encode(),
             call.caller,
-            chain=body.get("chain", "").encode(),
-            trial=body.get("trial", False),
+            chain=(new.chain or "").encode(),
+            trial=new.trial,
         )
     )
     return installed(call.services, call.caller, done)
 
 
-def installed(services: Services, caller: Caller, done: Installed) -> dict[str, Any]:
-    """The shape of what an installation did."""
+def installed(services: Services, caller: Caller, done: service.Installed) -> Installed:
+    """What an installation did."""
     is_administrator = done.certificate.purpose is Purpose.ADMINISTRATOR
-    return {
-        "certificate": _shape(services, caller, done.certificate),
-        "warnings": list(done.warnings),
-        "switched": done.switched,
-        "browser": str(services.layout.admin_pkcs12) if is_administrator else None,
-        "password": str(services.layout.admin_password) if is_administrator else None,
-    }
+    return Installed(
+        certificate=_shape(services, caller, done.certificate),
+        warnings=list(done.warnings),
+        switched=done.switched,
+        browser=str(services.layout.admin_pkcs12) if is_administrator else None,
+        password=str(services.layout.admin_password) if is_administrator else None,
+    )
 
 
 def _refused_as_input(act: Callable[[], T]) -> T:
@@ -127,36 +163,36 @@ def _refused_as_input(act: Callable[[], T]) -> T:
         raise BadInput(str(error), hint=error.hint) from error
 
 
-def _shape(services: Services, caller: Caller, one: SystemCertificate) -> dict[str, Any]:
-    der = one.der
+def _shape(services: Services, caller: Caller, one: Placed) -> SystemCertificate:
     warning = expiry_warning(one.certificate, services.clock.now()) if one.certificate else ""
-    return {
-        "name": one.name,
-        "purpose": one.purpose.value,
-        "installed": one.files.installed,
-        "state": warning or "valid" if one.certificate else one.problem or "not come yet",
-        "due": one.certificate is None or bool(warning),
-        "file": str(one.files.certificate_file),
-        "problem": one.problem,
-        "certificate": shapes.certificate(der, one.certificate.fingerprint(hashes.SHA256()).hex())
-        if der and one.certificate
-        else None,
-        "chain": [
-            shapes.certificate(above.public_bytes(Encoding.DER), above.fingerprint(hashes.SHA256()).hex())
-            for above in one.chain
-        ],
-        "requests": [_request_shape(path) for path in services.certificates.pending(one.name, caller)],
-    }
+    der = one.der
+    own = shapes.certificate(der, _sha256(one.certificate)) if der and one.certificate else None
+    return SystemCertificate(
+        name=one.name,
+        purpose=one.purpose.value,
+        installed=one.files.installed,
+        state=warning or "valid" if one.certificate else one.problem or "not come yet",
+        due=one.certificate is None or bool(warning),
+        file=str(one.files.certificate_file),
+        problem=one.problem,
+        certificate=own,
+        chain=[shapes.certificate(above.public_bytes(Encoding.DER), _sha256(above)) for above in one.chain],
+        requests=[_request_shape(path) for path in services.certificates.pending(one.name, caller)],
+    )
 
 
-def _request_shape(path: Path) -> dict[str, Any]:
+def _sha256(certificate: x509.Certificate) -> str:
+    """SHA-256 (hex) of its DER."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _request_shape(path: Path) -> CertificateRequest:
     try:
-        return {"name": path.name, "file": str(path), "pem": path.read_text(encoding="ascii")}
+        return CertificateRequest(name=path.name, file=str(path), pem=path.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise NotFound(f"the request {path.name} cannot be read") from error
 
 
-_SHOWN = reference("SystemCertificate")
 OPERATIONS = (
     Operation(
         "GET",
@@ -165,9 +201,17 @@ OPERATIONS = (
         "The instance's own certificates, with requests under way",
         Action.LIST_CERTIFICATES,
         _all,
-        array(_SHOWN),
+        list[SystemCertificate],
     ),
-    Operation("GET", "/certificates/{name}", "certificates.get", "One of them", Action.LIST_CERTIFICATES, _one, _SHOWN),
+    Operation(
+        "GET",
+        "/certificates/{name}",
+        "certificates.get",
+        "One of them",
+        Action.LIST_CERTIFICATES,
+        _one,
+        SystemCertificate,
+    ),
     Operation(
         "POST",
         "/certificates/{name}/requests",
@@ -175,9 +219,9 @@ OPERATIONS = (
         "Make a key and a request that any CA can certify; nothing changes until it is installed",
         Action.CHANGE_CERTIFICATES,
         _request,
-        reference("CertificateRequest"),
+        CertificateRequest,
         status=201,
-        body=reference("NewRequest"),
+        body=NewRequest,
         refusals={422: "A name in the request is none."},
     ),
     Operation(
@@ -187,7 +231,7 @@ OPERATIONS = (
         "Take in a certificate that a CA issued: tried out, then switched to at the next restart",
         Action.CHANGE_CERTIFICATES,
         _install,
-        reference("Installed"),
-        body=reference("Installation"),
+        Installed,
+        body=Installation,
     ),
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct, convert
 
 from vouchd.api import shapes
+from vouchd.api.model import Count, MemberId, Moment, about
 from vouchd.api.operation import Call, Operation
-from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, MOMENT, TEXT, Schema, array, record, reference
-from vouchd.cloning.leaving import still_known, take_out
+from vouchd.cloning import leaving
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS
 from vouchd.cloning.replication import replication_health, retiring
 from vouchd.cloning.roles import Handing
@@ -17,79 +18,115 @@ from vouchd.service.permission import Action
 if TYPE_CHECKING:  # it brings an LDAP library along, which the embedded store starts without
     from vouchd.directory.health import PeerHealth
 
-SCHEMAS: dict[str, Schema] = {
-    "JoinTokenRequest": record({}, {"seconds": {"type": "integer", "minimum": 1, "maximum": LONGEST_TOKEN_SECONDS}}),
-    "JoinToken": record({"token": TEXT, "good_until": MOMENT}, description="Shown this once and kept nowhere."),
-    "MovedRole": record({"master": TEXT, "term": COUNT}),
-    "LeftMember": record({"left": TEXT, "still_known": array(reference("StillKnown"))}),
-    "StillKnown": record(
-        {"what": TEXT, "renewal": TEXT}, description="What it still knows, and how that is renewed if need be."
-    ),
-    "Replication": record(
-        {
-            "address": TEXT,
-            "suffix": TEXT,
-            "replica_id": MAYBE_NUMBER,
-            "state": TEXT,
-            "in_sync": BOOLEAN,
-            "conflicts": COUNT,
-            "servers": array(reference("ReplicationPeer")),
-        }
-    ),
-    "ReplicationPeer": record(
-        {"address": TEXT, "replica_id": MAYBE_NUMBER, "state": TEXT, "lag_seconds": MAYBE_NUMBER, "message": TEXT}
-    ),
-}
+Server = Annotated[str, about("A directory server.", "ldap1.example.org:636")]
+ReplicaId = Annotated[int, about("The id of a replica.", 1)]
 
 
-def _token(call: Call) -> dict[str, Any]:
+class JoinTokenRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long a join token shall be good."""
+
+    seconds: Annotated[int, Meta(ge=1, le=LONGEST_TOKEN_SECONDS), about("For so many seconds.", 600)] = TOKEN_SECONDS
+
+
+class JoinToken(Struct, frozen=True):
+    """A join token, shown this once and kept nowhere."""
+
+    token: Annotated[str, about("The token.", "Zm9yIG9uZSBpbnN0YW5jZSBvbmx5")]
+    good_until: Annotated[Moment, about("Until when it is good, once.")]
+
+
+class MovedRole(Struct, frozen=True):
+    """The role of the master, handed over."""
+
+    master: Annotated[MemberId, about("The member that is the master now.")]
+    term: Annotated[Count, about("The number of its term.", 2)]
+
+
+class StillKnown(Struct, frozen=True):
+    """What a member that left still knows, and how that is renewed if need be."""
+
+    what: Annotated[str, about("What it knows.", "the signing keys")]
+    renewal: Annotated[str, about("How that is renewed.", "vouchd certs renew")]
+
+
+class LeftMember(Struct, frozen=True):
+    """A member that was taken out."""
+
+    left: Annotated[MemberId, about("The member.")]
+    still_known: Annotated[list[StillKnown], about("What it still knows.")]
+
+
+class ReplicationPeer(Struct, frozen=True):
+    """A directory server that this instance's own replicates with."""
+
+    address: Annotated[Server, about("Its address.")]
+    replica_id: Annotated[ReplicaId | None, about("Its replica id.")]
+    state: Annotated[str, about("`green`, `amber` (changes are under way) or `red` (they do not flow).", "green")]
+    lag_seconds: Annotated[int | None, about("The age of the newest change that it lacks; null: not known.", 0)]
+    message: Annotated[str, about("What its agreement says.", "Replica acquired successfully")]
+
+
+class Replication(Struct, frozen=True):
+    """How the directory server of this instance replicates with the others."""
+
+    address: Annotated[Server, about("Its address.")]
+    suffix: Annotated[str, about("The suffix that is replicated.", "dc=ocsp,dc=example,dc=org")]
+    replica_id: Annotated[ReplicaId | None, about("Its replica id; null: it does not replicate.")]
+    state: Annotated[str, about("`green`, `amber`, `red`, or `off`: it does not replicate.", "green")]
+    in_sync: Annotated[bool, about("Whether all others have all changes.")]
+    conflicts: Annotated[Count, about("Entries that two servers made at one time.", 0)]
+    servers: Annotated[list[ReplicationPeer], about("The others.")]
+
+
+def _token(call: Call) -> JoinToken:
     services = call.services
+    wanted: JoinTokenRequest = call.body
     services.membership.require_me()
     services.membership.require_registrar()
-    text, token = services.domain.issue_token(call.caller, call.body.get("seconds", TOKEN_SECONDS))
-    return {"token": text, "good_until": shapes.moment(token.expires_at)}
+    text, token = services.domain.issue_token(call.caller, wanted.seconds)
+    return JoinToken(token=text, good_until=shapes.moment(token.expires_at))
 
 
-def _promote(call: Call) -> dict[str, Any]:
+def _promote(call: Call) -> MovedRole:
     services = call.services
     handing = Handing(services.layout, services.settings, services.store, services.domain)
     promoted = handing.to(call.path["member"], call.caller)
-    return {"master": promoted.id, "term": promoted.term}
+    return MovedRole(master=promoted.id, term=promoted.term)
 
 
-def _leave(call: Call) -> dict[str, Any]:
+def _leave(call: Call) -> LeftMember:
     services = call.services
     retire = retiring(services.layout, services.settings, services.store)
-    left = take_out(services.domain, services.membership, retire, call.path["member"], call.caller)
-    known = [asdict(one) for one in still_known(services.settings, left)]
-    return {"left": left.id, "still_known": known}
+    left = leaving.take_out(services.domain, services.membership, retire, call.path["member"], call.caller)
+    known = leaving.still_known(services.settings, left)
+    return LeftMember(left=left.id, still_known=convert(known, list[StillKnown], from_attributes=True))
 
 
-def _replication(call: Call) -> dict[str, Any]:
+def _replication(call: Call) -> Replication:
     services = call.services
     services.permission.allow(call.caller, Action.READ_DOMAIN, "replication")
     members, layout, settings = services.store.members(), services.layout, services.settings
     health = replication_health(layout, settings, members, services.clock)
     server = settings.directory.server if settings.directory else None
-    return {
-        "address": server.address if server else "",
-        "suffix": server.suffix if server else "",
-        "replica_id": health.vector.replica_id if health.vector else None,
-        "state": health.state.value if health.vector else "off",
-        "in_sync": health.in_sync,
-        "conflicts": health.conflicts,
-        "servers": [_peer(peer) for peer in health.peers],
-    }
+    return Replication(
+        address=server.address if server else "",
+        suffix=server.suffix if server else "",
+        replica_id=health.vector.replica_id if health.vector else None,
+        state=health.state.value if health.vector else "off",
+        in_sync=health.in_sync,
+        conflicts=health.conflicts,
+        servers=[_peer(peer) for peer in health.peers],
+    )
 
 
-def _peer(peer: PeerHealth) -> dict[str, Any]:
-    return {
-        "address": peer.server.address,
-        "replica_id": peer.server.replica_id,
-        "state": peer.state.value,
-        "lag_seconds": peer.lag_seconds,
-        "message": peer.agreement.message if peer.agreement else "no agreement",
-    }
+def _peer(peer: PeerHealth) -> ReplicationPeer:
+    return ReplicationPeer(
+        address=peer.server.address,
+        replica_id=peer.server.replica_id,
+        state=peer.state.value,
+        lag_seconds=peer.lag_seconds,
+        message=peer.agreement.message if peer.agreement else "no agreement",
+    )
 
 
 _REGISTRAR = "A clone that follows its master keeps a copy of the registry: ask the master."
@@ -101,9 +138,9 @@ OPERATIONS = (
         "Let one instance join the security domain, once",
         Action.ISSUE_TOKEN,
         _token,
-        reference("JoinToken"),
+        JoinToken,
         status=201,
-        body=reference("JoinTokenRequest"),
+        body=JoinTokenRequest,
         refusals={400: _REGISTRAR, 404: "This instance is in no security domain."},
     ),
     Operation(
@@ -113,7 +150,7 @@ OPERATIONS = (
         "Hand the role of the master over, asked of the master; the member takes it within seconds",
         Action.MOVE_ROLE,
         _promote,
-        reference("MovedRole"),
+        MovedRole,
         refusals={400: "This instance is not the master.", 404: "No such member."},
     ),
     Operation(
@@ -123,7 +160,7 @@ OPERATIONS = (
         "Take a clone out of the security domain; what it still knows is told",
         Action.CHANGE_DOMAIN,
         _leave,
-        reference("LeftMember"),
+        LeftMember,
         refusals={400: f"The master of others cannot leave. {_REGISTRAR}", 404: "No such member."},
     ),
     Operation(
@@ -133,7 +170,7 @@ OPERATIONS = (
         "How the directory server of this instance replicates with the others, which are asked",
         Action.READ_DOMAIN,
         _replication,
-        reference("Replication"),
+        Replication,
         refusals={400: "The facts are in the embedded store."},
     ),
 )

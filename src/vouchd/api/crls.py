@@ -2,66 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
 
 from vouchd.api import shapes
-from vouchd.api.operation import WAIT, Call, Download, Operation, Parameter
-from vouchd.api.schema import BOOLEAN, COUNT, MAYBE_NUMBER, TEXT, Schema, array, record, reference
+from vouchd.api.model import AuthorityId, Count, Label, ScopeId, Words, about
+from vouchd.api.operation import Call, Download, Operation, Waiting
 from vouchd.api.services import Services
-from vouchd.core.facts import Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.api.shapes import IssuingPoint, QuarantinedCRL
+from vouchd.core import facts
+from vouchd.core.facts import Caller, CRLRecord, Epoch, IssuingPointId
 from vouchd.errors import ConfigError, NotFound
+from vouchd.service import previewing
 from vouchd.service.cover import cover_notice
 from vouchd.service.ingesting import MAX_REASON_CHARACTERS
 from vouchd.service.permission import Action
-from vouchd.service.previewing import Change, Preview, Previewing
 
 MAX_UPLOAD_BYTES = 256 << 20
 PKIX_CRL = "application/pkix-crl"
 UPLOADS = (PKIX_CRL, "application/x-pem-file", "application/octet-stream")
-BINARY: Schema = {"type": "string", "format": "binary"}
-
-SCHEMAS: dict[str, Schema] = {
-    "Accepted": record(
-        {
-            "issuing_points": shapes.POINTS,
-            "served": BOOLEAN,
-            "notices": array(record({"notice": TEXT, "mend": TEXT})),
-        }
-    ),
-    "Change": record(
-        {
-            "authority": TEXT,
-            "label": TEXT,
-            "scope": TEXT,
-            "refusal": TEXT,
-            "hint": TEXT,
-            "held_back": TEXT,
-            "lost": COUNT,
-            "gained": COUNT,
-            "before": COUNT,
-            "after": COUNT,
-        }
-    ),
-    "Preview": record(
-        {
-            "issuer": TEXT,
-            "scope": TEXT,
-            "crl_number": MAYBE_NUMBER,
-            "acceptable": BOOLEAN,
-            "changes": array(reference("Change")),
-        }
-    ),
-}
 
 
-def _points(call: Call) -> list[dict[str, Any]]:
+class CoverNotice(Struct, frozen=True):
+    """What the CRLs of a CA leave uncovered."""
+
+    notice: Annotated[str, about("What it is.", "no CRL of this CA covers CA certificates")]
+    mend: Annotated[str, about("What to do about it.", "add the CRL of the other scope")]
+
+
+class Accepted(Struct, frozen=True):
+    """A CRL that was taken in."""
+
+    issuing_points: Annotated[list[IssuingPoint], about("The issuing points that it changed.")]
+    served: Annotated[bool, about("Whether every worker answers from it.")]
+    notices: Annotated[list[CoverNotice], about("What the CRLs of these CAs leave uncovered.")]
+
+
+class Change(Struct, frozen=True):
+    """What taking a CRL in would change at one CA."""
+
+    authority: Annotated[AuthorityId, about("The id of the CA.")]
+    label: Annotated[Label, about("What the CA is called.")]
+    scope: Annotated[ScopeId, about("The scope of the issuing point.")]
+    refusal: Annotated[Words, about("Why it would be refused; empty: it would not.")]
+    hint: Annotated[Words, about("What to do about that.")]
+    held_back: Annotated[Words, about("Why it would be held back; empty: it would not.")]
+    lost: Annotated[Count, about("Entries that it does not have any more.", 1)]
+    gained: Annotated[Count, about("Entries that are new.", 2)]
+    before: Annotated[Count, about("Entries now.", 11)]
+    after: Annotated[Count, about("Entries then.", 12)]
+
+
+class Preview(Struct, frozen=True):
+    """What taking a CRL in would change."""
+
+    issuer: Annotated[str, about("Its issuer.", "CN=Example Root,O=Example")]
+    scope: Annotated[ScopeId, about("Its scope.")]
+    crl_number: Annotated[int | None, about("Its number.", 43)]
+    acceptable: Annotated[bool, about("Whether any CA would take it.")]
+    changes: Annotated[list[Change], about("What it would change, CA by CA.")]
+
+
+class WhichCRL(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which CRL of an issuing point."""
+
+    which: Annotated[Literal["newest", "base", "delta"], about("Which CRL; `newest` is the delta if there is one.")] = (
+        "newest"
+    )
+
+
+class LowerNumber(Waiting, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Why a CRL is taken though its number is lower, and how long to wait."""
+
+    reason: Annotated[
+        str,
+        Meta(min_length=1, max_length=MAX_REASON_CHARACTERS),
+        about("What happened; it stays with the CRL and stands in the audit log.", "number mistyped on 24 November"),
+    ]
+
+
+def _points(call: Call) -> list[IssuingPoint]:
     call.services.permission.allow(call.caller, Action.READ_CRL, "*")
     at = call.services.clock.now()
     return [shapes.issuing_point(epoch, at) for epoch in call.services.store.epochs()]
 
 
-def _point(call: Call) -> dict[str, Any]:
+def _point(call: Call) -> IssuingPoint:
     return shapes.issuing_point(_epoch(call), call.services.clock.now())
 
 
@@ -81,11 +109,11 @@ def _point_id(call: Call) -> IssuingPointId:
 
 def _download(call: Call) -> Download:
     epoch = _epoch(call)
-    wanted = call.query.get("which", "newest")
-    record_ = {"base": epoch.base, "delta": epoch.delta}.get(wanted, epoch.newest)
-    if record_ is None:
+    wanted: WhichCRL = call.query
+    crl_record = {"base": epoch.base, "delta": epoch.delta, "newest": epoch.newest}[wanted.which]
+    if crl_record is None:
         raise NotFound("no delta CRL is in use for this issuing point")
-    return _document(call, record_)
+    return _document(call, crl_record)
 
 
 def _document(call: Call, crl_record: CRLRecord) -> Download:
@@ -97,34 +125,35 @@ def _document(call: Call, crl_record: CRLRecord) -> Download:
     return Download(chunks, PKIX_CRL, f"{crl_record.sha256[:16]}.crl")
 
 
-def _add(call: Call) -> dict[str, Any]:
+def _add(call: Call) -> Accepted:
     return _accepted(call, take_crl(call.services, call.body, call.origin, call.caller))
 
 
-def _add_lower(call: Call) -> dict[str, Any]:
+def _add_lower(call: Call) -> Accepted:
     services = call.services
+    word: LowerNumber = call.query
     _require_size(services, call.body)
     with services.ingest_lock():
-        at, reason = services.clock.now(), call.query["reason"]
-        epochs = services.ingesting.accept_lower_number(call.body, call.origin, call.caller, at, reason)
+        at = services.clock.now()
+        epochs = services.ingesting.accept_lower_number(call.body, call.origin, call.caller, at, word.reason)
     return _accepted(call, epochs)
 
 
-def _accepted(call: Call, epochs: tuple[Epoch, ...]) -> dict[str, Any]:
+def _accepted(call: Call, epochs: tuple[Epoch, ...]) -> Accepted:
     """The new epochs, with what the CAs' CRLs leave uncovered."""
     at, store = call.services.clock.now(), call.services.store
     concerned = {epoch.issuing_point.authority_id for epoch in epochs}
     stored = store.epochs()
     notices = [cover_notice(authority, stored) for authority in store.authorities() if authority.id in concerned]
-    return {
-        "issuing_points": [shapes.issuing_point(epoch, at) for epoch in epochs],
-        "served": call.settle(epochs),
-        "notices": [{"notice": notice, "mend": mend} for notice, mend in notices if notice],
-    }
+    return Accepted(
+        issuing_points=[shapes.issuing_point(epoch, at) for epoch in epochs],
+        served=call.settle(epochs),
+        notices=[CoverNotice(notice=notice, mend=mend) for notice, mend in notices if notice],
+    )
 
 
-def _is_pending(answer: Mapping[str, Any]) -> bool:
-    return not answer["served"]
+def _is_pending(answer: Accepted) -> bool:
+    return not answer.served
 
 
 def _require_size(services: Services, crl: bytes) -> None:
@@ -143,51 +172,53 @@ def take_crl(services: Services, crl: bytes, origin: str, caller: Caller) -> tup
         return services.ingesting.accept_crl(crl, origin, caller, services.clock.now())
 
 
-def _preview(call: Call) -> dict[str, Any]:
+def _preview(call: Call) -> Preview:
     services = call.services
     with services.ingest_lock():
-        previewing = Previewing(services.store, services.indexing, services.permission)
-        return _previewed(previewing.preview(call.body, call.caller, services.clock.now()))
+        return _previewed(_previewing(services).preview(call.body, call.caller, services.clock.now()))
 
 
-def _preview_held(call: Call) -> dict[str, Any]:
+def _preview_held(call: Call) -> Preview:
     services = call.services
     with services.ingest_lock():
-        previewing = Previewing(services.store, services.indexing, services.permission)
-        return _previewed(previewing.preview_quarantined(_point_id(call), call.caller, services.clock.now()))
+        return _previewed(_previewing(services).preview_quarantined(_point_id(call), call.caller, services.clock.now()))
 
 
-def _previewed(preview: Preview) -> dict[str, Any]:
-    return {
-        "issuer": preview.issuer,
-        "scope": preview.scope_id,
-        "crl_number": preview.record.crl_number,
-        "acceptable": preview.acceptable,
-        "changes": [_change(change) for change in preview.changes],
-    }
+def _previewing(services: Services) -> previewing.Previewing:
+    return previewing.Previewing(services.store, services.indexing, services.permission)
 
 
-def _change(change: Change) -> dict[str, Any]:
-    return {
-        "authority": change.authority.id,
-        "label": change.authority.label,
-        "scope": change.issuing_point.scope_id,
-        "refusal": change.refusal,
-        "hint": change.hint,
-        "held_back": change.held_back,
-        "lost": change.lost,
-        "gained": change.gained,
-        "before": change.before,
-        "after": change.after,
-    }
+def _previewed(preview: previewing.Preview) -> Preview:
+    return Preview(
+        issuer=preview.issuer,
+        scope=preview.scope_id,
+        crl_number=preview.record.crl_number,
+        acceptable=preview.acceptable,
+        changes=[_change(change) for change in preview.changes],
+    )
 
 
-def _quarantined(call: Call) -> list[dict[str, Any]]:
+def _change(change: previewing.Change) -> Change:
+    return Change(
+        authority=change.authority.id,
+        label=change.authority.label,
+        scope=change.issuing_point.scope_id,
+        refusal=change.refusal,
+        hint=change.hint,
+        held_back=change.held_back,
+        lost=change.lost,
+        gained=change.gained,
+        before=change.before,
+        after=change.after,
+    )
+
+
+def _quarantined(call: Call) -> list[QuarantinedCRL]:
     call.services.permission.allow(call.caller, Action.READ_CRL, "*")
     return [shapes.quarantined(crl) for crl in call.services.store.quarantined()]
 
 
-def _held_one(call: Call) -> QuarantinedCRL:
+def _held_one(call: Call) -> facts.QuarantinedCRL:
     point = _point_id(call)
     call.services.permission.allow(call.caller, Action.READ_CRL, f"{point.authority_id} {point.scope_id}")
     for crl in call.services.store.quarantined():
@@ -200,7 +231,7 @@ def _download_held(call: Call) -> Download:
     return _document(call, _held_one(call).record)
 
 
-def _release(call: Call) -> dict[str, Any]:
+def _release(call: Call) -> Accepted:
     services = call.services
     with services.ingest_lock():
         epoch = services.ingesting.release_quarantined(_point_id(call), call.caller, services.clock.now())
@@ -212,27 +243,17 @@ def _drop(call: Call) -> None:
         call.services.ingesting.drop_quarantined(_point_id(call), call.caller)
 
 
-_ACCEPTED = reference("Accepted")
 _REFUSED = {
     409: "Another CRL of the same issuing point was quicker; nothing was changed.",
     422: "The CRL was refused: unreadable, not of a CA of ours, older, forked, or a delta whose base is not held.",
 }
-_WHICH = Parameter(
-    "which",
-    {"type": "string", "enum": ["newest", "base", "delta"]},
-    "Which CRL; `newest` is the delta if there is one.",
-)
-_REASON = Parameter(
-    "reason",
-    {"type": "string", "minLength": 1, "maxLength": MAX_REASON_CHARACTERS},
-    "What happened; it stays with the CRL and stands in the audit log.",
-    required=True,
-)
 _POINT = "/authorities/{authority}/issuing-points/{scope}"
 _QUARANTINE = "/quarantine/{authority}/{scope}"
 OPERATIONS = (
-    Operation("GET", "/issuing-points", "crls.list", "All CRL issuing points", Action.READ_CRL, _points, shapes.POINTS),
-    Operation("GET", _POINT, "crls.get", "One issuing point", Action.READ_CRL, _point, reference("IssuingPoint")),
+    Operation(
+        "GET", "/issuing-points", "crls.list", "All CRL issuing points", Action.READ_CRL, _points, list[IssuingPoint]
+    ),
+    Operation("GET", _POINT, "crls.get", "One issuing point", Action.READ_CRL, _point, IssuingPoint),
     Operation(
         "GET",
         _POINT + "/crl",
@@ -240,8 +261,8 @@ OPERATIONS = (
         "The CRL in use, DER",
         Action.READ_CRL,
         _download,
-        BINARY,
-        query=(_WHICH,),
+        Download,
+        query=WhichCRL,
         media_type=PKIX_CRL,
     ),
     Operation(
@@ -251,9 +272,9 @@ OPERATIONS = (
         "Take a CRL in (DER, PEM or base64, full or delta) and wait a little until it is served",
         Action.ADD_CRL,
         _add,
-        _ACCEPTED,
+        Accepted,
         status=201,
-        query=(WAIT,),
+        query=Waiting,
         upload=UPLOADS,
         refusals=_REFUSED | {202: "The CRL is held back because it changes too much; an agent releases or drops it."},
         max_body_bytes=MAX_UPLOAD_BYTES,
@@ -266,9 +287,9 @@ OPERATIONS = (
         "Take a complete CRL whose number is lower than one that has been in use, when that went up by mistake",
         Action.LOWER_NUMBER,
         _add_lower,
-        _ACCEPTED,
+        Accepted,
         status=201,
-        query=(_REASON, WAIT),
+        query=LowerNumber,
         upload=UPLOADS,
         refusals=_REFUSED,
         max_body_bytes=MAX_UPLOAD_BYTES,
@@ -281,7 +302,7 @@ OPERATIONS = (
         "What taking a CRL in would change; nothing is changed",
         Action.READ_CRL,
         _preview,
-        reference("Preview"),
+        Preview,
         upload=UPLOADS,
         refusals=_REFUSED,
         max_body_bytes=MAX_UPLOAD_BYTES,
@@ -293,7 +314,7 @@ OPERATIONS = (
         "CRLs held back, oldest first",
         Action.READ_CRL,
         _quarantined,
-        array(reference("QuarantinedCRL")),
+        list[QuarantinedCRL],
     ),
     Operation(
         "GET",
@@ -302,7 +323,7 @@ OPERATIONS = (
         "The CRL held back, DER",
         Action.READ_CRL,
         _download_held,
-        BINARY,
+        Download,
         media_type=PKIX_CRL,
     ),
     Operation(
@@ -312,7 +333,7 @@ OPERATIONS = (
         "What releasing the CRL held back would change; nothing is changed",
         Action.READ_CRL,
         _preview_held,
-        reference("Preview"),
+        Preview,
         refusals=_REFUSED,
     ),
     Operation(
@@ -322,8 +343,8 @@ OPERATIONS = (
         "Answer from the CRL held back: its change is right",
         Action.RELEASE_CRL,
         _release,
-        _ACCEPTED,
-        query=(WAIT,),
+        Accepted,
+        query=Waiting,
         refusals=_REFUSED,
         pending=_is_pending,
     ),

@@ -1,13 +1,17 @@
-"""The OpenAPI 3.1 document of the REST API, made from its table of operations."""
+"""The OpenAPI 3.1 document of the REST API, made from its table of operations and from the models of these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+from msgspec.json import schema, schema_components
+
 from vouchd import __version__
-from vouchd.api.operation import JSON, PATH_SCHEMA, PENDING_STATUS, PREFIX, Access, Operation, Parameter
-from vouchd.api.schema import Schema, reference
+from vouchd.api.operation import JSON, PATHS, PENDING_STATUS, PREFIX, Access, Download, Operation
+from vouchd.api.shapes import Problem
 
 PROBLEM = "application/problem+json"
 # What any operation may answer.
@@ -24,27 +28,64 @@ _ABOUT = """Everything that agents, administrators and auditors do with an insta
 A caller is known by its TLS client certificate; what it may do comes from the groups of its user. Times are RFC 3339,
 UTC. Serial numbers are hexadecimal with `0x`. An error is a problem document (RFC 9457) whose `error` is a stable name
 and whose `hint` tells what to do."""
+_TEMPLATE = "#/components/schemas/{name}"
+
+Schema = dict[str, Any]
 
 
-def document(operations: Sequence[Operation], schemas: Mapping[str, Schema]) -> dict[str, Any]:
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The document as a JSON value."""
+    models = _Models.of(operations)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
-        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(operation)
+    for row in operations:
+        paths.setdefault(PREFIX + row.path, {})[row.method.lower()] = _operation(row, models)
     return {
         "openapi": "3.1.0",
         "info": {"title": "vouchd", "version": __version__, "description": _ABOUT},
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": dict(schemas),
+            "schemas": models.schemas,
             "securitySchemes": {"certificate": {"type": "mutualTLS", "description": "A registered certificate."}},
         },
         "security": [{"certificate": []}],
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """The models of all operations: how each is referred to, and the schemas by name."""
+
+    references: Mapping[Any, Schema]
+    schemas: Mapping[str, Schema]
+
+    @classmethod
+    def of(cls, operations: Iterable[Operation]) -> _Models:
+        """Those that the operations name."""
+        named = {model for row in operations for model in (row.answer, row.body)} - {None, Download}
+        models = [Problem, *sorted(named, key=str)]
+        references, schemas = schema_components(models, ref_template=_TEMPLATE)
+        return cls(dict(zip(models, references, strict=True)), schemas)
+
+    def content(self, model: Any) -> Schema:
+        """What an answer or a body is, with an example."""
+        return {"schema": self.references[model], "example": self._example(self.references[model])}
+
+    def _example(self, schema: Schema) -> Any:
+        """A value that is as the schema says, made of the examples of its properties."""
+        if "$ref" in schema:
+            return self._example(self.schemas[schema["$ref"].rpartition("/")[2]])
+        for key in ("examples", "enum"):
+            if key in schema:
+                return schema[key][0]
+        if "anyOf" in schema:
+            return self._example(schema["anyOf"][0])
+        if schema["type"] == "object":
+            return {name: self._example(one) for name, one in schema.get("properties", {}).items()}
+        return [self._example(schema["items"])] if schema["type"] == "array" else schema.get("default", True)
+
+
+def _operation(operation: Operation, models: _Models) -> dict[str, Any]:
     needs = "any user" if isinstance(operation.access, Access) else f"the right “{operation.access.value}”"
     shape: dict[str, Any] = {
         "operationId": operation.name,
@@ -52,56 +93,52 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": f"Needs {needs}.",
         "tags": [operation.tag],
         "parameters": [
-            *(_parameter(Parameter(name, PATH_SCHEMA, PATHS[name]), "path") for name in operation.path_names),
-            *(_parameter(parameter, "query") for parameter in operation.query),
+            *(_parameter(name, schema(PATHS[name]), "path", required=True) for name in operation.path_names),
+            *_query(operation.query),
         ],
-        "responses": _responses(operation),
+        "responses": _responses(operation, models),
     }
     if operation.body is not None:
-        shape["requestBody"] = {"required": True, "content": {JSON: {"schema": operation.body}}}
+        shape["requestBody"] = {"required": True, "content": {JSON: models.content(operation.body)}}
     if operation.upload:
         content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in operation.upload}
         shape["requestBody"] = {"required": True, "content": content}
     return shape
 
 
-PATHS = {
-    "authority": "A CA: its id or the first 8 or more digits of it, or its label.",
-    "scope": "`complete`, or the id of a partitioned CRL's scope.",
-    "serial": "A serial number, hexadecimal, with or without `0x`.",
-    "user": "The user's id.",
-    "certificate": "The SHA-256 (hex) of a certificate, or its first 8 or more digits.",
-    "name": "The name of a system certificate.",
-    "seq": "The number of a record.",
-    "member": "A member: HOST:PORT of its agent port, or its host where that has one member.",
-}
+def _query(model: type[Struct]) -> list[dict[str, Any]]:
+    _, schemas = schema_components([model], ref_template=_TEMPLATE)
+    own = schemas[model.__name__]
+    return [
+        _parameter(name, one, "query", required=name in own.get("required", ()))
+        for name, one in own["properties"].items()
+    ]
 
 
-def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "in": where,
-        "required": where == "path" or parameter.required,
-        "description": parameter.about,
-        "schema": parameter.schema,
-    }
+def _parameter(name: str, of: Schema, where: str, *, required: bool) -> dict[str, Any]:
+    rest = {key: value for key, value in of.items() if key != "description"}
+    return {"name": name, "in": where, "required": required, "description": of["description"], "schema": rest}
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
+def _answer(operation: Operation, models: _Models) -> dict[str, Any]:
+    if operation.answer is Download:
+        return {operation.media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {JSON: models.content(operation.answer)}
+
+
+def _responses(operation: Operation, models: _Models) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": operation.about}
     if operation.answer is not None:
-        answer["content"] = {operation.media_type: {"schema": operation.answer}}
+        answer["content"] = _answer(operation, models)
     refusals = COMMON | dict(operation.refusals)
     if operation.path_names:
         refusals.setdefault(404, "What the path names is not there.")
     if operation.body is not None or operation.upload:
         refusals |= _TOO_LARGE | {415: "The body is of another media type."}
+    problem = models.content(Problem)
     responses = {
         str(operation.status): answer,
-        **{
-            str(status): {"description": about, "content": {PROBLEM: {"schema": reference("Problem")}}}
-            for status, about in sorted(refusals.items())
-        },
+        **{str(status): {"description": words, "content": {PROBLEM: problem}} for status, words in refusals.items()},
     }
     if operation.pending is not None:
         refusal = responses.get(str(PENDING_STATUS), {"description": "", "content": {}})

@@ -1,24 +1,25 @@
 """What an operation is: a row of the table that REST, its document, the pages and the command line go by.
 
-JSON in, JSON out, and no HTTP: `run` is a plain function that any thread may call, in the manager process or in a
-command that works on the folder. Method and path say where REST has it.
+JSON in, JSON out (see `model`), and no HTTP: `run` is a plain function that any thread may call, in the manager process
+or in a command that works on the folder. Method and path say where REST has it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
-from vouchd.api.schema import Schema, check
+from msgspec import Meta, Struct
+
+from vouchd.api.model import about, checked, checked_words
 from vouchd.api.services import SETTLE_SECONDS, Running, Services
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Caller, Epoch
 from vouchd.core.ports import Clock
-from vouchd.errors import BadInput
 from vouchd.service.permission import Action
 from vouchd.settings.layout import Layout
 
@@ -37,10 +38,11 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of an operation: the caller is let in, parameters and body are checked.
+    """One call of an operation; the caller is let in.
 
-    `opened()` gives the services; what asks `running` alone works where they cannot be opened. `body` is the value of a
-    JSON body, the bytes of any other, None where there is none. `origin` is where a file comes from.
+    `opened()` gives the services; what asks `running` alone works where they cannot be opened. `query` and a JSON body
+    are JSON values as they were sent, and the models that the operation names when it runs; `body` is the bytes of any
+    other, None where there is none. `origin` is where a file comes from.
     """
 
     opened: Callable[[], Services]
@@ -48,7 +50,7 @@ class Call:
     running: Running
     caller: Caller
     path: Mapping[str, str]
-    query: Mapping[str, Any]
+    query: Any
     body: Any
     origin: str
 
@@ -67,7 +69,7 @@ class Call:
 
         Whether they do, and from these epochs.
         """
-        return self.running.settle(self.query.get(WAIT.name, SETTLE_SECONDS), epochs)
+        return self.running.settle(getattr(self.query, "wait", SETTLE_SECONDS), epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +81,49 @@ class Download:
     file_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter in the path or in the query; those in the path are always required."""
-
-    name: str
-    schema: Schema
-    about: str
-    required: bool = False
+class NoParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameter in the query."""
 
 
-PATH_SCHEMA: Schema = {"type": "string", "minLength": 1, "maxLength": 300}
 LONGEST_WAIT_SECONDS = 100
-WAIT = Parameter(
-    "wait",
-    {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS},
-    f"Seconds to wait until all workers answer by it; {SETTLE_SECONDS:.0f}.",
-)
+
+
+class Waiting(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long a change waits until it is answered by."""
+
+    wait: Annotated[
+        int, Meta(ge=0, le=LONGEST_WAIT_SECONDS), about("Seconds to wait until all workers answer by it.", 5)
+    ] = int(SETTLE_SECONDS)
+
+
+_NAME = Annotated[str, Meta(min_length=1, max_length=300)]
+PATHS: Mapping[str, Any] = {
+    "authority": Annotated[
+        _NAME, about("A CA: its id or the first 8 or more digits of it, or its label.", "Example Root")
+    ],
+    "scope": Annotated[_NAME, about("`complete`, or the id of a partitioned CRL's scope.", "complete")],
+    "serial": Annotated[_NAME, about("A serial number, hexadecimal, with or without `0x`.", "0x52a1c7")],
+    "user": Annotated[_NAME, about("The user's id.", "alice")],
+    "certificate": Annotated[
+        _NAME, about("The SHA-256 (hex) of a certificate, or its first 8 or more digits.", "9f2c6a01")
+    ],
+    "name": Annotated[_NAME, about("The name of a system certificate, or of a group.", "sslserver")],
+    "seq": Annotated[_NAME, about("The number of a record.", "1207")],
+    "member": Annotated[
+        _NAME,
+        about(
+            "A member: HOST:PORT of its agent port, or its host where that has one member.", "ocsp2.example.org:8443"
+        ),
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation, `name`d `module.verb`, at one method of one path below PREFIX.
 
-    `run` returns the JSON value of the answer, or a Download. `answer` is the schema of that
-    value, None for an answer without a body. `body` is the schema of a JSON body; `upload` says that the body is the
+    `run` returns the answer: what `answer` names, a model or a list of one, or a Download; nothing where that is None.
+    `query` is the model of the parameters in the query, `body` that of a JSON body; `upload` says that the body is the
     bytes of a file instead, of one of these media types. `refusals` are the HTTP statuses, besides those that any
     operation may give, with their meaning. `pending` says of an answer that its effect is still to come: such a one has
     PENDING_STATUS instead of `status`.
@@ -115,11 +135,11 @@ class Operation:
     about: str
     access: Action | Access
     run: Callable[[Call], Any]
-    answer: Schema | None = None
+    answer: Any = None
     status: int = 200
     tag: str = ""
-    query: tuple[Parameter, ...] = ()
-    body: Schema | None = None
+    query: type[Struct] = NoParameters
+    body: type[Struct] | None = None
     upload: tuple[str, ...] = ()
     media_type: str = JSON
     refusals: Mapping[int, str] = field(default_factory=dict)
@@ -135,31 +155,19 @@ class Operation:
         """The names of the parameters in the path, in their order."""
         return tuple(re.findall(r"\{(\w+)\}", self.path))
 
-    def check(
-        self, path: Mapping[str, str], query: Mapping[str, Any], body: Any, schemas: Mapping[str, Schema]
-    ) -> None:
-        """Return when parameters and JSON body are as described. Raises: BadInput."""
-        for name, text in path.items():
-            check(text, PATH_SCHEMA, schemas, name)
-        known = {parameter.name: parameter for parameter in self.query}
-        for name, value in query.items():
-            if name not in known:
-                raise BadInput(f"no parameter {name[:80]!r}", hint=f"known are: {', '.join(known) or 'none'}")
-            check(value, known[name].schema, schemas, name)
-        missing = [name for name, parameter in known.items() if parameter.required and name not in query]
-        if missing:
-            raise BadInput(f"the parameter {missing[0]} is missing")
-        if self.body is not None:
-            check(body, self.body, schemas)
+    def perform(self, call: Call) -> Any:
+        """The answer, a model or a Download, to a call whose parameters and body are as they were sent.
+
+        Raises: BadInput when they are not as described.
+        """
+        for name, text in call.path.items():
+            checked_words(text, PATHS[name], name)
+        query = checked_words(call.query, self.query, "the query")
+        body = checked(call.body, self.body, "the body") if self.body is not None else call.body
+        return self.run(replace(call, query=query, body=body))
 
 
 def operation_of(name: str) -> Operation:
     """The operation of that name; loads the module that has it and no other. Raises: KeyError."""
     rows: Iterable[Operation] = import_module(f"vouchd.api.{name.partition('.')[0]}").OPERATIONS
     return {row.name: row for row in rows}[name]
-
-
-def schemas_of(name: str) -> Mapping[str, Schema]:
-    """The schemas that the operation of that name refers to."""
-    own: Mapping[str, Schema] = import_module(f"vouchd.api.{name.partition('.')[0]}").SCHEMAS
-    return {**import_module("vouchd.api.shapes").SCHEMAS, **own}

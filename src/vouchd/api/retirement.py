@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
-from vouchd.api.operation import WAIT, Call, Operation
-from vouchd.api.schema import BOOLEAN, COUNT, TEXT, Schema, record, reference
+from msgspec import Struct
+
+from vouchd.api.model import AuthorityId, Count, Label, ScopeId, about
+from vouchd.api.operation import Call, Operation, Waiting
 from vouchd.service.permission import Action
 from vouchd.service.previewing import Previewing
 
-SCHEMAS: dict[str, Schema] = {
-    "Retirement": record(
-        {
-            "authority": TEXT,
-            "label": TEXT,
-            "scope": TEXT,
-            "entries": COUNT,
-            "lost": COUNT,
-            "covered_before": BOOLEAN,
-            "covered_after": BOOLEAN,
-        }
-    )
-}
+
+class Retirement(Struct, frozen=True):
+    """What retiring an issuing point would change."""
+
+    authority: Annotated[AuthorityId, about("The id of the CA.")]
+    label: Annotated[Label, about("What the CA is called.")]
+    scope: Annotated[ScopeId, about("The scope of the issuing point.")]
+    entries: Annotated[Count, about("How many certificates its CRL lists.", 12)]
+    lost: Annotated[Count, about("How many of these, at most, are in no other CRL.", 2)]
+    covered_before: Annotated[bool, about("Whether the CRLs speak for every serial now.")]
+    covered_after: Annotated[bool, about("Whether those that are left would.")]
 
 
-def _preview(call: Call) -> dict[str, Any]:
+def _preview(call: Call) -> Retirement:
     services = call.services
     authority = services.authorities.find(call.path["authority"])
     with services.ingest_lock():
         previewing = Previewing(services.store, services.indexing, services.permission)
         change = previewing.preview_retirement(authority, call.path["scope"], call.caller)
-    return {
-        "authority": authority.id,
-        "label": authority.label,
-        "scope": change.epoch.issuing_point.scope_id,
-        "entries": change.entries,
-        "lost": change.lost,
-        "covered_before": change.covered_before,
-        "covered_after": change.covered_after,
-    }
+    return Retirement(
+        authority=authority.id,
+        label=authority.label,
+        scope=change.epoch.issuing_point.scope_id,
+        entries=change.entries,
+        lost=change.lost,
+        covered_before=change.covered_before,
+        covered_after=change.covered_after,
+    )
 
 
 def _retire(call: Call) -> None:
@@ -64,7 +64,7 @@ OPERATIONS = (
         "What retiring an issuing point would change; nothing is changed. At most `lost` entries are in no other CRL",
         Action.READ_CRL,
         _preview,
-        reference("Retirement"),
+        Retirement,
     ),
     Operation(
         "POST",
@@ -74,7 +74,7 @@ OPERATIONS = (
         Action.RETIRE_POINT,
         _retire,
         status=204,
-        query=(WAIT,),
+        query=Waiting,
     ),
     Operation(
         "DELETE",
@@ -84,6 +84,6 @@ OPERATIONS = (
         Action.RETIRE_POINT,
         _restore,
         status=204,
-        query=(WAIT,),
+        query=Waiting,
     ),
 )

@@ -1,26 +1,16 @@
-"""Facts as the REST API tells them, beside the schemas that say so."""
+"""Models that several parts of the API share, beside what makes them of facts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import UNSET, Struct, UnsetType
 
-from vouchd.api.schema import (
-    COUNT,
-    MAYBE_MOMENT,
-    MAYBE_NUMBER,
-    MOMENT,
-    TEXT,
-    Schema,
-    array,
-    described,
-    record,
-    reference,
-)
-from vouchd.core.facts import CRLRecord, Epoch, QuarantinedCRL
+from vouchd.api.model import PEM, SHA256, AuthorityId, Count, Moment, Origin, ScopeId, Serial, Words, about
+from vouchd.core import facts
 from vouchd.core.records import rfc3339
 from vouchd.errors import BadInput
 from vouchd.pkix import certs
@@ -28,64 +18,76 @@ from vouchd.pkix.reasons import Reason, reason_text
 from vouchd.pkix.scope import Scope
 
 MAX_SERIAL_OCTETS = 64
-_NULL: Schema = {"type": "null"}
 
-PROBLEM_SCHEMA = record(
-    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "error": TEXT, "instance": TEXT}, {"hint": TEXT}
-)
-CRL_SCHEMA = record(
-    {
-        "sha256": TEXT,
-        "bytes": COUNT,
-        "crl_number": MAYBE_NUMBER,
-        "base_crl_number": MAYBE_NUMBER,
-        "this_update": MOMENT,
-        "next_update": MAYBE_MOMENT,
-        "entries": COUNT,
-    }
-)
-POINT_SCHEMA = record(
-    {
-        "authority": TEXT,
-        "scope": TEXT,
-        "sequence": COUNT,
-        "crl_number": MAYBE_NUMBER,
-        "this_update": MOMENT,
-        "next_update": MAYBE_MOMENT,
-        "expired": {"type": "boolean"},
-        "accepted_at": MOMENT,
-        "origin": TEXT,
-        "lower_number_reason": described(TEXT, "Why an administrator had it taken with a lower number; else empty."),
-        "entries": described(COUNT, "Revoked certificates, of base and delta together."),
-        "base": reference("CRL"),
-        "delta": {"anyOf": [reference("CRL"), _NULL]},
-        "only": described(array(TEXT), "The kinds of certificates that it is for; none: all."),
-        "reasons": described(array(TEXT), "The reasons that it is for; none: all."),
-        "indirect": {"type": "boolean"},
-    }
-)
-QUARANTINED_SCHEMA = record(
-    {"authority": TEXT, "scope": TEXT, "crl": reference("CRL"), "received_at": MOMENT, "origin": TEXT, "why": TEXT}
-)
-CERTIFICATE_SCHEMA = record(
-    {
-        "sha256": TEXT,
-        "subject": TEXT,
-        "issuer": TEXT,
-        "serial": TEXT,
-        "not_before": MOMENT,
-        "not_after": MOMENT,
-        "pem": TEXT,
-    }
-)
-SCHEMAS: dict[str, Schema] = {
-    "Problem": PROBLEM_SCHEMA,
-    "CRL": CRL_SCHEMA,
-    "IssuingPoint": POINT_SCHEMA,
-    "QuarantinedCRL": QUARANTINED_SCHEMA,
-    "Certificate": CERTIFICATE_SCHEMA,
-}
-POINTS = array(reference("IssuingPoint"))
+
+class Problem(Struct, frozen=True):
+    """An error: a problem document of RFC 9457."""
+
+    type: Annotated[str, about("Always `about:blank`: `error` tells the kind.", "about:blank")]
+    title: Annotated[str, about("What is wrong, for people.", "no such user")]
+    status: Annotated[int, about("The HTTP status.", 404)]
+    error: Annotated[str, about("The stable name of the error, for programs.", "NotFound")]
+    instance: Annotated[str, about("The path of the request.", "/api/v1/users/nobody")]
+    hint: Annotated[str | UnsetType, about("What to do about it.", "GET /api/v1/users lists those there are")] = UNSET
+
+
+class CRL(Struct, frozen=True):
+    """A CRL as it was taken in."""
+
+    sha256: Annotated[SHA256, about("SHA-256 of its DER, hexadecimal.")]
+    bytes: Annotated[Count, about("Its size.", 1187)]
+    crl_number: Annotated[int | None, about("Its CRL number (RFC 5280 section 5.2.3); null: it has none.", 42)]
+    base_crl_number: Annotated[int | None, about("Of a delta CRL: the number of the base that it is for.", 40)]
+    this_update: Annotated[Moment, about("thisUpdate of the CRL.")]
+    next_update: Annotated[Moment | None, about("nextUpdate of the CRL; null: it names none.")]
+    entries: Annotated[Count, about("How many certificates it lists.", 12)]
+
+
+Kind = Literal["users", "CAs", "attribute certificates"]
+
+
+class IssuingPoint(Struct, frozen=True):
+    """A CRL issuing point of a CA with the CRL in use."""
+
+    authority: Annotated[AuthorityId, about("The id of the CA.")]
+    scope: Annotated[ScopeId, about("`complete`, or the id of a partitioned CRL's scope.")]
+    sequence: Annotated[Count, about("The number of this state; it rises with each CRL taken.", 3)]
+    crl_number: Annotated[int | None, about("The number of the newest CRL, a delta if there is one.", 42)]
+    this_update: Annotated[Moment, about("thisUpdate of the newest CRL.")]
+    next_update: Annotated[Moment | None, about("nextUpdate of the newest CRL; null: it names none.")]
+    expired: Annotated[bool, about("Whether nextUpdate has passed.")]
+    accepted_at: Annotated[Moment, about("When the CRL was taken in.")]
+    origin: Annotated[Origin, about("Whence it came.")]
+    lower_number_reason: Annotated[Words, about("Why an administrator had it taken with a lower number; else empty.")]
+    entries: Annotated[Count, about("Revoked certificates, of base and delta together.", 12)]
+    base: Annotated[CRL, about("The complete CRL.")]
+    delta: Annotated[CRL | None, about("The delta CRL on top of it.")]
+    only: Annotated[list[Kind], about("The kinds of certificates that it is for; none: all.", [])]
+    reasons: Annotated[list[str], about("The reasons that it is for; none: all.", ["key_compromise"])]
+    indirect: Annotated[bool, about("Whether it lists certificates of other CAs too.")]
+
+
+class QuarantinedCRL(Struct, frozen=True):
+    """A CRL held back because it changes too much."""
+
+    authority: Annotated[AuthorityId, about("The id of the CA.")]
+    scope: Annotated[ScopeId, about("`complete`, or the id of a partitioned CRL's scope.")]
+    crl: Annotated[CRL, about("The CRL.")]
+    received_at: Annotated[Moment, about("When it came.")]
+    origin: Annotated[Origin, about("Whence it came.")]
+    why: Annotated[str, about("Why it is held back.", "loses 40 of 50 entries (80 %), more than 10 %")]
+
+
+class Certificate(Struct, frozen=True):
+    """A certificate."""
+
+    sha256: Annotated[SHA256, about("SHA-256 of its DER, hexadecimal.")]
+    subject: Annotated[str, about("Its subject as RFC 4514 writes it.", "CN=Alice,O=Example")]
+    issuer: Annotated[str, about("Its issuer.", "CN=Example CA,O=Example")]
+    serial: Annotated[Serial, about("Its serial number.")]
+    not_before: Annotated[Moment, about("From when it is valid.")]
+    not_after: Annotated[Moment, about("Until when it is valid.")]
+    pem: Annotated[PEM, about("The certificate itself.")]
 
 
 def moment(at: int) -> str:
@@ -129,73 +131,75 @@ def reason(revocation_reason: Reason) -> str:
     return reason_text(revocation_reason)
 
 
-def crl(crl_record: CRLRecord) -> dict[str, Any]:
-    """See CRL_SCHEMA."""
-    return {
-        "sha256": crl_record.sha256,
-        "bytes": crl_record.size_bytes,
-        "crl_number": crl_record.crl_number,
-        "base_crl_number": crl_record.base_crl_number,
-        "this_update": moment(crl_record.this_update),
-        "next_update": maybe_moment(crl_record.next_update),
-        "entries": crl_record.entry_count,
+def crl(crl_record: facts.CRLRecord) -> CRL:
+    """What is shown of a CRL."""
+    return CRL(
+        sha256=crl_record.sha256,
+        bytes=crl_record.size_bytes,
+        crl_number=crl_record.crl_number,
+        base_crl_number=crl_record.base_crl_number,
+        this_update=moment(crl_record.this_update),
+        next_update=maybe_moment(crl_record.next_update),
+        entries=crl_record.entry_count,
+    )
+
+
+def issuing_point(epoch: facts.Epoch, at: int) -> IssuingPoint:
+    """The issuing point that `epoch` is the present state of; whether its nextUpdate has passed at POSIX time `at`."""
+    scope = Scope.from_idp(epoch.idp_der)
+    return IssuingPoint(
+        authority=epoch.issuing_point.authority_id,
+        scope=epoch.issuing_point.scope_id,
+        sequence=epoch.sequence,
+        crl_number=epoch.newest.crl_number,
+        this_update=moment(epoch.this_update),
+        next_update=maybe_moment(epoch.next_update),
+        expired=epoch.next_update is not None and epoch.next_update <= at,
+        accepted_at=moment(epoch.accepted_at),
+        origin=epoch.origin,
+        lower_number_reason=epoch.renumbering,
+        entries=epoch.entry_count,
+        base=crl(epoch.base),
+        delta=crl(epoch.delta) if epoch.delta else None,
+        only=_kinds(scope),
+        reasons=sorted(one.name.lower() for one in scope.only_some_reasons or ()),
+        indirect=scope.indirect,
+    )
+
+
+def _kinds(scope: Scope) -> list[Kind]:
+    kinds: dict[Kind, bool] = {
+        "users": scope.only_user,
+        "CAs": scope.only_ca,
+        "attribute certificates": scope.only_attribute,
     }
+    return [kind for kind, only in kinds.items() if only]
 
 
-def issuing_point(epoch: Epoch, at: int) -> dict[str, Any]:
-    """See POINT_SCHEMA; whether its CRL has passed its nextUpdate at POSIX time `at`."""
-    return {
-        "authority": epoch.issuing_point.authority_id,
-        "scope": epoch.issuing_point.scope_id,
-        "sequence": epoch.sequence,
-        "crl_number": epoch.newest.crl_number,
-        "this_update": moment(epoch.this_update),
-        "next_update": maybe_moment(epoch.next_update),
-        "expired": epoch.next_update is not None and epoch.next_update <= at,
-        "accepted_at": moment(epoch.accepted_at),
-        "origin": epoch.origin,
-        "lower_number_reason": epoch.renumbering,
-        "entries": epoch.entry_count,
-        "base": crl(epoch.base),
-        "delta": crl(epoch.delta) if epoch.delta else None,
-        **scope_facts(Scope.from_idp(epoch.idp_der)),
-    }
+def quarantined(quarantined_crl: facts.QuarantinedCRL) -> QuarantinedCRL:
+    """What is shown of a CRL that is held back."""
+    return QuarantinedCRL(
+        authority=quarantined_crl.issuing_point.authority_id,
+        scope=quarantined_crl.issuing_point.scope_id,
+        crl=crl(quarantined_crl.record),
+        received_at=moment(quarantined_crl.received_at),
+        origin=quarantined_crl.origin,
+        why=quarantined_crl.why,
+    )
 
 
-def scope_facts(scope: Scope) -> dict[str, Any]:
-    """Which certificates and reasons a CRL is for, and whether it names other CAs' certificates too."""
-    kinds = {"users": scope.only_user, "CAs": scope.only_ca, "attribute certificates": scope.only_attribute}
-    return {
-        "only": [kind for kind, only in kinds.items() if only],
-        "reasons": sorted(one.name.lower() for one in scope.only_some_reasons or ()),
-        "indirect": scope.indirect,
-    }
-
-
-def quarantined(quarantined_crl: QuarantinedCRL) -> dict[str, Any]:
-    """See QUARANTINED_SCHEMA."""
-    return {
-        "authority": quarantined_crl.issuing_point.authority_id,
-        "scope": quarantined_crl.issuing_point.scope_id,
-        "crl": crl(quarantined_crl.record),
-        "received_at": moment(quarantined_crl.received_at),
-        "origin": quarantined_crl.origin,
-        "why": quarantined_crl.why,
-    }
-
-
-def certificate(der: bytes, sha256: str) -> dict[str, Any]:
-    """See CERTIFICATE_SCHEMA."""
+def certificate(der: bytes, sha256: str) -> Certificate:
+    """What is shown of the certificate whose DER has that SHA-256."""
     cert = certs.load_certificate(der)
-    return {
-        "sha256": sha256,
-        "subject": cert.subject.rfc4514_string(),
-        "issuer": cert.issuer.rfc4514_string(),
-        "serial": serial_text(certs.serial_octets(cert)),
-        "not_before": moment(certs.not_before(cert)),
-        "not_after": moment(certs.not_after(cert)),
-        "pem": pem(cert),
-    }
+    return Certificate(
+        sha256=sha256,
+        subject=cert.subject.rfc4514_string(),
+        issuer=cert.issuer.rfc4514_string(),
+        serial=serial_text(certs.serial_octets(cert)),
+        not_before=moment(certs.not_before(cert)),
+        not_after=moment(certs.not_after(cert)),
+        pem=pem(cert),
+    )
 
 
 def pem(cert: x509.Certificate) -> str:

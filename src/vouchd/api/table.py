@@ -16,11 +16,9 @@ from vouchd.api import (
     members,
     retirement,
     selftests,
-    shapes,
     users,
 )
 from vouchd.api.operation import PREFIX, Operation
-from vouchd.api.schema import Schema
 
 _PARTS = {
     "Certification authorities": authorities,
@@ -39,7 +37,4 @@ _PARTS = {
 OPERATIONS: tuple[Operation, ...] = tuple(
     replace(operation, tag=tag) for tag, part in _PARTS.items() for operation in part.OPERATIONS
 )
-SCHEMAS: dict[str, Schema] = dict(shapes.SCHEMAS)
-for _part in _PARTS.values():
-    SCHEMAS |= _part.SCHEMAS
 DOCUMENT_PATH = f"{PREFIX}/openapi.json"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
-from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operation_of, schemas_of
+from vouchd.api.model import plain
+from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operation_of
 from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE
 from vouchd.client.admin import AdminClient, quoted, read_answer
@@ -58,12 +59,10 @@ class Folder:
     def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:
         """See Instance."""
         operation = operation_of(name)
-        named = _named(operation, path)
-        operation.check(named, query, body, schemas_of(name))
-        caller = self._caller
+        named, caller = _named(operation, path), self._caller
         call = Call(self._opened, self._layout, self._running, caller, named, query, body, origin or caller.origin)
-        answer = operation.run(call)
-        return b"".join(answer.chunks()) if isinstance(answer, Download) else answer
+        answer = operation.perform(call)
+        return b"".join(answer.chunks()) if isinstance(answer, Download) else plain(answer)
 
     def start(self, seconds: float) -> None:
         """Start it, and wait until it answers. Raises: VouchdError."""

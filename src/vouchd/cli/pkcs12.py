@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vouchd.api.certificates import installed
+from vouchd.api.model import plain
 from vouchd.cli import output
 from vouchd.cli.certs import RestartOption, taken_on
 from vouchd.cli.instance import opened
@@ -136,7 +137,7 @@ def import_(
         except SigningError as error:
             output.warn(str(error), error.hint)
         done = services.keys.restore(key_file, _wanted(names or ()), services.caller)
-        shapes = [installed(services, services.caller, one) for one in done]
+        shapes = [plain(installed(services, services.caller, one)) for one in done]
     with opened(str(layout.root)) as folder:
         taken_on(folder, shapes, restart=restart, trial=False, json_output=json_output)
 
