@@ -32,6 +32,7 @@ from vouchd.ee.counters import Snapshot
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
 from vouchd.instance.report import InstanceReport, WorkerReport
+from vouchd.instance.signing_sets import NamedSigners, SigningWord, write_sets
 from vouchd.pkix import certs
 from vouchd.processes.publication import ManifestPublication
 from vouchd.service.permission import local_caller
@@ -250,6 +251,7 @@ async def _end_tasks() -> None:
 
 @contextmanager
 def _serving(ca: CA, found: instance.Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
+    write_sets(layout, {SigningWord(layout.signing_word, writable=True).number: NamedSigners.of(found.settings)})
     publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
     publication.publish()
     port = AgentPort(ca, found, publication, users)
