@@ -30,6 +30,7 @@ from urllib.parse import quote
 import uvloop
 
 from vouchd.core.facts import CertStatus
+from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.errors import OCSPResponseStatus
 from vouchd.service.answering import Answer
@@ -109,7 +110,7 @@ def serve(listener: socket.socket) -> None:
     """The EE worker process."""
 
     async def run() -> None:
-        server = EEServer(FixedResponder(), EEPort())
+        server = EEServer(PortState(FixedResponder(), EEPort()))
         await server.start([listener])
         await asyncio.Event().wait()
 

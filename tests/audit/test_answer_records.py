@@ -12,7 +12,7 @@ from tests.serving import entry, point, request_for, responder, serving, signer,
 from vouchd.audit.answer_records import AnsweredRecords, given_answers
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.connection import EEConnection
-from vouchd.ee.server import EEServer
+from vouchd.ee.port_state import PortState
 from vouchd.errors import LifecycleError
 from vouchd.processes.control import encode
 from vouchd.settings.declared import EEPort
@@ -122,8 +122,8 @@ class Peer(FakeTransport):
 
 async def asked(answering, told: AnsweredRecords, *requests: bytes) -> None:
     """Send the chunks over one connection of an EE port, one after the other."""
-    server = EEServer(answering[0], EEPort(), records=told, clock=Clock(NOW), uptime_clock=Clock(0))
-    connection = EEConnection(server.state)
+    state = PortState(answering[0], EEPort(), records=told, clock=Clock(NOW), uptime_clock=Clock(0))
+    connection = EEConnection(state)
     connection.connection_made(Peer())
     for chunk in requests:
         connection.data_received(chunk)

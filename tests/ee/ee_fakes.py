@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from vouchd.core.facts import CertStatus
 from vouchd.ee.connection import EEConnection
+from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.errors import OCSPResponseStatus
 from vouchd.service.answering import Answer
@@ -130,7 +131,8 @@ class FakeTransport:
 def make_server(responder: FakeResponder | None = None, *, signing: FakeTurns | None = None, **limits) -> EEServer:
     """A server whose clocks stand at AT and 0 until they are moved (`server.clock.now`, `server.uptime_clock.now`)."""
     clock, uptime = Clock(AT), Clock(0)
-    server = EEServer(responder or FakeResponder(), EEPort(**limits), clock=clock, uptime_clock=uptime, signing=signing)
+    port, responder = EEPort(**limits), responder or FakeResponder()
+    server = EEServer(PortState(responder, port, clock=clock, uptime_clock=uptime, signing=signing))
     server.clock, server.uptime_clock = clock, uptime
     return server
 

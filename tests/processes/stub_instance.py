@@ -15,6 +15,7 @@ from typing import IO
 from vouchd.clock import SystemClock
 from vouchd.core.facts import CertStatus
 from vouchd.core.status import ServingState
+from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
 from vouchd.instance.report import ServedPoint
@@ -117,7 +118,7 @@ def work(folder: Path) -> None:
             raise IndexFileError("damaged")
         return ServingState(int((folder / "manifest").read_text()), ())
 
-    run_worker(EEServer(responder, EEPort()), responder.replace, load, given, responder.halt)
+    run_worker(EEServer(PortState(responder, EEPort())), responder.replace, load, given, responder.halt)
 
 
 def manage(folder: Path) -> None:

@@ -75,7 +75,10 @@ class Connected(Protocol):
 
 
 class PortState:
-    """The state of one port; `clock` tells POSIX seconds, `uptime_clock` seconds that never step."""
+    """The state of one port; `clock` tells POSIX seconds, `uptime_clock` seconds that never step.
+
+    `salt` is what hashes of clients are made with; `signing` tells when other signers sign.
+    """
 
     def __init__(
         self,

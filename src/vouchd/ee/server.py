@@ -8,49 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.ee.connection import EEConnection
-from vouchd.ee.counters import Snapshot, WorkerCounters
-from vouchd.ee.counting import Responding
-from vouchd.ee.port_state import PortState, SignerTurns
-from vouchd.settings.declared import EEPort
+from vouchd.ee.counters import Snapshot
+from vouchd.ee.port_state import PortState
 from vouchd.sockets import BACKLOG
 
 _log = logging.getLogger(__name__)
 
 
 class EEServer:
-    """OCSP over HTTP for one worker; `clock` tells POSIX seconds, `uptime_clock` seconds that never step.
+    """OCSP over HTTP for one worker; `state` is what its connections share."""
 
-    `salt` is what hashes of clients are made with; `signing` tells when other signers sign.
-    """
-
-    def __init__(
-        self,
-        responder: Responding,
-        port: EEPort,
-        counters: WorkerCounters | None = None,
-        *,
-        records: AnsweredRecords | None = None,
-        salt: bytes = b"",
-        clock: Callable[[], float] = time.time,
-        uptime_clock: Callable[[], float] = time.monotonic,
-        signing: SignerTurns | None = None,
-    ) -> None:
-        self.state = PortState(
-            responder,
-            port,
-            counters,
-            records=records,
-            salt=salt,
-            clock=clock,
-            uptime_clock=uptime_clock,
-            signing=signing,
-        )
+    def __init__(self, state: PortState) -> None:
+        self.state = state
         self._listeners: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None
 

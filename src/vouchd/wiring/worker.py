@@ -8,6 +8,7 @@ from dataclasses import replace
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import ClientAddress
 from vouchd.core.status import ServingState
+from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.errors import LifecycleError
 from vouchd.hardening import confine, harden
@@ -43,14 +44,14 @@ def run_worker(layout: Layout, slot: int) -> None:
     if unconfined:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
     records = answered_records(settings.audit, responder)
-    server = EEServer(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing)
+    state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing)
     files = OpenIndexes(layout.index, AnsweringOctets())
 
     def load() -> ServingState:
         return load_manifest(layout.index, files)
 
     serve_worker(
-        server,
+        EEServer(state),
         responder.replace,
         load,
         inheritance,
