@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 
+from vouchd.core.changes import Changes, PointFacts
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
+from vouchd.core.key_history import issuer_names
 from vouchd.core.keyring import Keyring
 from vouchd.errors import NotFound
+from vouchd.pkix import names
 from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import (
     CHUNK_BYTES,
@@ -48,10 +51,32 @@ class MemoryStore:
         self._members: dict[str, Member] = {}
         self._tokens: dict[str, JoinToken] = {}
         self._keyring = Keyring()
+        self._known = ({}, {})
+        self._changes: dict[str | IssuingPointId, int] = {}  # the revision in which it changed last
 
     def revision(self) -> int:
         """See StatusStore."""
         return self._revision
+
+    def changes(self, since: int) -> Changes:
+        """See StatusStore."""
+        with self._lock:
+            whole = not 0 <= since <= self._revision
+            changed = [key for key, revision in self._changes.items() if whole or revision > since]
+            return Changes(
+                self._revision,
+                {key: self._authorities.get(key) for key in changed if isinstance(key, str)},
+                {key: self._point(key) for key in changed if isinstance(key, IssuingPointId)},
+                whole,
+            )
+
+    def authority(self, authority_id: str) -> Authority | None:
+        """See StatusStore."""
+        return self._authorities.get(authority_id)
+
+    def authorities_of(self, name_der: bytes) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        return tuple(one for one in self.authorities() if names.canonical(name_der) in issuer_names(one))
 
     def authorities(self) -> tuple[Authority, ...]:
         """See StatusStore."""
@@ -79,6 +104,14 @@ class MemoryStore:
         """See StatusStore."""
         with self._lock:
             return tuple(self._epochs[point] for point in sorted(self._epochs))
+
+    def epochs_of(self, authority_id: str) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        return tuple(epoch for epoch in self.epochs() if epoch.issuing_point.authority_id == authority_id)
+
+    def epoch(self, issuing_point: IssuingPointId) -> Epoch | None:
+        """See StatusStore."""
+        return self._epochs.get(issuing_point)
 
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """See StatusStore."""
@@ -127,6 +160,10 @@ class MemoryStore:
         """See StatusStore."""
         with self._lock:
             return tuple(sorted(self._quarantined.values(), key=quarantine_order))
+
+    def quarantined_of(self, authority_id: str) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore."""
+        return tuple(crl for crl in self.quarantined() if crl.issuing_point.authority_id == authority_id)
 
     def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
         """See StatusStore."""
@@ -267,3 +304,13 @@ class MemoryStore:
         named |= {authority.policy.issued_serials or "" for authority in self._authorities.values()}
         self._documents = {sha256: document for sha256, document in self._documents.items() if sha256 in named}
         self._revision += 1
+        points = {*self._epochs, *self._quarantined, *self._high_water}
+        known = ({**self._authorities}, {point: self._point(point) for point in points})
+        for before, now in zip(self._known, known, strict=True):
+            for key in before.keys() | now.keys():
+                if before.get(key) != now.get(key):
+                    self._changes[key] = self._revision
+        self._known = known
+
+    def _point(self, point: IssuingPointId) -> PointFacts:
+        return PointFacts(self._epochs.get(point), self._quarantined.get(point))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -17,14 +18,18 @@ from tests.contract.backends import (
     SECOND,
     a_quarantined,
     a_record,
+    an_authority,
     an_epoch,
     sha256,
 )
 from tests.directory.site import Node, join, nodes, until
 
+from vouchd.core.changes import NEVER, Changes
 from vouchd.core.facts import Group, Transport, User
-from vouchd.directory.connection import Change
+from vouchd.directory.connection import Change, Connections, Credentials
+from vouchd.directory.schema import AUTHORITY
 from vouchd.errors import StoreUnavailable
+from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.process
@@ -52,6 +57,55 @@ def store(node) -> Iterator[DirectoryStore]:
         found.remove_authority(authority.id)
     yield found
     found.close()
+
+
+def test_entry_deleted_by_another_program_is_gone_at_once(store, node):
+    """Whoever deletes the entry of a CA, the next question does not know it any more, and others stay known."""
+    store.put_authority(CA)
+    store.put_authority(an_authority("b"))
+    known = store.changes(NEVER)
+    admin = node.directory.admin()
+    everyone = admin.search(node.server.suffix, scope="one", query=f"({AUTHORITY}=*)")
+    [entry] = [one for one in everyone if b"CA b" in one.all(AUTHORITY)[0]]
+    admin.delete(entry.dn)
+    assert store.authorities() == (CA,)
+    changes = store.changes(known.revision)
+    assert (changes.authorities, changes.whole) == ({an_authority("b").id: None}, False)
+
+
+def test_entries_read_in_doubt_tell_what_changed_after_all_that_was_told(store, node):
+    """After an outage everything is read again; what differs is told to whoever asks by a revision told before."""
+    store.put_authority(CA)
+    store.put_authority(an_authority("b"))
+    connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
+    entries = KnownEntries(node.server.suffix)
+    with connections.connection() as connection:
+        before = entries.changes(connection, NEVER)
+        store.remove_authority(CA.id)
+        entries.doubt()
+        after = entries.changes(connection, before.revision)
+        assert (after.authorities, after.points, after.whole) == ({CA.id: None}, {}, False)
+        assert entries.changes(connection, after.revision + 1) == Changes(after.revision)
+    connections.close()
+
+
+def test_entries_compared_at_each_change_are_those_there_are(store, node):
+    """Names and numbers that are compared tell additions, changes and removals alike."""
+    connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
+    hours = itertools.count(step=3600)
+    entries = KnownEntries(node.server.suffix, lambda: next(hours))
+    with connections.connection() as connection:
+        for change in (
+            lambda: store.put_authority(CA),
+            lambda: store.put_authority(an_authority("b")),
+            lambda: store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST}),
+            lambda: store.remove_authority(an_authority("b").id),
+        ):
+            change()
+            entries.look(connection)
+            assert {one.authority.id for one in entries.everyone()} == {one.id for one in store.authorities()}
+        assert entries.point(POINT).epoch == an_epoch(CA)
+    connections.close()
 
 
 @pytest.mark.parametrize("transport", [Transport.TLS, Transport.STARTTLS])

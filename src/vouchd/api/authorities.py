@@ -23,7 +23,6 @@ from vouchd.service.authorities import (
     MAX_SLOT_SECONDS,
     AuthoritySummary,
     read_authorities,
-    summary_of,
 )
 from vouchd.service.permission import Action
 
@@ -204,8 +203,7 @@ def _drop_serials(call: Call) -> None:
 def _shown(call: Call, authority: facts.Authority, doubts: Iterable[str] = ()) -> Authority:
     """The CA as a list would show it now, after a change with what is doubtful about it."""
     services = call.services
-    summary = summary_of(authority, services.store.epochs(), services.store.quarantined())
-    return _shape(summary, services.clock.now(), doubts)
+    return _shape(services.authorities.summary(authority), services.clock.now(), doubts)
 
 
 def _shape(summary: AuthoritySummary, at: int, doubts: Iterable[str] = ()) -> Authority:

@@ -101,7 +101,7 @@ def _by_certificate(call: Call) -> CertificateStatus:
         serial = certs.serial_octets(certificate)
     except ValueError as error:
         raise BadInput(f"not a certificate: {error}", hint="give one certificate as PEM") from error
-    for authority in call.services.store.authorities():
+    for authority in call.services.store.authorities_of(certs.issuer_der(certificate)):
         if certs.is_issued_by_any(certificate, authority.certificates):
             return _explained(call, authority.id, serial)
     raise NotFound("the certificate is of no CA that this instance answers for", hint="add its CA first")

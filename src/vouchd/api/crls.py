@@ -97,10 +97,10 @@ def _epoch(call: Call) -> Epoch:
     """The epoch of the issuing point that the path names. Raises: NotFound; PermissionDenied."""
     point = _point_id(call)
     call.services.permission.allow(call.caller, Action.READ_CRL, f"{point.authority_id} {point.scope_id}")
-    for epoch in call.services.store.epochs():
-        if epoch.issuing_point == point:
-            return epoch
-    raise NotFound("the CA has no CRL of this scope", hint="GET /api/v1/issuing-points lists those there are")
+    epoch = call.services.store.epoch(point)
+    if epoch is None:
+        raise NotFound("the CA has no CRL of this scope", hint="GET /api/v1/issuing-points lists those there are")
+    return epoch
 
 
 def _point_id(call: Call) -> IssuingPointId:
@@ -142,9 +142,12 @@ def _add_lower(call: Call) -> Accepted:
 def _accepted(call: Call, epochs: tuple[Epoch, ...]) -> Accepted:
     """The new epochs, with what the CAs' CRLs leave uncovered."""
     at, store = call.services.clock.now(), call.services.store
-    concerned = {epoch.issuing_point.authority_id for epoch in epochs}
-    stored = store.epochs()
-    notices = [cover_notice(authority, stored) for authority in store.authorities() if authority.id in concerned]
+    concerned = dict.fromkeys(epoch.issuing_point.authority_id for epoch in epochs)
+    notices = [
+        cover_notice(authority, store.epochs_of(authority.id))
+        for authority_id in concerned
+        if (authority := store.authority(authority_id)) is not None
+    ]
     return Accepted(
         issuing_points=[shapes.issuing_point(epoch, at) for epoch in epochs],
         served=call.settle(epochs),
@@ -221,7 +224,7 @@ def _quarantined(call: Call) -> list[QuarantinedCRL]:
 def _held_one(call: Call) -> facts.QuarantinedCRL:
     point = _point_id(call)
     call.services.permission.allow(call.caller, Action.READ_CRL, f"{point.authority_id} {point.scope_id}")
-    for crl in call.services.store.quarantined():
+    for crl in call.services.store.quarantined_of(point.authority_id):
         if crl.issuing_point == point:
             return crl
     raise NotFound("no CRL is held back for this issuing point", hint="GET /api/v1/quarantine lists those there are")

@@ -46,7 +46,7 @@ def step_back_(
     layout = Layout(instance.absolute())
     with wiring.services(layout) as services:
         point, admitting = IssuingPointId(services.authorities.find(reference).id, scope), services.indexing.admitting
-        stored = next((epoch for epoch in services.store.epochs() if epoch.issuing_point == point), None)
+        stored = services.store.epoch(point)
         if stored is None:
             raise NotFound(f"CA {reference} has no CRL of scope {scope}", hint="vouchd crl list shows those there are")
         served = admitting.served.epochs if admitting else ()

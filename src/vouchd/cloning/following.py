@@ -187,8 +187,9 @@ class ForwardedIngesting(Ingesting):
         self._rights.allow(caller, Action.ADD_CRL, arrival.sha256)
         self._connect_master().add_crl(bytes(arrival.crl))
         self._following.catch_up()
-        ids = {one.authority.id for one in recipients(arrival.header, self._facts.authorities())}
-        return tuple(epoch for epoch in self._facts.epochs() if epoch.issuing_point.authority_id in ids)
+        named = self._facts.authorities_of(arrival.header.issuer_name_der)
+        ids = dict.fromkeys(one.authority.id for one in recipients(arrival.header, named))
+        return tuple(epoch for authority_id in ids for epoch in self._facts.epochs_of(authority_id))
 
 
 def mirror_of(store: Store) -> MirrorStore | None:

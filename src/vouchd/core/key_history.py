@@ -44,6 +44,21 @@ def _identity(certificate_der: bytes) -> tuple[bytes, bytes, bool]:
     return *certs.name_and_key(certificate_der), is_ca(certs.load_certificate(certificate_der))
 
 
+def issuer_names(authority: Authority) -> frozenset[bytes]:
+    """The names, as `names.canonical` has them, under which CRLs for this CA may be issued; of what can be read."""
+    return frozenset(
+        name for one in (*authority.certificates, *authority.policy.crl_issuers) if (name := _canonical_name(one))
+    )
+
+
+@lru_cache(maxsize=1 << 15)
+def _canonical_name(certificate_der: bytes) -> bytes:
+    try:
+        return names.canonical(certs.name_and_key(certificate_der)[0])
+    except ValueError:
+        return b""
+
+
 def crl_issuers(authority: Authority, header: CRLHeader) -> tuple[bytes, ...]:
     """The certificates (DER) whose keys may have signed the CRL for this CA, the likeliest first; none: it is not its.
 

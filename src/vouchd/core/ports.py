@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
+from vouchd.core.changes import Changes
 from vouchd.core.facts import Authority, Caller, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
 from vouchd.core.keyring import Keyring
 from vouchd.pkix.der import Buffer
@@ -23,8 +24,24 @@ class StatusStore(Protocol):
     def revision(self) -> int:
         """A number that rises with every change by anyone; cheap enough to ask ten times a second."""
 
+    def changes(self, since: int) -> Changes:
+        """What is held now of all that changed after revision `since`, in one consistent view; NEVER: of everything.
+
+        It costs what changed, however much the store holds. Changes of users, members and tokens count in the revision
+        and are not among these. A store that cannot tell what changed since says that this is all there is: `whole`.
+        """
+
     def authorities(self) -> tuple[Authority, ...]:
         """All authorities, ordered by label then id."""
+
+    def authority(self, authority_id: str) -> Authority | None:
+        """The authority of that id, None when it is not registered."""
+
+    def authorities_of(self, name_der: bytes) -> tuple[Authority, ...]:
+        """Those whose CRLs an issuer of that Name (DER) may sign, ordered as all are: see core.key_history.
+
+        They are the CA of that name (RFC 5280 section 7.1), and the CAs whose policy names a CRL issuer of that name.
+        """
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """Add the authority or replace the one of the same id, with the documents that its policy names.
@@ -40,6 +57,12 @@ class StatusStore(Protocol):
 
     def epochs(self) -> tuple[Epoch, ...]:
         """The current epoch of every issuing point, ordered by issuing point."""
+
+    def epochs_of(self, authority_id: str) -> tuple[Epoch, ...]:
+        """Those of one authority's issuing points."""
+
+    def epoch(self, issuing_point: IssuingPointId) -> Epoch | None:
+        """The current epoch of one issuing point, None when it has none."""
 
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """Make `epoch` current, together with the CRLs it names that are not stored yet, all or nothing.
@@ -72,6 +95,9 @@ class StatusStore(Protocol):
 
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
         """CRLs held back, oldest first."""
+
+    def quarantined_of(self, authority_id: str) -> tuple[QuarantinedCRL, ...]:
+        """Those of one authority."""
 
     def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
         """Hold back one CRL; replaces an older one of the same issuing point.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,6 +23,8 @@ from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.permission import Action, Permission
+
+F = TypeVar("F", Epoch, QuarantinedCRL)
 
 # Certificates that somebody gives us, in whatever form they come.
 
@@ -162,7 +166,7 @@ class Authorities:
         with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
             draft, documents = self._drafted(certificate, label, signer)
             self.doubts(draft)
-            if draft not in self._store.authorities():
+            if draft != self._store.authority(draft.id):
                 self._store.put_authority(draft, documents)
             self._replace_namesakes(draft)
         self._audit.record(
@@ -198,7 +202,7 @@ class Authorities:
 
     def _drafted(self, certificate: Buffer, label: str, signer: str) -> tuple[Authority, dict[str, Buffer]]:
         certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
-        namesakes = [one for one in self._store.authorities() if is_named(one, certs.subject_der(parsed))]
+        namesakes = self._namesakes(certs.subject_der(parsed))
         _require_ca(parsed, may_sign_crls_only=bool(namesakes))
         if namesakes:
             known, documents = self._united(namesakes)
@@ -211,6 +215,9 @@ class Authorities:
             _label(label or subject),
             AuthorityPolicy(signer=signer or None),
         ), {}
+
+    def _namesakes(self, name_der: bytes) -> list[Authority]:
+        return [one for one in self._store.authorities_of(name_der) if is_named(one, name_der)]
 
     def _united(self, namesakes: list[Authority]) -> tuple[Authority, dict[str, Buffer]]:
         """One CA in place of several, with the document of its issued serials.
@@ -230,18 +237,16 @@ class Authorities:
 
     def _replace_namesakes(self, whole: Authority) -> None:
         """Take away the other CAs of its name once their newest CRLs are those of `whole`."""
-        namesakes = [one for one in self._store.authorities() if is_named(one, name_of(whole)) and one.id != whole.id]
-        for epoch in self._store.epochs():  # first, to make room: where each key has its CRL they were of one scope
-            if namesakes and epoch.issuing_point.authority_id == whole.id:
+        namesakes = [one for one in self._namesakes(name_of(whole)) if one.id != whole.id]
+        if namesakes:  # first, to make room: where each key has its CRL they were of one scope
+            for epoch in self._store.epochs_of(whole.id):
                 self._move(epoch, whole, whole)
         for other in namesakes:
-            for epoch in self._store.epochs():
-                if epoch.issuing_point.authority_id == other.id:
-                    self._move(epoch, other, whole)
-            for crl in self._store.quarantined():
-                if crl.issuing_point.authority_id == other.id:
-                    moved = replace(crl, issuing_point=replace(crl.issuing_point, authority_id=whole.id))
-                    self._store.put_quarantined(moved, self._store.document(crl.record.sha256))
+            for epoch in self._store.epochs_of(other.id):
+                self._move(epoch, other, whole)
+            for crl in self._store.quarantined_of(other.id):
+                moved = replace(crl, issuing_point=replace(crl.issuing_point, authority_id=whole.id))
+                self._store.put_quarantined(moved, self._store.document(crl.record.sha256))
             self._store.remove_authority(other.id)
 
     def _move(self, epoch: Epoch, owner: Authority, whole: Authority) -> None:
@@ -258,7 +263,7 @@ class Authorities:
             epoch = replace(epoch, key_only=True, issuer_key=epoch.issuer_key or certs.key_id(owner.certificate_der))
         if point == epoch.issuing_point:
             return
-        current = next((one for one in self._store.epochs() if one.issuing_point == point), None)
+        current = self._store.epoch(point)
         if current is None or order(epoch) > order(current):
             sequence = current.sequence + 1 if current else 1
             self._store.commit_epoch(replace(epoch, issuing_point=point, sequence=sequence), documents)
@@ -268,8 +273,15 @@ class Authorities:
     def summaries(self, caller: Caller) -> tuple[AuthoritySummary, ...]:
         """All CAs with the facts of their issuing points, by label. Raises: PermissionDenied."""
         self._permission.allow(caller, Action.LIST_AUTHORITIES, "*")
-        epochs, quarantined = self._store.epochs(), self._store.quarantined()
-        return tuple(summary_of(authority, epochs, quarantined) for authority in self._store.authorities())
+        epochs, quarantined = _by_authority(self._store.epochs()), _by_authority(self._store.quarantined())
+        return tuple(
+            _summary(authority, epochs.get(authority.id, ()), quarantined.get(authority.id, ()))
+            for authority in self._store.authorities()
+        )
+
+    def summary(self, authority: Authority) -> AuthoritySummary:
+        """One CA with the facts of its issuing points; who may see it was asked before."""
+        return _summary(authority, self._store.epochs_of(authority.id), self._store.quarantined_of(authority.id))
 
     def find(self, reference: str) -> Authority:
         """The CA that `reference` names: its id or at least 8 digits of its beginning, its label, or its subject.
@@ -417,26 +429,41 @@ def _require_sense(policy: AuthorityPolicy) -> None:
 def _is_named(authority: Authority, reference: str) -> bool:
     if reference == authority.label:
         return True
-    known = [certs.load_certificate(one) for one in authority.certificates]
-    ids = {authority.id, *map(certs.authority_id, known)}  # each certificate's, so that any of them names the CA
+    known = [_shown(one) for one in authority.certificates]
+    ids = {authority.id, *(one.authority_id for one in known)}  # each certificate's, so that any of them names the CA
     if len(reference) >= 8 and any(one.startswith(reference.lower()) for one in ids):
         return True
-    return reference in {one.subject.rfc4514_string() for one in known}
+    return reference in {one.subject for one in known}
+
+
+class _Shown(NamedTuple):
+    """What is shown of a certificate of a CA, and what it is found by."""
+
+    authority_id: str
+    subject: str
+    not_after: int
+
+
+@lru_cache(maxsize=1 << 15)
+def _shown(certificate_der: bytes) -> _Shown:
+    certificate = certs.load_certificate(certificate_der)
+    subject = certificate.subject.rfc4514_string()
+    return _Shown(certs.authority_id(certificate), subject, certs.not_after(certificate))
 
 
 def _subject(authority: Authority) -> str:
-    return certs.load_certificate(authority.certificate_der).subject.rfc4514_string()
+    return _shown(authority.certificate_der).subject
 
 
-def summary_of(
-    authority: Authority, epochs: tuple[Epoch, ...], quarantined: tuple[QuarantinedCRL, ...]
-) -> AuthoritySummary:
-    """The CA with those of the issuing points and CRLs held back that are its own."""
-    certificate = certs.load_certificate(authority.certificate_der)
-    return AuthoritySummary(
-        authority=authority,
-        subject=certificate.subject.rfc4514_string(),
-        not_after=certs.not_after(certificate),
-        epochs=tuple(epoch for epoch in epochs if epoch.issuing_point.authority_id == authority.id),
-        quarantined=tuple(crl for crl in quarantined if crl.issuing_point.authority_id == authority.id),
-    )
+def _summary(authority: Authority, epochs: Sequence[Epoch], quarantined: Sequence[QuarantinedCRL]) -> AuthoritySummary:
+    """The CA with the facts of its own issuing points."""
+    shown = _shown(authority.certificate_der)
+    return AuthoritySummary(authority, shown.subject, shown.not_after, tuple(epochs), tuple(quarantined))
+
+
+def _by_authority(facts: Iterable[F]) -> dict[str, list[F]]:
+    """The facts of each CA by its id, in their order."""
+    grouped: dict[str, list[F]] = {}
+    for fact in facts:
+        grouped.setdefault(fact.issuing_point.authority_id, []).append(fact)
+    return grouped

@@ -136,7 +136,7 @@ class Ingesting:
     def _accept(self, arrival: Received, caller: Caller, renumbering: str = "") -> tuple[Epoch, ...]:
         epochs: list[Epoch] = []
         errors: list[CRLError] = []
-        for recipient in recipients(arrival.header, self._store.authorities()):
+        for recipient in recipients(arrival.header, self._store.authorities_of(arrival.header.issuer_name_der)):
             try:
                 epochs.append(self._take(recipient, arrival, caller, renumbering=renumbering))
             except CRLError as error:
@@ -154,8 +154,7 @@ class Ingesting:
 
     def _taken(self, authority: Authority) -> int:
         """How many CRLs the CA has taken, all its issuing points together."""
-        epochs = self._store.epochs()
-        return sum(epoch.sequence for epoch in epochs if epoch.issuing_point.authority_id == authority.id)
+        return sum(epoch.sequence for epoch in self._store.epochs_of(authority.id))
 
     def _take(
         self,
@@ -184,7 +183,7 @@ class Ingesting:
         authority = recipient.authority
         point = IssuingPointId(authority.id, arrival.header.point_scope_id)
         require_not_retired(authority, point.scope_id)
-        stored = next((epoch for epoch in self._store.epochs() if epoch.issuing_point == point), None)
+        stored = self._store.epoch(point)
         # What was not admitted decides nothing here, nor does a mark that it left in the store.
         current = self._indexing.standing(authority, stored)
         high_water = self._store.high_water(point) if current is None else current.high_water
@@ -218,7 +217,8 @@ class Ingesting:
     def _hold_back(self, arrival: Received, epoch: Epoch, why: str) -> None:
         """Raises: CRLQuarantined, always."""
         record = epoch.newest if arrival.header.is_delta else epoch.base
-        known = {(crl.issuing_point, crl.record.sha256) for crl in self._store.quarantined()}
+        pending = self._store.quarantined_of(epoch.issuing_point.authority_id)
+        known = {(crl.issuing_point, crl.record.sha256) for crl in pending}
         if (epoch.issuing_point, record.sha256) not in known:  # sent again it keeps its time of arrival
             quarantined = QuarantinedCRL(epoch.issuing_point, record, arrival.at, arrival.origin, why)
             self._store.put_quarantined(quarantined, arrival.crl)
@@ -227,11 +227,12 @@ class Ingesting:
         )
 
     def _release(self, issuing_point: IssuingPointId, caller: Caller, at: int) -> Epoch:
-        crl = next((one for one in self._store.quarantined() if one.issuing_point == issuing_point), None)
+        pending = self._store.quarantined_of(issuing_point.authority_id)
+        crl = next((one for one in pending if one.issuing_point == issuing_point), None)
         if crl is None:
             raise NotFound("no CRL is held back for this issuing point")
         arrival = Received.of(self._indexing.document(crl.record), crl.origin, at)
-        for recipient in recipients(arrival.header, self._store.authorities()):
+        for recipient in recipients(arrival.header, self._store.authorities_of(arrival.header.issuer_name_der)):
             if recipient.authority.id == issuing_point.authority_id:
                 return self._take(recipient, arrival, caller, released=True)
         raise CRLRejected("the CRL held back is no longer for this CA", hint="its indirect CRL issuer was taken away")

@@ -6,7 +6,7 @@ then spares building it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
@@ -69,7 +69,7 @@ class Retirement:
     covered_after: bool
 
 
-def _covered(authority: Authority, epochs: list[Epoch]) -> bool:
+def _covered(authority: Authority, epochs: Iterable[Epoch]) -> bool:
     scopes = [(epoch.issuing_point.scope_id, Scope.from_idp(epoch.idp_der)) for epoch in epochs]
     return cover_every_serial(scopes, authority.policy)
 
@@ -105,7 +105,7 @@ class Previewing:
 
     def preview_quarantined(self, point: IssuingPointId, caller: Caller, at: int) -> Preview:
         """What releasing the CRL held back for the issuing point would change. Raises: NotFound; as `preview`."""
-        crl = next((one for one in self._store.quarantined() if one.issuing_point == point), None)
+        crl = next((one for one in self._store.quarantined_of(point.authority_id) if one.issuing_point == point), None)
         if crl is None:
             raise NotFound("no CRL is held back for this issuing point")
         return self.preview(self._indexing.document(crl.record), caller, at)
@@ -113,7 +113,7 @@ class Previewing:
     def preview_retirement(self, authority: Authority, scope_id: str, caller: Caller) -> Retirement:
         """What retiring the issuing point of that scope would change. Raises: NotFound when it has no CRL in use."""
         self._permission.allow(caller, Action.READ_CRL, scope_id)
-        ours = [epoch for epoch in self._store.epochs() if epoch.issuing_point.authority_id == authority.id]
+        ours = self._store.epochs_of(authority.id)
         epoch = next((one for one in ours if one.issuing_point.scope_id == scope_id), None)
         if epoch is None:
             raise NotFound(f"the CA has no CRL of the scope {scope_id}", hint="vouchd crl list shows those there are")
@@ -132,7 +132,7 @@ class Previewing:
         """
         self._permission.allow(caller, Action.READ_CRL, "*")
         arrival = Received.of(crl, "preview", at)
-        takers = recipients(arrival.header, self._store.authorities())
+        takers = recipients(arrival.header, self._store.authorities_of(arrival.header.issuer_name_der))
         return Preview(
             issuer=readable(arrival.header.issuer_name_der),
             record=arrival.record(),
@@ -141,10 +141,9 @@ class Previewing:
         )
 
     def _changes(self, arrival: Received, takers: tuple[Recipient, ...]) -> Iterator[Change]:
-        epochs = {epoch.issuing_point: epoch for epoch in self._store.epochs()}
         for recipient in takers:
             point = IssuingPointId(recipient.authority.id, arrival.header.point_scope_id)
-            current = epochs.get(point)
+            current = self._store.epoch(point)
             try:
                 yield self._change(arrival, recipient, point, current)
             except CRLError as error:

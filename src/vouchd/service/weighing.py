@@ -54,8 +54,7 @@ class Weighing:
 
     def _first(self, authority: Authority, arrival: Received) -> str:
         scope_id = arrival.header.point_scope_id
-        others = [epoch for epoch in self._store.epochs() if epoch.issuing_point.authority_id == authority.id]
-        if others and scope_id not in authority.policy.expected_scopes:
+        if self._store.epochs_of(authority.id) and scope_id not in authority.policy.expected_scopes:
             return f"the CA has had no CRL of the scope {scope_id} yet"
         return self._strange(authority, arrival)
 

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from vouchd.core.changes import Changes
 from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.key_history import issuer_names
 from vouchd.core.ports import StatusStore
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.index.manifest import load_manifest
+from vouchd.pkix import names
 from vouchd.pkix.der import Buffer
 
 T = TypeVar("T")
@@ -30,17 +33,53 @@ class RememberingStore:
         """See StatusStore; one number for as long as the store is away."""
         return self._recalled(self._store.revision, lambda _: 0)
 
+    def changes(self, since: int) -> Changes:
+        """See StatusStore."""
+        return self._store.changes(since)
+
     def authorities(self) -> tuple[Authority, ...]:
         """See StatusStore."""
         return self._recalled(self._store.authorities, lambda facts: facts[0])
+
+    def authority(self, authority_id: str) -> Authority | None:
+        """See StatusStore."""
+        return self._recalled(
+            lambda: self._store.authority(authority_id),
+            lambda facts: next((one for one in facts[0] if one.id == authority_id), None),
+        )
+
+    def authorities_of(self, name_der: bytes) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        return self._recalled(
+            lambda: self._store.authorities_of(name_der),
+            lambda facts: tuple(one for one in facts[0] if names.canonical(name_der) in issuer_names(one)),
+        )
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
         return self._recalled(self._store.epochs, lambda facts: facts[1])
 
+    def epochs_of(self, authority_id: str) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        return self._recalled(
+            lambda: self._store.epochs_of(authority_id),
+            lambda facts: tuple(one for one in facts[1] if one.issuing_point.authority_id == authority_id),
+        )
+
+    def epoch(self, issuing_point: IssuingPointId) -> Epoch | None:
+        """See StatusStore."""
+        return self._recalled(
+            lambda: self._store.epoch(issuing_point),
+            lambda facts: next((one for one in facts[1] if one.issuing_point == issuing_point), None),
+        )
+
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
         """See StatusStore; no manifest tells of them."""
         return self._recalled(self._store.quarantined, lambda _: ())
+
+    def quarantined_of(self, authority_id: str) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore; no manifest tells of them."""
+        return self._recalled(lambda: self._store.quarantined_of(authority_id), lambda _: ())
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """See StatusStore."""

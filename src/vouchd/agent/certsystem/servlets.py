@@ -183,7 +183,7 @@ class CertificateSystem:
             "subjectDN": certificate.subject.rfc4514_string(),
             "issuerDN": certificate.issuer.rfc4514_string(),
         }
-        for authority in self._services.store.authorities():
+        for authority in self._services.store.authorities_of(certs.issuer_der(certificate)):
             if certs.is_issued_by_any(certificate, authority.certificates):
                 now, serial = self._services.clock.now(), certs.serial_octets(certificate)
                 answer = self._services.running.explain(authority.id, serial, now).answer

@@ -100,7 +100,9 @@ class AuthorityPages:
         """Raises: NotFound, CRLRejected."""
         services = self.services
         with services.ingest_lock():
-            pending = next((crl for crl in services.store.quarantined() if crl.issuing_point == point), None)
+            pending = next(
+                (crl for crl in services.store.quarantined_of(point.authority_id) if crl.issuing_point == point), None
+            )
             if pending is None:
                 raise NotFound("no CRL is held back for this issuing point", hint="somebody decided already")
             crl = services.indexing.document(pending.record)

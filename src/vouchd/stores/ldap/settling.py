@@ -6,7 +6,7 @@ Any member may do it, at any time, and several at once: each step is one modify 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vouchd.directory.connection import Change, Connection, Entry, escaped
@@ -32,14 +32,22 @@ _log = logging.getLogger(__name__)
 _UNITED = (EPOCH, QUARANTINED, HIGH_WATER)
 
 
-def settle(connection: Connection, suffix: str, documents: ChunkedDocuments, now: float) -> int:
-    """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done."""
+def settle(
+    connection: Connection,
+    suffix: str,
+    everyone: Callable[[], Sequence[Held]],
+    documents: ChunkedDocuments,
+    now: float,
+) -> int:
+    """Merge replication conflicts, drop superseded epochs, collect old chunks; how much was done.
+
+    `everyone` tells the CAs as they are now.
+    """
     done = merge_conflicts(connection, suffix) + _finish_removals(connection, suffix)
-    everyone = _everyone(connection, suffix)
-    for ca_entry in everyone:
+    for ca_entry in everyone():
         with suppress(StoreConflict, NotFound):
             done += _drop_superseded(connection, ca_entry)
-    named = frozenset(name for ca_entry in _everyone(connection, suffix) for name in ca_entry.named())
+    named = frozenset(name for ca_entry in everyone() for name in ca_entry.named())
     return done + documents.collect(connection, named, now)
 
 
@@ -61,10 +69,6 @@ def _finish_removals(connection: Connection, suffix: str) -> int:
         with suppress(NotFound):  # whoever removes it was quicker
             connection.delete(entry.dn)
     return len(removed)
-
-
-def _everyone(connection: Connection, suffix: str) -> Sequence[Held]:
-    return [Held.of(entry) for entry in connection.search(suffix, scope="one", query=OF_AUTHORITIES, attributes=SMALL)]
 
 
 def _merge(connection: Connection, suffix: str, conflict: Entry) -> None:

@@ -6,23 +6,23 @@ needs besides (chunks of documents) is written before, what it makes superfluous
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vouchd.core import records
+from vouchd.core.changes import Changes
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
 from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
+from vouchd.pkix import names
 from vouchd.pkix.der import Buffer
 from vouchd.stores.ldap.changes import EntryChanged, add, again, modify
 from vouchd.stores.ldap.documents import ChunkedDocuments
 from vouchd.stores.ldap.domain import DirectoryDomain
 from vouchd.stores.ldap.entries import (
     CERTIFICATE,
-    OF_AUTHORITIES,
-    OF_CONFLICTS,
     SMALL,
     Held,
     committed,
@@ -37,8 +37,10 @@ from vouchd.stores.ldap.entries import (
     stands_in_entry,
 )
 from vouchd.stores.ldap.keyring import DirectoryKeyring
+from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.settling import merge_conflicts, settle
 from vouchd.stores.ldap.watching import watch
+from vouchd.stores.revision_cache import RevisionCache
 from vouchd.stores.rules import (
     CHUNK_BYTES,
     HighWater,
@@ -63,30 +65,47 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         connections = Connections(server, Credentials(bind_dn, password), trust_file)
         super().__init__(connections, server.suffix)
         self._documents = ChunkedDocuments(connections, server.suffix)
+        self._entries = KnownEntries(server.suffix)
+        self._cache = RevisionCache(self.changes)
 
     def revision(self) -> int:
         """See StatusStore; the update sequence numbers of this server."""
+        try:
+            with self._connections.connection() as connection:
+                return connection.last_usn()
+        except StoreUnavailable:
+            self._entries.doubt()
+            raise
+
+    def changes(self, since: int) -> Changes:
+        """See StatusStore; of what changed before this process has looked first, all is told."""
         with self._connections.connection() as connection:
-            return connection.last_usn()
+            self._look(connection)
+            return self._entries.changes(connection, since)
 
     def authorities(self) -> tuple[Authority, ...]:
         """See StatusStore."""
-        return tuple(
-            sorted(
-                (ca_entry.authority for ca_entry in self._all()), key=lambda authority: (authority.label, authority.id)
-            )
-        )
+        return self._cache.current().authorities
+
+    def authority(self, authority_id: str) -> Authority | None:
+        """See StatusStore."""
+        return self._looked().authority(authority_id)
+
+    def authorities_of(self, name_der: bytes) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        named = (ca_entry.authority for ca_entry in self._looked().named(names.canonical(name_der)))
+        return tuple(sorted(named, key=lambda authority: (authority.label, authority.id)))
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """See StatusStore."""
         contents = documents or {}
 
         def put(connection: Connection) -> None:
-            everyone = self._ca_entries(connection)
-            self._require_documents(everyone, contents, *filter(None, [authority.policy.issued_serials]))
+            entries = self._look(connection)
+            self._require_documents(contents, *filter(None, [authority.policy.issued_serials]))
             for sha256, document in contents.items():
                 self._documents.put(connection, sha256, document)
-            ca_entry = next((ca_entry for ca_entry in everyone if ca_entry.authority.id == authority.id), None)
+            ca_entry = entries.entry(authority.id)
             if ca_entry is None:
                 self._add(connection, authority)
                 return
@@ -105,10 +124,10 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
         def remove(connection: Connection) -> None:
             nonlocal seen
-            entries = self._ca_entries(connection)
-            if seen and all(entry.authority.id != authority_id for entry in entries):
+            entry = self._look(connection).entry(authority_id)
+            if seen and entry is None:
                 return  # the server has made the change since, whose answer was lost
-            ca_entry = _require(entries, authority_id)
+            ca_entry = _require(entry, authority_id)
             seen = True
             scopes = {epoch.issuing_point.scope_id for _, epoch in ca_entry.epochs}
             scopes |= {mark.decode().rsplit(":", 2)[0] for mark in ca_entry.marks}
@@ -123,22 +142,26 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
-        return tuple(
-            sorted(
-                (epoch for ca_entry in self._all() for epoch in ca_entry.current()),
-                key=lambda epoch: epoch.issuing_point,
-            )
-        )
+        return self._cache.current().epochs
+
+    def epochs_of(self, authority_id: str) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        points = self._looked().points_of(authority_id)
+        return tuple(epoch for point in sorted(points) if (epoch := points[point].epoch) is not None)
+
+    def epoch(self, issuing_point: IssuingPointId) -> Epoch | None:
+        """See StatusStore."""
+        return self._looked().point(issuing_point).epoch
 
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """See StatusStore."""
 
         def commit(connection: Connection) -> None:
-            everyone = self._ca_entries(connection)
-            ca_entry = _require(everyone, epoch.issuing_point.authority_id)
+            authority_id = epoch.issuing_point.authority_id
+            ca_entry = _require(self._look(connection).entry(authority_id), authority_id)
             current = ca_entry.epoch(epoch.issuing_point)
             require_next(epoch, current.sequence if current else 0)
-            self._require_documents(everyone, documents, *crl_hashes(epoch))
+            self._require_documents(documents, *crl_hashes(epoch))
             crls = self._document_changes(connection, ca_entry, epoch, documents)
             if epoch.renumbered > (current.renumbered if current else 0):
                 self._forget_marks(connection, epoch.issuing_point)
@@ -152,7 +175,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         """See StatusStore."""
 
         def retire(connection: Connection) -> None:
-            entry = _require(self._ca_entries(connection), authority.id)
+            entry = _require(self._look(connection).entry(authority.id), authority.id)
             changes = [*entry.restamped(), *retired(entry, authority, scope_id)]
             of_point = [epoch for _, epoch in entry.epochs if epoch.issuing_point.scope_id == scope_id]
             for attribute, sha256 in dict.fromkeys(crl for epoch in of_point for crl in crls_in_entry(epoch)):
@@ -166,11 +189,8 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         """See StatusStore."""
         with self._connections.connection() as connection:
             kept = self._kept_marks(connection, issuing_point.authority_id)
-            now = [
-                mark_value(issuing_point.scope_id, ca_entry.high_water(issuing_point))
-                for ca_entry in self._ca_entries(connection)
-                if ca_entry.authority.id == issuing_point.authority_id
-            ]
+            ca_entry = self._look(connection).entry(issuing_point.authority_id)
+            now = [mark_value(issuing_point.scope_id, ca_entry.high_water(issuing_point))] if ca_entry else []
         return highest([*kept, *now], issuing_point.scope_id)
 
     def document(self, sha256: str) -> bytes:
@@ -180,10 +200,10 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
     def document_chunks(self, sha256: str) -> Iterator[bytes]:
         """See StatusStore."""
         with self._connections.connection() as connection:
-            everyone = self._ca_entries(connection)
-            if not any(sha256 in ca_entry.named() for ca_entry in everyone):
+            naming = self._look(connection).naming(sha256)
+            if not naming:
                 raise no_document(sha256)
-            for ca_entry in everyone:
+            for ca_entry in naming:
                 value = ca_entry.crl(connection, sha256)
                 if value is not None:
                     return (value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES))
@@ -191,13 +211,19 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
         """See StatusStore."""
-        return tuple(sorted((crl for ca_entry in self._all() for _, crl in ca_entry.quarantined), key=quarantine_order))
+        return self._cache.current().quarantined
+
+    def quarantined_of(self, authority_id: str) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore."""
+        points = self._looked().points_of(authority_id).values()
+        return tuple(sorted((one.quarantined for one in points if one.quarantined is not None), key=quarantine_order))
 
     def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
         """See StatusStore."""
 
         def put(connection: Connection) -> None:
-            ca_entry = _require(self._ca_entries(connection), crl.issuing_point.authority_id)
+            authority_id = crl.issuing_point.authority_id
+            ca_entry = _require(self._look(connection).entry(authority_id), authority_id)
             self._documents.put(connection, crl.record.sha256, document)
             fact = records.to_json(records.quarantined_record(crl)).encode()
             old = _held_back(ca_entry, crl.issuing_point)
@@ -210,12 +236,11 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         """See StatusStore."""
 
         def drop(connection: Connection) -> None:
-            for ca_entry in self._ca_entries(connection):
-                old = _held_back(ca_entry, issuing_point)
-                if old:
-                    modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", QUARANTINED, old)])
-                    return
-            raise NotFound("no CRL is held back for this issuing point")
+            ca_entry = self._look(connection).entry(issuing_point.authority_id)
+            old = _held_back(ca_entry, issuing_point) if ca_entry else ()
+            if ca_entry is None or not old:
+                raise NotFound("no CRL is held back for this issuing point")
+            modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", QUARANTINED, old)])
 
         again(self._connections, drop)
 
@@ -226,7 +251,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         twice.
         """
         with self._connections.connection() as connection:
-            return settle(connection, self._suffix, self._documents, now)
+            return settle(connection, self._suffix, lambda: self._look(connection).everyone(), self._documents, now)
 
     def notify(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See ChangeNotifier; a persistent search of this server."""
@@ -236,19 +261,17 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         """See StatusStore."""
         self._connections.close()
 
-    def _all(self) -> tuple[Held, ...]:
+    def _looked(self) -> KnownEntries:
         with self._connections.connection() as connection:
-            return self._ca_entries(connection)
+            return self._look(connection)
 
-    def _ca_entries(self, connection: Connection) -> tuple[Held, ...]:
+    def _look(self, connection: Connection) -> KnownEntries:
         """All CAs. One that was added on two suppliers at one time is united first: neither half is the whole truth."""
-        query = f"(|{OF_AUTHORITIES}{OF_CONFLICTS})"
         for _ in range(_ATTEMPTS):
-            entries = connection.search(self._suffix, scope="one", query=query, attributes=["objectClass", *SMALL])
-            if not any(entry.is_conflict for entry in entries):
+            if not self._entries.look(connection):
                 break
             merge_conflicts(connection, self._suffix)
-        return tuple(Held.of(entry) for entry in entries if not entry.is_conflict)
+        return self._entries
 
     def _add(self, connection: Connection, authority: Authority) -> None:
         for each in names_of(authority):
@@ -261,11 +284,10 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
                     raise EntryChanged(f"{authority.label} was added meanwhile") from None
         raise StoreConflict(f"{authority.label} is being added by another process", hint="try again")
 
-    def _require_documents(self, everyone: Sequence[Held], documents: Mapping[str, Buffer], *names: str) -> None:
-        known = {name for ca_entry in everyone for name in ca_entry.named()}
-        for name in names:
-            if name not in documents and name not in known:
-                raise no_document(name)
+    def _require_documents(self, documents: Mapping[str, Buffer], *wanted: str) -> None:
+        for sha256 in wanted:
+            if sha256 not in documents and not self._entries.naming(sha256):
+                raise no_document(sha256)
 
     def _document_changes(
         self, connection: Connection, ca_entry: Held, epoch: Epoch, documents: Mapping[str, Buffer]
@@ -316,11 +338,10 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         return entry.all(HIGH_WATER) if entry else ()
 
 
-def _require(everyone: Sequence[Held], authority_id: str) -> Held:
-    for ca_entry in everyone:
-        if ca_entry.authority.id == authority_id:
-            return ca_entry
-    raise no_authority(authority_id)
+def _require(ca_entry: Held | None, authority_id: str) -> Held:
+    if ca_entry is None:
+        raise no_authority(authority_id)
+    return ca_entry
 
 
 def _held_back(ca_entry: Held, point: IssuingPointId) -> tuple[bytes, ...]:

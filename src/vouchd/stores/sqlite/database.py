@@ -10,14 +10,15 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from vouchd.errors import StoreError, StoreUnavailable
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x766F6368  # "voch", shown by file(1)
 _WAL_BYTES_KEPT = 64 << 20
@@ -31,10 +32,18 @@ PRAGMA journal_size_limit = {_WAL_BYTES_KEPT};
 """
 
 
-class Database:
-    """The file `path`, made with mode 0600 when it is not there."""
+Fill = Callable[[sqlite3.Connection], None]
 
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+
+class Database:
+    """The file `path`, made with mode 0600 when it is not there.
+
+    `fills`: what the schema of that version needs besides its statements, from the facts that are stored.
+    """
+
+    def __init__(
+        self, path: Path, fills: Mapping[int, Fill] = MappingProxyType({}), *, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         self._path = path
         self._busy_seconds = busy_seconds
         self._idle: list[sqlite3.Connection] = []
@@ -45,7 +54,7 @@ class Database:
                 version = _schema_version(connection, path)
             if version < SCHEMA_VERSION:
                 with self.writing() as connection:
-                    _migrate(connection, path)
+                    _migrate(connection, path, fills)
             if created:
                 os.fsync(directory)
 
@@ -165,7 +174,7 @@ def _schema_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path, fills: Mapping[int, Fill]) -> None:
     version = _schema_version(connection, path)
     for number in range(version + 1, SCHEMA_VERSION + 1):
         script = (
@@ -173,6 +182,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
         for statement in _statements(script):
             connection.execute(statement)
+        if number in fills:
+            fills[number](connection)
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 

@@ -25,20 +25,23 @@ class SqliteDomain(SqliteBase):
 
     def put_member(self, member: Member, replaces: Member | None) -> None:
         """See DomainStore."""
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             require_member_change(read_members(db), member, replaces)
             write_member(db, member)
 
     def remove_member(self, member_id: str) -> None:
         """See DomainStore."""
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             if not db.execute("DELETE FROM member WHERE id = ?", (member_id,)).rowcount:
                 raise no_member(member_id)
 
     def put_token(self, token: JoinToken) -> None:
         """See DomainStore."""
         fact = records.to_json(setrecords.token_record(token))
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             db.execute("INSERT OR REPLACE INTO join_token VALUES (?, ?, ?)", (token.digest, token.expires_at, fact))
 
     def token(self, digest: str) -> JoinToken | None:
@@ -49,7 +52,8 @@ class SqliteDomain(SqliteBase):
 
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             row = db.execute(
                 "DELETE FROM join_token WHERE digest = ? AND expires_at > ? RETURNING fact", (digest, at)
             ).fetchone()

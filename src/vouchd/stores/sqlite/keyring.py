@@ -20,8 +20,8 @@ class SqliteKeyring(SqliteBase):
 
     def put_keyring(self, keyring: Keyring, replaces: Keyring) -> None:
         """See KeyringStore."""
-        with self._changing() as db:
-            write_keyring(db, changed_keyring(stored_keyring(db), keyring, replaces))
+        with self._changing() as change:
+            write_keyring(change.db, changed_keyring(stored_keyring(change.db), keyring, replaces))
 
 
 def stored_keyring(db: sqlite3.Connection) -> Keyring:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from vouchd.core import records
@@ -11,7 +11,7 @@ from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, Quarantin
 from vouchd.core.records import Record
 from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import NO_HIGH_WATER, lowered, merged, named_documents
-from vouchd.stores.sqlite.base import SqliteBase, put_documents
+from vouchd.stores.sqlite.base import SqliteBase, Transaction
 from vouchd.stores.sqlite.domain import read_members, write_member
 from vouchd.stores.sqlite.keyring import stored_keyring, write_keyring
 
@@ -46,22 +46,23 @@ class SqliteMirror(SqliteBase):
 
     def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
         """See MirrorStore."""
-        with self._changing() as db:
-            put_documents(db, documents, *named_documents(facts))
-            ours = _read(db, "SELECT fact FROM epoch", records.read_epoch)
-            fallen = lowered(facts.epochs, ours)
+        with self._changing() as change:
+            db = change.db
+            change.put_documents(documents, *named_documents(facts))
+            fallen = lowered(facts.epochs, _read(db, "SELECT fact FROM epoch", records.read_epoch))
             marks = {point: (number, this_update) for point, number, this_update in _high_water(db)}
-            for table in ("epoch", "quarantine", "authority", "user", "member"):
-                db.execute(f"DELETE FROM {table}")  # noqa: S608  names of ours
-            db.executemany("INSERT INTO authority VALUES (?, ?, ?, ?)", map(_authority_row, facts.authorities))
-            db.executemany("INSERT INTO epoch VALUES (?, ?, ?, ?, ?, ?)", map(_epoch_row, facts.epochs))
-            db.executemany("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)", map(_quarantine_row, facts.quarantined))
+            _adopt_authorities(change, facts.authorities)
+            _adopt_rows(change, "epoch", "base, delta", map(_epoch_row, facts.epochs))
+            _adopt_rows(change, "quarantine", "document, NULL", map(_quarantine_row, facts.quarantined))
             for point, number, this_update in facts.high_water:
-                high, update = merged(
-                    NO_HIGH_WATER if point in fallen else marks.get(point, NO_HIGH_WATER), (number, this_update)
-                )
-                mark = (*_key(point), None if high is None else str(high), update)
-                db.execute("INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)", mark)
+                known = marks.get(point, NO_HIGH_WATER)
+                mark = merged(NO_HIGH_WATER if point in fallen else known, (number, this_update))
+                if mark != known:
+                    row = (*_key(point), None if mark[0] is None else str(mark[0]), mark[1])
+                    db.execute("INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)", row)
+                    change.changed(*_key(point))
+            for table in ("user", "member"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608  names of ours
             for user in facts.users:
                 db.execute("INSERT INTO user VALUES (?, ?)", (user.id, records.to_json(records.user_record(user))))
             for member in facts.members:
@@ -69,12 +70,37 @@ class SqliteMirror(SqliteBase):
             write_keyring(db, facts.keyring)
 
 
-def _authority_row(authority: Authority) -> tuple[str, str, str | None, str]:
-    fact = records.to_json(records.authority_record(authority))
-    return authority.id, authority.label, authority.policy.issued_serials, fact
+def _adopt_authorities(change: Transaction, authorities: tuple[Authority, ...]) -> None:
+    """Make the CAs these; one that is as it was is left alone."""
+    ours = dict(change.db.execute("SELECT id, fact FROM authority").fetchall())
+    for authority_id in ours.keys() - {authority.id for authority in authorities}:
+        change.remove_authority(authority_id)
+    for authority in authorities:
+        if ours.get(authority.id) != records.to_json(records.authority_record(authority)):
+            change.put_authority(authority)
 
 
-def _epoch_row(epoch: Epoch) -> tuple[str, str, int, str, str | None, str]:
+def _adopt_rows(change: Transaction, table: str, documents: str, rows: Iterable[tuple[str | int | None, ...]]) -> None:
+    """Make the rows of the table these, each with CA, scope and, last, its fact; `documents`: the columns of two."""
+    theirs = {row[:2]: row for row in rows}
+    query = f"SELECT authority_id, scope_id, fact, {documents} FROM {table}"  # noqa: S608  names of ours
+    for authority_id, scope_id, fact, *gone in change.db.execute(query).fetchall():
+        row = theirs.get((authority_id, scope_id))
+        if row is not None and row[-1] == fact:
+            del theirs[authority_id, scope_id]
+            continue
+        change.released(*gone)
+        change.changed(authority_id, scope_id)
+        change.db.execute(
+            f"DELETE FROM {table} WHERE authority_id = ? AND scope_id = ?",  # noqa: S608
+            (authority_id, scope_id),
+        )
+    for (authority_id, scope_id), row in theirs.items():
+        change.changed(str(authority_id), str(scope_id))
+        change.db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+
+
+def _epoch_row(epoch: Epoch) -> tuple[str | int | None, ...]:
     fact = records.to_json(records.epoch_record(epoch))
     return (
         *_key(epoch.issuing_point),
@@ -85,7 +111,7 @@ def _epoch_row(epoch: Epoch) -> tuple[str, str, int, str, str | None, str]:
     )
 
 
-def _quarantine_row(crl: QuarantinedCRL) -> tuple[str, str, int, str, str]:
+def _quarantine_row(crl: QuarantinedCRL) -> tuple[str | int | None, ...]:
     fact = records.to_json(records.quarantined_record(crl))
     return (*_key(crl.issuing_point), crl.received_at, crl.record.sha256, fact)
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
 
 from vouchd.core import records
+from vouchd.core.changes import NEVER, Changes, PointFacts
 from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL, User
+from vouchd.core.records import Record
 from vouchd.errors import NotFound
+from vouchd.pkix import names
 from vouchd.pkix.der import Buffer
+from vouchd.stores.revision_cache import RevisionCache
 from vouchd.stores.rules import (
     NO_HIGH_WATER,
     HighWater,
@@ -21,15 +27,24 @@ from vouchd.stores.rules import (
     require_next,
     require_user_change,
 )
-from vouchd.stores.sqlite.base import put_documents, require_document
+from vouchd.stores.sqlite.base import require_document
+from vouchd.stores.sqlite.database import BUSY_SECONDS
 from vouchd.stores.sqlite.domain import SqliteDomain
 from vouchd.stores.sqlite.keyring import SqliteKeyring
 from vouchd.stores.sqlite.mirror import SqliteMirror
 
-# What all parts of the SQLite store stand on: the database, a change as one transaction, documents.
+T = TypeVar("T")
 
-
-# The part of the SQLite store that knows the security domain.
+_CHANGED_AUTHORITIES = """
+SELECT authority_id, fact FROM change LEFT JOIN authority ON id = authority_id WHERE revision > ? AND scope_id = ''
+"""
+_CHANGED_POINTS = """
+SELECT c.authority_id, c.scope_id, e.fact, q.fact
+FROM change c
+LEFT JOIN epoch e ON (e.authority_id, e.scope_id) = (c.authority_id, c.scope_id)
+LEFT JOIN quarantine q ON (q.authority_id, q.scope_id) = (c.authority_id, c.scope_id)
+WHERE c.revision > ? AND c.scope_id <> ''
+"""
 
 
 class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
@@ -38,41 +53,73 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
     Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
     """
 
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        super().__init__(path, busy_seconds=busy_seconds)
+        self._cache = RevisionCache(self.changes)
+
     def revision(self) -> int:
         """See StatusStore."""
         with self._database.reading() as db:
             return int(db.execute("SELECT number FROM revision").fetchone()[0])
 
-    def authorities(self) -> tuple[Authority, ...]:
+    def changes(self, since: int) -> Changes:
         """See StatusStore."""
         with self._database.reading() as db:
-            rows = db.execute("SELECT fact FROM authority ORDER BY label, id").fetchall()
-        return tuple(records.from_json(fact, records.read_authority) for (fact,) in rows)
+            (revision,) = db.execute("SELECT number FROM revision").fetchone()
+            whole = not 0 <= since <= revision
+            after = NEVER if whole else since
+            authorities = {
+                authority_id: records.from_json(fact, records.read_authority) if fact else None
+                for authority_id, fact in db.execute(_CHANGED_AUTHORITIES, (after,)).fetchall()
+            }
+            points = {
+                IssuingPointId(authority_id, scope_id): PointFacts(
+                    records.from_json(epoch, records.read_epoch) if epoch else None,
+                    records.from_json(quarantined, records.read_quarantined) if quarantined else None,
+                )
+                for authority_id, scope_id, epoch, quarantined in db.execute(_CHANGED_POINTS, (after,)).fetchall()
+            }
+        return Changes(revision, authorities, points, whole)
+
+    def authorities(self) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        return self._cache.current().authorities
+
+    def authority(self, authority_id: str) -> Authority | None:
+        """See StatusStore."""
+        return self._one("SELECT fact FROM authority WHERE id = ?", (authority_id,), records.read_authority)
+
+    def authorities_of(self, name_der: bytes) -> tuple[Authority, ...]:
+        """See StatusStore."""
+        query = "SELECT fact FROM issuer_name JOIN authority ON id = authority_id WHERE name = ? ORDER BY label, id"
+        return self._some(query, (names.canonical(name_der),), records.read_authority)
 
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """See StatusStore."""
-        fact = records.to_json(records.authority_record(authority))
         issued_serials = authority.policy.issued_serials
-        with self._changing() as db:
-            put_documents(db, documents or {}, *([issued_serials] if issued_serials else []))
-            # Not INSERT OR REPLACE: that would delete the row and, with it, the authority's epochs.
-            db.execute(
-                "INSERT INTO authority VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
-                " SET label = excluded.label, issued_serials = excluded.issued_serials, fact = excluded.fact",
-                (authority.id, authority.label, issued_serials, fact),
-            )
+        with self._changing() as change:
+            change.put_documents(documents or {}, *([issued_serials] if issued_serials else []))
+            change.put_authority(authority)
 
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
-        with self._changing() as db:
-            _require_authority(db, authority_id)
-            db.execute("DELETE FROM authority WHERE id = ?", (authority_id,))
+        with self._changing() as change:
+            _require_authority(change.db, authority_id)
+            change.remove_authority(authority_id)
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
-        with self._database.reading() as db:
-            rows = db.execute("SELECT fact FROM epoch ORDER BY authority_id, scope_id").fetchall()
-        return tuple(records.from_json(fact, records.read_epoch) for (fact,) in rows)
+        return self._cache.current().epochs
+
+    def epochs_of(self, authority_id: str) -> tuple[Epoch, ...]:
+        """See StatusStore."""
+        query = "SELECT fact FROM epoch WHERE authority_id = ? ORDER BY scope_id"
+        return self._some(query, (authority_id,), records.read_epoch)
+
+    def epoch(self, issuing_point: IssuingPointId) -> Epoch | None:
+        """See StatusStore."""
+        query = "SELECT fact FROM epoch WHERE authority_id = ? AND scope_id = ?"
+        return self._one(query, (issuing_point.authority_id, issuing_point.scope_id), records.read_epoch)
 
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """See StatusStore."""
@@ -80,12 +127,13 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
         key = (point.authority_id, point.scope_id)
         fact = records.to_json(records.epoch_record(epoch))
         hashes = crl_hashes(epoch)
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             _require_authority(db, point.authority_id)
             row = db.execute("SELECT fact FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
             current = records.from_json(row[0], records.read_epoch) if row else None
             require_next(epoch, current.sequence if current else 0)
-            put_documents(db, documents, *hashes)
+            change.put_documents(documents, *hashes)
             db.execute(
                 "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
                 (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
@@ -99,18 +147,23 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
                 "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ? AND document IN (?, ?)",
                 (*key, hashes[0], hashes[-1]),
             )
+            change.released(*(crl_hashes(current) if current else ()))
+            change.changed(*key)
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """See StatusStore."""
         key = (authority.id, scope_id)
-        with self._changing() as db:
-            _require_authority(db, authority.id)
-            gone = db.execute("DELETE FROM epoch WHERE authority_id = ? AND scope_id = ?", key).rowcount
-            gone += db.execute("DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ?", key).rowcount
+        with self._changing() as change:
+            _require_authority(change.db, authority.id)
+            gone = change.db.execute(
+                "DELETE FROM epoch WHERE authority_id = ? AND scope_id = ? RETURNING base, delta", key
+            ).fetchall()
+            gone += _drop_quarantined(change.db, key)
             if not gone:
                 raise no_issuing_point(scope_id)
-            fact = records.to_json(records.authority_record(authority))
-            db.execute("UPDATE authority SET fact = ? WHERE id = ?", (fact, authority.id))
+            change.released(*(document for row in gone for document in row))
+            change.put_authority(authority)
+            change.changed(*key)
 
     def high_water(self, issuing_point: IssuingPointId) -> HighWater:
         """See StatusStore."""
@@ -129,31 +182,36 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
 
     def quarantined(self) -> tuple[QuarantinedCRL, ...]:
         """See StatusStore."""
-        with self._database.reading() as db:
-            rows = db.execute("SELECT fact FROM quarantine ORDER BY received_at, authority_id, scope_id").fetchall()
-        return tuple(records.from_json(fact, records.read_quarantined) for (fact,) in rows)
+        return self._cache.current().quarantined
+
+    def quarantined_of(self, authority_id: str) -> tuple[QuarantinedCRL, ...]:
+        """See StatusStore."""
+        query = "SELECT fact FROM quarantine WHERE authority_id = ? ORDER BY received_at, scope_id"
+        return self._some(query, (authority_id,), records.read_quarantined)
 
     def put_quarantined(self, crl: QuarantinedCRL, document: Buffer) -> None:
         """See StatusStore."""
         point = crl.issuing_point
+        key = (point.authority_id, point.scope_id)
         fact = records.to_json(records.quarantined_record(crl))
-        with self._changing() as db:
-            _require_authority(db, point.authority_id)
-            put_documents(db, {crl.record.sha256: document})
-            db.execute(
-                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
-                (point.authority_id, point.scope_id, crl.received_at, crl.record.sha256, fact),
+        with self._changing() as change:
+            _require_authority(change.db, point.authority_id)
+            change.put_documents({crl.record.sha256: document})
+            change.released(*(sha256 for (sha256,) in _drop_quarantined(change.db, key)))
+            change.db.execute(
+                "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)", (*key, crl.received_at, crl.record.sha256, fact)
             )
+            change.changed(*key)
 
     def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
         """See StatusStore."""
-        with self._changing() as db:
-            dropped = db.execute(
-                "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ?",
-                (issuing_point.authority_id, issuing_point.scope_id),
-            )
-            if not dropped.rowcount:
+        key = (issuing_point.authority_id, issuing_point.scope_id)
+        with self._changing() as change:
+            dropped = _drop_quarantined(change.db, key)
+            if not dropped:
                 raise NotFound("no CRL is held back for this issuing point")
+            change.released(*(sha256 for (sha256,) in dropped))
+            change.changed(*key)
 
     def users(self) -> tuple[User, ...]:
         """See IdentityStore."""
@@ -163,13 +221,15 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
     def put_user(self, user: User, replaces: User | None) -> None:
         """See IdentityStore."""
         fact = records.to_json(records.user_record(user))
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             require_user_change(_users(db), user, replaces)
             db.execute("INSERT OR REPLACE INTO user VALUES (?, ?)", (user.id, fact))
 
     def remove_user(self, user_id: str) -> None:
         """See IdentityStore."""
-        with self._changing() as db:
+        with self._changing() as change:
+            db = change.db
             users = _users(db)
             if user_id not in users:
                 raise no_user(user_id)
@@ -180,11 +240,26 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
         """See StatusStore."""
         self._database.close()
 
+    def _one(self, query: str, values: tuple[str, ...], read: Callable[[Record], T]) -> T | None:
+        return next(iter(self._some(query, values, read)), None)
+
+    def _some(self, query: str, values: tuple[str | bytes, ...], read: Callable[[Record], T]) -> tuple[T, ...]:
+        with self._database.reading() as db:
+            rows = db.execute(query, values).fetchall()
+        return tuple(records.from_json(fact, read) for (fact,) in rows)
+
     def _chunks(self, sha256: str) -> Iterator[bytes]:
         with self._database.reading() as db:
             require_document(db, sha256)  # again: now it stays in sight until the last piece is read
             for (piece,) in db.execute("SELECT bytes FROM chunk WHERE sha256 = ? ORDER BY number", (sha256,)):
                 yield piece
+
+
+def _drop_quarantined(db: sqlite3.Connection, key: tuple[str, str]) -> list[tuple[str, ...]]:
+    """Drop the CRL held back for the issuing point; its document, if there was one."""
+    return db.execute(
+        "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ? RETURNING document", key
+    ).fetchall()
 
 
 def _users(db: sqlite3.Connection) -> dict[str, User]:

@@ -1,0 +1,254 @@
+"""The entries of all CAs as this server has them, read anew only where they changed.
+
+Each entry has the server's update sequence number of its last change (`entryusn`; the server gives it to replicated
+changes too, and only once they are made). A question first asks for the newest number of all; where that is as before
+nothing is read. How a look goes on otherwise:
+
+    entries with a higher number than any known one are read; the server says how many entries there are
+    as many as are known   ->  they are all known now
+    another number         ->  some were deleted: names and numbers of all are read, and the entries that differ
+
+Why this is right: every entry that is there is known unless it was added or changed since, and these have been read; so
+the known ones are at least those there are, and being as many they are the same.
+
+A server that was filled anew, from another one or a backup, may number otherwise. So everything is read again when the
+newest number falls or the server could not be asked, and names and numbers are compared every few seconds while there
+are changes at all. What then turns out to be another thing is told as changed after every revision that was told.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from vouchd.core.changes import NEVER, Changes, PointFacts
+from vouchd.core.facts import Authority, IssuingPointId
+from vouchd.core.key_history import issuer_names
+from vouchd.directory.connection import Connection, Entry
+from vouchd.directory.schema import AUTHORITY
+from vouchd.errors import StoreUnavailable
+from vouchd.stores.ldap.entries import SMALL, Held
+from vouchd.stores.rules import quarantine_order
+
+K = TypeVar("K", bytes, str)
+
+COMPARED_SECONDS = 5.0
+_TURN_SECONDS = 10.0  # to wait for another thread's look
+_USN = "entryusn"
+_EVERY = "(|(objectClass=*)(objectClass=ldapSubEntry))"  # a conflict hides from an ordinary search
+_SINGLY = 32  # so many entries are read one by one sooner than all at once
+_READ = ("objectClass", _USN, *SMALL)
+
+
+class KnownEntries:
+    """The entries one level below `suffix`; for several threads, each with a connection of its own."""
+
+    def __init__(self, suffix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._suffix = suffix
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._usns: dict[str, int] = {}  # of every entry, by DN
+        self._conflicts: set[str] = set()
+        self._dns: dict[str, str] = {}  # of CAs, by their id
+        self._entries: dict[str, Held] = {}  # by DN
+        self._facts: dict[str, dict[str | IssuingPointId, Authority | PointFacts]] = {}  # what they say, by DN
+        self._by_name: dict[bytes, set[str]] = {}
+        self._by_document: dict[str, set[str]] = {}
+        self._changed: dict[str | IssuingPointId, int] = {}  # the revision at which it was seen to have changed
+        self._revision = self._since = self._newest = NEVER
+        self._floor = NEVER  # what changes is told as changed at this revision at least
+        self._doubtful = True
+        self._compared = 0.0
+
+    def look(self, connection: Connection) -> bool:
+        """Know what there is now; whether there are replication conflicts of CAs, which are to be merged first.
+
+        Raises: StoreUnavailable.
+        """
+        with self._alone():
+            self._look(connection)
+            return bool(self._conflicts)
+
+    def changes(self, connection: Connection, since: int) -> Changes:
+        """See StatusStore."""
+        with self._alone():
+            self._look(connection)
+            self._newest = max(self._newest, self._revision)
+            whole = since < self._since
+            changed = [key for key, revision in self._changed.items() if whole or revision > since]
+            return Changes(
+                self._revision,
+                {key: self.authority(key) for key in changed if isinstance(key, str)},
+                {key: self.point(key) for key in changed if isinstance(key, IssuingPointId)},
+                whole,
+            )
+
+    def doubt(self) -> None:
+        """Read everything again with the next look."""
+        self._doubtful = True
+
+    def everyone(self) -> tuple[Held, ...]:
+        """All CAs as of the last look, in no order."""
+        return tuple(self._entries.values())
+
+    def entry(self, authority_id: str) -> Held | None:
+        """The entry of one CA."""
+        return self._entries.get(self._dns.get(authority_id, ""))
+
+    def authority(self, authority_id: str) -> Authority | None:
+        """One CA."""
+        entry = self.entry(authority_id)
+        return entry.authority if entry else None
+
+    def points_of(self, authority_id: str) -> dict[IssuingPointId, PointFacts]:
+        """What is kept of the issuing points of one CA."""
+        facts = self._facts.get(self._dns.get(authority_id, ""), {})
+        return {
+            point: one
+            for point, one in facts.items()
+            if isinstance(point, IssuingPointId) and isinstance(one, PointFacts)
+        }
+
+    def point(self, point: IssuingPointId) -> PointFacts:
+        """What is kept of one issuing point."""
+        facts = self._facts.get(self._dns.get(point.authority_id, ""), {}).get(point)
+        return facts if isinstance(facts, PointFacts) else PointFacts()
+
+    def named(self, canonical_name: bytes) -> tuple[Held, ...]:
+        """Those for which an issuer of that name may issue CRLs."""
+        return self._of(self._by_name.get(canonical_name, ()))
+
+    def naming(self, document: str) -> tuple[Held, ...]:
+        """Those whose current facts name the document (SHA-256, hex)."""
+        return self._of(self._by_document.get(document, ()))
+
+    def _of(self, dns: Iterable[str]) -> tuple[Held, ...]:
+        return tuple(self._entries[dn] for dn in sorted(dns) if dn in self._entries)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=_TURN_SECONDS):
+            raise StoreUnavailable("the directory server is slow to answer", hint="is it overloaded?")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _look(self, connection: Connection) -> None:
+        try:
+            revision = connection.last_usn()  # first: what changes from here on is seen by the next look
+            if self._doubtful or revision < self._revision:
+                self._doubtful = False  # before: a doubt that comes while everything is read is a new one
+                self._floor = self._newest + 1
+                self._read_all(connection, revision)
+            elif revision > self._revision:
+                self._read_changed(connection, revision)
+            self._revision = revision
+        except BaseException:
+            self._doubtful = True
+            raise
+
+    def _read_all(self, connection: Connection, revision: int) -> None:
+        entries = self._search(connection, _EVERY, _READ)
+        self._drop(self._usns.keys() - {_key(entry) for entry in entries}, revision)
+        self._take(entries, revision)
+        self._since = revision if self._since == NEVER else self._since
+        self._compared = self._clock()
+
+    def _read_changed(self, connection: Connection, revision: int) -> None:
+        after = max(self._usns.values(), default=NEVER)
+        self._take(self._search(connection, f"(&{_EVERY}({_USN}>={after + 1}))", _READ), revision)
+        suffix = connection.read(self._suffix, ["numSubordinates"])
+        count = int(suffix.text("numSubordinates", "0")) if suffix else 0
+        if count != len(self._usns) or self._clock() - self._compared >= COMPARED_SECONDS:
+            self._compare(connection, revision)
+
+    def _compare(self, connection: Connection, revision: int) -> None:
+        present = {_key(entry): _usn(entry) for entry in self._search(connection, _EVERY, [_USN])}
+        self._drop(self._usns.keys() - present.keys(), revision)
+        other = [dn for dn, usn in present.items() if self._usns.get(dn) != usn]
+        if len(other) > _SINGLY:
+            self._take(self._search(connection, _EVERY, _READ), revision)
+        else:
+            self._take(filter(None, (connection.read(dn, _READ) for dn in other)), revision)
+        self._compared = self._clock()
+
+    def _drop(self, dns: Iterable[str], revision: int) -> None:
+        for dn in dns:
+            del self._usns[dn]
+            self._conflicts.discard(dn)
+            self._put(dn, None, revision)
+
+    def _search(self, connection: Connection, query: str, attributes: Iterable[str]) -> tuple[Entry, ...]:
+        return connection.search(self._suffix, scope="one", query=query, attributes=list(attributes))
+
+    def _take(self, entries: Iterable[Entry], revision: int) -> None:
+        for entry in entries:
+            dn = _key(entry)
+            self._usns[dn] = _usn(entry)
+            is_authority = bool(entry.all(AUTHORITY)) and b"vouchdissuingpoint" in {
+                value.lower() for value in entry.all("objectClass")
+            }
+            if entry.is_conflict and entry.all(AUTHORITY):
+                self._conflicts.add(dn)
+            else:
+                self._conflicts.discard(dn)
+            self._put(dn, Held.of(entry) if is_authority and not entry.is_conflict else None, revision)
+
+    def _put(self, dn: str, new: Held | None, revision: int) -> None:
+        """Have the entry be this one, None: no CA any more; note what of its facts is another than before."""
+        old = self._entries.pop(dn, None)
+        if old is not None:
+            _leave(self._by_name, issuer_names(old.authority), dn)
+            _leave(self._by_document, old.named(), dn)
+            if self._dns.get(old.authority.id) == dn:
+                del self._dns[old.authority.id]
+        if new is not None:
+            self._entries[dn] = new
+            self._dns[new.authority.id] = dn
+            _enter(self._by_name, issuer_names(new.authority), dn)
+            _enter(self._by_document, new.named(), dn)
+        before, now = self._facts.pop(dn, {}), _facts(new)
+        if now:
+            self._facts[dn] = now
+        for fact in before.keys() | now.keys():
+            if before.get(fact) != now.get(fact):
+                self._changed[fact] = max(revision, self._floor)
+
+
+def _facts(entry: Held | None) -> dict[str | IssuingPointId, Authority | PointFacts]:
+    """What the entry says, by what it says it of."""
+    if entry is None:
+        return {}
+    epochs = {epoch.issuing_point: epoch for epoch in entry.current()}
+    # Of several that were entry back on different suppliers at one time, the one that came last.
+    quarantined = {
+        crl.issuing_point: crl for crl in sorted((crl for _, crl in entry.quarantined), key=quarantine_order)
+    }
+    facts: dict[str | IssuingPointId, Authority | PointFacts] = {entry.authority.id: entry.authority}
+    for point in epochs.keys() | quarantined.keys():
+        facts[point] = PointFacts(epochs.get(point), quarantined.get(point))
+    return facts
+
+
+def _enter(table: dict[K, set[str]], keys: Iterable[K], dn: str) -> None:
+    for key in keys:
+        table.setdefault(key, set()).add(dn)
+
+
+def _leave(table: dict[K, set[str]], keys: Iterable[K], dn: str) -> None:
+    for key in keys:
+        table[key].discard(dn)
+        if not table[key]:
+            del table[key]
+
+
+def _key(entry: Entry) -> str:
+    return entry.dn.lower()
+
+
+def _usn(entry: Entry) -> int:
+    return int(entry.text(_USN, "-1"))
