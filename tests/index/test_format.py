@@ -16,7 +16,6 @@ from vouchd.index import sorting
 from vouchd.index.format import (
     RevocationIndexFile,
     SerialSetFile,
-    difference,
     is_intact,
     write_crl_index,
     write_index,
@@ -129,12 +128,8 @@ def test_serial_listed_twice_counts_once_whatever_the_order(tmp_path, turned):
 # From CRLs
 
 
-def crl_index(path, der, delta=None, issuer=None) -> int:
-    return write_crl_index(path, der, read_header(der), (delta, read_header(delta)) if delta else None, issuer)
-
-
-def delta_crl(*listed: bytes) -> bytes:
-    return crl(*listed, extensions=(crls.crl_number(2), crls.delta_indicator(1)))
+def crl_index(path, der, issuer=None) -> int:
+    return write_crl_index(path, der, read_header(der), issuer)
 
 
 def test_index_of_a_crl_has_its_entries(tmp_path):
@@ -165,29 +160,6 @@ def test_index_of_an_indirect_crl_has_the_entries_of_one_issuer(tmp_path):
     assert RevocationIndexFile(tmp_path / "b.idx").find(b"\x02")
 
 
-NUMBERS = st.integers(-5, 60)
-
-
-@given(st.sets(NUMBERS), st.dictionaries(NUMBERS, st.sampled_from([1, 6, 8])), st.booleans())
-def test_overlaid_index_equals_the_dict_update(tmp_path_factory, base, changes, wide):
-    """RFC 5280 5.2.4: entries of the delta go before those of the base, removeFromCRL takes them out."""
-    path = tmp_path_factory.mktemp("index") / "x.idx"
-    more = [entry(b"\x01" * 20, reason(3))] if wide else []
-    delta = delta_crl(*(entry(octets(n), reason(code)) for n, code in changes.items()), *more)
-    model = dict.fromkeys(base, 255) | changes | ({number(b"\x01" * 20): 3} if wide else {})
-    model = {n: code for n, code in model.items() if code != 8}
-    assert crl_index(path, crl(*(entry(octets(n)) for n in base)), delta) == len(model)
-    assert {number(e.serial): e.reason for e in RevocationIndexFile(path)} == model
-
-
-def test_revocation_goes_before_removal_in_one_delta(tmp_path):
-    """A delta that both revokes and removes one serial revokes it: never a silent `good`."""
-    for listed in ([8, 1], [1, 8]):
-        delta = delta_crl(*(entry(b"\x05", reason(code)) for code in listed))
-        assert crl_index(tmp_path / "x.idx", crl(entry(b"\x05")), delta) == 1
-        assert RevocationIndexFile(tmp_path / "x.idx").find(b"\x05").reason is Reason.KEY_COMPROMISE
-
-
 # Serials
 
 
@@ -209,21 +181,6 @@ def test_serial_of_impossible_size_is_refused(tmp_path, serial):
         write_serials(tmp_path / "x.ser", [serial])
     with pytest.raises(ValueError, match="serial number of"):
         write_index(tmp_path / "x.idx", [RevocationEntry(serial, 0)])
-
-
-# Changes
-
-
-@given(st.sets(NUMBERS), st.sets(NUMBERS), st.booleans())
-def test_difference_counts_what_was_lost_and_gained(tmp_path_factory, old, new, wide):
-    """The numbers that a quarantine is decided by, also between files of different widths."""
-    folder = tmp_path_factory.mktemp("index")
-    after = {octets(n) for n in new} | ({b"\x01" * 30} if wide else set())
-    write_index(folder / "old", (RevocationEntry(octets(n), 0) for n in old))
-    write_index(folder / "new", (RevocationEntry(serial, 1) for serial in after))
-    before = {octets(n) for n in old}
-    counted = difference(RevocationIndexFile(folder / "old"), RevocationIndexFile(folder / "new"))
-    assert counted == (len(before - after), len(after - before), len(before))
 
 
 # Files

@@ -370,7 +370,7 @@ def test_index_file_of_another_crl_in_its_place_is_not_read(member):
     """An index file is a carrier, too: one that was copied over the right one is made again from the store."""
     (epoch,) = member.store.epochs()
     (other, documents) = member.epoch(member.crl(revoked=()), entry_count=0)
-    member.indexing.build(member.authority, other, next(iter(documents.values())), None)
+    member.indexing.build(member.authority, other, lambda _: next(iter(documents.values())))
     (member.folder / epoch.index_name).write_bytes((member.folder / other.index_name).read_bytes())
     member.begin()
     member.publish()

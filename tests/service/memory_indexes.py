@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from vouchd.core.facts import IndexNames
+from vouchd.errors import IndexFileError
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.der import Buffer
@@ -17,16 +19,28 @@ class MemoryIndexes:
         self.files: dict[str, dict[bytes, RevocationEntry | None]] = {}
         self.built = 0
 
-    def write(self, name: str, base: Buffer, delta: Buffer | None, certificate_issuer: bytes) -> int:
+    def write(self, name: str, crl: Callable[[], Buffer], certificate_issuer: bytes) -> int:
         if name not in self.files:
-            held = {entry.serial: entry for entry in entries(base, read_header(base), certificate_issuer)}
-            for entry in entries(delta, read_header(delta), certificate_issuer) if delta else ():
-                held[entry.serial] = entry
-                if entry.reason is Reason.REMOVE_FROM_CRL:
-                    del held[entry.serial]
-            self.files[name] = held
+            der = crl()
+            self.files[name] = {entry.serial: entry for entry in entries(der, read_header(der), certificate_issuer)}
             self.built += 1
         return len(self.files[name])
+
+    def together(self, index: IndexNames) -> dict[bytes, RevocationEntry | None]:
+        """The entries of base and changes."""
+        if index.whole in self.files:
+            return self.files[index.whole]
+        try:
+            changed = self.files[index.base] | self.files[index.changes]
+        except KeyError as error:
+            raise IndexFileError(f"{error} is not there") from error
+        return {serial: entry for serial, entry in changed.items() if entry.reason is not Reason.REMOVE_FROM_CRL}
+
+    def count(self, index: IndexNames) -> int:
+        return len(self.together(index))
+
+    def fold(self, index: IndexNames) -> None:
+        self.files[index.whole] = self.together(index)
 
     def write_serials(self, name: str, serials: Iterable[bytes]) -> None:
         self.files.setdefault(name, dict.fromkeys(serials))
@@ -38,12 +52,12 @@ class MemoryIndexes:
     def doubt(self, name: str) -> None:
         """Memory is not doubted."""
 
-    def difference(self, old: str, new: str) -> tuple[int, int, int]:
-        before, after = set(self.files[old]), set(self.files[new])
+    def difference(self, old: IndexNames, new: IndexNames) -> tuple[int, int, int]:
+        before, after = set(self.together(old)), set(self.together(new))
         return len(before - after), len(after - before), len(before)
 
-    def missing(self, old: str, new: str, limit: int) -> tuple[bytes, ...]:
-        lacking = set(self.files[old]) - set(self.files[new])
+    def missing(self, old: IndexNames, new: IndexNames, limit: int) -> tuple[bytes, ...]:
+        lacking = set(self.together(old)) - set(self.together(new))
         return tuple(sorted(lacking, key=lambda serial: int.from_bytes(serial, "big"))[:limit])
 
     def names(self) -> frozenset[str]:

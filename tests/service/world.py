@@ -40,7 +40,7 @@ class World:
 
     def entries(self, epoch) -> dict[int, Reason]:
         """Serial to reason of the entries served from an epoch."""
-        held = self.indexes.files[epoch.index_name]
+        held = self.indexes.together(epoch.index_names)
         return {int.from_bytes(serial, "big", signed=True): entry.reason for serial, entry in held.items()}
 
     def served(self) -> dict[int, Reason]:

@@ -131,7 +131,7 @@ class Following:
             fetched = documents.get(record.sha256)
             return self._indexing.document(record) if fetched is None else fetched
 
-        self._indexing.build(authority, epoch, document(epoch.base), document(epoch.delta) if epoch.delta else None)
+        self._indexing.build(authority, epoch, document)
 
 
 def _never_older(facts: Facts, ours: tuple[Epoch, ...]) -> Iterator[Epoch]:

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cmp_to_key
-from typing import Any
+from functools import cmp_to_key, lru_cache
+from typing import Any, NamedTuple
 
 from vouchd.core.keyring import Keyring
 from vouchd.pkix.scope import COMPLETE_SCOPE
@@ -101,6 +101,29 @@ class CRLRecord:
     entry_count: int = 0
 
 
+class IndexNames(NamedTuple):
+    """File names of an epoch's index.
+
+    What the complete CRL says is in `base`, what the delta CRL says in `changes`, empty where there is none. `whole` is
+    both in one, or the base where there is no delta.
+    """
+
+    whole: str
+    base: str
+    changes: str = ""
+
+
+@lru_cache(maxsize=1 << 15)
+def _index_names(authority_id: str, base_sha256: str, delta_sha256: str) -> IndexNames:
+    def stem(delta: str) -> str:
+        return hashlib.sha256(f"{authority_id} {base_sha256} {delta}".encode()).hexdigest()[:40]
+
+    base = f"{stem('')}.idx"
+    if not delta_sha256:
+        return IndexNames(base, base)
+    return IndexNames(f"{stem(delta_sha256)}.idx", base, f"{stem(delta_sha256)}.delta")
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """The state of one issuing point from one acceptance to the next; everything in a response comes from here.
@@ -137,6 +160,11 @@ class Epoch:
         return self.base.entry_count + (self.delta.entry_count if self.delta else 0)
 
     @property
+    def records(self) -> tuple[CRLRecord, ...]:
+        """The base, and the delta CRL if there is one."""
+        return (self.base, self.delta) if self.delta else (self.base,)
+
+    @property
     def newest(self) -> CRLRecord:
         """The delta CRL if there is one, else the base."""
         return self.delta or self.base
@@ -160,9 +188,14 @@ class Epoch:
 
     @property
     def index_name(self) -> str:
-        """File name of the index of this epoch: the same facts have the same name on every instance."""
-        facts = f"{self.issuing_point.authority_id} {self.base.sha256} {self.delta.sha256 if self.delta else ''}"
-        return hashlib.sha256(facts.encode()).hexdigest()[:40] + ".idx"
+        """The name that stands for this epoch: the same facts have the same name on every instance."""
+        return self.index_names.whole
+
+    @property
+    def index_names(self) -> IndexNames:
+        """Of its index files."""
+        delta = self.delta.sha256 if self.delta else ""
+        return _index_names(self.issuing_point.authority_id, self.base.sha256, delta)
 
 
 @dataclass(frozen=True, slots=True)

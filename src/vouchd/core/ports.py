@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from vouchd.core.changes import Changes
-from vouchd.core.facts import Authority, Caller, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
+from vouchd.core.facts import (
+    Authority,
+    Caller,
+    Epoch,
+    Facts,
+    IndexNames,
+    IssuingPointId,
+    JoinToken,
+    Member,
+    QuarantinedCRL,
+    User,
+)
 from vouchd.core.keyring import Keyring
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.reasons import RevocationEntry
@@ -242,19 +253,27 @@ class RevocationIndex(Protocol):
 
 
 class IndexWriter(Protocol):
-    """The folder of immutable index files that answering maps.
+    """The folder of immutable index files that answering reads.
 
     A file's name is derived from what it holds, so a file that is there and whole is right. Every method is atomic and
-    durable as those of StatusStore are. All raise `StoreUnavailable` when the folder cannot be written or read.
+    durable as those of StatusStore are. All raise `StoreUnavailable` when the folder cannot be written or read, and
+    those that read an index IndexFileError when a file is not there or damaged.
     """
 
-    def write(self, name: str, base: Buffer, delta: Buffer | None, certificate_issuer: bytes) -> int:
-        """Write the index of a CRL overlaid with a delta CRL (both DER), unless it is there; returns its entry count.
+    def write(self, name: str, crl: Callable[[], Buffer], certificate_issuer: bytes) -> int:
+        """Write what one CRL says, complete or delta, unless it is there; returns how many serials it lists.
 
-        `certificate_issuer` is DER of the Name whose certificates count; it matters for an indirect CRL.
+        `crl` gives its DER when it is wanted. `certificate_issuer` is DER of the Name whose certificates count; it
+        matters for an indirect CRL.
 
-        Raises: CRLRejected at an entry that is malformed.
+        Raises: CRLRejected at an entry that is malformed; what `crl` raises.
         """
+
+    def count(self, index: IndexNames) -> int:
+        """How many entries base and changes have together; costs what changed."""
+
+    def fold(self, index: IndexNames) -> None:
+        """Write base and changes as one file, which is read in their place from then on."""
 
     def write_serials(self, name: str, serials: Iterable[bytes]) -> None:
         """Write the set of `serials` (DER INTEGER content octets), unless it is there."""
@@ -265,11 +284,14 @@ class IndexWriter(Protocol):
     def doubt(self, name: str) -> None:
         """Read the file through before it is taken as whole again: what was read of it was wrong."""
 
-    def difference(self, old: str, new: str) -> tuple[int, int, int]:
-        """How many serials of `old` the file `new` lacks, how many it has that `old` lacks, and how many `old` has."""
+    def difference(self, old: IndexNames, new: IndexNames) -> tuple[int, int, int]:
+        """How many serials of `old` the index `new` lacks, how many it has that `old` lacks, and how many `old` has.
 
-    def missing(self, old: str, new: str, limit: int) -> tuple[bytes, ...]:
-        """At most `limit` serials (DER INTEGER content octets) of `old` that the file `new` lacks, lowest first."""
+        Between two on one base it costs what they change.
+        """
+
+    def missing(self, old: IndexNames, new: IndexNames, limit: int) -> tuple[bytes, ...]:
+        """At most `limit` serials (DER INTEGER content octets) of `old` that the index `new` lacks, lowest first."""
 
     def names(self) -> frozenset[str]:
         """The index files that are there, and what was left of writing that was cut short."""

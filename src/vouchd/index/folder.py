@@ -1,25 +1,27 @@
-"""The folder of index files: written once under a name derived from what they hold, mapped by readers, swept."""
+"""The folder of index files: written once under a name derived from what they hold, read by others, swept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vouchd.errors import StoreUnavailable
+from vouchd.core.facts import IndexNames
+from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.files import LEFTOVER_SUFFIX
 from vouchd.index.format import (
+    ChangesFile,
     RevocationIndexFile,
-    difference,
     is_intact,
-    missing,
     write_crl_index,
     write_serials,
 )
+from vouchd.index.layers import Index, LayeredIndex, difference, fold, missing, open_index, open_layers
 from vouchd.index.octets import FileIdentity
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 
-_SUFFIXES = frozenset({".idx", ".ser", LEFTOVER_SUFFIX})
+CHANGES_SUFFIX = ".delta"
+_SUFFIXES = frozenset({".idx", CHANGES_SUFFIX, ".ser", LEFTOVER_SUFFIX})
 
 
 class IndexFolder:
@@ -32,13 +34,24 @@ class IndexFolder:
         self._directory = directory
         self._whole: dict[str, FileIdentity] = {}
 
-    def write(self, name: str, base: Buffer, delta: Buffer | None, certificate_issuer: bytes) -> int:
-        """See IndexWriter."""
+    def write(self, name: str, crl: Callable[[], Buffer], certificate_issuer: bytes) -> int:
+        """See IndexWriter; of a file that is there its records are believed when they are read."""
         path = self._directory / name
-        if self.is_intact(name):
-            return len(RevocationIndexFile(path))
-        changes = None if delta is None else (delta, read_header(delta))
-        return write_crl_index(path, base, read_header(base), changes, certificate_issuer)
+        try:
+            return len((ChangesFile if path.suffix == CHANGES_SUFFIX else RevocationIndexFile)(path))
+        except IndexFileError:
+            der = crl()
+            return write_crl_index(path, der, read_header(der), certificate_issuer)
+
+    def count(self, index: IndexNames) -> int:
+        """See IndexWriter."""
+        return len(self._layers(index))
+
+    def fold(self, index: IndexNames) -> None:
+        """See IndexWriter."""
+        layers = self._layers(index)
+        if isinstance(layers, LayeredIndex) and not self.is_intact(index.whole):
+            fold(self._directory / index.whole, layers)
 
     def write_serials(self, name: str, serials: Iterable[bytes]) -> None:
         """See IndexWriter."""
@@ -62,13 +75,13 @@ class IndexFolder:
         """See IndexWriter."""
         self._whole.pop(name, None)
 
-    def difference(self, old: str, new: str) -> tuple[int, int, int]:
+    def difference(self, old: IndexNames, new: IndexNames) -> tuple[int, int, int]:
         """See IndexWriter."""
-        return difference(RevocationIndexFile(self._directory / old), RevocationIndexFile(self._directory / new))
+        return difference(self._readable(old), self._readable(new))
 
-    def missing(self, old: str, new: str, limit: int) -> tuple[bytes, ...]:
+    def missing(self, old: IndexNames, new: IndexNames, limit: int) -> tuple[bytes, ...]:
         """See IndexWriter."""
-        return missing(RevocationIndexFile(self._directory / old), RevocationIndexFile(self._directory / new), limit)
+        return missing(self._readable(old), self._readable(new), limit)
 
     def names(self) -> frozenset[str]:
         """See IndexWriter."""
@@ -84,6 +97,19 @@ class IndexFolder:
             (self._directory / name).unlink(missing_ok=True)
         except OSError as error:
             raise self._unavailable(error) from error
+
+    def _readable(self, index: IndexNames) -> Index:
+        """The layers, which may share their base with those that they are compared with; else what there is."""
+        try:
+            return self._layers(index)
+        except IndexFileError:
+            return open_index(self._directory, index, self._open)
+
+    def _layers(self, index: IndexNames) -> Index:
+        return open_layers(index, self._open)
+
+    def _open(self, kind: type[RevocationIndexFile], name: str) -> RevocationIndexFile:
+        return kind(self._directory / name)
 
     def _unavailable(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(f"{self._directory}: {error.strerror or error}", hint="mend its permissions")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
-from itertools import chain
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby
 from pathlib import Path
 from struct import Struct
 
@@ -31,17 +31,17 @@ from vouchd.pkix.packed import RecordLayout, minimal
 from vouchd.pkix.reasons import RevocationEntry
 
 __all__ = [
+    "MANY_RECORDS",
+    "ChangesFile",
     "RevocationIndexFile",
     "SerialSetFile",
-    "difference",
     "is_intact",
-    "missing",
     "write_crl_index",
     "write_index",
     "write_serials",
 ]
 
-_MANY_RECORDS = 1 << 16
+MANY_RECORDS = 1 << 16
 
 
 def ignore(name: str) -> None:
@@ -121,6 +121,30 @@ class KeyedFile:
     def key_width(self) -> int:
         """Octets of a key."""
         return self._width
+
+    @property
+    def layout(self) -> RecordLayout:
+        """How its records are made."""
+        return self._layout
+
+    def blobs(self) -> Iterator[bytes]:
+        """All records in their order, in pieces of whole records. Raises: IndexFileError."""
+        for first in range(0, len(self), MANY_RECORDS):
+            yield self._records(first, min(first + MANY_RECORDS, len(self)))
+
+    def places(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """Which of these keys, of this file's width and in its order, are there, and at which positions.
+
+        Raises: IndexFileError.
+        """
+        places: dict[bytes, int] = {}
+        for group, together in groupby(keys, key=lambda key: bisect_right(self._fences, key) - 1):
+            first = group * FENCE_EVERY
+            if first >= 0:
+                keys_there = self.keys(first, min(first + FENCE_EVERY, len(self)), self._width)
+                at = dict(zip(keys_there, range(first, first + len(keys_there)), strict=True))
+                places.update((key, at[key]) for key in together if key in at)
+        return places
 
     def _find(self, serial: bytes) -> bytes | None:
         """The record whose key is that of `serial`.
@@ -214,9 +238,15 @@ class RevocationIndexFile(KeyedFile):
 
     def __iter__(self) -> Iterator[RevocationEntry]:
         split = Struct(f"{self._size}s").iter_unpack
-        for first in range(0, len(self), _MANY_RECORDS):
-            for (record,) in split(self._records(first, min(first + _MANY_RECORDS, len(self)))):
+        for blob in self.blobs():
+            for (record,) in split(blob):
                 yield self._layout.unpack(record)
+
+
+class ChangesFile(RevocationIndexFile):
+    """What a delta CRL says: an entry of reason removeFromCRL takes the serial off the base."""
+
+    kind = Kind.CHANGES
 
 
 class SerialSetFile(KeyedFile):
@@ -232,57 +262,15 @@ class SerialSetFile(KeyedFile):
         return minimal(self.keys(position, position + 1, self.key_width)[0])
 
 
+_FILES: dict[Kind, type[KeyedFile]] = {one.kind: one for one in (RevocationIndexFile, ChangesFile, SerialSetFile)}
+
+
 def is_intact(path: Path) -> bool:
-    """Whether there is an index file of either kind and all of it matches its checksum."""
+    """Whether there is an index file of any kind and all of it matches its checksum."""
     try:
         with path.open("rb") as file:
             kind = FileHeader.decoded(file.read(HEADER_BYTES), path).shape.kind
-        (RevocationIndexFile if kind is Kind.REVOCATIONS else SerialSetFile)(path).verify()
+        _FILES[kind](path).verify()
     except (OSError, IndexFileError):
         return False
     return True
-
-
-def difference(old: KeyedFile, new: KeyedFile) -> tuple[int, int, int]:
-    """How many serials of `old` are not in `new`, how many of `new` not in `old`, and how many `old` has."""
-    width = max(old.key_width, new.key_width)
-    common = place = 0
-    for first in range(0, len(old), _MANY_RECORDS):
-        last = min(first + _MANY_RECORDS, len(old))
-        before = set(old.keys(first, last, width))
-        end = len(new) if last == len(old) else _place(new, old.keys(last, last + 1, width)[0], width)
-        while place < end:
-            stop = min(place + _MANY_RECORDS, end)
-            common += len(before.intersection(new.keys(place, stop, width)))
-            place = stop
-    return len(old) - common, len(new) - common, len(old)
-
-
-def missing(old: KeyedFile, new: KeyedFile, limit: int) -> tuple[bytes, ...]:
-    """At most `limit` serials (DER INTEGER content octets) of `old` that are not in `new`, in the order of the file."""
-    width = max(old.key_width, new.key_width)
-    lacking: list[bytes] = []
-    place = 0
-    for first in range(0, len(old), _MANY_RECORDS):
-        last = min(first + _MANY_RECORDS, len(old))
-        before = set(old.keys(first, last, width))
-        end = len(new) if last == len(old) else _place(new, old.keys(last, last + 1, width)[0], width)
-        while place < end:
-            stop = min(place + _MANY_RECORDS, end)
-            before.difference_update(new.keys(place, stop, width))
-            place = stop
-        lacking += sorted(before)[: limit - len(lacking)]
-        if len(lacking) >= limit:
-            break
-    return tuple(_serial(key) for key in lacking)
-
-
-def _serial(key: bytes) -> bytes:
-    """The shortest octets of the number that a key is."""
-    number = int.from_bytes(key, "big", signed=True)
-    return number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
-
-
-def _place(file: KeyedFile, key: bytes, width: int) -> int:
-    """The number of the first record of `file` whose key is not below `key`."""
-    return bisect_left(range(len(file)), key, key=lambda i: file.keys(i, i + 1, width)[0])

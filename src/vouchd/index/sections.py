@@ -35,6 +35,7 @@ class Kind(IntEnum):
 
     REVOCATIONS = 0
     SERIALS = 1
+    CHANGES = 2  # what a delta CRL says: revocations, and removals
 
 
 @dataclass(frozen=True, slots=True)

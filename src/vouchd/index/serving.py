@@ -11,6 +11,7 @@ from vouchd.core.facts import Authority, Epoch
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import IndexFileError
 from vouchd.index.format import KeyedFile, RevocationIndexFile, SerialSetFile
+from vouchd.index.layers import open_index
 from vouchd.index.octets import HINT, FileIdentity, Octets, PositionedOctets
 from vouchd.pkix.scope import Scope
 from vouchd.service.indexing import ServingFacts
@@ -59,7 +60,10 @@ class OpenIndexes:
         return self._state
 
     def _point(self, epoch: Epoch, named: dict[str, KeyedFile]) -> ServingPoint:
-        index = self._open(RevocationIndexFile, epoch.index_name, named)
+        def open_file(kind: type[RevocationIndexFile], name: str) -> RevocationIndexFile:
+            return self._open(kind, name, named)
+
+        index = open_index(self.folder, epoch.index_names, open_file)
         return ServingPoint(epoch, index, Scope.from_idp(epoch.idp_der))
 
     def _serials(self, authority: Authority, named: dict[str, KeyedFile]) -> SerialSetFile | None:
@@ -69,7 +73,7 @@ class OpenIndexes:
     def _open(self, kind: type[File], name: str, named: dict[str, KeyedFile]) -> File:
         path = self.folder / name
         file = self._files.get(name)
-        if not isinstance(file, kind) or name in self.damaged or file.identity != _identity(path):
+        if type(file) is not kind or name in self.damaged or file.identity != _identity(path):
             file = kind(path, octets=self._octets, damaged=self.damaged.add)
             self.damaged.discard(name)
         named[name] = file

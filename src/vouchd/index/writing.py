@@ -1,4 +1,4 @@
-"""Index files as they are made: from a CRL and its delta, from entries, from a list of serials.
+"""Index files as they are made: from a CRL, from a base and the changes over it, from entries, from serials.
 
 A serial that a CRL lists twice is kept once: a final revocation goes before a hold, then the earlier revocation time;
 so the result does not depend on the order of the list. In a delta CRL a revocation goes before a removal.
@@ -24,29 +24,35 @@ from vouchd.pkix.reasons import Reason, RevocationEntry
 _BATCH = 1 << 14
 
 
-def write_crl_index(
-    path: Path,
-    crl: Buffer,
-    header: CRLHeader,
-    delta: tuple[Buffer, CRLHeader] | None = None,
-    certificate_issuer: bytes | None = None,
-) -> int:
-    """Write the index of a CRL, overlaid with the entries of a delta CRL if one is given; returns its entry count.
+def write_crl_index(path: Path, crl: Buffer, header: CRLHeader, certificate_issuer: bytes | None = None) -> int:
+    """Write the index of a complete CRL, or the changes of a delta CRL; returns how many serials it lists.
 
     Of an indirect CRL the entries for certificates of `certificate_issuer` (DER of its Name; None: the CRL's issuer)
-    are taken. The CRLs are scanned again when a wider layout than assumed turns out to be needed, which is mostly known
+    are taken. The CRL is scanned again when a wider layout than assumed turns out to be needed, which is mostly known
     after the first entry.
 
     Raises: CRLRejected at an entry that is malformed; StoreUnavailable.
     """
     layout = RecordLayout()
+    kind = Kind.CHANGES if header.is_delta else Kind.REVOCATIONS
     while True:
         try:
-            return _write_in(path, layout, (crl, header), delta, certificate_issuer)
+            with _sorter(layout, path) as sorter:
+                for records in packed_entries(crl, header, layout, certificate_issuer):
+                    sorter.add(records)
+                return write_sections(path, _shape(layout, kind), sorter.blobs())
         except LayoutTooNarrow as narrow:
             layout = narrow.needed
         except OSError as error:
             raise _unavailable(path, error) from error
+
+
+def write_overlaid(path: Path, layout: RecordLayout, base: Iterator[bytes], changes: Iterator[bytes]) -> int:
+    """Write the index of a base with changes laid over it, both sorted records of that layout; returns its count.
+
+    Raises: StoreUnavailable.
+    """
+    return write_sections(path, _shape(layout), overlaid(base, changes, layout))
 
 
 def write_index(path: Path, entries: Iterable[RevocationEntry]) -> int:
@@ -90,23 +96,7 @@ def write_serials(path: Path, serials: Iterable[bytes]) -> int:
         return write_sections(path, Shape(Kind.SERIALS, width, width), blobs)
 
 
-def _write_in(
-    path: Path,
-    layout: RecordLayout,
-    base: tuple[Buffer, CRLHeader],
-    delta: tuple[Buffer, CRLHeader] | None,
-    certificate_issuer: bytes | None,
-) -> int:
-    with _sorter(layout, path) as complete, _sorter(layout, path) as changes:
-        # The delta first: it is the smaller one, should it need another layout.
-        for (crl, header), sorter in ((delta, changes), (base, complete)) if delta else ((base, complete),):
-            for records in packed_entries(crl, header, layout, certificate_issuer):
-                sorter.add(records)
-        blobs = complete.blobs()
-        return write_sections(path, _shape(layout), _overlaid(blobs, changes.blobs(), layout) if delta else blobs)
-
-
-def _overlaid(base: Iterator[bytes], delta: Iterator[bytes], layout: RecordLayout) -> Iterator[bytes]:
+def overlaid(base: Iterator[bytes], delta: Iterator[bytes], layout: RecordLayout) -> Iterator[bytes]:
     """The records of the base with those of the delta put in, in their place or as removals (RFC 5280 5.2.4)."""
     size, width = layout.size, layout.serial_width
     changes = chain.from_iterable(chain.from_iterable(map(Struct(f"{size}s").iter_unpack, delta)))
@@ -166,8 +156,8 @@ def _rung(octets: int) -> int:
     return next(width for width in WIDTHS if width >= octets)
 
 
-def _shape(layout: RecordLayout) -> Shape:
-    return Shape(Kind.REVOCATIONS, layout.serial_width, layout.size, layout.invalidity)
+def _shape(layout: RecordLayout, kind: Kind = Kind.REVOCATIONS) -> Shape:
+    return Shape(kind, layout.serial_width, layout.size, layout.invalidity)
 
 
 def _unavailable(path: Path, error: OSError) -> StoreUnavailable:

@@ -54,8 +54,10 @@ class Documents(Protocol):
     def document(self, record: CRLRecord) -> Buffer:
         """The bytes of a CRL. Raises: NotFound, StoreUnavailable."""
 
-    def build(self, authority: Authority, epoch: Epoch, base: Buffer, delta: Buffer | None) -> int:
-        """Make the index file of the epoch; returns how many entries it has."""
+    def build_of(
+        self, authority: Authority, epoch: Epoch, record: CRLRecord, document: Callable[[CRLRecord], Buffer]
+    ) -> int:
+        """Make the index file of one CRL of the epoch; returns how many serials that lists."""
 
 
 class Proof(NamedTuple):
@@ -150,7 +152,7 @@ class Admitting:
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
         """The epoch was judged when it was taken in, by this process."""
         proof = Proof(_issuers(authority), epoch.idp_der, epoch.issuer_key)
-        for record in _records(epoch):
+        for record in epoch.records:
             self._proofs[epoch.issuing_point, record] = proof
 
     def admit(self, authorities: Iterable[Authority], epochs: Iterable[Epoch], documents: Documents) -> Admitted:
@@ -224,7 +226,7 @@ class Admitting:
         """Raises: CRLError; NotFound, StoreUnavailable when a document cannot be read."""
         if epoch.accepted_at > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
             raise CRLRejected("the store says of it that it was accepted in the future")
-        for record in _records(epoch):
+        for record in epoch.records:
             self._prove(authority, epoch, record, documents)
         if epoch.issuer_key not in {"", self._proofs[epoch.issuing_point, epoch.newest].issuer_key}:
             raise CRLRejected("the store names another key of the CA than the CRL is signed with")
@@ -243,8 +245,7 @@ class Admitting:
         if header.this_update > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
             raise CRLRejected("thisUpdate is in the future")
         issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
-        indexed = None if epoch.delta else documents.build(authority, epoch, crl, None)
-        if record.entry_count != indexed:
+        if record.entry_count != documents.build_of(authority, epoch, record, lambda _: crl):
             _require_counted(record, crl, header, name_of(authority))
         self._proofs[epoch.issuing_point, record] = Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
 
@@ -280,10 +281,6 @@ class Admitting:
             by_id = {authority.id: authority for authority in served.authorities}
             for epoch in served.epochs:
                 self.vouch(by_id[epoch.issuing_point.authority_id], epoch)
-
-
-def _records(epoch: Epoch) -> tuple[CRLRecord, ...]:
-    return (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
 
 
 def _issuers(authority: Authority) -> frozenset[bytes]:

@@ -12,9 +12,7 @@ from vouchd.core.key_history import crl_issuers
 from vouchd.errors import CRLRejected
 from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import MAX_CRL_BYTES, CRLHeader, read_header
-from vouchd.pkix.crl_entries import packed_entries
 from vouchd.pkix.der import Buffer
-from vouchd.pkix.packed import WIDEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,6 @@ class Received:
             at=self.at,
             lower_number=lower_number,
         )
-
-    def entry_count(self, certificate_issuer: bytes) -> int:
-        """How many entries for certificates of that issuer (DER of its Name) it has."""
-        return sum(map(len, packed_entries(self.crl, self.header, WIDEST, certificate_issuer)))
 
     def record(self) -> CRLRecord:
         """What is kept of it; the entries are not counted yet."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vouchd.core import issued
 from vouchd.core.facts import Authority, CRLRecord, Epoch
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import IndexWriter, StatusStore
-from vouchd.errors import NotFound, StoreConflict
+from vouchd.errors import IndexFileError, NotFound, StoreConflict
 from vouchd.pkix.der import Buffer
 from vouchd.service.admitting import Admitted, Admitting, Refusal
 
@@ -21,6 +22,14 @@ _ATTEMPTS = 5
 
 def _overlook(epochs: Iterable[Epoch]) -> None:
     """Nobody in this process serves."""
+
+
+class EntryCounts(NamedTuple):
+    """How many serials base and delta of an epoch list, and how many entries there are; None: there is no delta."""
+
+    base: int
+    delta: int | None
+    together: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +62,40 @@ class Indexing:
         self.known: Callable[[Iterable[Epoch]], None] = _overlook
         self.accepted: Callable[[Iterable[Epoch]], None] = _overlook
 
-    def build(self, authority: Authority, epoch: Epoch, base: Buffer, delta: Buffer | None) -> int:
-        """Write the index of `epoch` from DER of its CRLs; returns its entry count.
+    def build(self, authority: Authority, epoch: Epoch, document: Callable[[CRLRecord], Buffer]) -> EntryCounts:
+        """Write the index files of `epoch` that are not there; `document` gives DER of its CRLs where it is wanted.
 
-        Raises: CRLRejected, StoreUnavailable.
+        A base that is there stays as it is under a new delta. Raises: CRLRejected, StoreUnavailable; what `document`
+        raises.
         """
-        return self._writer.write(epoch.index_name, base, delta, name_of(authority))
+        try:
+            return self._built(authority, epoch, document)
+        except IndexFileError:  # what was there is damaged
+            for name in epoch.index_names:
+                self._discard_damaged(name)
+            return self._built(authority, epoch, document)
+
+    def _built(self, authority: Authority, epoch: Epoch, document: Callable[[CRLRecord], Buffer]) -> EntryCounts:
+        base, *changes = [self.build_of(authority, epoch, record, document) for record in epoch.records]
+        if not changes:
+            return EntryCounts(base, None, base)
+        return EntryCounts(base, changes[0], self._writer.count(epoch.index_names))
+
+    def build_of(
+        self, authority: Authority, epoch: Epoch, record: CRLRecord, document: Callable[[CRLRecord], Buffer]
+    ) -> int:
+        """The same for one of its CRLs; returns how many serials that lists."""
+        names = epoch.index_names
+        name = names.changes if record is epoch.delta else names.base
+        return self._writer.write(name, lambda: document(record), name_of(authority))
 
     def difference(self, old: Epoch, new: Epoch) -> tuple[int, int, int]:
         """How many serials the new epoch lost, how many it gained, and how many the old one has."""
-        return self._writer.difference(old.index_name, new.index_name)
+        return self._writer.difference(old.index_names, new.index_names)
 
     def missing(self, old: Epoch, new: Epoch, limit: int) -> tuple[bytes, ...]:
         """At most `limit` serials (DER INTEGER content octets) that the old epoch has and the new one lacks."""
-        return self._writer.missing(old.index_name, new.index_name, limit)
+        return self._writer.missing(old.index_names, new.index_names, limit)
 
     def document(self, record: CRLRecord) -> Buffer:
         """The bytes of a stored CRL, put together without holding them twice. Raises: NotFound."""
@@ -81,16 +110,25 @@ class Indexing:
             self._writer.doubt(name)
 
     def ensure_index(self, authority: Authority, epoch: Epoch) -> bool:
-        """Rebuild the index of `epoch` from the store's documents when it is missing or damaged; whether it was.
+        """Rebuild the index of `epoch` from the store's documents where it is missing or damaged; whether it was.
 
         Raises: NotFound when the epoch is no longer current and its documents are gone.
         """
-        if self._writer.is_intact(epoch.index_name):
+        names = epoch.index_names
+        if self._writer.is_intact(names.whole):
             return False
-        self._writer.remove(epoch.index_name)
-        delta = self.document(epoch.delta) if epoch.delta else None
-        self.build(authority, epoch, self.document(epoch.base), delta)
-        return True
+        self._writer.remove(names.whole)
+        missing = [name for name in _parts(epoch) if not self._writer.is_intact(name)]
+        for name in missing:
+            self._writer.remove(name)
+        if missing:
+            self.build(authority, epoch, self.document)
+        return bool(missing)
+
+    def _discard_damaged(self, name: str) -> None:
+        self._writer.doubt(name)
+        if name and not self._writer.is_intact(name):
+            self._writer.remove(name)
 
     def ensure_serials(self, authority: Authority) -> bool:
         """The same for the issued serials of a CA that keeps such a list."""
@@ -124,10 +162,15 @@ class Indexing:
         To be called when no worker is about to load an older manifest and nobody is accepting a CRL.
         """
         served = self.admitting.served.epochs if self.admitting else ()
-        named = {epoch.index_name for epoch in (*self._store.epochs(), *served)}
+        present = self._writer.names()
+        named: set[str] = set()
+        for epoch in (*self._store.epochs(), *served):
+            names = epoch.index_names
+            # Changes that were folded are not read any more; their base is for the next delta.
+            named |= {names.whole, names.base} if names.whole in present else {names.base, names.changes}
         policies = [authority.policy for authority in self._store.authorities()]
         named |= {issued.index_name(policy.issued_serials) for policy in policies if policy.issued_serials}
-        garbage = self._writer.names() - named
+        garbage = present - named
         for name in garbage:
             self._writer.remove(name)
         return garbage
@@ -165,3 +208,8 @@ class Indexing:
             admitted.refusals,
             frozenset(epoch.issuing_point.authority_id for epoch in lost),
         )
+
+
+def _parts(epoch: Epoch) -> tuple[str, ...]:
+    names = epoch.index_names
+    return (names.base, names.changes) if names.changes else (names.base,)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, StatusStore
 from vouchd.errors import (
     ConfigError,
@@ -189,7 +188,7 @@ class Ingesting:
         high_water = self._store.high_water(point) if current is None else current.high_water
         issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
         epoch = self._built(authority, arrival, next_epoch(arrival, current, point, issuer_der, renumbering))
-        if not released and not renumbering:
+        if not released and not renumbering and authority.policy.quarantine_percent is not None:
             weight = self._weighing.weigh(authority, arrival, current, epoch)
             if weight.why:
                 self._hold_back(arrival, epoch, weight.why)
@@ -200,16 +199,12 @@ class Ingesting:
 
     def _built(self, authority: Authority, arrival: Received, epoch: Epoch) -> Epoch:
         """The next epoch, its index file in place and its entries counted."""
-        base = self._document(epoch.base, arrival)
-        delta = self._document(epoch.delta, arrival) if epoch.delta else None
-        count = self._indexing.build(authority, epoch, base, delta)
-        if delta is None:
-            return replace(epoch, base=replace(epoch.base, entry_count=count))
-        # The index counts both CRLs together, so the new one is counted by itself.
-        counted = replace(arrival.record(), entry_count=arrival.entry_count(name_of(authority)))
+        counts = self._indexing.build(authority, epoch, lambda record: self._document(record, arrival))
+        merged = None if counts.delta is None else counts.together
         if arrival.header.is_delta:
-            return replace(epoch, merged_count=count, delta=counted)
-        return replace(epoch, merged_count=count, base=counted)
+            delta = replace(arrival.record(), entry_count=counts.delta or 0)
+            return replace(epoch, merged_count=merged, delta=delta)
+        return replace(epoch, merged_count=merged, base=replace(epoch.base, entry_count=counts.base))
 
     def _document(self, record: CRLRecord, arrival: Received) -> Buffer:
         return arrival.crl if record.sha256 == arrival.sha256 else self._indexing.document(record)

@@ -155,11 +155,10 @@ class Previewing:
         require_not_retired(authority, point.scope_id)
         issuer_der = arrival.judge(recipient.issuers, current, self._store.high_water(point))
         epoch = next_epoch(arrival, current, point, issuer_der)
-        delta = self._document(epoch.delta, arrival) if epoch.delta else None
-        count = self._indexing.build(authority, epoch, self._document(epoch.base, arrival), delta)
+        counts = self._indexing.build(authority, epoch, lambda record: self._document(record, arrival))
         weight = self._weighing.weigh(authority, arrival, current, epoch)
         if current is None:
-            return Change(authority, point, None, gained=count, held_back=weight.why)
+            return Change(authority, point, None, gained=counts.together, held_back=weight.why)
         return Change(
             authority,
             point,

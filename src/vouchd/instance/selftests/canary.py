@@ -19,7 +19,6 @@ from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePoli
 from vouchd.core.ports import Signer
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import ClientError, IndexFileError, PartFails, SigningError, VerificationError
-from vouchd.index.format import RevocationIndexFile
 from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificate, not_after
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain
@@ -127,9 +126,8 @@ def _serials(serving: ServingAuthority) -> tuple[bytes, ...]:
     """A serial that nobody has, and one that is revoked where there is one."""
     nobody = b"\x40" + secrets.token_bytes(15)
     for point in serving.points:
-        if isinstance(point.index, RevocationIndexFile) and not point.scope.only_attribute:
-            for entry in point.index:
-                return nobody, entry.serial
+        if len(point.index) and not point.scope.only_attribute:
+            return nobody, point.index.at(0).serial
     return (nobody,)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from vouchd.core import issued
 from vouchd.core.facts import Authority, Epoch
 from vouchd.core.key_history import name_of
-from vouchd.core.ports import StatusStore
+from vouchd.core.ports import RevocationIndex, StatusStore
 from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
 from vouchd.index.format import RevocationIndexFile, is_intact
+from vouchd.index.layers import open_index
 from vouchd.index.writing import precedence
 from vouchd.instance.selftests.keys import collect
 from vouchd.pkix.crl import read_header
@@ -109,9 +110,13 @@ def _whole(path: Path) -> str:
     return "whole"
 
 
+def _opened(kind: type[RevocationIndexFile], path: Path) -> RevocationIndexFile:
+    _whole(path)
+    return kind(path)
+
+
 def _check_epoch(epoch: Epoch, owner: Authority, indexing: Indexing, folder: Path) -> str:
-    _whole(folder / epoch.index_name)
-    index = RevocationIndexFile(folder / epoch.index_name)
+    index = open_index(folder, epoch.index_names, lambda kind, name: _opened(kind, folder / name))
     overlay = _counting(_entries(indexing, epoch, owner, of_delta=True))
     first = _counting(islice(_entries(indexing, epoch, owner, of_delta=False), _COMPARED))
     compared = (
@@ -150,7 +155,7 @@ def _counting(listed: Iterable[RevocationEntry]) -> dict[bytes, RevocationEntry]
     return counting
 
 
-def _says(index: RevocationIndexFile, serial: bytes, listed: RevocationEntry) -> bool:
+def _says(index: RevocationIndex, serial: bytes, listed: RevocationEntry) -> bool:
     """Whether the index says of the serial what the CRL does."""
     indexed = index.find(serial)
     if listed.reason is Reason.REMOVE_FROM_CRL:
@@ -158,7 +163,7 @@ def _says(index: RevocationIndexFile, serial: bytes, listed: RevocationEntry) ->
     return indexed is not None and indexed.revocation_time == listed.revocation_time
 
 
-def _require_said(index: RevocationIndexFile, serial: bytes, listed: RevocationEntry) -> None:
+def _require_said(index: RevocationIndex, serial: bytes, listed: RevocationEntry) -> None:
     if not _says(index, serial, listed):
         raise IndexFileError(
             f"serial {serial.hex()} is not as the CRL has it", hint="vouchd restart rebuilds a damaged index"
