@@ -37,10 +37,10 @@ def test_token_lets_one_instance_join(master):
 def test_role_is_handed_over_by_the_master_alone(master):
     """It appoints by its own key; what is the master already stays so, and afterwards the role is another's to give."""
     status, moved = ask(master, "POST", f"/members/{SECOND}/promote", "administrator")
-    assert (status, moved) == (200, {"master": SECOND, "term": 2})
+    assert (status, moved) == (200, {"master": SECOND, "term": 2, "changes": ["the role was moved"]})
     promoted = master_of(master.services.store.members())
     assert (promoted.id, bool(promoted.appointment)) == (SECOND, True)
-    assert ask(master, "POST", f"/members/{SECOND}/promote", "administrator") == (200, moved)
+    assert ask(master, "POST", f"/members/{SECOND}/promote", "administrator") == (200, moved | {"changes": []})
     status, problem = ask(master, "POST", f"/members/{HOST}:8443/promote", "administrator")
     assert (status, problem["error"]) == (400, "ConfigError")
     assert SECOND in problem["title"]

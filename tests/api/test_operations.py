@@ -79,6 +79,7 @@ def test_authority_can_be_added_shown_and_removed(api):
     other = CA.create("Other CA", key=shared_key("EC", 22))
     status, added = api.ask("POST", "/authorities", {"certificate": other.pem.decode(), "label": "Other"})
     assert (status, added["label"], added["issuing_points"]) == (201, "Other", [])
+    assert added.pop("changes") == ["the CA was added"]
     assert api.get("/authorities/Other") == added
     assert x509.load_pem_x509_certificate(added["certificate"].encode()) == other.certificate
     assert api.ask("DELETE", f"/authorities/{added['id']}") == (204, b"")

@@ -120,7 +120,7 @@ def test_set_without_options_shows_the_policy(instance, capsys):
         (["--archive-cutoff", "-1"], 78),
         (["--archive-cutoff", "a day"], 78),
         (["--quarantine-percent", "all"], 78),
-        (["--quarantine-percent", "nan"], 78),
+        (["--quarantine-percent", "nan"], 65),
         (["--quarantine-entries", "-1"], 78),
         (["--expired-delta", "never"], 78),
         (["--slot", "0"], 65),

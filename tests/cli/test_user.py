@@ -55,7 +55,7 @@ def test_add_is_recorded_in_the_audit_log(alice):
     "arguments, code, words",
     [
         (["add", "alice"], 73, "is there already"),
-        (["add", "a b"], 65, "body.id must match"),
+        (["add", "a b"], 65, "the body.id: expected"),
         (["add", "bob", "-g", "agent"], 78, "no group is called 'agent'"),
         (["add", "bob", "--cert", "nowhere.pem"], 78, "nowhere.pem: cannot be read"),
         (["remove", "bob"], 66, "no user 'bob'"),

@@ -104,7 +104,7 @@ class Member:
         self.withholding = Withholding(self.watermark, self.pool, self.own.append, lambda: None)
         self.cas = [CA.create("First CA"), CA.create("Second CA", key=shared_key(number=2))]
         authorities = Authorities(self.store, permission, self.audit)
-        self.ids = [authorities.add(ca.der, AGENT).id for ca in self.cas]
+        self.ids = [authorities.add(ca.der, AGENT).subject.id for ca in self.cas]
         for ca in self.cas:
             self.push(ca, 1, (OLD,))
         self.turn()

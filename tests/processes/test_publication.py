@@ -33,7 +33,7 @@ class Site:
         permission = Permission(audit)
         self.authorities = Authorities(self.store, permission, audit)
         self.ingesting = Ingesting(self.store, self.indexing, permission, audit)
-        self.authority = self.authorities.add(self.ca.der, AGENT, label="Site CA")
+        self.authority = self.authorities.add(self.ca.der, AGENT, label="Site CA").subject
         self.publication = self.open()
 
     def open(self, *, quiet: bool = True) -> ManifestPublication:

@@ -64,7 +64,7 @@ SIGNS_CRLS_ONLY = x509.KeyUsage(False, False, False, False, False, False, True, 
 @pytest.mark.parametrize("form", ["der", "pem"])
 def test_add_certificate_in_either_form_is_registered_under_its_subject(authorities, store, audit, ca, form):
     """DER and PEM are taken; the label is the subject unless one is given; the act is recorded."""
-    added = authorities.add(getattr(ca, form), AGENT)
+    added = authorities.add(getattr(ca, form), AGENT).subject
     assert store.authorities() == (added,)
     assert (added.label, added.certificate_der, added.policy) == ("CN=Lab CA", ca.der, AuthorityPolicy())
     acts = ["AUTHZ", "OCSP_ADD_CA_REQUEST", "OCSP_ADD_CA_REQUEST_PROCESSED"]
@@ -83,7 +83,7 @@ def test_add_again_changes_nothing(authorities, store, ca):
 def test_add_renewed_certificate_goes_into_the_history(authorities, store):
     """A certificate of the same name is the same CA, with its epochs; the newest certificate stands for it."""
     old, new = CA.create("Lab CA"), CA.create("Lab CA", not_before=NOW - DAY)
-    authority = authorities.add(old.der, AGENT)
+    authority = authorities.add(old.der, AGENT).subject
     store.commit_epoch(an_epoch(authority), {sha256(FIRST): FIRST})
     authorities.add(new.der, AGENT)
     assert [known.certificates for known in store.authorities()] == [(new.der, old.der)]
@@ -93,9 +93,9 @@ def test_add_renewed_certificate_goes_into_the_history(authorities, store):
 @pytest.mark.parametrize("spelling", ["Lab CA", "  lab  ca "])
 def test_add_same_name_other_key_is_the_same_ca(authorities, store, spelling):
     """A CA is its name (RFC 5280 7.1) with a history of keys: label, policy and id stay."""
-    first = authorities.add(CA.create("Lab CA", key=shared_key("EC", 5)).der, AGENT, label="lab")
+    first = authorities.add(CA.create("Lab CA", key=shared_key("EC", 5)).der, AGENT, label="lab").subject
     authorities.set_policy("lab", AuthorityPolicy(crl_reference=True), ADMIN)
-    second = authorities.add(CA.create(spelling, key=shared_key("EC", 6), not_before=NOW - DAY).der, AGENT)
+    second = authorities.add(CA.create(spelling, key=shared_key("EC", 6), not_before=NOW - DAY).der, AGENT).subject
     assert store.authorities() == (second,)
     assert (second.id, second.label, second.policy.crl_reference) == (first.id, "lab", True)
     assert second.history == (first.certificate_der,)
@@ -106,8 +106,8 @@ def test_add_certificate_for_a_separate_crl_key_only_to_a_known_ca(authorities):
     separate = a_ca([SIGNS_CRLS_ONLY])
     with pytest.raises(ConfigError):
         authorities.add(separate, AGENT)
-    known = authorities.add(a_ca([CA_TRUE]), AGENT)
-    both = authorities.add(separate, AGENT)
+    known = authorities.add(a_ca([CA_TRUE]), AGENT).subject
+    both = authorities.add(separate, AGENT).subject
     assert both.certificate_der == known.certificate_der
     assert len(both.history) == 1
 
@@ -209,7 +209,7 @@ def test_add_anything_but_one_ca_certificate_refused_with_hint(authorities, stor
 
 def test_add_without_key_usage_is_taken(authorities):
     """RFC 5280 asks keyCertSign only of a certificate that has keyUsage."""
-    assert authorities.add(a_ca([CA_TRUE]), AGENT).label == "CN=Odd CA"
+    assert authorities.add(a_ca([CA_TRUE]), AGENT).subject.label == "CN=Odd CA"
 
 
 @pytest.mark.parametrize("label", [" ", "x" * 201, "a\nb", "\x1b[31m"])
@@ -238,8 +238,8 @@ def test_add_audit_unavailable_nothing_added(store, ca):
 
 def test_summaries_tell_each_ca_with_its_own_points(authorities, store, ca):
     """A list shows subject, epochs and CRLs held back of each CA, and no other's."""
-    other = authorities.add(CA.create("Another CA", key=shared_key("EC", 5)).der, AGENT)
-    authority = authorities.add(ca.der, AGENT)
+    other = authorities.add(CA.create("Another CA", key=shared_key("EC", 5)).der, AGENT).subject
+    authority = authorities.add(ca.der, AGENT).subject
     store.commit_epoch(an_epoch(authority), {sha256(FIRST): FIRST})
     store.put_quarantined(a_quarantined(authority, b"held"), b"held")
     first, second = authorities.summaries(AGENT)

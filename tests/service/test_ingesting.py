@@ -159,7 +159,7 @@ def test_unknown_ca_is_rejected_by_name(world):
 def test_crl_of_a_new_key_speaks_for_the_name(world, ca):
     """RFC 5280 6.3.3 (b)(1), (f): a CRL is matched by its issuer's name, and any key of the CA may have signed it."""
     renewed = CA.create("Lab CA", key=shared_key("EC", 5))
-    added = world.authorities.add(renewed.der, AGENT)
+    added = world.authorities.add(renewed.der, AGENT).subject
     (first,) = world.accept(ca.crl({6: None}, number=1))
     (second,) = world.accept(renewed.crl({5: None}, number=2))
     assert first.issuing_point == second.issuing_point

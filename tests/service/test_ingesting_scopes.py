@@ -76,7 +76,7 @@ def test_indirect_crl_one_ca_late_gets_its_epoch_on_resending(world, ca):
     crl = indirect_crl(issuer, [(1, "Lab CA"), (3, "Other CA")], 1)
     world.accept(crl)
     other = CA.create("Other CA", key=shared_key("EC", 6))
-    added = world.authorities.add(other.der, AGENT)
+    added = world.authorities.add(other.der, AGENT).subject
     world.set_policy(other, crl_issuers=(issuer.der,))
     (epoch,) = world.accept(crl)
     assert epoch.issuing_point.authority_id == added.id

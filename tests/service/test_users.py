@@ -92,7 +92,7 @@ def test_users_listed_for_administrators_and_auditors_only(users):
 
 def test_add_full_name_is_the_id_unless_given(users):
     """A user has a name to be shown."""
-    assert users.add("CA-pki.example.test-18443", ADMIN).full_name == "CA-pki.example.test-18443"
+    assert users.add("CA-pki.example.test-18443", ADMIN).subject.full_name == "CA-pki.example.test-18443"
 
 
 @pytest.mark.parametrize("user_id", ["", "-x", "a b", "a/b", "ü", "a\n", "x" * 129, UNIDENTIFIED])
@@ -135,7 +135,7 @@ def test_add_more_users_than_fit_refused(users, monkeypatch):
 def test_set_groups_replaces_and_the_same_again_changes_nothing(users, store, audit):
     """The groups are those given; a change that is none leaves revision and log alone."""
     wanted = {Group.AUDITORS, Group.TRUSTED_MANAGERS}
-    assert users.set_groups("alice", wanted, ADMIN).groups == wanted
+    assert users.set_groups("alice", wanted, ADMIN).subject.groups == wanted
     revision = store.revision()
     audit.records.clear()
     users.set_groups("alice", wanted, ADMIN)
@@ -162,10 +162,12 @@ def test_last_administrator_stays_administrator(users):
 def test_add_certificate_any_form_kept_as_der(users, form):
     """A certificate is taken as people have it, and kept once."""
     users.add_certificate("alice", form, ADMIN)
-    assert users.add_certificate("alice", form, ADMIN).certificates == (FIRST.der, SECOND.der)
+    assert users.add_certificate("alice", form, ADMIN).subject.certificates == (FIRST.der, SECOND.der)
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", FIRST.der[:-1], FIRST.pem * 2, b"0" * (MAX_CERTIFICATE_BYTES + 1)])
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", FIRST.der[:-1], FIRST.pem + SECOND.pem, b"0" * (MAX_CERTIFICATE_BYTES + 1)]
+)
 def test_add_certificate_that_is_none_refused(users, data):
     """What is not one certificate is a ConfigError, and nothing changes."""
     with pytest.raises(ConfigError):
@@ -186,8 +188,8 @@ def test_remove_certificate_by_fingerprint_or_its_beginning(users):
     users.add_certificate("alice", SECOND.der, ADMIN)
     digits = fingerprint(SECOND.der).upper()
     with_colons = ":".join(digits[place : place + 2] for place in range(0, 64, 2))
-    assert users.remove_certificate("alice", with_colons, ADMIN).certificates == (FIRST.der,)
-    assert users.remove_certificate("alice", fingerprint(FIRST.der)[:8], ADMIN).certificates == ()
+    assert users.remove_certificate("alice", with_colons, ADMIN).subject.certificates == (FIRST.der,)
+    assert users.remove_certificate("alice", fingerprint(FIRST.der)[:8], ADMIN).subject.certificates == ()
 
 
 @pytest.mark.parametrize(

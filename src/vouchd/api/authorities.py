@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
@@ -12,11 +13,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from msgspec.structs import asdict, fields
 
 from vouchd.api import shapes
-from vouchd.api.model import PEM, SHA256, AuthorityId, Count, Label, Moment, ScopeId, SentPEM, about
+from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, ScopeId, SentPEM, about
 from vouchd.api.operation import Call, Operation, Waiting
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
-from vouchd.errors import BadInput
+from vouchd.errors import BadInput, NotFound
 from vouchd.pkix import pem
 from vouchd.service.authorities import (
     MAX_LABEL_CHARACTERS,
@@ -109,6 +110,7 @@ class Authority(Struct, frozen=True):
     retired_scopes: Annotated[list[ScopeId], about("The scopes of issuing points that will not come again.", [])]
     certificate: Annotated[PEM, about("Its newest certificate.")]
     doubts: Annotated[list[str], about("Of its signer, or of what came with a change: told after it.", [])]
+    changes: Changes = UNSET
 
 
 class NewAuthority(Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,9 +149,10 @@ def _add(call: Call) -> Authority:
         names = "; ".join(one.subject.rfc4514_string() for one in bundle.certificates)
         raise BadInput(f"{len(bundle.certificates)} CAs where one is expected: {names}", hint="send each by itself")
     certificate = bundle.certificates[0].public_bytes(Encoding.DER)
-    authority = authorities.add(certificate, call.caller, label=new.label, signer=new.signer)
+    effect = authorities.add(certificate, call.caller, label=new.label, signer=new.signer)
     call.settle()
-    return _shown(call, authority, (*bundle.notes, *authorities.doubts(authority)))
+    doubts = (*bundle.notes, *authorities.doubts(effect.subject))
+    return _shown(call, effect.subject, doubts, list(effect.changes))
 
 
 def _remove(call: Call) -> None:
@@ -174,7 +177,12 @@ def _set_policy(call: Call) -> Authority:
         changed["expected_scopes"] = tuple(changed["expected_scopes"])
     after = services.authorities.set_policy(before.id, replace(before.policy, **changed), call.caller)
     call.settle()
-    return _shown(call, after, services.authorities.doubts(after))
+    return _shown(call, after, services.authorities.doubts(after), _policy_changes(before, after))
+
+
+def _policy_changes(before: facts.Authority, after: facts.Authority) -> list[str]:
+    former, policy = dataclasses.asdict(before.policy), dataclasses.asdict(after.policy)
+    return [f"{name} was changed" for name in policy if policy[name] != former[name]]
 
 
 def _der(pem_text: str) -> bytes:
@@ -188,25 +196,27 @@ def _der(pem_text: str) -> bytes:
 def _set_serials(call: Call) -> Authority:
     upload: SerialsUpload = call.query
     authorities = call.services.authorities
-    reference, radix = authorities.find(call.path["authority"]).id, 16 if upload.hexadecimal else 10
-    authority = authorities.set_issued_serials(reference, call.body, call.caller, radix=radix)
+    before, radix = authorities.find(call.path["authority"]), 16 if upload.hexadecimal else 10
+    authority = authorities.set_issued_serials(before.id, call.body, call.caller, radix=radix)
     call.settle()
-    return _shown(call, authority)
+    return _shown(call, authority, changes=_policy_changes(before, authority))
 
 
 def _drop_serials(call: Call) -> None:
-    reference = call.services.authorities.find(call.path["authority"]).id
-    call.services.authorities.set_issued_serials(reference, None, call.caller)
+    authority = call.services.authorities.find(call.path["authority"])
+    if authority.policy.issued_serials is None:
+        raise NotFound("the CA has no list of issued serials", hint="nothing was changed: without one all are known")
+    call.services.authorities.set_issued_serials(authority.id, None, call.caller)
     call.settle()
 
 
-def _shown(call: Call, authority: facts.Authority, doubts: Iterable[str] = ()) -> Authority:
+def _shown(call: Call, authority: facts.Authority, doubts: Iterable[str] = (), changes: Changes = UNSET) -> Authority:
     """The CA as a list would show it now, after a change with what is doubtful about it."""
     services = call.services
-    return _shape(services.authorities.summary(authority), services.clock.now(), doubts)
+    return _shape(services.authorities.summary(authority), services.clock.now(), doubts, changes)
 
 
-def _shape(summary: AuthoritySummary, at: int, doubts: Iterable[str] = ()) -> Authority:
+def _shape(summary: AuthoritySummary, at: int, doubts: Iterable[str] = (), changes: Changes = UNSET) -> Authority:
     authority = summary.authority
     return Authority(
         id=authority.id,
@@ -221,6 +231,7 @@ def _shape(summary: AuthoritySummary, at: int, doubts: Iterable[str] = ()) -> Au
         retired_scopes=list(authority.retired_scopes),
         certificate=pem.as_pem(authority.certificate_der),
         doubts=list(doubts),
+        changes=changes,
     )
 
 
@@ -246,6 +257,7 @@ OPERATIONS = (
         Authority,
         status=201,
         body=NewAuthority,
+        may_be_there=True,
         query=Waiting,
     ),
     Operation("GET", "/authorities/{authority}", "authorities.get", "One CA", Action.LIST_AUTHORITIES, _one, Authority),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from msgspec import Meta, Struct, convert
+from msgspec import UNSET, Meta, Struct, convert
 
 from vouchd.api import shapes
-from vouchd.api.model import Count, MemberId, Moment, about
+from vouchd.api.model import Changes, Count, MemberId, Moment, about
 from vouchd.api.operation import Call, Operation
 from vouchd.cloning import leaving
-from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS
+from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
 from vouchd.cloning.replication import replication_health, retiring
 from vouchd.cloning.roles import Handing
 from vouchd.service.permission import Action
@@ -40,6 +40,7 @@ class MovedRole(Struct, frozen=True):
 
     master: Annotated[MemberId, about("The member that is the master now.")]
     term: Annotated[Count, about("The number of its term.", 2)]
+    changes: Changes = UNSET
 
 
 class StillKnown(Struct, frozen=True):
@@ -90,8 +91,10 @@ def _token(call: Call) -> JoinToken:
 def _promote(call: Call) -> MovedRole:
     services = call.services
     handing = Handing(services.layout, services.settings, services.store, services.domain)
+    before = master_of(services.store.members())
     promoted = handing.to(call.path["member"], call.caller)
-    return MovedRole(master=promoted.id, term=promoted.term)
+    moved = before is None or before.id != promoted.id
+    return MovedRole(master=promoted.id, term=promoted.term, changes=["the role was moved"] if moved else [])
 
 
 def _leave(call: Call) -> LeftMember:

@@ -11,7 +11,7 @@ import json
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, UnsetType
 
 from vouchd.errors import BadInput
 
@@ -39,6 +39,12 @@ _PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 PEM = Annotated[str, Meta(examples=[_PEM])]
 SentPEM = Annotated[str, Meta(min_length=1, max_length=1 << 17, examples=[_PEM])]  # or base64 of DER
 SentBundle = Annotated[str, Meta(min_length=1, max_length=1 << 19, examples=[_PEM])]
+
+
+Changes = Annotated[
+    list[str] | UnsetType,
+    about("After a change: what it has changed, one line each; none: it was there just so already.", ["it was added"]),
+]
 
 
 def read_json(body: bytes) -> Any:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.json import schema, schema_components
 
 from vouchd import __version__
-from vouchd.api.operation import JSON, PATHS, PENDING_STATUS, PREFIX, Access, Download, Operation
+from vouchd.api.operation import JSON, PATHS, PENDING_STATUS, PREFIX, UNCHANGED_STATUS, Access, Download, Operation
 from vouchd.api.shapes import Problem
 
 PROBLEM = "application/problem+json"
@@ -140,6 +140,8 @@ def _responses(operation: Operation, models: _Models) -> dict[str, Any]:
         str(operation.status): answer,
         **{str(status): {"description": words, "content": {PROBLEM: problem}} for status, words in refusals.items()},
     }
+    if operation.may_be_there:
+        responses[str(UNCHANGED_STATUS)] = {**answer, "description": "It was there just so already."}
     if operation.pending is not None:
         refusal = responses.get(str(PENDING_STATUS), {"description": "", "content": {}})
         responses[str(PENDING_STATUS)] = {

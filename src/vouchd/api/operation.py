@@ -27,6 +27,7 @@ JSON = "application/json"
 PREFIX = "/api/v1"
 SMALL_BODY_BYTES = 1 << 20
 PENDING_STATUS = 202
+UNCHANGED_STATUS = 200
 
 
 class Access(Enum):
@@ -126,7 +127,8 @@ class Operation:
     `query` is the model of the parameters in the query, `body` that of a JSON body; `upload` says that the body is the
     bytes of a file instead, of one of these media types. `refusals` are the HTTP statuses, besides those that any
     operation may give, with their meaning. `pending` says of an answer that its effect is still to come: such a one has
-    PENDING_STATUS instead of `status`.
+    PENDING_STATUS instead of `status`. `may_be_there`: what it adds may be there just so already; then the answer's
+    `changes` are none and it has UNCHANGED_STATUS.
     """
 
     method: str
@@ -145,9 +147,12 @@ class Operation:
     refusals: Mapping[int, str] = field(default_factory=dict)
     max_body_bytes: int = SMALL_BODY_BYTES
     pending: Callable[[Any], bool] | None = None
+    may_be_there: bool = False
 
     def status_of(self, answer: Any) -> int:
         """The HTTP status of that answer."""
+        if self.may_be_there and not answer.changes:
+            return UNCHANGED_STATUS
         return PENDING_STATUS if self.pending is not None and self.pending(answer) else self.status
 
     @property

@@ -7,10 +7,11 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from vouchd.api import shapes
-from vouchd.api.model import Origin, SentPEM, about
+from vouchd.api.model import Changes, Origin, SentPEM, about
 from vouchd.api.operation import Access, Call, Operation
 from vouchd.core import facts
 from vouchd.errors import NotFound
+from vouchd.service.effects import Effect
 from vouchd.service.permission import RIGHTS, Action
 from vouchd.service.usercertificates import fingerprint
 from vouchd.service.users import MAX_CERTIFICATES, MAX_NAME_CHARACTERS
@@ -28,6 +29,7 @@ class User(Struct, frozen=True):
     groups: Annotated[list[str], about("The groups that the user is in.", ["Auditors"])]
     enabled: Annotated[bool, about("Whether the user is let in.")]
     certificates: Annotated[list[shapes.Certificate], about("The certificates that the user comes with.")]
+    changes: Changes = UNSET
 
 
 class NewUser(Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,17 +100,17 @@ def _one(call: Call) -> User:
 def _add(call: Call) -> User:
     new: NewUser = call.body
     certificates = [pem.encode() for pem in new.certificates]
-    user = call.services.users.add(
+    effect = call.services.users.add(
         new.id, call.caller, full_name=new.full_name, groups=new.groups, certificates=certificates
     )
-    return _shape(user)
+    return _changed(effect)
 
 
 def _change(call: Call) -> User:
     change: UserChange = call.body
     groups = None if change.groups is UNSET else change.groups
     enabled = None if change.enabled is UNSET else change.enabled
-    return _shape(call.services.users.change(call.path["user"], call.caller, groups=groups, enabled=enabled))
+    return _changed(call.services.users.change(call.path["user"], call.caller, groups=groups, enabled=enabled))
 
 
 def _remove(call: Call) -> None:
@@ -117,7 +119,7 @@ def _remove(call: Call) -> None:
 
 def _add_certificate(call: Call) -> User:
     new: NewCertificate = call.body
-    return _shape(call.services.users.add_certificate(call.path["user"], new.certificate.encode(), call.caller))
+    return _changed(call.services.users.add_certificate(call.path["user"], new.certificate.encode(), call.caller))
 
 
 def _remove_certificate(call: Call) -> None:
@@ -145,13 +147,18 @@ def _group(group: facts.Group, users: tuple[facts.User, ...]) -> UserGroup:
     )
 
 
-def _shape(user: facts.User) -> User:
+def _changed(effect: Effect[facts.User]) -> User:
+    return _shape(effect.subject, list(effect.changes))
+
+
+def _shape(user: facts.User, changes: Changes = UNSET) -> User:
     return User(
         id=user.id,
         full_name=user.full_name,
         groups=sorted(user.groups),
         enabled=user.enabled,
         certificates=[shapes.certificate(der, fingerprint(der)) for der in user.certificates],
+        changes=changes,
     )
 
 
@@ -169,6 +176,7 @@ OPERATIONS = (
         User,
         status=201,
         body=NewUser,
+        may_be_there=True,
         refusals=_TAKEN,
     ),
     Operation("GET", "/users/{user}", "users.get", "One user", Action.LIST_USERS, _one, User),
@@ -203,6 +211,7 @@ OPERATIONS = (
         User,
         status=201,
         body=NewCertificate,
+        may_be_there=True,
         refusals=_TAKEN,
     ),
     Operation(

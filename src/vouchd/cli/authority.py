@@ -250,6 +250,7 @@ def add(
         )
         for doubt in added["doubts"]:
             output.warn(doubt)
+        output.effect(added["label"], added["changes"])
         rows.append(_short(added))
     output.records(rows, json_output=json_output)
 
@@ -344,9 +345,12 @@ def set_(
     authority, wait = instance.call("authorities.get", reference), seconds_to_wait(True)
     if change:
         authority = instance.call("authorities.set_policy", authority["id"], body=change, wait=wait)
+        output.effect(authority["label"], authority["changes"])
         for doubt in authority["doubts"]:
             output.warn(doubt)
-    if issued_serials == DEFAULT:
+    if issued_serials == DEFAULT and authority["policy"]["issued_serials"] is None:
+        output.effect(authority["label"], ())
+    elif issued_serials == DEFAULT:
         instance.call("authorities.drop_issued_serials", authority["id"], wait=wait)
         authority = instance.call("authorities.get", authority["id"])
     elif issued_serials is not None:
@@ -354,6 +358,7 @@ def set_(
         authority = instance.call(
             "authorities.set_issued_serials", authority["id"], body=serials, hexadecimal=not decimal, wait=wait
         )
+        output.effect(authority["label"], authority["changes"])
     _show(authority, json_output)
 
 

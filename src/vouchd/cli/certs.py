@@ -153,6 +153,8 @@ def taken_on(instance: Instance, done: Sequence[Shape], *, restart: bool, trial:
     for one in done:
         for warning in one["warnings"]:
             output.warn(f"{one['certificate']['name']}: {warning}")
+        if not one["switched"] and not trial:
+            output.effect(one["certificate"]["name"], ())
     before = instance.call("instance.get") if any(one["switched"] for one in done) else {"state": STOPPED}
     runs = before["state"] not in {STOPPED, STARTING}
     if runs and restart:

@@ -36,6 +36,14 @@ def _plain(value: object) -> object:
     return str(value)
 
 
+def effect(name: str, changes: Sequence[str]) -> None:
+    """Say on stderr what a successful act has changed of what is called `name`, and where that is nothing."""
+    for change in changes:
+        note(f"{name}: {change}")
+    if not changes:
+        note(f"{name}: it was there already, just so: nothing was changed")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
     """Print rows under `columns`; `empty` is said on stderr instead when there is no row. None is shown as `-`."""
     cells = [[("-" if cell is None else str(cell)) for cell in row] for row in rows]

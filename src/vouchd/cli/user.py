@@ -69,7 +69,7 @@ def add(
         "groups": [str(_group(word)) for word in group or []],
         "certificates": [as_pem(read_leaf(file)) for file in cert or []],
     }
-    _show(instance.call("users.add", body=body), json_output)
+    _show_changed(instance.call("users.add", body=body), json_output)
 
 
 @app.command()
@@ -90,7 +90,7 @@ def enable(user: UserArgument, instance: Instance, json_output: JsonOption = Fal
 
     Example: vouchd user enable alice
     """
-    _show(instance.call("users.change", user, body={"enabled": True}), json_output)
+    _show_changed(instance.call("users.change", user, body={"enabled": True}), json_output)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def disable(user: UserArgument, instance: Instance, json_output: JsonOption = Fa
 
     Example: vouchd user disable alice
     """
-    _show(instance.call("users.change", user, body={"enabled": False}), json_output)
+    _show_changed(instance.call("users.change", user, body={"enabled": False}), json_output)
 
 
 @app.command()
@@ -125,6 +125,7 @@ def groups(
     if added or removed:
         wanted = sorted((set(account["groups"]) | added) - removed)
         account = instance.call("users.change", user, body={"groups": wanted})
+        output.effect(user, account["changes"])
     _show(account, json_output)
 
 
@@ -148,7 +149,8 @@ def certs(
     """
     certificates = [read_leaf(file) for file in add_ or []]
     for certificate in certificates:
-        instance.call("users.add_certificate", user, body={"certificate": as_pem(certificate)})
+        account = instance.call("users.add_certificate", user, body={"certificate": as_pem(certificate)})
+        output.effect(user, account["changes"])
     for reference in remove_ or []:
         instance.call("users.remove_certificate", user, reference)
     account = instance.call("users.get", user)
@@ -161,6 +163,11 @@ def _group(word: str) -> Group:
     if group is None:
         raise ConfigError(f"no group is called {word!r}", hint=f"the groups are: {', '.join(WORDS)}")
     return group
+
+
+def _show_changed(user: User, json_output: bool) -> None:
+    output.effect(user["id"], user["changes"])
+    _show(user, json_output)
 
 
 def _show(user: User, json_output: bool) -> None:

@@ -22,6 +22,7 @@ from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
+from vouchd.service.effects import Effect, differences
 from vouchd.service.permission import Action, Permission
 
 F = TypeVar("F", Epoch, QuarantinedCRL)
@@ -67,6 +68,7 @@ _ADD = "OCSP_ADD_CA_REQUEST"
 _ADDED = "OCSP_ADD_CA_REQUEST_PROCESSED"
 _REMOVE = "OCSP_REMOVE_CA_REQUEST"
 _REMOVED = "OCSP_REMOVE_CA_REQUEST_PROCESSED"
+_NEW = ("the CA was added",)
 _SCOPE = re.compile(f"{COMPLETE_SCOPE}|[0-9a-f]{{64}}")
 
 
@@ -151,12 +153,13 @@ class Authorities:
         except SigningError as error:  # here it is the CA that does not fit, not the signer
             raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
 
-    def add(self, certificate: Buffer, caller: Caller, *, label: str = "", signer: str = "") -> Authority:
+    def add(self, certificate: Buffer, caller: Caller, *, label: str = "", signer: str = "") -> Effect[Authority]:
         """Answer for the CA of `certificate` (DER, PEM or base64); its label is its subject when none is given.
 
         A certificate of a name that is known goes into the history of that CA, which keeps its policy and, when none is
         given, its label: a renewal, another key, another spelling. CAs of one name that an earlier version kept apart
-        become one. `signer` is the nickname of the one that answers for it; without, its policy or the default decides.
+        become one. What is there just so already stays as it is. `signer` is the nickname of the one that answers for
+        it; without, its policy or the default decides.
 
         Raises: ConfigError when it is not a CA certificate or no signer may answer for it; PermissionDenied.
         """
@@ -166,13 +169,14 @@ class Authorities:
         with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
             draft, documents = self._drafted(certificate, label, signer)
             self.doubts(draft)
+            changes = _changes(self._namesakes(certs.subject_der(parsed)), draft)
             if draft != self._store.authority(draft.id):
                 self._store.put_authority(draft, documents)
             self._replace_namesakes(draft)
-        self._audit.record(
-            _ADDED, caller, "success", ca=draft.id, subject=subject, certificates=len(draft.certificates)
-        )
-        return draft
+        said = "; ".join(changes) or "none"
+        count = len(draft.certificates)
+        self._audit.record(_ADDED, caller, "success", ca=draft.id, subject=subject, certificates=count, changes=said)
+        return Effect(draft, changes, added=changes == _NEW)
 
     def draft(self, certificate: Buffer, *, label: str = "", signer: str = "") -> Authority:
         """The CA as `add` would leave it; nothing is stored. Raises: ConfigError."""
@@ -378,6 +382,24 @@ class Authorities:
         self._store.put_authority(authority, documents)
         self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id, issued_serials=name or "none")
         return authority
+
+
+def _changes(namesakes: list[Authority], draft: Authority) -> tuple[str, ...]:
+    """What the CA, as it is going to be, has that none of those of its name had."""
+    if not namesakes:
+        return _NEW
+    former = next((one for one in namesakes if one.id == draft.id), namesakes[0])
+    known = {der for one in namesakes for der in one.certificates}
+    added = (_sha256(der)[:16] for der in draft.certificates if der not in known)
+    parts: dict[str, Callable[[Authority], object]] = {
+        "label": lambda one: one.label,
+        "signer": lambda one: one.policy.signer or "the default one",
+    }
+    return (
+        *(f"the certificate {sha256}… was added to its history" for sha256 in added),
+        *differences(former, draft, parts),
+        *([f"{len(namesakes)} CAs of its name were made one"] if len(namesakes) > 1 else []),
+    )
 
 
 def _require_ca(certificate: x509.Certificate, *, may_sign_crls_only: bool) -> None:

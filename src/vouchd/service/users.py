@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from vouchd.core.facts import Caller, Group, User
@@ -13,6 +13,7 @@ from vouchd.core.status import ServingState
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreUnavailable
 from vouchd.pkix.der import Buffer
 from vouchd.service.authorities import read_certificate
+from vouchd.service.effects import Effect, differences
 from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Action, Permission
 from vouchd.service.usercertificates import (
@@ -62,25 +63,27 @@ class Users:
         full_name: str = "",
         groups: Iterable[Group] = (),
         certificates: Iterable[Buffer] = (),
-    ) -> User:
+    ) -> Effect[User]:
         """Make a user; its full name is its id when none is given. Certificates are DER, PEM or base64.
 
-        Raises: AlreadyExists, also when another user has one of the certificates; ConfigError; PermissionDenied.
+        Nothing changes where it is there just so already. Raises: AlreadyExists when it is there otherwise, also when
+        another user has one of the certificates; ConfigError; PermissionDenied.
         """
         self._permission.allow(caller, Action.ADD_USER, _target(user_id))
         _require_id(user_id)
         users = self._store.users()
-        if any(user.id == user_id for user in users):
-            raise AlreadyExists(f"user {user_id} is there already", hint="vouchd user groups|certs change a user")
-        if len(users) >= MAX_USERS:
-            raise ConfigError(f"more than {MAX_USERS} users")
         user = User(user_id, _full_name(full_name or user_id), frozenset(groups))
         user = replace(
             user,
             certificates=_all_certificates(read_certificate(data, MAX_CERTIFICATE_BYTES)[0] for data in certificates),
         )
+        if former := next((one for one in users if one.id == user_id), None):
+            _require_alike(former, user)
+            return Effect(former, ())
+        if len(users) >= MAX_USERS:
+            raise ConfigError(f"more than {MAX_USERS} users")
         self._put(user, None, caller, "add")
-        return user
+        return Effect(user, ("the user was added",), added=True)
 
     def remove(self, user_id: str, caller: Caller) -> User:
         """Remove the user; it is refused from its next request on.
@@ -95,7 +98,7 @@ class Users:
 
     def change(
         self, user_id: str, caller: Caller, *, groups: Iterable[Group] | None = None, enabled: bool | None = None
-    ) -> User:
+    ) -> Effect[User]:
         """Set the groups, and whether it is let in, in one step; None leaves either as it is. Raises: as `remove`."""
         self._permission.allow(caller, Action.CHANGE_USER, _target(user_id))
         before = after = self._stored(user_id)
@@ -108,15 +111,15 @@ class Users:
             operations.append("enable" if enabled else "disable")
         return self._replace(before, after, caller, ", ".join(operations))
 
-    def set_groups(self, user_id: str, groups: Iterable[Group], caller: Caller) -> User:
+    def set_groups(self, user_id: str, groups: Iterable[Group], caller: Caller) -> Effect[User]:
         """Make `groups` the groups of the user. Raises: as `remove`."""
         return self.change(user_id, caller, groups=groups)
 
-    def set_enabled(self, user_id: str, caller: Caller, *, enabled: bool) -> User:
+    def set_enabled(self, user_id: str, caller: Caller, *, enabled: bool) -> Effect[User]:
         """Refuse the user without forgetting it, or let it in again. Raises: as `remove`."""
         return self.change(user_id, caller, enabled=enabled)
 
-    def add_certificate(self, user_id: str, certificate: Buffer, caller: Caller) -> User:
+    def add_certificate(self, user_id: str, certificate: Buffer, caller: Caller) -> Effect[User]:
         """Let the user in with this certificate (DER, PEM or base64) too; nothing changes where it has it already.
 
         Raises: NotFound; AlreadyExists when another user has it; ConfigError; StoreConflict; PermissionDenied.
@@ -128,7 +131,7 @@ class Users:
         )
         return self._replace(before, replace(before, certificates=certificates), caller, "add certificate")
 
-    def remove_certificate(self, user_id: str, reference: str, caller: Caller) -> User:
+    def remove_certificate(self, user_id: str, reference: str, caller: Caller) -> Effect[User]:
         """Take away the certificate that `reference` names: SHA-256 (hex), or at least 8 digits of its beginning.
 
         Raises: NotFound; StoreConflict; PermissionDenied.
@@ -197,10 +200,10 @@ class Users:
             self._known = (revision, {der: user for user in self._store.users() for der in user.certificates})
         return self._known[1]
 
-    def _replace(self, before: User, after: User, caller: Caller, operation: str) -> User:
+    def _replace(self, before: User, after: User, caller: Caller, operation: str) -> Effect[User]:
         if after != before:
             self._put(after, before, caller, operation)
-        return after
+        return Effect(after, differences(before, after, _PARTS))
 
     def _put(self, user: User, replaces: User | None, caller: Caller, operation: str) -> None:
         self._store.put_user(user, replaces)
@@ -223,6 +226,24 @@ class Users:
             if user.id == user_id:
                 return user
         raise NotFound(f"no user {_target(user_id)!r}", hint="vouchd user list shows those there are")
+
+
+_PARTS: dict[str, Callable[[User], object]] = {
+    "full name": lambda user: user.full_name,
+    "groups": lambda user: ", ".join(sorted(user.groups)),
+    "certificates": lambda user: ", ".join(f"{fingerprint(der)[:16]}…" for der in user.certificates),
+    "state": lambda user: "enabled" if user.enabled else "disabled",
+}
+
+
+def _require_alike(former: User, user: User) -> None:
+    """Return when the user that is there is the one that is to be added. Raises: AlreadyExists, naming what differs."""
+    parts = [name for name, part in _PARTS.items() if part(former) != part(user)]
+    if parts:
+        raise AlreadyExists(
+            f"user {user.id} is there already, with other {', '.join(parts)}: nothing was changed",
+            hint="vouchd user groups|certs|enable change a user; the full name is given when it is made",
+        )
 
 
 def _target(user_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Adding a CA on its page: in every form, each CA of a bundle, and what was left out is said."""
+"""Adding CAs and users on their pages: in every form, each CA of a bundle; no success is told without its effect."""
 
 from __future__ import annotations
 
@@ -51,4 +51,37 @@ def test_page_with_a_bundle_and_one_label_adds_nothing(pages):
     reply = pages.send(ADD, {"certificate-text": text(BUNDLES["PEM"](*cas)), "label": "both"})
     assert reply.status == 400
     assert "one label for several CAs" in words(reply)
+    assert pages.port.facts() == before
+
+
+UNCHANGED = "Nothing was changed: it was there already, just so."
+
+
+def test_page_that_adds_a_ca_again_says_that_nothing_was_changed(pages):
+    """A CA that is there just so is no success of adding it; one that is there otherwise is changed, which is named."""
+    ca = CA.create("Twice CA", key=shared_key("EC", 44))
+    form = {"certificate-text": text(ca.pem), "label": "Twice"}
+    assert "The CA was added." in words(pages.send(ADD, form))
+    before = pages.port.facts()
+    assert UNCHANGED in words(pages.send(ADD, form))
+    assert pages.port.facts() == before
+    shown = words(pages.send(ADD, form | {"label": "Thrice"}))
+    assert "It was there already: its label is Thrice, and was Twice." in shown
+
+
+def test_page_that_changes_a_user_to_what_it_is_says_that_nothing_was_changed(pages):
+    """The forms of users tell no success either that has no effect; one that is there otherwise is refused."""
+    form = {"id": "grace", "AUDITORS": "on"}
+    assert "The user was added." in words(pages.send("/agent/users", form))
+    before = pages.port.facts()
+    certificate = {"certificate-text": text(pages.port.users["agent"].pem)}
+    for path, again in (
+        ("/agent/users", form),
+        ("/agent/users/grace/groups", {"AUDITORS": "on"}),
+        ("/agent/users/grace/enabled", {"enabled": "yes"}),
+        ("/agent/users/agent/certificates", certificate),
+    ):
+        assert UNCHANGED in words(pages.send(path, again)), path
+    refused = pages.send("/agent/users", form | {"AGENTS": "on"})
+    assert (refused.status, "with other groups" in words(refused)) == (409, True)
     assert pages.port.facts() == before

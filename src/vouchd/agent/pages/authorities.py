@@ -18,6 +18,7 @@ from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
 from vouchd.instance.hindrances import hindrances
 from vouchd.pkix import certs
 from vouchd.service.authorities import AuthoritySummary, read_authorities
+from vouchd.service.effects import Effect
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.threads import in_thread
 
@@ -60,21 +61,21 @@ class AuthorityPages:
             facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
             return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
         await in_thread(self.services.running.settle)
-        words = ["The CA was added." if len(added) == 1 else f"{len(added)} CAs were added.", *notes]
-        return see_done(f"{menu.AUTHORITIES}/{added[-1].id}", " ".join(words))
+        words = [_added_words(added), *notes]
+        return see_done(f"{menu.AUTHORITIES}/{added[-1].subject.id}", " ".join(words))
 
-    def _add_all(self, data: bytes, label: str, caller: Caller) -> tuple[list[Authority], tuple[str, ...]]:
+    def _add_all(self, data: bytes, label: str, caller: Caller) -> tuple[list[Effect[Authority]], tuple[str, ...]]:
         """Each CA in `data`, added, and what was left out. Raises: VouchdError, which says which were added before."""
         bundle = read_authorities(data)
         if label and len(bundle.certificates) > 1:
             raise ConfigError("one label for several CAs", hint="give them one by one, or no label")
-        added: list[Authority] = []
+        added: list[Effect[Authority]] = []
         for certificate in bundle.certificates:
             try:
                 der = certificate.public_bytes(Encoding.DER)
                 added.append(self.services.authorities.add(der, caller, label=label))
             except VouchdError as error:
-                before = f"{', '.join(one.label for one in added)} added, and then: " if added else ""
+                before = f"{', '.join(one.subject.label for one in added)} added, and then: " if added else ""
                 raise type(error)(f"{before}{error}", hint=error.hint) from error
         return added, bundle.notes
 
@@ -170,3 +171,11 @@ class AuthorityPages:
             if row.summary.authority.id == identifier:
                 return row
         raise NotFound("this responder does not answer for such a CA", hint="look at List Certificate Authorities")
+
+
+def _added_words(effects: list[Effect[Authority]]) -> str:
+    """What the page says of the CAs that were to be added."""
+    if len(effects) == 1:
+        return effects[0].sentence("The CA was added.")
+    others = [f"{one.subject.label}: {one.sentence('')}" for one in effects if not one.added]
+    return " ".join([f"{len(effects) - len(others)} CAs were added.", *others])

@@ -17,6 +17,7 @@ from vouchd.api.services import Services
 from vouchd.core.facts import Caller, Group, User
 from vouchd.errors import ConfigError, VouchdError, outcome
 from vouchd.pkix.pem import read_leaf
+from vouchd.service.effects import Effect
 from vouchd.service.permission import RIGHTS
 from vouchd.service.usercertificates import CertificateFacts, describe
 from vouchd.threads import in_thread
@@ -49,7 +50,7 @@ class UserPages:
         form = await read_form(request, self.pages.tokens)
         try:
             certificates = [_certificate(form)] if _brings_certificate(form) else []
-            user = await in_thread(
+            effect = await in_thread(
                 lambda: self.services.users.add(
                     form.text("id"),
                     caller,
@@ -61,7 +62,7 @@ class UserPages:
         except VouchdError as error:
             return await self._list(request, caller, error=error, form=form)
         await in_thread(self.services.running.settle)
-        return _seen(user.id, "The user was added.")
+        return _seen(effect, "The user was added.")
 
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
         """One user."""
@@ -79,7 +80,7 @@ class UserPages:
     async def set_enabled(self, request: web.Request, caller: Caller) -> web.Response:
         """Refuse the user, or let it in again."""
 
-        def change(user: str, form: Form) -> User:
+        def change(user: str, form: Form) -> Effect[User]:
             return self.services.users.set_enabled(user, caller, enabled=form.text("enabled") == "yes")
 
         return await self._changed(request, caller, change, "The user was changed.")
@@ -116,15 +117,15 @@ class UserPages:
         return see_done(menu.USERS, f"{user_id} was removed.")
 
     async def _changed(
-        self, request: web.Request, caller: Caller, change: Callable[[str, Form], User], done: str
+        self, request: web.Request, caller: Caller, change: Callable[[str, Form], Effect[User]], done: str
     ) -> web.Response:
         form = await read_form(request, self.pages.tokens)
         try:
-            user = await in_thread(lambda: change(request.match_info["id"], form))
+            effect = await in_thread(lambda: change(request.match_info["id"], form))
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await in_thread(self.services.running.settle)
-        return _seen(user.id, done)
+        return _seen(effect, done)
 
     async def _list(
         self, request: web.Request, caller: Caller, *, error: VouchdError | None = None, form: Form | None = None
@@ -190,5 +191,6 @@ def _certificate(form: Form) -> bytes:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
 
 
-def _seen(user_id: str, done: str) -> web.Response:
-    return see_done(f"{menu.USERS}/{quote(user_id)}", done)
+def _seen(effect: Effect[User], done: str) -> web.Response:
+    words = done if effect.changes else effect.sentence(done)
+    return see_done(f"{menu.USERS}/{quote(effect.subject.id)}", words)

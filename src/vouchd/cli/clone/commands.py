@@ -231,6 +231,7 @@ def promote(
     layout = Layout(instance.absolute())
     with wiring.services(layout) as services:
         me = find(services.store.members(), services.settings.member_id)
+        term = max(one.term for one in services.store.members())
         if member and find(services.store.members(), member).id != me.id:
             handing = roles.Handing(layout, services.settings, services.store, services.domain)
             promoted = handing.to(member, services.caller)
@@ -244,6 +245,8 @@ def promote(
                     lifecycle.restart(layout, manager_command(layout))
 
             promoted = roles.Promotion(services, administrator, switch, output.note, force=force).run()
+    if promoted.term == term:
+        output.effect(promoted.id, ())
     output.record({"master": promoted.id, "term": promoted.term, "was": me.clone}, json_output=json_output)
 
 

@@ -86,7 +86,9 @@ def _adopt(services: Services, point: ForeignPoint, taken: list[Epoch]) -> dict[
         raise ConfigError(
             f"{len(point.certificates)} CA certificates instead of one", hint="add the CA: vouchd authority add"
         )
-    authority = services.authorities.add(point.certificates[0], services.caller)
+    added = services.authorities.add(point.certificates[0], services.caller)
+    authority = added.subject
+    output.effect(authority.label, added.changes)
     new = 0
     for crl in point.crls:
         try:

@@ -1,0 +1,168 @@
+"""No success without its effect: what is done a second time is said to have changed nothing, or refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from tests.agent.agent_port import crl, issue
+from tests.pki import CA, shared_key
+
+from vouchd.api.table import OPERATIONS
+from vouchd.core.facts import Group
+from vouchd.errors import CRLQuarantined
+from vouchd.pkix.scope import COMPLETE_SCOPE
+
+CHANGING = [row for row in OPERATIONS if row.method != "GET"]
+OTHER = CA.create("Other CA", key=shared_key("EC", 22))
+# What only asks, or makes another one each time: that it is done again is its effect.
+AGAIN = {
+    "certificate_status.check",
+    "certificates.request",
+    "cloning.issue_token",
+    "configuration.validate",
+    "crls.preview",
+    "instance.restart",
+    "members.verify",
+    "selftests.run",
+}
+# Where the operation says what it has changed, when that is not in `changes`.
+SAID_IN = {"certificates.install": "switched", "configuration.change": "diff"}
+ELSEWHERE = {"cloning.promote", "cloning.remove"}  # tests/api/test_cloning.py, over a set
+
+
+def site_path(api, rest: str = "") -> str:
+    authorities = api.port.services.store.authorities()
+    return f"/authorities/{next(one.id for one in authorities if one.label == 'Site')}{rest}"
+
+
+def retirement(api) -> str:
+    return site_path(api, f"/issuing-points/{COMPLETE_SCOPE}/retirement")
+
+
+def held_back(api, rest: str = "") -> str:
+    """A CRL without the only entry of the one in use is held back."""
+    services = api.port.services
+    (authority,) = services.store.authorities()
+    strict = replace(authority.policy, quarantine_percent=1.0)
+    services.authorities.set_policy(authority.id, strict, services.caller)
+    with suppress(CRLQuarantined):
+        services.ingesting.accept_crl(crl(api.site, age=60), "test", services.caller, services.clock.now())
+    assert services.store.quarantined()
+    return f"/quarantine/{authority.id}/{COMPLETE_SCOPE}{rest}"
+
+
+def renewal(api) -> str:
+    """A certificate in the history of the CA."""
+    renewed = CA.create("Site CA", key=shared_key("EC", 24))
+    api.port.services.authorities.add(renewed.der, api.port.services.caller)
+    return site_path(api, f"/history/{sha256(renewed.certificate)}")
+
+
+def sha256(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def issued(api) -> str:
+    path = site_path(api, "/issued-serials")
+    assert api.ask("PUT", path, b"12\n", **{"Content-Type": "text/plain"})[0] == 200
+    return path
+
+
+def retired(api) -> str:
+    assert api.ask("POST", retirement(api))[0] == 204
+    return retirement(api)
+
+
+def without_site(api, path: str) -> str:
+    """With a CA that has certified no signer CS.cfg would not be taken."""
+    assert api.ask("DELETE", "/authorities/Site")[0] == 204
+    return path
+
+
+def server(api) -> dict[str, str]:
+    leaf = (api.port.services.layout.alias / "sslserver.pem").read_text()
+    return {"certificate": leaf, "chain": api.port.ca.pem.decode()}
+
+
+# The path, and the body.
+CASES = {
+    "authorities.add": lambda _: ("/authorities", {"certificate": OTHER.pem.decode(), "label": "Other"}),
+    "authorities.remove": lambda api: (site_path(api), None),
+    "authorities.remove_certificate": lambda api: (renewal(api), None),
+    "authorities.set_policy": lambda api: (site_path(api, "/policy"), {"expired_crl": "unknown"}),
+    "authorities.set_issued_serials": lambda api: (site_path(api, "/issued-serials"), b"12\n"),
+    "authorities.drop_issued_serials": lambda api: (issued(api), None),
+    "crls.add": lambda api: ("/crls", crl(api.site, {12: None}, age=60)),
+    "crls.add_lower": lambda api: ("/crls/lower-number?reason=slip", crl(api.site, {12: None}, age=60, number=0)),
+    "crls.release": lambda api: (held_back(api, "/release"), None),
+    "crls.drop": lambda api: (held_back(api), None),
+    "retirement.retire": lambda api: (retirement(api), None),
+    "retirement.restore": lambda api: (retired(api), None),
+    "users.add": lambda _: ("/users", {"id": "grace", "groups": ["Auditors"]}),
+    "users.change": lambda _: ("/users/agent", {"enabled": False}),
+    "users.remove": lambda _: ("/users/agent", None),
+    "users.add_certificate": lambda api: (
+        "/users/agent/certificates",
+        {"certificate": issue(api.port.ca, "more").pem.decode()},
+    ),
+    "users.remove_certificate": lambda api: (
+        f"/users/agent/certificates/{sha256(api.port.users['agent'].certificate)}",
+        None,
+    ),
+    "certificates.install": lambda api: ("/certificates/sslserver/install", server(api)),
+    "configuration.change": lambda api: (
+        without_site(api, "/configuration"),
+        {"changes": {"vouchd.request.maxCertIDs": "7"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("row", CHANGING, ids=lambda row: row.name)
+def test_operation_done_twice_says_that_it_changed_nothing(api, row):
+    """Each operation that changes something is carried out, and then refused or said to have changed nothing."""
+    if row.name in AGAIN | ELSEWHERE:
+        return
+    assert row.name in CASES, f"how is {row.name} repeated?"
+    path, body = CASES[row.name](api)
+    headers = {"Content-Type": row.upload[0]} if row.upload else {}
+    status, first = api.ask(row.method, path, body, **headers)
+    assert status < 300, first
+    before = api.port.facts()
+    status, second = api.ask(row.method, path, body, **headers)
+    assert status >= 400 or not second[SAID_IN.get(row.name, "changes")], second
+    assert api.port.facts() == before
+    if row.may_be_there:
+        assert (status, second["changes"]) == (200, [])
+        assert first["changes"]
+
+
+def test_authority_added_otherwise_says_what_it_changed(api):
+    """A CA that is there: another label, and another certificate, are made, and named."""
+    body = {"certificate": OTHER.pem.decode(), "label": "Other"}
+    assert api.ask("POST", "/authorities", body)[1]["changes"] == ["the CA was added"]
+    status, renamed = api.ask("POST", "/authorities", body | {"label": "Another"})
+    assert (status, renamed["changes"]) == (201, ["its label is Another, and was Other"])
+    renewed = CA.create("Other CA", key=shared_key("EC", 25))
+    status, more = api.ask("POST", "/authorities", {"certificate": renewed.pem.decode()})
+    (change,) = more["changes"]
+    assert (status, change) == (201, f"the certificate {sha256(renewed.certificate)[:16]}… was added to its history")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"groups": [Group.AGENTS]}, "groups"), ({"full_name": "Grace"}, "full name")],
+)
+def test_user_added_otherwise_is_refused_by_what_differs(api, change, word):
+    """Adding changes no user: what differs is named, with the verb that changes it."""
+    body = {"id": "grace", "groups": ["Auditors"]}
+    api.ask("POST", "/users", body)
+    before = api.port.facts()
+    status, refusal = api.ask("POST", "/users", body | change)
+    assert (status, refusal["error"]) == (409, "AlreadyExists")
+    assert f"with other {word}" in refusal["title"]
+    assert "vouchd user groups" in refusal["hint"]
+    assert api.port.facts() == before
