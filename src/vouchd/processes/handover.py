@@ -63,6 +63,7 @@ class Handover:
     agent_host: str = ""
     agent_port: int = 0
     agent: int = -1  # no agent port
+    shared: bool = False  # all EE sockets are copies of one, on whose port only a service manager may listen
     log_streams: tuple[int, ...] = ()  # of standard output and error, those that go to the log file
 
     def descriptors(self) -> tuple[int, ...]:

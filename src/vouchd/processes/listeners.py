@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from vouchd.errors import LifecycleError
 from vouchd.processes.handover import Handover, socket_of
+from vouchd.processes.supervisor import AGENT, HEALTH, OCSP
 from vouchd.sockets import Address, add_slots, bind, bind_slots, bound_address
 
 
 class Listeners:
     """`ee` holds at least one socket a worker; `replaced` are those of an address that the settings no longer name.
 
-    An EE socket is never closed while its address is in use: that would reset the connections waiting in it.
+    An EE socket is never closed while its address is in use: that would reset the connections waiting in it. With
+    `shared`, all workers accept from one socket, which a service manager opened: on its port nobody else may listen.
     """
 
     def __init__(
@@ -21,10 +24,13 @@ class Listeners:
         health: socket.socket,
         agent: socket.socket | None = None,
         replaced: Sequence[socket.socket] = (),
+        *,
+        shared: bool = False,
     ) -> None:
         self.ee = tuple(ee)
         self.health = health
         self.agent = agent
+        self.shared = shared
         self._replaced = tuple(replaced)
         # Kept here: the sockets may be closed when they are asked for last.
         self.ee_address = bound_address(self.ee[0])
@@ -33,14 +39,20 @@ class Listeners:
 
     @classmethod
     def open(
-        cls, ee: Address, health: Address, agent: Address | None, workers: int, handover: Handover | None
+        cls,
+        ee: Address,
+        health: Address,
+        agent: Address | None,
+        workers: int,
+        handover: Handover | None,
+        passed: Mapping[str, socket.socket],
     ) -> Listeners:
-        """Sockets on the addresses; what the handover holds is used where its address is the same.
+        """Sockets on the addresses; what the handover or a service manager holds is used where its address is the same.
 
         Raises: LifecycleError.
         """
         if handover is None:
-            return cls(bind_slots(ee, workers), bind(health), bind(agent) if agent else None)
+            return cls._bound(ee, health, agent, workers, passed)
         sockets = [socket_of(descriptor) for descriptor in handover.sockets]
         old_health = socket_of(handover.health)
         new_health = old_health
@@ -50,7 +62,26 @@ class Listeners:
         new_agent = _agent(agent, handover)
         if (handover.ee_host, handover.ee_port) != ee:
             return cls(bind_slots(ee, workers), new_health, new_agent, replaced=sockets)
-        return cls([*sockets, *add_slots(sockets[0], workers - len(sockets))], new_health, new_agent)
+        if handover.shared:
+            more = _copies(sockets[0], workers - len(sockets))
+        else:
+            more = add_slots(sockets[0], workers - len(sockets))
+        return cls([*sockets, *more], new_health, new_agent, shared=handover.shared)
+
+    @classmethod
+    def _bound(
+        cls, ee: Address, health: Address, agent: Address | None, workers: int, passed: Mapping[str, socket.socket]
+    ) -> Listeners:
+        for name, address in ((OCSP, ee), (HEALTH, health), (AGENT, agent)):
+            if name in passed:
+                _require_port(name, passed[name], address)
+        if OCSP in passed:
+            first = passed[OCSP]
+            sockets = [first, *_copies(first, workers - 1)]
+        else:
+            sockets = bind_slots(ee, workers)
+        agent_socket = passed.get(AGENT) or (bind(agent) if agent else None)
+        return cls(sockets, passed.get(HEALTH) or bind(health), agent_socket, shared=OCSP in passed)
 
     def close_ee(self) -> None:
         """Stop listening for OCSP clients, as far as this process goes."""
@@ -75,3 +106,19 @@ def _agent(agent: Address | None, handover: Handover) -> socket.socket | None:
     if old is not None:
         old.close()
     return bind(agent) if agent else None
+
+
+def _copies(listener: socket.socket, count: int) -> list[socket.socket]:
+    return [listener.dup() for _ in range(count)]
+
+
+def _require_port(name: str, passed: socket.socket, address: Address | None) -> None:
+    """See that a passed socket is the one of the settings, which the set and its clients are told. Raises: LifecycleError."""
+    port = bound_address(passed)[1]
+    if address is None:
+        raise LifecycleError(f"a socket {name} was passed, but CS.cfg has that port off", hint="stop its socket unit")
+    if address[1] not in {0, port}:
+        raise LifecycleError(
+            f"the passed socket {name} is on port {port}, CS.cfg says {address[1]}",
+            hint="ListenStream= of the socket unit and CS.cfg name the same port",
+        )

@@ -30,6 +30,7 @@ from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts, handover_of
 from vouchd.processes.set_state import OtherMembers
 from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.supervisor import Supervisor, passed_sockets
 from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
 from vouchd.processes.watching import Publication, Published, StoreWatch
 from vouchd.processes.workers import WorkerProcess
@@ -99,12 +100,14 @@ class _Instance:
         for number in _SIGNALS:  # before the PID file: who reads it may signal us at once
             loop.add_signal_handler(number, self._signalled.put_nowait, number)
         settings, handover = self._settings, handover_in(os.environ)
+        self._supervisor = Supervisor(os.environ, os.getpid())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._log_file = LogFile(settings.log_file, handover.log_streams if handover else ())
         started_at = handover.started_at if handover else self._clock.now()
         self._pid_file = self._take_pid_file(handover)
         address = self._agent_part.address if self._agent_part else None
-        self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover)
+        passed = passed_sockets(os.environ, os.getpid())
+        self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover, passed)
         self._pool = self._make_pool(handover)
         halt = self._agent_part.halt if self._agent_part else ignore
         self._verdict = Verdict(settings.selftests, self._pool, halt)
@@ -181,6 +184,8 @@ class _Instance:
         self._pool.start()
         works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
         works.append(self._keep_watermark())
+        if self._supervisor.watchdog_seconds:
+            works.append(self._keep_alive())
         works += [warn_daily(self._settings.certificates, self._clock), self._upkeep.run()]
         self._tasks += [asyncio.create_task(work) for work in works]
         self._hear_of_changes()
@@ -214,6 +219,7 @@ class _Instance:
                 return
 
     async def _stop(self) -> None:
+        self._supervisor.stopping()
         self._sockets.close_agent()
         await self._close_agent_port()
         await self._halt()
@@ -232,9 +238,10 @@ class _Instance:
         try:
             await self._restarts.rehearse()
         except VouchdError as error:
-            self._restarts.refuse(error)
+            self._refuse(error)
             return
         _log.info("restarting")
+        self._supervisor.reloading()
         await self._close_agent_port()
         await self._halt()
         await self._pool.snapshot()  # also a barrier: after it nothing is under way in the control channels
@@ -245,9 +252,13 @@ class _Instance:
             execute(self._handover(), self._settings.restart_command, os.environ)
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            self._restarts.refuse(error)
+            self._refuse(error)
             self._go()
             await self._open_agent_port()
+
+    def _refuse(self, error: Exception) -> None:
+        self._supervisor.reloading()  # ended by the next report, which has the reason
+        self._restarts.refuse(error)
 
     def _handover(self) -> Handover:
         agent = self._agent_part.address if self._agent_part and self._sockets.agent else ("", 0)
@@ -273,6 +284,12 @@ class _Instance:
             self._withholding.look()
             await asyncio.sleep(_WATERMARK_SECONDS)
 
+    async def _keep_alive(self) -> None:
+        """Have the service manager's watchdog know that this loop turns."""
+        while True:
+            self._supervisor.alive()
+            await asyncio.sleep(self._supervisor.watchdog_seconds)
+
     async def _keep_audit(self) -> None:
         """Write and sign what the audit log is owed, once a second."""
         while self._settings.audit is not None:
@@ -290,13 +307,14 @@ class _Instance:
             self._verdict.look()  # workers may have loaded what they were waited for
             report = self._overview.report()
             self._hindrances = announce(self._hindrances, hindrances(report, self._clock.now()))
-            if report == written:
-                continue
-            try:
-                write_report(self._settings.serving_file, report)
-                written = report
-            except StoreUnavailable as error:
-                _log.error("%s", error)
+            if report != written:
+                try:
+                    write_report(self._settings.serving_file, report)
+                    written = report
+                except StoreUnavailable as error:
+                    _log.error("%s", error)
+            if report.acknowledged:
+                self._supervisor.ready(_summary(report))
 
     def _on_published(self, published: Published) -> None:
         self._report_due.set()
@@ -320,6 +338,15 @@ class _Instance:
     def _on_pulled(self) -> None:
         self._watch.look_now()
         self._report_due.set()
+
+
+def _summary(report: InstanceReport) -> str:
+    """The state in a line, as a service manager shows it."""
+    address = f"{report.ee[0]} port {report.ee[1]}"
+    if report.halted:
+        return f"halted: {report.halted}"
+    refused = f"; not restarted: {report.refused}" if report.refused else ""
+    return f"answering on {address} for {len(report.issuing_points)} issuing points{refused}"
 
 
 def announce(before: tuple[Hindrance, ...], now: tuple[Hindrance, ...]) -> tuple[Hindrance, ...]:

@@ -73,5 +73,6 @@ def handover_of(
         agent_host=agent[0],
         agent_port=agent[1],
         agent=sockets.agent.fileno() if sockets.agent else -1,
+        shared=sockets.shared,
         log_streams=log_streams,
     )
