@@ -13,6 +13,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     chromium chromium-driver                 # what the agent pages are tested with
     libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
     faketime                                 # a host whose clock differs
+    systemd logrotate                        # systemd-analyze and logrotate read the files of a service
   )
   command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi

@@ -14,6 +14,10 @@ from pathlib import Path
 
 from vouchd.errors import LifecycleError
 
+_PRIVILEGED = (
+    "ports below 1024 are root's: let systemd open it (`vouchd service install NAME --socket ocsp`), lower "
+    "net.ipv4.ip_unprivileged_port_start, or put a proxy before it; docs/operate/services.md tells each"
+)
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 Address = tuple[str, int]
 
@@ -51,8 +55,10 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
+        denied = error.errno == errno.EACCES
         raise LifecycleError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}", hint="choose another port in CS.cfg"
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            hint=_PRIVILEGED if denied else "choose another port in CS.cfg",
         ) from error
     return listener
 

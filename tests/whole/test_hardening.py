@@ -17,7 +17,7 @@ from tests.processes.running import eventually
 from tests.whole.test_selftests import instance_made
 
 from vouchd.hardening import confine
-from vouchd.instance.lifecycle import status
+from vouchd.instance.lifecycle import manager_command, status
 
 pytestmark = pytest.mark.process
 
@@ -124,3 +124,24 @@ def test_kernel_without_landlock_is_said_and_costs_nothing_else(monkeypatch):
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Old())
     assert "no Landlock" in confine([], [])
+
+
+WITHOUT_WRITABLE_CODE = """
+import ctypes, os, sys
+set_mdwe, refuse_exec_gain = 65, 1
+assert ctypes.CDLL(None).prctl(set_mdwe, refuse_exec_gain, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_instance_answers_where_no_memory_is_writable_and_executable(tmp_path):
+    """What the service's sandbox takes away (MemoryDenyWriteExecute) is missed by no library that answers."""
+    with instance_made(tmp_path) as made:
+        command = [sys.executable, "-c", WITHOUT_WRITABLE_CODE, *manager_command(made.layout)]
+        process = subprocess.Popen(command, cwd=made.layout.root, stderr=subprocess.PIPE, start_new_session=True)
+        eventually(lambda: process.poll() is not None or status(made.layout).ready, "the instance is ready")
+        assert process.poll() is None, process.stderr.read()
+        assert made.query().returncode == 1, "revoked"
+        assert made.vouchd("stop").returncode == 0
+        process.stderr.close()
+        assert process.wait() == 0

@@ -58,6 +58,7 @@ _GROUPS = {
     "audit": ("audit",),
     "directory": ("directory.server", "directory.setup", "directory.use", "directory.adopt"),
     "domain": ("domain",),
+    "service": ("service",),
     "clone": ("clone.commands", "clone.status", "clone.verify"),
 }
 
@@ -82,6 +83,7 @@ _ABOUT = {
     "audit": "The audit log: who did what, and the proof of it.",
     "directory": "The directory server that an instance keeps facts in.",
     "domain": "The security domain: who is in it, and who may join.",
+    "service": "An instance as a service of the host: systemd, or an init script.",
     "clone": "Clones: instances with the same keys that give the same answers.",
 }
 _HELP_WORDS = frozenset({"-h", "--help"})

@@ -113,7 +113,7 @@ def _copies(listener: socket.socket, count: int) -> list[socket.socket]:
 
 
 def _require_port(name: str, passed: socket.socket, address: Address | None) -> None:
-    """See that a passed socket is the one of the settings, which the set and its clients are told. Raises: LifecycleError."""
+    """The set and its clients are told the port of the settings. Raises: LifecycleError when a passed one differs."""
     port = bound_address(passed)[1]
     if address is None:
         raise LifecycleError(f"a socket {name} was passed, but CS.cfg has that port off", hint="stop its socket unit")

@@ -67,7 +67,9 @@ class Supervisor:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._last = ""
         interval = environment.get("WATCHDOG_USEC", "")
-        wanted = self._address and environment.get("WATCHDOG_PID", str(process)) == str(process) and interval.isdecimal()
+        wanted = (
+            self._address and environment.get("WATCHDOG_PID", str(process)) == str(process) and interval.isdecimal()
+        )
         # Half of what it waits for, so that one late turn of the loop ends nothing.
         self.watchdog_seconds = int(interval) / _MICROSECONDS / 2 if wanted else 0.0
 
