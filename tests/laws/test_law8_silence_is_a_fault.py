@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,7 +23,11 @@ from tests.service.recording import RecordingAudit
 from vouchd.agent.pages.rendering import Pages
 from vouchd.agent.pages.tokens import Tokens
 from vouchd.api.checks import checks
+from vouchd.api.instance import Instance
+from vouchd.api.model import plain
+from vouchd.api.operation import operation_of
 from vouchd.audit.keeping import AuditState
+from vouchd.cli.lifecycle import _show
 from vouchd.clock import SystemClock
 from vouchd.instance.hindrances import Cause, Hindrance, hindrances
 from vouchd.instance.refusals import RefusedCRL
@@ -35,6 +40,7 @@ from vouchd.instance.report import (
     ReplicationReport,
     ServedPoint,
     ServerReport,
+    UncoveredCA,
     read_report,
 )
 from vouchd.pkix.purposes import Validity
@@ -42,6 +48,7 @@ from vouchd.processes.manager import announce
 from vouchd.processes.metrics import render
 from vouchd.service.permission import Permission
 from vouchd.service.pulling import SourceState
+from vouchd.settings.layout import Layout
 
 site = running_site
 
@@ -64,6 +71,10 @@ FAULTS = {
     Cause.UNVERIFIED: (replace(SOUND, unverified=(RefusedPoint("ab", "complete", "Root", "older"),)), "older"),
     Cause.SOURCE: (replace(SOUND, sources=(SourceState("main", last_error="status 404"),)), "404"),
     Cause.CRL: (replace(SOUND, issuing_points=(replace(POINT, next_update=NOW - 1),)), "Root"),
+    Cause.COVER: (
+        replace(SOUND, uncovered=(UncoveredCA("Root", "it names its point", "vouchd authority set ab --named-point"),)),
+        "--named-point",
+    ),
     Cause.CERTIFICATE: (replace(SOUND, certificates=(("ocspSigningCert", Validity(0, NOW - 1)),)), "ocspSigningCert"),
     Cause.PART: (replace(SOUND, failing=(FailingPart("signer two", "no certificate yet"),)), "signer two"),
     Cause.STORE: (replace(SOUND, store_error="Can't contact LDAP server"), "LDAP"),
@@ -92,7 +103,29 @@ def shown_in_pages(report: InstanceReport, _) -> str:
     return html.unescape(pages.environment.get_template("_hindrances.html").render(hindrances=hindrances(report, NOW)))
 
 
-SHOWN = {"/readyz": shown_in_readiness, "metrics": shown_in_metrics, "pages": shown_in_pages}
+def shown_in_status(report: InstanceReport, capsys) -> str:
+    """What `vouchd status` prints of what REST answers."""
+    _show(plain(_rest(report)), json_output=False)
+    return capsys.readouterr().out
+
+
+def shown_in_rest(report: InstanceReport, _) -> str:
+    return " ".join(f"{one.cause}: {one.name} {one.why}" for one in _rest(report).hindrances)
+
+
+def _rest(report: InstanceReport) -> Instance:
+    running = SimpleNamespace(report=lambda: report, checks=lambda: checks(report, None, NOW))
+    call = SimpleNamespace(running=running, clock=SimpleNamespace(now=lambda: NOW), layout=Layout(Path("nowhere")))
+    return operation_of("instance.get").run(call)
+
+
+SHOWN = {
+    "/readyz": shown_in_readiness,
+    "metrics": shown_in_metrics,
+    "pages": shown_in_pages,
+    "status": shown_in_status,
+    "REST": shown_in_rest,
+}
 
 
 def test_every_cause_is_tried() -> None:

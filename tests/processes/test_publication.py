@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets
-from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
+from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
+from tests.service.world import partition
 
 from vouchd.errors import IndexFileError
 from vouchd.index.folder import IndexFolder
@@ -62,6 +64,20 @@ def site(tmp_path):
 def test_nothing_published_yet_is_version_zero(site):
     """A folder without a manifest has nothing to serve."""
     assert site.publication.current() == Published(0)
+
+
+def test_crl_that_only_names_its_point_is_published_as_leaving_serials_unknown(site):
+    """That what it does not list is unknown is said with the line that mends it, until the CA's policy is mended."""
+    named = partition("http://ca.test/all.crl")
+    crl = site.ca.crl({5: None}, number=1, this_update=NOW - HOUR, next_update=NOW + DAY, idp=named)
+    site.ingesting.accept_crl(crl, "push", PUBLISHER, NOW)
+    (uncovered,) = site.publication.publish().uncovered
+    assert (uncovered.label, "names its distribution point" in uncovered.notice) == ("Site CA", True)
+    assert uncovered.mend.endswith("--named-point-covers-all")
+    assert site.open().current().uncovered == (uncovered,)
+    policy = replace(site.authority.policy, named_point_covers_all=True)
+    site.authorities.set_policy(site.authority.id, policy, ADMIN)
+    assert site.publication.publish().uncovered == ()
 
 
 def test_accepted_crl_is_published_for_workers(site):

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     UNVERIFIED = "unverified"  # the store has another CRL than this member believes
     SOURCE = "source"  # a source does not deliver
     CRL = "crl"  # no newer CRL, or delta, has come in time
+    COVER = "cover"  # a CA's CRLs do not speak for every certificate: what they do not list is unknown
     CERTIFICATE = "certificate"  # one of the instance's own has ended
     PART = "part"  # a signer, or another part, cannot be used; a CA is answered tryLater for it
     STORE = "store"  # what is accepted elsewhere is not seen, and nothing is accepted here
@@ -80,6 +81,8 @@ def _of_crls(report: InstanceReport, now: int) -> Iterator[Hindrance]:
             yield Hindrance(Cause.REFUSED, labels[one.authority_id], f"a CRL from {one.origin} was refused: {one.why}")
     for doubt in report.unverified:
         yield Hindrance(Cause.UNVERIFIED, doubt.label, f"not served as the store has it: {doubt.why}")
+    for ca in report.uncovered:
+        yield Hindrance(Cause.COVER, ca.label, f"{ca.notice}; {ca.mend}")
     for source in report.sources:
         if source.last_error:
             yield Hindrance(Cause.SOURCE, source.name, source.last_error)

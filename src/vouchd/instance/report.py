@@ -155,6 +155,15 @@ class RefusedPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class UncoveredCA:
+    """A CA whose CRLs leave certificates unknown that they do not list, and the line that mends it."""
+
+    label: str
+    notice: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailingPart:
     """A part that cannot be used, and why; `ca` is the label of the CA that is answered tryLater for it, if it is one.
 
@@ -179,7 +188,8 @@ class InstanceReport:
     `members` are the other ones of the set; `behind` the labels of the CAs of which one of them has had a newer CRL
     for too long; `upkeep` the work for the set that fails, (name, error); `replication` how the directory servers
     replicate, None where there are none or this is not known. `index_repairs` counts the index files that were damaged
-    and made again. `unverified` are the issuing points of which the store has a CRL that this member does not serve.
+    and made again. `unverified` are the issuing points of which the store has a CRL that this member does not serve,
+    `uncovered` the CAs whose CRLs do not speak for every certificate.
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
     last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
     used.
@@ -211,6 +221,7 @@ class InstanceReport:
     replication: ReplicationReport | None = None
     index_repairs: int = 0
     unverified: tuple[RefusedPoint, ...] = ()
+    uncovered: tuple[UncoveredCA, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[HeldCRL, ...] = ()
     refused_crls: tuple[RefusedCRL, ...] = ()

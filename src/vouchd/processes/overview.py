@@ -94,6 +94,7 @@ class Overview:
                 RefusedPoint(one.point.authority_id, one.point.scope_id, one.label, one.why)
                 for one in published.refusals
             ),
+            uncovered=published.uncovered,
             index_repairs=published.repairs,
             labels=published.labels,
             quarantined=published.quarantined,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,10 @@ from vouchd.core.status import ServingState
 from vouchd.errors import IndexFileError
 from vouchd.index.manifest import load_manifest, write_manifest
 from vouchd.index.serving import OpenIndexes
-from vouchd.instance.report import HeldCRL, ServedPoint
+from vouchd.instance.report import HeldCRL, ServedPoint, UncoveredCA
 from vouchd.processes.watching import Published
 from vouchd.service.admitting import Refusal
+from vouchd.service.cover import cover_notice
 from vouchd.service.indexing import Indexing
 
 _log = logging.getLogger(__name__)
@@ -139,7 +140,17 @@ class ManifestPublication:
             labels=labels,
             quarantined=self._quarantined,
             epochs=self._facts[1],
+            uncovered=tuple(_uncovered(state)),
         )
+
+
+def _uncovered(state: ServingState) -> Iterator[UncoveredCA]:
+    for served in state.authorities:
+        epochs = [point.epoch for point in served.points]
+        if any(epoch.idp_der for epoch in epochs):  # a CRL without it speaks for all
+            notice, mend = cover_notice(served.authority, epochs)
+            if notice:
+                yield UncoveredCA(served.authority.label, notice, mend)
 
 
 def _points(state: ServingState) -> tuple[ServedPoint, ...]:

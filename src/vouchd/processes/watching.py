@@ -35,7 +35,7 @@ from typing import Protocol
 
 from vouchd.core.facts import Epoch
 from vouchd.errors import VouchdError
-from vouchd.instance.report import HeldCRL, ServedPoint
+from vouchd.instance.report import HeldCRL, ServedPoint, UncoveredCA
 from vouchd.service.admitting import Refusal
 from vouchd.threads import in_thread
 
@@ -52,7 +52,8 @@ class Published:
     `behind` are the ids of the CAs that it says to be behind another member. `repairs` counts the index files that
     turned out to be damaged and were made again since this process began. `refusals` are of the epochs that the store
     has and this member does not serve. `labels` are those of the CAs by id, `quarantined` the CRLs that the store held
-    back when it was read last. `epochs` are those that the manifest names.
+    back when it was read last. `epochs` are those that the manifest names. `uncovered` are the CAs whose CRLs do not
+    speak for every certificate.
     """
 
     version: int
@@ -63,6 +64,7 @@ class Published:
     labels: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[HeldCRL, ...] = ()
     epochs: tuple[Epoch, ...] = ()
+    uncovered: tuple[UncoveredCA, ...] = ()
 
 
 class Publication(Protocol):

@@ -155,10 +155,10 @@ class AuthorityPages:
         error: VouchdError | None = None,
     ) -> web.Response:
         certificate = certs.load_certificate(row.summary.authority.certificate_der)
-        done = done_text(request)
-        return self.pages.page(
-            request, caller, "authority.html", status=status, row=row, certificate=certificate, error=error, done=done
-        )
+        label, now = row.summary.authority.label, self.services.clock.now()
+        kept = [one for one in hindrances(self.services.running.report(), now) if one.name == label]
+        facts = {"row": row, "certificate": certificate, "error": error, "done": done_text(request)}
+        return self.pages.page(request, caller, "authority.html", status=status, hindrances=kept, **facts)
 
     async def _rows(self, caller: Caller) -> tuple[AuthorityRow, ...]:
         summaries: tuple[AuthoritySummary, ...] = await in_thread(lambda: self.services.authorities.summaries(caller))
