@@ -101,7 +101,14 @@ class FakeRunning:
     def report(self) -> InstanceReport:
         worker = WorkerReport(0, 100 + self.restarts_asked_for, 1)
         return InstanceReport(
-            1, self.started_at, ("127.0.0.1", 1), ("127.0.0.1", 2), 1, acknowledged=True, workers=(worker,)
+            1,
+            self.started_at,
+            ("127.0.0.1", 1),
+            ("127.0.0.1", 2),
+            1,
+            acknowledged=True,
+            workers=(worker,),
+            uncovered=self.publication.current().uncovered,
         )
 
     def checks(self) -> tuple[Check, ...]:

@@ -23,6 +23,7 @@ from vouchd.service.permission import Action, Permission
 from vouchd.service.weighing import Weighing
 
 SHOWN_SERIALS = 20
+_LOWER = "preview"  # in place of the reason that it will be taken for
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,11 @@ class Previewing:
         lost = min((self._indexing.difference(epoch, one)[0] for one in rest), default=entries)
         return Retirement(authority, epoch, entries, lost, _covered(authority, ours), _covered(authority, rest))
 
-    def preview(self, crl: Buffer, caller: Caller, at: int) -> Preview:
+    def preview(self, crl: Buffer, caller: Caller, at: int, *, lower_number: bool = False) -> Preview:
         """What accepting the CRL (DER, PEM or base64) at POSIX time `at` would change; no facts change.
 
-        Raises: CRLRejected when it cannot be read or its issuer is no CA of ours; StoreUnavailable; PermissionDenied.
+        With `lower_number` as an administrator takes one, whose number went up by mistake before. Raises: CRLRejected
+        when it cannot be read or its issuer is no CA of ours; StoreUnavailable; PermissionDenied.
         """
         self._permission.allow(caller, Action.READ_CRL, "*")
         arrival = Received.of(crl, "preview", at)
@@ -137,28 +139,36 @@ class Previewing:
             issuer=readable(arrival.header.issuer_name_der),
             record=arrival.record(),
             scope_id=arrival.header.point_scope_id,
-            changes=tuple(self._changes(arrival, takers)),
+            changes=tuple(self._changes(arrival, takers, _LOWER if lower_number else "")),
         )
 
-    def _changes(self, arrival: Received, takers: tuple[Recipient, ...]) -> Iterator[Change]:
+    def _changes(self, arrival: Received, takers: tuple[Recipient, ...], renumbering: str) -> Iterator[Change]:
         for recipient in takers:
             point = IssuingPointId(recipient.authority.id, arrival.header.point_scope_id)
             current = self._store.epoch(point)
             try:
-                yield self._change(arrival, recipient, point, current)
+                yield self._change(arrival, recipient, point, current, renumbering)
             except CRLError as error:
                 yield Change(recipient.authority, point, current, refusal=str(error), hint=error.hint)
 
-    def _change(self, arrival: Received, recipient: Recipient, point: IssuingPointId, current: Epoch | None) -> Change:
+    def _change(
+        self,
+        arrival: Received,
+        recipient: Recipient,
+        point: IssuingPointId,
+        current: Epoch | None,
+        renumbering: str,
+    ) -> Change:
         """Raises: CRLError when the CRL would be refused."""
         authority = recipient.authority
         require_not_retired(authority, point.scope_id)
-        issuer_der = arrival.judge(recipient.issuers, current, self._store.high_water(point))
-        epoch = next_epoch(arrival, current, point, issuer_der)
+        lower = bool(renumbering)
+        issuer_der = arrival.judge(recipient.issuers, current, self._store.high_water(point), lower_number=lower)
+        epoch = next_epoch(arrival, current, point, issuer_der, renumbering)
         counts = self._indexing.build(authority, epoch, lambda record: self._document(record, arrival))
         weight = self._weighing.weigh(authority, arrival, current, epoch)
         if current is None:
-            return Change(authority, point, None, gained=counts.together, held_back=weight.why)
+            return Change(authority, point, None, gained=counts.together, held_back="" if lower else weight.why)
         return Change(
             authority,
             point,
@@ -166,7 +176,7 @@ class Previewing:
             lost=weight.lost,
             gained=weight.gained,
             before=weight.before,
-            held_back=weight.why,
+            held_back="" if lower else weight.why,  # an administrator's word goes before
             some_lost=self._indexing.missing(current, epoch, SHOWN_SERIALS) if weight.lost else (),
             some_gained=self._indexing.missing(epoch, current, SHOWN_SERIALS) if weight.gained else (),
         )

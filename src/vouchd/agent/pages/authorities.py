@@ -20,6 +20,7 @@ from vouchd.pkix import certs
 from vouchd.service.authorities import AuthoritySummary, read_authorities
 from vouchd.service.effects import Effect
 from vouchd.service.previewing import Preview, Previewing
+from vouchd.service.usercertificates import describe
 from vouchd.threads import in_thread
 
 
@@ -157,7 +158,8 @@ class AuthorityPages:
         certificate = certs.load_certificate(row.summary.authority.certificate_der)
         label, now = row.summary.authority.label, self.services.clock.now()
         kept = [one for one in hindrances(self.services.running.report(), now) if one.name == label]
-        facts = {"row": row, "certificate": certificate, "error": error, "done": done_text(request)}
+        history = [describe(der) for der in row.summary.authority.history]
+        facts = {"history": history, "row": row, "certificate": certificate, "error": error, "done": done_text(request)}
         return self.pages.page(request, caller, "authority.html", status=status, hindrances=kept, **facts)
 
     async def _rows(self, caller: Caller) -> tuple[AuthorityRow, ...]:

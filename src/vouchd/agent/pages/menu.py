@@ -11,6 +11,7 @@ ROOT = "/ocsp/agent/ocsp/"
 AUTHORITIES = "/agent/authorities"
 ADD_AUTHORITY = "/agent/add-authority"
 ADD_CRL = "/agent/add-crl"
+LOWER_NUMBER = "/agent/lower-crl-number"
 CHECK = "/agent/check-certificate"
 SERVICE = "/agent/service"
 CERTIFICATES = "/agent/certificates"
@@ -39,6 +40,7 @@ MENU = (
     Entry("Add Certificate Revocation List", ADD_CRL, Action.ADD_CRL, "crl", SECTIONS[0]),
     Entry("Check Certificate Status", CHECK, Action.CHECK_STATUS, "check", SECTIONS[0]),
     Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
+    Entry("Accept Lower CRL Number", LOWER_NUMBER, Action.LOWER_NUMBER, "crl", SECTIONS[1]),
     Entry("Signers and Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
     Entry("Clones", CLONES, Action.READ_DOMAIN, "clones", SECTIONS[1]),
     Entry("Users", USERS, Action.LIST_USERS, "people", SECTIONS[1]),

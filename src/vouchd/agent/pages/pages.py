@@ -14,6 +14,8 @@ from vouchd.agent.pages.checking import CheckPages
 from vouchd.agent.pages.clones import ClonePages
 from vouchd.agent.pages.crls import CRLPages
 from vouchd.agent.pages.history import History
+from vouchd.agent.pages.lower_numbers import LowerNumberPages
+from vouchd.agent.pages.mending import MendingPages
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.selftests import SelfTestPages
 from vouchd.agent.pages.service import ServicePages
@@ -31,6 +33,7 @@ from vouchd.threads import in_thread
 _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
 _USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
+_POINT = _ONE + "/points/{scope:[0-9a-z]{1,64}}"
 _QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
 
 
@@ -60,6 +63,7 @@ def routes(services: Services) -> tuple[Route, ...]:
         page("GET", menu.ROOT, Access.IDENTIFIED, home),
         Route("GET", static.PATH, Access.PUBLIC, static.static),
         *_authority_pages(AuthorityPages(services, pages, previewing), page),
+        *_mending_pages(MendingPages(services, pages), page),
         *_crl_pages(services, pages, previewing, page),
         *_other_pages(services, pages, page),
         *_user_pages(UserPages(services, pages), page),
@@ -79,13 +83,26 @@ def _authority_pages(authorities: AuthorityPages, page: Page) -> tuple[Route, ..
     )
 
 
+def _mending_pages(mending: MendingPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", _POINT + "/retire", Action.RETIRE_POINT, mending.retiring),
+        page("POST", _POINT + "/retire", Action.RETIRE_POINT, mending.retire),
+        page("POST", _POINT + "/restore", Action.RETIRE_POINT, mending.restore),
+        page("POST", _ONE + "/certificates/remove", Action.REMOVE_AUTHORITY, mending.remove_certificate),
+    )
+
+
 def _crl_pages(services: Services, pages: Pages, previewing: Previewing, page: Page) -> tuple[Route, ...]:
     limit = services.settings.agent.max_body_bytes
     crls = CRLPages(services, pages, previewing, Staging(limit))
+    lower = LowerNumberPages(services, pages, previewing, Staging(limit))
     return (
         page("GET", menu.ADD_CRL, Action.ADD_CRL, crls.adding),
         page("POST", menu.ADD_CRL, Action.ADD_CRL, crls.preview, limit),
         page("POST", menu.ADD_CRL + "/confirm", Action.ADD_CRL, crls.commit),
+        page("GET", menu.LOWER_NUMBER, Action.LOWER_NUMBER, lower.giving),
+        page("POST", menu.LOWER_NUMBER, Action.LOWER_NUMBER, lower.preview, limit),
+        page("POST", menu.LOWER_NUMBER + "/confirm", Action.LOWER_NUMBER, lower.commit),
     )
 
 

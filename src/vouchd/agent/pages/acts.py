@@ -1,0 +1,22 @@
+"""What a page does is an operation of the one table, carried out for the caller of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vouchd.api.operation import Call, operation_of
+from vouchd.api.services import Services
+from vouchd.core.facts import Caller
+
+ORIGIN = "agent page"
+
+
+def carry_out(
+    services: Services, caller: Caller, name: str, path: Mapping[str, str], *, query: Any = None, body: Any = None
+) -> Any:
+    """The answer of the operation of that name; it may block. Raises: VouchdError."""
+    operation = operation_of(name)
+    parameters = operation.query() if query is None else query
+    call = Call(lambda: services, services.layout, services.running, caller, path, parameters, body, ORIGIN)
+    return operation.run(call)

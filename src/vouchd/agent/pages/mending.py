@@ -1,0 +1,70 @@
+"""What was added to a CA taken away again: an issuing point retired, or let come again, and a certificate removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.forms import read_form, require_number_lost
+from vouchd.agent.pages.rendering import Pages, see_done
+from vouchd.api.services import Services
+from vouchd.core.facts import Caller
+from vouchd.errors import BadInput, ConfigError, VouchdError, outcome
+from vouchd.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class MendingPages:
+    """The page of an issuing point that is to be retired, and what the page of a CA does besides."""
+
+    services: Services
+    pages: Pages
+
+    async def retiring(self, request: web.Request, caller: Caller) -> web.Response:
+        """What retiring the issuing point would change."""
+        return await self._preview(request, caller)
+
+    async def retire(self, request: web.Request, caller: Caller) -> web.Response:
+        """Retire it; where thousands of certificates would no longer be revoked only with their number."""
+        form = await read_form(request, self.pages.tokens)
+        place = _place(request)
+        try:
+            change = await in_thread(lambda: carry_out(self.services, caller, "retirement.preview", place))
+            require_number_lost(form, change.lost)
+            await in_thread(lambda: carry_out(self.services, caller, "retirement.retire", place))
+        except BadInput as error:
+            return await self._preview(request, caller, error)
+        return see_done(_page_of(place), "The issuing point was retired.")
+
+    async def restore(self, request: web.Request, caller: Caller) -> web.Response:
+        """Let CRLs of a scope that was retired be taken again."""
+        await read_form(request, self.pages.tokens)
+        place = _place(request)
+        await in_thread(lambda: carry_out(self.services, caller, "retirement.restore", place))
+        return see_done(_page_of(place), "CRLs of that scope are taken again.")
+
+    async def remove_certificate(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take one certificate out of the history of the CA's keys."""
+        form = await read_form(request, self.pages.tokens)
+        if form.text("confirmed") != "yes":
+            raise ConfigError("not removed: the box was not ticked", hint="tick it to confirm")
+        place = {"authority": request.match_info["id"], "certificate": form.text("certificate")}
+        await in_thread(lambda: carry_out(self.services, caller, "authorities.remove_certificate", place))
+        return see_done(_page_of(place), "The certificate was taken out of the CA's history.")
+
+    async def _preview(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
+        place = _place(request)
+        change = await in_thread(lambda: carry_out(self.services, caller, "retirement.preview", place))
+        status = outcome(error).http_status if error else 200
+        return self.pages.page(request, caller, "retire.html", status=status, change=change, error=error)
+
+
+def _place(request: web.Request) -> dict[str, str]:
+    return {"authority": request.match_info["id"], "scope": request.match_info["scope"]}
+
+
+def _page_of(place: dict[str, str]) -> str:
+    return f"{menu.AUTHORITIES}/{place['authority']}"
