@@ -32,8 +32,7 @@ import uvloop
 from vouchd.core.facts import CertStatus
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
-from vouchd.errors import OCSPResponseStatus
-from vouchd.service.answering import Answer
+from vouchd.service.terms import Answer, Terms
 from vouchd.settings.declared import EEPort
 
 TARGET = 0.75
@@ -98,12 +97,10 @@ request = function() n = n + 1; return requests[n %% #requests + 1] end
 class FixedResponder:
     """Answers of the right size without a signature: only the HTTP layer is measured."""
 
-    def answer(self, request_der: bytes, at: int) -> Answer:
+    def draft(self, request_der: bytes, at: int) -> Answer:
         """A cacheable answer of BODY_BYTES that differs by request."""
-        body = request_der + bytes(BODY_BYTES - len(request_der))
-        return Answer(
-            body, OCSPResponseStatus.SUCCESSFUL, "", (CertStatus.GOOD,), at, at - 3600, at + 86400, cacheable=True
-        )
+        terms = Terms(cert_statuses=(CertStatus.GOOD,), this_update=at - 3600, next_update=at + 86400, cacheable=True)
+        return Answer((request_der, bytes(BODY_BYTES - len(request_der))), terms, at)
 
 
 def serve(listener: socket.socket) -> None:
@@ -153,7 +150,7 @@ def prepare(root: pathlib.Path) -> dict[str, pathlib.Path]:
     targets = ["/" + quote(base64.b64encode(der), safe="") for der in requests()]
     for n, der in enumerate(requests()):
         file = root / "www" / f"{n:04}"
-        file.write_bytes(answers.answer(der, 0).response_der)
+        file.write_bytes(answers.draft(der, 0).response_der)
         file.chmod(0o644)
     # The same length of path for both: nginx gets the request as a query, which it reads and ignores.
     kinds = {
@@ -252,8 +249,8 @@ def compare(scripts: dict[str, pathlib.Path], count: int, pids: dict[str, tuple[
     print(series["nginx"].line("nginx, static file"))
     for kind, name in (("get", "vouchd, cached GET"), ("post", "vouchd, cached POST")):
         ratio = series[kind].rate / base
-        print(f"{series[kind].told(name)}  ratio {ratio:.2f} / {TARGET} {'met' if ratio >= TARGET else 'NOT MET'}")
-    print(f"{series['new'].told('vouchd, GET, new headers')}  ratio {series['new'].rate / base:.2f}, no target")
+        print(f"{series[kind].line(name)}  ratio {ratio:.2f} / {TARGET} {'met' if ratio >= TARGET else 'NOT MET'}")
+    print(f"{series['new'].line('vouchd, GET, new headers')}  ratio {series['new'].rate / base:.2f}, no target")
 
 
 def main() -> None:

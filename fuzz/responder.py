@@ -62,8 +62,19 @@ def authority() -> CA:
 
 
 @cache
+def signer() -> Issued:
+    """The delegated signer of that CA."""
+    return authority().issue_signer()
+
+
+@cache
 def responder() -> Responder:
     """The responder for that CA."""
+    return made()
+
+
+def made() -> Responder:
+    """A responder for that CA that nobody has asked yet."""
     ca = authority()
     name = authority_id(ca.certificate)
     entries = (RevocationEntry(n.to_bytes(n.bit_length() // 8 + 1, "big"), NOW, Reason.KEY_COMPROMISE) for n in REVOKED)
@@ -72,7 +83,7 @@ def responder() -> Responder:
         Epoch(IssuingPointId(name), 1, record, NOW - 60), Entries({entry.serial: entry for entry in entries}), Scope()
     )
     state = ServingState(1, (ServingAuthority(Authority(name, ca.der, "fuzz"), (point,)),))
-    return Responder(state, {"ocsp": KeyInMemory(ca.issue_signer())}, "ocsp", ResponsePolicy())
+    return Responder(state, {"ocsp": KeyInMemory(signer())}, "ocsp", ResponsePolicy())
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.pki import NOW
 
-from fuzz import responder, seeds
+from fuzz import alike, responder, seeds
 from fuzz.bounds import bounded
 from vouchd.client.parsing import parse_response
 from vouchd.ee import getpath
@@ -101,6 +101,7 @@ TARGETS = {
         Target("request", request, seeds.ocsp_requests),
         Target("http", http, seeds.http_streams),
         Target("answer", answer, responder.requests),
+        Target("alike", alike.compare, responder.requests),
         Target("response", response, seeds.ocsp_responses),
         Target("get-path", get_path, seeds.get_paths),
         Target("crl", crl, seeds.crls),

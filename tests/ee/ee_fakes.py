@@ -7,12 +7,14 @@ import base64
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from vouchd.audit.answer_records import Note
 from vouchd.core.facts import CertStatus
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.port_state import PortState
+from vouchd.ee.replies import Entry, Frame, Tally, http_date
 from vouchd.ee.server import EEServer
 from vouchd.errors import OCSPResponseStatus
-from vouchd.service.answering import Answer
+from vouchd.service.terms import Answer, Basis, Terms, unsigned_answer
 from vouchd.settings.declared import EEPort
 
 AT = 1_750_000_000
@@ -33,34 +35,36 @@ class FakeResponder:
         self.next_update: int | None = NEXT_UPDATE
         self.prefix = b"answer to "
         self.padding = 0
+        self.basis = Basis()
 
-    def answer(self, request_der: bytes, at: int) -> Answer:
+    def draft(self, request_der: bytes, at: int) -> Answer:
         self.calls.append((request_der, at))
-        body = self.prefix + request_der + bytes(self.padding)
-        if request_der.startswith(b"0good"):
-            return Answer(
-                body,
-                OCSPResponseStatus.SUCCESSFUL,
-                "",
-                (CertStatus.GOOD,),
-                at,
-                THIS_UPDATE,
-                self.next_update,
-                cacheable=True,
-                authority_id="the CA",
-            )
+        parts = self.prefix, request_der, bytes(self.padding)
+        if request_der.startswith((b"0good", b"0odd")):
+            return Answer(parts, self.terms(cacheable=True, unusual=request_der.startswith(b"0odd")), at)
         if request_der.startswith(b"0nonce"):
-            return Answer(
-                body, OCSPResponseStatus.SUCCESSFUL, "", (CertStatus.REVOKED,), at, THIS_UPDATE, self.next_update
-            )
-        if request_der.startswith(b"0odd"):
-            successful, good = OCSPResponseStatus.SUCCESSFUL, (CertStatus.GOOD,)
-            return Answer(body, successful, "", good, at, THIS_UPDATE, self.next_update, cacheable=True, unusual=True)
+            return Answer(parts, self.terms(cert_statuses=(CertStatus.REVOKED,), authority_id=""), at)
         if request_der.startswith(b"0later"):
-            return Answer(LATER, OCSPResponseStatus.TRY_LATER, "no_crl")
+            return unsigned_answer(OCSPResponseStatus.TRY_LATER, "no_crl")
         if request_der.startswith(b"0boom"):
             raise RuntimeError("a bug")
-        return Answer(MALFORMED, OCSPResponseStatus.MALFORMED_REQUEST, "malformed")
+        return unsigned_answer(OCSPResponseStatus.MALFORMED_REQUEST, "malformed")
+
+    def terms(self, **different) -> Terms:
+        usual = {"cert_statuses": (CertStatus.GOOD,), "this_update": THIS_UPDATE, "next_update": self.next_update}
+        return Terms(**usual | {"authority_id": "the CA", "basis": self.basis} | different)
+
+    def change(self) -> None:
+        """The state that answers rest on is another one from now on."""
+        self.basis.current, self.basis = False, Basis()
+
+
+def cached_answer(
+    body: bytes = b"the response", next_update: int | None = NEXT_UPDATE, second: int = AT, note: Note | None = None
+) -> Entry:
+    """An answer as the cache keeps it, resting on what stays current unless the test changes it."""
+    terms = Terms(this_update=THIS_UPDATE, next_update=next_update)
+    return Entry(Answer((body,), terms), Frame(terms, Tally()), second, http_date(second), note)
 
 
 class FakeTurns:
@@ -74,6 +78,7 @@ class FakeTurns:
     def turn(self) -> None:
         self.seen = self.word[0]
         self._responder.prefix = b"new signer: "
+        self._responder.change()
 
 
 class Clock:

@@ -8,18 +8,18 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ee.ee_fakes import AT, NEXT_UPDATE, THIS_UPDATE, get, post
+from tests.ee.ee_fakes import AT, NEXT_UPDATE, THIS_UPDATE, cached_answer, get, post
 
-from vouchd.ee.cache import MAX_HEADS_BYTES, MAX_LINES, MAX_REQUEST_BYTES, Entry, ResponseCache, Tally, http_date
+from vouchd.ee.cache import MAX_HEADS_BYTES, MAX_LINES, MAX_REQUEST_BYTES, ResponseCache
 from vouchd.ee.http_request import HTTPRequest, RequestReader
+from vouchd.ee.replies import Entry, http_date
+from vouchd.service.terms import Answer
 
 BODY = b"the response"
 
 
 def entry(next_update: int | None = NEXT_UPDATE, second: int = AT) -> Entry:
-    found = Entry(BODY, THIS_UPDATE, next_update, Tally())
-    assert found.freshen(second, http_date(second))
-    return found
+    return cached_answer(BODY, next_update, second)
 
 
 def parse(chunk: bytes) -> HTTPRequest:
@@ -110,7 +110,7 @@ def test_cache_is_bounded_and_drops_what_was_not_used():
     assert len(cache.by_der) == 3
 
 
-@pytest.mark.parametrize("limits", [(MANY, 16), (16 * 1600, 1000)], ids=["entries", "bytes"])
+@pytest.mark.parametrize("limits", [(MANY, 16), (16 * 900, 1000)], ids=["entries", "bytes"])
 def test_cache_with_all_in_use_stays_bounded(limits):
     """A flood of fresh answers cannot grow the cache, whichever bound it meets."""
     cache = ResponseCache(*limits)
@@ -127,32 +127,33 @@ def test_cache_counts_what_it_keeps_and_never_exceeds_its_bytes(puts):
     """Whatever is put, asked in whatever spelling and put again: the count is the sum of what is there, within bounds."""
     cache = ResponseCache(20_000)
     for key, size, spelling in puts:
-        answer = Entry(bytes(size), THIS_UPDATE, NEXT_UPDATE, Tally(), note=(("CA", "0x01", "good"),))
-        answer.freshen(AT, b"now")
+        answer = cached_answer(bytes(size), note=(("CA", "0x01", "good"),))
         cache.put(key, answer, AT)
         cache.learn(HTTPRequest(b"GET", target=b"/%d-%b" % (spelling, key)), cache.by_der.get(key, answer), AT)
         assert cache.size_bytes == sum(kept.cost for kept in cache.by_der.values()) <= 20_000
         assert {id(kept) for kept in cache.by_line.values()} <= {id(kept) for kept in cache.by_der.values()}
         assert set(cache.by_line) == {line for kept in cache.by_der.values() for line in kept.lines}
-    cache.forget()
-    assert cache.size_bytes == 0
+    for answer in list(cache.by_der.values()):
+        answer.basis.current = False
+    for lot in cache.dead():
+        cache.sweep(lot, 100)
+    assert (cache.size_bytes, dict(cache.by_der), cache.by_line) == (0, {}, {})
 
 
 def test_cache_counts_no_less_than_the_memory_it_takes():
     """The bytes that are counted are those of the process: requests, answers, headers and objects together."""
-    cache = ResponseCache(MANY)
+    cache, frame = ResponseCache(MANY), cached_answer().frame
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for n in range(2000):
-            answer = Entry(n.to_bytes(2, "big") * 700, THIS_UPDATE, NEXT_UPDATE, Tally())
-            answer.freshen(AT, http_date(AT))
+            answer = Entry(Answer((n.to_bytes(2, "big") * 700,), frame.terms), frame, AT, http_date(AT))
             cache.put(b"request %d" % n * 8, answer, AT)
             cache.learn(HTTPRequest(b"GET", target=b"/ocsp/%d" % n * 20), answer, AT)
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.5 * cache.size_bytes < taken < cache.size_bytes
+    assert 0.7 * cache.size_bytes < taken < cache.size_bytes
 
 
 def test_cache_keeps_no_answer_to_an_oversized_request():
@@ -215,14 +216,24 @@ def test_cache_head_of_other_request_line_is_parsed(line):
     assert ResponseCache(MANY).head_bytes(line + b"\r\nHost: a\r\nContent-Length: 5") is None
 
 
-def test_cache_forget_drops_answers_in_place():
-    """Connections hold on to the dictionaries: they are emptied, not replaced."""
-    cache, answer = ResponseCache(MANY), entry()
+def test_cache_sweep_takes_out_in_place_what_rests_on_a_former_state_and_nothing_else():
+    """Connections hold on to the dictionaries; the answers of one CA go, a few at a time, the others stay."""
+    cache = ResponseCache(MANY)
     ders, lines = cache.by_der, cache.by_line
-    cache.put(b"x", answer, AT)
-    cache.learn(parse(get()), answer, AT)
-    assert ders
-    assert lines
-    cache.forget()
-    assert not ders
+    frame, other = cached_answer().frame, entry()
+    for n in range(5):
+        answer = Entry(Answer((BODY,), frame.terms), frame, AT, b"now")
+        cache.put(b"%d" % n, answer, AT)
+        cache.learn(parse(get(b"0%d" % n)), answer, AT)
+        answer.uses = n
+    cache.put(b"other", other, AT)
+    frame.terms.basis.current = False
+    assert not any(ders[b"%d" % n].freshen(AT, b"now") for n in range(5))
+    cache.put(b"0", entry(), AT)  # asked again meanwhile
+    (lot,) = cache.dead()
+    swept = cache.sweep(lot, 2) + cache.sweep(lot, 100)
+    assert sorted(swept) == [(n, b"%d" % n) for n in range(1, 5)]
+    assert set(ders) == {b"0", b"other"}
     assert not lines
+    assert not cache.dead()
+    assert other.freshen(AT, b"now")

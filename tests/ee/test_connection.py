@@ -21,7 +21,7 @@ from tests.ee.ee_fakes import (
     until,
 )
 
-from vouchd.ee.cache import CONTINUE
+from vouchd.ee.replies import CONTINUE
 
 CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0g\r\n3\r\nood\r\n0\r\n\r\n"
 
@@ -160,7 +160,7 @@ async def test_connection_forget_asks_the_responder_again():
     for _ in range(3):
         connection.data_received(get())
     responder.prefix = b"newer answer to "
-    server.forget()
+    responder.change()
     await settle(server)
     connection.data_received(get())
     assert answers(transport)[-1] == b"200 newer answer to 0good"

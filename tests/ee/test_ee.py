@@ -25,7 +25,7 @@ from tests.ee.ee_fakes import (
     until,
 )
 
-from vouchd.ee.cache import http_date
+from vouchd.ee.replies import http_date
 from vouchd.ee.states import State
 
 CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0g\r\n3\r\nood\r\n0\r\n\r\n"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.ee.ee_fakes import AT, GOOD, NEXT_UPDATE, THIS_UPDATE, FakeResponder, connect, get, make_server, post
+from tests.ee.ee_fakes import AT, GOOD, FakeResponder, cached_answer, connect, get, make_server, post
 from tests.ee.test_connection import answers, settle
 from tests.pkix import crls
 from tests.pkix.test_ocsp import CRITICAL, cert_id, extension, request
@@ -25,7 +25,7 @@ from vouchd.agent.places import Places
 from vouchd.audit.answer_records import MAX_ROWS, AnsweredRecords
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee import getpath
-from vouchd.ee.cache import MAX_HEADS_BYTES, Entry, ResponseCache, Tally
+from vouchd.ee.cache import MAX_HEADS_BYTES, ResponseCache
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counting import MAX_LOSERS
 from vouchd.ee.http_request import HTTPRequest, RequestReader
@@ -59,7 +59,7 @@ def whole_crl(data: bytes) -> None:
 
 def conditional(data: bytes) -> None:
     """A conditional GET."""
-    entry = Entry(b"answer", THIS_UPDATE, NEXT_UPDATE, Tally())
+    entry = cached_answer(b"answer")
     entry.matches(HTTPRequest(b"GET", if_none_match=data))
     entry.matches(HTTPRequest(b"GET", if_modified_since=data))
 
@@ -145,8 +145,7 @@ def cache_by_answers(tries: int) -> tuple[int, int]:
     """Answers to ever new requests, some oversized."""
     cache = ResponseCache(100_000)
     for number in range(tries):
-        entry = Entry(bytes(1500), THIS_UPDATE, NEXT_UPDATE, Tally())
-        entry.freshen(AT, b"now")
+        entry = cached_answer(bytes(1500))
         cache.put(b"%d" % number + bytes(number % 3000), entry, AT)
         cache.learn(HTTPRequest(b"GET", target=b"/%d" % number), entry, AT)
     return sum(entry.cost for entry in cache.by_der.values()), 100_000
@@ -155,7 +154,7 @@ def cache_by_answers(tries: int) -> tuple[int, int]:
 def cache_by_lines(tries: int) -> tuple[int, int]:
     """One request, spelt in ever new ways."""
     cache = ResponseCache(100_000)
-    entry = Entry(b"answer", THIS_UPDATE, NEXT_UPDATE, Tally())
+    entry = cached_answer(b"answer")
     cache.put(GOOD, entry, AT)
     for number in range(tries):
         cache.learn(HTTPRequest(b"GET", target=b"/%d" % number), entry, AT)

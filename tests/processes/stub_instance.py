@@ -17,7 +17,7 @@ from vouchd.core.facts import CertStatus
 from vouchd.core.status import ServingState
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
-from vouchd.errors import ConfigError, IndexFileError, OCSPResponseStatus, StoreUnavailable, VouchdError
+from vouchd.errors import ConfigError, IndexFileError, StoreUnavailable, VouchdError
 from vouchd.instance.report import ServedPoint
 from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.pkix.purposes import Validity
@@ -26,7 +26,7 @@ from vouchd.processes.manager import run_manager
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.watching import Published
 from vouchd.processes.worker import inherited, run_worker
-from vouchd.service.answering import Answer
+from vouchd.service.terms import Answer, Basis, Terms
 from vouchd.settings.declared import EEPort
 
 
@@ -75,26 +75,30 @@ class VersionResponder:
     def __init__(self) -> None:
         self.version = 0
         self.halted = False
+        self.basis = Basis()
 
     def halt(self, halted: bool) -> None:
         self.halted = halted
+        self._change()
 
-    def answer(self, request_der: bytes, at: int) -> Answer:
+    def draft(self, request_der: bytes, at: int) -> Answer:
         if request_der == b"die":
             os.abort()
-        return Answer(
-            response_der=b"halted" if self.halted else b"%d" % self.version,
-            status=OCSPResponseStatus.SUCCESSFUL,
-            cause="",
+        terms = Terms(
             cert_statuses=(CertStatus.GOOD,),
-            produced_at=at,
             this_update=at,
             next_update=at + 3600,
             cacheable=request_der == b"cacheable",
+            basis=self.basis,
         )
+        return Answer((b"halted" if self.halted else b"%d" % self.version,), terms, at)
 
     def replace(self, state: ServingState) -> None:
         self.version = state.version
+        self._change()
+
+    def _change(self) -> None:
+        self.basis.current, self.basis = False, Basis()
 
 
 def work(folder: Path) -> None:

@@ -151,7 +151,7 @@ def test_nonce_is_echoed_and_the_rest_stays_the_same(size: int):
     nonces = [read(a).extensions.get_extension_for_class(x509.OCSPNonce).value.nonce for a in answers]
     assert nonces == [b"a" * size, b"b" * size, b"a" * size]
     assert answers[0].response_der == answers[2].response_der
-    assert not answers[0].cacheable
+    assert not answers[0].terms.cacheable
     verify_signature(answers[1], SIGNER.certificate)
 
 
@@ -211,7 +211,7 @@ def test_unknown_issuer_is_unauthorized_or_a_signed_unknown():
     assert usual().answer(request_for(TWO, GOOD), NOW).status is OCSPResponseStatus.UNAUTHORIZED
     answer = usual(unknown_issuer=UnknownIssuerPolicy.UNKNOWN).answer(request_for(TWO, GOOD), NOW)
     assert statuses(answer) == ["unknown"]
-    assert not answer.cacheable
+    assert not answer.terms.cacheable
 
 
 def test_rejected_and_unsupported_digests_match_no_issuer():
@@ -279,7 +279,7 @@ def test_expired_ca_with_a_delegated_signer_is_answered_try_later_and_told_to_no
     held = state(serving(ending, point(ending, next_update=NOW + DAY)))
     answering = responder(held, signer(ending.issue_signer(not_after=NOW + DAY)))
     first = answering.answer(request_for(ending, GOOD), NOW)
-    assert (first.fresh_until, first.next_update) == (NOW + 60, NOW + 60)
+    assert (first.terms.fresh_until, first.terms.next_update) == (NOW + 60, NOW + 60)
     late = answering.answer(request_for(ending, GOOD), NOW + 61)
     assert (late.status, late.cause) == (OCSPResponseStatus.TRY_LATER, "expired_ca")
 
@@ -324,7 +324,7 @@ def test_next_update_can_be_left_out_but_still_bounds_the_answer():
     """includeNextUpdate=false hides nextUpdate from clients, not from the cache."""
     answer = usual(include_next_update=False).answer(request_for(ONE, GOOD), NOW)
     assert read(answer).next_update_utc is None
-    assert (answer.next_update, answer.cacheable) == (NOW + DAY, True)
+    assert (answer.terms.next_update, answer.terms.cacheable) == (NOW + DAY, True)
 
 
 def test_serial_that_no_known_scope_covers_is_never_good():
@@ -343,7 +343,7 @@ def test_serial_that_no_known_scope_covers_is_never_good():
     for held, number, expected in cases:
         answer = responder(state(held), signer(SIGNER)).answer(request_for(ONE, number), NOW)
         assert statuses(answer) == [expected]
-    assert answer.next_update == NOW + HOUR
+    assert answer.terms.next_update == NOW + HOUR
 
 
 def test_user_and_ca_crls_together_cover_every_certificate():
@@ -389,11 +389,11 @@ def test_no_answer_outlives_its_signer():
     for sent in (request_for(ONE, GOOD), request_for(ONE, REVOKED, nonce=b"n" * 16)):
         answer = ours.answer(sent, NOW)
         assert int(read(answer).next_update_utc.timestamp()) == NOW + HOUR
-        assert (answer.next_update, answer.fresh_until) == (NOW + HOUR, NOW + HOUR)
+        assert (answer.terms.next_update, answer.terms.fresh_until) == (NOW + HOUR, NOW + HOUR)
     lasting = responder(state(serving(ONE, point(ONE, next_update=None))), signer(short)).answer(
         request_for(ONE, GOOD), NOW
     )
-    assert (lasting.next_update, lasting.fresh_until) == (None, NOW + HOUR)
+    assert (lasting.terms.next_update, lasting.terms.fresh_until) == (None, NOW + HOUR)
 
 
 def test_produced_at_with_a_nonce_is_now_for_each_question():
@@ -415,7 +415,7 @@ def test_live_times_are_equal_to_the_byte_within_a_slot():
 
     first, second, following = answer(start), answer(start + 29), answer(start + 30)
     assert first.response_der == second.response_der != following.response_der
-    assert (first.next_update, first.fresh_until, first.cacheable) == (start + 30, start + 29, True)
+    assert (first.terms.next_update, first.terms.fresh_until, first.terms.cacheable) == (start + 30, start + 29, True)
 
 
 def test_each_ca_is_answered_by_its_own_signer():
@@ -514,16 +514,16 @@ def test_answer_names_the_one_ca_that_it_speaks_of():
     """What is counted by CA: an answer of one CA names it, one of several CAs or of an error names none."""
     held = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
     answering = responder(held, signer(SIGNER), signer(TWO.issue_signer(), "two"))
-    assert answering.answer(request_for(ONE, GOOD), NOW).authority_id == authority_id(ONE.certificate)
+    assert answering.answer(request_for(ONE, GOOD), NOW).terms.authority_id == authority_id(ONE.certificate)
     with_nonce = request_for(TWO, GOOD, nonce=b"n" * 16)
-    assert answering.answer(with_nonce, NOW).authority_id == authority_id(TWO.certificate)
+    assert answering.answer(with_nonce, NOW).terms.authority_id == authority_id(TWO.certificate)
     mixed = request(ours_id(ONE), ours_id(TWO))
     with_foreign = responder(
         state(serving(ONE, point(ONE))), signer(SIGNER), unknown_issuer=UnknownIssuerPolicy.UNKNOWN
     )
     assert with_foreign.answer(mixed, NOW).cert_statuses == (CertStatus.GOOD, CertStatus.UNKNOWN)
-    assert with_foreign.answer(mixed, NOW).authority_id == ""
-    assert answering.answer(b"junk", NOW).authority_id == ""
+    assert with_foreign.answer(mixed, NOW).terms.authority_id == ""
+    assert answering.answer(b"junk", NOW).terms.authority_id == ""
 
 
 @pytest.mark.parametrize(

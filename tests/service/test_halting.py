@@ -20,7 +20,7 @@ def test_halted_responder_answers_try_later_only(nonce):
     for asked in (request, b"", b"junk"):
         answer = answering.answer(asked, NOW)
         assert (answer.status, answer.cause) == (OCSPResponseStatus.TRY_LATER, "self_test")
-        assert not answer.cacheable
+        assert not answer.terms.cacheable
 
 
 def test_halted_responder_goes_on_from_the_newest_state():

@@ -24,11 +24,11 @@ from vouchd.index.manifest import load_manifest, write_manifest
 from vouchd.pkix import der
 from vouchd.pkix.certs import issuer_hashes
 from vouchd.pkix.signatures import digest_identifier
-from vouchd.service.answering import Answer
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
+from vouchd.service.terms import Answer
 
 OLD = CA.create("Lab CA", key=shared_key("EC", 5))
 NEW = CA.create("Lab CA", key=shared_key("EC", 6), not_before=NOW - 9 * DAY)

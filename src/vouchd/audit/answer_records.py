@@ -15,7 +15,7 @@ from vouchd.core.facts import CertStatus
 from vouchd.core.policy import AnswerRecords
 from vouchd.errors import LifecycleError, OCSPResponseStatus, RequestError
 from vouchd.pkix.ocsp import CertID, parse_request
-from vouchd.service.answering import Answer
+from vouchd.service.terms import Answer
 
 # CA, serial (hex) and status of each certificate in an answer; one triple with the cause of an error as its status.
 Note = tuple[tuple[str, str, str], ...]

@@ -66,18 +66,21 @@ def unknown_statement(this_update: int) -> bytes:
     return _UNKNOWN + der.generalized_time(this_update)
 
 
-def response_data(responder: bytes, responses: list[bytes], extensions: bytes, nonce_size: int) -> tuple[bytes, bytes]:
-    """DER of ResponseData in two parts, between which producedAt belongs, but for a nonce Extension at its end.
+def response_data(
+    responder: bytes, responses: list[bytes], extensions: bytes, nonce_size: int
+) -> tuple[bytes, bytes, bytes]:
+    """DER of ResponseData in three parts, but for producedAt after the first and a nonce Extension after the last.
 
-    `extensions` are the concatenated Extension elements before the nonce, which has `nonce_size` octets (0: none).
+    The second one is the SingleResponses. `extensions` are the concatenated Extension elements before the nonce, which
+    has `nonce_size` octets (0: none).
     """
-    rest = der.tlv(der.SEQUENCE, *responses)
+    singles, rest = der.tlv(der.SEQUENCE, *responses), b""
     size = len(extensions) + nonce_size
     if size:
         inner = der.header(der.SEQUENCE, size)
-        rest += der.header(0xA1, len(inner) + size) + inner + extensions
-    total = len(responder) + GENERALIZED_TIME_OCTETS + len(rest) + nonce_size
-    return der.header(der.SEQUENCE, total) + responder, rest
+        rest = der.header(0xA1, len(inner) + size) + inner + extensions
+    total = len(responder) + GENERALIZED_TIME_OCTETS + len(singles) + len(rest) + nonce_size
+    return der.header(der.SEQUENCE, total) + responder, singles, rest
 
 
 def certs_field(chain_der: tuple[bytes, ...]) -> bytes:

@@ -107,23 +107,41 @@ class Verdicts:
 
     def of(self, serial: bytes, at: int) -> Decision:
         """The decision on `serial` at POSIX time `at`. Raises: TryLater."""
-        passed = bisect_left(self._ends, at)
-        view = self._views.get(passed)
-        if view is None:
-            view = self._views[passed] = self._view(at)
-        revocation = _revocation(view.fresh, serial, () if view.covered else view.expired)
-        if revocation is not None:
-            return view.revoked(*revocation)
+        view = self._view_at(at)
+        entries = view.entries(serial)
+        if entries:
+            lasting = [each for each in entries if not (view.is_late(each[0]) and _is_hold(each))]
+            if lasting:
+                return view.revoked(*_first(lasting))
         if view.expired and not view.covered:
             verdict = self._policy.expired_crl_for(self._serving.authority.policy)
             if verdict is ExpiredCRLPolicy.TRY_LATER:
                 raise TryLater("the CRL has passed its nextUpdate", cause="expired_crl", hint="publish a current CRL")
             if verdict is ExpiredCRLPolicy.UNKNOWN:
                 return view.of_unlisted(CertStatus.UNKNOWN, "the CRL has passed its nextUpdate")
-            late_revocation = _revocation(view.expired, serial, ())
-            if late_revocation is not None:
-                return view.revoked(*late_revocation)
+            if entries:
+                return view.revoked(*_first(entries))
         return _not_listed(view, serial)
+
+    def lists(self, serial: bytes, at: int) -> bool:
+        """Whether a CRL that counts at that time lists `serial`. Raises: TryLater, IndexFileError.
+
+        All positive serials of which this is not so share one decision until `steady_until`, unless the CA keeps a list
+        of what it has issued.
+        """
+        return bool(self._view_at(at).entries(serial))
+
+    def steady_until(self, at: int) -> int | None:
+        """The last second in which the same CRLs are fresh as at `at`, None for ever."""
+        passed = bisect_left(self._ends, at)
+        return self._ends[passed] if passed < len(self._ends) else None
+
+    def _view_at(self, at: int) -> _View:
+        passed = bisect_left(self._ends, at)
+        view = self._views.get(passed)
+        if view is None:
+            view = self._views[passed] = self._view(at)
+        return view
 
     def _view(self, at: int) -> _View:
         if not self._points:
@@ -212,26 +230,13 @@ def _has_all_reasons(scopes: list[Scope]) -> bool:
 Entry = tuple[ServingPoint, RevocationEntry]
 
 
-def _revocation(fresh: Iterable[ServingPoint], serial: bytes, final: Iterable[ServingPoint]) -> Entry | None:
-    """The entry that counts; where several partitions list the serial a final revocation goes before a hold.
+def _is_hold(entry: Entry) -> bool:
+    return entry[1].reason is Reason.CERTIFICATE_HOLD
 
-    Of the points `final` only an entry that cannot end counts.
-    """
-    entries = [
-        (point, entry)
-        for point in fresh
-        if not point.scope.only_attribute and (entry := point.index.find(serial)) is not None
-    ]
-    entries += [
-        (point, entry)
-        for point in final
-        if not point.scope.only_attribute
-        and (entry := point.index.find(serial)) is not None
-        and entry.reason is not Reason.CERTIFICATE_HOLD
-    ]
-    if not entries:
-        return None
-    return min(entries, key=lambda pair: (pair[1].reason is Reason.CERTIFICATE_HOLD, pair[1].revocation_time))
+
+def _first(entries: list[Entry]) -> Entry:
+    """The entry that counts: where several partitions list a serial a final revocation goes before a hold."""
+    return min(entries, key=lambda entry: (_is_hold(entry), entry[1].revocation_time))
 
 
 class _View(NamedTuple):
@@ -239,7 +244,9 @@ class _View(NamedTuple):
 
     A delta past its nextUpdate over a base that is not: by policy the point is fresh as of the base, with its times.
     What the delta told stays in the index: it was the CA's word. `covered`: the fresh ones speak of every certificate,
-    and on them rests what is said of a serial that nothing lists; else on all. `unlisted` are the decisions on such.
+    and on them rests what is said of a serial that nothing lists; else on all, and `covered_in_all` says whether these
+    do. `sources` are the points whose entries count, the fresh ones first. `late` and `as_base` are the `id` of those
+    in `expired` and of those that are fresh as of their base. `unlisted` are the decisions on what nothing lists.
     """
 
     serving: ServingAuthority
@@ -247,8 +254,11 @@ class _View(NamedTuple):
     points: tuple[ServingPoint, ...]
     fresh: tuple[ServingPoint, ...]
     expired: tuple[ServingPoint, ...]
-    of_base: tuple[ServingPoint, ...]
+    sources: tuple[ServingPoint, ...]
+    late: frozenset[int]
+    as_base: frozenset[int]
     covered: bool
+    covered_in_all: bool
     unlisted: dict[str, Decision]
 
     @classmethod
@@ -256,10 +266,22 @@ class _View(NamedTuple):
         own = serving.authority.policy
         stale = expired(points, at)
         lenient = own.expired_delta is ExpiredDeltaPolicy.BASE
-        of_base = tuple(point for point in stale if lenient and _has_fresh_base(point.epoch, at))
-        fresh = tuple(point for point in points if point not in stale or point in of_base)
-        late = tuple(point for point in points if point not in fresh)
-        return cls(serving, policy, points, fresh, late, of_base, covers_every_serial(fresh, own, points), {})
+        as_base = frozenset(id(point) for point in stale if lenient and _has_fresh_base(point.epoch, at))
+        late = frozenset(map(id, stale)) - as_base
+        fresh = tuple(point for point in points if id(point) not in late)
+        expired_points = tuple(point for point in points if id(point) in late)
+        covered = covers_every_serial(fresh, own, points)
+        in_all = covered or covers_every_serial(points, own, points)
+        sources = tuple(p for p in (fresh if covered else fresh + expired_points) if not p.scope.only_attribute)
+        return cls(serving, policy, points, fresh, expired_points, sources, late, as_base, covered, in_all, {})
+
+    def entries(self, serial: bytes) -> list[Entry]:
+        """What the points that count list of a serial, in their order. Raises: IndexFileError."""
+        return [(point, entry) for point in self.sources if (entry := point.index.find(serial)) is not None]
+
+    def is_late(self, point: ServingPoint) -> bool:
+        """Whether the point's CRL has passed its nextUpdate, and its base too."""
+        return id(point) in self.late
 
     def of_unlisted(
         self, status: CertStatus, why: str, entry: RevocationEntry | None = None, *, non_issued: bool = False
@@ -271,7 +293,7 @@ class _View(NamedTuple):
         return self.unlisted[why]
 
     def revoked(self, point: ServingPoint, entry: RevocationEntry) -> Decision:
-        if point in self.expired and entry.reason is not Reason.CERTIFICATE_HOLD:
+        if self.is_late(point) and entry.reason is not Reason.CERTIFICATE_HOLD:
             why = "listed in a CRL that has passed its nextUpdate; such a revocation does not end"
         else:
             why = "listed in the CRL"
@@ -287,9 +309,9 @@ class _View(NamedTuple):
         non_issued: bool = False,
     ) -> Decision:
         own = self.serving.authority.policy
-        crls = [point.epoch.base if point in self.of_base else point.epoch.newest for point in points]
+        crls = [point.epoch.base if id(point) in self.as_base else point.epoch.newest for point in points]
         nexts = [crl.next_update for crl in crls if crl.next_update is not None]
-        past = any(point in self.expired for point in points)
+        past = any(id(point) in self.late for point in points)
         fresh_until = min(nexts, default=None)
         # What is told in spite of an expired CRL has no nextUpdate but where the policy is to show that it has passed.
         hidden = past and self.policy.expired_crl_for(own) is not ExpiredCRLPolicy.SERVE
@@ -320,7 +342,7 @@ def _not_listed(view: _View, serial: bytes) -> Decision:
             why = "never issued (extended definition of revoked)"
             return view.of_unlisted(CertStatus.REVOKED, why, NON_ISSUED, non_issued=True)
         return view.of_unlisted(CertStatus.UNKNOWN, "never issued")
-    if not view.covered and not covers_every_serial(view.points, own, view.points):
+    if not view.covered_in_all:
         why = "not listed, and the CRLs held do not cover every certificate of this CA"
         return view.of_unlisted(CertStatus.UNKNOWN, why)
     if serving.issued is None and not _is_positive(serial):

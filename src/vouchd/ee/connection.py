@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from vouchd.ee.cache import CONTINUE, Entry, Uncacheable, refusal
 from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.port_state import PortState
+from vouchd.ee.replies import CONTINUE, Entry, Once, Uncacheable, refusal
 from vouchd.ee.states import TRANSITIONS, Event, State
 from vouchd.errors import OCSPResponseStatus
 
@@ -48,6 +48,7 @@ class EEConnection(asyncio.Protocol):
         self._since = server.uptime  # of the unfinished request, or of lingering
         self._last = server.uptime  # when the last answer was written
         self._client = ""  # address, where the audit log is told of it
+        self._group: str | None = None  # whose turns these clients share, once it is wanted
         self._proxied = False  # clients are told apart by what this peer says of them
 
     # What the transport calls.
@@ -182,15 +183,16 @@ class EEConnection(asyncio.Protocol):
             return False
         self._server.counters.requests["POST"] += 1
         self._answer(_PLAIN_POST, body)
-        if self._state is not _READY:
+        if self._state is not _READY and self._state is not _SIGNING:  # in which nothing is left to be served
             self._pump()
         return True
 
     def _give(self, entry: Entry) -> bool:
         """Write a cached answer as it is; False when its nextUpdate has come."""
         server = self._server
-        if entry.second != server.second and not entry.freshen(server.second, server.date):
+        if (entry.second != server.second or not entry.basis.current) and not entry.freshen(server.second, server.date):
             return False
+        entry.uses += 1
         entry.tally.sent_bytes += len(entry.wire)
         if entry.note is not None:
             server.records.count(entry.note, self._client)
@@ -264,28 +266,38 @@ class EEConnection(asyncio.Protocol):
             self._send(request, entry)
         elif server.queue.is_free():
             self._send(request, server.sign(request_der))
-        elif server.enter_queue(self, server.groups.of(self._address(), request.forwarded_for)):
+        elif server.enter_queue(self, self._group_of(request)):
             self._waiting = request, request_der
             self._move(Event.QUEUE)
         else:
             self._send(request, server.overloaded(200))
 
-    def _send(self, request: HTTPRequest, reply: Entry | Uncacheable) -> None:
+    def _group_of(self, request: HTTPRequest) -> str:
+        """Whose turns the client shares; behind a proxy each request has a client of its own."""
+        if self._proxied:
+            return self._server.groups.of(self._address(), request.forwarded_for)
+        if self._group is None:
+            self._group = self._server.groups.of(self._address())
+        return self._group
+
+    def _send(self, request: HTTPRequest, reply: Entry | Once | Uncacheable) -> None:
         server = self._server
-        status, body = 200, reply.body
-        if isinstance(reply, Entry):
-            status = 304 if reply.matches(request) else 200
-            head = reply.head(status, server.second, server.date)
-        else:
-            head = reply.head(server.date)
-        if status == 304 or request.method == b"HEAD":
-            body = b""
         close = not request.keep_alive or server.stopping
-        if close:
-            ending = b"Connection: close\r\n\r\n"
-        else:
-            ending = b"Connection: keep-alive\r\n\r\n" if request.http_1_0 else b"\r\n"
-        wire = b"".join((head, ending, body))
+        wire = None if close else self._complete(request, reply)
+        if wire is None:
+            status, body = 200, reply.body
+            if isinstance(reply, Entry):
+                status = 304 if reply.matches(request) else 200
+                head = reply.head(status, server.second, server.date)
+            else:
+                head = reply.head if isinstance(reply, Once) else reply.head(server.date)
+            if status == 304 or request.method == b"HEAD":
+                body = b""
+            if close:
+                ending = b"Connection: close\r\n\r\n"
+            else:
+                ending = b"Connection: keep-alive\r\n\r\n" if request.http_1_0 else b"\r\n"
+            wire = b"".join((head, ending, body))
         server.counters.sent_bytes += len(wire)
         if reply.note is not None:
             server.records.count(reply.note, self._client)
@@ -293,6 +305,13 @@ class EEConnection(asyncio.Protocol):
         self._transport.write(wire)
         if close:
             self._close()
+
+    @staticmethod
+    def _complete(request: HTTPRequest, reply: Entry | Once | Uncacheable) -> bytes | None:
+        """The whole answer, where it is what everybody with a persistent connection gets."""
+        if isinstance(reply, Uncacheable) or request.http_1_0 or request.method == b"HEAD":
+            return None
+        return None if isinstance(reply, Entry) and reply.matches(request) else reply.wire
 
     def _refuse(self, http_status: int, ocsp_status: OCSPResponseStatus) -> None:
         """Say why, send no more, and let the client finish sending for a moment."""

@@ -10,10 +10,11 @@ from typing import Protocol
 
 from vouchd.audit.answer_records import AnsweredRecords, Note
 from vouchd.core.facts import CertStatus
-from vouchd.ee.cache import Tally, error_der
 from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.ee.replies import Frame, Tally
 from vouchd.errors import OCSPResponseStatus, SigningError
-from vouchd.service.answering import Answer
+from vouchd.service.assembling import Draft
+from vouchd.service.terms import Answer, Terms, unsigned_answer
 
 _log = logging.getLogger(__name__)
 
@@ -27,59 +28,61 @@ _STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
 class Responding(Protocol):
     """What a port needs of the responder."""
 
-    def answer(self, request_der: bytes, at: int) -> Answer:
-        """The answer to `request_der` at POSIX second `at`; an error is an answer too."""
+    def draft(self, request_der: bytes, at: int) -> Draft | Answer:
+        """The answer to `request_der` at POSIX second `at`, but for its signature; an error is an answer too."""
 
 
 class CountedResponder:
     """Has a responder answer, whatever happens; counts the answers and says what the audit log is to hold of them."""
 
-    def __init__(self, responder: Responding, counters: WorkerCounters, records: AnsweredRecords, port: str) -> None:
+    def __init__(self, responder: Responding, counters: EECounters, records: AnsweredRecords, port: str) -> None:
         self._responder = responder
         self._counters = counters
         self._records = records
         self._port = port
 
     def answer(self, request_der: bytes, at: int) -> tuple[Answer, Note | None]:
-        """The answer, and the note to be given to the records with it."""
-        counters = self._counters
-        counters.cache_misses += 1
-        answer = self._ask(request_der, at)
-        self.count(answer)
-        counters.by_authority[answer.authority_id] += 1
+        """The answer, counted, and the note to be given to the records with it; one that is successful has a frame."""
+        start = time.perf_counter()
+        draft = self.draft(request_der, at)
+        answer = draft if isinstance(draft, Answer) else self.signed(draft)
+        terms = answer.terms
+        if terms.status is OCSPResponseStatus.SUCCESSFUL:
+            (terms.frame or self._counters.frame(terms)).tally.made += 1
+            self._counters.worker.observe_signature(time.perf_counter() - start)
+        else:
+            self._counters.worker.cache_misses += 1
+            self.count(answer)
         return answer, self._records.note(request_der, answer)
 
-    def count(self, answer: Answer) -> None:
-        """Count an answer by status, cause and CertStatus."""
-        counters = self._counters
-        counters.answers[_STATUS_NAMES[answer.status]] += 1
-        if answer.cause:
-            counters.errors[answer.cause] += 1
-        for cert_status in answer.cert_statuses:
-            counters.cert_statuses[cert_status] += 1
-
-    def _ask(self, request_der: bytes, at: int) -> Answer:
-        start = time.perf_counter()
+    def draft(self, request_der: bytes, at: int) -> Draft | Answer:
+        """The answer but for its signature."""
         try:
-            answer = self._responder.answer(request_der, at)
-        except SigningError as error:
-            _log.error("%s: %s", self._port, error)
-            return _internal_error("signing")
+            return self._responder.draft(request_der, at)
         except Exception:  # noqa: BLE001  the outermost handler: a bug must not take the connection with it
             _log.exception("%s: the responder failed", self._port)
             return _internal_error("internal")
-        if answer.status is OCSPResponseStatus.SUCCESSFUL:
-            self._counters.observe_signature(time.perf_counter() - start)
-        return answer
 
+    def signed(self, draft: Draft) -> Answer:
+        """The answer; may be called in another thread."""
+        try:
+            return draft.signed()
+        except SigningError as error:
+            _log.error("%s: %s", self._port, error)
+            return _internal_error("signing")
+        except Exception:  # noqa: BLE001  as above
+            _log.exception("%s: the responder failed", self._port)
+            return _internal_error("internal")
 
-def refused_answer(status: OCSPResponseStatus, cause: str) -> Answer:
-    """The answer that needs no responder."""
-    return Answer(error_der(status), status, cause)
+    def count(self, answer: Answer) -> None:
+        """Count an error by status and cause."""
+        counters = self._counters.worker
+        counters.answers[_STATUS_NAMES[answer.status]] += 1
+        counters.errors[answer.cause] += 1
 
 
 def _internal_error(cause: str) -> Answer:
-    return refused_answer(OCSPResponseStatus.INTERNAL_ERROR, cause)
+    return unsigned_answer(OCSPResponseStatus.INTERNAL_ERROR, cause)
 
 
 class EECounters:
@@ -93,9 +96,13 @@ class EECounters:
         self.lost_turns: Counter[str] = Counter()  # by hash of the group of clients
         self._tallies: dict[tuple[str, tuple[CertStatus, ...]], Tally] = {}
 
-    def tally(self, cert_statuses: tuple[CertStatus, ...], authority_id: str = "") -> Tally:
-        """Where the hits of answers of that CA with these CertStatus values are counted."""
-        return self._tallies.setdefault((authority_id, tuple(sorted(cert_statuses))), Tally())
+    def frame(self, terms: Terms) -> Frame:
+        """What goes around successful answers on these terms, and counts them."""
+        frame: Frame | None = terms.frame
+        if frame is None:
+            tally = self._tallies.setdefault((terms.authority_id, tuple(sorted(terms.cert_statuses))), Tally())
+            frame = terms.frame = Frame(terms, tally)
+        return frame
 
     def refused(self, cause: str) -> None:
         """Count an error that the port itself answered."""
@@ -115,12 +122,14 @@ class EECounters:
         by_authority = Counter(counters["by_authority"])
         for (authority_id, statuses), tally in self._tallies.items():
             hits = tally.gets + tally.posts + tally.parsed
+            total = hits + tally.made
             counters["cache_hits"] += hits
+            counters["cache_misses"] += tally.made
             sent_bytes += tally.sent_bytes
             requests.update({"GET": tally.gets, "POST": tally.posts})
-            answers["successful"] += hits
-            by_authority[authority_id] += hits
-            cert_statuses.update({str(status): count * hits for status, count in Counter(statuses).items()})
+            answers["successful"] += total
+            by_authority[authority_id] += total
+            cert_statuses.update({str(status): count * total for status, count in Counter(statuses).items()})
         by_authority.pop("", None)
         counters.update(
             by_authority=dict(+by_authority),

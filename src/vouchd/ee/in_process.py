@@ -14,10 +14,11 @@ from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
-from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
+from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.port_state import SignerTurns
 from vouchd.ee.signing_queue import SigningQueue
 from vouchd.errors import OCSPResponseStatus
+from vouchd.service.terms import unsigned_answer
 
 MAX_WAITING = 64
 
@@ -39,7 +40,7 @@ class InProcessAnswers:
     ) -> None:
         self._signing = signing
         self._counters = EECounters(WorkerCounters())
-        self._responder = CountedResponder(responder, self._counters.worker, records, "agent")
+        self._responder = CountedResponder(responder, self._counters, records, "agent")
         self._records = records
         self._clock = clock
         self._tell = tell
@@ -72,14 +73,14 @@ class InProcessAnswers:
         return answer.response_der
 
     def _later(self, method: str) -> bytes:
-        refused = refused_answer(OCSPResponseStatus.TRY_LATER, "overloaded")
+        refused = unsigned_answer(OCSPResponseStatus.TRY_LATER, "overloaded")
         self._responder.count(refused)
         self._count(method, refused.response_der)
         return refused.response_der
 
     def malformed(self, method: str, cause: str) -> bytes:
         """The response to a request that could not even be decoded."""
-        refused = refused_answer(OCSPResponseStatus.MALFORMED_REQUEST, cause)
+        refused = unsigned_answer(OCSPResponseStatus.MALFORMED_REQUEST, cause)
         self._responder.count(refused)
         self._count(method, refused.response_der)
         return refused.response_der

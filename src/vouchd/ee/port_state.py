@@ -10,14 +10,16 @@ from typing import Protocol
 
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import AnswerRecords
-from vouchd.ee.cache import Entry, ResponseCache, Uncacheable, http_date, refusal
+from vouchd.ee.cache import ResponseCache
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
-from vouchd.ee.counting import CountedResponder, EECounters, Responding, refused_answer
+from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
+from vouchd.ee.replies import Entry, Frame, Once, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue, Waiter
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
+from vouchd.service.terms import unsigned_answer
 from vouchd.settings.declared import EEPort
 from vouchd.sockets import SPARE_DESCRIPTORS, connection_room, free_descriptors
 
@@ -105,7 +107,7 @@ class PortState:
         self.room = port.max_connections  # for connections, as far as there are descriptors
         self.clock = clock
         self._uptime_clock = uptime_clock
-        self._answering = CountedResponder(responder, self.counters.worker, self.records, "ee")
+        self._answering = CountedResponder(responder, self.counters, self.records, "ee")
         self.empty = asyncio.Event()  # set when the last connection is gone
         self.second, self.date, self.uptime = -1, b"", 0  # POSIX seconds of now, as Date; seconds that never step
         self.read_clocks()
@@ -136,7 +138,12 @@ class PortState:
     def turn(self) -> None:
         """Other signers sign from now on: what the former ones signed is not given any more."""
         self.signing.turn()
-        self.cache.forget()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Let go of cached answers that rest on what is not current any more."""
+        for lot in self.cache.dead():
+            self.cache.sweep(lot, len(lot))
 
     def admit(self, connection: Connected) -> bool:
         """Whether there is room for one more connection."""
@@ -186,7 +193,7 @@ class PortState:
         try:
             return decode(request.target, self._prefixes)
         except MalformedRequest as error:
-            refused = refused_answer(malformed, error.cause)
+            refused = unsigned_answer(malformed, error.cause)
             self._answering.count(refused)
             return Uncacheable(refused.response_der)
 
@@ -195,29 +202,26 @@ class PortState:
         if self.signing.word[0] != self.signing.seen:
             self.turn()
         entry = self.cache.by_der.get(request_der)
-        if entry is None or not (entry.second == self.second or entry.freshen(self.second, self.date)):
+        if entry is None or not entry.freshen(self.second, self.date):
             return None
+        entry.uses += 1
         entry.tally.parsed += 1
         return entry
 
-    def sign(self, request_der: bytes) -> Entry | Uncacheable:
+    def sign(self, request_der: bytes) -> Entry | Once | Uncacheable:
         """Have the responder answer."""
         answer, note = self._answering.answer(request_der, int(self.clock()))
-        if answer.status is not _SUCCESSFUL:
-            later = answer.status is OCSPResponseStatus.TRY_LATER
+        terms = answer.terms
+        if terms.status is not _SUCCESSFUL:
+            later = terms.status is OCSPResponseStatus.TRY_LATER
             extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
             return Uncacheable(answer.response_der, extra=extra, note=note)
-        if not answer.cacheable:
-            return Uncacheable(answer.response_der, note=note)
-        tally = self.counters.tally(answer.cert_statuses, answer.authority_id)
-        modified = min(answer.this_update, self.second)  # never after Date (RFC 9110 section 8.8.2.1)
-        lifetime = (answer.next_update or 0) - answer.this_update
-        entry = Entry(
-            answer.response_der, modified, answer.next_update, tally, note, answer.fresh_until, lifetime=lifetime
-        )
-        if not entry.freshen(self.second, self.date):  # past its nextUpdate, and served so by policy
-            return Uncacheable(answer.response_der, note=note)
-        if not answer.unusual:
+        frame: Frame = terms.frame
+        # Past its nextUpdate, and served so by policy: nobody may keep it.
+        if not terms.cacheable or not frame.fresh_at(self.second):
+            return frame.once(answer, self.second, self.date, note)
+        entry = Entry(answer, frame, self.second, self.date, note)
+        if not terms.unusual:
             self.cache.put(request_der, entry, self.second)
         return entry
 

@@ -38,8 +38,8 @@ class EEServer:
         self._schedule()
 
     def forget(self) -> None:
-        """Drop every cached answer: the state that they were made from was replaced, and with it what is open."""
-        self.state.cache.forget()
+        """Let go of cached answers that rest on a former state, a few at a time: the responder has another one now."""
+        self.state.sweep()
         self.state.measure_room()
 
     def give_way(self) -> None:

@@ -1,126 +1,186 @@
-"""THE place where an OCSP response is built: guard -> prepared answer -> sign.
+"""THE place where an OCSP response is built: guard -> decide -> sign.
 
-A request is parsed and decided once per epoch; what it gets is kept as prepared DER, keyed by the bytes of the request
-up to its nonce. After that an answer with a nonce costs one dictionary look-up, one signature and a few joins.
+A request is parsed, guarded and decided once for all that are like it; `templates` says what is alike and why.
+
+What answers rest on is the state of one CA. When that changes, its `Basis` is not current any more, and with it goes
+whatever was prepared or cached from it, here and at the port, at once and in one step; the other CAs keep all of
+theirs. A new state is taken over CA by CA (`replacing`), so that the loop that answers never stands still for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
-from vouchd.core.facts import CertStatus
 from vouchd.core.key_history import pairs
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.core.ports import Signer
 from vouchd.core.requestor import verify_requestor
-from vouchd.core.response import (
-    ERROR_RESPONSES,
-    EXTENDED_REVOKE,
-    response_data,
-    single_response,
-)
+from vouchd.core.response import EXTENDED_REVOKE, response_data, single_response
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.core.times import Moment
-from vouchd.errors import (
-    IndexFileError,
-    MalformedRequest,
-    OCSPResponseStatus,
-    RequestError,
-    SignatureRequired,
-    TryLater,
-    Unauthorized,
-    outcome,
-)
+from vouchd.errors import IndexFileError, MalformedRequest, RequestError, SignatureRequired, TryLater, Unauthorized
 from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
-from vouchd.service.assembling import Prepared, choose_algorithm, prepare_signing, split_nonce
+from vouchd.service.assembling import Draft, choose_algorithm, prepare_signing
 from vouchd.service.signer_choice import Issuer, SignerChoice
 from vouchd.service.statements import Statement, Statements, foreign_statement
-
-# What is prepared is kept up to so many bytes; of a longer request, or an unusual one, nothing is.
-PREPARED_BYTES = 64 << 20
-MAX_PREPARED_REQUEST_BYTES = 1024
-_OBJECT_BYTES = 1000  # what one takes beside its bytes
+from vouchd.service.templates import Template, Templates
+from vouchd.service.terms import Answer, Basis, Terms, error_answer
 
 # Digest and issuer hashes of CertIDs, with the key that they are over.
 IssuerHashes = tuple[tuple[tuple[str, bytes], str], ...]
 
+# How many CAs are compared with their former state in one step of taking over a new one.
+_STEP = 512
 
-class Answer(NamedTuple):
-    """One OCSPResponse in DER and what the HTTP layer and the metrics need of it.
 
-    `cause` is a stable word for an error, empty for a successful answer. Times are POSIX seconds; `next_update` is the
-    moment that caches are told to end at, None when the CRL has no nextUpdate, and `fresh_until` the last second in
-    which it may be given, by us too: its signer's life ends all. `cacheable` says that the same request gets the same
-    bytes until then, or until the state is replaced. `unusual` says that its
-    request will hardly come again. `authority_id` is that of the CA that the answer speaks of, empty
-    when it is none of ours or there are several.
-    """
+class _Standing:
+    """A CA as it is answered for, with what is known of it as long as its state is served."""
 
-    response_der: bytes
-    status: OCSPResponseStatus
-    cause: str = ""
-    cert_statuses: tuple[CertStatus, ...] = ()
-    produced_at: int = 0
-    this_update: int = 0
-    next_update: int | None = None
-    fresh_until: int | None = None
-    cacheable: bool = False
-    authority_id: str = ""
-    unusual: bool = False
+    __slots__ = ("_statements", "basis", "hashes", "newest_acceptance", "serving")
+
+    def __init__(self, serving: ServingAuthority, hashes: IssuerHashes) -> None:
+        self.serving = serving
+        self.hashes = hashes
+        self.newest_acceptance = max((point.epoch.accepted_at for point in serving.points), default=0)
+        self.basis = Basis()
+        self._statements: dict[str, Statements] = {}  # by key
+
+    def statements(self, key: str, policy: ResponsePolicy) -> Statements:
+        """What is said of the serials under that key of the CA (`certs.key_id`)."""
+        statements = self._statements.get(key)
+        if statements is None:
+            statements = self._statements[key] = Statements(self.serving, key, policy, self.basis)
+        return statements
+
+    def end(self) -> None:
+        """What rests on it counts no more; what is said from now on rests on another basis."""
+        self.basis.current = False
+        for statements in self._statements.values():
+            statements.end()
+        self.basis, self._statements = Basis(), {}
 
 
 class Responder:
     """Answers OCSP requests from a ServingState that can be replaced at any moment.
 
-    `signers` by nickname; the default signer answers for every CA whose policy names none. Not thread-safe for
-    `replace`: one event loop owns a responder.
+    `signers` by nickname; the default signer answers for every CA whose policy names none. Not thread-safe: one event
+    loop owns a responder, but the signature of a draft may be made in another thread.
     """
 
     def __init__(
         self, state: ServingState, signers: Mapping[str, Signer], default_signer: str, policy: ResponsePolicy
     ) -> None:
         self._policy = policy
-        self._signers = signers
-        self._default_signer = default_signer
         self._halted = False
         self._withheld: frozenset[str] = frozenset()
-        self._hashes: dict[tuple[bytes, ...], IssuerHashes] = {}  # by the CA's certificates: state after state has them
+        self._state = state
+        self._templates = Templates()
+        self._standings: dict[str, _Standing] = {}  # by id of the CA
+        self._issuers: dict[tuple[str, bytes], Issuer] = {}
+        self._is_contested = False  # two CAs have a name and a key in common
+        self._of_several = Basis()  # of answers that speak of several CAs
+        self._newest_acceptance: int | None = None  # of all CAs; None until it is wanted
+        self._own: Counter[tuple[bytes, bytes]] = Counter()  # names and keys of the CAs
+        self.sign_with(signers, default_signer)
         self.replace(state)
 
     def halt(self, halted: bool) -> None:  # noqa: FBT001  a state, not an option
         """Answer tryLater to everything from now on, or answer again: the verdict of the self tests."""
         self._halted = halted
+        self._end(self._standings)
 
     def withhold(self, authority_ids: frozenset[str]) -> None:
         """Answer tryLater for these CAs from now on, and for all others as they are: something newer is known."""
-        if authority_ids != self._withheld:
-            self._withheld = authority_ids
-            self._forget()
+        changed, self._withheld = authority_ids ^ self._withheld, authority_ids
+        self._end(changed)
 
     def sign_with(self, signers: Mapping[str, Signer], default_signer: str) -> None:
         """Sign with these from now on; what was prepared with others is dropped."""
-        self._signers, self._default_signer = signers, default_signer
-        self.replace(self._state)
+        self._signers = signers
+        signings = {name: prepare_signing(signer, self._policy, self._own) for name, signer in signers.items()}
+        self._choice = SignerChoice(signings, default_signer)
+        self._templates.clear()
+        self._end(self._standings)
 
     def replace(self, state: ServingState) -> None:
-        """Answer from `state` from now on; everything prepared from the former one is dropped."""
-        self._forget()
+        """Answer from `state` from now on; what was prepared for a CA whose state is the former one stays."""
+        for _ in self.replacing(state):
+            pass
+
+    def replacing(self, state: ServingState) -> Iterator[None]:
+        """The steps of `replace`; between two of them each CA is answered for from its former or its new state."""
+        changed = state.changed_since(self._state.version)
         self._state = state
-        accepted = (point.epoch.accepted_at for serving in state.authorities for point in serving.points)
-        self._newest_acceptance = max(accepted, default=0)  # thisUpdate and producedAt where no CA of ours is concerned
-        own = {certs.name_and_key(one) for serving in state.authorities for one in serving.authority.certificates}
-        signings = {name: prepare_signing(signer, self._policy, own) for name, signer in self._signers.items()}
-        self._choice = SignerChoice(signings, self._default_signer)
-        self._statements: dict[tuple[str, str], Statements] = {}  # by id and key of the CA
-        known, self._hashes = self._hashes, {}
-        self._issuers: dict[tuple[str, bytes], Issuer] = {}
-        for serving in state.authorities:
-            certificates = serving.authority.certificates
-            hashes = known.get(certificates) or self._issuer_hashes(serving)
-            self._hashes[certificates] = hashes
-            self._issuers.update((issuer, Issuer(serving, key)) for issuer, key in hashes)
+        ids = set()
+        for number, serving in enumerate(state.authorities):
+            authority_id = serving.authority.id
+            ids.add(authority_id)
+            standing = self._standings.get(authority_id)
+            if standing is None or (standing.serving != serving if changed is None else authority_id in changed):
+                self._serve(serving, standing)
+                yield
+            elif number % _STEP == 0:
+                yield
+        for authority_id in self._standings.keys() - ids:
+            self._claim(self._standings[authority_id].serving, -1)
+            self._end((authority_id,))
+            self._withdraw(self._standings.pop(authority_id).hashes, authority_id)
+            yield
+        if self._is_contested:
+            self._match_in_order()
+
+    @property
+    def state(self) -> ServingState:
+        """What is answered from."""
+        return self._state
+
+    def _serve(self, serving: ServingAuthority, former: _Standing | None) -> None:
+        """Answer for a CA from this state."""
+        authority_id = serving.authority.id
+        self._claim(serving, 1)
+        if former is not None:
+            self._claim(former.serving, -1)
+        if former is not None and former.serving.authority.certificates == serving.authority.certificates:
+            hashes = former.hashes
+        else:
+            hashes = self._issuer_hashes(serving)
+            self._withdraw(former.hashes if former is not None else (), authority_id)
+        self._end((authority_id,))
+        self._standings[authority_id] = _Standing(serving, hashes)
+        for issuer, key in hashes:
+            known = self._issuers.get(issuer)
+            self._is_contested |= known is not None and known.serving.authority.id != authority_id
+            self._issuers[issuer] = Issuer(serving, key)
+
+    def _withdraw(self, hashes: IssuerHashes, authority_id: str) -> None:
+        """Match no CertID of these with that CA any more."""
+        for issuer, _ in hashes:
+            known = self._issuers.get(issuer)
+            if known is not None and known.serving.authority.id == authority_id:
+                del self._issuers[issuer]
+
+    def _match_in_order(self) -> None:
+        """Of CAs that have a name and a key in common, and are about to become one, the last one answers."""
+        standings = [self._standings[serving.authority.id] for serving in self._state.authorities]
+        pairs = [(issuer, Issuer(one.serving, key)) for one in standings for issuer, key in one.hashes]
+        self._issuers = dict(pairs)
+        self._is_contested = len(self._issuers) < len(pairs)
+
+    def _claim(self, serving: ServingAuthority, count: int) -> None:
+        """Count the names and keys of a CA: a signer that is a CA of ours sends no certificate along."""
+        for certificate in set(serving.authority.certificates):
+            name_and_key = certs.name_and_key(certificate)
+            was_own = self._own[name_and_key] > 0
+            self._own[name_and_key] += count
+            is_own = self._own[name_and_key] > 0
+            if not is_own:
+                del self._own[name_and_key]
+            if is_own is not was_own:
+                for name in self._choice.of_key(name_and_key):
+                    self._choice.renew(name, prepare_signing(self._signers[name], self._policy, self._own))
+                    self._templates.clear()
 
     def _issuer_hashes(self, serving: ServingAuthority) -> IssuerHashes:
         digests = [digest for digest in certs.DIGEST_FUNCTIONS if digest not in self._policy.reject_algorithms]
@@ -130,10 +190,16 @@ class Responder:
             for digest in digests
         )
 
-    @property
-    def state(self) -> ServingState:
-        """What is answered from."""
-        return self._state
+    def _end(self, authority_ids: Iterable[str]) -> None:
+        """What rests on the state of these CAs, or on that of several, counts no more."""
+        for authority_id in authority_ids:
+            standing = self._standings.get(authority_id)
+            if standing is not None:
+                standing.end()
+            self._choice.forget(authority_id)
+        self._of_several.current = False
+        self._of_several = Basis()
+        self._newest_acceptance = None
 
     def ca_label(self, cert_id: CertID) -> str:
         """The label of the CA of a CertID; of one that is not ours the hashes of its name and key (hex)."""
@@ -145,42 +211,32 @@ class Responder:
 
         Raises: SigningError when the key cannot be used.
         """
+        draft = self.draft(request_der, at)
+        return draft if isinstance(draft, Answer) else draft.signed()
+
+    def draft(self, request_der: bytes, at: int) -> Draft | Answer:
+        """The same without the signature; an answer that has none, an error, is whole."""
         try:
             if self._halted:
                 raise TryLater("a self test failed", cause="self_test")
-            key, nonce_der = split_nonce(request_der)
-            prepared = self._prepared.get(key) if nonce_der else None
-            if prepared is None or not prepared.is_fresh(at):
-                prepared, nonce_der = self._prepare(request_der, at)
-            return _answer(prepared, nonce_der, at)
+            return self._templates.draft(request_der, at) or self._prepare(request_der, at)
         except RequestError as error:
             return error_answer(error)
         except IndexFileError as error:
             return error_answer(TryLater(str(error), cause="index"))
 
-    def _prepare(self, request_der: bytes, at: int) -> tuple[Prepared, bytes]:
-        """Parse, guard and decide; returns the Extension to echo, too (empty: none)."""
+    def _prepare(self, request_der: bytes, at: int) -> Draft:
+        """Parse, guard and decide; what it comes to is kept for requests that are like it."""
         if len(request_der) > self._policy.max_request_bytes:
             raise MalformedRequest(f"a request of more than {self._policy.max_request_bytes} bytes")
         request = parse_request(request_der, max_cert_ids=self._policy.max_cert_ids)
         self._guard(request, at)
+        issuers = [self._issuer(cert_id) for cert_id in request.cert_ids]
         nonce_der = request.nonce_der if self._policy.nonce is not NoncePolicy.IGNORE else b""
-        prepared = self._decide(request, len(nonce_der), at)
-        key, last_nonce = split_nonce(request_der)
-        # Only what `answer` finds again is kept: the nonce comes last and is echoed as it stands in the request.
-        findable = last_nonce and last_nonce == nonce_der
-        if findable and not request.unusual and len(key) <= MAX_PREPARED_REQUEST_BYTES:
-            size = len(key) + len(prepared.tbs_head) + len(prepared.tbs_rest) + _OBJECT_BYTES
-            if self._prepared_bytes + size > PREPARED_BYTES:
-                self._forget()
-            if key not in self._prepared:
-                self._prepared_bytes += size
-            self._prepared[key] = prepared
-        return prepared, nonce_der
-
-    def _forget(self) -> None:
-        self._prepared: dict[bytes, Prepared] = {}
-        self._prepared_bytes = 0
+        template = self._decide(request, issuers, len(request_der), len(nonce_der), at)
+        if None not in issuers:
+            self._templates.keep(request_der, request, template, echoed=bool(nonce_der))
+        return template.draft(at, request.cert_ids[0].serial if template.statements else b"", nonce_der)
 
     def _guard(self, request: OCSPRequest, at: int) -> None:
         if request.nonce is not None and self._policy.nonce is NoncePolicy.FORBID:
@@ -194,9 +250,10 @@ class Responder:
         elif self._policy.signature is RequestSignaturePolicy.REQUIRE:
             raise SignatureRequired("only signed requests are answered here")
 
-    def _decide(self, request: OCSPRequest, nonce_size: int, at: int) -> Prepared:
+    def _decide(
+        self, request: OCSPRequest, issuers: list[Issuer | None], size: int, nonce_size: int, at: int
+    ) -> Template:
         """Decide every CertID and prepare one response for all of them, in their order."""
-        issuers = [self._issuer(cert_id) for cert_id in request.cert_ids]
         ids = {issuer.serving.authority.id if issuer else "" for issuer in issuers}
         if not self._withheld.isdisjoint(ids):
             raise TryLater("a newer CRL of this CA is known and not answered from yet", cause="behind")
@@ -211,35 +268,47 @@ class Responder:
             for cert_id, statement in zip(request.cert_ids, statements, strict=True)
         ]
         extensions = EXTENDED_REVOKE if any(statement.non_issued for statement in statements) else b""
-        head, rest = response_data(signing.responder_id, singles, extensions, nonce_size)
+        head, responses, rest = response_data(signing.responder_id, singles, extensions, nonce_size)
         times = [statement.times for statement in statements]
         fresh_until = [each.fresh_until for each in times if each.fresh_until is not None]
         ends_at = [each.ends_at for each in times if each.ends_at is not None]
-        return Prepared(
-            signing=signing,
-            algorithm=choose_algorithm(signing.signer, request.preferred),
-            tbs_head=head,
-            tbs_rest=rest,
+        authority_id = next(iter(ids)) if len(ids) == 1 else ""
+        terms = Terms(
             cert_statuses=tuple([statement.status for statement in statements]),
+            this_update=min([each.this_update for each in times]),
+            next_update=min([signing.not_after, *ends_at]) if ends_at else None,
+            fresh_until=min([signing.not_after, *fresh_until]),
+            cacheable=None not in issuers and request.nonce is None,
+            authority_id=authority_id,
+            unusual=request.unusual,
+            basis=self._standings[authority_id].basis if authority_id else self._of_several,
+        )
+        steady = [self._choice.steady_until(issuers, at), *(statement.steady_until for statement in statements)]
+        hole = statements[0].is_shared and len(statements) == 1 and issuers[0] is not None
+        place = len(responses) - (len(statements[0].der) + len(request.cert_ids[0].serial) if hole else 0)
+        return Template(
+            signing,
+            choose_algorithm(signing.signer, request.preferred),
+            terms,
+            (head, responses[:place], responses[len(responses) - len(statements[0].der) :] + rest if hole else rest),
             # Never before the signer was valid; no clock of this host's, so that clones agree.
             produced_at=None if nonce_size else max([signing.not_before, *[each.produced_at for each in times]]),
-            this_update=min([each.this_update for each in times]),
-            fresh_until=min([signing.not_after, *fresh_until]),
-            ends_at=min([signing.not_after, *ends_at]) if ends_at else None,
-            cacheable=None not in issuers and request.nonce is None,
-            authority_id=ids.pop() if len(ids) == 1 else "",
-            unusual=request.unusual,
+            since=at,
+            until=min([signing.not_after, *fresh_until, *(end for end in steady if end is not None)]),
+            size=size,
+            statements=self._statements_of(issuers[0]) if hole and issuers[0] is not None else None,
         )
 
     def _statement(self, serial: bytes, issuer: Issuer | None, moment: Moment, not_before: int) -> Statement:
         """What is said of one serial; `not_before` is the start of the signer's life."""
-        if issuer is None:
-            return foreign_statement(min(max(not_before, self._newest_acceptance), moment.at))
-        key = issuer.serving.authority.id, issuer.key
-        statements = self._statements.get(key)
-        if statements is None:
-            statements = self._statements[key] = Statements(issuer.serving, issuer.key, self._policy)
-        return statements.of(serial, moment)
+        if issuer is not None:
+            return self._statements_of(issuer).of(serial, moment)
+        if self._newest_acceptance is None:
+            self._newest_acceptance = max((one.newest_acceptance for one in self._standings.values()), default=0)
+        return foreign_statement(min(max(not_before, self._newest_acceptance), moment.at))
+
+    def _statements_of(self, issuer: Issuer) -> Statements:
+        return self._standings[issuer.serving.authority.id].statements(issuer.key, self._policy)
 
     def _issuer(self, cert_id: CertID) -> Issuer | None:
         """The CA of a CertID, matched by name hash and key hash; None when the policy has `unknown` said of it.
@@ -250,27 +319,3 @@ class Responder:
         if issuer is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
             raise Unauthorized("not a CA that this responder answers for")
         return issuer
-
-
-def error_answer(error: RequestError) -> Answer:
-    """The unsigned answer that tells an OCSP error status."""
-    status = outcome(error).ocsp_status
-    return Answer(ERROR_RESPONSES[status], status, error.cause)
-
-
-def _answer(prepared: Prepared, nonce_der: bytes, at: int) -> Answer:
-    produced_at = at if prepared.produced_at is None else prepared.produced_at
-    # By position, in the order of the fields: this is the hot path.
-    return Answer(
-        prepared.signed(produced_at, nonce_der),
-        OCSPResponseStatus.SUCCESSFUL,
-        "",
-        prepared.cert_statuses,
-        produced_at,
-        prepared.this_update,
-        prepared.ends_at,
-        prepared.fresh_until,
-        prepared.cacheable,
-        prepared.authority_id,
-        prepared.unusual,
-    )

@@ -29,24 +29,37 @@ class Issuer:
 
 
 class SignerChoice:
-    """Chooses among `signings` by nickname; what was found for a key is kept for as long as the state is served."""
+    """Chooses among `signings` by nickname; the choice for a CA is kept until it is to be forgotten."""
 
-    def __init__(self, signings: Mapping[str, Signing], default: str) -> None:
+    def __init__(self, signings: dict[str, Signing], default: str) -> None:
         self._signings = signings
         self._default = default
         self._certificates = {name: signing.signer.certificate_der for name, signing in signings.items()}
-        self._known: dict[tuple[str, str], dict[str, int]] = {}
+        self._of_key: dict[tuple[bytes, bytes], list[str]] = {}
+        for name, certificate in self._certificates.items():
+            self._of_key.setdefault(certs.name_and_key(certificate), []).append(name)
+        self._known: dict[str, dict[str, dict[str, int]]] = {}  # by id and key of the CA
         self._shortened: dict[tuple[str, int], Signing] = {}  # those whose CA ends before they do
+
+    def of_key(self, name_and_key: tuple[bytes, bytes]) -> list[str]:
+        """The signers with that name and key (`certs.name_and_key`)."""
+        return self._of_key.get(name_and_key, [])
+
+    def renew(self, name: str, signing: Signing) -> None:
+        """Sign with `signing` in place of what that signer was prepared as."""
+        self._signings[name] = signing
+        self._shortened = {key: one for key, one in self._shortened.items() if key[0] != name}
+
+    def forget(self, authority_id: str) -> None:
+        """Choose anew for that CA."""
+        self._known.pop(authority_id, None)
 
     def signing(self, issuers: Iterable[Issuer | None], at: int) -> Signing:
         """The signer for all these; of None, a CA that is not ours, every signer may say so.
 
         Raises: Unauthorized when none may answer for all; TryLater when one that is needed is away or has expired.
         """
-        by_key = {(one.serving.authority.id, one.key): one for one in issuers if one is not None}
-        choices = [self._candidates(key, one) for key, one in by_key.items()]
-        if not choices:
-            choices = [self._of_nobody()]
+        choices = self._choices(issuers)
         if len(choices) == 1:
             return self._valid(choices[0], at)
         common = [name for name in choices[0] if all(name in others for others in choices[1:])]
@@ -54,14 +67,24 @@ class SignerChoice:
             raise Unauthorized("the CertIDs are of CAs that different signers answer for")
         return self._valid({name: min(ends[name] for ends in choices) for name in common}, at)
 
+    def steady_until(self, issuers: Iterable[Issuer | None], at: int) -> int | None:
+        """The last second in which none of the signers that may answer for all these begins to count, None for ever."""
+        begins = {self._signings[name].not_before for choice in self._choices(issuers) for name in choice}
+        return min((begin - 1 for begin in begins if begin > at), default=None)
+
+    def _choices(self, issuers: Iterable[Issuer | None]) -> list[dict[str, int]]:
+        by_key = {(one.serving.authority.id, one.key): one for one in issuers if one is not None}
+        return [self._candidates(one) for one in by_key.values()] or [self._of_nobody()]
+
     def _of_nobody(self) -> dict[str, int]:
         """Where no CA of ours is concerned."""
         if self._default not in self._signings:
             raise TryLater("the default signer cannot sign", cause="no_signer")
         return {self._default: self._signings[self._default].not_after}
 
-    def _candidates(self, key: tuple[str, str], issuer: Issuer) -> dict[str, int]:
-        known = self._known.get(key)
+    def _candidates(self, issuer: Issuer) -> dict[str, int]:
+        by_key = self._known.setdefault(issuer.serving.authority.id, {})
+        known = by_key.get(issuer.key)
         if known is None:
             known = candidates(issuer.serving.authority, issuer.key, self._certificates, self._default)
             named = issuer.serving.authority.policy.signer or self._default
@@ -69,7 +92,7 @@ class SignerChoice:
             if named in revoked:
                 raise revocation()
             known = {name: end for name, end in known.items() if name not in revoked}
-            self._known[key] = known
+            by_key[issuer.key] = known
         if not known:
             named = issuer.serving.authority.policy.signer or self._default
             if named not in self._signings:

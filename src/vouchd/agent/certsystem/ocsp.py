@@ -10,9 +10,9 @@ from aiohttp import web
 from vouchd.agent.routes import Route
 from vouchd.api.operation import Access
 from vouchd.core.facts import Caller
-from vouchd.ee.cache import error_der
 from vouchd.ee.getpath import decode
 from vouchd.ee.in_process import InProcessAnswers
+from vouchd.ee.replies import error_der
 from vouchd.errors import MalformedRequest, VouchdError, outcome
 
 PATH = "/ocsp/ee/ocsp"

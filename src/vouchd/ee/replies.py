@@ -1,0 +1,258 @@
+"""The octets of an HTTP answer: what goes around an OCSP response, made once for all answers on the same terms.
+
+Headers are those of RFC 9919 (which replaces RFC 5019): Last-Modified is thisUpdate, Expires is nextUpdate, max-age
+ends at nextUpdate, ETag is the SHA-256 of the response. OCSP errors are HTTP 200 (RFC 6960 appendix A.2), and nobody
+may store them.
+
+All that answers on the same terms (`service.terms.Terms`) have in common is their `Frame`, so an answer is one join
+and one write. What is cached stands in memory once, as it is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from vouchd.audit.answer_records import Note
+from vouchd.ee.http_request import HTTPRequest
+from vouchd.errors import OCSPResponseStatus
+from vouchd.service.terms import Answer, Terms
+
+_TYPE = b"Content-Type: application/ocsp-response\r\n"
+
+REASONS: dict[int, bytes] = {
+    200: b"200 OK",
+    204: b"204 No Content",
+    304: b"304 Not Modified",
+    400: b"400 Bad Request",
+    404: b"404 Not Found",
+    405: b"405 Method Not Allowed",
+    408: b"408 Request Timeout",
+    413: b"413 Content Too Large",
+    431: b"431 Request Header Fields Too Large",
+    503: b"503 Service Unavailable",
+}
+
+# A date in any of the forms that HTTP knows is shorter.
+_DATE_BYTES = 64
+
+_ETAG = b'ETag: "'
+_ETAG_OCTETS = 64
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@lru_cache(maxsize=4096)  # the times of a CRL stand in the head of each of its answers
+def http_date(second: int) -> bytes:
+    """IMF-fixdate of a POSIX second (RFC 9110 section 5.6.7)."""
+    return formatdate(second, usegmt=True).encode()
+
+
+def error_der(status: OCSPResponseStatus) -> bytes:
+    """OCSPResponse without responseBytes."""
+    return bytes((0x30, 3, 0x0A, 1, status))
+
+
+class Uncacheable(NamedTuple):
+    """An answer without a signature that nobody may store; `extra` is header lines.
+
+    `note` is what the audit log is told of it, None for nothing.
+    """
+
+    body: bytes
+    status: int = 200
+    extra: bytes = b""
+    note: Note | None = None
+
+    def head(self, date: bytes) -> bytes:
+        """Status line and headers without the last empty line."""
+        if self.status == 204:  # RFC 9110 section 8.6: without Content-Length
+            return b"HTTP/1.1 %b\r\nCache-Control: no-store\r\nDate: %b\r\n%b" % (REASONS[204], date, self.extra)
+        return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\nCache-Control: no-store\r\nDate: %b\r\n%b" % (
+            REASONS[self.status],
+            _TYPE,
+            len(self.body),
+            date,
+            self.extra,
+        )
+
+
+def refusal(http_status: int, ocsp_status: OCSPResponseStatus, extra: bytes = b"") -> Uncacheable:
+    """An OCSP error under an HTTP status; the body is OCSP whatever the status, never text or HTML."""
+    return Uncacheable(error_der(ocsp_status), http_status, extra)
+
+
+class Tally:
+    """Successful answers of one kind; the hot path counts here and nowhere else.
+
+    `gets` and `posts` were found in the cache without parsing, with `sent_bytes` sent for them; `parsed` went through
+    the parser first. `made` were signed.
+    """
+
+    __slots__ = ("gets", "made", "parsed", "posts", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.gets = 0
+        self.posts = 0
+        self.parsed = 0
+        self.sent_bytes = 0
+        self.made = 0
+
+
+class Frame:
+    """What goes around all answers on the same terms; `tally` counts them.
+
+    No cache is told to keep one for longer than from thisUpdate to nextUpdate, wherever the clock stands.
+    """
+
+    __slots__ = ("_after", "_before", "_expires", "_heads", "_lifetime", "_second", "tally", "terms")
+
+    def __init__(self, terms: Terms, tally: Tally) -> None:
+        self.terms = terms
+        self.tally = tally
+        ends_at = terms.next_update
+        self._lifetime = (ends_at or 0) - terms.this_update
+        self._expires = b"" if ends_at is None else b"Expires: %b\r\n" % http_date(ends_at)
+        self._second, self._before, self._after = -1, b"", b""
+        self._heads: dict[int, bytes] = {}  # of answers that nobody may store, by their size
+
+    def fresh_at(self, second: int) -> bool:
+        """Whether an answer may be given that was made before."""
+        terms = self.terms
+        if not terms.basis.current or (terms.fresh_until is not None and second > terms.fresh_until):
+            return False
+        return terms.next_update is None or second < terms.next_update
+
+    def modified(self, second: int) -> int:
+        """Last-Modified: thisUpdate, but never after Date (RFC 9110 section 8.8.2.1)."""
+        return min(self.terms.this_update, second)
+
+    def wire(self, etag: bytes, parts: tuple[bytes, ...], size: int, second: int, date: bytes) -> bytes:
+        """The whole answer for a persistent connection; `parts` are the response, of that size."""
+        if second != self._second:
+            self._renew(second, date)
+        return b"".join((self._before, etag, self._after, b"%d\r\n\r\n" % size, *parts))
+
+    def head(self, status: int, etag: bytes, size: int, second: int, date: bytes) -> bytes:
+        """Status line and headers without the last empty line; 304 has those of RFC 9110 section 15.4.5."""
+        ending = b"%bContent-Length: %d\r\n" % (_TYPE, size) if status != 304 else b""
+        return b"".join((self._up_to_etag(status, second, date), etag, self._from_etag(second), ending))
+
+    def once(self, answer: Answer, second: int, date: bytes, note: Note | None) -> Once:
+        """An answer that nobody may store."""
+        if second != self._second:
+            self._renew(second, date)
+        size = sum(map(len, answer.parts))
+        head = self._heads.get(size)
+        if head is None:
+            head = self._heads[size] = Uncacheable(bytes(size)).head(date) + b"\r\n"
+        return Once(b"".join((head, *answer.parts)), len(head), note)
+
+    def _renew(self, second: int, date: bytes) -> None:
+        self._second = second
+        self._before = self._up_to_etag(200, second, date)
+        self._after = b"%b%bContent-Length: " % (self._from_etag(second), _TYPE)
+        self._heads = {}
+
+    def _up_to_etag(self, status: int, second: int, date: bytes) -> bytes:
+        ends_at = self.terms.next_update
+        control = (
+            b"no-cache"  # no nextUpdate: newer information may be there at any time, so ask each time
+            if ends_at is None
+            else b"max-age=%d, public, no-transform, must-revalidate" % min(ends_at - second, self._lifetime)
+        )
+        return b"HTTP/1.1 %b\r\nDate: %b\r\nCache-Control: %b\r\n%b" % (REASONS[status], date, control, _ETAG)
+
+    def _from_etag(self, second: int) -> bytes:
+        return b'"\r\nLast-Modified: %b\r\n%b' % (http_date(self.modified(second)), self._expires)
+
+
+class Once(NamedTuple):
+    """A signed answer that nobody may store, complete for a persistent connection; its head has that many bytes."""
+
+    wire: bytes
+    head_bytes: int
+    note: Note | None = None
+
+    @property
+    def body(self) -> bytes:
+        """DER of OCSPResponse."""
+        return self.wire[self.head_bytes :]
+
+    @property
+    def head(self) -> bytes:
+        """Status line and headers without the last empty line."""
+        return self.wire[: self.head_bytes - 2]
+
+
+class Entry:
+    """One cached answer: `wire` is the complete HTTP answer for a persistent connection as of `second`.
+
+    `note` is what the audit log is told when it is given, None for nothing. While it is kept, `key` is its request,
+    `lines` are the request lines that lead to it, `cost` is what all of that takes of the cache's bytes, and `uses`
+    counts how often it was given.
+    """
+
+    __slots__ = ("_body_bytes", "basis", "cost", "frame", "key", "lines", "note", "second", "tally", "uses", "wire")
+
+    def __init__(self, answer: Answer, frame: Frame, second: int, date: bytes, note: Note | None = None) -> None:
+        self.frame = frame
+        self.tally = frame.tally
+        self.basis = frame.terms.basis
+        self.note = note
+        self.key = b""
+        self.lines: tuple[bytes, ...] = ()
+        self.cost = 0
+        self.uses = 0
+        digest = hashlib.sha256()
+        for part in answer.parts:
+            digest.update(part)
+        self._body_bytes = sum(map(len, answer.parts))
+        self.wire = frame.wire(digest.hexdigest().encode(), answer.parts, self._body_bytes, second, date)
+        self.second = second
+
+    @property
+    def etag(self) -> bytes:
+        """The quoted entity tag."""
+        return b'"%b"' % self._digest()
+
+    def _digest(self) -> bytes:
+        start = self.wire.index(_ETAG) + len(_ETAG)
+        return self.wire[start : start + _ETAG_OCTETS]
+
+    @property
+    def body(self) -> bytes:
+        """DER of OCSPResponse."""
+        return self.wire[-self._body_bytes :]
+
+    def freshen(self, second: int, date: bytes) -> bool:
+        """Renew Date and max-age; False when the answer may not be used any more."""
+        if not self.frame.fresh_at(second):
+            return False
+        if self.second != second:
+            self.wire = self.frame.wire(self._digest(), (self.body,), self._body_bytes, second, date)
+            self.second = second
+        return True
+
+    def head(self, status: int, second: int, date: bytes) -> bytes:
+        """Status line and headers without the last empty line."""
+        return self.frame.head(status, self._digest(), self._body_bytes, second, date)
+
+    def matches(self, request: HTTPRequest) -> bool:
+        """Whether a conditional GET or HEAD is answered with 304 (RFC 9110 section 13.2.2)."""
+        if request.method == b"POST":
+            return False
+        if request.if_none_match is not None:
+            tags = {tag.strip().removeprefix(b"W/") for tag in request.if_none_match.split(b",")}
+            return b"*" in tags or self.etag in tags
+        return request.if_modified_since is not None and self._unmodified_since(request.if_modified_since)
+
+    def _unmodified_since(self, value: bytes) -> bool:
+        if len(value) > _DATE_BYTES:
+            return False
+        try:
+            return self.frame.modified(self.second) <= parsedate_to_datetime(value.decode("ascii")).timestamp()
+        except (ValueError, OverflowError):  # not a date: the condition is ignored (RFC 9110 section 13.1.3)
+            return False
