@@ -51,6 +51,11 @@ class KnownUsers:
             self._known = users
         return False
 
+    def users(self) -> tuple[User, ...]:
+        """The users known last, by id; none when nothing was ever known."""
+        with self._lock:
+            return self._recall() or ()
+
     def by_certificate(self) -> dict[bytes, User]:
         """The users known last, by certificate (DER); none when nothing was ever known."""
         with self._lock:

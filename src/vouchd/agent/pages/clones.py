@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.showing import duration
+from vouchd.api.members import Place
 from vouchd.api.services import Services
-from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
-from vouchd.core.facts import Caller, Member
-from vouchd.errors import StoreUnavailable, VouchdError, outcome
+from vouchd.core.facts import Caller
+from vouchd.errors import NotFound, VouchdError, outcome
 from vouchd.instance.report import InstanceReport, MemberReport, ServerReport
 from vouchd.service.permission import Action
 from vouchd.threads import in_thread
@@ -84,7 +85,7 @@ class ClonePages:
         self, request: web.Request, caller: Caller, *, status: int = 200, error: VouchdError | None = None
     ) -> web.Response:
         report = self.services.running.report()
-        rows, verification = await in_thread(lambda: self._rows(caller, report))
+        rows, verification, away = await in_thread(lambda: self._rows(caller, report))
         domain = self.services.settings.of_set.domain
         return self.pages.page(
             request,
@@ -93,31 +94,34 @@ class ClonePages:
             status=status,
             error=error,
             rows=rows,
+            away=away,
             verification=verification,
             every=self.services.settings.of_set.verify_seconds,
             domain=domain,
             replicating=report.replication is not None,
         )
 
-    def _rows(self, caller: Caller, report: InstanceReport) -> tuple[tuple[MemberRow, ...], Verification | None]:
+    def _rows(self, caller: Caller, report: InstanceReport) -> tuple[tuple[MemberRow, ...], Verification | None, str]:
+        """The rows, the newest comparison, and why the registry cannot be read, which is empty when it can."""
         self.services.permission.allow(caller, Action.READ_DOMAIN, "*")
         verification = read_verification(self.services.layout.verification)
         try:
-            me, members = self.services.membership.me(), self.services.store.members()
-        except StoreUnavailable:  # the others are known from what was seen of them
-            me, members = None, ()
-        if me is None and not report.members:
-            return (), verification
-        own = (_own(me, report, is_master=me == master_of(members)),) if me else ()
+            place: Place = carry_out(self.services, caller, "members.place", {})
+        except NotFound:  # in no set
+            return (), verification, ""
+        away = place.registry_error
+        if away and not report.members:
+            return (), verification, away
         verdicts = {member.id: member for member in verification.members} if verification else {}
-        return own + tuple(_other(member, report, verdicts.get(member.id)) for member in report.members), verification
+        others = (_other(member, report, verdicts.get(member.id)) for member in report.members)
+        return (_own(place.this_instance, place.role, report), *others), verification, away
 
 
-def _own(me: Member, report: InstanceReport, *, is_master: bool) -> MemberRow:
+def _own(member_id: str, role: str, report: InstanceReport) -> MemberRow:
     late = f"Answers tryLater for {', '.join(report.behind)}: a newer CRL is known and not answered from yet."
     condition = Condition(Tone.BAD, "Behind", late) if report.behind else Condition(Tone.GOOD, "Up to date")
     points = tuple(PointLag(one.label, one.scope_id, one.crl_number, "in use") for one in report.issuing_points)
-    return MemberRow(me.id, "master" if is_master else "clone", here=True, condition=condition, points=points)
+    return MemberRow(member_id, role, here=True, condition=condition, points=points)
 
 
 def _other(member: MemberReport, report: InstanceReport, verified: VerifiedMember | None) -> MemberRow:

@@ -15,7 +15,7 @@ from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller, Group, User
-from vouchd.errors import ConfigError, VouchdError, outcome
+from vouchd.errors import ConfigError, StoreUnavailable, VouchdError, outcome
 from vouchd.pkix.pem import read_leaf
 from vouchd.service.effects import Effect
 from vouchd.service.permission import RIGHTS
@@ -130,7 +130,7 @@ class UserPages:
     async def _list(
         self, request: web.Request, caller: Caller, *, error: VouchdError | None = None, form: Form | None = None
     ) -> web.Response:
-        users = await in_thread(lambda: self.services.users.users(caller))
+        users = await in_thread(lambda: self._users(caller))
         values = form or Form({}, {})
         return self.pages.page(
             request,
@@ -146,7 +146,7 @@ class UserPages:
         )
 
     async def _show(self, request: web.Request, caller: Caller, *, error: VouchdError | None = None) -> web.Response:
-        user = await in_thread(lambda: self.services.users.find(request.match_info["id"], caller))
+        user = await in_thread(lambda: self._user(request.match_info["id"], caller))
         rights = sorted(action.value for action, groups in RIGHTS.items() if groups & user.groups)
         return self.pages.page(
             request,
@@ -159,6 +159,25 @@ class UserPages:
             error=error,
             done=done_text(request),
         )
+
+    def _users(self, caller: Caller) -> tuple[User, ...]:
+        """All users; those known last while the store is away, which the page says."""
+        try:
+            return self.services.users.users(caller)
+        except StoreUnavailable:
+            if not caller.read_only:  # it went away just now
+                raise
+            return self.services.known_users.users()
+
+    def _user(self, user_id: str, caller: Caller) -> User:
+        """One of them. Raises: NotFound."""
+        try:
+            return self.services.users.find(user_id, caller)
+        except StoreUnavailable:
+            user = next((one for one in self._users(caller) if one.id == user_id), None)
+            if user is None:
+                raise
+            return user
 
     def _row(self, user: User) -> UserRow:
         certificates = tuple(describe(der) for der in user.certificates)
