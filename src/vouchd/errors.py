@@ -131,6 +131,10 @@ class SigningError(VouchdError):
     """A key or certificate cannot be used for signing."""
 
 
+class TokenUnavailable(SigningError):
+    """The token that holds the key cannot be used now, or did not sign in time; it is tried again by itself."""
+
+
 class PartFails(SigningError):
     """A part of the instance cannot be used; it costs what rests upon it, and all else goes on."""
 
@@ -202,6 +206,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     IndexFileError: Outcome(OCSPResponseStatus.TRY_LATER, 503, 75),
     LastAdministrator: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 77),
     SigningError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 70),
+    TokenUnavailable: Outcome(OCSPResponseStatus.TRY_LATER, 503, 75),
     ConfigError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 78),
     BadInput: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 65),
     LifecycleError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 1),

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vouchd.errors import AlreadyExists, SigningError, StoreUnavailable, VouchdError
+from vouchd.errors import AlreadyExists, ConfigError, SigningError, StoreUnavailable, VouchdError
 
 PRIVATE = 0o600
 PUBLIC = 0o644
@@ -53,6 +53,26 @@ def read_secret(path: Path) -> bytes:
             return _bounded(path, file, MAX_BYTES, SigningError)
     except OSError as problem:
         raise SigningError(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """The `name=secret` lines of a file by name, as password.conf has them; empty when there is no file.
+
+    Raises: SigningError when others may read the file; ConfigError `FILE:LINE: …`, which never quotes the line.
+    """
+    if not path.exists():
+        return {}
+    secrets: dict[str, str] = {}
+    for number, line in enumerate(read_secret(path).decode("utf-8", "surrogateescape").split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, secret = line.removesuffix("\r").partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"{path}:{number}: not a name=password line")
+        if name.strip() in secrets:
+            raise ConfigError(f"{path}:{number}: {name.strip()} is set already")
+        secrets[name.strip()] = secret
+    return secrets
 
 
 def _bounded(path: Path, file: BinaryIO, limit: int, error: type[VouchdError]) -> bytes:

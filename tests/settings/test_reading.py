@@ -232,7 +232,6 @@ def test_settings_each_declared_key_reaches_one_field():
     assert loose == {
         "internaldb.ldapconn.secureConn",
         "ocsp.signing.defaultSigningAlgorithm",
-        "ocsp.signing.tokenname",
         "ocsp.storeId",
         "vouchd.directory.startTLS",
         "vouchd.request.trust",

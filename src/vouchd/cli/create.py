@@ -23,6 +23,7 @@ from vouchd.instance.certificates.issuing import equip, host_names
 from vouchd.instance.certificates.places import FIXED, pending_requests
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
 from vouchd.instance.new_signer import SignerSource
+from vouchd.instance.token_signer import token_source
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
@@ -52,6 +53,22 @@ AlgorithmOption = Annotated[
     str, typer.Option("--algorithm", metavar="NAME", help="Signature algorithm, such as SHA256withRSA, Ed25519.")
 ]
 SubjectOption = Annotated[str, typer.Option("--subject", metavar="NAME", help="Of a new signing certificate.")]
+TokenOption = Annotated[
+    str, typer.Option("--token", metavar="LABEL", help="The key is on this token, by --signer-cert, or is made there.")
+]
+ModuleOption = Annotated[
+    Path | None, typer.Option("--module", metavar="FILE", help="The PKCS #11 module that reaches the token.")
+]
+PINFileOption = Annotated[
+    Path | None, typer.Option("--pin-file", metavar="FILE", help="File (0600) whose first line is the token's PIN.")
+]
+PINCommandOption = Annotated[
+    str, typer.Option("--pin-command", metavar="COMMAND", help="A command that prints the PIN, each time.")
+]
+ExtractableOption = Annotated[
+    bool,
+    typer.Option("--extractable", help="A key made on the token may be wrapped, for a backup by its maker's means."),
+]
 NicknameOption = Annotated[str, typer.Option("--nickname", metavar="NAME", help="The signer's name in CS.cfg.")]
 
 HostOption = Annotated[str | None, typer.Option("--host", help="Address of the OCSP and agent ports; default 0.0.0.0.")]
@@ -83,6 +100,11 @@ def create(
     algorithm: AlgorithmOption = "",
     subject: SubjectOption = DEFAULT_SUBJECT,
     nickname: NicknameOption = DEFAULT_NICKNAME,
+    token: TokenOption = "",
+    module: ModuleOption = None,
+    pin_file: PINFileOption = None,
+    pin_command: PINCommandOption = "",
+    extractable: ExtractableOption = False,
     host: HostOption = None,
     port: PortOption = None,
     health_port: HealthPortOption = None,
@@ -100,12 +122,23 @@ def create(
     """Make a new instance: its folder with settings, keys, an empty store.
 
     With an existing signer: --signer-key and --signer-cert, or --pkcs12. With a new key: --ca, or nothing, which leaves
-    a certificate request (CSR) for your CA. With --directory the facts are kept in that directory server.
+    a certificate request (CSR) for your CA; with --token both on an HSM. With --directory the facts are kept in that
+    directory server.
 
     Example: vouchd create --signer-key ocsp.key --signer-cert ocsp.pem --ca-cert ca.pem
     """
     source = SignerSource(
-        ca, signer_key, signer_cert, chain, pkcs12, password_file, read_password, algorithm, subject, nickname
+        ca,
+        signer_key,
+        signer_cert,
+        chain,
+        pkcs12,
+        password_file,
+        read_password,
+        algorithm,
+        subject,
+        nickname,
+        token_source(token, module, pin_file, pin_command, extractable=extractable),
     )
     source.require_one()
     require_free(instance)  # before a CA issues a certificate in vain

@@ -37,7 +37,7 @@ ocsp.store.defStore.byName=false
 ocsp.store.defStore.refreshInSec=0
 
 ocsp.signing.certnickname={nickname}
-ocsp.signing.tokenname=internal
+ocsp.signing.tokenname={token}
 ocsp.signing.defaultSigningAlgorithm={algorithm}
 vouchd.signer.{nickname}.key=alias/{nickname}.key
 vouchd.signer.{nickname}.certificate=alias/{nickname}.pem
@@ -46,13 +46,20 @@ vouchd.signer.{nickname}.certificate=alias/{nickname}.pem
 
 @dataclass(frozen=True, slots=True)
 class NewSigner:
-    """The key that the instance will sign with; without a certificate a request for one (CSR) is written instead."""
+    """The key that the instance will sign with; without a certificate a request for one (CSR) is written instead.
+
+    `token` is where the key is, as CS.cfg has it; `passwords` are lines of password.conf that the key needs; `discard`
+    takes back what was made for it elsewhere, when nothing comes of the instance.
+    """
 
     key: PrivateKey
     algorithm: str
     certificate: x509.Certificate | None = None
     chain: tuple[x509.Certificate, ...] = ()
     nickname: str = DEFAULT_NICKNAME
+    token: str = INTERNAL
+    passwords: Mapping[str, str] = field(default_factory=dict)
+    discard: Callable[[], None] = lambda: None
     subject: x509.Name = field(
         default_factory=lambda: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OCSP Signing Certificate")])
     )
@@ -71,6 +78,14 @@ def create_instance(
     Raises: AlreadyExists when `root` is there and not empty; ConfigError, SigningError; LifecycleError.
     """
     root = root.absolute()
+    try:
+        return _create(root, signer, values, finish)
+    except BaseException:
+        signer.discard()
+        raise
+
+
+def _create(root: Path, signer: NewSigner, values: Mapping[str, str], finish: Callable[[Layout], None]) -> Layout:
     require_free(root)
     _remove_left_drafts(root)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
@@ -117,11 +132,11 @@ def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
     for folder in layout.folders:
         folder.mkdir(mode=0o700)
     password = new_password()
-    write_passwords(layout.password_conf, {INTERNAL: password})
+    write_passwords(layout.password_conf, {INTERNAL: password, **signer.passwords})
     write_key(layout.alias / f"{signer.nickname}.key", signer.key, password)
     _write_certificates(layout, signer)
     chain = {f"vouchd.signer.{signer.nickname}.chain": f"alias/{signer.nickname}-chain.pem"} if signer.chain else {}
-    text = _TEMPLATE.format(nickname=signer.nickname, algorithm=signer.algorithm)
+    text = _TEMPLATE.format(nickname=signer.nickname, algorithm=signer.algorithm, token=signer.token)
     config = cs_cfg.parse(text, str(layout.cs_cfg)).with_values({**chain, **values})
     write_new(layout.cs_cfg, config.render().encode(), 0o600)
 

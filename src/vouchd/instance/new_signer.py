@@ -1,10 +1,11 @@
-"""Where the signing key of a new instance comes from: files, a PKCS #12 file, our own CA, or made here."""
+"""Where the signing key of a new instance comes from: files, PKCS #12, a token, our own CA, or made here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from cryptography import x509
 
@@ -15,13 +16,21 @@ from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
 from vouchd.files import read_secret
 from vouchd.instance.creation import NewSigner
+from vouchd.instance.token_signer import TokenSource
 from vouchd.pkix.certs import is_issued_by
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.signing.certificates import read_certificates
-from vouchd.signing.keys import generate_key, read_key
+from vouchd.signing.keys import PrivateKey, generate_key, read_key
 from vouchd.signing.pkcs12 import read_pkcs12
 
 DEFAULT_ALGORITHM = "SHA256withEC"
+
+
+class _OnToken(TypedDict):
+    """What a signer on a token has beside its key."""
+
+    token: str
+    passwords: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,17 @@ class SignerSource:
     algorithm: str
     subject: str
     nickname: str
+    token: TokenSource | None = None
 
     def require_one(self) -> None:
         """Return when the options do not contradict each other. Raises: ConfigError."""
         if sum(source is not None for source in (self.ca, self.key, self.pkcs12)) > 1:
             raise ConfigError("--ca, --signer-key and --pkcs12 exclude each other", hint="give one of them")
-        if (self.key is None) != (self.certificate is None):
+        if self.token is not None and (self.key or self.pkcs12):
+            raise ConfigError(
+                "--token excludes --signer-key and --pkcs12", hint="a key on a token is found by --signer-cert, or made"
+            )
+        if self.token is None and (self.key is None) != (self.certificate is None):
             raise ConfigError("--signer-key and --signer-cert belong together", hint="give both")
 
     def signer(self, authorities: list[x509.Certificate]) -> NewSigner:
@@ -51,8 +65,10 @@ class SignerSource:
 
         Raises: SigningError, ConfigError, IssuanceError.
         """
+        if self.token is not None:
+            return self._on_token(self.token, authorities)
         if self.ca is not None:
-            return self._certified(self.ca, authorities)
+            return self._certified(self.ca, generate_key(self.algorithm or DEFAULT_ALGORITHM), authorities)
         if self.key is not None and self.certificate is not None:
             return self._from_files(self.key, self.certificate)
         if self.pkcs12 is not None:
@@ -61,10 +77,29 @@ class SignerSource:
         name = parse_subject(self.subject)
         return NewSigner(generate_key(algorithm), algorithm, nickname=self.nickname, subject=name)
 
-    def _certified(self, folder: Path, authorities: list[x509.Certificate]) -> NewSigner:
-        """A new key with a certificate of our CA in `folder`."""
+    def _on_token(self, token: TokenSource, authorities: list[x509.Certificate]) -> NewSigner:
+        """A key that is there, by its certificate, or a new one."""
+        place: _OnToken = {"token": token.place.name, "passwords": token.passwords}
+        if self.certificate is not None:
+            chain = read_certificates(self.chain) if self.chain else ()
+            leaf, *between = [*read_certificates(self.certificate), *chain]
+            key = token.find(leaf, self.nickname)
+            algorithm = self.algorithm or algorithms_for(key.public_key())[0]
+            return NewSigner(key, algorithm, leaf, tuple(between), self.nickname, **place)
         algorithm = self.algorithm or DEFAULT_ALGORITHM
-        key = generate_key(algorithm)
+        key, discard = token.make(algorithm, self.nickname)
+        try:
+            if self.ca is not None:
+                return replace(self._certified(self.ca, key, authorities), discard=discard, **place)
+            name = parse_subject(self.subject)
+            return NewSigner(key, algorithm, nickname=self.nickname, subject=name, discard=discard, **place)
+        except BaseException:
+            discard()
+            raise
+
+    def _certified(self, folder: Path, key: PrivateKey, authorities: list[x509.Certificate]) -> NewSigner:
+        """That key with a certificate of our CA in `folder`."""
+        algorithm = self.algorithm or DEFAULT_ALGORITHM
         with CertificateManager(folder) as manager:
             request = CertificateRequest(parse_subject(self.subject), key.public_key(), ProfileName.OCSP_SIGNING)
             certificate = x509.load_der_x509_certificate(manager.issue(request, SystemClock().now()).der)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.response import certs_field, envelope, responder_id
+from vouchd.errors import TokenUnavailable, TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.signatures import ALGORITHMS
-from vouchd.service.terms import Answer, Terms
+from vouchd.service.terms import Answer, Terms, error_answer
 
 ENVELOPE_LIMIT = 4096
 
@@ -42,7 +43,10 @@ class Draft:
     def signed(self) -> Answer:
         """The answer, made with the signer's key; may be called in another thread. Raises: SigningError."""
         signing, algorithm, tbs = self._signing, self._algorithm, self.tbs
-        signature = signing.signer.sign(tbs, algorithm)
+        try:
+            signature = signing.signer.sign(tbs, algorithm)
+        except TokenUnavailable as error:
+            return error_answer(TryLater(str(error), cause="token"))
         sizes = (len(tbs), len(signature), algorithm)
         frame = signing.envelopes.get(sizes)
         if frame is None:

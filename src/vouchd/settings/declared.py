@@ -26,10 +26,13 @@ from vouchd.settings.kinds import (
     DIGESTS,
     FILE,
     FLAG,
+    HARDWARE,
+    INTERNAL_TOKENS,
     NETWORKS,
     PATHS,
     SELFTESTS,
     TEXT,
+    TOKEN,
     choice,
     integer,
     kibibytes,
@@ -41,7 +44,6 @@ EMBEDDED = "embedded"
 DIRECTORY = "directory"
 _DAY = 86400
 _MAX_INTEGER = 2**31 - 1
-_INTERNAL_TOKENS = ("", "internal", "Internal Key Storage Token")
 _POLICY = ResponsePolicy()
 _PORT = integer(0, 65535)
 
@@ -259,6 +261,34 @@ DEFAULT_ALGORITHM = KnownKey(
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """How a process signs with keys on tokens (PKCS #11)."""
+
+    name: str = key(
+        "ocsp.signing.tokenname",
+        TOKEN,
+        "internal",
+        "Where the default signer's key is: in a file, or on the token of that label.",
+        shared=True,
+    )
+    sessions: int = key(
+        "vouchd.token.sessions", integer(1, 64), 2, "Sessions of each process with a token, each a process of its own."
+    )
+    deadline_ms: int = key(
+        "vouchd.token.deadlineInMs",
+        integer(10, 60000),
+        2000,
+        "A token that has not signed by then is left: the answer is tryLater.",
+        unit="milliseconds",
+    )
+
+    @property
+    def label(self) -> str:
+        """The label of the default signer's token; empty: its key is a file."""
+        return "" if self.name in INTERNAL_TOKENS else self.name.removeprefix(HARDWARE)
+
+
+@dataclass(frozen=True, slots=True)
 class SignerSettings:
     """One key that signs responses."""
 
@@ -267,7 +297,7 @@ class SignerSettings:
         "vouchd.signer.<nickname>.key",
         FILE,
         "",
-        "Encrypted PKCS #8 key (PEM, 0600); its password is `internal` in password.conf.",
+        "Encrypted PKCS #8 key (PEM, 0600), its password `internal` in password.conf; or where it is on a token.",
         required="FILE",
     )
     certificate_file: Path = key(
@@ -544,6 +574,7 @@ class Settings:
         shared=True,
     )
     signers: tuple[SignerSettings, ...] = parts(SignerSettings, ())
+    token: TokenSettings = part(TokenSettings)
     max_crl_bytes: int = key(
         "vouchd.crl.maxBytes",
         integer(1024, 1 << 31),
@@ -584,13 +615,6 @@ KNOWN: tuple[KnownKey, ...] = (
         choice("defStore"),
         "defStore",
         "The active store; CRLs from a directory are a source.",
-        shared=True,
-    ),
-    KnownKey(
-        "ocsp.signing.tokenname",
-        choice(*_INTERNAL_TOKENS),
-        "internal",
-        "Where the key is: internal, a file.",
         shared=True,
     ),
     *WITHOUT_EFFECT,

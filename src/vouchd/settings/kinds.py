@@ -111,6 +111,16 @@ def _read_paths(text: str) -> tuple[str, ...]:
     return paths
 
 
+INTERNAL_TOKENS = ("", "internal", "Internal Key Storage Token")
+HARDWARE = "hardware-"
+
+
+def _read_token(text: str) -> str:
+    if text not in INTERNAL_TOKENS and not text.startswith(HARDWARE):
+        raise ValueError(f"must be internal, or {HARDWARE}LABEL")
+    return text
+
+
 def _write_order(value: object) -> str:
     planned = value if isinstance(value, tuple) else ()
     return ", ".join(f"{one.name}:critical" if one.critical else str(one.name) for one in planned)
@@ -119,6 +129,7 @@ def _write_order(value: object) -> str:
 SELFTESTS = Kind("list of self tests, each `NAME` or `NAME:critical`", _read_order, _write_order)
 FLAG = Kind("`true` or `false`", _read_flag, lambda value: "true" if value else "false")
 TEXT = Kind("text", str)
+TOKEN = Kind("`internal`, or `hardware-LABEL`", _read_token)
 FILE = Kind("file, relative to the instance's folder", str)
 DIGESTS = Kind(
     "list of " + ", ".join(f"`{name}`" for name in _DIGESTS.values()),

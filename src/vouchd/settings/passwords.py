@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from vouchd.errors import ConfigError
-from vouchd.files import read_secret, replace_file, write_new
+from vouchd.files import read_secrets, replace_file, write_new
 
 INTERNAL = "internal"  # the password of the key files in alias/
 INTERNALDB = "internaldb"  # of the instance's account in its directory server
@@ -19,23 +18,8 @@ def new_password() -> str:
 
 
 def read_passwords(path: Path) -> dict[str, str]:
-    """Passwords by name; empty when there is no file.
-
-    Raises: SigningError when others may read the file; ConfigError `FILE:LINE: …`, which never quotes the line.
-    """
-    if not path.exists():
-        return {}
-    passwords: dict[str, str] = {}
-    for number, line in enumerate(read_secret(path).decode("utf-8", "surrogateescape").split("\n"), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, equals, password = line.removesuffix("\r").partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"{path}:{number}: not a name=password line")
-        if name.strip() in passwords:
-            raise ConfigError(f"{path}:{number}: {name.strip()} is set already")
-        passwords[name.strip()] = password
-    return passwords
+    """Passwords by name; empty when there is no file. Raises: SigningError, ConfigError; see `read_secrets`."""
+    return read_secrets(path)
 
 
 def write_passwords(path: Path, passwords: dict[str, str]) -> None:

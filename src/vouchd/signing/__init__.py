@@ -1,1 +1,1 @@
-"""Keys that sign OCSP responses: made, kept encrypted, read back and used."""
+"""Keys that sign OCSP responses: made, kept encrypted or on a token, read back and used."""

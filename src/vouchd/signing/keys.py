@@ -1,4 +1,4 @@
-"""Private keys: made for an algorithm, kept as encrypted PKCS #8, read back."""
+"""Private keys: made for an algorithm, kept as encrypted PKCS #8 or on a token, read back."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from vouchd.errors import SigningError
 from vouchd.files import read_secret, write_new
 from vouchd.pkix.signatures import ALGORITHMS
+from vouchd.signing.token.keys import TokenKey, Tokens
+from vouchd.signing.token.reference import is_reference, parse_reference, write_reference
 
 PrivateKey = (
     rsa.RSAPrivateKey
@@ -59,20 +61,30 @@ def generate_key(algorithm: str, *, rsa_bits: int = DEFAULT_RSA_BITS) -> Private
 
 
 def write_key(path: Path, key: PrivateKey, password: str) -> None:
-    """Write `key` as encrypted PKCS #8 PEM into a new file, 0600. Raises: AlreadyExists, SigningError."""
+    """Write `key` as encrypted PKCS #8 PEM into a new file, 0600; of a key on a token, where it is.
+
+    Raises: AlreadyExists, SigningError.
+    """
+    if isinstance(key, TokenKey):
+        write_reference(path, key.reference)
+        return
     if not password:
         raise SigningError(f"{path}: a key is not written without a password")
     encryption = BestAvailableEncryption(password.encode())
     write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
 
 
-def read_key(path: Path, password: str | None) -> PrivateKey:
+def read_key(path: Path, password: str | None, tokens: Tokens | None = None) -> PrivateKey:
     """The key in a PEM or DER file; `password` is used when the key is encrypted.
+
+    Where the file says that the key is on a token, the key signs there: through `tokens`, or sessions of its own.
 
     Raises: SigningError when the file may be read by others, the password is missing or wrong, or the key's type cannot
     sign.
     """
     data = read_secret(path)
+    if is_reference(data):
+        return checked_key((tokens or Tokens()).key(parse_reference(path, data)), str(path))
     load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key
     encrypted = True
     try:

@@ -1,4 +1,4 @@
-"""Signing with a key in this process's memory."""
+"""Signing with a key: one in this process's memory, or one on a token."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
+from vouchd.signing.token.keys import TokenKey, Tokens
 
 _Sign = Callable[[bytes], bytes]
 
@@ -23,7 +24,8 @@ class SoftwareSigner:
     `chain` are DER certificates between the signer's and the CA's. Raises: SigningError when key and certificate do not
     belong together or the key cannot make `algorithm`.
 
-    ML-DSA and RSASSA-PSS signatures differ from one signing to the next: the library makes them with fresh randomness.
+    ML-DSA and RSASSA-PSS signatures differ from one signing to the next, and those of ECDSA on a token: made with fresh
+    randomness.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class SoftwareSigner:
         self._nickname = nickname
         self._certificate_der = certificate_der
         self._chain_der = chain_der
+        self._key = key
         self._algorithms = tuple(sorted(able, key=lambda name: name != algorithm)) if algorithm else able
         self._sign: dict[str, _Sign] = {name: _sign_with(key, name) for name in able}
 
@@ -58,11 +61,15 @@ class SoftwareSigner:
         *,
         chain_file: Path | None = None,
         algorithm: str = "",
+        tokens: Tokens | None = None,
     ) -> SoftwareSigner:
-        """The signer in these files: key in encrypted PKCS #8, certificates in PEM. Raises: SigningError."""
+        """The signer in these files: key in encrypted PKCS #8 or on one of `tokens`, certificates in PEM.
+
+        Raises: SigningError.
+        """
         certificates = [*read_certificates(certificate_file), *(read_certificates(chain_file) if chain_file else ())]
         leaf, *chain = (certificate.public_bytes(Encoding.DER) for certificate in certificates)
-        return cls(nickname, read_key(key_file, password), leaf, tuple(chain), algorithm)
+        return cls(nickname, read_key(key_file, password, tokens), leaf, tuple(chain), algorithm)
 
     @property
     def nickname(self) -> str:
@@ -84,8 +91,18 @@ class SoftwareSigner:
         """What the key can make, the default first."""
         return self._algorithms
 
+    @property
+    def token(self) -> TokenKey | None:
+        """The key when it is on a token: a signature takes long, and may fail for a while."""
+        return self._key if isinstance(self._key, TokenKey) else None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The labels of the tokens that have the key; none: it is in a file."""
+        return tuple(place.label for place in self.token.reference.places) if self.token else ()
+
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
-        """Signature octets over `tbs`. Raises: SigningError."""
+        """Signature octets over `tbs`. Raises: SigningError; TokenUnavailable, for now."""
         try:
             return self._sign[algorithm](tbs)
         except KeyError:

@@ -19,11 +19,14 @@ from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.service.authorities import KnownSigners, signer_doubts
-from vouchd.settings.declared import Settings, SignerSettings
+from vouchd.settings.declared import Settings, SignerSettings, TokenSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
+from vouchd.signing.token.keys import Tokens
+from vouchd.signing.token.pool import Limits
+from vouchd.signing.token.reference import HARDWARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,10 @@ def open_signers(settings: Settings) -> LoadedSigners:
         password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
     except SigningError as error:
         return LoadedSigners({}, {one.nickname: error for one in settings.signers}, settings.default_signer)
+    tokens = Tokens(Limits(settings.token.sessions, settings.token.deadline_ms / 1000))
     for signer in settings.signers:
         try:
-            ready[signer.nickname] = _load(signer, password)
+            ready[signer.nickname] = _load(signer, password, tokens)
         except SigningError as error:
             problems[signer.nickname] = error
     return LoadedSigners(ready, problems, settings.default_signer)
@@ -87,7 +91,7 @@ def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
     return dict(open_signers(settings).ready)
 
 
-def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
+def _load(signer: SignerSettings, password: str | None, tokens: Tokens) -> SoftwareSigner:
     if not signer.certificate_file.exists():
         request = signer.certificate_file.with_suffix(".csr")
         raise SigningError(
@@ -101,6 +105,7 @@ def _load(signer: SignerSettings, password: str | None) -> SoftwareSigner:
         password,
         chain_file=signer.chain_file,
         algorithm=signer.algorithm,
+        tokens=tokens,
     )
 
 
@@ -183,7 +188,16 @@ def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Aut
     shown = {authority.policy.signer or signers.default for authority in authorities}  # by their CAs
     failing |= {f"signer {name}": problem for name, problem in signers.problems.items() if name not in shown}
     failing |= _failing_parts(layout, settings)
+    doubts |= dict.fromkeys(_token_doubts(signers, settings.token))
     return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(settings, at)), failing)
+
+
+def _token_doubts(signers: LoadedSigners, settings: TokenSettings) -> Iterator[str]:
+    """A line when the default signer's key is elsewhere than CS.cfg says: its key file decides."""
+    signer = signers.ready.get(signers.default)
+    if signer is not None and settings.label not in signer.tokens and (settings.label or signer.tokens):
+        where = HARDWARE + signer.tokens[0] if signer.tokens else "internal"
+        yield f"ocsp.signing.tokenname is {settings.name}, and the key of {signers.default} is at {where}: write that"
 
 
 def _failing_parts(layout: Layout, settings: Settings) -> Iterator[tuple[str, SigningError]]:

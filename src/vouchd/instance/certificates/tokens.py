@@ -1,0 +1,53 @@
+"""The tokens that an instance's key files name, and which keys are on each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from vouchd.errors import NotFound
+from vouchd.files import read_secret
+from vouchd.settings.layout import Layout
+from vouchd.signing.token.reference import HARDWARE, KeyReference, TokenPlace, is_reference, parse_reference
+
+
+@dataclass(frozen=True, slots=True)
+class NamedToken:
+    """A token with the keys that are said to be there, by the name of their file in `alias/`."""
+
+    place: TokenPlace
+    keys: dict[str, KeyReference]
+
+    def public_keys(self) -> Iterator[tuple[str, bytes]]:
+        """Name of the file and DER of the public key, of each."""
+        for name, reference in self.keys.items():
+            yield name, reference.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def named_tokens(layout: Layout) -> tuple[NamedToken, ...]:
+    """The tokens that key files in `alias/` name. Raises: SigningError."""
+    tokens: dict[TokenPlace, dict[str, KeyReference]] = {}
+    for name, reference in _references(layout.alias):
+        for place in reference.places:
+            tokens.setdefault(place, {})[name] = reference
+    return tuple(NamedToken(place, keys) for place, keys in tokens.items())
+
+
+def named_token(layout: Layout, label: str) -> NamedToken:
+    """The token of that label, also as `hardware-LABEL`. Raises: NotFound; SigningError."""
+    tokens = named_tokens(layout)
+    for token in tokens:
+        if token.place.label == label.removeprefix(HARDWARE):
+            return token
+    known = ", ".join(token.place.label for token in tokens) or "none"
+    raise NotFound(f"no key of this instance is on a token {label!r}", hint=f"the tokens with keys of it: {known}")
+
+
+def _references(alias: Path) -> Iterator[tuple[str, KeyReference]]:
+    for path in sorted(alias.glob("*.key")):
+        data = read_secret(path)
+        if is_reference(data):
+            yield path.stem, parse_reference(path, data)

@@ -1,0 +1,360 @@
+"""A token through its PKCS #11 module: log in, find a key by its public key, sign, make a key.
+
+Only a process that exists for that one session runs this: the library initialises modules without leave to use
+threads, and a module is foreign code in native machine language that may hang or end its process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from pkcs11 import (
+    MGF,
+    Attribute,
+    KeyType,
+    Mechanism,
+    MechanismFlag,
+    ObjectClass,
+    TokenFlag,
+    lib,
+)
+from pkcs11.exceptions import (
+    KeySizeRange,
+    KeyTypeInconsistent,
+    MultipleTokensReturned,
+    NoSuchToken,
+    PinIncorrect,
+    PinInvalid,
+    PinLocked,
+    PKCS11Error,
+)
+from pkcs11.types import SignMixin
+
+from vouchd.errors import NotFound, SigningError
+from vouchd.pkix import der
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for, digest_identifier, verify
+from vouchd.signing.token.reference import PublicKey
+
+if TYPE_CHECKING:
+    from pkcs11 import Session, Token
+    from pkcs11.types import PrivateKey
+
+_SIGN = MechanismFlag.SIGN | MechanismFlag.VERIFY
+_CURVES: dict[str, type[ec.EllipticCurve]] = {"SHA-256": ec.SECP256R1, "SHA-384": ec.SECP384R1, "SHA-512": ec.SECP521R1}
+_CURVE_OIDS = {256: "1.2.840.10045.3.1.7", 384: "1.3.132.0.34", 521: "1.3.132.0.35"}
+_EDWARDS = {"Ed25519": "edwards25519", "Ed448": "edwards448"}
+_MGF = {"SHA-256": MGF.SHA256, "SHA-384": MGF.SHA384, "SHA-512": MGF.SHA512}
+_PRINTABLE_STRING = 0x13
+_TRIAL_BYTES = 64
+_ID_BYTES = 16
+
+
+class PINRefused(SigningError):
+    """The token did not take the PIN: to try it again would lock the token."""
+
+
+class Device:
+    """An open session of one token. Raises: SigningError."""
+
+    def __init__(self, module: Path, label: str, pin: str, *, last_try: bool = False, writable: bool = False) -> None:
+        self._label = label
+        self._keys: list[tuple[SignMixin, PublicKey]] = []  # those that were found, by number
+        self._numbers: dict[bytes, int] = {}  # by DER of the public key
+        try:
+            self._token = _token(module, label)
+            flags = self._token.flags
+            if flags & TokenFlag.USER_PIN_LOCKED:
+                raise SigningError(
+                    f"token {label}: its PIN is locked", hint="have its security officer set the PIN anew"
+                )
+            if flags & TokenFlag.USER_PIN_FINAL_TRY and not last_try:
+                raise SigningError(
+                    f"token {label}: one more wrong PIN locks it, so it is not tried",
+                    hint=f"see that the PIN is right, then: vouchd token test {label} --last-try",
+                )
+            self._able = self._token.slot.get_mechanisms()
+            self._session: Session = self._token.open(user_pin=pin, rw=writable)
+        except (PinIncorrect, PinInvalid) as error:
+            raise PINRefused(
+                f"token {label}: the PIN is wrong, and is not tried again until another one is there",
+                hint="put the right one into password.conf",
+            ) from error
+        except PinLocked as error:
+            raise SigningError(
+                f"token {label}: its PIN is locked", hint="have its security officer set the PIN anew"
+            ) from error
+        except PKCS11Error as error:
+            raise _failure(label, error) from error
+
+    # What is there.
+
+    def description(self) -> dict[str, object]:
+        """The token in words."""
+        token, slot = self._token, self._token.slot
+        return {
+            "label": token.label,
+            "manufacturer": _text(token.manufacturer_id),
+            "model": _text(token.model),
+            "serial": _text(token.serial),
+            "slot": slot.slot_id,
+        }
+
+    def keys(self) -> list[dict[str, object]]:
+        """Every private key that is there, as far as it may be looked at."""
+        try:
+            return [self._described(key) for key in self._private_keys({})]
+        except PKCS11Error as error:
+            raise _failure(self._label, error) from error
+
+    def _described(self, key: PrivateKey) -> dict[str, object]:
+        return {
+            "label": _attribute(key, Attribute.LABEL, ""),
+            "id": bytes(_attribute(key, Attribute.ID, b"")).hex(),
+            "kind": getattr(key.key_type, "name", str(key.key_type)),
+            "signs": bool(_attribute(key, Attribute.SIGN, default=False)),
+            "decrypts": bool(_attribute(key, Attribute.DECRYPT, default=False)),
+            "unwraps": bool(_attribute(key, Attribute.UNWRAP, default=False)),
+            "extractable": bool(_attribute(key, Attribute.EXTRACTABLE, default=False)),
+            "sensitive": bool(_attribute(key, Attribute.SENSITIVE, default=False)),
+        }
+
+    # A key by its public key.
+
+    def find(self, public_der: bytes) -> int:
+        """The number, in this session, of the key of that public key (DER of SubjectPublicKeyInfo).
+
+        That it is the key is proved by a signature. Raises: NotFound; SigningError.
+        """
+        if public_der in self._numbers:
+            return self._numbers[public_der]
+        public_key = load_der_public_key(public_der)
+        if not isinstance(public_key, PublicKey):
+            raise SigningError("a public key of a type that no token holds")
+        algorithm = algorithms_for(public_key)[0]
+        try:
+            for key in self._candidates(public_key):
+                if isinstance(key, SignMixin) and self._is_key_of(key, public_key, algorithm):
+                    self._keys.append((key, public_key))
+                    self._numbers[public_der] = len(self._keys) - 1
+                    return self._numbers[public_der]
+        except PKCS11Error as error:
+            raise _failure(self._label, error) from error
+        raise NotFound(
+            f"token {self._label}: it has no key of the public key {hashlib.sha256(public_der).hexdigest()[:16]}",
+            hint=f"see what is there: vouchd token show {self._label}",
+        )
+
+    def _is_key_of(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> bool:
+        trial = secrets.token_bytes(_TRIAL_BYTES)
+        try:
+            signature = self._signature(key, public_key, algorithm, trial)
+            verify(public_key, ALGORITHMS[algorithm].identifier_der, signature, trial)
+        except (KeySizeRange, KeyTypeInconsistent, ValueError):
+            return False
+        return True
+
+    def _candidates(self, public_key: PublicKey) -> Iterator[PrivateKey]:
+        """Private keys that may be its, the likeliest first; each once."""
+        if isinstance(public_key, rsa.RSAPublicKey):
+            modulus = public_key.public_numbers().n
+            octets = modulus.to_bytes((modulus.bit_length() + 7) // 8, "big")
+            yield from self._private_keys({Attribute.KEY_TYPE: KeyType.RSA, Attribute.MODULUS: octets})
+            return
+        edwards = not isinstance(public_key, ec.EllipticCurvePublicKey)
+        kind = KeyType.EC_EDWARDS if edwards else KeyType.EC
+        tried: set[int | None] = set()
+        for identifier in self._ids_of(kind, _points(public_key)):
+            for key in self._private_keys({Attribute.KEY_TYPE: kind, Attribute.ID: identifier}):
+                tried.add(key.handle)
+                yield key
+        # A module may keep no public keys, or under other ids: then the signature alone tells.
+        yield from (key for key in self._private_keys({Attribute.KEY_TYPE: kind}) if key.handle not in tried)
+
+    def _ids_of(self, kind: KeyType, points: tuple[bytes, ...]) -> Iterator[bytes]:
+        for point in points:
+            template = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: kind, Attribute.EC_POINT: point}
+            for public in list(self._session.get_objects(template)):
+                yield bytes(_attribute(public, Attribute.ID, b""))
+
+    def _private_keys(self, template: Mapping[Attribute, Any]) -> list[PrivateKey]:
+        return list(self._session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, **template}))  # type: ignore[arg-type]
+
+    # Signing.
+
+    def sign(self, number: int, algorithm: str, data: bytes) -> bytes:
+        """The signature over `data` by a key that was found, of `ALGORITHMS`. Raises: SigningError."""
+        try:
+            return self._signature(*self._keys[number], algorithm, data)
+        except PKCS11Error as error:
+            raise _failure(self._label, error) from error
+
+    def _signature(self, key: SignMixin, public_key: PublicKey, algorithm: str, data: bytes) -> bytes:
+        row = ALGORITHMS[algorithm]
+        if isinstance(public_key, ec.EllipticCurvePublicKey):
+            size = (public_key.curve.key_size + 7) // 8
+            octets = key.sign(_digest(row.digest, data)[:size], mechanism=Mechanism.ECDSA)
+            half = len(octets) // 2
+            return encode_dss_signature(int.from_bytes(octets[:half], "big"), int.from_bytes(octets[half:], "big"))
+        if not row.digest:
+            return key.sign(data, mechanism=Mechanism.EDDSA)
+        return self._rsa_signature(key, row.digest, data, pss=algorithm.endswith("/PSS"))
+
+    def _rsa_signature(self, key: SignMixin, digest: str, data: bytes, *, pss: bool) -> bytes:
+        """Hashed by the token where it can, since some allow no signature over what they have not hashed."""
+        name = digest.replace("-", "")
+        parameters = (Mechanism[name], _MGF[digest], DIGESTS[digest].digest_size) if pss else None
+        whole = Mechanism[f"{name}_RSA_PKCS{'_PSS' if pss else ''}"]
+        if whole in self._able:
+            return key.sign(data, mechanism=whole, mechanism_param=parameters)
+        octets = _digest(digest, data)
+        if pss:
+            return key.sign(octets, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters)
+        information = der.tlv(der.SEQUENCE, digest_identifier(digest), der.tlv(der.OCTET_STRING, octets))
+        return key.sign(information, mechanism=Mechanism.RSA_PKCS)
+
+    # A new key.
+
+    def generate(self, algorithm: str, label: str, rsa_bits: int, *, extractable: bool) -> bytes:
+        """Make a key there for an algorithm of `ALGORITHMS`; DER of its public key.
+
+        It may do nothing but sign, does not leave the token unless `extractable`, and then only wrapped.
+        Raises: SigningError.
+        """
+        row = ALGORITHMS[algorithm]
+        private = {Attribute.EXTRACTABLE: extractable, Attribute.SENSITIVE: True, Attribute.PRIVATE: True}
+        common: dict[str, Any] = {
+            "store": True,
+            "label": label,
+            "id": secrets.token_bytes(_ID_BYTES),
+            "capabilities": _SIGN,
+            "private_template": private,
+        }
+        try:
+            if row.key_type == "RSA":
+                public, _ = self._session.generate_keypair(KeyType.RSA, rsa_bits, **common)
+                modulus, exponent = (
+                    int.from_bytes(public[one], "big") for one in (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT)
+                )
+                return _der(rsa.RSAPublicNumbers(exponent, modulus).public_key())
+            if row.key_type == "EC":
+                return self._generate_on_curve(_CURVES[row.digest](), common)
+            if row.key_type in _EDWARDS:
+                return self._generate_edwards(row.key_type, common)
+        except PKCS11Error as error:
+            raise _failure(self._label, error) from error
+        raise SigningError(f"a token makes no key for {algorithm}", hint="RSA, EC or Ed25519; ML-DSA keys are files")
+
+    def _generate_on_curve(self, curve: ec.EllipticCurve, common: dict[str, Any]) -> bytes:
+        named = der.oid_tlv(_CURVE_OIDS[curve.key_size])
+        parameters = self._session.create_domain_parameters(KeyType.EC, {Attribute.EC_PARAMS: named}, local=True)
+        public, _ = parameters.generate_keypair(**common)
+        return _der(ec.EllipticCurvePublicKey.from_encoded_point(curve, _unwrapped(public[Attribute.EC_POINT])))
+
+    def _generate_edwards(self, key_type: str, common: dict[str, Any]) -> bytes:
+        named = der.tlv(_PRINTABLE_STRING, _EDWARDS[key_type].encode())
+        parameters = self._session.create_domain_parameters(
+            KeyType.EC_EDWARDS, {Attribute.EC_PARAMS: named}, local=True
+        )
+        public, _ = parameters.generate_keypair(mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN, **common)
+        point = _unwrapped(public[Attribute.EC_POINT])
+        loader = ed25519.Ed25519PublicKey if key_type == "Ed25519" else ed448.Ed448PublicKey
+        return _der(loader.from_public_bytes(point))
+
+    def remove(self, public_der: bytes) -> None:
+        """Remove the key and its public half, where creation went wrong after it. Raises: NotFound; SigningError."""
+        key, _ = self._keys[self.find(public_der)]
+        del self._numbers[public_der]
+        try:
+            identifier = bytes(_attribute(key, Attribute.ID, b""))
+            key.destroy()
+            for public in list(
+                self._session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identifier})
+            ):
+                public.destroy()
+        except PKCS11Error as error:
+            raise _failure(self._label, error) from error
+
+
+def tokens_of(module: Path) -> list[dict[str, object]]:
+    """The tokens that the module reaches, without a PIN. Raises: SigningError."""
+    try:
+        slots = _library(module).get_slots(token_present=True)
+        tokens = [slot.get_token() for slot in slots]
+        return [
+            {"label": token.label, "slot": token.slot.slot_id, "serial": _text(token.serial)}
+            for token in tokens
+            if token.flags & TokenFlag.TOKEN_INITIALIZED
+        ]
+    except PKCS11Error as error:
+        raise _failure(str(module), error) from error
+
+
+def _library(module: Path) -> Any:
+    try:
+        return lib(str(module))
+    except (RuntimeError, OSError) as error:  # what dlopen says
+        raise SigningError(
+            f"{module}: cannot be loaded: {error}", hint="--module: the PKCS #11 module (.so)"
+        ) from error
+
+
+def _token(module: Path, label: str) -> Token:
+    try:
+        token: Token = _library(module).get_token(token_label=label)
+    except NoSuchToken as error:
+        raise SigningError(
+            f"token {label}: the module does not reach it", hint=f"vouchd token list --module {module}"
+        ) from error
+    except MultipleTokensReturned as error:
+        raise SigningError(
+            f"token {label}: there are several of that label", hint="give them labels of their own"
+        ) from error
+    return token
+
+
+def _failure(label: str, error: PKCS11Error) -> SigningError:
+    """By the name of the CKR_ value alone: a module's own words might hold anything."""
+    return SigningError(f"token {label}: {type(error).__name__}")
+
+
+def _text(value: str | bytes) -> str:
+    return (value if isinstance(value, str) else value.decode("utf-8", "replace")).strip()
+
+
+def _attribute(thing: Any, attribute: Attribute, default: Any = None) -> Any:
+    try:
+        return thing[attribute]
+    except PKCS11Error:  # it is sensitive, or of another kind of object
+        return default
+
+
+def _digest(name: str, data: bytes) -> bytes:
+    return hashlib.new(DIGESTS[name].name, data).digest()
+
+
+def _points(public_key: PublicKey) -> tuple[bytes, ...]:
+    """CKA_EC_POINT as PKCS #11 has it, a DER OCTET STRING, and as some modules have it."""
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        point = public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    else:
+        point = public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return der.tlv(der.OCTET_STRING, point), point
+
+
+def _unwrapped(point: bytes) -> bytes:
+    try:
+        value = der.whole(point, der.OCTET_STRING)
+    except ValueError:
+        return point
+    return point[value.start : value.end]
+
+
+def _der(public_key: PublicKey) -> bytes:
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

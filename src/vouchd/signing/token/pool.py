@@ -1,0 +1,187 @@
+"""Sessions of one token for all who sign with its keys: repaired when they break, out of use while the token fails.
+
+A session is used by one signature at a time, and a signature waits for a free one until its deadline. One that does not
+answer in time, or whose process ends, is closed, which ends the process wherever it hangs; a thread opens another one
+and proves it by a signature of each key before it is used. While no session can be opened every signature fails at
+once, instead of waiting in vain, and the thread tries again at growing distances of at most a second. So a token that
+comes back is used again within two seconds, by nobody's act.
+
+Every signature is verified before it is given away: what a failing device returns is never an answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from vouchd.errors import NotFound, TokenUnavailable
+from vouchd.pkix.signatures import ALGORITHMS, verify
+from vouchd.signing.token.reference import TokenPlace
+from vouchd.signing.token.session import Launcher, Session
+
+OPEN_SECONDS = 10.0  # a session: start, log in, prove
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many sessions a process has with a token, and how long a signature may take."""
+
+    sessions: int = 2
+    sign_seconds: float = 2.0
+
+
+class SessionPool:
+    """This process's sessions with the token at `place`. Raises: TokenUnavailable: no process can be started."""
+
+    def __init__(self, place: TokenPlace, limits: Limits) -> None:
+        self.place = place
+        self._limits = limits
+        self._launcher = Launcher(place)
+        self._keys: dict[bytes, None] = {}  # DER of the public keys that sessions are proved with
+        self._state = threading.Condition()
+        self._idle: list[Session] = []
+        self._open = 0
+        self._problem: TokenUnavailable | None = None
+        self._repairing = False
+
+    @property
+    def problem(self) -> TokenUnavailable | None:
+        """Why the token cannot be used now."""
+        with self._state:
+            return None if self._open else self._problem
+
+    @property
+    def burden(self) -> tuple[bool, int]:
+        """Whether it is out of use, and how many signatures are under way: whom to ask first."""
+        with self._state:
+            return self._problem is not None and not self._open, self._open - len(self._idle)
+
+    def use(self, public_der: bytes) -> None:
+        """Have sessions prove this key, too, when they are opened."""
+        self._keys[public_der] = None
+
+    def sign(self, public_der: bytes, algorithm: str, data: bytes, until: float) -> bytes:
+        """The signature by the key of that public key, verified, before the monotonic time `until`.
+
+        Raises: TokenUnavailable; NotFound when the token does not hold the key.
+        """
+        error = TokenUnavailable(f"token {self.place.label}: no signature")
+        for _ in range(self._limits.sessions + 1):
+            session = self._take(until)
+            try:
+                signature = session.sign(public_der, algorithm, data, until)
+                _check(public_der, algorithm, signature, data, self.place.label)
+            except NotFound:
+                self._give(session)
+                raise
+            except TokenUnavailable as caught:
+                error, late = caught, time.monotonic() >= until
+                self._drop(session, caught if late else None)
+                if late:
+                    break
+            else:
+                self._give(session)
+                return signature
+        raise error
+
+    def _take(self, until: float) -> Session:
+        with self._state:
+            self._repair()
+            while not self._idle:
+                if self._problem is not None and not self._open:
+                    raise TokenUnavailable(str(self._problem), hint=self._problem.hint)
+                left = until - time.monotonic()
+                if left <= 0 or not self._state.wait(left):
+                    raise TokenUnavailable(f"token {self.place.label}: no session was free in time")
+            return self._idle.pop()
+
+    def _give(self, session: Session) -> None:
+        with self._state:
+            self._idle.append(session)
+            self._state.notify()
+
+    def _drop(self, session: Session, problem: TokenUnavailable | None) -> None:
+        """End a session that failed; after a `problem`, where it was the last, the token is out until one is proved."""
+        session.close()
+        with self._state:
+            self._open -= 1
+            if not self._open:
+                self._problem = problem
+            self._state.notify_all()
+            self._repair()
+
+    # Opening, by a thread that is there as long as sessions are missing.
+
+    def _repair(self) -> None:
+        if not self._repairing and self._open < self._limits.sessions:
+            self._repairing = True
+            threading.Thread(target=_repair, args=(weakref.ref(self),), name="token", daemon=True).start()
+
+    def open_missing(self) -> float | None:
+        """Open one of the sessions that are missing; after how many seconds to go on, None: none is missing."""
+        with self._state:
+            if self._open >= self._limits.sessions:
+                self._repairing = False
+                return None
+        try:
+            session = self._proved()
+        except TokenUnavailable as error:
+            with self._state:
+                self._problem = error
+                self._state.notify_all()
+            return _LONGEST_PAUSE_SECONDS
+        with self._state:
+            self._open += 1
+            self._idle.append(session)
+            self._problem = None
+            self._state.notify()
+        return 0.0
+
+    def _proved(self) -> Session:
+        """A new session, its keys proved by a signature of each. Raises: TokenUnavailable."""
+        until = time.monotonic() + OPEN_SECONDS
+        session = self._launcher.open(OPEN_SECONDS)
+        try:
+            for public_der in tuple(self._keys):
+                try:
+                    session.find(public_der, until)
+                except NotFound as error:  # others may be there
+                    if len(self._keys) == 1:
+                        raise TokenUnavailable(str(error), hint=error.hint) from error
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def close(self) -> None:
+        """End all sessions that are not in use."""
+        with self._state:
+            idle, self._idle = self._idle, []
+            self._open -= len(idle)
+        for session in idle:
+            session.close()
+        self._launcher.close()
+
+
+def _repair(pool_of: weakref.ref[SessionPool]) -> None:
+    pause = _FIRST_PAUSE_SECONDS
+    while (pool := pool_of()) is not None:
+        wait = pool.open_missing()
+        if wait is None:
+            return
+        pause = min(2 * pause, wait) if wait else _FIRST_PAUSE_SECONDS
+        del pool  # who needs it no more may end it
+        if wait:
+            time.sleep(pause)
+
+
+def _check(public_der: bytes, algorithm: str, signature: bytes, data: bytes, label: str) -> None:
+    try:
+        verify(load_der_public_key(public_der), ALGORITHMS[algorithm].identifier_der, signature, data)
+    except ValueError as error:
+        raise TokenUnavailable(f"token {label}: it returned a signature that does not verify") from error

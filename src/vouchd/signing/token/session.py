@@ -1,0 +1,152 @@
+"""The other end of a session: a process that has a token sign, and never waits longer than it said."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from vouchd.errors import TokenUnavailable
+from vouchd.signing.token.launcher import MAX_MESSAGE
+from vouchd.signing.token.messages import Kind, error_of, pack, unpack
+from vouchd.signing.token.reference import TokenPlace
+
+_PROGRAM = (sys.executable, "-m", "vouchd.signing.token.launcher")
+
+
+class Launcher:
+    """Starts sessions of the token at `place`; it is started with this object and ends with it."""
+
+    def __init__(self, place: TokenPlace) -> None:
+        self.place = place
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(_PROGRAM, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603  our own program
+            except OSError as error:
+                ours.close()
+                raise TokenUnavailable(f"token {place.label}: no process can be started: {error.strerror}") from error
+        self._control = ours
+        fields = {
+            "module": str(place.module),
+            "label": place.label,
+            "passwords": str(place.passwords),
+            "pin_command": place.pin_command,
+            "pin_file": str(place.pin_file or ""),
+        }
+        self._control.send(json.dumps(fields).encode())
+
+    def open(self, within_seconds: float, *, last_try: bool = False, writable: bool = False) -> Session:
+        """A session that is logged in. Raises: TokenUnavailable."""
+        wish = json.dumps({"last_try": last_try, "writable": writable}).encode()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        session = Session(self.place.label, ours, writing)
+        try:
+            with theirs:
+                socket.send_fds(self._control, [wish], [theirs.fileno(), reading])
+            session.greet(within_seconds)
+        except OSError as error:
+            session.close()
+            raise TokenUnavailable(f"token {self.place.label}: the process that starts its sessions is gone") from error
+        except BaseException:
+            session.close()
+            raise
+        finally:
+            os.close(reading)
+        return session
+
+    def close(self) -> None:
+        """End the program; sessions go on until they are closed."""
+        self._control.close()
+        self._process.wait()
+
+    def __del__(self) -> None:
+        control = getattr(self, "_control", None)
+        if control is not None:
+            control.close()
+
+
+class Session:
+    """One session; who has it uses it alone. After an error it is good for nothing but `close`, unless NotFound."""
+
+    def __init__(self, label: str, channel: socket.socket, lifeline: int) -> None:
+        self._label = label
+        self._channel = channel
+        self._lifeline = lifeline
+        self._numbers: dict[bytes, int] = {}
+        self.description: Mapping[str, Any] = {}
+
+    def greet(self, within_seconds: float) -> None:
+        """Wait until it is logged in. Raises: TokenUnavailable."""
+        self.description, _ = self._answer(time.monotonic() + within_seconds)
+
+    def find(self, public_der: bytes, until: float) -> int:
+        """The number of the key of that public key, proved. Raises: NotFound; TokenUnavailable."""
+        if public_der not in self._numbers:
+            fields, _ = self._ask(pack(Kind.FIND, data=public_der), until)
+            self._numbers[public_der] = fields["key"]
+        return self._numbers[public_der]
+
+    def sign(self, public_der: bytes, algorithm: str, data: bytes, until: float) -> bytes:
+        """The signature by the key of that public key, before the monotonic time `until`.
+
+        Raises: NotFound; TokenUnavailable.
+        """
+        number = self.find(public_der, until)
+        _, signature = self._ask(pack(Kind.SIGN, {"key": number, "algorithm": algorithm}, data), until)
+        return signature
+
+    def keys(self, until: float) -> list[dict[str, Any]]:
+        """The private keys that are there, described. Raises: TokenUnavailable."""
+        fields, _ = self._ask(pack(Kind.LIST), until)
+        keys: list[dict[str, Any]] = fields["keys"]
+        return keys
+
+    def generate(self, algorithm: str, label: str, rsa_bits: int, until: float, *, extractable: bool = False) -> bytes:
+        """Make a key; DER of its public key. Raises: TokenUnavailable."""
+        wish = {"algorithm": algorithm, "label": label, "rsa_bits": rsa_bits, "extractable": extractable}
+        _, public_der = self._ask(pack(Kind.GENERATE, wish), until)
+        return public_der
+
+    def remove(self, public_der: bytes, until: float) -> None:
+        """Remove a key. Raises: NotFound; TokenUnavailable."""
+        self._numbers.pop(public_der, None)
+        self._ask(pack(Kind.REMOVE, data=public_der), until)
+
+    def _ask(self, message: bytes, until: float) -> tuple[dict[str, Any], bytes]:
+        try:
+            self._channel.send(message)
+        except OSError as error:
+            raise TokenUnavailable(f"token {self._label}: its session has ended") from error
+        return self._answer(until)
+
+    def _answer(self, until: float) -> tuple[dict[str, Any], bytes]:
+        try:
+            self._channel.settimeout(max(0.001, until - time.monotonic()))
+            message = self._channel.recv(MAX_MESSAGE)
+        except TimeoutError as error:
+            raise TokenUnavailable(f"token {self._label}: no answer in time") from error
+        except OSError as error:
+            raise TokenUnavailable(f"token {self._label}: its session has ended") from error
+        if not message:
+            raise TokenUnavailable(f"token {self._label}: its session has ended")
+        kind, fields, data = unpack(message)
+        if kind is Kind.FAILED:
+            raise error_of(fields)
+        return fields, data
+
+    def close(self) -> None:
+        """End the session's process, wherever it hangs."""
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        self._channel.close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,335 @@
+"""Keys on tokens of SoftHSM and NSS: made, found by public key, used through faults, never out of the token."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from tests.pki import shared_key
+from tests.processes.running import eventually
+from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module, write_pin
+
+from vouchd.errors import NotFound, SigningError, TokenUnavailable
+from vouchd.instance.certificates.requests import certificate_request
+from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.signatures import ALGORITHMS, verify
+from vouchd.signing.keys import read_key, write_key
+from vouchd.signing.token.keys import TokenKey, Tokens
+from vouchd.signing.token.pool import Limits, SessionPool
+from vouchd.signing.token.reference import KeyReference, TokenPlace
+from vouchd.signing.token.session import Launcher
+
+pytestmark = pytest.mark.process
+
+TBS = b"to be signed"
+ON_TOKENS = [name for name in ALGORITHMS if not name.startswith("ML-DSA")]
+KIND = {"SHA384withEC": "P-384", "SHA512withEC": "P-521", "SHA256withEC": "EC"}
+PATIENT = Limits(sessions=2, sign_seconds=60.0)
+BRIEF = Limits(sessions=1, sign_seconds=1.0)
+
+
+def far() -> float:
+    return time.monotonic() + 60
+
+
+@pytest.fixture
+def hsm(tmp_path, monkeypatch) -> SoftHSM:
+    """SoftHSM with a token `ocsp`."""
+    softhsm = SoftHSM(tmp_path / "softhsm")
+    for name, value in softhsm.environment.items():
+        monkeypatch.setenv(name, value)
+    softhsm.add("ocsp")
+    return softhsm
+
+
+def key_on(*places: TokenPlace, kind: str = "RSA", limits: Limits = PATIENT) -> TokenKey:
+    """A key of ours as it is on these tokens."""
+    reference = KeyReference(shared_key(kind, 1).public_key(), "ocspSigningCert", places)
+    return Tokens(limits).key(reference)
+
+
+def check(key: TokenKey, algorithm: str) -> bytes:
+    signature = key.make(algorithm, TBS)
+    verify(key.reference.public_key, ALGORITHMS[algorithm].identifier_der, signature, TBS)
+    return signature
+
+
+def session_pids(launcher_pid: int) -> set[int]:
+    """The processes of the sessions that a launcher has started."""
+    return {int(pid) for pid in Path(f"/proc/{launcher_pid}/task/{launcher_pid}/children").read_text().split()}
+
+
+def pool_of(key: TokenKey) -> SessionPool:
+    return key._pools[0]
+
+
+@pytest.mark.parametrize("algorithm", ON_TOKENS)
+def test_generate_every_algorithm_of_the_module_signs(hsm, algorithm):
+    """A key made on the token signs what verifies with each algorithm, may do nothing else, and cannot be taken out."""
+    session = Launcher(hsm.place()).open(60, writable=True)
+    public_der = session.generate(algorithm, "signer", 2048, far())
+    signature = session.sign(public_der, algorithm, TBS, far())
+    verify(load_der_public_key(public_der), ALGORITHMS[algorithm].identifier_der, signature, TBS)
+    (described,) = session.keys(far())
+    assert described["label"] == "signer"
+    assert described["signs"]
+    assert described["sensitive"]
+    assert not described["extractable"]
+    assert not described["decrypts"]
+    assert not described["unwraps"]
+
+
+def test_generate_extractable_is_only_made_when_asked_for(hsm):
+    """A key that is to be backed up by wrapping may be extractable; it is sensitive all the same."""
+    session = Launcher(hsm.place()).open(60, writable=True)
+    session.generate("SHA256withEC", "signer", 2048, far(), extractable=True)
+    (described,) = session.keys(far())
+    assert described["extractable"]
+    assert described["sensitive"]
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC", "P-384", "P-521", "Ed25519", "Ed448"])
+def test_find_among_many_keys_by_the_public_key_alone(hsm, kind):
+    """The key of a certificate is found by its public key, whatever else is on the token under the same label and id."""
+    for other in ("RSA", "EC", "P-384"):
+        hsm.keep("ocsp", shared_key(other, 9))
+    hsm.keep("ocsp", shared_key(kind, 1))
+    key = key_on(hsm.place(), kind=kind)
+    check(key, next(name for name in ON_TOKENS if KIND.get(name, ALGORITHMS[name].key_type) == kind))
+
+
+def test_sign_with_rsa_by_two_processes_gives_the_octets_of_software(hsm):
+    """RSA PKCS #1 is deterministic: master and clone give one answer from one token, the one a key file would give."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    first, second = (key_on(hsm.place()) for _ in range(2))
+    assert check(first, "SHA256withRSA") == check(second, "SHA256withRSA")
+
+
+def test_request_with_a_key_on_a_token_is_signed_by_it(hsm):
+    """A certificate request is made with the token's key as with any other."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    pem = certificate_request(Purpose.OCSP_SIGNING, key_on(hsm.place(), kind="EC"), x509.Name([]))
+    assert x509.load_pem_x509_csr(pem).is_signature_valid
+
+
+def test_key_file_of_a_token_names_it_and_is_read_back(hsm, tmp_path):
+    """The file in alias/ says where the key is: it holds no key and no PIN, and the key read from it signs there."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    alias = tmp_path / "instance" / "alias"
+    alias.mkdir(parents=True)
+    write_pin(tmp_path / "instance" / "password.conf", "ocsp", PIN)
+    write_key(alias / "signer.key", key_on(hsm.place()), "")
+    text = (alias / "signer.key").read_text()
+    assert "PRIVATE KEY" not in text
+    assert PIN not in text
+    key = read_key(alias / "signer.key", None)
+    assert isinstance(key, TokenKey)
+    check(key, "SHA256withRSA")
+
+
+def test_key_of_a_token_taken_out_is_refused_with_what_to_do(hsm):
+    """A key never leaves its token: who asks for its octets is told what to do instead."""
+    key = key_on(hsm.place())
+    with pytest.raises(SigningError, match="does not leave it") as caught:
+        key.private_bytes()
+    assert "a clone that reaches the token needs no file" in caught.value.hint
+
+
+def test_sign_key_that_the_token_has_not_is_refused(hsm):
+    """A token that holds another key than the certificate's signs nothing."""
+    hsm.keep("ocsp", shared_key("RSA", 9))
+    with pytest.raises(TokenUnavailable, match="no key of the public key"):
+        key_on(hsm.place()).make("SHA256withRSA", TBS)
+
+
+@pytest.mark.parametrize(("place", "words"), [("nowhere", "does not reach it"), ("module", "cannot be loaded")])
+def test_open_token_or_module_that_is_not_there_tells_which(hsm, tmp_path, place, words):
+    """A wrong label and a wrong module are told apart."""
+    right = hsm.place()
+    wrong = {
+        "nowhere": TokenPlace(MODULE, "nowhere", right.passwords, pin_file=hsm.folder / "pin"),
+        "module": TokenPlace(tmp_path / "none.so", "ocsp", right.passwords),
+    }
+    (hsm.folder / "pin").touch(0o600)
+    (hsm.folder / "pin").write_text(PIN)
+    with pytest.raises(TokenUnavailable, match=words):
+        Launcher(wrong[place]).open(60)
+
+
+# PINs.
+
+
+def test_pin_that_is_wrong_is_tried_once_until_another_one_is_there(hsm):
+    """A wrong PIN is not tried again, since that locks tokens; the right one is taken without a restart."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    place = hsm.place(pin="wrong")
+    launcher = Launcher(place)
+    with pytest.raises(TokenUnavailable, match="the PIN is wrong"):
+        launcher.open(60)
+    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", "wrong", "--so-pin", "0815-officer")
+    with pytest.raises(TokenUnavailable, match="not tried again until another one is there"):
+        launcher.open(60)  # it would be right now: so it was not tried
+    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", PIN, "--so-pin", "0815-officer")
+    write_pin(place.passwords, "ocsp", PIN)
+    assert launcher.open(60).description["label"] == "ocsp"
+
+
+def test_pin_from_a_command_is_used_and_shown_nowhere(hsm, tmp_path):
+    """A command may print the PIN; it is in no argument, no environment and no message."""
+    command = tmp_path / "pin.sh"
+    command.write_text(f"#!/bin/sh\necho {PIN}\n")
+    command.chmod(0o700)
+    place = TokenPlace(MODULE, "ocsp", tmp_path / "none", pin_command=str(command))
+    launcher = Launcher(place)
+    session = launcher.open(60)
+    assert session.description["label"] == "ocsp"
+    for pid in {launcher._process.pid, *session_pids(launcher._process.pid)}:
+        for what in ("cmdline", "environ"):
+            assert PIN.encode() not in Path(f"/proc/{pid}/{what}").read_bytes()
+    command.write_text(f"#!/bin/sh\necho {PIN} >&2\nexit 1\n")
+    with pytest.raises(TokenUnavailable, match="the command that prints the PIN failed") as caught:
+        launcher.open(60)
+    assert PIN not in f"{caught.value} {caught.value.hint}"
+
+
+def test_pin_missing_in_password_conf_tells_the_line_to_add(hsm, tmp_path):
+    """Who has not given the PIN is told where it belongs."""
+    with pytest.raises(TokenUnavailable, match="no PIN of the token ocsp") as caught:
+        Launcher(TokenPlace(MODULE, "ocsp", tmp_path / "password.conf")).open(60)
+    assert "hardware-ocsp=PIN" in caught.value.hint
+
+
+# Faults.
+
+
+def test_session_that_is_killed_is_replaced_within_the_signature(hsm):
+    """A session's process that ends costs nobody an answer: the signature is made by another one."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(), limits=Limits(sessions=1, sign_seconds=60))
+    check(key, "SHA256withRSA")
+    for pid in session_pids(pool_of(key)._launcher._process.pid):
+        os.kill(pid, signal.SIGKILL)
+    check(key, "SHA256withRSA")
+
+
+def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
+    """Nobody who hangs in a module is left behind: the kernel ends it when its lifeline is closed."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(meddling=True), limits=BRIEF)
+    check(key, "SHA256withRSA")
+    launcher = pool_of(key)._launcher._process.pid
+    hanging = session_pids(launcher)
+    hsm.order("hang")
+    with pytest.raises(TokenUnavailable):
+        key.make("SHA256withRSA", TBS)
+    eventually(lambda: not hanging & session_pids(launcher), "no session left")
+
+
+@pytest.mark.parametrize("fault", ["hang", "crash", "wrong", "error"])
+def test_token_that_fails_gives_no_signature_and_is_used_again_when_it_works(hsm, fault):
+    """A module that hangs, crashes, lies or refuses costs signatures, never makes a wrong one, and comes back."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(meddling=True), limits=BRIEF)
+    check(key, "SHA256withRSA")
+    hsm.order(fault)
+    with pytest.raises(TokenUnavailable):
+        key.make("SHA256withRSA", TBS)
+    hsm.order()
+    eventually(lambda: signs(key), "a signature")
+    check(key, "SHA256withRSA")
+
+
+def test_token_whose_pin_is_locked_is_used_again_when_it_is_unlocked(hsm):
+    """A locked PIN costs the token as long as it is locked, and no longer."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(meddling=True), limits=BRIEF)
+    hsm.order("locked")
+    with pytest.raises(TokenUnavailable, match="its PIN is locked"):
+        key.make("SHA256withRSA", TBS)
+    assert key.problems == {"ocsp": "token ocsp: its PIN is locked"}
+    hsm.order()
+    eventually(lambda: signs(key), "a signature")
+    assert key.problems == {}
+
+
+def test_token_that_is_taken_away_and_comes_back_in_another_slot_is_used_again(hsm):
+    """The token is known by its label: slots may be numbered anew, and its place be empty for a while."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(), limits=BRIEF)
+    check(key, "SHA256withRSA")
+    slot = pool_of(key)._idle[0].description["slot"]
+    away = hsm.tokens.rename(hsm.folder / "away")
+    for pid in session_pids(pool_of(key)._launcher._process.pid):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(TokenUnavailable):
+        key.make("SHA256withRSA", TBS)
+    hsm.tokens.mkdir()
+    hsm.add("another")
+    hsm.add("ocsp")
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    eventually(lambda: signs(key), "a signature")
+    assert pool_of(key)._idle[0].description["slot"] != slot
+    assert away.exists()
+
+
+def test_two_tokens_with_one_key_go_on_with_either(hsm):
+    """Of several tokens that hold the key any will do; one that fails is left aside."""
+    hsm.add("second")
+    for label in ("ocsp", "second"):
+        hsm.keep(label, shared_key("RSA", 1))
+    passwords = hsm.place().passwords
+    passwords.write_text(f"hardware-ocsp={PIN}\nhardware-second={PIN}\n")
+    key = key_on(hsm.place(meddling=True), hsm.place("second"))
+    check(key, "SHA256withRSA")
+    hsm.order("error")
+    for _ in range(3):
+        check(key, "SHA256withRSA")
+    assert list(key.problems) == ["ocsp"]
+    hsm.order()
+    eventually(lambda: signs(key) and not key.problems, "both tokens in use")
+
+
+def signs(key: TokenKey) -> bool:
+    """Whether it does; for whoever waits."""
+    try:
+        key.make("SHA256withRSA", TBS)
+    except TokenUnavailable:
+        return False
+    return True
+
+
+# Another module.
+
+
+@pytest.mark.parametrize("algorithm", ["SHA256withRSA", "SHA256withRSA/PSS", "SHA256withEC", "SHA384withEC"])
+def test_generate_on_the_token_of_nss_signs(tmp_path, monkeypatch, algorithm):
+    """The module of another maker does: NSS's, which is the Certificate System's own token."""
+    (library,) = Path("/usr/lib").glob("*/libsoftokn3.so")
+    (tmp_path / "pin").touch(0o600)
+    (tmp_path / "pin").write_text(PIN)
+    subprocess.run(["certutil", "-N", "-d", f"sql:{tmp_path}", "-f", str(tmp_path / "pin")], check=True)
+    monkeypatch.setenv("MEDDLING_MODULE", str(library))
+    monkeypatch.setenv("MEDDLING_ORDERS", str(tmp_path / "orders"))
+    monkeypatch.setenv("MEDDLING_NSS", f"configdir='sql:{tmp_path}' certPrefix='' keyPrefix='' secmod='' flags=")
+    place = TokenPlace(meddling_module(), "NSS Certificate DB", tmp_path / "none", pin_file=tmp_path / "pin")
+    session = Launcher(place).open(60, writable=True)
+    public_der = session.generate(algorithm, "signer", 2048, far())
+    signature = session.sign(public_der, algorithm, TBS, far())
+    verify(load_der_public_key(public_der), ALGORITHMS[algorithm].identifier_der, signature, TBS)
+    session.close()
+    again = Launcher(place).open(60, writable=True)
+    verify(
+        load_der_public_key(public_der),
+        ALGORITHMS[algorithm].identifier_der,
+        again.sign(public_der, algorithm, TBS, far()),
+        TBS,
+    )
+    again.remove(public_der, far())
+    with pytest.raises(NotFound):
+        again.find(public_der, far())

@@ -1,0 +1,137 @@
+"""An instance whose signing key is on a token: made, answering through faults of the token, never telling the PIN."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.processes.running import eventually
+from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module
+from tests.whole.clones import CloneSet
+
+from vouchd.instance.lifecycle import status
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def hsm(tmp_path, monkeypatch) -> SoftHSM:
+    """SoftHSM with a token `ocsp`."""
+    softhsm = SoftHSM(tmp_path / "softhsm")
+    for name, value in softhsm.environment.items():
+        monkeypatch.setenv(name, value)
+    softhsm.add("ocsp")
+    return softhsm
+
+
+class TokenSet(CloneSet):
+    """A set whose signing key is on a token."""
+
+    def on_token(self, module: Path = MODULE) -> list[str]:
+        self.write("pin", PIN)
+        return ["--token", "ocsp", "--module", str(module), "--pin-file", "pin"]
+
+    def query(self, name: str, certificate: str = "bad", *more: str) -> subprocess.CompletedProcess:
+        host, port = status(self.layout(name)).report.ee
+        url = ["--url", f"http://{host}:{port}/", "--issuer", "lab/ca.crt"]
+        return self.done("query", *url, *more, f"{certificate}.crt", code=None)
+
+    def says_revoked(self, name: str = "m", *more: str) -> bool:
+        return self.query(name, "bad", *more).returncode == 1
+
+    def says_later(self, name: str = "m") -> bool:
+        done = self.query(name, "good", "--nonce")
+        return done.returncode == 69 and "tryLater" in done.stderr
+
+
+@pytest.fixture
+def tokens(tmp_path, hsm) -> TokenSet:
+    """A CA and a token, no instance yet."""
+    made = TokenSet(tmp_path)
+    yield made
+    for name in ("m", "c"):
+        if made.layout(name).pid_file.exists():
+            made.done("stop", "--instance", name, code=None)
+
+
+def test_instance_with_a_key_on_a_token_is_made_and_answers(tokens, hsm):
+    """One command makes key and instance; the key is on the token alone, and CS.cfg says so as the Certificate System does."""
+    tokens.make_master("m", *tokens.on_token(), "--algorithm", "SHA256withRSA")
+    tokens.revoke("bad")
+    tokens.publish("m")
+    assert tokens.says_revoked()
+    layout = tokens.layout("m")
+    assert "ocsp.signing.tokenname=hardware-ocsp\n" in layout.cs_cfg.read_text()
+    assert b"PRIVATE KEY" not in (layout.alias / "ocspSigningCert.key").read_bytes()
+    shown = tokens.json("token", "show", "ocsp", "--instance", "m")
+    assert [key["label"] for key in shown["keys"]] == ["ocspSigningCert"]
+    assert shown["named"] == {"ocspSigningCert": True}
+    (tested,) = tokens.json("token", "test", "ocsp", "--instance", "m")
+    assert (tested["key"], tested["result"]) == ("ocspSigningCert", "good")
+    (listed,) = tokens.json("token", "list", "--instance", "m")
+    assert (listed["token"], listed["state"]) == ("hardware-ocsp", "good")
+    assert {one["label"] for one in tokens.json("token", "list", "--module", str(MODULE))} == {"ocsp"}
+    kept = [path for path in layout.root.rglob("*") if path.is_file() and PIN.encode() in path.read_bytes()]
+    assert kept == [layout.password_conf]
+
+
+def test_instance_is_made_for_a_key_that_is_there_by_its_certificate(tokens, hsm):
+    """A key that somebody has made on the token is found by the public key of its certificate."""
+    tokens.run("create", "--instance", "first", *tokens.on_token(), "--ca", "lab", "--nickname", "old")
+    certificate = tokens.layout("first").alias / "old.pem"
+    found = ["create", "--instance", "m", *tokens.on_token(), "--signer-cert", str(certificate)]
+    tokens.run(*found, "--ca-cert", "lab/ca.crt", "--nickname", "old")
+    assert tokens.json("token", "show", "ocsp", "--instance", "m")["named"] == {"old": True}
+
+
+def test_creation_that_fails_leaves_no_key_on_the_token(tokens, hsm):
+    """What was made for an instance that did not come about is taken back."""
+    tokens.run("create", "--instance", "m", *tokens.on_token(), "--ca", "lab")
+    before = tokens.json("token", "show", "ocsp", "--instance", "m")["keys"]
+    tokens.run("ca", "create", "--ca", "other", "--subject", "CN=Other CA")
+    wrong = ["create", "--instance", "n", *tokens.on_token(), "--ca", "lab", "--ca-cert", "other/ca.crt"]
+    assert "Other CA" in tokens.refused(*wrong)
+    assert tokens.json("token", "show", "ocsp", "--instance", "m")["keys"] == before
+
+
+def test_backup_of_a_key_on_a_token_tells_what_to_do_instead(tokens, hsm):
+    """A PKCS #12 file cannot hold it: the command says so by name, and writes nothing."""
+    tokens.run("create", "--instance", "m", *tokens.on_token(), "--ca", "lab")
+    tokens.write("password", "secret")
+    words = ["pkcs12", "export", "ocspSigningCert", "--out", "out.p12", "--password-file", "password"]
+    said = tokens.refused(*words, "--instance", "m")
+    assert "the key ocspSigningCert is on hardware-ocsp and does not leave it" in said
+    assert "needs no file" in said
+    assert not (tokens.folder / "out.p12").exists()
+
+
+@pytest.mark.parametrize("fault", ["hang", "crash", "wrong", "error", "locked"])
+def test_instance_whose_token_fails_answers_try_later_and_goes_on_by_itself(tokens, hsm, fault):
+    """Whatever the token does there is no wrong answer and no HTTP 5xx, and when it works again it is used again."""
+    tokens.make_master("m", *tokens.on_token(meddling_module()), "--algorithm", "SHA256withRSA")
+    tokens.revoke("bad")
+    tokens.publish("m")
+    assert tokens.says_revoked("m", "--nonce")
+    hsm.order(fault)
+    for session in sessions_of(tokens, "m"):
+        os.kill(session, 9)
+    eventually(tokens.says_later, "tryLater")
+    hsm.order()
+    eventually(lambda: tokens.says_revoked("m", "--nonce"), "an answer")
+    log = tokens.layout("m").log.read_text()
+    assert PIN not in log
+
+
+def sessions_of(tokens: TokenSet, name: str) -> list[int]:
+    """The processes that the workers of an instance have sessions of the token in."""
+    workers = [worker.pid for worker in status(tokens.layout(name)).report.workers]
+    launchers = [child for pid in workers for child in children(pid)]
+    return [child for launcher in launchers for child in children(launcher)]
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
