@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from vouchd.core.changes import Changes, PointFacts
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
 from vouchd.core.key_history import issuer_names
-from vouchd.core.keyring import Keyring
+from vouchd.core.signer_facts import Keyring
 from vouchd.errors import NotFound
 from vouchd.pkix import names
 from vouchd.pkix.der import Buffer

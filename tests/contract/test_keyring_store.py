@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.contract.test_domain_store import TOKEN, in_threads
 
-from vouchd.core.keyring import Keyring, SealedKey, SignerVersion
+from vouchd.core.signer_facts import Keyring, SealedKey, SignerVersion
 from vouchd.errors import StoreConflict
 
 OLD = SignerVersion("ocsp_signing", 1, "SHA256withRSA", "aa" * 32, b"", b"\x30old", (b"\x30ca",), retired_at=1800)

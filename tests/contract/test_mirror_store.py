@@ -26,8 +26,8 @@ from tests.contract.test_keyring_store import RING
 
 from vouchd.core import records
 from vouchd.core.facts import Facts
-from vouchd.core.keyring import Keyring
 from vouchd.core.records import facts_digest, facts_record, read_facts
+from vouchd.core.signer_facts import Keyring
 from vouchd.errors import NotFound
 
 

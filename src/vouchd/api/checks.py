@@ -75,6 +75,7 @@ def _of_the_set(report: InstanceReport, verification: Verification | None) -> tu
         advice("clocks", "differ", skewed),
         advice("replication", "not flowing", _stuck(report)),
         advice("verification", "not like this instance", _different(verification)),
+        advice("signers", "not switched to yet", [str(one) for one in report.waiting_signers]),
         advice("upkeep", "failing", [f"{name} ({error})" for name, error in report.upkeep]),
     )
 

@@ -109,6 +109,7 @@ PATHS: Mapping[str, Any] = {
         _NAME, about("The SHA-256 (hex) of a certificate, or its first 8 or more digits.", "9f2c6a01")
     ],
     "name": Annotated[_NAME, about("The name of a system certificate, or of a group.", "sslserver")],
+    "nickname": Annotated[_NAME, about("The nickname of a signer.", "ocspSigningCert")],
     "seq": Annotated[_NAME, about("The number of a record.", "1207")],
     "member": Annotated[
         _NAME,

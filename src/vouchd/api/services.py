@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.audit.traffic import Traffic
     from vouchd.cloning.membership import Membership
     from vouchd.cloning.registry import SecurityDomain
+    from vouchd.cloning.signers import Signers
     from vouchd.cloning.verifying import Verifying
     from vouchd.core.facts import Caller, Epoch
     from vouchd.core.ports import Clock, Store
@@ -92,6 +93,7 @@ class Services:
     users: Users
     known_users: KnownUsers
     certificates: Certificates
+    signers: Signers
     keys: KeyBackup
     configuration: Configuration
     caller: Caller

@@ -16,6 +16,7 @@ from vouchd.api import (
     members,
     retirement,
     selftests,
+    signers,
     users,
 )
 from vouchd.api.operation import PREFIX, Operation
@@ -27,6 +28,7 @@ _PARTS = {
     "Certificate status": certificate_status,
     "Users and groups": users,
     "System certificates": certificates,
+    "Signers": signers,
     "Configuration": configuration,
     "Instance": instance,
     "Security domain": members,

@@ -25,6 +25,7 @@ from vouchd.cloning.proof import BINDING, HEADER, MemberKey, succeeds
 from vouchd.core import records
 from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.core.records import member_record, read_facts, read_member
+from vouchd.core.signer_facts import KeyringWord, read_word
 from vouchd.errors import ClientError, ConfigError, StoreError
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
@@ -58,6 +59,7 @@ class PeerEpochs:
     now: int
     epochs: tuple[Epoch, ...]
     master: Member | None = None  # as it knows it
+    keyring: KeyringWord | None = None  # None: it is of an earlier version
 
 
 class PeerClient:
@@ -161,6 +163,7 @@ class PeerClient:
                 int(record["now"]),
                 tuple(map(records.read_epoch, record["epochs"])),
                 read_member(record["master"]) if record.get("master") else None,
+                read_word(record["keyring"]) if record.get("keyring") else None,
             ),
         )
 

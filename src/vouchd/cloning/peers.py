@@ -19,6 +19,7 @@ from vouchd.cloning.client import PeerClient, PeerEpochs
 from vouchd.cloning.watermark import Watermark, is_newer
 from vouchd.core.facts import Epoch, IssuingPointId, Member, User, order
 from vouchd.core.ports import Clock
+from vouchd.core.signer_facts import KeyringWord
 from vouchd.errors import NotFound, VouchdError
 
 MOST_TOLD = 100  # epochs at a time: what is left is told when these have arrived
@@ -41,6 +42,7 @@ class PeerState:
     epochs: tuple[Epoch, ...] = ()
     lag_seconds: tuple[tuple[IssuingPointId, int], ...] = ()
     error: str = ""
+    keyring: KeyringWord | None = None
 
 
 class Peers:
@@ -57,6 +59,7 @@ class Peers:
         now: Callable[[], float] = time.monotonic,
         users: Callable[[], Iterable[User]] = tuple,
     ) -> None:
+        self.saying: Callable[[], KeyringWord] = KeyringWord  # what this member says of the keyring
         self._me = me
         self._members = members
         self._epochs = epochs
@@ -179,6 +182,7 @@ class Peers:
             skew_seconds=answer.now - self._clock.now(),
             epochs=answer.epochs,
             lag_seconds=tuple(sorted(lags)),
+            keyring=answer.keyring,
         )
 
     def _still(self, last: PeerState, ours: dict[IssuingPointId, Epoch]) -> Iterator[tuple[IssuingPointId, int]]:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cmp_to_key, lru_cache
 from typing import Any, NamedTuple
 
-from vouchd.core.keyring import Keyring
+from vouchd.core.signer_facts import Keyring
 from vouchd.pkix.scope import COMPLETE_SCOPE
 
 

@@ -18,7 +18,7 @@ from vouchd.core.facts import (
     QuarantinedCRL,
     User,
 )
-from vouchd.core.keyring import Keyring
+from vouchd.core.signer_facts import Keyring
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.reasons import RevocationEntry
 

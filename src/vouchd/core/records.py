@@ -31,7 +31,7 @@ from vouchd.core.facts import (
     Transport,
     User,
 )
-from vouchd.core.keyring import Keyring, keyring_record, read_keyring
+from vouchd.core.signer_facts import Keyring, keyring_record, read_keyring
 from vouchd.errors import StoreError
 
 T = TypeVar("T")

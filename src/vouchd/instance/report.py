@@ -176,6 +176,18 @@ class FailingPart:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingSigner:
+    """A signer that the set does not switch to yet, which member is in the way (empty: this one, alone), and why."""
+
+    signer: str
+    member: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.signer} at {self.member or 'this instance'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
@@ -192,7 +204,7 @@ class InstanceReport:
     `uncovered` the CAs whose CRLs do not speak for every certificate.
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
     last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
-    used.
+    used, `waiting_signers` the signers that the set does not switch to yet.
     """
 
     pid: int
@@ -217,6 +229,7 @@ class InstanceReport:
     members: tuple[MemberReport, ...] = ()
     behind: tuple[str, ...] = ()
     failing: tuple[FailingPart, ...] = ()
+    waiting_signers: tuple[WaitingSigner, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
     index_repairs: int = 0

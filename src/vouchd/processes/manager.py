@@ -128,6 +128,7 @@ class _Instance:
             self._other_members,
             settings.refused,
             settings.failing,
+            settings.waiting_signers,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -273,6 +274,9 @@ class _Instance:
             await self._pool.retire_adopted(self._settings.grace_seconds)
             self._sockets.close_replaced()
             _log.info("the workers of before the restart have ended")
+        else:
+            await self._pool.completed()
+        self._settings.settled()
 
     def _take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
         if self._settings.audit is not None:

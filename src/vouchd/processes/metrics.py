@@ -167,6 +167,14 @@ def _members(report: InstanceReport) -> Iterator[Metric]:
         {point.label: int(point.label in report.behind) for point in report.issuing_points},
         "ca",
     )
+    waiting = GaugeMetricFamily(
+        "vouchd_signer_waiting",
+        "1 for each signer that the set does not switch to yet, and member that is in the way",
+        labels=["signer", "member"],
+    )
+    for one in report.waiting_signers:
+        waiting.add_metric([one.signer, one.member], 1)
+    yield waiting
     yield GaugeMetricFamily(
         "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=len(report.upkeep)
     )

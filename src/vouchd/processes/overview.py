@@ -16,7 +16,7 @@ from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint
+from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint, WaitingSigner
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
@@ -47,7 +47,9 @@ class Overview:
         members: OtherMembers | None = None,
         refused: Callable[[], tuple[RefusedCRL, ...]] = tuple,
         failing: Callable[[], tuple[FailingPart, ...]] = tuple,
+        waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple,
     ) -> None:
+        self._waiting_signers = waiting_signers
         self._failing = failing
         self._pool = pool
         self._listeners = listeners
@@ -88,6 +90,7 @@ class Overview:
             members=self._members.reports() if self._members else (),
             behind=self._members.behind() if self._members else (),
             failing=self._failing(),
+            waiting_signers=self._waiting_signers(),
             upkeep=self._members.failing() if self._members else (),
             replication=self._members.replication() if self._members else None,
             unverified=tuple(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from vouchd.core.facts import Epoch, Facts, Group, IssuingPointId, Member, QuarantinedCRL, User
-from vouchd.core.keyring import Keyring
+from vouchd.core.signer_facts import Keyring
 from vouchd.errors import AlreadyExists, LastAdministrator, NotFound, StoreConflict
 
 CHUNK_BYTES = 1 << 20

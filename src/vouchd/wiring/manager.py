@@ -21,6 +21,7 @@ from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
 from vouchd.cloning.following import Following
+from vouchd.cloning.keyring import prepare
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.renewal import say_anew
@@ -44,7 +45,7 @@ from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import FailingPart
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
-from vouchd.instance.signing_sets import NamedSigners, SigningWord, write_sets
+from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.manager import run_manager
@@ -71,6 +72,7 @@ from vouchd.sources.ldap import LDAPSource
 from vouchd.wiring.agent import agent_part
 from vouchd.wiring.cloning import following, notifier_of, peers, verifying
 from vouchd.wiring.instance import check_instance, checked_signers
+from vouchd.wiring.keyring import followed_keyring, open_keyring
 from vouchd.wiring.services import audit_keeping, last_known, open_services
 from vouchd.wiring.worker import answered_records, signing_responder
 
@@ -214,15 +216,18 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
     harden()  # before any key is read
     config = cs_cfg.read(layout.cs_cfg)
+    if holder is None and followed_keyring(layout, settings_from(config, layout.root)):
+        config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
     checked = checked_signers(layout, settings, warn)
     keys = checked.signers.ready
     write_active(layout, config)
-    write_sets(layout, {SigningWord(layout.signing_word, writable=True).number: NamedSigners.of(settings)})
     set_up_logs()
     _log.info("up to %d open descriptors", raise_descriptor_limit())
     clock = SystemClock()
     with open_services(layout, settings) as services:
+        word = SigningWord(layout.signing_word, writable=True)
+        sets = prepare(layout, settings, services.store, word)
         # The pages list the CAs also while the store is away.
         manager_services = replace(services, authorities=services.authorities.over(last_known(layout, services.store)))
         for failed in failures(manager_services.self_tests().run_startup()):
@@ -270,6 +275,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             say_anew, layout, settings, manager_services.store, manager_services.domain, manager_services.caller
         )
         works = upkeep(layout, settings, manager_services.store, follow, members, replication, compare, role, record)
+        keyring = open_keyring(manager_services, members, word, sets)
+        works += keyring.works
         works += (Upkeep("users", _USERS_SECONDS, manager_services.known_users.look, on_change=True),)
         run_manager(
             replace(
@@ -281,6 +288,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 verification=lambda: read_verification(layout.verification),
                 notifier=notifier_of(manager_services.store),
                 failing=lambda: _failing(checked, publication, clock),
+                waiting_signers=keyring.waiting,
+                settled=keyring.member.settle,
             ),
             publication,
             pulls(layout, settings, manager_services.ingesting, manager_services.ingest_lock, clock),

@@ -16,6 +16,7 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
 from vouchd.cloning.registry import SecurityDomain
+from vouchd.cloning.signers import Signers
 from vouchd.core.facts import Authority, Member
 from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock, Store
@@ -31,7 +32,7 @@ from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.tests import open_self_tests
 from vouchd.service.admitting import Admitting
-from vouchd.service.authorities import Authorities, signer_doubts
+from vouchd.service.authorities import Authorities, KnownSigners, signer_doubts
 from vouchd.service.indexing import Indexing
 from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Permission, local_caller
@@ -147,7 +148,9 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         return active_settings(layout) if elsewhere else settings
 
     def fitness(authority: Authority) -> tuple[str, ...]:
-        return signer_doubts(known_signers(running_settings()), authority, clock.now())
+        known = known_signers(running_settings())
+        coming = dict.fromkeys(store.keyring().nicknames)  # those whose certificates have not come hold up nobody
+        return signer_doubts(KnownSigners({**coming, **known.certificates}, known.default), authority, clock.now())
 
     def self_tests() -> SelfTests:
         remembered = last_known(layout, store)
@@ -170,6 +173,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         users=users,
         known_users=known,
         certificates=certificates,
+        signers=Signers(layout, store, permission, audit, clock, membership.me, membership.require_registrar),
         keys=KeyBackup(layout, certificates, permission, audit),
         configuration=Configuration(layout, store, permission, audit, clock),
         caller=local_caller(user_name()),

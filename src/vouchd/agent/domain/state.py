@@ -19,6 +19,7 @@ from vouchd.cloning.peers import Peers
 from vouchd.core import records
 from vouchd.core import records as setrecords
 from vouchd.core.facts import Caller
+from vouchd.core.signer_facts import word_record
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
 from vouchd.threads import in_thread
@@ -107,6 +108,7 @@ class DomainState:
                 "now": self._services.clock.now(),
                 "epochs": [records.epoch_record(epoch) for epoch in epochs],
                 "master": setrecords.member_record(master) if master else None,
+                "keyring": word_record(self._peers.saying()),
             }
         )
 

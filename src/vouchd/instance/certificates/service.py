@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from vouchd.core.facts import Caller
-from vouchd.core.ports import AuditSink, Clock, StatusStore
+from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.errors import ConfigError, SigningError
 from vouchd.files import write_new
 from vouchd.instance.certificates.administrator import enrol
@@ -59,7 +59,7 @@ class Certificates:
     """Every act passes `permission` first and is recorded in `audit` when it is done."""
 
     def __init__(
-        self, layout: Layout, store: StatusStore, users: Users, permission: Permission, audit: AuditSink, clock: Clock
+        self, layout: Layout, store: Store, users: Users, permission: Permission, audit: AuditSink, clock: Clock
     ) -> None:
         self._layout = layout
         self._store = store
@@ -99,6 +99,7 @@ class Certificates:
         with config_lock(self._layout.config_lock):
             settings = read_settings(self._layout)
             place = find(settings, name)
+            self._require_by_itself(name)
             stem = free_stem(self._layout.alias, place.name)
             if same_key:
                 key = read_key(place.files.key_file, self._password())
@@ -148,12 +149,21 @@ class Certificates:
             candidate = self._checked(installation, bundle, caller)
             switched = not trial and installation.changes(candidate)
             if switched:
+                self._require_by_itself(name)
                 installation.switch(candidate)
                 self._record(place.name, candidate, caller)
             placed = find(read_settings(self._layout), name)
         if placed.purpose is Purpose.ADMINISTRATOR and not trial:
             enrol(self._layout, placed, self._password(), self._users, caller)
         return Installed(placed, candidate.warnings, switched)
+
+    def _require_by_itself(self, name: str) -> None:
+        """Return where no other member has a part in that certificate. Raises: ConfigError."""
+        if name in self._store.keyring().nicknames:
+            raise ConfigError(
+                f"the signer {name} is in the keyring, which all members switch at once",
+                hint=f"vouchd signer request {name}, or vouchd signer renew {name}",
+            )
 
     def _checked(self, installation: Installation, bundle: Sequence[x509.Certificate], caller: Caller) -> Candidate:
         name = installation.place.name

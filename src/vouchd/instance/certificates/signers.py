@@ -49,7 +49,7 @@ class LoadedSigners:
         if nickname not in self.ready:
             return SigningError(
                 f"there is no signer {nickname or '(none named)'}",
-                hint="declare it in CS.cfg: vouchd.signer.NICKNAME.key and .certificate",
+                hint="its certificate may not have come: vouchd signer list; a new one: vouchd signer add",
             )
         signer_der = self.ready[nickname].certificate_der
         begin, end = _span(signer_der, authority.certificates)

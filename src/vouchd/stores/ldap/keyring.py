@@ -7,7 +7,7 @@ same one of them, and the next change leaves that alone.
 from __future__ import annotations
 
 from vouchd.core import records
-from vouchd.core.keyring import Keyring, keyring_record, newest, read_keyring
+from vouchd.core.signer_facts import Keyring, keyring_record, newest, read_keyring
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.schema import DOMAIN, KEYRING, STAMP
 from vouchd.errors import NotFound

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from vouchd.core import records
-from vouchd.core.keyring import Keyring, keyring_record, read_keyring
+from vouchd.core.signer_facts import Keyring, keyring_record, read_keyring
 from vouchd.stores.rules import changed_keyring
 from vouchd.stores.sqlite.base import SqliteBase
 

@@ -1,4 +1,4 @@
--- Version 4: the signers of the set, one fact as JSON (core/keyring.py). No row: there is none yet.
+-- Version 4: the signers of the set, one fact as JSON (core/signer_facts.py). No row: there is none yet.
 
 CREATE TABLE keyring (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),

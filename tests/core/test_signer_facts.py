@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.contract.test_keyring_store import NEW, OLD, ON_TOKEN, RING
 
-from vouchd.core.keyring import Keyring, SignerState, hold_ups, keyring_record, newest, read_keyring, state
+from vouchd.core.signer_facts import Keyring, SignerState, hold_ups, keyring_record, newest, read_keyring, state
 
 REQUESTED = replace(NEW, certificate_der=b"", sealed=())
 

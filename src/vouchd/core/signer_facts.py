@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
 Record = dict[str, Any]
+
+_LONGEST = 500  # characters of a reason
+_MOST = 1000  # versions that a member speaks of
 
 
 class SignerState(StrEnum):
@@ -138,6 +141,18 @@ class Keyring:
         return max((one.number for one in self.versions_of(nickname)), default=0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class KeyringWord:
+    """What a member says of the keyring: by version empty where it could sign with it, else why not.
+
+    `sealing` is the public key that keys are to be sealed to, `epoch` that of the keyring it signs by.
+    """
+
+    sealing: bytes = b""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 0
+
+
 def state(ring: Keyring, version: SignerVersion, rehearsed: bool) -> SignerState:  # noqa: FBT001  a fact, not an option
     """Where the version is; `rehearsed`: whether every member said that it could sign with it."""
     if version.retired_at is not None:
@@ -188,6 +203,17 @@ def read_keyring(record: Record) -> Keyring:
     return Keyring(**known)
 
 
+def word_record(word: KeyringWord) -> Record:
+    """The record of what a member says."""
+    return {"sealing": _text(word.sealing), "versions": dict(word.versions), "epoch": word.epoch}
+
+
+def read_word(record: Record) -> KeyringWord:
+    """What a member says, of a record; its reasons are cut to a length that can be shown."""
+    versions = {str(name)[:_LONGEST]: str(why)[:_LONGEST] for name, why in list(record["versions"].items())[:_MOST]}
+    return KeyringWord(base64.b64decode(record["sealing"], validate=True), versions, int(record["epoch"]))
+
+
 def _version_record(version: SignerVersion) -> Record:
     return asdict(version) | {
         "request_der": _text(version.request_der),
@@ -210,7 +236,7 @@ def _read_version(record: Record) -> SignerVersion:
 
 
 def _known(cls: type[Any], record: Record) -> Record:
-    names = {field.name for field in fields(cls)}
+    names = {one.name for one in fields(cls)}
     return {name: value for name, value in record.items() if name in names}
 
 

@@ -1,0 +1,68 @@
+"""The keyring put together: what a member holds and says of it, and what is done for the whole set."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vouchd.api.services import Services
+from vouchd.clock import SystemClock
+from vouchd.cloning.conducting import Conducting
+from vouchd.cloning.keyring import MemberKeyring, follow
+from vouchd.cloning.peers import Peers
+from vouchd.errors import SigningError
+from vouchd.instance.report import WaitingSigner
+from vouchd.instance.signing_sets import NamedSigners, SigningWord
+from vouchd.processes.upkeep import Upkeep
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
+from vouchd.wiring.services import open_store
+
+_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringPart:
+    """This member's part of the keyring, the work that comes back for it, and what is waited for."""
+
+    member: MemberKeyring
+    works: tuple[Upkeep, ...]
+    waiting: Callable[[], tuple[WaitingSigner, ...]]
+
+
+def followed_keyring(layout: Layout, settings: Settings) -> bool:
+    """Before a start: have CS.cfg name what the set signs with; whether it changed. Raises: ConfigError, StoreError."""
+    store = open_store(layout, settings)
+    try:
+        return follow(layout, settings, store, SystemClock().now())
+    except SigningError:
+        return False  # told of by what is checked next
+    finally:
+        store.close()
+
+
+def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapping[int, NamedSigners]) -> KeyringPart:
+    """The keyring of a manager process whose workers have loaded `sets`."""
+    me = services.membership.me
+
+    def restart() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    member = MemberKeyring(services.layout, services.store, me, services.audit, services.clock, word, sets, restart)
+    peers.saying = member.words
+    conducting = Conducting(
+        services.layout,
+        services.store,
+        me,
+        lambda: peers.states,
+        member.words,
+        services.clock,
+        shared=services.settings.directory is not None,
+    )
+    works = (
+        Upkeep("signers", _SECONDS, member.look, on_change=True),
+        Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
+    )
+    return KeyringPart(member, works, lambda: tuple(WaitingSigner(*one) for one in conducting.hold_ups))

@@ -1,0 +1,107 @@
+"""The signers of a running instance change while clients ask."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.processes.running import eventually
+from tests.sites import Site
+from tests.whole.test_three_commands import Commands
+
+from vouchd.client.inquiry import question
+from vouchd.client.parsing import parse_response
+from vouchd.client.response_acceptance import verify_response
+from vouchd.client.transport import Connection
+from vouchd.clock import SystemClock
+from vouchd.pkix.certs import serial_octets
+
+pytestmark = [pytest.mark.process, pytest.mark.interop]
+SIGNER = "ocspSigningCert"
+
+
+@pytest.fixture
+def running(tmp_path):
+    """An instance of two workers with a signer from our own CA, answering."""
+    site = Site.make(tmp_path)
+    commands = Commands(site)
+    commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
+    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
+    commands.run("create", "--ca", "lab", *ports)
+    commands.run("ca", "issue", "--ca", "lab", "--subject", "CN=www", "--name", "DNS:www.example", "--out", "www.crt")
+    commands.run("ca", "publish", "--ca", "lab", "--to", f"instance:{site.instance}")
+    commands.run("start")
+    yield commands
+    commands.run("stop")
+
+
+def shown(commands: Commands) -> list[dict]:
+    """The versions of the signer."""
+    (signer,) = json.loads(commands.run("signer", "list", "--json"))
+    return signer["versions"]
+
+
+def serials(commands: Commands) -> list[int]:
+    """The serial numbers of their certificates."""
+    return [int(one["certificate"]["serial"], 16) for one in shown(commands)]
+
+
+class Asking(threading.Thread):
+    """A client that asks again and again, a connection a question, verifies each answer, and keeps who signed it."""
+
+    def __init__(self, commands: Commands) -> None:
+        super().__init__()
+        self.url = commands.url
+        certificates = (
+            x509.load_pem_x509_certificate((commands.site.folder / name).read_bytes())
+            for name in ("lab/ca.crt", "www.crt")
+        )
+        self.issuer, self.certificate = certificates
+        self.signers: list[int] = []
+        self.failure: Exception | None = None
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.over.is_set():
+                self.signers.append(self.ask())
+        except Exception as error:  # noqa: BLE001  shown by the test
+            self.failure = error
+
+    def ask(self) -> int:
+        """The serial number of the certificate that signed an answer which a client accepts."""
+        der = self.issuer.public_bytes(Encoding.DER)
+        asked = question(der, [serial_octets(self.certificate)], digest="SHA-256")
+        with Connection(self.url) as connection:
+            body = connection.exchange(asked.request_der).body
+        verified = verify_response(
+            parse_response(body), self.issuer, asked.cert_ids, nonce=None, at=SystemClock().now()
+        )
+        return verified.signer.serial_number
+
+    def changes(self) -> list[int]:
+        """Who signed, one after the other, repetitions left out."""
+        return [one for number, one in enumerate(self.signers) if number == 0 or one != self.signers[number - 1]]
+
+
+def test_renewed_signer_is_switched_to_at_once_and_rolled_back(running):
+    """Staged, rehearsed and switched to by itself, back by the same act; no client ever sees new, old, new."""
+    clients = [Asking(running) for _ in range(2)]
+    for client in clients:
+        client.start()
+    eventually(lambda: all(client.signers for client in clients), "the first answers")
+    running.run("signer", "renew", SIGNER, "--ca", "lab", "--algorithm", "SHA256withRSA")
+    oldest, newest = serials(running)
+    eventually(lambda: all(client.signers[-1] == newest for client in clients), lambda: f"the switch: {shown(running)}")
+    running.run("signer", "switch", SIGNER, "1")
+    eventually(
+        lambda: all(client.signers[-1] == oldest for client in clients), lambda: f"the way back: {shown(running)}"
+    )
+    for client in clients:
+        client.over.set()
+        client.join()
+    assert [client.failure for client in clients] == [None, None]
+    assert [client.changes() for client in clients] == [[oldest, newest, oldest]] * 2

@@ -1,0 +1,93 @@
+"""A new signer reaches every member of a set, and all of them switch to it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from tests.processes.running import eventually
+from tests.whole.clones import CloneSet, clone_set
+from tests.whole.key_search import needles, places_of
+
+from vouchd.core.signer_facts import SignerVersion
+from vouchd.instance.certificates.versions import VersionFiles
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.wiring import instance
+
+pytestmark = pytest.mark.process
+SIGNER = "ocspSigningCert"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A running master and its clone, which keep their facts in files."""
+    with clone_set(tmp_path) as made:
+        made.make_prepared()
+        made.run(*made.create("c"))
+        yield made
+
+
+def version(pair: CloneSet, name: str, number: int) -> SignerVersion | None:
+    """The version as the facts at a member have it."""
+    with instance.services(pair.layout(name)) as services:
+        return services.store.keyring().version(SIGNER, number)
+
+
+def key_of(pair: CloneSet, name: str, number: int) -> ec.EllipticCurvePrivateKey:
+    """The private key of a version, out of the member's own file."""
+    layout, wanted = pair.layout(name), version(pair, name, number)
+    files = VersionFiles(layout, read_passwords(layout.password_conf)[INTERNAL])
+    path = files.key_file(wanted, read_settings(layout))
+    assert path is not None, f"{name} has the key"
+    return files.read(path)
+
+
+def in_the_way(pair: CloneSet) -> list:
+    (signer,) = pair.json("signer", "list", "--instance", "m")
+    return [one["in_the_way"] for one in signer["versions"]]
+
+
+def until_signs(pair: CloneSet, names: tuple[str, ...], number: int) -> None:
+    """Wait until each member signs with the version, by what it answers."""
+    key = version(pair, "m", number).public_key
+
+    def signs(name: str) -> bool:
+        with_it = pair.answer(name, "good").certificates
+        return (
+            bool(with_it)
+            and hashlib.sha256(
+                with_it[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            ).hexdigest()
+            == key
+        )
+
+    eventually(lambda: all(signs(name) for name in names), lambda: f"{names} sign with {number}: {in_the_way(pair)}")
+
+
+def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
+    """Renewed at the master, it signs at both, byte for byte alike, and its key is in clear nowhere."""
+    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
+    until_signs(pair, ("m", "c"), 2)
+    for certificate in ("good", "bad"):
+        assert pair.said("c", certificate) == pair.said("m", certificate)
+    eventually(lambda: pair.done("clone", "verify", "--instance", "c", code=None).returncode == 0, "members are alike")
+    key = key_of(pair, "m", 2)
+    assert key_of(pair, "c", 2).private_numbers() == key.private_numbers()
+    assert places_of(key, pair.folder) == []
+    eventually(lambda: version(pair, "c", 2).sealed == (), "the sealed copy is taken out of the facts")
+
+
+def test_search_finds_a_key_in_every_form(tmp_path):
+    """What looks for keys would find one: as DER, as PEM, bare, and inside of other octets in base64."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    raw = key.private_numbers().private_value.to_bytes(32)
+    (tmp_path / "der").write_bytes(b"x" + key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    (tmp_path / "raw").write_bytes(b"ab" + raw)
+    found = {Path(place.partition(": ")[0]).name for place in places_of(key, tmp_path)}
+    assert found == {"der", "pem", "raw"}
+    assert len(needles(key)) == 12
