@@ -184,7 +184,7 @@ class Device:
                 yield bytes(_attribute(public, Attribute.ID, b""))
 
     def _private_keys(self, template: Mapping[Attribute, Any]) -> list[PrivateKey]:
-        return list(self._session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, **template}))  # type: ignore[arg-type]
+        return list(self._session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, **template}))
 
     # Signing.
 
@@ -203,7 +203,7 @@ class Device:
             half = len(octets) // 2
             return encode_dss_signature(int.from_bytes(octets[:half], "big"), int.from_bytes(octets[half:], "big"))
         if not row.digest:
-            return key.sign(data, mechanism=Mechanism.EDDSA)
+            return bytes(key.sign(data, mechanism=Mechanism.EDDSA))
         return self._rsa_signature(key, row.digest, data, pss=algorithm.endswith("/PSS"))
 
     def _rsa_signature(self, key: SignMixin, digest: str, data: bytes, *, pss: bool) -> bytes:
@@ -212,12 +212,12 @@ class Device:
         parameters = (Mechanism[name], _MGF[digest], DIGESTS[digest].digest_size) if pss else None
         whole = Mechanism[f"{name}_RSA_PKCS{'_PSS' if pss else ''}"]
         if whole in self._able:
-            return key.sign(data, mechanism=whole, mechanism_param=parameters)
+            return bytes(key.sign(data, mechanism=whole, mechanism_param=parameters))
         octets = _digest(digest, data)
         if pss:
-            return key.sign(octets, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters)
+            return bytes(key.sign(octets, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters))
         information = der.tlv(der.SEQUENCE, digest_identifier(digest), der.tlv(der.OCTET_STRING, octets))
-        return key.sign(information, mechanism=Mechanism.RSA_PKCS)
+        return bytes(key.sign(information, mechanism=Mechanism.RSA_PKCS))
 
     # A new key.
 
