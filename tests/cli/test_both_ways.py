@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.agent.agent_port import issue
+from tests.agent.domain_site import HOST, a_clone
+from tests.ds389 import free_port
 from tests.pki import CA, shared_key
 
 from vouchd.cli.main import main
@@ -23,6 +26,7 @@ from vouchd.cli.reference import commands
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 pytestmark = pytest.mark.process
 
@@ -114,6 +118,14 @@ def _halt(lab: Lab) -> None:
 def _go_on(lab: Lab) -> None:
     lab.layout.password_conf.chmod(0o600)
     lab.do("selftest", "run", "KeyFileModes")
+
+
+OTHER_MEMBER = a_clone(2)
+
+
+def _let_in(lab: Lab) -> None:
+    with wiring.services(lab.layout) as services:
+        services.store.put_member(OTHER_MEMBER, None)
 
 
 def _wrong_certificate(lab: Lab) -> list[str]:
@@ -234,18 +246,65 @@ CASES: dict[str, list[Case]] = {
     "vouchd domain members": [Case()],
     "vouchd clone status": [Case(code=66)],
     "vouchd clone verify": [Case(code=66)],
+    "vouchd backup": [
+        Case(lambda lab: ["--out", lab.file("keys.p12"), "--password-file", lab.file("pw")]),
+        Case(lambda lab: ["--out", lab.file("keys.p12"), "--password-file", lab.file("empty")], 65),
+    ],
+    "vouchd pkcs12 export": [
+        Case(lambda lab: ["sslserver", "--out", lab.file("keys.p12"), "--password-file", lab.file("pw")]),
+        Case(lambda lab: ["nobody", "--out", lab.file("keys.p12"), "--password-file", lab.file("pw")], 66),
+    ],
+    "vouchd domain token": [Case(code=66)],
+    "vouchd domain leave": [Case(said("nobody"), 66)],
+    "vouchd clone promote": [Case(said("nobody"), 66)],
+}
+# The same of the master of a set.
+MASTER_CASES: dict[str, list[Case]] = {
+    "vouchd clone prepare": [
+        Case(lambda lab: ["--out", lab.file("keys.p12"), "--password-file", lab.file("pw")], digits=True),
+        Case(lambda lab: ["--out", lab.file("keys.p12"), "--password-file", lab.file("empty")], 65),
+        Case(lambda lab: ["--out", lab.file("keys.p12"), "--password-file", lab.file("pw"), "--host", "localhost"], 78),
+    ],
+    "vouchd domain token": [
+        Case(said("--seconds", "60"), digits=True),
+        Case(lambda lab: ["--out", lab.file("token")], digits=True),
+    ],
+    "vouchd domain leave": [
+        Case(said(OTHER_MEMBER.id), before=_let_in),
+        Case(said(HOST), 78, before=_let_in, after=done("domain", "leave", OTHER_MEMBER.id)),
+    ],
+    "vouchd domain members": [Case()],
+    "vouchd domain info": [Case()],
+    "vouchd clone status": [Case(digits=True)],
+    "vouchd clone promote": [Case(said("nobody"), 66)],
 }
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Iterator[Lab]:
     """The instance runs; a user of its own comes to the port with all groups of the staff."""
-    found = Lab(tmp_path_factory.mktemp("lab"))
+    with running(tmp_path_factory.mktemp("lab")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory) -> Iterator[Lab]:
+    """The same, and it is the master of a set."""
+    with running(tmp_path_factory.mktemp("master"), (free_port(), free_port(), free_port())) as made:
+        made.do("clone", "prepare", "--host", HOST, "--out", made.file("keys.p12"), "--password-file", made.file("pw"))
+        yield made
+
+
+@contextmanager
+def running(folder: Path, numbers: tuple[int, int, int] = (0, 0, 0)) -> Iterator[Lab]:
+    """A running instance in that folder."""
+    found = Lab(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VOUCHD_INSTANCE", str(found.layout.root))
         patch.chdir(found.folder)
         found.do("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
-        ports = [word for name in ("port", "health-port", "agent-port") for word in (f"--{name}", "0")]
+        names = ("port", "health-port", "agent-port")
+        ports = [word for name, number in zip(names, numbers, strict=True) for word in (f"--{name}", str(number))]
         found.do("create", "--ca", "lab", "--hostname", "localhost", "--host", "127.0.0.1", "--workers", "1", *ports)
         found.do("authority", "add", "lab/ca.crt", "--label", "Lab")
         found.do("ca", "crl", "--ca", "lab", "--out", "first.crl")
@@ -257,6 +316,9 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
         (found.folder / "user.pem").write_bytes(client.pem)
         (found.folder / "other.pem").write_bytes(other.pem)
         (found.folder / "serials.txt").write_text("12\n13\n")
+        for name, words in (("pw", "correct horse"), ("empty", "")):
+            (found.folder / name).write_text(words)
+            (found.folder / name).chmod(0o600)
         groups = [word for name in WORDS for word in ("--group", name)]
         found.do("user", "add", USER, *groups, "--cert", "user.pem")
         found.do("start")
@@ -292,29 +354,45 @@ def _plain(text: str, case: Case) -> str:
     if not case.digits:
         return text
     text = re.sub(r"-----BEGIN.*?-----END[^-]*-----(\\n)?", "PEM", text, flags=re.DOTALL)
+    text = re.sub(r"(?<![\w-])[\w-]{43}(?![\w-])", "TOKEN", text)
     text = re.sub(r"\b[0-9a-f]{8,}\b", "N", text)
     return re.sub(r" +", " ", re.sub(r"\d+", "N", text))
 
 
 def test_verb_that_takes_a_url_has_a_case():
     """A verb that can be asked for over the port is compared with itself on the folder."""
-    assert set(CASES) == REACHABLE
+    assert {*CASES, *MASTER_CASES} == REACHABLE
 
 
-@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
-@pytest.mark.parametrize(
-    ("command", "case"),
-    [
+FORMS = pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+
+
+def each(cases_of_verbs: dict[str, list[Case]]) -> pytest.MarkDecorator:
+    """The test for each case of these verbs."""
+    cases = [
         pytest.param(name, case, id=f"{name}-{place}")
-        for name, cases in CASES.items()
+        for name, cases in cases_of_verbs.items()
         for place, case in enumerate(cases)
-    ],
-)
+    ]
+    return pytest.mark.parametrize(("command", "case"), cases)
+
+
+@FORMS
+@each(CASES)
 def test_verb_gives_the_same_on_the_folder_and_over_the_port(lab, capsys, monkeypatch, command, case, form):
     """A script need not know where its answer comes from: stdout, exit code and error are the same."""
     if form and not case.has_json:
         form = ()
     here, there = both(lab, capsys, monkeypatch, command, case, *form)
+    assert here == there
+    assert here[0] == case.code, here[2]
+
+
+@FORMS
+@each(MASTER_CASES)
+def test_verb_gives_the_same_of_a_master_either_way(master, capsys, monkeypatch, command, case, form):
+    """Nor where the instance is the master of a set."""
+    here, there = both(master, capsys, monkeypatch, command, case, *form)
     assert here == there
     assert here[0] == case.code, here[2]
 

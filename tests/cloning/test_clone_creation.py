@@ -81,7 +81,8 @@ class Master:
     def export(self) -> Path:
         path = self.folder / "keys.p12"
         with instance.services(self.layout) as services:
-            services.keys.export(path, PASSWORD, LOCAL)
+            path.write_bytes(services.keys.export(PASSWORD, LOCAL).pkcs12)
+            path.chmod(0o600)
         return path
 
     def cloned(self) -> Layout:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import UNSET, Meta, Struct, convert
 
 from vouchd.api import shapes
-from vouchd.api.model import Changes, Count, MemberId, Moment, about
+from vouchd.api.keys import PKCS12, KeyName, Password
+from vouchd.api.model import SHA256, Changes, Count, MemberId, Moment, about
 from vouchd.api.operation import Call, Operation
 from vouchd.cloning import leaving
+from vouchd.cloning.preparation import prepare
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS, master_of
 from vouchd.cloning.replication import replication_health, retiring
 from vouchd.cloning.roles import Handing
+from vouchd.core.facts import Transport
 from vouchd.service.permission import Action
 
 if TYPE_CHECKING:  # it brings an LDAP library along, which the embedded store starts without
@@ -33,6 +36,44 @@ class JoinToken(Struct, frozen=True):
 
     token: Annotated[str, about("The token.", "Zm9yIG9uZSBpbnN0YW5jZSBvbmx5")]
     good_until: Annotated[Moment, about("Until when it is good, once.")]
+
+
+class Preparation(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a member is made ready to be cloned."""
+
+    password: Password
+    host: Annotated[
+        str, Meta(max_length=253), about("Its fully qualified name, as clones reach it.", "ocsp1.example.org")
+    ] = ""
+    domain: Annotated[
+        str,
+        Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+        about("The name of the security domain.", "Example Security Domain"),
+    ] = ""
+    hours: Annotated[int, Meta(ge=1, le=168), about("How long the join token is good.", 1)] = 1
+
+
+class NeededDirectory(Struct, frozen=True):
+    """What the directory server of a clone has in common with the master's."""
+
+    suffix: Annotated[str, about("The suffix.", "dc=ocsp,dc=example,dc=org")]
+    connection: Annotated[str, about("How it is reached.", Transport.TLS.value)]
+
+
+class PreparedMember(Struct, frozen=True):
+    """What a clone is made of."""
+
+    member: Annotated[MemberId, about("The member that it is cloned from: the agent port, HOST:PORT.")]
+    fingerprint: Annotated[SHA256, about("SHA-256 of the certificate of that port.")]
+    pkcs12: PKCS12
+    keys: Annotated[list[KeyName], about("The names of the keys in it.")]
+    token: Annotated[str, about("A join token, shown this once and kept nowhere.", "Zm9yIG9uZSBpbnN0YW5jZSBvbmx5")]
+    good_until: Annotated[Moment, about("Until when it is good, once.")]
+    directory: Annotated[
+        NeededDirectory | None, about("What its directory server has to be like; null: it needs none.")
+    ]
+    notes: Annotated[list[str], about("What else was done.", [])]
+    pending_restart: Annotated[bool, about("Whether settings were changed, which count from the next restart on.")]
 
 
 class MovedRole(Struct, frozen=True):
@@ -88,11 +129,40 @@ def _token(call: Call) -> JoinToken:
     return JoinToken(token=text, good_until=shapes.moment(token.expires_at))
 
 
+def _prepare(call: Call) -> PreparedMember:
+    wanted: Preparation = call.body
+    notes: list[str] = []
+    prepared, changed = prepare(
+        call.services,
+        call.caller,
+        wanted.password,
+        host=wanted.host,
+        domain=wanted.domain,
+        hours=wanted.hours,
+        say=notes.append,
+    )
+    call.running.settle(0)
+    member, exported = prepared.member, prepared.exported
+    server = member.directory
+    return PreparedMember(
+        member=member.id,
+        fingerprint=member.tls_sha256,
+        pkcs12=exported.pkcs12,
+        keys=list(exported.names),
+        token=prepared.token,
+        good_until=shapes.moment(prepared.good_until),
+        directory=NeededDirectory(suffix=server.suffix, connection=server.transport.value) if server else None,
+        notes=notes,
+        pending_restart=changed,
+    )
+
+
 def _promote(call: Call) -> MovedRole:
     services = call.services
     handing = Handing(services.layout, services.settings, services.store, services.domain)
     before = master_of(services.store.members())
     promoted = handing.to(call.path["member"], call.caller)
+    call.running.settle(0)
     moved = before is None or before.id != promoted.id
     return MovedRole(master=promoted.id, term=promoted.term, changes=["the role was moved"] if moved else [])
 
@@ -101,6 +171,7 @@ def _leave(call: Call) -> LeftMember:
     services = call.services
     retire = retiring(services.layout, services.settings, services.store)
     left = leaving.take_out(services.domain, services.membership, retire, call.path["member"], call.caller)
+    call.running.settle(0)
     known = leaving.still_known(services.settings, left)
     return LeftMember(left=left.id, still_known=convert(known, list[StillKnown], from_attributes=True))
 
@@ -145,6 +216,17 @@ OPERATIONS = (
         status=201,
         body=JoinTokenRequest,
         refusals={400: _REGISTRAR, 404: "This instance is in no security domain."},
+    ),
+    Operation(
+        "POST",
+        "/members/prepare",
+        "cloning.prepare",
+        "Make this member ready to be cloned: registered, its keys in PKCS #12, a master's settings, a join token",
+        Action.EXPORT_KEYS,
+        _prepare,
+        PreparedMember,
+        body=Preparation,
+        refusals={400: _REGISTRAR},
     ),
     Operation(
         "POST",

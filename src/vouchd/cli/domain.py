@@ -10,13 +10,9 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.instance import Instance, reachable
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
-from vouchd.cloning.leaving import still_known, take_out
+from vouchd.cli.options import JsonOption
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS
-from vouchd.files import replace_file
-from vouchd.instance import lifecycle
-from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.files import PRIVATE, replace_file
 
 app = typer.Typer(no_args_is_help=True, help="The security domain: who is in it, and who may join.")
 
@@ -72,8 +68,9 @@ def _row(member: Mapping[str, Any]) -> dict[str, object]:
 
 
 @app.command()
+@reachable
 def token(
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     seconds: Annotated[
         int, typer.Option("--seconds", min=1, max=LONGEST_TOKEN_SECONDS, help="How long it is good.")
     ] = TOKEN_SECONDS,
@@ -86,21 +83,18 @@ def token(
 
     Example: vouchd domain token --seconds 900 --out join.token
     """
-    layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        services.membership.require_me()
-        services.membership.require_registrar()
-        text, kept = services.domain.issue_token(services.caller, seconds)
+    issued = instance.call("cloning.issue_token", body={"seconds": seconds})
     if out is not None:
-        replace_file(out, f"{text}\n".encode(), 0o600)
-    summary = {"token": None if out else text, "file": str(out) if out else None}
-    output.record(summary | {"good_until": output.when(kept.expires_at)}, json_output=json_output)
+        replace_file(out, f"{issued['token']}\n".encode(), PRIVATE)
+    summary = {"token": None if out else issued["token"], "file": str(out) if out else None}
+    output.record(summary | {"good_until": issued["good_until"]}, json_output=json_output)
 
 
 @app.command()
+@reachable
 def leave(
     member: Annotated[str, typer.Argument(metavar="MEMBER", help="HOST:PORT, or the host where it has one member.")],
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     json_output: JsonOption = False,
 ) -> None:
     """Take a clone out of the domain, for one that is gone; `vouchd clone destroy` there does it and more.
@@ -109,13 +103,8 @@ def leave(
 
     Example: vouchd domain leave ocsp3.example.org:8443
     """
-    layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        retire = wiring.retiring(layout, services.settings, services.store)
-        left = take_out(services.domain, services.membership, retire, member, services.caller)
-        known = still_known(services.settings, left)
-    lifecycle.look_now(layout)
-    renewals = [{"what": one.what, "renewal": one.renewal} for one in known]
-    output.record({"left": left.id} | ({"still_known": renewals} if json_output else {}), json_output=json_output)
-    for one in known:
-        output.hint(f"where {left.id} is in wrong hands, it still knows {one.what}: {one.renewal}")
+    done = instance.call("cloning.remove", member)
+    shown = done if json_output else {"left": done["left"]}
+    output.record(shown, json_output=json_output)
+    for one in done["still_known"]:
+        output.hint(f"where {done['left']} is in wrong hands, it still knows {one['what']}: {one['renewal']}")

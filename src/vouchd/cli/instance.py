@@ -48,7 +48,7 @@ class Folder:
     def __init__(self, layout: Layout, open_until_the_end: ExitStack) -> None:
         from vouchd.wiring.folder import FolderRunning, user_name  # noqa: PLC0415  not for who asks over the port
 
-        self._layout = layout
+        self.layout = layout
         self._until_the_end = open_until_the_end
         self._services: Services | None = None
         self._caller = local_caller(user_name())
@@ -60,26 +60,26 @@ class Folder:
         """See Instance."""
         operation = operation_of(name)
         named, caller = _named(operation, path), self._caller
-        call = Call(self._opened, self._layout, self._running, caller, named, query, body, origin or caller.origin)
+        call = Call(self._opened, self.layout, self._running, caller, named, query, body, origin or caller.origin)
         answer = operation.perform(call)
         return b"".join(answer.chunks()) if isinstance(answer, Download) else plain(answer)
 
     def start(self, seconds: float) -> None:
         """Start it, and wait until it answers. Raises: VouchdError."""
         self._check()
-        lifecycle.start(self._layout, lifecycle.manager_command(self._layout), seconds=seconds)
+        lifecycle.start(self.layout, lifecycle.manager_command(self.layout), seconds=seconds)
 
     def _opened(self) -> Services:
         from vouchd.wiring import instance as wiring  # noqa: PLC0415  `status` needs no store
 
         if self._services is None:
-            self._services = self._until_the_end.enter_context(wiring.services(self._layout))
+            self._services = self._until_the_end.enter_context(wiring.services(self.layout))
         return self._services
 
     def _check(self) -> None:
         from vouchd.wiring.instance import check_instance  # noqa: PLC0415  likewise
 
-        check_instance(self._layout, output.warn)
+        check_instance(self.layout, output.warn)
 
 
 class Port:

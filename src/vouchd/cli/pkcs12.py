@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,10 @@ from vouchd.api.certificates import installed
 from vouchd.api.model import plain
 from vouchd.cli import output
 from vouchd.cli.certs import RestartOption, taken_on
-from vouchd.cli.instance import opened
+from vouchd.cli.instance import Instance, opened, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.errors import SigningError
+from vouchd.files import PRIVATE, replace_file
 from vouchd.pkix.certs import not_after
 from vouchd.settings.layout import Layout
 from vouchd.signing.handed import check_context
@@ -29,9 +31,10 @@ PasswordFileOption = Annotated[
 ]
 
 
+@reachable
 def backup(
     out: OutOption,
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     password_file: PasswordFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -41,16 +44,18 @@ def backup(
 
     Example: vouchd backup --out ocsp-keys.p12 --password-file ocsp-keys.password
     """
-    export(out, (), instance, password_file, json_output=json_output)
+    export(instance, out, (), password_file, json_output=json_output)
 
 
-def export(out: Path, names: tuple[str, ...], instance: Path, password_file: Path | None, *, json_output: bool) -> None:
+def export(
+    instance: Instance, out: Path, names: Sequence[str], password_file: Path | None, *, json_output: bool
+) -> None:
     """Write the keys of those names, and say which there were."""
-    password = read_password(password_file, out)
-    with wiring.services(Layout(instance.absolute())) as services:
-        done = services.keys.export(out, password, services.caller, names)
-    output.record({"file": str(out), "keys": ", ".join(done.names)}, json_output=json_output)
-    for name in done.missing:
+    body = {"password": read_password(password_file, out), "names": list(names)}
+    done = instance.call("keys.backup", body=body)
+    replace_file(out, base64.b64decode(done["pkcs12"]), PRIVATE)
+    output.record({"file": str(out), "keys": ", ".join(done["keys"])}, json_output=json_output)
+    for name in done["missing"]:
         output.warn(f"{name} is not in the file: its certificate has not come yet", "see vouchd certs list")
 
 
@@ -94,10 +99,11 @@ def _row(name: str, kind: str, bag: KeyBag) -> dict[str, object]:
 
 
 @app.command("export")
+@reachable
 def export_(
     out: OutOption,
+    instance: Instance,
     names: NamesArgument = None,
-    instance: InstanceOption = DEFAULT_INSTANCE,
     password_file: PasswordFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -105,7 +111,7 @@ def export_(
 
     Example: vouchd pkcs12 export ocspSigningCert --out signer.p12 --password-file signer.password
     """
-    export(out, tuple(names or ()), instance, password_file, json_output=json_output)
+    export(instance, out, names or (), password_file, json_output=json_output)
 
 
 @app.command("import")

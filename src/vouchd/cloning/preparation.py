@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
 from vouchd.cloning.needs import MemberServices, Say
 from vouchd.cloning.registry import TOKEN_SECONDS
 from vouchd.cloning.roles import MASTER_REFRESH_SECONDS
-from vouchd.core.facts import Group, Member
+from vouchd.core.facts import Caller, Group, Member
+from vouchd.core.hostnames import qualified
 from vouchd.errors import ConfigError
+from vouchd.instance.certificates.backup import Exported
 from vouchd.instance.certificates.places import SUBSYSTEM
 from vouchd.instance.certificates.places import find as find_certificate
 from vouchd.instance.configuration import write_values
@@ -20,37 +21,44 @@ from vouchd.settings.reading import read_settings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a clone needs: this member, the names of the keys in the file, the token and until when it is good."""
+    """What a clone needs: this member, the keys of the set, the token and until when it is good."""
 
     member: Member
-    keys: tuple[str, ...]
+    exported: Exported
     token: str
     good_until: int
 
 
 def prepare(
-    services: MemberServices, file: Path, password: str, *, host: str = "", domain: str = "", hours: int = 1, say: Say
+    services: MemberServices,
+    caller: Caller,
+    password: str,
+    *,
+    host: str = "",
+    domain: str = "",
+    hours: int = 1,
+    say: Say,
 ) -> tuple[Prepared, bool]:
-    """Register this instance, let members in, write the keys of the set to `file`, give a token.
+    """Register this instance, let members in, take the keys of the set out under that password, give a token.
 
     Whether lines of CS.cfg were changed, for which a running instance has to restart.
 
     Raises: ConfigError, SigningError, StoreError, PermissionDenied.
     """
     services.membership.require_registrar()
-    settings = services.settings
+    settings, host = services.settings, qualified(host) if host else ""
     named = replace(settings, of_set=replace(settings.of_set, host=host or settings.of_set.host))
-    member = services.domain.create(own_member(named), services.caller)
-    _let_members_in(services)
-    exported = services.keys.export(file, password, services.caller)
-    token, kept = services.domain.issue_token(services.caller, hours * TOKEN_SECONDS)
+    member = services.domain.create(own_member(named), caller)
+    _let_members_in(services, caller)
+    exported = services.keys.export(password, caller)
+    token, kept = services.domain.issue_token(caller, hours * TOKEN_SECONDS)
     changed = _ready_settings(services.layout, member, host, domain, say)
-    return Prepared(member, exported.names, token, kept.expires_at), changed
+    return Prepared(member, exported, token, kept.expires_at), changed
 
 
 def _ready_settings(layout: Layout, member: Member, host: str, domain: str, say: Say) -> bool:
     settings = read_settings(layout)
-    values = {}
+    values: dict[str, str] = {}
     if host:
         values["vouchd.domain.host"] = host
     if domain:
@@ -61,7 +69,7 @@ def _ready_settings(layout: Layout, member: Member, host: str, domain: str, say:
     return write_values(layout, values) if values else False
 
 
-def _let_members_in(services: MemberServices) -> None:
+def _let_members_in(services: MemberServices, caller: Caller) -> None:
     """Members come with the subsystem certificate, which all of them have."""
     certificate = find_certificate(services.settings, SUBSYSTEM).der
     if certificate is None:
@@ -70,10 +78,10 @@ def _let_members_in(services: MemberServices) -> None:
     if user is None:
         services.users.add(
             SUBSYSTEM_USER,
-            services.caller,
+            caller,
             full_name="The members of the set",
             groups=[Group.OCSP_ADMINISTRATORS, Group.TRUSTED_MANAGERS],
             certificates=[certificate],
         )
     elif certificate not in user.certificates:
-        services.users.add_certificate(SUBSYSTEM_USER, certificate, services.caller)
+        services.users.add_certificate(SUBSYSTEM_USER, certificate, caller)

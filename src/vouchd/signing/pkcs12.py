@@ -162,12 +162,17 @@ def write_key_file(path: Path, bags: Sequence[KeyBag], password: str) -> None:
 
     Raises: SigningError, also when a key does not belong to its certificate.
     """
+    replace_file(path, key_file(bags, password), 0o600)
+
+
+def key_file(bags: Sequence[KeyBag], password: str) -> bytes:
+    """The same as the bytes of a file. Raises: SigningError."""
     if not password:
-        raise SigningError(f"{path}: keys are not written without a password")
+        raise SigningError("keys are not written without a password")
     for bag in bags:
         if bag.key.public_key() != bag.certificate.public_key():
-            raise SigningError(f"{path}: the key {bag.friendly_name!r} does not belong to its certificate")
-    replace_file(path, _pfx(bags, password), 0o600)
+            raise SigningError(f"the key {bag.friendly_name!r} does not belong to its certificate")
+    return _pfx(bags, password)
 
 
 def _pfx(bags: Sequence[KeyBag], password: str) -> bytes:

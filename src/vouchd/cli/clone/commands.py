@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
 from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.directory.setup import ManagerOption
+from vouchd.cli.instance import Folder, Instance, reachable
+from vouchd.cli.lifecycle import restarted
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
-from vouchd.cloning import leaving, preparation, roles
+from vouchd.cloning import leaving, roles
 from vouchd.cloning.client import address_of
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
-from vouchd.cloning.registry import find
 from vouchd.cloning.steps import run_steps
-from vouchd.core.facts import DirectoryServer, Member, Transport
+from vouchd.core.facts import Member, Transport
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
 from vouchd.errors import ConfigError
-from vouchd.files import replace_file
+from vouchd.files import PRIVATE, replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
@@ -46,9 +50,10 @@ StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start and
 
 
 @app.command()
+@reachable
 def prepare(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The PKCS #12 file to carry to the clone.")],
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     host: Annotated[
         str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host, as clones reach it.")
     ] = "",
@@ -64,44 +69,44 @@ def prepare(
 
     Example: vouchd clone prepare --host ocsp1.example.org --out keys.p12 --password-file keys.password
     """
-    layout = Layout(instance.absolute())
-    password = read_password(password_file, out)
-    with wiring.services(layout) as services:
-        done, changed = preparation.prepare(
-            services, out, password, host=host, domain=domain, hours=hours, say=output.note
-        )
-    if changed and lifecycle.status(layout).pid is not None:
-        lifecycle.restart(layout, manager_command(layout))
-    lifecycle.look_now(layout)
+    body = {"password": read_password(password_file, out), "host": host, "domain": domain, "hours": hours}
+    before = instance.call("instance.get")
+    done = instance.call("cloning.prepare", body=body)
+    replace_file(out, base64.b64decode(done["pkcs12"]), PRIVATE)
+    for note in done["notes"]:
+        output.note(note)
+    if done["pending_restart"] and before["state"] not in {STOPPED, STARTING}:
+        restarted(instance, before)
     if token_file is not None:
-        replace_file(token_file, f"{done.token}\n".encode(), 0o600)
-    me = done.member
+        replace_file(token_file, f"{done['token']}\n".encode(), PRIVATE)
+    master, fingerprint = f"https://{done['member']}", done["fingerprint"]
     summary = {
-        "master": f"https://{me.id}",
-        "fingerprint": me.tls_sha256,
+        "master": master,
+        "fingerprint": fingerprint,
         "file": str(out),
-        "keys": ", ".join(done.keys),
-        "token": None if token_file else done.token,
+        "keys": ", ".join(done["keys"]),
+        "token": None if token_file else done["token"],
         "token_file": str(token_file) if token_file else None,
-        "good_until": output.when(done.good_until),
+        "good_until": done["good_until"],
     }
     output.record(summary, json_output=json_output)
     files = {"token-file": token_file, "pkcs12": out, "password-file": password_file}
     words = [f"--{option} {path.name if path else 'FILE'}" for option, path in files.items()]
     output.hint(
-        f"on the clone: vouchd clone create --master https://{me.id} --fingerprint {me.tls_sha256} {' '.join(words)}"
-        f"{_directory_words(me.directory)} --host NAME"
+        f"on the clone: vouchd clone create --master {master} --fingerprint {fingerprint} {' '.join(words)}"
+        f"{_directory_words(done['directory'])} --host NAME"
     )
 
 
-def _directory_words(server: DirectoryServer | None) -> str:
+def _directory_words(needed: Mapping[str, str] | None) -> str:
     """What the clone's directory server has to have in common with the master's."""
-    if server is None:
+    if needed is None:
         return ""
-    where = "ldaps://HOST:636" if server.transport is Transport.TLS else "ldap://HOST:389"
-    trust = "" if server.transport is Transport.PLAIN else " --directory-trust CA.PEM"
-    starttls = " --starttls" if server.transport is Transport.STARTTLS else ""
-    return f" --directory '{where}/{server.suffix}'{starttls}{trust} --directory-password-file FILE"
+    transport = Transport(needed["connection"])
+    where = "ldaps://HOST:636" if transport is Transport.TLS else "ldap://HOST:389"
+    trust = "" if transport is Transport.PLAIN else " --directory-trust CA.PEM"
+    starttls = " --starttls" if transport is Transport.STARTTLS else ""
+    return f" --directory '{where}/{needed['suffix']}'{starttls}{trust} --directory-password-file FILE"
 
 
 @app.command()
@@ -201,11 +206,12 @@ def destroy(
 
 
 @app.command()
+@reachable
 def promote(
+    instance: Instance,
     member: Annotated[
         str, typer.Argument(metavar="[MEMBER]", help="On the master: the member to hand the role to, HOST:PORT.")
     ] = "",
-    instance: InstanceOption = DEFAULT_INSTANCE,
     cert: Annotated[
         Path | None,
         typer.Option(
@@ -223,31 +229,43 @@ def promote(
 ) -> None:
     """Move the role of the master: to this clone, or from this master to another member.
 
-    On a clone it takes an administrator's own certificate; the others believe nobody who promotes itself. The master
-    before becomes a clone, now or when it comes back.
+    On a clone it takes an administrator's own certificate, and is done on its folder: no key is sent to anybody. The
+    others believe nobody who promotes itself. The master before becomes a clone, now or when it comes back.
 
     Example: vouchd clone promote --instance /srv/clone --cert alice.pem --key alice.key
     """
-    layout = Layout(instance.absolute())
+    domain = instance.call("members.list")
+    was = domain["this_instance"] != domain["master"]
+    if isinstance(instance, Folder) and _is_own(member, domain["this_instance"]):
+        promoted = _promote_itself(instance.layout, cert, key, password_file, force=force)
+        done = {"master": promoted.id, "term": promoted.term, "changes": was}
+    elif member:
+        done = instance.call("cloning.promote", member)
+    else:
+        raise ConfigError("name the member that is to be the master", hint="vouchd clone promote HOST:PORT --url …")
+    if not done["changes"]:
+        output.effect(done["master"], ())
+    output.record({"master": done["master"], "term": done["term"], "was": was}, json_output=json_output)
+
+
+def _is_own(member: str, own: str | None) -> bool:
+    """Whether that is this instance's own name, or none."""
+    return not member or (own is not None and member in {own, own.rpartition(":")[0]})
+
+
+def _promote_itself(
+    layout: Layout, cert: Path | None, key: Path | None, password_file: Path | None, *, force: bool
+) -> Member:
+    """Make the instance in this folder the master."""
     with wiring.services(layout) as services:
-        me = find(services.store.members(), services.settings.member_id)
-        term = max(one.term for one in services.store.members())
-        if member and find(services.store.members(), member).id != me.id:
-            handing = roles.Handing(layout, services.settings, services.store, services.domain)
-            promoted = handing.to(member, services.caller)
-            lifecycle.look_now(layout)
-        else:
-            administrator = _administrator(layout, services.settings, cert, key, password_file)
+        administrator = _administrator(layout, services.settings, cert, key, password_file)
 
-            def switch(promoted: Member) -> None:
-                write_values(layout, roles.role_values(services.settings, promoted, rising=True))
-                if lifecycle.status(layout).pid is not None:
-                    lifecycle.restart(layout, manager_command(layout))
+        def switch(promoted: Member) -> None:
+            write_values(layout, roles.role_values(services.settings, promoted, rising=True))
+            if lifecycle.status(layout).pid is not None:
+                lifecycle.restart(layout, manager_command(layout))
 
-            promoted = roles.Promotion(services, administrator, switch, output.note, force=force).run()
-    if promoted.term == term:
-        output.effect(promoted.id, ())
-    output.record({"master": promoted.id, "term": promoted.term, "was": me.clone}, json_output=json_output)
+        return roles.Promotion(services, administrator, switch, output.note, force=force).run()
 
 
 def _administrator(

@@ -7,7 +7,7 @@ a person, so a backup holds neither.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,7 +34,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import read_key, write_key
-from vouchd.signing.pkcs12 import KeyBag, KeyFile, write_key_file
+from vouchd.signing.pkcs12 import KeyBag, KeyFile, key_file
 
 NOT_BACKED_UP = (SSLSERVER, ADMIN)
 # First word of the Certificate System's nickname, and the name here.
@@ -44,8 +44,9 @@ _CHOOSE = "say which is for what: vouchd pkcs12 import FILE NAME=FRIENDLY"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The names of the keys that were written, and of those whose certificate has not come yet."""
+    """A PKCS #12 file, the names of the keys in it, and of those whose certificate has not come yet."""
 
+    pkcs12: bytes = field(repr=False)
     names: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -59,8 +60,8 @@ class KeyBackup:
         self._permission = permission
         self._audit = audit
 
-    def export(self, path: Path, password: str, caller: Caller, names: Sequence[str] = ()) -> Exported:
-        """Write those keys with their chains to `path` (0600); without names all that a backup holds.
+    def export(self, password: str, caller: Caller, names: Sequence[str] = ()) -> Exported:
+        """Those keys with their chains under that password; without names all that a backup holds.
 
         Raises: NotFound; SigningError when a key is missing or does not belong to its certificate; PermissionDenied.
         """
@@ -71,10 +72,10 @@ class KeyBackup:
         if not here:
             raise SigningError("there is no certificate yet, so nothing to export", hint="see vouchd certs list")
         bags = [self._bag(place) for place in here]
-        write_key_file(path, bags, password)
-        written = tuple(bag.friendly_name for bag in bags)
-        self._audit.record("PRIVATE_KEY_EXPORT", caller, "success", certificates=",".join(written), file=path.name)
-        return Exported(written, tuple(place.name for place in places if place.certificate is None))
+        pkcs12 = key_file(bags, password)
+        exported = tuple(bag.friendly_name for bag in bags)
+        self._audit.record("PRIVATE_KEY_EXPORT", caller, "success", certificates=",".join(exported))
+        return Exported(pkcs12, exported, tuple(place.name for place in places if place.certificate is None))
 
     def _places(self, settings: Settings, names: Sequence[str]) -> list[SystemCertificate]:
         if names:
@@ -98,7 +99,7 @@ class KeyBackup:
             raise SigningError(f"{place.files.key_file}: the key does not belong to the certificate of {place.name}")
         return KeyBag(key, certificate, place.chain, place.name)
 
-    def restore(self, key_file: KeyFile, wanted: Mapping[str, str], caller: Caller) -> list[Installed]:
+    def restore(self, kept: KeyFile, wanted: Mapping[str, str], caller: Caller) -> list[Installed]:
         """Put keys back and switch to them; `wanted` gives for each name here the friendly name in the file.
 
         Empty: all of the file that a backup holds. Each is tried out as `Certificates.install` does before the first is
@@ -106,11 +107,11 @@ class KeyBackup:
 
         Raises: NotFound; SigningError; ConfigError; PermissionDenied; nothing is switched and no key is left behind.
         """
-        wanted = wanted or names_in(key_file)
+        wanted = wanted or names_in(kept)
         self._permission.allow(caller, Action.CHANGE_CERTIFICATES, ",".join(wanted) or "*")
         if not wanted:
-            raise SigningError(f"{key_file.path}: holds no key that a backup holds", hint="name the keys to import")
-        bags = [replace(key_file.bag(friendly), friendly_name=name) for name, friendly in wanted.items()]
+            raise SigningError(f"{kept.path}: holds no key that a backup holds", hint="name the keys to import")
+        bags = [replace(kept.bag(friendly), friendly_name=name) for name, friendly in wanted.items()]
         written: list[Path] = []
         try:
             for bag in bags:
@@ -151,20 +152,20 @@ class KeyBackup:
         return read_passwords(self._layout.password_conf).get(INTERNAL)
 
 
-def names_in(key_file: KeyFile) -> dict[str, str]:
+def names_in(kept: KeyFile) -> dict[str, str]:
     """Friendly name by name here, of all keys in the file that a backup holds.
 
     The Certificate System's nicknames are `subsystemCert cert-pki-tomcat` and the like. Raises: SigningError.
     """
     names: dict[str, str] = {}
-    for friendly in (bag.friendly_name for bag in key_file.bags):
+    for friendly in (bag.friendly_name for bag in kept.bags):
         first = friendly.split(" ", 1)[0]
         name = _NICKNAMES.get(first, first)
         if name in NOT_BACKED_UP:
             continue
         if name in names:
-            raise SigningError(f"{key_file.path}: holds more than one key for {name or 'no name'!r}", hint=_CHOOSE)
+            raise SigningError(f"{kept.path}: holds more than one key for {name or 'no name'!r}", hint=_CHOOSE)
         if not name:
-            raise SigningError(f"{key_file.path}: holds a key without a name", hint=_CHOOSE)
+            raise SigningError(f"{kept.path}: holds a key without a name", hint=_CHOOSE)
         names[name] = friendly
     return names
