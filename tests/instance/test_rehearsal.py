@@ -11,7 +11,7 @@ from tests.pki import CA, DAY, HOUR, Issued, new_key
 
 from vouchd.errors import SigningError
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake, try_signature
-from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.purposes import Issuers, Purpose
 from vouchd.settings.declared import KeyFiles
 from vouchd.signing.keys import write_key
 from vouchd.signing.software import SoftwareSigner
@@ -57,7 +57,7 @@ def test_rehearse_with_another_key_raises():
     """Key and certificate have to belong together."""
     issued = server()
     with pytest.raises(SigningError, match="does not belong"):
-        rehearse(Purpose.TLS_SERVER, new_key(), issued.certificate, [ROOT.certificate], [], int(time.time()))
+        rehearse(Purpose.TLS_SERVER, new_key(), issued.certificate, [ROOT.certificate], Issuers([]), int(time.time()))
 
 
 @pytest.mark.parametrize("kind", ["RSA", "EC", "Ed25519"])

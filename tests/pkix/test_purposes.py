@@ -8,7 +8,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, NOW, moment, name, shared_key, signing_hash
 
 from vouchd.errors import SigningError
-from vouchd.pkix.purposes import MAX_CHAIN, Purpose, chain_of, check_purpose, expiry_warning
+from vouchd.pkix.purposes import MAX_CHAIN, Issuers, Purpose, chain_of, check_purpose, expiry_warning
 
 ROOT = CA.create("Root")
 USAGE = {
@@ -92,14 +92,14 @@ def test_chain_of_finds_the_cas_in_order():
     low = sub_ca(middle, "Low", 3)
     leaf = low.issue("leaf").certificate
     given = [ROOT.certificate, low.certificate, middle.certificate]
-    assert chain_of(leaf, given, [], NOW) == (low.certificate, middle.certificate, ROOT.certificate)
+    assert chain_of(leaf, given, Issuers([]), NOW) == (low.certificate, middle.certificate, ROOT.certificate)
 
 
 def test_chain_of_ends_at_an_anchor():
     """A registered CA is enough although it is not a root and the root is not known."""
     middle = sub_ca(ROOT, "Middle", 2)
     leaf = middle.issue("leaf").certificate
-    assert chain_of(leaf, [], [middle.certificate], NOW) == (middle.certificate,)
+    assert chain_of(leaf, [], Issuers([middle.certificate]), NOW) == (middle.certificate,)
 
 
 def test_chain_of_without_the_issuer_raises():
@@ -108,7 +108,7 @@ def test_chain_of_without_the_issuer_raises():
     leaf = middle.issue("leaf").certificate
     for given in ([], [middle.certificate]):
         with pytest.raises(SigningError, match="is not known") as caught:
-            chain_of(leaf, given, [], NOW)
+            chain_of(leaf, given, Issuers([]), NOW)
         assert "--chain" in caught.value.hint
 
 
@@ -117,7 +117,7 @@ def test_chain_of_over_an_unfit_ca_raises(broken):
     """What is no CA, or is not valid now, issues nothing."""
     middle = sub_ca(ROOT, "Middle", 2, **broken)
     with pytest.raises(SigningError, match="'CN=Middle' in the chain"):
-        chain_of(middle.issue("leaf").certificate, [middle.certificate, ROOT.certificate], [], NOW)
+        chain_of(middle.issue("leaf").certificate, [middle.certificate, ROOT.certificate], Issuers([]), NOW)
 
 
 def test_chain_of_more_than_the_limit_raises():
@@ -126,7 +126,7 @@ def test_chain_of_more_than_the_limit_raises():
     for number in range(MAX_CHAIN + 1):
         cas.append(sub_ca(cas[-1], f"CA {number}", 10 + number))
     with pytest.raises(SigningError, match="longer than"):
-        chain_of(cas[-1].issue("leaf").certificate, [ca.certificate for ca in cas], [], NOW)
+        chain_of(cas[-1].issue("leaf").certificate, [ca.certificate for ca in cas], Issuers([]), NOW)
 
 
 @pytest.mark.parametrize(

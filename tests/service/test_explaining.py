@@ -15,6 +15,7 @@ from vouchd.pkix.certs import authority_id
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 from vouchd.service.explaining import Explanation, Signers, explain
+from vouchd.service.signer_choice import SignerCertificates
 
 ONE = CA.create("CA one")
 OTHER = CA.create("CA other", key=shared_key("EC", 2))
@@ -63,7 +64,7 @@ def explained(holding: ServingState, number: int, at: int = NOW, **policy) -> Ex
     return explain(
         holding,
         ResponsePolicy(**policy),
-        Signers({"signer": SIGNER.der}, "signer"),
+        Signers(SignerCertificates({"signer": SIGNER.der}), "signer"),
         authority_id=authority_id(ONE.certificate),
         serial=serial_octets(number),
         at=at,

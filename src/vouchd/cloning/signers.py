@@ -25,7 +25,7 @@ from vouchd.instance.certificates.requests import certificate_request
 from vouchd.instance.certificates.versions import rehearse_version
 from vouchd.instance.locking import config_lock
 from vouchd.pkix.certs import is_issued_by, load_certificate, not_after
-from vouchd.pkix.purposes import Purpose, chain_of
+from vouchd.pkix.purposes import Issuers, Purpose, chain_of
 from vouchd.pkix.signatures import ALGORITHMS, algorithms_for
 from vouchd.service.permission import Action, Permission
 from vouchd.settings.declared import Settings, SignerSettings
@@ -172,8 +172,8 @@ class Signers:
         authorities = self._store.authorities()
         registered = [load_certificate(one) for authority in authorities for one in authority.certificates]
         trust_file = settings.agent.trust_file
-        anchors = [*registered, *(read_certificates(trust_file) if trust_file else ())]
-        above = chain_of(certificate, bundle, anchors, self._clock.now())
+        anchors = (*registered, *(read_certificates(trust_file) if trust_file else ()))
+        above = chain_of(certificate, bundle, Issuers(anchors), self._clock.now())
         sent = tuple(one for one in above if one not in registered and not is_issued_by(one, one))
         complete = replace(
             version,

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
@@ -213,28 +215,43 @@ def signing_end(signer: x509.Certificate, certificates: Iterable[bytes]) -> int 
 
 def _fitness(signer: x509.Certificate, authority: x509.Certificate) -> SignerFitness:
     """What holds at any time. Raises: SigningError."""
+    judgement = _judged(signer.public_bytes(Encoding.DER), authority.public_bytes(Encoding.DER))
+    if isinstance(judgement, SignerFitness):
+        return judgement
+    raise SigningError(judgement.why, hint=judgement.hint)
+
+
+class _Unfit(NamedTuple):
+    why: str
+    hint: str
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _judged(signer_der: bytes, authority_der: bytes) -> SignerFitness | _Unfit:
+    """Judged once: a start asks of each signer of each CA many times, and each judgement verifies a signature."""
+    signer, authority = load_certificate(signer_der), load_certificate(authority_der)
+    name = signer.subject.rfc4514_string()
     same_key = public_key_bits(signer) == public_key_bits(authority)
     if same_key and names.same(subject_der(signer), subject_der(authority)):
         return SignerFitness(own_key=True, warnings=())
     if not is_issued_by(signer, authority):
-        raise SigningError(
-            f"{signer.subject.rfc4514_string()!r} was not issued by {authority.subject.rfc4514_string()!r}",
-            hint="a delegated signer's certificate must be issued by the CA it answers for (RFC 6960 4.2.2.2)",
+        return _Unfit(
+            f"{name!r} was not issued by {authority.subject.rfc4514_string()!r}",
+            "a delegated signer's certificate must be issued by the CA it answers for (RFC 6960 4.2.2.2)",
         )
     if not has_ocsp_signing(signer):
-        raise SigningError(
-            f"{signer.subject.rfc4514_string()!r} is not for OCSP signing",
-            hint="ask the CA for a certificate with extendedKeyUsage id-kp-OCSPSigning",
+        return _Unfit(
+            f"{name!r} is not for OCSP signing", "ask the CA for a certificate with extendedKeyUsage id-kp-OCSPSigning"
         )
     if not may_sign(signer):
-        raise SigningError(
-            f"the keyUsage of {signer.subject.rfc4514_string()!r} lacks digitalSignature",
-            hint="ask the CA for a certificate with keyUsage digitalSignature",
+        return _Unfit(
+            f"the keyUsage of {name!r} lacks digitalSignature",
+            "ask the CA for a certificate with keyUsage digitalSignature",
         )
     if unknown := unknown_critical(signer):
-        raise SigningError(
-            f"{signer.subject.rfc4514_string()!r} has a critical extension that clients do not know: {unknown}",
-            hint="ask the CA for a certificate without it",
+        return _Unfit(
+            f"{name!r} has a critical extension that clients do not know: {unknown}",
+            "ask the CA for a certificate without it",
         )
     warnings = () if has_nocheck(signer) else ("no id-pkix-ocsp-nocheck: clients will ask for the signer's own status",)
     return SignerFitness(own_key=False, warnings=warnings)

@@ -10,7 +10,17 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
-from vouchd.pkix.certs import has_nocheck, is_issued_by, may_sign, not_after, not_before, unknown_critical
+from vouchd.pkix import names
+from vouchd.pkix.certs import (
+    has_nocheck,
+    is_issued_by,
+    issuer_der,
+    may_sign,
+    not_after,
+    not_before,
+    subject_der,
+    unknown_critical,
+)
 
 MAX_CHAIN = 8
 _DAY = 86400
@@ -85,8 +95,32 @@ def _doubts(certificate: x509.Certificate, purpose: Purpose) -> Iterable[str]:
         yield "self-signed: each client has to trust the certificate itself"
 
 
+class Issuers:
+    """Certificates by their subject, so that an issuer among many is found without a look at the others.
+
+    Those of `beyond` come after these.
+    """
+
+    def __init__(self, certificates: Iterable[x509.Certificate], beyond: Issuers | None = None) -> None:
+        self._by_subject: dict[bytes, list[x509.Certificate]] = {}
+        for certificate in certificates:
+            self._by_subject.setdefault(names.canonical(subject_der(certificate)), []).append(certificate)
+        self._beyond = beyond
+
+    def of(self, certificate: x509.Certificate) -> list[x509.Certificate]:
+        """Those that have issued the certificate, by name and signature."""
+        named = self._by_subject.get(names.canonical(issuer_der(certificate)), [])
+        ours = [one for one in named if is_issued_by(certificate, one)]
+        return [*ours, *(self._beyond.of(certificate) if self._beyond else ())]
+
+    def __contains__(self, certificate: x509.Certificate) -> bool:
+        """Whether it is one of them."""
+        ours = self._by_subject.get(names.canonical(subject_der(certificate)), [])
+        return certificate in ours or (self._beyond is not None and certificate in self._beyond)
+
+
 def chain_of(
-    certificate: x509.Certificate, bundle: Iterable[x509.Certificate], anchors: Sequence[x509.Certificate], at: int
+    certificate: x509.Certificate, bundle: Iterable[x509.Certificate], anchors: Issuers, at: int
 ) -> tuple[x509.Certificate, ...]:
     """The CAs above `certificate` in order, up to a self-signed one or at least to one of `anchors`.
 
@@ -94,9 +128,10 @@ def chain_of(
 
     Raises: SigningError when the chain is broken or longer than 8.
     """
-    pool, chain, current = (*bundle, *anchors), [], certificate
+    pool, current = Issuers(bundle, anchors), certificate
+    chain: list[x509.Certificate] = []
     while not is_issued_by(current, current):
-        issuers = [other for other in pool if is_issued_by(current, other)]
+        issuers = pool.of(current)
         if not issuers:
             if current in anchors:
                 break

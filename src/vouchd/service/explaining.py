@@ -6,7 +6,6 @@ explanation cannot differ from the answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, CertStatus
@@ -16,7 +15,7 @@ from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.service.cover import cover_notice
-from vouchd.service.signer_choice import candidates, expiry, is_revoked, revocation
+from vouchd.service.signer_choice import SignerCertificates, candidates, expiry, is_revoked, revocation
 
 UNAUTHORIZED = "unauthorized"
 TRY_LATER = "tryLater"
@@ -52,7 +51,7 @@ class EffectivePolicy:
 class Signers:
     """The instance's signing certificates (DER) by nickname, and the nickname of the default."""
 
-    certificates: Mapping[str, bytes]
+    certificates: SignerCertificates
     default: str
 
     def choose(self, authority: Authority, at: int) -> str:
@@ -98,6 +97,13 @@ def explain(
     serving = next((candidate for candidate in state.authorities if candidate.authority.id == authority_id), None)
     if serving is None:
         return _foreign(policy, signers.default, serial)
+    return explain_serving(serving, policy, signers, serial=serial, at=at)
+
+
+def explain_serving(
+    serving: ServingAuthority, policy: ResponsePolicy, signers: Signers, *, serial: bytes, at: int
+) -> Explanation:
+    """The same for a CA that is at hand: who explains for many looks for none of them."""
     decision: Decision | None = None
     nickname: str | None = None
     try:

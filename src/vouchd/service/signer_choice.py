@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from vouchd.core.facts import Authority
 from vouchd.core.status import ServingAuthority
 from vouchd.errors import TryLater, Unauthorized
-from vouchd.pkix import certs
+from vouchd.pkix import certs, names
 from vouchd.service.assembling import Signing
 
 
@@ -28,13 +28,32 @@ class Issuer:
     key: str
 
 
+class SignerCertificates(dict[str, bytes]):
+    """The certificates (DER) of signers by nickname; the few that a CA may have certified are found by name."""
+
+    def __init__(self, certificates: Mapping[str, bytes]) -> None:
+        super().__init__(certificates)
+        self._by_name: dict[bytes, set[str]] = {}
+        for nickname, certificate_der in certificates.items():
+            certificate = certs.load_certificate(certificate_der)
+            for name_der in (certs.issuer_der(certificate), certs.subject_der(certificate)):
+                self._by_name.setdefault(names.canonical(name_der), set()).add(nickname)
+
+    def near(self, authority: Authority) -> list[str]:
+        """The nicknames, in order, of those issued under the CA's name or of that name: no other can be fit for it."""
+        known = {names.canonical(certs.name_and_key(one)[0]) for one in authority.certificates}
+        return sorted({nickname for name in known for nickname in self._by_name.get(name, ())})
+
+
 class SignerChoice:
     """Chooses among `signings` by nickname; the choice for a CA is kept until it is to be forgotten."""
 
     def __init__(self, signings: dict[str, Signing], default: str) -> None:
         self._signings = signings
         self._default = default
-        self._certificates = {name: signing.signer.certificate_der for name, signing in signings.items()}
+        self._certificates = SignerCertificates(
+            {name: signing.signer.certificate_der for name, signing in signings.items()}
+        )
         self._of_key: dict[tuple[bytes, bytes], list[str]] = {}
         for name, certificate in self._certificates.items():
             self._of_key.setdefault(certs.name_and_key(certificate), []).append(name)
@@ -145,7 +164,7 @@ def expiry(end: int, not_after: int) -> TryLater:
     return TryLater("the signing certificate has expired", hint="have the CA issue a new one", cause="expired_signer")
 
 
-def candidates(authority: Authority, key: str, certificates: Mapping[str, bytes], default: str) -> dict[str, int]:
+def candidates(authority: Authority, key: str, certificates: SignerCertificates, default: str) -> dict[str, int]:
     """The signers (`certificates`: theirs, DER) that may answer for that key of the CA, best first, until when.
 
     None when the one that is named for the CA is away or may not answer for it: what is not as it was said to be is
@@ -155,11 +174,10 @@ def candidates(authority: Authority, key: str, certificates: Mapping[str, bytes]
     if named not in certificates:
         return {}
     of_key = [one for one in authority.certificates if certs.key_id(one) == key]
-    loaded = {name: certs.load_certificate(one) for name, one in certificates.items()}
-    under_any = certs.signing_end(loaded[named], authority.certificates)
+    under_any = certs.signing_end(certs.load_certificate(certificates[named]), authority.certificates)
     if under_any is None:
         return {}
-    in_order = [named, *(name for name in sorted(certificates) if name != named)]
-    under_key = {name: certs.signing_end(loaded[name], of_key) for name in in_order}
+    in_order = [named, *(name for name in certificates.near(authority) if name != named)]
+    under_key = {name: certs.signing_end(certs.load_certificate(certificates[name]), of_key) for name in in_order}
     fit = {name: end for name, end in under_key.items() if end is not None}
     return fit if named in fit else {**fit, named: under_any}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -32,6 +33,7 @@ PrivateKey = (
 )
 
 MINIMUM_RSA_BITS = 2048
+_DECRYPTED = 1 << 14
 DEFAULT_RSA_BITS = 2048  # a responder signs often, and a signer lives shortly
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"SHA-256": ec.SECP256R1, "SHA-384": ec.SECP384R1, "SHA-512": ec.SECP521R1}
 _GENERATORS: dict[str, Callable[[], PrivateKey]] = {
@@ -85,22 +87,26 @@ def read_key(path: Path, password: str | None, tokens: Tokens | None = None) -> 
     data = read_secret(path)
     if is_reference(data):
         return checked_key((tokens or Tokens()).key(parse_reference(path, data)), str(path))
-    load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key
-    encrypted = True
     try:
-        try:
-            key = load(data, password.encode() if password else None)
-        except TypeError:  # a password was given for a key that is not encrypted, or the other way round
-            encrypted = password is not None
-            key = load(data, None)
+        key = _decrypted(data, password)
     except TypeError as error:
         raise SigningError(f"{path}: the key is encrypted and no password was given") from error
     except UnsupportedAlgorithm as error:
         raise SigningError(f"{path}: the key is of a type that is not supported") from error
     except ValueError as error:
-        reason = "wrong password, or no private key" if password and encrypted else "no private key"
+        reason = "wrong password, or no private key" if password else "no private key"
         raise SigningError(f"{path}: {reason} in PEM or DER") from error
     return checked_key(key, str(path))
+
+
+@lru_cache(maxsize=_DECRYPTED)
+def _decrypted(data: bytes, password: str | None) -> object:
+    """The key in what was read of a file: decrypted once, however many parts of a start look at it."""
+    load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key
+    try:
+        return load(data, password.encode() if password else None)
+    except TypeError:  # a password was given for a key that is not encrypted, or the other way round
+        return load(data, None)
 
 
 def checked_key(key: object, where: str) -> PrivateKey:

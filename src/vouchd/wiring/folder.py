@@ -22,6 +22,7 @@ from vouchd.instance.certificates.signers import known_signers
 from vouchd.instance.report import InstanceReport
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.indexing import Indexing
+from vouchd.service.signer_choice import SignerCertificates
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings, read_settings
@@ -133,7 +134,8 @@ class FolderRunning:
 
 def _ready_signers(settings: Settings) -> Signers:
     known = known_signers(settings)
-    return Signers({name: der for name, der in known.certificates.items() if der is not None}, known.default)
+    certificates = {name: der for name, der in known.certificates.items() if der is not None}
+    return Signers(SignerCertificates(certificates), known.default)
 
 
 # The operating system's account that this process runs under.

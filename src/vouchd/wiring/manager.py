@@ -58,7 +58,7 @@ from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.service.selftests import failures
-from vouchd.service.signer_choice import is_revoked, revocation
+from vouchd.service.signer_choice import SignerCertificates, is_revoked, revocation
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.settings.layout import Layout
@@ -362,7 +362,9 @@ def _agent_part(
     records = answered_records(settings.audit, responder)
     groups = ClientGroups(settings.ee.ipv4_prefix, settings.ee.ipv6_prefix, salt=SALT)
     answers = InProcessAnswers(responder, records, clock, audit.take_answers, groups, signing)
-    signers = Signers({name: signer.certificate_der for name, signer in keys.items()}, settings.default_signer)
+    signers = Signers(
+        SignerCertificates({name: signer.certificate_der for name, signer in keys.items()}), settings.default_signer
+    )
 
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:
         return explain(publication.state, settings.responder, signers, authority_id=authority_id, serial=serial, at=at)

@@ -20,7 +20,7 @@ from vouchd.files import replace_file, write_new
 from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
 from vouchd.pkix.certs import check_signer_of, is_issued_by, load_certificate
-from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.purposes import Issuers, Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import KeyFiles, Settings
@@ -61,7 +61,7 @@ class Installation:
         purpose = self.place.purpose
         registered = [load_certificate(der) for authority in self.authorities for der in authority.certificates]
         trust_file = self.settings.agent.trust_file
-        anchors = (*registered, *(read_certificates(trust_file) if trust_file else ()), *self.trusted)
+        anchors = Issuers((*registered, *(read_certificates(trust_file) if trust_file else ()), *self.trusted))
         chain, warnings = rehearse(purpose, key, certificate, bundle, anchors, self.at)
         # Nobody is sent a root; but a backup has to hold what its keys are restored with elsewhere.
         kept = purpose in {Purpose.SUBSYSTEM, Purpose.AUDIT_SIGNING}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.errors import SigningError
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import load_certificate
-from vouchd.pkix.purposes import Purpose, chain_of, check_purpose
+from vouchd.pkix.purposes import Issuers, Purpose, chain_of, check_purpose
 from vouchd.pkix.signatures import ALGORITHMS, verify
 from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.signing.keys import PrivateKey
@@ -27,7 +27,7 @@ def rehearse(
     key: PrivateKey,
     certificate: x509.Certificate,
     bundle: Sequence[x509.Certificate],
-    anchors: Sequence[x509.Certificate],
+    anchors: Issuers,
     at: int,
 ) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
     """Check chain, usage, validity at `at` and the key itself; returns the CAs above, and what is doubtful.

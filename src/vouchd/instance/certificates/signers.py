@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -29,7 +29,7 @@ from vouchd.signing.token.pool import Limits
 from vouchd.signing.token.reference import HARDWARE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadedSigners:
     """The signers that can sign, by nickname, and why the others cannot: they cost the CAs that they answer for."""
 
@@ -40,6 +40,11 @@ class LoadedSigners:
     def of(self, authority: Authority) -> SoftwareSigner:
         """The signer that is named for this CA, which has no problem."""
         return self.ready[authority.policy.signer or self.default]
+
+    @cached_property
+    def known(self) -> KnownSigners:
+        """Their certificates."""
+        return KnownSigners({name: signer.certificate_der for name, signer in self.ready.items()}, self.default)
 
     def problem(self, authority: Authority, at: int) -> SigningError | None:
         """Why nothing is signed for this CA at POSIX time `at`; None: it is answered for (RFC 6960 4.2.2.2)."""
@@ -120,14 +125,11 @@ def _certificate(signer: SignerSettings) -> bytes | None:
     return read_certificates(signer.certificate_file)[0].public_bytes(Encoding.DER)
 
 
-def check_signers(
-    signers: Mapping[str, SoftwareSigner], default_signer: str, authorities: Iterable[Authority], at: int
-) -> tuple[str, ...]:
+def check_signers(known: KnownSigners, authorities: Iterable[Authority], at: int) -> tuple[str, ...]:
     """Check that each CA has a signer that may answer for it at POSIX time `at`: see `signer_doubts`.
 
     Returns what is doubtful but allowed, one line each. Raises: SigningError, ConfigError, naming the CA.
     """
-    known = KnownSigners({name: signer.certificate_der for name, signer in signers.items()}, default_signer)
     doubts: dict[str, None] = {}
     for authority in authorities:
         try:
@@ -184,7 +186,7 @@ def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Aut
         if error := signers.problem(authority, at):
             failing[f"CA {authority.label}"] = SigningError(f"answered tryLater: {error}", hint=error.hint)
         else:
-            doubts |= dict.fromkeys(check_signers(signers.ready, signers.default, [authority], at))
+            doubts |= dict.fromkeys(check_signers(signers.known, [authority], at))
     shown = {authority.policy.signer or signers.default for authority in authorities}  # by their CAs
     failing |= {f"signer {name}": problem for name, problem in signers.problems.items() if name not in shown}
     failing |= _failing_parts(layout, settings)

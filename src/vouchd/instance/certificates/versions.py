@@ -25,7 +25,7 @@ from vouchd.files import replace_file
 from vouchd.instance.certificates.places import free_stem, numbered
 from vouchd.instance.certificates.rehearsal import rehearse
 from vouchd.pkix.certs import check_signer_of, load_certificate
-from vouchd.pkix.purposes import Purpose
+from vouchd.pkix.purposes import Issuers, Purpose
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
@@ -115,7 +115,7 @@ def rehearse_version(
     signer = SoftwareSigner(version.nickname, key, version.certificate_der, version.chain, version.algorithm)
     doubts: tuple[str, ...] = ()
     if certificate not in registered:  # a CA's own key is not for OCSP alone
-        _, doubts = rehearse(Purpose.OCSP_SIGNING, key, certificate, bundle, (*registered, *anchors), at)
+        _, doubts = rehearse(Purpose.OCSP_SIGNING, key, certificate, bundle, Issuers((*registered, *anchors)), at)
     for authority in own:
         try:
             _try_answer(signer, authority, policy, at, trusted=version.trusted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from vouchd.client import inquiry
 from vouchd.client.parsing import parse_response
@@ -21,13 +22,14 @@ from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import ClientError, IndexFileError, PartFails, SigningError, VerificationError
 from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificate, not_after
 from vouchd.service.answering import Responder
-from vouchd.service.explaining import Explanation, Signers, explain
+from vouchd.service.explaining import Explanation, Signers, explain_serving
+from vouchd.service.signer_choice import SignerCertificates
 
 _TIMEOUT_SECONDS = 5.0
 _DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Canary:
     """What is answered with: `url` is the running instance's, empty when it does not run or does not answer now."""
 
@@ -117,9 +119,12 @@ class Canary:
         return verification.singles[0].status
 
     def _expected(self, serving: ServingAuthority, serial: bytes, at: int) -> Explanation:
+        return explain_serving(serving, self.policy, self._known, serial=serial, at=at)
+
+    @cached_property
+    def _known(self) -> Signers:
         certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
-        signers = Signers(certificates, self.default_signer)
-        return explain(self.state, self.policy, signers, authority_id=serving.authority.id, serial=serial, at=at)
+        return Signers(SignerCertificates(certificates), self.default_signer)
 
 
 def _serials(serving: ServingAuthority) -> tuple[bytes, ...]:

@@ -15,7 +15,7 @@ from vouchd.instance.certificates.places import ADMIN, SystemCertificate, number
 from vouchd.instance.certificates.rehearsal import try_signature
 from vouchd.instance.certificates.signers import LoadedSigners, check_signers, open_signers
 from vouchd.pkix.certs import is_issued_by, load_certificate
-from vouchd.pkix.purposes import Purpose, Validity, chain_of, check_purpose
+from vouchd.pkix.purposes import Issuers, Purpose, Validity, chain_of, check_purpose
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -58,7 +58,7 @@ def _require_signer(signers: LoadedSigners, authority: Authority, at: int) -> st
     """What is doubtful about the CA's signer. Raises: SigningError."""
     if error := signers.problem(authority, at):
         raise error
-    return "; ".join(check_signers(signers.ready, signers.default, [authority], at))
+    return "; ".join(check_signers(signers.known, [authority], at))
 
 
 def check_certificates(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
@@ -69,7 +69,7 @@ def check_certificates(settings: Settings, authorities: Iterable[Authority], at:
     password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
     trusted = [load_certificate(der) for authority in authorities for der in authority.certificates]
     trust_file = settings.agent.trust_file
-    anchors = (*trusted, *(read_certificates(trust_file) if trust_file else ()))
+    anchors = Issuers((*trusted, *(read_certificates(trust_file) if trust_file else ())))
     checks = {
         one.name: partial(_check_certificate, one, password, anchors, at)
         for one in system_certificates(settings)
@@ -78,9 +78,7 @@ def check_certificates(settings: Settings, authorities: Iterable[Authority], at:
     return collect(checks, PartFails)
 
 
-def _check_certificate(
-    one: SystemCertificate, password: str | None, anchors: tuple[x509.Certificate, ...], at: int
-) -> str:
+def _check_certificate(one: SystemCertificate, password: str | None, anchors: Issuers, at: int) -> str:
     if one.problem:
         raise SigningError(one.problem)
     if one.certificate is None:
@@ -92,7 +90,7 @@ def _check_certificate(
     # The root may stay with those who trust it: what was installed has to hold up to where it ends.
     _check_links(one)
     top = one.chain[-1] if one.chain else one.certificate
-    chain_of(one.certificate, one.chain, (*anchors, top), at)
+    chain_of(one.certificate, one.chain, Issuers((top,), anchors), at)
     return Validity.of(one.certificate).warning(at) or "good"
 
 
