@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from cryptography import x509
@@ -134,3 +135,23 @@ def accepted(site: Site, crl: bytes) -> bool:
     """Whether a push is taken, or was before."""
     status, body = site.push(crl)
     return status == 200 and (body == "status=0\n" or "older than the current" in body)
+
+
+def test_whole_backup_holds_the_facts_of_the_directory(site):
+    """With instance and directory gone it stands alone on the facts of the backup, and answers as it did."""
+    site.made.revoke("bad")
+    site.made.publish("m")
+    site.made.until_says("m", "bad", "revoked")
+    site.made.write("backup.password", "correct horse battery")
+    password = ("--password-file", "backup.password")
+    site.made.run("backup", "--all", "--out", "m.backup", *password, "--instance", "m")
+    before = site.made.said("m", "bad")
+    site.made.kill("m")
+    site.directory.kill()
+    shutil.rmtree(site.made.layout("m").root)
+    proof = json.loads(site.made.run("restore", "m.backup", "--verify", *password, "--json"))
+    assert (proof["facts_in"], proof["different"], proof["same"]) == ("directory", 0, proof["answers"])
+    site.made.run("restore", "m.backup", "--embedded", *password, "--instance", "m")
+    site.made.run("start", "--instance", "m")
+    assert site.made.said("m", "bad") == before
+    assert site.made.says("m", "good") == "good"

@@ -44,7 +44,8 @@ _VERBS = {
     "status": "lifecycle",
     "query": "query",
     "explain": "explain",
-    "backup": "pkcs12",
+    "backup": "backup",
+    "restore": "backup",
 }
 # Group of verbs -> the module that has its `app`, and those that `register` more verbs there.
 _GROUPS = {
@@ -74,7 +75,8 @@ _ABOUT = {
     "status": "Show whether the instance runs and what it serves; exit code 3 when it does not run.",
     "query": "Ask a responder about certificates and verify what it says.",
     "explain": "Tell why a certificate is answered as it is: CRL, entry, policy and signer.",
-    "backup": "Write the instance's keys with their chains into one PKCS #12 file, for a clone or a spare.",
+    "backup": "Write the instance's keys with their chains into one PKCS #12 file, or with --all the whole instance.",
+    "restore": "Make the instance of a whole backup anew, or with --verify try the backup out.",
     "authority": "The CAs that an instance answers for.",
     "ca": "A small certificate manager of our own; for the CAs that are answered for: vouchd authority.",
     "crl": "The CRLs that an instance answers from.",

@@ -23,28 +23,10 @@ from vouchd.signing.handed import check_context
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, read_key_file
 from vouchd.wiring import instance as wiring
 
-# `vouchd backup`: the keys that a clone needs, in one file.
-
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the PKCS #12 file goes (0600).")]
 PasswordFileOption = Annotated[
     Path | None, typer.Option("--password-file", metavar="FILE", help="File (0600) whose first line is the password.")
 ]
-
-
-@reachable
-def backup(
-    out: OutOption,
-    instance: Instance,
-    password_file: PasswordFileOption = None,
-    json_output: JsonOption = False,
-) -> None:
-    """Write the instance's keys with their chains into one PKCS #12 file, for a clone or a spare.
-
-    The TLS server's key stays: it belongs to this host. The administrator's is in admin.p12.
-
-    Example: vouchd backup --out ocsp-keys.p12 --password-file ocsp-keys.password
-    """
-    export(instance, out, (), password_file, json_output=json_output)
 
 
 def export(

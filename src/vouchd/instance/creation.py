@@ -77,15 +77,23 @@ def create_instance(
 
     Raises: AlreadyExists when `root` is there and not empty; ConfigError, SigningError; LifecycleError.
     """
-    root = root.absolute()
     try:
-        return _create(root, signer, values, finish)
+        with new_folder(root) as draft:
+            _fill(draft, signer, values)
+            finish(draft)
     except BaseException:
         signer.discard()
         raise
+    return Layout(root.absolute())
 
 
-def _create(root: Path, signer: NewSigner, values: Mapping[str, str], finish: Callable[[Layout], None]) -> Layout:
+@contextmanager
+def new_folder(root: Path) -> Iterator[Layout]:
+    """The draft (0700) of an instance's folder, which becomes `root` when the block ends and is gone when that raises.
+
+    Raises: AlreadyExists when `root` is there and not empty; LifecycleError.
+    """
+    root = root.absolute()
     require_free(root)
     _remove_left_drafts(root)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
@@ -93,15 +101,15 @@ def _create(root: Path, signer: NewSigner, values: Mapping[str, str], finish: Ca
         root.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir(mode=0o700)
         with _draft_lock(draft):
-            _fill(Layout(draft), signer, values)
-            finish(Layout(draft))
+            for folder in Layout(draft).folders:
+                folder.mkdir(mode=0o700)
+            yield Layout(draft)
         draft.rename(root)  # also onto an empty folder
         sync_folder(root.parent)
     except OSError as error:
         raise LifecycleError(f"{root}: cannot be made: {error.strerror}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return Layout(root)
 
 
 def require_free(root: Path) -> None:
@@ -129,8 +137,6 @@ def _draft_lock(draft: Path) -> Iterator[None]:
 
 
 def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
-    for folder in layout.folders:
-        folder.mkdir(mode=0o700)
     password = new_password()
     write_passwords(layout.password_conf, {INTERNAL: password, **signer.passwords})
     write_key(layout.alias / f"{signer.nickname}.key", signer.key, password)

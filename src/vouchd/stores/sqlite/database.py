@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -75,6 +75,17 @@ class Database:
         self._closed = True
         while self._idle:
             self._idle.pop().close()
+
+    def copy(self, path: Path) -> None:
+        """Write what is committed now to a new database file (0600), in one consistent view."""
+        with _translated(path):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            connection = self._take()
+            try:
+                with closing(sqlite3.connect(path)) as target:
+                    connection.backup(target)
+            finally:
+                self._give_back(connection)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:

@@ -57,6 +57,10 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
         super().__init__(path, busy_seconds=busy_seconds)
         self._cache = RevisionCache(self.changes)
 
+    def copy(self, path: Path) -> None:
+        """Write all that is stored now to a new database file (0600), in one consistent view."""
+        self._database.copy(path)
+
     def revision(self) -> int:
         """See StatusStore."""
         with self._database.reading() as db:

@@ -1,0 +1,175 @@
+"""A whole backup: restored on an empty host it answers byte for byte; changed or without its password it is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from tests.whole.test_selftests import instance_made
+
+from vouchd.instance.archive import extract, open_archive
+from vouchd.instance.lifecycle import status
+from vouchd.settings.layout import Layout
+
+pytestmark = pytest.mark.process
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def made(tmp_path):
+    """An instance with a CRL of fifty certificates, not started, and a password file."""
+    with instance_made(tmp_path, range(1000, 1050)) as running:
+        (tmp_path / "password").write_text(PASSWORD)
+        (tmp_path / "password").chmod(0o600)
+        yield running
+
+
+def backed_up(made, tmp_path) -> Path:
+    """A backup of the instance, made while it runs."""
+    if status(made.layout).pid is None:
+        assert made.vouchd("start").returncode == 0
+    out = tmp_path / "ocsp.backup"
+    done = made.vouchd("backup", "--all", "--out", out, "--password-file", tmp_path / "password")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def restored(made, tmp_path, file: Path, *options: str, instance: str = "again"):
+    """`vouchd restore` of the file, and where."""
+    folder = tmp_path / instance
+    password = tmp_path / "password"
+    return made.vouchd("restore", file, *options, "--password-file", password, "--instance", folder), folder
+
+
+def rewritten(file: Path, out: Path, change) -> Path:
+    """The archive with what `change` makes of each member: its name and bytes, or nothing."""
+    with tarfile.open(file) as archive, tarfile.open(out, "w") as changed:
+        for member in archive:
+            for name, data in change(member.name, archive.extractfile(member).read()):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                changed.addfile(entry, io.BytesIO(data))
+    return out
+
+
+def test_restored_instance_is_the_one_that_was_backed_up(made, tmp_path):
+    """Keys, settings and facts are the same, private files are private, and the answers byte for byte."""
+    file = backed_up(made, tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o600
+    done, folder = restored(made, tmp_path, file)
+    assert done.returncode == 0, done.stderr
+    before, after = made.layout, Layout(folder)
+    for name in ("CS.cfg", "password.conf"):
+        assert (after.root / name).read_bytes() == (before.root / name).read_bytes()
+    keys = sorted(path.relative_to(before.root) for path in before.alias.iterdir())
+    assert [path.relative_to(after.root) for path in sorted(after.alias.iterdir())] == keys
+    assert all((after.root / key).read_bytes() == (before.root / key).read_bytes() for key in keys)
+    modes = {path.stat().st_mode & 0o077 for path in after.root.rglob("*") if path.is_file()}
+    assert modes == {0}
+    log = after.audit_log.read_text()
+    head = json.loads(made.layout.audit_log.read_text().splitlines()[-1])
+    assert "INSTANCE_RESTORED" in log
+    assert head["event"] == "PRIVATE_KEY_EXPORT"
+
+
+def test_backup_that_is_verified_gives_every_recorded_answer(made, tmp_path):
+    """All kinds of certificates were asked about, and the copy, which stands alone, answers each the same."""
+    file = backed_up(made, tmp_path)
+    password = tmp_path / "password"
+    done = made.vouchd("restore", file, "--verify", "--password-file", password, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["same"] == shown["answers"] > 40
+    assert (shown["different"], shown["ended"]) == (0, 0)
+    assert made.query().returncode == 1, "the instance itself goes on"
+
+
+def test_backup_of_other_facts_than_answered_is_seen(made, tmp_path):
+    """Answers that the facts of the backup do not give are told by kind and CA, with exit code 76."""
+    file = backed_up(made, tmp_path)
+
+    def other_answers(name: str, data: bytes):
+        if name == "backup.json":
+            about = json.loads(data)
+            about["answers"][0]["sha256"] = "00" * 32
+            data = json.dumps(about).encode()
+        yield name, data
+
+    changed = rewritten(file, tmp_path / "changed.backup", other_answers)
+    done = made.vouchd("restore", changed, "--verify", "--password-file", tmp_path / "password")
+    assert done.returncode == 76
+    assert "1 answers are others" in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["exchanged", "left out", "added", "cut off", "not a backup"])
+def test_backup_that_was_changed_is_refused_and_leaves_nothing(made, tmp_path, fault):
+    """Whatever was done to the file, nothing is made of it, and the error says what is wrong."""
+    file = backed_up(made, tmp_path)
+    changed = tmp_path / "changed.backup"
+
+    def change(name: str, data: bytes):
+        if name == "CS.cfg" and fault == "exchanged":
+            data += b"vouchd.ee.port=1\n"
+        if not (name == "CS.cfg" and fault == "left out"):
+            yield name, data
+        if name == "CS.cfg" and fault == "added":
+            yield "alias/planted.key", b"x"
+
+    rewritten(file, changed, change)
+    if fault == "cut off":
+        changed.write_bytes(changed.read_bytes()[: changed.stat().st_size // 2])
+    if fault == "not a backup":
+        changed.write_bytes(b"x" * 2000)
+    done, folder = restored(made, tmp_path, changed)
+    assert done.returncode == 78, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not folder.exists()
+    assert not list(tmp_path.glob(".again.*"))
+
+
+def test_backup_with_another_password_is_refused(made, tmp_path):
+    """Nothing is made without the password, and the file holds no key, password or administrator's file in clear."""
+    file = backed_up(made, tmp_path)
+    data = file.read_bytes()
+    for secret in (made.layout.password_conf, *made.layout.alias.glob("*.key")):
+        assert secret.read_bytes()[:200] not in data
+    (tmp_path / "password").write_text("another one")
+    done, folder = restored(made, tmp_path, file)
+    assert done.returncode == 70
+    assert "the password is another one" in done.stderr
+    assert not folder.exists()
+
+
+def test_backup_name_that_leads_out_of_the_folder_is_refused(made, tmp_path):
+    """A sealed table with such a name, from somebody who knows the password, writes nothing outside."""
+    opened = open_archive(backed_up(made, tmp_path), PASSWORD)
+    target = Layout(tmp_path / "target")
+    opened.secret["../planted"] = b"x"
+    with pytest.raises(Exception, match="leads out of the instance's folder"):
+        extract(tmp_path / "ocsp.backup", opened, target)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_restore_over_an_instance_is_refused(made, tmp_path):
+    """What is there stays."""
+    file = backed_up(made, tmp_path)
+    done = made.vouchd("restore", file, "--password-file", tmp_path / "password")
+    assert done.returncode == 73
+    assert status(made.layout).ready
+
+
+def test_restored_instance_starts_where_the_first_one_ended(made, tmp_path):
+    """With the first host gone the restored instance starts, answers the revoked certificate, and its log is whole."""
+    file = backed_up(made, tmp_path)
+    assert made.vouchd("stop").returncode == 0
+    done, folder = restored(made, tmp_path, file)
+    assert done.returncode == 0
+    shutil.rmtree(made.layout.root)
+    folder.rename(made.layout.root)
+    assert made.vouchd("start").returncode == 0
+    assert made.query().returncode == 1
+    assert made.vouchd("audit", "verify").returncode == 0
