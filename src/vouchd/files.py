@@ -137,6 +137,33 @@ def replace_file(
         file.write(data)
 
 
+def extend_file(path: Path, data: bytes, size: int, inode: int, *, error: type[VouchdError] = StoreUnavailable) -> None:
+    """Add `data` to the end of a file, durable on return; it must still be that file, and of that size.
+
+    On an exception nothing of it counts for whoever asks for whole lines: it is cut off again, if that can be done.
+    Raises: `error`.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_size, status.st_ino) != (size, inode):
+                raise error(f"{path}: is not as it was written", hint="something else writes there")
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.pwrite(descriptor, view, size + len(data) - len(view)) :]
+                os.fdatasync(descriptor)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as problem:
+        raise _failure(path, problem, error) from problem
+
+
 def write_output(path: Path, data: bytes, *, error: type[VouchdError] = StoreUnavailable) -> None:
     """Write what a person wants to have where they say: a file is replaced (0644), a device or pipe is written to.
 

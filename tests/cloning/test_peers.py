@@ -12,7 +12,7 @@ from tests.pki import NOW
 from vouchd.cloning.appointment import appoint
 from vouchd.cloning.client import PeerEpochs
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.watermark import Watermark
+from vouchd.cloning.watermark import Watermark, of_authorities
 from vouchd.core.facts import CRLRecord, Epoch, Group, IssuingPointId, Member, User
 from vouchd.errors import ClientError, NotFound, StoreUnavailable
 
@@ -38,7 +38,7 @@ class Set:
         self.users: tuple[User, ...] = ()
         self.sent: list[tuple[str, str, tuple[Epoch, ...]]] = []
         self.watermark = Watermark(stale, lambda: self.seconds)
-        self.watermark.resume(behind, self.ours)
+        self.watermark.resume(behind, of_authorities(self.ours))
         self.peers = Peers(
             lambda: ME,
             lambda: self.members,
@@ -58,7 +58,7 @@ class Set:
 
     def look(self, after: float = 0.0) -> frozenset[str]:
         self.seconds += after
-        self.watermark.serve(self.ours)
+        self.watermark.serve(of_authorities(self.ours))
         self.peers.look()
         return self.peers.behind
 

@@ -201,7 +201,7 @@ def test_folder_damaged_file_is_not_intact_and_written_anew(folder, tmp_path, ca
 
 def test_folder_names_tell_leftovers_but_no_foreign_files(folder, tmp_path):
     """What was left of writing is told, so that it is swept; the manifest and strange files are not ours to sweep."""
-    for name in ("a.idx.1234.part", "manifest.json", "README"):
+    for name in ("a.idx.1234.part", "manifest.log", "README"):
         (tmp_path / name).touch()
     assert folder.names() == {"a.idx.1234.part"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.pki import NOW
@@ -10,7 +11,8 @@ from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 
 from vouchd.core.facts import Epoch
 from vouchd.index.folder import IndexFolder
-from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.index.manifest import load_manifest
+from vouchd.processes.publication import ManifestPublication
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -30,6 +32,8 @@ class Site:
         self.store = SqliteStore(folder / "store.sqlite")
         self.writer = IndexFolder(self.index)
         self.indexing = Indexing(self.store, self.writer)
+        self.publication = ManifestPublication(self.store, self.indexing, self.index, lambda: nullcontext(True))
+        self.publication.current()
         self.ingesting = Ingesting(self.store, self.indexing, self.permission, self.audit)
 
     def add_ca(self, certificate_der: bytes) -> None:
@@ -40,8 +44,12 @@ class Site:
 
     def publish(self) -> None:
         """What the manager does when the store has changed."""
-        facts = self.indexing.prepare()
-        write_manifest(self.index, facts.revision, facts.authorities, facts.epochs)
+        self.publication.publish()
+
+    def begin_manifest(self) -> None:
+        """Write the manifest whole: what comes next is a difference that is added to it."""
+        self.publication.suspect_all(manifest=True)
+        self.publication.publish()
 
     def served(self, serials: range = range(1, 100)) -> tuple[int | None, set[int]]:
         """What a worker answers from: the CRL number, and which of `serials` are revoked."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.faults import site as site_module
 from tests.faults.killed import killed_after_saying
 from tests.faults.site import Site
 from tests.pki import CA, HOUR, NOW
 
 from vouchd.errors import CRLStale, StoreUnavailable
-from vouchd.stores.sqlite import store
+from vouchd.index import journal
+from vouchd.index.manifest import MANIFEST
+from vouchd.stores.sqlite import base
 
 OLD, NEW = (1, {1, 2, 3}), (2, {2, 3, 4})
 
@@ -61,7 +62,7 @@ def check_after_restart(folder: Path, expected: tuple) -> None:
     assert epoch.sequence == 2
     assert site.store.document(epoch.base.sha256) == new_crl(folder)
     site.indexing.collect_garbage()
-    assert {file.name for file in site.index.iterdir()} == {"manifest.json", epoch.index_name}
+    assert {file.name for file in site.index.iterdir()} == {MANIFEST, epoch.index_name}
     site.close()
 
 
@@ -92,8 +93,10 @@ TABLE = [
     ("document", answer_lost, False, OLD),
     ("commit", refused, False, OLD),
     ("commit", answer_lost, False, NEW),
-    ("manifest", refused, True, NEW),
-    ("manifest", answer_lost, True, NEW),
+    ("manifest begun", refused, True, NEW),
+    ("manifest begun", answer_lost, True, NEW),
+    ("manifest added to", refused, True, NEW),
+    ("manifest added to", answer_lost, True, NEW),
 ]
 
 
@@ -103,10 +106,13 @@ def test_step_failing_leaves_old_or_new_epoch(folder, monkeypatch, step, fault, 
     site = Site(folder)
     owner, name = {
         "index": (site.writer, "write"),
-        "document": (store, "put_documents"),
+        "document": (base.Transaction, "put_documents"),
         "commit": (site.store, "commit_epoch"),
-        "manifest": (site_module, "write_manifest"),
+        "manifest begun": (journal.JournalWriter, "begin"),
+        "manifest added to": (journal.JournalWriter, "add"),
     }[step]
+    if step == "manifest added to":
+        site.begin_manifest()
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fault(getattr(owner, name)))
         if acknowledged:
@@ -126,7 +132,7 @@ import os
 import sys
 from pathlib import Path
 from tests.faults.site import Site, say_and_stay
-import vouchd.stores.sqlite.store as sqlite
+import vouchd.stores.sqlite.base as sqlite
 
 folder, point = Path(sys.argv[1]), sys.argv[2]
 site = Site(folder)
@@ -150,13 +156,25 @@ accepting = {
     "index-half": lambda: stop_before(os, "replace"),
     "index-after": lambda: stop_after(site.writer, "write"),
     "commit-before": lambda: stop_before(site.store, "commit_epoch"),
-    "commit-documents-stored": lambda: stop_after(sqlite, "put_documents"),
+    "commit-documents-stored": lambda: stop_after(sqlite.Transaction, "put_documents"),
     "commit-after": lambda: stop_after(site.store, "commit_epoch"),
 }
+def write_half():
+    function = os.pwrite
+    def write(descriptor, data, place):
+        function(descriptor, data[: len(data) // 2], place)
+        say_and_stay(point)
+    os.pwrite = write
+
 publishing = {
     "manifest-half": lambda: stop_before(os, "replace"),
     "manifest-after": lambda: stop_after(os, "replace"),
+    "line-half": write_half,
+    "line-written": lambda: stop_before(os, "fdatasync"),
+    "line-after": lambda: stop_after(os, "fdatasync"),
 }
+if point.startswith("line"):
+    site.begin_manifest()
 accepting.get(point, lambda: None)()
 site.accept((folder / "new.crl").read_bytes())
 print("acknowledged", flush=True)
@@ -176,6 +194,9 @@ KILLS = [
     ("acknowledged", NEW),
     ("manifest-half", NEW),
     ("manifest-after", NEW),
+    ("line-half", NEW),
+    ("line-written", NEW),
+    ("line-after", NEW),
     ("published", NEW),
 ]
 

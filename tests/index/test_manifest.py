@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.contract.backends import SECOND, a_record, an_authority, an_epoch
 
-from vouchd.core import issued
-from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy
+from vouchd.core import issued, records
+from vouchd.core.facts import AuthorityFacts, AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.index.format import write_index, write_serials
-from vouchd.index.manifest import MANIFEST, load_manifest, write_manifest
+from vouchd.index.manifest import (
+    MANIFEST,
+    Difference,
+    Manifest,
+    ManifestWriter,
+    load_manifest,
+    read_served,
+    write_manifest,
+)
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.pkix.reasons import RevocationEntry
+from vouchd.service.admitting import Served
 
 CA = an_authority("a", policy=AuthorityPolicy(expired_crl=ExpiredCRLPolicy.SERVE, issued_serials="ab" * 32))
 OTHER = an_authority("b")
@@ -40,10 +52,10 @@ def test_load_manifest_gives_what_was_written(folder):
     first, second = state.authorities
     assert state.version == 7
     assert (first.authority, second.authority, second.points, second.issued) == (CA, OTHER, (), None)
-    assert [point.epoch for point in first.points] == [FIRST, USERS]
-    assert [point.scope.only_user for point in first.points] == [False, True]
-    assert first.points[0].index.find(b"\x05") == RevocationEntry(b"\x05", 1000)
-    assert first.points[1].index.find(b"\x05") is None
+    assert [point.epoch for point in first.points] == [USERS, FIRST]  # in the order of their scope ids
+    assert [point.scope.only_user for point in first.points] == [True, False]
+    assert first.points[1].index.find(b"\x05") == RevocationEntry(b"\x05", 1000)
+    assert first.points[0].index.find(b"\x05") is None
     assert b"\x07" in first.issued
     assert b"\x06" not in first.issued
 
@@ -119,3 +131,120 @@ def test_loaded_state_names_what_changed_since_the_one_before(folder):
     state = load_manifest(folder, files)
     assert state.changed_since(8) == {CA.id, OTHER.id}
     assert state.changed_since(7) is None
+
+
+# Differences
+
+CAS = [an_authority(name) for name in "abc"]
+PARTITIONS = ["complete", "ab" * 32]
+EPOCHS = st.dictionaries(st.sampled_from(PARTITIONS), st.integers(1, 3), max_size=2)
+LABELS = st.sampled_from(["first", "second"])
+STATES = st.dictionaries(st.sampled_from(range(len(CAS))), st.tuples(LABELS, EPOCHS, st.booleans()), max_size=3)
+
+
+def facts_of(state) -> dict[str, AuthorityFacts]:
+    facts = {}
+    for number, (label, epochs, behind) in state.items():
+        ca = replace(CAS[number], label=label)
+        made = [
+            replace(an_epoch(ca, scope_id=scope), sequence=sequence, accepted_at=sequence)
+            for scope, sequence in sorted(epochs.items())
+        ]
+        facts[ca.id] = AuthorityFacts(ca, tuple(made), behind)
+    return facts
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    """A folder with the index files of all states of the test that follows."""
+    folder = tmp_path_factory.mktemp("indexes")
+    for ca in CAS:
+        for scope in PARTITIONS:
+            write_index(folder / an_epoch(ca, scope_id=scope).index_name, [RevocationEntry(b"\x05", 1000)])
+    return folder
+
+
+@given(st.lists(STATES, min_size=1, max_size=6), st.sets(st.integers(0, 6)), st.booleans())
+def test_manifest_of_differences_says_what_one_written_whole_says(indexed, states, late, restarted):
+    """Whoever reads each difference, some of them at once, or all from the beginning, answers from the same facts."""
+    (indexed / MANIFEST).unlink(missing_ok=True)
+    writer, follower = ManifestWriter(indexed), Manifest(indexed)
+    before: tuple[int, dict[str, AuthorityFacts]] = (0, {})
+    for version, facts in enumerate(map(facts_of, states), 1):
+        ids = before[1].keys() | facts.keys()
+        if restarted and version == 3:
+            writer = ManifestWriter(indexed)
+        writer.write(before, facts, Difference.between(version, before[1], facts, (), ids))
+        if version not in late or version == len(states):
+            former = follower.version
+            was = dict(follower.facts)
+            state = follower.load()
+            assert follower.facts == facts
+            assert {one.authority.id: one.behind for one in state.authorities} == {
+                each: one.behind for each, one in facts.items()
+            }
+            assert [one.authority for one in state.authorities] == sorted(
+                (one.authority for one in facts.values()), key=lambda one: (one.label, one.id)
+            )
+            changed = state.changed_since(former)
+            assert changed == {each for each in was.keys() | facts.keys() if was.get(each) != facts.get(each)}
+        before = (version, facts)
+    fresh = Manifest(indexed)
+    assert (fresh.load().version, fresh.facts) == (follower.version, facts)
+    assert read_served(indexed).facts == facts
+    write_manifest(
+        indexed,
+        before[0],
+        [one.authority for one in facts.values()],
+        [epoch for one in facts.values() for epoch in one.epochs],
+        [each for each, one in facts.items() if one.behind],
+    )
+    assert read_served(indexed).facts == facts
+
+
+def test_manifest_of_an_earlier_version_of_the_program_is_taken_over(folder):
+    """After an upgrade nothing goes back behind what was served before it."""
+    record = {
+        "format": 1,
+        "version": 7,
+        "authorities": [records.authority_record(CA)],
+        "epochs": [records.epoch_record(FIRST)],
+        "behind": [],
+        "verified": True,
+    }
+    (folder / "manifest.json").write_text(json.dumps(record))
+    manifest = Manifest(folder)
+    assert manifest.load().version == 7
+    assert read_served(folder) == Served({CA.id: AuthorityFacts(CA, (FIRST,))}, verified=True)
+    after = {CA.id: AuthorityFacts(CA, (USERS, FIRST))}
+    writer = ManifestWriter(folder)
+    writer.write((7, manifest.facts), after, Difference.between(8, manifest.facts, after, (), after))
+    assert not (folder / "manifest.json").exists()
+    assert (manifest.load().version, manifest.facts) == (8, after)
+
+
+def test_one_crl_among_many_cas_costs_one_line_and_opens_one_file(tmp_path):
+    """Neither in the manifest nor among the open files is anything of the others touched."""
+    cas = [an_authority(str(number)) for number in range(50)]
+    for ca in cas:
+        write_index(tmp_path / an_epoch(ca).index_name, [RevocationEntry(b"\x05", 1000)])
+    facts = {ca.id: AuthorityFacts(ca, (an_epoch(ca),)) for ca in cas}
+    opened: list[str] = []
+
+    def octets(path):
+        opened.append(path.name)
+        return AnsweringOctets()(path)
+
+    writer, manifest = ManifestWriter(tmp_path), Manifest(tmp_path, OpenIndexes(tmp_path, octets))
+    writer.write((0, {}), facts, Difference.between(1, {}, facts, (), facts))
+    first = manifest.load()
+    size, opened[:] = (tmp_path / MANIFEST).stat().st_size, []
+    newer = an_epoch(cas[7], base=a_record(SECOND))
+    write_index(tmp_path / newer.index_name, [RevocationEntry(b"\x06", 1000)])
+    after = facts | {cas[7].id: AuthorityFacts(cas[7], (newer,))}
+    writer.write((1, facts), after, Difference.between(2, facts, after, (), [cas[7].id]))
+    state = manifest.load()
+    assert opened == [newer.index_name]
+    assert state.changed_since(1) == {cas[7].id}
+    assert (tmp_path / MANIFEST).stat().st_size - size < size / 10
+    assert sum(one is other for one, other in zip(first.authorities, state.authorities, strict=True)) == len(cas) - 1

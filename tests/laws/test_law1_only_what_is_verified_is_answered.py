@@ -58,7 +58,7 @@ class Member:
         self.ca, self.foreign = CA.create("Lab CA"), CA.create("Lab CA", key=shared_key(number=1))
         self.audit = RecordingAudit()
         self.begin()
-        self.authority = Authorities(store, Permission(self.audit), self.audit).add(self.ca.der, AGENT)
+        self.authority = Authorities(store, Permission(self.audit), self.audit).add(self.ca.der, AGENT).subject
         self.accept(4, (), NOW - 3 * HOUR)
         self.older = store.epochs()[0], store.document(store.epochs()[0].base.sha256)
         self.accept(5, (REVOKED,), NOW - 2 * HOUR)

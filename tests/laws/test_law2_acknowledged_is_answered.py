@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,11 @@ from vouchd.core.facts import Epoch
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingState, decide
 from vouchd.errors import IndexFileError, StoreUnavailable, TryLater, VouchdError
-from vouchd.index import manifest, sections
+from vouchd.index import journal, sections
 from vouchd.index.folder import IndexFolder
-from vouchd.index.manifest import load_manifest, read_served
+from vouchd.index.manifest import Manifest, read_served
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
-from vouchd.processes import publication as publishing
 from vouchd.processes.halting import Withholding
 from vouchd.processes.publication import ManifestPublication
 from vouchd.service.admitting import Admitting
@@ -43,14 +43,14 @@ class Worker:
     """A worker: it loads the manifest, keeps what it has when it cannot, and is silent for the CAs that it is told of."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, OpenIndexes(folder, AnsweringOctets())
+        self.manifest = Manifest(folder, OpenIndexes(folder, AnsweringOctets()))
         self.state = ServingState(0, ())
         self.withheld: frozenset[str] = frozenset()
         self.can_load = True
 
     def load(self) -> None:
         if self.can_load:
-            self.state = load_manifest(self.folder, self.files)
+            self.state = self.manifest.load()
 
     def answer(self, authority_id: str, serial: int) -> str:
         serving = next(one for one in self.state.authorities if one.authority.id == authority_id)
@@ -94,7 +94,7 @@ class Member:
         self.indexing = Indexing(self.store, IndexFolder(folder), admitting)
         self.ingesting = Ingesting(self.store, self.indexing, permission, self.audit)
         self.watermark = Watermark(BOUND, lambda: self.seconds)
-        self.indexing.known = lambda epochs: self.watermark.know(STORE, epochs)
+        self.indexing.known = partial(self.watermark.know_of, STORE)
         self.indexing.accepted = lambda epochs: self.watermark.learn(ACCEPTED, epochs)
         self.publication = ManifestPublication(
             self.store, self.indexing, folder, lambda: nullcontext(True), self.watermark.late
@@ -149,7 +149,8 @@ def no_space(*_: object, **__: object) -> None:
 
 def disk_full_for_the_manifest(member: Member) -> Callable[[], None]:
     """The disk fills between commit and manifest."""
-    member.monkeypatch.setattr(manifest, "replace_file", no_space)
+    for name in ("replacing", "extend_file"):
+        member.monkeypatch.setattr(journal, name, no_space)
     return member.monkeypatch.undo
 
 
@@ -164,7 +165,8 @@ def disk_full_for_index_files(member: Member) -> Callable[[], None]:
 
 def store_away(member: Member) -> Callable[[], None]:
     """The store cannot be read any more once it has said that it took the CRL."""
-    member.monkeypatch.setattr(member.store, "revision", no_space)
+    for name in ("revision", "changes"):
+        member.monkeypatch.setattr(member.store, name, no_space)
     return member.monkeypatch.undo
 
 
@@ -192,13 +194,13 @@ def all_workers_without_descriptors(member: Member) -> Callable[[], None]:
     return lambda: [one() for one in undo] and None
 
 
-def manifest_that_cannot_be_opened(member: Member) -> Callable[[], None]:
+def indexes_that_cannot_be_opened(member: Member) -> Callable[[], None]:
     """What was written cannot be read again by the manager itself."""
 
     def damaged(*_: object) -> ServingState:
         raise IndexFileError("damaged")
 
-    member.monkeypatch.setattr(publishing, "load_manifest", damaged)
+    member.monkeypatch.setattr(OpenIndexes, "state", damaged)
     member.pool.workers[0].can_load = member.pool.workers[1].can_load = False
 
     def undo() -> None:
@@ -219,7 +221,7 @@ CAUSES = (
     store_that_fails_at_documents,
     one_worker_without_descriptors,
     all_workers_without_descriptors,
-    manifest_that_cannot_be_opened,
+    indexes_that_cannot_be_opened,
 )
 
 

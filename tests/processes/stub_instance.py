@@ -60,6 +60,12 @@ class FilePublication:
     def retell(self) -> Published:
         return self.current()
 
+    def suspect_all(self, *, manifest: bool = False) -> None:
+        """Nothing is kept that could be wrong."""
+
+    def fold(self) -> bool:
+        return False
+
     def tidy(self) -> bool:
         (self._folder / "tidied").write_text((self._folder / "manifest").read_text())
         return True

@@ -10,12 +10,14 @@ import pytest
 from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
-from tests.service.world import partition
+from tests.service.world import REMOVE, partition
 
-from vouchd.errors import IndexFileError
+from vouchd.errors import IndexFileError, StoreUnavailable
+from vouchd.index import journal
 from vouchd.index.folder import IndexFolder
-from vouchd.index.manifest import load_manifest
-from vouchd.processes.publication import ManifestPublication
+from vouchd.index.format import RevocationIndexFile
+from vouchd.index.manifest import MANIFEST, load_manifest
+from vouchd.processes.publication import LEAST_SECONDS, ManifestPublication, folds_at
 from vouchd.processes.watching import Published
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
@@ -94,9 +96,9 @@ def test_unchanged_facts_keep_the_version(site):
     """Publishing the same facts again writes nothing, so no worker has to load."""
     site.accept(1, 5)
     first = site.publication.publish()
-    written = (site.folder / "manifest.json").stat()
+    written = (site.folder / MANIFEST).stat()
     assert site.publication.publish() == first
-    assert (site.folder / "manifest.json").stat() == written
+    assert (site.folder / MANIFEST).stat() == written
 
 
 def test_new_crl_and_new_policy_raise_the_version(site):
@@ -224,3 +226,136 @@ def test_publishing_opens_only_the_files_that_changed(site):
     site.publication.publish()
     now = {index.epoch.index_name: index.index for one in site.publication.state.authorities for index in one.points}
     assert [now[name] is kept[name] for name in now if name in kept] == [True]
+
+
+# Deltas
+
+
+class Hours:
+    """A clock that goes when a test says so."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> int:
+        return self.at
+
+
+def delta(site: Site, number: int, changes) -> None:
+    crl = site.ca.crl(changes, number=number, base=1, this_update=NOW - HOUR + number, next_update=NOW + DAY)
+    site.ingesting.accept_crl(crl, "push", PUBLISHER, NOW)
+
+
+def suffixes(folder) -> list[str]:
+    return sorted(path.suffix for path in folder.iterdir() if path.name != MANIFEST)
+
+
+def test_delta_is_published_beside_its_base_which_stays_open(site):
+    """A delta costs a file of its own: the base's is neither written nor opened again."""
+    site.accept(1, *range(1, 50))
+    site.publication.publish()
+    (before,) = site.publication.state.authorities[0].points
+    delta(site, 2, {5: REMOVE, 60: None})
+    published = site.publication.publish()
+    (after,) = site.publication.state.authorities[0].points
+    assert after.index.base is before.index
+    assert suffixes(site.folder) == [".delta", ".idx"]
+    assert ([point.entries for point in published.points], site.loaded(5), site.loaded(60)) == ([49], False, True)
+
+
+def test_delta_that_stays_is_folded_and_answered_from_one_file(site):
+    """After its time base and delta are one file, under a new version; then the delta's own is removed."""
+    clock = Hours()
+    publication = ManifestPublication(
+        site.store, site.indexing, site.folder, lambda: nullcontext(True), frozenset, clock
+    )
+    site.accept(1, *range(1, 50))
+    delta(site, 2, {5: REMOVE, 60: None})
+    layered = publication.publish()
+    assert not publication.fold()
+    clock.at += LEAST_SECONDS
+    assert publication.fold()
+    assert publication.doubtful
+    folded = publication.publish()
+    assert (folded.version, publication.doubtful) == (layered.version + 1, False)
+    (point,) = publication.state.authorities[0].points
+    assert isinstance(point.index, RevocationIndexFile)
+    assert (site.loaded(5), site.loaded(60), site.loaded(49)) == (False, True, True)
+    assert not publication.fold()
+    assert publication.tidy()
+    assert suffixes(site.folder) == [".idx", ".idx"]  # folded, and the base for the next delta
+    delta(site, 3, {5: REMOVE, 61: None})
+    publication.publish()
+    assert (site.loaded(5), site.loaded(60), site.loaded(61)) == (False, False, True)
+    assert publication.tidy()
+    assert suffixes(site.folder) == [".delta", ".idx"]
+
+
+def test_delta_of_a_large_base_has_to_stand_for_longer(site):
+    """Folding takes a small fixed share of processor and disk, however often deltas come."""
+    site.accept(1, 5)
+    (epoch,) = site.store.epochs()
+    large = replace(epoch, base=replace(epoch.base, entry_count=10_000_000))
+    assert folds_at(epoch) == epoch.accepted_at + LEAST_SECONDS
+    assert folds_at(large) == epoch.accepted_at + 1000
+
+
+def test_fold_that_fails_costs_no_answer(site, monkeypatch):
+    """A full disk leaves base and delta, from which everything is answered."""
+    clock = Hours()
+    publication = ManifestPublication(
+        site.store, site.indexing, site.folder, lambda: nullcontext(True), frozenset, clock
+    )
+    site.accept(1, *range(1, 50))
+    delta(site, 2, {5: REMOVE})
+    before = publication.publish()
+    clock.at += LEAST_SECONDS
+
+    def full(*_: object) -> None:
+        raise StoreUnavailable("no space left on device")
+
+    monkeypatch.setattr(site.indexing, "fold", full)
+    assert publication.fold()
+    assert publication.publish() == before
+    assert (site.loaded(5), site.loaded(6)) == (False, True)
+
+
+# What cannot be loaded
+
+
+def test_manifest_that_workers_cannot_load_is_written_anew(site):
+    """A worker that fails is not told of the same file again and again: everything that it reads is made anew."""
+    site.accept(1, 5)
+    before = site.publication.publish()
+    (site.folder / MANIFEST).write_bytes(b"damaged")
+    for path in site.folder.glob("*.idx"):
+        path.unlink()
+    site.publication.suspect_all(manifest=True)
+    assert site.publication.publish().version == before.version + 1
+    assert site.loaded(5)
+
+
+def test_looking_at_everything_publishes_nothing_where_all_is_well(site):
+    """What is looked at now and then tells no worker to load."""
+    site.accept(1, 5)
+    before = site.publication.publish()
+    site.publication.suspect_all()
+    assert site.publication.publish() == before
+
+
+def test_failed_manifest_takes_its_version_with_it(site, monkeypatch):
+    """A line that may be on disk, or not, is of a version that does not come again."""
+    site.accept(1, 5)
+    first = site.publication.publish()
+    site.accept(2, 5, 6)
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "extend_file", full)
+        with pytest.raises(StoreUnavailable):
+            site.publication.publish()
+    assert site.publication.state.version == first.version
+    assert site.publication.publish().version == first.version + 2
+    assert site.loaded(6)

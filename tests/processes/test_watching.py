@@ -18,6 +18,7 @@ class Publication:
         self.problem: Exception | None = None
         self.publications = 0
         self.tidied = 0
+        self.folds = 0
         self.may_tidy = True
         self.behind: frozenset[str] = frozenset()
         self.full = False
@@ -40,6 +41,13 @@ class Publication:
 
     def suspect(self, names) -> None:
         self.suspects += names
+
+    def suspect_all(self, *, manifest: bool = False) -> None:
+        self.suspects.append("manifest" if manifest else "all")
+
+    def fold(self) -> bool:
+        self.folds += 1
+        return False
 
     @property
     def doubtful(self) -> bool:
@@ -227,3 +235,34 @@ async def test_damaged_index_is_published_anew_although_nothing_changed(watched)
     await watched.step()
     await watched.step()
     assert watched.store.publications == 2
+
+
+async def test_worker_that_cannot_load_has_everything_looked_at(watched):
+    """The files and the manifest that it failed at are not believed any more."""
+    watched.watch.mend()
+    await watched.step()
+    assert watched.store.publications == 2
+
+
+async def test_deltas_are_folded_when_there_is_nothing_else_to_do(watched):
+    """A look that publishes does not wait for it."""
+    watched.store.number = 2
+    await watched.step()
+    before = watched.store.folds
+    await watched.step()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_folded"))
+    assert watched.store.folds == before + 1
+
+
+async def test_fold_that_fails_stops_no_look(watched, monkeypatch):
+    """It is logged, and the store is watched on."""
+
+    def fails() -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(watched.store, "fold", fails)
+    await watched.step()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_folded"))
+    watched.store.number = 2
+    await watched.step()
+    assert watched.versions[-1] == 2

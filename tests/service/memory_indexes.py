@@ -46,6 +46,9 @@ class MemoryIndexes:
         self.files.setdefault(name, dict.fromkeys(serials))
         self.built += 1
 
+    def is_present(self, name: str) -> bool:
+        return name in self.files
+
     def is_intact(self, name: str) -> bool:
         return name in self.files
 

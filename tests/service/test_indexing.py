@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.pki import HOUR, NOW, serial_octets
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.contract.backends import FIRST, an_authority, an_epoch
+from tests.memory_store import MemoryStore
+from tests.pki import CA, HOUR, NOW, serial_octets, shared_key
 from tests.service.recording import AGENT
 from tests.service.world import (
     HOLD,
@@ -10,7 +16,9 @@ from tests.service.world import (
     World,
 )
 
-from vouchd.core.facts import AuthorityPolicy
+from vouchd.core.changes import NEVER
+from vouchd.core.facts import AuthorityFacts, AuthorityPolicy, by_authority
+from vouchd.service.indexing import revised
 
 
 def test_missing_index_is_rebuilt_from_the_store(world, ca):
@@ -32,6 +40,61 @@ def test_prepare_in_order_builds_nothing(world, ca):
     assert world.indexes.built == built
 
 
+def test_prepare_from_former_facts_looks_at_what_changed(world, ca):
+    """One CRL among many CAs costs one CA: nobody looks at the facts or files of the others."""
+    other = CA.create("Other CA", key=shared_key(number=2))
+    world.authorities.add(other.der, AGENT)
+    world.accept(ca.crl({1: None}, number=1, this_update=NOW - 2 * HOUR))
+    world.accept(other.crl({2: None}, number=1))
+    former = world.indexing.prepare()
+    (newer,) = world.accept(ca.crl({1: None, 3: None}, number=2))
+    looked_at: list[str] = []
+    whole = world.indexes.is_intact
+    world.indexes.is_intact = lambda name: looked_at.append(name) or whole(name)
+    facts = world.indexing.prepare(former)
+    assert facts.concerned == {newer.issuing_point.authority_id}
+    assert set(looked_at) == {newer.index_name}
+    assert facts.served == world.indexing.prepare().served
+    assert world.indexing.prepare(facts).concerned == frozenset()
+
+
+def test_prepare_looks_again_at_the_files_of_suspects(world, ca):
+    """A file that somebody found damaged is made again although nothing changed in the store."""
+    (epoch,) = world.accept(ca.crl({1: None}))
+    former = world.indexing.prepare()
+    world.indexes.files.clear()
+    assert world.indexing.prepare(former).rebuilt == frozenset()
+    suspect = epoch.issuing_point.authority_id
+    assert world.indexing.prepare(former, [suspect]).rebuilt == {suspect}
+    assert set(world.served()) == {1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12), st.booleans())
+def test_revised_facts_are_those_of_the_store(steps, whole):
+    """Whatever changes, and however much of it at once is told, what is kept equals what the store holds."""
+    store = MemoryStore()
+    cas = [an_authority(name) for name in "abc"]
+    known: dict[str, AuthorityFacts] = {}
+    revision = NEVER
+    for step, (number, told) in enumerate(steps):
+        ca = cas[number % 3]
+        registered = {one.id for one in store.authorities()}
+        if number >= 3 and ca.id in registered:
+            store.remove_authority(ca.id)
+        elif ca.id not in registered:
+            store.put_authority(ca)
+        else:
+            (former,) = store.epochs_of(ca.id) or (None,)
+            epoch = replace(an_epoch(ca), sequence=(former.sequence if former else 0) + 1, accepted_at=step)
+            store.commit_epoch(epoch, {epoch.base.sha256: FIRST})
+        if told or step + 1 == len(steps):
+            changes = store.changes(NEVER if whole else revision)
+            known, changed = revised(known, changes)
+            revision = changes.revision
+            assert changed <= {one.id for one in cas}
+    assert known == by_authority(store.authorities(), store.epochs())
+
+
 def test_prepare_makes_the_issued_serials_file(world, ca):
     """The list of issued serials is served from a file too."""
     world.authorities.set_issued_serials("CN=Lab CA", b"1\n2\n", AGENT)
@@ -45,14 +108,15 @@ def test_prepare_store_changes_meanwhile_facts_are_of_one_revision(world, ca):
     world.accept(ca.crl({1: None}, number=1, this_update=NOW - 2 * HOUR))
     world.indexes.files.clear()
     newer = ca.crl({2: None}, number=2)
-    original, once = world.store.authorities, [newer]
+    original, once = world.store.changes, [newer]
 
-    def authorities():
-        if once:
+    def changes(since):
+        facts = original(since)
+        if once:  # it takes the documents of what was just read along
             World(world.store).accept(once.pop())
-        return original()
+        return facts
 
-    world.store.authorities = authorities
+    world.store.changes = changes
     facts = world.indexing.prepare()
     assert facts.revision == world.store.revision()
     assert [epoch.base.crl_number for epoch in facts.epochs] == [2]

@@ -103,12 +103,12 @@ def test_running_worker_is_confined(tmp_path):
         layout = made.layout
         workers = status(layout).report.workers
         assert [worker.confined for worker in workers] == [True, True]
-        outside = layout.database_folder / "manifest.json"
+        outside = layout.database_folder / "manifest.log"
         outside.write_bytes(layout.manifest.read_bytes())
         layout.manifest.unlink()
         layout.manifest.symlink_to(outside)
         os.kill(workers[0].pid, signal.SIGKILL)  # the next one reads the manifest anew
-        eventually(lambda: "manifest.json: Permission denied" in layout.log.read_text(), layout.log.read_text)
+        eventually(lambda: "manifest.log: Permission denied" in layout.log.read_text(), layout.log.read_text)
 
 
 def test_kernel_without_landlock_is_said_and_costs_nothing_else(monkeypatch):

@@ -29,14 +29,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from vouchd.core.facts import Epoch, IssuingPointId, order
 
 STORE = "store"
 ACCEPTED = "accepted here"
 
-Epochs = dict[IssuingPointId, Epoch]
+Epochs = Mapping[str, Sequence[Epoch]]  # by the CA's id
 
 
 class Watermark:
@@ -46,44 +46,58 @@ class Watermark:
         self._stale_seconds = stale_seconds
         self._now = now
         self._lock = threading.Lock()
-        self._known: dict[str, Epochs] = {}
+        self._known: dict[str, dict[str, dict[IssuingPointId, Epoch]]] = {}  # by source and the CA's id
         self._served: Epochs = {}
         self._since: dict[tuple[str, IssuingPointId], float] = {}
         self._unsure: dict[str, frozenset[str]] = {}
 
-    def resume(self, late: Iterable[str], served: Iterable[Epoch]) -> None:
+    def resume(self, late: Iterable[str], served: Epochs) -> None:
         """Before a restart the CAs of these ids were late, and these epochs were served."""
         with self._lock:
-            self._served = _by_point(served)
+            self._served = served
             self._unsure = {one: self._indexes(one) for one in late} if self._stale_seconds else {}
 
     def know(self, source: str, epochs: Iterable[Epoch]) -> None:
         """`source` has exactly these now."""
         with self._lock:
-            self._known[source] = _by_point(epochs)
-            self._compare()
+            former, present = self._known.get(source, {}), _by_point(epochs)
+            self._known[source] = present
+            self._compare(each for each in former.keys() | present.keys() if former.get(each) != present.get(each))
+
+    def know_of(self, source: str, authority_ids: Collection[str], epochs: Iterable[Epoch]) -> None:
+        """The same of these CAs alone."""
+        with self._lock:
+            known, present = self._known.setdefault(source, {}), _by_point(epochs)
+            for each in authority_ids:
+                known[each] = present.get(each, {})
+            self._compare(authority_ids)
 
     def learn(self, source: str, epochs: Iterable[Epoch]) -> None:
         """`source` tells of these; what it told of before stays, where it is newer."""
         with self._lock:
             known = self._known.setdefault(source, {})
+            ids = set()
             for epoch in epochs:
-                if is_newer(epoch, known.get(epoch.issuing_point)):
-                    known[epoch.issuing_point] = epoch
-            self._compare()
+                ids.add(epoch.issuing_point.authority_id)
+                points = known.setdefault(epoch.issuing_point.authority_id, {})
+                if is_newer(epoch, points.get(epoch.issuing_point)):
+                    points[epoch.issuing_point] = epoch
+            self._compare(ids)
 
     def forget(self, sources: Collection[str]) -> None:
         """These are no sources any more."""
         with self._lock:
             for source in sources:
                 self._known.pop(source, None)
-            self._compare()
+            self._since = {key: since for key, since in self._since.items() if key[0] not in sources}
 
-    def serve(self, epochs: Iterable[Epoch]) -> None:
-        """Every worker answers from these, or from newer ones."""
+    def serve(self, epochs: Epochs) -> None:
+        """Every worker answers from these, or from newer ones; costs what differs from those before."""
         with self._lock:
-            self._served = _by_point(epochs)
-            self._compare()
+            if epochs is self._served:
+                return
+            former, self._served = self._served, epochs
+            self._compare(_differing(former, epochs))
             self._unsure = {one: was for one, was in self._unsure.items() if self._indexes(one) == was}
 
     def all_asked(self) -> None:
@@ -94,7 +108,7 @@ class Watermark:
     def is_served(self, epochs: Iterable[Epoch]) -> bool:
         """Whether every worker answers from these, or from newer ones."""
         with self._lock:
-            return not any(is_newer(epoch, self._served.get(epoch.issuing_point)) for epoch in epochs)
+            return not any(is_newer(epoch, self._served_at(epoch.issuing_point)) for epoch in epochs)
 
     def late(self) -> frozenset[str]:
         """The ids of the CAs that are not to be answered for now."""
@@ -108,23 +122,29 @@ class Watermark:
         with self._lock:
             return frozenset(source for source, _ in self._since)
 
-    def _compare(self) -> None:
-        """Begin or end the bound of each issuing point and source, and drop what is served."""
-        now, behind = self._now(), set()
-        for source, epochs in self._known.items():
-            for point, epoch in epochs.items():
-                if is_newer(epoch, self._served.get(point)):
-                    behind.add((source, point))
-                    self._since.setdefault((source, point), now)
-        self._since = {key: since for key, since in self._since.items() if key in behind}
+    def _compare(self, authority_ids: Iterable[str]) -> None:
+        """Begin or end the bound of the issuing points of these CAs, and drop what is served."""
+        now, behind, ids = self._now(), set(), set(authority_ids)
+        for each in ids:
+            served = {epoch.issuing_point: epoch for epoch in self._served.get(each, ())}
+            for source, known in self._known.items():
+                for point, epoch in known.get(each, {}).items():
+                    if is_newer(epoch, served.get(point)):
+                        behind.add((source, point))
+                        self._since.setdefault((source, point), now)
+        self._since = {
+            key: since for key, since in self._since.items() if key in behind or key[1].authority_id not in ids
+        }
+
+    def _served_at(self, point: IssuingPointId) -> Epoch | None:
+        return next((one for one in self._served.get(point.authority_id, ()) if one.issuing_point == point), None)
 
     def _behind(self, seconds: int) -> set[str]:
         now = self._now()
         return {point.authority_id for (_, point), since in self._since.items() if now - since >= seconds}
 
     def _indexes(self, authority_id: str) -> frozenset[str]:
-        points = (epoch for point, epoch in self._served.items() if point.authority_id == authority_id)
-        return frozenset(epoch.index_name for epoch in points)
+        return frozenset(epoch.index_name for epoch in self._served.get(authority_id, ()))
 
 
 def is_newer(epoch: Epoch, other: Epoch | None) -> bool:
@@ -132,5 +152,18 @@ def is_newer(epoch: Epoch, other: Epoch | None) -> bool:
     return other is None or (epoch.index_name != other.index_name and order(epoch) > order(other))
 
 
-def _by_point(epochs: Iterable[Epoch]) -> Epochs:
-    return {epoch.issuing_point: epoch for epoch in epochs}
+def of_authorities(epochs: Iterable[Epoch]) -> dict[str, tuple[Epoch, ...]]:
+    """The epochs by the CA's id."""
+    return {each: tuple(points.values()) for each, points in _by_point(epochs).items()}
+
+
+def _by_point(epochs: Iterable[Epoch]) -> dict[str, dict[IssuingPointId, Epoch]]:
+    known: dict[str, dict[IssuingPointId, Epoch]] = {}
+    for epoch in epochs:
+        known.setdefault(epoch.issuing_point.authority_id, {})[epoch.issuing_point] = epoch
+    return known
+
+
+def _differing(former: Epochs, present: Epochs) -> set[str]:
+    """The ids of the CAs whose epochs are other ones."""
+    return {each for each in former.keys() | present.keys() if former.get(each) is not present.get(each)}

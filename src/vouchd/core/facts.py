@@ -7,7 +7,7 @@ content octets of its DER INTEGER (minimal two's complement), so it is compared 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cmp_to_key, lru_cache
@@ -196,6 +196,32 @@ class Epoch:
         """Of its index files."""
         delta = self.delta.sha256 if self.delta else ""
         return _index_names(self.issuing_point.authority_id, self.base.sha256, delta)
+
+
+class AuthorityFacts(NamedTuple):
+    """A CA with the epochs of its issuing points, in their order.
+
+    `behind`: another member of the set has had a newer CRL for longer than is allowed, and nothing is answered.
+    """
+
+    authority: Authority
+    epochs: tuple[Epoch, ...] = ()
+    behind: bool = False
+
+
+def by_authority(
+    authorities: Iterable[Authority], epochs: Iterable[Epoch], behind: Collection[str] = ()
+) -> dict[str, AuthorityFacts]:
+    """The facts of each CA by its id; epochs of others are left out."""
+    points: dict[str, list[Epoch]] = {}
+    for epoch in epochs:
+        points.setdefault(epoch.issuing_point.authority_id, []).append(epoch)
+    return {one.id: AuthorityFacts(one, in_order(points.get(one.id, ())), one.id in behind) for one in authorities}
+
+
+def in_order(epochs: Iterable[Epoch]) -> tuple[Epoch, ...]:
+    """The epochs of one CA as stores and manifests have them."""
+    return tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point.scope_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,9 @@ class IndexWriter(Protocol):
     def write_serials(self, name: str, serials: Iterable[bytes]) -> None:
         """Write the set of `serials` (DER INTEGER content octets), unless it is there."""
 
+    def is_present(self, name: str) -> bool:
+        """Whether there is such a file, whole or not."""
+
     def is_intact(self, name: str) -> bool:
         """Whether the file is there and whole."""
 

@@ -58,6 +58,10 @@ class IndexFolder:
         if not self.is_intact(name):
             write_serials(self._directory / name, serials)
 
+    def is_present(self, name: str) -> bool:
+        """See IndexWriter."""
+        return (self._directory / name).exists()
+
     def is_intact(self, name: str) -> bool:
         """See IndexWriter."""
         path = self._directory / name

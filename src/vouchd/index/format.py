@@ -89,6 +89,11 @@ class KeyedFile:
         return self._header.count
 
     @property
+    def name(self) -> str:
+        """The file's."""
+        return self._path.name
+
+    @property
     def size_bytes(self) -> int:
         """Octets of the file."""
         return self._header.file_bytes

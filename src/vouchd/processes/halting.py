@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from vouchd.cloning.watermark import Watermark
-from vouchd.core.facts import Epoch
+from vouchd.cloning.watermark import Epochs, Watermark
 from vouchd.errors import StoreError
 from vouchd.processes.pool import WorkerPool
 from vouchd.service.selftests import SelfTestResult, failures, halting
@@ -14,6 +13,7 @@ from vouchd.service.selftests import SelfTestResult, failures, halting
 _log = logging.getLogger(__name__)
 
 Halt = Callable[[bool], None]
+_NOTHING: Epochs = {}
 
 
 def ignore(halted: bool) -> None:  # noqa: FBT001  see Halt
@@ -41,10 +41,10 @@ class Withholding:
         self._pool = pool
         self._withhold = withhold
         self._changed = changed
-        self._epochs: dict[int, tuple[Epoch, ...]] = {}  # of the manifests that a worker may answer from
+        self._epochs: dict[int, Epochs] = {}  # of the manifests that a worker may answer from
         self._late = watermark.late()
 
-    def published(self, version: int, epochs: tuple[Epoch, ...]) -> None:
+    def published(self, version: int, epochs: Epochs) -> None:
         """The manifest of that version has these epochs."""
         self._epochs[version] = epochs
 
@@ -53,7 +53,7 @@ class Withholding:
         oldest = self._pool.oldest
         if oldest:  # before the first worker answers nothing is answered wrongly
             self._epochs = {version: epochs for version, epochs in self._epochs.items() if version >= oldest}
-            self._watermark.serve(self._epochs.get(oldest, ()))
+            self._watermark.serve(self._epochs.get(oldest, _NOTHING))
         late = self._watermark.late()
         self._pool.withhold(late)
         self._withhold(late)

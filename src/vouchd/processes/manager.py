@@ -169,7 +169,7 @@ class _Instance:
             self._sockets.ee,
             settings.workers,
             self._report_due.set,
-            self._watch.look_now,
+            self._watch.mend,
             adopted=adopted,
             kept=handover.kept if handover else None,
             answer_sink=self._take_answers,

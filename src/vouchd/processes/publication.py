@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from vouchd.core.facts import Authority, Epoch
-from vouchd.core.ports import StatusStore
-from vouchd.core.status import ServingState
-from vouchd.errors import IndexFileError
-from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.core.facts import AuthorityFacts, Epoch
+from vouchd.core.ports import Clock, StatusStore
+from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.errors import IndexFileError, StoreError
+from vouchd.index.layers import LayeredIndex
+from vouchd.index.manifest import Difference, Manifest, ManifestWriter
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.report import HeldCRL, ServedPoint, UncoveredCA
 from vouchd.processes.watching import Published
-from vouchd.service.admitting import Refusal
 from vouchd.service.cover import cover_notice
-from vouchd.service.indexing import Indexing
+from vouchd.service.indexing import Indexing, ServingFacts
 
 _log = logging.getLogger(__name__)
 
-Facts = tuple[tuple[Authority, ...], tuple[Epoch, ...], frozenset[str]]
+# A delta that has stood for a second for so many entries, and for the least, is folded into its base.
+FOLDED_A_SECOND = 10_000
+LEAST_SECONDS = 10
+_SWEPT_AT_ONCE = 100
 
 
 class ManifestPublication:
@@ -31,6 +37,8 @@ class ManifestPublication:
     The version counts on from the manifest on disk, also over restarts. `quiet` is entered to remove files: it gives
     True while nobody accepts a CRL and keeps it so until it is left. `behind` tells the ids of the CAs of which another
     member of the set has a newer CRL: they are not answered for.
+
+    What is published costs what changed: facts, states, files and what is shown are kept by CA.
     """
 
     def __init__(
@@ -40,20 +48,32 @@ class ManifestPublication:
         directory: Path,
         quiet: Callable[[], AbstractContextManager[bool]],
         behind: Callable[[], frozenset[str]] = frozenset,
+        clock: Clock | None = None,
     ) -> None:
+        """Without a `clock` no delta is folded."""
         self._store = store
         self._indexing = indexing
-        self._directory = directory
         self._quiet = quiet
         self._behind = behind
-        self._facts: Facts | None = None
-        self._published = Published(0)
-        self._refusals: tuple[Refusal, ...] = ()
-        self._lost: frozenset[str] = frozenset()
+        self._clock = clock
+        self._prepared: ServingFacts | None = None
+        self._facts: Mapping[str, AuthorityFacts] = {}  # as published
+        self._marked: frozenset[str] = frozenset()  # as behind
         self._files = OpenIndexes(directory)
+        self._manifest = Manifest(directory, self._files)
+        self._writer = ManifestWriter(directory)
+        self._tried = 0  # the highest version that was written, or was to be
+        self._published = Published(0)
+        self._shown: dict[str, _Shown] = {}
+        self._foldable: dict[str, tuple[Epoch, ...]] = {}
+        self._fold_at = math.inf
+        self._reopened: set[str] = set()  # CAs of which files are to be opened anew
         self._suspects: set[str] = set()
+        self._suspect_all = False
+        self._renewed = False  # the manifest is to be written anew
         self._repairs = 0
-        self._quarantined: tuple[HeldCRL, ...] = ()
+        self._replaced: dict[str, set[str]] = {}  # files that nothing may name any more, by the id of their CA
+        self._unswept = math.inf  # publications since all files were looked at
         self.state = ServingState(0, ())  # what was published last, as the workers load it
 
     def revision(self) -> int:
@@ -63,99 +83,220 @@ class ManifestPublication:
     def current(self) -> Published:
         """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
         try:
-            self._remember(load_manifest(self._directory, self._files))
+            state = self._manifest.load()
+            shown = _shown(state, self._manifest.facts.keys())
         except IndexFileError as error:
             _log.info("nothing to serve yet: %s", error)
+        else:
+            self._tried = state.version
+            self._remember(state, self._manifest.facts, shown)
         return self._published
 
     def suspect(self, names: Iterable[str]) -> None:
         """See Publication."""
         self._suspects.update(names)
 
+    def suspect_all(self, *, manifest: bool = False) -> None:
+        """See Publication."""
+        self._suspect_all = True
+        self._renewed = self._renewed or manifest
+
     @property
     def doubtful(self) -> bool:
         """See Publication."""
-        return bool(self._suspects or self._files.damaged)
+        return bool(self._suspects or self._suspect_all or self._files.damaged or self._reopened)
 
     def publish(self) -> Published:
         """See Publication; a file of which octets were wrong is made again, and everybody opens it anew."""
         self._suspects |= self._files.damaged
-        suspects = frozenset(self._suspects)
+        suspects, everything = frozenset(self._suspects), self._suspect_all
         self._indexing.doubt(suspects)
-        prepared = self._indexing.prepare()
+        owners = self._owners(suspects)
+        prepared = self._indexing.prepare(None if everything else self._prepared, owners)
         if suspects:
             self._repairs += len(suspects)
-            self._facts = None
+            self._reopened |= owners
             _log.error("damaged index files, made again from the store: %s", ", ".join(sorted(suspects)))
-        self._refusals, self._lost = prepared.refusals, prepared.lost
-        labels = {authority.id: authority.label for authority in prepared.authorities}
-        self._quarantined = tuple(
-            HeldCRL.of(crl, labels.get(crl.issuing_point.authority_id, "")) for crl in self._store.quarantined()
-        )
-        self._publish(prepared.authorities, prepared.epochs)
-        self._published = replace(self._published, quarantined=self._quarantined)
+        self._reopened |= prepared.rebuilt
+        self._publish(prepared.served, prepared.concerned, prepared.lost)
+        self._prepared = prepared
+        crls = self._store.quarantined()
+        labels = dict(self._published.labels) if crls else {}
+        quarantined = tuple(HeldCRL.of(crl, labels.get(crl.issuing_point.authority_id, "")) for crl in crls)
+        self._published = replace(self._published, quarantined=quarantined, refusals=prepared.refusals)
         self._suspects -= suspects
+        self._suspect_all = self._suspect_all and not everything
         return self._published
 
     def retell(self) -> Published:
         """See Publication."""
-        return self._published if self._facts is None else self._publish(*self._facts[:2])
-
-    def _publish(self, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> Published:
-        behind = (self._behind() | self._lost) & {authority.id for authority in authorities}
-        if self._facts != (authorities, epochs, behind):
-            version = self._published.version + 1
-            write_manifest(self._directory, version, authorities, epochs, behind)
-            self._remember(load_manifest(self._directory, self._files))
-            _log.info("serving manifest %d: %d issuing points", version, len(epochs))
-        if self._indexing.admitting is not None:
-            self._indexing.admitting.serve(authorities, epochs)
-        self._published = replace(self._published, refusals=self._refusals)
+        if self._prepared is not None:
+            self._publish(self._facts, (), self._prepared.lost)
+        elif self._published.version:
+            self._publish(self._facts, (), frozenset())
         return self._published
 
-    def tidy(self) -> bool:
+    def _publish(self, served: Mapping[str, AuthorityFacts], concerned: Collection[str], lost: Collection[str]) -> None:
+        """Have these facts served, of which those of other CAs than `concerned` are as published."""
+        marked = (self._behind() | frozenset(lost)) & served.keys()
+        ids = {*concerned, *(marked ^ self._marked)}
+        before, after = self._facts, dict(self._facts)
+        for each in ids:
+            if each in served:
+                after[each] = served[each]._replace(behind=each in marked)
+            else:
+                after.pop(each, None)
+        reopened = frozenset(self._reopened) & after.keys()
+        changed = {each for each in ids if before.get(each) != after.get(each)}
+        if changed or reopened or self._renewed or not self._published.version:
+            self._write(before, after, changed, reopened)
+        if self._indexing.admitting is not None:
+            self._indexing.admitting.serve(after, changed)
+        self._reopened -= reopened
+        self._renewed = False
+
+    def _write(
+        self,
+        before: Mapping[str, AuthorityFacts],
+        after: Mapping[str, AuthorityFacts],
+        changed: Collection[str],
+        reopened: Collection[str],
+    ) -> None:
+        self._tried = version = max(self._tried, self._published.version) + 1
+        first = not self._published.version
+        state = self._files.state(version, after, None if first else {*changed, *reopened}, reopened)
+        shown = _shown(state, {*changed, *reopened})
+        difference = Difference.between(version, before, after, reopened, changed)
+        self._writer.write((self._published.version, before), after, difference, anew=self._renewed)
+        self._remember(state, after, shown)
+        _log.info("serving manifest %d: %d CAs, %d of them changed", version, len(after), len(changed))
+
+    def fold(self) -> bool:
         """See Publication."""
+        if self._clock is None or self._fold_at > self._clock.now():
+            return False
+        now = self._clock.now()
+        foldable = list(self._foldable.items())  # of which there may be others while this goes on
+        due = [(each, epoch) for each, epochs in foldable for epoch in epochs if folds_at(epoch) <= now]
+        for each, epoch in due:
+            try:
+                self._indexing.fold(epoch)
+            except StoreError as error:  # it is answered from as it is
+                _log.warning("a delta CRL cannot be folded into its base now: %s", error)
+            else:
+                self._reopened.add(each)
+            self._foldable[each] = tuple(one for one in self._foldable.get(each, ()) if one != epoch)
+        self._expect_folds()
+        return bool(due)
+
+    def tidy(self) -> bool:
+        """See Publication; all files are looked at once for so many publications as there are hundreds of CAs."""
         with self._quiet() as quiet:
-            removed = self._indexing.collect_garbage() if quiet else frozenset()
+            if not quiet:
+                return False
+            if self._unswept * _SWEPT_AT_ONCE >= len(self._facts):
+                removed = self._indexing.collect_garbage()
+                self._unswept = 0
+            else:
+                removed = self._indexing.collect_replaced(self._replaced)
+            self._replaced = {}
         if removed:
             _log.info("removed %d index files that nothing names any more", len(removed))
-        return quiet
+        return True
 
-    def _remember(self, state: ServingState) -> None:
-        self.state = state
-        behind = frozenset(served.authority.id for served in state.authorities if served.behind)
-        epochs = [point.epoch for served in state.authorities for point in served.points]
-        self._facts = (
-            tuple(served.authority for served in state.authorities),
-            tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point)),
-            behind,
-        )
-        labels = tuple(sorted((served.authority.id, served.authority.label) for served in state.authorities))
-        self._published = Published(
-            state.version,
-            _points(state),
-            behind,
-            self._repairs,
-            refusals=self._refusals,
-            labels=labels,
-            quarantined=self._quarantined,
-            epochs=self._facts[1],
-            uncovered=tuple(_uncovered(state)),
+    def _owners(self, names: Collection[str]) -> frozenset[str]:
+        """The ids of the CAs whose index files these are."""
+        if not names:
+            return frozenset()
+        return frozenset(
+            each
+            for each, facts in self._facts.items()
+            if any(not set(epoch.index_names).isdisjoint(names) for epoch in facts.epochs)
+            or (facts.authority.policy.issued_serials or "-") + ".ser" in names
         )
 
+    def _remember(
+        self,
+        state: ServingState,
+        facts: Mapping[str, AuthorityFacts],
+        changed: Mapping[str, _Shown],
+    ) -> None:
+        """What is published; of other CAs than `changed`, with what is shown of them, all is as it was."""
+        for each in changed:
+            before, after = (_names(known.get(each)) for known in (self._facts, facts))
+            self._replaced.setdefault(each, set()).update(before - after)
+        self._unswept += 1
+        self.state, self._facts = state, facts
+        gone = {each for each in changed if each not in facts}
+        marked = {each for each in changed if each in facts and facts[each].behind}
+        self._marked = (self._marked - changed.keys()) | marked
+        labels, epochs = dict(self._published.labels), dict(self._published.epochs)
+        relabelled = gone or any(labels.get(each) != facts[each].authority.label for each in changed)
+        for each, shown in changed.items():
+            if each in gone:
+                for known in (self._shown, self._foldable, epochs):
+                    known.pop(each, None)
+                continue
+            self._shown[each] = shown
+            epochs[each] = facts[each].epochs
+            self._foldable[each] = shown.layered
+        if relabelled:
+            labels = {each: one.authority.label for each, one in facts.items()}
+            self._published = replace(self._published, labels=tuple(sorted(labels.items())))
+        self._expect_folds()
+        in_order = [self._shown[one.authority.id] for one in state.authorities]
+        self._published = replace(
+            self._published,
+            version=state.version,
+            points=tuple(chain.from_iterable([one.points for one in in_order])),
+            uncovered=tuple([one.uncovered for one in in_order if one.uncovered is not None]),
+            behind=self._marked,
+            repairs=self._repairs,
+            epochs=epochs,
+        )
 
-def _uncovered(state: ServingState) -> Iterator[UncoveredCA]:
+    def _expect_folds(self) -> None:
+        due = (folds_at(epoch) for epochs in list(self._foldable.values()) for epoch in epochs)
+        self._fold_at = min(due, default=math.inf)
+
+
+def folds_at(epoch: Epoch) -> int:
+    """When a delta that stays is folded into its base, POSIX seconds: so late that it takes a small fixed share."""
+    return epoch.accepted_at + max(LEAST_SECONDS, epoch.entry_count // FOLDED_A_SECOND)
+
+
+def _names(facts: AuthorityFacts | None) -> set[str]:
+    """Of the index files of a CA."""
+    return {name for epoch in facts.epochs for name in epoch.index_names if name} if facts else set()
+
+
+class _Shown(NamedTuple):
+    """What is shown of one CA; `layered` are its epochs that are answered from two files."""
+
+    points: tuple[ServedPoint, ...] = ()
+    uncovered: UncoveredCA | None = None
+    layered: tuple[Epoch, ...] = ()
+
+
+def _shown(state: ServingState, ids: Collection[str]) -> dict[str, _Shown]:
+    """What is shown of these CAs. Raises: IndexFileError."""
+    shown = dict.fromkeys(ids, _Shown())
     for served in state.authorities:
-        epochs = [point.epoch for point in served.points]
-        if any(epoch.idp_der for epoch in epochs):  # a CRL without it speaks for all
-            notice, mend = cover_notice(served.authority, epochs)
-            if notice:
-                yield UncoveredCA(served.authority.label, notice, mend)
+        if served.authority.id in shown:
+            shown[served.authority.id] = _Shown(
+                tuple(
+                    ServedPoint.of(point.epoch, served.authority.label, len(point.index), point.index.size_bytes)
+                    for point in served.points
+                ),
+                _uncovered(served),
+                tuple(point.epoch for point in served.points if isinstance(point.index, LayeredIndex)),
+            )
+    return shown
 
 
-def _points(state: ServingState) -> tuple[ServedPoint, ...]:
-    return tuple(
-        ServedPoint.of(point.epoch, served.authority.label, len(point.index), point.index.size_bytes)
-        for served in state.authorities
-        for point in served.points
-    )
+def _uncovered(served: ServingAuthority) -> UncoveredCA | None:
+    epochs = [point.epoch for point in served.points]
+    if not any(epoch.idp_der for epoch in epochs):  # a CRL without it speaks for all
+        return None
+    notice, mend = cover_notice(served.authority, epochs)
+    return UncoveredCA(served.authority.label, notice, mend) if notice else None

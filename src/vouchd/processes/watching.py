@@ -20,6 +20,7 @@ Why this is right:
   read the revision before the change that the caller has just made.
 - No failure ends it. An error of ours is shown and tried again, ever more slowly up to ten seconds; a bug is logged and
   treated alike. That something newer is known and not served is the watermark's to say, which does not go through here.
+- What takes long holds up no look: deltas that have stood for some time are folded into their bases by a task beside.
 - Files are removed only when every worker answers from the newest manifest and no CRL is being taken in: a file that an
   older manifest names, or that the next one will, is never pulled away.
 """
@@ -28,9 +29,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vouchd.core.facts import Epoch
@@ -52,8 +53,8 @@ class Published:
     `behind` are the ids of the CAs that it says to be behind another member. `repairs` counts the index files that
     turned out to be damaged and were made again since this process began. `refusals` are of the epochs that the store
     has and this member does not serve. `labels` are those of the CAs by id, `quarantined` the CRLs that the store held
-    back when it was read last. `epochs` are those that the manifest names. `uncovered` are the CAs whose CRLs do not
-    speak for every certificate.
+    back when it was read last. `epochs` are those that the manifest names, by the CA's id. `uncovered` are the CAs
+    whose CRLs do not speak for every certificate.
     """
 
     version: int
@@ -63,7 +64,7 @@ class Published:
     refusals: tuple[Refusal, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[HeldCRL, ...] = ()
-    epochs: tuple[Epoch, ...] = ()
+    epochs: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
     uncovered: tuple[UncoveredCA, ...] = ()
 
 
@@ -85,12 +86,21 @@ class Publication(Protocol):
     def suspect(self, names: Iterable[str]) -> None:
         """Look at these index files when next publishing: what a worker read of them was not what was written."""
 
+    def suspect_all(self, *, manifest: bool = False) -> None:
+        """Look at every index file when next publishing, and write the manifest anew where that is to be doubted."""
+
     @property
     def doubtful(self) -> bool:
-        """Whether there are such files."""
+        """Whether there are such files, or some that are to be opened anew."""
 
     def retell(self) -> Published:
         """Publish once more what was published last, with what is behind another member now; the store is not asked."""
+
+    def fold(self) -> bool:
+        """Put deltas that have stood for some time into their bases; whether there were any.
+
+        It takes its time, and may be called while the others are; what it made is published with the next `publish`.
+        """
 
     def tidy(self) -> bool:
         """Remove the files that only earlier versions name; every worker has loaded the present one.
@@ -128,6 +138,7 @@ class StoreWatch:
         self._forced = False
         self._untidy = False
         self._refreshed = 0.0
+        self._folding: asyncio.Task[None] | None = None
         self.error = ""
 
     def look_now(self) -> None:
@@ -138,6 +149,11 @@ class StoreWatch:
     def suspect(self, names: Iterable[str]) -> None:
         """Have index files made again that a worker found damaged."""
         self._publication.suspect(names)
+        self.look_now()
+
+    def mend(self) -> None:
+        """Have every index file looked at: a worker could not load what was published."""
+        self._publication.suspect_all(manifest=True)
         self.look_now()
 
     async def caught_up(self) -> None:
@@ -178,8 +194,11 @@ class StoreWatch:
         await self._show_seen(revision)
         now = asyncio.get_running_loop().time()
         due = bool(self._refresh_seconds) and now - self._refreshed >= self._refresh_seconds
-        if revision == self._revision and not due and not self._forced and not self._publication.doubtful:
+        if due:
+            self._publication.suspect_all()
+        if revision == self._revision and not self._forced and not self._publication.doubtful:
             await self._tidy()
+            self._fold()
             return
         self._untidy, self._forced = True, False
         try:
@@ -224,8 +243,22 @@ class StoreWatch:
             self._looked.notify_all()
 
     async def _tidy(self) -> None:
-        if self._untidy and self._loaded():
+        """Not while a file is being made that nothing names yet."""
+        if self._untidy and self._folding is None and self._loaded():
             self._untidy = not await in_thread(self._publication.tidy)
+
+    def _fold(self) -> None:
+        """Beside the looks, which it would hold up."""
+        if self._folding is None:
+            self._folding = asyncio.create_task(self._folded())
+
+    async def _folded(self) -> None:
+        try:
+            await in_thread(self._publication.fold)
+        except Exception:  # noqa: BLE001  as in `run`
+            _log.exception("deltas cannot be folded into their bases")
+        finally:
+            self._folding = None
 
     def _show(self, error: str) -> None:
         if error != self.error:

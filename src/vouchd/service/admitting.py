@@ -27,12 +27,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS, judge_issuer
-from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, is_newer_crl
+from vouchd.core.facts import Authority, AuthorityFacts, Caller, CRLRecord, Epoch, IssuingPointId, is_newer_crl
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, Clock
 from vouchd.errors import CRLError, CRLRejected, NotFound, StoreUnavailable
@@ -70,11 +70,20 @@ class Proof(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The facts of a serving manifest; `verified`: this member has judged each of its epochs."""
+    """The facts of a serving manifest, by the CA's id; `verified`: this member has judged each of its epochs."""
 
-    authorities: tuple[Authority, ...] = ()
-    epochs: tuple[Epoch, ...] = ()
+    facts: Mapping[str, AuthorityFacts] = field(default_factory=dict)
     verified: bool = False
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """All of them."""
+        return tuple(epoch for facts in self.facts.values() for epoch in facts.epochs)
+
+    def epoch(self, point: IssuingPointId) -> Epoch | None:
+        """That of an issuing point, None when it has none."""
+        facts = self.facts.get(point.authority_id)
+        return next((one for one in facts.epochs if one.issuing_point == point), None) if facts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ class Admitting:
         self._clock = clock
         self.audit: AuditSink | None = None
         self._served: Served | None = None
-        self._proofs: dict[tuple[IssuingPointId, CRLRecord], Proof] = {}
+        self._proofs: dict[str, dict[tuple[IssuingPointId, CRLRecord], Proof]] = {}  # by the CA's id
         self._refused: dict[IssuingPointId, tuple[frozenset[bytes], Refusal]] = {}
         self._announced: frozenset[bytes] = frozenset()
         self._lock = threading.RLock()
@@ -139,55 +148,63 @@ class Admitting:
         """What this member serves."""
         if self._served is None:
             self._served = self._read_served()
-            self._remember(self._served)
+            self._remember(self._served.facts if self._served.verified else ())
         return self._served
 
-    def serve(self, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> None:
-        """What was admitted is served from now on."""
+    def serve(self, facts: Mapping[str, AuthorityFacts], changed: Collection[str]) -> None:
+        """What was admitted is served from now on, of other CAs than `changed` what was served before."""
         with self._lock:
-            self._served = Served(authorities, epochs, verified=True)
-            self._proofs.clear()
-            self._remember(self._served)
+            everything = not self.served.verified
+            self._served = Served(facts, verified=True)
+            ids = facts.keys() if everything else changed
+            for each in ids:
+                self._proofs.pop(each, None)
+            self._remember(ids)
 
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
         """The epoch was judged when it was taken in, by this process."""
         proof = Proof(_issuers(authority), epoch.idp_der, epoch.issuer_key)
+        proofs = self._proofs.setdefault(authority.id, {})
         for record in epoch.records:
-            self._proofs[epoch.issuing_point, record] = proof
+            proofs[epoch.issuing_point, record] = proof
 
-    def admit(self, authorities: Iterable[Authority], epochs: Iterable[Epoch], documents: Documents) -> Admitted:
-        """What of the store's facts may be served, each issuing point by itself."""
+    def admit(
+        self, stored: Mapping[str, AuthorityFacts], documents: Documents, removed: Collection[str] = ()
+    ) -> Admitted:
+        """What of the store's facts may be served, each issuing point by itself; `removed` CAs it has no more.
+
+        CAs that are neither stored nor removed are not looked at: nothing is refused of them, and nothing changed.
+        """
         with self._lock:
-            return self._admit({authority.id: authority for authority in authorities}, epochs, documents)
+            return self._admit(stored, documents, removed)
 
-    def _admit(self, by_id: Mapping[str, Authority], epochs: Iterable[Epoch], documents: Documents) -> Admitted:
-        served = {epoch.issuing_point: epoch for epoch in self.served.epochs}
-        self._record_keys(by_id)
+    def _admit(self, stored: Mapping[str, AuthorityFacts], documents: Documents, removed: Collection[str]) -> Admitted:
+        self._record_keys(stored)
         admitted: dict[IssuingPointId, Epoch] = {}
         refusals: list[Refusal] = []
         kept: set[IssuingPointId] = set()
-        stored = {epoch.issuing_point: epoch for epoch in epochs}
-        for point in sorted(stored.keys() | {point for point in served if point.authority_id in by_id}):
-            authority = by_id.get(point.authority_id)
-            if authority is None:
-                continue
-            epoch, former = stored.get(point), served.get(point)
-            if epoch is None and point.scope_id in authority.retired_scopes:
-                continue
-            refusal = self._refusal(authority, point, epoch, former, documents)
-            if refusal is None and epoch is not None:
-                admitted[point] = epoch
-            elif refusal is not None:
-                refusals.append(refusal)
-                if former is not None:
-                    admitted[point] = former
-                    kept.add(point)
-        self._record({refusal.point: refusal for refusal in refusals}, by_id)
+        for each in sorted(stored):
+            authority, epochs = stored[each].authority, {epoch.issuing_point: epoch for epoch in stored[each].epochs}
+            known = self.served.facts.get(each)
+            served = {epoch.issuing_point: epoch for epoch in known.epochs} if known else {}
+            for point in sorted(epochs.keys() | served.keys()):
+                epoch, former = epochs.get(point), served.get(point)
+                if epoch is None and point.scope_id in authority.retired_scopes:
+                    continue
+                refusal = self._refusal(authority, point, epoch, former, documents)
+                if refusal is None and epoch is not None:
+                    admitted[point] = epoch
+                elif refusal is not None:
+                    refusals.append(refusal)
+                    if former is not None:
+                        admitted[point] = former
+                        kept.add(point)
+        self._record({refusal.point: refusal for refusal in refusals}, stored, removed)
         return Admitted(tuple(admitted.values()), tuple(refusals), frozenset(kept))
 
     def standing(self, authority: Authority, epoch: Epoch, documents: Documents) -> Epoch | None:
         """What a new CRL has to follow: the stored epoch, or where it is refused the served one under its sequence."""
-        former = next((one for one in self.served.epochs if one.issuing_point == epoch.issuing_point), None)
+        former = self.served.epoch(epoch.issuing_point)
         with self._lock:
             refusal = self._refusal(authority, epoch.issuing_point, epoch, former, documents)
         if refusal is None:
@@ -228,13 +245,14 @@ class Admitting:
             raise CRLRejected("the store says of it that it was accepted in the future")
         for record in epoch.records:
             self._prove(authority, epoch, record, documents)
-        if epoch.issuer_key not in {"", self._proofs[epoch.issuing_point, epoch.newest].issuer_key}:
+        if epoch.issuer_key not in {"", self._proofs[authority.id][epoch.issuing_point, epoch.newest].issuer_key}:
             raise CRLRejected("the store names another key of the CA than the CRL is signed with")
         _require_together(epoch)
 
     def _prove(self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents) -> None:
         issuers = _issuers(authority)
-        proof = self._proofs.get((epoch.issuing_point, record))
+        proofs = self._proofs.setdefault(authority.id, {})
+        proof = proofs.get((epoch.issuing_point, record))
         if proof is not None and proof.issuers <= issuers and proof.idp_der == epoch.idp_der:
             return
         crl = documents.document(record)
@@ -247,23 +265,35 @@ class Admitting:
         issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
         if record.entry_count != documents.build_of(authority, epoch, record, lambda _: crl):
             _require_counted(record, crl, header, name_of(authority))
-        self._proofs[epoch.issuing_point, record] = Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
+        proofs[epoch.issuing_point, record] = Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
 
-    def _record_keys(self, authorities: Mapping[str, Authority]) -> None:
+    def _record_keys(self, stored: Mapping[str, AuthorityFacts]) -> None:
         """Record which CAs have got keys or CRL issuers since what is served."""
-        for former in self.served.authorities:
-            authority = authorities.get(former.id)
-            new = _issuers(authority) - _issuers(former) - self._announced if authority is not None else frozenset()
-            if authority is None or not new or self.audit is None:
+        for each, facts in stored.items():
+            former = self.served.facts.get(each)
+            if former is None or self.audit is None:
+                continue
+            authority = facts.authority
+            new = _issuers(authority) - _issuers(former.authority) - self._announced
+            if not new:
                 continue
             shown = ", ".join(sorted(hashlib.sha256(one).hexdigest() for one in new))
             _log.warning("%s: new keys or CRL issuers in the store: %s", authority.label, shown)
             self.audit.record("CA_KEYS_SEEN", STORE, "success", target=authority.id, certificates=shown)
             self._announced |= new
 
-    def _record(self, refusals: Mapping[IssuingPointId, Refusal], authorities: Mapping[str, Authority]) -> None:
+    def _record(
+        self,
+        refusals: Mapping[IssuingPointId, Refusal],
+        stored: Mapping[str, AuthorityFacts],
+        removed: Collection[str],
+    ) -> None:
         """Log and record what was not refused before, and remember what is refused."""
-        before = {point: refusal for point, (_, refusal) in self._refused.items()}
+        before = {
+            point: refusal
+            for point, (_, refusal) in self._refused.items()
+            if point.authority_id in stored or point.authority_id in removed
+        }
         for point, refusal in refusals.items():
             if before.get(point) != refusal and self.audit is not None:
                 _log.error(
@@ -272,15 +302,17 @@ class Admitting:
                 self.audit.record("CRL_VALIDATION", STORE, "failure", target=_target(point), **_detail(refusal))
         for point in before.keys() - refusals.keys():
             _log.warning("%s: what the store has of scope %s is served again", before[point].label, point.scope_id)
-        self._refused = {
-            point: (_issuers(authorities[point.authority_id]), refusal) for point, refusal in refusals.items()
+        self._refused = {point: known for point, known in self._refused.items() if point not in before} | {
+            point: (_issuers(stored[point.authority_id].authority), refusal) for point, refusal in refusals.items()
         }
 
-    def _remember(self, served: Served) -> None:
-        if served.verified:
-            by_id = {authority.id: authority for authority in served.authorities}
-            for epoch in served.epochs:
-                self.vouch(by_id[epoch.issuing_point.authority_id], epoch)
+    def _remember(self, ids: Iterable[str]) -> None:
+        """What is served of these CAs was judged."""
+        for each in ids:
+            facts = self._served.facts.get(each) if self._served else None
+            if facts is not None:
+                for epoch in facts.epochs:
+                    self.vouch(facts.authority, epoch)
 
 
 def _issuers(authority: Authority) -> frozenset[bytes]:

@@ -5,12 +5,13 @@ Index files are derived: whatever happens to them they come back from the docume
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from vouchd.core import issued
-from vouchd.core.facts import Authority, CRLRecord, Epoch
+from vouchd.core.changes import NEVER, Changes
+from vouchd.core.facts import Authority, AuthorityFacts, CRLRecord, Epoch, IssuingPointId, by_authority, in_order
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import IndexWriter, StatusStore
 from vouchd.errors import IndexFileError, NotFound, StoreConflict
@@ -36,15 +37,29 @@ class EntryCounts(NamedTuple):
 class ServingFacts:
     """What the store said at one `revision`, as far as it was admitted, with every index file it calls for in place.
 
-    `refusals` are of the epochs that were not. `lost` are the ids of CAs of which an epoch should be served whose index
-    can neither be read nor made again: they cannot be answered for.
+    `stored` is as the store has it, `served` as it may be answered from, both by the CA's id; of other CAs than
+    `concerned` nothing changed since the facts before. `refusals` are of the epochs that were not admitted. `lost` are
+    the ids of CAs of which an epoch should be served whose index can neither be read nor made again: they cannot be
+    answered for. `rebuilt` are those of which a file was made again.
     """
 
     revision: int
-    authorities: tuple[Authority, ...]
-    epochs: tuple[Epoch, ...]
+    stored: Mapping[str, AuthorityFacts]
+    served: Mapping[str, AuthorityFacts]
+    concerned: frozenset[str]
     refusals: tuple[Refusal, ...] = ()
     lost: frozenset[str] = frozenset()
+    rebuilt: frozenset[str] = frozenset()
+
+    @property
+    def authorities(self) -> tuple[Authority, ...]:
+        """All CAs."""
+        return tuple(facts.authority for facts in self.served.values())
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """All that are served."""
+        return tuple(epoch for facts in self.served.values() for epoch in facts.epochs)
 
 
 class Indexing:
@@ -53,13 +68,13 @@ class Indexing:
     def __init__(self, store: StatusStore, writer: IndexWriter, admitting: Admitting | None = None) -> None:
         """Without `admitting` whatever is in the store is taken for verified.
 
-        `known` is called with the epochs of the store that have to be served, as soon as they are read; `accepted` with
-        those that were taken in here. The process that serves sets them.
+        `known` is called with ids of CAs and all of their epochs in the store that have to be served, as soon as they
+        are read; `accepted` with those that were taken in here. The process that serves sets them.
         """
         self._store = store
         self._writer = writer
         self.admitting = admitting
-        self.known: Callable[[Iterable[Epoch]], None] = _overlook
+        self.known: Callable[[Collection[str], Iterable[Epoch]], None] = lambda *_: None
         self.accepted: Callable[[Iterable[Epoch]], None] = _overlook
 
     def build(self, authority: Authority, epoch: Epoch, document: Callable[[CRLRecord], Buffer]) -> EntryCounts:
@@ -140,20 +155,23 @@ class Indexing:
         self._writer.write_serials(issued.index_name(sha256), serials)
         return True
 
-    def prepare(self) -> ServingFacts:
+    def prepare(self, former: ServingFacts | None = None, suspects: Collection[str] = ()) -> ServingFacts:
         """The facts to serve, all of one revision, with every index file in place.
+
+        With the `former` ones it costs what changed: CAs of which the store has nothing else are as they were, but for
+        those of the ids `suspects`, whose files are looked at again. Without them everything is looked at.
 
         Raises: StoreConflict when the store changes faster than it can be read; StoreUnavailable.
         """
         for _ in range(_ATTEMPTS):
-            revision = self._store.revision()
-            authorities, epochs = self._store.authorities(), self._store.epochs()
+            changes = self._store.changes(former.revision if former else NEVER)
+            stored, changed = revised(former.stored if former else {}, changes)
+            if former is not None:
+                changed |= {*suspects, *former.lost, *(refusal.point.authority_id for refusal in former.refusals)}
             try:
-                facts = self._admitted(revision, authorities, epochs)
+                return self._admitted(changes.revision, stored, changed, former)
             except NotFound:
                 continue  # an epoch was replaced meanwhile and took its documents with it
-            if self._store.revision() == revision:
-                return facts
         raise StoreConflict("the store keeps changing", hint="this passes when CRLs come in more slowly")
 
     def collect_garbage(self) -> frozenset[str]:
@@ -163,17 +181,29 @@ class Indexing:
         """
         served = self.admitting.served.epochs if self.admitting else ()
         present = self._writer.names()
-        named: set[str] = set()
-        for epoch in (*self._store.epochs(), *served):
-            names = epoch.index_names
-            # Changes that were folded are not read any more; their base is for the next delta.
-            named |= {names.whole, names.base} if names.whole in present else {names.base, names.changes}
+        named = _named((*self._store.epochs(), *served), present)
         policies = [authority.policy for authority in self._store.authorities()]
         named |= {issued.index_name(policy.issued_serials) for policy in policies if policy.issued_serials}
-        garbage = present - named
-        for name in garbage:
+        return self._remove(present - named)
+
+    def collect_replaced(self, replaced: Mapping[str, Collection[str]]) -> frozenset[str]:
+        """The same of these files alone, by the id of their CA: it costs as much as there are."""
+        garbage: set[str] = set()
+        for each, names in replaced.items():
+            facts = self.admitting.served.facts.get(each) if self.admitting else None
+            present = {name for name in names if self._writer.is_present(name)}
+            epochs = (*self._store.epochs_of(each), *(facts.epochs if facts else ()))
+            garbage |= present - _named(epochs, present)
+        return self._remove(garbage)
+
+    def _remove(self, names: Iterable[str]) -> frozenset[str]:
+        for name in (garbage := frozenset(names)):
             self._writer.remove(name)
         return garbage
+
+    def fold(self, epoch: Epoch) -> None:
+        """Put the delta of a served epoch into its base, as one file. Raises: IndexFileError, StoreUnavailable."""
+        self._writer.fold(epoch.index_names)
 
     def standing(self, authority: Authority, current: Epoch | None) -> Epoch | None:
         """What a new CRL has to follow: the store's current epoch, or where that is not admitted the served one."""
@@ -186,30 +216,74 @@ class Indexing:
         if self.admitting is not None:
             self.admitting.vouch(authority, epoch)
 
-    def _admitted(self, revision: int, authorities: tuple[Authority, ...], epochs: tuple[Epoch, ...]) -> ServingFacts:
-        by_id = {authority.id: authority for authority in authorities}
-        epochs = tuple(epoch for epoch in epochs if epoch.issuing_point.authority_id in by_id)
-        for authority in authorities:
-            self.ensure_serials(authority)
-        admitted = self.admitting.admit(authorities, epochs, self) if self.admitting else Admitted(epochs)
-        self.known(admitted.known)
+    def _admitted(
+        self, revision: int, stored: Mapping[str, AuthorityFacts], concerned: set[str], former: ServingFacts | None
+    ) -> ServingFacts:
+        present = {each: facts for each in concerned if (facts := stored.get(each)) is not None}
+        rebuilt = {each for each, facts in present.items() if self.ensure_serials(facts.authority)}
+        if self.admitting is None:
+            admitted = Admitted(tuple(epoch for facts in present.values() for epoch in facts.epochs))
+        else:
+            admitted = self.admitting.admit(present, self, removed=concerned - present.keys())
+        self.known(concerned, admitted.known)
         lost: set[Epoch] = set()
         for epoch in admitted.epochs:
+            each = epoch.issuing_point.authority_id
             try:
-                self.ensure_index(by_id[epoch.issuing_point.authority_id], epoch)
+                if self.ensure_index(present[each].authority, epoch):
+                    rebuilt.add(each)
             except NotFound:
                 if epoch.issuing_point not in admitted.kept:
                     raise
                 lost.add(epoch)
+        epochs = [epoch for epoch in admitted.epochs if epoch not in lost]
+        served = dict(former.served) if former else {}
+        for each in concerned - present.keys():
+            served.pop(each, None)
+        served |= by_authority((facts.authority for facts in present.values()), epochs)
         return ServingFacts(
             revision,
-            authorities,
-            tuple(epoch for epoch in admitted.epochs if epoch not in lost),
+            stored,
+            served,
+            frozenset(concerned),
             admitted.refusals,
             frozenset(epoch.issuing_point.authority_id for epoch in lost),
+            frozenset(rebuilt),
         )
+
+
+def revised(known: Mapping[str, AuthorityFacts], changes: Changes) -> tuple[dict[str, AuthorityFacts], set[str]]:
+    """The facts that were `known`, with what changed since, and the ids of the CAs of which something did."""
+    facts = {} if changes.whole else dict(known)
+    points: dict[str, dict[IssuingPointId, Epoch | None]] = {each: {} for each in changes.authorities}
+    for point, now in changes.points.items():
+        points.setdefault(point.authority_id, {})[point] = now.epoch
+    for each, changed in points.items():
+        former = facts.get(each)
+        authority = changes.authorities.get(each, former.authority if former else None)
+        if authority is None:
+            facts.pop(each, None)
+            continue
+        epochs: dict[IssuingPointId, Epoch | None] = {}
+        if former is not None:
+            epochs = {epoch.issuing_point: epoch for epoch in former.epochs}
+        present = in_order(filter(None, (epochs | changed).values()))
+        facts[each] = AuthorityFacts(authority, present)
+    if changes.whole:
+        return facts, {each for each in known.keys() | facts.keys() if known.get(each) != facts.get(each)}
+    return facts, set(points)
 
 
 def _parts(epoch: Epoch) -> tuple[str, ...]:
     names = epoch.index_names
     return (names.base, names.changes) if names.changes else (names.base,)
+
+
+def _named(epochs: Iterable[Epoch], present: Collection[str]) -> set[str]:
+    """The files that these epochs are, or may yet be, read from; `present` are those that are there."""
+    named: set[str] = set()
+    for epoch in epochs:
+        names = epoch.index_names
+        # Changes that were folded are not read any more; their base is for the next delta.
+        named |= {names.whole, names.base} if names.whole in present else {names.base, names.changes}
+    return named

@@ -50,7 +50,7 @@ class Layout:
     @property
     def manifest(self) -> Path:
         """What the workers serve, written by the manager process."""
-        return self.index / "manifest.json"
+        return self.index / "manifest.log"
 
     @property
     def run(self) -> Path:

@@ -30,7 +30,7 @@ from vouchd.cloning.replication import reconcile, replication_watch
 from vouchd.cloning.roles import settle
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
-from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark
+from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import Clock, Store
 from vouchd.core.status import ServingAuthority, ServingState
@@ -244,11 +244,12 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             layout.index,
             lambda: quiet(layout.ingest_lock),
             watermark.late,
+            clock,
         )
         publication.current()
         late = [served.authority.id for served in publication.state.authorities if served.behind]
-        watermark.resume(late, epochs_of(publication.state))
-        manager_services.indexing.known = lambda epochs: watermark.know(STORE, epochs)
+        watermark.resume(late, of_authorities(epochs_of(publication.state)))
+        manager_services.indexing.known = partial(watermark.know_of, STORE)
         manager_services.indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
         members = peers(
             layout,

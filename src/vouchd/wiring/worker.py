@@ -12,7 +12,7 @@ from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.errors import LifecycleError
 from vouchd.hardening import confine, harden
-from vouchd.index.manifest import load_manifest
+from vouchd.index.manifest import Manifest
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import load_signers
@@ -46,14 +46,11 @@ def run_worker(layout: Layout, slot: int) -> None:
     records = answered_records(settings.audit, responder)
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing)
     files = OpenIndexes(layout.index, AnsweringOctets())
-
-    def load() -> ServingState:
-        return load_manifest(layout.index, files)
-
+    manifest = Manifest(layout.index, files)
     serve_worker(
         EEServer(state),
         responder.replace,
-        load,
+        manifest.load,
         inheritance,
         responder.halt,
         files.damaged,
