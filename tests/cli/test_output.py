@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +38,22 @@ def test_table_in_a_pipe_keeps_one_line_for_each_row(capsys):
     output.table(["name", "n"], [[subject, None], ["[bold]x[/bold]", 3]])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [["name", "n"], [subject, "-"], ["[bold]x[/bold]", "3"]]
+
+
+def test_table_in_a_pipe_is_aligned_and_loads_no_rich():
+    """Columns stand below each other, a cell of several lines stays in its row, and nobody waits for colours."""
+    code = "output.table(['name', 'n'], [['a\\nb', 1], ['longer', None]]); output.fields({'x': None})"
+    listed = f"import sys; from vouchd.cli import output; {code}; print('rich' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["name    n", "a b     1", "longer  -", "x  -", "False"]
+
+
+def test_table_on_a_terminal_is_shown_with_rich(monkeypatch, capsys):
+    """There long cells are folded into the width of the window."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    output.table(["name"], [["a" * 60]])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == ["a" * 40, "a" * 20]
 
 
 def test_table_without_rows_tells_on_stderr(capsys):

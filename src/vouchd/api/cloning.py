@@ -43,7 +43,9 @@ class Preparation(Struct, frozen=True, forbid_unknown_fields=True):
 
     password: Password
     host: Annotated[
-        str, Meta(max_length=253), about("Its fully qualified name, as clones reach it.", "ocsp1.example.org")
+        str,
+        Meta(max_length=253, pattern="^[A-Za-z0-9.:-]*$"),
+        about("Its fully qualified name, as clones reach it.", "ocsp1.example.org"),
     ] = ""
     domain: Annotated[
         str,

@@ -14,7 +14,6 @@ from vouchd.core.records import rfc3339
 from vouchd.errors import VouchdError, outcome
 
 PROGRAM = "vouchd"
-_WIDE = 8192  # a pipe has no width; wrapping cells there would break grep
 
 
 def say(text: str) -> None:
@@ -59,24 +58,37 @@ def fields(values: Mapping[str, object]) -> None:
     _print([[name, "-" if value is None else str(value)] for name, value in values.items()])
 
 
-def _print(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> None:
+def _print(rows: Sequence[Sequence[str]], columns: Sequence[str] = ()) -> None:
     """Print cells below `columns`; without them the first cell of a row is its name."""
-    # Here, because most commands are read by programs or print nothing, and it takes a tenth of a second to load.
+    if sys.stdout.isatty():
+        _print_on_terminal(rows, columns)
+    else:
+        _print_plainly([columns, *rows] if columns else rows)
+
+
+def _print_plainly(rows: Sequence[Sequence[str]]) -> None:
+    """Print a line for each row, its cells aligned: what is piped to grep or awk is not wrapped or shortened."""
+    lines = [[" ".join(cell.splitlines()) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_on_terminal(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+    # Here, because it takes a tenth of a second to load, and most commands are read by programs or print nothing.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    terminal = sys.stdout.isatty()
     grid = Table(box=None, pad_edge=False, show_header=bool(columns), header_style="bold")
     if not columns:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
     for column in columns:
-        grid.add_column(column, overflow="fold", no_wrap=not terminal)
+        grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
-    width = None if terminal else _WIDE
-    Console(file=sys.stdout, width=width, highlight=False, emoji=False).print(grid)
+    Console(file=sys.stdout, highlight=False, emoji=False).print(grid)
 
 
 def records(values: Sequence[Mapping[str, object]], *, json_output: bool, empty: str = "") -> None:

@@ -9,7 +9,6 @@ from vouchd.cloning.needs import MemberServices, Say
 from vouchd.cloning.registry import TOKEN_SECONDS
 from vouchd.cloning.roles import MASTER_REFRESH_SECONDS
 from vouchd.core.facts import Caller, Group, Member
-from vouchd.core.hostnames import qualified
 from vouchd.errors import ConfigError
 from vouchd.instance.certificates.backup import Exported
 from vouchd.instance.certificates.places import SUBSYSTEM
@@ -46,7 +45,7 @@ def prepare(
     Raises: ConfigError, SigningError, StoreError, PermissionDenied.
     """
     services.membership.require_registrar()
-    settings, host = services.settings, qualified(host) if host else ""
+    settings = services.settings
     named = replace(settings, of_set=replace(settings.of_set, host=host or settings.of_set.host))
     member = services.domain.create(own_member(named), caller)
     _let_members_in(services, caller)
