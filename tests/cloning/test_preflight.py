@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.pki import NOW
 
-from vouchd.cloning.joining import SetInfo
+from vouchd.cloning.set_info import SetInfo
 from vouchd.cloning.preflight import MAX_SKEW_SECONDS, check_set
 from vouchd.core.facts import Member
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from vouchd.cloning.joining import Joined, SetInfo, info_record, joined_record, read_info, read_joined
+from vouchd.cloning.set_info import Joined, SetInfo, info_record, joined_record, read_info, read_joined
 from vouchd.core import records
 from vouchd.core.facts import DirectoryServer, JoinToken, Member, Transport
 from vouchd.core.records import checked_member, member_record, read_member, read_token, token_record

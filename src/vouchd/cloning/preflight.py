@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.cloning.joining import SetInfo
+from vouchd.cloning.set_info import SetInfo
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, require_master_refresh
 from vouchd.cloning.registry import require_place, require_reachable
 from vouchd.core.facts import Member

@@ -18,7 +18,7 @@ from vouchd.agent.rest import problem
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
 from vouchd.api.services import Services
-from vouchd.cloning.joining import info_record, joined_record
+from vouchd.cloning.set_info import info_record, joined_record
 from vouchd.cloning.leaving import take_out
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.proof import member_keys, succession
