@@ -14,9 +14,9 @@ from tests.agent.agent_port import LOCAL, SECONDS, crl
 from tests.agent.domain_site import HOST, Master, a_clone, a_master
 from tests.pki import CA
 
-from vouchd.agent.domain import routes
 from vouchd.agent.domain.filling import Filling
 from vouchd.agent.domain.routes import DomainRoutes
+from vouchd.cloning import joining
 from vouchd.core.facts import Member
 from vouchd.core.records import member_record
 from vouchd.errors import (
@@ -48,7 +48,7 @@ def master(tmp_path_factory) -> Master:
 @pytest.fixture(autouse=True)
 def fresh(master, monkeypatch):
     """Each test begins with the master alone, and no wrong attempts."""
-    monkeypatch.setattr(routes, "LIMIT", 10**6)
+    monkeypatch.setattr(joining, "LIMIT", 10**6)
     yield
     for member in master.services.store.members():
         if member.host != HOST:
@@ -110,8 +110,8 @@ def test_wrong_token_is_told_nothing_and_leaves_a_record(master):
 
 def test_guessing_is_stopped_and_the_records_with_it(master, monkeypatch):
     """After some wrong tokens an address is told to wait, before anything is looked up or written."""
-    monkeypatch.setattr(routes, "LIMIT", 3)
-    monkeypatch.setattr(routes, "SECONDS", 3600.0)
+    monkeypatch.setattr(joining, "LIMIT", 3)
+    monkeypatch.setattr(joining, "SECONDS", 3600.0)
     outcomes = []
     for _ in range(9):
         with pytest.raises((NotFound, TryLater)) as caught:

@@ -13,8 +13,8 @@ from tests.agent.agent_port import LOCAL
 from tests.pki import CA, DAY, HOUR, Issued, new_key
 
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
-from vouchd.cloning.set_info import info_record, read_info
 from vouchd.cloning.membership import own_member
+from vouchd.cloning.set_info import info_record, read_info
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SUBSYSTEM, system_certificates
 from vouchd.instance.certificates.signers import load_signers
 from vouchd.instance.configuration import write_values

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.pki import NOW
 
-from vouchd.cloning.set_info import SetInfo
 from vouchd.cloning.preflight import MAX_SKEW_SECONDS, check_set
+from vouchd.cloning.set_info import SetInfo
 from vouchd.core.facts import Member
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError
 

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from vouchd.client.admin import error_of
-from vouchd.cloning.set_info import Joined, SetInfo, read_info, read_joined
 from vouchd.cloning.listing import Listing, read_listing
 from vouchd.cloning.proof import BINDING, HEADER, MemberKey, succeeds
+from vouchd.cloning.set_info import Joined, SetInfo, read_info, read_joined
 from vouchd.core import records
 from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.core.records import member_record, read_facts, read_member

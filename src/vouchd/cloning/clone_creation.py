@@ -15,11 +15,11 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
 from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_up_directory
 from vouchd.cloning.following import followed
-from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
 from vouchd.cloning.needs import CheckInstance, Compare, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
 from vouchd.cloning.replication import reconcile
+from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.cloning.steps import Step, journal_of
 from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager

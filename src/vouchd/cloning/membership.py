@@ -7,8 +7,8 @@ import hashlib
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import __version__
-from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.cloning.registry import master_of
+from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.core.facts import Member
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, NotFound

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vouchd.cloning.set_info import SetInfo
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, require_master_refresh
 from vouchd.cloning.registry import require_place, require_reachable
+from vouchd.cloning.set_info import SetInfo
 from vouchd.core.facts import Member
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, SigningError
 from vouchd.instance.certificates.backup import names_in

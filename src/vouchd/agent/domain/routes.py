@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -18,59 +15,16 @@ from vouchd.agent.rest import problem
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
 from vouchd.api.services import Services
-from vouchd.cloning.set_info import info_record, joined_record
+from vouchd.cloning import joining
 from vouchd.cloning.leaving import take_out
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.proof import member_keys, succession
 from vouchd.cloning.replication import retiring
 from vouchd.cloning.roles import Handing
+from vouchd.cloning.set_info import info_record, joined_record
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
-from vouchd.errors import NotFound, TryLater
 from vouchd.service.permission import Action
-from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.threads import in_thread
-
-# How often a stranger may be wrong: guesses cost the host little, and leave few records.
-
-LIMIT = 10
-SECONDS = 60.0
-_MOST_ORIGINS = 1000
-
-
-class Attempts:
-    """Counts, for each address that strangers come from, what was refused to it lately. Used in several threads.
-
-    Only counts are kept, and of so many addresses at most; the oldest is forgotten first.
-    """
-
-    def __init__(self) -> None:
-        self._refused: dict[str, tuple[float, int]] = {}  # address: since when, how often
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def by(self, origin: str) -> Iterator[None]:
-        """Run an attempt; one that ends with NotFound counts. Raises: TryLater when there were too many."""
-        with self._lock:
-            _, count = self._lately(origin)
-        if count >= LIMIT:
-            raise TryLater("too many wrong attempts from this address", hint="try again in a minute")
-        try:
-            yield
-        except NotFound:
-            with self._lock:
-                since, count = self._lately(origin)
-                self._refused.pop(origin, None)
-                self._refused[origin] = (since, count + 1)
-                if len(self._refused) > _MOST_ORIGINS:
-                    del self._refused[next(iter(self._refused))]
-            raise
-
-    def _lately(self, origin: str) -> tuple[float, int]:
-        now = time.monotonic()
-        since, count = self._refused.get(origin, (now, 0))
-        return (since, count) if now - since < SECONDS else (now, 0)
-
 
 PREFIX = "/domain/v1"
 
@@ -116,8 +70,8 @@ class DomainRoutes:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._attempts = Attempts()
-        self._words: tuple[int, list[str]] = (0, [])  # of which certificate file, and the words
+        self._attempts = joining.Attempts()
+        self._succession = joining.Succession(services)
 
     def working(self, work: Work) -> Handler:
         """A handler that gives `work` the JSON object of the body, in a thread, and answers with what it returns."""
@@ -134,39 +88,20 @@ class DomainRoutes:
 
     async def succession(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
         """The word of each key that this instance had before for the one that it has now."""
-        return json_answer({"succession": await in_thread(self._succession)})
-
-    def _succession(self) -> list[str]:
-        services = self._services
-        tls = services.settings.agent.tls.certificate_file
-        stamp = tls.stat().st_mtime_ns
-        if self._words[0] != stamp:  # signed once for each certificate, not for each stranger
-            password = read_passwords(services.layout.password_conf).get(INTERNAL)
-            keys = member_keys(services.layout.alias, services.settings.agent.tls, password)
-            self._words = (stamp, succession(keys) if keys else [])
-        return self._words[1]
+        return json_answer({"succession": await in_thread(self._succession.words)})
 
     def check(self, body: dict[str, Any], caller: Caller) -> Any:
-        """The same for who has a join token; it stays good."""
-        token = read_text(body, "token")
-        with self._attempts.by(caller.origin):
-            self._services.domain.require_token(token, caller)
-        self._services.membership.require_registrar()
-        return info_record(self._services.membership.info())
+        """The set, for who has a join token."""
+        return info_record(joining.check(self._services, self._attempts, read_text(body, "token"), caller))
 
     def join(self, body: dict[str, Any], caller: Caller) -> Any:
-        """Join with a token, which is used up, the keys of the set and a key of its own."""
+        """Join with a token."""
         member, token = read_member(body), read_text(body, "token")
-        with self._attempts.by(caller.origin):
-            self._services.domain.require_token(token, caller)
-        self._services.membership.require_registrar()
-        return joined_record(self._services.membership.joined(self._services.domain.join(member, token, caller)))
+        return joined_record(joining.join(self._services, self._attempts, member, token, caller))
 
     def rejoin(self, body: dict[str, Any], caller: Caller) -> Any:
-        """Say anew what is known of the member that asks: a join goes on, a renewed certificate counts."""
-        member = read_member(body)
-        self._services.membership.require_registrar()
-        return joined_record(self._services.membership.joined(self._services.domain.rejoin(member, caller)))
+        """Join again, by the key that the registry has."""
+        return joined_record(joining.rejoin(self._services, read_member(body), caller))
 
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""

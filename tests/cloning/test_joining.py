@@ -1,11 +1,11 @@
-"""How often a stranger may be wrong."""
+"""How an instance joins: how often a stranger may be wrong about its token."""
 
 from __future__ import annotations
 
 import pytest
 
-from vouchd.agent.domain import routes
-from vouchd.agent.domain.routes import LIMIT, Attempts
+from vouchd.cloning import joining
+from vouchd.cloning.joining import LIMIT, Attempts
 from vouchd.errors import NotFound, TryLater
 
 
@@ -13,7 +13,7 @@ from vouchd.errors import NotFound, TryLater
 def clock(monkeypatch) -> list[float]:
     """Seconds, to be set."""
     now = [1000.0]
-    monkeypatch.setattr(routes.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(joining.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -38,7 +38,7 @@ def test_time_gives_new_attempts(clock):
     tried = Attempts()
     for _ in range(LIMIT):
         guess(tried)
-    clock[0] += routes.SECONDS
+    clock[0] += joining.SECONDS
     guess(tried)
 
 
@@ -55,7 +55,7 @@ def test_right_attempts_and_other_errors_do_not_count(clock):
 
 def test_addresses_that_are_kept_have_an_end(clock, monkeypatch):
     """Whoever comes from ever new addresses costs no more memory than the limit."""
-    monkeypatch.setattr(routes, "_MOST_ORIGINS", 5)
+    monkeypatch.setattr(joining, "_MOST_ORIGINS", 5)
     tried = Attempts()
     for number in range(50):
         guess(tried, f"192.0.2.{number}")
