@@ -1,4 +1,6 @@
-"""Every verb that takes --url: on the folder and over the port it prints the same, and ends with the same exit code.
+"""Law 7: the command line, here and with --url, REST and the agent pages call the same operation of one table.
+
+A verb that takes --url prints the same on the folder and over the port, and ends with the same exit code.
 
 The verbs are those that carry the decorator; one without a case here fails. Each case is run against one running
 instance, on its folder and at its agent port, as text and as JSON, from the same state each time.
@@ -357,6 +359,34 @@ def _plain(text: str, case: Case) -> str:
     text = re.sub(r"(?<![\w-])[\w-]{43}(?![\w-])", "TOKEN", text)
     text = re.sub(r"\b[0-9a-f]{8,}\b", "N", text)
     return re.sub(r" +", " ", re.sub(r"\d+", "N", text))
+
+
+# What works on a folder and is no operation, and why.
+FOLDER_ONLY = {
+    "vouchd create": "makes the instance",
+    "vouchd clone create": "makes the instance",
+    "vouchd run": "is the instance",
+    "vouchd start": "nobody answers yet",
+    "vouchd stop": "nobody answers afterwards",
+    "vouchd service install": "changes the host",
+    "vouchd crl step-back": "the word of an operator on one member, which no other may give for him",
+    "vouchd pkcs12 import": "keys are put where they are to stay by hand",
+    "vouchd token list": "a device of this host",
+    "vouchd token show": "a device of this host",
+    "vouchd token test": "a device of this host",
+    "vouchd audit verify": "proves the files themselves",
+    "vouchd directory setup": "a server that no instance need have yet",
+    "vouchd directory status": "asks the servers itself, so also when no instance runs",
+    "vouchd directory use": "moves the store that a running instance stands on",
+    "vouchd directory adopt": "reads another directory with its manager's password",
+    "vouchd clone destroy": "ends the instance, and may remove its folder",
+}
+
+
+def test_verb_of_an_instance_is_an_operation_or_says_why_not():
+    """No verb works past the table without a reason."""
+    of_an_instance = {path for path, command in commands() if any(one.name == "instance" for one in command.params)}
+    assert of_an_instance - REACHABLE == set(FOLDER_ONLY)
 
 
 def test_verb_that_takes_a_url_has_a_case():
