@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 STALE_SECONDS = 2
 OTHER = {M: C, C: M}
 REJECTED, TEMPORARY = 65, 75  # exit codes, as sysexits.h has them
-TABLE = FaultTable("A set with directory servers")
+TABLE = FaultTable.of("a set with directory servers")
 fault = TABLE.fault
 
 
@@ -258,8 +258,3 @@ def test_disk_full_under_the_directory_server_then_started_catches_up(sound):
         sound.publish(C, TEMPORARY)
     sound.until_revoked(C, name)
     sound.until_alike(name)
-
-
-def test_page_of_faults_is_what_the_tests_show():
-    """Each fault in docs/set/faults.md has its test here, and each test its line."""
-    TABLE.require_page()

@@ -42,7 +42,7 @@ def sound(faulty):
     assert not faulty.promises.broken
 
 
-TABLE = FaultTable("A set without directory servers")
+TABLE = FaultTable.of("a set without directory servers")
 fault = TABLE.fault
 
 
@@ -181,8 +181,3 @@ def test_disk_full_on_the_clone_then_try_later_then_caught_up(sound):
     sound.until_revoked(C, name)
     sound.same(name)
     assert site.says(C, "bad") == "revoked"
-
-
-def test_page_of_faults_is_what_the_tests_show():
-    """Each fault in docs/set/faults.md has its test here, and each test its line."""
-    TABLE.require_page()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import ReasonFlags
 from tests.contract.backends import BACKENDS, Backend
+from tests.faults.page import FaultTable
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.service.world import partition
@@ -285,6 +286,16 @@ def member(request, tmp_path) -> Iterator[Member]:
     backend.close()
 
 
+TABLE = FaultTable.of("a member")
+SAID = "`/readyz`: `verified` fails (503); `vouchd_unverified` 1; audit log: `CRL_VALIDATION`, failure"
+
+
+@TABLE.fault(
+    "its store (database, directory, master, backup) has a CRL that is not genuine, is older, or of which the facts say what it does not",
+    "the CRL before stays",
+    SAID,
+    "by itself with the next genuine CRL",
+)
 @pytest.mark.parametrize("carrier", carried())
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
 def test_fact_that_is_not_so_is_not_answered(member, carrier, fact):
@@ -331,6 +342,9 @@ def carrier() -> Carrier:
     return CARRIERS["sqlite"]
 
 
+@TABLE.fault(
+    "its store has lost the CRL that is served", "that CRL is served on", SAID, "give the CRL, or a newer one, again"
+)
 def test_epoch_that_vanishes_stays_served(member):
     """A store that has lost an epoch takes no revocation away."""
     facts = member.store.facts()
@@ -339,6 +353,12 @@ def test_epoch_that_vanishes_stays_served(member):
     assert member.answer(REVOKED) == "revoked"
 
 
+@TABLE.fault(
+    "the database of an old backup is put back, or a snapshot rolled back",
+    "the CRL before stays: nothing goes back behind what was served",
+    SAID,
+    "by a newer CRL; or an Administrator's word for this one step: `vouchd crl step-back`",
+)
 def test_database_of_a_backup_is_not_served_without_an_operators_word(tmp_path):
     """A database that is put back goes back to no older CRL, until an operator says so for this very step."""
     place = tmp_path / "facts.sqlite"
@@ -357,6 +377,12 @@ def test_database_of_a_backup_is_not_served_without_an_operators_word(tmp_path):
     member.store.close()
 
 
+@TABLE.fault(
+    "an index file is damaged, and the store cannot give its CRL again",
+    "tryLater for that CA; all others are answered",
+    SAID,
+    "give the CRL, or a newer one, again",
+)
 def test_served_index_of_an_epoch_that_the_store_lost_and_the_disk_damaged_is_try_later(member):
     """What can neither be read nor made again is not answered for, and other CAs are."""
     (epoch,) = member.store.epochs()
@@ -366,6 +392,12 @@ def test_served_index_of_an_epoch_that_the_store_lost_and_the_disk_damaged_is_tr
     assert member.answer(REVOKED) == "tryLater"
 
 
+@TABLE.fault(
+    "the index file of another CRL is put in the place of the one that is served",
+    "from the right CRL: the index is made again from the store",
+    "the log: `damaged index files, made again from the store`",
+    "by itself",
+)
 def test_index_file_of_another_crl_in_its_place_is_not_read(member):
     """An index file is a carrier, too: one that was copied over the right one is made again from the store."""
     (epoch,) = member.store.epochs()

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.faults.page import FaultTable
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 
@@ -214,18 +215,29 @@ def served(member: Member) -> set[str]:
     return {epoch.index_name for epoch in read_served(member.folder).epochs}
 
 
+TABLE = FaultTable.of("a member")
+ANSWERS = (
+    "the CRL before, until `vouchd.clone.staleInSec` have passed; then tryLater for that CA; all others are answered"
+)
+SAID = "`/readyz`: `behind` fails (503 when it is every CA); `vouchd_behind` 1"
+
+
+def cause(value: Callable[[Member], Callable[[], None]], what: str, mends: str) -> object:
+    return TABLE.case(value, f"a CRL was accepted, and {what}", ANSWERS, SAID, mends)
+
+
 CAUSES = (
-    disk_full_for_the_manifest,
-    disk_full_for_index_files,
-    store_away,
-    store_that_fails_at_documents,
-    one_worker_without_descriptors,
-    all_workers_without_descriptors,
-    indexes_that_cannot_be_opened,
+    cause(disk_full_for_the_manifest, "the disk fills before the workers are told", "by itself when there is room"),
+    cause(disk_full_for_index_files, "its index file cannot be written", "by itself when there is room"),
+    cause(store_away, "the store cannot be read any more", "by itself when the store is back"),
+    cause(store_that_fails_at_documents, "the store gives its facts and not the CRL", "by itself when it gives it"),
+    cause(one_worker_without_descriptors, "one worker of several cannot load it", "by itself when it can"),
+    cause(all_workers_without_descriptors, "no worker can load it", "by itself when one can"),
+    cause(indexes_that_cannot_be_opened, "what was written for the workers cannot be read", "by itself when it can"),
 )
 
 
-@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
+@pytest.mark.parametrize("cause", CAUSES)
 def test_accepted_crl_that_does_not_arrive_is_try_later_after_the_bound(member, cause):
     """A revocation that was acknowledged is not denied for longer than the bound, and the other CA is answered on."""
     accepted = member.push(member.cas[0], 2, (OLD, NEW))
@@ -247,7 +259,7 @@ def test_accepted_crl_that_does_not_arrive_is_try_later_after_the_bound(member, 
     assert member.own[-1] == frozenset()
 
 
-@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
+@pytest.mark.parametrize("cause", CAUSES)
 def test_cause_without_anything_newer_silences_nobody(member, cause):
     """That something is broken is no reason not to answer what is still the newest word."""
     cause(member)
@@ -276,6 +288,12 @@ SOURCES = {
 }
 
 
+@TABLE.fault(
+    "a newer CRL is known, from another member, its store, or its own acceptance, and is not answered from",
+    ANSWERS,
+    SAID,
+    "by itself when the CRL is answered from",
+)
 @pytest.mark.parametrize("source", SOURCES)
 def test_whoever_knows_of_it_the_bound_runs(member, source):
     """It does not matter how something newer became known."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.ee.ee_fakes import AT, GOOD, FakeResponder, cached_answer, connect, get, make_server, post
 from tests.ee.test_connection import answers, settle
+from tests.faults.page import FaultTable
 from tests.pkix import crls
 from tests.pkix.test_ocsp import CRITICAL, cert_id, extension, request
 
@@ -123,6 +124,15 @@ LINEAR: dict[str, tuple[Reader, Callable[[int], bytes]]] = {
 }  # fmt: skip
 
 
+TABLE = FaultTable.of("a member")
+
+
+@TABLE.fault(
+    "a stranger sends what is costly to read or to refuse",
+    "all others as before: the work is linear in what was sent, which has a limit",
+    "answers by status, `malformedRequest` among them, in the metrics",
+    "nothing to mend",
+)
 @pytest.mark.parametrize("row", LINEAR)
 def test_work_for_what_a_stranger_sends_is_linear_in_its_length(row):
     """Four times as much costs four times as many steps and bytes at most, whether it is read or refused."""
@@ -271,6 +281,12 @@ BOUNDED = (
 )
 
 
+@TABLE.fault(
+    "a stranger takes what there is of a kind: memory, connections, places of agents, descriptors, rows of the log",
+    "all others as before: each kind has a limit and a share that strangers cannot take",
+    "`vouchd_connections` beside `vouchd_connection_room`; the log, where the limit is descriptors",
+    "by itself when he goes",
+)
 @pytest.mark.parametrize("exhaust", BOUNDED, ids=lambda exhaust: exhaust.__name__)
 @pytest.mark.parametrize("tries", [1, 100, 1000])
 async def test_what_a_stranger_takes_has_a_limit_however_often_he_tries(exhaust, tries):
@@ -335,6 +351,12 @@ async def place_of_an_agent(effort: int) -> int:
     return 1
 
 
+@TABLE.fault(
+    "a stranger asks for more signatures than can be made",
+    "all others in their turn; he, what is beyond his share, tryLater",
+    "`vouchd_lost_turns_total`, `vouchd_waiting_groups`",
+    "by itself when he goes",
+)
 @pytest.mark.parametrize(
     "wait", [signing_turn, signing_turn_of_the_manager, place_of_an_agent], ids=lambda f: f.__name__
 )

@@ -20,6 +20,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 from tests.commands import run_vouchd
+from tests.faults.page import FaultTable
 from tests.pki import CA, DAY, HOUR, Issued, shared_key
 from tests.serving import request_for
 from tests.sites import Site
@@ -96,23 +97,49 @@ def _with_another_password(signer: Signer) -> None:
     write_key(signer.key, shared_key("EC", 1), "another")
 
 
-# How a signer comes to fail, and a word of the cause that is shown.
-WAYS: dict[str, tuple[Callable[[Signer], object], str]] = {
-    "expired": (_expired, "not valid now"),
-    "early": (_early, "not valid now"),
-    "foreign": (_of_another_ca, "not issued by"),
-    "purpose": (_not_for_ocsp, "not for OCSP signing"),
-    "usage": (_not_for_signatures, "digitalSignature"),
-    "critical": (_unknown_to_clients, "1.2.3.4"),
-    "waiting": (lambda signer: signer.certificate.unlink(), "no certificate yet"),
-    "junk-certificate": (lambda signer: signer.certificate.write_bytes(b"junk"), "no certificate in PEM or DER"),
-    "no-key": (lambda signer: signer.key.unlink(), "cannot be read"),
-    "junk-key": (lambda signer: signer.key.write_bytes(b"junk"), "key"),
-    "other-key": (_with_another_key, "does not belong"),
-    "other-password": (_with_another_password, "password"),
-    "expired-ca": (lambda _: None, "has expired"),
-    "revoked": (lambda _: None, "is revoked by its CA"),
+# How a signer comes to fail, what that is called, and a word of the cause that is shown.
+WAYS: dict[str, tuple[Callable[[Signer], object], str, str]] = {
+    "expired": (_expired, "the signer of a CA has expired", "not valid now"),
+    "early": (_early, "the signer of a CA is not valid yet", "not valid now"),
+    "foreign": (_of_another_ca, "the signer of a CA was issued by another one", "not issued by"),
+    "purpose": (_not_for_ocsp, "the certificate of a signer is not for OCSP", "not for OCSP signing"),
+    "usage": (_not_for_signatures, "the certificate of a signer is not for signatures", "digitalSignature"),
+    "critical": (_unknown_to_clients, "a signer has a critical extension that clients do not know", "1.2.3.4"),
+    "waiting": (lambda one: one.certificate.unlink(), "the certificate of a signer has not come", "no certificate yet"),
+    "junk-certificate": (
+        lambda one: one.certificate.write_bytes(b"junk"),
+        "the certificate file of a signer is damaged",
+        "holds no certificate",
+    ),
+    "no-key": (lambda one: one.key.unlink(), "the key file of a signer is gone", "cannot be read"),
+    "junk-key": (lambda one: one.key.write_bytes(b"junk"), "the key file of a signer is damaged", "key"),
+    "other-key": (_with_another_key, "the key of a signer is not its certificate's", "does not belong"),
+    "other-password": (_with_another_password, "the key of a signer has another password", "password"),
+    "expired-ca": (lambda _: None, "a CA with a delegated signer has expired", "has expired"),
+    "revoked": (lambda _: None, "a signer is revoked in its CA's own CRL", "is revoked by its CA"),
 }
+TABLE = FaultTable.of("a member")
+PARTS = [
+    TABLE.case(
+        part,
+        f"{what} is damaged",
+        "every CA is answered",
+        f'the log and `vouchd start`; `/readyz`: `parts` fails; `vouchd_hindrance{{cause="part"}}` {said}',
+        "`vouchd certs install`, then `vouchd restart`",
+    )
+    for part, what, said in (
+        ("sslserver", "the certificate of the agent port", "(the port is off)"),
+        ("audit_signing", "the certificate that signs the audit log", "(it is not signed)"),
+        ("subsystem", "the certificate that shows a member of the set", "where it is in one"),
+    )
+]
+for _, _what, _ in WAYS.values():
+    TABLE.fault(
+        _what,
+        "tryLater for its CAs; all others are answered, and the instance starts and restarts",
+        'the cause, in `status`, `/readyz` (`parts`), the log; `vouchd_hindrance{cause="part"}` by the CA',
+        "install what is right (`vouchd certs install`), then `vouchd restart`",
+    )(_what)
 FROM_THE_BEGINNING = ("expired-ca", "revoked")
 
 
@@ -166,7 +193,7 @@ class Instance:
         for way in ways:
             assert self.answer(self.signers[way].ca) == "TRY_LATER", way
             (failing,) = [one for one in report.failing if one.ca == way]
-            assert WAYS[way][1] in failing.cause, failing
+            assert WAYS[way][2] in failing.cause, failing
             assert f'vouchd_hindrance{{cause="part",name="CA {way}"}} 1.0' in metrics
             assert f"CA {way}: answered tryLater" in parts["detail"]
             assert f"CA {way}: answered tryLater" in log, log
@@ -241,7 +268,7 @@ def test_restart_is_not_refused_for_a_signer_that_fails_and_takes_on_all_else(in
     assert instance.answer(mended.ca) == "GOOD"
 
 
-@pytest.mark.parametrize("part", ["sslserver", "audit_signing", "subsystem"])
+@pytest.mark.parametrize("part", PARTS)
 def test_system_certificate_that_fails_costs_its_own_part(instance, part):
     """Junk in place of the TLS server's, the log's or the member's certificate keeps no answer back."""
     password = instance.signers["expired"].password

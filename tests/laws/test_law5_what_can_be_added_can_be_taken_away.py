@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.contract.backends import Backend, memory_backend, sqlite_backend
 from tests.contract.test_domain_store import CLONE, MASTER
+from tests.faults.page import FaultTable
 from tests.pki import CA, NOW, shared_key
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
 from tests.service.world import partition
@@ -134,6 +135,15 @@ def ours(request, tmp_path):
     backend.close()
 
 
+TABLE = FaultTable.of("a member")
+
+
+@TABLE.fault(
+    "something was added by mistake: a CA, a certificate of one, an issuing point, a list of serials, a user, a member",
+    "as the mistake says",
+    "the audit log says who added it",
+    "by the act that takes it away, which leaves the facts as they were before",
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_added_can_be_taken_away(ours, kind):
     """After the act the facts are as they were before, and the log says who did both."""
@@ -161,6 +171,12 @@ def test_what_was_taken_away_can_come_again(ours, kind):
     assert [len(some) for some in ours.facts()] == [len(some) for some in facts]
 
 
+@TABLE.fault(
+    "the number of a CRL went up by mistake",
+    "the CRL with that number, until it runs out",
+    'what comes after it is refused as older, with the line that mends it; `vouchd_hindrance{cause="refused"}`',
+    "`vouchd crl add --accept-lower-number --reason TEXT` by an Administrator, or the page for it",
+)
 def test_crl_number_that_went_up_by_mistake_can_be_mended(ours):
     """The highest number outlives its CRL and its CA; an administrator's word begins it anew, and says why."""
     ours.accept(LAB.crl({1: None}, number=10**6))

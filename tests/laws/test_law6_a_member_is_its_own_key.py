@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 from tests.agent.agent_port import LOCAL
 from tests.agent.domain_site import HOST, Master, a_clone, a_master, own_key
+from tests.faults.page import FaultTable
 
 from vouchd.cloning.appointment import administrators, appoint, believed
 from vouchd.cloning.client import PeerClient
@@ -24,6 +25,9 @@ from vouchd.signing.software import SoftwareSigner
 
 MASTER_ID = f"{HOST}:8443"
 SECOND, THIRD = a_clone(2), a_clone(3)
+
+
+TABLE = FaultTable.of("a set")
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +209,12 @@ def test_administrator_takes_a_member_out_and_his_name_is_on_record(master):
     assert THIRD.id not in {member.id for member in master.services.store.members()}
 
 
+@TABLE.fault(
+    "a clone, or its folder, is in wrong hands",
+    "as before: with its key it does nothing to the others",
+    "each try that is refused stands in the audit log (`AUTHZ`, failure; many in a minute are counted)",
+    "step by step: [security-domain.md](security-domain.md)",
+)
 def test_steps_after_a_member_fell_into_wrong_hands(master):
     """The steps of docs/set/security-domain.md: after each, what it was to end has ended, and those who stay go on.
 

@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.agent.pages.conftest import AgentSite
 from tests.agent.pages.conftest import site as running_site
+from tests.faults.page import FaultTable
 from tests.processes.running import eventually
 from tests.service.recording import RecordingAudit
 
@@ -140,6 +141,15 @@ def test_page_lists_every_cause() -> None:
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [cause.value for cause in Cause]
 
 
+TABLE = FaultTable.of("a member")
+
+
+@TABLE.fault(
+    "anything keeps a revocation from being answered",
+    "as the line for it says",
+    "by name in `status`, REST, `/readyz` (`revocations`), `vouchd_hindrance`, the pages and the log: the list is in [processes.md](../operate/processes.md#what-keeps-revocations-from-being-answered)",
+    "it goes from all of these when it ends",
+)
 @pytest.mark.parametrize("cause", Cause)
 @pytest.mark.parametrize("place", SHOWN)
 def test_fault_is_shown_by_name(cause: Cause, place: str, capsys) -> None:
@@ -188,6 +198,12 @@ def readiness(site: AgentSite, path: str) -> str:
         return error.read().decode()
 
 
+@TABLE.fault(
+    "a CRL is held back because it loses too many entries",
+    "the CRL before, until somebody decides",
+    '`vouchd_hindrance{cause="quarantine"}`, `/readyz`: `revocations`, `status`, the pages, the log',
+    "release or drop it: `vouchd crl quarantine`, or the page of the CA",
+)
 @pytest.mark.process
 def test_crl_in_quarantine_and_crl_refused_show_everywhere_and_end(site: AgentSite) -> None:
     """A running instance says of a CRL that it holds back, and of one that it refused, until that is over."""
