@@ -12,7 +12,7 @@ from tests.processes.running import eventually
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.key_search import needles, places_of
 
-from vouchd.core.signer_facts import SignerVersion
+from vouchd.core.signer_facts import Keyring, SignerVersion
 from vouchd.instance.certificates.versions import VersionFiles
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
@@ -31,10 +31,15 @@ def pair(tmp_path):
         yield made
 
 
-def version(pair: CloneSet, name: str, number: int) -> SignerVersion | None:
-    """The version as the facts at a member have it."""
+def ring(pair: CloneSet, name: str) -> Keyring:
+    """The keyring as the facts at a member have it."""
     with instance.services(pair.layout(name)) as services:
-        return services.store.keyring().version(SIGNER, number)
+        return services.store.keyring()
+
+
+def version(pair: CloneSet, name: str, number: int) -> SignerVersion | None:
+    """One version there."""
+    return ring(pair, name).version(SIGNER, number)
 
 
 def key_of(pair: CloneSet, name: str, number: int) -> ec.EllipticCurvePrivateKey:
@@ -51,21 +56,20 @@ def in_the_way(pair: CloneSet) -> list:
     return [one["in_the_way"] for one in signer["versions"]]
 
 
+def signs_with(pair: CloneSet, name: str) -> str:
+    """SHA-256 (hex) of the public key that a member's answer is signed with."""
+    (signer, *_) = pair.answer(name, "good").certificates
+    spki = signer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
+
+
 def until_signs(pair: CloneSet, names: tuple[str, ...], number: int) -> None:
     """Wait until each member signs with the version, by what it answers."""
     key = version(pair, "m", number).public_key
-
-    def signs(name: str) -> bool:
-        with_it = pair.answer(name, "good").certificates
-        return (
-            bool(with_it)
-            and hashlib.sha256(
-                with_it[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-            ).hexdigest()
-            == key
-        )
-
-    eventually(lambda: all(signs(name) for name in names), lambda: f"{names} sign with {number}: {in_the_way(pair)}")
+    eventually(
+        lambda: all(signs_with(pair, name) == key for name in names),
+        lambda: f"{names} sign with {number}: {in_the_way(pair)}",
+    )
 
 
 def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
@@ -79,6 +83,38 @@ def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
     assert key_of(pair, "c", 2).private_numbers() == key.private_numbers()
     assert places_of(key, pair.folder) == []
     eventually(lambda: version(pair, "c", 2).sealed == (), "the sealed copy is taken out of the facts")
+
+
+def test_member_that_is_down_holds_the_switch_up_by_name(pair):
+    """The signer from before goes on, everywhere the reason is told, and the set switches when the member is back."""
+    pair.run("stop", "--instance", "c")
+    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
+
+    def told() -> bool:
+        (_, ways) = in_the_way(pair)
+        return [one["member"] for one in ways] == [pair.id_of("c")]
+
+    eventually(told, lambda: f"the clone is named: {in_the_way(pair)}")
+    assert version(pair, "m", 2).key not in ring(pair, "m").current
+    assert signs_with(pair, "m") == version(pair, "m", 1).public_key
+    assert pair.id_of("c") in pair.health("m", "/readyz")[1].partition('"signers"')[2].partition("}")[0]
+    waiting = f'vouchd_signer_waiting{{member="{pair.id_of("c")}",signer="{SIGNER}#2"}} 1.0'
+    eventually(lambda: waiting in pair.health("m", "/metrics")[1], "the metric names it")
+    pair.run("start", "--instance", "c")
+    until_signs(pair, ("m", "c"), 2)
+    assert pair.said("c", "good") == pair.said("m", "good")
+
+
+def test_clone_that_joins_later_takes_part(pair):
+    """It comes with the keys of the set by PKCS #12, as documented, and gets the next one sealed."""
+    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
+    until_signs(pair, ("m", "c"), 2)
+    pair.prepare()
+    pair.run(*pair.create("d"))
+    until_signs(pair, ("m", "c", "d"), 2)
+    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
+    until_signs(pair, ("m", "c", "d"), 3)
+    assert pair.said("d", "bad") == pair.said("m", "bad")
 
 
 def test_search_finds_a_key_in_every_form(tmp_path):
