@@ -211,3 +211,22 @@ def test_create_contradicting_options_are_refused(site, capsys, arguments):
     """One kind of signer, and all of it."""
     assert main(["create", *arguments]) == 78
     assert not site.instance.exists()
+
+
+def test_create_by_a_post_quantum_ca_leaves_tls_to_a_classical_one(tmp_path, capsys, monkeypatch):
+    """A CA whose keys TLS libraries do not know certifies the signer; what speaks TLS is requested from another CA."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vouchd.instance.certificates.tls._KNOWS_ML_DSA", (99,))  # whichever library runs the test
+    assert main(["ca", "create", "--ca", "pq", "--subject", "CN=PQ CA", "--key", "ML-DSA-65"]) == 0
+    assert main(["ca", "create", "--ca", "classic", "--subject", "CN=Classic CA"]) == 0
+    capsys.readouterr()
+    create = ["create", "--instance", "i", "--ca", "pq", "--algorithm", "ML-DSA-65", "--host", "127.0.0.1"]
+    assert main([*create, "--port", "0"]) == 0
+    assert "off until a CA has certified sslserver.csr" in capsys.readouterr().err
+    layout = Layout(tmp_path / "i")
+    settings = instance.check_instance(layout, warn=pytest.fail)
+    assert load_signers(settings)[settings.default_signer].algorithms[0] == "ML-DSA-65"
+    assert main(["certs", "renew", "sslserver", "--ca", "pq", "--instance", "i"]) != 0
+    assert "does not know ML-DSA" in capsys.readouterr().err
+    assert main(["certs", "renew", "--ca", "classic", "--instance", "i"]) == 0
+    assert all(files.installed for files in (read_settings(layout).agent.tls, read_settings(layout).admin))

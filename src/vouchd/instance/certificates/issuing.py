@@ -21,6 +21,7 @@ from vouchd.core.facts import Caller
 from vouchd.errors import ConfigError
 from vouchd.instance.certificates.places import FIXED, SSLSERVER
 from vouchd.instance.certificates.service import Certificates
+from vouchd.instance.certificates.tls import serves_tls
 from vouchd.pkix.purposes import Purpose
 
 PROFILES = {
@@ -46,9 +47,12 @@ def certify(folder: Path, purpose: Purpose, request: bytes, days: int | None = N
 def equip(certificates: Certificates, caller: Caller, names: Sequence[str], ca: Path | None) -> list[Path]:
     """Make the keys of a new instance besides its signer's; our CA in the folder `ca` certifies them.
 
-    `names` are those of the TLS server. Returns the requests that are left for another CA.
+    `names` are those of the TLS server. Returns the requests that are left for another CA: all of them where ours has
+    a key that the TLS library of this host does not know.
     """
     left = []
+    if ca is not None and not _serves_tls(ca):
+        ca = None
     for name, (purpose, _) in FIXED.items():
         server = name == SSLSERVER
         path = server_request(certificates, caller, names) if server else certificates.request(name, caller)
@@ -57,6 +61,11 @@ def equip(certificates: Certificates, caller: Caller, names: Sequence[str], ca: 
             continue
         certificates.install(name, certify(ca, purpose, path.read_bytes()), caller)
     return left
+
+
+def _serves_tls(folder: Path) -> bool:
+    with CertificateManager(folder) as manager:
+        return serves_tls(manager.certificate)
 
 
 def server_request(certificates: Certificates, caller: Caller, names: Sequence[str]) -> Path:

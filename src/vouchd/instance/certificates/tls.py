@@ -6,12 +6,17 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import mldsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import SigningError
 from vouchd.files import read_secret
 from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.signing.certificates import read_certificates
+
+_KNOWS_ML_DSA = (3, 5)
+_ML_DSA = frozenset(f"2.16.840.1.101.3.4.3.{number}" for number in (17, 18, 19))  # RFC 9881 section 2
 
 
 class AgentTLS:
@@ -67,6 +72,7 @@ def server_context(agent: AgentPort, password: str | None, trusted: Iterable[byt
 def _load_key(context: ssl.SSLContext, files: KeyFiles, password: str | None) -> None:
     read_secret(files.key_file)  # refuses a key that others may read
     read_certificates(files.certificate_file)
+    _require_known_keys(files)
     try:
         # A password is always given: OpenSSL would else ask for one at the terminal.
         context.load_cert_chain(files.certificate_file, files.key_file, password or "")
@@ -75,6 +81,26 @@ def _load_key(context: ssl.SSLContext, files: KeyFiles, password: str | None) ->
             f"{files.certificate_file}: not the certificate of {files.key_file}, or its password is wrong",
             hint="install a certificate for that key",
         ) from error
+
+
+def _require_known_keys(files: KeyFiles) -> None:
+    """Return when the TLS library of this host knows the keys of certificate and chain. Raises: SigningError."""
+    for certificate in read_certificates(files.certificate_file):
+        if not serves_tls(certificate):
+            raise SigningError(
+                f"{files.certificate_file}: this host's TLS library ({ssl.OPENSSL_VERSION}) does not know ML-DSA,"
+                f" which is in {certificate.subject.rfc4514_string()!r}",
+                hint="have a CA with an RSA or EC key certify it: vouchd certs request, or certs renew --ca DIR",
+            )
+
+
+def serves_tls(certificate: x509.Certificate) -> bool:
+    """Whether the TLS library of this host knows the keys of this certificate and of who signed it."""
+    if ssl.OPENSSL_VERSION_INFO >= _KNOWS_ML_DSA:
+        return True
+    post_quantum = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
+    signed_so = certificate.signature_algorithm_oid.dotted_string in _ML_DSA
+    return not (signed_so or isinstance(certificate.public_key(), post_quantum))
 
 
 def _trust_file(path: Path | None) -> tuple[bytes, ...]:
