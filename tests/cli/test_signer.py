@@ -136,3 +136,23 @@ def test_certs_leaves_what_is_in_the_keyring_alone(site, capsys):
     """One member alone would make answers differ: `vouchd certs` says which command switches all."""
     main(["signer", "request", SIGNER])
     assert "vouchd signer" in refused(capsys, "certs", "request", SIGNER)
+
+
+def test_authority_added_with_a_new_signer_has_its_request_at_once(site, capsys):
+    """One command makes the key, prints the request, registers the CA under it, and says what to do with it."""
+    other = CA.create("Tier 2", key=shared_key("EC", 5))
+    site.folder.joinpath("tier2.pem").write_bytes(other.pem)
+    capsys.readouterr()
+    assert main(["authority", "add", site.file("tier2.pem"), "--new-signer", "tier2"]) == 0
+    printed = capsys.readouterr()
+    assert "BEGIN CERTIFICATE REQUEST" in printed.out
+    assert "vouchd signer install tier2 FILE" in printed.err
+    done = shown(capsys, "signer", "install", "tier2", certified(site, "tier2.csr", ca=other), "--stage-only")
+    assert (done["authorities"], states(done)) == (["CN=Tier 2"], ["staged"])
+
+
+def test_authority_with_a_signer_and_a_new_one_is_refused(site, capsys):
+    """Which of the two is meant is not guessed, and no key is made."""
+    again = ["authority", "add", site.file("ca.pem"), "--signer", SIGNER, "--new-signer", "tier2"]
+    assert "exclude each other" in refused(capsys, *again)
+    assert ring(site).versions == ()

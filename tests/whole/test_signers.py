@@ -17,7 +17,10 @@ from vouchd.client.parsing import parse_response
 from vouchd.client.response_acceptance import verify_response
 from vouchd.client.transport import Connection
 from vouchd.clock import SystemClock
+from vouchd.errors import ClientError
+from vouchd.instance.certificates.issuing import certify
 from vouchd.pkix.certs import serial_octets
+from vouchd.pkix.purposes import Purpose
 
 pytestmark = [pytest.mark.process, pytest.mark.interop]
 SIGNER = "ocspSigningCert"
@@ -52,14 +55,12 @@ def serials(commands: Commands) -> list[int]:
 class Asking(threading.Thread):
     """A client that asks again and again, a connection a question, verifies each answer, and keeps who signed it."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, issuer: str = "lab/ca.crt", certificate: str = "www.crt") -> None:
         super().__init__()
         self.url = commands.url
-        certificates = (
-            x509.load_pem_x509_certificate((commands.site.folder / name).read_bytes())
-            for name in ("lab/ca.crt", "www.crt")
+        self.issuer, self.certificate = (
+            x509.load_pem_x509_certificate((commands.site.folder / name).read_bytes()) for name in (issuer, certificate)
         )
-        self.issuer, self.certificate = certificates
         self.signers: list[int] = []
         self.failure: Exception | None = None
         self.over = threading.Event()
@@ -105,3 +106,29 @@ def test_renewed_signer_is_switched_to_at_once_and_rolled_back(running):
         client.join()
     assert [client.failure for client in clients] == [None, None]
     assert [client.changes() for client in clients] == [[oldest, newest, oldest]] * 2
+
+
+def test_second_signer_holds_up_nobody_and_signs_once_it_is_certified(running):
+    """While its certificate is out its CA alone is answered tryLater, through a restart too; then it is answered."""
+    folder = running.site.folder
+    running.run("ca", "create", "--ca", "lab2", "--subject", "CN=Tier 2", "--key", "P-384")
+    running.run("ca", "issue", "--ca", "lab2", "--subject", "CN=w2", "--name", "DNS:w2.example", "--out", "w2.crt")
+    running.run("authority", "add", "lab2/ca.crt", "--new-signer", "tier2")
+    running.run("ca", "publish", "--ca", "lab2", "--to", f"instance:{running.site.instance}")
+    running.run("restart")
+    first, second = Asking(running), Asking(running, "lab2/ca.crt", "w2.crt")
+    assert first.ask()
+    with pytest.raises(ClientError, match="tryLater"):
+        second.ask()
+    (request,) = (folder / "vouchd/alias").glob("tier2*.csr")
+    (folder / "tier2.pem").write_bytes(certify(folder / "lab2", Purpose.OCSP_SIGNING, request.read_bytes()))
+    running.run("signer", "install", "tier2", "tier2.pem")
+
+    def answers() -> int:
+        try:
+            return second.ask()
+        except ClientError:
+            return 0
+
+    eventually(answers, lambda: f"the second CA is answered: {running.run('signer', 'list')}")
+    assert first.ask() != second.ask()

@@ -232,6 +232,12 @@ def add(
     signer: Annotated[
         str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
     ] = "",
+    new_signer: Annotated[
+        str,
+        typer.Option(
+            "--new-signer", metavar="NICKNAME", help="A signer of its own: its key is made, and requested for."
+        ),
+    ] = "",
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
@@ -242,6 +248,11 @@ def add(
     authorities = [one for name in certificates for one in read_authorities(name)]
     if label and len(authorities) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
+    if new_signer:
+        if signer:
+            raise ConfigError("--signer and --new-signer exclude each other", hint="give one of them")
+        made = instance.call("signers.add", body={"nickname": new_signer})
+        signer = new_signer
     for authority in authorities:
         pem = authority.public_bytes(Encoding.PEM).decode()
         body = {"certificate": pem, "label": label, "signer": signer}
@@ -253,6 +264,12 @@ def add(
         output.effect(added["label"], added["changes"])
         rows.append(_short(added))
     output.records(rows, json_output=json_output)
+    if new_signer:
+        if not json_output:
+            output.say(made["versions"][-1]["request"].rstrip("\n"))
+        output.hint(
+            f"the CA is answered tryLater until it has certified this request: vouchd signer install {new_signer} FILE"
+        )
 
 
 @reachable
