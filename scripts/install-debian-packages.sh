@@ -14,6 +14,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
     faketime                                 # a host whose clock differs
     systemd logrotate                        # systemd-analyze and logrotate read the files of a service
+    prometheus                               # promtool tries the alert rules
   )
   command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi
