@@ -8,7 +8,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from bench import cloning, ee_vs_nginx, importing, signing
+from bench import cloning, commands, ee_vs_nginx, importing, signing
 from bench.figures import Figure, machine, print_table
 from bench.instance import instance
 
@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--big", action="store_true", help="also 10,000,000 entries: takes minutes and 4 GiB")
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement under load")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("cached", "signed", "import", "clone"))
+    parser.add_argument("--only", choices=("cached", "signed", "import", "clone", "commands"))
     options = parser.parse_args()
     print(machine(), flush=True)
     figures: list[Figure] = []
@@ -70,6 +70,8 @@ def main() -> int:
             figures += importing.figures(count)
     if options.only in {None, "clone"}:
         figures += cloning.figures()
+    if options.only in {None, "commands"}:
+        figures += commands.figures(options.rounds)
     print_table(figures)
     return 0
 

@@ -31,9 +31,10 @@ PATIENCE_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One command: how long it took and the most memory it had."""
+    """One command: how long it took, how long a processor worked on it, and the most memory it had."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
 
 
@@ -92,7 +93,7 @@ def timed(command: list[str]) -> Run:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}: {errors}")
-    return Run(time.monotonic() - begin, usage.ru_maxrss / 1024)
+    return Run(time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def private_mib(pid: int) -> float:
