@@ -8,6 +8,7 @@ instance, on its folder and at its agent port, as text and as JSON, from the sam
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from tests.agent.domain_site import HOST, a_clone
 from tests.ds389 import free_port
 from tests.pki import CA, shared_key
 
+import vouchd.agent.pages
 from vouchd.cli.main import main
 from vouchd.cli.reference import commands
 from vouchd.instance.lifecycle import status
@@ -390,6 +392,43 @@ FOLDER_ONLY = {
     "vouchd directory adopt": "reads another directory with its manager's password",
     "vouchd clone destroy": "ends the instance, and may remove its folder",
 }
+
+
+# What the agent pages ask of the services themselves: they read, and show more of it than the operations tell.
+PAGES_READ = {
+    "audit_reader.search",
+    "authorities.summaries",
+    "clock.now",
+    "indexing.document",
+    "known_users.users",
+    "layout.root",
+    "layout.verification",
+    "permission.allow",
+    "running.explain",
+    "running.report",
+    "running.settle",
+    "running.snapshot",
+    "running.state",
+    "settings.agent",
+    "settings.of_set",
+    "store.quarantined_of",
+    "users.find",
+    "users.users",
+}
+
+
+def asked_of_services(path: Path) -> Iterator[str]:
+    """`users.find` for each `services.users.find` in a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Attribute(ast.Attribute(ast.Attribute(attr="services") | ast.Name("services"), service), name):
+                yield f"{service}.{name}"
+
+
+def test_pages_change_nothing_but_by_operations():
+    """What somebody does on a page is what he would do by the command line or by REST."""
+    pages = Path(vouchd.agent.pages.__file__).parent
+    assert {one for path in pages.glob("*.py") for one in asked_of_services(path)} <= PAGES_READ
 
 
 def test_verb_of_an_instance_is_an_operation_or_says_why_not():

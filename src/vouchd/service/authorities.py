@@ -176,7 +176,7 @@ class Authorities:
         said = "; ".join(changes) or "none"
         count = len(draft.certificates)
         self._audit.record(_ADDED, caller, "success", ca=draft.id, subject=subject, certificates=count, changes=said)
-        return Effect(draft, changes, added=changes == _NEW)
+        return Effect(draft, changes)
 
     def draft(self, certificate: Buffer, *, label: str = "", signer: str = "") -> Authority:
         """The CA as `add` would leave it; nothing is stored. Raises: ConfigError."""

@@ -19,15 +19,6 @@ class Effect(Generic[T]):
 
     subject: T
     changes: tuple[str, ...]
-    added: bool = False
-
-    def sentence(self, done: str) -> str:
-        """`done` of what has been added, else what has happened instead."""
-        if self.added:
-            return done
-        if not self.changes:
-            return "Nothing was changed: it was there already, just so."
-        return f"It was there already: {'; '.join(self.changes)}."
 
 
 def differences(before: T, after: T, parts: Mapping[str, Callable[[T], object]]) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class Users:
         if len(users) >= MAX_USERS:
             raise ConfigError(f"more than {MAX_USERS} users")
         self._put(user, None, caller, "add")
-        return Effect(user, ("the user was added",), added=True)
+        return Effect(user, ("the user was added",))
 
     def remove(self, user_id: str, caller: Caller) -> User:
         """Remove the user; it is refused from its next request on.

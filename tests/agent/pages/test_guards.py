@@ -89,6 +89,7 @@ def test_menu_has_the_names_and_order_of_the_certificate_system(site):
         "Add Certificate Revocation List",
         "Check Certificate Status",
         "OCSP Service",
+        "Accept Lower CRL Number",
         "Signers and Certificates",
         "Clones",
         "Users",

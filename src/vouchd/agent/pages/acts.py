@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vouchd.api.model import Changes
 from vouchd.api.operation import Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
@@ -20,3 +21,12 @@ def carry_out(
     parameters = operation.query() if query is None else query
     call = Call(lambda: services, services.layout, services.running, caller, path, parameters, body, ORIGIN)
     return operation.run(call)
+
+
+def sentence(changes: Changes, done: str) -> str:
+    """`done` of what an operation has added, else what it has changed instead."""
+    if not changes:
+        return "Nothing was changed: it was there already, just so."
+    if len(changes) == 1 and changes[0].endswith(" was added"):
+        return done
+    return f"It was there already: {'; '.join(changes)}."

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out, sentence
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
+from vouchd.api.authorities import Authority, NewAuthority
 from vouchd.api.services import Services
-from vouchd.core.facts import Authority, Caller, IssuingPointId, QuarantinedCRL
+from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
 from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
 from vouchd.instance.hindrances import hindrances
-from vouchd.pkix import certs
+from vouchd.pkix import certs, pem
 from vouchd.service.authorities import AuthoritySummary, read_authorities
-from vouchd.service.effects import Effect
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.service.usercertificates import describe
 from vouchd.threads import in_thread
@@ -61,22 +61,21 @@ class AuthorityPages:
         except VouchdError as error:
             facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
             return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
-        await in_thread(self.services.running.settle)
         words = [_added_words(added), *notes]
-        return see_done(f"{menu.AUTHORITIES}/{added[-1].subject.id}", " ".join(words))
+        return see_done(f"{menu.AUTHORITIES}/{added[-1].id}", " ".join(words))
 
-    def _add_all(self, data: bytes, label: str, caller: Caller) -> tuple[list[Effect[Authority]], tuple[str, ...]]:
+    def _add_all(self, data: bytes, label: str, caller: Caller) -> tuple[list[Authority], tuple[str, ...]]:
         """Each CA in `data`, added, and what was left out. Raises: VouchdError, which says which were added before."""
         bundle = read_authorities(data)
         if label and len(bundle.certificates) > 1:
             raise ConfigError("one label for several CAs", hint="give them one by one, or no label")
-        added: list[Effect[Authority]] = []
+        added: list[Authority] = []
         for certificate in bundle.certificates:
+            new = NewAuthority(certificate=pem.as_pem(certificate.public_bytes(Encoding.DER)), label=label)
             try:
-                der = certificate.public_bytes(Encoding.DER)
-                added.append(self.services.authorities.add(der, caller, label=label))
+                added.append(carry_out(self.services, caller, "authorities.add", {}, body=new))
             except VouchdError as error:
-                before = f"{', '.join(one.subject.label for one in added)} added, and then: " if added else ""
+                before = f"{', '.join(one.label for one in added)} added, and then: " if added else ""
                 raise type(error)(f"{before}{error}", hint=error.hint) from error
         return added, bundle.notes
 
@@ -87,10 +86,9 @@ class AuthorityPages:
         if form.text("confirmed") != "yes":
             error = ConfigError("not removed: the box was not ticked", hint="tick it to confirm")
             return self._show(request, caller, row, status=400, error=error)
-        label = row.summary.authority.label
-        await in_thread(lambda: self.services.authorities.remove(row.summary.authority.id, caller))
-        await in_thread(self.services.running.settle)
-        return see_done(menu.AUTHORITIES, f"{label} was removed.")
+        authority = row.summary.authority
+        await in_thread(lambda: carry_out(self.services, caller, "authorities.remove", {"authority": authority.id}))
+        return see_done(menu.AUTHORITIES, f"{authority.label} was removed.")
 
     async def releasing(self, request: web.Request, caller: Caller) -> web.Response:
         """What the CRL that is held back would change."""
@@ -121,30 +119,22 @@ class AuthorityPages:
             facts = {"pending": pending, "preview": preview, "error": error}
             return self.pages.page(request, caller, "release_crl.html", status=400, **facts)
 
-        def release() -> None:
-            with self.services.ingest_lock():
-                self.services.ingesting.release_quarantined(point, caller, self.services.clock.now())
-
-        return await self._settled(request, caller, release, "The CRL was released.")
+        return await self._decided(request, caller, "crls.release", "The CRL was released.")
 
     async def drop(self, request: web.Request, caller: Caller) -> web.Response:
         """Forget the CRL that is held back."""
         await read_form(request, self.pages.tokens)
-        point = IssuingPointId(request.match_info["id"], request.match_info["scope"])
-        ingesting = self.services.ingesting
-        return await self._settled(
-            request, caller, lambda: ingesting.drop_quarantined(point, caller), "The CRL was dropped."
-        )
+        return await self._decided(request, caller, "crls.drop", "The CRL was dropped.")
 
-    async def _settled(self, request: web.Request, caller: Caller, act: Callable[[], None], done: str) -> web.Response:
-        identifier = request.match_info["id"]
+    async def _decided(self, request: web.Request, caller: Caller, name: str, done: str) -> web.Response:
+        """Carry that operation out for the CRL that is held back."""
+        place = {"authority": request.match_info["id"], "scope": request.match_info["scope"]}
         try:
-            await in_thread(act)
+            await in_thread(lambda: carry_out(self.services, caller, name, place))
         except VouchdError as error:
-            row = await self._row(identifier, caller)
+            row = await self._row(place["authority"], caller)
             return self._show(request, caller, row, status=outcome(error).http_status, error=error)
-        await in_thread(self.services.running.settle)
-        return see_done(f"{menu.AUTHORITIES}/{identifier}", done)
+        return see_done(f"{menu.AUTHORITIES}/{place['authority']}", done)
 
     def _show(
         self,
@@ -175,9 +165,11 @@ class AuthorityPages:
         raise NotFound("this responder does not answer for such a CA", hint="look at List Certificate Authorities")
 
 
-def _added_words(effects: list[Effect[Authority]]) -> str:
+def _added_words(authorities: list[Authority]) -> str:
     """What the page says of the CAs that were to be added."""
-    if len(effects) == 1:
-        return effects[0].sentence("The CA was added.")
-    others = [f"{one.subject.label}: {one.sentence('')}" for one in effects if not one.added]
-    return " ".join([f"{len(effects) - len(others)} CAs were added.", *others])
+    done = "The CA was added."
+    if len(authorities) == 1:
+        return sentence(authorities[0].changes, done)
+    words_of = [(one.label, sentence(one.changes, done)) for one in authorities]
+    others = [f"{label}: {words}" for label, words in words_of if words != done]
+    return " ".join([f"{len(authorities) - len(others)} CAs were added.", *others])

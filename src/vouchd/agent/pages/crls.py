@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.agent.pages.staging import Staging
-from vouchd.api.crls import take_crl
+from vouchd.api.crls import Accepted
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError, outcome
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.threads import in_thread
-
-_ORIGIN = "agent page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,8 @@ class CRLPages:
             facts = {"preview": preview, "staged": staged, "error": error}
             return self.pages.page(request, caller, "preview_crl.html", status=400, **facts)
         try:
-            epochs = await in_thread(lambda: take_crl(self.services, crl, _ORIGIN, caller))
+            taken: Accepted = await in_thread(lambda: carry_out(self.services, caller, "crls.add", {}, body=crl))
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
-        served = await in_thread(lambda: self.services.running.settle(epochs=epochs))
-        done = "The CRL was added" + (" and is answered from." if served else "; the workers are loading it.")
-        return see_done(f"{menu.AUTHORITIES}/{epochs[0].issuing_point.authority_id}", done)
+        done = "The CRL was added" + (" and is answered from." if taken.served else "; the workers are loading it.")
+        return see_done(f"{menu.AUTHORITIES}/{taken.issuing_points[0].authority}", done)

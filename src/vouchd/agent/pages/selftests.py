@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api.selftests import SelfTest, SelfTestResult, SelfTestRun
 from vouchd.api.services import Services
+from vouchd.api.shapes import posix
 from vouchd.core.facts import Caller
 from vouchd.errors import VouchdError, outcome
-from vouchd.service.selftests import SelfTestInfo, SelfTestResult
 from vouchd.threads import in_thread
 
 NOT_RUN = Condition(Tone.NEUTRAL, "Not run")
@@ -22,9 +24,14 @@ NOT_RUN = Condition(Tone.NEUTRAL, "Not run")
 class TestRow:
     """One test with its newest result, None when it has not been run since the start."""
 
-    info: SelfTestInfo
+    info: SelfTest
     result: SelfTestResult | None
     condition: Condition
+
+    @property
+    def ran_at(self) -> int:
+        """When it ran last, POSIX seconds, 0: never."""
+        return posix(self.result.at, "at") if self.result else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +48,11 @@ class SelfTestPages:
     async def run(self, request: web.Request, caller: Caller) -> web.Response:
         """Run the one named test, or without a name the whole order."""
         form = await read_form(request, self.pages.tokens)
-        names = [name] if (name := form.text("name")) else []
+        run = SelfTestRun(names=[name] if (name := form.text("name")) else [])
         try:
-            results = await in_thread(lambda: self.services.self_tests().run(names, caller))
+            results: list[SelfTestResult] = await in_thread(
+                lambda: carry_out(self.services, caller, "selftests.run", {}, body=run)
+            )
         except VouchdError as error:
             return await self._page(request, caller, status=outcome(error).http_status, error=error)
         failed = sum(not result.ok for result in results)
@@ -65,8 +74,9 @@ class SelfTestPages:
         return self.pages.page(request, caller, "selftests.html", status=status, **facts)
 
     def _rows(self, caller: Caller) -> tuple[TestRow, ...]:
-        runner = self.services.self_tests()
-        latest, tests = {result.name: result for result in runner.latest(caller)}, runner.tests(caller)
+        tests: list[SelfTest] = carry_out(self.services, caller, "selftests.list", {})
+        results: list[SelfTestResult] = carry_out(self.services, caller, "selftests.results", {})
+        latest = {result.name: result for result in results}
         return tuple(TestRow(info, latest.get(info.name), _condition(latest.get(info.name))) for info in tests)
 
 

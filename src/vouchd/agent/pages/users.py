@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -10,14 +10,16 @@ from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out, sentence
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
-from vouchd.core.facts import Caller, Group, User
+from vouchd.api.users import NewCertificate, NewUser, User, UserChange
+from vouchd.core import facts
+from vouchd.core.facts import Caller, Group
 from vouchd.errors import ConfigError, StoreUnavailable, VouchdError, outcome
 from vouchd.pkix.pem import read_leaf
-from vouchd.service.effects import Effect
 from vouchd.service.permission import RIGHTS
 from vouchd.service.usercertificates import CertificateFacts, describe
 from vouchd.threads import in_thread
@@ -29,7 +31,7 @@ NOT_CONFIRMED = ConfigError("not removed: the box was not ticked", hint="tick it
 class UserRow:
     """A user with what is shown of its certificates."""
 
-    user: User
+    user: facts.User
     certificates: tuple[CertificateFacts, ...]
     condition: Condition
 
@@ -49,20 +51,17 @@ class UserPages:
         """Make a user."""
         form = await read_form(request, self.pages.tokens)
         try:
-            certificates = [_certificate(form)] if _brings_certificate(form) else []
-            effect = await in_thread(
-                lambda: self.services.users.add(
-                    form.text("id"),
-                    caller,
-                    full_name=form.text("full_name"),
-                    groups=_groups(form),
-                    certificates=certificates,
-                )
+            new = NewUser(
+                id=form.text("id"),
+                full_name=form.text("full_name"),
+                groups=_groups(form),
+                certificates=[_certificate(form)] if _brings_certificate(form) else [],
             )
+            user: User = await in_thread(lambda: carry_out(self.services, caller, "users.add", {}, body=new))
         except VouchdError as error:
             return await self._list(request, caller, error=error, form=form)
         await in_thread(self.services.running.settle)
-        return _seen(effect, "The user was added.")
+        return _seen(user, "The user was added.")
 
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
         """One user."""
@@ -70,38 +69,35 @@ class UserPages:
 
     async def set_groups(self, request: web.Request, caller: Caller) -> web.Response:
         """Make what was ticked the groups of the user."""
-        return await self._changed(
-            request,
-            caller,
-            lambda user, form: self.services.users.set_groups(user, _groups(form), caller),
-            "The groups were changed.",
-        )
+        form = await read_form(request, self.pages.tokens)
+        change = UserChange(groups=_groups(form))
+        return await self._changed(request, caller, "users.change", change, "The groups were changed.")
 
     async def set_enabled(self, request: web.Request, caller: Caller) -> web.Response:
         """Refuse the user, or let it in again."""
-
-        def change(user: str, form: Form) -> Effect[User]:
-            return self.services.users.set_enabled(user, caller, enabled=form.text("enabled") == "yes")
-
-        return await self._changed(request, caller, change, "The user was changed.")
+        form = await read_form(request, self.pages.tokens)
+        change = UserChange(enabled=form.text("enabled") == "yes")
+        return await self._changed(request, caller, "users.change", change, "The user was changed.")
 
     async def add_certificate(self, request: web.Request, caller: Caller) -> web.Response:
         """Let the user in with one more certificate."""
-        return await self._changed(
-            request,
-            caller,
-            lambda user, form: self.services.users.add_certificate(user, _certificate(form), caller),
-            "The certificate was registered.",
-        )
+        form = await read_form(request, self.pages.tokens)
+        try:
+            new = NewCertificate(certificate=_certificate(form))
+        except VouchdError as error:
+            return await self._show(request, caller, error=error)
+        return await self._changed(request, caller, "users.add_certificate", new, "The certificate was registered.")
 
     async def remove_certificate(self, request: web.Request, caller: Caller) -> web.Response:
         """Take a certificate away."""
-        return await self._changed(
-            request,
-            caller,
-            lambda user, form: self.services.users.remove_certificate(user, form.text("certificate"), caller),
-            "The certificate was taken away.",
-        )
+        form = await read_form(request, self.pages.tokens)
+        place = {"user": request.match_info["id"], "certificate": form.text("certificate")}
+        try:
+            await in_thread(lambda: carry_out(self.services, caller, "users.remove_certificate", place))
+        except VouchdError as error:
+            return await self._show(request, caller, error=error)
+        await in_thread(self.services.running.settle)
+        return see_done(_page_of(place["user"]), "The certificate was taken away.")
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
         """Remove the user."""
@@ -110,22 +106,23 @@ class UserPages:
             return await self._show(request, caller, error=NOT_CONFIRMED)
         user_id = request.match_info["id"]
         try:
-            await in_thread(lambda: self.services.users.remove(user_id, caller))
+            await in_thread(lambda: carry_out(self.services, caller, "users.remove", {"user": user_id}))
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await in_thread(self.services.running.settle)
         return see_done(menu.USERS, f"{user_id} was removed.")
 
     async def _changed(
-        self, request: web.Request, caller: Caller, change: Callable[[str, Form], Effect[User]], done: str
+        self, request: web.Request, caller: Caller, name: str, body: UserChange | NewCertificate, done: str
     ) -> web.Response:
-        form = await read_form(request, self.pages.tokens)
+        """Carry that operation out for the user of the page."""
+        place = {"user": request.match_info["id"]}
         try:
-            effect = await in_thread(lambda: change(request.match_info["id"], form))
+            user: User = await in_thread(lambda: carry_out(self.services, caller, name, place, body=body))
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await in_thread(self.services.running.settle)
-        return _seen(effect, done)
+        return _seen(user, done)
 
     async def _list(
         self, request: web.Request, caller: Caller, *, error: VouchdError | None = None, form: Form | None = None
@@ -160,7 +157,7 @@ class UserPages:
             done=done_text(request),
         )
 
-    def _users(self, caller: Caller) -> tuple[User, ...]:
+    def _users(self, caller: Caller) -> tuple[facts.User, ...]:
         """All users; those known last while the store is away, which the page says."""
         try:
             return self.services.users.users(caller)
@@ -169,7 +166,7 @@ class UserPages:
                 raise
             return self.services.known_users.users()
 
-    def _user(self, user_id: str, caller: Caller) -> User:
+    def _user(self, user_id: str, caller: Caller) -> facts.User:
         """One of them. Raises: NotFound."""
         try:
             return self.services.users.find(user_id, caller)
@@ -179,12 +176,12 @@ class UserPages:
                 raise
             return user
 
-    def _row(self, user: User) -> UserRow:
+    def _row(self, user: facts.User) -> UserRow:
         certificates = tuple(describe(der) for der in user.certificates)
         return UserRow(user, certificates, _condition(user, certificates, self.services.clock.now()))
 
 
-def _condition(user: User, certificates: tuple[CertificateFacts, ...], at: int) -> Condition:
+def _condition(user: facts.User, certificates: tuple[CertificateFacts, ...], at: int) -> Condition:
     if not user.enabled:
         return Condition(Tone.NEUTRAL, "Disabled", "It is refused until somebody enables it.")
     if not certificates:
@@ -202,14 +199,17 @@ def _brings_certificate(form: Form) -> bool:
     return bool(form.files or form.text("certificate-text"))
 
 
-def _certificate(form: Form) -> bytes:
-    """DER of the certificate that was given, of a chain its leaf. Raises: ConfigError."""
+def _certificate(form: Form) -> str:
+    """The certificate that was given, of a chain its leaf, base64 of DER. Raises: ConfigError."""
     try:
-        return read_leaf(form.document("certificate")).public_bytes(Encoding.DER)
+        return base64.b64encode(read_leaf(form.document("certificate")).public_bytes(Encoding.DER)).decode()
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
 
 
-def _seen(effect: Effect[User], done: str) -> web.Response:
-    words = done if effect.changes else effect.sentence(done)
-    return see_done(f"{menu.USERS}/{quote(effect.subject.id)}", words)
+def _seen(user: User, done: str) -> web.Response:
+    return see_done(_page_of(user.id), done if user.changes else sentence([], done))
+
+
+def _page_of(user_id: str) -> str:
+    return f"{menu.USERS}/{quote(user_id)}"
