@@ -12,6 +12,7 @@ from vouchd.files import (
     PUBLIC,
     read_file,
     read_secret,
+    read_tail,
     replace_file,
     replacing,
     write_new,
@@ -123,6 +124,17 @@ def test_reader_refuses_what_is_too_large(tmp_path: Path) -> None:
         read_file(tmp_path / "big", 10, error=ConfigError)
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "none")
+
+
+def test_reader_of_a_tail_reads_so_many_octets_at_most(tmp_path: Path) -> None:
+    """Of a log, however long, only its end is read, and nothing of before."""
+    path = tmp_path / "log"
+    assert read_tail(path, 10) == b""
+    path.write_bytes(b"0123456789")
+    assert (read_tail(path, 4), read_tail(path, 100)) == (b"6789", b"0123456789")
+    assert (read_tail(path, 100, begin=7), read_tail(path, 2, begin=7)) == (b"789", b"89")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_tail(tmp_path, 4, error=ConfigError)
 
 
 def test_reader_refuses_a_secret_that_others_may_read(tmp_path: Path) -> None:

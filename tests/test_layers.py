@@ -325,6 +325,79 @@ def test_writer_of_a_file_is_seen(tmp_path: Path, statement: str, opens: bool) -
     assert bool(list(writes(path))) is opens
 
 
+# What is not read whole within a limit: it is read in pieces, or is mapped, or where it ends matters.
+READERS = {
+    "files.py": "the reader itself",
+    "audit/log.py": "the ends of the files of the log",
+    "audit/log_files.py": "the files of the log: the end, or mapped to be read backwards",
+    "audit/proof.py": "the files of the log, line by line, as of one moment",
+    "index/format.py": "the header of an index file, which has one size",
+    "index/journal.py": "the manifest: within its limit, and what came to it since",
+    "index/octets.py": "index files: mapped, in blocks, or whole when they are small",
+    "instance/archive.py": "a backup goes from file to file in pieces",
+    "instance/pidfile.py": "the PID file is a lock; 32 octets of it are read",
+    "instance/signing_sets.py": "a mapping of one size",
+    "sources/file.py": "a CRL within its limit, whose file is compared before and after",
+}
+_OWN = ("files(", ".joinpath(")  # of this package, which are what was installed
+_NO_CONTENT = {"O_DIRECTORY", "O_PATH"}
+
+
+def reads(path: Path) -> Iterator[int]:
+    """Each line of `path` that opens a file for reading, other than what this package brings along."""
+    writing = set(writes(path))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or node.lineno in writing:
+            continue
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        called = method or getattr(node.func, "id", "")
+        receiver = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+        every = (one for argument in node.args for one in ast.walk(argument))
+        texts = {one.value for one in every if isinstance(one, ast.Constant)}
+        flags = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+        if (
+            (method in {"read_bytes", "read_text"} and not any(own in receiver for own in _OWN))
+            or (called == "open" and any(re.fullmatch(r"r[bt]?\+?", str(text)) for text in texts))
+            or (method == "open" and receiver != "os" and not node.args and not node.keywords)
+            or (called == "open" and not receiver and len(node.args) == 1)
+            or (method == "open" and receiver == "os" and "O_RDONLY" in flags and not flags & _NO_CONTENT)
+        ):
+            yield node.lineno
+
+
+def test_file_is_read_in_one_place_alone() -> None:
+    """Within a limit, and with the system's words in one of our errors: what cannot be read that way is named with why."""
+    opening = {str(path.relative_to(SOURCE)): list(reads(path)) for path in modules()}
+    wrong = [f"{name}:{line}" for name, lines in opening.items() if name not in READERS for line in lines]
+    assert not wrong, "\n".join(wrong)
+    assert not [name for name in READERS if not opening.get(name)], "these read nothing: take them out of the list"
+
+
+@pytest.mark.parametrize(
+    ("statement", "opens"),
+    [
+        ("path.read_bytes()", True),
+        ("path.read_text(encoding='utf-8')", True),
+        ("path.open('rb')", True),
+        ("path.open()", True),
+        ("open(path)", True),
+        ("open(path, 'r')", True),
+        ("path.open('r+b' if writable else 'rb')", True),
+        ("os.open(path, os.O_RDONLY | os.O_CLOEXEC)", True),
+        ("os.open(path, os.O_RDONLY | os.O_DIRECTORY)", False),
+        ("path.open('wb')", False),
+        ("read_text(body, 'token')", False),
+        ("files('vouchd.agent').joinpath('x').read_text('utf-8')", False),
+        ("launcher.open(SECONDS)", False),
+    ],
+)
+def test_reader_of_a_file_is_seen(tmp_path: Path, statement: str, opens: bool) -> None:
+    """The checker itself: each form of opening is judged."""
+    path = tmp_path / "x.py"
+    path.write_text(statement)
+    assert bool(list(reads(path))) is opens
+
+
 def test_layer_has_no_name_of_the_standard_library() -> None:
     """No top-level name of ours hides a module of the standard library when the folder is on the path by mistake."""
     clash = {name for name in STEP_OF if name in sys.stdlib_module_names}

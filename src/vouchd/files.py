@@ -40,6 +40,21 @@ def read_file(
         raise error(f"{path}: cannot be read: {problem.strerror}", hint=hint) from problem
 
 
+def read_tail(path: Path, limit: int, *, begin: int = 0, error: type[VouchdError] = StoreUnavailable) -> bytes:
+    """The last octets of a file that grows, `limit` at most, none before `begin`; none where there is no such file.
+
+    Raises: `error`.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(begin, file.seek(0, os.SEEK_END) - limit))
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
+
+
 def read_secret(path: Path) -> bytes:
     """The bytes of a file with secrets, at most 1 MiB. Raises: SigningError, also when others may read the file."""
     try:

@@ -74,6 +74,14 @@ def test_damage_before_the_last_line_is_refused(path):
             assert b'"id"' in octets[:place]  # the file's own id says nothing
 
 
+def test_file_that_is_too_large_is_refused_unread(path, monkeypatch):
+    """What somebody let grow without end is damaged, and takes no memory."""
+    JournalWriter(path).begin(1, b"whole", [])
+    monkeypatch.setattr(journal, "MAX_MANIFEST_BYTES", path.stat().st_size - 1)
+    with pytest.raises(IndexFileError, match="is larger than"):
+        JournalReader(path).read(1)
+
+
 def test_reader_that_has_the_version_of_a_new_whole_reads_only_what_follows(path):
     """A file that is begun anew costs who is up to date nothing, and who is not the whole."""
     writer, upright, late = JournalWriter(path), JournalReader(path), JournalReader(path)

@@ -8,6 +8,8 @@ import pytest
 
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import IssuingPointId
+from vouchd.errors import StoreUnavailable
+from vouchd.instance import report
 from vouchd.instance.report import (
     InstanceReport,
     MemberReport,
@@ -83,3 +85,11 @@ def test_report_serves_an_epoch_once_every_worker_does():
 def test_instance_is_asked_where_it_listens(listening, asked):
     """This host asks at the address of the port itself; where that is any address, at loopback."""
     assert InstanceReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == asked
+
+
+def test_report_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
+    """A file that somebody let grow takes no memory of a command."""
+    write_report(tmp_path / "report", REPORT)
+    monkeypatch.setattr(report, "_MAX_BYTES", (tmp_path / "report").stat().st_size - 1)
+    with pytest.raises(StoreUnavailable, match="larger than"):
+        read_report(tmp_path / "report")

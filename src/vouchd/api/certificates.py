@@ -17,7 +17,8 @@ from vouchd.api.operation import Call, Operation
 from vouchd.api.services import Services
 from vouchd.ca.requests import parse_name, parse_subject
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, NotFound, SigningError
+from vouchd.errors import BadInput, NotFound, SigningError, StoreUnavailable
+from vouchd.files import read_file
 from vouchd.instance.certificates import service
 from vouchd.instance.certificates.places import SystemCertificate as Placed
 from vouchd.pkix.purposes import Purpose, expiry_warning
@@ -188,8 +189,8 @@ def _sha256(certificate: x509.Certificate) -> str:
 
 def _request_shape(path: Path) -> CertificateRequest:
     try:
-        return CertificateRequest(name=path.name, file=str(path), pem=path.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
+        return CertificateRequest(name=path.name, file=str(path), pem=read_file(path).decode("ascii"))
+    except (FileNotFoundError, StoreUnavailable, ValueError) as error:
         raise NotFound(f"the request {path.name} cannot be read") from error
 
 

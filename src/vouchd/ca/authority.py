@@ -29,6 +29,7 @@ from vouchd.ca.profiles import PROFILES
 from vouchd.ca.requests import MAX_NAMES, CertificateRequest
 from vouchd.ca.store import CertificateStore
 from vouchd.errors import IssuanceError, NotFound, SigningError
+from vouchd.files import read_file
 from vouchd.pkix.certs import not_after, not_before, serial_octets
 from vouchd.pkix.reasons import Reason
 from vouchd.signing.certificates import read_certificates
@@ -71,7 +72,7 @@ class CertificateManager:
 
     def chain_pem(self) -> bytes:
         """PEM of the CA's certificate and of those above it."""
-        above = self.folder.chain.read_bytes() if self.folder.chain.exists() else b""
+        above = read_file(self.folder.chain) if self.folder.chain.exists() else b""
         return self.certificate.public_bytes(serialization.Encoding.PEM) + above
 
     # -- issuing --

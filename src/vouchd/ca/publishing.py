@@ -14,8 +14,9 @@ from cryptography import x509
 
 from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CRLScope, IssuedCRL, TargetRecord
-from vouchd.errors import IssuanceError, VouchdError
-from vouchd.files import PUBLIC, replace_file
+from vouchd.errors import IssuanceError, StoreUnavailable, VouchdError
+from vouchd.files import PUBLIC, read_file, replace_file
+from vouchd.pkix.crl import MAX_CRL_BYTES
 
 
 class PublishingTarget(Protocol):
@@ -136,7 +137,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _crl_number(path: Path) -> int | None:
     """The number of the CRL in a file; None when there is no such file or no CRL with a number in it."""
     try:
-        crl = x509.load_der_x509_crl(path.read_bytes())
+        crl = x509.load_der_x509_crl(read_file(path, MAX_CRL_BYTES))
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except (OSError, ValueError, x509.ExtensionNotFound):
+    except (FileNotFoundError, StoreUnavailable, ValueError, x509.ExtensionNotFound):
         return None

@@ -19,6 +19,7 @@ from vouchd.cloning.directory_move import NewDirectory
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
 from vouchd.errors import ConfigError, VouchdError
+from vouchd.files import read_file
 from vouchd.instance.certificates.issuing import equip, host_names
 from vouchd.instance.certificates.places import FIXED, pending_requests
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
@@ -231,7 +232,7 @@ def _show(
     )
     if request is not None:
         if not json_output:
-            output.say(request.read_text(encoding="ascii").rstrip("\n"))
+            output.say(read_file(request).decode("ascii").rstrip("\n"))
         output.hint(f"have the CA certify {request}, then: vouchd certs install {signer.nickname} FILE")
     if not authorities:
         output.hint("name the CA that it answers for: vouchd authority add CA.pem")

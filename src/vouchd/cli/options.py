@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vouchd.errors import ConfigError
-from vouchd.files import read_secret
+from vouchd.files import read_file, read_secret
 
 InstanceOption = Annotated[
     Path,
@@ -40,11 +40,9 @@ STDIN = "-"
 def read_input(name: str, max_bytes: int) -> bytes:
     """The bytes of the file `name`, or of standard input for `-`. Raises: ConfigError."""
     try:
-        if name == STDIN:
-            data = sys.stdin.buffer.read(max_bytes + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(max_bytes + 1)
+        if name != STDIN:
+            return read_file(Path(name), max_bytes, error=ConfigError, hint="")
+        data = sys.stdin.buffer.read(max_bytes + 1)
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read: {error.strerror}") from error
     if len(data) > max_bytes:

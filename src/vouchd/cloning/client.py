@@ -26,7 +26,8 @@ from vouchd.core import records
 from vouchd.core.facts import Epoch, Facts, Member
 from vouchd.core.records import member_record, read_facts, read_member
 from vouchd.core.signer_facts import KeyringWord, read_word
-from vouchd.errors import ClientError, ConfigError, StoreError
+from vouchd.errors import ClientError, ConfigError, SigningError, StoreError
+from vouchd.files import read_file
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -312,7 +313,7 @@ def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0)
         tls = settings.agent.tls
         if not tls.installed:
             return None
-        certificate = tls.certificate_file.read_bytes()
+        certificate = read_file(tls.certificate_file, error=SigningError)
         if certificate not in own:
             own.clear()
             own[certificate] = MemberKey.load(tls, password)

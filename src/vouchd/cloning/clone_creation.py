@@ -24,7 +24,7 @@ from vouchd.cloning.steps import Step, journal_of
 from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.errors import ConfigError, LifecycleError, NotFound, PermissionDenied
-from vouchd.files import replace_file
+from vouchd.files import read_file, replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import FIXED, SSLSERVER, pending_requests, system_certificates
@@ -189,7 +189,7 @@ class CloneCreation:
                     f"the TLS server certificate has to come from a CA: the request is {path}",
                     hint=f"vouchd certs install {SSLSERVER} FILE, then run this command again",
                 )
-            certificate = certify(self._plan.ca, Purpose.TLS_SERVER, path.read_bytes())
+            certificate = certify(self._plan.ca, Purpose.TLS_SERVER, read_file(path))
             services.certificates.install(SSLSERVER, certificate, services.caller)
 
     def _client(self) -> PeerClient:

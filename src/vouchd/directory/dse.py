@@ -11,8 +11,10 @@ from pathlib import Path
 
 from vouchd.directory.plan import ServerPlan, config_folder, socket_path
 from vouchd.errors import ConfigError
+from vouchd.files import read_file
 
 TEMPLATES = Path("/usr/share/dirsrv/data")
+_INSTALL = "install 389 Directory Server: apt-get install 389-ds-base libnss3-tools, or dnf install 389-ds-base"
 ROOT_DN = "cn=Directory Manager"
 BACKEND = "userRoot"
 MAX_BER_BYTES = 200 << 20  # a CRL of another system may stand in one value
@@ -106,12 +108,9 @@ def hashed(password: str) -> str:
 
 def _filled(template: str, values: Mapping[str, object]) -> str:
     try:
-        text = (TEMPLATES / template).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"{TEMPLATES / template}: cannot be read: {error.strerror}",
-            hint="install 389 Directory Server: apt-get install 389-ds-base libnss3-tools, or dnf install 389-ds-base",
-        ) from error
+        text = read_file(TEMPLATES / template, error=ConfigError, hint=_INSTALL).decode()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{TEMPLATES / template}: cannot be read: {error.strerror}", hint=_INSTALL) from error
     return re.sub(r"%([a-z_]+)%", lambda match: str(values[match[1]]), text)
 
 

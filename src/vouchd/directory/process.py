@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from vouchd.directory.plan import config_folder, socket_path
-from vouchd.errors import LifecycleError
+from vouchd.errors import LifecycleError, StoreUnavailable
+from vouchd.files import read_file, read_tail
 
 PROGRAMS = (Path("/usr/sbin/ns-slapd"), Path("/usr/bin/ns-slapd"))
 START_SECONDS = 60.0
@@ -24,6 +25,7 @@ _LEVEL = "266354688"
 _PROBE = bytes.fromhex("3025020101632004000a01000a0100020100020100010100870b6f626a656374636c6173733000")
 _SEARCH_RESULT = b"\x30"
 _TAIL_BYTES = 2000
+_PID_BYTES = 32
 
 
 class ServerProcess:
@@ -37,10 +39,7 @@ class ServerProcess:
 
     def pid(self) -> int | None:
         """The process id of the running server, None when it does not run."""
-        try:
-            text = self._pid_file.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            text = ""
+        text = read_tail(self._pid_file, _PID_BYTES).decode("ascii", "replace").strip()
         pid = int(text) if text.isdigit() else self._child.pid if self._child else 0
         return pid if pid and self._is_ours(pid) else None
 
@@ -132,8 +131,8 @@ class ServerProcess:
     def _is_ours(self, pid: int) -> bool:
         """Whether that process is a server of this folder."""
         try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
+            arguments = read_file(Path(f"/proc/{pid}/cmdline")).split(b"\0")
+        except (FileNotFoundError, StoreUnavailable):
             return False
         return os.fsencode(config_folder(self.folder)) in arguments
 
@@ -141,9 +140,7 @@ class ServerProcess:
         """The last errors that the server logged, in one line."""
         lines: list[str] = []
         for name in ("log/console", "log/errors"):
-            try:
-                lines += (self.folder / name).read_bytes()[-_TAIL_BYTES:].decode(errors="replace").splitlines()
-            except OSError:
-                continue
+            with suppress(StoreUnavailable):
+                lines += read_tail(self.folder / name, _TAIL_BYTES).decode(errors="replace").splitlines()
         complaints = [line.partition("] - ")[2] or line for line in lines if " ERR " in line or "EMERG" in line]
         return "; ".join(dict.fromkeys(complaints[-3:] or lines[-2:])) or "it logged nothing"

@@ -35,6 +35,7 @@ FORMAT = 2
 HINT = "restart the instance: it writes the manifest anew from the store"
 _LEAST_OCTETS = 1 << 16  # of lines, before the file is begun anew for them
 _HEADER_OCTETS = 256
+MAX_MANIFEST_BYTES = 1 << 30  # 10,000 CAs take some 20 MiB
 
 
 def line_of(record: bytes) -> bytes:
@@ -99,8 +100,11 @@ class JournalReader:
         """What is new to someone who has `version` of what was kept. Raises: IndexFileError; FileNotFoundError."""
         try:
             with self._path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_MANIFEST_BYTES:
+                    raise self._damaged(f"is larger than {MAX_MANIFEST_BYTES} bytes")
                 first_line, whole = file.readline(_HEADER_OCTETS), None
-                if first_line == self._first_line and self._offset <= os.fstat(file.fileno()).st_size:
+                if first_line == self._first_line and self._offset <= size:
                     file.seek(self._offset)
                 else:
                     header = self._header(first_line)

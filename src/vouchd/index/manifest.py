@@ -16,7 +16,8 @@ from vouchd.core import records
 from vouchd.core.facts import Authority, AuthorityFacts, Epoch, IssuingPointId, by_authority, in_order
 from vouchd.core.status import ServingState
 from vouchd.errors import CRLError, IndexFileError, StoreError
-from vouchd.index.journal import HINT, JournalReader, JournalWriter
+from vouchd.files import read_file
+from vouchd.index.journal import HINT, MAX_MANIFEST_BYTES, JournalReader, JournalWriter
 from vouchd.index.serving import OpenIndexes
 from vouchd.service.admitting import Served
 
@@ -220,8 +221,8 @@ class Manifest:
         """That of an earlier version of this program, which is written anew with the first change."""
         path = self._path.with_name(_FORMER)
         try:
-            text = path.read_bytes()
-        except OSError:
+            text = read_file(path, MAX_MANIFEST_BYTES, error=IndexFileError)
+        except FileNotFoundError:
             raise IndexFileError(f"{self._path}: {missing.strerror}", hint=HINT) from missing
         version, facts = _understood(path, text, _read_former)
         state = self._opened(version, facts, None, ())
@@ -259,10 +260,10 @@ def read_served(directory: Path) -> Served:
 
 def _read_former_served(directory: Path) -> Served:
     try:
-        text = (directory / _FORMER).read_bytes()
+        text = read_file(directory / _FORMER, MAX_MANIFEST_BYTES)
         verified = records.from_json(text, lambda record: record.get("verified") is True)
         return Served(_understood(directory / _FORMER, text, _read_former)[1], verified=verified)
-    except (OSError, StoreError):
+    except (FileNotFoundError, StoreError):
         return Served()
 
 

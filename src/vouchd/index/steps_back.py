@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from vouchd.errors import StoreUnavailable
-from vouchd.files import replace_file
+from vouchd.files import read_file, replace_file
 from vouchd.service.admitting import StepBack
 
 _FILE = "steps-back.json"
@@ -20,10 +20,10 @@ def read_steps_back(folder: Path) -> tuple[StepBack, ...]:
     """All of them. Raises: StoreUnavailable."""
     path = folder / _FILE
     try:
-        return tuple(StepBack(before, after) for before, after in json.loads(path.read_text(encoding="utf-8")))
+        return tuple(StepBack(before, after) for before, after in json.loads(read_file(path)))
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise StoreUnavailable(
             f"{path}: {error}", hint="remove the file: words that were given count no more"
         ) from error

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError, RestartRefused
+from vouchd.files import read_tail
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
@@ -97,11 +98,7 @@ def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECO
 
 def _last_words(layout: Layout, offset: int) -> str:
     """What the process said as an error before it ended."""
-    if not layout.log.exists():  # it was started in the foreground
-        return ""
-    with layout.log.open("rb") as log:
-        log.seek(max(offset, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        lines = log.read().decode("utf-8", "replace").splitlines()
+    lines = read_tail(layout.log, _TAIL_BYTES, begin=offset).decode("utf-8", "replace").splitlines()
     said = [line.removeprefix("vouchd: ") for line in lines if line.startswith("vouchd: ")]
     return next((line for line in said if not line.startswith(("hint: ", "warning: "))), "")
 

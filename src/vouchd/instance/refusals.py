@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vouchd.errors import CRLError, StoreUnavailable
-from vouchd.files import PUBLIC, replace_file
+from vouchd.files import PUBLIC, read_file, replace_file
 from vouchd.service.arrivals import Received
 
 _MAX_AUTHORITIES = 1000
 _MAX_TEXT = 300
+_MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,6 @@ class Refusals:
     def read(self) -> tuple[RefusedCRL, ...]:
         """All of them, the newest last."""
         try:
-            return tuple(RefusedCRL(**one) for one in json.loads(self._path.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return tuple(RefusedCRL(**one) for one in json.loads(read_file(self._path, _MAX_BYTES)))
+        except (FileNotFoundError, StoreUnavailable, ValueError, TypeError):
             return ()

@@ -15,12 +15,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
-from vouchd.files import PUBLIC, replace_file
+from vouchd.files import PUBLIC, read_file, replace_file
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
 
+_MAX_BYTES = 256 << 20  # 10,000 CAs take some 10 MiB
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
 
@@ -268,9 +269,9 @@ def write_report(path: Path, report: InstanceReport) -> None:
 
 
 def read_report(path: Path) -> InstanceReport | None:
-    """The report, None when there is none or it is of another version of this program."""
+    """The report, None when there is none or it is of another version of this program. Raises: StoreUnavailable."""
     try:
-        report: InstanceReport = _value(InstanceReport, json.loads(path.read_text(encoding="utf-8")))
+        report: InstanceReport = _value(InstanceReport, json.loads(read_file(path, _MAX_BYTES)))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     return report

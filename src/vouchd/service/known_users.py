@@ -19,9 +19,10 @@ from vouchd.core import records
 from vouchd.core.facts import Caller, Group, User
 from vouchd.core.ports import AuditSink
 from vouchd.errors import StoreError
-from vouchd.files import replace_file
+from vouchd.files import read_file, replace_file
 
 EVENT = "CONFIG_ROLE"
+_MAX_BYTES = 1 << 30  # 10,000 users with all the certificates that each may have
 STORE = Caller("store", origin="store")
 
 
@@ -64,9 +65,8 @@ class KnownUsers:
     def _recall(self) -> tuple[User, ...] | None:
         if self._known is None:
             try:
-                stored = self._path.read_bytes()
-                self._known = records.from_json(stored, _read)
-            except (OSError, StoreError):
+                self._known = records.from_json(read_file(self._path, _MAX_BYTES), _read)
+            except (FileNotFoundError, StoreError):
                 return None
         return self._known
 

@@ -24,7 +24,7 @@ from vouchd.cli.ca.status import certificate_fields
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
 from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
-from vouchd.files import write_new
+from vouchd.files import read_file, write_new
 from vouchd.pkix.certs import not_after
 
 app = typer.Typer(
@@ -151,9 +151,8 @@ def issue(
 
 def _read_request(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(1 << 20)
-    except OSError as error:
+        return read_file(path, error=ConfigError)
+    except FileNotFoundError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
 
 

@@ -14,6 +14,7 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_issuer
+from vouchd.cli.options import read_input
 from vouchd.cli.query import serial_octets
 from vouchd.client.inquiry import Question, Reply, question, question_from_request, send
 from vouchd.client.response_acceptance import require_answer
@@ -87,12 +88,7 @@ def _issuer_file(database: Path, nickname: str) -> Path:
 
 def _question(issuer_der: bytes | None, serial: str, request: Path | None) -> Question:
     if request is not None:
-        try:
-            with request.open("rb") as file:
-                data = file.read(MAX_REQUEST_BYTES)
-        except OSError as error:
-            raise ConfigError(f"{request}: cannot be read: {error.strerror}") from error
-        return question_from_request(data, issuer_der)
+        return question_from_request(read_input(str(request), MAX_REQUEST_BYTES), issuer_der)
     if not serial:
         raise ConfigError("nothing to ask about", hint="give --serial SERIAL, or --input FILE")
     if issuer_der is None:

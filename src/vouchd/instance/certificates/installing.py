@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
 from vouchd.errors import SigningError
-from vouchd.files import replace_file, write_new
+from vouchd.files import read_file, replace_file, write_new
 from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
 from vouchd.pkix.certs import check_signer_of, is_issued_by, load_certificate
@@ -133,7 +133,7 @@ class Installation:
         """Where it goes: beside its request or its key, or to a new name when another certificate is there."""
         key = candidate.certificate.public_key()
         for request in pending_requests(self.layout.alias, self.place.name):
-            if x509.load_pem_x509_csr(request.read_bytes()).public_key() == key:
+            if x509.load_pem_x509_csr(read_file(request)).public_key() == key:
                 return request.with_suffix(".pem")
         beside = candidate.key_file.with_suffix(".pem")
         if not beside.exists() or read_certificates(beside)[0] == candidate.certificate:

@@ -19,6 +19,7 @@ from vouchd.ca.requests import request_from_csr
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Caller
 from vouchd.errors import ConfigError
+from vouchd.files import read_file
 from vouchd.instance.certificates.places import FIXED, SSLSERVER
 from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.tls import serves_tls
@@ -59,7 +60,7 @@ def equip(certificates: Certificates, caller: Caller, names: Sequence[str], ca: 
         if ca is None:
             left.append(path)
             continue
-        certificates.install(name, certify(ca, purpose, path.read_bytes()), caller)
+        certificates.install(name, certify(ca, purpose, read_file(path)), caller)
     return left
 
 

@@ -165,7 +165,7 @@ def _create(path: Path) -> bool:
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[int]:
     # SQLite does not wait for another process that is just turning a new database to WAL.
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
