@@ -31,6 +31,7 @@ class KeyInMemory:
     signer: Issued
     nickname: str = "ocsp"
     algorithms: tuple[str, ...] = ("SHA256withEC",)
+    is_slow: bool = False
 
     @property
     def certificate_der(self) -> bytes:

@@ -335,6 +335,10 @@ class Signer(Protocol):
     def algorithms(self) -> tuple[str, ...]:
         """Names of `core.signatures.ALGORITHMS` that the key can make, the default first."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a signature takes so long that nobody else should wait for it."""
+
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
         """Signature octets over `tbs`; deterministic for RSA PKCS #1 v1.5, ECDSA (RFC 6979), Ed25519 and Ed448.
 

@@ -11,9 +11,10 @@ from typing import cast
 
 from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.port_state import PortState
-from vouchd.ee.replies import CONTINUE, Entry, Once, Uncacheable, refusal
+from vouchd.ee.replies import CONTINUE, Entry, Once, Reply, Uncacheable, refusal
 from vouchd.ee.states import TRANSITIONS, Event, State
 from vouchd.errors import OCSPResponseStatus
+from vouchd.service.assembling import Draft
 
 # How long a refused client may go on sending before the connection ends: closing at once could reset the connection
 # before it has read why (RFC 9112 section 9.6).
@@ -144,19 +145,29 @@ class EEConnection(asyncio.Protocol):
     def take_turn(self) -> None:
         """This connection's turn in the signing queue has come."""
         if self._waiting is not None:
-            request, request_der = self._waiting
-            self._waiting = None
-            self._move(Event.TURN)
-            self._send(request, self._server.cached(request_der) or self._server.sign(request_der))
-            self._pump()
+            self._server.answer(self._waiting[1], self)
 
     def lose_turn(self) -> None:
         """This connection's place in the signing queue went to another client."""
+        self.give(self._server.overloaded(200))
+
+    @property
+    def group(self) -> str:
+        """See Asking."""
+        return self._group_of(self._waiting[0]) if self._waiting is not None else ""
+
+    @property
+    def is_waiting(self) -> bool:
+        """See Asking."""
+        return self._waiting is not None
+
+    def give(self, reply: Reply) -> None:
+        """The answer that this connection waits for."""
         if self._waiting is not None:
             request, _ = self._waiting
             self._waiting = None
             self._move(Event.TURN)
-            self._send(request, self._server.overloaded(200))
+            self._send(request, reply)
             self._pump()
 
     # The short way: a chunk that is one plain request. False when it is to be parsed.
@@ -265,12 +276,20 @@ class EEConnection(asyncio.Protocol):
             self._cache.learn(request, entry, server.second)
             self._send(request, entry)
         elif server.queue.is_free():
-            self._send(request, server.sign(request_der))
+            reply = server.sign(request_der)
+            if isinstance(reply, Draft):
+                self._wait(request, request_der)
+                server.sign_beside(request_der, reply, self)
+            else:
+                self._send(request, reply)
         elif server.enter_queue(self, self._group_of(request)):
-            self._waiting = request, request_der
-            self._move(Event.QUEUE)
+            self._wait(request, request_der)
         else:
             self._send(request, server.overloaded(200))
+
+    def _wait(self, request: HTTPRequest, request_der: bytes) -> None:
+        self._waiting = request, request_der
+        self._move(Event.QUEUE)
 
     def _group_of(self, request: HTTPRequest) -> str:
         """Whose turns the client shares; behind a proxy each request has a client of its own."""
@@ -280,7 +299,7 @@ class EEConnection(asyncio.Protocol):
             self._group = self._server.groups.of(self._address())
         return self._group
 
-    def _send(self, request: HTTPRequest, reply: Entry | Once | Uncacheable) -> None:
+    def _send(self, request: HTTPRequest, reply: Reply) -> None:
         server = self._server
         close = not request.keep_alive or server.stopping
         wire = None if close else self._complete(request, reply)
@@ -307,7 +326,7 @@ class EEConnection(asyncio.Protocol):
             self._close()
 
     @staticmethod
-    def _complete(request: HTTPRequest, reply: Entry | Once | Uncacheable) -> bytes | None:
+    def _complete(request: HTTPRequest, reply: Reply) -> bytes | None:
         """The whole answer, where it is what everybody with a persistent connection gets."""
         if isinstance(reply, Uncacheable) or request.http_1_0 or request.method == b"HEAD":
             return None

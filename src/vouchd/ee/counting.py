@@ -42,10 +42,17 @@ class CountedResponder:
         self._port = port
 
     def answer(self, request_der: bytes, at: int) -> tuple[Answer, Note | None]:
-        """The answer, counted, and the note to be given to the records with it; one that is successful has a frame."""
+        """The answer, counted, and the note to be given to the records with it."""
         start = time.perf_counter()
         draft = self.draft(request_der, at)
         answer = draft if isinstance(draft, Answer) else self.signed(draft)
+        return answer, self.note(request_der, answer, start)
+
+    def note(self, request_der: bytes, answer: Answer, start: float) -> Note | None:
+        """What the records are given with an answer, which is counted; it began to be made at that `perf_counter`.
+
+        One that is successful has a frame after that.
+        """
         terms = answer.terms
         if terms.status is OCSPResponseStatus.SUCCESSFUL:
             (terms.frame or self._counters.frame(terms)).tally.made += 1
@@ -53,7 +60,7 @@ class CountedResponder:
         else:
             self._counters.worker.cache_misses += 1
             self.count(answer)
-        return answer, self._records.note(request_der, answer)
+        return self._records.note(request_der, answer)
 
     def draft(self, request_der: bytes, at: int) -> Draft | Answer:
         """The answer but for its signature."""

@@ -16,10 +16,12 @@ from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
-from vouchd.ee.replies import Entry, Frame, Once, Uncacheable, http_date, refusal
+from vouchd.ee.replies import Entry, Frame, Reply, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue, Waiter
+from vouchd.ee.signing_threads import SigningThreads
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
-from vouchd.service.terms import unsigned_answer
+from vouchd.service.assembling import Draft
+from vouchd.service.terms import Answer, unsigned_answer
 from vouchd.settings.declared import EEPort
 from vouchd.sockets import SPARE_DESCRIPTORS, connection_room, free_descriptors
 
@@ -76,6 +78,34 @@ class Connected(Protocol):
         """End the connection now."""
 
 
+class Asking(Protocol):
+    """A connection, as far as it waits for an answer that is made beside the loop."""
+
+    @property
+    def group(self) -> str:
+        """Whose turns it shares."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it still waits for the answer."""
+
+    def give(self, reply: Reply) -> None:
+        """The answer."""
+
+
+class _SlowTurn:
+    """A request that waits for a thread."""
+
+    def __init__(self, port: PortState, request_der: bytes, client: Asking) -> None:
+        self._port, self._request_der, self._client = port, request_der, client
+
+    def take_turn(self) -> None:
+        self._port.answer(self._request_der, self._client, turn=True)
+
+    def lose_turn(self) -> None:
+        self._client.give(self._port.overloaded(200))
+
+
 class PortState:
     """The state of one port; `clock` tells POSIX seconds, `uptime_clock` seconds that never step.
 
@@ -99,6 +129,7 @@ class PortState:
         self._prefixes = prefixes(port.paths)
         self.cache = ResponseCache(port.cache_bytes, port.cache_entries, self._prefixes)
         self.queue = SigningQueue(port.max_in_flight)
+        self.threads = SigningThreads(port.max_in_flight)
         self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
@@ -163,10 +194,14 @@ class PortState:
     def enter_queue(self, connection: Waiter, group: str) -> bool:
         """Have the connection wait for a signature; False when there is no place for its group."""
         loser = self.queue.enter(connection, group)
+        self._lose(loser)
+        return loser != group
+
+    def _lose(self, loser: str | None) -> None:
+        """A group of clients has lost a place in a queue, if there is one."""
         if loser is not None:
             self.counters.refused("overloaded")
             self.counters.lost_turn(self.groups.hashed(loser))
-        return loser != group
 
     def method_name(self, request: HTTPRequest) -> str:
         """The method as a label of bounded choice."""
@@ -208,9 +243,43 @@ class PortState:
         entry.tally.parsed += 1
         return entry
 
-    def sign(self, request_der: bytes) -> Entry | Once | Uncacheable:
-        """Have the responder answer."""
-        answer, note = self._answering.answer(request_der, int(self.clock()))
+    def sign(self, request_der: bytes) -> Reply | Draft:
+        """Have the responder answer; a draft is to be signed beside the loop."""
+        start = time.perf_counter()
+        draft = self._answering.draft(request_der, int(self.clock()))
+        if not isinstance(draft, Draft):
+            return self._reply(request_der, draft, start)
+        return draft if draft.is_slow else self._reply(request_der, self._answering.signed(draft), start)
+
+    def sign_beside(self, request_der: bytes, draft: Draft, client: Asking, *, turn: bool = False) -> None:
+        """Have a thread sign for the client, who waits; at once if one is free or it is his `turn`."""
+        if turn or self.threads.is_free:
+            start = time.perf_counter()
+
+            def take(answer: Answer) -> None:
+                if draft.terms.basis.current and self.signing.word[0] == self.signing.seen:
+                    client.give(self._reply(request_der, answer, start))
+                else:  # what it rests on has changed meanwhile, or other signers sign
+                    self.answer(request_der, client)
+
+            self.threads.run(lambda: self._answering.signed(draft), take)
+            return
+        loser = self.threads.enter(_SlowTurn(self, request_der, client), client.group)
+        self._lose(loser)
+        if loser == client.group:
+            client.give(self.overloaded(200))
+
+    def answer(self, request_der: bytes, client: Asking, *, turn: bool = False) -> None:
+        """Answer somebody who has waited; `turn` is that for a thread."""
+        if client.is_waiting:
+            reply = self.cached(request_der) or self.sign(request_der)
+            if isinstance(reply, Draft):
+                self.sign_beside(request_der, reply, client, turn=turn)
+            else:
+                client.give(reply)
+
+    def _reply(self, request_der: bytes, answer: Answer, start: float) -> Reply:
+        note = self._answering.note(request_der, answer, start)
         terms = answer.terms
         if terms.status is not _SUCCESSFUL:
             later = terms.status is OCSPResponseStatus.TRY_LATER
@@ -231,8 +300,8 @@ class PortState:
             {
                 "connections": len(self.connections),
                 "connection_room": self.room,
-                "waiting_signatures": len(self.queue),
-                "waiting_groups": self.queue.group_count,
+                "waiting_signatures": len(self.queue) + len(self.threads),
+                "waiting_groups": self.queue.group_count + self.threads.group_count,
                 "cache_entries": len(self.cache.by_der),
                 "cache_bytes": self.cache.size_bytes,
             }

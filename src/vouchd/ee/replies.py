@@ -256,3 +256,6 @@ class Entry:
             return self.frame.modified(self.second) <= parsedate_to_datetime(value.decode("ascii")).timestamp()
         except (ValueError, OverflowError):  # not a date: the condition is ignored (RFC 9110 section 13.1.3)
             return False
+
+
+Reply = Entry | Once | Uncacheable

@@ -64,6 +64,7 @@ class EEServer:
                 _log.warning("ee: %d connections cut off at stop", len(state.connections))
         for connection in list(state.connections):
             connection.abort()
+        state.threads.close()
         if self._ticking is not None:
             self._ticking.cancel()
 

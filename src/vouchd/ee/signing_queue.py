@@ -43,16 +43,14 @@ class Waiter(Protocol):
         """The place went to another group: there will be no turn."""
 
 
-class SigningQueue:
-    """Groups of clients take turns, and between two slices of signing the event loop serves everyone else."""
+class FairQueue:
+    """Who waits, in a queue for each group of clients, and whose turn is next."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._length = 0
         self._groups: OrderedDict[str, deque[Waiter]] = OrderedDict()  # in the order of their turns, none is empty
         self._by_places: list[dict[str, None]] = [{}]  # groups by how many places they have
-        self._busy = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # known once it runs
 
     def __len__(self) -> int:
         return self._length
@@ -61,14 +59,6 @@ class SigningQueue:
     def group_count(self) -> int:
         """How many groups wait."""
         return len(self._groups)
-
-    def is_free(self) -> bool:
-        """Whether the caller may sign at once; if so, later callers of this turn of the loop have to wait."""
-        if self._busy:
-            return False
-        self._busy = True
-        self._again()
-        return True
 
     def enter(self, waiter: Waiter, group: str) -> str | None:
         """Call the waiter when it is due; the group that gave up a place for it (its own: it got none), else None."""
@@ -108,14 +98,40 @@ class SigningQueue:
         if before == len(places) - 1 and not places[before] and before:
             places.pop()
 
+    def next_waiter(self) -> Waiter:
+        """Whose turn it is now; there must be one."""
+        group = next(iter(self._groups))
+        waiter = self._pop(group)
+        if group in self._groups:
+            self._groups.move_to_end(group)
+        return waiter
+
+
+class SigningQueue(FairQueue):
+    """Groups of clients take turns, and between two slices of signing the event loop serves everyone else."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # known once it runs
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits and nothing was signed since the loop looked at its sockets."""
+        return not self._busy
+
+    def is_free(self) -> bool:
+        """Whether the caller may sign at once; if so, later callers of this turn of the loop have to wait."""
+        if self._busy:
+            return False
+        self._busy = True
+        self._again()
+        return True
+
     def _turn(self) -> None:
         end = perf_counter() + SLICE_SECONDS
         while self._groups:
-            group = next(iter(self._groups))
-            waiter = self._pop(group)
-            if group in self._groups:
-                self._groups.move_to_end(group)
-            waiter.take_turn()
+            self.next_waiter().take_turn()
             if perf_counter() >= end:
                 break
         self._busy = bool(self._groups)

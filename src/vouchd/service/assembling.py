@@ -40,6 +40,11 @@ class Draft:
         self.tbs = tbs
         self.terms = terms
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the signature is one that takes long."""
+        return self._signing.signer.is_slow
+
     def signed(self) -> Answer:
         """The answer, made with the signer's key; may be called in another thread. Raises: SigningError."""
         signing, algorithm, tbs = self._signing, self._algorithm, self.tbs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import SigningError
@@ -16,6 +16,8 @@ from vouchd.signing.keys import PrivateKey, read_key
 from vouchd.signing.token.keys import TokenKey, Tokens
 
 _Sign = Callable[[bytes], bytes]
+
+_QUICK_RSA_BITS = 2048
 
 
 class SoftwareSigner:
@@ -48,6 +50,7 @@ class SoftwareSigner:
         self._certificate_der = certificate_der
         self._chain_der = chain_der
         self._key = key
+        self._is_slow = _is_slow(key)
         self._algorithms = tuple(sorted(able, key=lambda name: name != algorithm)) if algorithm else able
         self._sign: dict[str, _Sign] = {name: _sign_with(key, name) for name in able}
 
@@ -101,6 +104,11 @@ class SoftwareSigner:
         """The labels of the tokens that have the key; none: it is in a file."""
         return tuple(place.label for place in self.token.reference.places) if self.token else ()
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a signature takes a millisecond or more."""
+        return self._is_slow
+
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
         """Signature octets over `tbs`. Raises: SigningError; TokenUnavailable, for now."""
         try:
@@ -109,6 +117,15 @@ class SoftwareSigner:
             raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}") from None
         except ValueError as error:
             raise SigningError(f"signer {self._nickname}: signing failed") from error
+
+
+def _is_slow(key: PrivateKey) -> bool:
+    """ECDSA, EdDSA and RSA up to 2048 bits are quick; larger RSA keys, ML-DSA and keys on tokens are not."""
+    if isinstance(key, TokenKey):
+        return True
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.key_size > _QUICK_RSA_BITS
+    return not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
 
 
 def _sign_with(key: PrivateKey, algorithm: str) -> _Sign:

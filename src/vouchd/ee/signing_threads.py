@@ -1,0 +1,63 @@
+"""Signatures that take long, made beside the loop: what needs none, or one of another key, does not wait for them.
+
+How it works. A signature of RSA-4096, of ML-DSA or on a token takes milliseconds or more. The library lets go of the
+interpreter meanwhile, so a thread makes it while the loop answers others. Few threads do, and whoever finds none free
+waits for one in turns that are as fair as those for quick signatures (`signing_queue`), in places of their own: a token
+that hangs holds up those who want its signature, and nobody else.
+
+Why it is right.
+- What was drafted before a thread was free may have become wrong: at the turn it is drafted anew.
+- What was signed while the state of its CA changed rests on a `Basis` that is not current any more: it is not given,
+  but made again from the new state. So nobody who asks after a new CRL was acknowledged has an answer from before.
+- All but the signature itself is done on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from vouchd.ee.signing_queue import FairQueue
+from vouchd.service.terms import Answer
+
+THREADS = 2
+
+
+class SigningThreads(FairQueue):
+    """Who waits for a thread, and the threads."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._under_way = 0
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="signing")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether `run` may be called now; whoever enters the queue instead may call it when his turn comes."""
+        return self._under_way < THREADS and not len(self)
+
+    def run(self, sign: Callable[[], Answer], take: Callable[[Answer], None]) -> None:
+        """Have a thread sign, and the loop take the answer; then others have their turn."""
+        loop = asyncio.get_running_loop()
+        self._under_way += 1
+
+        def pass_on(signed: Future[Answer]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and the connection with it
+                loop.call_soon_threadsafe(end, signed.result())
+
+        def end(answer: Answer) -> None:
+            self._under_way -= 1
+            self._take_turns()
+            take(answer)
+
+        self._pool.submit(sign).add_done_callback(pass_on)
+
+    def _take_turns(self) -> None:
+        while self._under_way < THREADS and len(self):
+            self.next_waiter().take_turn()
+
+    def close(self) -> None:
+        """No more signatures; what is under way ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
