@@ -143,6 +143,10 @@ class ConfigError(VouchdError):
     """A setting is unknown or malformed; the message starts with file and line where there is one."""
 
 
+class UnlistedCertificates(ConfigError):
+    """A list of issued serials lacks certificates of this set, which would be refused; nothing was changed."""
+
+
 class BadInput(VouchdError):
     """What was sent to the agent port is not in the form that its interface describes."""
 
@@ -208,6 +212,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     SigningError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 70),
     TokenUnavailable: Outcome(OCSPResponseStatus.TRY_LATER, 503, 75),
     ConfigError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 78),
+    UnlistedCertificates: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 78),
     BadInput: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 400, 65),
     LifecycleError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 1),
     RestartRefused: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 409, 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from cryptography import x509
 from tests.pki import CA
 
 from vouchd.cli.main import main
@@ -138,7 +139,22 @@ def test_set_malformed_value_is_refused_and_changes_nothing(instance, capsys, op
 def test_set_issued_serials_are_taken_and_taken_away(instance, capsys):
     """The list of issued serials is kept by its hash; `default` removes it."""
     (instance.folder / "serials").write_text("1f\n0x20\n")
-    assert main(["ca", "set", "CN=Site CA", "--issued-serials", instance.file("serials")]) == 0
+    assert main(["ca", "set", "CN=Site CA", "--issued-serials", instance.file("serials"), "--yes"]) == 0
     assert len(policy(capsys)["issued_serials"]) == 64
     assert main(["ca", "set", "CN=Site CA", "--issued-serials", "default"]) == 0
     assert policy(capsys)["issued_serials"] is None
+
+
+def test_set_issued_serials_without_our_own_certificates_is_refused_and_names_them(instance, capsys):
+    """A list that would have our own certificates refused is none that anybody meant; with them in it, it is taken."""
+    signer = x509.load_pem_x509_certificate((instance.folder / "signer.pem").read_bytes())
+    (instance.folder / "serials").write_text("1f\n")
+    asked = ["ca", "set", "CN=Site CA", "--issued-serials", instance.file("serials")]
+    assert main(asked) == 78
+    refusal = capsys.readouterr().err
+    assert f"{signer.serial_number:x}" in refusal
+    assert "ocspSigningCert" in refusal
+    assert policy(capsys)["issued_serials"] is None
+    (instance.folder / "serials").write_text(f"1f\n{signer.serial_number:x}\n")
+    assert main(asked) == 0
+    assert len(policy(capsys)["issued_serials"]) == 64

@@ -282,9 +282,10 @@ def test_publish_to_instance_is_answered_from(ca, tmp_path):
 def test_certs_serials_tell_a_responder_what_was_issued(ca, tmp_path):
     """The list of serials is taken by the responder as it is printed."""
     serials = {issued(ca, "--subject", f"CN={one}")["serial"] for one in "ab"}
-    code, out, _ = ca("ca", "certs", "--serials")
-    assert (code, set(out.split())) == (0, serials)
     assert ca("create", "--ca", "ca")[0] == 0
+    code, out, _ = ca("ca", "certs", "--serials")
+    assert code == 0
+    assert serials < set(out.split())  # with those of the instance, which would be refused otherwise
     (tmp_path / "serials.txt").write_text(out)
     code, out, err = ca("ca", "set", CA, "--issued-serials", "serials.txt", "--json")
     assert code == 0, err

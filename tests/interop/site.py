@@ -57,7 +57,7 @@ class Site:
         serials = self.folder / "issued.txt"
         serials.write_text(f"{self.good.serial}\n{self.revoked.serial}\n")
         (authority,) = vouchd("ca", "list", "--instance", self.instance)
-        vouchd("ca", "set", authority["label"], "--instance", self.instance, "--issued-serials", serials)
+        vouchd("ca", "set", authority["label"], "--instance", self.instance, "--issued-serials", serials, "--yes")
 
     def stop(self) -> None:
         """Stop the instance."""

@@ -175,7 +175,7 @@ CASES: dict[str, list[Case]] = {
         Case(said("Lab", "--signer", "nobody"), 78),
         Case(said("Lab", "--quarantine-percent", "200"), 65),
         Case(
-            lambda lab: ["Lab", "--issued-serials", lab.file("serials.txt")],
+            lambda lab: ["Lab", "--issued-serials", lab.file("serials.txt"), "--yes"],
             after=done("authority", "set", "Lab", "--issued-serials", "default"),
         ),
     ],

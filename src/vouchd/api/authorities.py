@@ -18,6 +18,7 @@ from vouchd.api.operation import Call, Operation, Waiting
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import BadInput, NotFound
+from vouchd.instance.certificates.places import system_certificates
 from vouchd.pkix import pem
 from vouchd.service.authorities import (
     MAX_LABEL_CHARACTERS,
@@ -26,6 +27,7 @@ from vouchd.service.authorities import (
     read_authorities,
 )
 from vouchd.service.permission import Action
+from vouchd.settings.reading import read_settings
 
 MAX_SERIALS_BYTES = 1 << 30
 MAX_SCOPES = 1000
@@ -131,6 +133,7 @@ class SerialsUpload(Waiting, frozen=True, forbid_unknown_fields=True):
     hexadecimal: Annotated[bool, about("The serials are hexadecimal; without it decimal, but for those with `0x`.")] = (
         False
     )
+    unlisted: Annotated[bool, about("Take a list that lacks certificates of this set: they are refused then.")] = False
 
 
 def _all(call: Call) -> list[Authority]:
@@ -197,9 +200,19 @@ def _set_serials(call: Call) -> Authority:
     upload: SerialsUpload = call.query
     authorities = call.services.authorities
     before, radix = authorities.find(call.path["authority"]), 16 if upload.hexadecimal else 10
-    authority = authorities.set_issued_serials(before.id, call.body, call.caller, radix=radix)
+    ours = {} if upload.unlisted else _ours(call)
+    authority = authorities.set_issued_serials(before.id, call.body, call.caller, radix=radix, ours=ours)
     call.settle()
     return _shown(call, authority, changes=_policy_changes(before, authority))
+
+
+def _ours(call: Call) -> dict[str, bytes]:
+    """What this set signs with and comes in by: its system certificates, and those of its users."""
+    system = system_certificates(read_settings(call.layout))
+    ours = {one.name: one.der for one in system if one.der is not None}
+    for user in call.services.store.users():
+        ours |= {f"user {user.id}": der for der in user.certificates if der not in ours.values()}
+    return ours
 
 
 def _drop_serials(call: Call) -> None:
@@ -301,6 +314,7 @@ OPERATIONS = (
         _set_serials,
         Authority,
         query=SerialsUpload,
+        refusals={409: "It lacks certificates of this set, which would be refused."},
         upload=_SERIALS,
         max_body_bytes=MAX_SERIALS_BYTES,
     ),

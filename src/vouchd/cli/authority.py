@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.instance import Instance, reachable
-from vouchd.cli.options import JsonOption, read_input
+from vouchd.cli.options import STDIN, JsonOption, read_input
 from vouchd.cli.serving import seconds_to_wait
 from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
-from vouchd.errors import ConfigError
+from vouchd.errors import ConfigError, UnlistedCertificates
 
 # The options of `vouchd authority set`; what their values mean is in policyoptions.py.
 
@@ -79,6 +80,7 @@ QuarantineGainsOption = Annotated[
 IssuedSerialsOption = Annotated[
     str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
 ]
+YesOption = Annotated[bool, typer.Option("--yes", help="Take a list that lacks our own certificates without asking.")]
 DecimalOption = Annotated[bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")]
 
 
@@ -333,6 +335,9 @@ def set_(
     quarantine_gains: QuarantineGainsOption = None,
     issued_serials: IssuedSerialsOption = None,
     decimal: DecimalOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask about a list that lacks our own certificates.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Set how a CA is answered for, where it differs from CS.cfg; without options show it.
@@ -371,12 +376,25 @@ def set_(
         instance.call("authorities.drop_issued_serials", authority["id"], wait=wait)
         authority = instance.call("authorities.get", authority["id"])
     elif issued_serials is not None:
-        serials = bytes(read_input(issued_serials, MAX_SERIALS_BYTES))
-        authority = instance.call(
-            "authorities.set_issued_serials", authority["id"], body=serials, hexadecimal=not decimal, wait=wait
-        )
+        authority = _set_serials(instance, authority["id"], issued_serials, {"hexadecimal": not decimal}, yes=yes)
         output.effect(authority["label"], authority["changes"])
     _show(authority, json_output)
+
+
+def _set_serials(instance: Instance, authority_id: str, file: str, query: dict[str, Any], *, yes: bool) -> Shape:
+    """Take the list; one that lacks certificates of the set only when that is wanted. Raises: VouchdError."""
+    serials, wait = bytes(read_input(file, MAX_SERIALS_BYTES)), seconds_to_wait(True)
+    name = "authorities.set_issued_serials"
+    try:
+        taken: Shape = instance.call(name, authority_id, body=serials, unlisted=yes, wait=wait, **query)
+    except UnlistedCertificates as error:
+        if file == STDIN or not sys.stdin.isatty():
+            raise
+        output.warn(f"{error}")
+        if not typer.confirm("take the list all the same?", err=True):
+            raise typer.Exit(1) from error
+        taken = instance.call(name, authority_id, body=serials, unlisted=True, wait=wait, **query)
+    return taken
 
 
 def _show(authority: Shape, json_output: bool) -> None:

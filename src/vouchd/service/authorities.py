@@ -17,7 +17,7 @@ from vouchd.core import issued
 from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId, QuarantinedCRL, order
 from vouchd.core.key_history import is_ca, is_named, name_of, united, with_certificate, without_certificate
 from vouchd.core.ports import AuditSink, StatusStore
-from vouchd.errors import ConfigError, CRLRejected, NotFound, SigningError, VouchdError
+from vouchd.errors import ConfigError, CRLRejected, NotFound, SigningError, UnlistedCertificates, VouchdError
 from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
@@ -361,11 +361,19 @@ class Authorities:
         return authority
 
     def set_issued_serials(
-        self, reference: str, serials: Buffer | None, caller: Caller, *, radix: int = 10
+        self,
+        reference: str,
+        serials: Buffer | None,
+        caller: Caller,
+        *,
+        radix: int = 10,
+        ours: Mapping[str, bytes] | None = None,
     ) -> Authority:
         """Take the list of the serials that the CA has issued, so that no other is `good`; None takes it away.
 
-        `serials`: see core.issued.issued_serials. Raises: ConfigError when unreadable; NotFound; PermissionDenied.
+        `serials`: see core.issued.issued_serials. `ours` are certificates (DER) that must not be refused for it, by
+        what they are called. Raises: UnlistedCertificates where one of them is of this CA and not in the list;
+        ConfigError when unreadable; NotFound; PermissionDenied.
         """
         self._permission.allow(caller, Action.SET_ISSUED_SERIALS, reference)
         authority = self.find(reference)
@@ -376,6 +384,7 @@ class Authorities:
                 document = issued.document(issued.issued_serials(serials, radix))
             except ValueError as error:
                 raise ConfigError(f"issued serials: {error}", hint="one serial a line, or PEM certificates") from error
+            _require_listed(ours or {}, authority, document)
             name = hashlib.sha256(document).hexdigest()
             documents[name] = document
         authority = replace(authority, policy=replace(authority.policy, issued_serials=name))
@@ -400,6 +409,22 @@ def _changes(namesakes: list[Authority], draft: Authority) -> tuple[str, ...]:
         *differences(former, draft, parts),
         *([f"{len(namesakes)} CAs of its name were made one"] if len(namesakes) > 1 else []),
     )
+
+
+def _require_listed(ours: Mapping[str, bytes], authority: Authority, document: bytes) -> None:
+    missing = []
+    for name, der in ours.items():
+        certificate = certs.load_certificate(der)
+        serial = certs.serial_octets(certificate).hex()
+        line = f"{serial}\n".encode()
+        listed = document.startswith(line) or b"\n" + line in document
+        if not listed and is_named(authority, certs.issuer_der(certificate)):
+            missing.append(f"{name} (0x{serial})")
+    if missing:
+        raise UnlistedCertificates(
+            f"not in the list, and refused from then on: {', '.join(missing)}",
+            hint="add them to the list, or take it all the same: --yes (REST: unlisted=true)",
+        )
 
 
 def _require_ca(certificate: x509.Certificate, *, may_sign_crls_only: bool) -> None:
