@@ -6,6 +6,7 @@ import pytest
 from tests.audit.auditing import Bench
 from tests.pki import NOW
 
+from vouchd.audit.answer_records import given_answers
 from vouchd.audit.keeping import AuditKeeping, GivenAnswer, address_shown
 from vouchd.audit.log import Rotation
 from vouchd.audit.search import AuditReader
@@ -99,6 +100,15 @@ def test_keep_writes_answers_with_certificate_status_and_client(bench):
         "192.0.2.0/24",
     )
     assert record.detail == {"ca": "Lab CA", "serial": "0x07", "status": "revoked", "count": 3, "one_in": 10}
+
+
+def test_keep_names_the_client_behind_a_proxy_and_the_proxy(bench):
+    """Whom a trusted proxy asks for is recorded as a client is, with the proxy beside it."""
+    kept = keeping(bench, shown=address_shown(ClientAddress.TRUNCATED))
+    kept.take_answers(given_answers([[NOW, "Lab CA", "0x07", "good", "203.0.113.9 via 10.0.0.1", 1]]), 0)
+    kept.keep()
+    record = AuditReader(bench.path).record(1)
+    assert (record.origin, record.detail["proxy"]) == ("203.0.113.0/24", "10.0.0.1")
 
 
 def test_keep_error_answer_is_a_failure_with_its_cause(bench):

@@ -133,11 +133,13 @@ class FakeTransport:
         self.reading = True
 
 
-def make_server(responder: FakeResponder | None = None, *, signing: FakeTurns | None = None, **limits) -> EEServer:
+def make_server(
+    responder: FakeResponder | None = None, *, signing: FakeTurns | None = None, records: object = None, **limits
+) -> EEServer:
     """A server whose clocks stand at AT and 0 until they are moved (`server.clock.now`, `server.uptime_clock.now`)."""
     clock, uptime = Clock(AT), Clock(0)
     port, responder = EEPort(**limits), responder or FakeResponder()
-    server = EEServer(PortState(responder, port, clock=clock, uptime_clock=uptime, signing=signing))
+    server = EEServer(PortState(responder, port, clock=clock, uptime_clock=uptime, signing=signing, records=records))
     server.clock, server.uptime_clock = clock, uptime
     return server
 

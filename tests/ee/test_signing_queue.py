@@ -252,3 +252,32 @@ def test_lost_turns_are_told_of_few_clients():
     counters.lost_turn("0")
     assert len(counters.lost_turns) == MAX_LOSERS + 1
     assert (counters.lost_turns["0"], counters.lost_turns[OTHERS]) == (2, 1000 - MAX_LOSERS)
+
+
+class Recorded:
+    """What the audit log would be told of, by client."""
+
+    clients = True
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def note(self, *_: object) -> tuple:
+        return (("CA", "0x01", "good"),)
+
+    def count(self, _note: tuple, client: str) -> None:
+        self.counts[client] += 1
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+async def test_record_of_an_answer_names_the_client_and_the_proxy_that_asked_for_it(proxied):
+    """Behind a trusted proxy the audit log has whom it asks for and the proxy, kept answers included; else the peer."""
+    records = Recorded()
+    proxies = (ip_network("10.0.0.0/8"),) if proxied else ()
+    server = make_server(FakeResponder(), records=records, trusted_proxies=proxies)
+    connection, _ = connect(server, "10.0.0.1")
+    for client in ("203.0.113.1", "203.0.113.2", "203.0.113.2"):
+        connection.data_received(post(b"the same", headers=f"X-Forwarded-For: {client}\r\n"))
+        await settle(server)
+    named = {"203.0.113.1 via 10.0.0.1": 1, "203.0.113.2 via 10.0.0.1": 2}
+    assert records.counts == (named if proxied else {"10.0.0.1": 3})

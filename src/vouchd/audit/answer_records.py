@@ -20,6 +20,7 @@ from vouchd.service.terms import Answer
 # CA, serial (hex) and status of each certificate in an answer; one triple with the cause of an error as its status.
 Note = tuple[tuple[str, str, str], ...]
 
+VIA = " via "  # between the address of a client and that of the proxy which asks for it
 MAX_ROWS = 10_000  # of one second, a certificate each; answers beyond are counted as lost
 _MESSAGE_BYTES = 128 << 10
 _ROW_BYTES = 80  # the numbers of a row and what stands between
@@ -98,7 +99,8 @@ def given_answers(rows: list[object]) -> list[GivenAnswer]:
     for row in rows:
         match row:
             case [int(second), str(ca), str(serial), str(status), str(client), int(count)]:
-                answers.append(GivenAnswer(second, ca, serial, status, client, count))
+                client, _, proxy = client.partition(VIA)
+                answers.append(GivenAnswer(second, ca, serial, status, client, count, proxy))
             case _:
                 raise LifecycleError("control channel: a malformed record of an answer")
     return answers

@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 class GivenAnswer:
     """An answer that was given `count` times to one client in one second; `status` is CertStatus, or an error's cause.
 
-    `client` is the address as the socket has it, empty when it is not to be recorded.
+    `client` is the address as the socket has it, empty when it is not to be recorded; where a trusted `proxy` asks for
+    the client, it is the one that the proxy names.
     """
 
     time: int
@@ -42,6 +43,7 @@ class GivenAnswer:
     status: str
     client: str
     count: int
+    proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ class AuditKeeping:
             detail = {"ca": answer.ca, "serial": answer.serial, **detail}
         if self._sample > 1:
             detail["one_in"] = self._sample
+        if answer.proxy:
+            detail["proxy"] = answer.proxy
         client = self._shown(answer.client) if answer.client else "-"
         outcome = "success" if answer.serial else "failure"
         return Entry(answer.time, OCSP_GENERATION, outcome, Caller("OCSP client", origin=client), detail)

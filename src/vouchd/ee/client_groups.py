@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from vouchd.audit.answer_records import VIA
+
 Network = IPv4Network | IPv6Network
 
 MAX_HOPS = 8  # of X-Forwarded-For that are looked at, the nearest first
@@ -27,9 +29,20 @@ class ClientGroups:
 
     def of(self, address: str, forwarded_for: bytes | None = None) -> str:
         """The group of who asks from `address`; `forwarded_for` is believed as far as trusted proxies wrote it."""
-        client = _parsed(address)
+        client = self._client(address, forwarded_for)
         if client is None:  # no Internet socket: all of these are one
             return ""
+        return f"{client.version}:{int(client) >> self._shift[client.version]:x}"
+
+    def named(self, address: str, forwarded_for: bytes | None) -> str:
+        """The address of who asks; where a trusted proxy asks for it, with the proxy's: `CLIENT via PROXY`."""
+        client, proxy = self._client(address, forwarded_for), _parsed(address)
+        return address if client is None or client == proxy else f"{client}{VIA}{proxy}"
+
+    def _client(self, address: str, forwarded_for: bytes | None) -> IPv4Address | IPv6Address | None:
+        client = _parsed(address)
+        if client is None:
+            return None
         hops = forwarded_for.rsplit(b",", MAX_HOPS) if forwarded_for else []
         for hop in reversed(hops[-MAX_HOPS:]):
             if not self._trusts(client):
@@ -38,7 +51,7 @@ class ClientGroups:
             if named is None:
                 break
             client = named
-        return f"{client.version}:{int(client) >> self._shift[client.version]:x}"
+        return client
 
     def hashed(self, group: str) -> str:
         """What stands for the group where its clients must not be named."""

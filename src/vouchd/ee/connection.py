@@ -51,6 +51,7 @@ class EEConnection(asyncio.Protocol):
         self._client = ""  # address, where the audit log is told of it
         self._group: str | None = None  # whose turns these clients share, once it is wanted
         self._proxied = False  # clients are told apart by what this peer says of them
+        self._named = False  # and the audit log is told of each by the name that it says
 
     # What the transport calls.
 
@@ -64,6 +65,7 @@ class EEConnection(asyncio.Protocol):
                 self._client = self._address()
             if self._server.port.trusted_proxies:
                 self._proxied = self._server.groups.is_proxy(self._address())
+                self._named = self._proxied and self._server.records.clients
         else:
             self._move(Event.CLOSE)
             reply = self._server.overloaded(503)
@@ -75,7 +77,7 @@ class EEConnection(asyncio.Protocol):
         signing = self._signing
         if signing.word[0] != signing.seen:  # before anything is looked up that the former signers have signed
             self._server.turn()
-        if self._state is _READY and (self._get(data) if data[0] == _GET else self._post(data)):
+        if self._state is _READY and not self._named and (self._get(data) if data[0] == _GET else self._post(data)):
             return
         if self._state < _LINGERING:
             self._parse(data)
@@ -254,6 +256,12 @@ class EEConnection(asyncio.Protocol):
     def _address(self) -> str:
         return str((self._transport.get_extra_info("peername") or ("",))[0])
 
+    def _asking(self, request: HTTPRequest) -> str:
+        """The address of the client, as the audit log is told of it."""
+        if not self._named:
+            return self._client
+        return self._server.groups.named(self._client, request.forwarded_for)
+
     def _move(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
 
@@ -319,7 +327,7 @@ class EEConnection(asyncio.Protocol):
             wire = b"".join((head, ending, body))
         server.counters.sent_bytes += len(wire)
         if reply.note is not None:
-            server.records.count(reply.note, self._client)
+            server.records.count(reply.note, self._asking(request))
         self._last = server.uptime
         self._transport.write(wire)
         if close:

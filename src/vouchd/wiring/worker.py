@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 
 from vouchd.audit.answer_records import AnsweredRecords
-from vouchd.core.policy import ClientAddress
+from vouchd.core.policy import AnswerRecords, ClientAddress
 from vouchd.core.status import ServingState
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
@@ -85,5 +85,5 @@ def shut(layout: Layout, settings: Settings) -> str:
 
 def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:
     """What a worker tells the log of its answers."""
-    clients = settings.client_address is not ClientAddress.NONE
+    clients = settings.client_address is not ClientAddress.NONE and settings.answers is not AnswerRecords.NONE
     return AnsweredRecords(settings.answers, settings.sample, responder.ca_label, clients=clients)
