@@ -29,11 +29,14 @@ from vouchd.core.facts import Group, Transport, User
 from vouchd.directory.connection import Change, Connections, Credentials
 from vouchd.directory.schema import AUTHORITY
 from vouchd.errors import StoreUnavailable
+from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.store import DirectoryStore
+from vouchd.stores.rules import Unsealed
 
 pytestmark = pytest.mark.process
 
+JUDGE = EntryJudge(Unsealed(), lambda _: None)
 THIRD = b"third CRL"
 LATER = 10_000_000_000.0  # long after the grace period of chunks
 
@@ -78,7 +81,7 @@ def test_entries_read_in_doubt_tell_what_changed_after_all_that_was_told(store, 
     store.put_authority(CA)
     store.put_authority(an_authority("b"))
     connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
-    entries = KnownEntries(node.server.suffix)
+    entries = KnownEntries(node.server.suffix, JUDGE)
     with connections.connection() as connection:
         before = entries.changes(connection, NEVER)
         store.remove_authority(CA.id)
@@ -93,7 +96,7 @@ def test_entries_compared_at_each_change_are_those_there_are(store, node):
     """Names and numbers that are compared tell additions, changes and removals alike."""
     connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
     hours = itertools.count(step=3600)
-    entries = KnownEntries(node.server.suffix, lambda: next(hours))
+    entries = KnownEntries(node.server.suffix, JUDGE, lambda: next(hours))
     with connections.connection() as connection:
         for change in (
             lambda: store.put_authority(CA),
@@ -103,7 +106,7 @@ def test_entries_compared_at_each_change_are_those_there_are(store, node):
         ):
             change()
             entries.look(connection)
-            assert {one.authority.id for one in entries.everyone()} == {one.id for one in store.authorities()}
+            assert {one.authority.id for one in entries.stored()} == {one.id for one in store.authorities()}
         assert entries.point(POINT).epoch == an_epoch(CA)
     connections.close()
 

@@ -59,7 +59,7 @@ _GROUPS = {
     "user": ("user",),
     "selftest": ("selftest",),
     "audit": ("audit",),
-    "directory": ("directory.server", "directory.setup", "directory.use", "directory.adopt"),
+    "directory": ("directory.server", "directory.setup", "directory.use", "directory.adopt", "directory.doubts"),
     "domain": ("domain",),
     "service": ("service",),
     "clone": ("clone.commands", "clone.status", "clone.verify"),

@@ -115,6 +115,7 @@ def take_out(
     Raises: NotFound; ConfigError for the master of others, and where the registry is a copy; PermissionDenied.
     """
     membership.require_registrar()
+    membership.believe_all()
     left = domain.leave(member_id, caller)
     retire(left)
     return left

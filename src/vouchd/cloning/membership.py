@@ -121,6 +121,11 @@ class Membership:
                 hint=f"ask the master: https://{master.id}",
             )
 
+    def believe_all(self) -> None:
+        """Read what there is, so that it is believed: what a member has sealed counts no more when it is out."""
+        self._store.authorities()
+        self._store.users()
+
     def info(self) -> SetInfo:
         """The set as seen from here. Raises: NotFound, ConfigError."""
         certificates = {

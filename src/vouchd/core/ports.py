@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from vouchd.core.changes import Changes
 from vouchd.core.facts import (
@@ -21,6 +21,14 @@ from vouchd.core.facts import (
 from vouchd.core.signer_facts import Keyring
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.reasons import RevocationEntry
+
+SEALED_KINDS = CA_KIND, USER_KIND, MEMBER_KIND, TOKEN_KIND, KEYRING_KIND = (
+    "CA",
+    "user",
+    "member",
+    "join token",
+    "keyring",
+)
 
 
 class StatusStore(Protocol):
@@ -179,6 +187,43 @@ class DomainStore(Protocol):
         """Use up the token of that digest: of several that ask for one token, one gets it.
 
         Raises: NotFound when there is none, or it has expired at `at`.
+        """
+
+
+class Seals(Protocol):
+    """Tells which records of a store that others can write to are believed, and seals what is written there.
+
+    `kind` is one of SEALED_KINDS, a record is the JSON object of a fact with what else stands in it.
+    """
+
+    def seal(self, kind: str, identifier: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The record with this instance's seal. Raises: as `require`; ConfigError when the key for it is gone."""
+
+    def require(self, kind: str) -> None:
+        """Return where this instance may change such a fact. Raises: PermissionDenied."""
+
+    def wants_all(self, kind: str) -> bool:
+        """Whether all that is stored of a kind is to be believed once, so that it has to be told whole."""
+
+    def mark(self) -> int:
+        """What is believed now, to be taken before a store is read for `believe`."""
+
+    def believe(
+        self,
+        kind: str,
+        stored: Mapping[str, Sequence[Mapping[str, Any]]],
+        mark: int,
+        registry: Callable[[], object],
+        damaged: Collection[str] = (),
+        *,
+        whole: bool = True,
+    ) -> dict[str, list[dict[str, Any]]]:
+        """By identifier what is believed of the `stored` records; in place of what is not, what was before it.
+
+        What was believed and is not stored was removed, where `stored` is all there is (`whole`) and there are no
+        `damaged` records, which these names tell of. Else it is all that changed, and all that was not believed before.
+        What has come to be believed since the `mark` is newer than what is stored. `registry` reads the members of the
+        set, whose keys may have changed.
         """
 
 

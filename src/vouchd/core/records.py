@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vouchd.core.facts import (
     Authority,
@@ -46,9 +48,56 @@ def to_json(record: Mapping[str, Any]) -> str:
 def from_json(text: str | bytes, read: Callable[[Record], T]) -> T:
     """The fact that `read` makes of JSON `text`. Raises: StoreError when it is damaged."""
     try:
-        return read(json.loads(text))
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"a stored record is damaged: {type(error).__name__}: {error}") from error
+    return from_record(record, read)
+
+
+def from_record(record: Record, read: Callable[[Record], T]) -> T:
+    """The fact that `read` makes of the record. Raises: StoreError when it is damaged."""
+    try:
+        fact = read(record)
+        require_types(fact)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"a stored record is damaged: {type(error).__name__}: {error}") from error
+    return fact
+
+
+def require_types(fact: object) -> None:
+    """Return when each field of a fact, and of the facts in it, is of the type that it is declared with.
+
+    A value of another type would be an error far from here, and that of the whole store. Raises: TypeError.
+    """
+    if isinstance(fact, tuple):
+        for one in fact:
+            require_types(one)
+    cls: type[Any] = type(fact)
+    if cls.__module__ != Epoch.__module__ or not is_dataclass(cls):  # what is made of facts has other rules
+        return
+    for name, kinds in _kinds_of(cls):
+        value = getattr(fact, name)
+        if type(value) not in kinds and not any(issubclass(type(value), kind) for kind in kinds if kind is not int):
+            raise TypeError(f"{name} is {type(value).__name__}")
+        if is_dataclass(value) or isinstance(value, tuple):
+            require_types(value)
+
+
+@cache
+def _kinds_of(cls: type[Any]) -> tuple[tuple[str, frozenset[type]], ...]:
+    """The types that a value of each field may have."""
+    return tuple((name, frozenset(_kinds(hint))) for name, hint in get_type_hints(cls).items())
+
+
+def _kinds(hint: Any) -> Iterator[type]:
+    if get_origin(hint) in {Union, UnionType}:
+        for one in get_args(hint):
+            yield from _kinds(one)
+    else:
+        kind = get_origin(hint) or hint
+        yield kind
+        if kind is float:
+            yield int
 
 
 def policy_record(policy: AuthorityPolicy) -> Record:
@@ -104,7 +153,7 @@ def read_epoch(record: Record) -> Epoch:
     known = known_fields(Epoch, record)
     known["issuing_point"] = _read_issuing_point(known["issuing_point"])
     known["base"] = _read_crl(known["base"])
-    known["delta"] = _read_crl(known["delta"]) if known.get("delta") else None
+    known["delta"] = _read_crl(known["delta"]) if known.get("delta") is not None else None
     known["idp_der"] = _bytes(known.get("idp_der", ""))
     return Epoch(**known)
 

@@ -129,6 +129,7 @@ class _Instance:
             settings.refused,
             settings.failing,
             settings.waiting_signers,
+            settings.doubtful,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)

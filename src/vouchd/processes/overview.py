@@ -48,7 +48,9 @@ class Overview:
         refused: Callable[[], tuple[RefusedCRL, ...]] = tuple,
         failing: Callable[[], tuple[FailingPart, ...]] = tuple,
         waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple,
+        doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple,
     ) -> None:
+        self._doubtful = doubtful
         self._waiting_signers = waiting_signers
         self._failing = failing
         self._pool = pool
@@ -93,9 +95,12 @@ class Overview:
             waiting_signers=self._waiting_signers(),
             upkeep=self._members.failing() if self._members else (),
             replication=self._members.replication() if self._members else None,
-            unverified=tuple(
-                RefusedPoint(one.point.authority_id, one.point.scope_id, one.label, one.why)
-                for one in published.refusals
+            unverified=(
+                *(
+                    RefusedPoint(one.point.authority_id, one.point.scope_id, one.label, one.why)
+                    for one in published.refusals
+                ),
+                *self._doubtful(),
             ),
             uncovered=published.uncovered,
             index_repairs=published.repairs,

@@ -13,7 +13,7 @@ from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import FailingPart, WaitingSigner
+from vouchd.instance.report import FailingPart, RefusedPoint, WaitingSigner
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
@@ -53,3 +53,4 @@ class ManagerSettings:
     failing: Callable[[], tuple[FailingPart, ...]] = tuple  # the parts that cannot be used now
     waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple  # why the set does not switch to them yet
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
+    doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple  # what the store has of CAs and users, and is not believed

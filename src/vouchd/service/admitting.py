@@ -17,9 +17,10 @@ unchanged needs no second look as long as its CA has the keys that it was judged
 and what it shares with a judged one (the base under a new delta) is not read again. Each CRL costs one verification on
 each member, and a start none.
 
-What a store says of a CA itself, its policy and the history of its keys, is believed: these are words of operators, and
-a word can be given on any member. A key or CRL issuer that was not there before is recorded on every member, so that it
-is seen by those who did not give the word. See docs/set/directory.md.
+What a store says of a CA itself, its policy and the history of its keys, are words of operators, and a word can be
+given on any member. A store that others write to gives on only what a member has sealed (cloning/seals), so it is
+believed here. A key or CRL issuer that was not there before is recorded on every member, so that it is seen by those
+who did not give the word. See docs/set/directory.md.
 """
 
 from __future__ import annotations

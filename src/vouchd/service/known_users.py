@@ -4,8 +4,8 @@ Who comes to the agent port is looked up in the store. While it is away, which i
 users of the last time it was in reach come in to read, and nobody changes anything on the strength of them. They stand
 in a private file, so that a restart in that time locks nobody out.
 
-Users come out of a store whoever wrote them there. An administrator that was none before leaves a record in the audit
-log of each member that sees it, so that one who was planted in a directory is seen by all.
+An administrator that was none before leaves a record in the audit log of each member that sees it, so that it is seen
+by those who did not make it one. One whom the master did not make one comes out of no directory (cloning/seals).
 """
 
 from __future__ import annotations

@@ -33,6 +33,11 @@ class Layout:
         return self.database_folder / "users.json"
 
     @property
+    def believed(self) -> Path:
+        """What this member has believed of the facts in its directory (SQLite); private."""
+        return self.database_folder / "believed.sqlite"
+
+    @property
     def database_folder(self) -> Path:
         """Folder of the embedded store."""
         return self.root / "db"

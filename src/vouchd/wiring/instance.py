@@ -22,7 +22,7 @@ from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.wiring.cloning import verifying
-from vouchd.wiring.services import check_start, open_services, open_store, services
+from vouchd.wiring.services import check_start, doubted, open_services, open_store, services
 
 __all__ = [
     "Services",
@@ -32,6 +32,7 @@ __all__ = [
     "connected",
     "connector",
     "detach",
+    "doubted",
     "followed",
     "mirror_of",
     "open_services",

@@ -20,6 +20,7 @@ from vouchd.agent.server import AgentPart
 from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
+from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.following import Following
 from vouchd.cloning.keyring import prepare
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
@@ -27,12 +28,13 @@ from vouchd.cloning.peers import Peers
 from vouchd.cloning.renewal import say_anew
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.replication import reconcile, replication_watch
+from vouchd.cloning.resealing import reseal
 from vouchd.cloning.roles import settle
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
 from vouchd.core.facts import Epoch, Member
-from vouchd.core.ports import Clock, Store
+from vouchd.core.ports import CA_KIND, Clock, Store
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
@@ -43,7 +45,7 @@ from vouchd.instance.certificates.signers import Checked, audit_signer, key_iden
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
-from vouchd.instance.report import FailingPart
+from vouchd.instance.report import FailingPart, RefusedPoint
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
@@ -73,7 +75,7 @@ from vouchd.wiring.agent import agent_part
 from vouchd.wiring.cloning import following, notifier_of, peers, verifying
 from vouchd.wiring.instance import check_instance, checked_signers
 from vouchd.wiring.keyring import followed_keyring, open_keyring
-from vouchd.wiring.services import audit_keeping, last_known, open_services
+from vouchd.wiring.services import audit_keeping, last_known, open_services, seals_of
 from vouchd.wiring.worker import answered_records, signing_responder
 
 # The CRL sources put together: settings -> what fetches CRLs and takes them in.
@@ -138,6 +140,7 @@ _RECORD_SECONDS = 30.0
 _TOPOLOGY_SECONDS = 30.0
 _SETTLE_SECONDS = 60.0
 _USERS_SECONDS = 60.0
+_SEALS_SECONDS = 60.0
 _HEALTH_SECONDS = 15.0
 
 
@@ -237,6 +240,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             _unite_authorities(manager_services, warn)
         if manager_services.indexing.admitting is not None:
             manager_services.indexing.admitting.audit = manager_services.audit
+        seals = seals_of(manager_services.store)
+        if seals is not None:
+            seals.audit = manager_services.audit
         watermark = Watermark(settings.of_set.stale_seconds)
         publication = ManifestPublication(
             manager_services.store,
@@ -279,6 +285,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         keyring = open_keyring(manager_services, members, word, sets)
         works += keyring.works
         works += (Upkeep("users", _USERS_SECONDS, manager_services.known_users.look, on_change=True),)
+        if seals is not None:
+            seal = partial(reseal, seals, manager_services.store)
+            works += (Upkeep("seals", _SEALS_SECONDS, lambda: bool(seal()), on_change=True),)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
@@ -291,6 +300,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 failing=lambda: _failing(checked, publication, clock),
                 waiting_signers=keyring.waiting,
                 settled=keyring.member.settle,
+                doubtful=lambda: _doubtful(seals, publication),
             ),
             publication,
             pulls(layout, settings, manager_services.ingesting, manager_services.ingest_lock, clock),
@@ -298,6 +308,20 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             agent,
         )
     remove_results(layout.selftests)
+
+
+def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tuple[RefusedPoint, ...]:
+    """What the directory has of CAs, users and members, and is not believed."""
+    labels = {served.authority.id: served.authority.label for served in publication.state.authorities}
+    return tuple(
+        RefusedPoint(
+            doubt.identifier if doubt.kind == CA_KIND else "",
+            "",
+            labels.get(doubt.identifier) or f"{doubt.kind} {doubt.identifier}",
+            f"{doubt.why}; see `vouchd directory doubts`",
+        )
+        for doubt in (seals.doubts if seals else ())
+    )
 
 
 def epochs_of(state: ServingState) -> tuple[Epoch, ...]:

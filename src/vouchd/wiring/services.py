@@ -13,8 +13,11 @@ from vouchd.audit.search import AuditReader
 from vouchd.audit.signing import AuditSigning
 from vouchd.audit.traffic import Traffic
 from vouchd.clock import SystemClock
+from vouchd.cloning.believing import MemberSeals
+from vouchd.cloning.doubted import Doubted
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
+from vouchd.cloning.proof import MemberKey, member_keys
 from vouchd.cloning.registry import SecurityDomain
 from vouchd.cloning.signers import Signers
 from vouchd.core.facts import Authority, Member
@@ -40,9 +43,10 @@ from vouchd.service.selftests import SelfTests
 from vouchd.service.users import Users
 from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNALDB, read_passwords
+from vouchd.settings.passwords import INTERNAL, INTERNALDB, read_passwords
 from vouchd.settings.reading import active_settings, read_settings
 from vouchd.signing.software import SoftwareSigner
+from vouchd.stores.believed import Believed
 from vouchd.stores.last_known import RememberingStore
 from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring.cloning import ingesting, verifying
@@ -67,7 +71,28 @@ def open_store(layout: Layout, settings: Settings) -> Store:
             f"{layout.password_conf}: no password of {directory.bind_dn}",
             hint=f"add a line {INTERNALDB}=PASSWORD, or run `vouchd directory setup`",
         )
-    return DirectoryStore(directory.server, directory.bind_dn, password, directory.trust_file)
+
+    def keys() -> Mapping[str, MemberKey]:
+        return member_keys(layout.alias, settings.agent.tls, read_passwords(layout.password_conf).get(INTERNAL))
+
+    seals = MemberSeals(Believed(layout.believed), keys, SystemClock())
+    return DirectoryStore(directory.server, directory.bind_dn, password, directory.trust_file, seals)
+
+
+def seals_of(store: Store) -> MemberSeals | None:
+    """What decides what is believed of a store that others write to; None where nobody else does."""
+    seals = getattr(store, "seals", None)
+    return seals if isinstance(seals, MemberSeals) else None
+
+
+def doubted(services: Services) -> Doubted:
+    """What settles the doubts. Raises: ConfigError where nobody else can write into the store."""
+    from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+
+    store, seals = services.store, seals_of(services.store)
+    if seals is None or not isinstance(store, DirectoryStore):
+        raise ConfigError("this instance keeps its facts in a file of its own, which nobody else writes")
+    return Doubted(store, seals, services.permission, services.audit)
 
 
 # The audit log put together: settings -> log, signer, what the manager process keeps.

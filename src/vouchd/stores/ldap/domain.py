@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from vouchd.core import records
-from vouchd.core import records as setrecords
 from vouchd.core.facts import JoinToken, Member
+from vouchd.core.ports import MEMBER_KIND, TOKEN_KIND
 from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
-from vouchd.errors import AlreadyExists, NotFound, StoreConflict
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreError
 from vouchd.stores.ldap.changes import again, change_step, modify
 from vouchd.stores.ldap.entries import new_stamp
 from vouchd.stores.ldap.users import DirectoryUsers
 from vouchd.stores.rules import no_member, no_token, require_member_change
+
+_log = logging.getLogger(__name__)
 
 
 class DirectoryDomain(DirectoryUsers):
@@ -34,21 +39,23 @@ class DirectoryDomain(DirectoryUsers):
 
         def put(connection: Connection) -> None:
             domain = self._domain(connection)  # before the members: a member added since makes the stamp another one
-            require_member_change(self._members(connection), member, replaces)
+            members, stored = self._registry(connection)
+            require_member_change(members, member, replaces)
             _restamp(connection, domain, first=True)
+            values = _values(member, self.seals.seal(MEMBER_KIND, member.id, records.member_record(member)))
             with change_step(lambda fresh_connection: self._members(fresh_connection).get(member.id) == member):
                 if replaces is None:
-                    self._add_member(connection, member)
+                    self._add_member(connection, member, values)
                 else:
-                    self._change_member(connection, member, replaces)
+                    self._change_member(connection, member, values, stored.get(member.id, ()))
 
         again(self._connections, put)
 
-    def _add_member(self, connection: Connection, member: Member) -> None:
+    def _add_member(self, connection: Connection, member: Member, values: Mapping[str, list[str]]) -> None:
         """Add the entry; whoever read the members before may do so at the same moment. Raises: as put_member."""
         dn = self._dn(member.id)
         try:
-            connection.add(dn, {"objectClass": _CLASSES, "cn": [member.id], **_values(member)})
+            connection.add(dn, {"objectClass": _CLASSES, "cn": [member.id], **values})
         except AlreadyExists as error:
             raise _changed(member) from error
         try:
@@ -57,11 +64,12 @@ class DirectoryDomain(DirectoryUsers):
             connection.delete(dn)
             raise
 
-    def _change_member(self, connection: Connection, member: Member, replaces: Member) -> None:
-        before = records.to_json(setrecords.member_record(replaces)).encode()
-        values = {name: tuple(_octets(each)) for name, each in _values(member).items()}
-        same = [Change("delete", MEMBER, (before,)), Change("add", MEMBER, values.pop(MEMBER))]
-        others = [Change("replace", name, each) for name, each in values.items()]
+    def _change_member(
+        self, connection: Connection, member: Member, values: Mapping[str, list[str]], before: tuple[bytes, ...]
+    ) -> None:
+        octets = {name: tuple(value.encode() for value in each) for name, each in values.items()}
+        same = [Change("delete", MEMBER, before), Change("add", MEMBER, octets.pop(MEMBER))]
+        others = [Change("replace", name, each) for name, each in octets.items()]
         try:
             connection.modify(self._dn(member.id), [*same, *others])
         except (StoreConflict, NotFound) as error:
@@ -81,14 +89,16 @@ class DirectoryDomain(DirectoryUsers):
 
     def put_token(self, token: JoinToken) -> None:
         """See DomainStore."""
-        fact = records.to_json(setrecords.token_record(token)).encode()
+        record = self.seals.seal(TOKEN_KIND, token.digest, records.token_record(token))
+        fact = records.to_json(record).encode()
 
         def put(connection: Connection) -> None:
             domain = self._domain(connection)
             old = tuple(
                 value
                 for value in domain.all(TOKEN)
-                if (known := records.from_json(value, setrecords.read_token)).digest == token.digest
+                if (known := _token(value)) is None
+                or known.digest == token.digest
                 or known.expires_at <= token.expires_at - _LONGEST_SECONDS
             )
             changes = [Change("delete", TOKEN, old)] if old else []
@@ -99,13 +109,13 @@ class DirectoryDomain(DirectoryUsers):
     def token(self, digest: str) -> JoinToken | None:
         """See DomainStore."""
         with self._connections.connection() as connection:
-            return next((token for _, token in _tokens(self._domain(connection), digest)), None)
+            return next((token for _, token in self._tokens(connection, self._domain(connection), digest)), None)
 
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._connections.connection() as connection:
             domain = self._domain(connection)
-            for value, token in _tokens(domain, digest):
+            for value, token in self._tokens(connection, domain, digest):
                 if token.expires_at <= at:
                     continue
                 with suppress(StoreConflict):  # another one took it
@@ -114,16 +124,40 @@ class DirectoryDomain(DirectoryUsers):
         raise no_token()
 
     def _members(self, connection: Connection) -> dict[str, Member]:
-        query = "(objectClass=vouchdDomainMember)"
-        entries = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER])
-        members = (records.from_json(entry.text(MEMBER), setrecords.read_member) for entry in entries)
-        return {member.id: member for member in members}
+        return self._registry(connection)[0]
+
+    def _registry(self, connection: Connection) -> tuple[dict[str, Member], dict[str, tuple[bytes, ...]]]:
+        """The members as they are believed, and the values that stand there, both by id."""
+        query, mark = "(objectClass=vouchdDomainMember)", self.seals.mark()
+        entries = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER, "cn"])
+        stored: dict[str, list[records.Record]] = {}
+        damaged = []
+        for entry in entries:
+            try:
+                record = records.from_json(entry.text(MEMBER), dict)
+                stored[records.from_record(record, records.read_member).id] = [record]
+            except StoreError:
+                damaged.append(entry.dn)
+                _log.error("%s: the record of the member is damaged", entry.dn)
+        believed = self.seals.believe(MEMBER_KIND, stored, mark, _nobody, damaged)
+        members = {name: records.from_record(some[0], records.read_member) for name, some in believed.items()}
+        return members, {entry.text("cn"): entry.all(MEMBER) for entry in entries}
 
     def _domain(self, connection: Connection) -> Entry:
         entry = connection.read(f"{DOMAIN},{self._suffix}", [TOKEN, STAMP])
         if entry is None:
             raise NotFound(f"no entry {DOMAIN},{self._suffix}", hint="run `vouchd directory setup`")
         return entry
+
+    def _tokens(self, connection: Connection, domain: Entry, digest: str) -> list[tuple[bytes, JoinToken]]:
+        """Those of that digest that are believed, with the values that hold them."""
+        values = [value for value in domain.all(TOKEN) if (token := _token(value)) and token.digest == digest]
+        if not values:
+            return []
+        stored = {digest: [records.from_json(value, dict) for value in values]}
+        believed = self.seals.believe(TOKEN_KIND, stored, 0, lambda: self._members(connection)).get(digest, [])
+        pairs = ((value, records.from_json(value, dict)) for value in values)
+        return [(value, records.read_token(record)) for value, record in pairs if record in believed]
 
     def _dn(self, member_id: str) -> str:
         return f"cn={escaped(member_id)},{MEMBERS},{self._suffix}"
@@ -138,10 +172,16 @@ def _changed(member: Member) -> StoreConflict:
     return StoreConflict(f"member {member.id} was changed meanwhile", hint="another process was quicker; try again")
 
 
-def _tokens(domain: Entry, digest: str) -> list[tuple[bytes, JoinToken]]:
-    """Those of that digest with the values that hold them."""
-    tokens = [(value, records.from_json(value, setrecords.read_token)) for value in domain.all(TOKEN)]
-    return [(value, token) for value, token in tokens if token.digest == digest]
+def _token(value: bytes) -> JoinToken | None:
+    """The token of a value; None where that is damaged."""
+    try:
+        return records.from_json(value, records.read_token)
+    except StoreError:
+        return None
+
+
+def _nobody() -> None:
+    """The members are what is being read."""
 
 
 def _restamp(connection: Connection, domain: Entry, *changes: Change, first: bool = False) -> None:
@@ -149,10 +189,11 @@ def _restamp(connection: Connection, domain: Entry, *changes: Change, first: boo
     modify(connection, domain.dn, [*stamps, *changes], first=first)
 
 
-def _values(member: Member) -> dict[str, list[str]]:
+def _values(member: Member, record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The attributes of a member's entry with its record."""
     port = str(member.secure_port)
     return {
-        MEMBER: [records.to_json(setrecords.member_record(member))],
+        MEMBER: [records.to_json(record)],
         "Host": [member.host],
         "SubsystemName": [member.name],
         "Clone": [_boolean(member.clone)],
@@ -162,10 +203,6 @@ def _values(member: Member) -> dict[str, list[str]]:
         "SecureAdminPort": [port],
         "UnSecurePort": [str(member.ee_port)],
     }
-
-
-def _octets(values: list[str]) -> list[bytes]:
-    return [value.encode() for value in values]
 
 
 def _boolean(value: bool) -> str:  # noqa: FBT001  it is the value itself

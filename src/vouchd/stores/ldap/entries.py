@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from cryptography import x509
 
@@ -19,9 +21,13 @@ from vouchd.core import records
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL, newest
 from vouchd.directory.connection import Change, Connection, Entry
 from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, STAMP
+from vouchd.errors import StoreError
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.stores.rules import CHUNK_BYTES, NO_HIGH_WATER, HighWater, crl_hashes, mark_after, no_issuing_point, risen
 
+T = TypeVar("T")
+
+_MARK = re.compile(rb"(?P<scope>.*):(?P<number>[0-9]{0,60}):(?P<update>[0-9]{1,12})", re.DOTALL)
 CERTIFICATE = "cACertificate;binary"
 BASE_CRL = "certificateRevocationList;binary"
 DELTA_CRL = "deltaRevocationList;binary"
@@ -36,31 +42,43 @@ OF_CONFLICTS = f"(&(objectClass=ldapSubEntry)(nsds5ReplConflict=*)({AUTHORITY}=*
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the entry of one CA holds; `epochs` may be several of one issuing point after a concurrent commit."""
+    """What the entry of one CA holds; `epochs` may be several of one issuing point after a concurrent commit.
+
+    `record` is what stands there of the CA, None where that is damaged; `authority` is the CA as it is believed,
+    `believed` whether there is one, `doubtful` whether what stands there is another. `damaged` are values of epochs and
+    quarantine that cannot be read: they count for nothing, so that they cost the CA what they stood for and no other
+    CA anything.
+    """
 
     dn: str
+    names: tuple[str, ...]
+    record: dict[str, Any] | None
     authority: Authority
     stamps: tuple[bytes, ...]
     epochs: tuple[tuple[bytes, Epoch], ...]  # the value as it is stored, and what it says
     quarantined: tuple[tuple[bytes, QuarantinedCRL], ...]
     marks: tuple[bytes, ...]
+    damaged: tuple[tuple[str, bytes], ...] = ()
+    believed: bool = True
+    doubtful: bool = False
 
     @classmethod
-    def of(cls, entry: Entry) -> Held:
-        """The entry, read with the attributes SMALL. Raises: StoreError when it is damaged."""
-        certificate = base64.b64encode((entry.all("cACertificate") or (b"",))[0]).decode()
-        authority = records.from_json(
-            entry.text(AUTHORITY), lambda record: records.read_authority(record | {"certificate": certificate})
-        )
+    def stored(cls, entry: Entry) -> Held:
+        """The entry as it stands there, read with the attributes SMALL; a CA that is damaged has no record."""
+        record, authority = _authority(entry)
+        epochs, broken = _readable(EPOCH, entry.all(EPOCH), records.read_epoch)
+        quarantined, unreadable = _readable(QUARANTINED, entry.all(QUARANTINED), records.read_quarantined)
         return cls(
             dn=entry.dn,
+            names=tuple(value.decode(errors="replace") for value in entry.all("cn")),
+            record=record,
             authority=authority,
             stamps=entry.all(STAMP),
-            epochs=tuple((value, records.from_json(value, records.read_epoch)) for value in entry.all(EPOCH)),
-            quarantined=tuple(
-                (value, records.from_json(value, records.read_quarantined)) for value in entry.all(QUARANTINED)
-            ),
+            epochs=epochs,
+            quarantined=quarantined,
             marks=entry.all(HIGH_WATER),
+            damaged=(*broken, *unreadable),
+            believed=record is not None,
         )
 
     def current(self) -> tuple[Epoch, ...]:
@@ -115,16 +133,40 @@ class Held:
         return [Change("delete", STAMP, self.stamps), Change("add", STAMP, (new_stamp(),))]
 
 
+_NONE = Authority("", b"", "")
+
+
+def _authority(entry: Entry) -> tuple[dict[str, Any] | None, Authority]:
+    """The record of the CA with its certificate, and the CA."""
+    certificate = base64.b64encode((entry.all("cACertificate") or (b"",))[0]).decode()
+    try:
+        record = records.from_json(entry.text(AUTHORITY), lambda value: value | {"certificate": certificate})
+        return record, records.from_record(record, records.read_authority)
+    except StoreError:
+        return None, _NONE
+
+
+def _readable(
+    attribute: str, values: Iterable[bytes], read: Callable[[records.Record], T]
+) -> tuple[tuple[tuple[bytes, T], ...], list[tuple[str, bytes]]]:
+    """The values with what they say, and those that say nothing."""
+    good, broken = [], []
+    for value in values:
+        try:
+            good.append((value, records.from_json(value, read)))
+        except StoreError:
+            broken.append((attribute, value))
+    return tuple(good), broken
+
+
 def new_stamp() -> bytes:
     """A value that no one else writes."""
     return secrets.token_hex(12).encode()
 
 
-def fact_of(authority: Authority) -> bytes:
-    """The value of an authority; its certificate stands in an attribute of its own."""
-    record = records.authority_record(authority)
-    del record["certificate"]
-    return records.to_json(record).encode()
+def fact_of(record: Mapping[str, Any]) -> bytes:
+    """The value of the record of an authority; its certificate stands in an attribute of its own."""
+    return records.to_json({name: value for name, value in record.items() if name != "certificate"}).encode()
 
 
 def names_of(authority: Authority) -> tuple[str, str]:
@@ -133,12 +175,12 @@ def names_of(authority: Authority) -> tuple[str, str]:
     return name, f"{name}_{authority.id[:16]}"
 
 
-def entry_values(name: str, authority: Authority) -> dict[str, list[bytes | str]]:
-    """The attributes of the new entry `name` of a CA."""
+def entry_values(name: str, authority: Authority, record: Mapping[str, Any]) -> dict[str, list[bytes | str]]:
+    """The attributes of the new entry `name` of a CA with that record."""
     return {
         "objectClass": ["top", "crlIssuingPointRecord", "vouchdIssuingPoint"],
         "cn": [name],
-        AUTHORITY: [fact_of(authority)],
+        AUTHORITY: [fact_of(record)],
         STAMP: [new_stamp()],
         CERTIFICATE: [authority.certificate_der],
     }
@@ -171,15 +213,16 @@ def committed(ca_entry: Held, epoch: Epoch) -> list[Change]:
         *([Change("delete", EPOCH, old)] if old else []),
         Change("add", EPOCH, (records.to_json(records.epoch_record(epoch)).encode(),)),
         *([Change("delete", QUARANTINED, released)] if released else []),
+        *(Change("delete", attribute, (value,)) for attribute, value in ca_entry.damaged),
         *mark_values(
             point.scope_id, ca_entry.marks, mark_after(ca_entry.high_water(point), epoch, ca_entry.epoch(point))
         ),
     ]
 
 
-def retired(entry: Held, authority: Authority, scope_id: str) -> list[Change]:
-    """The changes that store `authority` and take away its issuing point of that scope, but for the mark."""
-    point = IssuingPointId(authority.id, scope_id)
+def retired(entry: Held, record: Mapping[str, Any], scope_id: str) -> list[Change]:
+    """The changes that store the CA's `record` and take away its issuing point of that scope, but for the mark."""
+    point = IssuingPointId(record["id"], scope_id)
     epochs = tuple(value for value, each in entry.epochs if each.issuing_point == point)
     held_back = tuple(value for value, crl in entry.quarantined if crl.issuing_point == point)
     if not epochs and not held_back:
@@ -187,7 +230,7 @@ def retired(entry: Held, authority: Authority, scope_id: str) -> list[Change]:
     current = entry.epoch(point)
     mirror = mirrored(current) if current else []
     return [
-        Change("replace", AUTHORITY, (fact_of(authority),)),
+        Change("replace", AUTHORITY, (fact_of(record),)),
         *([Change("delete", EPOCH, epochs)] if epochs else []),
         *([Change("delete", QUARANTINED, held_back)] if held_back else []),
         *mark_values(scope_id, entry.marks, entry.high_water(point)),
@@ -221,7 +264,7 @@ def mirrored(epoch: Epoch) -> list[Change]:
 def mark_values(scope_id: str, marks: Sequence[bytes], mark: HighWater) -> list[Change]:
     """The changes that leave `mark` as the only one of the scope among `marks`."""
     value = mark_value(scope_id, mark)
-    old = tuple(each for each in marks if _scope_of(each) == scope_id and each != value)
+    old = tuple(each for each in marks if scope_of(each) == scope_id and each != value)
     changes = [Change("delete", HIGH_WATER, old)] if old else []
     return changes if value in marks else [*changes, Change("add", HIGH_WATER, (value,))]
 
@@ -237,15 +280,15 @@ def highest(marks: Iterable[bytes], scope_id: str) -> HighWater:
     numbers: list[int] = []
     updates = [NO_HIGH_WATER[1]]
     for mark in marks:
-        scope, number, this_update = mark.decode().rsplit(":", 2)
-        if scope == scope_id:
-            updates.append(int(this_update))
-            numbers += [int(number)] if number else []
+        if (parts := _MARK.fullmatch(mark)) and parts["scope"] == scope_id.encode():  # a damaged one says nothing
+            updates.append(int(parts["update"]))
+            numbers += [int(parts["number"])] if parts["number"] else []
     return max(numbers, default=None), max(updates)
 
 
-def _scope_of(mark: bytes) -> str:
-    return mark.decode().rsplit(":", 2)[0]
+def scope_of(mark: bytes) -> str:
+    """The scope of a high-water mark."""
+    return mark.decode(errors="replace").rsplit(":", 2)[0]
 
 
 def _number(value: int | None) -> bytes | None:

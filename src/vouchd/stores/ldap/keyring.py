@@ -7,10 +7,11 @@ same one of them, and the next change leaves that alone.
 from __future__ import annotations
 
 from vouchd.core import records
+from vouchd.core.ports import KEYRING_KIND
 from vouchd.core.signer_facts import Keyring, keyring_record, newest, read_keyring
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.schema import DOMAIN, KEYRING, STAMP
-from vouchd.errors import NotFound
+from vouchd.errors import NotFound, StoreError
 from vouchd.stores.ldap.changes import again, modify
 from vouchd.stores.ldap.entries import new_stamp
 from vouchd.stores.ldap.users import DirectoryUsers
@@ -23,26 +24,44 @@ class DirectoryKeyring(DirectoryUsers):
     def keyring(self) -> Keyring:
         """See KeyringStore."""
         with self._connections.connection() as connection:
+            mark = self.seals.mark()
             entry = connection.read(f"{DOMAIN},{self._suffix}", [KEYRING])
-        return _newest(entry.all(KEYRING) if entry else ())
+            return self._believed_keyring(connection, entry.all(KEYRING) if entry else (), mark)
 
     def put_keyring(self, keyring: Keyring, replaces: Keyring) -> None:
         """See KeyringStore."""
 
         def put(connection: Connection) -> None:
-            dn = f"{DOMAIN},{self._suffix}"
+            dn, mark = f"{DOMAIN},{self._suffix}", self.seals.mark()
             entry = connection.read(dn, [KEYRING, STAMP])
             if entry is None:
                 raise NotFound(f"no entry {dn}", hint="run `vouchd directory setup`")
             before = entry.all(KEYRING)
-            after = changed_keyring(_newest(before), keyring, replaces)
+            after = changed_keyring(self._believed_keyring(connection, before, mark), keyring, replaces)
             stamps = [Change("delete", STAMP, entry.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
             gone = [Change("delete", KEYRING, before)] if before else []
-            value = records.to_json(keyring_record(after)).encode()
+            record = self.seals.seal(KEYRING_KIND, KEYRING_KIND, keyring_record(after))
+            value = records.to_json(record).encode()
             modify(connection, dn, [*stamps, *gone, Change("add", KEYRING, (value,))])
 
         again(self._connections, put)
 
+    def _believed_keyring(self, connection: Connection, values: tuple[bytes, ...], mark: int) -> Keyring:
+        stored, damaged = _records(values)
+        believed = self.seals.believe(
+            KEYRING_KIND, {KEYRING_KIND: stored} if stored else {}, mark, lambda: self._members(connection), damaged
+        )
+        return newest(records.from_record(one, read_keyring) for one in believed.get(KEYRING_KIND, ()))
 
-def _newest(values: tuple[bytes, ...]) -> Keyring:
-    return newest(records.from_json(value, read_keyring) for value in values)
+
+def _records(values: tuple[bytes, ...]) -> tuple[list[records.Record], list[str]]:
+    """The records of the values, and what is said of those that are damaged."""
+    good, damaged = [], []
+    for value in values:
+        try:
+            record = records.from_json(value, dict)
+            records.from_record(record, read_keyring)
+            good.append(record)
+        except StoreError:
+            damaged.append(f"a value of {KEYRING}")
+    return good, damaged

@@ -14,6 +14,9 @@ the known ones are at least those there are, and being as many they are the same
 A server that was filled anew, from another one or a backup, may number otherwise. So everything is read again when the
 newest number falls or the server could not be asked, and names and numbers are compared every few seconds while there
 are changes at all. What then turns out to be another thing is told as changed after every revision that was told.
+
+What is read is judged before it is known (stores/ldap/judging): an entry that is not believed counts as what was
+believed of it before, or as none, and is judged again with each look.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from vouchd.core.changes import NEVER, Changes, PointFacts
@@ -31,6 +35,7 @@ from vouchd.directory.connection import Connection, Entry
 from vouchd.directory.schema import AUTHORITY
 from vouchd.errors import StoreUnavailable
 from vouchd.stores.ldap.entries import SMALL, Held
+from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.rules import quarantine_order
 
 K = TypeVar("K", bytes, str)
@@ -46,8 +51,10 @@ _READ = ("objectClass", _USN, *SMALL)
 class KnownEntries:
     """The entries one level below `suffix`; for several threads, each with a connection of its own."""
 
-    def __init__(self, suffix: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, suffix: str, judge: EntryJudge, clock: Callable[[], float] = time.monotonic) -> None:
         self._suffix = suffix
+        self._judge = judge
+        self._doubted: dict[str, Held] = {}  # as they stand there, by DN
         self._clock = clock
         self._turn = threading.Lock()
         self._usns: dict[str, int] = {}  # of every entry, by DN
@@ -90,9 +97,13 @@ class KnownEntries:
         """Read everything again with the next look."""
         self._doubtful = True
 
-    def everyone(self) -> tuple[Held, ...]:
-        """All CAs as of the last look, in no order."""
-        return tuple(self._entries.values())
+    def stored(self) -> tuple[Held, ...]:
+        """All entries of CAs as they stood there at the last look, in no order."""
+        return tuple({**self._entries, **self._doubted}.values())
+
+    def doubted(self, authority_id: str) -> Held | None:
+        """The entry of a CA as it stands there and is not believed."""
+        return next((one for one in self._doubted.values() if one.authority.id == authority_id), None)
 
     def entry(self, authority_id: str) -> Held | None:
         """The entry of one CA."""
@@ -139,53 +150,59 @@ class KnownEntries:
 
     def _look(self, connection: Connection) -> None:
         try:
+            mark = self._judge.mark()
             revision = connection.last_usn()  # first: what changes from here on is seen by the next look
             if self._doubtful or revision < self._revision:
                 self._doubtful = False  # before: a doubt that comes while everything is read is a new one
                 self._floor = self._newest + 1
-                self._read_all(connection, revision)
+                self._read_all(connection, revision, mark)
             elif revision > self._revision:
-                self._read_changed(connection, revision)
+                self._read_changed(connection, revision, mark)
             self._revision = revision
         except BaseException:
             self._doubtful = True
             raise
 
-    def _read_all(self, connection: Connection, revision: int) -> None:
+    def _read_all(self, connection: Connection, revision: int, mark: int) -> None:
         entries = self._search(connection, _EVERY, _READ)
         self._drop(self._usns.keys() - {_key(entry) for entry in entries}, revision)
-        self._take(entries, revision)
+        self._know(connection, self._taken(entries), revision, mark, whole=True)
         self._since = revision if self._since == NEVER else self._since
         self._compared = self._clock()
 
-    def _read_changed(self, connection: Connection, revision: int) -> None:
+    def _read_changed(self, connection: Connection, revision: int, mark: int) -> None:
         after = max(self._usns.values(), default=NEVER)
-        self._take(self._search(connection, f"(&{_EVERY}({_USN}>={after + 1}))", _READ), revision)
+        changed = self._taken(self._search(connection, f"(&{_EVERY}({_USN}>={after + 1}))", _READ))
         suffix = connection.read(self._suffix, ["numSubordinates"])
         count = int(suffix.text("numSubordinates", "0")) if suffix else 0
         if count != len(self._usns) or self._clock() - self._compared >= COMPARED_SECONDS:
-            self._compare(connection, revision)
+            changed |= self._compare(connection, revision)
+        self._know(connection, changed, revision, mark)
 
-    def _compare(self, connection: Connection, revision: int) -> None:
+    def _compare(self, connection: Connection, revision: int) -> dict[str, Held | None]:
         present = {_key(entry): _usn(entry) for entry in self._search(connection, _EVERY, [_USN])}
         self._drop(self._usns.keys() - present.keys(), revision)
         other = [dn for dn, usn in present.items() if self._usns.get(dn) != usn]
         if len(other) > _SINGLY:
-            self._take(self._search(connection, _EVERY, _READ), revision)
+            changed = self._taken(self._search(connection, _EVERY, _READ))
         else:
-            self._take(filter(None, (connection.read(dn, _READ) for dn in other)), revision)
+            changed = self._taken(filter(None, (connection.read(dn, _READ) for dn in other)))
         self._compared = self._clock()
+        return changed
 
     def _drop(self, dns: Iterable[str], revision: int) -> None:
         for dn in dns:
             del self._usns[dn]
             self._conflicts.discard(dn)
             self._put(dn, None, revision)
+            self._doubted.pop(dn, None)
 
     def _search(self, connection: Connection, query: str, attributes: Iterable[str]) -> tuple[Entry, ...]:
         return connection.search(self._suffix, scope="one", query=query, attributes=list(attributes))
 
-    def _take(self, entries: Iterable[Entry], revision: int) -> None:
+    def _taken(self, entries: Iterable[Entry]) -> dict[str, Held | None]:
+        """By DN what was read: CAs as they stand there, None for what is none."""
+        result: dict[str, Held | None] = {}
         for entry in entries:
             dn = _key(entry)
             self._usns[dn] = _usn(entry)
@@ -196,7 +213,42 @@ class KnownEntries:
                 self._conflicts.add(dn)
             else:
                 self._conflicts.discard(dn)
-            self._put(dn, Held.of(entry) if is_authority and not entry.is_conflict else None, revision)
+            result[dn] = Held.stored(entry) if is_authority and not entry.is_conflict else None
+        return result
+
+    def _know(
+        self, connection: Connection, taken: dict[str, Held | None], revision: int, mark: int, *, whole: bool = False
+    ) -> None:
+        """Judge what was read, and know what is believed of it."""
+        whole = whole or self._judge.wants_all()
+        present: dict[str, Held] = {**(self._entries if whole else {}), **self._doubted}
+        had_doubts = bool(self._doubted)
+        for dn, read in taken.items():
+            if read is not None:
+                present[dn] = read
+            else:
+                present.pop(dn, None)
+                self._doubted.pop(dn, None)
+                self._put(dn, None, revision)
+        if not (present or whole or had_doubts):
+            return
+        for (dn, entry), judged in zip(
+            present.items(), self._judge.judge(connection, list(present.values()), mark, whole=whole), strict=True
+        ):
+            self._believe(dn, entry, judged, revision)
+
+    def _believe(self, dn: str, stored: Held, judged: Held, revision: int) -> None:
+        known = self._entries.get(dn)
+        if judged.doubtful:
+            self._doubted[dn] = stored
+        else:
+            self._doubted.pop(dn, None)
+        if stored.record is None and not judged.believed and known is not None:
+            judged = replace(judged, authority=known.authority, believed=True)
+        if not judged.believed:
+            self._put(dn, None, revision)
+        elif known != judged:
+            self._put(dn, judged, revision)
 
     def _put(self, dn: str, new: Held | None, revision: int) -> None:
         """Have the entry be this one, None: no CA any more; note what of its facts is another than before."""

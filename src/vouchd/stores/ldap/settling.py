@@ -6,9 +6,11 @@ Any member may do it, at any time, and several at once: each step is one modify 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
+from vouchd.core.facts import Authority
 from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import EPOCH, HIGH_WATER, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
@@ -47,7 +49,10 @@ def settle(
     for ca_entry in everyone():
         with suppress(StoreConflict, NotFound):
             done += _drop_superseded(connection, ca_entry)
-    named = frozenset(name for ca_entry in everyone() for name in ca_entry.named())
+    entries = everyone()
+    if any(ca_entry.record is None or ca_entry.damaged for ca_entry in entries):
+        return done  # what a damaged value named may be needed yet
+    named = frozenset(name for ca_entry in entries for name in ca_entry.named())
     return done + documents.collect(connection, named, now)
 
 
@@ -73,11 +78,14 @@ def _finish_removals(connection: Connection, suffix: str) -> int:
 
 def _merge(connection: Connection, suffix: str, conflict: Entry) -> None:
     """Give the values of an entry that lost its name to another of the same CA, or a name of its own."""
-    lost = Held.of(conflict)
+    lost = Held.stored(conflict)
+    if lost.record is None:
+        raise StoreConflict(f"{conflict.dn}: the record of the CA is damaged")
     for entry in connection.search(suffix, scope="one", query=OF_AUTHORITIES, attributes=[*SMALL, BASE_CRL, DELTA_CRL]):
-        if Held.of(entry).authority.id != lost.authority.id:
+        other = Held.stored(entry)
+        if other.authority.id != lost.authority.id:
             continue
-        changes = list(Held.of(entry).restamped())
+        changes = list(other.restamped())
         for attribute in (*_UNITED, BASE_CRL, DELTA_CRL):
             name = attribute.split(";", 1)[0]
             lacking = tuple(value for value in conflict.all(name) if value not in entry.all(name))
@@ -85,15 +93,17 @@ def _merge(connection: Connection, suffix: str, conflict: Entry) -> None:
         connection.modify(entry.dn, changes)
         break
     else:
-        _rename(connection, suffix, conflict, lost)
+        _rename(connection, suffix, conflict, lost.authority, lost.record)
     connection.delete(conflict.dn)
 
 
-def _rename(connection: Connection, suffix: str, conflict: Entry, lost: Held) -> None:
+def _rename(
+    connection: Connection, suffix: str, conflict: Entry, authority: Authority, record: Mapping[str, Any]
+) -> None:
     """Another CA of the same name has the entry's name: this one gets the name that it would have got after it."""
-    _, name = names_of(lost.authority)
+    _, name = names_of(authority)
     values = {each: conflict.all(each.split(";", 1)[0]) for each in (*_UNITED, BASE_CRL, DELTA_CRL)}
-    connection.add(f"cn={escaped(name)},{suffix}", {**entry_values(name, lost.authority), **values})
+    connection.add(f"cn={escaped(name)},{suffix}", {**entry_values(name, authority, record), **values})
 
 
 def _drop_superseded(connection: Connection, ca_entry: Held) -> int:

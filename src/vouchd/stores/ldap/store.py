@@ -6,13 +6,16 @@ needs besides (chunks of documents) is written before, what it makes superfluous
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from vouchd.core import records
 from vouchd.core.changes import Changes
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.ports import CA_KIND, Seals
 from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
 from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
@@ -34,8 +37,10 @@ from vouchd.stores.ldap.entries import (
     mirrored,
     names_of,
     retired,
+    scope_of,
     stands_in_entry,
 )
+from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.keyring import DirectoryKeyring
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.settling import merge_conflicts, settle
@@ -44,6 +49,7 @@ from vouchd.stores.revision_cache import RevisionCache
 from vouchd.stores.rules import (
     CHUNK_BYTES,
     HighWater,
+    Unsealed,
     crl_hashes,
     no_authority,
     no_document,
@@ -60,12 +66,33 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
     Schema and containers must be there (directory/schema.py). May be used by several threads and processes.
     """
 
-    def __init__(self, server: DirectoryServer, bind_dn: str, password: str, trust_file: Path | None = None) -> None:
-        """Connects when it is first used, so that an instance starts while its directory is away."""
+    def __init__(
+        self,
+        server: DirectoryServer,
+        bind_dn: str,
+        password: str,
+        trust_file: Path | None = None,
+        seals: Seals | None = None,
+    ) -> None:
+        """Connects when it is first used, so that an instance starts while its directory is away.
+
+        `seals` decides what is believed of CAs, users, members, tokens and the keyring; without it, all is.
+        """
         connections = Connections(server, Credentials(bind_dn, password), trust_file)
-        super().__init__(connections, server.suffix)
+        super().__init__(connections, server.suffix, seals or Unsealed())
         self._documents = ChunkedDocuments(connections, server.suffix)
-        self._entries = KnownEntries(server.suffix)
+        self.use(self.seals)
+
+    def over(self, seals: Seals) -> DirectoryStore:
+        """The same directory as another judge sees it."""
+        other = copy.copy(self)
+        other.use(seals)
+        return other
+
+    def use(self, seals: Seals) -> None:
+        """Have another judge decide what is believed."""
+        self.seals = seals
+        self._entries = KnownEntries(self._suffix, EntryJudge(seals, self._members))
         self._cache = RevisionCache(self.changes)
 
     def revision(self) -> int:
@@ -99,19 +126,20 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
     def put_authority(self, authority: Authority, documents: Mapping[str, Buffer] | None = None) -> None:
         """See StatusStore."""
         contents = documents or {}
+        record = self.seals.seal(CA_KIND, authority.id, records.authority_record(authority))
 
         def put(connection: Connection) -> None:
             entries = self._look(connection)
             self._require_documents(contents, *filter(None, [authority.policy.issued_serials]))
             for sha256, document in contents.items():
                 self._documents.put(connection, sha256, document)
-            ca_entry = entries.entry(authority.id)
+            ca_entry = entries.entry(authority.id) or entries.doubted(authority.id)
             if ca_entry is None:
-                self._add(connection, authority)
+                self._add(connection, authority, record)
                 return
             changes = [
                 *ca_entry.restamped(),
-                Change("replace", AUTHORITY, (fact_of(authority),)),
+                Change("replace", AUTHORITY, (fact_of(record),)),
                 Change("replace", CERTIFICATE, (authority.certificate_der,)),
             ]
             modify(connection, ca_entry.dn, changes)
@@ -124,13 +152,14 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
         def remove(connection: Connection) -> None:
             nonlocal seen
-            entry = self._look(connection).entry(authority_id)
+            entries = self._look(connection)
+            entry = entries.entry(authority_id) or entries.doubted(authority_id)
             if seen and entry is None:
                 return  # the server has made the change since, whose answer was lost
             ca_entry = _require(entry, authority_id)
             seen = True
             scopes = {epoch.issuing_point.scope_id for _, epoch in ca_entry.epochs}
-            scopes |= {mark.decode().rsplit(":", 2)[0] for mark in ca_entry.marks}
+            scopes |= {scope_of(mark) for mark in ca_entry.marks}
             points = [IssuingPointId(authority_id, scope) for scope in sorted(scopes)]
             self._keep_marks(connection, authority_id, {point: ca_entry.high_water(point) for point in points})
             # From here on it is no CA and gets no CRL whose mark would be lost; a deletion compares nothing itself.
@@ -173,10 +202,11 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """See StatusStore."""
+        record = self.seals.seal(CA_KIND, authority.id, records.authority_record(authority))
 
         def retire(connection: Connection) -> None:
             entry = _require(self._look(connection).entry(authority.id), authority.id)
-            changes = [*entry.restamped(), *retired(entry, authority, scope_id)]
+            changes = [*entry.restamped(), *retired(entry, record, scope_id)]
             of_point = [epoch for _, epoch in entry.epochs if epoch.issuing_point.scope_id == scope_id]
             for attribute, sha256 in dict.fromkeys(crl for epoch in of_point for crl in crls_in_entry(epoch)):
                 value = entry.crl(connection, sha256)
@@ -251,7 +281,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         twice.
         """
         with self._connections.connection() as connection:
-            return settle(connection, self._suffix, lambda: self._look(connection).everyone(), self._documents, now)
+            return settle(connection, self._suffix, lambda: self._look(connection).stored(), self._documents, now)
 
     def notify(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See ChangeNotifier; a persistent search of this server."""
@@ -273,14 +303,14 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
             merge_conflicts(connection, self._suffix)
         return self._entries
 
-    def _add(self, connection: Connection, authority: Authority) -> None:
+    def _add(self, connection: Connection, authority: Authority, record: Mapping[str, Any]) -> None:
         for each in names_of(authority):
             dn = f"cn={escaped(each)},{self._suffix}"
             try:
-                return add(connection, dn, entry_values(each, authority))
+                return add(connection, dn, entry_values(each, authority, record))
             except AlreadyExists:  # a CA of the same name with another key; or this one, by another process
                 rival = connection.read(dn, SMALL)
-                if rival and rival.all(AUTHORITY) and Held.of(rival).authority.id == authority.id:
+                if rival and rival.all(AUTHORITY) and Held.stored(rival).authority.id == authority.id:
                     raise EntryChanged(f"{authority.label} was added meanwhile") from None
         raise StoreConflict(f"{authority.label} is being added by another process", hint="try again")
 
@@ -328,7 +358,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
     def _forget_marks(self, connection: Connection, point: IssuingPointId) -> None:
         """Take away the marks of a CA that was removed before, where an administrator has numbers lowered."""
         kept = self._kept_marks(connection, point.authority_id)
-        gone = tuple(mark for mark in kept if mark.decode().rsplit(":", 2)[0] == point.scope_id)
+        gone = tuple(mark for mark in kept if scope_of(mark) == point.scope_id)
         if gone:
             dn = f"cn={point.authority_id},{HIGH_WATERS},{self._suffix}"
             connection.modify(dn, [Change("delete", HIGH_WATER, gone)])

@@ -1,0 +1,56 @@
+"""The master seals what would not be believed by who joins now: everything once, and later what others left behind.
+
+A set of an earlier version has no seals. The master puts one on each CA, user and member, on its own record last: from
+then on every member demands them. Later it seals anew what bears the seal of a key that is no member's any more, as a
+member has left or has another certificate, and after a promotion the users, which the master keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from vouchd.cloning.believing import MemberSeals
+from vouchd.cloning.registry import master_of
+from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, Store
+from vouchd.errors import StoreConflict
+
+_log = logging.getLogger(__name__)
+
+
+def reseal(seals: MemberSeals, store: Store) -> int:
+    """Seal what needs it, on the master or an instance that is in no set; how many records those were.
+
+    Raises: StoreUnavailable, ConfigError, SigningError.
+    """
+    members = store.members()
+    master = master_of(members)
+    if members and (master is None or not seals.is_own(master)):
+        return 0
+    seals.enforce()
+    if not seals.enforced:  # it has no key of its own yet
+        return 0
+    authorities, users, members = store.authorities(), store.users(), store.members()
+    keyring = store.keyring()
+    count = 0
+    for authority in authorities:
+        count += _sealed(seals, CA_KIND, authority.id, partial(store.put_authority, authority))
+    for user in users:
+        count += _sealed(seals, USER_KIND, user.id, partial(store.put_user, user, user))
+    count += _sealed(seals, KEYRING_KIND, KEYRING_KIND, partial(store.put_keyring, keyring, keyring))
+    for member in sorted(members, key=seals.is_own):
+        count += _sealed(seals, MEMBER_KIND, member.id, partial(store.put_member, member, member))
+    if count:
+        _log.info("sealed %d records in the directory", count)
+    return count
+
+
+def _sealed(seals: MemberSeals, kind: str, identifier: str, put: Callable[[], None]) -> int:
+    if seals.is_lasting(kind, identifier):
+        return 0
+    with suppress(StoreConflict):  # somebody changes it: it is looked at again
+        put()
+        return 1
+    return 0

@@ -1,0 +1,148 @@
+"""What a member believes of the facts in its directory server: what a member of the set has sealed, and nothing else.
+
+Whoever has the manager's password of one directory server, the replication account or a stolen clone's account writes
+into the directory of every member. What he does not have is the key of a member. So each record of a CA (its keys, its
+CRL issuers, its policy), of a user, of a member and of a join token carries a seal: a number, and a signature over
+kind, name, number and record by the own key of the member that wrote it, which is the key that the registry pins.
+
+Each member judges what it reads, and remembers in a file of its own (`Believed`) what it has believed:
+
+- what it believes already stays believed, whoever's seal it is: a member that left takes nothing along;
+- anything else needs a seal by a member that is believed: for a CA any, for a user the master, who keeps the users. A
+  member's record is changed by itself or by the master; the role of the master goes to whom an appointment names
+  (cloning/appointment); a new member comes in by one that is there, as a clone;
+- a number below the one that was believed is an old record put back, and not believed;
+- what is not believed counts as if it had not been written: what was believed before it stays, the refusal is
+  recorded once, shown until it ends, and makes the member not ready.
+
+The registry itself is judged like the rest, so that a forged member seals nothing: trust goes from the members that
+are believed to those that they let in, and never comes out of the directory.
+
+It begins once for each set: the master seals what there is and its own record last, and from the moment that a member
+sees that, what it finds then is believed and from then on nothing without a seal. Before, and on an instance without a
+key of its own, everything is believed, as in versions before this one. See docs/decisions/0015.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from vouchd.cloning.proof import MemberKey, require_signed
+from vouchd.cloning.registry import master_of
+from vouchd.core import records
+from vouchd.core.facts import Caller, Member
+from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
+from vouchd.core.signer_facts import read_keyring
+from vouchd.errors import BadInput, StoreError
+from vouchd.pkix.certs import load_certificate
+from vouchd.stores.believed import Row, digest_of
+
+Record = dict[str, Any]
+STORE = Caller("store", origin="store")
+EVENT = "SEAL_VALIDATION"
+SEAL = "seal"
+_SPEAKS = b"vouchd seal 1\0"
+
+
+class Seal(NamedTuple):
+    """A seal whose signature is good: its number, and SHA-256 (hex) of the certificate of the key."""
+
+    number: int
+    by: str
+
+
+def sealed(kind: str, identifier: str, record: Mapping[str, Any], number: int, key: MemberKey) -> Record:
+    """The record with a seal in it. Raises: SigningError."""
+    body = {name: value for name, value in record.items() if name != SEAL}
+    signature = key.sign(_said(kind, identifier, number, body))
+    by, text = (base64.b64encode(part).decode() for part in (key.signer.certificate_der, signature))
+    return body | {SEAL: {"number": number, "by": by, "signature": text}}
+
+
+def seal_of(kind: str, identifier: str, record: Mapping[str, Any]) -> Seal:
+    """The seal of a record. Raises: BadInput where there is none, or it is of something else."""
+    body = {name: value for name, value in record.items() if name != SEAL}
+    seal = record.get(SEAL)
+    if seal is None:
+        raise BadInput("it is not sealed")
+    try:
+        number = operator.index(seal["number"])
+        certificate, signature = (base64.b64decode(seal[name], validate=True) for name in ("by", "signature"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("its seal cannot be read") from error
+    require_signed(certificate, signature, _said(kind, identifier, number, body))
+    return Seal(number, hashlib.sha256(certificate).hexdigest())
+
+
+def _said(kind: str, identifier: str, number: int, body: Mapping[str, Any]) -> bytes:
+    """What is signed: what another version of this program has put into the record, too."""
+    return _SPEAKS + json.dumps([kind, identifier, number, body], sort_keys=True, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A record that is stored and not believed, and why; `by` is SHA-256 (hex) of whose seal it bears, if anybody's."""
+
+    kind: str
+    identifier: str
+    why: str
+    sha256: str
+    by: str = ""
+
+
+def begun_by_master(raw: Mapping[str, Iterable[Record]]) -> bool:
+    """Whether the master of this registry has sealed its own record, as it does when it has sealed all others."""
+    members: dict[str, tuple[Member, Record]] = {}
+    for identifier, some in raw.items():
+        for one in some:
+            members[identifier] = records.read_member(one), one
+    master = master_of(member for member, _ in members.values())
+    if master is None or master.id not in members:
+        return False
+    try:
+        return seal_of(MEMBER_KIND, master.id, members[master.id][1]).by == master.tls_sha256
+    except BadInput:
+        return False
+
+
+def damage_to(kind: str, identifier: str, record: Record) -> Iterator[str]:
+    """Why the record is none of its kind that can be used: its certificates, too."""
+    try:
+        if kind == CA_KIND:
+            authority = records.from_record(record, records.read_authority)
+            for der in (*authority.certificates, *authority.policy.crl_issuers):
+                load_certificate(der)
+            named = authority.id
+        elif kind == USER_KIND:
+            named = records.from_record(record, records.read_user).id
+        elif kind == KEYRING_KIND:
+            records.from_record(record, read_keyring)
+            named = KEYRING_KIND
+        else:
+            named = records.from_record(record, records.read_token).digest
+    except (ValueError, StoreError) as error:
+        yield f"it is damaged: {error}"
+        return
+    if named != identifier:
+        yield "it is of something else"
+
+
+def highest_number(good: Iterable[Record], row: Row | None) -> int:
+    """The highest number of a seal there is or was."""
+    numbers = [one[SEAL]["number"] for one in good if isinstance(one.get(SEAL), dict)]
+    return max([row.number if row else 0, *(number for number in numbers if type(number) is int)])
+
+
+def doubt_of(kind: str, identifier: str, record: Record, why: str) -> Doubt:
+    """What is said of a record that is not believed."""
+    try:
+        by = seal_of(kind, identifier, record).by
+    except BadInput:
+        by = ""
+    return Doubt(kind, identifier[:200], why, digest_of(record), by)

@@ -1,0 +1,60 @@
+"""What a member has believed: a file that several processes read the directory against, each at its own moment."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from vouchd.errors import StoreUnavailable
+from vouchd.stores.believed import Believed
+
+
+def record(number: int, text: str = "x") -> dict:
+    return {"text": text, "seal": {"number": number}}
+
+
+def test_what_is_believed_is_kept_for_the_next_process(tmp_path):
+    """Records, numbers, what is gone, and that seals are demanded outlive the process; the file is private."""
+    one = Believed(tmp_path / "believed.sqlite")
+    assert (one.enforced, one.begun("user"), one.rows("user"), one.version) == (False, False, {}, 0)
+    one.enforce()
+    one.begin("user", {"a": [record(5)], "b": [record(6)]})
+    one.remember("user", "a", 7, [record(7)], one.row("user", "a"))
+    one.forget("user", ["b"], one.rows("user"))
+    other = Believed(tmp_path / "believed.sqlite")
+    assert (other.enforced, other.begun("user"), other.begun("CA")) == (True, True, False)
+    assert other.rows("user") == one.rows("user")
+    assert [(row.number, row.records) for row in other.rows("user").values()] == [(7, (record(7),)), (6, ())]
+    assert stat.S_IMODE((tmp_path / "believed.sqlite").stat().st_mode) == 0o600
+
+
+def test_who_knew_less_writes_nothing(tmp_path):
+    """A process that read the directory before another one does not undo what that one has seen since."""
+    one, other = (Believed(tmp_path / "believed.sqlite") for _ in range(2))
+    one.begin("user", {"a": [record(1)]})
+    before = other.rows("user")
+    one.remember("user", "a", 2, [record(2)], one.row("user", "a"))
+    other.forget("user", ["a"], before)
+    other.remember("user", "a", 1, [record(1, "old")], before["a"])
+    other.begin("user", {"a": [record(1, "old")], "b": [record(1)]})
+    assert {name: row.number for name, row in one.rows("user").items()} == {"a": 2, "b": 1}
+    assert one.row("user", "a").records == (record(2),)
+
+
+def test_first_writers_at_one_time_make_one_file(tmp_path):
+    """Whoever comes first makes it, whole: nobody sees it without its tables, and nothing that was written is lost."""
+    files = [Believed(tmp_path / "believed.sqlite") for _ in range(8)]
+    with ThreadPoolExecutor(len(files)) as pool:
+        list(pool.map(lambda pair: pair[1].begin(str(pair[0]), {"a": [record(pair[0])]}), enumerate(files)))
+    for file in files:
+        assert [file.row(str(number), "a").number for number in range(len(files))] == list(range(len(files)))
+    assert [path.name for path in tmp_path.iterdir()] == ["believed.sqlite"]
+
+
+def test_damaged_file_is_said(tmp_path):
+    """A memory that cannot be read is not taken for an empty one: everything would be believed again."""
+    (tmp_path / "believed.sqlite").write_bytes(b"nothing of ours" * 100)
+    with pytest.raises(StoreUnavailable, match=r"believed\.sqlite"):
+        Believed(tmp_path / "believed.sqlite").rows("user")
