@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.answers import answer, ask_for, resigned
@@ -14,6 +16,7 @@ from vouchd.client.transport import Exchange, Method
 from vouchd.cloning.comparison import Level, Probe, compare
 from vouchd.core.records import rfc3339
 from vouchd.errors import VouchdError
+from vouchd.pkix.certs import key_hash
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.signing.software import SoftwareSigner
 
@@ -92,6 +95,24 @@ def signed_at_random(ca: CA, name: str, *certs: CA) -> bytes:
     signer = SoftwareSigner("x", ca.key, ca.der)
     made = answer(ca, ca)
     return resigned(made, ALGORITHMS[name].identifier_der, lambda data: signer.sign(data, name), certs)
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_ecdsa_signature_of_a_token_is_not_compared_but_verified(by_token):
+    """A token signs with ECDSA at random: then the level is ResponseData; a key in a file has to give the same bytes."""
+    ca = CA.create("Token CA", kind="EC")
+
+    def signed() -> bytes:
+        at_random = ec.ECDSA(hashes.SHA256())
+        row = ALGORITHMS["SHA256withEC"]
+        return resigned(answer(ca, ca), row.identifier_der, lambda data: ca.key.sign(data, at_random), ())
+
+    asked = ask_for(ca)
+    on_tokens = {key_hash(ca.certificate)} if by_token else set()
+    probe = Probe("x", asked, Method.POST)
+    found = compare(probe, reply(asked, signed()), reply(asked, signed()), NOW, on_tokens)
+    assert found.identical is by_token
+    assert found.wanted is (Level.RESPONSE_DATA if by_token else Level.BYTES)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("RSA", "SHA256withRSA/PSS"), ("ML-DSA-44", "ML-DSA-44")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -11,7 +12,10 @@ from tests.processes.running import eventually
 from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module
 from tests.whole.clones import CloneSet
 
+from vouchd.cloning.client import PeerClient, address_of
+from vouchd.errors import BadInput
 from vouchd.instance.lifecycle import status
+from vouchd.signing.sealing import SealingKey
 
 pytestmark = pytest.mark.process
 
@@ -135,3 +139,75 @@ def children(pid: int) -> list[int]:
     return [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
+
+
+# A clone on the same token.
+
+
+def make_clone(tokens: TokenSet, algorithm: str) -> dict:
+    """A master on the token that revokes `bad`, and a clone that finds the keys there; the verdict of `clone verify`."""
+    tokens.make_master("m", *tokens.on_token(), "--algorithm", algorithm)
+    tokens.revoke("bad")
+    tokens.publish("m")
+    prepared = tokens.json(
+        *("clone", "prepare", "--instance", "m", "--host", tokens.host("m")[0], "--token-out", "token")
+    )
+    assert prepared["on_tokens"] == "ocspSigningCert"
+    assert prepared["file"] is None
+    host, address = tokens.host("c")
+    tokens.run(
+        *("clone", "create", "--instance", "c", "--host", host, "--workers", "1", "--listen", address),
+        *("--master", prepared["master"], "--fingerprint", prepared["fingerprint"], "--token-file", "token"),
+        *tokens.on_token(),
+        *("--ca", "lab"),
+        *tokens.ports_of("c"),
+    )
+    (verdict,) = tokens.json("clone", "verify", "--instance", "c")
+    return verdict
+
+
+def test_clone_finds_the_keys_on_the_token_and_answers_byte_for_byte(tokens, hsm):
+    """The documented way: keys on an HSM that the clone reaches are picked up, no file is carried; lists and answers agree."""
+    verdict = make_clone(tokens, "SHA256withRSA")
+    assert verdict["differences"] == 0
+    assert verdict["bytes"] == verdict["bytes_asked"] > 0
+    assert tokens.says_revoked("m")
+    assert tokens.says_revoked("c")
+    assert not list(tokens.folder.glob("*.p12"))
+    clone, master = tokens.layout("c"), tokens.layout("m")
+    assert "ocsp.signing.tokenname=hardware-ocsp\n" in clone.cs_cfg.read_text()
+    assert b"PRIVATE KEY" not in (clone.alias / "ocspSigningCert.key").read_bytes()
+    for name in ("subsystem", "audit_signing"):
+        assert (clone.alias / f"{name}.pem").read_bytes() == (master.alias / f"{name}.pem").read_bytes()
+    assert len(tokens.json("token", "show", "ocsp", "--instance", "c")["keys"]) == 1
+    exported = [json.loads(line) for line in master.audit_log.read_text().splitlines()]
+    (handed,) = [one for one in exported if one["event"] == "PRIVATE_KEY_EXPORT"]
+    assert handed["detail"]["certificates"] == "subsystem,audit_signing"
+
+
+def test_clone_with_ecdsa_on_the_token_agrees_in_all_that_is_signed(tokens, hsm):
+    """ECDSA of a token is not deterministic: members agree in ResponseData, and each answer verifies."""
+    verdict = make_clone(tokens, "SHA256withEC")
+    assert verdict["differences"] == 0
+    assert verdict["ResponseData"] == verdict["asked"] > 0
+
+
+def test_clone_that_does_not_reach_the_key_is_refused_before_anything_is_made(tokens, hsm):
+    """A token of another set is told by the keys that it lacks; the master hands nothing out."""
+    tokens.make_master("m", *tokens.on_token())
+    hsm.add("other")
+    prepare = ["clone", "prepare", "--instance", "m", "--host", tokens.host("m")[0], "--token-out", "token"]
+    prepared = tokens.json(*prepare)
+    said = tokens.refused(
+        *("clone", "create", "--instance", "c", "--host", tokens.host("c")[0], "--token-file", "token", "--ca", "lab"),
+        *("--master", prepared["master"], "--fingerprint", prepared["fingerprint"]),
+        *("--token", "other", "--module", str(MODULE), "--pin-file", "pin"),
+        *tokens.ports_of("c"),
+    )
+    assert "the token other does not have the key of" in said
+    host, port = address_of(prepared["master"])
+    stranger = PeerClient(host, port, prepared["fingerprint"])
+    with pytest.raises(BadInput, match="not signed by the key that it names"):
+        stranger.keys((tokens.folder / "token").read_text().strip(), SealingKey().public, lambda _: b"a guess")
+    assert not tokens.layout("c").root.exists()
+    assert "PRIVATE_KEY_EXPORT" not in tokens.layout("m").audit_log.read_text()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import UNSET, Meta, Struct, convert
 
 from vouchd.api import shapes
-from vouchd.api.keys import PKCS12, KeyName, Password
+from vouchd.api.keys import KeyName, Password
 from vouchd.api.model import SHA256, Changes, Count, MemberId, Moment, about
 from vouchd.api.operation import Call, Operation
 from vouchd.cloning import leaving
@@ -39,9 +39,11 @@ class JoinToken(Struct, frozen=True):
 
 
 class Preparation(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a member is made ready to be cloned."""
+    """How a member is made ready to be cloned; without a password no keys are taken out, where a token has them."""
 
-    password: Password
+    password: Annotated[Password | None, about("The password that the keys are put under; null: none are taken.")] = (
+        None
+    )
     host: Annotated[
         str,
         Meta(max_length=253, pattern="^[A-Za-z0-9.:-]*$"),
@@ -67,8 +69,9 @@ class PreparedMember(Struct, frozen=True):
 
     member: Annotated[MemberId, about("The member that it is cloned from: the agent port, HOST:PORT.")]
     fingerprint: Annotated[SHA256, about("SHA-256 of the certificate of that port.")]
-    pkcs12: PKCS12
+    pkcs12: Annotated[bytes | None, about("The PKCS #12 file (DER), base64; null: none was wanted.", "TUlJSg==")]
     keys: Annotated[list[KeyName], about("The names of the keys in it.")]
+    on_tokens: Annotated[list[KeyName], about("The names of those that are on a token.", [])]
     token: Annotated[str, about("A join token, shown this once and kept nowhere.", "Zm9yIG9uZSBpbnN0YW5jZSBvbmx5")]
     good_until: Annotated[Moment, about("Until when it is good, once.")]
     directory: Annotated[
@@ -149,8 +152,9 @@ def _prepare(call: Call) -> PreparedMember:
     return PreparedMember(
         member=member.id,
         fingerprint=member.tls_sha256,
-        pkcs12=exported.pkcs12,
-        keys=list(exported.names),
+        pkcs12=exported.pkcs12 if exported else None,
+        keys=list(exported.names) if exported else [],
+        on_tokens=list(prepared.on_tokens),
         token=prepared.token,
         good_until=shapes.moment(prepared.good_until),
         directory=NeededDirectory(suffix=server.suffix, connection=server.transport.value) if server else None,

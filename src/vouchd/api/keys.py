@@ -37,12 +37,15 @@ class KeyFile(Struct, frozen=True):
     pkcs12: PKCS12
     keys: Annotated[list[KeyName], about("The names of the keys in it.")]
     missing: Annotated[list[KeyName], about("The names of those that are not: their certificate has not come yet.", [])]
+    on_tokens: Annotated[list[KeyName], about("The names of those that are not: a token has them, for good.", [])]
 
 
 def _backup(call: Call) -> KeyFile:
     wanted: Backup = call.body
     done = call.services.keys.export(wanted.password, call.caller, wanted.names)
-    return KeyFile(pkcs12=done.pkcs12, keys=list(done.names), missing=list(done.missing))
+    return KeyFile(
+        pkcs12=done.pkcs12, keys=list(done.names), missing=list(done.missing), on_tokens=list(done.on_tokens)
+    )
 
 
 OPERATIONS = (

@@ -14,7 +14,15 @@ from vouchd.cli import output
 from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.directory import options as directoryoptions
 from vouchd.cli.directory.setup import DomainOption, ManagerOption
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cli.options import (
+    DEFAULT_INSTANCE,
+    InstanceOption,
+    JsonOption,
+    ModuleOption,
+    PINCommandOption,
+    PINFileOption,
+    read_password,
+)
 from vouchd.cloning.directory_move import NewDirectory
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
@@ -56,15 +64,6 @@ AlgorithmOption = Annotated[
 SubjectOption = Annotated[str, typer.Option("--subject", metavar="NAME", help="Of a new signing certificate.")]
 TokenOption = Annotated[
     str, typer.Option("--token", metavar="LABEL", help="The key is on this token, by --signer-cert, or is made there.")
-]
-ModuleOption = Annotated[
-    Path | None, typer.Option("--module", metavar="FILE", help="The PKCS #11 module that reaches the token.")
-]
-PINFileOption = Annotated[
-    Path | None, typer.Option("--pin-file", metavar="FILE", help="File (0600) whose first line is the token's PIN.")
-]
-PINCommandOption = Annotated[
-    str, typer.Option("--pin-command", metavar="COMMAND", help="A command that prints the PIN, each time.")
 ]
 ExtractableOption = Annotated[
     bool,

@@ -27,6 +27,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 ScopeOption = Annotated[
     str, typer.Option("--scope", metavar="ID", help="Scope of a partitioned CRL, as `vouchd crl list` shows it.")
 ]
+ModuleOption = Annotated[
+    Path | None, typer.Option("--module", metavar="FILE", help="The PKCS #11 module that reaches the token.")
+]
+PINFileOption = Annotated[
+    Path | None, typer.Option("--pin-file", metavar="FILE", help="File (0600) whose first line is the token's PIN.")
+]
+PINCommandOption = Annotated[
+    str, typer.Option("--pin-command", metavar="COMMAND", help="A command that prints the PIN, each time.")
+]
 
 DEFAULT_INSTANCE = Path("./vouchd")
 DEFAULT_CA = Path("./ca")

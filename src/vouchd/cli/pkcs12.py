@@ -37,6 +37,11 @@ def export(
     done = instance.call("keys.backup", body=body)
     replace_file(out, base64.b64decode(done["pkcs12"]), PRIVATE)
     output.record({"file": str(out), "keys": ", ".join(done["keys"])}, json_output=json_output)
+    for name in done["on_tokens"]:
+        output.warn(
+            f"{name} is not in the file: its key is on a token and does not leave it",
+            "back it up by the means of the token's maker; a clone that reaches the token needs no file",
+        )
     for name in done["missing"]:
         output.warn(f"{name} is not in the file: its certificate has not come yet", "see vouchd certs list")
 

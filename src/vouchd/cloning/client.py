@@ -6,6 +6,7 @@ them: no CA has to be trusted by all hosts for that. Nothing is sent before the 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import http.client
@@ -94,6 +95,17 @@ class PeerClient:
     def check(self, token: str) -> SetInfo:
         """The set, for who has a join token."""
         return _read(self._value("POST", "/join/check", {"token": token}), read_info)
+
+    def keys(self, token: str, public: bytes, sign: Callable[[bytes], bytes]) -> dict[str, bytes]:
+        """The keys of the set that are on no token, sealed to `public`; `sign` signs this connection's binding."""
+
+        def body(binding: bytes) -> Mapping[str, Any]:
+            signature = base64.b64encode(sign(binding)).decode()
+            return {"token": token, "public": base64.b64encode(public).decode(), "signature": signature}
+
+        with self._sent("POST", f"{PREFIX}/join/keys", body, "application/json", self._timeout) as response:
+            value = _json(self._bounded(response))
+        return _read(value, lambda record: {str(n): base64.b64decode(one) for n, one in record["sealed"].items()})
 
     def join(self, member: Member, token: str) -> Joined:
         """Join; the token is used up."""
@@ -198,13 +210,22 @@ class PeerClient:
 
     @contextmanager
     def _sent(
-        self, method: str, path: str, data: bytes, media_type: str, timeout_seconds: float
+        self,
+        method: str,
+        path: str,
+        content: bytes | Callable[[bytes], Mapping[str, Any]],
+        media_type: str,
+        timeout_seconds: float,
     ) -> Iterator[http.client.HTTPResponse]:
-        """The response to a request, once the certificate was seen to be the right one."""
+        """The response to a request, once the certificate was seen to be the right one.
+
+        `content` may be a JSON value that depends on the connection's channel binding.
+        """
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
         try:
             connection.connect()
             self._require_certificate(connection)
+            data = content if isinstance(content, bytes) else json.dumps(content(_binding(connection))).encode()
             headers = {"Content-Type": media_type} if data else {}
             connection.request(method, path, data or None, headers | self._proof(connection))
             response = connection.getresponse()
@@ -223,7 +244,7 @@ class PeerClient:
         """The header that says whose connection this is; none for somebody who is no member."""
         if self._own is None:
             return {}
-        return {HEADER: self._own.proof(connection.sock.get_channel_binding(BINDING) or b"")}
+        return {HEADER: self._own.proof(_binding(connection))}
 
     def _require_certificate(self, connection: http.client.HTTPSConnection) -> None:
         der = connection.sock.getpeercert(binary_form=True) or b""
@@ -256,6 +277,11 @@ class PeerClient:
         raise ClientError(
             f"{self._url} answered {response.status} {response.reason}", hint="is this the agent port of vouchd?"
         )
+
+
+def _binding(connection: http.client.HTTPSConnection) -> bytes:
+    """What no other connection has."""
+    return connection.sock.get_channel_binding(BINDING) or b""
 
 
 def _read(value: Any, read: Callable[[Any], T]) -> T:

@@ -21,6 +21,7 @@ from vouchd.cloning.preflight import check_keys, check_set, read_keys
 from vouchd.cloning.replication import reconcile
 from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.cloning.steps import Step, journal_of
+from vouchd.cloning.token_keys import TokenKeys
 from vouchd.core.facts import Member
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.errors import ConfigError, LifecycleError, NotFound, PermissionDenied
@@ -29,15 +30,20 @@ from vouchd.instance import lifecycle
 from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import FIXED, SSLSERVER, pending_requests, system_certificates
 from vouchd.instance.configuration import write_values
-from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, require_free
+from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, OnToken, create_instance, require_free
 from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import ServedPoint
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.settings.passwords import INTERNAL, REPLICATIONDB, read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
+from vouchd.signing.keys import PrivateKey
+from vouchd.signing.pkcs12 import KeyFile
+from vouchd.signing.token.keys import TokenKey
+from vouchd.signing.token.pins import read_pin
+from vouchd.signing.token.reference import TokenPlace
 
 INITIALISE_SECONDS = 1800.0
 ARRIVE_SECONDS = 60.0
@@ -52,7 +58,7 @@ class ClonePlan:
     master: tuple[str, int]  # host and agent port of the member to join by
     fingerprint: str
     token: str
-    pkcs12: Path
+    pkcs12: Path | None
     pkcs12_password: str
     host: str  # fully qualified name of this host
     agent_port: int
@@ -62,6 +68,7 @@ class ClonePlan:
     directory: DirectorySettings | None
     manager: tuple[str, str] | None  # who may configure the directory server, and the password
     start: bool = True
+    place: TokenPlace | None = None  # the token that has the signing keys of the set
 
 
 def take_over_certificates(layout: Layout, info: SetInfo) -> None:
@@ -137,12 +144,42 @@ class CloneCreation:
             return self._client().info()
 
     def _preflight(self) -> None:
-        keys = read_keys(self._plan.pkcs12, self._plan.pkcs12_password, self._layout.root.parent)
+        if self._plan.pkcs12 is not None:
+            read_keys(self._plan.pkcs12, self._plan.pkcs12_password, self._layout.root.parent)
         check_set(self._info, self._planned_member(), SystemClock().now())
-        check_keys(keys, self._info.certificates)
+        check_keys(self._key_file, self._info.certificates)
         if self._plan.directory is not None and self._plan.manager is not None:
             credentials = Credentials(*self._plan.manager)
             open_as_manager(self._plan.directory.server, credentials, self._plan.directory.trust_file).close()
+
+    @cached_property
+    def _key_file(self) -> KeyFile:
+        """The keys of the set: from the token, and what is not there from the PKCS #12 file or the master."""
+        plan, carried = self._plan, None
+        if plan.pkcs12 is not None:
+            carried = read_keys(plan.pkcs12, plan.pkcs12_password, self._layout.root.parent)
+        if plan.place is None:
+            if carried is None:
+                raise ConfigError("where the keys come from is not said", hint="--pkcs12 FILE, or --token LABEL")
+            return carried
+        keys = TokenKeys(self._info, plan.place)
+        here = keys.on_token()
+        if carried is not None:
+            bags = tuple(bag for bag in keys.opened(here, {}, whole=False).bags)
+            return KeyFile(carried.path, (*bags, *carried.bags), carried.certificates)
+        nickname = self._nickname
+        if nickname not in here:
+            keys.opened(here, {})
+        host, port = plan.master
+        client = PeerClient(host, port, plan.fingerprint)
+        sealed = client.keys(
+            plan.token, keys.public, lambda binding: keys.sign(here[nickname], nickname, plan.token, binding)
+        )
+        return keys.opened(here, sealed)
+
+    @property
+    def _nickname(self) -> str:
+        return self._info.values.get("ocsp.signing.certnickname", DEFAULT_NICKNAME)
 
     def _planned_member(self) -> Member:
         plan = self._plan
@@ -152,10 +189,9 @@ class CloneCreation:
     def _keys(self) -> None:
         if self._layout.cs_cfg.exists():
             return
-        info = self._info
-        keys = read_keys(self._plan.pkcs12, self._plan.pkcs12_password, self._layout.root.parent)
+        info, nickname = self._info, self._nickname
+        keys = self._key_file
         named = check_keys(keys, info.certificates)
-        nickname = info.values.get("ocsp.signing.certnickname", DEFAULT_NICKNAME)
         bag = keys.bag_for(named.pop(nickname), x509.load_der_x509_certificate(info.certificates[nickname]))
         algorithm = info.values.get("ocsp.signing.defaultSigningAlgorithm") or algorithms_for(bag.key.public_key())[0]
         others = {
@@ -166,7 +202,7 @@ class CloneCreation:
         }
         above = [x509.load_der_x509_certificate(der) for der in info.chains.get(nickname, ())]
         sent = tuple(above) if nickname in info.chains else bag.others
-        signer = NewSigner(bag.key, algorithm, bag.certificate, sent, nickname)
+        signer = NewSigner(bag.key, algorithm, bag.certificate, sent, nickname, **self._on_token(bag.key))
 
         def finish(draft: Layout) -> None:
             with self._services(draft) as services:
@@ -174,9 +210,16 @@ class CloneCreation:
                     services.authorities.add(der, services.caller)
                 services.keys.restore(keys, named, services.caller)
             take_over_certificates(draft, info)
-            journal_of(draft).keep({"from": str(self._plan.pkcs12)})  # so that the next run knows it for its own
+            journal_of(draft).keep({"from": str(keys.path)})  # so that the next run knows it for its own
 
         create_instance(self._layout.root, signer, {**info.values, **others, **self._plan.values}, finish)
+
+    def _on_token(self, key: PrivateKey) -> OnToken:
+        """What the settings of this host say of the token."""
+        place = self._plan.place
+        if place is None or not isinstance(key, TokenKey):
+            return {"token": INTERNAL, "passwords": {}}
+        return {"token": place.name, "passwords": {} if place.pin_command else {place.name: read_pin(place)}}
 
     def _certificate(self) -> None:
         with self._services(self._layout) as services:

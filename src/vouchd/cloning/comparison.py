@@ -1,12 +1,13 @@
 """Whether two responders answer alike: byte for byte, in what is signed, in what is said.
 
 An answer that repeats a nonce is signed anew, and so are all answers where the algorithm signs at random (RSA-PSS,
-ML-DSA): their signatures cannot be the same bytes. All else must be, and a client must take both or neither.
+ML-DSA, ECDSA on a token): their signatures cannot be the same bytes. All else must be, and a client must take both or
+neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -20,6 +21,7 @@ from vouchd.pkix.signatures import ALGORITHMS
 
 _SHOWN = 60
 _AT_RANDOM = frozenset(row.identifier_der for row in ALGORITHMS.values() if not row.deterministic)
+_ECDSA = frozenset(row.identifier_der for row in ALGORITHMS.values() if row.key_type == "EC")
 
 
 class Level(IntEnum):
@@ -78,9 +80,11 @@ class Comparison:
         return not self.differences
 
 
-def compare(probe: Probe, ours: Reply, theirs: Reply, at: int) -> Comparison:
-    """The answers to one probe, seen at POSIX time `at`."""
-    anew = _signed_anew(ours.response) or _signed_anew(theirs.response)
+def compare(
+    probe: Probe, ours: Reply, theirs: Reply, at: int, on_tokens: Collection[bytes] = frozenset()
+) -> Comparison:
+    """The answers to one probe, seen at POSIX time `at`; `on_tokens`: key hash and name (DER) of signers on tokens."""
+    anew = _signed_anew(ours.response, on_tokens) or _signed_anew(theirs.response, on_tokens)
     differences = list(_differences(ours, theirs, anew=anew))
     if anew and not differences:
         differences += _unsound(ours, theirs, at)
@@ -89,11 +93,14 @@ def compare(probe: Probe, ours: Reply, theirs: Reply, at: int) -> Comparison:
     return Comparison(probe, min(alike, wanted), wanted, tuple(sorted(differences, key=lambda one: one.level)))
 
 
-def _signed_anew(response: OCSPResponse) -> bool:
+def _signed_anew(response: OCSPResponse, on_tokens: Collection[bytes]) -> bool:
     """Whether another answer that says the same has a signature of other bytes."""
     basic = response.basic
     if basic is None:
         return False
+    if basic.algorithm_der in _ECDSA:
+        responder = basic.responder_key_hash or basic.responder_name_der
+        return basic.nonce is not None or responder in on_tokens
     return basic.nonce is not None or basic.algorithm_der in _AT_RANDOM
 
 

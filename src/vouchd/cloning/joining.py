@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from vouchd.cloning.needs import MemberServices
 from vouchd.cloning.proof import member_keys, succession
 from vouchd.cloning.set_info import Joined, SetInfo
+from vouchd.cloning.token_keys import KeyRequest, handed_keys
 from vouchd.core.facts import Caller, Member
 from vouchd.errors import NotFound, TryLater
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -66,6 +67,17 @@ def check(services: MemberServices, attempts: Attempts, token: str, caller: Call
     """
     _admit(services, attempts, token, caller)
     return services.membership.info()
+
+
+def keys(
+    services: MemberServices, attempts: Attempts, token: str, request: KeyRequest, caller: Caller
+) -> dict[str, bytes]:
+    """The keys of the set that are on no token, sealed, for who has a join token and reaches the token of the set.
+
+    Raises: as `check`; BadInput when the set's signing key has not signed for it; SigningError.
+    """
+    _admit(services, attempts, token, caller)
+    return handed_keys(services.layout, services.audit, caller, token, request)
 
 
 def join(services: MemberServices, attempts: Attempts, member: Member, token: str, caller: Caller) -> Joined:

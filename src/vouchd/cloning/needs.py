@@ -10,7 +10,7 @@ from vouchd.cloning.membership import Membership
 from vouchd.cloning.registry import SecurityDomain
 from vouchd.cloning.verdicts import Verification
 from vouchd.core.facts import Caller
-from vouchd.core.ports import Store
+from vouchd.core.ports import AuditSink, Store
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.service import Certificates
 from vouchd.service.authorities import Authorities
@@ -54,6 +54,10 @@ class MemberServices(Protocol):
     @property
     def keys(self) -> KeyBackup:
         """Its keys in PKCS #12."""
+
+    @property
+    def audit(self) -> AuditSink:
+        """Where its acts are recorded."""
 
     @property
     def caller(self) -> Caller:

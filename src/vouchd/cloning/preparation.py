@@ -13,6 +13,7 @@ from vouchd.errors import ConfigError
 from vouchd.instance.certificates.backup import Exported
 from vouchd.instance.certificates.places import SUBSYSTEM
 from vouchd.instance.certificates.places import find as find_certificate
+from vouchd.instance.certificates.tokens import is_on_token
 from vouchd.instance.configuration import write_values
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
@@ -20,18 +21,22 @@ from vouchd.settings.reading import read_settings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a clone needs: this member, the keys of the set, the token and until when it is good."""
+    """What a clone needs: this member, the keys of the set, the token and until when it is good.
+
+    `exported` is None where no file is needed; `on_tokens` are the names of the keys that stay on a token.
+    """
 
     member: Member
-    exported: Exported
+    exported: Exported | None
     token: str
     good_until: int
+    on_tokens: tuple[str, ...] = ()
 
 
 def prepare(
     services: MemberServices,
     caller: Caller,
-    password: str,
+    password: str | None,
     *,
     host: str = "",
     domain: str = "",
@@ -40,19 +45,23 @@ def prepare(
 ) -> tuple[Prepared, bool]:
     """Register this instance, let members in, take the keys of the set out under that password, give a token.
 
+    Without a password none is taken out: clones that reach the token of the set need none.
     Whether lines of CS.cfg were changed, for which a running instance has to restart.
 
     Raises: ConfigError, SigningError, StoreError, PermissionDenied.
     """
     services.membership.require_registrar()
     settings = services.settings
+    on_tokens = tuple(one.nickname for one in settings.signers if is_on_token(one.key_file))
+    if password is None and settings.default_signer not in on_tokens:
+        raise ConfigError("the signing key is a file, which a clone needs", hint="--out FILE --password-file FILE")
     named = replace(settings, of_set=replace(settings.of_set, host=host or settings.of_set.host))
     member = services.domain.create(own_member(named), caller)
     _let_members_in(services, caller)
-    exported = services.keys.export(password, caller)
+    exported = services.keys.export(password, caller) if password is not None else None
     token, kept = services.domain.issue_token(caller, hours * TOKEN_SECONDS)
     changed = _ready_settings(services.layout, member, host, domain, say)
-    return Prepared(member, exported, token, kept.expires_at), changed
+    return Prepared(member, exported, token, kept.expires_at, on_tokens), changed
 
 
 def _ready_settings(layout: Layout, member: Member, host: str, domain: str, say: Say) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,7 +30,8 @@ _PAUSE_SECONDS = 0.2
 class Verifying:
     """`state()` is what is served here, `own_url()` where (empty: nowhere), `connect` makes a client of a member.
 
-    The last result is kept in the file `kept`. `settings()` are the shared settings in effect here.
+    The last result is kept in the file `kept`. `settings()` are the shared settings in effect here, `on_tokens()` the
+    key hashes and names (DER) of the signers here that are on tokens, where ECDSA signs at random.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Verifying:
         clock: Clock,
         kept: Path,
         settings: Callable[[], Mapping[str, str]] | None = None,
+        on_tokens: Callable[[], Collection[bytes]] = frozenset,
     ) -> None:
+        self._on_tokens = on_tokens
         self._state = state
         self._settings = settings
         self._own_url = own_url
@@ -80,7 +83,7 @@ class Verifying:
         at, others = self._clock.now(), [_Other(member) for member in self._others()]
         if not others:
             return Verification(at, ())
-        own_url = self._own_url()
+        own_url, on_tokens = self._own_url(), self._on_tokens()
         if not own_url:
             raise ClientError("this instance does not run", hint="vouchd start")
         state = self._state()
@@ -95,7 +98,7 @@ class Verifying:
                 if answering:
                     reply = _own_reply(own, probe)
                 for other in answering:
-                    other.compare_answers(probe, reply, at)
+                    other.compare_answers(probe, reply, at, on_tokens)
         return Verification(at, tuple(other.result() for other in others))
 
 
@@ -119,9 +122,9 @@ class _Other:
         for one in list_differences(ours, theirs):
             self._tell(Difference(LIST, one.what, "", one.field, one.ours, one.theirs))
 
-    def compare_answers(self, probe: Probe, ours: Reply, at: int) -> None:
+    def compare_answers(self, probe: Probe, ours: Reply, at: int, on_tokens: Collection[bytes]) -> None:
         try:
-            comparison = compare(probe, ours, send(self.connection, probe.question, probe.method), at)
+            comparison = compare(probe, ours, send(self.connection, probe.question, probe.method), at, on_tokens)
         except ClientError as error:
             self.answers, self._error = False, self._error or str(error)
             return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -42,6 +43,13 @@ ocsp.signing.defaultSigningAlgorithm={algorithm}
 vouchd.signer.{nickname}.key=alias/{nickname}.key
 vouchd.signer.{nickname}.certificate=alias/{nickname}.pem
 """
+
+
+class OnToken(TypedDict):
+    """What a signer on a token has beside its key: see NewSigner."""
+
+    token: str
+    passwords: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

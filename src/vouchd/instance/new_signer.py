@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
 
 from cryptography import x509
 
@@ -15,7 +14,7 @@ from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
 from vouchd.files import read_secret
-from vouchd.instance.creation import NewSigner
+from vouchd.instance.creation import NewSigner, OnToken
 from vouchd.instance.token_signer import TokenSource
 from vouchd.pkix.certs import is_issued_by
 from vouchd.pkix.signatures import algorithms_for
@@ -24,13 +23,6 @@ from vouchd.signing.keys import PrivateKey, generate_key, read_key
 from vouchd.signing.pkcs12 import read_pkcs12
 
 DEFAULT_ALGORITHM = "SHA256withEC"
-
-
-class _OnToken(TypedDict):
-    """What a signer on a token has beside its key."""
-
-    token: str
-    passwords: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +71,7 @@ class SignerSource:
 
     def _on_token(self, token: TokenSource, authorities: list[x509.Certificate]) -> NewSigner:
         """A key that is there, by its certificate, or a new one."""
-        place: _OnToken = {"token": token.place.name, "passwords": token.passwords}
+        place: OnToken = {"token": token.place.name, "passwords": token.passwords}
         if self.certificate is not None:
             chain = read_certificates(self.chain) if self.chain else ()
             leaf, *between = [*read_certificates(self.certificate), *chain]

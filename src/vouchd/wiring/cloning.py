@@ -17,6 +17,7 @@ from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.errors import NotFound, TryLater
+from vouchd.instance.certificates.tokens import responders_on_tokens
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import read_report
 from vouchd.service.indexing import Indexing
@@ -55,7 +56,16 @@ def verifying(
     def in_effect() -> dict[str, str]:
         return effective_settings(cs_cfg.read(layout.active_cs_cfg))
 
-    return Verifying(state, own_url, others, connect, SystemClock(), layout.verification, in_effect)
+    return Verifying(
+        state,
+        own_url,
+        others,
+        connect,
+        SystemClock(),
+        layout.verification,
+        in_effect,
+        lambda: responders_on_tokens(settings),
+    )
 
 
 def ingesting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -38,6 +39,18 @@ def read_text(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
         raise BadInput(f"the body has no text {name}")
     return value
+
+
+def read_octets(body: dict[str, Any], name: str) -> bytes:
+    """The octets of that name, in base64. Raises: BadInput."""
+    value = body.get(name)
+    try:
+        octets = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except ValueError as error:
+        raise BadInput(f"{name} in the body is not base64") from error
+    if not octets:
+        raise BadInput(f"the body has no octets {name}")
+    return octets
 
 
 def read_member(body: dict[str, Any]) -> Member:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from vouchd.agent.certsystem import domain
-from vouchd.agent.domain.bodies import MAX_BODY_BYTES, json_answer, read_member, read_object, read_text
+from vouchd.agent.domain.bodies import MAX_BODY_BYTES, json_answer, read_member, read_object, read_octets, read_text
 from vouchd.agent.domain.filling import DomainFilling
 from vouchd.agent.domain.state import MAX_NEWER_BYTES, DomainState
+from vouchd.agent.identity import channel_binding
 from vouchd.agent.rest import problem
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
@@ -21,6 +23,7 @@ from vouchd.cloning.peers import Peers
 from vouchd.cloning.replication import retiring
 from vouchd.cloning.roles import Handing
 from vouchd.cloning.set_info import info_record, joined_record
+from vouchd.cloning.token_keys import KeyRequest
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
 from vouchd.service.permission import Action
@@ -42,6 +45,7 @@ def routes(services: Services, peers: Peers, news: Callable[[int], Awaitable[Non
         route("GET", "/info", Action.READ_DOMAIN, own.info),
         route("GET", "/succession", Access.PUBLIC, own.succession),  # before it is known who answers
         route("POST", "/join/check", Access.PUBLIC, own.working(own.check)),  # the token is the right
+        route("POST", "/join/keys", Access.PUBLIC, own.keys),  # the token, and a signature by the set's key
         route("POST", "/join", Action.JOIN_DOMAIN, own.working(own.join)),
         route("POST", "/rejoin", Action.FOLLOW, own.working(own.rejoin)),  # members alone: it tells a password
         route("POST", "/replicate", Action.CHANGE_DOMAIN, filling.replicate),
@@ -93,6 +97,18 @@ class DomainRoutes:
     def check(self, body: dict[str, Any], caller: Caller) -> Any:
         """The set, for who has a join token."""
         return info_record(joining.check(self._services, self._attempts, read_text(body, "token"), caller))
+
+    async def keys(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """The keys of the set that are on no token, sealed, for who has a join token and reaches the set's token."""
+        body, binding = read_object(await request.read()), channel_binding(request)
+        token = read_text(body, "token")
+        public, signature = read_octets(body, "public"), read_octets(body, "signature")
+
+        def work() -> Any:
+            sealed = joining.keys(self._services, self._attempts, token, KeyRequest(public, signature, binding), caller)
+            return {"sealed": {name: base64.b64encode(one).decode() for name, one in sealed.items()}}
+
+        return json_answer(await in_thread(work))
 
     def join(self, body: dict[str, Any], caller: Caller) -> Any:
         """Join with a token."""

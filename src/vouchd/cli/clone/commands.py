@@ -15,7 +15,15 @@ from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption,
 from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.instance import Folder, Instance, reachable
 from vouchd.cli.lifecycle import restarted
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cli.options import (
+    DEFAULT_INSTANCE,
+    InstanceOption,
+    JsonOption,
+    ModuleOption,
+    PINCommandOption,
+    PINFileOption,
+    read_password,
+)
 from vouchd.cloning import leaving, roles
 from vouchd.cloning.client import address_of
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
@@ -28,6 +36,7 @@ from vouchd.files import PRIVATE, replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
+from vouchd.instance.token_signer import token_source
 from vouchd.settings.declared import DirectorySettings, KeyFiles, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -46,14 +55,22 @@ HealthPortOption = Annotated[int, typer.Option("--health-port", min=0, max=65535
 ListenOption = Annotated[str, typer.Option("--listen", help="Address of the ports; default: all.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
 OwnCAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")]
+TokenOption = Annotated[
+    str, typer.Option("--token", metavar="LABEL", help="The token (HSM) with the set's signing keys, as reached here.")
+]
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start and verify it.")]
 
 
 @app.command()
 @reachable
 def prepare(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The PKCS #12 file to carry to the clone.")],
     instance: Instance,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="The PKCS #12 file to carry to the clone; keys on a token need none."
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host, as clones reach it.")
     ] = "",
@@ -69,10 +86,13 @@ def prepare(
 
     Example: vouchd clone prepare --host ocsp1.example.org --out keys.p12 --password-file keys.password
     """
-    body = {"password": read_password(password_file, out), "host": host, "domain": domain, "hours": hours}
+    body: dict[str, object] = {"host": host, "domain": domain, "hours": hours}
+    if out is not None:
+        body["password"] = read_password(password_file, out)
     before = instance.call("instance.get")
     done = instance.call("cloning.prepare", body=body)
-    replace_file(out, base64.b64decode(done["pkcs12"]), PRIVATE)
+    if out is not None:
+        replace_file(out, base64.b64decode(done["pkcs12"]), PRIVATE)
     for note in done["notes"]:
         output.note(note)
     if done["pending_restart"] and before["state"] not in {STOPPED, STARTING}:
@@ -83,15 +103,17 @@ def prepare(
     summary = {
         "master": master,
         "fingerprint": fingerprint,
-        "file": str(out),
-        "keys": ", ".join(done["keys"]),
+        "file": str(out) if out else None,
+        "keys": ", ".join(done["keys"]) or None,
+        "on_tokens": ", ".join(done["on_tokens"]) or None,
         "token": None if token_file else done["token"],
         "token_file": str(token_file) if token_file else None,
         "good_until": done["good_until"],
     }
     output.record(summary, json_output=json_output)
-    files = {"token-file": token_file, "pkcs12": out, "password-file": password_file}
+    files = {"token-file": token_file} | ({"pkcs12": out, "password-file": password_file} if out else {})
     words = [f"--{option} {path.name if path else 'FILE'}" for option, path in files.items()]
+    words += ["--token LABEL --module FILE --pin-file FILE"] if done["on_tokens"] else []
     output.hint(
         f"on the clone: vouchd clone create --master {master} --fingerprint {fingerprint} {' '.join(words)}"
         f"{_directory_words(done['directory'])} --host NAME"
@@ -116,8 +138,14 @@ def create(
         str, typer.Option("--fingerprint", metavar="HEX", help="SHA-256 of its certificate, as `prepare` shows it.")
     ],
     token_file: Annotated[Path, typer.Option("--token-file", metavar="FILE", help="The join token (0600).")],
-    pkcs12: Annotated[Path, typer.Option("--pkcs12", metavar="FILE", help="The keys of the set, carried here.")],
     host: Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")],
+    pkcs12: Annotated[
+        Path | None, typer.Option("--pkcs12", metavar="FILE", help="The keys of the set, carried here.")
+    ] = None,
+    token: TokenOption = "",
+    module: ModuleOption = None,
+    pin_file: PINFileOption = None,
+    pin_command: PINCommandOption = "",
     instance: InstanceOption = DEFAULT_INSTANCE,
     password_file: PasswordFileOption = None,
     port: PortOption = 8080,
@@ -136,12 +164,15 @@ def create(
 ) -> None:
     """Make a clone in one go: keys, certificate, domain, directory, replication, settings, start, comparison.
 
-    May be stopped anywhere: the same command goes on, and the master serves on untouched.
+    Where this host reaches the token (HSM) that has the set's signing keys, --token takes the place of --pkcs12: the
+    keys are found there by their certificates. May be stopped anywhere: the same command goes on, and the master
+    serves on untouched.
 
     Example: vouchd clone create --master https://ocsp1.example.org:8443 --fingerprint 5f… --token-file token
     --pkcs12 keys.p12 --password-file keys.password --host ocsp2.example.org
     """
     layout = Layout(instance.absolute())
+    source = token_source(token, module, pin_file, pin_command, extractable=False)
     values = _host_values(host, port, agent_port, health_port, workers, listen)
     named = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
     plan = ClonePlan(
@@ -150,15 +181,16 @@ def create(
         fingerprint=fingerprint,
         token=read_password(token_file, token_file),
         pkcs12=pkcs12,
-        pkcs12_password=read_password(password_file, pkcs12),
+        pkcs12_password=read_password(password_file, pkcs12) if pkcs12 is not None else "",
         host=host,
         agent_port=agent_port,
         ee_port=port,
-        values=values,
+        values=values | ({"ocsp.signing.tokenname": source.place.name} if source is not None else {}),
         ca=ca,
         directory=named,
         manager=(manager, read_password(manager_password_file, Path(manager))) if named else None,
         start=start,
+        place=source.place if source is not None else None,
     )
     creation = CloneCreation(plan, wiring.services, wiring.check_instance, wiring.compare, output.note)
     run_steps(creation.steps(), creation.journal, output.note)

@@ -35,6 +35,7 @@ from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import read_key, write_key
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, key_file
+from vouchd.signing.token.keys import TokenKey
 
 NOT_BACKED_UP = (SSLSERVER, ADMIN)
 # First word of the Certificate System's nickname, and the name here.
@@ -44,11 +45,12 @@ _CHOOSE = "say which is for what: vouchd pkcs12 import FILE NAME=FRIENDLY"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A PKCS #12 file, the names of the keys in it, and of those whose certificate has not come yet."""
+    """A PKCS #12 file, the names of the keys in it, of those whose certificate has not come, and of those on tokens."""
 
     pkcs12: bytes = field(repr=False)
     names: tuple[str, ...]
     missing: tuple[str, ...]
+    on_tokens: tuple[str, ...] = ()
 
 
 class KeyBackup:
@@ -63,7 +65,8 @@ class KeyBackup:
     def export(self, password: str, caller: Caller, names: Sequence[str] = ()) -> Exported:
         """Those keys with their chains under that password; without names all that a backup holds.
 
-        Raises: NotFound; SigningError when a key is missing or does not belong to its certificate; PermissionDenied.
+        Keys on tokens stay there. Raises: NotFound; SigningError when a key is missing or does not belong to its
+        certificate, or one that is named is on a token; PermissionDenied.
         """
         self._permission.allow(caller, Action.EXPORT_KEYS, ",".join(names) or "*")
         settings = read_settings(self._layout)
@@ -71,11 +74,15 @@ class KeyBackup:
         here = [place for place in places if place.certificate is not None]
         if not here:
             raise SigningError("there is no certificate yet, so nothing to export", hint="see vouchd certs list")
-        bags = [self._bag(place) for place in here]
+        every = [self._bag(place) for place in here]
+        bags = [bag for bag in every if names or not isinstance(bag.key, TokenKey)]
+        if not bags:
+            raise SigningError("all keys are on tokens, so there is none to export", hint="see vouchd token list")
         pkcs12 = key_file(bags, password)
         exported = tuple(bag.friendly_name for bag in bags)
         self._audit.record("PRIVATE_KEY_EXPORT", caller, "success", certificates=",".join(exported))
-        return Exported(pkcs12, exported, tuple(place.name for place in places if place.certificate is None))
+        missing = tuple(place.name for place in places if place.certificate is None)
+        return Exported(pkcs12, exported, missing, tuple(bag.friendly_name for bag in every if bag not in bags))
 
     def _places(self, settings: Settings, names: Sequence[str]) -> list[SystemCertificate]:
         if names:

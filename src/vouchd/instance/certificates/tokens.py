@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vouchd.errors import NotFound
 from vouchd.files import read_secret
+from vouchd.pkix import certs
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.signing.certificates import read_certificates
 from vouchd.signing.token.reference import HARDWARE, KeyReference, TokenPlace, is_reference, parse_reference
 
 
@@ -44,6 +47,18 @@ def named_token(layout: Layout, label: str) -> NamedToken:
             return token
     known = ", ".join(token.place.label for token in tokens) or "none"
     raise NotFound(f"no key of this instance is on a token {label!r}", hint=f"the tokens with keys of it: {known}")
+
+
+def is_on_token(path: Path) -> bool:
+    """Whether the key file says that its key is on a token. Raises: SigningError."""
+    return path.exists() and is_reference(read_secret(path))
+
+
+def responders_on_tokens(settings: Settings) -> frozenset[bytes]:
+    """Key hash and name (DER) of the signers whose keys are on tokens, as answers name them. Raises: SigningError."""
+    signers = [one for one in settings.signers if is_on_token(one.key_file) and one.certificate_file.exists()]
+    certificates = [read_certificates(one.certificate_file)[0] for one in signers]
+    return frozenset(part for one in certificates for part in (certs.key_hash(one), certs.subject_der(one)))
 
 
 def _references(alias: Path) -> Iterator[tuple[str, KeyReference]]:
