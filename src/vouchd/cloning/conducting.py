@@ -55,8 +55,7 @@ class Conducting:
         """Do what is due; whether the facts changed, or other things are in the way. Raises: VouchdError."""
         me, members = self._me(), self._store.members()
         own = me.id if me else ALONE
-        master = master_of(members)
-        conducts = me is None or master is None or master.id == own
+        conducts = self.conducts
         ring = self._store.keyring()
         words = self._words(own)
         after = ring
@@ -71,6 +70,12 @@ class Conducting:
             except StoreConflict:  # looked at anew, soon
                 return False
         return after != ring or before != self.hold_ups
+
+    @property
+    def conducts(self) -> bool:
+        """Whether this member is the one that has the set switch: the master, or one by itself."""
+        me, master = self._me(), master_of(self._store.members())
+        return me is None or master is None or master.id == me.id
 
     def _words(self, own: str) -> dict[str, KeyringWord]:
         """What each member said, of those that can be asked."""

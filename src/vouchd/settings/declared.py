@@ -315,6 +315,74 @@ class SignerSettings:
     )
 
 
+class EnrolmentWay(StrEnum):
+    """Who certifies a signer's next key."""
+
+    NOBODY = "nobody"  # an administrator has it certified
+    CA = "ca"  # our own CA, in a folder of this host
+    EST = "est"  # a CA that speaks EST (RFC 7030)
+    EXEC = "exec"  # a command of the site
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalSettings:
+    """How one signer is renewed by itself; the member that keeps the facts does it."""
+
+    nickname: str
+    way: EnrolmentWay = key(
+        "vouchd.renewal.<nickname>.by",
+        word(EnrolmentWay),
+        EnrolmentWay.NOBODY,
+        "Who certifies the signer's next key: our own CA in a folder, a server that speaks EST, a command of the site.",
+        shared=True,
+    )
+    after_percent: int = key(
+        "vouchd.renewal.<nickname>.afterPercent",
+        integer(1, 95),
+        67,
+        "Renew when so much of the certificate's life has passed, or up to a twentieth of it later, by a hash of"
+        " nickname and host: hosts do not all ask at once.",
+        unit="percent",
+        shared=True,
+    )
+    new_key: bool = key(
+        "vouchd.renewal.<nickname>.newKey",
+        FLAG,
+        default=True,
+        about="Make a new key each time; `false`: have the same key certified again.",
+        shared=True,
+    )
+    ca: Path | None = key("vouchd.renewal.<nickname>.ca", FILE, "", "`by=ca`: the folder of our CA.")
+    command: str = key(
+        "vouchd.renewal.<nickname>.command",
+        TEXT,
+        "",
+        "`by=exec`: a program with its arguments, run without a shell: the request (PEM) comes in on its input, the"
+        " certificate and the CAs above it go out; anything but exit code 0 is a failure.",
+    )
+    timeout_seconds: int = key(
+        "vouchd.renewal.<nickname>.timeoutInSec", integer(1, 3600), 60, "Give up one attempt after.", unit="seconds"
+    )
+    url: str = key(
+        "vouchd.renewal.<nickname>.url",
+        TEXT,
+        "",
+        "`by=est`: such as https://ca.example.org/.well-known/est, with a label if the server has several.",
+        shared=True,
+    )
+    trust_file: Path | None = key(
+        "vouchd.renewal.<nickname>.trust", FILE, "", "`by=est`: the CAs of the server (PEM); empty: the system's."
+    )
+    user: str = key(
+        "vouchd.renewal.<nickname>.user",
+        TEXT,
+        "",
+        "`by=est`: HTTP basic as this user, whose password is `renewal.<nickname>` in password.conf; empty: with the"
+        " subsystem certificate.",
+        shared=True,
+    )
+
+
 class SourceKind(StrEnum):
     """How a CRL is fetched."""
 
@@ -574,6 +642,7 @@ class Settings:
         shared=True,
     )
     signers: tuple[SignerSettings, ...] = parts(SignerSettings, ())
+    renewals: tuple[RenewalSettings, ...] = parts(RenewalSettings, ())
     token: TokenSettings = part(TokenSettings)
     max_crl_bytes: int = key(
         "vouchd.crl.maxBytes",

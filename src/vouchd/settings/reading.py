@@ -25,6 +25,8 @@ from vouchd.settings.declared import (
     START_TLS,
     STORE,
     DirectorySettings,
+    EnrolmentWay,
+    RenewalSettings,
     Settings,
     SignerSettings,
     SourceKind,
@@ -83,6 +85,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         signers=signers,
         default_signer=_default_signer(config, plain.default_signer, signers),
         sources=sources,
+        renewals=tuple(_renewal(config, root, nickname) for nickname in config.names_under("vouchd.renewal.")),
         directory=_directory(config, root),
     )
 
@@ -162,6 +165,21 @@ def _signer(config: CSConfig, root: Path, nickname: str, *, default: bool) -> Si
     if signer.algorithm or not default:
         return signer
     return replace(signer, algorithm=_value(DEFAULT_ALGORITHM, config, root))
+
+
+_NEEDED = {EnrolmentWay.CA: "ca", EnrolmentWay.EST: "url", EnrolmentWay.EXEC: "command"}
+
+
+def _renewal(config: CSConfig, root: Path, nickname: str) -> RenewalSettings:
+    renewal = _fill(RenewalSettings, config, root, {"nickname": nickname}, nickname=nickname)
+    needed = _NEEDED.get(renewal.way)
+    if needed and not getattr(renewal, needed):
+        prefix = f"vouchd.renewal.{nickname}"
+        raise ConfigError(
+            f"{config.where(f'{prefix}.by')}: renewal by {renewal.way} needs {prefix}.{needed}",
+            hint=f"add {prefix}.{needed}=…",
+        )
+    return renewal
 
 
 def _default_signer(config: CSConfig, wanted: str, signers: tuple[SignerSettings, ...]) -> str:

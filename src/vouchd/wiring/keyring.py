@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.cloning.conducting import Conducting
+from vouchd.cloning.enrolling import Enrolling
 from vouchd.cloning.keyring import MemberKeyring, follow
 from vouchd.cloning.peers import Peers
 from vouchd.errors import SigningError
@@ -18,9 +19,11 @@ from vouchd.instance.signing_sets import NamedSigners, SigningWord
 from vouchd.processes.upkeep import Upkeep
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
 from vouchd.wiring.services import open_store
 
 _SECONDS = 1.0
+_RENEWAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,17 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
         services.clock,
         shared=services.settings.directory is not None,
     )
+    enrolling = Enrolling(
+        services.signers,
+        lambda: read_settings(services.layout),
+        lambda: conducting.conducts,
+        me,
+        services.caller,
+        services.clock,
+    )
     works = (
         Upkeep("signers", _SECONDS, member.look, on_change=True),
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
+        Upkeep("renewal", _RENEWAL_SECONDS, enrolling.look, at_start=False),
     )
     return KeyringPart(member, works, lambda: tuple(WaitingSigner(*one) for one in conducting.hold_ups))
