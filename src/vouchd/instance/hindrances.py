@@ -70,15 +70,9 @@ def _of_crls(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     for crl in report.quarantined:
         number = "a CRL" if crl.crl_number is None else f"CRL {crl.crl_number}"
         yield Hindrance(Cause.QUARANTINE, crl.label, f"{number} from {crl.origin or 'unknown'} is held back: {crl.why}")
-    taken: dict[str, int] = {}
-    labels = dict(report.labels)
-    for point in report.issuing_points:
-        taken[point.authority_id] = point.sequence + taken.get(point.authority_id, 0)
-        if point.next_update is not None and point.next_update <= now:
-            yield Hindrance(Cause.CRL, point.label, "past nextUpdate, and no newer one has come")
-    for one in report.refused_crls:
-        if one.authority_id in labels and one.taken >= taken.get(one.authority_id, 0):
-            yield Hindrance(Cause.REFUSED, labels[one.authority_id], f"a CRL from {one.origin} was refused: {one.why}")
+    late = [point for point in report.issuing_points if point.next_update is not None and point.next_update <= now]
+    yield from (Hindrance(Cause.CRL, point.label, "past nextUpdate, and no newer one has come") for point in late)
+    yield from _refused(report)
     for doubt in report.unverified:
         yield Hindrance(Cause.UNVERIFIED, doubt.label, f"not served as the store has it: {doubt.why}")
     for ca in report.uncovered:
@@ -86,6 +80,20 @@ def _of_crls(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     for source in report.sources:
         if source.last_error:
             yield Hindrance(Cause.SOURCE, source.name, source.last_error)
+
+
+def _refused(report: InstanceReport) -> Iterator[Hindrance]:
+    """The CAs whose newest CRL was refused, and that have taken none since."""
+    refused = {one.authority_id: 0 for one in report.refused_crls}
+    if not refused:
+        return
+    labels = dict(report.labels)
+    for point in report.issuing_points:
+        if point.authority_id in refused:
+            refused[point.authority_id] += point.sequence
+    for one in report.refused_crls:
+        if one.authority_id in labels and one.taken >= refused[one.authority_id]:
+            yield Hindrance(Cause.REFUSED, labels[one.authority_id], f"a CRL from {one.origin} was refused: {one.why}")
 
 
 def _of_the_set(report: InstanceReport) -> Iterator[Hindrance]:

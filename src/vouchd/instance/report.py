@@ -7,11 +7,10 @@ replaced by rename, so a reader sees a whole report or none.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
@@ -264,38 +263,15 @@ class InstanceReport:
 
 def write_report(path: Path, report: InstanceReport) -> None:
     """Replace the report file (0644: it holds no secret). Raises: StoreUnavailable."""
-    text = json.dumps(asdict(report), indent=1) + "\n"
-    replace_file(path, text.encode(), PUBLIC, durable=False)  # the next start writes it anew
+    replace_file(path, msgspec.json.encode(report), PUBLIC, durable=False)  # the next start writes it anew
 
 
 def read_report(path: Path) -> InstanceReport | None:
     """The report, None when there is none or it is of another version of this program. Raises: StoreUnavailable."""
     try:
-        report: InstanceReport = _value(InstanceReport, json.loads(read_file(path, _MAX_BYTES)))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return msgspec.json.decode(read_file(path, _MAX_BYTES), type=InstanceReport)
+    except (FileNotFoundError, msgspec.MsgspecError):
         return None
-    return report
-
-
-def _value(hint: Any, value: Any) -> Any:
-    """A value of JSON as what a field's type says: dataclasses, tuples, None or one of these, texts and numbers.
-
-    Raises: TypeError, ValueError when it is not.
-    """
-    if get_origin(hint) in {Union, UnionType}:
-        options = [one for one in get_args(hint) if one is not type(None)]
-        return None if value is None else _value(options[0], value)
-    if get_origin(hint) is tuple:
-        of, *others = get_args(hint)
-        if others == [Ellipsis]:
-            return tuple(_value(of, one) for one in value)
-        return tuple(_value(*pair) for pair in zip((of, *others), value, strict=True))
-    if isinstance(hint, type) and is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return hint(**{name: _value(hints[name], one) for name, one in dict(value).items()})
-    if not isinstance(value, hint):
-        raise TypeError(f"{value!r} is no {hint}")
-    return value
 
 
 def remove_report(path: Path) -> None:

@@ -35,13 +35,14 @@ from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import CA_KIND, Clock, Store
-from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
-from vouchd.errors import IndexFileError, LifecycleError, SigningError, StoreConflict, StoreUnavailable
+from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.hardening import harden
 from vouchd.instance.certificates.places import system_certificates
-from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, load_signers
+from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
+from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
@@ -60,7 +61,7 @@ from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.service.selftests import failures
-from vouchd.service.signer_choice import SignerCertificates, is_revoked, revocation
+from vouchd.service.signer_choice import SignerCertificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.settings.layout import Layout
@@ -297,7 +298,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 replication=replication,
                 verification=lambda: read_verification(layout.verification),
                 notifier=notifier_of(manager_services.store),
-                failing=lambda: _failing(checked, publication, clock),
+                failing=partial(_failing, FailingParts(checked, clock), publication),
                 waiting_signers=keyring.waiting,
                 settled=keyring.member.settle,
                 doubtful=lambda: _doubtful(seals, publication),
@@ -308,6 +309,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             agent,
         )
     remove_results(layout.selftests)
+
+
+def _failing(parts: FailingParts, publication: ManifestPublication) -> tuple[FailingPart, ...]:
+    return parts.of(publication.state)
 
 
 def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tuple[RefusedPoint, ...]:
@@ -335,29 +340,6 @@ def _audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
         return audit_signer(layout, settings)
     except SigningError:
         return None
-
-
-def _is_revoked(signer: SoftwareSigner, serving: ServingAuthority) -> bool:
-    try:
-        return is_revoked(signer.certificate_der, serving)
-    except IndexFileError:  # it is made again, and told of as such
-        return False
-
-
-def _failing(checked: Checked, publication: ManifestPublication, clock: Clock) -> tuple[FailingPart, ...]:
-    """The CAs that no signer may answer for now, and what else failed at the start; a signer is told of by its CAs."""
-    now, signers, parts = clock.now(), checked.signers, []
-    shown = {f"CA {serving.authority.label}" for serving in publication.state.authorities}
-    for serving in publication.state.authorities:
-        authority = serving.authority
-        shown.add(f"signer {authority.policy.signer or signers.default}")
-        error: Exception | None = signers.problem(authority, now)
-        if error is None and _is_revoked(signers.of(authority), serving):
-            error = revocation()
-        if error is not None:
-            parts.append(FailingPart(f"CA {authority.label}", f"answered tryLater: {error}", authority.label))
-    others = (FailingPart(part, str(error)) for part, error in checked.failing.items() if part not in shown)
-    return (*parts, *others)
 
 
 def _following(services: Services, members: Peers) -> Following | None:

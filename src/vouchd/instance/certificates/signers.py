@@ -57,7 +57,7 @@ class LoadedSigners:
                 hint="its certificate may not have come: vouchd signer list; a new one: vouchd signer add",
             )
         signer_der = self.ready[nickname].certificate_der
-        begin, end = _span(signer_der, authority.certificates)
+        begin, end = life_for(signer_der, authority.certificates)
         if begin <= at <= end:
             return None
         try:
@@ -68,7 +68,7 @@ class LoadedSigners:
 
 
 @lru_cache(maxsize=1 << 14)
-def _span(signer_der: bytes, certificates: tuple[bytes, ...]) -> tuple[int, int]:
+def life_for(signer_der: bytes, certificates: tuple[bytes, ...]) -> tuple[int, int]:
     """From when to when a signer may answer for the CA with these certificates; (0, -1): never."""
     signer = load_certificate(signer_der)
     end = signing_end(signer, certificates)

@@ -1,0 +1,72 @@
+"""The parts of an instance that cannot be used now: CAs that no signer may answer for, and what failed at its start."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vouchd.core.ports import Clock
+from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.errors import IndexFileError
+from vouchd.instance.certificates.signers import Checked, life_for
+from vouchd.instance.report import FailingPart
+from vouchd.service.signer_choice import is_revoked, revocation
+
+
+class _Judgement(NamedTuple):
+    """Of one CA: the signer named for it, whether it is answered for, and the last second in which that is so."""
+
+    signer: str
+    part: FailingPart | None
+    until: int
+
+
+class FailingParts:
+    """Keeps what was said of a CA until its state is another one, or the life of its signer begins or ends."""
+
+    def __init__(self, checked: Checked, clock: Clock) -> None:
+        self._checked = checked
+        self._clock = clock
+        self._version = -1
+        self._known: dict[str, _Judgement] = {}
+        self._until = -1  # the first of all
+
+    def of(self, state: ServingState) -> tuple[FailingPart, ...]:
+        """Those of the CAs in `state`, and the others; a signer is told of by its CAs."""
+        now = self._clock.now()
+        changed = state.changed_since(self._version)
+        if state.version == self._version:
+            changed = frozenset()
+        if changed is None:
+            self._known.clear()
+        if changed is None or changed or now > self._until:
+            present = {serving.authority.id: serving for serving in state.authorities}
+            known = {} if changed is None else self._known
+            for each in (changed or frozenset()) - present.keys():
+                known.pop(each, None)
+            for each, serving in present.items():
+                former = known.get(each)
+                if former is None or former.until < now or (changed and each in changed):
+                    known[each] = self._judged(serving, now)
+            self._known, self._version = known, state.version
+            self._until = min((one.until for one in known.values()), default=now)
+        labels = {f"CA {serving.authority.label}" for serving in state.authorities} if self._checked.failing else set()
+        shown = labels | {f"signer {one.signer}" for one in self._known.values()} if self._checked.failing else set()
+        others = (FailingPart(part, str(error)) for part, error in self._checked.failing.items() if part not in shown)
+        return (*(one.part for one in self._known.values() if one.part is not None), *others)
+
+    def _judged(self, serving: ServingAuthority, now: int) -> _Judgement:
+        signers, authority = self._checked.signers, serving.authority
+        name = authority.policy.signer or signers.default
+        error: Exception | None = signers.problem(authority, now)
+        if error is None and self._is_revoked(serving):
+            error = revocation()
+        if error is None:
+            return _Judgement(name, None, life_for(signers.of(authority).certificate_der, authority.certificates)[1])
+        part = FailingPart(f"CA {authority.label}", f"answered tryLater: {error}", authority.label)
+        return _Judgement(name, part, now)
+
+    def _is_revoked(self, serving: ServingAuthority) -> bool:
+        try:
+            return is_revoked(self._checked.signers.of(serving.authority).certificate_der, serving)
+        except IndexFileError:  # it is made again, and told of as such
+            return False

@@ -1,0 +1,91 @@
+"""What cannot be used now: each CA is looked at when something of it has changed, and in time."""
+
+from __future__ import annotations
+
+import pytest
+from tests.pki import CA, DAY, NOW, shared_key
+
+from vouchd.core.facts import Authority, AuthorityPolicy
+from vouchd.core.status import ServingAuthority, ServingState
+from vouchd.errors import SigningError
+from vouchd.instance.certificates.signers import Checked, LoadedSigners
+from vouchd.instance.failing_parts import FailingParts
+from vouchd.pkix import certs
+from vouchd.signing.software import SoftwareSigner
+
+CAS = [CA.create(f"CA {number}", key=shared_key(number=number)) for number in range(3)]
+
+
+class Time:
+    """A clock that goes when a test says so."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> int:
+        return self.at
+
+
+class Signers(LoadedSigners):
+    """Counts the CAs that are looked at."""
+
+    looks: list[str]
+
+    def problem(self, authority: Authority, at: int) -> SigningError | None:
+        self.looks.append(authority.label)
+        return super().problem(authority, at)
+
+
+@pytest.fixture
+def signers():
+    """A signer of each CA but the last."""
+    leaves = [ca.issue_signer() for ca in CAS[:2]]
+    made = Signers({f"s{n}": SoftwareSigner(f"s{n}", leaf.key, leaf.der) for n, leaf in enumerate(leaves)}, {}, "s0")
+    object.__setattr__(made, "looks", [])
+    return made
+
+
+def serving(number: int, *, behind: bool = False) -> ServingAuthority:
+    ca = CAS[number]
+    policy = AuthorityPolicy(signer=f"s{number}")
+    authority = Authority(certs.authority_id(ca.certificate), ca.der, f"CA {number}", policy)
+    return ServingAuthority(authority, (), behind=behind)
+
+
+def state(version: int, *cas: ServingAuthority, changed: tuple[int, ...] = ()) -> ServingState:
+    ids = frozenset(serving(number).authority.id for number in changed)
+    return ServingState(version, cas, version - 1, ids)
+
+
+def names(parts) -> list[str]:
+    return [part.part for part in parts]
+
+
+def test_only_cas_that_changed_are_looked_at_again(signers):
+    """One CRL among many CAs costs one CA; a CA that nobody may sign for is looked at each time."""
+    failing = FailingParts(Checked(signers, (), {}), Time())
+    first = [serving(number) for number in range(3)]
+    assert names(failing.of(state(1, *first))) == ["CA CA 2"]
+    assert sorted(signers.looks) == ["CA 0", "CA 1", "CA 2"]
+    signers.looks.clear()
+    assert names(failing.of(state(1, *first))) == ["CA CA 2"]
+    assert names(failing.of(state(2, serving(0, behind=True), *first[1:], changed=(0,)))) == ["CA CA 2"]
+    assert set(signers.looks) <= {"CA 0", "CA 2"}
+    assert names(failing.of(state(3, serving(0), first[1], changed=(2,)))) == []
+
+
+def test_end_of_a_signer_is_noticed_when_it_comes(signers):
+    """That nothing changed takes nobody's life longer."""
+    clock = Time()
+    failing = FailingParts(Checked(signers, (), {}), clock)
+    served = state(1, serving(0), serving(1))
+    assert names(failing.of(served)) == []
+    clock.at = NOW + 400 * DAY
+    assert names(failing.of(served)) == ["CA CA 0", "CA CA 1"]
+
+
+def test_part_that_failed_at_the_start_is_told_by_itself_where_no_ca_tells_of_it(signers):
+    """A signer that no CA names fails by its own name; one that a CA names is told of by that CA."""
+    error = SigningError("no such key")
+    failing = FailingParts(Checked(signers, (), {"signer s0": error, "signer idle": error}), Time())
+    assert names(failing.of(state(1, serving(0)))) == ["signer idle"]
