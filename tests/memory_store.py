@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from vouchd.core.changes import Changes, PointFacts
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
@@ -90,6 +90,11 @@ class MemoryStore:
             self._authorities[authority.id] = authority
             self._changed()
 
+    def put_authorities(self, authorities: Sequence[Authority]) -> None:
+        """See StatusStore."""
+        for authority in authorities:
+            self.put_authority(authority)
+
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
         with self._lock:
@@ -127,6 +132,11 @@ class MemoryStore:
             if held and held.record.sha256 in crl_hashes(epoch):
                 del self._quarantined[point]
             self._changed()
+
+    def commit_epochs(self, commits: Sequence[tuple[Epoch, Mapping[str, Buffer]]]) -> None:
+        """See StatusStore."""
+        for epoch, documents in commits:
+            self.commit_epoch(epoch, documents)
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """See StatusStore."""

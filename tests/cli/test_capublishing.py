@@ -73,7 +73,7 @@ def test_refusal_for_the_moment_is_told_apart_and_the_same_crl_is_taken_later(po
 
     assert main(["ca", "publish", "--to", target]) == 0
     with monkeypatch.context() as broken:
-        broken.setattr(port.services.store, "commit_epoch", away)
+        broken.setattr(port.services.store, "commit_epochs", away)
         capsys.readouterr()
         assert main(["ca", "publish", "--json"]) == 75
         said = capsys.readouterr()
@@ -92,7 +92,9 @@ def test_crl_that_is_refused_for_good_outranks_one_that_is_refused_for_now(port,
     Path("web/ca.crl").unlink()
     Path("web").rmdir()
     Path("web").write_text("no folder")
-    monkeypatch.setattr(port.services.store, "commit_epoch", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away")))
+    monkeypatch.setattr(
+        port.services.store, "commit_epochs", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away"))
+    )
     capsys.readouterr()
     assert main(["ca", "publish", "--json"]) == 65
     assert {row["retry"] for row in json.loads(capsys.readouterr().out)} == {True, False}

@@ -11,8 +11,10 @@ from vouchd.errors import PermissionDenied
 
 CHANGES = (
     "put_authority",
+    "put_authorities",
     "remove_authority",
     "commit_epoch",
+    "commit_epochs",
     "put_quarantined",
     "drop_quarantined",
     "put_user",

@@ -237,6 +237,30 @@ def test_commit_epoch_two_handles_race_one_wins(backend):
     assert len(ours.epochs()) == 1
 
 
+def test_several_authorities_and_epochs_are_what_each_by_itself_is(backend, store):
+    """CAs that are put, and epochs that are committed, together are those that come back; some may be there already."""
+    others = [an_authority(name) for name in "bcd"]
+    store.put_authority(CA)
+    store.put_authorities([replace(CA, label="new"), *others])
+    assert set(store.authorities()) == {replace(CA, label="new"), *others}
+    epochs = [an_epoch(one, base=a_record(one.id.encode())) for one in (CA, *others)]
+    store.commit_epochs(
+        [(epoch, {sha256(one.id.encode()): one.id.encode()}) for epoch, one in zip(epochs, (CA, *others), strict=True)]
+    )
+    assert set(backend.open().epochs()) == set(epochs)
+    assert [store.high_water(epoch.issuing_point) for epoch in epochs] == [(1, 1000)] * 4
+    assert store.document(sha256(CA.id.encode())) == CA.id.encode()
+
+
+def test_several_epochs_of_which_one_conflicts_conflict(held):
+    """One that does not follow is told as by itself."""
+    other = an_authority("b")
+    held.put_authority(other)
+    with pytest.raises(StoreConflict):
+        held.commit_epochs([(an_epoch(other), {}), (an_epoch(CA, 7), {})])
+    assert held.epoch(POINT) == an_epoch(CA)
+
+
 def test_high_water_never_committed_is_none_and_zero(held):
     """An issuing point without history has no mark."""
     assert held.high_water(IssuingPointId(CA.id, "00")) == (None, 0)

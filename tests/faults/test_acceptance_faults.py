@@ -107,7 +107,7 @@ def test_step_failing_leaves_old_or_new_epoch(folder, monkeypatch, step, fault, 
     owner, name = {
         "index": (site.writer, "write"),
         "document": (base.Transaction, "put_documents"),
-        "commit": (site.store, "commit_epoch"),
+        "commit": (site.store, "commit_epochs"),
         "manifest begun": (journal.JournalWriter, "begin"),
         "manifest added to": (journal.JournalWriter, "add"),
     }[step]
@@ -155,9 +155,9 @@ accepting = {
     "index-before": lambda: stop_before(site.writer, "write"),
     "index-half": lambda: stop_before(os, "replace"),
     "index-after": lambda: stop_after(site.writer, "write"),
-    "commit-before": lambda: stop_before(site.store, "commit_epoch"),
+    "commit-before": lambda: stop_before(site.store, "commit_epochs"),
     "commit-documents-stored": lambda: stop_after(sqlite.Transaction, "put_documents"),
-    "commit-after": lambda: stop_after(site.store, "commit_epoch"),
+    "commit-after": lambda: stop_after(site.store, "commit_epochs"),
 }
 def write_half():
     function = os.pwrite

@@ -13,11 +13,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from msgspec.structs import asdict, fields
 
 from vouchd.api import shapes
-from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, ScopeId, SentPEM, about
+from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, Problem, ScopeId, SentPEM, about
 from vouchd.api.operation import Call, Operation, Waiting
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
-from vouchd.errors import BadInput, NotFound
+from vouchd.errors import BadInput, NotFound, VouchdError
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.pkix import pem
 from vouchd.service.authorities import (
@@ -26,10 +26,13 @@ from vouchd.service.authorities import (
     AuthoritySummary,
     read_authorities,
 )
+from vouchd.service.authorities import NewAuthority as Candidate
 from vouchd.service.permission import Action
 from vouchd.settings.reading import read_settings
 
 MAX_SERIALS_BYTES = 1 << 30
+MAX_BATCH = 1000
+MAX_BATCH_BYTES = 64 << 20
 MAX_SCOPES = 1000
 MAX_CRL_ISSUERS = 16
 Signer = Annotated[str, Meta(min_length=1, max_length=200, examples=["ocspSigningCert"])]
@@ -127,6 +130,25 @@ class NewAuthority(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class NewAuthorities(Struct, frozen=True, forbid_unknown_fields=True):
+    """CAs to answer for, added as one change."""
+
+    authorities: Annotated[
+        list[NewAuthority],
+        Meta(min_length=1, max_length=MAX_BATCH),
+        about("One CA each; the others do not mind one that is refused."),
+    ]
+
+
+class AddedAuthority(Struct, frozen=True):
+    """What became of one of several."""
+
+    id: Annotated[AuthorityId | None, about("The id of the CA; none where it was refused.")] = None
+    label: Annotated[Label | None, about("What the CA is called.")] = None
+    changes: Changes = UNSET
+    problem: Annotated[Problem | None, about("Why it was refused.", None)] = None
+
+
 class SerialsUpload(Waiting, frozen=True, forbid_unknown_fields=True):
     """How the serials are written, and how long to wait."""
 
@@ -156,6 +178,20 @@ def _add(call: Call) -> Authority:
     call.settle()
     doubts = (*bundle.notes, *authorities.doubts(effect.subject))
     return _shown(call, effect.subject, doubts, list(effect.changes))
+
+
+def _add_all(call: Call) -> list[AddedAuthority]:
+    new: NewAuthorities = call.body
+    wanted = [Candidate(one.certificate.encode(), one.label, one.signer) for one in new.authorities]
+    outcomes = call.services.authorities.add_all(wanted, call.caller)
+    if call.query.wait:
+        call.settle()
+    return [
+        AddedAuthority(problem=Problem.of(one))
+        if isinstance(one, VouchdError)
+        else AddedAuthority(one.subject.id, one.subject.label, list(one.changes))
+        for one in outcomes
+    ]
 
 
 def _remove(call: Call) -> None:
@@ -272,6 +308,18 @@ OPERATIONS = (
         body=NewAuthority,
         may_be_there=True,
         query=Waiting,
+    ),
+    Operation(
+        "POST",
+        "/authorities/batch",
+        "authorities.add_all",
+        "Answer for several CAs from now on, as one change",
+        Action.ADD_AUTHORITY,
+        _add_all,
+        list[AddedAuthority],
+        body=NewAuthorities,
+        query=Waiting,
+        max_body_bytes=MAX_BATCH_BYTES,
     ),
     Operation("GET", "/authorities/{authority}", "authorities.get", "One CA", Action.LIST_AUTHORITIES, _one, Authority),
     Operation(

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from vouchd.api import shapes
-from vouchd.api.model import AuthorityId, Count, Label, ScopeId, Words, about
+from vouchd.api.model import AuthorityId, Count, Label, Problem, ScopeId, Words, about
 from vouchd.api.operation import Call, Download, Operation, Waiting
 from vouchd.api.services import Services
 from vouchd.api.shapes import IssuingPoint, QuarantinedCRL
 from vouchd.core import facts
 from vouchd.core.facts import Caller, CRLRecord, Epoch, IssuingPointId
-from vouchd.errors import ConfigError, NotFound
+from vouchd.core.ports import StatusStore
+from vouchd.errors import ConfigError, CRLStale, NotFound, VouchdError
 from vouchd.service import previewing
 from vouchd.service.cover import cover_notice
 from vouchd.service.ingesting import MAX_REASON_CHARACTERS
 from vouchd.service.permission import Action
 
 MAX_UPLOAD_BYTES = 256 << 20
+MAX_BATCH = 1000
+MAX_BATCH_BYTES = 64 << 20
+_TOGETHER = 100  # in one change: others wait for it
 PKIX_CRL = "application/pkix-crl"
 UPLOADS = (PKIX_CRL, "application/x-pem-file", "application/octet-stream")
 
@@ -37,6 +41,32 @@ class Accepted(Struct, frozen=True):
 
     issuing_points: Annotated[list[IssuingPoint], about("The issuing points that it changed.")]
     served: Annotated[bool, about("Whether every worker answers from it.")]
+    notices: Annotated[list[CoverNotice], about("What the CRLs of these CAs leave uncovered.")]
+
+
+class NewCRLs(Struct, frozen=True, forbid_unknown_fields=True):
+    """CRLs to take in, as few changes."""
+
+    crls: Annotated[
+        list[Annotated[str, Meta(min_length=1)]],
+        Meta(min_length=1, max_length=MAX_BATCH),
+        about("PEM, or base64 of DER, one CRL each; the others do not mind one that is refused."),
+    ]
+
+
+class TakenCRL(Struct, frozen=True):
+    """What became of one of several CRLs."""
+
+    issuing_points: Annotated[list[IssuingPoint], about("The issuing points that it changed.", [])] = []
+    problem: Annotated[Problem | None, about("Why it was refused, held back, or was held already.", None)] = None
+    unchanged: Annotated[bool, about("It is the one in use already.")] = False
+
+
+class TakenCRLs(Struct, frozen=True):
+    """What became of several CRLs."""
+
+    crls: Annotated[list[TakenCRL], about("In the order in which they were sent.")]
+    served: Annotated[bool, about("Whether every worker answers from those that were taken in.")]
     notices: Annotated[list[CoverNotice], about("What the CRLs of these CAs leave uncovered.")]
 
 
@@ -129,6 +159,25 @@ def _add(call: Call) -> Accepted:
     return _accepted(call, take_crl(call.services, call.body, call.origin, call.caller))
 
 
+def _add_all(call: Call) -> TakenCRLs:
+    new: NewCRLs = call.body
+    services, outcomes = call.services, list[tuple[Epoch, ...] | VouchdError]()
+    for start in range(0, len(new.crls), _TOGETHER):
+        together = [(one.encode(), call.origin) for one in new.crls[start : start + _TOGETHER]]
+        with services.ingest_lock():  # others may take theirs in between
+            outcomes += services.ingesting.accept_all(together, call.caller, services.clock.now())
+    epochs = [epoch for one in outcomes if not isinstance(one, VouchdError) for epoch in one]
+    at, served = services.clock.now(), bool(call.query.wait) and call.settle(epochs)
+    return TakenCRLs([_taken(one, at) for one in outcomes], served, _notices(services.store, epochs))
+
+
+def _taken(outcome: tuple[Epoch, ...] | VouchdError, at: int) -> TakenCRL:
+    if isinstance(outcome, VouchdError):
+        unchanged = isinstance(outcome, CRLStale) and outcome.changes_nothing
+        return TakenCRL(problem=Problem.of(outcome), unchanged=unchanged)
+    return TakenCRL([shapes.issuing_point(epoch, at) for epoch in outcome])
+
+
 def _add_lower(call: Call) -> Accepted:
     services = call.services
     word: LowerNumber = call.query
@@ -141,18 +190,23 @@ def _add_lower(call: Call) -> Accepted:
 
 def _accepted(call: Call, epochs: tuple[Epoch, ...]) -> Accepted:
     """The new epochs, with what the CAs' CRLs leave uncovered."""
-    at, store = call.services.clock.now(), call.services.store
+    at = call.services.clock.now()
+    return Accepted(
+        issuing_points=[shapes.issuing_point(epoch, at) for epoch in epochs],
+        served=call.settle(epochs),
+        notices=_notices(call.services.store, epochs),
+    )
+
+
+def _notices(store: StatusStore, epochs: Iterable[Epoch]) -> list[CoverNotice]:
+    """What the CRLs of the CAs of these epochs leave uncovered."""
     concerned = dict.fromkeys(epoch.issuing_point.authority_id for epoch in epochs)
     notices = [
         cover_notice(authority, store.epochs_of(authority.id))
         for authority_id in concerned
         if (authority := store.authority(authority_id)) is not None
     ]
-    return Accepted(
-        issuing_points=[shapes.issuing_point(epoch, at) for epoch in epochs],
-        served=call.settle(epochs),
-        notices=[CoverNotice(notice=notice, mend=mend) for notice, mend in notices if notice],
-    )
+    return [CoverNotice(notice=notice, mend=mend) for notice, mend in notices if notice]
 
 
 def _is_pending(answer: Accepted) -> bool:
@@ -282,6 +336,18 @@ OPERATIONS = (
         refusals=_REFUSED | {202: "The CRL is held back because it changes too much; an agent releases or drops it."},
         max_body_bytes=MAX_UPLOAD_BYTES,
         pending=_is_pending,
+    ),
+    Operation(
+        "POST",
+        "/crls/batch",
+        "crls.add_all",
+        "Take several CRLs in, as few changes, and wait a little until they are served",
+        Action.ADD_CRL,
+        _add_all,
+        TakenCRLs,
+        body=NewCRLs,
+        query=Waiting,
+        max_body_bytes=MAX_BATCH_BYTES,
     ),
     Operation(
         "POST",

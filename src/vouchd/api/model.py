@@ -11,9 +11,9 @@ import json
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, UnsetType
+from msgspec import Meta, Struct, UnsetType
 
-from vouchd.errors import BadInput
+from vouchd.errors import BadInput, VouchdError
 
 _LONGEST_WORDS = 400
 
@@ -45,6 +45,19 @@ Changes = Annotated[
     list[str] | UnsetType,
     about("After a change: what it has changed, one line each; none: it was there just so already.", ["it was added"]),
 ]
+
+
+class Problem(Struct, frozen=True):
+    """Why one of several was refused, as a problem document says it."""
+
+    title: Annotated[str, about("What is wrong.", "not a CRL: no PEM block and no DER")]
+    error: Annotated[str, about("The kind of error.", "CRLRejected")]
+    hint: Annotated[str, about("What to do about it; may be empty.", "give one CRL in DER or PEM")]
+
+    @classmethod
+    def of(cls, error: VouchdError) -> Problem:
+        """What the error says."""
+        return cls(str(error), type(error).__name__, error.hint)
 
 
 def read_json(body: bytes) -> Any:

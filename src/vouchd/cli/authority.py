@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.cli import output
+from vouchd.cli import bulk, output
 from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import STDIN, JsonOption, read_input
@@ -226,10 +226,13 @@ ReferenceArgument = Annotated[
 
 @reachable
 def add(
-    certificates: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="CA certificates, or bundles of them; - is stdin.")
-    ],
     instance: Instance,
+    certificates: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="CA certificates, or bundles of them; - is stdin.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Add the CAs of all files of a folder, as few changes.")
+    ] = None,
     label: Annotated[str, typer.Option("--label", help="What it is called; default: its subject.")] = "",
     signer: Annotated[
         str, typer.Option("--signer", metavar="NICKNAME", help="The signer for this CA; default: the default signer.")
@@ -244,10 +247,26 @@ def add(
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
 
+    With --from a file that fails is told of and costs itself alone; the exit code is that of the first one. It may be
+    done again: what is there already is left as it is.
+
     Example: vouchd authority add root.pem --label "Example Root"
     """
+    if bool(certificates) == bool(folder):
+        raise ConfigError("name either files or a folder", hint="vouchd authority add FILE..., or --from DIR")
+    if folder is not None:
+        if label or new_signer:
+            raise ConfigError("one label or new signer for several CAs", hint="add that CA by itself")
+        _add_folder(instance, folder, signer, json_output=json_output)
+    else:
+        _add_files(instance, certificates or [], label, signer, new_signer, json_output=json_output)
+
+
+def _add_files(
+    instance: Instance, files: list[str], label: str, signer: str, new_signer: str, *, json_output: bool
+) -> None:
     rows = []
-    authorities = [one for name in certificates for one in read_authorities(name)]
+    authorities = [one for name in files for one in read_authorities(name)]
     if label and len(authorities) > 1:
         raise ConfigError("one label for several CAs", hint="add them one by one")
     if new_signer:
@@ -272,6 +291,28 @@ def add(
         output.hint(
             f"the CA is answered tryLater until it has certified this request: vouchd signer install {new_signer} FILE"
         )
+
+
+def _add_folder(instance: Instance, folder: Path, signer: str, *, json_output: bool) -> None:
+    files = bulk.files_of(folder)
+    tally = bulk.Tally(len(files))
+
+    def read(file: Path) -> list[tuple[dict[str, str], int]]:
+        texts = [one.public_bytes(Encoding.PEM).decode() for one in read_authorities(str(file))]
+        more = {"signer": signer} if signer else {}
+        return [({"certificate": text, **more}, len(text)) for text in texts]
+
+    done = 0
+    for batch, last in bulk.batches(bulk.read_all(files, read, tally)):
+        body = {"authorities": [item.body for item in batch]}
+        answers = instance.call("authorities.add_all", body=body, wait=seconds_to_wait(last))
+        for item, answer in zip(batch, answers, strict=True):
+            if bulk.judged(item, answer["problem"], tally):
+                tally.new += bool(answer["changes"])
+                tally.unchanged += not answer["changes"]
+        done += len(batch)
+        bulk.progress(done, "CAs")
+    tally.finish(json_output=json_output)
 
 
 @reachable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vouchd.cli import crl_shapes, output, quarantine
+from vouchd.cli import bulk, crl_shapes, output, quarantine
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, STDIN, InstanceOption, JsonOption, ScopeOption, read_input
@@ -64,7 +64,10 @@ def _word_at(layout: Layout) -> Callable[[StepBack], None]:
 @app.command()
 @reachable
 def add(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CRLs, DER or PEM, full or delta; - is stdin.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE|DIR...", help="CRLs, DER or PEM, full or delta, or folders of them; - is stdin."),
+    ],
     instance: Instance,
     accept_lower_number: Annotated[
         bool,
@@ -76,12 +79,17 @@ def add(
 ) -> None:
     """Take CRLs in, and wait until a running instance answers from them.
 
-    Every file is tried; the exit code is that of the first failure. A CRL that is held already is none.
+    Every file is tried, of folders too; the exit code is that of the first failure. A CRL that is held is none.
 
     Example: vouchd crl add root.crl
     """
     if accept_lower_number is not bool(reason):
         raise ConfigError("a lower number is taken for a reason", hint="give --accept-lower-number and --reason TEXT")
+    if any(Path(name).is_dir() for name in files):
+        if accept_lower_number:
+            raise ConfigError("a lower number is taken of one CRL", hint="name its file")
+        _add_folders(instance, files, wait=wait, json_output=json_output)
+        return
     rows: list[dict[str, object]] = []
     failures: list[VouchdError] = []
     labels = crl_shapes.labels(instance)
@@ -102,6 +110,46 @@ def add(
     output.records(rows, json_output=json_output)
     if failures:
         raise typer.Exit(outcome(failures[0]).exit_code)
+
+
+def _add_folders(instance: Instance, names: list[str], *, wait: bool, json_output: bool) -> None:
+    files = [file for name in names for file in (bulk.files_of(Path(name)) if Path(name).is_dir() else [Path(name)])]
+    tally = bulk.Tally(len(files))
+
+    def read(file: Path) -> list[tuple[bytes, int]]:
+        return [(crl, len(crl)) for crl in _crls(read_input(str(file), MAX_CRL_BYTES))]
+
+    done, served = 0, True
+    notices: dict[str, str] = {}
+    for batch, last in bulk.batches(bulk.read_all(files, read, tally)):
+        answer = _taken(instance, batch, seconds_to_wait(wait and last))
+        for item, taken in zip(batch, answer["crls"], strict=True):
+            if taken["unchanged"]:
+                tally.unchanged += 1
+            elif bulk.judged(item, taken["problem"], tally):
+                tally.new += 1
+        served = answer["served"]
+        notices |= {one["mend"]: one["notice"] for one in answer["notices"]}
+        done += len(batch)
+        bulk.progress(done, "CRLs")
+    for mend, notice in notices.items():
+        output.warn(notice, mend)
+    warn_unserved(instance, served, wait=wait)
+    tally.finish(json_output=json_output)
+
+
+def _taken(instance: Instance, batch: list[bulk.Item], seconds: int) -> Any:
+    """The answer to a batch; a CRL that is too large for one is sent by itself."""
+    if batch[0].size <= bulk.BATCH_BYTES:
+        body = {"crls": [bulk.as_base64(item.body) for item in batch]}
+        return instance.call("crls.add_all", body=body, origin=str(batch[0].file.absolute().parent), wait=seconds)
+    try:
+        done = instance.call("crls.add", body=batch[0].body, origin=str(batch[0].file.absolute()), wait=seconds)
+    except VouchdError as error:
+        unchanged = isinstance(error, CRLStale) and error.changes_nothing
+        problem = {"title": str(error), "error": type(error).__name__, "hint": error.hint}
+        return {"crls": [{"problem": problem, "unchanged": unchanged}], "served": True, "notices": []}
+    return {**done, "crls": [{"problem": None, "unchanged": False}]}
 
 
 def _crls(data: bytes) -> Iterator[bytes]:

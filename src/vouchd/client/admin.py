@@ -78,9 +78,17 @@ def error_of(problem: bytes) -> VouchdError:
     """The error that a problem document tells of, of the same class as it had there."""
     try:
         document = json.loads(problem)
+    except (ValueError, RecursionError) as error:
+        raise ClientError("an error that cannot be read", hint="is this the agent port of vouchd?") from error
+    return error_from(document)
+
+
+def error_from(document: Mapping[str, Any]) -> VouchdError:
+    """The same of a document that was read. Raises: ClientError when it is none."""
+    try:
         kind = getattr(errors, document["error"], ClientError)
         title, hint = str(document["title"]), str(document.get("hint", ""))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ClientError("an error that cannot be read", hint="is this the agent port of vouchd?") from error
     if not (isinstance(kind, type) and issubclass(kind, VouchdError)):
         kind = ClientError

@@ -15,11 +15,19 @@ class FollowedStore(SqliteStore):
         """Refused. Raises: PermissionDenied; so do all the others."""
         raise _elsewhere()
 
+    def put_authorities(self, *_: object) -> NoReturn:
+        """Refused."""
+        raise _elsewhere()
+
     def remove_authority(self, *_: object) -> NoReturn:
         """Refused."""
         raise _elsewhere()
 
     def commit_epoch(self, *_: object) -> NoReturn:
+        """Refused."""
+        raise _elsewhere()
+
+    def commit_epochs(self, *_: object) -> NoReturn:
         """Refused."""
         raise _elsewhere()
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ from vouchd.core import key_history
 from vouchd.core.acceptance import judge_issuer
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, is_newer_crl
 from vouchd.core.ports import AuditSink, MirrorStore, StatusStore, Store
-from vouchd.errors import LifecycleError, NotFound
+from vouchd.errors import LifecycleError, NotFound, VouchdError
 from vouchd.instance.locking import ingest_lock
 from vouchd.pkix import certs
 from vouchd.pkix.crl import read_header
@@ -187,6 +187,26 @@ class ForwardedIngesting(Ingesting):
         self._rights.allow(caller, Action.ADD_CRL, arrival.sha256)
         self._connect_master().add_crl(bytes(arrival.crl))
         self._following.catch_up()
+        return self._epochs(arrival)
+
+    def accept_all(
+        self, crls: Sequence[tuple[Buffer, str]], caller: Caller, at: int
+    ) -> list[tuple[Epoch, ...] | VouchdError]:
+        """See Ingesting; the master is asked for each, and what became of them is taken over at once."""
+        self._rights.allow(caller, Action.ADD_CRL, f"{len(crls)} CRLs")
+        arrivals: list[Received | VouchdError] = []
+        for crl, origin in crls:
+            try:
+                arrival = Received.of(crl, origin, at)
+                self._connect_master().add_crl(bytes(arrival.crl))
+                arrivals.append(arrival)
+            except VouchdError as error:
+                arrivals.append(error)
+        self._following.catch_up()
+        return [self._epochs(one) if isinstance(one, Received) else one for one in arrivals]
+
+    def _epochs(self, arrival: Received) -> tuple[Epoch, ...]:
+        """Those of the CAs that the CRL is for, as they are here now."""
         named = self._facts.authorities_of(arrival.header.issuer_name_der)
         ids = dict.fromkeys(one.authority.id for one in recipients(arrival.header, named))
         return tuple(epoch for authority_id in ids for epoch in self._facts.epochs_of(authority_id))

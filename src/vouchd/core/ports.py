@@ -68,6 +68,12 @@ class StatusStore(Protocol):
         Its epochs stay. Raises: NotFound when a document that the policy names is neither stored nor given.
         """
 
+    def put_authorities(self, authorities: Sequence[Authority]) -> None:
+        """Do for each what `put_authority` does, as one change.
+
+        A store that changes one thing at a time, as a directory does, has changed those before one that fails.
+        """
+
     def remove_authority(self, authority_id: str) -> None:
         """Remove the authority with its epochs and quarantined CRLs; the highest CRL numbers stay known.
 
@@ -92,6 +98,9 @@ class StatusStore(Protocol):
         Raises: StoreConflict when `epoch.sequence` is not one above the current sequence (1 when there is none);
         NotFound when the authority is not registered, or a CRL of the epoch is neither stored nor given.
         """
+
+    def commit_epochs(self, commits: Sequence[tuple[Epoch, Mapping[str, Buffer]]]) -> None:
+        """Do for each what `commit_epoch` does, as one change; see `put_authorities`."""
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """Store `authority`; drop the current epoch of its issuing point of that scope, and the CRL held back for it.

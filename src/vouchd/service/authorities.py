@@ -108,6 +108,19 @@ def signer_doubts(signers: KnownSigners, authority: Authority, at: int) -> tuple
 Fitness = Callable[[Authority], tuple[str, ...]]
 
 
+def _fit() -> Fitness:
+    return lambda _: ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAuthority:
+    """A certificate (DER, PEM or base64) of a CA to answer for; see `Authorities.add`."""
+
+    certificate: Buffer
+    label: str = ""
+    signer: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class AuthoritySummary:
     """One CA as a list shows it; `not_after` of its certificate in POSIX seconds."""
@@ -127,12 +140,12 @@ class AuthoritySummary:
 class Authorities:
     """Every change passes `permission` first and is recorded in `audit` when it is done.
 
-    `fitness` tells what is doubtful about the signer of a CA as it is going to be, and raises where none may answer for
-    it: with such a CA the instance would not start again.
+    `fitness()` reads the signers as they are now; what it gives tells what is doubtful about the signer of a CA as it
+    is going to be, and raises where none may answer for it: with such a CA the instance would not start again.
     """
 
     def __init__(
-        self, store: StatusStore, permission: Permission, audit: AuditSink, fitness: Fitness = lambda _: ()
+        self, store: StatusStore, permission: Permission, audit: AuditSink, fitness: Callable[[], Fitness] = _fit
     ) -> None:
         self._store = store
         self._permission = permission
@@ -148,10 +161,7 @@ class Authorities:
 
         Raises: ConfigError when no signer of this instance may answer for it.
         """
-        try:
-            return self._fitness(authority)
-        except SigningError as error:  # here it is the CA that does not fit, not the signer
-            raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
+        return _doubts(self._fitness(), authority)
 
     def add(self, certificate: Buffer, caller: Caller, *, label: str = "", signer: str = "") -> Effect[Authority]:
         """Answer for the CA of `certificate` (DER, PEM or base64); its label is its subject when none is given.
@@ -173,10 +183,58 @@ class Authorities:
             if draft != self._store.authority(draft.id):
                 self._store.put_authority(draft, documents)
             self._replace_namesakes(draft)
-        said = "; ".join(changes) or "none"
-        count = len(draft.certificates)
-        self._audit.record(_ADDED, caller, "success", ca=draft.id, subject=subject, certificates=count, changes=said)
-        return Effect(draft, changes)
+        effect = Effect(draft, changes)
+        self._record_added(effect, caller)
+        return effect
+
+    def add_all(self, wanted: Sequence[NewAuthority], caller: Caller) -> list[Effect[Authority] | VouchdError]:
+        """Do what `add` does for each, as one change of the store; what became of each, in their order.
+
+        One that cannot be added costs itself alone. Raises: PermissionDenied; StoreError, and none of those that were
+        not there already was added.
+        """
+        self._permission.allow(caller, Action.ADD_AUTHORITY, f"{len(wanted)} certificates")
+        self._audit.record(_ADD, caller, "success", certificates=len(wanted))
+        fitness = self._fitness()
+        outcomes: dict[int, Effect[Authority] | VouchdError] = {}
+        drafts: dict[bytes, tuple[int, Effect[Authority]]] = {}
+        singly: list[int] = []  # those of a name that another of these has, or several CAs of before
+        for place, new in enumerate(wanted):
+            try:
+                _, parsed = read_certificate(new.certificate, MAX_CERTIFICATE_BYTES)
+                name = names.canonical(certs.subject_der(parsed))
+                namesakes = self._namesakes(certs.subject_der(parsed))
+                if name in drafts or len(namesakes) > 1:
+                    singly.append(place)
+                    continue
+                draft, _ = self._drafted(new.certificate, new.label, new.signer)
+                _doubts(fitness, draft)
+                changes = _changes(namesakes, draft)
+            except VouchdError as error:
+                outcomes[place] = error
+                self._audit.record(_ADDED, caller, "failure", why=str(error), place=place)
+            else:
+                drafts[name] = place, Effect(draft, changes)
+        changed = [effect for _, effect in drafts.values() if effect.changes]
+        if changed:
+            self._store.put_authorities([effect.subject for effect in changed])
+        for place, effect in drafts.values():
+            self._record_added(effect, caller)
+            outcomes[place] = effect
+        for place in singly:
+            new = wanted[place]
+            try:
+                outcomes[place] = self.add(new.certificate, caller, label=new.label, signer=new.signer)
+            except (ConfigError, SigningError) as error:
+                outcomes[place] = error
+        return [outcomes[place] for place in range(len(wanted))]
+
+    def _record_added(self, effect: Effect[Authority], caller: Caller) -> None:
+        authority, said = effect.subject, "; ".join(effect.changes) or "none"
+        subject, count = _subject(authority), len(authority.certificates)
+        self._audit.record(
+            _ADDED, caller, "success", ca=authority.id, subject=subject, certificates=count, changes=said
+        )
 
     def draft(self, certificate: Buffer, *, label: str = "", signer: str = "") -> Authority:
         """The CA as `add` would leave it; nothing is stored. Raises: ConfigError."""
@@ -425,6 +483,13 @@ def _require_listed(ours: Mapping[str, bytes], authority: Authority, document: b
             f"not in the list, and refused from then on: {', '.join(missing)}",
             hint="add them to the list, or take it all the same: --yes (REST: unlisted=true)",
         )
+
+
+def _doubts(fitness: Fitness, authority: Authority) -> tuple[str, ...]:
+    try:
+        return fitness(authority)
+    except SigningError as error:  # here it is the CA that does not fit, not the signer
+        raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
 
 
 def _require_ca(certificate: x509.Certificate, *, may_sign_crls_only: bool) -> None:

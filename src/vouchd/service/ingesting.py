@@ -6,8 +6,8 @@ index file without an epoch is garbage; an epoch without its index file is rebui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
@@ -68,6 +68,45 @@ class Ingesting:
         self._permission.allow(caller, Action.ADD_CRL, origin)
         with self._refusal_recorded(caller, origin):
             return self._accept(Received.of(crl, origin, at), caller)
+
+    def accept_all(
+        self, crls: Sequence[tuple[Buffer, str]], caller: Caller, at: int
+    ) -> list[tuple[Epoch, ...] | VouchdError]:
+        """Do what `accept_crl` does for each CRL and its origin; what became of each, in their order.
+
+        Those that are for one CA alone are committed as one change. One that is refused costs itself alone. Raises:
+        PermissionDenied.
+        """
+        self._permission.allow(caller, Action.ADD_CRL, f"{len(crls)} CRLs")
+        outcomes: dict[int, tuple[Epoch, ...] | VouchdError] = {}
+        for place, (arrival, epoch) in self._accept_together(crls, at).items():
+            self._record_taken(epoch, arrival, caller)
+            outcomes[place] = (epoch,)
+        for place, (crl, origin) in enumerate(crls):
+            if place not in outcomes:
+                try:
+                    with self._refusal_recorded(caller, origin):
+                        outcomes[place] = self._accept(Received.of(crl, origin, at), caller)
+                except VouchdError as error:
+                    outcomes[place] = error
+        return [outcomes[place] for place in range(len(crls))]
+
+    def _accept_together(self, crls: Sequence[tuple[Buffer, str]], at: int) -> dict[int, tuple[Received, Epoch]]:
+        """Those that are taken without a second look, by their place; the others are to be taken one by one."""
+        ready: dict[IssuingPointId, tuple[int, Received, Epoch]] = {}
+        for place, (crl, origin) in enumerate(crls):
+            with suppress(VouchdError):  # why will be told when it is taken by itself
+                arrival = Received.of(crl, origin, at)
+                takers = self._recipients(arrival)
+                point = IssuingPointId(takers[0].authority.id, arrival.header.point_scope_id)
+                if len(takers) == 1 and point not in ready:
+                    epoch = self._next(takers[0], arrival, released=False, renumbering="")
+                    ready[point] = place, arrival, epoch
+        try:
+            self._commit([(epoch, arrival) for _, arrival, epoch in ready.values()])
+        except (StoreConflict, NotFound):
+            return {}
+        return {place: (arrival, epoch) for place, arrival, epoch in ready.values()}
 
     def accept_lower_number(self, crl: Buffer, origin: str, caller: Caller, at: int, reason: str) -> tuple[Epoch, ...]:
         """Take a complete CRL although its number is lower than what has been in use; for administrators.
@@ -135,7 +174,7 @@ class Ingesting:
     def _accept(self, arrival: Received, caller: Caller, renumbering: str = "") -> tuple[Epoch, ...]:
         epochs: list[Epoch] = []
         errors: list[CRLError] = []
-        for recipient in recipients(arrival.header, self._store.authorities_of(arrival.header.issuer_name_der)):
+        for recipient in self._recipients(arrival):
             try:
                 epochs.append(self._take(recipient, arrival, caller, renumbering=renumbering))
             except CRLError as error:
@@ -150,6 +189,9 @@ class Ingesting:
         if not epochs:
             raise min(errors, key=lambda error: isinstance(error, CRLRejected))
         return tuple(epochs)
+
+    def _recipients(self, arrival: Received) -> tuple[Recipient, ...]:
+        return recipients(arrival.header, self._store.authorities_of(arrival.header.issuer_name_der))
 
     def _taken(self, authority: Authority) -> int:
         """How many CRLs the CA has taken, all its issuing points together."""
@@ -167,18 +209,29 @@ class Ingesting:
         """Make the CRL the recipient's and record it; a second look when another process was quicker."""
         for attempt in range(_ATTEMPTS):
             try:
-                epoch = self._take_once(recipient, arrival, released=released, renumbering=renumbering)
+                epoch = self._next(recipient, arrival, released=released, renumbering=renumbering)
+                self._commit([(epoch, arrival)])
             except (StoreConflict, NotFound):  # NotFound: the other's epoch took a document with it
                 if attempt + 1 == _ATTEMPTS:
                     raise
             else:
-                odd = oddities(arrival.crl, arrival.header)
-                detail = _detail(epoch) | ({"odd": "; ".join(odd)} if odd else {})
-                self._audit.record("CRL_RETRIEVAL", caller, "success", target=arrival.origin, **detail)
+                self._record_taken(epoch, arrival, caller)
                 return epoch
         raise AssertionError("unreachable")
 
-    def _take_once(self, recipient: Recipient, arrival: Received, *, released: bool, renumbering: str) -> Epoch:
+    def _record_taken(self, epoch: Epoch, arrival: Received, caller: Caller) -> None:
+        odd = oddities(arrival.crl, arrival.header)
+        detail = _detail(epoch) | ({"odd": "; ".join(odd)} if odd else {})
+        self._audit.record("CRL_RETRIEVAL", caller, "success", target=arrival.origin, **detail)
+
+    def _commit(self, taken: Sequence[tuple[Epoch, Received]]) -> None:
+        """Raises: StoreConflict, NotFound when another process was quicker."""
+        if taken:
+            self._store.commit_epochs([(epoch, {arrival.sha256: arrival.crl}) for epoch, arrival in taken])
+            self._indexing.accepted([epoch for epoch, _ in taken])
+
+    def _next(self, recipient: Recipient, arrival: Received, *, released: bool, renumbering: str) -> Epoch:
+        """The epoch that the CRL makes, judged and vouched for, its index file in place; to be committed."""
         authority = recipient.authority
         point = IssuingPointId(authority.id, arrival.header.point_scope_id)
         require_not_retired(authority, point.scope_id)
@@ -193,8 +246,6 @@ class Ingesting:
             if weight.why:
                 self._hold_back(arrival, epoch, weight.why)
         self._indexing.vouch(authority, epoch)
-        self._store.commit_epoch(epoch, {arrival.sha256: arrival.crl})
-        self._indexing.accepted([epoch])
         return epoch
 
     def _built(self, authority: Authority, arrival: Received, epoch: Epoch) -> Epoch:
@@ -227,7 +278,7 @@ class Ingesting:
         if crl is None:
             raise NotFound("no CRL is held back for this issuing point")
         arrival = Received.of(self._indexing.document(crl.record), crl.origin, at)
-        for recipient in recipients(arrival.header, self._store.authorities_of(arrival.header.issuer_name_der)):
+        for recipient in self._recipients(arrival):
             if recipient.authority.id == issuing_point.authority_id:
                 return self._take(recipient, arrival, caller, released=True)
         raise CRLRejected("the CRL held back is no longer for this CA", hint="its indirect CRL issuer was taken away")

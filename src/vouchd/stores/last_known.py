@@ -6,7 +6,7 @@ responders from answering. Nothing is taken in on the strength of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,6 +85,10 @@ class RememberingStore:
         """See StatusStore."""
         self._store.put_authority(authority, documents)
 
+    def put_authorities(self, authorities: Sequence[Authority]) -> None:
+        """See StatusStore."""
+        self._store.put_authorities(authorities)
+
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
         self._store.remove_authority(authority_id)
@@ -92,6 +96,10 @@ class RememberingStore:
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """See StatusStore."""
         self._store.commit_epoch(epoch, documents)
+
+    def commit_epochs(self, commits: Sequence[tuple[Epoch, Mapping[str, Buffer]]]) -> None:
+        """See StatusStore."""
+        self._store.commit_epochs(commits)
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """See StatusStore."""

@@ -20,7 +20,7 @@ from vouchd.cloning.membership import Membership
 from vouchd.cloning.proof import MemberKey, member_keys
 from vouchd.cloning.registry import SecurityDomain
 from vouchd.cloning.signers import Signers
-from vouchd.core.facts import Authority, Member
+from vouchd.core.facts import Member
 from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError
@@ -35,7 +35,7 @@ from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.tests import open_self_tests
 from vouchd.service.admitting import Admitting
-from vouchd.service.authorities import Authorities, KnownSigners, signer_doubts
+from vouchd.service.authorities import Authorities, Fitness, KnownSigners, signer_doubts
 from vouchd.service.indexing import Indexing
 from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Permission, local_caller
@@ -172,10 +172,11 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         elsewhere = running_pid(layout.pid_file) not in {None, os.getpid()}
         return active_settings(layout) if elsewhere else settings
 
-    def fitness(authority: Authority) -> tuple[str, ...]:
+    def fitness() -> Fitness:
         known = known_signers(running_settings())
         coming = dict.fromkeys(store.keyring().nicknames)  # those whose certificates have not come hold up nobody
-        return signer_doubts(KnownSigners({**coming, **known.certificates}, known.default), authority, clock.now())
+        signers = KnownSigners({**coming, **known.certificates}, known.default)
+        return lambda authority: signer_doubts(signers, authority, clock.now())
 
     def self_tests() -> SelfTests:
         remembered = last_known(layout, store)

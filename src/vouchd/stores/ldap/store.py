@@ -7,7 +7,7 @@ needs besides (chunks of documents) is written before, what it makes superfluous
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,11 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
         again(self._connections, put)
 
+    def put_authorities(self, authorities: Sequence[Authority]) -> None:
+        """See StatusStore; one entry after the other."""
+        for authority in authorities:
+            self.put_authority(authority)
+
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
         seen = False
@@ -199,6 +204,11 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
             )
 
         again(self._connections, commit)
+
+    def commit_epochs(self, commits: Sequence[tuple[Epoch, Mapping[str, Buffer]]]) -> None:
+        """See StatusStore; one entry after the other."""
+        for epoch, documents in commits:
+            self.commit_epoch(epoch, documents)
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """See StatusStore."""

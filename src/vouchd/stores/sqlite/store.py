@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from vouchd.stores.rules import (
     require_next,
     require_user_change,
 )
-from vouchd.stores.sqlite.base import require_document
+from vouchd.stores.sqlite.base import Transaction, require_document
 from vouchd.stores.sqlite.database import BUSY_SECONDS
 from vouchd.stores.sqlite.domain import SqliteDomain
 from vouchd.stores.sqlite.keyring import SqliteKeyring
@@ -105,6 +105,14 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
             change.put_documents(documents or {}, *([issued_serials] if issued_serials else []))
             change.put_authority(authority)
 
+    def put_authorities(self, authorities: Sequence[Authority]) -> None:
+        """See StatusStore."""
+        with self._changing() as change:
+            for authority in authorities:
+                serials = authority.policy.issued_serials
+                change.put_documents({}, *([serials] if serials else []))
+                change.put_authority(authority)
+
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
         with self._changing() as change:
@@ -127,32 +135,13 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
 
     def commit_epoch(self, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
         """See StatusStore."""
-        point = epoch.issuing_point
-        key = (point.authority_id, point.scope_id)
-        fact = records.to_json(records.epoch_record(epoch))
-        hashes = crl_hashes(epoch)
+        self.commit_epochs([(epoch, documents)])
+
+    def commit_epochs(self, commits: Sequence[tuple[Epoch, Mapping[str, Buffer]]]) -> None:
+        """See StatusStore."""
         with self._changing() as change:
-            db = change.db
-            _require_authority(db, point.authority_id)
-            row = db.execute("SELECT fact FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
-            current = records.from_json(row[0], records.read_epoch) if row else None
-            require_next(epoch, current.sequence if current else 0)
-            change.put_documents(documents, *hashes)
-            db.execute(
-                "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
-                (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
-            )
-            number, this_update = mark_after(_high_water(db, point), epoch, current)
-            db.execute(
-                "INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)",
-                (*key, None if number is None else str(number), this_update),
-            )
-            db.execute(
-                "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ? AND document IN (?, ?)",
-                (*key, hashes[0], hashes[-1]),
-            )
-            change.released(*(crl_hashes(current) if current else ()))
-            change.changed(*key)
+            for epoch, documents in commits:
+                _commit(change, epoch, documents)
 
     def retire(self, authority: Authority, scope_id: str) -> None:
         """See StatusStore."""
@@ -257,6 +246,32 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
             require_document(db, sha256)  # again: now it stays in sight until the last piece is read
             for (piece,) in db.execute("SELECT bytes FROM chunk WHERE sha256 = ? ORDER BY number", (sha256,)):
                 yield piece
+
+
+def _commit(change: Transaction, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
+    db, point, hashes = change.db, epoch.issuing_point, crl_hashes(epoch)
+    key = (point.authority_id, point.scope_id)
+    fact = records.to_json(records.epoch_record(epoch))
+    _require_authority(db, point.authority_id)
+    row = db.execute("SELECT fact FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
+    current = records.from_json(row[0], records.read_epoch) if row else None
+    require_next(epoch, current.sequence if current else 0)
+    change.put_documents(documents, *hashes)
+    db.execute(
+        "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
+    )
+    number, this_update = mark_after(_high_water(db, point), epoch, current)
+    db.execute(
+        "INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)",
+        (*key, None if number is None else str(number), this_update),
+    )
+    db.execute(
+        "DELETE FROM quarantine WHERE authority_id = ? AND scope_id = ? AND document IN (?, ?)",
+        (*key, hashes[0], hashes[-1]),
+    )
+    change.released(*(crl_hashes(current) if current else ()))
+    change.changed(*key)
 
 
 def _drop_quarantined(db: sqlite3.Connection, key: tuple[str, str]) -> list[tuple[str, ...]]:
