@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.agent.agent_port import crl, issue
-from tests.pki import CA, shared_key
+from tests.cli.test_certs import _Public
+from tests.pki import CA, DAY, HOUR, shared_key
 
 from vouchd.api.table import OPERATIONS
 from vouchd.core.facts import Group
@@ -25,9 +27,12 @@ AGAIN = {
     "cloning.issue_token",
     "configuration.validate",
     "crls.preview",
+    "cloning.prepare",
     "instance.restart",
+    "keys.backup",
     "members.verify",
     "selftests.run",
+    "signers.request",
 }
 # Where the operation says what it has changed, when that is not in `changes`.
 SAID_IN = {"certificates.install": "switched", "configuration.change": "diff"}
@@ -88,6 +93,34 @@ def server(api) -> dict[str, str]:
     return {"certificate": leaf, "chain": api.port.ca.pem.decode()}
 
 
+def signer(api, rest: str, *, certified: bool = True) -> str:
+    """A signer with a second key, which has its certificate; its CA alone is answered for."""
+    if rest != "/retire":
+        without_site(api, "")
+    status, made = api.ask("POST", "/signers/ocspSigningCert/requests", {})
+    assert status == 201, made
+    if certified:
+        status, done = api.ask("POST", "/signers/ocspSigningCert/install", {**certificate(api, made), "switch": False})
+        assert status == 200, done
+    return f"/signers/ocspSigningCert{rest}"
+
+
+def certificate(api, shown) -> dict[str, str]:
+    """The certificate of a signer's newest key."""
+    key = x509.load_pem_x509_csr(shown["versions"][-1]["request"].encode()).public_key()
+    now = api.port.services.clock.now()
+    purpose = ((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False), (x509.OCSPNoCheck(), False))
+    issued = api.port.ca.issue(
+        "second", key=_Public(key), extensions=purpose, not_before=now - HOUR, not_after=now + DAY
+    )
+    return {"certificate": issued.pem.decode(), "chain": api.port.ca.pem.decode()}
+
+
+def uncertified(api):
+    path = signer(api, "/install", certified=False)
+    return path, certificate(api, api.get("/signers/ocspSigningCert"))
+
+
 # The path, and the body.
 CASES = {
     "authorities.add": lambda _: ("/authorities", {"certificate": OTHER.pem.decode(), "label": "Other"}),
@@ -114,6 +147,10 @@ CASES = {
         None,
     ),
     "certificates.install": lambda api: ("/certificates/sslserver/install", server(api)),
+    "signers.add": lambda _: ("/signers", {"nickname": "tier2"}),
+    "signers.install": uncertified,
+    "signers.switch": lambda api: (signer(api, "/switch"), {"number": 2}),
+    "signers.retire": lambda api: (signer(api, "/retire", certified=False), {"number": 2}),
     "configuration.change": lambda api: (
         without_site(api, "/configuration"),
         {"changes": {"vouchd.request.maxCertIDs": "7"}},

@@ -9,9 +9,10 @@ from typing import Annotated, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from vouchd.api import shapes
-from vouchd.api.model import PEM, Label, Moment, SentBundle, Words, about
+from vouchd.api.model import PEM, Changes, Label, Moment, SentBundle, Words, about
 from vouchd.api.operation import Call, Operation
 from vouchd.ca.requests import parse_subject
 from vouchd.cloning.signers import SignerRequest
@@ -66,6 +67,7 @@ class Signer(Struct, frozen=True):
     default: Annotated[bool, about("Whether it signs for the CAs that name no other.")]
     authorities: Annotated[list[Label], about("The CAs that it answers for.")]
     versions: Annotated[list[SignerVersion], about("Its keys, oldest first.")]
+    changes: Changes = UNSET
 
 
 class NewSignerRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,14 +171,19 @@ def _certificates(text: str) -> tuple[x509.Certificate, ...]:
 
 def _switch(call: Call) -> Signer:
     chosen: VersionChoice = call.body
-    call.services.signers.switch(call.path["nickname"], chosen.number, call.caller)
-    return _of(call, call.path["nickname"])
+    before = call.services.signers.keyring(call.caller)
+    version = call.services.signers.switch(call.path["nickname"], chosen.number, call.caller)
+    changed = [] if version.key in before.target else [f"the set is to sign with {version.name}"]
+    return replace(_of(call, call.path["nickname"]), changes=changed)
 
 
 def _retire(call: Call) -> Signer:
     chosen: VersionChoice = call.body
-    call.services.signers.retire(call.path["nickname"], chosen.number, call.caller)
-    return _of(call, call.path["nickname"])
+    nickname, signers = call.path["nickname"], call.services.signers
+    before = signers.keyring(call.caller).version(nickname, chosen.number)
+    version = signers.retire(nickname, chosen.number, call.caller)
+    changed = [] if before == version else [f"{version.name} signs no more"]
+    return replace(_of(call, nickname), changes=changed)
 
 
 def _refused_as_input(act: Callable[[], T]) -> T:

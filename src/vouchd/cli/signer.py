@@ -146,7 +146,9 @@ def switch(
 
     Example: vouchd signer switch ocspSigningCert 1
     """
-    _show(instance.call("signers.switch", nickname, body={"number": number}), json_output)
+    done = instance.call("signers.switch", nickname, body={"number": number})
+    output.effect(nickname, done["changes"])
+    _show(done, json_output)
     output.hint(_WATCH)
 
 
@@ -159,7 +161,9 @@ def retire(
 
     Example: vouchd signer retire ocspSigningCert 1
     """
-    _show(instance.call("signers.retire", nickname, body={"number": number}), json_output)
+    done = instance.call("signers.retire", nickname, body={"number": number})
+    output.effect(nickname, done["changes"])
+    _show(done, json_output)
 
 
 _WATCH = "the set switches when every member could sign with it; who is in the way shows: vouchd signer list"
