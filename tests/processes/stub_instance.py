@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -99,9 +100,10 @@ class VersionResponder:
         )
         return Answer((b"halted" if self.halted else b"%d" % self.version,), terms, at)
 
-    def replace(self, state: ServingState) -> None:
+    def replacing(self, state: ServingState) -> Iterator[None]:
         self.version = state.version
         self._change()
+        yield
 
     def _change(self) -> None:
         self.basis.current, self.basis = False, Basis()
@@ -128,7 +130,7 @@ def work(folder: Path) -> None:
             raise IndexFileError("damaged")
         return ServingState(int((folder / "manifest").read_text()), ())
 
-    run_worker(EEServer(PortState(responder, EEPort())), responder.replace, load, given, responder.halt)
+    run_worker(EEServer(PortState(responder, EEPort())), responder.replacing, load, given, responder.halt)
 
 
 def manage(folder: Path) -> None:

@@ -46,21 +46,18 @@ class CountedResponder:
         start = time.perf_counter()
         draft = self.draft(request_der, at)
         answer = draft if isinstance(draft, Answer) else self.signed(draft)
-        return answer, self.note(request_der, answer, start)
+        self.count(answer, start)
+        return answer, self._records.note(request_der, answer)
 
-    def note(self, request_der: bytes, answer: Answer, start: float) -> Note | None:
-        """What the records are given with an answer, which is counted; it began to be made at that `perf_counter`.
-
-        One that is successful has a frame after that.
-        """
+    def count(self, answer: Answer, start: float) -> None:
+        """Count an answer that is given, and that began to be made at that time of `perf_counter`."""
         terms = answer.terms
         if terms.status is OCSPResponseStatus.SUCCESSFUL:
-            (terms.frame or self._counters.frame(terms)).tally.made += 1
+            self._counters.frame(terms).tally.made += 1
             self._counters.worker.observe_signature(time.perf_counter() - start)
         else:
             self._counters.worker.cache_misses += 1
-            self.count(answer)
-        return self._records.note(request_der, answer)
+            self.count_error(answer)
 
     def draft(self, request_der: bytes, at: int) -> Draft | Answer:
         """The answer but for its signature."""
@@ -81,7 +78,7 @@ class CountedResponder:
             _log.exception("%s: the responder failed", self._port)
             return _internal_error("internal")
 
-    def count(self, answer: Answer) -> None:
+    def count_error(self, answer: Answer) -> None:
         """Count an error by status and cause."""
         counters = self._counters.worker
         counters.answers[_STATUS_NAMES[answer.status]] += 1

@@ -74,14 +74,14 @@ class InProcessAnswers:
 
     def _later(self, method: str) -> bytes:
         refused = unsigned_answer(OCSPResponseStatus.TRY_LATER, "overloaded")
-        self._responder.count(refused)
+        self._responder.count_error(refused)
         self._count(method, refused.response_der)
         return refused.response_der
 
     def malformed(self, method: str, cause: str) -> bytes:
         """The response to a request that could not even be decoded."""
         refused = unsigned_answer(OCSPResponseStatus.MALFORMED_REQUEST, cause)
-        self._responder.count(refused)
+        self._responder.count_error(refused)
         self._count(method, refused.response_der)
         return refused.response_der
 

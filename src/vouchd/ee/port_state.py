@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vouchd.audit.answer_records import AnsweredRecords
+from vouchd.audit.answer_records import AnsweredRecords, Note
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import ResponseCache
 from vouchd.ee.client_groups import ClientGroups
@@ -16,7 +16,7 @@ from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
-from vouchd.ee.replies import Entry, Frame, Reply, Uncacheable, http_date, refusal
+from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue, Waiter
 from vouchd.ee.signing_threads import SigningThreads
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
@@ -139,6 +139,7 @@ class PortState:
         self.clock = clock
         self._uptime_clock = uptime_clock
         self._answering = CountedResponder(responder, self.counters, self.records, "ee")
+        self.forget: Callable[[], None] = lambda: None  # lets go of answers that are dead
         self.empty = asyncio.Event()  # set when the last connection is gone
         self.second, self.date, self.uptime = -1, b"", 0  # POSIX seconds of now, as Date; seconds that never step
         self.read_clocks()
@@ -169,12 +170,7 @@ class PortState:
     def turn(self) -> None:
         """Other signers sign from now on: what the former ones signed is not given any more."""
         self.signing.turn()
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Let go of cached answers that rest on what is not current any more."""
-        for lot in self.cache.dead():
-            self.cache.sweep(lot, len(lot))
+        self.forget()
 
     def admit(self, connection: Connected) -> bool:
         """Whether there is room for one more connection."""
@@ -229,7 +225,7 @@ class PortState:
             return decode(request.target, self._prefixes)
         except MalformedRequest as error:
             refused = unsigned_answer(malformed, error.cause)
-            self._answering.count(refused)
+            self._answering.count_error(refused)
             return Uncacheable(refused.response_der)
 
     def cached(self, request_der: bytes) -> Entry | None:
@@ -278,19 +274,41 @@ class PortState:
             else:
                 client.give(reply)
 
+    def renew(self, request_der: bytes) -> None:
+        """Have an answer in the cache before it is asked; nobody is given it, so it is not counted."""
+        if request_der in self.cache.by_der:
+            return
+
+        def take(answer: Answer) -> None:
+            if answer.terms.cacheable and answer.terms.basis.current:
+                self._keep(request_der, answer, self.records.note(request_der, answer))
+
+        draft = self._answering.draft(request_der, int(self.clock()))
+        if not isinstance(draft, Draft):
+            take(draft)
+        elif draft.is_slow:
+            self.threads.run(lambda: self._answering.signed(draft), take)
+        else:
+            take(self._answering.signed(draft))
+
     def _reply(self, request_der: bytes, answer: Answer, start: float) -> Reply:
-        note = self._answering.note(request_der, answer, start)
+        self._answering.count(answer, start)
+        note = self.records.note(request_der, answer)
         terms = answer.terms
         if terms.status is not _SUCCESSFUL:
             later = terms.status is OCSPResponseStatus.TRY_LATER
             extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
             return Uncacheable(answer.response_der, extra=extra, note=note)
-        frame: Frame = terms.frame
-        # Past its nextUpdate, and served so by policy: nobody may keep it.
-        if not terms.cacheable or not frame.fresh_at(self.second):
-            return frame.once(answer, self.second, self.date, note)
+        entry = self._keep(request_der, answer, note) if terms.cacheable else None
+        return entry or self.counters.frame(terms).once(answer, self.second, self.date, note)
+
+    def _keep(self, request_der: bytes, answer: Answer, note: Note | None) -> Entry | None:
+        """A cached answer; None when nobody may keep it: it is past its nextUpdate, and served so by policy."""
+        frame = self.counters.frame(answer.terms)
+        if not frame.fresh_at(self.second):
+            return None
         entry = Entry(answer, frame, self.second, self.date, note)
-        if not terms.unusual:
+        if not answer.terms.unusual:
             self.cache.put(request_der, entry, self.second)
         return entry
 

@@ -14,6 +14,7 @@ from typing import Any
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.counters import Snapshot
 from vouchd.ee.port_state import PortState
+from vouchd.ee.renewal import Renewal
 from vouchd.sockets import BACKLOG
 
 _log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class EEServer:
 
     def __init__(self, state: PortState) -> None:
         self.state = state
+        self._renewal = Renewal(state)
+        state.forget = self._renewal.begin
         self._listeners: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -39,7 +42,7 @@ class EEServer:
 
     def forget(self) -> None:
         """Let go of cached answers that rest on a former state, a few at a time: the responder has another one now."""
-        self.state.sweep()
+        self._renewal.begin()
         self.state.measure_room()
 
     def give_way(self) -> None:
@@ -64,6 +67,7 @@ class EEServer:
                 _log.warning("ee: %d connections cut off at stop", len(state.connections))
         for connection in list(state.connections):
             connection.abort()
+        self._renewal.stop()
         state.threads.close()
         if self._ticking is not None:
             self._ticking.cancel()

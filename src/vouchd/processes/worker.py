@@ -14,7 +14,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterable, Sequence
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 30.0
 _TELL_SECONDS = 1.0
+_SLICE_SECONDS = 0.002
+_SWITCH_SECONDS = 0.0005
 
 
 class Server(Protocol):
@@ -81,7 +85,7 @@ def inherited() -> Inherited:
 
 def run_worker(
     server: Server,
-    replace: Callable[[ServingState], None],
+    replacing: Callable[[ServingState], Iterator[None]],
     load: Callable[[], ServingState],
     inheritance: Inherited,
     halt: Callable[[bool], None] = lambda _: None,
@@ -92,20 +96,21 @@ def run_worker(
 ) -> None:
     """Answer until told to stop.
 
-    `load` reads the manifest from disk (in a thread; raises VouchdError), `replace` makes the responder answer from it,
-    `halt` makes it answer tryLater only, or answer again. `damaged` are the names of the loaded index files that turned
-    out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids, and for no others. `confined`: it
-    cannot open the instance's files any more.
+    `load` reads the manifest from disk (in a thread; raises VouchdError), `replacing` are the steps in which the
+    responder takes over what it says, `halt` makes it answer tryLater only, or answer again. `damaged` are the names of
+    the loaded index files that turned out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids,
+    and for no others. `confined`: it cannot open the instance's files any more.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)  # the thread that loads lets the loop answer in between
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(server, replace, load, inheritance, halt, damaged, withhold, confined=confined).serve())
+        runner.run(_Worker(server, replacing, load, inheritance, halt, damaged, withhold, confined=confined).serve())
 
 
 class _Worker:
     def __init__(
         self,
         server: Server,
-        replace: Callable[[ServingState], None],
+        replacing: Callable[[ServingState], Iterator[None]],
         load: Callable[[], ServingState],
         inheritance: Inherited,
         halt: Callable[[bool], None],
@@ -121,7 +126,7 @@ class _Worker:
         self._damaged = damaged
         self._reported: frozenset[str] = frozenset()
         self._server = server
-        self._replace = replace
+        self._replacing = replacing
         self._load = load
         self._inheritance = inheritance
         self._wanted: asyncio.Queue[int] = asyncio.Queue()
@@ -205,6 +210,15 @@ class _Worker:
             channel.send({"damaged": sorted(damaged)})
         self._reported = damaged
 
+    async def _take_over(self, state: ServingState) -> None:
+        """Answer from `state`, in slices: what is asked meanwhile does not wait for all of it."""
+        end = time.perf_counter() + _SLICE_SECONDS
+        for _ in self._replacing(state):
+            if time.perf_counter() >= end:
+                await asyncio.sleep(0)
+                end = time.perf_counter() + _SLICE_SECONDS
+        self._server.forget()
+
     async def _follow(self, channel: ControlChannel) -> None:
         """Load each manifest that the manager names; only the newest when several wait."""
         accepting = False
@@ -220,8 +234,7 @@ class _Worker:
                 self._server.give_way()
                 channel.send({"failed": version, "why": f"{error}"[:1000]})
                 continue
-            self._replace(state)
-            self._server.forget()
+            await self._take_over(state)
             if not accepting and not self._stop.done():
                 await self._server.start(self._inheritance.sockets)
                 accepting = True

@@ -49,7 +49,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     manifest = Manifest(layout.index, files)
     serve_worker(
         EEServer(state),
-        responder.replace,
+        responder.replacing,
         manifest.load,
         inheritance,
         responder.halt,
