@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 from tests.commands import run_vouchd
 from tests.faults.page import FaultTable
+from tests.laws.broken_site import FAULTS, LISTED, UNLISTED
 from tests.pki import CA, DAY, HOUR, Issued, shared_key
 from tests.serving import request_for
 from tests.sites import Site
@@ -281,3 +282,23 @@ def test_system_certificate_that_fails_costs_its_own_part(instance, part):
     started = instance.vouchd("start")
     assert started.returncode == 0, started.stderr
     instance.check(*FROM_THE_BEGINNING)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        TABLE.case(
+            cause,
+            f"of a CA: {fault.what}",
+            f"{fault.words}; all other CAs are answered",
+            f'`vouchd_hindrance{{cause="{cause}"}}`, `/readyz`: `revocations`, `status`, the pages, the log',
+            fault.mends,
+        )
+        for cause, fault in FAULTS.items()
+    ],
+)
+def test_fault_of_one_ca_costs_no_other(broken, cause):
+    """With all of them at once: each CA is answered as its own fault allows, the sound one as ever, and it is ready."""
+    fault = FAULTS[cause]
+    assert tuple(broken.answer(cause.value, serial) for serial in (LISTED, UNLISTED)) == fault.answers
+    assert [broken.answer("sound", serial) for serial in (LISTED, UNLISTED)] == ["REVOKED", "GOOD"]

@@ -9,6 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.agent.pages.conftest import AgentSite
 from tests.agent.pages.conftest import site as running_site
+from tests.commands import run_vouchd
 from tests.faults.page import FaultTable
+from tests.laws.broken_site import FAULTS as REAL
+from tests.laws.broken_site import Broken
 from tests.processes.running import eventually
 from tests.service.recording import RecordingAudit
 
@@ -236,6 +240,39 @@ def broken(site: AgentSite) -> bytes:
     der = bytearray(site.file("broken.der").read_bytes())
     der[-1] ^= 1
     return bytes(der)
+
+
+def _status(broken: Broken) -> str:
+    done = run_vouchd("status", "--instance", "vouchd", cwd=broken.site.folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Where each fault of a running instance has to show; what is printed, without tags and runs of blanks.
+PLACES: dict[str, Callable[[Broken], str]] = {
+    "status": _status,
+    "/readyz": lambda broken: broken.health("/readyz"),
+    "metrics": lambda broken: broken.health("/metrics"),
+    "page of the CAs": lambda broken: broken.site.ask("/agent/authorities").text,
+    "page of the service": lambda broken: broken.site.ask("/agent/service").text,
+    "log": lambda broken: broken.site.file("log").read_text(),
+}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("cause", REAL)
+def test_fault_of_a_running_instance_shows_by_name_in_each_place(broken, cause: Cause, place: str) -> None:
+    """Whatever keeps a revocation of one CA from being answered: its name and the reason stand wherever operators look."""
+    fault = REAL[cause]
+    name = fault.shown_as or cause.value
+    metric = f'vouchd_hindrance{{cause="{cause}",name="{name}"}} 1.0'
+
+    def seen() -> bool:
+        text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", PLACES[place](broken))).split())
+        return metric in text if place == "metrics" else all(word in text for word in (cause, name, fault.word))
+
+    eventually(seen, f"{cause} of {name} in {place}")
 
 
 def test_hindrance_reads_as_one_line() -> None:
