@@ -6,9 +6,10 @@ import argparse
 import socket
 import statistics
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bench import cloning, commands, ee_vs_nginx, importing, signing
+from bench import cloning, commands, ee_vs_nginx, importing, many_cas, publishing, signing
 from bench.figures import Figure, machine, print_table
 from bench.instance import instance
 
@@ -51,28 +52,36 @@ def signed(kind: str, seconds: int, rounds: int) -> Figure:
     return signing.figure(kind, rates, limits)
 
 
+# What `--only` chooses from; each takes less than half a minute without `--big`.
+ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
+    "cached": lambda options: cached(options.seconds, options.rounds),
+    "signed": lambda options: [signed(kind, options.seconds, options.rounds) for kind in signing.TARGETS],
+    "import": lambda options: _each(importing.figures, importing.SECONDS, options),
+    "publish": lambda options: _each(publishing.figures, publishing.PUSH_SECONDS, options),
+    "many": lambda options: _each(many_cas.figures, many_cas.CPU_MS, options),
+    "clone": lambda _: cloning.figures(),
+    "commands": lambda options: commands.figures(options.rounds),
+}
+
+
+def _each(figures: Callable[[int], list[Figure]], sizes: Iterable[int], options: argparse.Namespace) -> list[Figure]:
+    """The figures of the smallest size; of every one with `--big`."""
+    chosen = sorted(sizes) if options.big else [min(sizes)]
+    return [figure for size in chosen for figure in figures(size)]
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--big", action="store_true", help="also 10,000,000 entries: takes minutes and 4 GiB")
+    parser.add_argument("--big", action="store_true", help="also 10,000,000 entries and 10,000 CAs: minutes and 4 GiB")
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement under load")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("cached", "signed", "import", "clone", "commands"))
+    parser.add_argument("--only", action="append", choices=tuple(ROWS), help="may be given several times")
     options = parser.parse_args()
     print(machine(), flush=True)
-    figures: list[Figure] = []
-    if options.only in {None, "cached"}:
-        figures += cached(options.seconds, options.rounds)
-    if options.only in {None, "signed"}:
-        figures += [signed(kind, options.seconds, options.rounds) for kind in signing.TARGETS]
-    if options.only in {None, "import"}:
-        for count in importing.SECONDS if options.big else (importing.MILLION,):
-            figures += importing.figures(count)
-    if options.only in {None, "clone"}:
-        figures += cloning.figures()
-    if options.only in {None, "commands"}:
-        figures += commands.figures(options.rounds)
-    print_table(figures)
+    print_table(
+        [figure for name, measure in ROWS.items() if name in (options.only or ROWS) for figure in measure(options)]
+    )
     return 0
 
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import ocsp
 
 from bench.make_crl import make_ca, make_crl
+from bench.processes import OwnMemory, private_mib
 from vouchd.instance.report import InstanceReport, read_report
 from vouchd.settings.layout import Layout
 
@@ -31,11 +32,12 @@ PATIENCE_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One command: how long it took, how long a processor worked on it, and the most memory it had."""
+    """One command: how long it took, how long a processor worked on it, the most memory it had, all and its own."""
 
     seconds: float
     cpu_seconds: float
     peak_mib: float
+    own_mib: float
 
 
 @dataclass
@@ -49,14 +51,14 @@ class Instance:
 
     def vouchd(self, *arguments: str) -> Run:
         """Run one command on this instance to its end."""
-        return timed([sys.executable, "-m", "vouchd.cli.main", *arguments, "--instance", str(self.root / "instance")])
+        return timed_vouchd(self.root, *arguments)
 
-    def write_crl(self, body: bytes) -> Path:
-        """A new CRL with `body` as its entries."""
+    def write_crl(self, body: bytes, base: int | None = None) -> Path:
+        """A new CRL with `body` as its entries, or a delta CRL over that of number `base`."""
         self.crl_number += 1
         at = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=10) + dt.timedelta(seconds=self.crl_number)
         path = self.root / f"{self.crl_number}.crl"
-        path.write_bytes(make_crl(self.key, self.ca, body, self.crl_number, at))
+        path.write_bytes(make_crl(self.key, self.ca, body, self.crl_number, at, base))
         return path
 
     def report(self) -> InstanceReport:
@@ -84,28 +86,23 @@ class Instance:
         return max(private_mib(worker.pid) for worker in self.report().workers)
 
 
+def timed_vouchd(root: Path, *arguments: str, of_instance: bool = True) -> Run:
+    """Run one command to its end, on the instance in that folder where it is of one."""
+    named = ["--instance", str(root / "instance")] if of_instance else []
+    return timed([sys.executable, "-m", "vouchd.cli.main", *arguments, *named])
+
+
 def timed(command: list[str]) -> Run:
     """Run a command; its failure ends the benchmark."""
     begin = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = child.stderr.read().decode()
-    _, status, usage = os.wait4(child.pid, 0)
+    with OwnMemory(child.pid) as memory:
+        errors = child.stderr.read().decode()
+        _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}: {errors}")
-    return Run(time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-
-
-def private_mib(pid: int) -> float:
-    """Memory that the process shares with nobody."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return sum(int(line.split()[1]) for line in rollup if line.startswith(("Private_Clean", "Private_Dirty"))) / 1024
-
-
-def peak_mib(pid: int) -> float:
-    """The most memory that a running process had."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+    return Run(time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, memory.most)
 
 
 def request(issuer: x509.Certificate, serial: int) -> bytes:

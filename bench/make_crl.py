@@ -64,14 +64,32 @@ def make_ca(name: str = "Bench CA") -> tuple[rsa.RSAPrivateKey, x509.Certificate
     return key, builder.sign(key, hashes.SHA256())
 
 
-def make_crl(key: rsa.RSAPrivateKey, ca: x509.Certificate, body: bytes, number: int, at: dt.datetime) -> bytes:
-    """DER of a CRL, good for a year from `at`, whose revokedCertificates have the content `body`."""
+def extension(head: str, number: int) -> bytes:
+    """An extension whose value is an INTEGER; `head` is its OID, and whether it is critical, in hex."""
+    octets = number.to_bytes(number.bit_length() // 8 + 1, "big")  # with a sign octet where it would be negative
+    return tlv(0x30, bytes.fromhex(head) + tlv(0x04, tlv(0x02, octets)))
+
+
+def make_crl(
+    key: rsa.RSAPrivateKey,
+    ca: x509.Certificate,
+    body: bytes,
+    number: int,
+    at: dt.datetime,
+    base: int | None = None,
+) -> bytes:
+    """DER of a CRL, good for a year from `at`, whose revokedCertificates have the content `body`.
+
+    With `base` it is a delta CRL over the CRL of that number.
+    """
     days = [at.strftime("%y%m%d%H%M%SZ").encode(), at.replace(year=at.year + 1).strftime("%y%m%d%H%M%SZ").encode()]
-    crl_number = tlv(0x30, bytes.fromhex("0603551d14") + tlv(0x04, tlv(0x02, number.to_bytes(8, "big").lstrip(b"\0"))))
+    crl_number = extension("0603551d14", number)
+    # A delta CRL says which base it is over, critical (RFC 5280 section 5.2.4).
+    indicator = b"" if base is None else extension("0603551d1b0101ff", base)
     parts = (
         b"\x02\x01\x01" + SHA256_WITH_RSA + ca.subject.public_bytes() + b"".join(tlv(0x17, day) for day in days),
         tlv(0x30, body) if body else b"",
-        tlv(0xA0, tlv(0x30, crl_number)),
+        tlv(0xA0, tlv(0x30, crl_number + indicator)),
     )
     tbs = tlv(0x30, b"".join(parts))
     signature = key.sign(tbs, padding.PKCS1v15(), hashes.SHA256())

@@ -13,11 +13,13 @@ from tests.pki import CA
 from vouchd.core.facts import DirectoryServer, ExpiredCRLPolicy, Transport
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.errors import ConfigError
+from vouchd.files import replace_file
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import KNOWN, AgentPort, EEPort, HealthPort, KeyFiles, Settings, SourceKind
 from vouchd.settings.keys import Composed, KnownKey, declarations, keys_of
 from vouchd.settings.kinds import FILE
-from vouchd.settings.reading import settings_from
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import KeptSettings, settings_from
 
 ROOT = Path("/srv/vouchd")
 
@@ -262,3 +264,17 @@ def test_settings_directory_keys_make_one_server(line, transport):
     ).directory
     assert directory is not None
     assert directory.server == DirectoryServer("ds.example.org", 636, transport, "o=vouchd", 7)
+
+
+def test_kept_settings_are_read_anew_when_the_file_is_another(tmp_path):
+    """Who looks all the time reads a file of thousands of signers once, and never goes by what it said before."""
+    layout = Layout(tmp_path)
+    kept = KeptSettings(layout)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        kept.read()
+    layout.cs_cfg.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(layout.cs_cfg, b"vouchd.ee.port=1\n")
+    first = kept.read()
+    assert kept.read() is first
+    replace_file(layout.cs_cfg, b"vouchd.ee.port=2\n")
+    assert (first.ee.port, kept.read().ee.port) == (1, 2)

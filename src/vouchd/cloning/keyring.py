@@ -46,7 +46,7 @@ from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings, SignerSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
-from vouchd.settings.reading import read_settings, settings_from
+from vouchd.settings.reading import KeptSettings, settings_from
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey
 from vouchd.signing.sealing import SealingKey
@@ -206,6 +206,7 @@ class MemberKeyring:
         self._wish: tuple[NamedSigners | None, int] = (None, 0)  # for what a restart was asked for, and when
         self._saying = KeyringWord(self._sealing.public)
         self._loaded = threading.Event()
+        self._settings = KeptSettings(layout)
 
     def settle(self) -> None:
         """Every worker that answers is one of this process."""
@@ -217,7 +218,7 @@ class MemberKeyring:
 
     def look(self) -> bool:
         """Hold, try out, switch; whether another thing is said than before. Raises: VouchdError."""
-        ring, settings = self._store.keyring(), read_settings(self._layout)
+        ring, settings = self._store.keyring(), self._settings.read()
         files, authorities = self._member.files, self._store.authorities()
         places: dict[tuple[str, int], SignerSettings] = {}
         words: dict[str, str] = {}

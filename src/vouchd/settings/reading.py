@@ -52,6 +52,28 @@ def read_settings(layout: Layout) -> Settings:
     return settings_from(cs_cfg.read(layout.cs_cfg), layout.root)
 
 
+class KeptSettings:
+    """The settings of an instance, read anew when CS.cfg is another file or was written: for who looks all the time.
+
+    A requestors' trust file that they name is not looked at again while CS.cfg stays as it is.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._known: tuple[tuple[int, int, int], Settings] | None = None
+
+    def read(self) -> Settings:
+        """The settings. Raises: ConfigError."""
+        try:
+            status = self._layout.cs_cfg.stat()
+        except OSError:
+            return read_settings(self._layout)  # which tells why
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._known is None or self._known[0] != identity:
+            self._known = (identity, read_settings(self._layout))
+        return self._known[1]
+
+
 def write_active(layout: Layout, config: CSConfig) -> None:
     """Keep the settings that the instance starts with, for its workers, whatever becomes of CS.cfg meanwhile."""
     replace_file(layout.active_cs_cfg, config.render().encode())

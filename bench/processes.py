@@ -1,0 +1,75 @@
+"""What processes cost: their processor time and their memory, as the kernel counts them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SAMPLE_SECONDS = 0.02
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a running process, all threads, in user space and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def pss_mib(pid: int) -> float:
+    """Its memory, with its share of what it has in common with others."""
+    return _rollup_mib(pid, "Pss:")
+
+
+def private_mib(pid: int) -> float:
+    """Memory that it shares with nobody."""
+    return _rollup_mib(pid, "Private_Clean:", "Private_Dirty:")
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory that it had, mapped files included."""
+    return _status_mib(pid, "VmHWM:")
+
+
+def own_mib(pid: int) -> float:
+    """Memory of its own that it has now: mapped files are not in it."""
+    return _status_mib(pid, "RssAnon:")
+
+
+def _rollup_mib(pid: int, *fields: str) -> float:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in rollup if line.startswith(fields)) / 1024
+
+
+def _status_mib(pid: int, field: str) -> float:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
+
+
+class OwnMemory:
+    """The most memory of its own that a process has while this is entered, in MiB: mapped files are not in it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._ended = threading.Event()
+        self.most = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_SAMPLE_SECONDS):
+            try:
+                self.most = max(self.most, own_mib(self._pid))
+            except (OSError, StopIteration):  # it has ended
+                return
