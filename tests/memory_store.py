@@ -241,6 +241,12 @@ class MemoryStore:
         """See DomainStore."""
         return self._tokens.get(digest)
 
+    def drop_tokens(self) -> None:
+        """See DomainStore."""
+        with self._lock:
+            self._tokens.clear()
+            self._revision += 1
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._lock:

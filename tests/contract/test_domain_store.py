@@ -101,6 +101,16 @@ def test_take_token_once(store):
         store.take_token(TOKEN.digest, 1999)
 
 
+def test_drop_tokens_leaves_none(store):
+    """All tokens are gone at once, also where there was none."""
+    store.drop_tokens()
+    store.put_token(TOKEN)
+    store.drop_tokens()
+    assert store.token(TOKEN.digest) is None
+    store.put_token(TOKEN)
+    assert store.take_token(TOKEN.digest, 1000) == TOKEN
+
+
 @pytest.mark.parametrize("digest, at", [(TOKEN.digest, 2000), ("00" * 32, 1000)], ids=["expired", "unknown"])
 def test_take_token_not_valid_is_not_found_and_others_stay(store, digest, at):
     """An expired or unknown token is refused, and refusing it uses up none."""

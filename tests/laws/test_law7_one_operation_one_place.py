@@ -388,6 +388,7 @@ FOLDER_ONLY = {
     "vouchd audit verify": "proves the files themselves",
     "vouchd directory setup": "a server that no instance need have yet",
     "vouchd directory status": "asks the servers itself, so also when no instance runs",
+    "vouchd directory doubts": "the word of an operator on what this member believes, which no other may give for him",
     "vouchd directory use": "moves the store that a running instance stands on",
     "vouchd directory adopt": "reads another directory with its manager's password",
     "vouchd clone destroy": "ends the instance, and may remove its folder",

@@ -52,8 +52,11 @@ def step_back_(
         served = admitting.served.epochs if admitting else ()
         rights, log = services.permission, services.audit
         former = step_back(stored, served, _word_at(layout), rights, log, services.caller, reason)
+        others = [one.id for one in services.store.members() if one.id != services.settings.member_id]
     look_now(layout)
     output.note(f"CRL {stored.newest.crl_number} is served in place of CRL {former.newest.crl_number}")
+    if others:
+        output.hint(f"the word counts on this member alone: give it in the folder of each other, {', '.join(others)}")
 
 
 def _word_at(layout: Layout) -> Callable[[StepBack], None]:

@@ -101,6 +101,12 @@ class MemberSeals:
             )
         return next(iter(self.own_keys.values()), None)
 
+    @property
+    def left(self) -> frozenset[str]:
+        """Who has left the set since it is remembered, each time that it did, as `HOST:PORT NUMBER`."""
+        rows = self._memory.rows(MEMBER_KIND).items()
+        return frozenset(f"{identifier} {row.number}" for identifier, row in rows if not row.records)
+
     def is_own(self, member: Member) -> bool:
         """Whether it is this instance, as its keys say."""
         return member.tls_sha256 in self.own_keys

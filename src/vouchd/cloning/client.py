@@ -168,6 +168,10 @@ class PeerClient:
         with self._sent("POST", "/api/v1/crls", crl, "application/pkix-crl", _CRL_SECONDS) as response:
             self._bounded(response)
 
+    def replication_password(self) -> str:
+        """The password of the replication account of the set."""
+        return _read(self._value("GET", "/replication-password"), lambda record: str(record["password"]))
+
     def epochs(self) -> PeerEpochs:
         """What it answers from now."""
         return _read(

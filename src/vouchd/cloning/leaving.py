@@ -133,8 +133,8 @@ def still_known(settings: Settings, left: Member) -> tuple[Known, ...]:
     ]
     if left.directory is not None:
         renewal = (
-            "on each member a new line replicationdb= in password.conf, the same for all, then vouchd directory setup:"
-            " the agreements follow by themselves"
+            "the master renews it by itself, and all members take it within a minute; `vouchd status` on each shows"
+            " `replication password` under `failing` where that does not work"
         )
         known.append(Known("the password of the replication account", renewal))
     return tuple(known)

@@ -159,7 +159,7 @@ class SecurityDomain:
         return self._registered(member, caller, "change")
 
     def leave(self, member_id: str, caller: Caller) -> Member:
-        """Take a clone out of the registry.
+        """Take a clone out of the registry; unless it goes by itself no join token that was given is good any more.
 
         Raises: NotFound; ConfigError for the master, whose role has to be moved first; PermissionDenied.
         """
@@ -168,6 +168,8 @@ class SecurityDomain:
         member = find(members, member_id)
         require_leavable(member, members)
         self._store.remove_member(member.id)
+        if caller.member != member.id:  # it was taken out: nobody comes in by what it may know, or has asked for
+            self._store.drop_tokens()
         self._audit.record(_EVENT, caller, "success", operation="remove", host=member.id)
         return member
 

@@ -192,6 +192,9 @@ class DomainStore(Protocol):
     def token(self, digest: str) -> JoinToken | None:
         """The token of that digest, which may have expired; None when it was used, forgotten or never there."""
 
+    def drop_tokens(self) -> None:
+        """Forget all join tokens: none of them is good any more."""
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """Use up the token of that digest: of several that ask for one token, one gets it.
 

@@ -1,12 +1,14 @@
 """The two accounts of a set in one directory server, and their rights.
 
-`cn=vouchd` is the instance's own: data below the suffix, the replica of this suffix with its agreements, and the task
-that cleans up after a removed replica; nothing else. `cn=Replication Manager` is what the other servers bind as.
+`cn=vouchd` is the instance's own: data below the suffix, the replica of this suffix with its agreements, the task that
+cleans up after a removed replica, and the password of the other account; nothing else. `cn=Replication Manager` is what
+the other servers bind as.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 
 from vouchd.directory.config_entries import (
@@ -19,7 +21,7 @@ from vouchd.directory.config_entries import (
     mapping_tree_dn,
 )
 from vouchd.directory.connection import Change, Connection
-from vouchd.errors import AlreadyExists
+from vouchd.errors import AlreadyExists, ConfigError
 
 TASKS = "cn=tasks,cn=config"  # the server takes no change of the containers below it
 _REPLICA = '(targetfilter="(|(objectClass=nsDS5Replica)(objectClass=nsDS5ReplicationAgreement))")'
@@ -42,6 +44,23 @@ def ensure_account(connection: Connection, dn: str, password: str) -> None:
         connection.add(dn, entry)
     except AlreadyExists:
         connection.modify(dn, [Change("replace", "userPassword", (password.encode(),))])
+
+
+def ensure_rotation_right(connection: Connection) -> bool:
+    """The right of the instance's account to renew the password of the replication account; whether it was lacking."""
+    return _ensure_acis(connection, REPLICATION_DN, [_aci('(targetattr = "userPassword")', "rotation", "write")])
+
+
+def let_in(connection: Connection, passwords: Sequence[str]) -> None:
+    """Have the replication account take each of these passwords and no other. Raises: ConfigError, StoreError."""
+    change = Change("replace", "userPassword", tuple(password.encode() for password in passwords))
+    try:
+        connection.modify(REPLICATION_DN, [change])
+    except ConfigError as error:
+        raise ConfigError(
+            f"the password of {REPLICATION_DN} cannot be renewed by {SERVICE_DN}: {error}",
+            hint="give it the right, once: vouchd directory setup on this member",
+        ) from error
 
 
 def unlimit(connection: Connection) -> None:

@@ -62,6 +62,7 @@ def set_up(
     account.ensure_account(admin, REPLICATION_DN, made.replication_password)
     step("rights")
     account.ensure_replication_rights(admin, server.suffix, backend)
+    account.ensure_rotation_right(admin)
     if not clone:
         step("suffix")
         suffix.ensure_suffix_entry(admin, server.suffix)

@@ -38,6 +38,11 @@ class Layout:
         return self.database_folder / "believed.sqlite"
 
     @property
+    def rotation(self) -> Path:
+        """How far the password of the replication account is renewed; JSON, private."""
+        return self.database_folder / "rotation.json"
+
+    @property
     def database_folder(self) -> Path:
         """Folder of the embedded store."""
         return self.root / "db"

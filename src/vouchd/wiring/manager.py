@@ -21,6 +21,7 @@ from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
 from vouchd.cloning.believing import MemberSeals
+from vouchd.cloning.client import connector
 from vouchd.cloning.following import Following
 from vouchd.cloning.keyring import prepare
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
@@ -30,6 +31,7 @@ from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.replication import reconcile, replication_watch
 from vouchd.cloning.resealing import reseal
 from vouchd.cloning.roles import settle
+from vouchd.cloning.rotation import Rotation
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
@@ -73,7 +75,7 @@ from vouchd.sources.file import FileSource
 from vouchd.sources.http import HTTPSource
 from vouchd.sources.ldap import LDAPSource
 from vouchd.wiring.agent import agent_part
-from vouchd.wiring.cloning import following, notifier_of, peers, verifying
+from vouchd.wiring.cloning import PEER_SECONDS, following, notifier_of, peers, verifying
 from vouchd.wiring.instance import check_instance, checked_signers
 from vouchd.wiring.keyring import followed_keyring, open_keyring
 from vouchd.wiring.services import audit_keeping, last_known, open_services, seals_of
@@ -142,6 +144,7 @@ _TOPOLOGY_SECONDS = 30.0
 _SETTLE_SECONDS = 60.0
 _USERS_SECONDS = 60.0
 _SEALS_SECONDS = 60.0
+_ROTATION_SECONDS = 5.0
 _HEALTH_SECONDS = 15.0
 
 
@@ -286,9 +289,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         keyring = open_keyring(manager_services, members, word, sets)
         works += keyring.works
         works += (Upkeep("users", _USERS_SECONDS, manager_services.known_users.look, on_change=True),)
-        if seals is not None:
-            seal = partial(reseal, seals, manager_services.store)
-            works += (Upkeep("seals", _SEALS_SECONDS, lambda: bool(seal()), on_change=True),)
+        works += _for_the_directory(manager_services, seals, clock)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
@@ -313,6 +314,18 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
 
 def _failing(parts: FailingParts, publication: ManifestPublication) -> tuple[FailingPart, ...]:
     return parts.of(publication.state)
+
+
+def _for_the_directory(services: Services, seals: MemberSeals | None, clock: Clock) -> tuple[Upkeep, ...]:
+    """What keeps the facts in a directory sealed, and the password that servers write into it with the set's own."""
+    if seals is None:
+        return ()
+    layout, settings, store = services.layout, services.settings, services.store
+    rotation = Rotation(layout, settings, store, seals, connector(layout, settings, PEER_SECONDS), clock)
+    return (
+        Upkeep("seals", _SEALS_SECONDS, lambda: bool(reseal(seals, store)), on_change=True),
+        Upkeep("replication password", _ROTATION_SECONDS, rotation.look, on_change=True),
+    )
 
 
 def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tuple[RefusedPoint, ...]:

@@ -27,6 +27,7 @@ from vouchd.cloning.token_keys import KeyRequest
 from vouchd.core import records
 from vouchd.core.facts import Caller, Member
 from vouchd.service.permission import Action
+from vouchd.settings.passwords import REPLICATIONDB, read_passwords
 from vouchd.threads import in_thread
 
 PREFIX = "/domain/v1"
@@ -48,6 +49,7 @@ def routes(services: Services, peers: Peers, news: Callable[[int], Awaitable[Non
         route("POST", "/join/keys", Access.PUBLIC, own.keys),  # the token, and a signature by the set's key
         route("POST", "/join", Action.JOIN_DOMAIN, own.working(own.join)),
         route("POST", "/rejoin", Action.FOLLOW, own.working(own.rejoin)),  # members alone: it tells a password
+        route("GET", "/replication-password", Action.FOLLOW, own.replication_password),
         route("POST", "/replicate", Action.CHANGE_DOMAIN, filling.replicate),
         route("POST", "/leave", Action.CHANGE_DOMAIN, own.working(own.leave)),
         route("POST", "/promote", Action.MOVE_ROLE, own.working(own.promote)),
@@ -118,6 +120,11 @@ class DomainRoutes:
     def rejoin(self, body: dict[str, Any], caller: Caller) -> Any:
         """Join again, by the key that the registry has."""
         return joined_record(joining.rejoin(self._services, read_member(body), caller))
+
+    async def replication_password(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """The password of the replication account, which the master renews when a member has left."""
+        passwords = await in_thread(lambda: read_passwords(self._services.layout.password_conf))
+        return json_answer({"password": passwords.get(REPLICATIONDB, "")})
 
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""

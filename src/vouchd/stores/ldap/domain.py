@@ -111,6 +111,14 @@ class DirectoryDomain(DirectoryUsers):
         with self._connections.connection() as connection:
             return next((token for _, token in self._tokens(connection, self._domain(connection), digest)), None)
 
+    def drop_tokens(self) -> None:
+        """See DomainStore."""
+
+        def drop(connection: Connection) -> None:
+            _restamp(connection, self._domain(connection), Change("replace", TOKEN, ()))
+
+        again(self._connections, drop)
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._connections.connection() as connection:

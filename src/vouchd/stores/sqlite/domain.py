@@ -50,6 +50,11 @@ class SqliteDomain(SqliteBase):
             row = db.execute("SELECT fact FROM join_token WHERE digest = ?", (digest,)).fetchone()
         return records.from_json(row[0], setrecords.read_token) if row else None
 
+    def drop_tokens(self) -> None:
+        """See DomainStore."""
+        with self._changing() as change:
+            change.db.execute("DELETE FROM join_token")
+
     def take_token(self, digest: str, at: int) -> JoinToken:
         """See DomainStore."""
         with self._changing() as change:
