@@ -29,9 +29,9 @@ sys.stdin.read()
 """
 
 WITHIN = """
-with store._changing() as db:
-    db.execute("DELETE FROM epoch")
-    db.execute("DELETE FROM authority")
+with store._changing() as change:
+    change.db.execute("DELETE FROM epoch")
+    change.db.execute("DELETE FROM authority")
     print("within", flush=True)
     sys.stdin.read()
 """
