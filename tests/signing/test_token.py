@@ -189,7 +189,7 @@ def test_pin_from_a_command_is_used_and_shown_nowhere(hsm, tmp_path):
     launcher = Launcher(place)
     session = launcher.open(60)
     assert session.description["label"] == "ocsp"
-    for pid in {launcher._process.pid, *session_pids(launcher._process.pid)}:
+    for pid in {launcher.pid, *session_pids(launcher.pid)}:
         for what in ("cmdline", "environ"):
             assert PIN.encode() not in Path(f"/proc/{pid}/{what}").read_bytes()
     command.write_text(f"#!/bin/sh\necho {PIN} >&2\nexit 1\n")
@@ -213,7 +213,7 @@ def test_session_that_is_killed_is_replaced_within_the_signature(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(), limits=Limits(sessions=1, sign_seconds=60))
     check(key, "SHA256withRSA")
-    for pid in session_pids(pool_of(key)._launcher._process.pid):
+    for pid in session_pids(pool_of(key)._launcher.pid):
         os.kill(pid, signal.SIGKILL)
     check(key, "SHA256withRSA")
 
@@ -223,7 +223,7 @@ def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(meddling=True), limits=BRIEF)
     check(key, "SHA256withRSA")
-    launcher = pool_of(key)._launcher._process.pid
+    launcher = pool_of(key)._launcher.pid
     hanging = session_pids(launcher)
     hsm.order("hang")
     with pytest.raises(TokenUnavailable):
@@ -265,7 +265,7 @@ def test_token_that_is_taken_away_and_comes_back_in_another_slot_is_used_again(h
     check(key, "SHA256withRSA")
     slot = pool_of(key)._idle[0].description["slot"]
     away = hsm.tokens.rename(hsm.folder / "away")
-    for pid in session_pids(pool_of(key)._launcher._process.pid):
+    for pid in session_pids(pool_of(key)._launcher.pid):
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(TokenUnavailable):
         key.make("SHA256withRSA", TBS)

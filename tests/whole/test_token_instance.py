@@ -111,34 +111,57 @@ def test_backup_of_a_key_on_a_token_tells_what_to_do_instead(tokens, hsm):
     assert not (tokens.folder / "out.p12").exists()
 
 
-@pytest.mark.parametrize("fault", ["hang", "crash", "wrong", "error", "locked"])
+def test_new_key_of_a_signer_on_a_token_is_made_there(tokens, hsm):
+    """A request makes its key where the present one is; the certificate is installed by it and the instance goes on."""
+    tokens.make_master("m", *tokens.on_token())
+    shown = {one["name"]: one["key"] for one in tokens.json("certs", "list", "--instance", "m")}
+    assert (shown["ocspSigningCert"], shown["sslserver"]) == ("hardware-ocsp", "file")
+    made = tokens.json("certs", "request", "ocspSigningCert", "--instance", "m")
+    assert len(tokens.json("token", "show", "ocsp", "--instance", "m")["keys"]) == 2
+    tokens.run("ca", "issue", "--ca", "lab", "--csr", made["request"], "--profile", "ocsp-signing", "--out", "new.pem")
+    tokens.run("certs", "install", "ocspSigningCert", "new.pem", "--instance", "m")
+    alias = tokens.layout("m").alias
+    assert b"PRIVATE KEY" not in (alias / "ocspSigningCert-2.key").read_bytes()
+    assert tokens.query("m", "good", "--nonce").returncode == 0
+    assert {one["result"] for one in tokens.json("token", "test", "ocsp", "--instance", "m")} == {"good"}
+
+
+@pytest.mark.parametrize("fault", ["hang", "wrong", "locked"])
 def test_instance_whose_token_fails_answers_try_later_and_goes_on_by_itself(tokens, hsm, fault):
     """Whatever the token does there is no wrong answer and no HTTP 5xx, and when it works again it is used again."""
     tokens.make_master("m", *tokens.on_token(meddling_module()), "--algorithm", "SHA256withRSA")
     tokens.revoke("bad")
     tokens.publish("m")
-    assert tokens.says_revoked("m", "--nonce")
+    assert tokens.says_revoked("m")
+    assert tokens.says_revoked("m", "--no-nonce")
     hsm.order(fault)
     for session in sessions_of(tokens, "m"):
         os.kill(session, 9)
     eventually(tokens.says_later, "tryLater")
+    assert tokens.says_revoked("m", "--no-nonce")  # from the cache, at once
+    eventually(lambda: "token ocsp" in tokens.run("status", "--instance", "m"), "the state of the token")
     hsm.order()
     eventually(lambda: tokens.says_revoked("m", "--nonce"), "an answer")
+    eventually(lambda: "token ocsp" not in tokens.run("status", "--instance", "m"), "the token in use")
     log = tokens.layout("m").log.read_text()
     assert PIN not in log
 
 
 def sessions_of(tokens: TokenSet, name: str) -> list[int]:
-    """The processes that the workers of an instance have sessions of the token in."""
-    workers = [worker.pid for worker in status(tokens.layout(name)).report.workers]
-    launchers = [child for pid in workers for child in children(pid)]
+    """The processes that those of an instance have sessions of the token in."""
+    report = status(tokens.layout(name)).report
+    parents = [report.pid, *(worker.pid for worker in report.workers)]
+    launchers = [child for pid in parents for child in children(pid) if b"token.launcher" in command_line(child)]
     return [child for launcher in launchers for child in children(launcher)]
 
 
 def children(pid: int) -> list[int]:
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 # A clone on the same token.

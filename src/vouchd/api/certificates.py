@@ -21,9 +21,11 @@ from vouchd.errors import BadInput, NotFound, SigningError, StoreUnavailable
 from vouchd.files import read_file
 from vouchd.instance.certificates import service
 from vouchd.instance.certificates.places import SystemCertificate as Placed
+from vouchd.instance.certificates.tokens import token_label
 from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
+from vouchd.signing.token.reference import HARDWARE
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ class SystemCertificate(Struct, frozen=True):
     file: Annotated[
         str, about("Where it lies, or will lie, on the instance's host.", "/srv/vouchd/certs/sslserver.pem")
     ]
+    key: Annotated[str, about("Where its key is: `file`, or `hardware-LABEL`, the token of that label.", "file")]
     problem: Annotated[Words, about("Why it cannot be used; empty: it can.")]
     certificate: Annotated[shapes.Certificate | None, about("The certificate; null: it has not come yet.")]
     chain: Annotated[list[shapes.Certificate], about("The CAs above it that go along with it.")]
@@ -175,11 +178,20 @@ def _shape(services: Services, caller: Caller, one: Placed) -> SystemCertificate
         state=warning or "valid" if one.certificate else one.problem or "not come yet",
         due=one.certificate is None or bool(warning),
         file=str(one.files.certificate_file),
+        key=_whereabouts(one.files.key_file),
         problem=one.problem,
         certificate=own,
         chain=[shapes.certificate(above.public_bytes(Encoding.DER), _sha256(above)) for above in one.chain],
         requests=[_request_shape(path) for path in services.certificates.pending(one.name, caller)],
     )
+
+
+def _whereabouts(key_file: Path) -> str:
+    try:
+        label = token_label(key_file)
+    except SigningError:  # the self tests tell why
+        label = ""
+    return HARDWARE + label if label else "file"
 
 
 def _sha256(certificate: x509.Certificate) -> str:

@@ -47,6 +47,7 @@ def _row(one: Shape) -> dict[str, object]:
         "name": one["name"],
         "purpose": one["purpose"],
         "state": one["state"],
+        "key": one["key"],
         "not_after": certificate.get("not_after"),
         "subject": certificate.get("subject"),
         "serial": serial and serial.removeprefix("0x"),

@@ -32,9 +32,9 @@ from vouchd.instance.certificates.issuing import equip, host_names
 from vouchd.instance.certificates.places import FIXED, pending_requests
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
 from vouchd.instance.new_signer import SignerSource
-from vouchd.instance.token_signer import token_source
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
+from vouchd.signing.token_source import token_source
 from vouchd.wiring import instance as wiring
 
 # The options of `vouchd create`, apart from what it does.

@@ -36,6 +36,7 @@ from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.core.signer_facts import Keyring, KeyringWord, SignerVersion
 from vouchd.errors import ConfigError, SigningError, StoreUnavailable
 from vouchd.files import replace_file
+from vouchd.instance.certificates.tokens import key_on_tokens
 from vouchd.instance.certificates.versions import VersionFiles, rehearse_version
 from vouchd.instance.locking import config_lock
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, write_sets
@@ -240,11 +241,20 @@ class MemberKeyring:
         """Where the version is; its key is taken in where it has come. Raises: SigningError."""
         place = self._member.place(version, settings, files)
         if place is None:
-            key = self._unsealed(version)
+            key = self._on_token(version) if version.token else self._unsealed(version)
             with config_lock(self._layout.config_lock):
                 place = files.signer(version, files.write_key(version, key))
-            self._record("KEY_GEN_ASYMMETRIC", version, how="unsealed")
+            self._record("KEY_GEN_ASYMMETRIC", version, how=f"on {version.token}" if version.token else "unsealed")
         return place
+
+    def _on_token(self, version: SignerVersion) -> PrivateKey:
+        key = key_on_tokens(self._layout, load_certificate(version.certificate_der).public_key(), version.nickname)
+        if key is None:
+            raise SigningError(
+                f"its key is on the token {version.token}, and on none that this member reaches",
+                hint="have this host reach that token, or copy the key to its own by its maker's means",
+            )
+        return key
 
     def _unsealed(self, version: SignerVersion) -> PrivateKey:
         me = self._me()

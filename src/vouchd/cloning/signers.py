@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -22,6 +23,7 @@ from vouchd.errors import AlreadyExists, ConfigError, NotFound, SigningError
 from vouchd.files import write_new
 from vouchd.instance.certificates.places import FIXED, free_stem
 from vouchd.instance.certificates.requests import certificate_request
+from vouchd.instance.certificates.tokens import new_key, token_label
 from vouchd.instance.certificates.versions import rehearse_version
 from vouchd.instance.locking import config_lock
 from vouchd.pkix.certs import is_issued_by, load_certificate, not_after
@@ -33,7 +35,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.certificates import read_certificates
-from vouchd.signing.keys import generate_key, read_key, write_key
+from vouchd.signing.keys import read_key
 from vouchd.signing.sealing import public_key_hash, spki_hash
 
 DEFAULT_ALGORITHM = "SHA256withEC"
@@ -140,8 +142,9 @@ class Signers:
                 raise SigningError(f"the key of {last.name} is not here", hint=f"ask {last.origin or 'its member'}")
             key = read_key(place.key_file, self._password())
         else:
-            key = generate_key(algorithm)
-            write_key(stem.with_name(f"{stem.name}.key"), key, self._password() or "")
+            key = new_key(
+                stem.with_name(f"{stem.name}.key"), algorithm, self._key_file(last, settings), self._password()
+            )
         subject = wishes.subject or _subject(last)
         pem = certificate_request(Purpose.OCSP_SIGNING, key, subject)
         write_new(stem.with_name(f"{stem.name}.csr"), pem, 0o644)
@@ -152,10 +155,16 @@ class Signers:
             algorithm,
             public_key_hash(key),
             request_der=x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER),
+            token=token_label(stem.with_name(f"{stem.name}.key")) or (last.token if last and wishes.same_key else ""),
             origin=me.id if me else ALONE,
             made_at=self._clock.now(),
             trusted=wishes.trusted,
         )
+
+    def _key_file(self, last: SignerVersion | None, settings: Settings) -> Path | None:
+        """Where the key of the version before is, as far as it is here."""
+        place = self._member.place(last, settings, self._member.files) if last else None
+        return place.key_file if place else None
 
     def install(
         self, nickname: str, bundle: Sequence[x509.Certificate], caller: Caller, *, stage_only: bool = False
@@ -277,6 +286,7 @@ def adopted(ring: Keyring, signer: SignerSettings) -> Keyring:
         spki_hash(_spki(certificates[0])),
         certificate_der=leaf,
         chain=tuple(chain),
+        token=token_label(signer.key_file),
     )
     after = ring.with_version(version).aiming_at(version)
     return replace(after, current=tuple(sorted([*ring.current, version.key])))

@@ -18,7 +18,7 @@ from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue, Waiter
-from vouchd.ee.signing_threads import SigningThreads
+from vouchd.ee.signing_threads import THREADS, SigningThreads
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.service.assembling import Draft
 from vouchd.service.terms import Answer, unsigned_answer
@@ -109,7 +109,8 @@ class _SlowTurn:
 class PortState:
     """The state of one port; `clock` tells POSIX seconds, `uptime_clock` seconds that never step.
 
-    `salt` is what hashes of clients are made with; `signing` tells when other signers sign.
+    `salt` is what hashes of clients are made with; `signing` tells when other signers sign. So many `threads` make slow
+    signatures.
     """
 
     def __init__(
@@ -123,13 +124,14 @@ class PortState:
         clock: Callable[[], float] = time.time,
         uptime_clock: Callable[[], float] = time.monotonic,
         signing: SignerTurns | None = None,
+        threads: int = THREADS,
     ) -> None:
         self.port = port
         self.signing = signing or _OneSet()
         self._prefixes = prefixes(port.paths)
         self.cache = ResponseCache(port.cache_bytes, port.cache_entries, self._prefixes)
         self.queue = SigningQueue(port.max_in_flight)
-        self.threads = SigningThreads(port.max_in_flight)
+        self.threads = SigningThreads(port.max_in_flight, threads)
         self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)

@@ -28,15 +28,16 @@ THREADS = 2
 class SigningThreads(FairQueue):
     """Who waits for a thread, and the threads."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, threads: int = THREADS) -> None:
         super().__init__(limit)
+        self._threads = threads
         self._under_way = 0
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="signing")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="signing")
 
     @property
     def is_free(self) -> bool:
         """Whether `run` may be called now; whoever enters the queue instead may call it when his turn comes."""
-        return self._under_way < THREADS and not len(self)
+        return self._under_way < self._threads and not len(self)
 
     def run(self, sign: Callable[[], Answer], take: Callable[[Answer], None]) -> None:
         """Have a thread sign, and the loop take the answer; then others have their turn."""
@@ -55,7 +56,7 @@ class SigningThreads(FairQueue):
         self._pool.submit(sign).add_done_callback(pass_on)
 
     def _take_turns(self) -> None:
-        while self._under_way < THREADS and len(self):
+        while self._under_way < self._threads and len(self):
             self.next_waiter().take_turn()
 
     def close(self) -> None:

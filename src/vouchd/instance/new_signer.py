@@ -15,12 +15,12 @@ from vouchd.clock import SystemClock
 from vouchd.errors import ConfigError
 from vouchd.files import read_secret
 from vouchd.instance.creation import NewSigner, OnToken
-from vouchd.instance.token_signer import TokenSource
 from vouchd.pkix.certs import is_issued_by
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, generate_key, read_key
 from vouchd.signing.pkcs12 import read_pkcs12
+from vouchd.signing.token_source import TokenSource
 
 DEFAULT_ALGORITHM = "SHA256withEC"
 

@@ -99,6 +99,15 @@ class SoftwareSigner:
         """The key when it is on a token: a signature takes long, and may fail for a while."""
         return self._key if isinstance(self._key, TokenKey) else None
 
+    def start(self) -> None:
+        """Start what a key on a token needs, while this process still may. Raises: TokenUnavailable."""
+        if self.token is not None:
+            self.token.start()
+
+    def token_problem(self) -> SigningError | None:
+        """Why the token cannot sign now, as of the last seconds; None: it can, or the key is in a file."""
+        return self.token.look() if self.token is not None else None
+
     @property
     def tokens(self) -> tuple[str, ...]:
         """The labels of the tokens that have the key; none: it is in a file."""

@@ -10,6 +10,7 @@ from vouchd.core.policy import AnswerRecords, ClientAddress
 from vouchd.core.status import ServingState
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
+from vouchd.ee.signing_threads import THREADS
 from vouchd.errors import LifecycleError
 from vouchd.hardening import confine, harden
 from vouchd.index.manifest import Manifest
@@ -44,7 +45,8 @@ def run_worker(layout: Layout, slot: int) -> None:
     if unconfined:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
     records = answered_records(settings.audit, responder)
-    state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing)
+    threads = max(THREADS, settings.token.sessions)
+    state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)
     files = OpenIndexes(layout.index, AnsweringOctets())
     manifest = Manifest(layout.index, files)
     serve_worker(

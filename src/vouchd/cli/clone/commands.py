@@ -36,10 +36,10 @@ from vouchd.files import PRIVATE, replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
-from vouchd.instance.token_signer import token_source
 from vouchd.settings.declared import DirectorySettings, KeyFiles, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.signing.token_source import token_source
 from vouchd.wiring import instance as wiring
 
 app = typer.Typer(no_args_is_help=True, help="Clones: instances with the same keys that give the same answers.")

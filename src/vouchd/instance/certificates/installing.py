@@ -19,15 +19,18 @@ from vouchd.errors import SigningError
 from vouchd.files import read_file, replace_file, write_new
 from vouchd.instance.certificates.places import SystemCertificate, free_stem, numbered, pending_requests
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake
+from vouchd.instance.certificates.tokens import token_label
 from vouchd.pkix.certs import check_signer_of, is_issued_by, load_certificate
 from vouchd.pkix.purposes import Issuers, Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import KeyFiles, Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import INTERNAL
 from vouchd.settings.reading import settings_from
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
+from vouchd.signing.token.reference import HARDWARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ class Installation:
         if certificate_file != files.certificate_file:
             values[f"{prefix}.certificate"] = self._relative(certificate_file)
         if self.place.purpose is Purpose.OCSP_SIGNING:
-            values |= self._algorithm(candidate.certificate)
+            values |= self._algorithm(candidate.certificate) | self._token(candidate.key_file)
         return values
 
     def _algorithm(self, certificate: x509.Certificate) -> dict[str, str]:
@@ -164,6 +167,13 @@ class Installation:
         if self.settings.default_signer == name:
             keys.append("ocsp.signing.defaultSigningAlgorithm")
         return dict.fromkeys(keys, able[0])
+
+    def _token(self, key_file: Path) -> dict[str, str]:
+        """Where the default signer's key is, when CS.cfg says otherwise."""
+        label = token_label(key_file)
+        if self.settings.default_signer != self.place.name or label == self.settings.token.label:
+            return {}
+        return {"ocsp.signing.tokenname": HARDWARE + label if label else INTERNAL}
 
     def _relative(self, path: Path) -> str:
         root = self.layout.root.absolute()

@@ -23,6 +23,7 @@ from vouchd.instance.certificates.places import (
     system_certificates,
 )
 from vouchd.instance.certificates.requests import certificate_request
+from vouchd.instance.certificates.tokens import new_key
 from vouchd.instance.locking import config_lock
 from vouchd.pkix.certs import not_after
 from vouchd.pkix.pem import read_bundle
@@ -34,7 +35,7 @@ from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.signing.keys import PrivateKey, generate_key, read_key, write_key
+from vouchd.signing.keys import read_key
 
 DEFAULT_ALGORITHM = "SHA256withEC"
 _SUBJECTS = {
@@ -104,7 +105,9 @@ class Certificates:
             if same_key:
                 key = read_key(place.files.key_file, self._password())
             else:
-                key = self._new_key(stem.with_name(f"{stem.name}.key"), algorithm or _algorithm(place, settings))
+                path = stem.with_name(f"{stem.name}.key")
+                chosen = algorithm or _algorithm(place, settings)
+                key = new_key(path, chosen, place.files.key_file, self._password())
             wanted = subject or _subject(place)
             pem = certificate_request(place.purpose, key, wanted, tuple(names) or _names(place.certificate))
             path = stem.with_name(f"{stem.name}.csr")
@@ -112,11 +115,6 @@ class Certificates:
         detail = {"certificate": name, "request": path.name, "subject": wanted.rfc4514_string()}
         self._audit.record("KEY_GEN_ASYMMETRIC", caller, "success", **detail, new_key=int(not same_key))
         return path
-
-    def _new_key(self, path: Path, algorithm: str) -> PrivateKey:
-        key = generate_key(algorithm)
-        write_key(path, key, self._password() or "")
-        return key
 
     def install(
         self,

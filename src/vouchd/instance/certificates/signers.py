@@ -5,6 +5,7 @@ A signer that cannot sign costs its CAs, which are answered tryLater with the ca
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
-from vouchd.errors import ConfigError, SigningError
+from vouchd.errors import ConfigError, SigningError, TokenUnavailable
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
@@ -27,6 +28,8 @@ from vouchd.signing.software import SoftwareSigner
 from vouchd.signing.token.keys import Tokens
 from vouchd.signing.token.pool import Limits
 from vouchd.signing.token.reference import HARDWARE
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class LoadedSigners:
         nickname = authority.policy.signer or self.default
         if nickname in self.problems:
             return self.problems[nickname]
+        if nickname in self.ready and (problem := self.ready[nickname].token_problem()):
+            return problem
         if nickname not in self.ready:
             return SigningError(
                 f"there is no signer {nickname or '(none named)'}",
@@ -92,8 +97,18 @@ def open_signers(settings: Settings) -> LoadedSigners:
 
 
 def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
-    """The signers that can sign, by nickname. Raises: ConfigError."""
-    return dict(open_signers(settings).ready)
+    """The signers that can sign, by nickname, ready for a process that opens and starts nothing later.
+
+    Raises: ConfigError.
+    """
+    signers = dict(open_signers(settings).ready)
+    for name, signer in tuple(signers.items()):
+        try:
+            signer.start()
+        except TokenUnavailable as error:
+            _log.error("signer %s: %s", name, error)
+            del signers[name]
+    return signers
 
 
 def _load(signer: SignerSettings, password: str | None, tokens: Tokens) -> SoftwareSigner:

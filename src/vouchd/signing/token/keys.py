@@ -28,7 +28,7 @@ class Tokens:
         self._pools: dict[TokenPlace, SessionPool] = {}
 
     def key(self, reference: KeyReference) -> TokenKey:
-        """The key, which is looked for when it first signs. Raises: TokenUnavailable when no process can be started."""
+        """The key, which is looked for when it first signs. Raises: SigningError."""
         pools = []
         for place in reference.places:
             if place not in self._pools:
@@ -55,6 +55,18 @@ class TokenKey:
     def problems(self) -> dict[str, str]:
         """Why tokens cannot be used now, by label; those that can are not there."""
         return {pool.place.label: str(pool.problem) for pool in self._pools if pool.problem is not None}
+
+    def start(self) -> None:
+        """Start what starts sessions, for a process that may start no program later. Raises: TokenUnavailable."""
+        for pool in self._pools:
+            pool.start()
+
+    def look(self) -> TokenUnavailable | None:
+        """Why no token can sign now, as of the last seconds; None: one can, or it is not known yet."""
+        for pool in self._pools:
+            pool.look()
+        problems = [pool.problem for pool in self._pools]
+        return problems[0] if all(problems) else None
 
     def make(self, algorithm: str, data: Octets) -> bytes:
         """The signature over `data` with an algorithm of `ALGORITHMS`. Raises: TokenUnavailable."""

@@ -14,16 +14,19 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from vouchd.errors import NotFound, TokenUnavailable
-from vouchd.pkix.signatures import ALGORITHMS, verify
+from vouchd.pkix.signatures import ALGORITHMS, algorithms_for, verify
 from vouchd.signing.token.reference import TokenPlace
 from vouchd.signing.token.session import Launcher, Session
 
 OPEN_SECONDS = 10.0  # a session: start, log in, prove
+LOOK_SECONDS = 5.0
+_TRIAL = b"a trial signature of vouchd"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 
@@ -36,7 +39,7 @@ class Limits:
 
 
 class SessionPool:
-    """This process's sessions with the token at `place`. Raises: TokenUnavailable: no process can be started."""
+    """This process's sessions with the token at `place`."""
 
     def __init__(self, place: TokenPlace, limits: Limits) -> None:
         self.place = place
@@ -48,12 +51,30 @@ class SessionPool:
         self._open = 0
         self._problem: TokenUnavailable | None = None
         self._repairing = False
+        self._next_look = 0.0
+
+    def start(self) -> None:
+        """Start what starts sessions, while this process still may. Raises: TokenUnavailable."""
+        self._launcher.start()
 
     @property
     def problem(self) -> TokenUnavailable | None:
-        """Why the token cannot be used now."""
+        """Why the token cannot be used now, as far as is known."""
         with self._state:
             return None if self._open else self._problem
+
+    def look(self) -> None:
+        """Have a thread see whether the token signs, when nobody has lately: `problem` tells what came of it."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            threading.Thread(target=_look, args=(weakref.ref(self),), name="token", daemon=True).start()
+
+    def try_out(self) -> None:
+        """Sign with a key. Raises: TokenUnavailable; NotFound."""
+        for public_der in tuple(self._keys)[:1]:
+            algorithm = algorithms_for(load_der_public_key(public_der))[0]
+            self.sign(public_der, algorithm, _TRIAL, time.monotonic() + self._limits.sign_seconds)
 
     @property
     def burden(self) -> tuple[bool, int]:
@@ -178,6 +199,13 @@ def _repair(pool_of: weakref.ref[SessionPool]) -> None:
         del pool  # who needs it no more may end it
         if wait:
             time.sleep(pause)
+
+
+def _look(pool_of: weakref.ref[SessionPool]) -> None:
+    pool = pool_of()
+    if pool is not None:
+        with suppress(TokenUnavailable, NotFound):
+            pool.try_out()
 
 
 def _check(public_der: bytes, algorithm: str, signature: bytes, data: bytes, label: str) -> None:

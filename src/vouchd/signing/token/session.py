@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +21,23 @@ _PROGRAM = (sys.executable, "-m", "vouchd.signing.token.launcher")
 
 
 class Launcher:
-    """Starts sessions of the token at `place`; it is started with this object and ends with it."""
+    """Starts sessions of the token at `place`; started by `start`, or when it is first wanted, it ends with this."""
 
     def __init__(self, place: TokenPlace) -> None:
         self.place = place
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
+
+    def start(self) -> socket.socket:
+        """Start it, while this process still may. Raises: TokenUnavailable."""
+        with self._starting:
+            if self._control is None:
+                self._control = self._started()
+            return self._control
+
+    def _started(self) -> socket.socket:
+        place = self.place
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -31,7 +45,6 @@ class Launcher:
             except OSError as error:
                 ours.close()
                 raise TokenUnavailable(f"token {place.label}: no process can be started: {error.strerror}") from error
-        self._control = ours
         fields = {
             "module": str(place.module),
             "label": place.label,
@@ -39,17 +52,19 @@ class Launcher:
             "pin_command": place.pin_command,
             "pin_file": str(place.pin_file or ""),
         }
-        self._control.send(json.dumps(fields).encode())
+        ours.send(json.dumps(fields).encode())
+        return ours
 
     def open(self, within_seconds: float, *, last_try: bool = False, writable: bool = False) -> Session:
         """A session that is logged in. Raises: TokenUnavailable."""
+        control = self.start()
         wish = json.dumps({"last_try": last_try, "writable": writable}).encode()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reading, writing = os.pipe2(os.O_CLOEXEC)
         session = Session(self.place.label, ours, writing)
         try:
             with theirs:
-                socket.send_fds(self._control, [wish], [theirs.fileno(), reading])
+                socket.send_fds(control, [wish], [theirs.fileno(), reading])
             session.greet(within_seconds)
         except OSError as error:
             session.close()
@@ -63,13 +78,19 @@ class Launcher:
 
     def close(self) -> None:
         """End the program; sessions go on until they are closed."""
-        self._control.close()
-        self._process.wait()
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, once it is started."""
+        return self._process.pid if self._process is not None else None
 
     def __del__(self) -> None:
-        control = getattr(self, "_control", None)
-        if control is not None:
-            control.close()
+        if self._control is not None:
+            self._control.close()
 
 
 class Session:

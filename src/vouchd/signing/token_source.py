@@ -1,4 +1,4 @@
-"""The signing key of a new instance on a token: found by the certificate's public key, or made there."""
+"""A token as the place for a signing key: found there by the certificate's public key, or made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GENERATE_SECONDS = 120.0  # an RSA key of a small HSM
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """The token for a new instance's signing key; `extractable`: a key made there may be wrapped for a backup."""
+    """The token; `extractable`: a key made there may be wrapped for a backup."""
 
     place: TokenPlace
     extractable: bool = False
