@@ -110,8 +110,9 @@ class Rotation:
     def _take(self, progress: Progress, password: str) -> Progress:
         """A new password is kept, to be put into use."""
         passwords = read_passwords(self._layout.password_conf)
-        former = {FORMER: passwords[REPLICATIONDB]} if REPLICATIONDB in passwords else {}
-        replace_passwords(self._layout.password_conf, passwords | former | {REPLICATIONDB: password})
+        unused = not (progress.shut or progress.opened_at)  # the present one opens no server yet
+        former = passwords[FORMER] if unused and FORMER in passwords else passwords[REPLICATIONDB]
+        replace_passwords(self._layout.password_conf, passwords | {FORMER: former, REPLICATIONDB: password})
         fresh = Progress(progress.left, _digest(password), shut=False)
         self._keep(fresh)
         _log.info("the replication account has a new password")
