@@ -10,6 +10,7 @@ import pytest
 from vouchd.errors import AlreadyExists, ConfigError, IssuanceError, SigningError, StoreUnavailable
 from vouchd.files import (
     PUBLIC,
+    mapped_copy,
     read_file,
     read_secret,
     read_tail,
@@ -145,3 +146,30 @@ def test_reader_refuses_a_secret_that_others_may_read(tmp_path: Path) -> None:
     with pytest.raises(SigningError) as raised:
         read_secret(path)
     assert raised.value.hint == f"chmod 600 {path}"
+
+
+def test_mapped_copy_is_what_was_there_whatever_becomes_of_the_file(tmp_path):
+    """What was verified is what is used: the file may be written to, cut short or removed meanwhile."""
+    path = tmp_path / "large"
+    path.write_bytes(b"verified" * 1000)
+    copy = mapped_copy(path, 8000)
+    path.write_bytes(b"other")
+    path.unlink()
+    assert copy == b"verified" * 1000
+    assert copy.readonly
+
+
+@pytest.mark.parametrize("size", [0, 1, 7999, 8000])
+def test_mapped_copy_of_any_size_within_the_limit(tmp_path, size):
+    """An empty file cannot be mapped, and is read all the same."""
+    (tmp_path / "large").write_bytes(b"x" * size)
+    assert mapped_copy(tmp_path / "large", 8000) == b"x" * size
+
+
+def test_mapped_copy_beyond_the_limit_or_of_nothing_is_refused(tmp_path):
+    """Never more is copied than is wanted."""
+    (tmp_path / "large").write_bytes(b"x" * 8001)
+    with pytest.raises(StoreUnavailable, match="larger than 8000 bytes"):
+        mapped_copy(tmp_path / "large", 8000)
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        mapped_copy(tmp_path / "none", 8000)

@@ -8,9 +8,11 @@ locks, databases). What the system says becomes one of our errors here; the call
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ LEFTOVER_SUFFIX = ".part"  # of what a process that was killed had not finished
 READABLE = "is the name right, and may this user read the file and its folder?"
 _WRITABLE = "free space, or mend the permissions of the folder"
 _OTHERS = 0o077
+_LARGE_FOLDER = "/var/tmp"  # noqa: S108  for nameless files alone; /tmp is memory on many hosts
 
 
 def read_file(
@@ -53,6 +56,25 @@ def read_tail(path: Path, limit: int, *, begin: int = 0, error: type[VouchdError
         return b""
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
+
+
+def mapped_copy(path: Path, limit: int, *, error: type[VouchdError] = StoreUnavailable) -> memoryview:
+    """The bytes of a large file, `limit` of them at most, as the map of a copy without a name: no memory of one's own.
+
+    Nobody else can reach the copy, so what was verified of it is what is used of it. Raises: `error`.
+    """
+    try:
+        with path.open("rb") as source, tempfile.TemporaryFile(dir=_LARGE_FOLDER) as copy:
+            copied = 0
+            while piece := source.read(min(MAX_BYTES, limit + 1 - copied)):
+                copy.write(piece)
+                copied += len(piece)
+            if copied > limit:
+                raise error(f"{path}: larger than {limit} bytes")
+            copy.flush()
+            return memoryview(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ) if copied else b"")
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror or problem}", hint=READABLE) from problem
 
 
 def read_secret(path: Path) -> bytes:

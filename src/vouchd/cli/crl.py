@@ -11,7 +11,15 @@ import typer
 from vouchd.cli import bulk, crl_shapes, output, quarantine
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
-from vouchd.cli.options import DEFAULT_INSTANCE, STDIN, InstanceOption, JsonOption, ScopeOption, read_input
+from vouchd.cli.options import (
+    DEFAULT_INSTANCE,
+    STDIN,
+    InstanceOption,
+    JsonOption,
+    ScopeOption,
+    read_input,
+    read_large_input,
+)
 from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
 from vouchd.core.facts import IssuingPointId
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, NotFound, VouchdError, outcome
@@ -20,6 +28,7 @@ from vouchd.index.steps_back import add_steps_back
 from vouchd.instance.lifecycle import look_now
 from vouchd.pkix import pem
 from vouchd.pkix.crl import MAX_CRL_BYTES
+from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.admitting import StepBack
 from vouchd.service.stepping_back import step_back
@@ -98,7 +107,7 @@ def add(
     labels = crl_shapes.labels(instance)
     for name in files:
         try:
-            for crl in _crls(read_input(name, MAX_CRL_BYTES)):
+            for crl in _crls(read_large_input(name, MAX_CRL_BYTES)):
                 origin = "stdin" if name == STDIN else str(Path(name).absolute())
                 more = {"reason": reason} if accept_lower_number else {}
                 act = "crls.add_lower" if accept_lower_number else "crls.add"
@@ -120,7 +129,7 @@ def _add_folders(instance: Instance, names: list[str], *, wait: bool, json_outpu
     tally = bulk.Tally(len(files))
 
     def read(file: Path) -> list[tuple[bytes, int]]:
-        return [(crl, len(crl)) for crl in _crls(read_input(str(file), MAX_CRL_BYTES))]
+        return [(bytes(crl), len(crl)) for crl in _crls(read_input(str(file), MAX_CRL_BYTES))]
 
     done, served = 0, True
     notices: dict[str, str] = {}
@@ -155,9 +164,9 @@ def _taken(instance: Instance, batch: list[bulk.Item], seconds: int) -> Any:
     return {**done, "crls": [{"problem": None, "unchanged": False}]}
 
 
-def _crls(data: bytes) -> Iterator[bytes]:
+def _crls(data: Buffer) -> Iterator[Buffer]:
     """The CRLs in a PEM file, which may hold several; anything else as it is."""
-    if b"-----BEGIN" not in data[:65536]:
+    if b"-----BEGIN" not in bytes(data[:65536]):
         yield data
         return
     try:
@@ -197,7 +206,7 @@ def show(
     Example: vouchd crl show "Example Root" --out root.crl
     """
     if Path(what).is_file() and out is None:
-        for shape in [crl_shapes.file_fields(crl) for crl in _crls(read_input(what, MAX_CRL_BYTES))]:
+        for shape in [crl_shapes.file_fields(bytes(crl)) for crl in _crls(read_input(what, MAX_CRL_BYTES))]:
             output.record(shape, json_output=json_output)
         return
     point = instance.call("crls.get", what, scope)

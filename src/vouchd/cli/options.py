@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vouchd.errors import ConfigError
-from vouchd.files import read_file, read_secret
+from vouchd.files import mapped_copy, read_file, read_secret
+from vouchd.pkix.der import Buffer
 
 InstanceOption = Annotated[
     Path,
@@ -44,6 +45,7 @@ DEFAULT_CA = Path("./ca")
 # Reading what a command is given: a file, or `-` for standard input, never more than a limit.
 
 STDIN = "-"
+LARGE_BYTES = 16 << 20
 
 
 def read_input(name: str, max_bytes: int) -> bytes:
@@ -57,6 +59,15 @@ def read_input(name: str, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise ConfigError(f"{name}: larger than {max_bytes} bytes")
     return data
+
+
+def read_large_input(name: str, max_bytes: int) -> Buffer:
+    """The same for what may be hundreds of megabytes, which are not held in this process's own memory."""
+    try:
+        is_large = name != STDIN and Path(name).stat().st_size >= LARGE_BYTES
+    except OSError:
+        is_large = False  # reading it tells why
+    return mapped_copy(Path(name), max_bytes, error=ConfigError) if is_large else read_input(name, max_bytes)
 
 
 def read_password(password_file: Path | None, subject: Path) -> str:
