@@ -58,7 +58,7 @@ def test_next_update_ends_with_the_signer():
 def test_live_times_are_the_start_of_the_slot():
     """Within a slot all members give the same times; thisUpdate only where it is to be."""
     found = {times(at, live_times=True) for at in (SLOT, SLOT + 1, SLOT + 29)}
-    assert found == {Times(NOW - HOUR, NOW + DAY, SLOT, SLOT + 29, SLOT + 30)}
+    assert found == {Times(NOW - HOUR, NOW + DAY, SLOT, SLOT + 29, SLOT + 30, SLOT + 30)}
     assert times(SLOT + 30, live_times=True).produced_at == SLOT + 30
     assert times(SLOT + 5, live_times=True, live_this_update=True).this_update == SLOT
 

@@ -418,6 +418,34 @@ def test_live_times_are_equal_to_the_byte_within_a_slot():
     assert (first.terms.next_update, first.terms.fresh_until, first.terms.cacheable) == (start + 30, start + 29, True)
 
 
+def test_answer_of_the_next_slot_made_ahead_is_the_one_that_is_made_in_it():
+    """It may be made before the slot begins, on one member, and in it on another one, to the byte; nothing else changes."""
+    start = NOW - NOW % 30
+    sent = request_for(ONE, GOOD)
+
+    def ours():
+        return responder(state(serving(ONE, point(ONE), live_times=True)), signer(SIGNER))
+
+    early, late = ours(), ours()
+    present = early.answer(sent, start + 28)
+    assert present.terms.slot_end == start + 30
+    ahead = early.answer(sent, present.terms.slot_end)
+    assert early.answer(sent, start + 29).response_der == present.response_der
+    assert ahead.response_der == late.answer(sent, start + 47).response_der != present.response_der
+    assert ahead.produced_at == start + 30
+
+
+@pytest.mark.parametrize(
+    "at, different",
+    [(NOW, {}), (NOW + DAY - 5, {"live_times": True}), (NOW + 30 * DAY, {"live_times": True})],
+    ids=["no slots", "the CRL ends in the slot", "the CRL has ended"],
+)
+def test_answer_that_something_else_ends_before_its_slot_names_no_slot(at: int, different: dict):
+    """There is no other answer to be made before: what comes next is not known."""
+    ours = responder(state(serving(ONE, point(ONE), **different)), signer(SIGNER))
+    assert ours.answer(request_for(ONE, GOOD), at).terms.slot_end is None
+
+
 def test_each_ca_is_answered_by_its_own_signer():
     """A signer per CA and a default one; CertIDs of CAs with different signers do not go under one signature."""
     second = TWO.issue_signer("signer two", key=shared_key("EC", 3))

@@ -52,6 +52,7 @@ class ResponseCache:
         self.size_bytes = 0
         self._heads_bytes = 0
         self._lots: dict[Basis, set[Entry]] = {}
+        self._slots: dict[int, set[Entry]] = {}
         self._capacity_bytes = capacity_bytes
         self._max_entries = max(max_entries, 1)
         # Request lines of POST that need no look at the path.
@@ -75,6 +76,8 @@ class ResponseCache:
         if lot is None:
             lot = self._lots[entry.basis] = set()
         lot.add(entry)
+        if entry.slot_end is not None:
+            self._slots.setdefault(entry.slot_end, set()).add(entry)
 
     def learn(self, request: HTTPRequest, entry: Entry, second: int) -> None:
         """Remember the request line of a GET that got `entry`; the parser has seen the line."""
@@ -114,6 +117,10 @@ class ResponseCache:
         ended = [basis for basis in self._lots if not basis.current]
         return [self._lots.pop(basis) for basis in ended]
 
+    def ending(self, first: int, last: int) -> dict[int, set[Entry]]:
+        """The answers whose slot ends in these seconds, by that second."""
+        return {end: entries for end, entries in self._slots.items() if first <= end <= last}
+
     def sweep(self, lot: set[Entry], limit: int) -> list[tuple[int, bytes]]:
         """Take at most so many answers out that are `dead`; how often each was given, and its request."""
         swept: list[tuple[int, bytes]] = []
@@ -139,6 +146,11 @@ class ResponseCache:
             del self.by_line[line]
         self.size_bytes -= entry.cost
         entry.key, entry.lines = b"", ()
+        if entry.slot_end is not None:
+            slot = self._slots[entry.slot_end]
+            slot.discard(entry)
+            if not slot:
+                del self._slots[entry.slot_end]
         lot = self._lots.get(entry.basis)
         if lot is not None:
             lot.discard(entry)

@@ -278,20 +278,23 @@ class PortState:
 
     def renew(self, request_der: bytes) -> None:
         """Have an answer in the cache before it is asked; nobody is given it, so it is not counted."""
-        if request_der in self.cache.by_der:
-            return
+        if request_der not in self.cache.by_der:
+            self.ahead(request_der, int(self.clock()), lambda answer: self.keep(request_der, answer))
 
-        def take(answer: Answer) -> None:
-            if answer.terms.cacheable and answer.terms.basis.current:
-                self._keep(request_der, answer, self.records.note(request_der, answer))
-
-        draft = self._answering.draft(request_der, int(self.clock()))
+    def ahead(self, request_der: bytes, at: int, take: Callable[[Answer], None]) -> None:
+        """Make the answer that is right from the second `at` on, and have it taken; nobody is given it before."""
+        draft = self._answering.draft(request_der, at)
         if not isinstance(draft, Draft):
             take(draft)
         elif draft.is_slow:
             self.threads.run(lambda: self._answering.signed(draft), take)
         else:
             take(self._answering.signed(draft))
+
+    def keep(self, request_der: bytes, answer: Answer) -> None:
+        """Put an answer into the cache that nobody has been given, if it is still right."""
+        if answer.terms.cacheable and answer.terms.basis.current:
+            self._keep(request_der, answer, self.records.note(request_der, answer))
 
     def _reply(self, request_der: bytes, answer: Answer, start: float) -> Reply:
         self._answering.count(answer, start)

@@ -227,6 +227,11 @@ class Entry:
         """DER of OCSPResponse."""
         return self.wire[-self._body_bytes :]
 
+    @property
+    def slot_end(self) -> int | None:
+        """See Terms."""
+        return self.frame.terms.slot_end
+
     def freshen(self, second: int, date: bytes) -> bool:
         """Renew Date and max-age; False when the answer may not be used any more."""
         if not self.frame.fresh_at(second):

@@ -15,6 +15,7 @@ from vouchd.ee.connection import EEConnection
 from vouchd.ee.counters import Snapshot
 from vouchd.ee.port_state import PortState
 from vouchd.ee.renewal import Renewal
+from vouchd.ee.slots import Slots
 from vouchd.sockets import BACKLOG
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class EEServer:
         self.state = state
         self._renewal = Renewal(state)
         state.forget = self._renewal.begin
+        self._slots = Slots(state)
         self._listeners: list[asyncio.Server] = []
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -68,6 +70,7 @@ class EEServer:
         for connection in list(state.connections):
             connection.abort()
         self._renewal.stop()
+        self._slots.stop()
         state.threads.close()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -83,6 +86,7 @@ class EEServer:
     def tick(self) -> None:
         """Read the clocks and end the connections that took too long; the server calls it once a second."""
         self.state.read_clocks()
+        self._slots.tick()
         for connection in list(self.state.connections):
             connection.check(self.state.uptime)
 

@@ -18,7 +18,7 @@ from vouchd.core.ports import Signer
 from vouchd.core.requestor import verify_requestor
 from vouchd.core.response import EXTENDED_REVOKE, response_data, single_response
 from vouchd.core.status import ServingAuthority, ServingState
-from vouchd.core.times import Moment
+from vouchd.core.times import Moment, Times
 from vouchd.errors import IndexFileError, MalformedRequest, RequestError, SignatureRequired, TryLater, Unauthorized
 from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
@@ -278,6 +278,7 @@ class Responder:
             this_update=min([each.this_update for each in times]),
             next_update=min([signing.not_after, *ends_at]) if ends_at else None,
             fresh_until=min([signing.not_after, *fresh_until]),
+            slot_end=_slot_end(times, signing.not_after),
             cacheable=None not in issuers and request.nonce is None,
             authority_id=authority_id,
             unusual=request.unusual,
@@ -319,3 +320,10 @@ class Responder:
         if issuer is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
             raise Unauthorized("not a CA that this responder answers for")
         return issuer
+
+
+def _slot_end(times: list[Times], not_after: int) -> int | None:
+    """When the slot of an answer with these times ends, if it is what ends the answer, and not the signer's life."""
+    ends = {each.slot_end for each in times}
+    end = next(iter(ends)) if len(ends) == 1 else None
+    return end if end is not None and end <= not_after else None

@@ -25,10 +25,12 @@ class Terms:
 
     `cause` is a stable word for an error, empty for a successful answer. Times are POSIX seconds; `next_update` is the
     moment that caches are told to end at, None when the CRL has no nextUpdate, and `fresh_until` the last second in
-    which it may be given, by us too: its signer's life ends all. `cacheable` says that the same request gets the same
-    bytes until then, or until `basis` is not current any more, when nothing that rests on it may be given. `unusual`
-    says that its request will hardly come again. `authority_id` is that of the CA that the answer speaks of, empty when
-    it is none of ours or there are several. `frame` belongs to whoever sends the answers: what goes around them all.
+    which it may be given, by us too: its signer's life ends all. `slot_end` is the second from which the same request
+    has another answer that can be made before, None where there is no such. `cacheable` says that the same request gets
+    the same bytes until then, or until `basis` is not current any more, when nothing that rests on it may be given.
+    `unusual` says that its request will hardly come again. `authority_id` is that of the CA that the answer speaks of,
+    empty when it is none of ours or there are several. `frame` belongs to whoever sends the answers: what goes around
+    them all.
     """
 
     status: OCSPResponseStatus = OCSPResponseStatus.SUCCESSFUL
@@ -37,6 +39,7 @@ class Terms:
     this_update: int = 0
     next_update: int | None = None
     fresh_until: int | None = None
+    slot_end: int | None = None
     cacheable: bool = False
     authority_id: str = ""
     unusual: bool = False
