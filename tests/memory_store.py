@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from vouchd.core.changes import Changes, PointFacts
+from vouchd.core.changes import Changes, Concerned, PointFacts
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
 from vouchd.core.key_history import issuer_names
 from vouchd.core.signer_facts import Keyring
@@ -280,22 +281,43 @@ class MemoryStore:
                 keyring=self._keyring,
             )
 
+    def facts_since(self, revision: int) -> tuple[int, Facts, Concerned | None]:
+        """See MirrorStore."""
+        changes, facts = self.changes(revision), self.facts()
+        if changes.whole:
+            return changes.revision, facts, None
+        part = replace(
+            facts,
+            authorities=tuple(one for one in facts.authorities if one.id in changes.authorities),
+            epochs=tuple(one for one in facts.epochs if one.issuing_point in changes.points),
+            quarantined=tuple(one for one in facts.quarantined if one.issuing_point in changes.points),
+            high_water=tuple(mark for mark in facts.high_water if mark[0] in changes.points),
+        )
+        return changes.revision, part, Concerned(frozenset(changes.authorities), frozenset(changes.points))
+
     def lacking(self, facts: Facts) -> tuple[str, ...]:
         """See MirrorStore."""
         with self._lock:
             return tuple(named_documents(facts) - self._documents.keys())
 
-    def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
+    def adopt(self, facts: Facts, documents: Mapping[str, Buffer], concerned: Concerned | None = None) -> None:
         """See MirrorStore."""
         with self._lock:
             self._take(documents, *named_documents(facts))
-            self._authorities = {authority.id: authority for authority in facts.authorities}
             fallen = lowered(facts.epochs, self._epochs.values())
-            self._epochs = {epoch.issuing_point: epoch for epoch in facts.epochs}
-            self._quarantined = {crl.issuing_point: crl for crl in facts.quarantined}
+            if concerned is None:
+                concerned = Concerned(frozenset(self._authorities), frozenset({*self._epochs, *self._quarantined}))
+            gone = concerned.authorities - {authority.id for authority in facts.authorities}
+            for known in (self._epochs, self._quarantined):
+                for point in [one for one in known if one in concerned.points or one.authority_id in gone]:
+                    del known[point]
+            self._authorities = {key: one for key, one in self._authorities.items() if key not in gone}
+            self._authorities |= {authority.id: authority for authority in facts.authorities}
+            self._epochs |= {epoch.issuing_point: epoch for epoch in facts.epochs}
+            self._quarantined |= {crl.issuing_point: crl for crl in facts.quarantined}
             for point, number, this_update in facts.high_water:
-                known = NO_HIGH_WATER if point in fallen else self._high_water.get(point, NO_HIGH_WATER)
-                self._high_water[point] = merged(known, (number, this_update))
+                mark = NO_HIGH_WATER if point in fallen else self._high_water.get(point, NO_HIGH_WATER)
+                self._high_water[point] = merged(mark, (number, this_update))
             self._users = {user.id: user for user in facts.users}
             self._members = {member.id: member for member in facts.members}
             self._keyring = facts.keyring

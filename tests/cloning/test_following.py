@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -10,10 +11,12 @@ import pytest
 from tests.faults.site import Site
 from tests.pki import CA, DAY, HOUR, NOW
 
+from vouchd.cloning.client import News
 from vouchd.cloning.following import Following
+from vouchd.core.changes import NEVER, Concerned
 from vouchd.core.facts import Facts, Member
-from vouchd.core.records import facts_digest
 from vouchd.errors import ClientError, CRLRejected, LifecycleError, NotFound
+from vouchd.pkix import certs
 
 MASTER = Member("ocsp1.example.org", 8443, 8080, "OCSP 1", clone=False, joined_at=NOW)
 
@@ -23,20 +26,27 @@ class Told:
 
     def __init__(self, master: Site) -> None:
         self.master = master
-        self.change = lambda facts: facts
-        self.documents: dict[str, bytes] = {}
+        self.change: Callable[[Facts], Facts] | None = None
+        self.altered: dict[str, bytes] = {}
+        self.concerned: list[Concerned | None] = []
         self.fetched: list[str] = []
         self.asked: list[str] = []
 
-    def state(self, after: str, _seconds: float) -> tuple[str, Facts] | None:
+    def state(self, after: str, _seconds: float) -> News | None:
         self.asked.append(after)
-        facts = self.change(self.master.store.facts())
-        digest = facts_digest(facts)
-        return None if digest == after else (digest, facts)
+        run, _, since = after.partition(":")
+        known = int(since) if run == str(id(self.master)) and self.change is None else NEVER
+        revision, facts, concerned = self.master.store.facts_since(known)
+        version = f"{id(self.master)}:{revision}"
+        if version == after and self.change is None:
+            return None
+        self.concerned.append(concerned)
+        return News(version, self.change(facts) if self.change else facts, concerned)
 
-    def document(self, sha256: str, _max_bytes: int) -> bytes:
-        self.fetched.append(sha256)
-        return self.documents.get(sha256) or b"".join(self.master.store.document_chunks(sha256))
+    def documents(self, names: Iterable[str], _max_bytes: int) -> Iterator[bytes]:
+        for sha256 in names:
+            self.fetched.append(sha256)
+            yield self.altered.get(sha256) or b"".join(self.master.store.document_chunks(sha256))
 
 
 class Pair:
@@ -90,6 +100,43 @@ def test_unchanged_master_is_asked_with_what_is_known(pair):
     assert len(pair.told.fetched) == len(set(pair.told.fetched)) == 2
     assert pair.told.asked[0] == ""
     assert pair.told.asked[1] == pair.told.asked[2] != ""
+
+
+def test_one_more_crl_among_many_is_all_that_is_told_and_looked_at(pair):
+    """After the whole, what is told is of what changed: one CRL is one issuing point, however many CAs there are."""
+    pair.accept(1, 5)
+    for number in range(5):
+        pair.m.add_ca(CA.create(f"Other {number}").der)
+    assert pair.following.wait()
+    pair.accept(2, 5, 6)
+    assert pair.following.wait()
+    whole, one = pair.told.concerned
+    assert whole is None
+    assert (one.authorities, len(one.points)) == (frozenset(), 1)
+    assert pair.c.store.facts() == pair.m.store.facts()
+
+
+def test_changes_of_every_kind_make_the_clone_equal(pair):
+    """CAs added, changed and removed, CRLs retired: after each difference the clone has what the master has."""
+    pair.accept(1, 5)
+    pair.following.wait()
+    others = [CA.create(f"Other {number}") for number in range(3)]
+    for ca in others:
+        pair.m.add_ca(ca.der)
+    pair.following.wait()
+    [first, *_] = [one for one in pair.m.store.authorities() if one.label.startswith("CN=Other")]
+    for change in (
+        lambda: pair.m.store.put_authority(replace(first, label="renamed")),
+        lambda: pair.m.store.remove_authority(first.id),
+        lambda: pair.m.store.retire(
+            replace(pair.m.store.authorities_of(certs.name_and_key(pair.ca.der)[0])[0], retired_scopes=("complete",)),
+            "complete",
+        ),
+    ):
+        change()
+        assert pair.following.wait()
+        assert pair.c.store.facts() == pair.m.store.facts()
+    assert None not in pair.told.concerned[1:]
 
 
 def test_another_master_is_asked_for_everything(pair):
@@ -170,7 +217,7 @@ def orphan(_pair: Pair, facts: Facts) -> Facts:
 
 def _with_document(pair: Pair, facts: Facts, crl: bytes) -> Facts:
     sha256 = hashlib.sha256(crl).hexdigest()
-    pair.told.documents[sha256] = crl
+    pair.told.altered[sha256] = crl
     return _with_record(facts, sha256=sha256)
 
 
@@ -195,15 +242,15 @@ def test_what_a_follower_can_check_is_not_taken_on_trust(pair, change):
 def test_document_that_does_not_come_changes_nothing_and_is_asked_again(pair):
     """A transfer that broke off leaves the facts of before; the next attempt takes all over."""
     pair.accept(1, 5)
-    whole = pair.told.document
+    whole = pair.told.documents
 
     def broken(*_: object) -> bytes:
         raise ClientError("came damaged")
 
-    pair.told.document = broken
+    pair.told.documents = broken
     with pytest.raises(ClientError):
         pair.following.wait()
     assert pair.c.store.facts() == Facts()
-    pair.told.document = whole
+    pair.told.documents = whole
     assert pair.following.wait()
     assert pair.served() == (1, {5})

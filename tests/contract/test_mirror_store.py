@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -25,8 +26,9 @@ from tests.contract.test_identity_store import ADMIN, ALICE
 from tests.contract.test_keyring_store import RING
 
 from vouchd.core import records
+from vouchd.core.changes import NEVER, Concerned
 from vouchd.core.facts import Facts
-from vouchd.core.records import facts_digest, facts_record, read_facts
+from vouchd.core.records import concerned_record, facts_record, read_concerned, read_facts
 from vouchd.core.signer_facts import Keyring
 from vouchd.errors import NotFound
 
@@ -65,12 +67,12 @@ def test_facts_are_what_the_other_methods_tell(store):
 
 
 def test_facts_survive_their_record(store):
-    """What travels between members as JSON is what was sent, digest and all."""
+    """What travels between members as JSON is what was sent."""
     facts = full(store)
     read = records.from_json(records.to_json(facts_record(facts)), read_facts)
     assert read == facts
-    assert facts_digest(read) == facts_digest(facts)
-    assert facts_digest(replace(facts, users=())) != facts_digest(facts)
+    concerned = Concerned(frozenset({CA.id}), frozenset({POINT}))
+    assert read_concerned(json.loads(records.to_json(concerned_record(concerned)))) == concerned
 
 
 def test_adopt_makes_another_store_equal(store, tmp_path):
@@ -123,3 +125,39 @@ def test_adopt_lowers_a_mark_where_numbers_were_lowered(store):
     store.adopt(facts, {sha256(SECOND): SECOND})
     assert store.high_water(POINT) == (8, 4000)
     assert store.epochs() == (lower,)
+
+
+def test_facts_since_a_revision_are_of_what_changed(store):
+    """Of CAs and issuing points those that changed, with their marks; of what is of no CA all."""
+    full(store)
+    now, facts, concerned = store.facts_since(NEVER)
+    assert (now, facts, concerned) == (store.revision(), store.facts(), None)
+    rest = replace(Facts(), users=facts.users, members=facts.members, keyring=facts.keyring)
+    assert store.facts_since(now)[1:] == (rest, Concerned())
+    store.put_authority(an_authority("d"))
+    store.drop_quarantined(POINT)
+    _, part, changed = store.facts_since(now)
+    assert changed == Concerned(frozenset({an_authority("d").id}), frozenset({POINT}))
+    assert part.authorities == (an_authority("d"),)
+    assert [epoch.issuing_point for epoch in part.epochs] == [POINT]
+    assert [mark[0] for mark in part.high_water] == [POINT]
+    assert part.quarantined == ()
+
+
+def test_adopt_what_changed_leaves_the_others(store, tmp_path):
+    """A part is taken over for what it is of: CAs and epochs that it does not tell of stay, those it says are gone go."""
+    facts = full(store)
+    other = BACKENDS["sqlite"](tmp_path / "other").open()
+    other.adopt(facts, DOCUMENTS)
+    revision = store.revision()
+    store.remove_authority(an_authority("b").id)
+    store.retire(CA, POINT.scope_id)
+    store.put_authority(an_authority("d"))
+    _, part, concerned = store.facts_since(revision)
+    own = other.revision()
+    other.adopt(part, {}, concerned)
+    assert other.facts() == store.facts()
+    changes = other.changes(own)
+    assert changes.authorities == {an_authority("b").id: None, an_authority("d").id: an_authority("d")}
+    assert set(changes.points) == {POINT}
+    other.close()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from vouchd.client.admin import error_of
@@ -24,8 +24,9 @@ from vouchd.cloning.listing import Listing, read_listing
 from vouchd.cloning.proof import BINDING, HEADER, MemberKey, succeeds
 from vouchd.cloning.set_info import Joined, SetInfo, read_info, read_joined
 from vouchd.core import records
+from vouchd.core.changes import Concerned
 from vouchd.core.facts import Epoch, Facts, Member
-from vouchd.core.records import member_record, read_facts, read_member
+from vouchd.core.records import member_record, read_concerned, read_facts, read_member
 from vouchd.core.signer_facts import KeyringWord, read_word
 from vouchd.errors import ClientError, ConfigError, SigningError, StoreError
 from vouchd.files import read_file
@@ -62,6 +63,14 @@ class PeerEpochs:
     epochs: tuple[Epoch, ...]
     master: Member | None = None  # as it knows it
     keyring: KeyringWord | None = None  # None: it is of an earlier version
+
+
+class News(NamedTuple):
+    """A version of a member's facts, and these facts: of what is `concerned`, None: all."""
+
+    version: str
+    facts: Facts
+    concerned: Concerned | None
 
 
 class PeerClient:
@@ -139,26 +148,44 @@ class PeerClient:
                     say(str(line_value["step"]))
         raise ClientError(f"{self._url} stopped telling of the initialisation", hint="run the command again")
 
-    def state(self, after: str, wait_seconds: float) -> tuple[str, Facts] | None:
-        """Digest and facts as soon as the digest is another one than `after`; None when it stays so long as it was."""
-        query = urlencode({"after": after, "wait": f"{wait_seconds:g}"})
+    def state(self, after: str, wait_seconds: float) -> News | None:
+        """Version and facts as soon as they are others than of the version `after`; None when they stay so long."""
+        query = urlencode({"after": after, "changes": 1, "wait": f"{wait_seconds:g}"})
         with self._exchange("GET", f"/state?{query}", None, wait_seconds + self._timeout) as response:
             if response.status == http.client.NO_CONTENT:
                 return None
             body = self._bounded(response)
         return _read(
             _json(body),
-            lambda value: (str(value["digest"]), records.from_json(json.dumps(value["facts"]), read_facts)),
+            lambda value: News(
+                str(value["digest"]),
+                read_facts(value["facts"]),
+                read_concerned(value["concerned"]) if "concerned" in value else None,
+            ),
         )
 
     def document(self, sha256: str, max_bytes: int) -> bytes:
         """A document, whose hash is compared."""
-        with self._exchange("GET", f"/documents/{sha256}", None, self._timeout) as response:
-            data = bytearray()
-            while piece := response.read(_PIECE_BYTES):
-                data += piece
-                if len(data) > max_bytes:
-                    raise ClientError(f"{self._url}: a document is larger than {max_bytes} bytes")
+        (document,) = self.documents([sha256], max_bytes)
+        return document
+
+    def documents(self, names: Iterable[str], max_bytes: int) -> Iterator[bytes]:
+        """The documents of these SHA-256 (hex) in their order, over one connection; each hash is compared."""
+        with self._connected(self._timeout) as connection:
+            proof = self._proof(connection)
+            for sha256 in names:
+                connection.request("GET", f"{PREFIX}/documents/{sha256}", headers=proof)
+                response = connection.getresponse()
+                if response.status >= http.client.BAD_REQUEST:
+                    self._refused(response)
+                yield self._document(response, sha256, max_bytes)
+
+    def _document(self, response: http.client.HTTPResponse, sha256: str, max_bytes: int) -> bytes:
+        data = bytearray()
+        while piece := response.read(_PIECE_BYTES):
+            data += piece
+            if len(data) > max_bytes:
+                raise ClientError(f"{self._url}: a document is larger than {max_bytes} bytes")
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ClientError(f"{self._url}: document {sha256} came damaged")
         return bytes(data)
@@ -221,14 +248,8 @@ class PeerClient:
         media_type: str,
         timeout_seconds: float,
     ) -> Iterator[http.client.HTTPResponse]:
-        """The response to a request, once the certificate was seen to be the right one.
-
-        `content` may be a JSON value that depends on the connection's channel binding.
-        """
-        connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
-        try:
-            connection.connect()
-            self._require_certificate(connection)
+        """The response to a request; `content` may be a JSON value that depends on the connection's channel binding."""
+        with self._connected(timeout_seconds) as connection:
             data = content if isinstance(content, bytes) else json.dumps(content(_binding(connection))).encode()
             headers = {"Content-Type": media_type} if data else {}
             connection.request(method, path, data or None, headers | self._proof(connection))
@@ -236,6 +257,15 @@ class PeerClient:
             if response.status >= http.client.BAD_REQUEST:
                 self._refused(response)
             yield response
+
+    @contextmanager
+    def _connected(self, timeout_seconds: float) -> Iterator[http.client.HTTPSConnection]:
+        """A connection, once the certificate was seen to be the right one. Raises: ClientError."""
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_seconds, context=self._tls)
+        try:
+            connection.connect()
+            self._require_certificate(connection)
+            yield connection
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ClientError(

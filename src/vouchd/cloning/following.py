@@ -1,11 +1,12 @@
 """Following a master without a directory: its facts are made ours, by long poll over its agent port.
 
-How it works. The master gives all its facts (CAs, epochs, users, members) a digest. The clone asks for the facts with
-the digest that it has; the master answers as soon as its own is another one, or not at all within `WAIT_SECONDS`, and
-then it is asked again. So a change arrives in the time of one answer, and nothing is sent while nothing happens. What
-comes is always the whole, never a difference: a clone that missed something, or was restored from a backup, is right
-after the next answer, whatever it had before. Documents (CRLs, lists of serials) are named by their SHA-256 and fetched
-when they are not here.
+How it works. The master gives its facts (CAs, epochs, users, members) a version. The clone asks with the version that
+it has taken over; the master answers as soon as its own is another one, or not at all within `WAIT_SECONDS`, and then
+it is asked again. So a change arrives in the time of one answer, and nothing is sent while nothing happens. What comes
+is what the master holds now of all that changed since that version, so one CRL costs one issuing point; the whole where
+the clone has no version of this run of the master: after a start of either, of another master, after a failure. A clone
+that was restored from a backup has none, and is right after the next answer, whatever it had before. Documents (CRLs,
+lists of serials) are named by their SHA-256 and fetched when they are not here, all over one connection.
 
 Why it is right:
 
@@ -16,24 +17,25 @@ Why it is right:
    restored from a backup takes no clone back with it.
 3. *One step.* Index files are written before the facts are taken over, and the facts in one transaction; the manifest
    that the workers answer from is made of what the store has then. Killed anywhere, the clone has the facts before or
-   the facts after, and asks again with the digest that belongs to them, or with none.
+   the facts after, and asks again with the version that belongs to them, or with none.
 4. *One writer.* `_alone` and the lock of the instance are held from the comparison with ours to the taking over, so a
    CRL that is taken in at the same moment (`ForwardedIngesting`) comes before or after, never between.
 5. *Who the master is* is said by the believed registry (`cloning/appointment`), and it answers to the fingerprint that
-   is pinned there. A digest counts for the member that gave it: of another master all facts are asked for.
+   is pinned there. A version counts for the member that gave it: of another master all facts are asked for.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from vouchd.cloning.client import PeerClient, connector
+from vouchd.cloning.client import News, PeerClient, connector
 from vouchd.core import key_history
 from vouchd.core.acceptance import judge_issuer
+from vouchd.core.changes import Concerned
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, is_newer_crl
 from vouchd.core.ports import AuditSink, MirrorStore, StatusStore, Store
 from vouchd.errors import LifecycleError, NotFound, VouchdError
@@ -59,7 +61,7 @@ class Following:
 
     def __init__(
         self,
-        store: MirrorStore,
+        store: SqliteStore,
         indexing: Indexing,
         master: Callable[[], Member | None],
         connect: Callable[[Member], PeerClient],
@@ -73,7 +75,7 @@ class Following:
         self._lock = lock
         self._max_bytes = max_document_bytes
         self._alone = threading.Lock()
-        self._followed: tuple[str, str] = ("", "")  # member id, digest of its facts
+        self._followed: tuple[str, str] = ("", "")  # member id, version of its facts
 
     def wait(self) -> bool:
         """Wait for a change at the master and take it over; whether there was one. Raises: VouchdError."""
@@ -88,26 +90,50 @@ class Following:
         if master is None:
             raise NotFound("the registry names no master to follow", hint="vouchd clone promote makes one")
         client = self._connect(master)
-        member_id, after = self._followed
+        followed = self._followed
+        member_id, after = followed
         news = client.state(after if member_id == master.id else "", seconds)
         if news is None:
             return False
-        digest, facts = news
+        return self._take_over(client, news, followed, master) or self._step(0.0) or True
+
+    def _take_over(self, client: PeerClient, news: News, followed: tuple[str, str], master: Member) -> bool:
+        """Make what the master tells ours; False when what it was asked with has been followed by more since."""
+        version, facts, concerned = news
         with self._alone, self._lock():
-            facts = replace(facts, epochs=tuple(_never_older(facts, self._store.facts().epochs)))
-            documents = {sha256: client.document(sha256, self._max_bytes) for sha256 in self._store.lacking(facts)}
-            self._check(facts, documents)
-            self._build(facts, documents)
-            self._store.adopt(facts, documents)
-        self._followed = (master.id, digest)
+            if concerned is not None and self._followed != followed:
+                return False
+            by_id = self._authorities(facts, concerned)
+            facts = replace(facts, epochs=tuple(_never_older(facts, by_id, self._ours(concerned))))
+            lacking = self._store.lacking(facts)
+            documents = dict(zip(lacking, client.documents(lacking, self._max_bytes), strict=True))
+            self._check(facts, by_id, documents)
+            self._build(facts, by_id, documents)
+            self._store.adopt(facts, documents, concerned)
+            self._followed = (master.id, version)
         return True
 
-    def _check(self, facts: Facts, documents: dict[str, bytes]) -> None:
+    def _authorities(self, facts: Facts, concerned: Concerned | None) -> dict[str, Authority]:
+        """The CAs by id as they are going to be: those that the master tells of, and of others ours."""
+        by_id = {authority.id: authority for authority in facts.authorities}
+        if concerned is not None:
+            for authority_id in {point.authority_id for point in concerned.points} - concerned.authorities:
+                ours = self._store.authority(authority_id)
+                if ours is not None:
+                    by_id[authority_id] = ours
+        return by_id
+
+    def _ours(self, concerned: Concerned | None) -> tuple[Epoch, ...]:
+        """Our epochs of the issuing points that are told of."""
+        if concerned is None:
+            return self._store.epochs()
+        return tuple(filter(None, map(self._store.epoch, sorted(concerned.points))))
+
+    def _check(self, facts: Facts, by_id: Mapping[str, Authority], documents: Mapping[str, bytes]) -> None:
         """Raise unless each new CRL is signed by its CA, and is what the facts say.
 
         Raises: CRLRejected, LifecycleError.
         """
-        by_id = {authority.id: authority for authority in facts.authorities}
         for known in facts.authorities:
             if not all(key_history.is_named(known, certs.name_and_key(one)[0]) for one in known.certificates):
                 raise LifecycleError(f"the master told of a CA {known.id} with the certificate of another one")
@@ -120,13 +146,12 @@ class Following:
                     _require_signed(documents[record.sha256], authority)
                     _require_same(documents[record.sha256], record, epoch)
 
-    def _build(self, facts: Facts, documents: dict[str, bytes]) -> None:
-        by_id = {authority.id: authority for authority in facts.authorities}
+    def _build(self, facts: Facts, by_id: Mapping[str, Authority], documents: Mapping[str, bytes]) -> None:
         for epoch in facts.epochs:
             if {epoch.base.sha256, epoch.delta.sha256 if epoch.delta else ""} & documents.keys():
                 self._build_one(by_id[epoch.issuing_point.authority_id], epoch, documents)
 
-    def _build_one(self, authority: Authority, epoch: Epoch, documents: dict[str, bytes]) -> None:
+    def _build_one(self, authority: Authority, epoch: Epoch, documents: Mapping[str, bytes]) -> None:
         def document(record: CRLRecord) -> Buffer:
             fetched = documents.get(record.sha256)
             return self._indexing.document(record) if fetched is None else fetched
@@ -134,10 +159,9 @@ class Following:
         self._indexing.build(authority, epoch, document)
 
 
-def _never_older(facts: Facts, ours: tuple[Epoch, ...]) -> Iterator[Epoch]:
+def _never_older(facts: Facts, known: Mapping[str, Authority], ours: tuple[Epoch, ...]) -> Iterator[Epoch]:
     """The epochs of the facts; of issuing points where ours is of a newer CRL, ours."""
     theirs = {epoch.issuing_point: epoch for epoch in facts.epochs}
-    known = {authority.id: authority for authority in facts.authorities}
     for epoch in ours:
         point = epoch.issuing_point
         # Only the CRL counts: of one CRL that was accepted twice the master's acceptance is everyone's.

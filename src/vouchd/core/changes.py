@@ -15,6 +15,14 @@ NEVER = -1  # before the first revision: everything has changed since
 
 
 @dataclass(frozen=True, slots=True)
+class Concerned:
+    """What a part of all facts is of: these CAs and issuing points, also where there is nothing of them any more."""
+
+    authorities: frozenset[str] = frozenset()
+    points: frozenset[IssuingPointId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class PointFacts:
     """The current epoch of one issuing point and the CRL held back for it; neither where it was taken away."""
 

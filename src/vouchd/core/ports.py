@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from vouchd.core.changes import Changes
+from vouchd.core.changes import Changes, Concerned
 from vouchd.core.facts import (
     Authority,
     Caller,
@@ -266,11 +266,20 @@ class MirrorStore(Protocol):
     def facts(self) -> Facts:
         """Everything that members have alike, in one consistent view."""
 
+    def facts_since(self, revision: int) -> tuple[int, Facts, Concerned | None]:
+        """The revision now, and the facts of the CAs and issuing points that changed after that one, in one view.
+
+        What is of no CA (users, members, keyring) is among them in full. None in place of what they are of: they are
+        all there are.
+        """
+
     def lacking(self, facts: Facts) -> tuple[str, ...]:
         """SHA-256 (hex) of the documents that `facts` names and the store does not hold, in no order."""
 
-    def adopt(self, facts: Facts, documents: Mapping[str, Buffer]) -> None:
+    def adopt(self, facts: Facts, documents: Mapping[str, Buffer], concerned: Concerned | None = None) -> None:
         """Make this store's facts equal to `facts`, all or nothing, whatever sequence numbers say.
+
+        With `concerned`, those of these CAs and issuing points, and what is of none; others stay as they are.
 
         High-water marks never fall but where `facts` have numbers lowered: a mark that is higher here stays. Raises:
         NotFound when a document that `facts` names is neither stored nor given.

@@ -7,7 +7,6 @@ not be passed over raises the schema version of the store instead. Bytes are bas
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -16,6 +15,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from vouchd.core.changes import Concerned
 from vouchd.core.facts import (
     Authority,
     AuthorityPolicy,
@@ -301,9 +301,18 @@ def read_facts(record: Record) -> Facts:
     )
 
 
-def facts_digest(facts: Facts) -> str:
-    """SHA-256 (hex) over the facts: two stores whose digests are equal hold the same."""
-    return hashlib.sha256(to_json(facts_record(facts)).encode()).hexdigest()
+def concerned_record(concerned: Concerned) -> Record:
+    """The record of what a part of the facts is of."""
+    return {
+        "authorities": sorted(concerned.authorities),
+        "points": [asdict(point) for point in sorted(concerned.points)],
+    }
+
+
+def read_concerned(record: Record) -> Concerned:
+    """What a part of the facts is of."""
+    points = (IssuingPointId(**known_fields(IssuingPointId, point)) for point in record["points"])
+    return Concerned(frozenset(map(str, record["authorities"])), frozenset(points))
 
 
 # Moments as people and programs read them.

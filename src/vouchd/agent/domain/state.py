@@ -1,10 +1,13 @@
-"""What members tell each other of their facts: all of them by long poll, documents, and what is answered from."""
+"""What members tell each other of their facts: changes by long poll, documents, and what is answered from."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -18,7 +21,9 @@ from vouchd.cloning.membership import effective_settings
 from vouchd.cloning.peers import Peers
 from vouchd.core import records
 from vouchd.core import records as setrecords
+from vouchd.core.changes import NEVER, Concerned
 from vouchd.core.facts import Caller
+from vouchd.core.ports import MirrorStore
 from vouchd.core.signer_facts import word_record
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
@@ -39,28 +44,35 @@ class DomainState:
         self._peers = peers
         self._news = news
         self._reading = asyncio.Lock()
-        self._latest: tuple[int, str, bytes] = (-1, "", b"")  # revision of the store, digest, body
+        self._run = secrets.token_hex(8)  # revisions count for this process: a store may be put back between two
+        self._read_at = -1  # the revision of what was read last, by the version after which it is told
+        self._parts: dict[str, tuple[str, bytes]] = {}
 
     async def state(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
-        """All facts that members share, as soon as they differ from those of the digest `after`.
+        """The facts that members share, as soon as they are others than those of the version `after`.
 
-        No thread waits with the caller. 204 when `wait` seconds have passed, or the port is about to close.
+        Told is what changed since to who asks for `changes` after a version that this process has told, else all. No
+        thread waits with the caller. 204 when `wait` seconds have passed, or the port is about to close.
         """
         after = request.query.get("after", "")
+        since = after if "changes" in request.query else ""
         wait = read_seconds(request.query.get("wait", "0"), LONGEST_WAIT_SECONDS)
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         while True:
-            revision, digest, body = await self._current()
-            if digest != after:
+            revision, version, body = await self._told_after(since)
+            if version != after:
                 return web.Response(body=body, content_type="application/json")
             left = until - loop.time()
             if left <= 0 or request.app[CLOSING].is_set():
                 return web.Response(status=204)
             await self._change(request.app[CLOSING], revision, left)
 
-    async def _current(self) -> tuple[int, str, bytes]:
-        """Revision of the store, digest of its facts, and the body that tells them. Raises: ConfigError."""
+    async def _told_after(self, after: str) -> tuple[int, str, bytes]:
+        """Revision of the store, version of its facts, and the body that tells what is to be told after that version.
+
+        The version is `after` itself where nothing differs. Raises: ConfigError.
+        """
         mirror = mirror_of(self._services.store)
         if mirror is None:
             raise ConfigError(
@@ -69,12 +81,26 @@ class DomainState:
         async with self._reading:
             # First the revision: facts that are newer than it are told once more, older ones never are.
             revision = await in_thread(self._services.store.revision)
-            if revision != self._latest[0]:
-                facts = await in_thread(mirror.facts)
-                digest = setrecords.facts_digest(facts)
-                facts_body = {"digest": digest, "facts": setrecords.facts_record(facts)}
-                self._latest = (revision, digest, json.dumps(facts_body).encode())
-            return self._latest
+            if revision != self._read_at:
+                self._read_at, self._parts = revision, {}
+            if after not in self._parts:
+                self._parts[after] = await in_thread(lambda: self._part(mirror, after))
+            return revision, *self._parts[after]
+
+    def _part(self, mirror: MirrorStore, after: str) -> tuple[str, bytes]:
+        """Version of the facts now, and the body that tells those that changed since the version `after`, or all."""
+        run, _, place = after.partition(":")
+        since, _, others = place.partition(":")
+        known = int(since) if run == self._run and since.isdecimal() else NEVER
+        revision, facts, concerned = mirror.facts_since(known)
+        rest = replace(facts, authorities=(), epochs=(), quarantined=(), high_water=())
+        digest = hashlib.sha256(json.dumps(setrecords.facts_record(rest)).encode()).hexdigest()[:16]
+        if concerned == Concerned() and digest == others:
+            return after, b""
+        body = {"digest": (version := f"{self._run}:{revision}:{digest}"), "facts": setrecords.facts_record(facts)}
+        if concerned is not None:
+            body["concerned"] = setrecords.concerned_record(concerned)
+        return version, json.dumps(body).encode()
 
     async def _change(self, closing: asyncio.Event, revision: int, seconds: float) -> None:
         """Wait for a higher revision of the store, at most so long and not beyond the closing of the port."""
