@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bench import cloning, commands, ee_vs_nginx, importing, many_cas, publishing, signing
+from bench import cloning, commands, ee_vs_nginx, importing, many_cas, publishing, signing, token
 from bench.figures import Figure, machine, print_table
 from bench.instance import instance
 
@@ -56,6 +56,7 @@ def signed(kind: str, seconds: int, rounds: int) -> Figure:
 ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "cached": lambda options: cached(options.seconds, options.rounds),
     "signed": lambda options: [signed(kind, options.seconds, options.rounds) for kind in signing.TARGETS],
+    "token": lambda options: token.figures(options.seconds, options.rounds),
     "import": lambda options: _each(importing.figures, importing.SECONDS, options),
     "publish": lambda options: _each(publishing.figures, publishing.PUSH_SECONDS, options),
     "many": lambda options: _each(many_cas.figures, many_cas.CPU_MS, options),

@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -28,6 +29,7 @@ from vouchd.settings.layout import Layout
 
 DAY = dt.timedelta(days=1)
 PATIENCE_SECONDS = 300
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +147,30 @@ def _signer(root: Path, ca_key: rsa.RSAPrivateKey, ca: x509.Certificate, kind: s
 
 
 @contextmanager
-def instance(kind: str = "EC", workers: int = 0) -> Iterator[Instance]:
-    """A running instance that holds an empty CRL of its CA; `kind` is the signer's, EC or RSA."""
+def instance(
+    kind: str = "EC",
+    workers: int = 0,
+    place: Callable[[Path, Path], tuple[str, ...]] | None = None,
+    settings: Mapping[str, str] = NO_SETTINGS,
+) -> Iterator[Instance]:
+    """A running instance that holds an empty CRL of its CA; `kind` is the signer's, EC or RSA.
+
+    `place` puts the key file elsewhere and returns the options of `create` that find it there.
+    """
     root = Path(tempfile.mkdtemp(prefix="vouchd-bench-"))
     key, ca = make_ca()
     made = Instance(root, key, ca)
     signer_key, signer_certificate = _signer(root, key, ca, kind)
     (root / "ca.pem").write_bytes(ca.public_bytes(Encoding.PEM))
     try:
+        key_options = place(root, signer_key) if place else ("--signer-key", str(signer_key))
         made.vouchd(
-            "create", "--signer-key", str(signer_key), "--signer-cert", str(signer_certificate),
+            "create", *key_options, "--signer-cert", str(signer_certificate),
             "--ca-cert", str(root / "ca.pem"), "--host", "127.0.0.1", "--port", "0", "--health-port", "0",
             "--workers", str(workers),
         )  # fmt: skip
+        with (root / "instance" / "CS.cfg").open("a") as lines:
+            lines.writelines(f"{name}={value}\n" for name, value in settings.items())
         made.vouchd("crl", "add", str(made.write_crl(b"")))
         made.vouchd("start")
         try:
