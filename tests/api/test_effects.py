@@ -19,6 +19,7 @@ from vouchd.errors import CRLQuarantined
 from vouchd.pkix.scope import COMPLETE_SCOPE
 
 CHANGING = [row for row in OPERATIONS if row.method != "GET"]
+SINCE = {"since": "2026-01-02T03:04:05Z"}
 OTHER = CA.create("Other CA", key=shared_key("EC", 22))
 # What only asks, or makes another one each time: that it is done again is its effect.
 AGAIN = {
@@ -77,6 +78,12 @@ def issued(api) -> str:
     return path
 
 
+def compromised(api) -> str:
+    path = site_path(api, "/compromise")
+    assert api.ask("PUT", path, SINCE)[0] == 200
+    return path
+
+
 def retired(api) -> str:
     assert api.ask("POST", retirement(api))[0] == 204
     return retirement(api)
@@ -129,6 +136,8 @@ CASES = {
     "authorities.set_policy": lambda api: (site_path(api, "/policy"), {"expired_crl": "unknown"}),
     "authorities.set_issued_serials": lambda api: (site_path(api, "/issued-serials"), b"12\n"),
     "authorities.drop_issued_serials": lambda api: (issued(api), None),
+    "authorities.compromised": lambda api: (site_path(api, "/compromise"), SINCE),
+    "authorities.not_compromised": lambda api: (compromised(api), None),
     "crls.add": lambda api: ("/crls", crl(api.site, {12: None}, age=60)),
     "crls.add_lower": lambda api: ("/crls/lower-number?reason=slip", crl(api.site, {12: None}, age=60, number=0)),
     "crls.release": lambda api: (held_back(api, "/release"), None),

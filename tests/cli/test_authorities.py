@@ -6,7 +6,7 @@ import json
 
 import pytest
 from cryptography import x509
-from tests.pki import CA
+from tests.pki import CA, shared_key
 
 from vouchd.cli.main import main
 
@@ -90,6 +90,7 @@ def test_remove_unknown_ca_is_told(instance, capsys):
         (["--live-times"], "live_times", True),
         (["--live-this-update"], "live_this_update", True),
         (["--slot", "10"], "slot_seconds", 10),
+        (["--trusted-responder"], "trusted_responder", True),
     ],
 )
 def test_set_each_option_changes_its_field_alone(instance, capsys, options, field, value):
@@ -158,3 +159,35 @@ def test_set_issued_serials_without_our_own_certificates_is_refused_and_names_th
     (instance.folder / "serials").write_text(f"1f\n{signer.serial_number:x}\n")
     assert main(asked) == 0
     assert len(policy(capsys)["issued_serials"]) == 64
+
+
+def test_signer_of_another_ca_is_refused_without_the_word(instance, capsys, tmp_path):
+    """A CA that did not issue the signer is taken only as one whose clients trust it; then that shows with the CA."""
+    (tmp_path / "other.pem").write_bytes(CA.create("Other", key=shared_key("EC", 5)).pem)
+    assert main(["authority", "add", str(tmp_path / "other.pem")]) != 0
+    assert "was not issued by" in capsys.readouterr().err
+    assert main(["authority", "add", str(tmp_path / "other.pem"), "--trusted-responder"]) == 0
+    assert "clients have to be configured to trust it" in capsys.readouterr().err
+    assert main(["authority", "list"]) == 0
+    assert "trusted responder" in capsys.readouterr().out
+    assert main(["authority", "set", "CN=Other", "--no-trusted-responder"]) != 0
+
+
+def test_compromised_ca_is_declared_shown_and_taken_back(instance, capsys):
+    """The moment and what is answered show with the CA; the declaration ends by the same command."""
+    since = "2026-01-02T03:04:05Z"
+    assert main(["authority", "compromised", "CN=Site CA", "--since", since]) == 0
+    assert policy(capsys)["compromised_at"] == since
+    assert main(["authority", "compromised", "CN=Site CA", "--answer", "tryLater"]) == 0
+    assert policy(capsys)["compromised_answer"] == "tryLater"
+    assert main(["authority", "list"]) == 0
+    assert "compromised since" in capsys.readouterr().out
+    assert main(["authority", "compromised", "CN=Site CA", "--withdraw"]) == 0
+    assert policy(capsys)["compromised_at"] is None
+
+
+@pytest.mark.parametrize("options", [["--since", "2999-01-01T00:00:00Z"], ["--since", "x"], ["--answer", "good"]])
+def test_compromised_of_what_cannot_be_changes_nothing(instance, capsys, options):
+    """A moment in the future, none at all, and an answer that there is not are refused."""
+    assert main(["authority", "compromised", "CN=Site CA", *options]) != 0
+    assert policy(capsys)["compromised_at"] is None

@@ -20,7 +20,6 @@ NEW = SignerVersion(
     certificate_der=b"\x30new",
     origin="ocsp1.example:8443",
     made_at=1700,
-    trusted=True,
     sealed=(SealedKey("ocsp2.example:8443", "cc" * 32, b"\x00sealed\xff"),),
 )
 ON_TOKEN = SignerVersion("ocsp_hsm", 1, "SHA384withEC", "dd" * 32, token="hardware-ocsp")

@@ -244,3 +244,18 @@ def test_verdicts_of_moments_to_and_fro_are_those_decided_anew(expired, delta):
     kept = [told(verdicts.of, *case) for case in cases]
     assert kept == [told(lambda serial, at: decide(ours, serial, policy, at), *case) for case in cases]
     assert len({decision if isinstance(decision, str) else decision.fresh_until for decision in kept}) > 1
+
+
+# A CA that an agent has declared compromised.
+
+
+@pytest.mark.parametrize("points", [(), (stale(*ENTRIES),), (fresh(*ENTRIES),)], ids=["no CRL", "stale CRL", "CRL"])
+def test_compromised_ca_needs_no_crl_and_its_own_revocations_stand(points):
+    """What it had revoked for good before keeps its time and reason; a hold, and all else, is revoked since then."""
+    ours = serving(ONE, *points, compromised_at=NOW - HOUR)
+    decisions = {number: decide(ours, serial_octets(number), ResponsePolicy(), NOW) for number in (GOOD, REVOKED, HELD)}
+    assert {one.status for one in decisions.values()} == {CertStatus.REVOKED}
+    assert [decisions[number].entry.reason for number in (GOOD, HELD)] == [Reason.CA_COMPROMISE] * 2
+    expected = Reason.KEY_COMPROMISE if points else Reason.CA_COMPROMISE
+    assert decisions[REVOKED].entry.reason is expected
+    assert decisions[GOOD].this_update == NOW - HOUR

@@ -10,7 +10,7 @@ from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.pkix.test_ocsp import cert_id, extension, nonce, request
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
-from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
+from vouchd.core.facts import CertStatus, CompromisedAnswer, ExpiredCRLPolicy
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
 from vouchd.errors import OCSPResponseStatus
 from vouchd.pkix import der
@@ -480,6 +480,52 @@ def test_preferred_signature_algorithm_is_taken_when_the_key_can_make_it():
     unmet = ours.answer(preferring("Ed25519"), NOW)
     assert isinstance(read(met).signature_hash_algorithm, hashes.SHA512)
     assert isinstance(read(unmet).signature_hash_algorithm, hashes.SHA256)
+
+
+def test_preferred_signature_algorithm_chooses_among_several_signers_of_a_ca():
+    """A CA with two signers answers by the one that makes what the client prefers first, else by its default one."""
+    post_quantum = ONE.issue_signer(kind="ML-DSA-65")
+    ours = responder(state(serving(ONE, point(ONE))), signer(SIGNER), signer(post_quantum, "pq"))
+    oid = der.oid_octets("1.3.6.1.5.5.7.48.1.8")
+
+    def answered_with(*names: str) -> x509.Certificate:
+        items = [der.tlv(der.SEQUENCE, ALGORITHMS[name].identifier_der) for name in names]
+        answer = ours.answer(request(ours_id(ONE), extensions=[extension(oid, der.tlv(der.SEQUENCE, *items))]), NOW)
+        return read(answer).certificates[0]
+
+    assert answered_with("ML-DSA-65", "SHA256withEC") == post_quantum.certificate
+    assert answered_with("SHA256withEC", "ML-DSA-65") == SIGNER.certificate
+    assert answered_with("Ed25519") == SIGNER.certificate
+    assert read(ours.answer(request_for(ONE, GOOD), NOW)).certificates[0] == SIGNER.certificate
+
+
+def test_trusted_responder_answers_for_a_ca_that_did_not_issue_it():
+    """Only where an operator has said so: else the CA is answered tryLater, as clients would refuse the signer."""
+    refused = responder(state(serving(TWO, point(TWO))), signer(SIGNER))
+    assert refused.answer(request_for(TWO, GOOD), NOW).cause == "unfit_signer"
+    ours = responder(
+        state(serving(ONE, point(ONE)), serving(TWO, point(TWO, *ENTRIES), trusted_responder=True)), signer(SIGNER)
+    )
+    for number, expected in ((GOOD, "good"), (REVOKED, "revoked")):
+        answer = ours.answer(request_for(TWO, number), NOW)
+        assert statuses(answer) == [expected]
+        verify_signature(answer, SIGNER.certificate)
+    late = int(SIGNER.certificate.not_valid_after_utc.timestamp()) + 1
+    assert ours.answer(request_for(TWO, GOOD), late).cause == "expired_signer"
+
+
+def test_compromised_ca_is_answered_revoked_or_not_at_all():
+    """Every serial is revoked since that moment, whatever the CRL says; or nothing is said, by policy."""
+    held = state(serving(ONE, point(ONE, *ENTRIES), compromised_at=NOW - HOUR))
+    ours = responder(held, signer(SIGNER))
+    response = read(ours.answer(request_for(ONE, GOOD), NOW))
+    assert response.revocation_reason is x509.ReasonFlags.ca_compromise
+    assert int(response.revocation_time_utc.timestamp()) == NOW - HOUR
+    assert ours.answer(request_for(ONE, GOOD), NOW) == responder(held, signer(SIGNER)).answer(
+        request_for(ONE, GOOD), NOW + HOUR
+    ), "members agree, at any time"
+    silent = state(serving(ONE, point(ONE), compromised_at=NOW - HOUR, compromised_answer=CompromisedAnswer.TRY_LATER))
+    assert responder(silent, signer(SIGNER)).answer(request_for(ONE, GOOD), NOW).cause == "compromised_ca"
 
 
 def signed_request(requestor, *, broken: bool = False, named: bool = True, send: bool = True) -> bytes:

@@ -15,6 +15,7 @@ GRANTED = {
     Action.ADD_AUTHORITY: ".G....",
     Action.REMOVE_AUTHORITY: ".G....",
     Action.SET_POLICY: "A.....",
+    Action.DECLARE_COMPROMISED: ".G....",
     Action.SET_ISSUED_SERIALS: ".G....",
     Action.READ_CRL: "AGU...",
     Action.ADD_CRL: ".G.T..",

@@ -8,6 +8,8 @@ import threading
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.est_server import ESTServer
+from tests.pki import DAY
 from tests.processes.running import eventually
 from tests.sites import Site
 from tests.whole.test_three_commands import Commands
@@ -18,9 +20,12 @@ from vouchd.client.response_acceptance import verify_response
 from vouchd.client.transport import Connection
 from vouchd.clock import SystemClock
 from vouchd.errors import ClientError
+from vouchd.files import replace_file
 from vouchd.instance.certificates.issuing import certify
+from vouchd.instance.configuration import write_values
 from vouchd.pkix.certs import serial_octets
 from vouchd.pkix.purposes import Purpose
+from vouchd.settings.layout import Layout
 
 pytestmark = [pytest.mark.process, pytest.mark.interop]
 SIGNER = "ocspSigningCert"
@@ -132,3 +137,33 @@ def test_second_signer_holds_up_nobody_and_signs_once_it_is_certified(running):
 
     eventually(answers, lambda: f"the second CA is answered: {running.run('signer', 'list')}")
     assert first.ask() != second.ask()
+
+
+def test_signer_is_renewed_by_itself_while_clients_ask(tmp_path):
+    """Nobody does anything: the next certificate comes by EST, and the running instance signs with it."""
+    site, now = Site.make(tmp_path), SystemClock().now()
+    old = site.ca.issue_signer(key=site.signer.key, not_before=now - 20 * DAY, not_after=now + 10 * DAY)
+    (tmp_path / "signer.pem").write_bytes(old.pem)
+    (tmp_path / "leaf.pem").write_bytes(site.ca.issue("leaf", not_before=now - DAY, not_after=now + DAY).pem)
+    commands = Commands(site)
+    files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
+    commands.run("create", *files, "--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2")
+    layout = Layout(site.instance)
+    with ESTServer(tmp_path, site.ca, now, basic="ocsp:word") as server:
+        replace_file(
+            layout.password_conf, layout.password_conf.read_bytes() + f"renewal.{SIGNER}=word\n".encode(), 0o600
+        )
+        values = {"by": "est", "url": server.url, "trust": str(server.trust), "user": "ocsp", "afterPercent": "1"}
+        write_values(layout, {f"vouchd.renewal.{SIGNER}.{name}": value for name, value in values.items()})
+        commands.run("crl", "add", site.crl("first.crl"))
+        commands.run("start")
+        client = Asking(commands, "ca.pem", "leaf.pem")
+        try:
+            client.start()
+            eventually(lambda: len(client.changes()) == 2, lambda: f"the new signer signs: {commands.run('status')}")
+        finally:
+            client.over.set()
+            client.join()
+            commands.run("stop")
+    assert client.failure is None
+    assert client.changes()[0] == old.certificate.serial_number

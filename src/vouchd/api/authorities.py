@@ -52,6 +52,9 @@ class PolicySettings(Struct, frozen=True):
     ]
     extended_revoke: Annotated[bool, about("Whether a serial that was not issued is revoked (RFC 6960 section 4.4.8).")]
     signer: Annotated[Signer | None, about("The signer for this CA; null: the default signer.")]
+    trusted_responder: Annotated[
+        bool, about("Whether its signer is one that it need not have issued: clients trust that by configuration.")
+    ]
     crl_issuers: Annotated[
         Annotated[list[SentPEM], Meta(max_length=MAX_CRL_ISSUERS)],
         about("Certificates of CRL issuers whose CRLs are taken for this CA, PEM or base64 of DER."),
@@ -83,6 +86,10 @@ class Policy(PolicySettings, frozen=True):
     """How a CA is answered for; null means as the instance's settings say."""
 
     issued_serials: Annotated[SHA256 | None, about("The SHA-256 of the list of issued serials; null: there is none.")]
+    compromised_at: Annotated[Moment | None, about("Since when it is compromised, as an agent has declared.")]
+    compromised_answer: Annotated[
+        facts.CompromisedAnswer, about("What is answered then of all that it issued: `revoked`, or `tryLater`.")
+    ]
 
 
 def _names_a_change(change: Struct) -> None:
@@ -98,6 +105,15 @@ PolicyChange = defstruct(
     frozen=True,
     forbid_unknown_fields=True,
 )
+
+
+class Compromise(Struct, frozen=True, forbid_unknown_fields=True):
+    """Since when a CA is compromised or has ended, and what is answered of it."""
+
+    since: Annotated[Moment | UnsetType, about("Since when; without it since now. Never in the future.")] = UNSET
+    answer: Annotated[
+        facts.CompromisedAnswer, about("`revoked`: all that it issued is, cACompromise; `tryLater`: nothing is said.")
+    ] = facts.CompromisedAnswer.REVOKED
 
 
 class Authority(Struct, frozen=True):
@@ -128,6 +144,9 @@ class NewAuthority(Struct, frozen=True, forbid_unknown_fields=True):
     signer: Annotated[
         str, Meta(max_length=200), about("The signer for it; without it the default signer.", "ocspSigningCert")
     ] = ""
+    trusted_responder: Annotated[
+        bool, about("The CA need not have issued that signer: clients trust it by their own configuration.")
+    ] = False
 
 
 class NewAuthorities(Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,7 +193,9 @@ def _add(call: Call) -> Authority:
         names = "; ".join(one.subject.rfc4514_string() for one in bundle.certificates)
         raise BadInput(f"{len(bundle.certificates)} CAs where one is expected: {names}", hint="send each by itself")
     certificate = bundle.certificates[0].public_bytes(Encoding.DER)
-    effect = authorities.add(certificate, call.caller, label=new.label, signer=new.signer)
+    effect = authorities.add(
+        certificate, call.caller, label=new.label, signer=new.signer, trusted_responder=new.trusted_responder
+    )
     call.settle()
     doubts = (*bundle.notes, *authorities.doubts(effect.subject))
     return _shown(call, effect.subject, doubts, list(effect.changes))
@@ -182,7 +203,9 @@ def _add(call: Call) -> Authority:
 
 def _add_all(call: Call) -> list[AddedAuthority]:
     new: NewAuthorities = call.body
-    wanted = [Candidate(one.certificate.encode(), one.label, one.signer) for one in new.authorities]
+    wanted = [
+        Candidate(one.certificate.encode(), one.label, one.signer, one.trusted_responder) for one in new.authorities
+    ]
     outcomes = call.services.authorities.add_all(wanted, call.caller)
     if call.query.wait:
         call.settle()
@@ -217,6 +240,26 @@ def _set_policy(call: Call) -> Authority:
     after = services.authorities.set_policy(before.id, replace(before.policy, **changed), call.caller)
     call.settle()
     return _shown(call, after, services.authorities.doubts(after), _policy_changes(before, after))
+
+
+def _compromised(call: Call) -> Authority:
+    declared: Compromise = call.body
+    now = call.clock.now()
+    since = shapes.posix(declared.since, "since") if declared.since else now
+    authorities = call.services.authorities
+    before = authorities.find(call.path["authority"])
+    after = authorities.declare_compromised(before.id, since, declared.answer, call.caller, at=now)
+    call.settle()
+    return _shown(call, after, changes=_policy_changes(before, after))
+
+
+def _not_compromised(call: Call) -> Authority:
+    authorities = call.services.authorities
+    before = authorities.find(call.path["authority"])
+    answer = facts.CompromisedAnswer.REVOKED
+    after = authorities.declare_compromised(before.id, None, answer, call.caller, at=call.clock.now())
+    call.settle()
+    return _shown(call, after, changes=_policy_changes(before, after))
 
 
 def _policy_changes(before: facts.Authority, after: facts.Authority) -> list[str]:
@@ -287,6 +330,7 @@ def _shape(summary: AuthoritySummary, at: int, doubts: Iterable[str] = (), chang
 def _policy(policy: facts.AuthorityPolicy) -> Policy:
     values = {one.name: getattr(policy, one.name) for one in fields(Policy)}
     values |= {
+        "compromised_at": shapes.maybe_moment(policy.compromised_at),
         "crl_issuers": [pem.as_pem(der) for der in policy.crl_issuers],
         "expected_scopes": list(policy.expected_scopes),
     }
@@ -351,6 +395,27 @@ OPERATIONS = (
         _set_policy,
         Authority,
         body=PolicyChange,
+        query=Waiting,
+    ),
+    Operation(
+        "PUT",
+        "/authorities/{authority}/compromise",
+        "authorities.compromised",
+        "Declare a CA compromised or ended: all that it issued is revoked (cACompromise) since a moment, or tryLater",
+        Action.DECLARE_COMPROMISED,
+        _compromised,
+        Authority,
+        body=Compromise,
+        query=Waiting,
+    ),
+    Operation(
+        "DELETE",
+        "/authorities/{authority}/compromise",
+        "authorities.not_compromised",
+        "Take that declaration back",
+        Action.DECLARE_COMPROMISED,
+        _not_compromised,
+        Authority,
         query=Waiting,
     ),
     Operation(

@@ -31,7 +31,7 @@ T = TypeVar("T")
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
 _SOFTWARE = "software"
 _BUNDLE = "PEM, or base64 of DER or of PKCS #7."
-Nickname = Annotated[str, Meta(min_length=1, max_length=64, examples=["ocsp_tier2"])]
+Nickname = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", examples=["ocsp_tier2"])]
 Number = Annotated[int, Meta(ge=1, le=1 << 30, examples=[2])]
 Algorithm = Annotated[str, Meta(extra_json_schema={"enum": list(ALGORITHMS)})]
 

@@ -16,7 +16,7 @@ from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import STDIN, JsonOption, read_input
 from vouchd.cli.serving import seconds_to_wait
-from vouchd.core.facts import AuthorityPolicy, ExpiredCRLPolicy, ExpiredDeltaPolicy
+from vouchd.core.facts import AuthorityPolicy, CompromisedAnswer, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import ConfigError, UnlistedCertificates
 
 # The options of `vouchd authority set`; what their values mean is in policyoptions.py.
@@ -55,6 +55,13 @@ NamedPointOption = Annotated[
     typer.Option(
         "--named-point-covers-all/--no-named-point-covers-all",
         help="The CA's only CRL names its distribution point, restricts nothing, and lists all.",
+    ),
+]
+TrustedResponderOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--trusted-responder/--no-trusted-responder",
+        help="The CA need not have issued its signer: clients trust that one by configuration.",
     ),
 ]
 ExpiredDeltaOption = Annotated[
@@ -100,6 +107,7 @@ class PolicyChange:
     crl_reference: bool | None = None
     archive_cutoff_seconds: str | None = None
     extended_revoke: bool | None = None
+    trusted_responder: bool | None = None
     signer: str | None = None
     crl_issuers: list[Path] | None = None
     expected_scopes: list[str] | None = None
@@ -243,6 +251,12 @@ def add(
             "--new-signer", metavar="NICKNAME", help="A signer of its own: its key is made, and requested for."
         ),
     ] = "",
+    trusted_responder: Annotated[
+        bool,
+        typer.Option(
+            "--trusted-responder", help="The CA need not have issued the signer: clients are set to trust it."
+        ),
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Answer for a CA from now on; its CRL comes with `vouchd crl add` or a source.
@@ -257,13 +271,26 @@ def add(
     if folder is not None:
         if label or new_signer:
             raise ConfigError("one label or new signer for several CAs", hint="add that CA by itself")
-        _add_folder(instance, folder, signer, json_output=json_output)
+        named = {"signer": signer} if signer else {}
+        _add_folder(instance, folder, {**named, **_trusting(trusted_responder)}, json_output=json_output)
     else:
-        _add_files(instance, certificates or [], label, signer, new_signer, json_output=json_output)
+        more = _trusting(trusted_responder)
+        _add_files(instance, certificates or [], label, signer, new_signer, more, json_output=json_output)
+
+
+def _trusting(trusted: bool) -> dict[str, object]:
+    return {"trusted_responder": True} if trusted else {}
 
 
 def _add_files(
-    instance: Instance, files: list[str], label: str, signer: str, new_signer: str, *, json_output: bool
+    instance: Instance,
+    files: list[str],
+    label: str,
+    signer: str,
+    new_signer: str,
+    more: Mapping[str, object],
+    *,
+    json_output: bool,
 ) -> None:
     rows = []
     authorities = [one for name in files for one in read_authorities(name)]
@@ -276,7 +303,7 @@ def _add_files(
         signer = new_signer
     for authority in authorities:
         pem = authority.public_bytes(Encoding.PEM).decode()
-        body = {"certificate": pem, "label": label, "signer": signer}
+        body: dict[str, object] = {"certificate": pem, "label": label, "signer": signer, **more}
         added = instance.call(
             "authorities.add", body={key: value for key, value in body.items() if value}, wait=seconds_to_wait(True)
         )
@@ -293,13 +320,12 @@ def _add_files(
         )
 
 
-def _add_folder(instance: Instance, folder: Path, signer: str, *, json_output: bool) -> None:
+def _add_folder(instance: Instance, folder: Path, more: Mapping[str, object], *, json_output: bool) -> None:
     files = bulk.files_of(folder)
     tally = bulk.Tally(len(files))
 
-    def read(file: Path) -> list[tuple[dict[str, str], int]]:
+    def read(file: Path) -> list[tuple[dict[str, object], int]]:
         texts = [one.public_bytes(Encoding.PEM).decode() for one in read_authorities(str(file))]
-        more = {"signer": signer} if signer else {}
         return [({"certificate": text, **more}, len(text)) for text in texts]
 
     done = 0
@@ -364,6 +390,7 @@ def set_(
     archive_cutoff: ArchiveCutoffOption = None,
     extended_revoke: ExtendedRevokeOption = None,
     signer: SignerOption = None,
+    trusted_responder: TrustedResponderOption = None,
     crl_issuer: CRLIssuerOption = None,
     expected_scope: ExpectedScopeOption = None,
     named_point_covers_all: NamedPointOption = None,
@@ -394,6 +421,7 @@ def set_(
         archive_cutoff_seconds=archive_cutoff,
         extended_revoke=extended_revoke,
         signer=signer,
+        trusted_responder=trusted_responder,
         crl_issuers=crl_issuer,
         expected_scopes=expected_scope,
         named_point_covers_all=named_point_covers_all,
@@ -468,7 +496,16 @@ def _row(authority: Shape, digits: int) -> dict[str, object]:
         "next_update": min(updates, default=None),
         "quarantined": len(authority["quarantined"]),
         "CA_not_after": authority["not_after"],
+        "notes": _notes(authority["policy"]) or None,
     }
+
+
+def _notes(policy: Shape) -> str:
+    """What is out of the ordinary about how a CA is answered for."""
+    notes = ["trusted responder"] if policy["trusted_responder"] else []
+    if policy["compromised_at"]:
+        notes.append(f"compromised since {policy['compromised_at']}: {policy['compromised_answer']}")
+    return "; ".join(notes)
 
 
 def _full(authority: Shape) -> dict[str, object]:
@@ -481,8 +518,40 @@ def _full(authority: Shape) -> dict[str, object]:
     }
 
 
+@reachable
+def compromised(
+    reference: ReferenceArgument,
+    instance: Instance,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Since when, such as 2026-11-24T05:41:44Z; default: now.")
+    ] = "",
+    answer: Annotated[
+        str,
+        typer.Option(
+            "--answer", metavar="revoked|tryLater", help="All it issued is revoked, cACompromise; or tryLater."
+        ),
+    ] = str(CompromisedAnswer.REVOKED),
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="It is not: take the declaration back.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Declare a CA compromised or ended: all that it issued is answered revoked since then. Audited.
+
+    Example: vouchd authority compromised "Example Root" --since 2026-11-24T05:41:44Z
+    """
+    authority, wait = instance.call("authorities.get", reference), seconds_to_wait(True)
+    if withdraw:
+        if since:
+            raise ConfigError("--withdraw and --since exclude each other", hint="give one of them")
+        done = instance.call("authorities.not_compromised", authority["id"], wait=wait)
+    else:
+        body = {"answer": answer} | ({"since": since} if since else {})
+        done = instance.call("authorities.compromised", authority["id"], body=body, wait=wait)
+    output.effect(done["label"], done["changes"])
+    output.record({**_short(done), "notes": _notes(done["policy"]) or None}, json_output=json_output)
+
+
 app = typer.Typer(name="authority", no_args_is_help=True, help="The CAs that an instance answers for.")
-VERBS = {"add": add, "list": list_, "remove": remove, "set": set_}
+VERBS = {"add": add, "list": list_, "remove": remove, "set": set_, "compromised": compromised}
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 

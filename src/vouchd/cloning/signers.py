@@ -51,7 +51,6 @@ class SignerRequest:
     algorithm: str = ""
     subject: x509.Name | None = None
     same_key: bool = False
-    trusted: bool = False
 
 
 class Signers:
@@ -158,7 +157,6 @@ class Signers:
             token=token_label(stem.with_name(f"{stem.name}.key")) or (last.token if last and wishes.same_key else ""),
             origin=me.id if me else ALONE,
             made_at=self._clock.now(),
-            trusted=wishes.trusted,
         )
 
     def _key_file(self, last: SignerVersion | None, settings: Settings) -> Path | None:

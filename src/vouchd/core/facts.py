@@ -32,6 +32,13 @@ class ExpiredDeltaPolicy(StrEnum):
     EXPIRED = "expired"  # as when a CRL has passed its nextUpdate
 
 
+class CompromisedAnswer(StrEnum):
+    """What is answered of the certificates of a CA that was declared compromised or ended."""
+
+    REVOKED = "revoked"  # all of them, cACompromise
+    TRY_LATER = "tryLater"  # nobody is to rely on a word about them
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorityPolicy:
     """How one CA is answered for; None means: as the instance's CS.cfg says. All fields replicate with the CA."""
@@ -44,6 +51,7 @@ class AuthorityPolicy:
     archive_cutoff_seconds: int | None = None  # retention; archiveCutoff = producedAt - this (RFC 6960 4.4.4)
     extended_revoke: bool = False  # a non-issued serial is `revoked`, 1970-01-01, certificateHold (RFC 6960 4.4.8)
     signer: str | None = None  # nickname of the signer that answers for this CA
+    trusted_responder: bool = False  # which it need not have issued: its clients trust that signer by configuration
     crl_issuers: tuple[bytes, ...] = ()  # DER certificates whose CRLs are taken for this CA: see core.key_history
     expected_scopes: tuple[str, ...] = ()  # scope ids that together cover every serial; empty: one complete CRL does
     named_point_covers_all: bool = False  # the only CRL restricts nothing but names its distribution point: complete
@@ -54,6 +62,8 @@ class AuthorityPolicy:
     quarantine_percent: float | None = None  # hold back a CRL that loses more than this share of entries
     quarantine_entries: int = 0  # but never for so many or fewer
     quarantine_gains: bool = False  # nor for entries gained, unless: holding a revocation back fails open
+    compromised_at: int | None = None  # since when, as an agent has declared; POSIX seconds
+    compromised_answer: CompromisedAnswer = CompromisedAnswer.REVOKED
     issued_serials: str | None = None  # SHA-256 (hex) of the issued-serials document in the store
 
 

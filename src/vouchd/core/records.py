@@ -19,6 +19,7 @@ from vouchd.core.changes import Concerned
 from vouchd.core.facts import (
     Authority,
     AuthorityPolicy,
+    CompromisedAnswer,
     CRLRecord,
     DirectoryServer,
     Epoch,
@@ -114,6 +115,8 @@ def read_policy(record: Record) -> AuthorityPolicy:
     known["expected_scopes"] = tuple(known.get("expected_scopes", ()))
     if known.get("expired_crl") is not None:
         known["expired_crl"] = ExpiredCRLPolicy(known["expired_crl"])
+    if "compromised_answer" in known:
+        known["compromised_answer"] = CompromisedAnswer(known["compromised_answer"])
     if "expired_delta" in known:
         known["expired_delta"] = ExpiredDeltaPolicy(known["expired_delta"])
     return AuthorityPolicy(**known)

@@ -62,7 +62,6 @@ class SignerVersion:
     origin: str = ""
     made_at: int = 0
     retired_at: int | None = None
-    trusted: bool = False  # named for CAs that did not issue it (RFC 6960 4.2.2.2, local configuration)
     sealed: tuple[SealedKey, ...] = ()
 
     @property

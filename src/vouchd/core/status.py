@@ -11,7 +11,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vouchd.core.facts import Authority, AuthorityPolicy, CertStatus, Epoch, ExpiredCRLPolicy, ExpiredDeltaPolicy
+from vouchd.core.facts import (
+    Authority,
+    AuthorityPolicy,
+    CertStatus,
+    CompromisedAnswer,
+    Epoch,
+    ExpiredCRLPolicy,
+    ExpiredDeltaPolicy,
+)
 from vouchd.core.key_history import speaks_for
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import RevocationIndex, SerialSet
@@ -107,6 +115,9 @@ class Verdicts:
 
     def of(self, serial: bytes, at: int) -> Decision:
         """The decision on `serial` at POSIX time `at`. Raises: TryLater."""
+        own = self._serving.authority.policy
+        if own.compromised_at is not None:
+            return self._compromised(serial, at, own.compromised_at, own.compromised_answer)
         view = self._view_at(at)
         entries = view.entries(serial)
         if entries:
@@ -122,6 +133,20 @@ class Verdicts:
             if entries:
                 return view.revoked(*_first(entries))
         return _not_listed(view, serial)
+
+    def _compromised(self, serial: bytes, at: int, since: int, answer: CompromisedAnswer) -> Decision:
+        """Of a CA that an agent has declared compromised: what its CRL had revoked before stays so, all else is now.
+
+        It makes no CRL that anybody could wait for, so nothing is said to end.
+        """
+        if answer is CompromisedAnswer.TRY_LATER:
+            raise TryLater("the CA was declared compromised", cause="compromised_ca")
+        listed = [(point, entry) for point in self._points if (entry := point.index.find(serial)) is not None]
+        lasting = [one for one in listed if not _is_hold(one) and one[1].revocation_time < since]
+        if lasting:
+            return _View.of(self._serving, self._points, self._policy, at).revoked(*_first(lasting))
+        entry = RevocationEntry(serial, since, Reason.CA_COMPROMISE)
+        return Decision(CertStatus.REVOKED, "the CA was declared compromised", (), entry, since, None, None, since)
 
     def lists(self, serial: bytes, at: int) -> bool:
         """Whether a CRL that counts at that time lists `serial`. Raises: TryLater, IndexFileError.

@@ -170,6 +170,9 @@ def has_nocheck(certificate: x509.Certificate) -> bool:
     return True
 
 
+TRUSTED = "a trusted responder: the CA did not issue it, and clients have to be configured to trust it"
+
+
 @dataclass(frozen=True, slots=True)
 class SignerFitness:
     """Whether a certificate may sign answers for a CA; `own_key` when it is the CA's own."""
@@ -197,10 +200,11 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
     return fitness
 
 
-def signing_end(signer: x509.Certificate, certificates: Iterable[bytes]) -> int | None:
+def signing_end(signer: x509.Certificate, certificates: Iterable[bytes], *, trusted: bool = False) -> int | None:
     """The last second in which `signer` may answer for what these certificates (DER) of a CA have issued.
 
     Its own last one, or that of the CA that has certified it, which clients look at too. None: it may never.
+    `trusted`: a responder that clients trust by their own configuration, whoever certified it.
     """
     ends = []
     for certificate_der in certificates:
@@ -210,6 +214,8 @@ def signing_end(signer: x509.Certificate, certificates: Iterable[bytes]) -> int 
         except SigningError:
             continue
         ends.append(not_after(signer) if fitness.own_key else min(not_after(signer), not_after(authority)))
+    if not ends and trusted and may_sign(signer):
+        return not_after(signer)
     return max(ends, default=None)
 
 
@@ -257,10 +263,13 @@ def _judged(signer_der: bytes, authority_der: bytes) -> SignerFitness | _Unfit:
     return SignerFitness(own_key=False, warnings=warnings)
 
 
-def check_signer_of(signer: x509.Certificate, certificates: Iterable[bytes], at: int) -> SignerFitness:
+def check_signer_of(
+    signer: x509.Certificate, certificates: Iterable[bytes], at: int, *, trusted: bool = False
+) -> SignerFitness:
     """Check that `signer` may answer for the CA that has these certificates (DER, at least one), under any of its keys.
 
-    Raises: SigningError with what is wrong under the first.
+    `trusted`: an operator has named it as a responder that clients trust by their own configuration (RFC 6960 section
+    4.2.2.2), so that the CA need not have issued it. Raises: SigningError with what is wrong under the first.
     """
     first: SigningError | None = None
     for certificate_der in certificates:
@@ -268,6 +277,8 @@ def check_signer_of(signer: x509.Certificate, certificates: Iterable[bytes], at:
             return check_signer(signer, load_certificate(certificate_der), at)
         except SigningError as error:
             first = first or error
+    if trusted and may_sign(signer) and not_before(signer) <= at <= not_after(signer):
+        return SignerFitness(own_key=False, warnings=(TRUSTED,))
     raise first or SigningError("a CA without a certificate")
 
 

@@ -257,7 +257,7 @@ class Responder:
         ids = {issuer.serving.authority.id if issuer else "" for issuer in issuers}
         if not self._withheld.isdisjoint(ids):
             raise TryLater("a newer CRL of this CA is known and not answered from yet", cause="behind")
-        signing = self._choice.signing(issuers, at)
+        signing = self._choice.signing(issuers, at, request.preferred)
         moment = Moment(at, signing.not_after, is_now=bool(nonce_size))
         statements = [
             self._statement(cert_id.serial, issuer, moment, signing.not_before)

@@ -14,7 +14,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core import issued
-from vouchd.core.facts import Authority, AuthorityPolicy, Caller, Epoch, IssuingPointId, QuarantinedCRL, order
+from vouchd.core.facts import (
+    Authority,
+    AuthorityPolicy,
+    Caller,
+    CompromisedAnswer,
+    Epoch,
+    IssuingPointId,
+    QuarantinedCRL,
+    order,
+)
 from vouchd.core.key_history import is_ca, is_named, name_of, united, with_certificate, without_certificate
 from vouchd.core.ports import AuditSink, StatusStore
 from vouchd.errors import ConfigError, CRLRejected, NotFound, SigningError, UnlistedCertificates, VouchdError
@@ -99,7 +108,12 @@ def signer_doubts(signers: KnownSigners, authority: Authority, at: int) -> tuple
     if certificate_der is None:
         return ()
     try:
-        fitness = certs.check_signer_of(certs.load_certificate(certificate_der), authority.certificates, at)
+        fitness = certs.check_signer_of(
+            certs.load_certificate(certificate_der),
+            authority.certificates,
+            at,
+            trusted=authority.policy.trusted_responder,
+        )
     except SigningError as error:
         raise SigningError(f"signer {nickname}: {error}", hint=error.hint) from error
     return tuple(f"signer {nickname}: {warning}" for warning in fitness.warnings)
@@ -119,6 +133,7 @@ class NewAuthority:
     certificate: Buffer
     label: str = ""
     signer: str = ""
+    trusted_responder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +178,21 @@ class Authorities:
         """
         return _doubts(self._fitness(), authority)
 
-    def add(self, certificate: Buffer, caller: Caller, *, label: str = "", signer: str = "") -> Effect[Authority]:
+    def add(
+        self,
+        certificate: Buffer,
+        caller: Caller,
+        *,
+        label: str = "",
+        signer: str = "",
+        trusted_responder: bool = False,
+    ) -> Effect[Authority]:
         """Answer for the CA of `certificate` (DER, PEM or base64); its label is its subject when none is given.
 
         A certificate of a name that is known goes into the history of that CA, which keeps its policy and, when none is
         given, its label: a renewal, another key, another spelling. CAs of one name that an earlier version kept apart
         become one. What is there just so already stays as it is. `signer` is the nickname of the one that answers for
-        it; without, its policy or the default decides.
+        it; without, its policy or the default decides. `trusted_responder`: it need not have issued that one.
 
         Raises: ConfigError when it is not a CA certificate or no signer may answer for it; PermissionDenied.
         """
@@ -177,7 +200,7 @@ class Authorities:
         identifier, subject = certs.authority_id(parsed), parsed.subject.rfc4514_string()
         self._permission.allow(caller, Action.ADD_AUTHORITY, subject)
         with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
-            draft, documents = self._drafted(certificate, label, signer)
+            draft, documents = self._drafted(certificate, label, signer, trusted=trusted_responder)
             self.doubts(draft)
             changes = _changes(self._namesakes(certs.subject_der(parsed)), draft)
             if draft != self._store.authority(draft.id):
@@ -207,7 +230,7 @@ class Authorities:
                 if name in drafts or len(namesakes) > 1:
                     singly.append(place)
                     continue
-                draft, _ = self._drafted(new.certificate, new.label, new.signer)
+                draft, _ = self._drafted(new.certificate, new.label, new.signer, trusted=new.trusted_responder)
                 _doubts(fitness, draft)
                 changes = _changes(namesakes, draft)
             except VouchdError as error:
@@ -224,7 +247,13 @@ class Authorities:
         for place in singly:
             new = wanted[place]
             try:
-                outcomes[place] = self.add(new.certificate, caller, label=new.label, signer=new.signer)
+                outcomes[place] = self.add(
+                    new.certificate,
+                    caller,
+                    label=new.label,
+                    signer=new.signer,
+                    trusted_responder=new.trusted_responder,
+                )
             except (ConfigError, SigningError) as error:
                 outcomes[place] = error
         return [outcomes[place] for place in range(len(wanted))]
@@ -262,20 +291,22 @@ class Authorities:
                     certificates=len(whole.certificates),
                 )
 
-    def _drafted(self, certificate: Buffer, label: str, signer: str) -> tuple[Authority, dict[str, Buffer]]:
+    def _drafted(
+        self, certificate: Buffer, label: str, signer: str, *, trusted: bool = False
+    ) -> tuple[Authority, dict[str, Buffer]]:
         certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         namesakes = self._namesakes(certs.subject_der(parsed))
         _require_ca(parsed, may_sign_crls_only=bool(namesakes))
         if namesakes:
             known, documents = self._united(namesakes)
-            known = replace(known, policy=replace(known.policy, signer=signer or known.policy.signer))
+            known = replace(known, policy=_named(known.policy, signer, trusted=trusted))
             return replace(with_certificate(known, certificate_der), label=_label(label or known.label)), documents
         subject = parsed.subject.rfc4514_string()[:MAX_LABEL_CHARACTERS]
         return Authority(
             certs.authority_id(parsed),
             certificate_der,
             _label(label or subject),
-            AuthorityPolicy(signer=signer or None),
+            _named(AuthorityPolicy(), signer, trusted=trusted),
         ), {}
 
     def _namesakes(self, name_der: bytes) -> list[Authority]:
@@ -418,6 +449,25 @@ class Authorities:
         self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id)
         return authority
 
+    def declare_compromised(
+        self, reference: str, since: int | None, answer: CompromisedAnswer, caller: Caller, *, at: int
+    ) -> Authority:
+        """Answer from now on that all that the CA issued is revoked (cACompromise) since `since`, or tryLater.
+
+        None takes that back. Raises: ConfigError for a moment after `at`, now; NotFound; PermissionDenied.
+        """
+        self._permission.allow(caller, Action.DECLARE_COMPROMISED, reference)
+        if since is not None and not 0 < since <= at:
+            raise ConfigError("that moment is not in the past", hint="a CA is declared compromised since a moment")
+        known = self.find(reference)
+        policy = replace(known.policy, compromised_at=since, compromised_answer=answer)
+        authority = replace(known, policy=policy)
+        if authority != known:
+            self._store.put_authority(authority)
+        detail = {"compromised_since": since, "answer": str(answer)} if since is not None else {"compromised_since": 0}
+        self._audit.record("CONFIG_OCSP_PROFILE", caller, "success", ca=authority.id, **detail)
+        return authority
+
     def set_issued_serials(
         self,
         reference: str,
@@ -451,6 +501,11 @@ class Authorities:
         return authority
 
 
+def _named(policy: AuthorityPolicy, signer: str, *, trusted: bool) -> AuthorityPolicy:
+    """The policy with that signer, where one is named."""
+    return replace(policy, signer=signer or policy.signer, trusted_responder=trusted or policy.trusted_responder)
+
+
 def _changes(namesakes: list[Authority], draft: Authority) -> tuple[str, ...]:
     """What the CA, as it is going to be, has that none of those of its name had."""
     if not namesakes:
@@ -461,6 +516,7 @@ def _changes(namesakes: list[Authority], draft: Authority) -> tuple[str, ...]:
     parts: dict[str, Callable[[Authority], object]] = {
         "label": lambda one: one.label,
         "signer": lambda one: one.policy.signer or "the default one",
+        "trusted responder": lambda one: one.policy.trusted_responder,
     }
     return (
         *(f"the certificate {sha256}… was added to its history" for sha256 in added),

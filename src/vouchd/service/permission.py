@@ -19,6 +19,7 @@ class Action(StrEnum):
     ADD_AUTHORITY = "add CA"
     REMOVE_AUTHORITY = "remove CA"
     SET_POLICY = "set policy"
+    DECLARE_COMPROMISED = "declare CA compromised"
     SET_ISSUED_SERIALS = "set issued serials"
     READ_CRL = "read CRL"
     ADD_CRL = "add CRL"
@@ -66,6 +67,7 @@ RIGHTS: dict[Action, frozenset[str]] = {
     Action.ADD_AUTHORITY: _AGENTS,
     Action.REMOVE_AUTHORITY: _AGENTS,
     Action.SET_POLICY: _ADMINISTRATORS,
+    Action.DECLARE_COMPROMISED: _AGENTS,
     Action.SET_ISSUED_SERIALS: _AGENTS,
     Action.READ_CRL: _STAFF,
     Action.ADD_CRL: _AGENTS | {Group.TRUSTED_MANAGERS},

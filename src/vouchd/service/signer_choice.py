@@ -17,6 +17,7 @@ from vouchd.core.facts import Authority
 from vouchd.core.status import ServingAuthority
 from vouchd.errors import TryLater, Unauthorized
 from vouchd.pkix import certs, names
+from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.assembling import Signing
 
 
@@ -73,18 +74,21 @@ class SignerChoice:
         """Choose anew for that CA."""
         self._known.pop(authority_id, None)
 
-    def signing(self, issuers: Iterable[Issuer | None], at: int) -> Signing:
+    def signing(self, issuers: Iterable[Issuer | None], at: int, preferred: tuple[bytes, ...] = ()) -> Signing:
         """The signer for all these; of None, a CA that is not ours, every signer may say so.
+
+        Of several that may answer the first that makes an algorithm (AlgorithmIdentifier, DER) that is `preferred`, in
+        that order, does (RFC 6960 section 4.4.7); else the best one.
 
         Raises: Unauthorized when none may answer for all; TryLater when one that is needed is away or has expired.
         """
         choices = self._choices(issuers)
         if len(choices) == 1:
-            return self._valid(choices[0], at)
+            return self._valid(choices[0], at, preferred)
         common = [name for name in choices[0] if all(name in others for others in choices[1:])]
         if not common:
             raise Unauthorized("the CertIDs are of CAs that different signers answer for")
-        return self._valid({name: min(ends[name] for ends in choices) for name in common}, at)
+        return self._valid({name: min(ends[name] for ends in choices) for name in common}, at, preferred)
 
     def steady_until(self, issuers: Iterable[Issuer | None], at: int) -> int | None:
         """The last second in which none of the signers that may answer for all these begins to count, None for ever."""
@@ -119,15 +123,24 @@ class SignerChoice:
             raise TryLater("the signer may not answer for this CA", cause="unfit_signer")
         return known
 
-    def _valid(self, ends: Mapping[str, int], at: int) -> Signing:
-        for name, end in ends.items():
-            signing = self._signings[name]
-            if signing.not_before <= at <= end:
-                return signing if end == signing.not_after else self._until(name, end)
+    def _valid(self, ends: Mapping[str, int], at: int, preferred: tuple[bytes, ...]) -> Signing:
+        valid = [name for name, end in ends.items() if self._signings[name].not_before <= at <= end]
+        if valid:
+            name = self._preferred(valid, preferred) if preferred and len(valid) > 1 else valid[0]
+            signing, end = self._signings[name], ends[name]
+            return signing if end == signing.not_after else self._until(name, end)
         name, end = next(iter(ends.items()))
         if at < self._signings[name].not_before:
             raise TryLater("the signing certificate is not valid yet", cause="expired_signer")
         raise expiry(end, self._signings[name].not_after)
+
+    def _preferred(self, signers: list[str], preferred: tuple[bytes, ...]) -> str:
+        for identifier in preferred:
+            for name in signers:
+                able = self._signings[name].signer.algorithms
+                if any(ALGORITHMS[algorithm].identifier_der == identifier for algorithm in able):
+                    return name
+        return signers[0]
 
     def _until(self, name: str, end: int) -> Signing:
         if (name, end) not in self._shortened:
@@ -174,7 +187,11 @@ def candidates(authority: Authority, key: str, certificates: SignerCertificates,
     if named not in certificates:
         return {}
     of_key = [one for one in authority.certificates if certs.key_id(one) == key]
-    under_any = certs.signing_end(certs.load_certificate(certificates[named]), authority.certificates)
+    under_any = certs.signing_end(
+        certs.load_certificate(certificates[named]),
+        authority.certificates,
+        trusted=authority.policy.trusted_responder,
+    )
     if under_any is None:
         return {}
     in_order = [named, *(name for name in certificates.near(authority) if name != named)]

@@ -75,6 +75,6 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
     works = (
         Upkeep("signers", _SECONDS, member.look, on_change=True),
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
-        Upkeep("renewal", _RENEWAL_SECONDS, enrolling.look, at_start=False),
+        Upkeep("renewal", _RENEWAL_SECONDS, enrolling.look),
     )
     return KeyringPart(member, works, lambda: tuple(WaitingSigner(*one) for one in conducting.hold_ups))

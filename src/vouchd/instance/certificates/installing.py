@@ -101,7 +101,9 @@ class Installation:
         for authority in self.authorities:
             if (authority.policy.signer or self.settings.default_signer) == self.place.name:
                 try:
-                    check_signer_of(certificate, authority.certificates, self.at)
+                    check_signer_of(
+                        certificate, authority.certificates, self.at, trusted=authority.policy.trusted_responder
+                    )
                 except SigningError as error:
                     raise SigningError(f"CA {authority.label}: {error}", hint=error.hint) from error
 

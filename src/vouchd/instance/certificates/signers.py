@@ -62,21 +62,22 @@ class LoadedSigners:
                 hint="its certificate may not have come: vouchd signer list; a new one: vouchd signer add",
             )
         signer_der = self.ready[nickname].certificate_der
-        begin, end = life_for(signer_der, authority.certificates)
+        trusted = authority.policy.trusted_responder
+        begin, end = life_for(signer_der, authority.certificates, trusted=trusted)
         if begin <= at <= end:
             return None
         try:
-            check_signer_of(load_certificate(signer_der), authority.certificates, at)
+            check_signer_of(load_certificate(signer_der), authority.certificates, at, trusted=trusted)
         except SigningError as error:
             return error
         return None
 
 
 @lru_cache(maxsize=1 << 14)
-def life_for(signer_der: bytes, certificates: tuple[bytes, ...]) -> tuple[int, int]:
+def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> tuple[int, int]:
     """From when to when a signer may answer for the CA with these certificates; (0, -1): never."""
     signer = load_certificate(signer_der)
-    end = signing_end(signer, certificates)
+    end = signing_end(signer, certificates, trusted=trusted)
     return (0, -1) if end is None else (not_before(signer), end)
 
 

@@ -118,21 +118,19 @@ def rehearse_version(
         _, doubts = rehearse(Purpose.OCSP_SIGNING, key, certificate, bundle, Issuers((*registered, *anchors)), at)
     for authority in own:
         try:
-            _try_answer(signer, authority, policy, at, trusted=version.trusted)
+            _try_answer(signer, authority, policy, at)
         except (SigningError, ClientError, VerificationError) as error:
             raise SigningError(f"CA {authority.label}: {error}", hint=error.hint) from error
     return doubts
 
 
-def _try_answer(
-    signer: SoftwareSigner, authority: Authority, policy: ResponsePolicy, at: int, *, trusted: bool
-) -> None:
+def _try_answer(signer: SoftwareSigner, authority: Authority, policy: ResponsePolicy, at: int) -> None:
     """Answer for a serial of the CA, as if it had a CRL, and verify that.
 
     Raises: SigningError, ClientError, VerificationError.
     """
-    if not trusted:
-        check_signer_of(load_certificate(signer.certificate_der), authority.certificates, at)
+    trusted = authority.policy.trusted_responder
+    check_signer_of(load_certificate(signer.certificate_der), authority.certificates, at, trusted=trusted)
     named = replace(authority, policy=replace(authority.policy, signer=signer.nickname))
     lenient = replace(
         policy, signature=RequestSignaturePolicy.IGNORE, nonce=NoncePolicy.ECHO, reject_algorithms=frozenset()

@@ -82,7 +82,12 @@ class Canary:
             return  # told of as such
         certificate = load_certificate(signer.certificate_der)
         try:
-            check_signer_of(certificate, serving.authority.certificates, min(at, not_after(certificate)))
+            check_signer_of(
+                certificate,
+                serving.authority.certificates,
+                min(at, not_after(certificate)),
+                trusted=serving.authority.policy.trusted_responder,
+            )
         except SigningError as error:
             raise PartFails(f"answered tryLater, clients refuse its signer: {error}", hint=error.hint) from error
 
@@ -114,7 +119,9 @@ class Canary:
         if question.issuer is None:  # pragma: no cover  `question` always names it
             raise AssertionError("no issuer")
         response = parse_response(answer(question.request_der))
-        terms = Terms(nonce=NonceRule.REQUIRE)
+        policy = serving.authority.policy
+        signer = self.signers.get(policy.signer or self.default_signer) if policy.trusted_responder else None
+        terms = Terms(nonce=NonceRule.REQUIRE, trusted_signers=(signer.certificate_der,) if signer else ())
         verification = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
         return verification.singles[0].status
 
