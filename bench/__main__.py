@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import socket
-import statistics
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from bench import cloning, commands, ee_vs_nginx, importing, many_cas, publishing, signing, token
+from bench import cached, cloning, commands, importing, many_cas, publishing, signing, token
 from bench.figures import Figure, machine, print_table
-from bench.instance import instance
 
-
-def cached(seconds: int, rounds: int) -> list[Figure]:
-    """Cached answers of one worker beside nginx serving the same bytes as a static file."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    ports = {"nginx": ee_vs_nginx.free_port(), "get": listener.getsockname()[1], "post": listener.getsockname()[1]}
-    rates: dict[str, list[float]] = {kind: [] for kind in ports}
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        scripts = ee_vs_nginx.prepare(root)
-        with ee_vs_nginx.nginx(root, ports["nginx"]), ee_vs_nginx.ee(listener):
-            for _ in range(rounds):
-                for kind, measured in rates.items():
-                    measured.append(ee_vs_nginx.wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, 64))
-    base = statistics.median(rates["nginx"])
-    return [
-        Figure(
-            f"cached answers, {kind.upper()}, one worker",
-            statistics.median(rates[kind]) / base,
-            ee_vs_nginx.TARGET,
-            "",
-            f"{statistics.median(rates[kind]):.0f}/s, nginx static {base:.0f}/s",
-            at_least=True,
-        )
-        for kind in ("get", "post")
-    ]
-
-
-def signed(kind: str, seconds: int, rounds: int) -> Figure:
-    """Nonce answers of one worker beside `openssl speed`, in turn."""
-    rates, limits = [], []
-    with instance(kind, workers=1) as made:
-        request_der = signing.nonce_request(made.ca, 12345)
-        port = made.report().ee[1]
-        for _ in range(rounds):
-            limits.append(signing.openssl_signs(signing.TARGETS[kind][1], seconds))
-            rates.append(signing.answers_a_second(port, request_der, seconds))
-    return signing.figure(kind, rates, limits)
-
-
-# What `--only` chooses from; each takes less than half a minute without `--big`.
+# What `--only` chooses from; a row takes less than twenty seconds without `--big`.
 ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
-    "cached": lambda options: cached(options.seconds, options.rounds),
-    "signed": lambda options: [signed(kind, options.seconds, options.rounds) for kind in signing.TARGETS],
+    "cached": lambda options: cached.beside_nginx(options.seconds, options.rounds),
+    "churn": lambda options: cached.while_crls_come(options.seconds, options.rounds),
+    "memory": lambda _: cached.in_memory(),
+    "signed": lambda options: signing.figures(options.seconds, options.rounds),
     "token": lambda options: token.figures(options.seconds, options.rounds),
     "import": lambda options: _each(importing.figures, importing.SECONDS, options),
     "publish": lambda options: _each(publishing.figures, publishing.PUSH_SECONDS, options),

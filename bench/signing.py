@@ -1,70 +1,195 @@
-"""Answers with a nonce, each signed, by one worker, beside what `openssl speed` signs a second on one core.
+"""Signed answers of one worker beside the signatures that the library makes by itself, taken in turn in one run.
 
-The load is wrk's: each request carries a nonce of its own, so no answer can come from memory.
-wrk needs a core of its own.
+Three kinds of load, each by wrk with 16 connections: every question new (`cold`), every question new with a nonce, and
+one question with ever new nonces (`warm`). No answer can come from memory. The worker's own CPU time for an answer is
+named beside: on a machine where other things run it tells more than the rate. wrk needs a core of its own.
 """
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import re
+import statistics
 import subprocess
 import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from bench.figures import Figure
+from bench.instance import instance
+from bench.make_crl import entries
+from bench.processes import cpu_seconds
+from vouchd.signing.software import SoftwareSigner
 
-TARGETS = {"EC": ("ECDSA P-256", "ecdsap256", 0.5), "RSA": ("RSA-2048", "rsa2048", 0.85)}
+CONNECTIONS = 16
+CRL_ENTRIES = 10_000
+PATHS = 40_000  # of GET in one file, more than are asked in a round
+
 NONCE = b"\xa5" * 32
+SERIAL = b"A" + b"\xa5" * 15  # positive, of 16 octets
 HEAD = b"POST /ocsp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/ocsp-request\r\nContent-Length: %d\r\n\r\n"
 
+# The octets between the holes, and for each hole how its next octets are written.
 LUA = """
 local function octets(hex) return (hex:gsub("..", function(o) return string.char(tonumber(o, 16)) end)) end
-local before, after, n = octets("%s"), octets("%s"), 0
-request = function() n = n + 1; return before .. string.format("%%032d", n) .. after end
+local parts, forms, n = {%s}, {%s}, %d
+for i = 1, #parts do parts[i] = octets(parts[i]) end
+request = function()
+  n = n + 1
+  local out = parts[1]
+  for i = 1, #forms do out = out .. string.format(forms[i], n) .. parts[i + 1] end
+  return out
+end
+"""
+
+LUA_PATHS = """
+local requests, n = {}, 0
+init = function() for line in io.lines("%s") do requests[#requests + 1] = wrk.format("GET", line) end end
+request = function() n = n + 1; return requests[n] end
 """
 
 
-def openssl_signs(algorithm: str, seconds: int) -> float:
-    """Signatures a second that OpenSSL makes on one core."""
-    command = ["openssl", "speed", "-seconds", str(seconds), algorithm]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of load and what its rate should be at least, as a share of the library's."""
+
+    what: str
+    key: str
+    holes: dict[bytes, str] = field(default_factory=dict)  # of its request, in their order: what is new in each
+    target: float = 0.0
+    get: bool = False
+
+
+WARM = {NONCE: "%032d"}
+_COLD = {SERIAL: "A%015d"}
+
+ROWS = (
+    Row("cold answers, P-256", "EC", _COLD, 0.40),
+    Row("cold answers, P-256, GET", "EC", _COLD, 0.0, get=True),
+    Row("cold answers with a nonce, P-256", "EC", _COLD | WARM, 0.50),
+    Row("nonce answers, P-256, warm", "EC", WARM, 0.62),
+    Row("nonce answers, RSA-2048, warm", "RSA", WARM, 0.95),
+)
+SPEED = {"EC": "ecdsap256", "RSA": "rsa2048"}
+ALGORITHM = {"EC": "SHA256withEC", "RSA": "SHA256withRSA"}
+
+
+class Load:
+    """The requests of one row, ever new ones, for wrk."""
+
+    def __init__(self, row: Row, issuer: x509.Certificate, folder: Path) -> None:
+        self._row = row
+        self._folder = folder
+        self._begun = int(time.time()) % 100_000 * 1_000_000_000  # no run asks what another one has asked
+        name = hashes.Hash(hashes.SHA1())  # noqa: S303  what most clients send
+        name.update(issuer.subject.public_bytes())
+        key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
+        serial = int.from_bytes(SERIAL)
+        builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name.finalize(), key, serial, hashes.SHA1())  # noqa: S303
+        if NONCE in row.holes:
+            builder = builder.add_extension(x509.OCSPNonce(NONCE), critical=False)
+        self._request_der = builder.build().public_bytes(Encoding.DER)
+
+    def script(self) -> Path:
+        """A script with requests that no script before has had."""
+        self._begun += 10_000_000
+        path = self._folder / "load.lua"
+        if self._row.get:
+            paths = self._folder / "paths"
+            paths.write_text("".join(self._path(self._begun + n) for n in range(PATHS)))
+            path.write_text(LUA_PATHS % paths)
+            return path
+        rest, parts = HEAD % len(self._request_der) + self._request_der, []
+        for hole in self._row.holes:
+            part, _, rest = rest.partition(hole)
+            parts.append(part)
+        texts = ", ".join(f'"{part.hex()}"' for part in (*parts, rest))
+        forms = ", ".join(f'"{form}"' for form in self._row.holes.values())
+        path.write_text(LUA % (texts, forms, self._begun))
+        return path
+
+    def _path(self, number: int) -> str:
+        request_der = self._request_der.replace(SERIAL, b"A%015d" % (number % 10**15))
+        return f"/{quote(base64.b64encode(request_der).decode(), safe='')}\n"
+
+
+def wrk(port: int, script: Path, seconds: int, connections: int) -> tuple[float, dict[int, float]]:
+    """Requests a second, and the latency in milliseconds by percentile."""
+    command = [
+        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), f"http://127.0.0.1:{port}/",
+    ]  # fmt: skip
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise SystemExit(out)
+    units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+    found = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", out, re.MULTILINE)
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), {int(p): float(v) * units[u] for p, v, u in found}
+
+
+def library_signs(key: str, seconds: float) -> tuple[float, float]:
+    """Signatures a second that the library makes in a loop, and the CPU time of one in microseconds."""
+    private = ec.generate_private_key(ec.SECP256R1()) if key == "EC" else rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "signs")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = x509.CertificateBuilder(name, name, private.public_key(), 1, now, now).sign(private, hashes.SHA256())
+    signer = SoftwareSigner("signs", private, certificate.public_bytes(Encoding.DER))
+    tbs, algorithm, count = bytes(200), ALGORITHM[key], 0
+    begin, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - begin < seconds:
+        for _ in range(10):
+            signer.sign(tbs, algorithm)
+        count += 10
+    return count / (time.perf_counter() - begin), (time.process_time() - cpu) / count * 1e6
+
+
+def openssl_signs(key: str, seconds: int) -> float:
+    """Signatures a second that the system's OpenSSL makes on one core."""
+    command = ["openssl", "speed", "-seconds", str(seconds), SPEED[key]]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(out.strip().splitlines()[-1].split()[-2])
 
 
-def nonce_request(issuer: x509.Certificate, serial: int) -> bytes:
-    """DER of a request with NONCE."""
-    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(*_hashes(issuer), serial, hashes.SHA1())  # noqa: S303
-    return builder.add_extension(x509.OCSPNonce(NONCE), critical=False).build().public_bytes(Encoding.DER)
+def figures(seconds: int, rounds: int) -> list[Figure]:
+    """All rows."""
+    made = []
+    for key in SPEED:
+        speed = openssl_signs(key, 1)
+        with instance(key, workers=1) as running, tempfile.TemporaryDirectory() as folder:
+            running.vouchd("crl", "add", str(running.write_crl(b"".join(entries(CRL_ENTRIES, "random")))))
+            report = running.report()
+            port, pid = report.ee[1], report.workers[0].pid
+            for row in (row for row in ROWS if row.key == key):
+                load = Load(row, running.ca, Path(folder))
+                made.append(_measure(row, load, port, pid, speed, seconds, rounds))
+    return made
 
 
-def _hashes(issuer: x509.Certificate) -> tuple[bytes, bytes]:
-    name = hashes.Hash(hashes.SHA1())  # noqa: S303  what most clients send
-    name.update(issuer.subject.public_bytes())
-    return name.finalize(), x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
-
-
-def answers_a_second(port: int, request_der: bytes, seconds: int, connections: int = 64) -> float:
-    """Answers a second to `request_der` with ever new nonces on loopback `port`."""
-    head = HEAD % len(request_der)
-    before, nonce, after = (head + request_der).partition(NONCE)
-    if not nonce:
-        raise SystemExit("the request has no nonce")
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(LUA % (before.hex(), after.hex()))
-        script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, f"http://127.0.0.1:{port}/"]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise SystemExit(out)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
-
-
-def figure(kind: str, rates: list[float], limits: list[float]) -> Figure:
-    """The ratio of the best of both: what the machine could do undisturbed."""
-    name, algorithm, target = TARGETS[kind]
-    detail = f"{max(rates):.0f}/s, openssl speed {algorithm} {max(limits):.0f}/s"
-    return Figure(f"nonce answers, {name}, one worker", max(rates) / max(limits), target, "", detail, at_least=True)
+def _measure(row: Row, load: Load, port: int, pid: int, speed: float, seconds: int, rounds: int) -> Figure:
+    rates, limits, shares, latencies = [], [], [], []
+    for _ in range(rounds):
+        limit, sign_us = library_signs(row.key, min(seconds, 1))
+        before = cpu_seconds(pid)
+        rate, percentiles = wrk(port, load.script(), seconds, CONNECTIONS)
+        answer_us = (cpu_seconds(pid) - before) / (rate * seconds) * 1e6
+        rates.append(rate)
+        limits.append(limit)
+        shares.append((sign_us, answer_us))
+        latencies.append(percentiles)
+    sign_us, answer_us = (statistics.median(column) for column in zip(*shares, strict=True))
+    p50, p99 = (statistics.median(one.get(percent, 0.0) for one in latencies) for percent in (50, 99))
+    detail = (
+        f"{max(rates):.0f}/s, the library signs {max(limits):.0f}/s (openssl speed {speed:.0f}/s); "
+        f"CPU {answer_us:.0f} us each, {sign_us:.0f} us of it the signature: {sign_us / answer_us:.2f}; "
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    )
+    what = f"{row.what}, {CONNECTIONS} connections"
+    return Figure(what, max(rates) / max(limits), row.target, "", detail, at_least=True)

@@ -26,7 +26,7 @@ WRITE_BUFFER_BYTES = 64 * 1024
 
 _GET = ord("G")
 
-_READY, _SIGNING, _FULL, _LINGERING = State.READY, State.SIGNING, State.FULL, State.LINGERING
+_READY, _PARSING, _SIGNING, _FULL, _LINGERING = State.READY, State.PARSING, State.SIGNING, State.FULL, State.LINGERING
 
 # What is left to know of a plain POST once its body was taken.
 _PLAIN_POST = HTTPRequest(b"POST", keep_alive=True)
@@ -170,7 +170,10 @@ class EEConnection(asyncio.Protocol):
             self._waiting = None
             self._move(Event.TURN)
             self._send(request, reply)
-            self._pump()
+            if self._state is _PARSING and self._reader.is_idle and not self._server.stopping:
+                self._move(Event.REST)  # as most are: the socket is watched still
+            else:
+                self._pump()
 
     # The short way: a chunk that is one plain request. False when it is to be parsed.
 

@@ -85,6 +85,11 @@ class RequestReader:
                 self._refuse(self._refusal)
         self._limit_unfinished_head(size if begun == self.begun else 0)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was read is served, nothing has begun, and more may come."""
+        return not (self.in_message or self.requests or self.done or self.ended)
+
     def close(self) -> None:
         """Break the cycle between parser and reader, so that a connection's memory goes at once."""
         self.done = True

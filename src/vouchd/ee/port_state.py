@@ -247,7 +247,7 @@ class PortState:
         draft = self._answering.draft(request_der, int(self.clock()))
         if not isinstance(draft, Draft):
             return self._reply(request_der, draft, start)
-        return draft if draft.is_slow else self._reply(request_der, self._answering.signed(draft), start)
+        return draft if draft.signing.is_slow else self._reply(request_der, self._answering.signed(draft), start)
 
     def sign_beside(self, request_der: bytes, draft: Draft, client: Asking, *, turn: bool = False) -> None:
         """Have a thread sign for the client, who waits; at once if one is free or it is his `turn`."""
@@ -286,7 +286,7 @@ class PortState:
         draft = self._answering.draft(request_der, at)
         if not isinstance(draft, Draft):
             take(draft)
-        elif draft.is_slow:
+        elif draft.signing.is_slow:
             self.threads.run(lambda: self._answering.signed(draft), take)
         else:
             take(self._answering.signed(draft))

@@ -18,36 +18,32 @@ ENVELOPE_LIMIT = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signing:
-    """A signer with the pieces of a response that depend on it alone."""
+    """A signer with the pieces of a response that depend on it alone; `is_slow` tells whether its signatures are."""
 
     signer: Signer
     responder_id: bytes
     certs_der: bytes
     not_before: int
     not_after: int
+    is_slow: bool
     envelopes: dict[tuple[int, int, str], tuple[bytes, bytes]] = field(default_factory=dict)
 
 
 class Draft:
     """An answer that wants its signature alone: `tbs` is DER of ResponseData."""
 
-    __slots__ = ("_algorithm", "_produced_at", "_signing", "tbs", "terms")
+    __slots__ = ("_algorithm", "_produced_at", "signing", "tbs", "terms")
 
     def __init__(self, signing: Signing, algorithm: str, tbs: bytes, terms: Terms, produced_at: int) -> None:
-        self._signing = signing
+        self.signing = signing
         self._algorithm = algorithm
         self._produced_at = produced_at
         self.tbs = tbs
         self.terms = terms
 
-    @property
-    def is_slow(self) -> bool:
-        """Whether the signature is one that takes long."""
-        return self._signing.signer.is_slow
-
     def signed(self) -> Answer:
         """The answer, made with the signer's key; may be called in another thread. Raises: SigningError."""
-        signing, algorithm, tbs = self._signing, self._algorithm, self.tbs
+        signing, algorithm, tbs = self.signing, self._algorithm, self.tbs
         try:
             signature = signing.signer.sign(tbs, algorithm)
         except TokenUnavailable as error:
@@ -75,6 +71,7 @@ def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tupl
         certs_der=b"" if own_key else certs_field((signer.certificate_der, *_sent(signer.chain_der, policy))),
         not_before=certs.not_before(certificate),
         not_after=certs.not_after(certificate),
+        is_slow=signer.is_slow,
     )
 
 

@@ -1,0 +1,222 @@
+"""Cached answers of one EE worker: beside nginx with the same bytes, while CRLs of other CAs come, and their memory."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import multiprocessing
+import os
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from bench import ee_vs_nginx
+from bench.figures import Figure
+from bench.processes import cpu_seconds, private_mib
+from bench.signing import wrk
+from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId
+from vouchd.core.policy import ResponsePolicy
+from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
+from vouchd.ee.port_state import PortState
+from vouchd.ee.server import EEServer
+from vouchd.pkix.certs import authority_id
+from vouchd.pkix.reasons import RevocationEntry
+from vouchd.pkix.scope import Scope
+from vouchd.service.answering import Responder
+from vouchd.settings.declared import EEPort
+from vouchd.signing.software import SoftwareSigner
+
+CONNECTIONS = (1, 16, 128)
+CAS = 1000
+CRLS_A_SECOND = 10
+KEPT = 20_000
+
+
+def beside_nginx(seconds: int, rounds: int) -> list[Figure]:
+    """GET and POST of 1,000 cached answers at each number of connections."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    ports = {"nginx": ee_vs_nginx.free_port(), "get": listener.getsockname()[1], "post": listener.getsockname()[1]}
+    made = []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        scripts = ee_vs_nginx.prepare(root)
+        with ee_vs_nginx.nginx(root, ports["nginx"]) as nginx_pid, ee_vs_nginx.ee(listener) as ee_pid:
+            pids = {"nginx": nginx_pid, "get": ee_pid, "post": ee_pid}
+            for connections in CONNECTIONS:
+                runs: dict[str, list[tuple[float, float, float, float]]] = {kind: [] for kind in ports}
+                for _ in range(rounds):
+                    for kind, results in runs.items():
+                        before = cpu_seconds(pids[kind])
+                        rate, by_percent = wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, connections)
+                        used = (cpu_seconds(pids[kind]) - before) / (rate * seconds) * 1e6
+                        results.append((rate, used, by_percent.get(50, 0.0), by_percent.get(99, 0.0)))
+                made += _compared(runs, connections)
+    return made
+
+
+def _compared(runs: dict[str, list[tuple[float, float, float, float]]], connections: int) -> Iterator[Figure]:
+    medians = {kind: [statistics.median(column) for column in zip(*rows, strict=True)] for kind, rows in runs.items()}
+    base = medians.pop("nginx")
+    for kind, (rate, used, p50, p99) in medians.items():
+        detail = (
+            f"{rate:.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms, CPU {used:.1f} us each; nginx static {base[0]:.0f}/s, "
+            f"p50 {base[2]:.2f} ms, p99 {base[3]:.2f} ms, CPU {base[1]:.1f} us"
+        )
+        what = f"cached answers, {kind.upper()}, {connections} connection(s)"
+        yield Figure(what, rate / base[0], 1.0, "", detail, at_least=True)
+
+
+class NoEntries:
+    """An index that lists nothing."""
+
+    def find(self, serial: bytes) -> RevocationEntry | None:  # noqa: ARG002  as its port says
+        """No serial is revoked."""
+        return None
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Worker:
+    """The responder of a worker with many CAs in memory, each with a CRL that lists nothing; the first one is asked."""
+
+    def __init__(self, cas: int) -> None:
+        self.now = int(time.time())
+        key = ec.generate_private_key(ec.SECP256R1())
+        self.certificates = [self._certificate(key, number) for number in range(cas)]
+        self.serving = [self._serving(certificate) for certificate in self.certificates]
+        signer = SoftwareSigner("signer", key, self.certificates[0].public_bytes(Encoding.DER))
+        self.version = 1
+        self.responder = Responder(self.state(), {"signer": signer}, "signer", ResponsePolicy())
+
+    def _certificate(self, key: ec.EllipticCurvePrivateKey, number: int) -> x509.Certificate:
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"CA {number}")])
+        begin = dt.datetime.fromtimestamp(self.now, dt.UTC) - dt.timedelta(days=1)
+        builder = x509.CertificateBuilder(name, name, key.public_key(), number + 1, begin, begin + dt.timedelta(days=9))
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        return builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
+
+    def _serving(self, certificate: x509.Certificate) -> ServingAuthority:
+        number = authority_id(certificate)
+        record = CRLRecord("0" * 64, 1000, self.now - 3600, self.now + 86400, 1)
+        epoch = Epoch(IssuingPointId(number), 1, record, self.now - 60)
+        authority = Authority(number, certificate.public_bytes(Encoding.DER), "CA")
+        return ServingAuthority(authority, (ServingPoint(epoch, NoEntries(), Scope()),))
+
+    def state(self) -> ServingState:
+        """What is served now."""
+        return ServingState(self.version, tuple(self.serving))
+
+    def next_crl(self) -> ServingState:
+        """The state with a new CRL of another CA than that which is asked."""
+        self.version += 1
+        place = 1 + self.version % (len(self.serving) - 1)
+        old = self.serving[place]
+        points = tuple(replace(one, epoch=replace(one.epoch, sequence=self.version)) for one in old.points)
+        self.serving[place] = replace(old, points=points)
+        changed = frozenset((old.authority.id,))
+        return ServingState(self.version, tuple(self.serving), self.version - 1, changed)
+
+    def requests(self, count: int) -> list[bytes]:
+        """Requests for serials of the CA that is asked."""
+        made = []
+        name = hashes.Hash(hashes.SHA1())  # noqa: S303  what most clients send
+        name.update(self.certificates[0].subject.public_bytes())
+        key = x509.SubjectKeyIdentifier.from_public_key(self.certificates[0].public_key()).digest
+        for number in range(count):
+            serial = (1 << 126) + number
+            builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
+                name.copy().finalize(),
+                key,
+                serial,
+                hashes.SHA1(),  # noqa: S303
+            )
+            made.append(builder.build().public_bytes(Encoding.DER))
+        return made
+
+
+def while_crls_come(seconds: int, rounds: int) -> list[Figure]:
+    """Cached answers of one CA while others have new CRLs, as far as the worker goes: what it loads is in memory."""
+    worker = Worker(CAS)
+    quiet, busy = (socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2))
+    runs: dict[socket.socket, list[tuple[float, float]]] = {quiet: [], busy: []}
+    with tempfile.TemporaryDirectory() as name:
+        script = Path(name) / "post.lua"
+        data = Path(name) / "requests"
+        data.write_text("".join(f"{request_der.hex()}\n" for request_der in worker.requests(ee_vs_nginx.MANY)))
+        script.write_text(ee_vs_nginx.LUA_POST % data)
+        with _worker(worker, quiet, 0), _worker(worker, busy, CRLS_A_SECOND):
+            for listener in runs:  # into the cache
+                wrk(listener.getsockname()[1], script, 1, 16)
+            for _ in range(rounds):
+                for listener, results in runs.items():
+                    rate, by_percent = wrk(listener.getsockname()[1], script, seconds, 16)
+                    results.append((rate, by_percent[99]))
+    (quiet_rate, quiet_p99), (rate, p99) = (
+        [statistics.median(column) for column in zip(*results, strict=True)] for results in runs.values()
+    )
+    what = f"cached answers while {CRLS_A_SECOND} CRLs a second come of {CAS} other CAs"
+    detail = f"{rate:.0f}/s beside {quiet_rate:.0f}/s without; the worker alone, its states are in memory"
+    return [
+        Figure(f"{what}: rate", rate / quiet_rate, 0.9, "", detail, at_least=True),
+        Figure(f"{what}: p99", p99, 5.0, "ms", f"{quiet_p99:.2f} ms without"),
+    ]
+
+
+@contextmanager
+def _worker(worker: Worker, listener: socket.socket, crls_a_second: int) -> Iterator[None]:
+    """A process that answers, and takes over so many new states a second."""
+
+    async def run() -> None:
+        server = EEServer(PortState(worker.responder, EEPort()))
+        await server.start([listener])
+        while True:
+            await asyncio.sleep(1 / crls_a_second if crls_a_second else 3600)
+            for _ in worker.responder.replacing(worker.next_crl()):
+                await asyncio.sleep(0)
+            server.forget()
+
+    child = multiprocessing.get_context("fork").Process(target=lambda: uvloop.run(run()))
+    child.start()
+    try:
+        ee_vs_nginx.wait_for(listener.getsockname()[1])
+        yield
+    finally:
+        child.terminate()
+        child.join()
+
+
+def in_memory() -> list[Figure]:
+    """What a worker's own memory grows by with each cached answer, beside the octets that are sent."""
+    worker, (read, write) = Worker(1), os.pipe()
+    requests = worker.requests(KEPT)
+
+    def fill() -> None:
+        port = PortState(worker.responder, EEPort())
+        port.sign(requests[0])
+        before = private_mib(os.getpid())
+        for request_der in requests:
+            port.sign(request_der)
+        grown = (private_mib(os.getpid()) - before) * 2**20
+        kept = list(port.cache.by_der.values())
+        sent = sum(len(entry.wire) for entry in kept)
+        os.write(write, f"{grown / len(kept)} {sent / len(kept)} {port.cache.size_bytes / len(kept)}".encode())
+
+    child = multiprocessing.get_context("fork").Process(target=fill)
+    child.start()
+    grown, sent, counted = map(float, os.read(read, 1000).split())
+    child.join()
+    detail = f"{grown:.0f} octets each, {sent:.0f} are sent, {counted:.0f} are counted; {KEPT} answers of P-256"
+    return [Figure("memory of a cached answer / what is sent", grown / sent, 2.0, "", detail)]
