@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from vouchd.core.changes import Changes
+from vouchd.core.changes import Changes, PointFacts
 from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.key_history import issuer_names
 from vouchd.core.ports import StatusStore
@@ -34,8 +34,8 @@ class RememberingStore:
         return self._recalled(self._store.revision, lambda _: 0)
 
     def changes(self, since: int) -> Changes:
-        """See StatusStore."""
-        return self._store.changes(since)
+        """See StatusStore; while the store is away, all that is remembered."""
+        return self._recalled(lambda: self._store.changes(since), _all)
 
     def authorities(self) -> tuple[Authority, ...]:
         """See StatusStore."""
@@ -143,3 +143,9 @@ class RememberingStore:
             key=lambda epoch: epoch.issuing_point,
         )
         return remembered((tuple(served.authority for served in state.authorities), tuple(epochs)))
+
+
+def _all(facts: tuple[tuple[Authority, ...], tuple[Epoch, ...]]) -> Changes:
+    authorities, epochs = facts
+    points = {epoch.issuing_point: PointFacts(epoch) for epoch in epochs}
+    return Changes(0, {authority.id: authority for authority in authorities}, points, whole=True)
