@@ -1,7 +1,8 @@
 """Law 1: only what this member has verified is answered, whoever brought it.
 
 Every fact of an epoch with every carrier: the fact is made to say something else, or the CRL is another one, and it is put
-where the member reads it, past everything that judges what comes in. What was served before goes on being served.
+where the member reads it, past everything that judges what comes in. What was served before goes on being served. What
+says whose CRLs count and who may come in (keys of CAs, users, members) is tried in tests/cloning/test_seals.py.
 """
 
 from __future__ import annotations

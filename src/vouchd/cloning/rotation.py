@@ -30,7 +30,7 @@ from vouchd.cloning.registry import master_of
 from vouchd.cloning.replication import connected
 from vouchd.core.facts import Member
 from vouchd.core.ports import Clock, Store
-from vouchd.errors import ConfigError, StoreUnavailable
+from vouchd.errors import ClientError, ConfigError, StoreUnavailable
 from vouchd.files import read_file, replace_file
 from vouchd.settings.declared import DirectorySettings, Settings
 from vouchd.settings.layout import Layout
@@ -104,7 +104,10 @@ class Rotation:
 
     def _fetched(self, progress: Progress, master: Member) -> Progress:
         """A clone asks the master for it."""
-        current = self._connect(master).replication_password()
+        try:
+            current = self._connect(master).replication_password()
+        except ClientError:  # that the master is away is told of elsewhere
+            return progress
         return progress if current == self._password() else self._take(progress, current)
 
     def _take(self, progress: Progress, password: str) -> Progress:
