@@ -127,7 +127,7 @@ class FakeRunning:
         self.changed()
         async with self.news:
             self.news.notify_all()
-        return within_seconds > 0 and all(epoch in served for epoch in epochs)
+        return within_seconds > 0 and all(epoch in served.get(epoch.issuing_point.authority_id, ()) for epoch in epochs)
 
     async def newer_than(self, revision: int) -> None:
         async with self.news:

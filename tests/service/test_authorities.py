@@ -15,8 +15,9 @@ from tests.service.recording import ADMIN, AGENT, NOBODY, PUBLISHER, FullAudit, 
 from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.errors import ConfigError, NotFound, PermissionDenied, StoreUnavailable
 from vouchd.pkix.certs import authority_id
-from vouchd.service.authorities import Authorities
+from vouchd.service.authorities import Authorities, Fitness, KnownSigners, NewAuthority, fit_signer, signer_doubts
 from vouchd.service.permission import Permission
+from vouchd.service.signer_choice import SignerCertificates
 
 
 @pytest.fixture
@@ -337,3 +338,24 @@ def test_set_issued_serials_unreadable_list_refused(authorities, store, ca):
     with pytest.raises(ConfigError, match="line 1"):
         authorities.set_issued_serials("lab", b"xyz", AGENT)
     assert store.authorities()[0].policy.issued_serials is None
+
+
+def test_signer_that_a_ca_has_certified_is_taken_where_the_default_may_not_answer(store, audit):
+    """Of many signers each CA gets the one that it has certified; what is named, or the default where it may, stays."""
+    cas = [CA.create(f"Bulk {number}") for number in range(3)]
+    certificates = {f"s{number}": ca.issue_signer().der for number, ca in enumerate(cas)}
+    signers, known = KnownSigners(certificates, "s0"), SignerCertificates(certificates)
+
+    def fitness() -> Fitness:
+        return Fitness(
+            lambda authority: signer_doubts(signers, authority, NOW),
+            lambda authority: fit_signer(signers, known, authority, NOW),
+        )
+
+    authorities = Authorities(store, Permission(audit), audit, fitness)
+    outcomes = authorities.add_all([NewAuthority(ca.der) for ca in (*cas, CA.create("Stranger"))], AGENT)
+    assert [one.subject.policy.signer for one in outcomes[:3]] == [None, "s1", "s2"]
+    assert isinstance(outcomes[3], ConfigError)
+    assert len(store.authorities()) == 3
+    again = authorities.add_all([NewAuthority(ca.der) for ca in cas], AGENT)
+    assert [one.changes for one in again] == [()] * 3

@@ -210,7 +210,7 @@ def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float
         if now.pid is None:
             raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
         report = now.report
-        return report is not None and all(report.serves(epoch.issuing_point, epoch.sequence) for epoch in epochs)
+        return report is not None and report.serves_all(epochs)
 
     if not _wait(served, seconds):
         raise LifecycleError(f"the CRL is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}")

@@ -7,6 +7,7 @@ replaced by rename, so a reader sees a whole report or none.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -254,11 +255,29 @@ class InstanceReport:
 
     def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
         """Whether every living worker answers from epoch `sequence` of the issuing point, or a later one."""
-        return self.acknowledged and any(
-            (point.authority_id, point.scope_id) == (issuing_point.authority_id, issuing_point.scope_id)
-            and point.sequence >= sequence
-            for point in self.issuing_points
-        )
+        return ServedPoints(self).serves(issuing_point, sequence)
+
+    def serves_all(self, epochs: Iterable[Epoch]) -> bool:
+        """The same of all these epochs."""
+        points = ServedPoints(self)
+        return all(points.serves(epoch.issuing_point, epoch.sequence) for epoch in epochs)
+
+
+class ServedPoints:
+    """The issuing points of a report, to be looked up many at a time."""
+
+    def __init__(self, report: InstanceReport) -> None:
+        self._acknowledged = report.acknowledged
+        self._points = {(point.authority_id, point.scope_id): point for point in report.issuing_points}
+
+    def point(self, issuing_point: IssuingPointId) -> ServedPoint | None:
+        """What is served of it."""
+        return self._points.get((issuing_point.authority_id, issuing_point.scope_id))
+
+    def serves(self, issuing_point: IssuingPointId, sequence: int) -> bool:
+        """See InstanceReport."""
+        point = self.point(issuing_point)
+        return self._acknowledged and point is not None and point.sequence >= sequence
 
 
 def write_report(path: Path, report: InstanceReport) -> None:

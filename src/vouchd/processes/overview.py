@@ -127,7 +127,7 @@ class Overview:
                 await self._watch.caught_up()
                 await self._pool.completed()
                 report = self.report()
-                return all(report.serves(epoch.issuing_point, epoch.sequence) for epoch in epochs)
+                return report.serves_all(epochs)
         return False
 
     async def newer_than(self, revision: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
@@ -33,6 +33,7 @@ from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.effects import Effect, differences
 from vouchd.service.permission import Action, Permission
+from vouchd.service.signer_choice import SignerCertificates
 
 F = TypeVar("F", Epoch, QuarantinedCRL)
 
@@ -119,11 +120,29 @@ def signer_doubts(signers: KnownSigners, authority: Authority, at: int) -> tuple
     return tuple(f"signer {nickname}: {warning}" for warning in fitness.warnings)
 
 
-Fitness = Callable[[Authority], tuple[str, ...]]
+def fit_signer(signers: KnownSigners, known: SignerCertificates, authority: Authority, at: int) -> str:
+    """The nickname of a signer that the CA itself has certified, where none is named and the default may not answer.
+
+    Empty: none is needed, or there is none; also while the certificate of the default is to come. `known` are those
+    that have come.
+    """
+    near = known.near(authority)
+    coming = signers.default in signers.certificates and signers.certificates[signers.default] is None
+    if authority.policy.signer or coming or signers.default in near:
+        return ""
+    for nickname in near:
+        with suppress(SigningError):
+            certs.check_signer_of(certs.load_certificate(known[nickname]), authority.certificates, at)
+            return nickname
+    return ""
 
 
-def _fit() -> Fitness:
-    return lambda _: ()
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """What is doubtful about the signer of a CA, and which signer it has certified: see `fit_signer`."""
+
+    doubts: Callable[[Authority], tuple[str, ...]] = lambda _: ()
+    certified: Callable[[Authority], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +179,7 @@ class Authorities:
     """
 
     def __init__(
-        self, store: StatusStore, permission: Permission, audit: AuditSink, fitness: Callable[[], Fitness] = _fit
+        self, store: StatusStore, permission: Permission, audit: AuditSink, fitness: Callable[[], Fitness] = Fitness
     ) -> None:
         self._store = store
         self._permission = permission
@@ -192,7 +211,8 @@ class Authorities:
         A certificate of a name that is known goes into the history of that CA, which keeps its policy and, when none is
         given, its label: a renewal, another key, another spelling. CAs of one name that an earlier version kept apart
         become one. What is there just so already stays as it is. `signer` is the nickname of the one that answers for
-        it; without, its policy or the default decides. `trusted_responder`: it need not have issued that one.
+        it; without, its policy or the default decides, or the CA: a signer that it has certified where the default may
+        not answer for it. `trusted_responder`: it need not have issued that one.
 
         Raises: ConfigError when it is not a CA certificate or no signer may answer for it; PermissionDenied.
         """
@@ -201,7 +221,7 @@ class Authorities:
         self._permission.allow(caller, Action.ADD_AUTHORITY, subject)
         with self._processing(_ADD, _ADDED, caller, ca=identifier, subject=subject):
             draft, documents = self._drafted(certificate, label, signer, trusted=trusted_responder)
-            self.doubts(draft)
+            draft = _signed_for(self._fitness(), draft)
             changes = _changes(self._namesakes(certs.subject_der(parsed)), draft)
             if draft != self._store.authority(draft.id):
                 self._store.put_authority(draft, documents)
@@ -231,7 +251,7 @@ class Authorities:
                     singly.append(place)
                     continue
                 draft, _ = self._drafted(new.certificate, new.label, new.signer, trusted=new.trusted_responder)
-                _doubts(fitness, draft)
+                draft = _signed_for(fitness, draft)
                 changes = _changes(namesakes, draft)
             except VouchdError as error:
                 outcomes[place] = error
@@ -371,6 +391,14 @@ class Authorities:
             _summary(authority, epochs.get(authority.id, ()), quarantined.get(authority.id, ()))
             for authority in self._store.authorities()
         )
+
+    def summary_by_id(self, authority_id: str, caller: Caller) -> AuthoritySummary:
+        """One of those, by its id. Raises: NotFound; PermissionDenied."""
+        self._permission.allow(caller, Action.LIST_AUTHORITIES, authority_id)
+        authority = self._store.authority(authority_id)
+        if authority is None:
+            raise NotFound("this responder does not answer for such a CA", hint="look at List Certificate Authorities")
+        return self.summary(authority)
 
     def summary(self, authority: Authority) -> AuthoritySummary:
         """One CA with the facts of its issuing points; who may see it was asked before."""
@@ -541,9 +569,17 @@ def _require_listed(ours: Mapping[str, bytes], authority: Authority, document: b
         )
 
 
+def _signed_for(fitness: Fitness, draft: Authority) -> Authority:
+    """The CA with a signer that may answer for it. Raises: ConfigError where there is none."""
+    if certified := fitness.certified(draft):
+        draft = replace(draft, policy=replace(draft.policy, signer=certified))
+    _doubts(fitness, draft)
+    return draft
+
+
 def _doubts(fitness: Fitness, authority: Authority) -> tuple[str, ...]:
     try:
-        return fitness(authority)
+        return fitness.doubts(authority)
     except SigningError as error:  # here it is the CA that does not fit, not the signer
         raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
 

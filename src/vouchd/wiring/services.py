@@ -35,11 +35,12 @@ from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.tests import open_self_tests
 from vouchd.service.admitting import Admitting
-from vouchd.service.authorities import Authorities, Fitness, KnownSigners, signer_doubts
+from vouchd.service.authorities import Authorities, Fitness, KnownSigners, fit_signer, signer_doubts
 from vouchd.service.indexing import Indexing
 from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
+from vouchd.service.signer_choice import SignerCertificates
 from vouchd.service.users import Users
 from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
@@ -176,7 +177,11 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         known = known_signers(running_settings())
         coming = dict.fromkeys(store.keyring().nicknames)  # those whose certificates have not come hold up nobody
         signers = KnownSigners({**coming, **known.certificates}, known.default)
-        return lambda authority: signer_doubts(signers, authority, clock.now())
+        ready = SignerCertificates({name: der for name, der in signers.certificates.items() if der is not None})
+        return Fitness(
+            lambda authority: signer_doubts(signers, authority, clock.now()),
+            lambda authority: fit_signer(signers, ready, authority, clock.now()),
+        )
 
     def self_tests() -> SelfTests:
         remembered = last_known(layout, store)

@@ -6,6 +6,7 @@ show more. What differs from the original, and why, stands in docs/operate/certi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
@@ -113,7 +114,11 @@ class CertificateSystem:
             raise web.HTTPSeeOther(LIST_PAGE)
         summaries = await in_thread(lambda: self._services.authorities.summaries(caller))
         counts = await _requests_by_ca(self._services)
-        records = [_listed(summary, summaries, counts.get(summary.authority.id, 0)) for summary in summaries]
+        subjects = Counter(summary.subject for summary in summaries)
+        records = [
+            _listed(summary, counts.get(summary.authority.id, 0), alone=subjects[summary.subject] == 1)
+            for summary in summaries
+        ]
         held_back = sum(len(summary.quarantined) for summary in summaries)
         return _rendered(fields, Result(header={"stateCount": held_back}, records=records))
 
@@ -226,9 +231,8 @@ def _leaf_ca(data: bytes) -> bytes:
         raise ConfigError(str(error), hint="send one CA's chain at a time") from error
 
 
-def _listed(summary: AuthoritySummary, others: Sequence[AuthoritySummary], requests: int) -> Facts:
-    """The record of one CA; its Id is its subject, or where several CAs have that one, what tells them apart."""
-    alone = sum(other.subject == summary.subject for other in others) == 1
+def _listed(summary: AuthoritySummary, requests: int, *, alone: bool) -> Facts:
+    """The record of one CA; its Id is its subject, or where it is not alone with that, what tells them apart."""
     epoch = _shown(summary.epochs)
     if epoch is None:
         crl: Facts = {"NextUpdate": UNKNOWN, "NumRevoked": UNKNOWN, "ThisUpdate": UNKNOWN, "CRLNumber": 0}

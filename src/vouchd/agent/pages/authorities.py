@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -17,11 +19,15 @@ from vouchd.api.services import Services
 from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
 from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
 from vouchd.instance.hindrances import hindrances
+from vouchd.instance.report import ServedPoints
 from vouchd.pkix import certs, pem
 from vouchd.service.authorities import AuthoritySummary, read_authorities
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.service.usercertificates import describe
 from vouchd.threads import in_thread
+
+PAGE = 100
+_MOST_SOUGHT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,25 @@ class AuthorityPages:
     previewing: Previewing
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
-        """List Certificate Authorities."""
-        rows = await self._rows(caller)
+        """List Certificate Authorities: a page of those that have the words sought in label, subject or id."""
+        sought = request.query.get("find", "").strip()[:_MOST_SOUGHT]
+        summaries = await in_thread(lambda: self.services.authorities.summaries(caller))
+        chosen = [one for one in summaries if _has(one, sought.casefold())] if sought else summaries
+        last = max(1, -(-len(chosen) // PAGE))
+        number = min(last, _page_number(request.query.get("page", "")))
+        rows = await self._rows(chosen[(number - 1) * PAGE : number * PAGE])
+        page = {
+            "number": number,
+            "last": last,
+            "total": len(chosen),
+            "find": sought,
+            "searchable": len(summaries) > PAGE,
+        }
         done = done_text(request)
         report = self.services.running.report()
         kept = hindrances(report, self.services.clock.now())
         return self.pages.page(
-            request, caller, "authorities.html", rows=rows, done=done, report=report, hindrances=kept
+            request, caller, "authorities.html", rows=rows, done=done, report=report, hindrances=kept, paging=page
         )
 
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
@@ -152,17 +170,24 @@ class AuthorityPages:
         facts = {"history": history, "row": row, "certificate": certificate, "error": error, "done": done_text(request)}
         return self.pages.page(request, caller, "authority.html", status=status, hindrances=kept, **facts)
 
-    async def _rows(self, caller: Caller) -> tuple[AuthorityRow, ...]:
-        summaries: tuple[AuthoritySummary, ...] = await in_thread(lambda: self.services.authorities.summaries(caller))
-        report, now = self.services.running.report(), self.services.clock.now()
+    async def _rows(self, summaries: Sequence[AuthoritySummary]) -> tuple[AuthorityRow, ...]:
+        served, now = ServedPoints(self.services.running.report()), self.services.clock.now()
         counts = (await in_thread(self.services.running.snapshot)).get("counters", {}).get("by_authority", {})
-        return tuple(authority_row(summary, report, now, counts.get(summary.authority.id, 0)) for summary in summaries)
+        return tuple(authority_row(summary, served, now, counts.get(summary.authority.id, 0)) for summary in summaries)
 
     async def _row(self, identifier: str, caller: Caller) -> AuthorityRow:
-        for row in await self._rows(caller):
-            if row.summary.authority.id == identifier:
-                return row
-        raise NotFound("this responder does not answer for such a CA", hint="look at List Certificate Authorities")
+        summary = await in_thread(lambda: self.services.authorities.summary_by_id(identifier, caller))
+        (row,) = await self._rows([summary])
+        return row
+
+
+def _has(summary: AuthoritySummary, sought: str) -> bool:
+    authority = summary.authority
+    return any(sought in text.casefold() for text in (authority.label, summary.subject, authority.id))
+
+
+def _page_number(text: str) -> int:
+    return int(text) if re.fullmatch("[1-9][0-9]{0,8}", text) else 1
 
 
 def _added_words(authorities: list[Authority]) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from vouchd.agent.pages.showing import duration
 from vouchd.core.facts import Epoch
-from vouchd.instance.report import InstanceReport
+from vouchd.instance.report import ServedPoints
 from vouchd.pkix.purposes import Validity, ValidityState
 from vouchd.service.authorities import AuthoritySummary
 
@@ -57,9 +57,9 @@ class AuthorityRow:
     requests: int = 0
 
 
-def authority_row(summary: AuthoritySummary, report: InstanceReport, now: int, requests: int = 0) -> AuthorityRow:
+def authority_row(summary: AuthoritySummary, served: ServedPoints, now: int, requests: int = 0) -> AuthorityRow:
     """The row of one CA at POSIX time `now`."""
-    points = tuple(_point_row(epoch, report, now) for epoch in summary.epochs)
+    points = tuple(_point_row(epoch, served, now) for epoch in summary.epochs)
     conditions = [point.condition for point in points] or [
         Condition(Tone.WARNING, "No CRL", "Nothing can be answered until a CRL comes.")
     ]
@@ -71,32 +71,25 @@ def authority_row(summary: AuthoritySummary, report: InstanceReport, now: int, r
     return AuthorityRow(summary, worst, points, requests)
 
 
-def _point_row(epoch: Epoch, report: InstanceReport, now: int) -> PointRow:
+def _point_row(epoch: Epoch, served: ServedPoints, now: int) -> PointRow:
     life = (epoch.next_update or 0) - epoch.this_update
     left = (epoch.next_update or now) - now
-    entries = next(
-        (
-            point.entries
-            for point in report.issuing_points
-            if (point.authority_id, point.scope_id, point.sequence)
-            == (epoch.issuing_point.authority_id, epoch.issuing_point.scope_id, epoch.sequence)
-        ),
-        epoch.entry_count,
-    )
+    point = served.point(epoch.issuing_point)
+    entries = point.entries if point and point.sequence == epoch.sequence else epoch.entry_count
     return PointRow(
         epoch=epoch,
         entries=entries,
         age_seconds=max(0, now - epoch.this_update),
-        condition=_crl_condition(epoch, report, now),
+        condition=_crl_condition(epoch, served, now),
         remaining=max(0.0, min(1.0, left / life)) if life > 0 else 0.0,
     )
 
 
-def _crl_condition(epoch: Epoch, report: InstanceReport, now: int) -> Condition:
+def _crl_condition(epoch: Epoch, served: ServedPoints, now: int) -> Condition:
     if epoch.next_update is not None and epoch.next_update < now:
         why = f"Its nextUpdate passed {duration(now - epoch.next_update)} ago."
         return Condition(Tone.BAD, "CRL expired", why)
-    if not report.serves(epoch.issuing_point, epoch.sequence):
+    if not served.serves(epoch.issuing_point, epoch.sequence):
         return Condition(Tone.INFO, "Loading", "The workers are about to answer from this CRL.")
     if epoch.next_update is None:
         return Condition(Tone.GOOD, "Current", "The CRL names no nextUpdate.")

@@ -12,7 +12,7 @@ function localTimes(root) {
 async function refresh(region) {
   if (document.hidden || region.contains(document.activeElement) || !window.getSelection().isCollapsed) return;
   const address = new URL(location.href);
-  address.search = "?fragment=1";
+  address.searchParams.set("fragment", "1");
   try {
     const answer = await fetch(address, { credentials: "same-origin", redirect: "error" });
     region.classList.toggle("stale", !answer.ok);
