@@ -23,6 +23,7 @@ from tests.agent.agent_port import issue
 from tests.agent.domain_site import HOST, a_clone
 from tests.ds389 import free_port
 from tests.pki import CA, shared_key
+from tests.processes.running import eventually
 
 import vouchd.agent.pages
 from vouchd.cli.main import main
@@ -117,11 +118,15 @@ def done(*arguments: str) -> Callable[[Lab], object]:
 def _halt(lab: Lab) -> None:
     lab.layout.password_conf.chmod(0o644)
     lab.do("selftest", "run", "KeyFileModes", code=1)
+    eventually(
+        lambda: status(lab.layout).report.upkeep, "the upkeep of signers fails"
+    )  # the upkeep of signers reads that file, too
 
 
 def _go_on(lab: Lab) -> None:
     lab.layout.password_conf.chmod(0o600)
     lab.do("selftest", "run", "KeyFileModes")
+    eventually(lambda: not status(lab.layout).report.upkeep, "it works again")
 
 
 OTHER_MEMBER = a_clone(2)
@@ -130,6 +135,10 @@ OTHER_MEMBER = a_clone(2)
 def _let_in(lab: Lab) -> None:
     with wiring.services(lab.layout) as services:
         services.store.put_member(OTHER_MEMBER, None)
+
+
+def _nobody_listens(lab: Lab) -> list[str]:
+    return ["--url", "ldap://ds1.vouchd.test:1/o=ocsp.example", "--password-file", lab.file("pw")]
 
 
 def _wrong_certificate(lab: Lab) -> list[str]:
@@ -258,6 +267,8 @@ CASES: dict[str, list[Case]] = {
         Case(lambda lab: ["sslserver", "--out", lab.file("keys.p12"), "--password-file", lab.file("pw")]),
         Case(lambda lab: ["nobody", "--out", lab.file("keys.p12"), "--password-file", lab.file("pw")], 66),
     ],
+    "vouchd directory adopt": [Case(code=78), Case(_nobody_listens, 75)],
+    "vouchd directory use": [Case(_nobody_listens, 75)],
     "vouchd signer list": [Case()],
     "vouchd signer show": [Case(said("ocspSigningCert")), Case(said("nobody"), 66)],
     "vouchd signer add": [Case(said("tier2", "--subject", "no name"), 65)],
@@ -389,8 +400,6 @@ FOLDER_ONLY = {
     "vouchd directory setup": "a server that no instance need have yet",
     "vouchd directory status": "asks the servers itself, so also when no instance runs",
     "vouchd directory doubts": "the word of an operator on what this member believes, which no other may give for him",
-    "vouchd directory use": "moves the store that a running instance stands on",
-    "vouchd directory adopt": "reads another directory with its manager's password",
     "vouchd clone destroy": "ends the instance, and may remove its folder",
 }
 

@@ -78,6 +78,7 @@ class Services:
     """The services over one instance's store.
 
     `caller` is whoever runs this process; `ingest_lock()` is to be held, in a thread, while a CRL is taken in;
+    `open_store` opens another store, which the caller closes;
     `self_tests()` go by the settings that the instance runs with, where it does (raises ConfigError); `verifying`
     compares this member with the others.
     """
@@ -105,4 +106,5 @@ class Services:
     verifying: Verifying
     self_tests: Callable[[], SelfTests]
     ingest_lock: Callable[[], AbstractContextManager[None]]
+    open_store: Callable[[Layout, Settings], Store]
     running: Running

@@ -12,6 +12,7 @@ from vouchd.api import (
     cloning,
     configuration,
     crls,
+    directory_server,
     instance,
     keys,
     members,
@@ -35,6 +36,7 @@ _PARTS = {
     "Instance": instance,
     "Security domain": members,
     "Cloning": cloning,
+    "Directory server": directory_server,
     "Self tests": selftests,
     "Audit log": audit,
 }

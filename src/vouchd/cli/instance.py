@@ -119,35 +119,46 @@ _INSTANCE = Annotated[
         "-i",
         envvar="VOUCHD_INSTANCE",
         metavar="DIR|URL",
-        help="The instance's folder, or as --url.",
+        help="The instance's folder, or the URL of its agent port.",
         show_default=True,
     ),
-]
-_URL = Annotated[
-    str,
-    typer.Option(
-        "--url", envvar="VOUCHD_URL", metavar="URL", help="Ask a running instance at its agent port, https://HOST:8443."
-    ),
-]
-_TRUST = Annotated[
-    Path | None,
-    typer.Option("--trust", envvar="VOUCHD_TRUST", metavar="FILE", help="With --url: the CA of the server, PEM."),
 ]
 _LONG = ("--client-cert", "--client-key")
 _SCHEME = "https://"
 
 
-def _files(*options: tuple[str, str]) -> tuple[Any, Any]:
+def _files(url: str, *options: tuple[str, str]) -> tuple[Any, Any]:
     """The options of certificate and key under these names; those of a verb itself come first."""
     cert, key = zip(*options, strict=True)
     return (
         Annotated[
             Path | None,
-            typer.Option(*cert, envvar="VOUCHD_CERT", metavar="FILE", help="With --url: your client certificate, PEM."),
+            typer.Option(
+                *cert, envvar="VOUCHD_CERT", metavar="FILE", help=f"With {url}: your client certificate, PEM."
+            ),
         ],
         Annotated[
             Path | None,
-            typer.Option(*key, envvar="VOUCHD_KEY", metavar="FILE", help="With --url: its key, PEM, if elsewhere."),
+            typer.Option(*key, envvar="VOUCHD_KEY", metavar="FILE", help=f"With {url}: its key, PEM, if elsewhere."),
+        ],
+    )
+
+
+def _server(url: str, trust: str) -> tuple[Any, Any]:
+    """The options of the port and of the CA of its certificate under these names."""
+    return (
+        Annotated[
+            str,
+            typer.Option(
+                url,
+                envvar="VOUCHD_URL",
+                metavar="URL",
+                help="Ask a running instance at its agent port, https://HOST:8443.",
+            ),
+        ],
+        Annotated[
+            Path | None,
+            typer.Option(trust, envvar="VOUCHD_TRUST", metavar="FILE", help=f"With {url}: the CA of the server, PEM."),
         ],
     )
 
@@ -156,13 +167,16 @@ def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
     """The verb with the options that name an instance in place of its parameter `instance`, which it opens."""
     signature = inspect.signature(command, eval_str=True)
     names = [_LONG] if "cert" in signature.parameters else [("--cert", "--key"), _LONG]
-    cert_option, key_option = _files(*names)
+    has_own = "url" in signature.parameters  # of something else, as `trust` then is
+    url, trust = ("--agent-url", "--agent-trust") if has_own else ("--url", "--trust")
+    cert_option, key_option = _files(url, *names)
+    url_option, trust_option = _server(url, trust)
     options = {
         "instance": (_INSTANCE, str(DEFAULT_INSTANCE)),
-        "instance_url": (_URL, ""),
+        "instance_url": (url_option, ""),
         "instance_cert": (cert_option, None),
         "instance_key": (key_option, None),
-        "instance_trust": (_TRUST, None),
+        "instance_trust": (trust_option, None),
     }
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():

@@ -216,6 +216,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         verifying=verifying(layout, settings, running.state, others),
         self_tests=self_tests,
         ingest_lock=lambda: ingest_lock(layout.ingest_lock),
+        open_store=open_store,
         running=running,
     )
 

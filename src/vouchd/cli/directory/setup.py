@@ -39,7 +39,7 @@ URLOption = Annotated[
 StartTLSOption = Annotated[
     bool | None, typer.Option("--starttls/--no-starttls", help="StartTLS; default with --dir: where it has TLS.")
 ]
-TrustOption = Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the server, PEM.")]
+TrustOption = Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the directory server, PEM.")]
 ManagerPasswordOption = Annotated[
     Path | None, typer.Option("--password-file", metavar="FILE", help="The manager's password (0600).")
 ]

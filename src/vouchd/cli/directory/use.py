@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import typer
 
+from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
 from vouchd.cli.directory.setup import (
     DirectoryOption,
@@ -17,17 +19,16 @@ from vouchd.cli.directory.setup import (
     URLOption,
     target_of,
 )
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
-from vouchd.cloning.directory_move import NewDirectory
+from vouchd.cli.instance import Instance, reachable
+from vouchd.cli.lifecycle import restarted
+from vouchd.cli.options import JsonOption, read_password
+from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.dse import ROOT_DN
-from vouchd.instance import lifecycle
-from vouchd.instance.lifecycle import manager_command
-from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
 
 
+@reachable
 def use(
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     directory: DirectoryOption = None,
     url: URLOption = "",
     starttls: StartTLSOption = None,
@@ -44,18 +45,30 @@ def use(
 
     Example: vouchd directory use --dir ds --password-file ds/manager.password
     """
-    layout = Layout(instance.absolute())
     named = target_of(directory, url, starttls=starttls, trust=trust, replica_id=1)
-    target = NewDirectory(named, manager, read_password(password_file, Path(manager)), domain)
-    with wiring.services(layout) as services:
-        count = target.take(services, wiring.open_store, output.note)
-    if lifecycle.status(layout).pid is not None:
-        lifecycle.restart(layout, manager_command(layout))
-    output.record(
-        {"instance": str(layout.root), "directory": f"{named.server.host}:{named.server.port}", "copied": count},
-        json_output=json_output,
-    )
+    body = {
+        "url": url_of(named.server),
+        "starttls": named.server.transport is Transport.STARTTLS,
+        "trust_file": str(named.trust_file.absolute()) if named.trust_file else "",
+        "manager": manager,
+        "password": read_password(password_file, Path(manager)),
+        "domain": domain,
+    }
+    before = instance.call("instance.get")
+    done = instance.call("directory_server.use", body=body)
+    for note in done["notes"]:
+        output.note(note)
+    if before["state"] not in {STOPPED, STARTING}:
+        restarted(instance, before)
+    summary = {name: done[name] for name in ("instance", "directory", "copied")}
+    output.record(summary, json_output=json_output)
     output.hint("make it ready for clones: vouchd clone prepare")
+
+
+def url_of(server: DirectoryServer) -> str:
+    """The LDAP URL of a server and its suffix."""
+    scheme = "ldaps" if server.transport is Transport.TLS else "ldap"
+    return f"{scheme}://{server.host}:{server.port}/{quote(server.suffix)}"
 
 
 def register(app: typer.Typer) -> None:
