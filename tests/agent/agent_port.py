@@ -96,6 +96,7 @@ class FakeRunning:
     changed: object = None
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     restarts_asked_for: int = 0
+    stopped: bool = False
     workers_load: bool = True
 
     def report(self) -> InstanceReport:
@@ -119,6 +120,9 @@ class FakeRunning:
 
     async def restart(self) -> None:
         self.restarts_asked_for += 1
+
+    async def stop(self) -> None:
+        self.stopped = True
 
     async def settle(self, within_seconds: float = 5.0, epochs: Sequence[Epoch] = ()) -> bool:
         if self.workers_load:

@@ -57,15 +57,34 @@ def test_member_taken_out_is_told_with_what_it_still_knows(master):
     assert ask(master, "DELETE", f"/members/{SECOND}", "domain")[0] == 404
 
 
+def test_master_of_others_is_not_destroyed(master):
+    """It would leave a set without a head: nothing is stopped, and the registry stays."""
+    status, problem = ask(master, "POST", "/members/destroy", "domain", {})
+    assert (status, problem["error"], master.running.stopped) == (400, "ConfigError", False)
+    assert len(master.services.store.members()) == 2
+
+
+def test_last_member_is_destroyed_and_stops_when_it_has_answered(master):
+    """With nobody to take leave of it goes alone."""
+    ask(master, "DELETE", f"/members/{SECOND}", "domain")
+    status, destroyed = ask(master, "POST", "/members/destroy", "domain", {})
+    assert (status, destroyed["left"], master.running.stopped) == (200, f"{HOST}:8443", True)
+
+
 @pytest.mark.parametrize("user", ["agent", "auditor", "publisher", "enterprise", "member of nothing"])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/join-tokens"), ("POST", f"/members/{SECOND}/promote"), ("DELETE", f"/members/{SECOND}")],
+    [
+        ("POST", "/join-tokens"),
+        ("POST", f"/members/{SECOND}/promote"),
+        ("POST", "/members/destroy"),
+        ("DELETE", f"/members/{SECOND}"),
+    ],
 )
 def test_changes_of_the_set_need_the_right(master, user, method, path):
     """Nobody else, and no member, changes the set."""
     before = master.services.store.members()
-    assert ask(master, method, path, user, {} if path == "/join-tokens" else None)[0] == 403
+    assert ask(master, method, path, user, {} if path in {"/join-tokens", "/members/destroy"} else None)[0] == 403
     assert master.services.store.members() == before
 
 

@@ -299,6 +299,7 @@ MASTER_CASES: dict[str, list[Case]] = {
     "vouchd domain members": [Case()],
     "vouchd domain info": [Case()],
     "vouchd clone status": [Case(digits=True)],
+    "vouchd clone destroy": [Case(code=78, before=_let_in, after=done("domain", "leave", OTHER_MEMBER.id))],
     "vouchd clone promote": [Case(said("nobody"), 66)],
 }
 
@@ -400,7 +401,6 @@ FOLDER_ONLY = {
     "vouchd directory setup": "a server that no instance need have yet",
     "vouchd directory status": "asks the servers itself, so also when no instance runs",
     "vouchd directory doubts": "the word of an operator on what this member believes, which no other may give for him",
-    "vouchd clone destroy": "ends the instance, and may remove its folder",
 }
 
 

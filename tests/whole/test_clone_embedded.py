@@ -10,14 +10,16 @@ import subprocess
 import threading
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from tests.commands import start_vouchd
 from tests.processes.running import eventually
-from tests.whole.clones import clone_set
+from tests.whole.clones import CloneSet, clone_set
 
 from vouchd.instance.configuration import write_values
+from vouchd.instance.pidfile import running_pid
 from vouchd.settings.reading import active_settings
 
 pytestmark = pytest.mark.process
@@ -172,11 +174,17 @@ def test_verify_tells_what_is_different_and_when_it_ends(pair):
         until_told(lines, "identical")
 
 
-def test_verify_is_asked_for_over_the_port(pair):
-    """An administrator away from the folders has a member compare itself with the others, and sees how that went."""
-    keys, layout = pair.folder / "admin.pem", pair.layout("m")
+def administrator_s_keys(made: CloneSet) -> Path:
+    """Key and certificate of the master's administrator in one file that needs no password."""
+    keys, layout = made.folder / "admin.pem", made.layout("m")
     away = ["openssl", "pkcs12", "-in", str(layout.admin_pkcs12), "-passin", f"file:{layout.admin_password}", "-nodes"]
     subprocess.run([*away, "-out", str(keys)], check=True, capture_output=True)
+    return keys
+
+
+def test_verify_is_asked_for_over_the_port(pair):
+    """An administrator away from the folders has a member compare itself with the others, and sees how that went."""
+    keys = administrator_s_keys(pair)
     there = ["--url", f"https://{pair.id_of('m')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
     (told,) = pair.json("clone", "verify", "--sample", "1", *there)
     assert (told["member"], told["state"]) == (pair.id_of("c"), "identical")
@@ -242,6 +250,18 @@ def test_destroy_leaves_the_master_and_the_place(site):
     site.prepare()
     site.run(*site.create("c"))
     assert site.said("c", "bad") == site.said("m", "bad")
+
+
+def test_running_clone_is_destroyed_over_its_port(site):
+    """It leaves the set, answers who has ordered it, and stops; its folder stays."""
+    site.run(*site.create("c"))
+    keys, layout = administrator_s_keys(site), site.layout("c")
+    there = ["--url", f"https://{site.id_of('c')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
+    assert "--remove takes a folder" in site.refused("clone", "destroy", "--remove", *there)
+    assert site.json("clone", "destroy", *there) == {"left": site.id_of("c"), "removed": None}
+    eventually(lambda: running_pid(layout.pid_file) is None, "the clone stops")
+    assert site.members("m") == {site.id_of("m"): False}
+    assert layout.cs_cfg.exists()
 
 
 def until_clone(site, name: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
 from vouchd.api.checks import Check
@@ -33,6 +34,9 @@ class OnLoop(Protocol):
     async def restart(self) -> None:
         """Have the instance restart when the answer to this request is given. Raises: VouchdError when it cannot."""
 
+    async def stop(self) -> None:
+        """Have the instance stop when the answer to this request is given."""
+
     async def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
         """Wait until every worker answers from what the store holds now, and whether that is these epochs in time."""
 
@@ -41,7 +45,10 @@ class OnLoop(Protocol):
 
 
 class RunningManager:
-    """See api.services.Running. `state` is what is answered from now, `explained` tells why."""
+    """See api.services.Running. `state` is what is answered from now, `explained` tells why.
+
+    While `ingest_lock()` is held, no CRL is taken in.
+    """
 
     def __init__(
         self,
@@ -49,11 +56,13 @@ class RunningManager:
         loop: asyncio.AbstractEventLoop,
         state: Callable[[], ServingState],
         explained: Callable[[str, bytes, int], Explanation],
+        ingest_lock: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._inside = inside
         self._loop = loop
         self.state = state
         self.explain = explained
+        self._ingest_lock = ingest_lock
 
     def pid(self) -> int | None:
         """This process."""
@@ -74,6 +83,13 @@ class RunningManager:
     def restart(self) -> None:
         """Have it restart when the answer to this request is given."""
         self._wait(self._inside.restart())
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Accept no CRL meanwhile, and stop when the answer to this request is given."""
+        with self._ingest_lock():
+            yield
+        self._wait(self._inside.stop())
 
     def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
         """Wait until every worker answers from what the store holds now, and whether that is these epochs in time."""

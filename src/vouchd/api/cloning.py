@@ -103,6 +103,23 @@ class LeftMember(Struct, frozen=True):
     still_known: Annotated[list[StillKnown], about("What it still knows.")]
 
 
+class Destruction(Struct, frozen=True, forbid_unknown_fields=True):
+    """How this clone is taken out of its set."""
+
+    master: Annotated[
+        str, Meta(max_length=300), about("The agent port of the master, where the registry here has none.", "")
+    ] = ""
+    fingerprint: Annotated[str, Meta(max_length=95), about("SHA-256 of its certificate, likewise.", "")] = ""
+    force: Annotated[bool, about("Give up what only its own directory server has, or that server.")] = False
+
+
+class Destroyed(Struct, frozen=True):
+    """A clone that is out of its set, and stops."""
+
+    left: Annotated[MemberId, about("The member that it was.")]
+    notes: Annotated[list[str], about("What was done.", ["ocsp2.example.org:8443 has left the domain"])]
+
+
 class ReplicationPeer(Struct, frozen=True):
     """A directory server that this instance's own replicates with."""
 
@@ -182,6 +199,14 @@ def _leave(call: Call) -> LeftMember:
     return LeftMember(left=left.id, still_known=convert(known, list[StillKnown], from_attributes=True))
 
 
+def _destroy(call: Call) -> Destroyed:
+    wanted: Destruction = call.body
+    how = leaving.Leaving(wanted.master, wanted.fingerprint, wanted.force)
+    notes: list[str] = []
+    left = leaving.destroy(call.services, how, call.running.ending, call.caller, notes.append)
+    return Destroyed(left=left, notes=notes)
+
+
 def _replication(call: Call) -> Replication:
     services = call.services
     services.permission.allow(call.caller, Action.READ_DOMAIN, "replication")
@@ -243,6 +268,17 @@ OPERATIONS = (
         _promote,
         MovedRole,
         refusals={400: "This instance is not the master.", 404: "No such member."},
+    ),
+    Operation(
+        "POST",
+        "/members/destroy",
+        "cloning.destroy",
+        "Take this clone out of its set, with its directory server out of the replication, and stop it",
+        Action.CHANGE_DOMAIN,
+        _destroy,
+        Destroyed,
+        body=Destruction,
+        refusals={400: "The master of others cannot leave.", 502: "The master does not answer."},
     ),
     Operation(
         "DELETE",

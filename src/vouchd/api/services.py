@@ -60,6 +60,9 @@ class Running(Protocol):
     def restart(self) -> None:
         """Have it restart with what is there now, soon. Raises: VouchdError when that would not start."""
 
+    def ending(self) -> AbstractContextManager[None]:
+        """Within it no CRL is accepted any more; it has stopped then, or does so afterwards, unless that fails."""
+
     def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
         """Wait until every worker answers from what the store holds now, and whether that is these epochs, or newer.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -68,6 +69,12 @@ class Folder:
         """Start it, and wait until it answers. Raises: VouchdError."""
         self._check()
         lifecycle.start(self.layout, lifecycle.manager_command(self.layout), seconds=seconds)
+
+    def remove(self) -> None:
+        """Close what is open in the folder of an instance that has stopped, and remove it, with its keys."""
+        self._until_the_end.close()
+        self._services = None
+        shutil.rmtree(self.layout.root)
 
     def _opened(self) -> Services:
         from vouchd.wiring import instance as wiring  # noqa: PLC0415  `status` needs no store

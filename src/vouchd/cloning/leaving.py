@@ -6,19 +6,20 @@ it knew is said, with how each of it is renewed: all of that is shared by those 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from vouchd.cloning.client import address_of, connector
 from vouchd.cloning.membership import Membership
-from vouchd.cloning.needs import OpenServices, Say
+from vouchd.cloning.needs import MemberServices, Say
 from vouchd.cloning.registry import SecurityDomain, master_of, require_leavable
 from vouchd.cloning.replication import detach, require_replicated
 from vouchd.cloning.steps import journal_of
 from vouchd.core.facts import Caller, Member
+from vouchd.core.ports import Store
 from vouchd.errors import NotFound, PermissionDenied, StoreUnavailable, VouchdError
-from vouchd.instance import lifecycle
+from vouchd.service.permission import Action
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
@@ -30,57 +31,64 @@ _AWAY = "start its directory server, which may have CRLs that no other has; --fo
 class Leaving:
     """How a clone is taken away: `master` (URL of its agent port) and `fingerprint` where the registry here has none.
 
-    `force` gives up what only its own directory server has, or that server; `remove` takes its folder too.
+    `force` gives up what only its own directory server has, or that server.
     """
 
     master: str = ""
     fingerprint: str = ""
-    remove: bool = False
     force: bool = False
 
 
-def destroy(layout: Layout, open_services: OpenServices, how: Leaving, say: Say) -> str:
-    """Stop the clone, take it out of its set and its directory server out of the replication; its id.
+def destroy(
+    services: MemberServices, how: Leaving, ending: Callable[[], AbstractContextManager[None]], caller: Caller, say: Say
+) -> str:
+    """Take the clone out of its set and its directory server out of the replication, and have it stop; its id.
 
-    Raises: ConfigError for the master of others; StoreUnavailable, LifecycleError; ClientError.
+    Nothing is acknowledged within `ending()`. Raises: ConfigError for the master of others; StoreUnavailable,
+    LifecycleError, PermissionDenied; ClientError.
     """
-    settings = read_settings(layout)
-    own, members = settings.member_id, _members(layout, open_services, say, force=how.force)
+    layout, settings = services.layout, read_settings(services.layout)
+    own = settings.member_id
+    services.permission.allow_for(own, caller, Action.CHANGE_DOMAIN)
+    members = _members(services.store, say, force=how.force)
     for me in (member for member in members if member.id == own):
         require_leavable(me, members)  # before it is stopped
     other = _member_to_tell(layout, members, own, how)
     if not how.force:
         require_replicated(layout, settings, members)
-    lifecycle.stop(layout)
-    if not how.force:
-        require_replicated(layout, settings, members)  # what was acknowledged in the meantime
-    if other is not None:
-        try:
-            connector(layout, settings)(other).leave(own)
-            say(f"{own} has left the domain")
-        except (PermissionDenied, NotFound):  # its key is in no registry: it was taken out, or never came in
-            say(f"{own} is not in the domain")
-    try:
-        detach(layout, settings, say)
-    except StoreUnavailable as error:
+    with ending():
         if not how.force:
-            raise
-        say(f"its agreements stay in its directory server: {error}")
-    if how.remove:
-        shutil.rmtree(layout.root)
+            require_replicated(layout, settings, members)  # what was acknowledged in the meantime
+        _say_goodbye(layout, settings, other, say)
+        try:
+            detach(layout, settings, say)
+        except StoreUnavailable as error:
+            if not how.force:
+                raise
+            say(f"its agreements stay in its directory server: {error}")
     return own
 
 
-def _members(layout: Layout, open_services: OpenServices, say: Say, *, force: bool) -> tuple[Member, ...]:
+def _say_goodbye(layout: Layout, settings: Settings, other: Member | None, say: Say) -> None:
+    own = settings.member_id
+    if other is None:
+        return
+    try:
+        connector(layout, settings)(other).leave(own)
+        say(f"{own} has left the domain")
+    except (PermissionDenied, NotFound):  # its key is in no registry: it was taken out, or never came in
+        say(f"{own} is not in the domain")
+
+
+def _members(store: Store, say: Say, *, force: bool) -> tuple[Member, ...]:
     """The registry, empty where it is not here. Raises: StoreUnavailable, but not by force."""
-    with open_services(layout) as services:
-        try:
-            return services.store.members()
-        except VouchdError as error:
-            if isinstance(error, StoreUnavailable) and not force:
-                raise StoreUnavailable(str(error), hint=_AWAY) from error
-            say(f"the registry here cannot be read: {error}")
-            return ()
+    try:
+        return store.members()
+    except VouchdError as error:
+        if isinstance(error, StoreUnavailable) and not force:
+            raise StoreUnavailable(str(error), hint=_AWAY) from error
+        say(f"the registry here cannot be read: {error}")
+        return ()
 
 
 def _member_to_tell(layout: Layout, members: tuple[Member, ...], own: str, how: Leaving) -> Member | None:

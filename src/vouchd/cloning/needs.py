@@ -15,6 +15,7 @@ from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.service import Certificates
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
+from vouchd.service.permission import Permission
 from vouchd.service.users import Users
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
@@ -58,6 +59,10 @@ class MemberServices(Protocol):
     @property
     def audit(self) -> AuditSink:
         """Where its acts are recorded."""
+
+    @property
+    def permission(self) -> Permission:
+        """What decides who may do what."""
 
     @property
     def caller(self) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -115,6 +116,10 @@ class Overview:
         if self._restarts is None:
             raise RestartRefused("this process does not restart")
         await self._restarts.ask()
+
+    async def stop(self) -> None:
+        """Have the instance stop; what is under way is answered first."""
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def snapshot(self) -> Snapshot:
         """The counters of all workers together, fresh ones of every worker that answers in time."""

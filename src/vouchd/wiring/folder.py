@@ -6,7 +6,8 @@ import http.client
 import json
 import os
 import pwd
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from vouchd.api.checks import Check
 from vouchd.api.services import SETTLE_SECONDS
@@ -97,6 +98,12 @@ class FolderRunning:
         self._check()
         if not lifecycle.ask_restart(self._layout):
             raise LifecycleError("the instance does not run", hint="start it with `vouchd start`")
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Stop a running instance first. Raises: LifecycleError."""
+        lifecycle.stop(self._layout)
+        yield
 
     def settle(self, within_seconds: float = SETTLE_SECONDS, epochs: Sequence[Epoch] = ()) -> bool:
         """Have a running instance take the change up and wait; a hint says why these epochs are not served then."""

@@ -390,7 +390,7 @@ def _agent_part(
         return explain(publication.state, settings.responder, signers, authority_id=authority_id, serial=serial, at=at)
 
     def services(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> Services:
-        running = RunningManager(inside, loop, lambda: publication.state, explained)
+        running = RunningManager(inside, loop, lambda: publication.state, explained, manager_services.ingest_lock)
         return replace(manager_services, verifying=compare, running=running)
 
     try:

@@ -24,7 +24,7 @@ from vouchd.cli.options import (
     PINFileOption,
     read_password,
 )
-from vouchd.cloning import leaving, roles
+from vouchd.cloning import roles
 from vouchd.cloning.client import address_of
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
 from vouchd.cloning.steps import run_steps
@@ -215,8 +215,9 @@ def _host_values(host: str, port: int, agent_port: int, health_port: int, worker
 
 
 @app.command()
+@reachable
 def destroy(
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    instance: Instance,
     fingerprint: Annotated[
         str, typer.Option("--fingerprint", metavar="HEX", help="Of the master, where the registry here has none.")
     ] = "",
@@ -231,10 +232,17 @@ def destroy(
 
     Example: vouchd clone destroy --instance /srv/clone --remove
     """
-    layout = Layout(instance.absolute())
-    how = leaving.Leaving(master, fingerprint, remove, force)
-    left = leaving.destroy(layout, wiring.services, how, output.note)
-    output.record({"left": left, "removed": str(layout.root) if remove else None}, json_output=json_output)
+    if remove and not isinstance(instance, Folder):
+        raise ConfigError("--remove takes a folder away, which another host cannot reach", hint="run it on its host")
+    body = {"master": master, "fingerprint": fingerprint, "force": force}
+    done = instance.call("cloning.destroy", body=body)
+    for note in done["notes"]:
+        output.note(note)
+    removed = None
+    if remove and isinstance(instance, Folder):
+        instance.remove()
+        removed = str(instance.layout.root)
+    output.record({"left": done["left"], "removed": removed}, json_output=json_output)
 
 
 @app.command()
