@@ -228,7 +228,7 @@ def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certs, "check_signer", lambda *_: certs.SignerFitness(own_key=True, warnings=()))
-        patch.setattr(certs, "signing_end", lambda *_: int(time.time()) + DAY)
+        patch.setattr(certs, "signing_end", lambda *_, **__: int(time.time()) + DAY)
         with _instance(folder, values) as found:
             yield found
 
