@@ -15,6 +15,7 @@ LOWER_NUMBER = "/agent/lower-crl-number"
 CHECK = "/agent/check-certificate"
 SERVICE = "/agent/service"
 CERTIFICATES = "/agent/certificates"
+SIGNERS = "/agent/signers"
 AUDIT = "/agent/audit"
 SELF_TESTS = "/agent/self-tests"
 USERS = "/agent/users"
@@ -42,6 +43,7 @@ MENU = (
     Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
     Entry("Accept Lower CRL Number", LOWER_NUMBER, Action.LOWER_NUMBER, "crl", SECTIONS[1]),
     Entry("Signers and Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
+    Entry("Signers", SIGNERS, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
     Entry("Clones", CLONES, Action.READ_DOMAIN, "clones", SECTIONS[1]),
     Entry("Users", USERS, Action.LIST_USERS, "people", SECTIONS[1]),
     Entry("Audit Log", AUDIT, Action.READ_AUDIT, "log", SECTIONS[1]),

@@ -19,6 +19,7 @@ from vouchd.agent.pages.mending import MendingPages
 from vouchd.agent.pages.rendering import Pages, see_other
 from vouchd.agent.pages.selftests import SelfTestPages
 from vouchd.agent.pages.service import ServicePages
+from vouchd.agent.pages.signers import SignerPages
 from vouchd.agent.pages.staging import Staging
 from vouchd.agent.pages.tokens import Tokens
 from vouchd.agent.pages.users import UserPages
@@ -33,6 +34,7 @@ from vouchd.threads import in_thread
 _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
 _USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
+_SIGNER = menu.SIGNERS + "/{nickname:[A-Za-z0-9_-]{1,64}}"
 _POINT = _ONE + "/points/{scope:[0-9a-z]{1,64}}"
 _QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
 
@@ -67,6 +69,7 @@ def routes(services: Services) -> tuple[Route, ...]:
         *_crl_pages(services, pages, previewing, page),
         *_other_pages(services, pages, page),
         *_user_pages(UserPages(services, pages), page),
+        *_signer_pages(SignerPages(services, pages), page),
     )
 
 
@@ -103,6 +106,16 @@ def _crl_pages(services: Services, pages: Pages, previewing: Previewing, page: P
         page("GET", menu.LOWER_NUMBER, Action.LOWER_NUMBER, lower.giving),
         page("POST", menu.LOWER_NUMBER, Action.LOWER_NUMBER, lower.preview, limit),
         page("POST", menu.LOWER_NUMBER + "/confirm", Action.LOWER_NUMBER, lower.commit),
+    )
+
+
+def _signer_pages(signers: SignerPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.SIGNERS, Action.LIST_CERTIFICATES, signers.listed),
+        page("POST", _SIGNER + "/request", Action.CHANGE_CERTIFICATES, signers.request),
+        page("POST", _SIGNER + "/install", Action.CHANGE_CERTIFICATES, signers.install, _CERTIFICATE_BODY_BYTES),
+        page("POST", _SIGNER + "/switch", Action.CHANGE_CERTIFICATES, signers.switch),
+        page("POST", _SIGNER + "/retire", Action.CHANGE_CERTIFICATES, signers.retire),
     )
 
 

@@ -1,0 +1,67 @@
+"""Signers: the keys of the set, where each is on its way, who is in the way, and the acts that move them along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.rendering import Pages, done_text, see_done
+from vouchd.api.services import Services
+from vouchd.api.signers import NewSignerRequest, SignerInstallation, VersionChoice
+from vouchd.core.facts import Caller
+from vouchd.errors import BadInput
+from vouchd.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class SignerPages:
+    """One page, and what its forms do; each is an operation of the table."""
+
+    services: Services
+    pages: Pages
+
+    async def listed(self, request: web.Request, caller: Caller) -> web.Response:
+        """All signers with their keys."""
+        signers = await in_thread(lambda: carry_out(self.services, caller, "signers.list", {}))
+        return self.pages.page(request, caller, "signers.html", signers=signers, done=done_text(request))
+
+    async def request(self, request: web.Request, caller: Caller) -> web.Response:
+        """Make a new key and its request, which the page shows then."""
+        await read_form(request, self.pages.tokens)
+        return await self._done(request, caller, "signers.request", NewSignerRequest(), "The request is below.")
+
+    async def install(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take a certificate in, and have the set switch to it."""
+        form = await read_form(request, self.pages.tokens)
+        pasted = form.text("certificate")
+        if not pasted.strip():
+            raise BadInput("no certificate was pasted", hint="PEM, with the CAs above it")
+        body = SignerInstallation(certificate=pasted)
+        words = "The certificate was taken in; the set switches when every member could sign with it."
+        return await self._done(request, caller, "signers.install", body, words)
+
+    async def switch(self, request: web.Request, caller: Caller) -> web.Response:
+        """Have the set sign with another key."""
+        body = VersionChoice(await self._number(request))
+        words = "The set switches when every member could sign with it."
+        return await self._done(request, caller, "signers.switch", body, words)
+
+    async def retire(self, request: web.Request, caller: Caller) -> web.Response:
+        """Have a key sign no more."""
+        body = VersionChoice(await self._number(request))
+        return await self._done(request, caller, "signers.retire", body, "The key was retired.")
+
+    async def _number(self, request: web.Request) -> int:
+        text = (await read_form(request, self.pages.tokens)).text("number")
+        if not (text.isascii() and text.isdigit()):
+            raise BadInput("which key is not said")
+        return int(text)
+
+    async def _done(self, request: web.Request, caller: Caller, name: str, body: object, words: str) -> web.Response:
+        place = {"nickname": request.match_info["nickname"]}
+        await in_thread(lambda: carry_out(self.services, caller, name, place, body=body))
+        return see_done(menu.SIGNERS, words)
