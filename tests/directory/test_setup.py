@@ -11,6 +11,7 @@ from tests.ds389 import directories
 
 from vouchd.core.facts import Transport
 from vouchd.directory import replica
+from vouchd.directory.account import let_in
 from vouchd.directory.config_entries import (
     REPLICATION_DN,
     SERVICE_DN,
@@ -123,7 +124,8 @@ FORBIDDEN = (
     ("cn=config", "nsslapd-sizelimit", b"1"),
     ("cn=config", "nsslapd-rootpw", b"mine-now"),
     (SERVICE_DN, "userPassword", b"mine-now"),
-    (REPLICATION_DN, "userPassword", b"mine-now"),
+    (REPLICATION_DN, "sn", b"mine-now"),
+    (REPLICATION_DN, "aci", b'(targetattr="*")(version 3.0; acl "x"; allow (all) userdn="ldap:///anyone";)'),
     ("cn=schema", "attributeTypes", b"( 2.25.1 NAME 'x' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )"),
     (mapping_tree_dn("o=ocsp.example"), "nsslapd-state", b"disabled"),
     ("cn=userRoot,cn=ldbm database,cn=plugins,cn=config", "nsslapd-readonly", b"on"),
@@ -137,6 +139,16 @@ def test_account_cannot_change_what_is_not_its_own(node, dn, attribute, value):
     """Configuration, accounts, schema and access rules are beyond its rights."""
     with pytest.raises(ConfigError, match="no right"):
         node.connection().modify(dn, [Change("replace", attribute, (value,))])
+
+
+def test_account_renews_the_password_of_the_replication_account(node):
+    """The set renews by itself what a member that left has known; several are taken while members move over."""
+    let_in(node.connection(), ["the next", REPLICATION_PASSWORD])
+    for password in ("the next", REPLICATION_PASSWORD):
+        Connection(node.server, Credentials(REPLICATION_DN, password)).close()
+    let_in(node.connection(), [REPLICATION_PASSWORD])
+    with pytest.raises(StoreUnavailable):
+        Connection(node.server, Credentials(REPLICATION_DN, "the next"))
 
 
 @pytest.mark.parametrize("container", ["cn=export,cn=tasks,cn=config", "cn=sysconfig reload,cn=tasks,cn=config"])
