@@ -18,7 +18,7 @@ COVERED := 91
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory install dev test quick check format bench soak fuzz mutate lock clean packages
+.PHONY: help demo demo-directory install dev test quick check format bench soak fuzz gemlibpki mutate lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ soak: $(VENV)/.dev ## a master and a clone at half load, CRLs arriving, restarts
 fuzz: $(VENV)/.fuzz ## tests of properties with 2000 examples each, then coverage-guided fuzzing, SECONDS=60 for each target
 	$(if $(TARGETS),,$(PYTEST) -m "hypothesis and not directory" --hypothesis-profile deep --numprocesses $$(nproc) $(SHARED))
 	$(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
+
+gemlibpki: $(VENV)/.dev ## gematik's reference client over the answers of a master and a clone; takes Maven, Java 17 and a network
+	$(BIN)/python -m tests.interop.gemlibpki
 
 mutate: $(VENV)/.mutate ## changes in core/ and service/ that no test notices; make mutate M="vouchd.core.status.*" tries some
 	$(BIN)/mutmut run --max-children $$(nproc) $(foreach name,$(M),"$(name)")
