@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from bench import cached, cloning, commands, importing, many_cas, publishing, signing, token
+from bench import cached, cloning, commands, importing, loading, many_cas, publishing, signing, token
 from bench.figures import Figure, machine, print_table
 
 # What `--only` chooses from; a row takes less than twenty seconds without `--big`.
@@ -16,6 +16,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "signed": lambda options: signing.figures(options.seconds, options.rounds),
     "token": lambda options: token.figures(options.seconds, options.rounds),
     "import": lambda options: _each(importing.figures, importing.SECONDS, options),
+    "load": lambda options: _each(loading.figures, loading.SECONDS, options),
     "publish": lambda options: _each(publishing.figures, publishing.PUSH_SECONDS, options),
     "many": lambda options: _each(many_cas.figures, many_cas.CPU_MS, options),
     "clone": lambda _: cloning.figures(),
