@@ -12,6 +12,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     nginx-light wrk                          # what the benchmarks compare with
     chromium chromium-driver                 # what the agent pages are tested with
     libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
+    p11-kit p11-kit-modules                  # that token in a process of its own, which can be killed
     faketime                                 # a host whose clock differs
     systemd logrotate                        # systemd-analyze and logrotate read the files of a service
     prometheus                               # promtool tries the alert rules

@@ -222,7 +222,7 @@ def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
     """Nobody who hangs in a module is left behind: the kernel ends it when its lifeline is closed."""
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(meddling=True), limits=BRIEF)
-    check(key, "SHA256withRSA")
+    eventually(lambda: signs(key), "a signature")
     launcher = pool_of(key)._launcher.pid
     hanging = session_pids(launcher)
     hsm.order("hang")
@@ -236,19 +236,18 @@ def test_token_that_fails_gives_no_signature_and_is_used_again_when_it_works(hsm
     """A module that hangs, crashes, lies or refuses costs signatures, never makes a wrong one, and comes back."""
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(meddling=True), limits=BRIEF)
-    check(key, "SHA256withRSA")
+    eventually(lambda: signs(key), "a signature")
     hsm.order(fault)
     with pytest.raises(TokenUnavailable):
         key.make("SHA256withRSA", TBS)
     hsm.order()
     eventually(lambda: signs(key), "a signature")
-    check(key, "SHA256withRSA")
 
 
 def test_token_whose_pin_is_locked_is_used_again_when_it_is_unlocked(hsm):
     """A locked PIN costs the token as long as it is locked, and no longer."""
     hsm.keep("ocsp", shared_key("RSA", 1))
-    key = key_on(hsm.place(meddling=True), limits=BRIEF)
+    key = key_on(hsm.place(meddling=True), limits=Limits(sessions=1, sign_seconds=60))
     hsm.order("locked")
     with pytest.raises(TokenUnavailable, match="its PIN is locked"):
         key.make("SHA256withRSA", TBS)
@@ -262,7 +261,7 @@ def test_token_that_is_taken_away_and_comes_back_in_another_slot_is_used_again(h
     """The token is known by its label: slots may be numbered anew, and its place be empty for a while."""
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(), limits=BRIEF)
-    check(key, "SHA256withRSA")
+    eventually(lambda: signs(key), "a signature")
     slot = pool_of(key)._idle[0].description["slot"]
     away = hsm.tokens.rename(hsm.folder / "away")
     for pid in session_pids(pool_of(key)._launcher.pid):
@@ -302,6 +301,67 @@ def signs(key: TokenKey) -> bool:
     except TokenUnavailable:
         return False
     return True
+
+
+class TokenProcess:
+    """The token of SoftHSM served by a process of its own, as a network HSM's client sees it."""
+
+    def __init__(self, hsm: SoftHSM) -> None:
+        self._socket = hsm.folder / "p11-kit.sock"
+        self.start()
+
+    def start(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        words = ["p11-kit", "server", "--foreground", "--name", str(self._socket), "--provider", str(MODULE)]
+        self._process = subprocess.Popen(
+            [*words, "pkcs11:token=ocsp"], stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        eventually(self._socket.exists, "the server of the token")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server and to what it has started for each session."""
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+
+@pytest.fixture
+def token_process(hsm, monkeypatch):
+    """The process, running; the key is on its token."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    monkeypatch.setenv("P11_KIT_SERVER_ADDRESS", f"unix:path={hsm.folder / 'p11-kit.sock'}")
+    process = TokenProcess(hsm)
+    yield process
+    process.kill()
+
+
+def remote_place(hsm: SoftHSM) -> TokenPlace:
+    (module,) = Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so")
+    return TokenPlace(module, "ocsp", hsm.place().passwords)
+
+
+def test_token_whose_own_process_is_killed_is_used_again_when_it_is_back(hsm, token_process):
+    """A token that dies costs signatures until it is back, and nothing is to be restarted here."""
+    key = key_on(remote_place(hsm), limits=BRIEF)
+    eventually(lambda: signs(key), "a signature")
+    token_process.kill()
+    with pytest.raises(TokenUnavailable):
+        key.make("SHA256withRSA", TBS)
+    token_process.start()
+    eventually(lambda: signs(key), "a signature")
+
+
+def test_token_whose_own_process_stands_still_is_left_at_the_deadline(hsm, token_process):
+    """A token that does not answer is waited for until the deadline of the signature, and used again when it goes on."""
+    key = key_on(remote_place(hsm), limits=BRIEF)
+    eventually(lambda: signs(key), "a signature")
+    token_process.signal(signal.SIGSTOP)
+    with pytest.raises(TokenUnavailable, match="no answer in time"):
+        key.make("SHA256withRSA", TBS)
+    token_process.signal(signal.SIGCONT)
+    eventually(lambda: signs(key), "a signature")
 
 
 # Another module.
