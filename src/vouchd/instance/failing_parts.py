@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from vouchd.core.ports import Clock
@@ -13,8 +14,12 @@ from vouchd.service.signer_choice import is_revoked, revocation
 
 
 class _Judgement(NamedTuple):
-    """Of one CA: the signer named for it, whether it is answered for, and the last second in which that is so."""
+    """Of one CA: the signer named for it, whether it is answered for, and the last second in which that is so.
 
+    What its token does from one second to the next is told beside that.
+    """
+
+    label: str
     signer: str
     part: FailingPart | None
     until: int
@@ -52,7 +57,15 @@ class FailingParts:
         labels = {f"CA {serving.authority.label}" for serving in state.authorities} if self._checked.failing else set()
         shown = labels | {f"signer {one.signer}" for one in self._known.values()} if self._checked.failing else set()
         others = (FailingPart(part, str(error)) for part, error in self._checked.failing.items() if part not in shown)
-        return (*(one.part for one in self._known.values() if one.part is not None), *others)
+        return (*self._of_known(), *others)
+
+    def _of_known(self) -> Iterator[FailingPart]:
+        tokens = self._checked.signers.token_problems()
+        for one in self._known.values():
+            if one.part is not None:
+                yield one.part
+            elif one.signer in tokens:
+                yield _part(one.label, tokens[one.signer])
 
     def _judged(self, serving: ServingAuthority, now: int) -> _Judgement:
         signers, authority = self._checked.signers, serving.authority
@@ -61,12 +74,17 @@ class FailingParts:
         if error is None and self._is_revoked(serving):
             error = revocation()
         if error is None:
-            return _Judgement(name, None, life_for(signers.of(authority).certificate_der, authority.certificates)[1])
-        part = FailingPart(f"CA {authority.label}", f"answered tryLater: {error}", authority.label)
-        return _Judgement(name, part, now)
+            return _Judgement(
+                authority.label, name, None, life_for(signers.of(authority).certificate_der, authority.certificates)[1]
+            )
+        return _Judgement(authority.label, name, _part(authority.label, error), now)
 
     def _is_revoked(self, serving: ServingAuthority) -> bool:
         try:
             return is_revoked(self._checked.signers.of(serving.authority).certificate_der, serving)
         except IndexFileError:  # it is made again, and told of as such
             return False
+
+
+def _part(label: str, error: Exception) -> FailingPart:
+    return FailingPart(f"CA {label}", f"answered tryLater: {error}", label)

@@ -35,6 +35,11 @@ class SigningEpochs:
         self._responder = responder
         self._sets = dict(sets)
 
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """All that are loaded, those that do not sign now, too."""
+        return tuple(signer for one in self._sets.values() for signer in one.signers.values())
+
     def turn(self) -> None:
         """Sign with the set that the word names from now on; what was prepared with another is dropped."""
         self.seen = self.word[0]

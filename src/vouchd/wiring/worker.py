@@ -26,6 +26,7 @@ from vouchd.service.signing_epochs import SigningEpochs, SigningSet
 from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings
+from vouchd.signing.software import SoftwareSigner
 from vouchd.sockets import raise_descriptor_limit
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ def run_worker(layout: Layout, slot: int) -> None:
     unconfined = shut(layout, settings)
     if unconfined:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
+    for signer in signing.signers:
+        if isinstance(signer, SoftwareSigner):
+            signer.token_problem()  # opens sessions, so that the first answers need not wait for them
     records = answered_records(settings.audit, responder)
     threads = max(THREADS, settings.token.sessions)
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)

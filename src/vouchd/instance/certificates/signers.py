@@ -49,13 +49,16 @@ class LoadedSigners:
         """Their certificates."""
         return KnownSigners({name: signer.certificate_der for name, signer in self.ready.items()}, self.default)
 
+    def token_problems(self) -> dict[str, SigningError]:
+        """Why those whose tokens cannot sign now do not, as of the last seconds, by nickname."""
+        problems = {name: signer.token_problem() for name, signer in self.ready.items()}
+        return {name: problem for name, problem in problems.items() if problem is not None}
+
     def problem(self, authority: Authority, at: int) -> SigningError | None:
         """Why nothing is signed for this CA at POSIX time `at`; None: it is answered for (RFC 6960 4.2.2.2)."""
         nickname = authority.policy.signer or self.default
         if nickname in self.problems:
             return self.problems[nickname]
-        if nickname in self.ready and (problem := self.ready[nickname].token_problem()):
-            return problem
         if nickname not in self.ready:
             return SigningError(
                 f"there is no signer {nickname or '(none named)'}",
