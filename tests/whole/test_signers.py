@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 
 import pytest
@@ -167,3 +168,25 @@ def test_signer_is_renewed_by_itself_while_clients_ask(tmp_path):
             commands.run("stop")
     assert client.failure is None
     assert client.changes()[0] == old.certificate.serial_number
+
+
+def test_trusted_responder_is_believed_by_who_is_configured_to(running):
+    """OpenSSL refuses the answer for a CA that did not issue the signer, and accepts it with -VAfile; so does ours."""
+    folder = running.site.folder
+    running.run("ca", "create", "--ca", "lab2", "--subject", "CN=Other CA", "--key", "P-384")
+    running.run("ca", "issue", "--ca", "lab2", "--subject", "CN=w2", "--name", "DNS:w2.example", "--out", "w2.crt")
+    running.run("authority", "add", "lab2/ca.crt", code=78)
+    running.run("authority", "add", "lab2/ca.crt", "--trusted-responder")
+    running.run("ca", "publish", "--ca", "lab2", "--to", f"instance:{running.site.instance}")
+    signer = running.site.instance / "alias" / f"{SIGNER}.pem"
+    ask = ["openssl", "ocsp", "-issuer", "lab2/ca.crt", "-cert", "w2.crt", "-CAfile", "lab2/ca.crt"]
+
+    def openssl(*more: str) -> str:
+        command = [*ask, "-url", running.url, *more]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stderr
+
+    assert "Response verify OK" not in openssl()
+    assert "Response verify OK" in openssl("-VAfile", str(signer))
+    query = ["query", "--url", running.url, "--issuer", "lab2/ca.crt", "w2.crt"]
+    assert "good" in running.run(*query, "--trust", str(signer))
+    running.run(*query, code=76)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.processes.running import eventually
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.key_search import needles, places_of
+from tests.whole.test_clone_embedded import openssl_answers
 
 from vouchd.core.signer_facts import Keyring, SignerVersion
 from vouchd.instance.certificates.versions import VersionFiles
@@ -78,6 +79,7 @@ def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
     until_signs(pair, ("m", "c"), 2)
     for certificate in ("good", "bad"):
         assert pair.said("c", certificate) == pair.said("m", certificate)
+        assert openssl_answers(pair, "c", certificate) == openssl_answers(pair, "m", certificate)
     eventually(lambda: pair.done("clone", "verify", "--instance", "c", code=None).returncode == 0, "members are alike")
     key = key_of(pair, "m", 2)
     assert key_of(pair, "c", 2).private_numbers() == key.private_numbers()
