@@ -171,6 +171,14 @@ CASES: dict[str, list[Case]] = {
         Case(lambda lab: [lab.file("client.pem")], 78),
     ],
     "vouchd authority list": [Case()],
+    "vouchd authority compromised": [
+        Case(said("nobody"), 66),
+        Case(
+            said("Lab", "--answer", "tryLater"),
+            after=done("authority", "compromised", "Lab", "--withdraw"),
+            digits=True,
+        ),
+    ],
     "vouchd authority remove": [
         Case(said("nobody"), 66),
         Case(said("Lab"), after=_add_again),
@@ -408,6 +416,7 @@ FOLDER_ONLY = {
 PAGES_READ = {
     "audit_reader.search",
     "authorities.summaries",
+    "authorities.summary_by_id",
     "clock.now",
     "indexing.document",
     "known_users.users",

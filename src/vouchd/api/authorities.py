@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from msgspec.structs import asdict, fields
 
 from vouchd.api import shapes
-from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, Problem, ScopeId, SentPEM, about
+from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, Refusal, ScopeId, SentPEM, about
 from vouchd.api.operation import Call, Operation, Waiting
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
@@ -165,7 +165,7 @@ class AddedAuthority(Struct, frozen=True):
     id: Annotated[AuthorityId | None, about("The id of the CA; none where it was refused.")] = None
     label: Annotated[Label | None, about("What the CA is called.")] = None
     changes: Changes = UNSET
-    problem: Annotated[Problem | None, about("Why it was refused.", None)] = None
+    problem: Annotated[Refusal | None, about("Why it was refused.", None)] = None
 
 
 class SerialsUpload(Waiting, frozen=True, forbid_unknown_fields=True):
@@ -210,7 +210,7 @@ def _add_all(call: Call) -> list[AddedAuthority]:
     if call.query.wait:
         call.settle()
     return [
-        AddedAuthority(problem=Problem.of(one))
+        AddedAuthority(problem=Refusal.of(one))
         if isinstance(one, VouchdError)
         else AddedAuthority(one.subject.id, one.subject.label, list(one.changes))
         for one in outcomes

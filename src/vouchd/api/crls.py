@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from vouchd.api import shapes
-from vouchd.api.model import AuthorityId, Count, Label, Problem, ScopeId, Words, about
+from vouchd.api.model import AuthorityId, Count, Label, Refusal, ScopeId, Words, about
 from vouchd.api.operation import Call, Download, Operation, Waiting
 from vouchd.api.services import Services
 from vouchd.api.shapes import IssuingPoint, QuarantinedCRL
@@ -50,7 +50,10 @@ class NewCRLs(Struct, frozen=True, forbid_unknown_fields=True):
     crls: Annotated[
         list[Annotated[str, Meta(min_length=1)]],
         Meta(min_length=1, max_length=MAX_BATCH),
-        about("PEM, or base64 of DER, one CRL each; the others do not mind one that is refused."),
+        about(
+            "PEM, or base64 of DER, one CRL each; the others do not mind one that is refused.",
+            ["-----BEGIN X509 CRL-----\n…\n-----END X509 CRL-----\n"],
+        ),
     ]
 
 
@@ -58,7 +61,7 @@ class TakenCRL(Struct, frozen=True):
     """What became of one of several CRLs."""
 
     issuing_points: Annotated[list[IssuingPoint], about("The issuing points that it changed.", [])] = []
-    problem: Annotated[Problem | None, about("Why it was refused, held back, or was held already.", None)] = None
+    problem: Annotated[Refusal | None, about("Why it was refused, held back, or was held already.", None)] = None
     unchanged: Annotated[bool, about("It is the one in use already.")] = False
 
 
@@ -174,7 +177,7 @@ def _add_all(call: Call) -> TakenCRLs:
 def _taken(outcome: tuple[Epoch, ...] | VouchdError, at: int) -> TakenCRL:
     if isinstance(outcome, VouchdError):
         unchanged = isinstance(outcome, CRLStale) and outcome.changes_nothing
-        return TakenCRL(problem=Problem.of(outcome), unchanged=unchanged)
+        return TakenCRL(problem=Refusal.of(outcome), unchanged=unchanged)
     return TakenCRL([shapes.issuing_point(epoch, at) for epoch in outcome])
 
 

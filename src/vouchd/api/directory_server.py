@@ -8,11 +8,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from vouchd.api.crls import take_crl
-from vouchd.api.model import AuthorityId, Count, Label, about
+from vouchd.api.model import AuthorityId, Count, Label, Refusal, about
 from vouchd.api.operation import Call, Operation, Waiting
-from vouchd.api.shapes import Problem
 from vouchd.core.facts import Epoch
-from vouchd.errors import outcome
 from vouchd.service.permission import Action
 
 URL = Annotated[str, Meta(max_length=500, examples=["ldaps://ldap1.example.org:636/dc=ocsp,dc=example,dc=org"])]
@@ -76,7 +74,7 @@ class Adoption(Struct, frozen=True):
 
     suffix: Annotated[str, about("Below which it was looked for.", "o=pki-tomcat-OCSP")]
     adopted: Annotated[list[AdoptedAuthority], about("The entries that were taken over.")]
-    failures: Annotated[list[Problem], about("Those that were refused: `instance` is the DN of the entry.")]
+    failures: Annotated[list[Refusal], about("Those that were refused, by the DN of the entry.")]
     served: Annotated[bool, about("Whether every worker answers from what was new.")]
 
 
@@ -130,17 +128,7 @@ def _adopt(call: Call) -> Adoption:
             )
             for one in done.adopted
         ],
-        failures=[
-            Problem(
-                type="about:blank",
-                title=f"{dn}: {error}",
-                status=outcome(error).http_status,
-                error=type(error).__name__,
-                instance=dn,
-                hint=error.hint,
-            )
-            for dn, error in done.failures
-        ],
+        failures=[Refusal.of(type(error)(f"{dn}: {error}", hint=error.hint)) for dn, error in done.failures],
         served=call.settle(done.epochs),
     )
 

@@ -47,7 +47,7 @@ Changes = Annotated[
 ]
 
 
-class Problem(Struct, frozen=True):
+class Refusal(Struct, frozen=True):
     """Why one of several was refused, as a problem document says it."""
 
     title: Annotated[str, about("What is wrong.", "not a CRL: no PEM block and no DER")]
@@ -55,7 +55,7 @@ class Problem(Struct, frozen=True):
     hint: Annotated[str, about("What to do about it; may be empty.", "give one CRL in DER or PEM")]
 
     @classmethod
-    def of(cls, error: VouchdError) -> Problem:
+    def of(cls, error: VouchdError) -> Refusal:
         """What the error says."""
         return cls(str(error), type(error).__name__, error.hint)
 
