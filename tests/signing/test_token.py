@@ -218,6 +218,18 @@ def test_session_that_is_killed_is_replaced_within_the_signature(hsm):
     check(key, "SHA256withRSA")
 
 
+def test_launcher_that_is_killed_is_started_again_where_programs_may_be(hsm):
+    """What starts the sessions may end, too: a process that is not confined starts another one."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(), limits=Limits(sessions=1, sign_seconds=60))
+    check(key, "SHA256withRSA")
+    launcher = pool_of(key)._launcher.pid
+    for pid in (*session_pids(launcher), launcher):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: signs(key), "a signature")
+    assert pool_of(key)._launcher.pid != launcher
+
+
 def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
     """Nobody who hangs in a module is left behind: the kernel ends it when its lifeline is closed."""
     hsm.keep("ocsp", shared_key("RSA", 1))

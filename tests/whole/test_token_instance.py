@@ -76,6 +76,8 @@ def test_instance_with_a_key_on_a_token_is_made_and_answers(tokens, hsm):
     assert (tested["key"], tested["result"]) == ("ocspSigningCert", "good")
     (listed,) = tokens.json("token", "list", "--instance", "m")
     assert (listed["token"], listed["state"]) == ("hardware-ocsp", "good")
+    (present,) = tokens.json("selftest", "run", "OCSPPresence", "--instance", "m")
+    assert "ocspSigningCert on hardware-ocsp" in present["detail"]
     assert {one["label"] for one in tokens.json("token", "list", "--module", str(MODULE))} == {"ocsp"}
     kept = [path for path in layout.root.rglob("*") if path.is_file() and PIN.encode() in path.read_bytes()]
     assert kept == [layout.password_conf]

@@ -21,6 +21,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
+from vouchd.signing.token.reference import HARDWARE
 
 _OTHERS = 0o077
 
@@ -35,7 +36,13 @@ def check_presence(settings: Settings) -> str:
         raise PartFails(f"signer {nickname}: {error}", hint=error.hint)
     if settings.default_signer not in signers.ready:
         raise PartFails("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
-    return f"{', '.join(signers.ready)}; the default is {settings.default_signer}"
+    named = (name + _whereabouts(signer.tokens) for name, signer in signers.ready.items())
+    return f"{', '.join(named)}; the default is {settings.default_signer}"
+
+
+def _whereabouts(tokens: tuple[str, ...]) -> str:
+    """Where a key is that is in no file."""
+    return f" on {', '.join(HARDWARE + label for label in tokens)}" if tokens else ""
 
 
 def check_validity(settings: Settings, authorities: Iterable[Authority], at: int) -> str:

@@ -68,6 +68,7 @@ class Launcher:
             session.greet(within_seconds)
         except OSError as error:
             session.close()
+            self._forget(control)  # the next attempt starts another one, where this process still may
             raise TokenUnavailable(f"token {self.place.label}: the process that starts its sessions is gone") from error
         except BaseException:
             session.close()
@@ -75,6 +76,12 @@ class Launcher:
         finally:
             os.close(reading)
         return session
+
+    def _forget(self, control: socket.socket) -> None:
+        with self._starting:
+            if self._control is control:
+                control.close()
+                self._control = None
 
     def close(self) -> None:
         """End the program; sessions go on until they are closed."""
