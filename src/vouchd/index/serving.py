@@ -33,6 +33,11 @@ class OpenIndexes:
         self._serving: dict[str, ServingAuthority] = {}
         self._order: list[str] = []  # ids by label and id
 
+    @property
+    def serving(self) -> Mapping[str, ServingAuthority]:
+        """The CAs of the state that was made last, by id."""
+        return self._serving
+
     def state(
         self,
         version: int,

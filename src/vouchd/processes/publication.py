@@ -84,7 +84,7 @@ class ManifestPublication:
         """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
         try:
             state = self._manifest.load()
-            shown = _shown(state, self._manifest.facts.keys())
+            shown = _shown(self._files.serving, self._manifest.facts.keys())
         except IndexFileError as error:
             _log.info("nothing to serve yet: %s", error)
         else:
@@ -120,7 +120,7 @@ class ManifestPublication:
         self._reopened |= prepared.rebuilt
         self._publish(prepared.served, prepared.concerned, prepared.lost)
         self._prepared = prepared
-        crls = self._store.quarantined()
+        crls = sorted(prepared.quarantined.values(), key=lambda crl: (crl.received_at, crl.issuing_point))
         labels = dict(self._published.labels) if crls else {}
         quarantined = tuple(HeldCRL.of(crl, labels.get(crl.issuing_point.authority_id, "")) for crl in crls)
         self._published = replace(self._published, quarantined=quarantined, refusals=prepared.refusals)
@@ -165,7 +165,7 @@ class ManifestPublication:
         self._tried = version = max(self._tried, self._published.version) + 1
         first = not self._published.version
         state = self._files.state(version, after, None if first else {*changed, *reopened}, reopened)
-        shown = _shown(state, {*changed, *reopened})
+        shown = _shown(self._files.serving, {*changed, *reopened})
         difference = Difference.between(version, before, after, reopened, changed)
         self._writer.write((self._published.version, before), after, difference, anew=self._renewed)
         self._remember(state, after, shown)
@@ -278,12 +278,13 @@ class _Shown(NamedTuple):
     layered: tuple[Epoch, ...] = ()
 
 
-def _shown(state: ServingState, ids: Collection[str]) -> dict[str, _Shown]:
+def _shown(serving: Mapping[str, ServingAuthority], ids: Collection[str]) -> dict[str, _Shown]:
     """What is shown of these CAs. Raises: IndexFileError."""
     shown = dict.fromkeys(ids, _Shown())
-    for served in state.authorities:
-        if served.authority.id in shown:
-            shown[served.authority.id] = _Shown(
+    for each in ids:
+        served = serving.get(each)
+        if served is not None:
+            shown[each] = _Shown(
                 tuple(
                     ServedPoint.of(point.epoch, served.authority.label, len(point.index), point.index.size_bytes)
                     for point in served.points

@@ -6,12 +6,21 @@ Index files are derived: whatever happens to them they come back from the docume
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from vouchd.core import issued
 from vouchd.core.changes import NEVER, Changes
-from vouchd.core.facts import Authority, AuthorityFacts, CRLRecord, Epoch, IssuingPointId, by_authority, in_order
+from vouchd.core.facts import (
+    Authority,
+    AuthorityFacts,
+    CRLRecord,
+    Epoch,
+    IssuingPointId,
+    QuarantinedCRL,
+    by_authority,
+    in_order,
+)
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import IndexWriter, StatusStore
 from vouchd.errors import IndexFileError, NotFound, StoreConflict
@@ -40,7 +49,7 @@ class ServingFacts:
     `stored` is as the store has it, `served` as it may be answered from, both by the CA's id; of other CAs than
     `concerned` nothing changed since the facts before. `refusals` are of the epochs that were not admitted. `lost` are
     the ids of CAs of which an epoch should be served whose index can neither be read nor made again: they cannot be
-    answered for. `rebuilt` are those of which a file was made again.
+    answered for. `rebuilt` are those of which a file was made again. `quarantined` are the CRLs held back.
     """
 
     revision: int
@@ -50,6 +59,7 @@ class ServingFacts:
     refusals: tuple[Refusal, ...] = ()
     lost: frozenset[str] = frozenset()
     rebuilt: frozenset[str] = frozenset()
+    quarantined: Mapping[IssuingPointId, QuarantinedCRL] = field(default_factory=dict)
 
     @property
     def authorities(self) -> tuple[Authority, ...]:
@@ -169,9 +179,10 @@ class Indexing:
             if former is not None:
                 changed |= {*suspects, *former.lost, *(refusal.point.authority_id for refusal in former.refusals)}
             try:
-                return self._admitted(changes.revision, stored, changed, former)
+                facts = self._admitted(changes.revision, stored, changed, former)
             except NotFound:
                 continue  # an epoch was replaced meanwhile and took its documents with it
+            return replace(facts, quarantined=_held_back(former.quarantined if former else {}, changes))
         raise StoreConflict("the store keeps changing", hint="this passes when CRLs come in more slowly")
 
     def collect_garbage(self) -> frozenset[str]:
@@ -250,6 +261,15 @@ class Indexing:
             frozenset(epoch.issuing_point.authority_id for epoch in lost),
             frozenset(rebuilt),
         )
+
+
+def _held_back(
+    known: Mapping[IssuingPointId, QuarantinedCRL], changes: Changes
+) -> dict[IssuingPointId, QuarantinedCRL]:
+    """The CRLs held back that were `known`, with what changed since."""
+    now = {point: facts.quarantined for point, facts in changes.points.items()}
+    every = now if changes.whole else {**known, **now}
+    return {point: crl for point, crl in every.items() if crl is not None}
 
 
 def revised(known: Mapping[str, AuthorityFacts], changes: Changes) -> tuple[dict[str, AuthorityFacts], set[str]]:
