@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvloop
@@ -200,23 +201,25 @@ def _worker(worker: Worker, listener: socket.socket, crls_a_second: int) -> Iter
 
 def in_memory() -> list[Figure]:
     """What a worker's own memory grows by with each cached answer, beside the octets that are sent."""
-    worker, (read, write) = Worker(1), os.pipe()
-    requests = worker.requests(KEPT)
-
-    def fill() -> None:
-        port = PortState(worker.responder, EEPort())
-        port.sign(requests[0])
-        before = private_mib(os.getpid())
-        for request_der in requests:
-            port.sign(request_der)
-        grown = (private_mib(os.getpid()) - before) * 2**20
-        kept = list(port.cache.by_der.values())
-        sent = sum(len(entry.wire) for entry in kept)
-        os.write(write, f"{grown / len(kept)} {sent / len(kept)} {port.cache.size_bytes / len(kept)}".encode())
-
-    child = multiprocessing.get_context("fork").Process(target=fill)
+    context = multiprocessing.get_context("spawn")  # a forked process would copy pages of this one, which count as well
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_fill, args=(theirs,))
     child.start()
-    grown, sent, counted = map(float, os.read(read, 1000).split())
+    grown, sent, counted = ours.recv()
     child.join()
     detail = f"{grown:.0f} octets each, {sent:.0f} are sent, {counted:.0f} are counted; {KEPT} answers of P-256"
     return [Figure("memory of a cached answer / what is sent", grown / sent, 2.0, "", detail)]
+
+
+def _fill(results: Connection) -> None:
+    """Have a worker's cache filled; send octets of memory, sent and counted for an answer."""
+    worker = Worker(1)
+    requests, port = worker.requests(KEPT), PortState(worker.responder, EEPort())
+    port.sign(requests[0])
+    before = private_mib(os.getpid())
+    for request_der in requests:
+        port.sign(request_der)
+    grown = (private_mib(os.getpid()) - before) * 2**20
+    kept = list(port.cache.by_der.values())
+    sent = sum(len(entry.wire) for entry in kept)
+    results.send((grown / len(kept), sent / len(kept), port.cache.size_bytes / len(kept)))
