@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from bench import cached, cloning, commands, importing, loading, many_cas, publishing, signing, token
+from bench import cached, cloning, commands, importing, loading, many_cas, partitions, publishing, signing, token
 from bench.figures import Figure, machine, print_table
 
 # What `--only` chooses from; a row takes less than twenty seconds without `--big`.
@@ -13,6 +13,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "cached": lambda options: cached.beside_nginx(options.seconds, options.rounds),
     "churn": lambda options: cached.while_crls_come(options.seconds, options.rounds),
     "memory": lambda _: cached.in_memory(),
+    "partitions": lambda _: partitions.figures(),
     "signed": lambda options: signing.figures(options.seconds, options.rounds),
     "token": lambda options: token.figures(options.seconds, options.rounds),
     "import": lambda options: _each(importing.figures, importing.SECONDS, options),

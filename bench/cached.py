@@ -98,9 +98,9 @@ class Worker:
         key = ec.generate_private_key(ec.SECP256R1())
         self.certificates = [self._certificate(key, number) for number in range(cas)]
         self.serving = [self._serving(certificate) for certificate in self.certificates]
-        signer = SoftwareSigner("signer", key, self.certificates[0].public_bytes(Encoding.DER))
+        self.signer = SoftwareSigner("signer", key, self.certificates[0].public_bytes(Encoding.DER))
         self.version = 1
-        self.responder = Responder(self.state(), {"signer": signer}, "signer", ResponsePolicy())
+        self.responder = Responder(self.state(), {"signer": self.signer}, "signer", ResponsePolicy())
 
     def _certificate(self, key: ec.EllipticCurvePrivateKey, number: int) -> x509.Certificate:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"CA {number}")])

@@ -298,6 +298,16 @@ class ChangeNotifier(Protocol):
         """
 
 
+class Partitions(Protocol):
+    """Which of a CA's many issuing points list a serial: candidates, of which each is asked by itself."""
+
+    def holds(self, index: RevocationIndex) -> bool:
+        """Whether the entries of that index are in here, so that it need not be asked for others."""
+
+    def scopes(self, serial: bytes) -> tuple[str, ...]:
+        """The scope ids of points that may list `serial` (DER INTEGER content octets)."""
+
+
 class RevocationIndex(Protocol):
     """The entries of one epoch, immutable."""
 

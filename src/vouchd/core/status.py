@@ -22,7 +22,7 @@ from vouchd.core.facts import (
 )
 from vouchd.core.key_history import speaks_for
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.ports import RevocationIndex, SerialSet
+from vouchd.core.ports import Partitions, RevocationIndex, SerialSet
 from vouchd.errors import TryLater
 from vouchd.pkix.reasons import Reason, RevocationEntry
 from vouchd.pkix.scope import ALL_REASONS, Scope
@@ -48,6 +48,7 @@ class ServingAuthority:
     points: tuple[ServingPoint, ...]
     issued: SerialSet | None = None
     behind: bool = False  # another member of the set has had a newer CRL for longer than is allowed
+    partitions: Partitions | None = field(default=None, compare=False)  # of many points: which may list a serial
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,8 @@ class _View(NamedTuple):
     and on them rests what is said of a serial that nothing lists; else on all, and `covered_in_all` says whether these
     do. `sources` are the points whose entries count, the fresh ones first. `late` and `as_base` are the `id` of those
     in `expired` and of those that are fresh as of their base. `unlisted` are the decisions on what nothing lists.
+    `merged` are the sources, by scope id and with their place, that are asked only if the CA's `partitions` name them;
+    `apart` are the others.
     """
 
     serving: ServingAuthority
@@ -285,6 +288,8 @@ class _View(NamedTuple):
     covered: bool
     covered_in_all: bool
     unlisted: dict[str, Decision]
+    apart: tuple[tuple[int, ServingPoint], ...]
+    merged: dict[str, tuple[int, ServingPoint]]
 
     @classmethod
     def of(cls, serving: ServingAuthority, points: tuple[ServingPoint, ...], policy: ResponsePolicy, at: int) -> _View:
@@ -298,11 +303,20 @@ class _View(NamedTuple):
         covered = covers_every_serial(fresh, own, points)
         in_all = covered or covers_every_serial(points, own, points)
         sources = tuple(p for p in (fresh if covered else fresh + expired_points) if not p.scope.only_attribute)
-        return cls(serving, policy, points, fresh, expired_points, sources, late, as_base, covered, in_all, {})
+        contains = serving.partitions.holds if serving.partitions is not None else lambda _: False
+        merged = {p.epoch.issuing_point.scope_id: (n, p) for n, p in enumerate(sources) if contains(p.index)}
+        apart = tuple((n, p) for n, p in enumerate(sources) if p.epoch.issuing_point.scope_id not in merged)
+        return cls(
+            serving, policy, points, fresh, expired_points, sources, late, as_base, covered, in_all, {}, apart, merged
+        )
 
     def entries(self, serial: bytes) -> list[Entry]:
         """What the points that count list of a serial, in their order. Raises: IndexFileError."""
-        return [(point, entry) for point in self.sources if (entry := point.index.find(serial)) is not None]
+        sources = self.apart
+        if self.merged and self.serving.partitions is not None:
+            named = [self.merged[one] for one in self.serving.partitions.scopes(serial) if one in self.merged]
+            sources = tuple(sorted((*sources, *named), key=lambda one: one[0])) if named else sources
+        return [(point, entry) for _, point in sources if (entry := point.index.find(serial)) is not None]
 
     def is_late(self, point: ServingPoint) -> bool:
         """Whether the point's CRL has passed its nextUpdate, and its base too."""

@@ -13,6 +13,7 @@ from vouchd.errors import IndexFileError
 from vouchd.index.format import KeyedFile, SerialSetFile
 from vouchd.index.layers import LayeredIndex, open_index
 from vouchd.index.octets import HINT, FileIdentity, Octets, PositionedOctets
+from vouchd.index.partitions import MergedPoints
 from vouchd.pkix.scope import Scope
 from vouchd.service.indexing import ServingFacts
 
@@ -20,13 +21,16 @@ File = TypeVar("File", bound=KeyedFile)
 
 
 class OpenIndexes:
-    """The files of `folder`, opened with `octets`, behind the state that was made last.
+    """The files of `folder`, opened with `octets`, behind the state that was made last; `merged`: look-ups are many.
 
     `damaged` are the names of files whose octets were not those that were written, until they are opened anew.
     """
 
-    def __init__(self, folder: Path, octets: Callable[[Path], Octets] = PositionedOctets) -> None:
+    def __init__(
+        self, folder: Path, octets: Callable[[Path], Octets] = PositionedOctets, *, merged: bool = False
+    ) -> None:
         self.folder = folder
+        self._merged = merged
         self.damaged: set[str] = set()
         self._octets = octets
         self._version = 0
@@ -83,9 +87,10 @@ class OpenIndexes:
 
         sha256 = facts.authority.policy.issued_serials
         serials = self._open(SerialSetFile, issued.index_name(sha256), files) if sha256 else None
-        return ServingAuthority(
-            facts.authority, tuple([served(epoch) for epoch in facts.epochs]), serials, behind=facts.behind
-        )
+        opened = tuple([served(epoch) for epoch in facts.epochs])
+        before = former.partitions if former is not None and isinstance(former.partitions, MergedPoints) else None
+        partitions = MergedPoints.of(opened, before) if self._merged else None
+        return ServingAuthority(facts.authority, opened, serials, behind=facts.behind, partitions=partitions)
 
     def _open(self, kind: type[File], name: str, files: Mapping[str, KeyedFile]) -> File:
         path = self.folder / name

@@ -51,7 +51,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     records = answered_records(settings.audit, responder)
     threads = max(THREADS, settings.token.sessions)
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)
-    files = OpenIndexes(layout.index, AnsweringOctets())
+    files = OpenIndexes(layout.index, AnsweringOctets(), merged=True)
     manifest = Manifest(layout.index, files)
     serve_worker(
         EEServer(state),
