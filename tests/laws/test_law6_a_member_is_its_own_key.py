@@ -151,12 +151,12 @@ def test_member_that_is_an_administrator_too_is_none_by_the_shared_key(master):
     """Groups given to the user of the members by mistake do not make an administrator of everybody who has its key."""
     users = master.services.users
     before = users.find("enterprise", LOCAL).groups
-    users.set_groups("enterprise", [*before, "Administrators"], LOCAL)
+    users.change("enterprise", LOCAL, groups=[*before, "Administrators"])
     try:
         for number in (2, 9):
             assert master.ask_as(number, "GET", "/api/v1/users").status == 403
     finally:
-        users.set_groups("enterprise", before, LOCAL)
+        users.change("enterprise", LOCAL, groups=before)
 
 
 def test_proof_of_one_connection_is_none_on_another(master):

@@ -73,7 +73,7 @@ def test_identify_later_request_of_a_connection_leaves_no_record(desk):
     """Success is recorded once a connection; the checks are made each time."""
     desk.identify(record_success=False)
     assert desk.audit.records == []
-    desk.users.set_enabled("alice", ADMIN, enabled=False)
+    desk.users.change("alice", ADMIN, enabled=False)
     desk.audit.records.clear()
     assert "disabled" in refused(desk, record_success=False)
 
@@ -103,7 +103,7 @@ def test_identify_removed_user_or_certificate_refused_at_once(desk):
 
 def test_identify_disabled_user_refused_without_its_groups_on_record(desk):
     """A disabled user is refused by name."""
-    desk.users.set_enabled("alice", ADMIN, enabled=False)
+    desk.users.change("alice", ADMIN, enabled=False)
     desk.audit.records.clear()
     assert "alice is disabled" in refused(desk)
 
@@ -112,7 +112,7 @@ def test_identify_change_by_another_process_counts_at_once(desk):
     """What another process changes in the store counts from the next request on: groups, too."""
     desk.identify()
     others = Users(desk.store, Permission(RecordingAudit()), RecordingAudit())
-    others.set_groups("alice", [Group.TRUSTED_MANAGERS], ADMIN)
+    others.change("alice", ADMIN, groups=[Group.TRUSTED_MANAGERS])
     assert desk.identify().groups == {Group.TRUSTED_MANAGERS}
     others.remove("alice", ADMIN)
     desk.audit.records.clear()

@@ -42,8 +42,8 @@ def users(store, audit):
 CHANGES = {
     "add": lambda users, who: users.add("bob", who),
     "remove": lambda users, who: users.remove("alice", who),
-    "set_groups": lambda users, who: users.set_groups("alice", [Group.AUDITORS], who),
-    "disable": lambda users, who: users.set_enabled("alice", who, enabled=False),
+    "set_groups": lambda users, who: users.change("alice", who, groups=[Group.AUDITORS]),
+    "disable": lambda users, who: users.change("alice", who, enabled=False),
     "add_certificate": lambda users, who: users.add_certificate("alice", SECOND.der, who),
     "remove_certificate": lambda users, who: users.remove_certificate("alice", fingerprint(FIRST.der), who),
 }
@@ -135,10 +135,10 @@ def test_add_more_users_than_fit_refused(users, monkeypatch):
 def test_set_groups_replaces_and_the_same_again_changes_nothing(users, store, audit):
     """The groups are those given; a change that is none leaves revision and log alone."""
     wanted = {Group.AUDITORS, Group.TRUSTED_MANAGERS}
-    assert users.set_groups("alice", wanted, ADMIN).subject.groups == wanted
+    assert users.change("alice", ADMIN, groups=wanted).subject.groups == wanted
     revision = store.revision()
     audit.records.clear()
-    users.set_groups("alice", wanted, ADMIN)
+    users.change("alice", ADMIN, groups=wanted)
     assert store.revision() == revision
     assert audit.events == [("AUTHZ", "success")]
 
@@ -148,12 +148,12 @@ def test_last_administrator_stays_administrator(users):
     users.add("root", ADMIN, groups=[Group.ADMINISTRATORS])
     for change in (
         lambda: users.remove("root", ADMIN),
-        lambda: users.set_enabled("root", ADMIN, enabled=False),
-        lambda: users.set_groups("root", [Group.AUDITORS], ADMIN),
+        lambda: users.change("root", ADMIN, enabled=False),
+        lambda: users.change("root", ADMIN, groups=[Group.AUDITORS]),
     ):
         with pytest.raises(LastAdministrator, match="Administrators"):
             change()
-    users.set_groups("alice", [Group.ADMINISTRATORS], ADMIN)
+    users.change("alice", ADMIN, groups=[Group.ADMINISTRATORS])
     users.remove("root", ADMIN)
     assert [user.id for user in users.users(ADMIN)] == ["alice"]
 

@@ -10,12 +10,10 @@ import typer
 from vouchd.api.operation import LONGEST_WAIT_SECONDS
 from vouchd.cli import output
 from vouchd.cli.instance import Folder, Instance
-from vouchd.clock import SystemClock
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
-from vouchd.wiring.instance import Services
 
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker answers from it.")]
 
@@ -43,9 +41,3 @@ def warn_unserved(instance: Instance, served: bool, *, wait: bool) -> None:
     """Say that a running instance was waited for in vain; on a folder the operation does."""
     if wait and not served and not isinstance(instance, Folder):
         output.warn("the CRL is stored, and not every worker answers from it yet", "look at: vouchd status")
-
-
-def take(services: Services, crl: bytes, origin: str) -> tuple[Epoch, ...]:
-    """Take one CRL in, while nobody else does. Raises: what `Ingesting.accept_crl` does."""
-    with services.ingest_lock():
-        return services.ingesting.accept_crl(crl, origin, services.caller, SystemClock().now())

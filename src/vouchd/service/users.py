@@ -111,14 +111,6 @@ class Users:
             operations.append("enable" if enabled else "disable")
         return self._replace(before, after, caller, ", ".join(operations))
 
-    def set_groups(self, user_id: str, groups: Iterable[Group], caller: Caller) -> Effect[User]:
-        """Make `groups` the groups of the user. Raises: as `remove`."""
-        return self.change(user_id, caller, groups=groups)
-
-    def set_enabled(self, user_id: str, caller: Caller, *, enabled: bool) -> Effect[User]:
-        """Refuse the user without forgetting it, or let it in again. Raises: as `remove`."""
-        return self.change(user_id, caller, enabled=enabled)
-
     def add_certificate(self, user_id: str, certificate: Buffer, caller: Caller) -> Effect[User]:
         """Let the user in with this certificate (DER, PEM or base64) too; nothing changes where it has it already.
 
