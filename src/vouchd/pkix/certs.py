@@ -243,7 +243,7 @@ def _judged(signer_der: bytes, authority_der: bytes) -> SignerFitness | _Unfit:
     if not is_issued_by(signer, authority):
         return _Unfit(
             f"{name!r} was not issued by {authority.subject.rfc4514_string()!r}",
-            "a delegated signer's certificate must be issued by the CA it answers for (RFC 6960 4.2.2.2)",
+            "its CA issues a delegated signer; one that clients are set to trust is named by --trusted-responder",
         )
     if not has_ocsp_signing(signer):
         return _Unfit(
