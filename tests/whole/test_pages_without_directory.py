@@ -22,6 +22,7 @@ HOST = "ds1.vouchd.test"
 BANNER = "The store is away. What is shown is what was known last, and nothing can be changed until it is back."
 # What only makes sense with a store: said in words, with what is to be done.
 NEEDS_STORE = {menu.ADD_AUTHORITY: "add CA", menu.ADD_CRL: "add CRL", menu.LOWER_NUMBER: "accept lower CRL number"}
+FROM_STORE = {menu.SIGNERS}  # nothing of it is known elsewhere
 SHOWN = {
     menu.AUTHORITIES: "CN=Lab CA",
     menu.USERS: "admin",
@@ -56,7 +57,7 @@ def words(page: str) -> str:
 
 def test_every_page_of_the_menu_is_tried():
     """A page that is added is tried here, too."""
-    assert {entry.path for entry in menu.MENU} <= {*SHOWN, *NEEDS_STORE}
+    assert {entry.path for entry in menu.MENU} <= {*SHOWN, *NEEDS_STORE, *FROM_STORE}
 
 
 @pytest.mark.parametrize("path", SHOWN)
@@ -73,6 +74,15 @@ def test_page_of_a_ca_shows_what_was_known_last_under_a_banner(site):
     place = re.search(r'href="(/agent/authorities/[0-9a-f]{64})"', page)[1]
     status, page = site.ask("m", "GET", place)
     assert (status, BANNER in words(page), "Certificate revocation list" in words(page)) == (200, True, True)
+
+
+@pytest.mark.parametrize("path", FROM_STORE)
+def test_page_of_what_only_the_store_knows_says_what_is_away(site, path):
+    """Which server cannot be reached, and what to look at."""
+    status, page = site.ask("m", "GET", path)
+    assert status == 503
+    assert HOST in words(page)
+    assert "is the directory server running?" in words(page)
 
 
 @pytest.mark.parametrize("path", NEEDS_STORE)

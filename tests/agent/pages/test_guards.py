@@ -91,6 +91,7 @@ def test_menu_has_the_names_and_order_of_the_certificate_system(site):
         "OCSP Service",
         "Accept Lower CRL Number",
         "Signers and Certificates",
+        "Signers",
         "Clones",
         "Users",
         "Audit Log",
