@@ -24,6 +24,7 @@ PUBLIC = {
     "/ocsp/ee/ocsp",
     "/ocsp/ee/ocsp/{request:.*}",
     "/domain/v1/join/check",  # the token that comes in the body is the right
+    "/domain/v1/join/keys",  # the token, and a signature by a key of the set, are the right
     "/domain/v1/succession",  # signed by the key before, and asked before it is known who answers
     *(f"/{kind}/v2/securityDomain/domainInfo" for kind in ("ocsp", "ca")),
     *(f"/{kind}/admin/{kind}/getDomainXML" for kind in ("ocsp", "ca")),
