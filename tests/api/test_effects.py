@@ -38,7 +38,11 @@ AGAIN = {
 }
 # Where the operation says what it has changed, when that is not in `changes`.
 SAID_IN = {"crls.add_all": "issuing_points", "certificates.install": "switched", "configuration.change": "diff"}
-ELSEWHERE = {"cloning.promote", "cloning.remove"}  # tests/api/test_cloning.py, over a set
+# Over a set in tests/api/test_cloning.py, over directory servers in tests/cli/test_directory.py and test_directory_adopt.py.
+ELSEWHERE = {
+    *("cloning.promote", "cloning.remove", "cloning.destroy"),
+    *("directory_server.use", "directory_server.adopt"),
+}
 
 
 def site_path(api, rest: str = "") -> str:

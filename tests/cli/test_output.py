@@ -40,6 +40,13 @@ def test_table_in_a_pipe_keeps_one_line_for_each_row(capsys):
     assert [line.split() for line in lines] == [["name", "n"], [subject, "-"], ["[bold]x[/bold]", "3"]]
 
 
+def test_records_that_tell_different_things_have_all_columns(capsys):
+    """What one record does not tell is empty in its row, and no column is lost."""
+    output.records([{"name": "a", "n": 1}, {"name": "b", "reason_why": "x"}], json_output=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["name", "n", "reason", "why"], ["a", "1", "-"], ["b", "-", "x"]]
+
+
 def test_table_in_a_pipe_is_aligned_and_loads_no_rich():
     """Columns stand below each other, a cell of several lines stays in its row, and nobody waits for colours."""
     code = "output.table(['name', 'n'], [['a\\nb', 1], ['longer', None]]); output.fields({'x': None})"

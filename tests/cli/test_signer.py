@@ -156,3 +156,14 @@ def test_authority_with_a_signer_and_a_new_one_is_refused(site, capsys):
     again = ["authority", "add", site.file("ca.pem"), "--signer", SIGNER, "--new-signer", "tier2"]
     assert "exclude each other" in refused(capsys, *again)
     assert ring(site).versions == ()
+
+
+def test_key_that_waits_for_its_certificate_is_followed_by_another_one(site, capsys):
+    """Who lost a request makes the next one, with the same key or a new one, before the first is certified."""
+    first = shown(capsys, "signer", "add", "tier2")
+    again = shown(capsys, "signer", "request", "tier2", "--same-key")
+    other = shown(capsys, "signer", "request", "tier2")
+    keys = [
+        x509.load_pem_x509_csr(one["versions"][-1]["request"].encode()).public_key() for one in (first, again, other)
+    ]
+    assert keys[0] == keys[1] != keys[2]

@@ -255,7 +255,7 @@ OPERATIONS = (
         Signer,
         status=201,
         body=NewSigner,
-        refusals={409: "There is a signer of that nickname."},
+        refusals={409: "There is a signer of that nickname.", 422: "The subject is none."},
     ),
     Operation(
         "POST",

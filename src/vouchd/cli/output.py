@@ -92,12 +92,13 @@ def _print_on_terminal(rows: Sequence[Sequence[str]], columns: Sequence[str]) ->
 
 
 def records(values: Sequence[Mapping[str, object]], *, json_output: bool, empty: str = "") -> None:
-    """Print a list of like records: a table with the first one's keys as columns, or with `--json` a JSON list."""
+    """Print a list of like records: a table with their keys as columns, or with `--json` a JSON list."""
     if json_output:
         as_json(list(values))
         return
-    columns = list(values[0]) if values else []
-    table([column.replace("_", " ") for column in columns], [list(value.values()) for value in values], empty=empty)
+    columns = list(dict.fromkeys(name for value in values for name in value))
+    rows = [[value.get(name) for name in columns] for value in values]
+    table([name.replace("_", " ") for name in columns], rows, empty=empty)
 
 
 def record(value: Mapping[str, object], *, json_output: bool) -> None:

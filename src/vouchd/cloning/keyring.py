@@ -28,6 +28,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -73,11 +74,16 @@ class MemberFiles:
 
     def place(self, version: SignerVersion, settings: Settings, files: VersionFiles) -> SignerSettings | None:
         """The version as CS.cfg names it, or would; None where its key is not here. Raises: SigningError."""
-        present = next((one for one in settings.signers if one.nickname == version.nickname), None)
-        if present is not None and _is_that(present, version) and present.key_file.exists():
+        present = _present(version, settings)
+        if present is not None:
             return present
         key_file = files.key_file(version, settings)
         return None if key_file is None else files.signer(version, key_file)
+
+    def key_file(self, version: SignerVersion, settings: Settings) -> Path | None:
+        """Where the key of the version is, which may have no certificate yet; None where it is not here."""
+        present = _present(version, settings)
+        return present.key_file if present is not None else self.files.key_file(version, settings)
 
     def name(self, places: Iterable[SignerSettings]) -> tuple[str, ...]:
         """Have CS.cfg name these signers' files; the nicknames that it named others for. Raises: ConfigError."""
@@ -94,6 +100,12 @@ class MemberFiles:
             if after.lines != before.lines:
                 replace_file(self._layout.cs_cfg, after.render().encode(), 0o600)
         return tuple(place.nickname for place in changed)
+
+
+def _present(version: SignerVersion, settings: Settings) -> SignerSettings | None:
+    """The version as CS.cfg names it now, with its key; None where it names another one."""
+    present = next((one for one in settings.signers if one.nickname == version.nickname), None)
+    return present if present is not None and _is_that(present, version) and present.key_file.exists() else None
 
 
 def _is_that(present: SignerSettings, version: SignerVersion) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -136,14 +135,13 @@ class Signers:
         if wishes.same_key:
             if last is None:
                 raise ConfigError(f"signer {nickname} has no key yet", hint="leave out --same-key")
-            place = self._member.place(last, settings, self._member.files)
-            if place is None:
+            key_file = self._member.key_file(last, settings)
+            if key_file is None:
                 raise SigningError(f"the key of {last.name} is not here", hint=f"ask {last.origin or 'its member'}")
-            key = read_key(place.key_file, self._password())
+            key = read_key(key_file, self._password())
         else:
-            key = new_key(
-                stem.with_name(f"{stem.name}.key"), algorithm, self._key_file(last, settings), self._password()
-            )
+            beside = self._member.key_file(last, settings) if last else None  # on the same token, where it is on one
+            key = new_key(stem.with_name(f"{stem.name}.key"), algorithm, beside, self._password())
         subject = wishes.subject or _subject(last)
         pem = certificate_request(Purpose.OCSP_SIGNING, key, subject)
         write_new(stem.with_name(f"{stem.name}.csr"), pem, 0o644)
@@ -158,11 +156,6 @@ class Signers:
             origin=me.id if me else ALONE,
             made_at=self._clock.now(),
         )
-
-    def _key_file(self, last: SignerVersion | None, settings: Settings) -> Path | None:
-        """Where the key of the version before is, as far as it is here."""
-        place = self._member.place(last, settings, self._member.files) if last else None
-        return place.key_file if place else None
 
     def install(
         self, nickname: str, bundle: Sequence[x509.Certificate], caller: Caller, *, stage_only: bool = False
