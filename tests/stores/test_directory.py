@@ -28,7 +28,7 @@ from vouchd.core.changes import NEVER, Changes
 from vouchd.core.facts import Group, Transport, User
 from vouchd.directory.connection import Change, Connections, Credentials
 from vouchd.directory.schema import AUTHORITY
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import AlreadyExists, StoreUnavailable
 from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.store import DirectoryStore
@@ -108,6 +108,36 @@ def test_entries_compared_at_each_change_are_those_there_are(store, node):
             entries.look(connection)
             assert {one.authority.id for one in entries.stored()} == {one.id for one in store.authorities()}
         assert entries.point(POINT).epoch == an_epoch(CA)
+    connections.close()
+
+
+def test_addition_of_what_is_there_leaves_the_numbers_of_changes_alone(store, node):
+    """The server takes a number back for an addition that fails, so none is sent that would."""
+    store.put_authority(CA)
+    admin = node.directory.admin()
+    [entry] = admin.search(node.server.suffix, scope="one", query=f"({AUTHORITY}=*)")
+    before = admin.last_usn()
+    with pytest.raises(AlreadyExists):
+        admin.add(entry.dn, {"objectClass": ["top", "extensibleObject"], "cn": ["x"]})
+    assert admin.last_usn() == before
+
+
+def test_change_under_a_number_that_was_given_before_is_seen_within_a_minute(store, node):
+    """Another program's failed addition and a change cancel out in the newest number; the next comparison sees it."""
+    store.put_authority(CA)
+    connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
+    clock = itertools.chain([0.0, 59.0], itertools.repeat(60.0))
+    entries = KnownEntries(node.server.suffix, JUDGE, lambda: next(clock))
+    admin = node.directory.admin()
+    with connections.connection() as connection:
+        before = entries.changes(connection, NEVER)
+        [entry] = admin.search(node.server.suffix, scope="one", query=f"({AUTHORITY}=*)")
+        with pytest.raises(admin.ldap.ALREADY_EXISTS):
+            admin.raw.add_s(entry.dn, [("objectClass", [b"top", b"extensibleObject"]), ("cn", [b"x"])])
+        store.put_authority(an_authority("b"))
+        assert admin.last_usn() == before.revision, "else the server has been mended: look again at what this is for"
+        assert entries.changes(connection, before.revision).authorities == {}
+        assert entries.changes(connection, before.revision).authorities == {an_authority("b").id: an_authority("b")}
     connections.close()
 
 

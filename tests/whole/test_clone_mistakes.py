@@ -89,6 +89,8 @@ CLOCKS = {"the clock here is more than 10 s ahead": "+12s", "the clock here is m
 OF_THE_MASTER = "`refreshInSec` of the master is 0 or 21600"
 OF_THE_CLONE = "the clone that is cloned has another `refreshInSec` than 21600"  # tests/cloning/test_preflight.py
 
+OF_THE_TOKEN = "the token here is not that of the set"  # tests/whole/test_token_instance.py
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -148,7 +150,7 @@ def state(site: CloneSet) -> tuple[object, ...]:
 
 def test_page_tells_of_every_mistake_and_of_none_that_is_not_tried():
     """A row of the page that nothing here makes true would be a promise only."""
-    assert set(ROWS) == {*MISTAKES, *CLOCKS, OF_THE_MASTER, OF_THE_CLONE}
+    assert set(ROWS) == {*MISTAKES, *CLOCKS, OF_THE_MASTER, OF_THE_CLONE, OF_THE_TOKEN}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -248,7 +248,13 @@ class Connection:
         )
 
     def add(self, dn: str, attributes: Mapping[str, Sequence[bytes | str]]) -> None:
-        """Add an entry. Raises: AlreadyExists; NotFound when its parent is not there."""
+        """Add an entry. Raises: AlreadyExists; NotFound when its parent is not there.
+
+        It is looked for first: an addition that fails takes the server's newest update sequence number back by one (389
+        DS 2.3), and the next change has a number that another entry has already, so that it would not be noticed.
+        """
+        if self.read(dn, ["1.1"]) is not None:
+            raise AlreadyExists(f"{self._where}: {dn} is there already")
         values = [(name, [_octets(value) for value in each]) for name, each in attributes.items() if each]
         with self.translating(dn):
             self.raw.add_s(dn, values)

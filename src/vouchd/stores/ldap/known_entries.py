@@ -11,9 +11,11 @@ nothing is read. How a look goes on otherwise:
 Why this is right: every entry that is there is known unless it was added or changed since, and these have been read; so
 the known ones are at least those there are, and being as many they are the same.
 
-A server that was filled anew, from another one or a backup, may number otherwise. So everything is read again when the
+A server that was filled anew, from another one or a backup, may number otherwise, and one that was asked to add what
+was there already gives a number twice (389 DS 2.3; `Connection.add` looks first). So everything is read again when the
 newest number falls or the server could not be asked, and names and numbers are compared every few seconds while there
-are changes at all. What then turns out to be another thing is told as changed after every revision that was told.
+are changes, once after the last one, and every minute. What then turns out to be another thing is told as changed after
+every revision that was told.
 
 What is read is judged before it is known (stores/ldap/judging): an entry that is not believed counts as what was
 believed of it before, or as none, and is judged again with each look.
@@ -41,6 +43,7 @@ from vouchd.stores.rules import quarantine_order
 K = TypeVar("K", bytes, str)
 
 COMPARED_SECONDS = 5.0
+COMPARED_IDLE_SECONDS = 60.0  # where no number rose: another program may have taken it back
 _TURN_SECONDS = 10.0  # to wait for another thread's look
 _USN = "entryusn"
 _EVERY = "(|(objectClass=*)(objectClass=ldapSubEntry))"  # a conflict hides from an ordinary search
@@ -69,6 +72,7 @@ class KnownEntries:
         self._floor = NEVER  # what changes is told as changed at this revision at least
         self._doubtful = True
         self._compared = 0.0
+        self._settled = True  # compared after the last change
 
     def look(self, connection: Connection) -> bool:
         """Know what there is now; whether there are replication conflicts of CAs, which are to be merged first.
@@ -157,7 +161,11 @@ class KnownEntries:
                 self._floor = self._newest + 1
                 self._read_all(connection, revision, mark)
             elif revision > self._revision:
+                self._settled = False
                 self._read_changed(connection, revision, mark)
+            elif self._clock() - self._compared >= (COMPARED_IDLE_SECONDS if self._settled else COMPARED_SECONDS):
+                self._floor = max(self._floor, self._newest + 1)
+                self._know(connection, self._compare(connection, revision), revision, mark)
             self._revision = revision
         except BaseException:
             self._doubtful = True
@@ -168,7 +176,7 @@ class KnownEntries:
         self._drop(self._usns.keys() - {_key(entry) for entry in entries}, revision)
         self._know(connection, self._taken(entries), revision, mark, whole=True)
         self._since = revision if self._since == NEVER else self._since
-        self._compared = self._clock()
+        self._compared, self._settled = self._clock(), True
 
     def _read_changed(self, connection: Connection, revision: int, mark: int) -> None:
         after = max(self._usns.values(), default=NEVER)
@@ -187,7 +195,7 @@ class KnownEntries:
             changed = self._taken(self._search(connection, _EVERY, _READ))
         else:
             changed = self._taken(filter(None, (connection.read(dn, _READ) for dn in other)))
-        self._compared = self._clock()
+        self._compared, self._settled = self._clock(), True
         return changed
 
     def _drop(self, dns: Iterable[str], revision: int) -> None:
