@@ -6,8 +6,7 @@ import json
 import threading
 
 import pytest
-from tests.sites import Site
-from tests.whole.test_three_commands import Commands
+from tests.whole.test_three_commands import Commands, of_our_own_ca
 
 pytestmark = [pytest.mark.process, pytest.mark.interop]
 
@@ -15,16 +14,8 @@ pytestmark = [pytest.mark.process, pytest.mark.interop]
 @pytest.fixture
 def running(tmp_path):
     """An instance with all its certificates from our own CA, answering."""
-    site = Site.make(tmp_path)
-    commands = Commands(site)
-    commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
-    commands.run("create", "--ca", "lab", *ports)
-    commands.run("ca", "issue", "--ca", "lab", "--subject", "CN=www", "--name", "DNS:www.example", "--out", "www.crt")
-    commands.run("ca", "publish", "--ca", "lab", "--to", f"instance:{site.instance}")
-    commands.run("start")
-    yield commands
-    commands.run("stop")
+    with of_our_own_ca(tmp_path) as commands:
+        yield commands
 
 
 def ask(commands: Commands) -> dict:

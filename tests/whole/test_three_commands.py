@@ -56,6 +56,21 @@ class Commands:
 
 
 @contextmanager
+def of_our_own_ca(folder: Path) -> Iterator[Commands]:
+    """An instance of two workers with all its certificates from our own CA, answering."""
+    site = Site.make(folder)
+    commands = Commands(site)
+    commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
+    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
+    commands.run("create", "--ca", "lab", *ports)
+    commands.run("ca", "issue", "--ca", "lab", "--subject", "CN=www", "--name", "DNS:www.example", "--out", "www.crt")
+    commands.run("ca", "publish", "--ca", "lab", "--to", f"instance:{site.instance}")
+    commands.run("start")
+    yield commands
+    commands.run("stop")
+
+
+@contextmanager
 def three_commands(folder: Path) -> Iterator[Commands]:
     """The three commands, and the fourth at the end."""
     site = Site.make(folder)

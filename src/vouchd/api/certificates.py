@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -17,7 +16,7 @@ from vouchd.api.operation import Call, Operation
 from vouchd.api.services import Services
 from vouchd.ca.requests import parse_name, parse_subject
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, NotFound, SigningError, StoreUnavailable
+from vouchd.errors import NotFound, SigningError, StoreUnavailable
 from vouchd.files import read_file
 from vouchd.instance.certificates import service
 from vouchd.instance.certificates.places import SystemCertificate as Placed
@@ -26,8 +25,6 @@ from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
 from vouchd.signing.token.reference import HARDWARE
-
-T = TypeVar("T")
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
 _BUNDLE = "PEM, or base64 of DER or of PKCS #7."
@@ -107,7 +104,7 @@ class Installed(Struct, frozen=True):
 
 
 def _all(call: Call) -> list[SystemCertificate]:
-    places = _refused_as_input(lambda: call.services.certificates.certificates(call.caller))
+    places = shapes.refused_as_input(lambda: call.services.certificates.certificates(call.caller))
     return [_shape(call.services, call.caller, one) for one in places]
 
 
@@ -120,7 +117,7 @@ def _one(call: Call) -> SystemCertificate:
 
 def _request(call: Call) -> CertificateRequest:
     wanted: NewRequest = call.body
-    path = _refused_as_input(
+    path = shapes.refused_as_input(
         lambda: call.services.certificates.request(
             call.path["name"],
             call.caller,
@@ -135,7 +132,7 @@ def _request(call: Call) -> CertificateRequest:
 
 def _install(call: Call) -> Installed:
     new: Installation = call.body
-    done = _refused_as_input(
+    done = shapes.refused_as_input(
         lambda: call.services.certificates.install(
             call.path["name"],
             new.certificate.encode(),
@@ -157,14 +154,6 @@ def installed(services: Services, caller: Caller, done: service.Installed) -> In
         browser=str(services.layout.admin_pkcs12) if is_administrator else None,
         password=str(services.layout.admin_password) if is_administrator else None,
     )
-
-
-def _refused_as_input(act: Callable[[], T]) -> T:
-    """What `act` returns; a certificate or request that does not serve is the caller's fault, not this host's."""
-    try:
-        return act()
-    except SigningError as error:
-        raise BadInput(str(error), hint=error.hint) from error
 
 
 def _shape(services: Services, caller: Caller, one: Placed) -> SystemCertificate:

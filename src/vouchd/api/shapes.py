@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -12,12 +13,13 @@ from msgspec import UNSET, Struct, UnsetType
 from vouchd.api.model import PEM, SHA256, AuthorityId, Count, Moment, Origin, ScopeId, Serial, Words, about
 from vouchd.core import facts
 from vouchd.core.records import rfc3339
-from vouchd.errors import BadInput
+from vouchd.errors import BadInput, SigningError
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import Reason, reason_text
 from vouchd.pkix.scope import Scope
 
 MAX_SERIAL_OCTETS = 64
+T = TypeVar("T")
 
 
 class Problem(Struct, frozen=True):
@@ -205,3 +207,11 @@ def certificate(der: bytes, sha256: str) -> Certificate:
 def pem(cert: x509.Certificate) -> str:
     """The certificate as PEM."""
     return cert.public_bytes(Encoding.PEM).decode()
+
+
+def refused_as_input(act: Callable[[], T]) -> T:
+    """What `act` returns; a certificate or request that does not serve is the caller's fault, not this host's."""
+    try:
+        return act()
+    except SigningError as error:
+        raise BadInput(str(error), hint=error.hint) from error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -18,15 +17,13 @@ from vouchd.ca.requests import parse_subject
 from vouchd.cloning.signers import SignerRequest
 from vouchd.core import signer_facts as facts
 from vouchd.core.signer_facts import Keyring, state
-from vouchd.errors import BadInput, LifecycleError, NotFound, SigningError
+from vouchd.errors import BadInput, LifecycleError, NotFound
 from vouchd.instance.report import WaitingSigner
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.pem import read_bundle
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
-
-T = TypeVar("T")
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
 _SOFTWARE = "software"
@@ -134,13 +131,13 @@ def _of(call: Call, nickname: str) -> Signer:
 
 def _add(call: Call) -> Signer:
     new: NewSigner = call.body
-    _refused_as_input(lambda: call.services.signers.request(new.nickname, _wishes(new), call.caller, new=True))
+    shapes.refused_as_input(lambda: call.services.signers.request(new.nickname, _wishes(new), call.caller, new=True))
     return _of(call, new.nickname)
 
 
 def _request(call: Call) -> Signer:
     nickname = call.path["nickname"]
-    _refused_as_input(lambda: call.services.signers.request(nickname, _wishes(call.body), call.caller))
+    shapes.refused_as_input(lambda: call.services.signers.request(nickname, _wishes(call.body), call.caller))
     return _of(call, nickname)
 
 
@@ -156,7 +153,7 @@ def _install(call: Call) -> InstalledSigner:
     new: SignerInstallation = call.body
     nickname = call.path["nickname"]
     bundle = [one for data in (new.certificate, new.chain) if data for one in _certificates(data)]
-    version, warnings = _refused_as_input(
+    version, warnings = shapes.refused_as_input(
         lambda: call.services.signers.install(nickname, bundle, call.caller, stage_only=not new.switch)
     )
     return InstalledSigner(signer=_of(call, nickname), number=version.number, warnings=list(warnings))
@@ -184,14 +181,6 @@ def _retire(call: Call) -> Signer:
     version = signers.retire(nickname, chosen.number, call.caller)
     changed = [] if before == version else [f"{version.name} signs no more"]
     return replace(_of(call, nickname), changes=changed)
-
-
-def _refused_as_input(act: Callable[[], T]) -> T:
-    """What `act` returns; a certificate that does not serve is the caller's fault, not this host's."""
-    try:
-        return act()
-    except SigningError as error:
-        raise BadInput(str(error), hint=error.hint) from error
 
 
 def _shape(call: Call, ring: Keyring, nickname: str) -> Signer:

@@ -10,8 +10,9 @@ import base64
 import http.client
 import ssl
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
+from vouchd.client.transport import https_parts
 from vouchd.errors import ClientError, ConfigError, RefusedForNow
 
 _MAX_ANSWER_BYTES = 1 << 20
@@ -83,11 +84,7 @@ class ESTClient:
 
 
 def _parts(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "https" and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    parts = https_parts(url)
+    if parts is None:
         raise ConfigError(f"{url[:200]!r} is not the URL of an EST server", hint="https://HOST/.well-known/est")
     return parts

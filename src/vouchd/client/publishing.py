@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import http.client
 from pathlib import Path
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode
 
 from vouchd.client.admin import client_tls
+from vouchd.client.transport import https_parts
 from vouchd.errors import ClientError, ConfigError, CRLRejected, CRLStale, RefusedForNow
 
 PATH = "/ocsp/agent/ocsp/addCRL"
@@ -63,12 +64,8 @@ class CRLPublisher:
 
 
 def _parts(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "https" and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    parts = https_parts(url)
+    if parts is None:
         raise ConfigError(f"not an https URL: {url}", hint="as in https://ocsp.example.org:8443")
     return parts
 

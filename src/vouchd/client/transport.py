@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from vouchd.errors import ClientError
 
@@ -52,6 +52,16 @@ class Exchange:
     def header(self, name: str) -> str | None:
         """The first header of that name, upper and lower case alike; None when there is none."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+def https_parts(url: str) -> SplitResult | None:
+    """The parts of the URL of an https server, None when it is not one."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "https" and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
 
 
 def get_path(base_path: str, request_der: bytes) -> str:
