@@ -8,8 +8,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 import cryptography_vectors
+from tests.contract.test_mirror_store import full
+from tests.memory_store import MemoryStore
 
-VECTORS = Path(cryptography_vectors.__file__).parent / "x509"
+from vouchd.core.records import facts_record, to_json
+from vouchd.pkix.pem import as_pem
+
+ALL_VECTORS = Path(cryptography_vectors.__file__).parent
+VECTORS = ALL_VECTORS / "x509"
+PKCS12_PASSWORD = "cryptography"  # noqa: S105  of the public vectors
 MAX_SEED_BYTES = 4096
 
 
@@ -67,6 +74,39 @@ def cs_cfgs() -> tuple[bytes, ...]:
         b"ocsp.store.defStore.notFoundAsGod=true\n",
         b"internaldb.ldapconn.host=ldap.example\nlog.instance.Debug.level=3\n",
     )
+
+
+@cache
+def certificates_as_handed_out() -> tuple[bytes, ...]:
+    """Certificates in DER, PEM and PKCS #7, alone and several."""
+    some = certificates()[:20]
+    texts = [as_pem(der).encode() for der in some]
+    chains = (path.read_bytes() for path in sorted((ALL_VECTORS / "pkcs7").glob("*")))
+    trusted = texts[0].replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE")
+    known = (*some, *texts, b"".join(texts[:3]), b"a comment\r\n" + trusted, base64.b64encode(some[0]), *chains)
+    return tuple(data for data in known if len(data) <= MAX_SEED_BYTES)
+
+
+def forms() -> tuple[bytes, ...]:
+    """Urlencoded forms as a publishing CA and a browser send them."""
+    crl = quote(base64.encodebytes(crls()[0]).decode(), safe="").encode()
+    return (
+        b"crl=" + crl,
+        b"crl=" + crl.lower() + b"&xmlOutput=true",
+        b"a=1&a=2&b=%41%zz%&=&&c",
+        b"name=%C3%A9+x&n=%00",
+    )
+
+
+@cache
+def facts() -> tuple[bytes, ...]:
+    """The facts of a set, some of each kind, and of an empty one."""
+    return tuple(to_json(facts_record(one)).encode() for one in (full(MemoryStore()), MemoryStore().facts()))
+
+
+def pkcs12_files() -> tuple[bytes, ...]:
+    """PKCS #12 files as OpenSSL and Java write them, with the password and with others."""
+    return tuple(path.read_bytes() for path in sorted((ALL_VECTORS / "pkcs12").glob("*.p12")))
 
 
 def http_streams() -> tuple[bytes, ...]:

@@ -14,13 +14,17 @@ from tests.pki import NOW
 
 from fuzz import alike, responder, seeds
 from fuzz.bounds import bounded
+from vouchd.agent.forms import parse_form
 from vouchd.client.parsing import parse_response
+from vouchd.core.records import facts_record, from_json, read_facts, to_json
 from vouchd.ee import getpath
 from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.errors import VouchdError
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.ocsp import parse_request
+from vouchd.pkix.pem import read_bundle
+from vouchd.pkix.pkcs12.reading import read_bags
 from vouchd.settings import cs_cfg
 from vouchd.settings.reading import settings_from
 
@@ -95,8 +99,35 @@ def config(data: bytes) -> None:
         settings_from(parsed, Path("/nonexistent"))
 
 
+def certificates(data: bytes) -> None:
+    """The reader of certificates in all the forms that people hand out."""
+    with suppress(ValueError):
+        assert read_bundle(data).certificates, "a bundle has one or more"
+
+
+def form(data: bytes) -> None:
+    """The reader of a urlencoded form."""
+    with suppress(VouchdError):
+        parse_form(data)
+
+
+def facts(data: bytes) -> None:
+    """The reader of a set's facts, as a clone gets them: what was read is written and read again to the same."""
+    with suppress(VouchdError):
+        read = from_json(data, read_facts)
+        assert from_json(to_json(facts_record(read)), read_facts) == read
+
+
+def pkcs12(data: bytes) -> None:
+    """The reader of PKCS #12, up to the MAC and, where that comes out, the bags."""
+    with suppress(VouchdError):
+        read_bags(data, seeds.PKCS12_PASSWORD)
+
+
+# An iteration count is a bound of its own: its cost has nothing to do with the length of the file.
+COUNTED_OTHERWISE = {"pkcs12"}
 TARGETS = {
-    target.name: replace(target, run=bounded(target.run))
+    target.name: target if target.name in COUNTED_OTHERWISE else replace(target, run=bounded(target.run))
     for target in (
         Target("request", request, seeds.ocsp_requests),
         Target("http", http, seeds.http_streams),
@@ -106,5 +137,9 @@ TARGETS = {
         Target("get-path", get_path, seeds.get_paths),
         Target("crl", crl, seeds.crls),
         Target("config", config, seeds.cs_cfgs),
+        Target("certificates", certificates, seeds.certificates_as_handed_out),
+        Target("form", form, seeds.forms),
+        Target("facts", facts, seeds.facts),
+        Target("pkcs12", pkcs12, seeds.pkcs12_files),
     )
 }
