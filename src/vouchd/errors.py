@@ -143,6 +143,10 @@ class ConfigError(VouchdError):
     """A setting is unknown or malformed; the message starts with file and line where there is one."""
 
 
+class NoFitSigner(ConfigError):
+    """No signer of this instance may answer for a CA."""
+
+
 class UnlistedCertificates(ConfigError):
     """A list of issued serials lacks certificates of this set, which would be refused; nothing was changed."""
 

@@ -12,7 +12,10 @@ from tests.ds389 import PASSWORD, directories
 from tests.pki import CA
 
 from vouchd.core.facts import Transport
+from vouchd.directory.connection import Change
+from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, write_passwords
+from vouchd.wiring.instance import check_instance
 
 pytestmark = pytest.mark.interop
 
@@ -128,6 +131,44 @@ def test_entry_that_cannot_be_believed_is_told_and_the_others_taken(run, instanc
         assert names[1] in err
     finally:
         clear(node, *names)
+
+
+def test_second_ca_behind_one_signer_is_taken_over_only_as_a_trusted_responder(run, instance, node, manager):
+    """A CA that has not issued the signer is refused with the word that lets it in, and the instance starts either way."""
+    second = CA.create("Second CA", key=None, kind="P-384")
+    names = [
+        write(node, "CN-Site CA", instance.ca.der, crl_of(instance, 0x54)),
+        write(node, "CN-Second CA", second.der, second.crl({0x55: None})),
+    ]
+    adopt = ("directory", "adopt", "--password-file", manager, "--url", f"{node.directory.url}/{node.server.suffix}")
+    layout = Layout(instance.instance)
+    try:
+        code, out, err = run(*adopt, "--json")
+        assert (code, [row["entry"] for row in json.loads(out)]) == (78, names[:1])
+        assert "--trusted-responder 'CN=Second CA'" in err
+        check_instance(layout, warn=lambda _: None, whole=True)
+        code, out, err = run(*adopt, "--trusted-responder", "CN=Second CA", "--json")
+        assert (code, [row["CA"] for row in json.loads(out)]) == (0, ["CN=Second CA", "CN=Site CA"])
+        assert "warning: CN=Second CA" in err
+        check_instance(layout, warn=lambda _: None, whole=True)
+        code, _, err = run(*adopt, "--trusted-responder", "CN=Secnd CA")
+        assert (code, "CN=Secnd CA" in err) == (66, True)
+    finally:
+        clear(node, *names)
+
+
+def test_value_that_is_no_certificate_costs_the_good_one_beside_it_nothing(run, instance, node, manager):
+    """An entry with an empty value and a good certificate is taken over by the good one."""
+    dn = write(node, "CN-Site CA", instance.ca.der, crl_of(instance, 0x56))
+    admin = node.admin()
+    admin.modify(dn, [Change("add", "cACertificate;binary", (b"\0",))])
+    admin.close()
+    url = f"{node.directory.url}/{node.server.suffix}"
+    try:
+        code, out, err = run("directory", "adopt", "--url", url, "--password-file", manager, "--json")
+        assert (code, [row["taken"] for row in json.loads(out)]) == (0, [1]), err
+    finally:
+        clear(node, dn)
 
 
 def test_wrong_password_of_the_other_directory_is_told(run, instance, node, manager):

@@ -56,6 +56,11 @@ class DirectoryToRead(Struct, frozen=True, forbid_unknown_fields=True):
     trust_file: TrustFile = ""
     bind: Annotated[DN, about("Who reads there.")] = ""
     password: Annotated[Secret, about("The password of who reads there.")] = ""
+    trusted_responder: Annotated[
+        list[Annotated[str, Meta(max_length=2000)]],
+        Meta(max_length=1000),
+        about("Subjects of CAs that need not have issued the signer: their clients are set to trust it.", ["CN=Root"]),
+    ] = []
 
 
 class AdoptedAuthority(Struct, frozen=True):
@@ -67,6 +72,7 @@ class AdoptedAuthority(Struct, frozen=True):
     crls: Annotated[Count, about("How many CRLs the entry has.", 2)]
     taken: Annotated[Count, about("How many of them were new.", 1)]
     entry: Annotated[str, about("The DN of the entry.", "cn=Example Root,o=pki-tomcat-OCSP")]
+    doubts: Annotated[list[str], about("What is doubtful about its signer, and allowed.", ["a trusted responder"])]
 
 
 class Adoption(Struct, frozen=True):
@@ -114,7 +120,7 @@ def _adopt(call: Call) -> Adoption:
     if wanted.url:
         server = server_of(wanted.url, start_tls=wanted.starttls)
         other = OtherDirectory(server, wanted.bind, wanted.password, _path(wanted.trust_file))
-    done = adopt(services, other, take, call.caller)
+    done = adopt(services, other, take, call.caller, wanted.trusted_responder)
     return Adoption(
         suffix=done.suffix,
         adopted=[
@@ -125,6 +131,7 @@ def _adopt(call: Call) -> Adoption:
                 crls=one.crls,
                 taken=one.taken,
                 entry=one.dn,
+                doubts=list(one.doubts),
             )
             for one in done.adopted
         ],

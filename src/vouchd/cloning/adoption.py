@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,10 @@ from vouchd.cloning.needs import MemberServices
 from vouchd.core.facts import Authority, Caller, DirectoryServer, Epoch
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.foreign import ForeignPoint, foreign_points
-from vouchd.errors import ConfigError, CRLStale, StoreUnavailable, VouchdError
+from vouchd.errors import ConfigError, CRLStale, NoFitSigner, NotFound, StoreUnavailable, VouchdError
+from vouchd.pkix.certs import load_certificate
+from vouchd.service.authorities import Authorities
+from vouchd.service.effects import Effect
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNALDB, read_passwords
 from vouchd.settings.reading import read_settings
@@ -31,13 +34,14 @@ class OtherDirectory:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """An entry that was taken over: how many CRLs it has, and how many were new."""
+    """An entry that was taken over: how many CRLs it has, how many were new, what is doubtful about its signer."""
 
     authority: Authority
     changes: tuple[str, ...]
     crls: int
     taken: int
     dn: str
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,16 @@ class Adoption:
     epochs: tuple[Epoch, ...]
 
 
-def adopt(services: MemberServices, other: OtherDirectory | None, take: Take, caller: Caller) -> Adoption:
+def adopt(
+    services: MemberServices,
+    other: OtherDirectory | None,
+    take: Take,
+    caller: Caller,
+    trusted: Collection[str] = (),
+) -> Adoption:
     """Take over what there is, in `other` or in the instance's own directory; an entry that is refused costs itself.
+
+    `trusted` are the subjects of CAs that need not have issued the signer: see `register`.
 
     Raises: ConfigError where there is no directory; StoreUnavailable; NotFound.
     """
@@ -61,12 +73,20 @@ def adopt(services: MemberServices, other: OtherDirectory | None, take: Take, ca
     with _opened(services.layout, other) as (connection, suffix):
         for point in foreign_points(connection, suffix):
             try:
-                adopted.append(_adopt(services, point, take, epochs, caller))
+                adopted.append(adopt_point(services.authorities, point, take, epochs, caller, trusted))
             except StoreUnavailable:
                 raise
             except VouchdError as error:
                 failures.append((point.dn, error))
-    return Adoption(suffix, tuple(adopted), tuple(failures), tuple(epochs))
+    return Adoption(suffix, tuple(adopted), (*failures, *_unmet(trusted, adopted)), tuple(epochs))
+
+
+def _unmet(trusted: Collection[str], adopted: Collection[Adopted]) -> Iterator[tuple[str, VouchdError]]:
+    """The names of trusted responders that no CA has that was taken over: a slip would go unnoticed."""
+    subjects = {_subject(der) for one in adopted for der in one.authority.certificates}
+    for name in trusted:
+        if name not in subjects:
+            yield name, NotFound("no CA of this name was taken over", hint="name it as its certificate does, RFC 4514")
 
 
 @contextmanager
@@ -93,13 +113,21 @@ def _opened(layout: Layout, other: OtherDirectory | None) -> Iterator[tuple[Conn
         connection.close()
 
 
-def _adopt(services: MemberServices, point: ForeignPoint, take: Take, epochs: list[Epoch], caller: Caller) -> Adopted:
+def adopt_point(
+    authorities: Authorities,
+    point: ForeignPoint,
+    take: Take,
+    epochs: list[Epoch],
+    caller: Caller,
+    trusted: Collection[str] = (),
+) -> Adopted:
     """Register the CA of one entry and take its CRLs; what was new goes to `epochs`. Raises: VouchdError."""
-    if len(point.certificates) != 1:
-        raise ConfigError(
-            f"{len(point.certificates)} CA certificates instead of one", hint="add the CA: vouchd authority add"
-        )
-    effect = services.authorities.add(point.certificates[0], caller)
+    if not point.certificates:
+        raise ConfigError("no certificate of a CA can be read there", hint="add the CA: vouchd authority add")
+    changes: tuple[str, ...] = ()
+    for certificate in point.certificates:
+        effect = register(authorities, certificate, caller, trusted)
+        changes += effect.changes
     taken = 0
     for crl in point.crls:
         try:
@@ -107,4 +135,29 @@ def _adopt(services: MemberServices, point: ForeignPoint, take: Take, epochs: li
         except CRLStale:  # it was taken already, by an earlier adoption, or a newer CRL was
             continue
         taken += 1
-    return Adopted(effect.subject, effect.changes, len(point.crls), taken, point.dn)
+    return Adopted(effect.subject, changes, len(point.crls), taken, point.dn, authorities.doubts(effect.subject))
+
+
+def register(
+    authorities: Authorities, certificate: bytes, caller: Caller, trusted: Collection[str] = ()
+) -> Effect[Authority]:
+    """Answer for a CA that another program has answered for, with the signer that there is.
+
+    That program may have one signer for several CAs, of which one has issued it. Clients of the others take its answers
+    only when they are set to trust it (RFC 6960 section 4.2.2.2), which is for the operator to say: by the CA's subject
+    among `trusted`. Raises: NoFitSigner that offers it; ConfigError, StoreError.
+    """
+    try:
+        return authorities.add(certificate, caller)
+    except NoFitSigner as error:
+        subject = _subject(certificate)
+        if subject not in trusted:
+            raise NoFitSigner(
+                f"{subject}: {error}",
+                hint=f"where its clients are set to trust that signer all the same: --trusted-responder {subject!r}",
+            ) from error
+    return authorities.add(certificate, caller, trusted_responder=True)
+
+
+def _subject(certificate_der: bytes) -> str:
+    return load_certificate(certificate_der).subject.rfc4514_string()

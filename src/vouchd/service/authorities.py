@@ -26,7 +26,15 @@ from vouchd.core.facts import (
 )
 from vouchd.core.key_history import is_ca, is_named, name_of, united, with_certificate, without_certificate
 from vouchd.core.ports import AuditSink, StatusStore
-from vouchd.errors import ConfigError, CRLRejected, NotFound, SigningError, UnlistedCertificates, VouchdError
+from vouchd.errors import (
+    ConfigError,
+    CRLRejected,
+    NoFitSigner,
+    NotFound,
+    SigningError,
+    UnlistedCertificates,
+    VouchdError,
+)
 from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
@@ -570,7 +578,7 @@ def _require_listed(ours: Mapping[str, bytes], authority: Authority, document: b
 
 
 def _signed_for(fitness: Fitness, draft: Authority) -> Authority:
-    """The CA with a signer that may answer for it. Raises: ConfigError where there is none."""
+    """The CA with a signer that may answer for it. Raises: NoFitSigner."""
     if certified := fitness.certified(draft):
         draft = replace(draft, policy=replace(draft.policy, signer=certified))
     _doubts(fitness, draft)
@@ -581,7 +589,7 @@ def _doubts(fitness: Fitness, authority: Authority) -> tuple[str, ...]:
     try:
         return fitness.doubts(authority)
     except SigningError as error:  # here it is the CA that does not fit, not the signer
-        raise ConfigError(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
+        raise NoFitSigner(f"no signer of this instance may answer for it: {error}", hint=error.hint) from error
 
 
 def _require_ca(certificate: x509.Certificate, *, may_sign_crls_only: bool) -> None:

@@ -32,6 +32,14 @@ def adopt(
     password_file: Annotated[
         Path | None, typer.Option("--password-file", metavar="FILE", help="Its password (0600).")
     ] = None,
+    trusted_responder: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-responder",
+            metavar="SUBJECT",
+            help="A CA that need not have issued the signer: its clients are set to trust it; repeatable.",
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Take over the CAs and CRLs that a Certificate System OCSP keeps in a directory.
@@ -45,9 +53,13 @@ def adopt(
     if url:
         body = {"url": url, "starttls": starttls, "bind": bind, "password": read_password(password_file, Path(bind))}
         body |= {"trust_file": str(trust.absolute())} if trust else {}
+    if trusted_responder:
+        body["trusted_responder"] = trusted_responder
     done = instance.call("directory_server.adopt", body=body, wait=seconds_to_wait(True))
     for one in done["adopted"]:
         output.effect(one["label"], one["changes"])
+        for doubt in one["doubts"]:
+            output.warn(f"{one['label']}: {doubt}")
     failures = [error_of(json.dumps(one).encode()) for one in done["failures"]]
     for failure in failures:
         output.fail(failure)
