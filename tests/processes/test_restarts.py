@@ -8,7 +8,7 @@ import socket
 import stat
 
 import pytest
-from tests.processes.running import Instance, Load, eventually, gone
+from tests.processes.running import DEADLINE_SECONDS, Instance, Load, eventually, gone
 
 pytestmark = pytest.mark.process
 
@@ -159,6 +159,19 @@ def test_sighup_that_cannot_exec_changes_nothing(tmp_path):
         assert after.restarts == 0
     finally:
         instance.end()
+
+
+def test_sigterm_during_a_restart_ends_the_instance(instance):
+    """Whoever stops an instance that is just trying its settings out stops it, and not only the former process."""
+    (instance.folder / "settings").unlink()
+    os.mkfifo(instance.folder / "settings")
+    instance.signal(signal.SIGHUP)
+    with (instance.folder / "settings").open("w") as settings:  # opened when the manager reads it
+        instance.signal(signal.SIGTERM)
+        settings.write('{"ee": 0, "workers": 2}')
+    assert instance.process.wait(DEADLINE_SECONDS) == 0
+    assert "stopped" in instance.log
+    assert "restarting" not in instance.log
 
 
 def test_sighup_to_a_taken_port_changes_nothing(instance, tmp_path_factory):

@@ -3,7 +3,7 @@
 How a restart works.
 1. The settings on disk are read and their addresses tried, as the successor will; what cannot work changes nothing.
 2. The manager closes what is its own (agent connections, tasks), asks each worker for its counters, which empties the
-   control channels, and blocks its signals: one that comes from now on is pending and meets the successor's handlers.
+   control channels, and blocks its signals: those that come are handed on (signals.py).
 3. It marks the descriptors below as inheritable, describes them in one environment variable and calls `exec`.
 4. The successor takes the variable out of its environment, marks the descriptors as private again, wraps them, adopts
    the living workers, and starts workers of its own beside them on the same listening sockets.
@@ -65,11 +65,13 @@ class Handover:
     agent: int = -1  # no agent port
     shared: bool = False  # all EE sockets are copies of one, on whose port only a service manager may listen
     log_streams: tuple[int, ...] = ()  # of standard output and error, those that go to the log file
+    signals: tuple[int, int] | None = None  # the pipe of those that are to be acted upon
 
     def descriptors(self) -> tuple[int, ...]:
         """All descriptors that have to stay open."""
         agent = (self.agent,) if self.agent >= 0 else ()
-        return (*self.sockets, self.health, *agent, self.lock, *(worker.control for worker in self.workers))
+        controls = (worker.control for worker in self.workers)
+        return (*self.sockets, self.health, *agent, self.lock, *controls, *(self.signals or ()))
 
 
 def execute(handover: Handover, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -93,6 +95,7 @@ def handover_in(environment: MutableMapping[str, str]) -> Handover | None:
         values = json.loads(text)
         values["sockets"] = tuple(values["sockets"])
         values["log_streams"] = tuple(values.get("log_streams", ()))
+        values["signals"] = tuple(values["signals"]) if values.get("signals") else None
         values["workers"] = tuple(HandedWorker(**_known(HandedWorker, worker)) for worker in values["workers"])
         handover = Handover(**_known(Handover, values))
         for descriptor in handover.descriptors():

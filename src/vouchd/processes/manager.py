@@ -30,6 +30,7 @@ from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts, handover_of
 from vouchd.processes.set_state import OtherMembers
 from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.signals import Signals
 from vouchd.processes.supervisor import Supervisor, passed_sockets
 from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
 from vouchd.processes.watching import Publication, Published, StoreWatch
@@ -46,7 +47,6 @@ _REPORT_SECONDS = 10.0
 _AGENT_GRACE_SECONDS = 10.0
 _AUDIT_SECONDS = 1.0
 _WATERMARK_SECONDS = 0.5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def run_manager(
@@ -77,11 +77,11 @@ class _Instance:
         self._clock = clock
         self._report_due = asyncio.Event()
         self._hindrances: tuple[Hindrance, ...] = ()  # what keeps revocations from being answered, as it was said last
-        self._signalled: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._signals = Signals()
         self._watch = StoreWatch(
             publication, self._on_published, self._on_watched, self._all_loaded, settings.refresh_seconds
         )
-        self._restarts = Restarts(settings, lambda: self._signalled.put_nowait(signal.SIGHUP), self._report_due.set)
+        self._restarts = Restarts(settings, lambda: self._signals.put(signal.SIGHUP), self._report_due.set)
         self._pulls = Pulls(pulls, clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
         self._other_members = OtherMembers(
@@ -96,12 +96,9 @@ class _Instance:
         from vouchd.processes.health import HealthServer  # noqa: PLC0415
         from vouchd.processes.overview import Overview  # noqa: PLC0415
 
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:  # before the PID file: who reads it may signal us at once
-            loop.add_signal_handler(number, self._signalled.put_nowait, number)
         settings, handover = self._settings, handover_in(os.environ)
+        self._signals.open(handover.signals if handover else None)  # before the PID file: who reads it may signal us
         self._supervisor = Supervisor(os.environ, os.getpid())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._log_file = LogFile(settings.log_file, handover.log_streams if handover else ())
         started_at = handover.started_at if handover else self._clock.now()
         self._pid_file = self._take_pid_file(handover)
@@ -209,7 +206,7 @@ class _Instance:
     async def _obey(self) -> None:
         """React to signals until one of them asks to stop."""
         while True:
-            number = await self._signalled.get()
+            number = await self._signals.next()
             if number == signal.SIGUSR1:
                 self._watch.look_now()
                 self._verdict.look()
@@ -232,15 +229,18 @@ class _Instance:
         await self._health.stop()
         remove_report(self._settings.serving_file)
         self._pid_file.release()
+        self._signals.close()
         _log.info("stopped")
 
     async def _restart(self) -> None:
-        """Become a new manager process; with settings that cannot work everything stays as it is, but for the log."""
+        """Become a new manager process, unless it is to end; with settings that cannot work all but the log stays."""
         self._log_file.reopen()
         try:
             await self._restarts.rehearse()
         except VouchdError as error:
             self._refuse(error)
+            return
+        if self._signals.ending:
             return
         _log.info("restarting")
         self._supervisor.reloading()
@@ -250,10 +250,9 @@ class _Instance:
         if self._settings.audit is not None:
             await in_thread(self._settings.audit.keep_last)
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the successor has its handlers
             execute(self._handover(), self._settings.restart_command, os.environ)
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._signals.take_back()
             self._refuse(error)
             self._go()
             await self._open_agent_port()
@@ -266,7 +265,8 @@ class _Instance:
         agent = self._agent_part.address if self._agent_part and self._sockets.agent else ("", 0)
         started_at, streams = self._overview.started_at, self._log_file.streams
         lock = self._pid_file.fileno()
-        return handover_of(self._settings, self._sockets, self._pool, lock, started_at, agent, streams)
+        signals = self._signals.hand_on()
+        return handover_of(self._settings, self._sockets, self._pool, lock, started_at, agent, streams, signals)
 
     async def _retire_predecessors(self) -> None:
         """End the workers of before the restart when ours answer in their place."""

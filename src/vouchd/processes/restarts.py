@@ -56,6 +56,7 @@ def handover_of(
     started_at: int,
     agent: Address,
     log_streams: tuple[int, ...],
+    signals: tuple[int, int],
 ) -> Handover:
     """What this manager process hands to its successor; `lock` is the descriptor of its PID file."""
     return Handover(
@@ -75,4 +76,5 @@ def handover_of(
         agent=sockets.agent.fileno() if sockets.agent else -1,
         shared=sockets.shared,
         log_streams=log_streams,
+        signals=signals,
     )
