@@ -22,7 +22,7 @@ def test_what_is_believed_is_kept_for_the_next_process(tmp_path):
     one.enforce()
     one.begin("user", {"a": [record(5)], "b": [record(6)]})
     one.remember("user", "a", 7, [record(7)], one.row("user", "a"))
-    one.forget("user", ["b"], one.rows("user"))
+    one.forget("user", {"b": 6}, one.rows("user"))
     other = Believed(tmp_path / "believed.sqlite")
     assert (other.enforced, other.begun("user"), other.begun("CA")) == (True, True, False)
     assert other.rows("user") == one.rows("user")
@@ -36,7 +36,7 @@ def test_who_knew_less_writes_nothing(tmp_path):
     one.begin("user", {"a": [record(1)]})
     before = other.rows("user")
     one.remember("user", "a", 2, [record(2)], one.row("user", "a"))
-    other.forget("user", ["a"], before)
+    other.forget("user", {"a": 1}, before)
     other.remember("user", "a", 1, [record(1, "old")], before["a"])
     other.begin("user", {"a": [record(1, "old")], "b": [record(1)]})
     assert {name: row.number for name, row in one.rows("user").items()} == {"a": 2, "b": 1}

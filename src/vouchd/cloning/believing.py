@@ -11,6 +11,7 @@ from typing import Any
 from vouchd.cloning.appointment import administrators, believed
 from vouchd.cloning.proof import MemberKey
 from vouchd.cloning.registry import master_of
+from vouchd.cloning.removals import latest_removals, may_remove, number_of, removal_seal, sealed_removal
 from vouchd.cloning.seals import (
     EVENT,
     STORE,
@@ -26,7 +27,7 @@ from vouchd.cloning.seals import (
 )
 from vouchd.core import records
 from vouchd.core.facts import Member
-from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
+from vouchd.core.ports import MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
 from vouchd.errors import BadInput, ConfigError, PermissionDenied
 from vouchd.stores.believed import Believed, Row, digest_of
 
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 _NUMBER_SECONDS = 3600
 _MOST_AHEAD = 1_000_000  # of the number that the clock gives: nobody can use the numbers up
 _NOBODYS = "it is sealed by a key that is no member's"
+_GONE = "it is gone, and no member has sealed that it is to be"
+_SINGLY = 10  # so many doubts of one kind and cause are recorded one by one
 
 
 class MemberSeals:
@@ -84,9 +87,25 @@ class MemberSeals:
         key = self._sealing_key()
         if key is None:
             return dict(record)
+        return sealed(kind, identifier, record, self._next_number(kind, identifier), key)
+
+    def removal(self, kind: str, identifier: str) -> Record | None:
+        """See Seals."""
+        self.require(kind)
+        master = master_of(self._members().values())
+        if kind == MEMBER_KIND and self.enforced and master is not None and not self.is_own(master):
+            member = self._members().get(identifier)
+            if member is None or not self.is_own(member):
+                raise PermissionDenied(
+                    f"the master, {master.id}, takes members out: what another member says of them is not believed",
+                    hint=f"ask the master, in its folder or with --url https://{master.id}",
+                )
+        key = self._sealing_key()
+        return None if key is None else sealed_removal(kind, identifier, self._next_number(kind, identifier), key)
+
+    def _next_number(self, kind: str, identifier: str) -> int:
         row = self._memory.row(kind, identifier)
-        number = max(row.number + 1 if row else 0, self._clock.now() // _NUMBER_SECONDS)
-        return sealed(kind, identifier, record, number, key)
+        return max(row.number + 1 if row else 0, self._clock.now() // _NUMBER_SECONDS)
 
     def _sealing_key(self) -> MemberKey | None:
         """The one that the others know this instance by; a renewed one they do not know yet. Raises: ConfigError."""
@@ -137,8 +156,8 @@ class MemberSeals:
         mark: int,
         registry: Callable[[], object],
         damaged: Collection[str] = (),
-        *,
-        whole: bool = True,
+        removals: Collection[Mapping[str, Any]] = (),
+        missing: Collection[str] | None = None,
     ) -> dict[str, list[Record]]:
         """See Seals."""
         with self._lock:
@@ -148,9 +167,15 @@ class MemberSeals:
                 return self._believed_tokens(raw, registry) if self.enforced else raw
             if kind == MEMBER_KIND and not self.enforced and begun_by_master(raw):
                 self.enforce()
-            if self.wants_all(kind) and whole:
+            said = latest_removals(kind, removals)
+            if self.wants_all(kind) and missing is None:
                 self._memory.begin(kind, raw)
-            judged = self._judged(kind, raw, mark, registry, doubts, whole=whole) if self._memory.begun(kind) else raw
+                if kind != MEMBER_KIND:
+                    registry()
+                self._believe_removals(kind, said, said)
+            judged = raw
+            if self._memory.begun(kind):
+                judged = self._judged(kind, raw, mark, registry, doubts, said, missing)
             self._show(kind, doubts)
             return judged
 
@@ -161,19 +186,22 @@ class MemberSeals:
         mark: int,
         registry: Callable[[], object],
         doubts: dict[str, Doubt],
-        *,
-        whole: bool,
+        removals: Mapping[str, list[Record]],
+        missing: Collection[str] | None,
     ) -> dict[str, list[Record]]:
         """What is believed; `doubts` are of the records that are damaged, and then of those that are not believed."""
         rows, damaged = self._memory.rows(kind), bool(doubts)
         newer = {name for name, row in rows.items() if row.version > mark}  # than what was read
         result = {name: list(rows[name].records) for name in newer if rows[name].records}
         raw = {name: some for name, some in stored.items() if name not in newer}
+        said = {name: some for name, some in removals.items() if name not in newer}
         if kind == MEMBER_KIND:
-            self._believe_members(raw, rows)
-            rows = self._memory.rows(kind)
-        elif self._unknown_keys(kind, raw, rows):
+            self._believe_removals(kind, said, raw)
+            self._believe_members(raw, self._memory.rows(kind))
+        elif self._unknown_keys(kind, raw, rows) or self._unknown_removals(said, rows):
             registry()
+        self._believe_removals(kind, said, raw)
+        rows = self._memory.rows(kind)
         for identifier, some in raw.items():
             row = rows.get(identifier)
             good = []
@@ -188,13 +216,42 @@ class MemberSeals:
                 self._memory.remember(kind, identifier, highest_number(good, row), good, row)
             elif row and row.records:
                 result[identifier] = list(row.records)
-        missing = [name for name, row in rows.items() if row.records and name not in raw and name not in newer]
-        being_filled = kind == MEMBER_KIND and not stored and len(missing) > 1
-        if whole and not damaged and not being_filled and kind != KEYRING_KIND:  # which is never taken away
-            self._memory.forget(kind, missing, rows)
-        elif whole:
-            result |= {name: list(rows[name].records) for name in missing}
-        return result
+        absent = (rows.keys() if missing is None else set(missing)) - raw.keys() - newer
+        lost = {name: list(row.records) for name in absent if (row := rows.get(name)) and row.records}
+        if not damaged:  # what cannot be read may be of one of them
+            doubts |= {name: Doubt(kind, name[:200], _GONE, "") for name in lost}
+        return result | lost
+
+    def _believe_removals(self, kind: str, removals: Mapping[str, list[Record]], raw: Collection[str]) -> None:
+        """Remember what is gone, of what was believed and of what stands there and was never believed here."""
+        rows = self._memory.rows(kind)
+        gone: dict[str, int] = {}
+        for name, some in removals.items():
+            row = rows.get(name)
+            if (row is not None and not row.records) or (row is None and name not in raw):
+                continue
+            lowest = row.number if row else 0
+            for one in some:
+                if number_of(one) >= lowest and not self._why_not_gone(kind, name, one):
+                    gone[name] = number_of(one)
+                    break
+        if gone:
+            self._memory.forget(kind, gone, rows)
+
+    def _why_not_gone(self, kind: str, identifier: str, removal: Record) -> str:
+        """Why a removal is not believed; empty: it is."""
+        try:
+            seal = removal_seal(kind, identifier, removal)
+        except BadInput as error:
+            return str(error)
+        may = may_remove(kind, identifier, self._members()) or set(self.own_keys)
+        if seal.by not in may:
+            return _NOBODYS
+        return next(self._objections_to_number(seal, None), "")
+
+    def _unknown_removals(self, removals: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> bool:
+        """Whether anything that is believed is said to be gone: by whom is known when the registry is."""
+        return any(name in rows and rows[name].records for name in removals)
 
     def _unknown_keys(self, kind: str, raw: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> bool:
         """Whether there is anything new by a key that may be that of a member that this one has not heard of."""
@@ -227,13 +284,13 @@ class MemberSeals:
         except BadInput as error:
             return str(error)
         objections = self._objections_to_member if kind == MEMBER_KIND else self._objections_to_fact
-        both = itertools.chain(self._objections_to_number(kind, seal, row), objections(kind, identifier, record, seal))
+        both = itertools.chain(self._objections_to_number(seal, row), objections(kind, identifier, record, seal))
         return next(both, "")
 
-    def _objections_to_number(self, kind: str, seal: Seal, row: Row | None) -> Iterator[str]:
+    def _objections_to_number(self, seal: Seal, row: Row | None) -> Iterator[str]:
         if seal.number > self._clock.now() // _NUMBER_SECONDS + _MOST_AHEAD:
             yield "its seal has a number that is far ahead of the clock"
-        if row and (seal.number < row.number or (not row.records and kind != CA_KIND and seal.number == row.number)):
+        if row and (seal.number < row.number or (not row.records and seal.number == row.number)):
             yield "it is older than what this member has believed"
 
     def _objections_to_fact(self, kind: str, identifier: str, record: Record, seal: Seal) -> Iterator[str]:
@@ -305,15 +362,47 @@ class MemberSeals:
     def _show(self, kind: str, doubts: Mapping[str, Doubt]) -> None:
         """Log and record what was not doubted before, and remember what is."""
         before = {key: doubt for key, doubt in self._doubts.items() if key[0] == kind}
+        by_cause: dict[str, list[Doubt]] = {}
         for identifier, doubt in doubts.items():
             if before.get((kind, identifier)) != doubt and self.audit is not None:
-                _log.error("%s %s: not believed as the directory has it: %s", kind, identifier, doubt.why)
-                detail = {"why": doubt.why, "sha256": doubt.sha256, "sealed_by": doubt.by}
-                self.audit.record(EVENT, STORE, "failure", target=f"{kind} {identifier}", **detail)
+                by_cause.setdefault(doubt.why, []).append(doubt)
+        for why, some in by_cause.items():
+            self._record(kind, why, some)
         for _, identifier in before.keys() - {(kind, identifier) for identifier in doubts}:
             _log.warning("%s %s: what the directory has of it is believed again", kind, identifier)
         rest = {key: doubt for key, doubt in self._doubts.items() if key[0] != kind}
         self._doubts = rest | {(kind, identifier): doubt for identifier, doubt in doubts.items()}
+
+    def lapsed(self, removals: Collection[Mapping[str, Any]]) -> list[Record]:
+        """Of what is gone, removals sealed by this member for those that who joins now would not believe."""
+        key = self._sealing_key()
+        kinds = {(str(one.get("kind")), str(one.get("id"))) for one in removals}
+        result: list[Record] = []
+        if key is None:
+            return result
+        for kind, identifier in sorted(kinds):
+            row = self._memory.row(kind, identifier)
+            some = latest_removals(kind, removals).get(identifier, [])
+            if row is None or row.records or not some:
+                continue
+            if number_of(some[0]) < row.number or self._why_not_gone(kind, identifier, some[0]):
+                result.append(sealed_removal(kind, identifier, row.number, key))
+        return result
+
+    def _record(self, kind: str, why: str, doubts: Sequence[Doubt]) -> None:
+        """In the log and the audit log: one by one, or of many what they have in common."""
+        audit = self.audit
+        if audit is None:
+            return
+        if len(doubts) > _SINGLY:  # a server that lost its data, or is being filled
+            _log.error("%d of kind %s: not believed as the directory has them: %s", len(doubts), kind, why)
+            target = f"{kind} {doubts[0].identifier} and {len(doubts) - 1} others"
+            audit.record(EVENT, STORE, "failure", target=target, why=why)
+            return
+        for doubt in doubts:
+            _log.error("%s %s: not believed as the directory has it: %s", kind, doubt.identifier, why)
+            detail = {"why": why, "sha256": doubt.sha256, "sealed_by": doubt.by}
+            audit.record(EVENT, STORE, "failure", target=f"{kind} {doubt.identifier}", **detail)
 
     # What has to be sealed anew.
 

@@ -23,12 +23,16 @@ EVENT = "SECURITY_DOMAIN_UPDATE"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The facts of one kind, as they are believed and as they are stored, and how one is put or taken away."""
+    """The facts of one kind, as they are believed and as they are stored.
+
+    How one is put, how what nobody believed is taken away, and how what is believed is removed in good order.
+    """
 
     name: str
     believed: Mapping[str, Any]
     stored: Mapping[str, Any]
     put: Callable[[Any], None]
+    drop: Callable[[str], None]
     remove: Callable[[str], None]
 
 
@@ -60,17 +64,25 @@ class Doubted:
                 kind.put(kind.believed[name])
                 count += self._settled(caller, "restore", kind.name, name)
             for name in sorted((doubtful & kind.stored.keys()) - kind.believed.keys()):
-                kind.remove(name)
+                kind.drop(name)
                 count += self._settled(caller, "remove", kind.name, name)
         return count
 
     def believe(self, identifier: str, caller: Caller) -> Doubt:
-        """Take what the directory has of it for right, and seal it. Raises: NotFound; as `restore`."""
+        """Take what the directory has of it for right, that it is gone too, and seal it.
+
+        Raises: NotFound; as `restore`.
+        """
         self._permission.allow(caller, Action.CHANGE_DOMAIN, identifier)
         for kind in self._kinds():
             for doubt in self._seals.doubts:
-                if (doubt.kind, doubt.identifier) == (kind.name, identifier) and identifier in kind.stored:
-                    kind.put(kind.stored[identifier])
+                if (doubt.kind, doubt.identifier) == (kind.name, identifier):
+                    if identifier in kind.stored:
+                        kind.put(kind.stored[identifier])
+                    elif identifier in kind.believed:
+                        kind.remove(identifier)
+                    else:
+                        continue
                     self._settled(caller, "believe", kind.name, identifier)
                     return doubt
         raise NotFound(
@@ -94,6 +106,9 @@ class Doubted:
         def put_keyring(wanted: Keyring) -> None:
             store.put_keyring(wanted, keyring)
 
+        def put_back_keyring(_: str) -> None:
+            put_keyring(keyring)
+
         def put_member(member: Member) -> None:
             if member.id in raw_members and member.id not in members:
                 raw.remove_member(member.id)
@@ -103,8 +118,15 @@ class Doubted:
             store.put_user(user, users.get(user.id))
 
         return (
-            _Kind(MEMBER_KIND, members, raw_members, put_member, raw.remove_member),
-            _Kind(CA_KIND, authorities, raw_authorities, store.put_authority, raw.remove_authority),
-            _Kind(USER_KIND, users, raw_users, put_user, store.remove_user),
-            _Kind(KEYRING_KIND, keyrings, raw_keyrings, put_keyring, lambda _: put_keyring(keyring)),
+            _Kind(MEMBER_KIND, members, raw_members, put_member, raw.remove_member, store.remove_member),
+            _Kind(
+                CA_KIND,
+                authorities,
+                raw_authorities,
+                store.put_authority,
+                raw.remove_authority,
+                store.remove_authority,
+            ),
+            _Kind(USER_KIND, users, raw_users, put_user, store.remove_user, store.remove_user),
+            _Kind(KEYRING_KIND, keyrings, raw_keyrings, put_keyring, put_back_keyring, put_back_keyring),
         )

@@ -2,7 +2,7 @@
 
 A set of an earlier version has no seals. The master puts one on each CA, user and member, on its own record last: from
 then on every member demands them. Later it seals anew what bears the seal of a key that is no member's any more, as a
-member has left or has another certificate, and after a promotion the users, which the master keeps.
+member has left or has another certificate (that something is gone, too), and after a promotion the users.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.registry import master_of
+from vouchd.cloning.seals import Record
 from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, Store
 from vouchd.errors import StoreConflict
 
@@ -40,11 +41,24 @@ def reseal(seals: MemberSeals, store: Store) -> int:
     for user in users:
         count += _sealed(seals, USER_KIND, user.id, partial(store.put_user, user, user))
     count += _sealed(seals, KEYRING_KIND, KEYRING_KIND, partial(store.put_keyring, keyring, keyring))
+    count += _sealed_away(seals, store)
     for member in sorted(members, key=seals.is_own):
         count += _sealed(seals, MEMBER_KIND, member.id, partial(store.put_member, member, member))
     if count:
         _log.info("sealed %d records in the directory", count)
     return count
+
+
+def _sealed_away(seals: MemberSeals, store: Store) -> int:
+    """Seal anew what others have removed and who joins now would not take their word for; how much that was."""
+    stored: Callable[[], tuple[Record, ...]] | None = getattr(store, "removals", None)
+    put: Callable[[Record], None] | None = getattr(store, "put_removal", None)
+    if stored is None or put is None:
+        return 0
+    lapsed = seals.lapsed(stored())
+    for removal in lapsed:
+        put(removal)
+    return len(lapsed)
 
 
 def _sealed(seals: MemberSeals, kind: str, identifier: str, put: Callable[[], None]) -> int:

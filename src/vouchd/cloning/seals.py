@@ -12,6 +12,8 @@ Each member judges what it reads, and remembers in a file of its own (`Believed`
   member's record is changed by itself or by the master; the role of the master goes to whom an appointment names
   (cloning/appointment); a new member comes in by one that is there, as a clone;
 - a number below the one that was believed is an old record put back, and not believed;
+- what was believed and is not stored any more is gone only if a member that may has sealed that (cloning/removals):
+  one that may change it, and of a member the master or itself;
 - what is not believed counts as if it had not been written: what was believed before it stays, the refusal is
   recorded once, shown until it ends, and makes the member not ready.
 

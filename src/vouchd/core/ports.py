@@ -211,6 +211,12 @@ class Seals(Protocol):
     def seal(self, kind: str, identifier: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """The record with this instance's seal. Raises: as `require`; ConfigError when the key for it is gone."""
 
+    def removal(self, kind: str, identifier: str) -> dict[str, Any] | None:
+        """What says, with this instance's seal, that the fact is removed; None where nobody wants that said.
+
+        Raises: as `seal`; PermissionDenied for a fact that this instance may not remove.
+        """
+
     def require(self, kind: str) -> None:
         """Return where this instance may change such a fact. Raises: PermissionDenied."""
 
@@ -227,15 +233,15 @@ class Seals(Protocol):
         mark: int,
         registry: Callable[[], object],
         damaged: Collection[str] = (),
-        *,
-        whole: bool = True,
+        removals: Collection[Mapping[str, Any]] = (),
+        missing: Collection[str] | None = None,
     ) -> dict[str, list[dict[str, Any]]]:
         """By identifier what is believed of the `stored` records; in place of what is not, what was before it.
 
-        What was believed and is not stored was removed, where `stored` is all there is (`whole`) and there are no
-        `damaged` records, which these names tell of. Else it is all that changed, and all that was not believed before.
-        What has come to be believed since the `mark` is newer than what is stored. `registry` reads the members of the
-        set, whose keys may have changed.
+        What was believed and is not stored is believed still, unless one of the `removals` says that it is gone. With
+        `missing`, `stored` is not all there is: it is what changed and what was not believed before, and these are
+        gone. `damaged` are the names of records that cannot be read. What has come to be believed since the `mark` is
+        newer than what is stored. `registry` reads the members of the set, whose keys may have changed.
         """
 
 

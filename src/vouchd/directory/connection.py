@@ -69,6 +69,12 @@ def translated(ldap: Any, error: Exception, where: str, dn: str) -> StoreError |
             (ldap.INSUFFICIENT_ACCESS,),
             ConfigError(f"{where}: no right to do this to {dn}", hint="run `vouchd directory setup` again"),
         ),
+        (
+            (ldap.OBJECT_CLASS_VIOLATION, ldap.UNDEFINED_TYPE),
+            ConfigError(
+                f"{where}: {dn}: the server's schema lacks something: {said}", hint="run `vouchd directory setup`"
+            ),
+        ),
         ((ldap.CONNECT_ERROR,), tls_failure(where, said)),
         (_temporary(ldap), StoreUnavailable(f"{where}: {said}", hint="is the directory server running?")),
     )

@@ -131,11 +131,12 @@ USER = "vouchdUser"
 MEMBER = "vouchdMember"
 TOKEN = "vouchdToken"  # noqa: S105  the name of an attribute
 KEYRING = "vouchdKeyring"
+REMOVAL = "vouchdRemoval"
 CHUNK = "vouchdChunk"
 DOCUMENT_SIZE = "vouchdDocumentSize"
 
 CHUNKS = "ou=chunks"
-HIGH_WATERS = "ou=highWater"  # marks of authorities that were removed
+HIGH_WATERS = "ou=highWater"  # marks of authorities that were removed, and that they were
 PEOPLE = "ou=people"
 DOMAIN = "ou=Security Domain"
 MEMBERS = f"cn=OCSPList,{DOMAIN}"
@@ -172,6 +173,7 @@ _CRL_ATTRIBUTES = (
 _CACHES = ("crlCache", "revokedCerts", "unrevokedCerts", "expiredCerts")  # serialised Java: never read, never written
 _STANDARD = ("certificateRevocationList", "deltaRevocationList", "cACertificate")  # of RFC 4523, in every server
 _PORTS = ("SecureAgentPort", "SecureAdminPort", "SecureEEClientAuthPort", "UnSecurePort")
+_OF_ISSUING_POINTS = (AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER, REMOVAL)
 _PORTS_AND_ROLE = ("DomainManager", *_PORTS)
 
 ATTRIBUTE_TYPES = (
@@ -191,17 +193,19 @@ ATTRIBUTE_TYPES = (
     _ours(9, CHUNK, _OCTETS, single=True),
     _ours(10, DOCUMENT_SIZE, _INTEGER, single=True),
     _ours(11, KEYRING, _OCTETS),
+    _ours(12, REMOVAL, _OCTETS),
 )
 OBJECT_CLASSES = (
     _class("crlIssuingPointRecord", "STRUCTURAL", ["cn"], [*_CRL_ATTRIBUTES, *_CACHES, *_STANDARD]),
     _class("pkiSecurityGroup", "STRUCTURAL", ["cn"], []),
     _class("pkiSubsystem", "STRUCTURAL", ["cn", "Host", "SecurePort", "SubsystemName", "Clone"], _PORTS_AND_ROLE),
-    _class("vouchdIssuingPoint", "AUXILIARY", [], [AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER], number=1),
-    _class("vouchdPeople", "AUXILIARY", [], [USER, STAMP], number=2),
-    _class("vouchdDomainMember", "AUXILIARY", [], [MEMBER], number=3),
+    _class("vouchdIssuingPoint", "AUXILIARY", [], _OF_ISSUING_POINTS, number=1),
+    _class("vouchdPeople", "AUXILIARY", [], [USER, STAMP, REMOVAL], number=2),
+    _class("vouchdDomainMember", "AUXILIARY", [], [MEMBER, REMOVAL], number=3),
     _class("vouchdDomain", "AUXILIARY", [], [TOKEN, STAMP, KEYRING], number=4),
     _class("vouchdDocumentChunk", "STRUCTURAL", ["cn"], [CHUNK, DOCUMENT_SIZE, "description"], number=5),
     _class("vouchdMark", "STRUCTURAL", ["cn"], [HIGH_WATER], number=6),
+    _class("vouchdRemovals", "AUXILIARY", [], [REMOVAL], number=7),
 )
 
 
@@ -232,10 +236,10 @@ def ensure_containers(connection: Connection, suffix: str, domain: str = "vouchd
     """Add the containers of the store below the suffix entry, which must be there. `domain`: the domain's name."""
     for dn, classes, more in (
         (f"{CHUNKS},{suffix}", ["organizationalUnit"], {}),
-        (f"{HIGH_WATERS},{suffix}", ["organizationalUnit"], {}),
+        (f"{HIGH_WATERS},{suffix}", ["organizationalUnit", "vouchdRemovals"], {}),
         (f"{PEOPLE},{suffix}", ["organizationalUnit", "vouchdPeople"], {STAMP: ["0"]}),
         (f"{DOMAIN},{suffix}", ["organizationalUnit", "vouchdDomain"], {STAMP: ["0"], "description": [domain]}),
-        (f"{MEMBERS},{suffix}", ["pkiSecurityGroup"], {}),
+        (f"{MEMBERS},{suffix}", ["pkiSecurityGroup", "vouchdRemovals"], {}),
     ):
         kind, _, name = dn.split(",", 1)[0].partition("=")
         with suppress(AlreadyExists):

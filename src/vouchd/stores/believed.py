@@ -113,11 +113,10 @@ class Believed:
         if before is None or (row.digests, row.number) != (before.digests, before.number):
             self._write(kind, {identifier: row})
 
-    def forget(self, kind: str, identifiers: Iterable[str], rows: Mapping[str, Row]) -> None:
-        """These are gone, as `rows` tell of them; their numbers stay."""
-        gone = {name: Row.of(rows[name].number, (), rows[name].version) for name in identifiers}
-        if gone:
-            self._write(kind, gone)
+    def forget(self, kind: str, gone: Mapping[str, int], rows: Mapping[str, Row]) -> None:
+        """These are gone since these numbers of seals, of what `rows` tell of."""
+        versions = {name: rows[name].version if name in rows else 0 for name in gone}
+        self._write(kind, {name: Row.of(number, (), versions[name]) for name, number in gone.items()})
 
     def _write(self, kind: str, rows: Mapping[str, Row], begun: str = "") -> None:
         """Write the rows that have the version that they were made from: a newer one was written by who knows more."""

@@ -23,6 +23,10 @@ class Unsealed:
         """See Seals."""
         return dict(record)
 
+    def removal(self, _kind: str, _identifier: str) -> dict[str, Any] | None:
+        """See Seals."""
+        return None
+
     def require(self, _kind: str) -> None:
         """See Seals."""
 
@@ -41,8 +45,8 @@ class Unsealed:
         _mark: int,
         _registry: Callable[[], object],
         _damaged: Collection[str] = (),
-        *,
-        whole: bool = True,  # noqa: ARG002  of the contract
+        removals: Collection[Mapping[str, Any]] = (),  # noqa: ARG002  of the contract
+        missing: Collection[str] | None = None,  # noqa: ARG002  of the contract
     ) -> dict[str, list[dict[str, Any]]]:
         """See Seals."""
         return {identifier: [dict(one) for one in some] for identifier, some in stored.items()}

@@ -11,10 +11,11 @@ from vouchd.core import records
 from vouchd.core.facts import JoinToken, Member
 from vouchd.core.ports import MEMBER_KIND, TOKEN_KIND
 from vouchd.directory.connection import Change, Connection, Entry, escaped
-from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, STAMP, TOKEN
+from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, REMOVAL, STAMP, TOKEN
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreError
 from vouchd.stores.ldap.changes import again, change_step, modify
 from vouchd.stores.ldap.entries import new_stamp
+from vouchd.stores.ldap.removals import added, keep, readable
 from vouchd.stores.ldap.users import DirectoryUsers
 from vouchd.stores.rules import no_member, no_token, require_member_change
 
@@ -44,7 +45,7 @@ class DirectoryDomain(DirectoryUsers):
             _restamp(connection, domain, first=True)
             values = _values(member, self.seals.seal(MEMBER_KIND, member.id, records.member_record(member)))
             with change_step(lambda fresh_connection: self._members(fresh_connection).get(member.id) == member):
-                if replaces is None:
+                if replaces is None or member.id not in stored:
                     self._add_member(connection, member, values)
                 else:
                     self._change_member(connection, member, values, stored.get(member.id, ()))
@@ -77,15 +78,28 @@ class DirectoryDomain(DirectoryUsers):
 
     def remove_member(self, member_id: str) -> None:
         """See DomainStore."""
+        removal = self.seals.removal(MEMBER_KIND, member_id)
 
         def remove(connection: Connection) -> None:
-            try:
-                with change_step(lambda fresh_connection: member_id not in self._members(fresh_connection)):
+            members, stored = self._registry(connection)
+            if member_id not in members and member_id not in stored:
+                raise no_member(member_id)
+            with change_step(lambda fresh_connection: member_id not in self._members(fresh_connection)):
+                if removal is not None:
+                    self._seal_away(connection, member_id, stored.get(member_id, ()), removal)
+                with suppress(NotFound):  # another one was quicker, or it was taken out of the directory
                     connection.delete(self._dn(member_id))
-            except NotFound:
-                raise no_member(member_id) from None
 
         again(self._connections, remove)
+
+    def _seal_away(
+        self, connection: Connection, member_id: str, before: tuple[bytes, ...], removal: Mapping[str, Any]
+    ) -> None:
+        if before:
+            changes = [Change("delete", MEMBER, before), *added(removal)]
+            with suppress(StoreConflict, NotFound):  # it was changed or deleted meanwhile: the container tells
+                connection.modify(self._dn(member_id), changes)
+        keep(connection, self._suffix, [removal])
 
     def put_token(self, token: JoinToken) -> None:
         """See DomainStore."""
@@ -136,8 +150,12 @@ class DirectoryDomain(DirectoryUsers):
 
     def _registry(self, connection: Connection) -> tuple[dict[str, Member], dict[str, tuple[bytes, ...]]]:
         """The members as they are believed, and the values that stand there, both by id."""
-        query, mark = "(objectClass=vouchdDomainMember)", self.seals.mark()
-        entries = connection.search(f"{MEMBERS},{self._suffix}", scope="one", query=query, attributes=[MEMBER, "cn"])
+        query, mark = f"(|(objectClass=vouchdDomainMember)({REMOVAL}=*))", self.seals.mark()
+        every = connection.search(
+            f"{MEMBERS},{self._suffix}", scope="sub", query=query, attributes=[MEMBER, REMOVAL, "cn", "objectClass"]
+        )
+        removals = [one for entry in every for one in readable(entry.all(REMOVAL))]
+        entries = [entry for entry in every if _is_member(entry)]
         stored: dict[str, list[records.Record]] = {}
         damaged = []
         for entry in entries:
@@ -147,7 +165,7 @@ class DirectoryDomain(DirectoryUsers):
             except StoreError:
                 damaged.append(entry.dn)
                 _log.error("%s: the record of the member is damaged", entry.dn)
-        believed = self.seals.believe(MEMBER_KIND, stored, mark, _nobody, damaged)
+        believed = self.seals.believe(MEMBER_KIND, stored, mark, _nobody, damaged, removals)
         members = {name: records.from_record(some[0], records.read_member) for name, some in believed.items()}
         return members, {entry.text("cn"): entry.all(MEMBER) for entry in entries}
 
@@ -186,6 +204,12 @@ def _token(value: bytes) -> JoinToken | None:
         return records.from_json(value, records.read_token)
     except StoreError:
         return None
+
+
+def _is_member(entry: Entry) -> bool:
+    """Whether it is the entry of a member, and of none whose removal is under way."""
+    classes = {value.lower() for value in entry.all("objectClass")}
+    return b"vouchddomainmember" in classes and bool(entry.all(MEMBER) or not entry.all(REMOVAL))
 
 
 def _nobody() -> None:

@@ -19,8 +19,8 @@ from cryptography import x509
 
 from vouchd.core import records
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL, newest
-from vouchd.directory.connection import Change, Connection, Entry
-from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, STAMP
+from vouchd.directory.connection import Change, Connection, Entry, escaped
+from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, REMOVAL, STAMP
 from vouchd.errors import StoreError
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.stores.rules import CHUNK_BYTES, NO_HIGH_WATER, HighWater, crl_hashes, mark_after, no_issuing_point, risen
@@ -32,7 +32,7 @@ CERTIFICATE = "cACertificate;binary"
 BASE_CRL = "certificateRevocationList;binary"
 DELTA_CRL = "deltaRevocationList;binary"
 # All but the CRLs, which may be of a megabyte.
-SMALL = ("cn", AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER, "cACertificate")
+SMALL = ("cn", AUTHORITY, EPOCH, STAMP, QUARANTINED, HIGH_WATER, REMOVAL, "cACertificate")
 OF_AUTHORITIES = f"(&(objectClass=vouchdIssuingPoint)({AUTHORITY}=*))"
 # Entries of CAs that were removed, and not deleted yet.
 OF_REMOVED = f"(&(objectClass=vouchdIssuingPoint)(!({AUTHORITY}=*)))"
@@ -47,7 +47,7 @@ class Held:
     `record` is what stands there of the CA, None where that is damaged; `authority` is the CA as it is believed,
     `believed` whether there is one, `doubtful` whether what stands there is another. `damaged` are values of epochs and
     quarantine that cannot be read: they count for nothing, so that they cost the CA what they stood for and no other
-    CA anything.
+    CA anything. `gone`: it was taken out of the directory, and no member has sealed that it is to be.
     """
 
     dn: str
@@ -61,6 +61,13 @@ class Held:
     damaged: tuple[tuple[str, bytes], ...] = ()
     believed: bool = True
     doubtful: bool = False
+    gone: bool = False
+
+    @classmethod
+    def lost(cls, authority: Authority, suffix: str) -> Held:
+        """A CA that is believed, and of which nothing is stored."""
+        name, _ = names_of(authority)
+        return cls(f"cn={escaped(name)},{suffix}", (name,), None, authority, (), (), (), (), gone=True)
 
     @classmethod
     def stored(cls, entry: Entry) -> Held:
@@ -80,6 +87,10 @@ class Held:
             damaged=(*broken, *unreadable),
             believed=record is not None,
         )
+
+    def is_of_another(self, other: Held) -> bool:
+        """Whether it can be read, and is of another CA."""
+        return self.record is not None and self.authority.id != other.authority.id
 
     def current(self) -> tuple[Epoch, ...]:
         """The current epoch of each issuing point, ordered by issuing point."""

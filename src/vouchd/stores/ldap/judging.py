@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from vouchd.core import records
 from vouchd.core.facts import Authority
@@ -30,16 +31,28 @@ class EntryJudge:
         """Whether all entries have to be judged next, not only those that changed."""
         return self._seals.wants_all(CA_KIND)
 
-    def judge(self, connection: Connection, entries: Sequence[Held], mark: int, *, whole: bool) -> list[Held]:
-        """The entries with the CA that is believed in place of the one that stands there.
+    def judge(
+        self,
+        connection: Connection,
+        entries: Sequence[Held],
+        mark: int,
+        removals: Collection[Mapping[str, Any]],
+        missing: Collection[str] | None,
+    ) -> tuple[list[Held], dict[str, Authority]]:
+        """The entries with the CA that is believed in place of the one that stands there; the CAs that are gone so far.
 
-        `whole`: these are all; else with all that were doubtful before.
+        `missing`: of these CAs there is no entry any more, and `entries` are those that changed, with all that were
+        doubtful before; None: they are all.
         """
         stored = {one.authority.id: [one.record] for one in entries if one.record is not None}
         damaged = [one.dn for one in entries if one.record is None]
-        believed = self._seals.believe(CA_KIND, stored, mark, lambda: self._members(connection), damaged, whole=whole)
-        former = [_authority(some) for name, some in believed.items() if name not in stored]
-        return [self._judged(one, believed.get(one.authority.id), former) for one in entries]
+        believed = self._seals.believe(
+            CA_KIND, stored, mark, lambda: self._members(connection), damaged, removals, missing
+        )
+        former = {name: _authority(some) for name, some in believed.items() if name not in stored}
+        judged = [self._judged(one, believed.get(one.authority.id), former.values()) for one in entries]
+        known = {one.authority.id for one in judged}
+        return judged, {name: one for name, one in former.items() if name not in known}
 
     def _judged(self, entry: Held, believed: Sequence[records.Record] | None, former: Iterable[Authority]) -> Held:
         for attribute, _ in entry.damaged:

@@ -18,14 +18,15 @@ are changes, once after the last one, and every minute. What then turns out to b
 every revision that was told.
 
 What is read is judged before it is known (stores/ldap/judging): an entry that is not believed counts as what was
-believed of it before, or as none, and is judged again with each look.
+believed of it before, or as none, and is judged again with each look. So does one that is gone, for as long as no
+member has sealed that it is to be: what it said last is known still.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -34,10 +35,11 @@ from vouchd.core.changes import NEVER, Changes, PointFacts
 from vouchd.core.facts import Authority, IssuingPointId
 from vouchd.core.key_history import issuer_names
 from vouchd.directory.connection import Connection, Entry
-from vouchd.directory.schema import AUTHORITY
+from vouchd.directory.schema import AUTHORITY, REMOVAL
 from vouchd.errors import StoreUnavailable
 from vouchd.stores.ldap.entries import SMALL, Held
 from vouchd.stores.ldap.judging import EntryJudge
+from vouchd.stores.ldap.removals import Removal, readable
 from vouchd.stores.rules import quarantine_order
 
 K = TypeVar("K", bytes, str)
@@ -58,6 +60,8 @@ class KnownEntries:
         self._suffix = suffix
         self._judge = judge
         self._doubted: dict[str, Held] = {}  # as they stand there, by DN
+        self._gone: dict[str, tuple[str, Held]] = {}  # CAs by id: under which name they are known, and as what
+        self._removals: dict[str, tuple[Removal, ...]] = {}  # by the DN of what has them
         self._clock = clock
         self._turn = threading.Lock()
         self._usns: dict[str, int] = {}  # of every entry, by DN
@@ -165,7 +169,7 @@ class KnownEntries:
                 self._read_changed(connection, revision, mark)
             elif self._clock() - self._compared >= (COMPARED_IDLE_SECONDS if self._settled else COMPARED_SECONDS):
                 self._floor = max(self._floor, self._newest + 1)
-                self._know(connection, self._compare(connection, revision), revision, mark)
+                self._know(connection, self._compare(connection), revision, mark)
             self._revision = revision
         except BaseException:
             self._doubtful = True
@@ -173,7 +177,7 @@ class KnownEntries:
 
     def _read_all(self, connection: Connection, revision: int, mark: int) -> None:
         entries = self._search(connection, _EVERY, _READ)
-        self._drop(self._usns.keys() - {_key(entry) for entry in entries}, revision)
+        self._drop(self._usns.keys() - {_key(entry) for entry in entries})
         self._know(connection, self._taken(entries), revision, mark, whole=True)
         self._since = revision if self._since == NEVER else self._since
         self._compared, self._settled = self._clock(), True
@@ -184,12 +188,12 @@ class KnownEntries:
         suffix = connection.read(self._suffix, ["numSubordinates"])
         count = int(suffix.text("numSubordinates", "0")) if suffix else 0
         if count != len(self._usns) or self._clock() - self._compared >= COMPARED_SECONDS:
-            changed |= self._compare(connection, revision)
+            changed |= self._compare(connection)
         self._know(connection, changed, revision, mark)
 
-    def _compare(self, connection: Connection, revision: int) -> dict[str, Held | None]:
+    def _compare(self, connection: Connection) -> dict[str, Held | None]:
         present = {_key(entry): _usn(entry) for entry in self._search(connection, _EVERY, [_USN])}
-        self._drop(self._usns.keys() - present.keys(), revision)
+        self._drop(self._usns.keys() - present.keys())
         other = [dn for dn, usn in present.items() if self._usns.get(dn) != usn]
         if len(other) > _SINGLY:
             changed = self._taken(self._search(connection, _EVERY, _READ))
@@ -198,12 +202,18 @@ class KnownEntries:
         self._compared, self._settled = self._clock(), True
         return changed
 
-    def _drop(self, dns: Iterable[str], revision: int) -> None:
+    def _drop(self, dns: Iterable[str]) -> None:
         for dn in dns:
             del self._usns[dn]
             self._conflicts.discard(dn)
-            self._put(dn, None, revision)
-            self._doubted.pop(dn, None)
+            self._removals.pop(dn, None)
+            self._lose(dn)
+
+    def _lose(self, dn: str) -> None:
+        """The CA that had this entry has it no more: whether it is gone is to be judged."""
+        self._doubted.pop(dn, None)
+        if dn in self._entries:
+            self._gone[self._entries[dn].authority.id] = dn, self._entries[dn]
 
     def _search(self, connection: Connection, query: str, attributes: Iterable[str]) -> tuple[Entry, ...]:
         return connection.search(self._suffix, scope="one", query=query, attributes=list(attributes))
@@ -214,6 +224,7 @@ class KnownEntries:
         for entry in entries:
             dn = _key(entry)
             self._usns[dn] = _usn(entry)
+            self._removals[dn] = readable(entry.all(REMOVAL))
             is_authority = bool(entry.all(AUTHORITY)) and b"vouchdissuingpoint" in {
                 value.lower() for value in entry.all("objectClass")
             }
@@ -229,21 +240,43 @@ class KnownEntries:
     ) -> None:
         """Judge what was read, and know what is believed of it."""
         whole = whole or self._judge.wants_all()
-        present: dict[str, Held] = {**(self._entries if whole else {}), **self._doubted}
-        had_doubts = bool(self._doubted)
         for dn, read in taken.items():
-            if read is not None:
-                present[dn] = read
-            else:
-                present.pop(dn, None)
+            if dn in self._entries and (read is None or read.is_of_another(self._entries[dn])):
+                self._lose(dn)
+            elif read is None:
                 self._doubted.pop(dn, None)
-                self._put(dn, None, revision)
-        if not (present or whole or had_doubts):
+        present: dict[str, Held] = {**(self._entries if whole else {}), **self._doubted, **self._said_gone(taken)}
+        present = {dn: entry for dn, entry in present.items() if entry.authority.id not in self._gone}
+        present |= {dn: read for dn, read in taken.items() if read is not None}
+        if not (present or whole or self._gone):
             return
-        for (dn, entry), judged in zip(
-            present.items(), self._judge.judge(connection, list(present.values()), mark, whole=whole), strict=True
-        ):
-            self._believe(dn, entry, judged, revision)
+        missing = self._gone.keys() - {entry.authority.id for entry in present.values()}
+        removals = [one for some in self._removals.values() for one in some]
+        judged, former = self._judge.judge(
+            connection, list(present.values()), mark, removals, None if whole else missing
+        )
+        for (dn, entry), one in zip(present.items(), judged, strict=True):
+            self._believe(dn, entry, one, revision)
+        self._keep(former, present.keys(), revision)
+
+    def _said_gone(self, taken: Iterable[str]) -> dict[str, Held]:
+        """The CAs that are said to be gone by what was read."""
+        names = {str(one.get("id")) for dn in taken for one in self._removals.get(dn, ())} & self._dns.keys()
+        return {self._dns[name]: self._entries[self._dns[name]] for name in names}
+
+    def _keep(self, former: Mapping[str, Authority], present: Collection[str], revision: int) -> None:
+        """Of what is gone know the CAs that are believed still, and nothing of all others."""
+        before, self._gone = self._gone, {}
+        for name, authority in former.items():
+            _, last = before.get(name, ("", Held.lost(authority, self._suffix)))
+            self._gone[name] = f"{name} is gone", replace(last, authority=authority, doubtful=True, gone=True)
+        kept = {key for key, _ in self._gone.values()}
+        for key, _ in before.values():
+            if key not in kept and key not in present:
+                self._put(key, None, revision)
+        for key, lost in self._gone.values():
+            if self._entries.get(key) != lost:
+                self._put(key, lost, revision)
 
     def _believe(self, dn: str, stored: Held, judged: Held, revision: int) -> None:
         known = self._entries.get(dn)

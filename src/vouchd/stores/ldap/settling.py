@@ -6,13 +6,13 @@ Any member may do it, at any time, and several at once: each step is one modify 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from vouchd.core.facts import Authority
 from vouchd.directory.connection import Change, Connection, Entry, escaped
-from vouchd.directory.schema import EPOCH, HIGH_WATER, QUARANTINED
+from vouchd.directory.schema import EPOCH, HIGH_WATER, QUARANTINED, REMOVAL
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict
 from vouchd.stores.ldap.documents import ChunkedDocuments
 from vouchd.stores.ldap.entries import (
@@ -28,6 +28,7 @@ from vouchd.stores.ldap.entries import (
     mirrored,
     names_of,
 )
+from vouchd.stores.ldap.removals import keep, readable
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def settle(
 
     `everyone` tells the CAs as they are now.
     """
-    done = merge_conflicts(connection, suffix) + _finish_removals(connection, suffix)
+    done = merge_conflicts(connection, suffix)
+    done += _finish_removals(connection, suffix, {one.dn.lower() for one in everyone() if one.gone})
     for ca_entry in everyone():
         with suppress(StoreConflict, NotFound):
             done += _drop_superseded(connection, ca_entry)
@@ -67,11 +69,13 @@ def merge_conflicts(connection: Connection, suffix: str) -> int:
     return done
 
 
-def _finish_removals(connection: Connection, suffix: str) -> int:
-    """Delete the entries of CAs whose removal was cut short; how many those were."""
-    removed = connection.search(suffix, scope="one", query=OF_REMOVED, attributes=["cn"])
+def _finish_removals(connection: Connection, suffix: str, lost: Collection[str]) -> int:
+    """Delete the entries of CAs whose removal was cut short, but for those that are believed; how many those were."""
+    every = connection.search(suffix, scope="one", query=OF_REMOVED, attributes=["cn", REMOVAL])
+    removed = [entry for entry in every if entry.dn.lower() not in lost]
     for entry in removed:
-        with suppress(NotFound):  # whoever removes it was quicker
+        with suppress(NotFound, StoreConflict):  # whoever removes it was quicker
+            keep(connection, suffix, readable(entry.all(REMOVAL)))
             connection.delete(entry.dn)
     return len(removed)
 

@@ -43,6 +43,7 @@ from vouchd.stores.ldap.entries import (
 from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.keyring import DirectoryKeyring
 from vouchd.stores.ldap.known_entries import KnownEntries
+from vouchd.stores.ldap.removals import added, keep, kept
 from vouchd.stores.ldap.settling import merge_conflicts, settle
 from vouchd.stores.ldap.watching import watch
 from vouchd.stores.revision_cache import RevisionCache
@@ -133,8 +134,8 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
             self._require_documents(contents, *filter(None, [authority.policy.issued_serials]))
             for sha256, document in contents.items():
                 self._documents.put(connection, sha256, document)
-            ca_entry = entries.entry(authority.id) or entries.doubted(authority.id)
-            if ca_entry is None:
+            ca_entry = entries.doubted(authority.id) or entries.entry(authority.id)
+            if ca_entry is None or ca_entry.gone:
                 self._add(connection, authority, record)
                 return
             changes = [
@@ -153,12 +154,13 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
     def remove_authority(self, authority_id: str) -> None:
         """See StatusStore."""
+        removal = self.seals.removal(CA_KIND, authority_id)
         seen = False
 
         def remove(connection: Connection) -> None:
             nonlocal seen
             entries = self._look(connection)
-            entry = entries.entry(authority_id) or entries.doubted(authority_id)
+            entry = entries.doubted(authority_id) or entries.entry(authority_id)
             if seen and entry is None:
                 return  # the server has made the change since, whose answer was lost
             ca_entry = _require(entry, authority_id)
@@ -168,11 +170,24 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
             points = [IssuingPointId(authority_id, scope) for scope in sorted(scopes)]
             self._keep_marks(connection, authority_id, {point: ca_entry.high_water(point) for point in points})
             # From here on it is no CA and gets no CRL whose mark would be lost; a deletion compares nothing itself.
-            modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", AUTHORITY)])
+            if not ca_entry.gone:
+                changes = [*ca_entry.restamped(), Change("delete", AUTHORITY), *added(removal)]
+                modify(connection, ca_entry.dn, changes)
+            if removal is not None:
+                keep(connection, self._suffix, [removal])
             with suppress(NotFound, StoreUnavailable):  # what is left is collected when the store is settled
                 connection.delete(ca_entry.dn)
 
         again(self._connections, remove)
+
+    def removals(self) -> tuple[dict[str, Any], ...]:
+        """What stands there of facts that are gone, believed or not."""
+        with self._connections.connection() as connection:
+            return kept(connection, self._suffix)
+
+    def put_removal(self, removal: Mapping[str, Any]) -> None:
+        """Have it stand there in place of what is said of the same fact."""
+        again(self._connections, lambda connection: keep(connection, self._suffix, [removal]))
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
@@ -192,7 +207,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
         def commit(connection: Connection) -> None:
             authority_id = epoch.issuing_point.authority_id
-            ca_entry = _require(self._look(connection).entry(authority_id), authority_id)
+            ca_entry = _require_stored(self._look(connection).entry(authority_id), authority_id)
             current = ca_entry.epoch(epoch.issuing_point)
             require_next(epoch, current.sequence if current else 0)
             self._require_documents(documents, *crl_hashes(epoch))
@@ -215,7 +230,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         record = self.seals.seal(CA_KIND, authority.id, records.authority_record(authority))
 
         def retire(connection: Connection) -> None:
-            entry = _require(self._look(connection).entry(authority.id), authority.id)
+            entry = _require_stored(self._look(connection).entry(authority.id), authority.id)
             changes = [*entry.restamped(), *retired(entry, record, scope_id)]
             of_point = [epoch for _, epoch in entry.epochs if epoch.issuing_point.scope_id == scope_id]
             for attribute, sha256 in dict.fromkeys(crl for epoch in of_point for crl in crls_in_entry(epoch)):
@@ -263,7 +278,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
         def put(connection: Connection) -> None:
             authority_id = crl.issuing_point.authority_id
-            ca_entry = _require(self._look(connection).entry(authority_id), authority_id)
+            ca_entry = _require_stored(self._look(connection).entry(authority_id), authority_id)
             self._documents.put(connection, crl.record.sha256, document)
             fact = records.to_json(records.quarantined_record(crl)).encode()
             old = _held_back(ca_entry, crl.issuing_point)
@@ -277,7 +292,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 
         def drop(connection: Connection) -> None:
             ca_entry = self._look(connection).entry(issuing_point.authority_id)
-            old = _held_back(ca_entry, issuing_point) if ca_entry else ()
+            old = _held_back(ca_entry, issuing_point) if ca_entry and not ca_entry.gone else ()
             if ca_entry is None or not old:
                 raise NotFound("no CRL is held back for this issuing point")
             modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", QUARANTINED, old)])
@@ -381,6 +396,16 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
 def _require(ca_entry: Held | None, authority_id: str) -> Held:
     if ca_entry is None:
         raise no_authority(authority_id)
+    return ca_entry
+
+
+def _require_stored(ca_entry: Held | None, authority_id: str) -> Held:
+    ca_entry = _require(ca_entry, authority_id)
+    if ca_entry.gone:
+        raise StoreConflict(
+            f"the directory has lost {ca_entry.authority.label}, and no member has removed it",
+            hint="`vouchd directory doubts --restore` puts it back",
+        )
     return ca_entry
 
 

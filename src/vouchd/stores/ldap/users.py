@@ -10,10 +10,11 @@ from vouchd.core import records
 from vouchd.core.facts import Member, User
 from vouchd.core.ports import USER_KIND, Seals
 from vouchd.directory.connection import Change, Connection, Connections, Entry
-from vouchd.directory.schema import PEOPLE, STAMP, USER
+from vouchd.directory.schema import PEOPLE, REMOVAL, STAMP, USER
 from vouchd.errors import NotFound, StoreError
 from vouchd.stores.ldap.changes import again, modify
 from vouchd.stores.ldap.entries import new_stamp
+from vouchd.stores.ldap.removals import added, readable
 from vouchd.stores.rules import no_user, require_administrator, require_user_change
 
 _log = logging.getLogger(__name__)
@@ -46,14 +47,14 @@ class DirectoryUsers(ABC):
 
     def remove_user(self, user_id: str) -> None:
         """See IdentityStore."""
-        self.seals.require(USER_KIND)
+        removal = self.seals.removal(USER_KIND, user_id)
 
         def remove(connection: Connection) -> None:
             people, users = self._users(connection)
             if user_id not in users and user_id not in _stored(people)[0]:
                 raise no_user(user_id)
             require_administrator(users, {name: user for name, user in users.items() if name != user_id})
-            _change(connection, people, user_id, [])
+            _change(connection, people, user_id, added(removal, people.all(REMOVAL)))
 
         again(self._connections, remove)
 
@@ -65,7 +66,14 @@ class DirectoryUsers(ABC):
             _log.error("%s: %d values of %s are damaged", people.dn, len(damaged), USER)
         records_by_user = {user_id: [record for _, record in some] for user_id, some in stored.items()}
         damage = [f"{len(damaged)} values of {people.dn}"] if damaged else []
-        believed = self.seals.believe(USER_KIND, records_by_user, mark, lambda: self._members(connection), damage)
+        believed = self.seals.believe(
+            USER_KIND,
+            records_by_user,
+            mark,
+            lambda: self._members(connection),
+            damage,
+            readable(people.all(REMOVAL)),
+        )
         users: dict[str, User] = {}
         for user_id, some in believed.items():
             for record in some:
@@ -78,7 +86,7 @@ class DirectoryUsers(ABC):
         """The members of the set as they are believed."""
 
     def _people(self, connection: Connection) -> Entry:
-        entry = connection.read(f"{PEOPLE},{self._suffix}", [USER, STAMP])
+        entry = connection.read(f"{PEOPLE},{self._suffix}", [USER, STAMP, REMOVAL])
         if entry is None:
             raise NotFound(f"no entry {PEOPLE},{self._suffix}", hint="run `vouchd directory setup`")
         return entry
