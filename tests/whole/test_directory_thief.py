@@ -69,6 +69,26 @@ def test_what_a_thief_of_one_directory_server_writes_is_believed_by_no_member(tm
             eventually(lambda name=name: checked(site, name, "verified")[0] == 200, "ready again")
         assert site.json("directory", "doubts", "--instance", "c") == []
 
+        # What he deletes is believed and answered from all the same, after a restart too, until it is put back.
+        with closing(DirectoryStore(servers["c"].server(), ROOT_DN, PASSWORD)) as thief:
+            thief.remove_authority(authority.id)
+            thief.remove_user("subsystem")
+            thief.remove_member(site.id_of("m"))
+        gone = {f"CA {authority.id}", "user subsystem", f"member {site.id_of('m')}"}
+        site.run("restart", "--instance", "c")
+        for name in ("m", "c"):
+            eventually(lambda name=name: refused(site, name) >= gone, lambda name=name: refused(site, name))
+            eventually(lambda name=name: checked(site, name, "verified")[0] == 503, "not ready")
+            assert site.says(name, "bad") == "revoked"
+            assert site.members(name) == {site.id_of("m"): False, site.id_of("c"): True}
+            assert [user["id"] for user in site.json("user", "list", "--instance", name)] == ["admin", "subsystem"]
+        site.run("directory", "doubts", "--restore", "--instance", "m")
+        for name in ("m", "c"):
+            assert site.says(name, "bad") == "revoked"
+        site.publish("m")
+        for name in ("m", "c"):
+            eventually(lambda name=name: checked(site, name, "verified")[0] == 200, "ready again")
+
         # A value that nobody can read costs the CA nothing but what it stood for, and no other CA anything.
         with closing(servers["c"].admin()) as admin:
             [entry] = admin.search("o=ocsp.example", scope="one", query=f"({EPOCH}=*)", attributes=["cn"])
