@@ -20,7 +20,7 @@ STEPS = (
     ("cli",),
     ("wiring",),
     ("processes",),
-    ("agent",),
+    ("agent", "migration"),
     ("api",),
     ("cloning",),
     ("instance", "ee", "stores"),

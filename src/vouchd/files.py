@@ -43,6 +43,15 @@ def read_file(
         raise error(f"{path}: cannot be read: {problem.strerror}", hint=hint) from problem
 
 
+def read_head(path: Path, limit: int) -> bytes:
+    """The first octets of a file, `limit` at most; none where it cannot be read, which who needs it all will tell."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError:
+        return b""
+
+
 def read_tail(path: Path, limit: int, *, begin: int = 0, error: type[VouchdError] = StoreUnavailable) -> bytes:
     """The last octets of a file that grows, `limit` at most, none before `begin`; none where there is no such file.
 

@@ -63,6 +63,7 @@ _GROUPS = {
     "domain": ("domain",),
     "service": ("service",),
     "clone": ("clone.commands", "clone.status", "clone.verify"),
+    "import": ("importing",),
 }
 
 # What the list of verbs says of each, so that it can be shown without loading them; compared with what they say.
@@ -91,6 +92,7 @@ _ABOUT = {
     "domain": "The security domain: who is in it, and who may join.",
     "service": "An instance as a service of the host: systemd, or an init script.",
     "clone": "Clones: instances with the same keys that give the same answers.",
+    "import": "Take the place of another program: all that it has, here.",
 }
 _HELP_WORDS = frozenset({"-h", "--help"})
 

@@ -78,10 +78,10 @@ def adopt(
                 raise
             except VouchdError as error:
                 failures.append((point.dn, error))
-    return Adoption(suffix, tuple(adopted), (*failures, *_unmet(trusted, adopted)), tuple(epochs))
+    return Adoption(suffix, tuple(adopted), (*failures, *unmet(trusted, adopted)), tuple(epochs))
 
 
-def _unmet(trusted: Collection[str], adopted: Collection[Adopted]) -> Iterator[tuple[str, VouchdError]]:
+def unmet(trusted: Collection[str], adopted: Collection[Adopted]) -> Iterator[tuple[str, VouchdError]]:
     """The names of trusted responders that no CA has that was taken over: a slip would go unnoticed."""
     subjects = {_subject(der) for one in adopted for der in one.authority.certificates}
     for name in trusted:

@@ -6,8 +6,8 @@ from vouchd.settings.keys import KnownKey, inert
 from vouchd.settings.kinds import ANYTHING
 
 _SINGLES = (
-    "authType", "cmsVersion", "installDate", "instanceId", "instanceRoot", "logs", "machineName",
-    "passwordClass", "passwordFile", "pidDir", "pkiUser",
+    "authType", "cmsVersion", "configurationRoot", "installDate", "instanceId", "instanceRoot", "logs", "machineName",
+    "multiroles", "passwordClass", "passwordFile", "pidDir", "pkiUser",
 )  # fmt: skip
 
 # What the key, or each key of the family, is for there.
@@ -15,12 +15,14 @@ _FAMILIES = (
     ("accessEvaluator.*", "Access rules"), ("admin.*", "Interfaces"), ("agent.*", "Interfaces"),
     ("agentGateway.*", "Interfaces"), ("archive.*", "The installer"), ("auths.*", "Authentication plug-ins"),
     ("authz.*", "Authorisation plug-ins"), ("autoShutdown.*", "Automatic shutdown"), ("cloning.*", "Cloning"),
-    ("cms.*", "Settings of all subsystems"), ("cs.*", "The kind of subsystem"), ("dbs.*", "Number ranges"),
+    ("cmc.*", "Enrolment"), ("cms.*", "Settings of all subsystems"), ("CrossCertPair.*", "Cross-certificates"),
+    ("cs.*", "The kind of subsystem"), ("dbs.*", "Number ranges"),
     ("debug.*", "Debug log"), ("ee.*", "Interfaces"), ("eeGateway.*", "Interfaces"),
     ("features.*", "Optional features"),
     ("http.*", "Ports"), ("https.*", "Ports"), ("instance.*", "The installer"),
     ("internaldb.*", "The internal directory"), ("jobsScheduler.*", "Jobs"), ("jss.*", "The NSS library"),
-    ("keys.*", "Key sizes of the installer"), ("log.*", "Logs"), ("multiroles.*", "Roles"), ("oidmap.*", "OID names"),
+    ("keys.*", "Key sizes of the installer"), ("log.*", "Logs"), ("logAudit.*", "Logs"), ("logError.*", "Logs"),
+    ("multiroles.*", "Roles"), ("oidmap.*", "OID names"),
     ("os.*", "The installer"), ("pkicreate.*", "The installer"), ("pkiremove.*", "The installer"),
     ("pkispawn.*", "The installer"), ("preop.*", "The installer"), ("proxy.*", "Proxy ports"),
     ("registry.*", "Plug-in registry"), ("securitydomain.*", "The security domain"), ("selftests.*", "Self tests"),
@@ -40,6 +42,10 @@ WITHOUT_EFFECT: tuple[KnownKey, ...] = (
     inert("ocsp.subsystem.*", "Certificate and request of the installer."),
     inert("ocsp.crlVerify.token", "CRLs are verified in software."),
     inert("ocsp.certNickname", "The signer is ocsp.signing.certnickname."),
+    inert("ocsp.standalone", "An instance needs no security domain."),
+    inert("ocsp.signing.nickname", "The signer is ocsp.signing.certnickname."),
+    inert("ocsp.signing.cert", "The signer's certificate is vouchd.signer.<nickname>.certificate."),
+    inert("ocsp.signing.certreq", "Requests are made by `vouchd certs request`."),
     inert("ocsp.cert.*", "Input of the Certificate System's self tests."),
     inert("log.instance.SignedAudit.*", "The audit log is always on, with every event, in logs/audit.jsonl."),
     inert("selftests.container.instance.*", "Class names of the Certificate System."),

@@ -1,0 +1,171 @@
+"""`vouchd import`: take the place of another program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vouchd.cli import output
+from vouchd.cli.create import (
+    AgentPortOption,
+    HealthPortOption,
+    HostnameOption,
+    HostOption,
+    PortOption,
+    WorkersOption,
+)
+from vouchd.cli.directory.options import ManagerPasswordOption, StartTLSOption, TrustOption
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cloning.adoption import OtherDirectory
+from vouchd.directory.connection import server_of
+from vouchd.directory.dse import ROOT_DN
+from vouchd.migration.findings import Finding, Verdict, exit_code, of
+from vouchd.migration.importing import CertificateSystemImport, Imported, ImportPlan
+from vouchd.wiring import instance as wiring
+
+app = typer.Typer(name="import", no_args_is_help=True, help="Take the place of another program: all that it has, here.")
+
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="Its CS.cfg.")]
+KeysOption = Annotated[
+    Path,
+    typer.Option("--pkcs12", metavar="FILE", help="Its keys, as pki-server ocsp-clone-prepare writes them (0600)."),
+]
+KeysPasswordOption = Annotated[
+    Path | None, typer.Option("--password-file", metavar="FILE", help="The password of that file (0600).")
+]
+URLOption = Annotated[
+    str,
+    typer.Option("--directory", metavar="URL", help="Its internal database: ldap[s]://HOST:PORT/SUFFIX; only read."),
+]
+BindOption = Annotated[str, typer.Option("--bind", metavar="DN", help="Who reads there.")]
+TrustedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-responder",
+        metavar="SUBJECT",
+        help="A CA that need not have issued the signer: its clients are set to trust it; repeatable.",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Build it elsewhere, tell all, and throw it away.")]
+CAOption = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server, if its key is not there."),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Have the group be one, also while it has one verb."""
+
+
+@app.command()
+def dogtag(
+    config: ConfigOption,
+    pkcs12: KeysOption,
+    directory: URLOption,
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    password_file: KeysPasswordOption = None,
+    starttls: StartTLSOption = False,
+    directory_trust: TrustOption = None,
+    bind: BindOption = ROOT_DN,
+    directory_password_file: ManagerPasswordOption = None,
+    trusted_responder: TrustedOption = None,
+    ca: CAOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    health_port: HealthPortOption = None,
+    agent_port: AgentPortOption = None,
+    hostname: HostnameOption = None,
+    workers: WorkersOption = None,
+    dry_run: DryRunOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Make an instance of a Certificate System's OCSP manager: settings, keys, CAs with their CRLs, users.
+
+    Every line of its CS.cfg, key, CA and user is in one of three lists: taken over and with what effect, without
+    effect, not possible and why. The Certificate System is only read and goes on. Ports are taken over too. The exit
+    code is that of the first thing that was refused.
+
+    Example: vouchd import dogtag --config CS.cfg --pkcs12 ocsp.p12 --directory ldap://ds.example.com/o=ocsp --dry-run
+    """
+    server = server_of(directory, start_tls=starttls)
+    values = {
+        "vouchd.ee.host": host,
+        "vouchd.agent.host": host,
+        "vouchd.ee.port": port,
+        "vouchd.health.port": health_port,
+        "vouchd.agent.port": agent_port,
+        "vouchd.ee.workers": workers,
+    }
+    plan = ImportPlan(
+        root=instance.absolute(),
+        config=config,
+        pkcs12=pkcs12,
+        pkcs12_password=read_password(password_file, pkcs12),
+        directory=OtherDirectory(server, bind, read_password(directory_password_file, Path(bind)), directory_trust),
+        trusted=tuple(trusted_responder or ()),
+        values={key: str(value) for key, value in values.items() if value is not None},
+        hosts=tuple(hostname or ()),
+        ca=ca,
+    )
+
+    work = CertificateSystemImport(plan, wiring.services)
+    done = work.rehearse() if dry_run else work.run()
+    _show(done, dry_run=dry_run, json_output=json_output)
+    if code := exit_code(done.findings):
+        raise typer.Exit(code)
+
+
+def _show(done: Imported, *, dry_run: bool, json_output: bool) -> None:
+    lists = {verdict: of(verdict, done.findings) for verdict in Verdict}
+    if json_output:
+        output.as_json(
+            {
+                "instance": None if dry_run else str(done.instance),
+                **{verdict.value.replace(" ", "_"): _rows(lists[verdict]) for verdict in Verdict},
+                "access_rules": [
+                    {
+                        "resource": one.resource,
+                        "right": one.right,
+                        "there": one.theirs,
+                        "here": one.ours,
+                        "difference": one.difference,
+                    }
+                    for one in done.rights
+                ],
+                "publisher": list(done.publisher),
+            }
+        )
+    else:
+        for verdict in Verdict:
+            output.say(f"{verdict.value.capitalize()}:")
+            output.table(["what", "why"], _grouped(lists[verdict]), empty="nothing")
+            output.say("")
+        output.say("Access rules that are others here:")
+        output.table(
+            ["resource", "right", "there", "difference"],
+            [(one.resource, one.right, one.theirs, one.difference) for one in done.rights],
+            empty="none",
+        )
+        output.say("\nFor the CS.cfg of each CA that is to publish here, beside where it publishes now:")
+        output.say("\n".join(done.publisher))
+    for one in lists[Verdict.IMPOSSIBLE]:
+        if one.hint:
+            output.hint(f"{one.what}: {one.hint}")
+    if dry_run:
+        output.note("nothing was made; without --dry-run this is what is made")
+
+
+def _grouped(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """A row for each reason: what has the same one as others, as most lines of a CS.cfg do, is counted."""
+    by_reason: dict[str, list[str]] = {}
+    for one in findings:
+        by_reason.setdefault(one.why, []).append(one.what)
+    return [(f"{what[0]} and {len(what) - 1} more" if what[1:] else what[0], why) for why, what in by_reason.items()]
+
+
+def _rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    return [{"what": one.what, "why": one.why, "hint": one.hint} for one in findings]
