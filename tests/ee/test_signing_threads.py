@@ -85,6 +85,37 @@ async def test_slow_signature_holds_up_nobody_else(gate):
     assert (counters["answers"], sum(counters["signature_counts"])) == ({"successful": len(slow) + 4}, len(slow) + 1)
 
 
+class Turns:
+    """Signers of which others follow when `word` is changed, as by another process: here while one signs."""
+
+    def __init__(self, port: Port, others: SoftwareSigner) -> None:
+        self.word, self.seen = [0], 0
+        self._port, self._others = port, others
+
+    def turn(self) -> None:
+        self.seen = self.word[0]
+        self._port.responder.sign_with({"signer": self._others}, "signer")
+
+
+async def test_quick_signatures_made_while_the_signers_change_are_made_anew():
+    """Whatever was drafted and signed in one turn: nothing is given of the former signers once others sign."""
+    former, later = ONE.issue_signer(), ONE.issue_signer()
+
+    class Changing(SoftwareSigner):
+        def sign(self, tbs: bytes, algorithm: str) -> bytes:
+            turns.word[0] = 1
+            return super().sign(tbs, algorithm)
+
+    port = Port(Changing("signer", former.key, former.der))
+    turns = Turns(port, SoftwareSigner("signer", later.key, later.der))
+    port.state = PortState(port.responder, EEPort(), clock=Clock(NOW), uptime_clock=Clock(0), signing=turns)
+    asked = [port.send(request_for(ONE, number, nonce=b"%08d" % number)) for number in range(1, 6)]
+    await until(lambda: all(transport.written for transport in asked))
+    for transport in asked:
+        assert later.der in bytes(transport.written)
+        assert former.der not in bytes(transport.written)
+
+
 async def test_slow_signature_of_a_state_that_has_changed_is_made_anew(gate):
     """A CRL that is loaded while a thread signs is what the answer tells: nothing older is given after it."""
     port = Port(gate)
@@ -102,7 +133,10 @@ async def test_slow_signature_of_a_state_that_has_changed_is_made_anew(gate):
 async def test_slow_signatures_are_shared_fairly_and_bounded(gate):
     """One client's many requests cost another one turn of each thread at most; beyond the places: tryLater."""
     port = Port(gate, max_in_flight=8)
-    greedy = [port.send(request_for(ONE, number, nonce=b"%08d" % number)) for number in range(1, 20)]
+    greedy = []
+    for number in range(1, 20):
+        greedy.append(port.send(request_for(ONE, number, nonce=b"%08d" % number)))
+        await until(lambda: port.state.queue.is_idle)
     await until(lambda: gate.begun == THREADS and any(one.written for one in greedy))
     modest = port.send(request_for(ONE, 99, nonce=b"modest"), "198.51.100.1")
     await until(lambda: len(port.state.threads) == 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.ee.ee_fakes import GOOD, connect, get, make_server, post
+from tests.ee.test_connection import tell
 
 from vouchd.ee.states import TRANSITIONS, Event, State
 
@@ -40,8 +41,9 @@ def test_states_client_that_does_not_read_is_served_nothing_new(blocked):
 
 async def test_connection_full_at_its_100_continue_stays_full():
     """A client whose buffer the interim answer fills is blocked like any other: the short way stays shut."""
-    connection, transport = connect(make_server())
-    connection.data_received(get())
+    server = make_server()
+    connection, transport = connect(server)
+    await tell(server, connection, get())
     write = transport.write
 
     def fill(data: bytes) -> None:

@@ -37,6 +37,7 @@ class AnsweredRecords:
         self._sample = self._until_next = sample if policy is AnswerRecords.SAMPLED else 1
         self._label = label
         self.clients = clients
+        self.wanted = policy is not AnswerRecords.NONE  # of some answers
         self._counts: Counter[tuple[Note, str]] = Counter()
         self._rows = 0
         self._lost = 0
@@ -44,7 +45,7 @@ class AnsweredRecords:
     def note(self, request_der: bytes, answer: Answer) -> Note | None:
         """What the record of an answer says, None when it gets none."""
         policy = self._policy
-        if policy is AnswerRecords.NONE:
+        if not self.wanted:
             return None
         if policy is AnswerRecords.REVOKED and CertStatus.REVOKED not in answer.cert_statuses:
             return None

@@ -14,7 +14,6 @@ from vouchd.ee.port_state import PortState
 from vouchd.ee.replies import CONTINUE, Entry, Once, Reply, Uncacheable, refusal
 from vouchd.ee.states import TRANSITIONS, Event, State
 from vouchd.errors import OCSPResponseStatus
-from vouchd.service.assembling import Draft
 
 # How long a refused client may go on sending before the connection ends: closing at once could reset the connection
 # before it has read why (RFC 9112 section 9.6).
@@ -144,11 +143,6 @@ class EEConnection(asyncio.Protocol):
         """End the connection now."""
         self._transport.abort()
 
-    def take_turn(self) -> None:
-        """This connection's turn in the signing queue has come."""
-        if self._waiting is not None:
-            self._server.answer(self._waiting[1], self)
-
     def lose_turn(self) -> None:
         """This connection's place in the signing queue went to another client."""
         self.give(self._server.overloaded(200))
@@ -159,9 +153,9 @@ class EEConnection(asyncio.Protocol):
         return self._group_of(self._waiting[0]) if self._waiting is not None else ""
 
     @property
-    def is_waiting(self) -> bool:
+    def awaited(self) -> bytes | None:
         """See Asking."""
-        return self._waiting is not None
+        return self._waiting[1] if self._waiting is not None else None
 
     def give(self, reply: Reply) -> None:
         """The answer that this connection waits for."""
@@ -198,7 +192,7 @@ class EEConnection(asyncio.Protocol):
         if self._proxied or len(body) > self._server.port.max_body_bytes:
             return False
         self._server.counters.requests["POST"] += 1
-        self._answer(_PLAIN_POST, body)
+        self._wait(_PLAIN_POST, body)
         if self._state is not _READY and self._state is not _SIGNING:  # in which nothing is left to be served
             self._pump()
         return True
@@ -286,21 +280,16 @@ class EEConnection(asyncio.Protocol):
         if (entry := server.cached(request_der)) is not None:
             self._cache.learn(request, entry, server.second)
             self._send(request, entry)
-        elif server.queue.is_free():
-            reply = server.sign(request_der)
-            if isinstance(reply, Draft):
-                self._wait(request, request_der)
-                server.sign_beside(request_der, reply, self)
-            else:
-                self._send(request, reply)
-        elif server.enter_queue(self, self._group_of(request)):
-            self._wait(request, request_der)
         else:
-            self._send(request, server.overloaded(200))
+            self._wait(request, request_der)
 
     def _wait(self, request: HTTPRequest, request_der: bytes) -> None:
-        self._waiting = request, request_der
-        self._move(Event.QUEUE)
+        """Wait for the answer, if there is a place in the signing queue."""
+        if self._server.enter_queue(self, self._group_of(request)):
+            self._waiting = request, request_der
+            self._move(Event.QUEUE)
+        else:
+            self._send(request, self._server.overloaded(200))
 
     def _group_of(self, request: HTTPRequest) -> str:
         """Whose turns the client shares; behind a proxy each request has a client of its own."""

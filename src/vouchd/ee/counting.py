@@ -46,15 +46,15 @@ class CountedResponder:
         start = time.perf_counter()
         draft = self.draft(request_der, at)
         answer = draft if isinstance(draft, Answer) else self.signed(draft)
-        self.count(answer, start)
+        self.count(answer, time.perf_counter() - start)
         return answer, self._records.note(request_der, answer)
 
-    def count(self, answer: Answer, start: float) -> None:
-        """Count an answer that is given, and that began to be made at that time of `perf_counter`."""
+    def count(self, answer: Answer, seconds: float) -> None:
+        """Count an answer that is given, and that took so long to make."""
         terms = answer.terms
         if terms.status is OCSPResponseStatus.SUCCESSFUL:
             self._counters.frame(terms).tally.made += 1
-            self._counters.worker.observe_signature(time.perf_counter() - start)
+            self._counters.worker.observe_signature(seconds)
         else:
             self._counters.worker.cache_misses += 1
             self.count_error(answer)

@@ -1,12 +1,13 @@
 """OCSP answered by the manager process itself, at the agent port: counted and recorded as a worker's answers are.
 
-The manager's loop serves agents and takes in CRLs beside it, so it signs for a moment at a time, in turns that are fair
-between networks of clients, and few wait: who is beyond that is told to try later. The EE port is made for load.
+The manager's loop serves agents and takes in CRLs beside it, so a thread signs (`signing_threads`), in turns that are
+fair between networks of clients, and few wait: who is beyond that is told to try later. The EE port is made for load.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from vouchd.audit.answer_records import AnsweredRecords, given_answers
@@ -16,15 +17,16 @@ from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.port_state import SignerTurns
-from vouchd.ee.signing_queue import SigningQueue
+from vouchd.ee.signing_threads import SigningThreads
 from vouchd.errors import OCSPResponseStatus
-from vouchd.service.terms import unsigned_answer
+from vouchd.service.assembling import Draft
+from vouchd.service.terms import Answer, unsigned_answer
 
 MAX_WAITING = 64
 
 
 class InProcessAnswers:
-    """Answers requests in turns, one at a time: the loop owns the responder.
+    """Answers requests in turns, one at a time: the loop owns the responder, and a thread signs what it drafted.
 
     `tell` takes what the audit log is to hold, and how many answers there was no room for.
     """
@@ -45,38 +47,55 @@ class InProcessAnswers:
         self._clock = clock
         self._tell = tell
         self._groups = groups
-        self._queue = SigningQueue(MAX_WAITING)
+        self._threads = SigningThreads(MAX_WAITING, 1)
 
     async def answer(self, method: str, request_der: bytes, client: str) -> bytes:
         """The response to a request that `client`, an address, sent with that HTTP method."""
-        if self._queue.is_free():
-            return self._answer_now(method, request_der, client)
-        turn = _Turn(lambda: self._answer_now(method, request_der, client), lambda: self._later(method))
-        group = self._groups.of(client)
-        loser = self._queue.enter(turn, group)
-        if loser is not None:
-            self._counters.lost_turn(self._groups.hashed(loser))
-        if loser == group:
-            turn.lose_turn()
-        return await turn.result
-
-    def _answer_now(self, method: str, request_der: bytes, client: str) -> bytes:
-        if self._signing is not None and self._signing.word[0] != self._signing.seen:
-            self._signing.turn()
-        at = self._clock.now()
-        answer, note = self._responder.answer(request_der, at)
-        if note is not None:
-            self._records.count(note, client if self._records.clients else "")
-            for message in self._records.take(at):
-                self._tell(given_answers(message["answered"]), message["lost"])
+        turn = _Turn(self._begin, request_der)
+        if self._threads.is_free:
+            turn.take_turn()
+        else:
+            group = self._groups.of(client)
+            loser = self._threads.enter(turn, group)
+            if loser is not None:
+                self._counters.lost_turn(self._groups.hashed(loser))
+            if loser == group:
+                turn.lose_turn()
+        answer, seconds = await turn.result
+        self._responder.count(answer, seconds)
+        self._record(request_der, answer, client)
         self._count(method, answer.response_der)
         return answer.response_der
 
-    def _later(self, method: str) -> bytes:
-        refused = unsigned_answer(OCSPResponseStatus.TRY_LATER, "overloaded")
-        self._responder.count_error(refused)
-        self._count(method, refused.response_der)
-        return refused.response_der
+    def _begin(self, turn: _Turn) -> None:
+        """Draft the answer that is waited for, and have it signed; again if it has become wrong meanwhile."""
+        self._look()
+        begin = time.perf_counter()
+        draft = self._responder.draft(turn.request_der, self._clock.now())
+
+        def finish() -> Answer:
+            return self._responder.signed(draft) if isinstance(draft, Draft) else draft
+
+        def take(answer: Answer) -> None:
+            self._look()
+            if draft.terms.basis.current:
+                turn.give(answer, time.perf_counter() - begin)
+            else:
+                turn.take_turn()
+
+        self._threads.run(finish, take)
+
+    def _look(self) -> None:
+        """See whether other signers sign now."""
+        if self._signing is not None and self._signing.word[0] != self._signing.seen:
+            self._signing.turn()
+
+    def _record(self, request_der: bytes, answer: Answer, client: str) -> None:
+        note = self._records.note(request_der, answer)
+        if note is not None:
+            self._records.count(note, client if self._records.clients else "")
+            for message in self._records.take(self._clock.now()):
+                self._tell(given_answers(message["answered"]), message["lost"])
 
     def malformed(self, method: str, cause: str) -> bytes:
         """The response to a request that could not even be decoded."""
@@ -95,23 +114,23 @@ class InProcessAnswers:
 
 
 class _Turn:
-    """Waits for a signature; the result comes with the turn, or with its loss."""
+    """Waits for the answer to a request; `result` is it, and how many seconds it took to make."""
 
-    def __init__(self, sign: Callable[[], bytes], refuse: Callable[[], bytes]) -> None:
-        self.result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._sign = sign
-        self._refuse = refuse
+    def __init__(self, begin: Callable[[_Turn], None], request_der: bytes) -> None:
+        self.result: asyncio.Future[tuple[Answer, float]] = asyncio.get_running_loop().create_future()
+        self.request_der = request_der
+        self._begin = begin
 
     def take_turn(self) -> None:
-        self._settle(self._sign)
+        """See ThreadWaiter."""
+        if not self.result.done():  # else the client has left
+            self._begin(self)
 
     def lose_turn(self) -> None:
-        self._settle(self._refuse)
+        """See Waiter."""
+        self.give(unsigned_answer(OCSPResponseStatus.TRY_LATER, "overloaded"), 0.0)
 
-    def _settle(self, make: Callable[[], bytes]) -> None:
-        if self.result.done():  # the client has left
-            return
-        try:
-            self.result.set_result(make())
-        except Exception as error:  # noqa: BLE001  handed on to who waits
-            self.result.set_exception(error)
+    def give(self, answer: Answer, seconds: float) -> None:
+        """The answer."""
+        if not self.result.done():
+            self.result.set_result((answer, seconds))

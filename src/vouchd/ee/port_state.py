@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from vouchd.audit.answer_records import AnsweredRecords, Note
@@ -17,7 +17,7 @@ from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
-from vouchd.ee.signing_queue import SigningQueue, Waiter
+from vouchd.ee.signing_queue import SigningQueue
 from vouchd.ee.signing_threads import THREADS, SigningThreads
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.service.assembling import Draft
@@ -86,8 +86,11 @@ class Asking(Protocol):
         """Whose turns it shares."""
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether it still waits for the answer."""
+    def awaited(self) -> bytes | None:
+        """The request whose answer it waits for; None when it does not, any more."""
+
+    def lose_turn(self) -> None:
+        """Its place went to another group."""
 
     def give(self, reply: Reply) -> None:
         """The answer."""
@@ -130,7 +133,7 @@ class PortState:
         self.signing = signing or _OneSet()
         self._prefixes = prefixes(port.paths)
         self.cache = ResponseCache(port.cache_bytes, port.cache_entries, self._prefixes)
-        self.queue = SigningQueue(port.max_in_flight)
+        self.queue: SigningQueue[Asking] = SigningQueue(port.max_in_flight, self.answer_all)
         self.threads = SigningThreads(port.max_in_flight, threads)
         self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
@@ -189,7 +192,7 @@ class PortState:
         if not self.connections:
             self.empty.set()
 
-    def enter_queue(self, connection: Waiter, group: str) -> bool:
+    def enter_queue(self, connection: Asking, group: str) -> bool:
         """Have the connection wait for a signature; False when there is no place for its group."""
         loser = self.queue.enter(connection, group)
         self._lose(loser)
@@ -230,10 +233,14 @@ class PortState:
             self._answering.count_error(refused)
             return Uncacheable(refused.response_der)
 
-    def cached(self, request_der: bytes) -> Entry | None:
-        """The cached answer to a request, counted; it is of the signers that sign now."""
+    def look(self) -> None:
+        """See whether other signers sign now."""
         if self.signing.word[0] != self.signing.seen:
             self.turn()
+
+    def cached(self, request_der: bytes) -> Entry | None:
+        """The cached answer to a request, counted; it is of the signers that sign now."""
+        self.look()
         entry = self.cache.by_der.get(request_der)
         if entry is None or not entry.freshen(self.second, self.date):
             return None
@@ -241,13 +248,46 @@ class PortState:
         entry.tally.parsed += 1
         return entry
 
-    def sign(self, request_der: bytes) -> Reply | Draft:
-        """Have the responder answer; a draft is to be signed beside the loop."""
-        start = time.perf_counter()
-        draft = self._answering.draft(request_der, int(self.clock()))
-        if not isinstance(draft, Draft):
-            return self._reply(request_der, draft, start)
-        return draft if draft.signing.is_slow else self._reply(request_der, self._answering.signed(draft), start)
+    def answer_all(self, clients: Iterable[Asking]) -> None:
+        """Answer those whose turn has come: all is drafted, then all signed, then all given.
+
+        A processor that goes back and forth between these three takes longer for each of them.
+        """
+        drafts: dict[bytes, tuple[Asking, Draft]] = {}
+        repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
+        second, begin = int(self.clock()), time.perf_counter()
+        for client in clients:
+            request_der = client.awaited
+            if request_der is None:
+                continue
+            if request_der in drafts:
+                repeated.append((request_der, client))
+            elif (entry := self.cached(request_der)) is not None:
+                client.give(entry)
+            else:
+                draft = self._answering.draft(request_der, second)
+                if not isinstance(draft, Draft):
+                    client.give(self._reply(request_der, draft))
+                elif draft.signing.is_slow:
+                    self.sign_beside(request_der, draft, client)
+                else:
+                    drafts[request_der] = client, draft
+        if drafts:
+            self._sign_all(drafts, begin)
+        for request_der, client in repeated:
+            self.answer(request_der, client)
+
+    def _sign_all(self, drafts: dict[bytes, tuple[Asking, Draft]], begin: float) -> None:
+        """Sign what was begun to be drafted at that time of `perf_counter`, and give it."""
+        sign = self._answering.signed
+        answers = [sign(draft) for _, draft in drafts.values()]
+        seconds = (time.perf_counter() - begin) / len(answers)
+        self.look()
+        for (request_der, (client, draft)), answer in zip(drafts.items(), answers, strict=True):
+            if draft.terms.basis.current:
+                client.give(self._reply(request_der, answer, seconds))
+            else:  # other signers sign since it was drafted
+                self.answer(request_der, client)
 
     def sign_beside(self, request_der: bytes, draft: Draft, client: Asking, *, turn: bool = False) -> None:
         """Have a thread sign for the client, who waits; at once if one is free or it is his `turn`."""
@@ -255,8 +295,9 @@ class PortState:
             start = time.perf_counter()
 
             def take(answer: Answer) -> None:
-                if draft.terms.basis.current and self.signing.word[0] == self.signing.seen:
-                    client.give(self._reply(request_der, answer, start))
+                self.look()
+                if draft.terms.basis.current:
+                    client.give(self._reply(request_der, answer, time.perf_counter() - start))
                 else:  # what it rests on has changed meanwhile, or other signers sign
                     self.answer(request_der, client)
 
@@ -269,12 +310,21 @@ class PortState:
 
     def answer(self, request_der: bytes, client: Asking, *, turn: bool = False) -> None:
         """Answer somebody who has waited; `turn` is that for a thread."""
-        if client.is_waiting:
-            reply = self.cached(request_der) or self.sign(request_der)
-            if isinstance(reply, Draft):
-                self.sign_beside(request_der, reply, client, turn=turn)
-            else:
-                client.give(reply)
+        if client.awaited is None:
+            return
+        entry = self.cached(request_der)
+        if entry is not None:
+            client.give(entry)
+            return
+        start = time.perf_counter()
+        draft = self._answering.draft(request_der, int(self.clock()))
+        if not isinstance(draft, Draft):
+            client.give(self._reply(request_der, draft))
+        elif draft.signing.is_slow:
+            self.sign_beside(request_der, draft, client, turn=turn)
+        else:
+            answer = self._answering.signed(draft)
+            client.give(self._reply(request_der, answer, time.perf_counter() - start))
 
     def renew(self, request_der: bytes) -> None:
         """Have an answer in the cache before it is asked; nobody is given it, so it is not counted."""
@@ -296,9 +346,10 @@ class PortState:
         if answer.terms.cacheable and answer.terms.basis.current:
             self._keep(request_der, answer, self.records.note(request_der, answer))
 
-    def _reply(self, request_der: bytes, answer: Answer, start: float) -> Reply:
-        self._answering.count(answer, start)
-        note = self.records.note(request_der, answer)
+    def _reply(self, request_der: bytes, answer: Answer, seconds: float = 0.0) -> Reply:
+        """What is given of an answer that took so long to make."""
+        self._answering.count(answer, seconds)
+        note = self.records.note(request_der, answer) if self.records.wanted else None
         terms = answer.terms
         if terms.status is not _SUCCESSFUL:
             later = terms.status is OCSPResponseStatus.TRY_LATER

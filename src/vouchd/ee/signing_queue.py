@@ -2,9 +2,10 @@
 
 How it works. A signature takes the worker for itself: twenty microseconds to two milliseconds in software, a hundred
 with a token. Requests that need one wait here, in a queue for each group of clients (see `client_groups`), and the
-groups take turns: one request of the first group, then the group goes to the end of the round. After a slice of time
-the event loop looks at its sockets again, whoever still waits. What needs no signature never comes here: a cached
-answer is given at once, and a turn whose answer another one's turn has made meanwhile takes it from the cache.
+groups take turns: one request of the first group, then the group goes to the end of the round. As many turns as fit
+into a slice of time are served together, then the event loop looks at its sockets again, whoever still waits. What
+needs no signature never comes here: a cached answer is given at once, and a turn whose answer another one's turn has
+made meanwhile takes it from the cache.
 
 All groups together have `limit` places. When they are taken, whoever has most of them gives one up to whoever has
 fewer: the newest request of the greediest group is told to try later, if the newcomer's group would even then not have
@@ -19,6 +20,8 @@ Why it is right.
 - More connections or more pipelining change nothing: a connection has at most one place, and a group's share is one.
 - Each step takes the same time however long the queues are: groups are kept by the number of their places, and that
   number changes by one at a time, so the greediest group is found without a search.
+- A slice is kept by experience: as many turns as the last ones let expect, never more than `TOGETHER`, and at most
+  twice as many as the last time, so that a few slow signatures after quick ones hold the loop for a few of them.
 - Who has many addresses in many networks has many shares. That is the limit of what can be told apart here.
 """
 
@@ -26,30 +29,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-# How long signing may hold the loop before sockets are looked at again: one RSA-2048 signature, or a dozen of P-256.
+# How long signing may hold the loop before sockets are looked at again: four RSA-2048 signatures, or twenty of P-256.
 SLICE_SECONDS = 0.001
+# How many turns are served together at most.
+TOGETHER = 32
 
 
 class Waiter(Protocol):
     """Who waits for a signature."""
 
-    def take_turn(self) -> None:
-        """The turn has come; also called of one that has left, who does nothing."""
-
     def lose_turn(self) -> None:
         """The place went to another group: there will be no turn."""
 
 
-class FairQueue:
+W = TypeVar("W", bound=Waiter)
+
+
+class FairQueue(Generic[W]):
     """Who waits, in a queue for each group of clients, and whose turn is next."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._length = 0
-        self._groups: OrderedDict[str, deque[Waiter]] = OrderedDict()  # in the order of their turns, none is empty
+        self._groups: OrderedDict[str, deque[W]] = OrderedDict()  # in the order of their turns, none is empty
         self._by_places: list[dict[str, None]] = [{}]  # groups by how many places they have
 
     def __len__(self) -> int:
@@ -60,7 +66,7 @@ class FairQueue:
         """How many groups wait."""
         return len(self._groups)
 
-    def enter(self, waiter: Waiter, group: str) -> str | None:
+    def enter(self, waiter: W, group: str) -> str | None:
         """Call the waiter when it is due; the group that gave up a place for it (its own: it got none), else None."""
         waiting = self._groups.get(group)
         loser = None
@@ -77,7 +83,7 @@ class FairQueue:
         waiting.append(waiter)
         return loser
 
-    def _pop(self, group: str, *, newest: bool = False) -> Waiter:
+    def _pop(self, group: str, *, newest: bool = False) -> W:
         waiting = self._groups[group]
         self._count(group, len(waiting), len(waiting) - 1)
         self._length -= 1
@@ -98,7 +104,7 @@ class FairQueue:
         if before == len(places) - 1 and not places[before] and before:
             places.pop()
 
-    def next_waiter(self) -> Waiter:
+    def next_waiter(self) -> W:
         """Whose turn it is now; there must be one."""
         group = next(iter(self._groups))
         waiter = self._pop(group)
@@ -106,36 +112,50 @@ class FairQueue:
             self._groups.move_to_end(group)
         return waiter
 
+    def next_waiters(self, count: int) -> list[W]:
+        """Whose turns come next, so many at most, in their order."""
+        if len(self._groups) == 1 and self._length <= count:  # all, in the order in which they came
+            (waiting,) = self._groups.values()
+            self._groups.clear()
+            self._by_places, self._length = [{}], 0
+            return list(waiting)
+        return [self.next_waiter() for _ in range(min(count, self._length))]
 
-class SigningQueue(FairQueue):
-    """Groups of clients take turns, and between two slices of signing the event loop serves everyone else."""
 
-    def __init__(self, limit: int) -> None:
+class SigningQueue(FairQueue[W]):
+    """Groups of clients take turns, and between two slices of signing the event loop serves everyone else.
+
+    `serve` is called with those whose turns have come, also of some who have left.
+    """
+
+    def __init__(self, limit: int, serve: Callable[[Sequence[W]], None]) -> None:
         super().__init__(limit)
-        self._busy = False
+        self._serve = serve
+        self._is_due = False
+        self._fit = 1  # turns in a slice, as of the last one
         self._loop: asyncio.AbstractEventLoop | None = None  # known once it runs
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits and nothing was signed since the loop looked at its sockets."""
-        return not self._busy
+        """Whether nobody waits."""
+        return not self._is_due
 
-    def is_free(self) -> bool:
-        """Whether the caller may sign at once; if so, later callers of this turn of the loop have to wait."""
-        if self._busy:
-            return False
-        self._busy = True
-        self._again()
-        return True
+    def enter(self, waiter: W, group: str) -> str | None:
+        """See FairQueue."""
+        if not self._is_due:
+            self._is_due = True
+            self._again()
+        return super().enter(waiter, group)
 
     def _turn(self) -> None:
-        end = perf_counter() + SLICE_SECONDS
-        while self._groups:
-            self.next_waiter().take_turn()
-            if perf_counter() >= end:
-                break
-        self._busy = bool(self._groups)
-        if self._busy:
+        begin = perf_counter()
+        waiters = self.next_waiters(self._fit)
+        self._serve(waiters)
+        spent = perf_counter() - begin
+        fit = int(len(waiters) * SLICE_SECONDS / spent) if spent > 0 else TOGETHER
+        self._fit = max(1, min(fit, 2 * self._fit, TOGETHER))
+        self._is_due = bool(self._groups)
+        if self._is_due:
             self._again()
 
     def _again(self) -> None:

@@ -18,14 +18,22 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import Protocol
 
-from vouchd.ee.signing_queue import FairQueue
+from vouchd.ee.signing_queue import FairQueue, Waiter
 from vouchd.service.terms import Answer
 
 THREADS = 2
 
 
-class SigningThreads(FairQueue):
+class ThreadWaiter(Waiter, Protocol):
+    """Who waits for a thread."""
+
+    def take_turn(self) -> None:
+        """The turn has come; also called of one that has left, who does nothing."""
+
+
+class SigningThreads(FairQueue[ThreadWaiter]):
     """Who waits for a thread, and the threads."""
 
     def __init__(self, limit: int, threads: int = THREADS) -> None:
