@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export CUSTOM_COMPILE_COMMAND="make lock"
 compile=("${LOCK_WITH:-.venv/bin/pip-compile}" --quiet --generate-hashes --strip-extras --allow-unsafe
   --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options ${UPGRADE:-})
-"${compile[@]}" --build-deps-for editable --extra hsm --output-file requirements.txt pyproject.toml
+"${compile[@]}" --build-deps-for editable --extra hsm --extra snmp --output-file requirements.txt pyproject.toml
 "${compile[@]}" --constraint requirements.txt --build-deps-for editable --extra dev \
   --output-file requirements-dev.txt pyproject.toml
 # Apart, because python-ldap is built from source and needs a compiler and two header packages.

@@ -22,6 +22,7 @@ STEPS = (
     ("processes",),
     ("agent", "migration"),
     ("api",),
+    ("alerts",),
     ("cloning",),
     ("instance", "ee", "stores"),
     ("audit", "index", "sources", "settings"),

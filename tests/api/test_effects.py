@@ -24,6 +24,7 @@ SINCE = {"since": "2026-01-02T03:04:05Z"}
 OTHER = CA.create("Other CA", key=shared_key("EC", 22))
 # What only asks, or makes another one each time: that it is done again is its effect.
 AGAIN = {
+    "alerts.test",
     "certificate_status.check",
     "certificates.request",
     "cloning.issue_token",

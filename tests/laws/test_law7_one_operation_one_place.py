@@ -258,6 +258,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "vouchd selftest list": [Case()],
     "vouchd selftest run": [Case(said("OCSPPresence"), digits=True), Case(said("NoSuchTest"), 66)],
+    "vouchd alert list": [Case()],
+    "vouchd alert test": [Case(), Case(said("nobody"), 66)],
     "vouchd audit show": [Case(said("3")), Case(said("999999"), 66)],
     "vouchd audit search": [
         Case(said("--event", "CONFIG_ROLE", "--until", "2026-01-01")),

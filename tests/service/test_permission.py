@@ -28,6 +28,7 @@ GRANTED = {
     Action.READ_STATISTICS: "AGU...",
     Action.LIST_SELFTESTS: "AGU...",
     Action.RUN_SELFTESTS: "AG....",
+    Action.TEST_ALERTS: "A.....",
     Action.LIST_CERTIFICATES: "AGU...",
     Action.CHANGE_CERTIFICATES: "A.....",
     Action.EXPORT_KEYS: "A.....",

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 from vouchd.cloning.verdicts import Verification
 from vouchd.instance.hindrances import hindrances
-from vouchd.instance.report import InstanceReport, ServerReport
+from vouchd.instance.report import LAG_SECONDS, SKEW_SECONDS, InstanceReport, ServerReport
 from vouchd.service.selftests import failures
-
-SKEW_SECONDS = 10  # more than a question may take on its way
-LAG_SECONDS = 60  # more than changes are under way while a server is only busy
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vouchd.api import (
+    alerts,
     audit,
     authorities,
     certificate_status,
@@ -38,6 +39,7 @@ _PARTS = {
     "Cloning": cloning,
     "Directory server": directory_server,
     "Self tests": selftests,
+    "Alerts": alerts,
     "Audit log": audit,
 }
 OPERATIONS: tuple[Operation, ...] = tuple(

@@ -16,11 +16,14 @@ import msgspec
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.files import PUBLIC, read_file, replace_file
+from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
 from vouchd.service.pulling import SourceState
 from vouchd.service.selftests import SelfTestResult
 
+SKEW_SECONDS = 10  # of another member's clock: more than a question may take on its way
+LAG_SECONDS = 60  # of a directory server: more than changes are under way while it is only busy
 _MAX_BYTES = 256 << 20  # 10,000 CAs take some 10 MiB
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
@@ -189,6 +192,32 @@ class WaitingSigner:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertReport:
+    """An alert that was raised: of which condition, about what, how grave, since when (POSIX seconds)."""
+
+    condition: str
+    subject: str
+    severity: str
+    since: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierReport:
+    """A carrier of alerts: notices that have arrived, attempts that failed, what waits, what was given up.
+
+    `error` is that of the last attempt, empty when it succeeded.
+    """
+
+    name: str
+    sent: int = 0
+    failures: int = 0
+    waiting: int = 0
+    lost: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReport:
     """State of the instance; `version` is the serving manifest's, 0 before the first one.
 
@@ -205,7 +234,8 @@ class InstanceReport:
     `uncovered` the CAs whose CRLs do not speak for every certificate.
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
     last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
-    used, `waiting_signers` the signers that the set does not switch to yet.
+    used, `waiting_signers` the signers that the set does not switch to yet. `backup` is the last whole backup, `alerts`
+    are those that stand, `carriers` who carries them.
     """
 
     pid: int
@@ -240,6 +270,9 @@ class InstanceReport:
     quarantined: tuple[HeldCRL, ...] = ()
     refused_crls: tuple[RefusedCRL, ...] = ()
     revision: int = -1
+    backup: BackupRecord = field(default_factory=BackupRecord)
+    alerts: tuple[AlertReport, ...] = ()
+    carriers: tuple[CarrierReport, ...] = ()
 
     @property
     def workers_ready(self) -> int:

@@ -127,6 +127,8 @@ class _Instance:
             settings.failing,
             settings.waiting_signers,
             settings.doubtful,
+            settings.backup,
+            settings.alerting,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
@@ -183,6 +185,8 @@ class _Instance:
         self._pool.start()
         works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
         works.append(self._keep_watermark())
+        if self._settings.alerting is not None:
+            works.append(self._settings.alerting.run())
         if self._supervisor.watchdog_seconds:
             works.append(self._keep_alive())
         works += [warn_daily(self._settings.certificates, self._clock), self._upkeep.run()]
@@ -312,6 +316,8 @@ class _Instance:
             self._verdict.look()  # workers may have loaded what they were waited for
             report = self._overview.report()
             self._hindrances = announce(self._hindrances, hindrances(report, self._clock.now()))
+            if self._settings.alerting is not None:
+                self._settings.alerting.look(report)
             if report != written:
                 try:
                     write_report(self._settings.serving_file, report)

@@ -44,6 +44,7 @@ class _Collector(Collector):
         yield from _selftests(report)
         yield _hindrances(report, now)
         yield from _audit(report.audit)
+        yield from _alerts(report)
         yield from _members(report)
         yield from _replication(report.replication)
         yield from _verification(self._verification)
@@ -139,6 +140,38 @@ def _audit(audit: AuditState) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "vouchd_audit_lost_answers", "Answers that could not be recorded in the audit log", value=audit.lost_answers
     )
+
+
+def _alerts(report: InstanceReport) -> Iterator[Metric]:
+    standing = GaugeMetricFamily(
+        "vouchd_alert", "1 for each alert that stands", labels=["condition", "name", "severity"]
+    )
+    for alert in report.alerts:
+        standing.add_metric([alert.condition, alert.subject, alert.severity], 1)
+    yield standing
+    carriers = report.carriers
+    for name, text, values in (
+        ("vouchd_alert_carrier_up", "1 when the last attempt went out", {c.name: int(not c.error) for c in carriers}),
+        ("vouchd_alert_waiting", "Notices that have not gone out yet", {c.name: c.waiting for c in carriers}),
+    ):
+        yield _labelled(name, text, values, "carrier")
+    for name, text, values in (
+        ("vouchd_alert_sent", "Notices that went out", {c.name: c.sent for c in carriers}),
+        ("vouchd_alert_failures", "Attempts to send one that failed", {c.name: c.failures for c in carriers}),
+        ("vouchd_alert_lost", "Notices that were given up, too many had to wait", {c.name: c.lost for c in carriers}),
+    ):
+        counter = CounterMetricFamily(name, text, labels=["carrier"])
+        for carrier, value in values.items():
+            counter.add_metric([carrier], value)
+        yield counter
+    backup = report.backup
+    yield GaugeMetricFamily(
+        "vouchd_backup_made_timestamp_seconds", "When the last backup was made", value=backup.made_at
+    )
+    yield GaugeMetricFamily(
+        "vouchd_backup_proved_timestamp_seconds", "When a backup was restored and asked last", value=backup.proved_at
+    )
+    yield GaugeMetricFamily("vouchd_backup_failed", "1 when the last attempt failed", value=int(bool(backup.error)))
 
 
 def _members(report: InstanceReport) -> Iterator[Metric]:

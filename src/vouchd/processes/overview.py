@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from vouchd.alerts.alerting import Alerting
 from vouchd.api.checks import Check, checks
 from vouchd.audit.keeping import AuditKeeping, AuditState
 from vouchd.cloning.verdicts import Verification
@@ -16,6 +17,7 @@ from vouchd.core.facts import Epoch
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
+from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint, WaitingSigner
 from vouchd.pkix.purposes import Validity
@@ -50,7 +52,11 @@ class Overview:
         failing: Callable[[], tuple[FailingPart, ...]] = tuple,
         waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple,
         doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple,
+        backup: Callable[[], BackupRecord] = BackupRecord,
+        alerting: Alerting | None = None,
     ) -> None:
+        self._backup = backup
+        self._alerting = alerting
         self._doubtful = doubtful
         self._waiting_signers = waiting_signers
         self._failing = failing
@@ -109,6 +115,9 @@ class Overview:
             quarantined=published.quarantined,
             refused_crls=self._refused(),
             revision=self._watch.revision,
+            backup=self._backup(),
+            alerts=self._alerting.standing() if self._alerting else (),
+            carriers=self._alerting.carriers() if self._alerting else (),
         )
 
     async def restart(self) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vouchd.alerts.alerting import Alerting
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier
+from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.instance.report import FailingPart, RefusedPoint, WaitingSigner
 from vouchd.pkix.purposes import Validity
@@ -53,4 +55,6 @@ class ManagerSettings:
     failing: Callable[[], tuple[FailingPart, ...]] = tuple  # the parts that cannot be used now
     waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple  # why the set does not switch to them yet
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
+    backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
+    alerting: Alerting | None = None  # what tells people
     doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple  # what the store has of CAs and users, and is not believed

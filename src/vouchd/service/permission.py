@@ -32,6 +32,7 @@ class Action(StrEnum):
     READ_STATISTICS = "read statistics"
     LIST_SELFTESTS = "list self tests"
     RUN_SELFTESTS = "run self tests"
+    TEST_ALERTS = "test alert carriers"
     LIST_CERTIFICATES = "list system certificates"
     CHANGE_CERTIFICATES = "change system certificates"
     EXPORT_KEYS = "export keys"
@@ -80,6 +81,7 @@ RIGHTS: dict[Action, frozenset[str]] = {
     Action.READ_STATISTICS: _STAFF,
     Action.LIST_SELFTESTS: _STAFF,
     Action.RUN_SELFTESTS: _ADMINISTRATORS | _AGENTS,
+    Action.TEST_ALERTS: _ADMINISTRATORS,
     Action.LIST_CERTIFICATES: _STAFF,
     Action.CHANGE_CERTIFICATES: _ADMINISTRATORS,
     Action.EXPORT_KEYS: _ADMINISTRATORS,

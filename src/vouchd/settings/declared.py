@@ -21,6 +21,7 @@ from vouchd.core.policy import (
     UnknownIssuerPolicy,
 )
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS, Planned
+from vouchd.settings.carriers import CarrierSettings
 from vouchd.settings.keys import KnownKey, composed, key, keys_of, part, parts
 from vouchd.settings.kinds import (
     DIGESTS,
@@ -383,6 +384,35 @@ class RenewalSettings:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Whole backups that the instance makes by itself, each proved; sealed with the password `backup`."""
+
+    interval_seconds: int = key(
+        "vouchd.backup.intervalInSec",
+        integer(0, 366 * _DAY),
+        0,
+        "Make a whole backup this often and prove it; 0: never.",
+        unit="seconds",
+    )
+    folder: Path | None = key("vouchd.backup.folder", FILE, "backups", "Where they go; best another file system.")
+    keep: int = key(
+        "vouchd.backup.keep", integer(1, 10000), 14, "How many of them are kept; the oldest is removed after a new one."
+    )
+    max_age_seconds: int = key(
+        "vouchd.backup.maxAgeInSec",
+        integer(0, 366 * _DAY),
+        0,
+        "Alert when the last proved backup is older; 0: two intervals, or never without one.",
+        unit="seconds",
+    )
+
+    @property
+    def oldest_seconds(self) -> int:
+        """The age at which somebody is told, 0: never."""
+        return self.max_age_seconds or 2 * self.interval_seconds
+
+
 class SourceKind(StrEnum):
     """How a CRL is fetched."""
 
@@ -653,6 +683,8 @@ class Settings:
         shared=True,
     )
     sources: tuple[SourceSettings, ...] = parts(SourceSettings, ())
+    carriers: tuple[CarrierSettings, ...] = parts(CarrierSettings, ())
+    backup: BackupSettings = part(BackupSettings)
     refresh_seconds: int = key(
         "ocsp.store.defStore.refreshInSec",
         integer(0, 366 * _DAY),

@@ -11,6 +11,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from vouchd.service.selftests import Planned, SelfTestName
 
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}")
+_OID = re.compile(r"1\.3\.6(\.(0|[1-9][0-9]{0,9}))+")
+_LONGEST_OID = 200
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _DIGESTS = {"SHA1": "SHA-1", "SHA256": "SHA-256", "SHA384": "SHA-384", "SHA512": "SHA-512"}
 
@@ -111,6 +114,19 @@ def _read_paths(text: str) -> tuple[str, ...]:
     return paths
 
 
+def _read_addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(one for one in re.split(r"[,\s]+", text) if one)
+    if not all(_ADDRESS.fullmatch(one) for one in addresses):
+        raise ValueError("must be a list of mail addresses such as pki@example.org")
+    return addresses
+
+
+def _read_oid(text: str) -> str:
+    if not _OID.fullmatch(text) or len(text) > _LONGEST_OID:
+        raise ValueError("must be an object identifier such as 1.3.6.1.4.1.8072.9999.9999")
+    return text
+
+
 INTERNAL_TOKENS = ("", "internal", "Internal Key Storage Token")
 HARDWARE = "hardware-"
 
@@ -142,4 +158,10 @@ NETWORKS = Kind(
     lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 PATHS = Kind("list of paths", _read_paths, lambda value: ",".join(value) if isinstance(value, tuple) else "")
+ADDRESSES = Kind(
+    "list of mail addresses",
+    _read_addresses,
+    lambda value: ",".join(value) if isinstance(value, tuple) else "",
+)
+OID = Kind("object identifier", _read_oid)
 ANYTHING = Kind("anything", str)  # of a key without effect

@@ -43,6 +43,21 @@ class Layout:
         return self.database_folder / "rotation.json"
 
     @property
+    def alerts(self) -> Path:
+        """The alerts that stand, and what is still to be carried; JSON, private."""
+        return self.database_folder / "alerts.json"
+
+    @property
+    def rhythms(self) -> Path:
+        """When and by which numbers CRLs came, of each issuing point; JSON, private."""
+        return self.database_folder / "rhythms.json"
+
+    @property
+    def backups(self) -> Path:
+        """When the last backup was made and proved; JSON."""
+        return self.database_folder / "backups.json"
+
+    @property
     def database_folder(self) -> Path:
         """Folder of the embedded store."""
         return self.root / "db"

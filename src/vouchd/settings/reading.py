@@ -16,6 +16,7 @@ from vouchd.errors import ConfigError
 from vouchd.files import read_file, replace_file
 from vouchd.pkix.pem import read_bundle
 from vouchd.settings import cs_cfg
+from vouchd.settings.carriers import AlertWay, CarrierSettings, MailSecurity
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
     DEFAULT_ALGORITHM,
@@ -107,6 +108,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         signers=signers,
         default_signer=_default_signer(config, plain.default_signer, signers),
         sources=sources,
+        carriers=tuple(_carrier(config, root, name) for name in config.names_under("vouchd.alert.")),
         renewals=tuple(_renewal(config, root, nickname) for nickname in config.names_under("vouchd.renewal.")),
         directory=_directory(config, root),
     )
@@ -187,6 +189,30 @@ def _signer(config: CSConfig, root: Path, nickname: str, *, default: bool) -> Si
     if signer.algorithm or not default:
         return signer
     return replace(signer, algorithm=_value(DEFAULT_ALGORITHM, config, root))
+
+
+_NEEDED_BY = {
+    AlertWay.MAIL: (("host", "host"), ("to", "recipients")),
+    AlertWay.WEBHOOK: (("url", "url"),),
+    AlertWay.SNMP: (("host", "host"),),
+    AlertWay.SYSLOG: (),
+}
+
+
+def _carrier(config: CSConfig, root: Path, name: str) -> CarrierSettings:
+    carrier = _fill(CarrierSettings, config, root, {"name": name}, name=name)
+    prefix = f"vouchd.alert.{name}"
+    for line, field in _NEEDED_BY[carrier.way]:
+        if not getattr(carrier, field):
+            raise ConfigError(
+                f"{config.name}: alerts by {carrier.way} need {prefix}.{line}", hint=f"add {prefix}.{line}=…"
+            )
+    if carrier.way is AlertWay.MAIL and carrier.user and carrier.security is MailSecurity.NONE:
+        raise ConfigError(
+            f"{config.where(f'{prefix}.user')}: a password would go over the network in clear",
+            hint=f"set {prefix}.security to starttls or tls, or log in as nobody",
+        )
+    return carrier
 
 
 _NEEDED = {EnrolmentWay.CA: "ca", EnrolmentWay.EST: "url", EnrolmentWay.EXEC: "command"}

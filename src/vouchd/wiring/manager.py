@@ -17,6 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 from vouchd.agent.running import OnLoop, RunningManager
 from vouchd.agent.server import AgentPart
+from vouchd.alerts.alerting import Alerting
+from vouchd.alerts.carriers.table import open_carriers
+from vouchd.alerts.conditions import Bounds
+from vouchd.alerts.ledger import Ledger, Wanting
+from vouchd.alerts.notice import instance_name
 from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.clock import SystemClock
@@ -42,6 +47,7 @@ from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.hardening import harden
+from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
 from vouchd.instance.failing_parts import FailingParts
@@ -303,6 +309,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 waiting_signers=keyring.waiting,
                 settled=keyring.member.settle,
                 doubtful=lambda: _doubtful(seals, publication),
+                backup=partial(read_backup_record, layout.backups),
+                alerting=alerting(layout, settings, clock),
             ),
             publication,
             pulls(layout, settings, manager_services.ingesting, manager_services.ingest_lock, clock),
@@ -310,6 +318,21 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             agent,
         )
     remove_results(layout.selftests)
+
+
+def alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
+    """What tells people. Raises: StoreUnavailable when what was told of cannot be read."""
+    name = instance_name(settings)
+    wanting = [Wanting(one.name, one.severity) for one in settings.carriers]
+    return Alerting(
+        layout,
+        Ledger(layout.alerts, name, wanting),
+        open_carriers(settings.carriers, read_passwords(layout.password_conf), name),
+        clock,
+        Bounds(settings.selftests.tolerance_seconds, settings.backup.oldest_seconds),
+        settings.selftests.min_free_bytes,
+        lambda: read_verification(layout.verification),
+    )
 
 
 def _failing(parts: FailingParts, publication: ManifestPublication) -> tuple[FailingPart, ...]:

@@ -1,0 +1,282 @@
+"""THE table of conditions: what is wrong, how grave, how long it has to last, what to do, and the page that helps.
+
+Each is a function of one `Situation`. A new condition is a line of the table, and a line of docs/operate/alerts.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from vouchd.alerts.rhythm import Rhythms
+from vouchd.cloning.verdicts import Verification
+from vouchd.core.records import rfc3339
+from vouchd.instance.certificates.places import FIXED
+from vouchd.instance.hindrances import Cause, Hindrance, hindrances
+from vouchd.instance.report import LAG_SECONDS, SKEW_SECONDS, InstanceReport
+from vouchd.pkix.purposes import ValidityState
+from vouchd.settings.carriers import Severity
+
+RESTARTS_WINDOW_SECONDS = 900
+_RESTARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the settings say of how much is too much; `backup_seconds` is 0 where no backup is expected."""
+
+    clock_seconds: int = 300
+    backup_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that conditions are judged by, at POSIX time `now`.
+
+    `begun` is when the instance was first looked at; `no_room` says what its disks lack.
+    """
+
+    report: InstanceReport
+    now: int
+    begun: int = 0
+    verification: Verification | None = None
+    no_room: str = ""
+    rhythms: Rhythms = field(default_factory=Rhythms)
+    bounds: Bounds = field(default_factory=Bounds)
+
+    def because_of(self, cause: Cause) -> Iterator[Trouble]:
+        """What keeps revocations from being answered for that cause."""
+        return (_trouble(one) for one in hindrances(self.report, self.now) if one.cause is cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A condition as it is present: with what (a CA, a member; empty: the instance), in which words."""
+
+    subject: str
+    words: str
+
+
+def _trouble(hindrance: Hindrance) -> Trouble:
+    return Trouble(hindrance.name, hindrance.why)
+
+
+Present = Callable[[Situation], Iterator[Trouble]]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One row; `patience_seconds` is how long it has to be present before it is told of, and gone before it is over."""
+
+    name: str
+    severity: Severity
+    patience_seconds: int
+    present: Present
+    remedy: str
+    page: str
+
+
+def _cause(cause: Cause) -> Present:
+    return lambda situation: situation.because_of(cause)
+
+
+def _workers(situation: Situation) -> Iterator[Trouble]:
+    report = situation.report
+    if not report.acknowledged:
+        words = f"{report.workers_ready} of {len(report.workers)} answer from what was published last"
+        yield Trouble("", words)
+
+
+def _workers_end(situation: Situation) -> Iterator[Trouble]:
+    count = situation.rhythms.restarted(situation.now, RESTARTS_WINDOW_SECONDS)
+    if count >= _RESTARTS:
+        yield Trouble(
+            "", f"{count} workers ended within {RESTARTS_WINDOW_SECONDS // 60} minutes and were started again"
+        )
+
+
+def _not_restarted(situation: Situation) -> Iterator[Trouble]:
+    if situation.report.refused:
+        yield Trouble("", f"a restart was refused: {situation.report.refused}")
+
+
+def _ended(*, signers: bool) -> Present:
+    def present(situation: Situation) -> Iterator[Trouble]:
+        for trouble in situation.because_of(Cause.CERTIFICATE):
+            if signers is (trouble.subject not in FIXED):
+                yield trouble
+
+    return present
+
+
+def _ends(*, signers: bool) -> Present:
+    def present(situation: Situation) -> Iterator[Trouble]:
+        for name, validity in situation.report.certificates:
+            ends = validity.state(situation.now) is ValidityState.ENDS_SOON
+            if ends and signers is (name not in FIXED):
+                yield Trouble(name, f"{validity.warning(situation.now)}, at {rfc3339(validity.not_after)}")
+
+    return present
+
+
+def _overdue(situation: Situation) -> Iterator[Trouble]:
+    for point in situation.report.issuing_points:
+        rhythm = situation.rhythms.points.get((point.authority_id, point.scope_id))
+        due = rhythm.due(point.next_update) if rhythm is not None else None
+        over = point.next_update is not None and point.next_update <= situation.now
+        if due is not None and due <= situation.now and not over:
+            yield Trouble(
+                _name(point.label, point.scope_id),
+                f"no newer CRL since {rfc3339(point.this_update)}, against its CA's habit",
+            )
+
+
+def _gap(situation: Situation) -> Iterator[Trouble]:
+    for point in situation.report.issuing_points:
+        rhythm = situation.rhythms.points.get((point.authority_id, point.scope_id))
+        if rhythm is not None and rhythm.gap:
+            words = f"CRL {rhythm.number} came after leaving out {rhythm.gap} numbers more than usual"
+            yield Trouble(_name(point.label, point.scope_id), words)
+
+
+def _fell(situation: Situation) -> Iterator[Trouble]:
+    for point in situation.report.issuing_points:
+        rhythm = situation.rhythms.points.get((point.authority_id, point.scope_id))
+        if rhythm is not None and rhythm.fell:
+            yield Trouble(_name(point.label, point.scope_id), f"its number fell to {rhythm.number}")
+
+
+def _name(label: str, scope: str) -> str:
+    return label if scope == "complete" else f"{label} ({scope[:8]})"
+
+
+def _skewed(situation: Situation) -> Iterator[Trouble]:
+    for member in situation.report.members:
+        if member.reachable and abs(member.skew_seconds) > SKEW_SECONDS:
+            yield Trouble(member.id, f"its clock differs by {member.skew_seconds} s")
+
+
+def _clock(situation: Situation) -> Iterator[Trouble]:
+    points = situation.report.issuing_points
+    newest = max((max(point.this_update, point.accepted_at) for point in points), default=0)
+    if newest > situation.now + situation.bounds.clock_seconds:
+        yield Trouble("", f"the clock is {newest - situation.now} s behind what a CRL of ours says")
+
+
+def _disk(situation: Situation) -> Iterator[Trouble]:
+    if situation.no_room:
+        yield Trouble("", situation.no_room)
+
+
+def _selftests(situation: Situation) -> Iterator[Trouble]:
+    for result in situation.report.selftests:
+        if not result.ok:
+            yield Trouble(result.name, result.detail)
+
+
+def _different(situation: Situation) -> Iterator[Trouble]:
+    for member in situation.verification.members if situation.verification else ():
+        if member.examples:
+            yield Trouble(member.id, f"{member.differences} differences, first {member.examples[0]}")
+
+
+def _late_replica(situation: Situation) -> Iterator[Trouble]:
+    replication = situation.report.replication
+    for server in replication.servers if replication else ():
+        if not server.why and (server.lag_seconds or 0) > LAG_SECONDS:
+            yield Trouble(server.server, f"lacks changes of {server.lag_seconds} s ago")
+
+
+def _conflicts(situation: Situation) -> Iterator[Trouble]:
+    replication = situation.report.replication
+    if replication is not None and replication.conflicts:
+        yield Trouble("", f"{replication.conflicts} entries were made on two servers at once")
+
+
+def _stale_replicas(situation: Situation) -> Iterator[Trouble]:
+    replication = situation.report.replication
+    for number in replication.stale_replicas if replication else ():
+        yield Trouble(str(number), f"the replica {number} has left the set and was not cleaned up")
+
+
+def _waiting(situation: Situation) -> Iterator[Trouble]:
+    for one in situation.report.waiting_signers:
+        yield Trouble(one.signer, f"not switched to yet: {one}")
+
+
+def _backup_old(situation: Situation) -> Iterator[Trouble]:
+    most, backup = situation.bounds.backup_seconds, situation.report.backup
+    since = max(backup.proved_at or 0, situation.begun)
+    if most and situation.now - since > most:
+        when = rfc3339(backup.proved_at) if backup.proved_at else "never"
+        yield Trouble("", f"the last backup that was proved: {when}")
+
+
+def _backup_failed(situation: Situation) -> Iterator[Trouble]:
+    if situation.report.backup.error:
+        yield Trouble("", situation.report.backup.error)
+
+
+def _carriers(situation: Situation) -> Iterator[Trouble]:
+    for one in situation.report.carriers:
+        if one.error:
+            yield Trouble(one.name, f"alerts do not go out: {one.error}")
+        if one.lost:
+            yield Trouble(f"{one.name} lost", f"{one.lost} notices were given up, too many had to wait")
+
+
+_CRITICAL, _WARNING = Severity.CRITICAL, Severity.WARNING
+_PROCESSES, _FAULTS = "docs/operate/processes.md", "docs/set/faults.md"
+_HELD = f"{_PROCESSES}#what-keeps-revocations-from-being-answered"
+_CERTIFICATES, _DIRECTORY = "docs/operate/certificates.md", "docs/set/directory.md"
+_ALERTS, _CRLS = "docs/operate/alerts.md", "docs/design/flow-crl.md"
+
+CONDITIONS = (
+    Condition("halted", _CRITICAL, 0, _cause(Cause.HALTED), "vouchd selftest run", "docs/operate/selftests.md"),
+    Condition("workers", _CRITICAL, 120, _workers, "see the log: why can they not load it?", _PROCESSES),
+    Condition("behind", _CRITICAL, 60, _cause(Cause.BEHIND), "vouchd status, vouchd clone status", _FAULTS),
+    Condition("store", _CRITICAL, 120, _cause(Cause.STORE), "is the disk full, or the directory down?", _FAULTS),
+    Condition("audit", _CRITICAL, 0, _cause(Cause.AUDIT), "vouchd audit verify", "docs/operate/audit.md"),
+    Condition("disk", _CRITICAL, 60, _disk, "free space; without it no CRL is taken in", "docs/operate/selftests.md"),
+    Condition("part", _CRITICAL, 60, _cause(Cause.PART), "vouchd status", _HELD),
+    Condition("crl-expired", _CRITICAL, 0, _cause(Cause.CRL), "have the CA publish, or: vouchd crl retire", _HELD),
+    Condition("signer-ended", _CRITICAL, 0, _ended(signers=True), "vouchd signer list", _CERTIFICATES),
+    Condition("certificate-ended", _CRITICAL, 0, _ended(signers=False), "vouchd certs renew", _CERTIFICATES),
+    Condition("replication", _CRITICAL, 60, _cause(Cause.REPLICATION), "vouchd directory status", _DIRECTORY),
+    Condition("members-differ", _CRITICAL, 60, _different, "vouchd clone verify", "docs/set/cloning.md"),
+    Condition("quarantine", _WARNING, 60, _cause(Cause.QUARANTINE), "vouchd crl quarantine list", _HELD),
+    Condition("refused", _WARNING, 60, _cause(Cause.REFUSED), "vouchd crl list", _HELD),
+    Condition("unverified", _WARNING, 60, _cause(Cause.UNVERIFIED), "vouchd status", _HELD),
+    Condition("source", _WARNING, 300, _cause(Cause.SOURCE), "vouchd status", _HELD),
+    Condition("cover", _WARNING, 300, _cause(Cause.COVER), "vouchd authority show", _HELD),
+    Condition("crl-overdue", _WARNING, 60, _overdue, "does the CA publish? does its source deliver?", _CRLS),
+    Condition("crl-number-gap", _WARNING, 0, _gap, "did a CRL of that CA not arrive?", _CRLS),
+    Condition("crl-number-fell", _WARNING, 0, _fell, "the audit log says who let it: vouchd audit search", _CRLS),
+    Condition("signer-ends", _WARNING, 0, _ends(signers=True), "vouchd signer renew", "docs/set/keyring.md"),
+    Condition("certificate-ends", _WARNING, 0, _ends(signers=False), "vouchd certs renew", _CERTIFICATES),
+    Condition("signer-waiting", _WARNING, 900, _waiting, "vouchd signer show", "docs/set/keyring.md"),
+    Condition("member-away", _WARNING, 120, _cause(Cause.MEMBER), "vouchd clone status on both", _FAULTS),
+    Condition("upkeep", _WARNING, 300, _cause(Cause.UPKEEP), "vouchd status", _FAULTS),
+    Condition("clocks-differ", _WARNING, 300, _skewed, "synchronise the clocks of all members", _FAULTS),
+    Condition(
+        "clock", _WARNING, 60, _clock, "set the clock of this host, and keep it by NTP", "docs/operate/selftests.md"
+    ),
+    Condition("replication-late", _WARNING, 300, _late_replica, "vouchd directory status", _DIRECTORY),
+    Condition("replication-conflict", _WARNING, 300, _conflicts, "vouchd directory status", _DIRECTORY),
+    Condition("replica-left-over", _WARNING, 300, _stale_replicas, "vouchd directory status", _DIRECTORY),
+    Condition("selftest", _WARNING, 0, _selftests, "vouchd selftest list", "docs/operate/selftests.md"),
+    Condition("workers-end", _WARNING, 0, _workers_end, "the log says with which signal or error", _PROCESSES),
+    Condition("restart-refused", _WARNING, 0, _not_restarted, "mend CS.cfg, then: vouchd restart", _PROCESSES),
+    Condition(
+        "backup-old",
+        _WARNING,
+        0,
+        _backup_old,
+        "vouchd backup --all --prove",
+        "docs/operate/operating.md#backup-and-restore",
+    ),
+    Condition(
+        "backup-failed", _WARNING, 0, _backup_failed, "see the log", "docs/operate/operating.md#backup-and-restore"
+    ),
+    Condition("carrier", _WARNING, 120, _carriers, "vouchd alert test", _ALERTS),
+)
