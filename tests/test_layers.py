@@ -20,6 +20,7 @@ STEPS = (
     ("cli",),
     ("wiring",),
     ("processes",),
+    ("setup",),
     ("agent", "migration"),
     ("api",),
     ("alerts",),

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -29,6 +30,9 @@ from vouchd.wiring import instance
 
 PASSWORD = "a password for the keys"
 KINDS = ("port", "agent-port", "health-port")
+
+
+Set = TypeVar("Set", bound="CloneSet")
 
 
 class CloneSet:
@@ -221,9 +225,9 @@ class CloneSet:
 
 
 @contextmanager
-def clone_set(folder: Path) -> Iterator[CloneSet]:
+def clone_set(folder: Path, kind: type[Set] = CloneSet) -> Iterator[Set]:
     """The set; whatever of it still runs at the end is stopped."""
-    found = CloneSet(folder)
+    found = kind(folder)
     try:
         yield found
     finally:

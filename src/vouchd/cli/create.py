@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_authorities
@@ -24,16 +21,16 @@ from vouchd.cli.options import (
     read_password,
 )
 from vouchd.cloning.directory_move import NewDirectory
+from vouchd.cloning.instance_creation import InstancePlan, NewInstance
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
-from vouchd.errors import ConfigError, VouchdError
+from vouchd.errors import ConfigError
 from vouchd.files import read_file
-from vouchd.instance.certificates.issuing import equip, host_names
+from vouchd.instance.certificates.issuing import host_names
 from vouchd.instance.certificates.places import FIXED, pending_requests
-from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, create_instance, csr_path, require_free
-from vouchd.instance.new_signer import SignerSource
+from vouchd.instance.creation import DEFAULT_NICKNAME, csr_path, require_free
+from vouchd.instance.new_signer import DEFAULT_SUBJECT, SignerSource
 from vouchd.settings.declared import DirectorySettings
-from vouchd.settings.layout import Layout
 from vouchd.signing.token_source import token_source
 from vouchd.wiring import instance as wiring
 
@@ -83,9 +80,6 @@ HostnameOption = Annotated[
     list[str] | None, typer.Option("--hostname", metavar="NAME", help="Of the agent port's certificate; repeatable.")
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
-
-
-DEFAULT_SUBJECT = "CN=OCSP Signing Certificate"
 
 
 def create(
@@ -141,10 +135,7 @@ def create(
         token_source(token, module, pin_file, pin_command, extractable=extractable),
     )
     source.require_one()
-    require_free(instance)  # before a CA issues a certificate in vain
-    place = _directory(directory, starttls, directory_trust, manager, directory_password_file, domain)
-    authorities = [certificate for path in ca_cert or () for certificate in read_authorities(str(path))]
-    signer = source.signer(authorities)
+    require_free(instance)  # before a password is asked for in vain
     values = {
         "vouchd.ee.host": host,
         "vouchd.ee.port": port,
@@ -153,67 +144,33 @@ def create(
         "vouchd.agent.host": host,
         "vouchd.agent.port": agent_port,
     }
-    names = host_names(hostname or (), host)
-    layout = create_instance(
+    plan = InstancePlan(
         instance,
-        signer,
+        source,
+        tuple(certificate for path in ca_cert or () for certificate in read_authorities(str(path))),
         {key: str(value) for key, value in values.items() if value is not None},
-        lambda draft: _finish(draft, authorities, names, ca, place),
+        host_names(hostname or (), host),
+        ca,
+        _directory(directory, starttls, directory_trust, manager, directory_password_file, domain),
     )
-    _show(layout, signer, authorities, ca, json_output)
+    _show(wiring.instance_creation(output.warn, output.note).make(plan), ca, json_output)
 
 
 def _directory(
     url: str, starttls: bool, trust: Path | None, manager: str, password_file: Path | None, domain: str
 ) -> NewDirectory | None:
-    """The directory server that the options name, reached and found unused; None without one."""
+    """The directory server that the options name; None without one."""
     if not url:
         if starttls or trust or password_file:
             raise ConfigError("which directory server is not said", hint="name it: --directory ldap://HOST:389/SUFFIX")
         return None
     server = server_of(url, start_tls=starttls, replica_id=1)
     password = read_password(password_file, Path(manager))
-    target = NewDirectory(DirectorySettings(server, "", trust), manager, password, domain)
-    target.require_unused()
-    return target
+    return NewDirectory(DirectorySettings(server, "", trust), manager, password, domain)
 
 
-def _finish(
-    draft: Layout,
-    authorities: list[x509.Certificate],
-    names: Sequence[str],
-    ca: Path | None,
-    directory: NewDirectory | None,
-) -> None:
-    """Add the CAs to the draft's store, check that the signer may answer for them, make the other system keys.
-
-    Facts go to a directory server last, when nothing else can fail.
-    """
-    with wiring.services(draft) as services:
-        for certificate in authorities:
-            wiring.require_signer(services.settings, certificate)
-            services.authorities.add(certificate.public_bytes(Encoding.DER), services.caller)
-        equip(services.certificates, services.caller, names, ca)
-    if authorities:
-        wiring.check_instance(draft, warn=output.warn, whole=True)
-    if directory is not None:
-        _keep_in(directory, draft)
-
-
-def _keep_in(directory: NewDirectory, draft: Layout) -> None:
-    with wiring.services(draft) as services:
-        try:
-            directory.take(services, wiring.open_store, output.note)
-        except VouchdError:
-            directory.clear()
-            raise
-        embedded = services.settings.store
-    embedded.unlink()
-
-
-def _show(
-    layout: Layout, signer: NewSigner, authorities: list[x509.Certificate], ca: Path | None, json_output: bool
-) -> None:
+def _show(made: NewInstance, ca: Path | None, json_output: bool) -> None:
+    layout, signer, authorities = made.layout, made.signer, made.authorities
     request = None if signer.certificate else csr_path(layout, signer.nickname)
     left = [path for name in FIXED for path in pending_requests(layout.alias, name)]
     output.record(

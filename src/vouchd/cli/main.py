@@ -37,6 +37,7 @@ Ask it: vouchd query --url http://127.0.0.1:8080/ --issuer ca.pem server.pem
 # Verb -> the module of this package that has a function of its name.
 _VERBS = {
     "create": "create",
+    "setup": "setup",
     "run": "run",
     "start": "lifecycle",
     "stop": "lifecycle",
@@ -70,6 +71,7 @@ _GROUPS = {
 # What the list of verbs says of each, so that it can be shown without loading them; compared with what they say.
 _ABOUT = {
     "create": "Make a new instance: its folder with settings, keys, an empty store.",
+    "setup": "Set an instance up as its wizard does, master or clone, with the answers of a file.",
     "run": "Run the instance in the foreground until SIGTERM or Ctrl-C; SIGHUP restarts it without dropping a request.",
     "start": "Start the instance in the background and wait until it answers.",
     "stop": "Stop the instance; requests under way are answered first.",

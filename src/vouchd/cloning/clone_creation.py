@@ -33,6 +33,7 @@ from vouchd.instance.configuration import write_values
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, OnToken, create_instance, require_free
 from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import ServedPoint
+from vouchd.instance.unconfigured import is_configured
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.settings.declared import DirectorySettings
@@ -69,6 +70,7 @@ class ClonePlan:
     manager: tuple[str, str] | None  # who may configure the directory server, and the password
     start: bool = True
     place: TokenPlace | None = None  # the token that has the signing keys of the set
+    set_up: bool = False  # the folder is there, of an instance that is being set up
 
 
 def take_over_certificates(layout: Layout, info: SetInfo) -> None:
@@ -108,19 +110,17 @@ class CloneCreation:
 
     def steps(self) -> tuple[Step, ...]:
         """All steps in order. Raises: AlreadyExists when another instance is there."""
+        if self._plan.set_up and not self._is_made:
+            self.journal.path.unlink(missing_ok=True)  # what was answered may be another thing now
         if not self.journal.path.exists():
-            require_free(self._layout.root)  # an instance that was made otherwise is none of ours
+            require_free(self._layout.root, set_up=self._plan.set_up)  # one that was made otherwise is none of ours
         directory = self._plan.directory is not None
         own = (
             Step("directory", "prepare the directory server", self._directory),
             Step("replicate", "fill it from the master's", self._replicate),
         )
         followed = (Step("facts", "take over the master's facts", self._facts),)
-        begun = (
-            ()
-            if self._layout.cs_cfg.exists()
-            else (Step("preflight", "look before anything is changed", self._preflight),)
-        )
+        begun = () if self._is_made else (Step("preflight", "look before anything is changed", self._preflight),)
         return (
             *begun,
             Step("keys", "make the instance with the keys of the set", self._keys),
@@ -132,6 +132,10 @@ class CloneCreation:
             *((Step("verify", "compare it with the master", self._verify),) if self._plan.start else ()),
         )
 
+    @property
+    def _is_made(self) -> bool:
+        return is_configured(self._layout)
+
     @cached_property
     def _info(self) -> SetInfo:
         """The set as the master tells it: with the token, or once the keys are here with those."""
@@ -139,7 +143,7 @@ class CloneCreation:
         try:
             return PeerClient(host, port, self._plan.fingerprint).check(self._plan.token)
         except NotFound:
-            if not self._layout.cs_cfg.exists():
+            if not self._is_made:
                 raise
             return self._client().info()
 
@@ -187,7 +191,7 @@ class CloneCreation:
         return Member(plan.host, plan.agent_port, plan.ee_port, "", clone=True, joined_at=0, directory=directory)
 
     def _keys(self) -> None:
-        if self._layout.cs_cfg.exists():
+        if self._is_made:
             return
         info, nickname = self._info, self._nickname
         keys = self._key_file
@@ -212,7 +216,8 @@ class CloneCreation:
             take_over_certificates(draft, info)
             journal_of(draft).keep({"from": str(keys.path)})  # so that the next run knows it for its own
 
-        create_instance(self._layout.root, signer, {**info.values, **others, **self._plan.values}, finish)
+        values = {**info.values, **others, **self._plan.values}
+        create_instance(self._layout.root, signer, values, finish, set_up=self._plan.set_up)
 
     def _on_token(self, key: PrivateKey) -> OnToken:
         """What the settings of this host say of the token."""

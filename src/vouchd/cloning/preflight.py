@@ -54,6 +54,12 @@ def check_keys(keys: KeyFile, certificates: Mapping[str, bytes]) -> dict[str, st
 
 def check_set(info: SetInfo, member: Member, now: int) -> None:
     """Return when `member` may join the set as it is. Raises: AlreadyExists, ConfigError, LifecycleError."""
+    check_newcomer(info, member, now)
+    require_place(member, info.members)
+
+
+def check_newcomer(info: SetInfo, member: Member, now: int) -> None:
+    """The same but for where the member keeps its facts."""
     require_refresh_of(info)
     skew = now - info.now
     if abs(skew) > MAX_SKEW_SECONDS:
@@ -67,7 +73,6 @@ def check_set(info: SetInfo, member: Member, now: int) -> None:
             f"{member.id} is in this domain",
             hint="give the clone another port, or take that member out first: vouchd domain leave",
         )
-    require_place(member, info.members)
 
 
 def require_refresh_of(info: SetInfo) -> None:

@@ -35,7 +35,7 @@ def require_reachable(member: Member) -> None:
         raise ConfigError(f"{member.host[:_LONGEST]!r} is not a host name", hint="such as ocsp1.example.org")
     for port in (member.secure_port, member.ee_port, *((member.directory.port,) if member.directory else ())):
         if not 0 < port < 1 << 16:
-            raise ConfigError(f"{port} is not a port that others can reach")
+            raise ConfigError(f"{port} is not a port that others can reach", hint="one from 1 to 65535")
     if member.directory is not None:
         _require_qualified(member.directory.host)
 

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from vouchd.errors import AlreadyExists, LifecycleError
 from vouchd.files import sync_folder, write_new
 from vouchd.instance.certificates.requests import certificate_request
+from vouchd.instance.unconfigured import is_being_set_up, is_unconfigured
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
@@ -78,15 +79,18 @@ def create_instance(
     signer: NewSigner,
     values: Mapping[str, str],
     finish: Callable[[Layout], None] = lambda _: None,
+    *,
+    set_up: bool = False,
 ) -> Layout:
     """Make the instance's folder at `root` (0700) with keys, settings and what `finish` puts into the draft.
 
-    `values` are CS.cfg keys beyond the template's. When anything fails nothing is left behind.
+    `values` are CS.cfg keys beyond the template's. When anything fails nothing is left behind. `set_up`: the folder is
+    there, of an instance that is being set up, which becomes this one.
 
     Raises: AlreadyExists when `root` is there and not empty; ConfigError, SigningError; LifecycleError.
     """
     try:
-        with new_folder(root) as draft:
+        with new_folder(root, set_up=set_up) as draft:
             _fill(draft, signer, values)
             finish(draft)
     except BaseException:
@@ -96,13 +100,13 @@ def create_instance(
 
 
 @contextmanager
-def new_folder(root: Path) -> Iterator[Layout]:
+def new_folder(root: Path, *, set_up: bool = False) -> Iterator[Layout]:
     """The draft (0700) of an instance's folder, which becomes `root` when the block ends and is gone when that raises.
 
-    Raises: AlreadyExists when `root` is there and not empty; LifecycleError.
+    `set_up`: see `create_instance`. Raises: AlreadyExists when `root` is there and not empty; LifecycleError.
     """
     root = root.absolute()
-    require_free(root)
+    require_free(root, set_up=set_up)
     _remove_left_drafts(root)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
     try:
@@ -112,7 +116,10 @@ def new_folder(root: Path) -> Iterator[Layout]:
             for folder in Layout(draft).folders:
                 folder.mkdir(mode=0o700)
             yield Layout(draft)
-        draft.rename(root)  # also onto an empty folder
+        if is_unconfigured(Layout(root)):
+            _take_place(draft, Layout(root))
+        else:
+            draft.rename(root)  # also onto an empty folder
         sync_folder(root.parent)
     except OSError as error:
         raise LifecycleError(f"{root}: cannot be made: {error.strerror}") from error
@@ -120,8 +127,29 @@ def new_folder(root: Path) -> Iterator[Layout]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def require_free(root: Path) -> None:
+def _take_place(draft: Path, unconfigured: Layout) -> None:
+    """Put the draft in the place of an instance that is being set up, whose set-up's own files stay.
+
+    CS.cfg goes last: by it the instance is one or the other. What was put there before a kill is replaced.
+    """
+    settings = unconfigured.cs_cfg
+    for path in unconfigured.root.iterdir():
+        if path not in {settings, unconfigured.setup}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in draft.iterdir():
+        if path.name != settings.name:
+            path.rename(unconfigured.root / path.name)
+    sync_folder(unconfigured.root)
+    (draft / settings.name).rename(settings)
+    sync_folder(unconfigured.root)
+
+
+def require_free(root: Path, *, set_up: bool = False) -> None:
     """Return when an instance can be made at `root`. Raises: AlreadyExists when it is there and not empty."""
+    if set_up and is_unconfigured(Layout(root)):
+        return
+    if is_being_set_up(Layout(root)):
+        raise AlreadyExists(f"{root}: this instance is being set up", hint="vouchd start opens its wizard")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise AlreadyExists(f"{root}: exists already", hint="choose another --instance DIR")
 

@@ -23,6 +23,7 @@ from vouchd.signing.pkcs12 import read_pkcs12
 from vouchd.signing.token_source import TokenSource
 
 DEFAULT_ALGORITHM = "SHA256withEC"
+DEFAULT_SUBJECT = "CN=OCSP Signing Certificate"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,11 @@ class Layout:
         return self.run / "config.lock"
 
     @property
+    def setup(self) -> Path:
+        """Folder of what its set-up needs, there until that is done; private."""
+        return self.root / "setup"
+
+    @property
     def admin_pkcs12(self) -> Path:
         """Key and certificate of the administrator, for a browser (0600)."""
         return self.root / "admin.p12"

@@ -11,6 +11,7 @@ from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import connector
 from vouchd.cloning.following import followed, mirror_of
+from vouchd.cloning.instance_creation import InstanceCreation
 from vouchd.cloning.replication import connected, detach, reconcile, replication_health, require_replicated, retiring
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
@@ -34,6 +35,7 @@ __all__ = [
     "detach",
     "doubted",
     "followed",
+    "instance_creation",
     "mirror_of",
     "open_services",
     "open_store",
@@ -71,6 +73,15 @@ def check_instance(layout: Layout, warn: Warn, *, whole: bool = False) -> Settin
     settings = read_settings(layout)
     checked_signers(layout, settings, warn, whole=whole)
     return settings
+
+
+def instance_creation(warn: Warn, say: Warn) -> InstanceCreation:
+    """What makes new instances with signers of their own."""
+
+    def check(layout: Layout) -> None:
+        check_instance(layout, warn, whole=True)
+
+    return InstanceCreation(services, check, require_signer, open_store, say)
 
 
 def require_signer(settings: Settings, certificate: x509.Certificate) -> None:

@@ -86,10 +86,11 @@ def host_names(names: Sequence[str], host: str | None) -> tuple[str, ...]:
 
 def _server(names: Sequence[str]) -> tuple[x509.Name, list[x509.GeneralName]]:
     common_name = names[0][:_MAX_COMMON_NAME]
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]), [_general_name(name) for name in names]
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]), [general_name(name) for name in names]
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """A name of the TLS server, host or address. Raises: ConfigError."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

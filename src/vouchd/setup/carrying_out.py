@@ -1,0 +1,316 @@
+"""The last act of the set-up: the operations and steps that the commands run, one after the other, with these answers.
+
+Each step may be cut short and is done again; what was done is in the journals of the clone's creation and of the
+set-up. Nothing here makes anything by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vouchd.agent.pages.acts import carry_out
+from vouchd.api.certificates import Installation
+from vouchd.api.cloning import Preparation
+from vouchd.api.directory_server import DirectoryToUse
+from vouchd.api.keys import Backup
+from vouchd.api.services import Services
+from vouchd.cloning.client import address_of
+from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
+from vouchd.cloning.instance_creation import InstanceCreation, InstancePlan
+from vouchd.cloning.needs import CheckInstance, Compare, Say
+from vouchd.cloning.steps import Step, journal_of, run_steps
+from vouchd.core.facts import Transport
+from vouchd.errors import LifecycleError
+from vouchd.files import PRIVATE, read_file, replace_file
+from vouchd.instance import lifecycle
+from vouchd.instance.certificates.enrolment import enrol
+from vouchd.instance.certificates.places import ADMIN, pending_requests, system_certificates
+from vouchd.instance.configuration import write_values
+from vouchd.instance.lifecycle import manager_command
+from vouchd.instance.new_signer import SignerSource
+from vouchd.instance.unconfigured import is_configured
+from vouchd.pkix.purposes import Purpose
+from vouchd.settings.declared import EnrolmentWay, RenewalSettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import read_passwords, replace_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.setup.checks import Checks, named_authorities
+from vouchd.setup.kept import EXPORTED, own_journal
+from vouchd.setup.plans import directory_of, host_path, host_values, maybe_path, server_url, token_of
+from vouchd.setup.questionnaire import Answers
+
+_EST_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What `wiring` puts together for the operations and steps; `creation` tells its argument of progress."""
+
+    services: Callable[[Layout], AbstractContextManager[Services]]
+    creation: Callable[[Say], InstanceCreation]
+    check: CheckInstance
+    compare: Compare
+
+
+class Request(NamedTuple):
+    """A certificate request that waits for its certificate."""
+
+    name: str
+    purpose: Purpose
+    path: Path
+
+
+class Stage(NamedTuple):
+    """A step, and whether it was done."""
+
+    name: str
+    about: str
+    is_done: bool
+
+
+class CarryingOut:
+    """Carries the answers out in the folder `layout`; `say` is told of progress."""
+
+    def __init__(self, layout: Layout, answers: Answers, checks: Checks, tools: Tools, say: Say) -> None:
+        self._layout = layout
+        self._answers = answers
+        self._checks = checks
+        self._tools = tools
+        self._say = say
+        self._journal = own_journal(layout)
+
+    def run(self) -> None:
+        """Do what was not done. Raises: what a step raises; another run goes on with that step."""
+        if self._answers.is_clone:
+            creation = self._clone
+            run_steps(self._with_enrolment(creation.steps()), creation.journal, self._say)
+        run_steps(self._own_steps(), self._journal, self._say)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The steps in their order."""
+        done = steps_done(self._layout)
+        first = self._clone.steps() if self._answers.is_clone else ()
+        return tuple(Stage(step.name, step.about, step.name in done) for step in (*first, *self._own_steps()))
+
+    def _own_steps(self) -> tuple[Step, ...]:
+        """What is done besides the steps of a clone's creation."""
+        export = Step("export", "back up the keys", self._export)
+        if self._answers.is_clone:
+            return (export,) if self._answers.export_keys.kind == "file" else ()
+        directory = self._answers.internal_database.kind == "directory"
+        return (
+            Step("create", "make the instance with its keys", self._create),
+            Step("certificates", "have the keys certified", self._certify),
+            *((Step("database", "move to the directory server", self._use_directory),) if directory else ()),
+            Step("export", "make the domain, and back up the keys", self._export),
+            Step("administrator", "make the file for the administrator's browser", self._administrator),
+            Step("start", "start it", self._start),
+        )
+
+    # A new subsystem.
+
+    def _create(self) -> None:
+        if is_configured(self._layout):  # and nobody had noted it
+            return
+        answers = self._answers
+        pairs, names, requests = answers.key_pairs, answers.subject_names, answers.requests
+        ca = host_path(requests.ca, "folder of our CA") if requests.kind == "ca" else None
+        source = SignerSource(
+            ca,
+            None,
+            None,
+            None,
+            None,
+            None,
+            lambda _, __: "",  # no file with a password is read
+            pairs.algorithm,
+            names.subject,
+            names.nickname,
+            token_of(self._layout, answers),
+        )
+        values = host_values(answers) | {"securitydomain.name": answers.security_domain.name}
+        server_names = names.server_names.split() or [answers.subsystem.host]
+        plan = InstancePlan(
+            self._layout.root, source, named_authorities(answers), values, server_names, ca, set_up=True
+        )
+        self._tools.creation(self._say).make(plan)
+
+    def _certify(self) -> None:
+        if self._answers.requests.kind == "est":
+            self._enrol()
+        waiting = waiting_requests(self._layout)
+        if waiting:
+            raise LifecycleError(
+                f"certificates have not come yet: {', '.join(one.name for one in waiting)}",
+                hint="have your CA certify the requests, and put its certificates in at Requests and Certificates",
+            )
+
+    def _use_directory(self) -> None:
+        database = self._answers.internal_database
+        with self._tools.services(self._layout) as services:
+            if services.settings.directory is not None:  # and nobody had noted it
+                return
+            directory = directory_of(database, replica_id=1)
+            body = DirectoryToUse(
+                url=server_url(database),
+                manager=database.manager,
+                password=database.password,
+                starttls=directory.server.transport is Transport.STARTTLS,
+                trust_file=database.trust,
+                domain=self._answers.security_domain.name,
+            )
+            for note in self._operation(services, "directory_server.use", body).notes:
+                self._say(note)
+
+    def _export(self) -> None:
+        """The keys in a file; of a new domain's first member by the operation that makes the domain."""
+        export = self._answers.export_keys
+        password = export.password if export.kind == "file" else None
+        with self._tools.services(self._layout) as services:
+            if self._answers.is_clone:
+                content = self._operation(services, "keys.backup", Backup(password=export.password)).pkcs12
+            elif password is None and not self._answers.on_token:
+                return  # a key in a file is needed by a clone: `vouchd clone prepare` makes the domain with it
+            else:
+                domain, host = self._answers.security_domain.name, self._answers.subsystem.host
+                body = Preparation(password=password, host=host, domain=domain)
+                content = self._operation(services, "cloning.prepare", body).pkcs12
+        if password is not None:
+            self._journal.keep({EXPORTED: export.path})  # so that the next run knows it for its own
+            replace_file(host_path(export.path, "where the file goes"), content, PRIVATE)
+
+    def _administrator(self) -> None:
+        password = self._answers.administrator.password
+        if not password:
+            return
+        with self._tools.services(self._layout) as services:
+            made = self._operation(services, "keys.backup", Backup(password=password, names=[ADMIN]))
+        replace_file(self._layout.admin_pkcs12, made.pkcs12, PRIVATE)
+        self._layout.admin_password.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        self._tools.check(self._layout, self._say)
+        if not lifecycle.status(self._layout).ready:
+            lifecycle.start(self._layout, manager_command(self._layout))
+
+    # A clone.
+
+    @cached_property
+    def _clone(self) -> CloneCreation:
+        return CloneCreation(
+            self._clone_plan(), self._tools.services, self._tools.check, self._tools.compare, self._say
+        )
+
+    def _clone_plan(self) -> ClonePlan:
+        answers = self._answers
+        here, restore, database = answers.subsystem, answers.restore_keys, answers.internal_database
+        master, fingerprint = self._master()
+        source = token_of(self._layout, answers)
+        directory = directory_of(database) if database.kind == "directory" else None
+        token_values = {"ocsp.signing.tokenname": source.place.name} if source is not None else {}
+        return ClonePlan(
+            layout=self._layout,
+            master=address_of(f"https://{master}"),
+            fingerprint=fingerprint,
+            token=answers.security_domain.token,
+            pkcs12=host_path(restore.path, "PKCS #12 file") if source is None else None,
+            pkcs12_password=restore.password,
+            host=here.host,
+            agent_port=here.agent_port,
+            ee_port=here.port,
+            values=host_values(answers) | token_values,
+            ca=maybe_path(answers.requests.ca, "folder of our CA") if answers.requests.kind == "ca" else None,
+            directory=directory,
+            manager=(database.manager, database.password) if directory is not None else None,
+            place=source.place if source is not None else None,
+            set_up=True,
+        )
+
+    def _master(self) -> tuple[str, str]:
+        """The member that is cloned, and its fingerprint; kept, since who has joined has no token to ask with."""
+        kept = self._journal.kept()
+        if not is_configured(self._layout):
+            master = self._checks.master(self._answers)
+            kept = {"master": master.id, "fingerprint": master.tls_sha256}
+            self._journal.keep(kept)
+        return kept["master"], kept["fingerprint"]
+
+    def _with_enrolment(self, steps: tuple[Step, ...]) -> Iterator[Step]:
+        """The steps of the creation; where EST certifies, it is asked before the certificate is missed."""
+        for step in steps:
+            if step.name == "certificate" and self._answers.requests.kind == "est":
+                yield Step(step.name, step.about, lambda step=step: self._certify_clone(step))  # type: ignore[misc]
+            else:
+                yield step
+
+    def _certify_clone(self, step: Step) -> None:
+        try:
+            step.run()
+        except LifecycleError:  # there is a request now
+            self._enrol()
+            step.run()
+
+    # Both.
+
+    def _enrol(self) -> None:
+        """Have the EST server certify what waits; it is asked for the signer's renewals too."""
+        requests, settings = self._answers.requests, read_settings(self._layout)
+        nickname = settings.default_signer
+        passwords = read_passwords(self._layout.password_conf)
+        replace_passwords(self._layout.password_conf, passwords | {f"renewal.{nickname}": requests.password})
+        trust = maybe_path(requests.trust, "CAs of the EST server")
+        renewal = RenewalSettings(
+            nickname,
+            EnrolmentWay.EST,
+            timeout_seconds=_EST_SECONDS,
+            url=requests.url,
+            trust_file=trust,
+            user=requests.user,
+        )
+        for one in waiting_requests(self._layout):
+            self._say(f"certificates: {one.name}, by {requests.url}")
+            bundle = enrol(renewal, one.purpose, read_file(one.path), settings, again=False)
+            install(self._layout, self._tools, one.name, base64.b64encode(bundle).decode())
+        if not self._answers.is_clone:
+            prefix = f"vouchd.renewal.{nickname}"
+            values = {f"{prefix}.by": "est", f"{prefix}.url": requests.url, f"{prefix}.user": requests.user}
+            write_values(self._layout, values | ({f"{prefix}.trust": str(trust)} if trust else {}))
+
+    @staticmethod
+    def _operation(services: Services, name: str, body: Any) -> Any:
+        return carry_out(services, services.caller, name, {}, body=body)
+
+
+def steps_done(layout: Layout) -> frozenset[str]:
+    """The names of all steps that were done."""
+    return own_journal(layout).done() | journal_of(layout).done()
+
+
+def waiting_requests(layout: Layout) -> tuple[Request, ...]:
+    """The requests whose certificates have not come; none before the instance is made."""
+    if not is_configured(layout):
+        return ()
+    return tuple(
+        Request(place.name, place.purpose, paths[-1])
+        for place in system_certificates(read_settings(layout))
+        if place.certificate is None and (paths := pending_requests(layout.alias, place.name))
+    )
+
+
+def install(layout: Layout, tools: Tools, name: str, certificate: str) -> None:
+    """Take in a certificate of one of these requests: PEM, or base64 of DER or of PKCS #7. Raises: BadInput."""
+    with tools.services(layout) as services:
+        path, body = {"name": name}, Installation(certificate=certificate)
+        carry_out(services, services.caller, "certificates.install", path, body=body)
+
+
+def end_set_up(layout: Layout) -> None:
+    """Take away what only the set-up needed, with its secrets: the instance is one like any other from now on."""
+    shutil.rmtree(layout.setup)

@@ -1,0 +1,598 @@
+"""What is answered when an instance is set up, panel by panel: one model for the wizard's pages and the answers file.
+
+A field is declared once: its title and explanation on the page, its name in the answers file (`panel.field` in JSON,
+`pki_…` in the INI), whether it is a secret, and the choice that it belongs to. Every field has a default, so what was
+answered so far is a whole model too; what is missing or wrong is the panels' to say (`checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from vouchd.directory.dse import ROOT_DN
+from vouchd.errors import BadInput
+from vouchd.instance.creation import DEFAULT_NICKNAME
+from vouchd.instance.new_signer import DEFAULT_ALGORITHM, DEFAULT_SUBJECT
+from vouchd.pkix.signatures import ALGORITHMS
+
+_LONGEST = 4096
+
+
+def ask(
+    title: str,
+    about: str,
+    example: str = "",
+    *,
+    ini: str,
+    secret: bool = False,
+    when: tuple[str, ...] = (),
+    words: Mapping[str, str] | None = None,
+    choices: Mapping[str, tuple[str, str]] | None = None,
+) -> Meta:
+    """A field: `when` are the values of the panel's `kind` that it belongs to.
+
+    `words` is what the INI has for each value, `choices` what the page calls it, with an explanation.
+    """
+    extra = {"ini": ini, "secret": secret, "when": when, "words": dict(words or {}), "choices": dict(choices or {})}
+    return Meta(title=title, description=about, examples=[example] if example else None, extra=extra)
+
+
+Text = Annotated[str, Meta(max_length=_LONGEST)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+FILE = "A file on this host"
+PAGE = "docs/operate/setup-wizard.md tells every field"
+
+
+class KeyStore(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the signing key lives."""
+
+    kind: Annotated[
+        Literal["software", "token"],
+        ask(
+            "Where the signing key is kept",
+            "The other keys of the instance are files.",
+            ini="pki_hsm_enable",
+            choices={
+                "software": ("In files of this host", "Encrypted, in the instance's folder."),
+                "token": ("On a token", "A PKCS #11 token (HSM), which the key never leaves."),
+            },
+            words={"software": "False", "token": "True"},
+        ),
+    ] = "software"
+    module: Annotated[
+        Text,
+        ask(
+            "PKCS #11 module",
+            f"{FILE}: the library of the token's maker.",
+            "/usr/lib/softhsm/libsofthsm2.so",
+            ini="pki_hsm_libfile",
+            when=("token",),
+        ),
+    ] = ""
+    token: Annotated[
+        Text, ask("Label of the token", "As its maker's tool shows it.", "ocsp", ini="pki_token_name", when=("token",))
+    ] = ""
+    pin: Annotated[
+        Text,
+        ask(
+            "PIN of the token", "Kept in password.conf (0600).", ini="pki_token_password", secret=True, when=("token",)
+        ),
+    ] = ""
+
+
+class SecurityDomain(Struct, frozen=True, forbid_unknown_fields=True):
+    """The set of instances that know each other."""
+
+    kind: Annotated[
+        Literal["new", "join"],
+        ask(
+            "Security domain",
+            "The instances that have the same keys and know each other.",
+            choices={
+                "new": ("Make a new domain", "This instance is its first member, and its master."),
+                "join": ("Join a domain that is there", "This instance becomes a clone of one of its members."),
+            },
+            ini="pki_security_domain_type",
+            words={"new": "new", "join": "existing"},
+        ),
+    ] = "new"
+    name: Annotated[
+        Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")],
+        ask(
+            "Name of the domain",
+            "For people; all members show it.",
+            "Example Security Domain",
+            ini="pki_security_domain_name",
+            when=("new",),
+        ),
+    ] = "vouchd"
+    url: Annotated[
+        Text,
+        ask(
+            "URL of a member",
+            "Its agent port, as `vouchd clone prepare` shows it there.",
+            "https://ocsp1.example.org:8443",
+            ini="pki_security_domain_uri",
+            when=("join",),
+        ),
+    ] = ""
+    fingerprint: Annotated[
+        Text,
+        ask(
+            "Fingerprint of its certificate",
+            "SHA-256, as `vouchd clone prepare` shows it. Left empty, the one that the member shows now is put here, to"
+            " be compared.",
+            ini="pki_security_domain_fingerprint",
+            when=("join",),
+        ),
+    ] = ""
+    token: Annotated[
+        Text,
+        ask(
+            "Join token",
+            "From `vouchd clone prepare` or `vouchd domain token` there; good once, and for a limited time.",
+            ini="pki_security_domain_password",
+            secret=True,
+            when=("join",),
+        ),
+    ] = ""
+
+
+class Subsystem(Struct, frozen=True, forbid_unknown_fields=True):
+    """What this instance is, and where it is reached."""
+
+    kind: Annotated[
+        Literal["new", "clone"],
+        ask(
+            "Subsystem type",
+            "A clone has the keys of its domain; a new subsystem has its own.",
+            choices={
+                "new": ("A new subsystem", "An OCSP manager with keys of its own."),
+                "clone": ("A clone", "It gives the answers of its master, byte for byte."),
+            },
+            ini="pki_clone",
+            words={"new": "False", "clone": "True"},
+        ),
+    ] = "new"
+    master: Annotated[
+        Text,
+        ask(
+            "Member to clone",
+            "HOST:PORT of a member of the domain; its master is proposed.",
+            "ocsp1.example.org:8443",
+            ini="pki_clone_uri",
+            when=("clone",),
+        ),
+    ] = ""
+    host: Annotated[
+        Annotated[str, Meta(max_length=253)],
+        ask(
+            "Name of this host",
+            "Fully qualified, as the others of the domain reach it.",
+            "ocsp2.example.org",
+            ini="pki_hostname",
+        ),
+    ] = ""
+    listen: Annotated[
+        Annotated[str, Meta(max_length=253)],
+        ask(
+            "Address to listen on",
+            "Empty: all addresses of this host.",
+            "192.0.2.7",
+            ini="pki_listen",
+        ),
+    ] = ""
+    port: Annotated[Port, ask("OCSP port", "Where clients ask, over HTTP.", "8080", ini="pki_http_port")] = 8080
+    agent_port: Annotated[
+        Port, ask("Agent port", "Agents, publishing CAs and members, over TLS.", "8443", ini="pki_https_port")
+    ] = 8443
+    health_port: Annotated[
+        Port, ask("Health port", "Health checks and metrics; 0: one that is free.", "8081", ini="pki_health_port")
+    ] = 8081
+    workers: Annotated[
+        Annotated[int, Meta(ge=0, le=256)],
+        ask("Worker processes", "0: one for each core.", "0", ini="pki_workers"),
+    ] = 0
+
+
+class RestoreKeys(Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of the master, carried here."""
+
+    path: Annotated[
+        Text,
+        ask(
+            "PKCS #12 file",
+            f"{FILE}, made by `vouchd clone prepare` on the master; readable by its owner alone (0600).",
+            "/srv/ocsp-keys.p12",
+            ini="pki_clone_pkcs12_path",
+        ),
+    ] = ""
+    password: Annotated[
+        Text, ask("Its password", "Used once, and not kept.", ini="pki_clone_pkcs12_password", secret=True)
+    ] = ""
+
+
+class InternalDatabase(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where CAs, CRLs and users are kept."""
+
+    kind: Annotated[
+        Literal["embedded", "directory"],
+        ask(
+            "Internal database",
+            "Where CAs, CRLs and users are kept; alike for all members of a domain.",
+            choices={
+                "embedded": ("Embedded", "A file in the instance's folder; a clone follows its master."),
+                "directory": (
+                    "A directory server",
+                    "A 389 Directory Server of its own, which replicates with the others.",
+                ),
+            },
+            ini="pki_ds_setup",
+            words={"embedded": "False", "directory": "True"},
+        ),
+    ] = "embedded"
+    host: Annotated[
+        Annotated[str, Meta(max_length=253)],
+        ask(
+            "Host",
+            "Fully qualified, as the other directory servers reach it; never localhost.",
+            "ldap2.example.org",
+            ini="pki_ds_hostname",
+            when=("directory",),
+        ),
+    ] = ""
+    port: Annotated[
+        Port,
+        ask("Port", "Usually 389, or 636 for TLS.", "389", ini="pki_ds_port", when=("directory",)),
+    ] = 389
+    suffix: Annotated[
+        Annotated[str, Meta(max_length=256)],
+        ask(
+            "Suffix",
+            "The same for all members of a domain.",
+            "dc=ocsp,dc=example,dc=org",
+            ini="pki_ds_base_dn",
+            when=("directory",),
+        ),
+    ] = ""
+    connection: Annotated[
+        Literal["plain", "tls", "starttls"],
+        ask(
+            "Connection, and replication",
+            "To this server, and of the servers with each other: the same for all members.",
+            choices={
+                "plain": ("Plain", "Nothing is encrypted: within one host, or a lab."),
+                "tls": ("TLS", "From the first byte, on the secure port."),
+                "starttls": ("StartTLS", "TLS that begins on the plain port."),
+            },
+            ini="pki_ds_connection",
+            when=("directory",),
+        ),
+    ] = "starttls"
+    trust: Annotated[
+        Text,
+        ask(
+            "CAs of the directory server",
+            f"{FILE}, PEM; empty: those that this host trusts.",
+            "/etc/dirsrv/ca.pem",
+            ini="pki_ds_secure_connection_ca_pem_file",
+            when=("directory",),
+        ),
+    ] = ""
+    manager: Annotated[
+        Annotated[str, Meta(max_length=500)],
+        ask("Who configures it", "Needed now, and not kept.", ini="pki_ds_bind_dn", when=("directory",)),
+    ] = ROOT_DN
+    password: Annotated[
+        Text,
+        ask("Its password", "Used once, and not kept.", ini="pki_ds_password", secret=True, when=("directory",)),
+    ] = ""
+
+
+class KeyPairs(Struct, frozen=True, forbid_unknown_fields=True):
+    """The signing key that is made."""
+
+    algorithm: Annotated[
+        Annotated[str, Meta(extra={"options": list(ALGORITHMS)})],
+        ask(
+            "Algorithm of the signing key",
+            "What answers are signed with. ECDSA on P-256 is fast and short; RSA is what old clients know; ML-DSA"
+            " withstands quantum computers.",
+            DEFAULT_ALGORITHM,
+            ini="pki_ocsp_signing_signing_algorithm",
+        ),
+    ] = DEFAULT_ALGORITHM
+    extractable: Annotated[
+        bool,
+        ask(
+            "May be wrapped by the token",
+            "For a backup by the means of the token's maker; for a key on a token only.",
+            ini="pki_ocsp_signing_extractable",
+        ),
+    ] = False
+
+
+class SubjectNames(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the certificates are called."""
+
+    subject: Annotated[
+        Annotated[str, Meta(max_length=400)],
+        ask(
+            "Subject of the signing certificate",
+            "As RFC 4514 writes it; clients may show it.",
+            "CN=OCSP Signing Certificate,O=Example",
+            ini="pki_ocsp_signing_subject_dn",
+        ),
+    ] = DEFAULT_SUBJECT
+    nickname: Annotated[
+        Annotated[str, Meta(max_length=64, pattern="^[A-Za-z0-9_-]*$")],
+        ask("Nickname", "What the signer is called in CS.cfg.", ini="pki_ocsp_signing_nickname"),
+    ] = DEFAULT_NICKNAME
+    server_names: Annotated[
+        Text,
+        ask(
+            "Names of the TLS server",
+            "Host names and addresses of the agent port, with blanks between them; empty: the name of this host.",
+            "ocsp1.example.org ocsp.example.org",
+            ini="pki_sslserver_names",
+        ),
+    ] = ""
+
+
+class Requests(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who certifies the keys."""
+
+    kind: Annotated[
+        Literal["csr", "est", "ca"],
+        ask(
+            "Who certifies",
+            "Of all keys of a new subsystem; of a clone the key of its TLS server.",
+            choices={
+                "csr": ("A CA that you carry the requests to", "Set-up waits until its certificates are put in here."),
+                "est": ("A CA that speaks EST", "RFC 7030; it certifies at once."),
+                "ca": ("Our own certificate manager", "A folder of this host, for labs and small sites."),
+            },
+            ini="pki_certificate_source",
+        ),
+    ] = "csr"
+    ca: Annotated[
+        Text,
+        ask("Folder of our CA", "As `vouchd ca create` made it.", "/srv/ca", ini="pki_ca_folder", when=("ca",)),
+    ] = ""
+    url: Annotated[
+        Text,
+        ask(
+            "URL of the EST server",
+            "It ends with /.well-known/est, or with a label below that.",
+            "https://ca.example.org/.well-known/est",
+            ini="pki_est_url",
+            when=("est",),
+        ),
+    ] = ""
+    trust: Annotated[
+        Text,
+        ask(
+            "CAs of the EST server",
+            f"{FILE}, PEM; empty: those that this host trusts.",
+            "/srv/est-ca.pem",
+            ini="pki_est_trust",
+            when=("est",),
+        ),
+    ] = ""
+    user: Annotated[Text, ask("EST user", "HTTP basic.", "ocsp", ini="pki_est_user", when=("est",))] = ""
+    password: Annotated[
+        Text,
+        ask(
+            "Password of that user",
+            "Kept in password.conf (0600), for renewal.",
+            ini="pki_est_password",
+            secret=True,
+            when=("est",),
+        ),
+    ] = ""
+    authorities: Annotated[
+        Text,
+        ask(
+            "CAs to answer for",
+            f"{FILE}, PEM or DER. Our own CA needs none; others can be added later too.",
+            "/srv/example-ca.pem",
+            ini="pki_cert_chain_path",
+        ),
+    ] = ""
+
+
+class ExportKeys(Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys backed up."""
+
+    kind: Annotated[
+        Literal["none", "file"],
+        ask(
+            "Export the keys",
+            "The keys but that of the TLS server, with their chains: for a spare, and for clones.",
+            choices={
+                "file": ("Into a PKCS #12 file", "Keep it, and its password, in safe places apart."),
+                "none": ("Not now", "`vouchd backup` does it at any time."),
+            },
+            ini="pki_backup_keys",
+            words={"none": "False", "file": "True"},
+        ),
+    ] = "none"
+    path: Annotated[
+        Text,
+        ask(
+            "Where the file goes",
+            "A new file on this host (0600); its folder has to be there.",
+            "/srv/ocsp-keys.p12",
+            ini="pki_backup_file",
+            when=("file",),
+        ),
+    ] = ""
+    password: Annotated[
+        Text,
+        ask(
+            "Its password",
+            "At least 8 characters; a clone asks for it. It is kept nowhere.",
+            ini="pki_backup_password",
+            secret=True,
+            when=("file",),
+        ),
+    ] = ""
+
+
+class Administrator(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may do everything at the agent port."""
+
+    password: Annotated[
+        Text,
+        ask(
+            "Password of the browser's file",
+            "The administrator's key and certificate come in admin.p12, under this password. Left empty, one is made,"
+            " and lies beside it in admin.password.",
+            ini="pki_client_pkcs12_password",
+            secret=True,
+        ),
+    ] = ""
+
+
+class Answers(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of them, by panel."""
+
+    key_store: KeyStore = KeyStore()
+    security_domain: SecurityDomain = SecurityDomain()
+    subsystem: Subsystem = Subsystem()
+    restore_keys: RestoreKeys = RestoreKeys()
+    internal_database: InternalDatabase = InternalDatabase()
+    key_pairs: KeyPairs = KeyPairs()
+    subject_names: SubjectNames = SubjectNames()
+    requests: Requests = Requests()
+    export_keys: ExportKeys = ExportKeys()
+    administrator: Administrator = Administrator()
+
+    @property
+    def is_clone(self) -> bool:
+        """Whether a clone is to be made."""
+        return self.subsystem.kind == "clone"
+
+    @property
+    def on_token(self) -> bool:
+        """Whether the signing key is on a token."""
+        return self.key_store.kind == "token"
+
+
+SECTIONS = tuple(Answers.__struct_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field as pages, files and documentation show it."""
+
+    section: str
+    name: str
+    title: str
+    about: str
+    example: str
+    ini: str
+    secret: bool
+    when: tuple[str, ...]
+    words: Mapping[str, str]
+    choices: Mapping[str, tuple[str, str]]
+    type: type
+    options: tuple[str, ...]
+    default: Any
+
+    @property
+    def path(self) -> str:
+        """`panel.field`, as JSON has it."""
+        return f"{self.section}.{self.name}"
+
+
+@cache
+def fields() -> tuple[Field, ...]:
+    """Every field of every panel, in their order."""
+    return tuple(_fields())
+
+
+def _fields() -> Iterator[Field]:
+    hints = get_type_hints(Answers)
+    for section in SECTIONS:
+        annotations = get_type_hints(hints[section], include_extras=True)
+        for one in structs.fields(hints[section]):
+            kind, *metas = get_args(annotations[one.name])
+            merged: dict[str, Any] = {}
+            for meta in metas:
+                merged |= meta.extra or {}
+            said = next(meta for meta in metas if meta.title)
+            options = merged.get("options") or (get_args(kind) if kind not in {str, int, bool} else ())
+            yield Field(
+                section,
+                one.name,
+                said.title or "",
+                said.description or "",
+                str((said.examples or [""])[0]),
+                merged["ini"],
+                merged["secret"],
+                merged["when"],
+                merged["words"],
+                merged["choices"],
+                kind if kind in {int, bool} else str,
+                tuple(options),
+                one.default,
+            )
+
+
+def fields_of(section: str) -> tuple[Field, ...]:
+    """Those of one panel."""
+    return tuple(one for one in fields() if one.section == section)
+
+
+def section_of(answers: Answers, section: str, values: Mapping[str, Any]) -> Answers:
+    """The answers with these values in one panel; others there stay as they are. Raises: BadInput."""
+    present = getattr(answers, section)
+    whole = {**structs.asdict(present), **values}
+    model = type(present)
+    try:
+        return structs.replace(answers, **{section: msgspec.convert(whole, model, strict=False)})
+    except msgspec.ValidationError as error:
+        raise _named(section, error) from error
+
+
+def _named(section: str, error: msgspec.ValidationError) -> BadInput:
+    """The error with the title of the field."""
+    words, _, place = str(error).partition(" - at `$.")
+    name = place.rstrip("`")
+    title = next((one.title for one in fields_of(section) if one.name == name), name or section)
+    return BadInput(f"{title}: {words[:1].lower()}{words[1:]}", hint="mend that field")
+
+
+def read_answers(value: Any) -> Answers:
+    """The answers of a JSON value: an object with an object for each panel. Raises: BadInput."""
+    answers = Answers()
+    if not isinstance(value, dict):
+        raise BadInput("the answers are not an object", hint=PAGE)
+    for section, values in value.items():
+        if section not in SECTIONS or not isinstance(values, dict):
+            raise BadInput(f"{str(section)[:80]}: no such panel", hint=f"one of {', '.join(SECTIONS)}; {PAGE}")
+        known = {one.name for one in fields_of(section)}
+        for name in values:
+            if name not in known:
+                raise BadInput(
+                    f"{section}.{str(name)[:80]}: no such field",
+                    hint=f"{section} has: {', '.join(sorted(known))}; {PAGE}",
+                )
+        answers = section_of(answers, section, values)
+    return answers
+
+
+def without_secrets(answers: Answers) -> dict[str, dict[str, Any]]:
+    """The answers as a JSON value, for the next host: secrets are left out."""
+    whole: dict[str, dict[str, Any]] = {}
+    for one in fields():
+        if not one.secret:
+            whole.setdefault(one.section, {})[one.name] = getattr(getattr(answers, one.section), one.name)
+    return whole
