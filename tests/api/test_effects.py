@@ -40,7 +40,9 @@ AGAIN = {
 # Where the operation says what it has changed, when that is not in `changes`.
 SAID_IN = {"crls.add_all": "issuing_points", "certificates.install": "switched", "configuration.change": "diff"}
 # Over a set in tests/api/test_cloning.py, over directory servers in tests/cli/test_directory.py and test_directory_adopt.py.
+# Where a store has an older CRL than is served: tests/service/test_stepping_back.py.
 ELSEWHERE = {
+    "older_crls.step_back",
     *("cloning.promote", "cloning.remove", "cloning.destroy"),
     *("directory_server.use", "directory_server.adopt"),
 }

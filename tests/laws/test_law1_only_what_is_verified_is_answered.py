@@ -22,18 +22,17 @@ from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.service.world import partition
 
-from vouchd.core.facts import CRLRecord, Epoch, Facts
+from vouchd.core.facts import CRLRecord, Epoch, Facts, StepBack
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Store
 from vouchd.core.status import decide
 from vouchd.errors import TryLater
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, read_served
-from vouchd.index.steps_back import add_steps_back, read_steps_back
 from vouchd.pkix.crl import read_header
 from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.watching import Published
-from vouchd.service.admitting import Admitting, StepBack
+from vouchd.service.admitting import Admitting
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -67,7 +66,7 @@ class Member:
 
     def begin(self) -> None:
         """What a new manager process begins with."""
-        admitting = Admitting(lambda: read_served(self.folder), lambda: read_steps_back(self.folder), Now())
+        admitting = Admitting(lambda: read_served(self.folder), Now())
         admitting.audit = self.audit
         self.indexing = Indexing(self.store, IndexFolder(self.folder), admitting)
         self.publication = ManifestPublication(self.store, self.indexing, self.folder, lambda: nullcontext(True))
@@ -358,7 +357,7 @@ def test_epoch_that_vanishes_stays_served(member):
     "the database of an old backup is put back, or a snapshot rolled back",
     "the CRL before stays: nothing goes back behind what was served",
     SAID,
-    "by a newer CRL; or an Administrator's word for this one step: `vouchd crl step-back`",
+    "by a newer CRL; or an Administrator's word for this one step, good for all members: `vouchd crl step-back`",
 )
 def test_database_of_a_backup_is_not_served_without_an_operators_word(tmp_path):
     """A database that is put back goes back to no older CRL, until an operator says so for this very step."""
@@ -370,9 +369,10 @@ def test_database_of_a_backup_is_not_served_without_an_operators_word(tmp_path):
     (refusal,) = member.publish().refusals
     assert "CRL 4 is older than CRL 5" in refusal.why
     assert member.answer(REVOKED) == "revoked"
-    add_steps_back(member.folder, (StepBack(older.index_name, served.index_name),))
+    (authority,) = member.store.authorities()
+    member.store.put_authority(replace(authority, steps_back=(StepBack(older.index_name, served.index_name),)))
     assert member.publish().refusals
-    add_steps_back(member.folder, (StepBack(served.index_name, older.index_name),))
+    member.store.put_authority(replace(authority, steps_back=(StepBack(served.index_name, older.index_name),)))
     assert not member.publish().refusals
     assert member.answer(REVOKED) == "good"
     member.store.close()

@@ -91,7 +91,7 @@ class Member:
         self.store = SqliteStore(folder / "facts.sqlite")
         self.audit = RecordingAudit()
         permission = Permission(self.audit)
-        admitting = Admitting(lambda: read_served(folder), tuple, self)
+        admitting = Admitting(lambda: read_served(folder), self)
         self.indexing = Indexing(self.store, IndexFolder(folder), admitting)
         self.ingesting = Ingesting(self.store, self.indexing, permission, self.audit)
         self.watermark = Watermark(BOUND, lambda: self.seconds)

@@ -203,6 +203,10 @@ CASES: dict[str, list[Case]] = {
         Case(lambda lab: [lab.crl(), "--accept-lower-number", "--reason", "mistyped"], digits=True),
         Case(lambda lab: [lab.crl(), "--accept-lower-number"], 78),
     ],
+    "vouchd crl step-back": [
+        Case(said("Lab", "--reason", "a slip"), 66),
+        Case(said("nobody", "--reason", "a slip"), 66),
+    ],
     "vouchd crl retire": [
         Case(said("Lab", "complete", "--yes"), after=_come_again, digits=True),
         Case(said("Lab", "0" * 64, "--yes"), 66),
@@ -402,7 +406,6 @@ FOLDER_ONLY = {
     "vouchd start": "nobody answers yet",
     "vouchd stop": "nobody answers afterwards",
     "vouchd service install": "changes the host",
-    "vouchd crl step-back": "the word of an operator on one member, which no other may give for him",
     "vouchd pkcs12 import": "keys are put where they are to stay by hand",
     "vouchd token list": "a device of this host",
     "vouchd token show": "a device of this host",

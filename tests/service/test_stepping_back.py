@@ -1,56 +1,122 @@
-"""An operator's word for one step back: who may give it, what it is for, what is recorded."""
+"""An administrator's word for one step back: who may give it, what it is for, and that the whole set takes the step."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tests.laws.test_law1_only_what_is_verified_is_answered import OTHER, REVOKED, Member
 from tests.pki import HOUR, NOW
 from tests.service.recording import ADMIN, AGENT
 
-from vouchd.errors import NotFound, PermissionDenied
-from vouchd.service.admitting import StepBack
+from vouchd.cloning.watermark import is_newer
+from vouchd.core import records
+from vouchd.errors import ConfigError, CRLRejected, NotFound, PermissionDenied
+from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.permission import Permission
-from vouchd.service.stepping_back import EVENT, step_back
+from vouchd.service.stepping_back import EVENT, SteppingBack
+from vouchd.stores.sqlite.store import SqliteStore
+
+
+class Pair:
+    """Two members over the same facts, which have both served CRL 5; the store was put back to CRL 4."""
+
+    def __init__(self, folder: Path) -> None:
+        self.one = Member(folder, SqliteStore(folder / "facts.sqlite"))
+        self.other = copy.copy(self.one)
+        self.other.folder = folder / "other"
+        self.other.folder.mkdir()
+        self.other.begin()
+        self.both = self.one, self.other
+        self.publish()
+        older, crl = self.one.older
+        self.one.store.adopt(replace(self.one.store.facts(), epochs=(older,)), {older.base.sha256: crl})
+        self.publish()
+        assert [each.answer(REVOKED) for each in self.both] == ["revoked", "revoked"]
+
+    def publish(self) -> list[tuple]:
+        return [each.publish().refusals for each in self.both]
+
+    def step_back(self, caller=ADMIN, reason: str = "the CA was wrong"):
+        member = self.one
+        stepping = SteppingBack(member.store, member.indexing, Permission(member.audit), member.audit)
+        (authority,) = member.store.authorities()
+        return stepping.step_back(authority, COMPLETE_SCOPE, caller, NOW, reason)
 
 
 @pytest.fixture
-def epochs(world, ca):
-    """Two epochs of one issuing point, the older one first."""
-    (older,) = world.accept(ca.crl({1: None}, number=1, this_update=NOW - 2 * HOUR))
-    (newer,) = world.accept(ca.crl({}, number=2))
-    return older, newer
+def pair(tmp_path) -> Iterator[Pair]:
+    made = Pair(tmp_path)
+    yield made
+    made.one.store.close()
 
 
-def give(world, stored, served, caller, words: list[StepBack]):
-    permission = Permission(world.audit)
-    return step_back(stored, served, words.append, permission, world.audit, caller, "the CA was wrong")
-
-
-def test_word_of_an_administrator_is_for_one_step_and_recorded(world, epochs):
-    """The word names what is served and what takes its place; the audit log has both numbers and the reason."""
-    older, newer = epochs
-    words: list[StepBack] = []
-    assert give(world, older, [newer], ADMIN, words) == newer
-    assert words == [StepBack(newer.index_name, older.index_name)]
-    event, caller, outcome, detail = world.audit.records[-1]
+def test_word_that_is_given_once_is_good_for_all_members(pair):
+    """All go back to the older CRL, it is the newest for who compares, and the audit log has numbers and reason."""
+    former, epoch = pair.step_back()
+    event, caller, outcome, detail = pair.one.audit.records[-1]
     assert (event, caller, outcome) == (EVENT, "admin", "success")
-    assert (detail["crl_number"], detail["instead_of"], detail["reason"]) == (1, 2, "the CA was wrong")
+    assert (detail["crl_number"], detail["instead_of"], detail["reason"]) == (4, 5, "the CA was wrong")
+    assert pair.publish() == [(), ()]
+    assert [each.answer(REVOKED) for each in pair.both] == ["good", "good"]
+    assert is_newer(epoch, former)
+    assert (epoch.newest.crl_number, epoch.renumbering) == (4, "the CA was wrong")
+    (authority,) = pair.one.store.authorities()
+    assert records.read_authority(records.authority_record(authority)) == authority
 
 
-def test_word_of_anybody_else_is_refused(world, epochs):
+def test_word_is_for_this_step_alone(pair):
+    """A newer CRL of the CA is taken as ever, and nobody comes back behind that by the word of before."""
+    pair.step_back()
+    pair.publish()
+    (stepped,) = pair.one.store.epochs()
+    pair.one.accept(6, (REVOKED, OTHER), NOW - HOUR)
+    pair.publish()
+    (newest,) = pair.one.store.epochs()
+    document = pair.one.store.document(newest.base.sha256)
+    for renumbered in (stepped.renumbered, newest.renumbered + 1):
+        back = replace(stepped, sequence=newest.sequence + renumbered, renumbered=renumbered)
+        pair.one.store.adopt(replace(pair.one.store.facts(), epochs=(back,)), {back.base.sha256: pair.one.older[1]})
+        assert all(len(refusals) == 1 for refusals in pair.publish())
+        assert [each.answer(OTHER) for each in pair.both] == ["revoked", "revoked"]
+    assert document
+
+
+def test_step_back_of_anybody_else_is_refused(pair):
     """Who takes CRLs in may not take revocations back."""
-    older, newer = epochs
-    words: list[StepBack] = []
+    before = pair.one.store.facts()
     with pytest.raises(PermissionDenied):
-        give(world, older, [newer], AGENT, words)
-    assert not words
+        pair.step_back(AGENT)
+    assert pair.one.store.facts() == before
 
 
-def test_word_without_a_step_is_refused(world, epochs):
-    """Where the store has what is served, or nothing is served, there is nothing to allow."""
-    _, newer = epochs
-    elsewhere = replace(newer, issuing_point=replace(newer.issuing_point, scope_id="ab"))
-    for served in ([newer], [], [elsewhere]):
+def test_step_back_without_a_reason_is_refused(pair):
+    """The reason stays with the CRL, so there is one, and it can be printed."""
+    for reason in ("", " ", "a\nb", "x" * 501):
+        with pytest.raises(ConfigError):
+            pair.step_back(reason=reason)
+
+
+def test_step_back_without_a_step_is_refused(pair):
+    """Where the store has what is served, or the step is being taken, there is nothing to allow."""
+    pair.step_back()
+    for _ in range(2):
+        before = pair.one.store.facts()
         with pytest.raises(NotFound):
-            give(world, newer, served, ADMIN, [])
+            pair.step_back()
+        assert pair.one.store.facts() == before
+        pair.publish()
+
+
+def test_step_back_to_a_crl_that_is_wrong_otherwise_is_refused(pair):
+    """The word makes an older CRL no genuine one."""
+    forged = pair.one.crl(3, ca=pair.one.foreign)
+    epoch, documents = pair.one.epoch(forged)
+    pair.one.store.adopt(replace(pair.one.store.facts(), epochs=(epoch,)), documents)
+    before = pair.one.store.facts()
+    with pytest.raises(CRLRejected):
+        pair.step_back()
+    assert pair.one.store.facts() == before

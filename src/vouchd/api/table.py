@@ -17,6 +17,7 @@ from vouchd.api import (
     instance,
     keys,
     members,
+    older_crls,
     retirement,
     selftests,
     signers,
@@ -27,6 +28,7 @@ from vouchd.api.operation import PREFIX, Operation
 _PARTS = {
     "Certification authorities": authorities,
     "CRLs": crls,
+    "Older CRLs": older_crls,
     "Issuing points that end": retirement,
     "Certificate status": certificate_status,
     "Users and groups": users,

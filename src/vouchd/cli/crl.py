@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,65 +12,44 @@ from vouchd.cli import bulk, crl_shapes, output, quarantine
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import (
-    DEFAULT_INSTANCE,
     STDIN,
-    InstanceOption,
     JsonOption,
     ScopeOption,
     read_input,
     read_large_input,
 )
 from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
-from vouchd.core.facts import IssuingPointId
-from vouchd.errors import ConfigError, CRLRejected, CRLStale, NotFound, VouchdError, outcome
+from vouchd.errors import ConfigError, CRLRejected, CRLStale, VouchdError, outcome
 from vouchd.files import write_new
-from vouchd.index.steps_back import add_steps_back
-from vouchd.instance.lifecycle import look_now
 from vouchd.pkix import pem
 from vouchd.pkix.crl import MAX_CRL_BYTES
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
-from vouchd.service.admitting import StepBack
-from vouchd.service.stepping_back import step_back
-from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
 
 app = typer.Typer(name="crl", no_args_is_help=True, help="The CRLs that an instance answers from.")
 app.add_typer(quarantine.app, name="quarantine")
 
 
-@app.command("step-back")
-def step_back_(
+@app.command()
+@reachable
+def step_back(
     reference: ReferenceArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why the older CRL is right; for the audit log.")],
-    instance: InstanceOption = DEFAULT_INSTANCE,
+    reason: Annotated[str, typer.Option("--reason", help="Why the older CRL is right; it stays with the CRL.")],
+    instance: Instance,
     scope: ScopeOption = COMPLETE_SCOPE,
+    wait: WaitOption = True,
+    json_output: JsonOption = False,
 ) -> None:
-    """Serve the older CRL that the store has in place of the newer one that is served.
+    """Serve the older CRL that the store has in place of the newer one that is served, on all members of the set.
 
-    A member never goes back by itself: a store may be an old backup. This word counts on this member and for this step.
+    No member goes back by itself: a store may be an old backup. The word is for this one step.
 
     Example: vouchd crl step-back "Example Root" --reason "CRL 9 was a mistake of the CA"
     """
-    layout = Layout(instance.absolute())
-    with wiring.services(layout) as services:
-        point, admitting = IssuingPointId(services.authorities.find(reference).id, scope), services.indexing.admitting
-        stored = services.store.epoch(point)
-        if stored is None:
-            raise NotFound(f"CA {reference} has no CRL of scope {scope}", hint="vouchd crl list shows those there are")
-        served = admitting.served.epochs if admitting else ()
-        rights, log = services.permission, services.audit
-        former = step_back(stored, served, _word_at(layout), rights, log, services.caller, reason)
-        others = [one.id for one in services.store.members() if one.id != services.settings.member_id]
-    look_now(layout)
-    output.note(f"CRL {stored.newest.crl_number} is served in place of CRL {former.newest.crl_number}")
-    if others:
-        output.hint(f"the word counts on this member alone: give it in the folder of each other, {', '.join(others)}")
-
-
-def _word_at(layout: Layout) -> Callable[[StepBack], None]:
-    """Where words of operators are kept."""
-    return lambda word: add_steps_back(layout.index, (word,))
+    done = instance.call("older_crls.step_back", reference, scope, body={"reason": reason}, wait=seconds_to_wait(wait))
+    output.record(crl_shapes.point_fields(done["issuing_point"], crl_shapes.labels(instance)), json_output=json_output)
+    output.note(f"it is served in place of CRL {done['instead_of']['crl_number']}")
+    warn_unserved(instance, done["served"], wait=wait)
 
 
 @app.command()

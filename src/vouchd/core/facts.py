@@ -67,6 +67,13 @@ class AuthorityPolicy:
     issued_serials: str | None = None  # SHA-256 (hex) of the issued-serials document in the store
 
 
+class StepBack(NamedTuple):
+    """An administrator's word that the epoch of index `after` may be served where `before` is, which is newer."""
+
+    before: str
+    after: str
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
     """A certification authority that this responder answers for.
@@ -83,6 +90,7 @@ class Authority:
     policy: AuthorityPolicy = field(default_factory=AuthorityPolicy)
     history: tuple[bytes, ...] = ()
     retired_scopes: tuple[str, ...] = ()  # of issuing points that will not come again, sorted
+    steps_back: tuple[StepBack, ...] = ()  # the latest words of administrators, in their order
 
     @property
     def certificates(self) -> tuple[bytes, ...]:

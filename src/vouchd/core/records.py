@@ -31,6 +31,7 @@ from vouchd.core.facts import (
     JoinToken,
     Member,
     QuarantinedCRL,
+    StepBack,
     Transport,
     User,
 )
@@ -130,6 +131,7 @@ def authority_record(authority: Authority) -> Record:
         "certificate": _text(authority.certificate_der),
         "history": [_text(der) for der in authority.history],
         "retired_scopes": list(authority.retired_scopes),
+        "steps_back": [list(step) for step in authority.steps_back],
         "policy": policy_record(authority.policy),
     }
 
@@ -143,6 +145,7 @@ def read_authority(record: Record) -> Authority:
         policy=read_policy(record["policy"]),
         history=tuple(_bytes(text) for text in record.get("history", ())),
         retired_scopes=tuple(record.get("retired_scopes", ())),
+        steps_back=tuple(StepBack(str(before), str(after)) for before, after in record.get("steps_back", ())),
     )
 
 

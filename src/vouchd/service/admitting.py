@@ -9,8 +9,8 @@ as if its CRL had been pushed here:
 3. it is not older than what this member has served, which the serving manifest remembers over restarts.
 
 What does not pass is not served: the epoch that was served before stays, with its own nextUpdate, and the refusal is
-recorded once, shown until it ends, and makes the member not ready. To go back needs an operator's word, given on this
-member for one step (`StepsBack`).
+recorded once, shown until it ends, and makes the member not ready. To go back needs an administrator's word for that
+one step, which is a fact of the CA (service/stepping_back).
 
 Why this is enough: the manifest holds nothing that was not judged here or taken in here, so an epoch that stands in it
 unchanged needs no second look as long as its CA has the keys that it was judged by; what is new in an epoch is judged,
@@ -33,7 +33,16 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS, judge_issuer
-from vouchd.core.facts import Authority, AuthorityFacts, Caller, CRLRecord, Epoch, IssuingPointId, is_newer_crl
+from vouchd.core.facts import (
+    Authority,
+    AuthorityFacts,
+    Caller,
+    CRLRecord,
+    Epoch,
+    IssuingPointId,
+    StepBack,
+    is_newer_crl,
+)
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, Clock
 from vouchd.errors import CRLError, CRLRejected, NotFound, StoreUnavailable
@@ -113,29 +122,15 @@ class Admitted:
         return tuple(epoch for epoch in self.epochs if epoch.issuing_point not in self.kept) + unread
 
 
-@dataclass(frozen=True, slots=True)
-class StepBack:
-    """An operator's word that the epoch of index `after` may be served where `before` is."""
-
-    before: str
-    after: str
-
-
 class Admitting:
     """Judges what a store has. `served` reads what this member serves when this process begins.
 
-    `steps_back` reads the words of operators. May be used by several threads, which wait for each other.
+    May be used by several threads, which wait for each other.
     """
 
-    def __init__(
-        self,
-        served: Callable[[], Served],
-        steps_back: Callable[[], Iterable[StepBack]],
-        clock: Clock,
-    ) -> None:
+    def __init__(self, served: Callable[[], Served], clock: Clock) -> None:
         """`audit` is set by the process that serves; others judge alike and record nothing."""
         self._read_served = served
-        self._steps_back = steps_back
         self._clock = clock
         self.audit: AuditSink | None = None
         self._served: Served | None = None
@@ -225,7 +220,7 @@ class Admitting:
         issuers = _issuers(authority)
         known = self._refused.get(point)
         same = known is not None and known[0] == issuers and known[1].epoch == epoch and known[1].lasting
-        if known is not None and same and not self._may_step(epoch, former):
+        if known is not None and same and not _may_step(authority, epoch, former):
             return known[1]
         try:
             self._judge(authority, epoch, documents)
@@ -233,12 +228,9 @@ class Admitting:
             return Refusal(point, authority.label, epoch, str(error))
         except (NotFound, StoreUnavailable) as error:  # it may be on its way: judged anew at the next look
             return Refusal(point, authority.label, epoch, f"the CRL itself cannot be read: {error}", lasting=False)
-        if former is not None and _goes_back(epoch, former) and not self._may_step(epoch, former):
+        if former is not None and _goes_back(epoch, former) and not _may_step(authority, epoch, former):
             return Refusal(point, authority.label, epoch, _older(epoch, former))
         return None
-
-    def _may_step(self, epoch: Epoch, former: Epoch | None) -> bool:
-        return former is not None and StepBack(former.index_name, epoch.index_name) in set(self._steps_back())
 
     def _judge(self, authority: Authority, epoch: Epoch, documents: Documents) -> None:
         """Raises: CRLError; NotFound, StoreUnavailable when a document cannot be read."""
@@ -319,6 +311,10 @@ class Admitting:
 def _issuers(authority: Authority) -> frozenset[bytes]:
     """What decides whose CRLs are the CA's."""
     return frozenset((*authority.certificates, *authority.policy.crl_issuers))
+
+
+def _may_step(authority: Authority, epoch: Epoch, former: Epoch | None) -> bool:
+    return former is not None and StepBack(former.index_name, epoch.index_name) in authority.steps_back
 
 
 def _goes_back(epoch: Epoch, former: Epoch) -> bool:

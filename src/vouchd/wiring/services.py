@@ -26,7 +26,6 @@ from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import read_served
-from vouchd.index.steps_back import read_steps_back
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.signers import Checked, check_settings, known_signers
@@ -159,7 +158,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
     audit = audit_log(layout, settings.audit, clock)
     traffic = Traffic(audit, clock)
     permission = Permission(traffic)
-    admitting = Admitting(lambda: read_served(layout.index), lambda: read_steps_back(layout.index), clock)
+    admitting = Admitting(lambda: read_served(layout.index), clock)
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
     known = KnownUsers(store.users, layout.known_users, audit)
     users = Users(store, permission, traffic, known)
