@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.agent.agent_port import crl, issue
+from tests.agent.domain_site import a_clone
+from tests.directory.tls_port import tls_port
 from tests.pki import CA, shared_key
 
 from vouchd.api.openapi import PROBLEM, document
@@ -12,6 +18,7 @@ from vouchd.api.operation import JSON, Access
 from vouchd.api.table import OPERATIONS
 from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember, write_verification
 from vouchd.core.facts import Group, Member
+from vouchd.directory.nss import TLSIdentity
 from vouchd.errors import RestartRefused
 from vouchd.pkix import certs
 from vouchd.pkix.certs import check_signer
@@ -126,6 +133,25 @@ def test_issued_serials_decide_what_is_good(api):
     assert api.get(f"/authorities/{one}/certificates/0xe")["answer"] == "unknown"
     assert api.ask("DELETE", f"/authorities/{one}/issued-serials")[0] == 204
     assert api.get(f"/authorities/{one}/certificates/0xe")["answer"] == "good"
+
+
+def test_issued_serials_without_a_certificate_of_another_member_are_refused(api, tmp_path):
+    """The TLS servers of the other members are ours, too: which is missing is named, and who cannot be asked."""
+    tls = issue(api.site, "member", ExtendedKeyUsageOID.SERVER_AUTH)
+    key = tls.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path, text = f"/authorities/{authority(api)}/issued-serials", {"Content-Type": "text/plain"}
+    with tls_port(tmp_path, TLSIdentity(tls.pem, key, b""), "localhost") as port:
+        member = a_clone(2, host="localhost", secure_port=port, tls_sha256=hashlib.sha256(tls.der).hexdigest())
+        api.port.services.store.put_member(member, None)
+        status, refused = api.ask("PUT", path, b"12\n", **text)
+        assert (status, refused["error"]) == (409, "UnlistedCertificates")
+        assert f"TLS server of {member.id}" in refused["title"]
+        listed = f"12\n{tls.certificate.serial_number}\n".encode()
+        status, taken = api.ask("PUT", path, listed, **text)
+        assert (status, taken["doubts"]) == (200, [])
+    status, taken = api.ask("PUT", path, listed, **text)
+    assert status == 200
+    assert [member.id in doubt for doubt in taken["doubts"]] == [True]
 
 
 def test_crl_is_taken_served_and_given_back(api):

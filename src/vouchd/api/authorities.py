@@ -15,10 +15,10 @@ from msgspec.structs import asdict, fields
 from vouchd.api import shapes
 from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, Refusal, ScopeId, SentPEM, about
 from vouchd.api.operation import Call, Operation, Waiting
+from vouchd.cloning.our_certificates import our_certificates
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.errors import BadInput, NotFound, VouchdError
-from vouchd.instance.certificates.places import system_certificates
 from vouchd.pkix import pem
 from vouchd.service.authorities import (
     MAX_LABEL_CHARACTERS,
@@ -28,7 +28,6 @@ from vouchd.service.authorities import (
 )
 from vouchd.service.authorities import NewAuthority as Candidate
 from vouchd.service.permission import Action
-from vouchd.settings.reading import read_settings
 
 MAX_SERIALS_BYTES = 1 << 30
 MAX_BATCH = 1000
@@ -279,19 +278,11 @@ def _set_serials(call: Call) -> Authority:
     upload: SerialsUpload = call.query
     authorities = call.services.authorities
     before, radix = authorities.find(call.path["authority"]), 16 if upload.hexadecimal else 10
-    ours = {} if upload.unlisted else _ours(call)
+    ours, silent = ({}, ()) if upload.unlisted else our_certificates(call.services)
     authority = authorities.set_issued_serials(before.id, call.body, call.caller, radix=radix, ours=ours)
     call.settle()
-    return _shown(call, authority, changes=_policy_changes(before, authority))
-
-
-def _ours(call: Call) -> dict[str, bytes]:
-    """What this set signs with and comes in by: its system certificates, and those of its users."""
-    system = system_certificates(read_settings(call.layout))
-    ours = {one.name: one.der for one in system if one.der is not None}
-    for user in call.services.store.users():
-        ours |= {f"user {user.id}": der for der in user.certificates if der not in ours.values()}
-    return ours
+    doubts = [f"whether the list has the TLS server's certificate of {name} is not known: no answer" for name in silent]
+    return _shown(call, authority, doubts, _policy_changes(before, authority))
 
 
 def _drop_serials(call: Call) -> None:

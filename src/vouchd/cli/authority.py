@@ -447,6 +447,8 @@ def set_(
     elif issued_serials is not None:
         authority = _set_serials(instance, authority["id"], issued_serials, {"hexadecimal": not decimal}, yes=yes)
         output.effect(authority["label"], authority["changes"])
+        for doubt in authority["doubts"]:
+            output.warn(doubt)
     _show(authority, json_output)
 
 

@@ -101,6 +101,11 @@ class PeerClient:
         """The set, for a member. Raises: VouchdError as the other one tells it, ClientError; so do all below."""
         return _read(self._value("GET", "/info"), read_info)
 
+    def tls_certificate(self) -> bytes:
+        """The certificate (DER) of its TLS server, which is the one that was said or comes after that."""
+        with self._connected(self._timeout) as connection:
+            return connection.sock.getpeercert(binary_form=True) or b""
+
     def check(self, token: str) -> SetInfo:
         """The set, for who has a join token."""
         return _read(self._value("POST", "/join/check", {"token": token}), read_info)
