@@ -75,6 +75,7 @@ def test_remove_unknown_ca_is_told(instance, capsys):
     [
         (["--not-found-as-good", "false"], "not_found_as_good", False),
         (["--include-next-update", "true"], "include_next_update", True),
+        (["--reasons", "false"], "reasons", False),
         (["--expired-crl", "serve"], "expired_crl", "serve"),
         (["--invalidity-date"], "invalidity_date", True),
         (["--crl-reference"], "crl_reference", True),

@@ -64,6 +64,21 @@ def test_create_from_pkcs12_takes_signer_and_ca(site, capsys, password):
     assert main(["create", "--pkcs12", site.file("s.p12"), "--password-file", site.file("pw")]) == 0
     assert signer_of(site).certificate_der == site.signer.der
     assert labels(site) == ["CN=Site CA"]
+    assert read_settings(Layout(site.instance)).responder.reasons is True
+
+
+def test_create_from_a_certificate_system_s_keys_tells_no_reasons(site, capsys):
+    """Whose clients came with its keys, its OCSPClient among them, is answered what they can read; it is said."""
+    name, encryption = b"ocspSigningCert cert-pki-ocsp", BestAvailableEncryption(b"a secret")
+    bag = pkcs12.serialize_key_and_certificates(
+        name, site.signer.key, site.signer.certificate, [site.ca.certificate], encryption
+    )
+    for file, data in (("s.p12", bag), ("pw", b"a secret\n")):
+        (site.folder / file).write_bytes(data)
+        (site.folder / file).chmod(0o600)
+    assert main(["create", "--pkcs12", site.file("s.p12"), "--password-file", site.file("pw")]) == 0
+    assert read_settings(Layout(site.instance)).responder.reasons is False
+    assert "vouchd.response.reasons=false" in capsys.readouterr().err
 
 
 def test_create_encrypted_key_without_password_asks_for_a_file(site, capsys):

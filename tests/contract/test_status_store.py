@@ -70,6 +70,7 @@ def test_put_authority_all_policy_fields_come_back(store):
     policy = AuthorityPolicy(
         not_found_as_good=False,
         include_next_update=True,
+        reasons=False,
         expired_crl=ExpiredCRLPolicy.SERVE,
         invalidity_date=True,
         crl_reference=True,

@@ -327,6 +327,25 @@ def test_next_update_can_be_left_out_but_still_bounds_the_answer():
     assert (answer.terms.next_update, answer.terms.cacheable) == (NOW + DAY, True)
 
 
+@pytest.mark.parametrize(
+    "instance, own, told", [(True, None, True), (False, None, False), (True, False, False), (False, True, True)]
+)
+def test_reason_is_told_where_the_policy_of_the_ca_or_else_the_instance_says_so(instance, own, told):
+    """Without its reason a revoked answer is of the same status and time, and one that Dogtag's decoder can read."""
+    held = serving(ONE, point(ONE, *ENTRIES), reasons=own)
+    response = read(responder(state(held), signer(SIGNER), reasons=instance).answer(request_for(ONE, REVOKED), NOW))
+    assert response.certificate_status is ocsp.OCSPCertStatus.REVOKED
+    assert response.revocation_time_utc is not None
+    assert (response.revocation_reason is not None) is told
+
+
+def test_reason_of_the_extended_definition_of_revoked_is_always_told():
+    """RFC 6960 section 2.2: a serial that was never issued is answered revoked with certificateHold, or it is not so."""
+    held = serving(ONE, point(ONE), issued={b"\x01"}, extended_revoke=True)
+    response = read(responder(state(held), signer(SIGNER), reasons=False).answer(request_for(ONE, GOOD), NOW))
+    assert response.revocation_reason is x509.ReasonFlags.certificate_hold
+
+
 def test_serial_that_no_known_scope_covers_is_never_good():
     """A partition proves nothing of a serial it does not list, until all partitions declared are there."""
     first = Scope(scope_id="1" * 64, distribution_point_der=b"one")

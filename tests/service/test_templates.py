@@ -82,6 +82,7 @@ POLICY = st.fixed_dictionaries(
         "extended_revoke": st.just(True),
         "named_point_covers_all": st.just(True),
         "include_next_update": st.booleans(),
+        "reasons": st.booleans(),
     },
 )
 ISSUED = st.none() | st.sets(st.sampled_from(NUMBERS).map(serial_octets))

@@ -43,6 +43,7 @@ class PolicySettings(Struct, frozen=True):
 
     not_found_as_good: Annotated[bool | None, about("Whether a serial that no CRL lists is good, else unknown.")]
     include_next_update: Annotated[bool | None, about("Whether answers tell the CRL's nextUpdate.")]
+    reasons: Annotated[bool | None, about("Whether answers tell why a certificate was revoked.")]
     expired_crl: Annotated[ExpiredCRLPolicy | None, about("What a CRL past its nextUpdate means.")]
     invalidity_date: Annotated[bool, about("Whether answers tell the invalidity date of the CRL entry.")]
     crl_reference: Annotated[bool, about("Whether answers tell which CRL they rest on.")]

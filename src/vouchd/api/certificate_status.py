@@ -51,6 +51,7 @@ class EffectivePolicy(Struct, frozen=True):
 
     not_found_as_good: Annotated[bool, about("Whether a serial that no CRL lists is good.")]
     include_next_update: Annotated[bool, about("Whether answers tell nextUpdate.")]
+    reasons: Annotated[bool, about("Whether answers tell why a certificate was revoked.")]
     expired_crl: Annotated[str, about("What a CRL past its nextUpdate means.", "tryLater")]
     extended_revoke: Annotated[bool, about("Whether a serial that was not issued is revoked.")]
     issued_serials_known: Annotated[bool, about("Whether it is known which serials were issued.")]

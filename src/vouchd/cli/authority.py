@@ -27,6 +27,7 @@ NotFoundAsGoodOption = Annotated[
     str | None, typer.Option(metavar=_FLAG, help="A serial that no CRL lists is good, else unknown.")
 ]
 IncludeNextUpdateOption = Annotated[str | None, typer.Option(metavar=_FLAG, help="Answers tell the CRL's nextUpdate.")]
+ReasonsOption = Annotated[str | None, typer.Option(metavar=_FLAG, help="Answers tell why a certificate was revoked.")]
 ExpiredCRLOption = Annotated[
     str | None, typer.Option(metavar="tryLater|unknown|serve|default", help="Answer from a CRL past its nextUpdate.")
 ]
@@ -102,6 +103,7 @@ class PolicyChange:
 
     not_found_as_good: str | None = None
     include_next_update: str | None = None
+    reasons: str | None = None
     expired_crl: str | None = None
     invalidity_date: bool | None = None
     crl_reference: bool | None = None
@@ -210,6 +212,7 @@ def _wrong(name: str, right: str) -> ConfigError:
 _READERS: dict[str, Any] = {
     "not_found_as_good": _flag,
     "include_next_update": _flag,
+    "reasons": _flag,
     "expired_crl": _expired_crl,
     "archive_cutoff_seconds": _seconds,
     "signer": _nickname,
@@ -384,6 +387,7 @@ def set_(
     instance: Instance,
     not_found_as_good: NotFoundAsGoodOption = None,
     include_next_update: IncludeNextUpdateOption = None,
+    reasons: ReasonsOption = None,
     expired_crl: ExpiredCRLOption = None,
     invalidity_date: InvalidityDateOption = None,
     crl_reference: CRLReferenceOption = None,
@@ -415,6 +419,7 @@ def set_(
     change = PolicyChange(
         not_found_as_good=not_found_as_good,
         include_next_update=include_next_update,
+        reasons=reasons,
         expired_crl=expired_crl,
         invalidity_date=invalidity_date,
         crl_reference=crl_reference,

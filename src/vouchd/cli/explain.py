@@ -86,6 +86,7 @@ def _facts(explanation: Mapping[str, Any]) -> dict[str, object]:
 _POLICY_NAMES = {
     "not_found_as_good": "notFoundAsGood",
     "include_next_update": "includeNextUpdate",
+    "reasons": "reasons",
     "expired_crl": "expiredCRL",
     "extended_revoke": "extendedRevoke",
     "issued_serials_known": "issuedSerialsKnown",

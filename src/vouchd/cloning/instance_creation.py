@@ -69,6 +69,8 @@ class InstanceCreation:
             plan.directory.require_unused()
         authorities = list(plan.authorities)
         signer = plan.source.signer(authorities)
+        if signer.note:
+            self.say(signer.note)
         layout = create_instance(
             plan.root, signer, plan.values, lambda draft: self._finish(draft, authorities, plan), set_up=plan.set_up
         )

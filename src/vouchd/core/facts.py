@@ -45,6 +45,7 @@ class AuthorityPolicy:
 
     not_found_as_good: bool | None = None
     include_next_update: bool | None = None
+    reasons: bool | None = None
     expired_crl: ExpiredCRLPolicy | None = None
     invalidity_date: bool = False  # singleExtension invalidityDate (RFC 6960 4.4.5, CRL entry extensions)
     crl_reference: bool = False  # singleExtension id-pkix-ocsp-crl (RFC 6960 4.4.2)

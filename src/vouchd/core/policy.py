@@ -65,6 +65,7 @@ class ResponsePolicy:
     unknown_issuer: UnknownIssuerPolicy = UnknownIssuerPolicy.UNAUTHORIZED
     not_found_as_good: bool = True
     include_next_update: bool = True
+    reasons: bool = True  # revocationReason; the Certificate System's own clients cannot read it
     expired_crl: ExpiredCRLPolicy = ExpiredCRLPolicy.TRY_LATER
 
     def not_found_as_good_for(self, own: AuthorityPolicy) -> bool:
@@ -74,6 +75,10 @@ class ResponsePolicy:
     def include_next_update_for(self, own: AuthorityPolicy) -> bool:
         """Whether answers for the CA tell nextUpdate."""
         return self.include_next_update if own.include_next_update is None else own.include_next_update
+
+    def reasons_for(self, own: AuthorityPolicy) -> bool:
+        """Whether answers for the CA tell why a certificate was revoked."""
+        return self.reasons if own.reasons is None else own.reasons
 
     def expired_crl_for(self, own: AuthorityPolicy) -> ExpiredCRLPolicy:
         """What is answered for the CA when its CRL has passed nextUpdate."""

@@ -50,9 +50,10 @@ def single_response(cert_id_der: bytes, statement: bytes) -> bytes:
     return der.tlv(der.SEQUENCE, cert_id_der, statement)
 
 
-def statement_of(decision: Decision, policy: AuthorityPolicy, times: Times) -> bytes:
-    """What follows the CertID in a SingleResponse: the elements, concatenated."""
-    parts = [_cert_status(decision), der.generalized_time(times.this_update)]
+def statement_of(decision: Decision, policy: AuthorityPolicy, times: Times, *, reasons: bool) -> bytes:
+    """What follows the CertID in a SingleResponse: the elements, concatenated; `reasons`: why it was revoked, too."""
+    # RFC 6960 section 2.2: `revoked` in its extended definition MUST have its reason.
+    parts = [_cert_status(decision, reasons=reasons or decision.non_issued), der.generalized_time(times.this_update)]
     if times.next_update is not None:
         parts.append(der.tlv(0xA0, der.generalized_time(times.next_update)))
     extensions = _single_extensions(decision, policy, times.produced_at)
@@ -102,18 +103,18 @@ def envelope(tbs_size: int, identifier_der: bytes, signature_size: int, certs_de
     return der.header(der.SEQUENCE, size) + head, between
 
 
-def _cert_status(decision: Decision) -> bytes:
+def _cert_status(decision: Decision, *, reasons: bool) -> bytes:
     if decision.status is CertStatus.GOOD:
         return _GOOD
     if decision.entry is None:
         return _UNKNOWN
-    return _revoked(decision.entry)
+    return _revoked(decision.entry, reasons=reasons)
 
 
-def _revoked(entry: RevocationEntry) -> bytes:
+def _revoked(entry: RevocationEntry, *, reasons: bool) -> bytes:
     """RevokedInfo; `unspecified` is left out as RFC 5280 section 5.3.1 asks, which means the same."""
     when = der.generalized_time(entry.revocation_time)
-    if entry.reason in {Reason.ABSENT, Reason.UNSPECIFIED}:
+    if not reasons or entry.reason in {Reason.ABSENT, Reason.UNSPECIFIED}:
         return der.tlv(0xA1, when)
     return der.tlv(0xA1, when, der.tlv(0xA0, der.tlv(der.ENUMERATED, bytes((entry.reason,)))))
 

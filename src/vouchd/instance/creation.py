@@ -57,8 +57,9 @@ class OnToken(TypedDict):
 class NewSigner:
     """The key that the instance will sign with; without a certificate a request for one (CSR) is written instead.
 
-    `token` is where the key is, as CS.cfg has it; `passwords` are lines of password.conf that the key needs; `discard`
-    takes back what was made for it elsewhere, when nothing comes of the instance.
+    `token` is where the key is, as CS.cfg has it; `passwords` are lines of password.conf that the key needs; `values`
+    are keys of CS.cfg that whence it came decides, and `note` says so; `discard` takes back what was made for it elsewhere, when nothing
+    comes of the instance.
     """
 
     key: PrivateKey
@@ -68,6 +69,8 @@ class NewSigner:
     nickname: str = DEFAULT_NICKNAME
     token: str = INTERNAL
     passwords: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
     discard: Callable[[], None] = lambda: None
     subject: x509.Name = field(
         default_factory=lambda: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OCSP Signing Certificate")])
@@ -179,7 +182,7 @@ def _fill(layout: Layout, signer: NewSigner, values: Mapping[str, str]) -> None:
     _write_certificates(layout, signer)
     chain = {f"vouchd.signer.{signer.nickname}.chain": f"alias/{signer.nickname}-chain.pem"} if signer.chain else {}
     text = _TEMPLATE.format(nickname=signer.nickname, algorithm=signer.algorithm, token=signer.token)
-    config = cs_cfg.parse(text, str(layout.cs_cfg)).with_values({**chain, **values})
+    config = cs_cfg.parse(text, str(layout.cs_cfg)).with_values({**chain, **signer.values, **values})
     write_new(layout.cs_cfg, config.render().encode(), 0o600)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography import x509
 
@@ -19,11 +20,13 @@ from vouchd.pkix.certs import is_issued_by
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, generate_key, read_key
-from vouchd.signing.pkcs12 import read_pkcs12
+from vouchd.signing.pkcs12 import read_key_file
 from vouchd.signing.token_source import TokenSource
 
 DEFAULT_ALGORITHM = "SHA256withEC"
 DEFAULT_SUBJECT = "CN=OCSP Signing Certificate"
+# Clients of a Certificate System come with its keys, and its OCSPClient cannot read an answer with a reason.
+OF_CERTIFICATE_SYSTEM = MappingProxyType({"vouchd.response.reasons": "false"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,13 @@ class SignerSource:
         return NewSigner(key, algorithm, leaf, tuple(between), self.nickname)
 
     def _from_pkcs12(self, path: Path, authorities: list[x509.Certificate]) -> NewSigner:
-        bag = read_pkcs12(path, self.read_password(self.password_file, path), self.nickname)
+        file = read_key_file(path, self.read_password(self.password_file, path))
+        bag = file.only(self.nickname)
         if not authorities:
             authorities += [other for other in bag.others if is_issued_by(bag.certificate, other)][:1]
         algorithm = self.algorithm or algorithms_for(bag.key.public_key())[0]
-        return NewSigner(bag.key, algorithm, bag.certificate, nickname=self.nickname)
+        signer = NewSigner(bag.key, algorithm, bag.certificate, nickname=self.nickname)
+        if not file.certificate_system:
+            return signer
+        said = f"{path} is of a Certificate System, whose OCSPClient cannot read revocation reasons: answers tell none"
+        return replace(signer, values=OF_CERTIFICATE_SYSTEM, note=f"{said} (vouchd.response.reasons=false in CS.cfg)")

@@ -40,6 +40,7 @@ class EffectivePolicy:
 
     not_found_as_good: bool
     include_next_update: bool
+    reasons: bool
     expired_crl: str
     extended_revoke: bool
     issued_serials_known: bool
@@ -155,6 +156,7 @@ def _effective(serving: ServingAuthority, policy: ResponsePolicy) -> EffectivePo
     return EffectivePolicy(
         not_found_as_good=policy.not_found_as_good_for(own),
         include_next_update=policy.include_next_update_for(own),
+        reasons=policy.reasons_for(own),
         expired_crl=policy.expired_crl_for(own).value,
         extended_revoke=own.extended_revoke,
         issued_serials_known=serving.issued is not None,

@@ -33,6 +33,7 @@ class Statements:
         self.basis = basis
         self._verdicts = Verdicts(serving, policy, key)
         self._policy = serving.authority.policy
+        self._reasons = policy.reasons_for(self._policy)
         self._keeps_issued = serving.issued is not None
         self._last: tuple[Decision, Moment, Statement] | None = None
 
@@ -44,7 +45,7 @@ class Statements:
             return self._last[2]
         times = times_of(decision, self._policy, moment)
         statement = Statement(
-            statement_of(decision, self._policy, times),
+            statement_of(decision, self._policy, times, reasons=self._reasons),
             decision.status,
             times,
             decision.non_issued,

@@ -597,6 +597,13 @@ class Settings:
             "Answers tell the CRL's nextUpdate (the Certificate System: false).",
             shared=True,
         ),
+        reasons=KnownKey(
+            "vouchd.response.reasons",
+            FLAG,
+            _POLICY.reasons,
+            "Answers tell why a certificate was revoked; the Certificate System's OCSPClient fails on those that do.",
+            shared=True,
+        ),
         by_name=KnownKey(
             "ocsp.store.defStore.byName",
             FLAG,

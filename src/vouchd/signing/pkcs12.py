@@ -45,6 +45,7 @@ class KeyFile:
     path: Path
     bags: tuple[KeyBag, ...]
     certificates: tuple[tuple[str, x509.Certificate], ...]
+    certificate_system: bool = False  # whether a Dogtag or Red Hat Certificate System wrote it
 
     def bag(self, name: str) -> KeyBag:
         """The key of that friendly name. Raises: SigningError, telling a certificate whose key is missing apart."""
@@ -117,7 +118,7 @@ def _matched(path: Path, bags: Bags) -> KeyFile:
         used += [own.value, *above]
         key_bags.append(KeyBag(usable, own.value, above, own.friendly_name or key.friendly_name))
     rest = tuple((one.friendly_name, one.value) for one in bags.certificates if one.value not in used)
-    return KeyFile(path, tuple(key_bags), rest)
+    return KeyFile(path, tuple(key_bags), rest, bags.certificate_system)
 
 
 def _certificate_of(

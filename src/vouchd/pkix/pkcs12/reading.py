@@ -28,6 +28,9 @@ MAX_STRUCTURES = 50
 _MAX_DEPTH = 4
 _WHOLE = "carry the file here whole, as bytes; sha256sum tells whether it is the same at both ends"
 _T = TypeVar("_T")
+# The Certificate System keeps a certificate's trust flags of NSS with it; before it did, only its nicknames told.
+_TRUST_FLAGS = "2.16.840.1.113730.5.1.1.1"
+_ITS_NICKNAME = "ocspSigningCert cert-"
 _RC2 = {"pkcs12_sha1_rc2_40", "pkcs12_sha1_rc2_128"}
 
 
@@ -55,6 +58,7 @@ class Bags:
     keys: list[Named[PrivateKeyTypes]] = field(default_factory=list)
     certificates: list[Named[x509.Certificate]] = field(default_factory=list)
     count: int = 0
+    certificate_system: bool = False  # whether a Dogtag or Red Hat Certificate System wrote them
 
 
 def read_bags(data: bytes, password: str) -> Bags:
@@ -145,7 +149,9 @@ def _open_rc2(content: cms.ContentInfo, algorithm: algos.EncryptionAlgorithm, se
         raise UnknownEncryption("a key under RC2 is not supported")
     for extra in contents.additional_certs:
         name = (extra.friendly_name or b"").decode("utf-8", "replace")
-        bags.certificates.append(Named(extra.certificate, name, b""))
+        named = Named(extra.certificate, name, b"")
+        bags.certificates.append(named)
+        bags.certificate_system |= _has_its_nickname(named)
 
 
 def _sort(contents: pkcs12.SafeContents, secret: Secret, bags: Bags, depth: int = 0) -> None:
@@ -158,7 +164,9 @@ def _sort(contents: pkcs12.SafeContents, secret: Secret, bags: Bags, depth: int 
             _sort(value, secret, bags, depth + 1)
         elif kind == "cert_bag" and value["cert_id"].native == "x509":
             certificate = load_certificate(bytes(value["cert_value"]))
-            bags.certificates.append(Named(certificate, *_attributes(bag)))
+            named = Named(certificate, *_attributes(bag))
+            bags.certificates.append(named)
+            bags.certificate_system |= _TRUST_FLAGS in _attribute_types(bag) or _has_its_nickname(named)
         elif kind in {"key_bag", "pkcs8_shrouded_key_bag"}:
             bags.keys.append(Named(_key(kind, value, secret), *_attributes(bag)))
 
@@ -172,6 +180,15 @@ def _key(kind: str, value: core.Asn1Value, secret: Secret) -> PrivateKeyTypes:
 
 def _load(der: bytes) -> PrivateKeyTypes:
     return load_der_private_key(der, None)
+
+
+def _has_its_nickname(named: Named[x509.Certificate]) -> bool:
+    return named.friendly_name.rpartition(":")[2].startswith(_ITS_NICKNAME)
+
+
+def _attribute_types(bag: pkcs12.SafeBag) -> set[str]:
+    attributes = bag["bag_attributes"]
+    return {attribute["type"].dotted for attribute in attributes} if attributes.native else set()
 
 
 def _attributes(bag: pkcs12.SafeBag) -> tuple[str, bytes]:
