@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,6 +75,54 @@ def test_serial_may_be_hexadecimal(run, ca, alias) -> None:
     with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1")))) as server:
         code, out, _ = run("-d", alias, *options(server), "-c", alias / "ca_signing.crt", "--serial", "0xc")
     assert (code, out.splitlines()[0]) == (0, "CertID.serialNumber=12")
+
+
+def test_old_syntax_is_the_same_without_options(run, ca, alias) -> None:
+    """Scripts of older versions give seven arguments, or eight with the path."""
+    output = alias / "answer.der"
+    body = answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1"))
+    with loopback(always(body)) as server:
+        _, host, _, port = options(server)
+        code, out, err = run(host, port, alias, "ca_signing", ASKED, output, 2)
+        assert (code, err, out.count("CertID.serialNumber=12\nCertStatus=Good\n")) == (0, "", 2)
+        code, out, _ = run(host, port, alias, "ca_signing", ASKED, output, 1, "/ocsp")
+        assert (code, [one.path for one in server.received]) == (0, ["/ocsp/ee/ocsp", "/ocsp/ee/ocsp", "/ocsp"])
+    assert output.read_bytes() == body
+
+
+def test_old_syntax_takes_a_file_for_the_request(run, ca, alias) -> None:
+    """Where the serial stands a file may, which holds the request."""
+    request = alias / "request.der"
+    request.write_bytes(ask_for(ca, ASKED).request_der)
+    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED)))) as server:
+        _, host, _, port = options(server)
+        code, out, _ = run(host, port, alias, "ca_signing", request, alias / "answer.der", 1)
+        assert server.received[0].body == request.read_bytes()
+    assert (code, "CertStatus=Good" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("ocsp.example", 80), ("h", "x", "d", "c", 1, "o", 1), ("h", 1, "d", "c", 1, "o", 0)]
+)
+def test_old_syntax_with_something_missing_is_refused(run, words) -> None:
+    """A number of arguments that is neither, and what is no number, is told."""
+    code, _, err = run(*words)
+    assert (code, "argument" in err or "submissions" in err) == (78, True)
+
+
+def test_ca_is_found_by_its_nickname_in_an_nss_database(run, ca, tmp_path) -> None:
+    """The folder of the Certificate System's certificates will do as it is."""
+    (tmp_path / "ca.crt").write_bytes(ca.pem)
+    database = tmp_path / "alias"
+    database.mkdir()
+    certutil = ["certutil", "-d", f"sql:{database}"]
+    subprocess.run([*certutil, "-N", "--empty-password"], check=True)
+    subprocess.run([*certutil, "-A", "-n", "CA of old", "-t", "CT,,", "-a", "-i", tmp_path / "ca.crt"], check=True)
+    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1")))) as server:
+        code, out, _ = run("-d", database, *options(server), "-c", "CA of old", "--serial", ASKED)
+    assert (code, out) == (0, "CertID.serialNumber=12\nCertStatus=Good\n")
+    code, _, err = run("-d", database, "-c", "another", "--serial", ASKED)
+    assert (code, "cert9.db" in err) == (78, True)
 
 
 def test_several_submissions_give_several_answers(run, ca, alias) -> None:

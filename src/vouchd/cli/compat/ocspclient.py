@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_issuer
+from vouchd.cli.compat.nss_certificates import FILE, nss_certificate
 from vouchd.cli.options import read_input
 from vouchd.cli.query import serial_octets
 from vouchd.client.inquiry import Question, Reply, question, question_from_request, send
@@ -26,6 +27,7 @@ from vouchd.files import write_output
 from vouchd.pkix.reasons import reason_text
 
 MAX_REQUEST_BYTES = 1 << 20
+_OLD_WORDS = (7, 8)
 _SUFFIXES = ("", ".crt", ".pem", ".cer", ".der")
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["--help"]}, rich_markup_mode=None)
@@ -33,8 +35,16 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 
 @app.command()
 def ocsp_client(
+    old: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[HOST PORT DIR NICKNAME SERIAL_OR_FILE OUTPUT TIMES [PATH]]",
+            help="The same without options, as older versions have it.",
+            show_default=False,
+        ),
+    ] = None,
     database: Annotated[
-        Path, typer.Option("-d", metavar="DIR", help="Folder of CA certificates (PEM or DER).")
+        Path, typer.Option("-d", metavar="DIR", help="NSS database, or folder of CA certificates (PEM or DER).")
     ] = Path(),
     host: Annotated[str, typer.Option("-h", metavar="HOST", help="The responder's host.")] = "localhost",
     port: Annotated[int, typer.Option("-p", metavar="PORT", min=1, max=65535, help="Its port.")] = 8080,
@@ -57,7 +67,9 @@ def ocsp_client(
 
     Example: OCSPClient -d alias -h ocsp.example.test -p 8080 -c ca_signing --serial 1
     """
-    issuer_der = read_issuer(str(_issuer_file(database, issuer))) if issuer else None
+    if old:
+        host, port, database, issuer, serial, request, response, times, path = _without_options(old, path)
+    issuer_der = _issuer(database, issuer) if issuer else None
     inquiry = _question(issuer_der, serial, request)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/{path.lstrip('/')}"
     body = b""
@@ -75,15 +87,58 @@ def ocsp_client(
         output.say(f"Success: Output {response}")
 
 
-def _issuer_file(database: Path, nickname: str) -> Path:
-    """The file that -c names. Raises: ConfigError."""
+class _Old(NamedTuple):
+    """What older versions take in this order."""
+
+    host: str
+    port: int
+    database: Path
+    issuer: str
+    serial: str
+    request: Path | None
+    response: Path
+    times: int
+    path: str
+
+
+def _without_options(words: list[str], path: str) -> _Old:
+    """The arguments of the old syntax, in which a file stands where a serial could. Raises: ConfigError."""
+    if len(words) not in _OLD_WORDS:
+        raise ConfigError(
+            f"{len(words)} arguments where options, or {_OLD_WORDS[0]} or {_OLD_WORDS[1]} arguments are taken",
+            hint="OCSPClient --help shows them",
+        )
+    host, port, database, issuer, serial, response, times = words[:7]
+    if not (port.isdecimal() and 0 < int(port) < 1 << 16 and times.isdecimal() and int(times)):
+        raise ConfigError(f"{port} and {times}: where the port and the number of submissions stand")
+    file = Path(serial)
+    named = file if file.is_file() else None
+    return _Old(
+        host,
+        int(port),
+        Path(database),
+        issuer,
+        "" if named else serial,
+        named,
+        Path(response),
+        int(times),
+        words[7] if len(words) > 7 else path,
+    )
+
+
+def _issuer(database: Path, nickname: str) -> bytes:
+    """DER of the CA that -c names. Raises: ConfigError."""
     candidates = [Path(nickname), *(database / f"{nickname}{suffix}" for suffix in _SUFFIXES)]
     file = next((path for path in candidates if path.is_file()), None)
-    if file is None:
+    if file is not None:
+        return read_issuer(str(file))
+    der = nss_certificate(database, nickname)
+    if der is None:
         raise ConfigError(
-            f"there is no CA certificate {nickname}", hint=f"a file, or NAME of {database}/NAME.crt (.pem, .cer, .der)"
+            f"there is no CA certificate {nickname}",
+            hint=f"a file, NAME of {database}/NAME.crt (.pem, .cer, .der), or a nickname of {database}/{FILE}",
         )
-    return file
+    return der
 
 
 def _question(issuer_der: bytes | None, serial: str, request: Path | None) -> Question:
