@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -206,17 +207,42 @@ def test_get_ocsp_info_has_the_counts_of_the_original(port):
     }
     answer = port.ask("GET", f"{AGENT}/getOCSPInfo", "agent")
     for line in (
-        "header.numReq = 40;",
-        "header.totalSignSec = 20;",
-        "header.totalData = 9000;",
-        "header.ReqSec = 2000;",
+        'header.numReq = "40";',
+        'header.totalSignSec = "20";',
+        'header.totalData = "9000";',
+        'header.ReqSec = "2000";',
     ):
         assert line in answer.text
     xml = port.ask("GET", f"{AGENT}/getOCSPInfo?xml=true", "agent").text
     assert "<numReq>40</numReq>" in xml
 
 
-@pytest.mark.parametrize("name", ["addCA", "removeCA", "addCRL", "checkCert"])
+def test_html_answers_have_numbers_as_strings(port, ca):
+    """Scripts look for a number between quotes, as the original has it."""
+    for page, name in (("getOCSPInfo", "numReq"), ("listCAs", "stateCount")):
+        assert re.search(rf'header\.{name} = "(\d+)";', port.ask("GET", f"{AGENT}/{page}", "agent").text)
+    assert re.search(r'record\.NumRevoked="(\d+)";', port.ask("GET", f"{AGENT}/listCAs", "agent").text)
+
+
+def test_check_cert_by_get_tells_the_same(port, ca):
+    """It changes nothing, so a link may ask for it; scripts do."""
+    pem = ca.issue("a.example.test", serial=12).pem.decode()
+    answer = port.ask("GET", f"{AGENT}/checkCert?{urlencode({'cert': pem, 'xml': 'true'})}", "agent")
+    assert answer.text == post(port, "checkCert", cert=pem).text
+    assert "<status>revoked</status>" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/ocsp", "/ocsp/", "/ocsp/services", "/ocsp/agent", "/ocsp/agent/", "/ocsp/agent/ocsp"]
+)
+def test_address_of_the_guides_leads_to_the_agent_pages(port, path):
+    """Whoever follows the guide, or a bookmark of the original, arrives."""
+    answer = port.ask("GET", path)
+    assert (answer.status, answer.headers["Location"]) == (303, "/ocsp/agent/ocsp/")
+    assert port.ask("GET", answer.headers["Location"], "agent").headers["Location"] == "/agent/authorities"
+
+
+@pytest.mark.parametrize("name", ["addCA", "removeCA", "addCRL"])
 def test_change_by_get_is_refused(port, name):
     """A link must not change anything: only POST does."""
     answer = port.ask("GET", f"{AGENT}/{name}?xml=true", "agent")

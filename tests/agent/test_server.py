@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.agent.agent_port import LOCAL, SECONDS, USERS, AgentPort, agent_port, crl, issue
 from tests.pki import CA, shared_key
 
+from vouchd.agent.pages.menu import KNOWN_ADDRESSES
 from vouchd.agent.routes import Route
 from vouchd.api.operation import Access
 from vouchd.core.facts import Caller, Group
@@ -20,7 +21,10 @@ from vouchd.service.permission import KEY_HOLDERS, RIGHTS, Action
 from vouchd.wiring import agent
 
 PUBLIC = {
+    *KNOWN_ADDRESSES,  # which lead on to one that is not open
     "/ocsp/admin/ocsp/getStatus",
+    "/pki/rest/info",
+    "/pki/v2/info",
     "/ocsp/ee/ocsp",
     "/ocsp/ee/ocsp/{request:.*}",
     "/domain/v1/join/check",  # the token that comes in the body is the right

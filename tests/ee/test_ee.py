@@ -110,6 +110,28 @@ async def test_other_path_is_404_with_ocsp_body(port, request_bytes):
     assert (answer.status, answer.body) == (404, MALFORMED)
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/ocsp/admin/ocsp/getStatus", b"<Status>running</Status>"),
+        ("/ocsp/admin/ocsp/getStatus?x=y", b"<Type>OCSP</Type>"),
+        ("/pki/rest/info", b"<Name>vouchd</Name>"),
+    ],
+)
+async def test_status_is_told_in_xml_and_is_no_ocsp_request(port, path, told):
+    """Monitoring of the Certificate System asks on the plain port; it is not counted as OCSP, nor as an error."""
+    client = await port.client()
+    answer = await client.ask(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/xml")
+    assert told in answer.body
+    assert answer.headers["Cache-Control"] == "no-store"
+    head = await client.ask(f"HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), head_only=True)
+    assert int(head.headers["Content-Length"]) == len(answer.body)
+    counters = port.server.snapshot()["counters"]
+    assert (sum(counters["requests"].values()), counters["errors"]) == (0, {})
+    assert (await client.ask(get())).status == 200
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE", "PATCH"])
 async def test_other_method_is_405_with_allow(port, method):
     """Other methods are told what is allowed, and the connection goes on."""

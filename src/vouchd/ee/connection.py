@@ -268,6 +268,9 @@ class EEConnection(asyncio.Protocol):
             server.counters.refused(f"http_{request.refused}")
             self._refuse(request.refused, OCSPResponseStatus.MALFORMED_REQUEST)
             return
+        if (document := server.document(request)) is not None:
+            self._send(request, document)
+            return
         server.counters.requests[server.method_name(request)] += 1
         request_der = server.request_der(request)
         if isinstance(request_der, Uncacheable):

@@ -19,6 +19,7 @@ from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue
 from vouchd.ee.signing_threads import THREADS, SigningThreads
+from vouchd.ee.status_documents import DOCUMENTS, XML
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.service.assembling import Draft
 from vouchd.service.terms import Answer, unsigned_answer
@@ -32,6 +33,8 @@ RETRY_SECONDS = 30
 OVERLOADED_RETRY_SECONDS = 1
 
 _SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
+_READING = (b"GET", b"HEAD")
+_XML_TYPE = b"Content-Type: %b\r\n" % XML.encode()
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST"}
 _NAMES = {**_METHODS, b"OPTIONS": "OPTIONS"}
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST\r\n"
@@ -211,6 +214,11 @@ class PortState:
     def overloaded(self, http_status: int) -> Uncacheable:
         """No room now: tryLater."""
         return refusal(http_status, OCSPResponseStatus.TRY_LATER, b"Retry-After: %d\r\n" % OVERLOADED_RETRY_SECONDS)
+
+    def document(self, request: HTTPRequest) -> Uncacheable | None:
+        """What is no OCSP at all: what the instance says of itself, where that is asked for."""
+        content = DOCUMENTS.get(request.target.partition(b"?")[0]) if request.method in _READING else None
+        return None if content is None else Uncacheable(content, type_line=_XML_TYPE)
 
     def request_der(self, request: HTTPRequest) -> Uncacheable | bytes:
         """The request DER to be answered, or a refusal that needs no responder."""

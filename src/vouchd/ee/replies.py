@@ -58,13 +58,14 @@ def error_der(status: OCSPResponseStatus) -> bytes:
 class Uncacheable(NamedTuple):
     """An answer without a signature that nobody may store; `extra` is header lines.
 
-    `note` is what the audit log is told of it, None for nothing.
+    `note` is what the audit log is told of it, None for nothing. `type_line` is the header line of its media type.
     """
 
     body: bytes
     status: int = 200
     extra: bytes = b""
     note: Note | None = None
+    type_line: bytes = _TYPE
 
     def head(self, date: bytes) -> bytes:
         """Status line and headers without the last empty line."""
@@ -72,7 +73,7 @@ class Uncacheable(NamedTuple):
             return b"HTTP/1.1 %b\r\nCache-Control: no-store\r\nDate: %b\r\n%b" % (REASONS[204], date, self.extra)
         return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\nCache-Control: no-store\r\nDate: %b\r\n%b" % (
             REASONS[self.status],
-            _TYPE,
+            self.type_line,
             len(self.body),
             date,
             self.extra,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from vouchd.agent import rest
 from vouchd.agent.admission import Admission
 from vouchd.agent.certsystem import ocsp, servlets
+from vouchd.agent.certsystem import rest as certsystem_rest
 from vouchd.agent.domain import routes as domain
 from vouchd.agent.identity import Identity
 from vouchd.agent.pages import pages
@@ -33,6 +34,7 @@ def routes(
     return (
         *servlets.routes(services),
         *ocsp.routes(answers, services.settings.responder.max_request_bytes),
+        *certsystem_rest.routes(services),
         *rest.routes(services),
         *domain.routes(services, peers, news),
         *pages.routes(services),

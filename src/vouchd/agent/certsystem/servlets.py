@@ -13,25 +13,23 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd import __version__
 from vouchd.agent.certsystem import publishing
 from vouchd.agent.certsystem.xml import (
     Facts,
     Result,
     failed,
-    flat_xml,
     java_date,
     page_response,
     wants_html,
     wants_xml,
     xml_response,
-    xml_text,
 )
 from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
 from vouchd.api.operation import Access
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller, CertStatus, Epoch
+from vouchd.ee.status_documents import GET_STATUS, STATUS, XML, status_xml
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.pkix import certs
 from vouchd.pkix.pem import leaf, read_bundle, read_leaf
@@ -41,8 +39,6 @@ from vouchd.service.permission import Action
 from vouchd.threads import in_thread
 
 AGENT = "/ocsp/agent/ocsp"
-GET_STATUS = "/ocsp/admin/ocsp/getStatus"
-PRODUCT = "vouchd"
 UNKNOWN = "UNKNOWN"
 
 Fields = Mapping[str, bytes]
@@ -62,6 +58,7 @@ def routes(services: Services) -> tuple[Route, ...]:
         agent("POST", "listCAs", Action.LIST_AUTHORITIES),
         agent("POST", "addCA", Action.ADD_AUTHORITY),
         agent("POST", "removeCA", Action.REMOVE_AUTHORITY),
+        agent("GET", "checkCert", Action.CHECK_STATUS),
         agent("POST", "checkCert", Action.CHECK_STATUS),
         agent("GET", "getOCSPInfo", Action.READ_STATISTICS),
         agent("POST", "getOCSPInfo", Action.READ_STATISTICS),
@@ -89,16 +86,9 @@ def _show_error(request: web.Request, error: VouchdError, status: int) -> web.St
 
 async def get_status(request: web.Request, _caller: Caller) -> web.StreamResponse:
     """That the instance runs; for anyone. XML, or JSON where the client asks for it."""
-    facts: Facts = {
-        "State": "1",
-        "Type": "OCSP",
-        "Status": "running",
-        "Version": __version__,
-        "ProductVersion": f"{PRODUCT} {__version__}",
-    }
     if "application/json" in request.headers.get("Accept", ""):
-        return web.json_response({"Response": dict(facts)})
-    return xml_text(flat_xml("XMLResponse", facts))
+        return web.json_response({"Response": dict(STATUS)})
+    return web.Response(body=status_xml(), content_type=XML)
 
 
 class CertificateSystem:

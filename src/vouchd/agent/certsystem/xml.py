@@ -54,11 +54,6 @@ def xml_text(root: str, status: int = 200) -> web.Response:
     return web.Response(body=(_DECLARATION + root).encode(), content_type="application/xml", status=status)
 
 
-def flat_xml(root: str, facts: Facts) -> str:
-    """`<root><name>value</name>...</root>`."""
-    return _element(root, _elements(facts))
-
-
 def page_response(result: Result, status: int = 200) -> web.Response:
     """The page whose script holds the facts as scripts look for them; it also tells an error in plain text."""
     lines = ["header = new Object();", "fixed = new Object();", "recordSet = new Array;", "recordCount = 0;"]
@@ -96,5 +91,5 @@ def _element(name: str, inner: str) -> str:
 
 
 def _literal(value: str | int) -> str:
-    """A JavaScript literal that cannot end its script element."""
-    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    """A JavaScript string that cannot end its script element; numbers are strings too, as scripts look for them."""
+    return json.dumps(str(value)).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -8,6 +8,8 @@ from vouchd.core.facts import Caller
 from vouchd.service.permission import Action, Permission
 
 ROOT = "/ocsp/agent/ocsp/"
+# What the Certificate System's guides print, and what people have in their bookmarks.
+KNOWN_ADDRESSES = ("/ocsp", "/ocsp/", "/ocsp/services", "/ocsp/agent", "/ocsp/agent/", "/ocsp/agent/ocsp")
 AUTHORITIES = "/agent/authorities"
 ADD_AUTHORITY = "/agent/add-authority"
 ADD_CRL = "/agent/add-crl"

@@ -59,8 +59,12 @@ def routes(services: Services) -> tuple[Route, ...]:
             return see_other(entries[0].path)
         return pages.page(_, caller, "nothing.html")
 
+    async def to_menu(_: web.Request, _caller: Caller) -> web.StreamResponse:
+        return see_other(menu.ROOT)
+
     previewing = Previewing(services.store, services.indexing, services.permission)
     return (
+        *(Route("GET", path, Access.PUBLIC, to_menu) for path in menu.KNOWN_ADDRESSES),
         page("GET", "/", Access.IDENTIFIED, home),
         page("GET", menu.ROOT, Access.IDENTIFIED, home),
         Route("GET", static.PATH, Access.PUBLIC, static.static),
