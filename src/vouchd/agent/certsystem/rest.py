@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 from aiohttp import web
 from cryptography import x509
 
-from vouchd.agent.certsystem.resources import Listing, Resource, error_response, listing_response, response
+from vouchd.agent.certsystem.resources import Fact, Listing, Resource, error_response, listing_response, response
 from vouchd.agent.routes import Route
 from vouchd.api.operation import Access
 from vouchd.api.services import Services
@@ -74,7 +74,7 @@ class CertificateSystemREST:
 
     async def login(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Who the caller is."""
-        facts = {"FullName": caller.name, "Roles": {"Role": sorted(caller.groups)}}
+        facts: dict[str, Fact] = {"FullName": caller.name, "Roles": {"Role": sorted(caller.groups)}}
         return response(request, Resource("Account", caller.name, facts))
 
     async def logout(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
@@ -165,7 +165,7 @@ def _certificate(request: web.Request, user: User, der: bytes) -> Resource:
     version, serial = certificate.version.value, certificate.serial_number
     issuer, subject = certificate.issuer.rfc4514_string(), certificate.subject.rfc4514_string()
     identifier = f"{version};{serial};{issuer};{subject}"
-    facts = {"IssuerDN": issuer, "SerialNumber": hex(serial), "SubjectDN": subject, "Version": version}
+    facts: dict[str, Fact] = {"IssuerDN": issuer, "SerialNumber": hex(serial), "SubjectDN": subject, "Version": version}
     return Resource("Cert", identifier, facts, _link(request, "users", user.id, "certs", identifier))
 
 
