@@ -58,8 +58,8 @@ class NewSigner:
     """The key that the instance will sign with; without a certificate a request for one (CSR) is written instead.
 
     `token` is where the key is, as CS.cfg has it; `passwords` are lines of password.conf that the key needs; `values`
-    are keys of CS.cfg that whence it came decides, and `note` says so; `discard` takes back what was made for it elsewhere, when nothing
-    comes of the instance.
+    are keys of CS.cfg that whence it came decides, and `note` says so; `discard` takes back what was made for it
+    elsewhere, when nothing comes of the instance.
     """
 
     key: PrivateKey
