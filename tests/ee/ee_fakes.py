@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from urllib.parse import quote
 
 from vouchd.audit.answer_records import Note
@@ -14,6 +15,7 @@ from vouchd.ee.port_state import PortState
 from vouchd.ee.replies import Entry, Frame, Tally, http_date
 from vouchd.ee.server import EEServer
 from vouchd.errors import OCSPResponseStatus
+from vouchd.service.assembling import Draft
 from vouchd.service.terms import Answer, Basis, Terms, unsigned_answer
 from vouchd.settings.declared import EEPort
 
@@ -27,6 +29,17 @@ INTERNAL = bytes((0x30, 3, 0x0A, 1, 2))
 LATER = bytes((0x30, 3, 0x0A, 1, 3))
 
 
+class FakeDraft(Draft):
+    """An answer that is signed without a key."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(SimpleNamespace(is_slow=False), "", b"", answer.terms, answer.produced_at)
+
+    def signed(self) -> Answer:
+        return self.answer
+
+
 class FakeResponder:
     """Answers by what the request says: `0good…` can be cached, `0nonce…` not, `0later…`, `0boom…`; else malformed."""
 
@@ -37,7 +50,11 @@ class FakeResponder:
         self.padding = 0
         self.basis = Basis()
 
-    def draft(self, request_der: bytes, at: int) -> Answer:
+    def draft(self, request_der: bytes, at: int) -> Draft | Answer:
+        answer = self._answer(request_der, at)
+        return FakeDraft(answer) if answer.status is OCSPResponseStatus.SUCCESSFUL else answer
+
+    def _answer(self, request_der: bytes, at: int) -> Answer:
         self.calls.append((request_der, at))
         parts = self.prefix, request_der, bytes(self.padding)
         if request_der.startswith((b"0good", b"0odd")):

@@ -31,8 +31,8 @@ def snapshot() -> dict:
     worker.answers.update({"successful": 4, "try_later": 1})
     worker.errors["no_crl"] += 1
     worker.cert_statuses["revoked"] += 2
-    worker.observe_signature(0.0003)
-    worker.observe_signature(2.0)
+    worker.observe_signatures(0.0003)
+    worker.observe_signatures(2.0)
     gauges = ("connections", 5), ("connection_room", 9), ("waiting_signatures", 0), ("waiting_groups", 0)
     counted = worker.snapshot({**dict(gauges), "cache_entries": 2, "cache_bytes": 9000})
     counted["counters"] |= {"requests": {"GET": 5}, "sent_bytes": 1000, "connections": 6}
@@ -154,7 +154,7 @@ def test_snapshots_merge_by_adding():
     one, two = WorkerCounters(cache_hits=1), WorkerCounters(cache_hits=2)
     one.answers["successful"] += 1
     two.answers["malformed_request"] += 1
-    two.observe_signature(SIGNATURE_BUCKETS[0])
+    two.observe_signatures(SIGNATURE_BUCKETS[0])
     total = merge([one.snapshot({"connections": 1}), two.snapshot({"connections": 4})])
     assert total["counters"]["answers"] == {"successful": 1, "malformed_request": 1}
     assert total["counters"]["cache_hits"] == 3

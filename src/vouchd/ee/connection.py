@@ -331,7 +331,11 @@ class EEConnection(asyncio.Protocol):
     @staticmethod
     def _complete(request: HTTPRequest, reply: Reply) -> bytes | None:
         """The whole answer, where it is what everybody with a persistent connection gets."""
-        if isinstance(reply, Uncacheable) or request.http_1_0 or request.method == b"HEAD":
+        if isinstance(reply, Uncacheable):
+            return None
+        if request is _PLAIN_POST:
+            return reply.wire
+        if request.http_1_0 or request.method == b"HEAD":
             return None
         return None if isinstance(reply, Entry) and reply.matches(request) else reply.wire
 

@@ -44,9 +44,9 @@ class WorkerCounters:
     signature_counts: list[int] = field(default_factory=lambda: [0] * (len(SIGNATURE_BUCKETS) + 1))
     signature_seconds: float = 0.0
 
-    def observe_signature(self, seconds: float) -> None:
-        """Count one signature that took `seconds`."""
-        self.signature_counts[bisect_left(SIGNATURE_BUCKETS, seconds)] += 1
+    def observe_signatures(self, seconds: float, count: int = 1) -> None:
+        """Count so many signatures, made in a row, that took `seconds` together."""
+        self.signature_counts[bisect_left(SIGNATURE_BUCKETS, seconds / count)] += count
         self.signature_seconds += seconds
 
     def snapshot(self, gauges: Mapping[str, int] | None = None) -> Snapshot:

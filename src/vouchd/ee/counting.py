@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
-from vouchd.audit.answer_records import AnsweredRecords, Note
 from vouchd.core.facts import CertStatus
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.replies import Frame, Tally
@@ -22,6 +20,7 @@ _log = logging.getLogger(__name__)
 MAX_LOSERS = 32
 OTHERS = "others"
 
+_SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
 _STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
 
 
@@ -33,28 +32,21 @@ class Responding(Protocol):
 
 
 class CountedResponder:
-    """Has a responder answer, whatever happens; counts the answers and says what the audit log is to hold of them."""
+    """Has a responder answer, whatever happens, and counts the answers."""
 
-    def __init__(self, responder: Responding, counters: EECounters, records: AnsweredRecords, port: str) -> None:
+    def __init__(self, responder: Responding, counters: EECounters, port: str) -> None:
         self._responder = responder
         self._counters = counters
-        self._records = records
         self._port = port
 
-    def answer(self, request_der: bytes, at: int) -> tuple[Answer, Note | None]:
-        """The answer, counted, and the note to be given to the records with it."""
-        start = time.perf_counter()
-        draft = self.draft(request_der, at)
-        answer = draft if isinstance(draft, Answer) else self.signed(draft)
-        self.count(answer, time.perf_counter() - start)
-        return answer, self._records.note(request_der, answer)
-
-    def count(self, answer: Answer, seconds: float) -> None:
-        """Count an answer that is given, and that took so long to make."""
+    def count(self, answer: Answer, seconds: float = 0.0) -> None:
+        """Count an answer that is given; a signature that took so long, unless it is 0, is counted with it."""
         terms = answer.terms
-        if terms.status is OCSPResponseStatus.SUCCESSFUL:
-            self._counters.frame(terms).tally.made += 1
-            self._counters.worker.observe_signature(seconds)
+        if terms.status is _SUCCESSFUL:
+            frame = terms.frame or self._counters.frame(terms)
+            frame.tally.made += 1
+            if seconds:
+                self._counters.worker.observe_signatures(seconds)
         else:
             self._counters.worker.cache_misses += 1
             self.count_error(answer)

@@ -42,7 +42,7 @@ class InProcessAnswers:
     ) -> None:
         self._signing = signing
         self._counters = EECounters(WorkerCounters())
-        self._responder = CountedResponder(responder, self._counters, records, "agent")
+        self._responder = CountedResponder(responder, self._counters, "agent")
         self._records = records
         self._clock = clock
         self._tell = tell

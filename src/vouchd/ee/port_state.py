@@ -146,7 +146,7 @@ class PortState:
         self.room = port.max_connections  # for connections, as far as there are descriptors
         self.clock = clock
         self._uptime_clock = uptime_clock
-        self._answering = CountedResponder(responder, self.counters, self.records, "ee")
+        self._answering = CountedResponder(responder, self.counters, "ee")
         self.forget: Callable[[], None] = lambda: None  # lets go of answers that are dead
         self.empty = asyncio.Event()  # set when the last connection is gone
         self.second, self.date, self.uptime = -1, b"", 0  # POSIX seconds of now, as Date; seconds that never step
@@ -289,11 +289,11 @@ class PortState:
         """Sign what was begun to be drafted at that time of `perf_counter`, and give it."""
         sign = self._answering.signed
         answers = [sign(draft) for _, draft in drafts.values()]
-        seconds = (time.perf_counter() - begin) / len(answers)
+        self.counters.worker.observe_signatures(time.perf_counter() - begin, len(answers))
         self.look()
         for (request_der, (client, draft)), answer in zip(drafts.items(), answers, strict=True):
             if draft.terms.basis.current:
-                client.give(self._reply(request_der, answer, seconds))
+                client.give(self._reply(request_der, answer))
             else:  # other signers sign since it was drafted
                 self.answer(request_der, client)
 
@@ -355,7 +355,7 @@ class PortState:
             self._keep(request_der, answer, self.records.note(request_der, answer))
 
     def _reply(self, request_der: bytes, answer: Answer, seconds: float = 0.0) -> Reply:
-        """What is given of an answer that took so long to make."""
+        """What is given of an answer; a signature that took so long, unless it is 0, is counted with it."""
         self._answering.count(answer, seconds)
         note = self.records.note(request_der, answer) if self.records.wanted else None
         terms = answer.terms
@@ -364,11 +364,11 @@ class PortState:
             extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
             return Uncacheable(answer.response_der, extra=extra, note=note)
         entry = self._keep(request_der, answer, note) if terms.cacheable else None
-        return entry or self.counters.frame(terms).once(answer, self.second, self.date, note)
+        return entry or terms.frame.once(answer, self.second, self.date, note)
 
     def _keep(self, request_der: bytes, answer: Answer, note: Note | None) -> Entry | None:
         """A cached answer; None when nobody may keep it: it is past its nextUpdate, and served so by policy."""
-        frame = self.counters.frame(answer.terms)
+        frame = answer.terms.frame or self.counters.frame(answer.terms)
         if not frame.fresh_at(self.second):
             return None
         entry = Entry(answer, frame, self.second, self.date, note)

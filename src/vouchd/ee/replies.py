@@ -130,11 +130,11 @@ class Frame:
         """Last-Modified: thisUpdate, but never after Date (RFC 9110 section 8.8.2.1)."""
         return min(self.terms.this_update, second)
 
-    def wire(self, etag: bytes, parts: tuple[bytes, ...], size: int, second: int, date: bytes) -> bytes:
-        """The whole answer for a persistent connection; `parts` are the response, of that size."""
+    def wire(self, etag: bytes, body: bytes, second: int, date: bytes) -> bytes:
+        """The whole answer for a persistent connection; `body` is the response."""
         if second != self._second:
             self._renew(second, date)
-        return b"".join((self._before, etag, self._after, b"%d\r\n\r\n" % size, *parts))
+        return b"".join((self._before, etag, self._after, b"%d\r\n\r\n" % len(body), body))
 
     def head(self, status: int, etag: bytes, size: int, second: int, date: bytes) -> bytes:
         """Status line and headers without the last empty line; 304 has those of RFC 9110 section 15.4.5."""
@@ -145,7 +145,7 @@ class Frame:
         """An answer that nobody may store."""
         if second != self._second:
             self._renew(second, date)
-        size = sum(map(len, answer.parts))
+        size = answer.size
         head = self._heads.get(size)
         if head is None:
             head = self._heads[size] = Uncacheable(bytes(size)).head(date) + b"\r\n"
@@ -207,12 +207,9 @@ class Entry:
         self.lines: tuple[bytes, ...] = ()
         self.cost = 0
         self.uses = 0
-        # The octets are joined once: a copy on the way would leave a hole in memory behind each answer that is kept.
-        digest = hashlib.sha256()
-        for part in answer.parts:
-            digest.update(part)
-        self._body_bytes = sum(map(len, answer.parts))
-        self.wire = frame.wire(digest.hexdigest().encode(), answer.parts, self._body_bytes, second, date)
+        body = answer.response_der
+        self._body_bytes = len(body)
+        self.wire = frame.wire(hashlib.sha256(body).hexdigest().encode(), body, second, date)
         self.second = second
 
     @property
@@ -239,7 +236,7 @@ class Entry:
         if not self.frame.fresh_at(second):
             return False
         if self.second != second:
-            self.wire = self.frame.wire(self._digest(), (self.body,), self._body_bytes, second, date)
+            self.wire = self.frame.wire(self._digest(), self.body, second, date)
             self.second = second
         return True
 

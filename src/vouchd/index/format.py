@@ -174,19 +174,13 @@ class KeyedFile:
             else:
                 high = middle
         block = self._proved(window, origin, first, last, low)
-        place, beyond = 0, len(block) // size
-        while place < beyond:
-            middle = (place + beyond) // 2
-            at = middle * size
-            if block[at : at + width] < key:
-                place = middle + 1
-            else:
-                beyond = middle
-        at = place * size
-        if block[at : at + width] == key:
+        at = block.find(key)
+        while at % size and at > 0:  # these octets stand across records
+            at = block.find(key, at + 1)
+        if at >= 0:
             return block[at : at + size]
-        follows = place < len(block) // size or low + 1 == blocks
-        if place == 0 or not (follows or self._proved(window, origin, first, last, low + 1)[:width] > key):
+        follows = block[-size:][:width] > key or low + 1 == blocks
+        if block[:width] > key or not (follows or self._proved(window, origin, first, last, low + 1)[:width] > key):
             raise self._damage(f"the keys around record {first + low * BLOCK_RECORDS} are not in order")
         return None
 

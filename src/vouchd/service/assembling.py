@@ -26,7 +26,8 @@ class Signing:
     not_before: int
     not_after: int
     is_slow: bool
-    envelopes: dict[tuple[int, int, str], tuple[bytes, bytes]] = field(default_factory=dict)
+    # By the sizes of what is signed and of the signature: what stands before and between them, and the size of all.
+    envelopes: dict[tuple[int, int, str], tuple[bytes, bytes, int]] = field(default_factory=dict)
 
 
 class Draft:
@@ -51,10 +52,14 @@ class Draft:
         sizes = (len(tbs), len(signature), algorithm)
         frame = signing.envelopes.get(sizes)
         if frame is None:
-            frame = envelope(len(tbs), ALGORITHMS[algorithm].identifier_der, len(signature), signing.certs_der)
+            identifier_der = ALGORITHMS[algorithm].identifier_der
+            head, middle = envelope(len(tbs), identifier_der, len(signature), signing.certs_der)
+            size = sum(map(len, (head, tbs, middle, signature, signing.certs_der)))
+            frame = head, middle, size
             if len(signing.envelopes) < ENVELOPE_LIMIT:
                 signing.envelopes[sizes] = frame
-        return Answer((frame[0], tbs, frame[1], signature, signing.certs_der), self.terms, self._produced_at)
+        head, middle, size = frame
+        return Answer((head, tbs, middle, signature, signing.certs_der), self.terms, self._produced_at, size)
 
 
 def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tuple[bytes, bytes]]) -> Signing:

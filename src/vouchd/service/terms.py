@@ -50,15 +50,16 @@ class Terms:
 class Answer:
     """One OCSPResponse: `parts` are its DER in pieces, so that whoever sends it joins them once with what goes before.
 
-    `produced_at` is its producedAt in POSIX seconds, 0 for an error.
+    `produced_at` is its producedAt in POSIX seconds, 0 for an error; `size` is that of all parts together.
     """
 
-    __slots__ = ("parts", "produced_at", "terms")
+    __slots__ = ("parts", "produced_at", "size", "terms")
 
-    def __init__(self, parts: tuple[bytes, ...], terms: Terms, produced_at: int = 0) -> None:
+    def __init__(self, parts: tuple[bytes, ...], terms: Terms, produced_at: int = 0, size: int = 0) -> None:
         self.parts = parts
         self.terms = terms
         self.produced_at = produced_at
+        self.size = size or sum(map(len, parts))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Answer):
