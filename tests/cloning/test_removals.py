@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from tests.agent.domain_site import a_clone, own_key
@@ -13,6 +14,7 @@ from tests.service.recording import ADMIN, RecordingAudit
 
 from vouchd.cloning.doubted import Doubted
 from vouchd.cloning.removals import sealed_removal
+from vouchd.cloning.seals import EVENT
 from vouchd.core.facts import IssuingPointId
 from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
 from vouchd.core.signer_facts import Keyring
@@ -288,6 +290,34 @@ def test_joining_member_remembers_what_was_removed(site):
     site.write(PEOPLE, USER, *users)
     site.write(PEOPLE, REMOVAL)
     assert [each.id for each in joined.look()[2]] == ["alice"]
+
+
+def test_joining_member_believes_what_it_was_told_and_no_more(site):
+    """What stands in its directory when it comes is held against what a member believes, not believed at first sight."""
+    joined = Seat(site, 4)
+    site.master.store.put_member(joined.member, None)
+    before = site.master.look()
+    site.thief.put_user(replace(ALICE, certificates=(b"the thief's",)), ALICE)
+    site.thief.put_authority(replace(site.authority, history=(CA.create("Lab CA", key=shared_key(number=1)).der,)))
+    site.thief.put_member(a_clone(9), None)
+    joined.memory.take_over(site.master.seals.beliefs())
+    assert joined.look() == before
+    assert {kind for kind, _ in joined.doubts} == {CA_KIND, USER_KIND, MEMBER_KIND}
+    site.master.store.put_user(ALICE, ALICE)
+    site.second.store.put_authority(site.authority)
+    joined.begin()
+    assert joined.look() == before
+    assert [kind for kind, _ in joined.doubts] == [MEMBER_KIND]
+
+
+def test_what_is_believed_at_first_sight_is_recorded(site):
+    """A member whose memory is gone, or that an earlier version let in, does not begin anew without a trace."""
+    joined = Seat(site, 4)
+    site.master.store.put_member(joined.member, None)
+    joined.look()
+    told = [detail for event, _, outcome, detail in joined.audit.records if (event, outcome) == (EVENT, "success")]
+    assert {detail["target"] for detail in told} == {"4 of kind member", "1 of kind CA", "2 of kind user"}
+    assert all("first sight" in detail["why"] for detail in told)
 
 
 def test_a_clone_outside_the_set_removes_nothing(site):

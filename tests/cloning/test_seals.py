@@ -58,8 +58,8 @@ class Seat:
     def begin(self) -> None:
         """What a new process of the member begins with."""
         key = own_key(self.member.host)
-        memory = Believed(self.site.folder / f"believed{self.number}.sqlite")
-        self.seals = MemberSeals(memory, lambda: {key.sha256: key}, Now())
+        self.memory = Believed(self.site.folder / f"believed{self.number}.sqlite")
+        self.seals = MemberSeals(self.memory, lambda: {key.sha256: key}, Now())
         self.seals.audit = self.audit
         self.store: DirectoryStore = self.site.open(self.seals)
 

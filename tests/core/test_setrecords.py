@@ -33,6 +33,7 @@ FACTS = [
     (TOKEN, token_record, read_token),
     (INFO, info_record, read_info),
     (Joined(CLONE, INFO, "password"), joined_record, read_joined),
+    (Joined(CLONE, INFO, "password", {"user": {"a": [7, []]}}), joined_record, read_joined),
 ]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import ConfigError, StoreUnavailable
 from vouchd.stores.believed import Believed
 
 
@@ -51,6 +52,37 @@ def test_first_writers_at_one_time_make_one_file(tmp_path):
     for file in files:
         assert [file.row(str(number), "a").number for number in range(len(files))] == list(range(len(files)))
     assert [path.name for path in tmp_path.iterdir()] == ["believed.sqlite"]
+
+
+def test_beliefs_of_another_member_are_taken_over_where_there_are_none(tmp_path):
+    """Who joins has them from a member over TLS, gone ones too; what is remembered already stays."""
+    one, other = Believed(tmp_path / "one.sqlite"), Believed(tmp_path / "other.sqlite")
+    one.enforce()
+    one.begin("user", {"a": [record(5)], "b": [record(6)]})
+    one.forget("user", {"b": 7}, one.rows("user"))
+    one.begin("CA", {"c": [record(1)]})
+    other.begin("CA", {"d": [record(1)]})
+    other.take_over(json.loads(json.dumps(one.exported())))
+    assert other.enforced
+    assert {name: (row.number, row.records) for name, row in other.rows("user").items()} == {
+        "a": (5, (record(5),)),
+        "b": (7, ()),
+    }
+    assert [row.digests for row in other.rows("user").values()] == [row.digests for row in one.rows("user").values()]
+    assert set(other.rows("CA")) == {"d"}
+    for damaged in ({"user": 7}, {"user": {"a": [1]}}, {"user": {"a": ["x", []]}}, {"user": {"a": [1, [7]]}}):
+        with pytest.raises(ConfigError):
+            Believed(tmp_path / "third.sqlite").take_over(damaged)
+
+
+def test_copy_is_what_is_remembered(tmp_path):
+    """A backup has it as it is, private."""
+    one = Believed(tmp_path / "one.sqlite")
+    one.enforce()
+    one.begin("user", {"a": [record(5)]})
+    one.copy(tmp_path / "copy.sqlite")
+    assert Believed(tmp_path / "copy.sqlite").exported() == one.exported()
+    assert stat.S_IMODE((tmp_path / "copy.sqlite").stat().st_mode) == 0o600
 
 
 def test_damaged_file_is_said(tmp_path):

@@ -34,10 +34,17 @@ def refused(site, name: str) -> set[str]:
     return {str(record.detail["target"]) for record in records if record.event == "SEAL_VALIDATION"}
 
 
+def at_first_sight(site, name: str) -> list[str]:
+    """What a member has believed because it knew nothing yet."""
+    records = AuditReader(site.layout(name).audit_log).search(limit=10_000)
+    return [str(one.detail["target"]) for one in records if (one.event, one.outcome) == ("SEAL_VALIDATION", "success")]
+
+
 def test_what_a_thief_of_one_directory_server_writes_is_believed_by_no_member(tmp_path):
     """A CRL issuer, an administrator and a member of his own change no answer and let nobody in, on any member."""
     with directory_set(tmp_path, Transport.PLAIN) as (site, servers):
         site.run(*clone(site, "c", servers["c"], Transport.PLAIN))
+        assert not at_first_sight(site, "c")
         site.revoke("bad")
         site.publish("m")
         site.until_says("c", "bad", "revoked")

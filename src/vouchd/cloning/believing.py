@@ -72,6 +72,10 @@ class MemberSeals:
         if self.own_keys:
             self._memory.enforce()
 
+    def beliefs(self) -> dict[str, Any]:
+        """All that is believed, and what is gone, for a member that joins."""
+        return self._memory.exported()
+
     @property
     def own_keys(self) -> Mapping[str, MemberKey]:
         """The keys of this instance, by SHA-256 (hex) of their certificates, the one in use first."""
@@ -170,6 +174,9 @@ class MemberSeals:
             said = latest_removals(kind, removals)
             if self.wants_all(kind) and missing is None:
                 self._memory.begin(kind, raw)
+                if self.audit is not None:
+                    why = "believed at first sight, as nothing else is known yet"
+                    self.audit.record(EVENT, STORE, "success", target=f"{len(raw)} of kind {kind}", why=why)
                 if kind != MEMBER_KIND:
                     registry()
                 self._believe_removals(kind, said, said)

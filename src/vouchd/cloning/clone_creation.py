@@ -23,6 +23,7 @@ from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.cloning.steps import Step, journal_of
 from vouchd.cloning.token_keys import TokenKeys
 from vouchd.core.facts import Member
+from vouchd.core.ports import Store
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.errors import ConfigError, LifecycleError, NotFound, PermissionDenied
 from vouchd.files import read_file, replace_file
@@ -45,6 +46,8 @@ from vouchd.signing.pkcs12 import KeyFile
 from vouchd.signing.token.keys import TokenKey
 from vouchd.signing.token.pins import read_pin
 from vouchd.signing.token.reference import TokenPlace
+from vouchd.stores.believed import Believed
+from vouchd.stores.rules import Unsealed
 
 INITIALISE_SECONDS = 1800.0
 ARRIVE_SECONDS = 60.0
@@ -270,6 +273,10 @@ class CloneCreation:
         passwords = read_passwords(self._layout.password_conf)
         if joined.replication_password:
             replace_passwords(self._layout.password_conf, passwords | {REPLICATIONDB: joined.replication_password})
+        if joined.beliefs is not None:
+            Believed(self._layout.believed).take_over(joined.beliefs)
+        elif self._plan.directory is not None:
+            self._say(f"{host} tells nothing of what it believes: what the directory has is believed at first sight")
         replica = joined.member.directory.replica_id if joined.member.directory else None
         write_values(
             self._layout, {"securitydomain.name": joined.info.domain, "vouchd.directory.replicaId": str(replica or 0)}
@@ -290,7 +297,7 @@ class CloneCreation:
         write_values(self._layout, {"vouchd.store": "directory"})
         with self._services(self._layout) as services:
             until = time.monotonic() + ARRIVE_SECONDS
-            while member.id not in {known.id for known in services.store.members()}:
+            while member.id not in {known.id for known in _stored(services.store)}:
                 if time.monotonic() > until:
                     raise LifecycleError("the registry has not arrived with the master's data")
                 time.sleep(_POLL_SECONDS)
@@ -342,6 +349,13 @@ class CloneCreation:
                 f"the clone does not answer as the master does: {differences[0]}",
                 hint="`vouchd clone verify` there tells all; mend it and run this command again",
             )
+
+
+def _stored(store: Store) -> tuple[Member, ...]:
+    """The members that stand in the directory, whatever is believed of them."""
+    from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
+
+    return store.over(Unsealed()).members() if isinstance(store, DirectoryStore) else store.members()
 
 
 def _served(point: ServedPoint) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ import hashlib
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd import __version__
+from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.set_info import Joined, SetInfo
 from vouchd.core.facts import Member
@@ -123,8 +124,10 @@ class Membership:
 
     def believe_all(self) -> None:
         """Read what there is, so that it is believed: what a member has sealed counts no more when it is out."""
+        self._store.members()
         self._store.authorities()
         self._store.users()
+        self._store.keyring()
 
     def info(self) -> SetInfo:
         """The set as seen from here. Raises: NotFound, ConfigError."""
@@ -149,4 +152,8 @@ class Membership:
     def joined(self, member: Member) -> Joined:
         """What `member` is told when it has joined."""
         password = read_passwords(self._layout.password_conf).get(REPLICATIONDB, "") if member.directory else ""
-        return Joined(member, self.info(), password)
+        seals = getattr(self._store, "seals", None)
+        if member.directory is None or not isinstance(seals, MemberSeals) or not seals.enforced:
+            return Joined(member, self.info(), password)
+        self.believe_all()
+        return Joined(member, self.info(), password, seals.beliefs())

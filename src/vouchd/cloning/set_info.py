@@ -30,11 +30,16 @@ class SetInfo:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What a member is told when it has joined; the password is of the replication account of the set."""
+    """What a member is told when it has joined; the password is of the replication account of the set.
+
+    `beliefs` is what the member that tells it believes of the facts in the directory servers (stores/believed): what
+    the joining one finds in its own is held against that. None: a member of an earlier version, or without seals.
+    """
 
     member: Member
     info: SetInfo
     replication_password: str = field(default="", repr=False)
+    beliefs: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def info_record(info: SetInfo) -> dict[str, Any]:
@@ -75,9 +80,15 @@ def joined_record(joined: Joined) -> dict[str, Any]:
         "member": member_record(joined.member),
         "info": info_record(joined.info),
         "replication_password": joined.replication_password,
+        "beliefs": joined.beliefs,
     }
 
 
 def read_joined(record: Mapping[str, Any]) -> Joined:
     """The Joined of a record. Raises: KeyError, TypeError, ValueError."""
-    return Joined(read_member(record["member"]), read_info(record["info"]), str(record["replication_password"]))
+    return Joined(
+        read_member(record["member"]),
+        read_info(record["info"]),
+        str(record["replication_password"]),
+        record.get("beliefs"),
+    )

@@ -7,8 +7,9 @@ the SHA-256 of every other file.
 
 Why it is right. What is secret is unreadable without the password, and since the table is sealed with it, so is any
 change of what is not secret: a file that was exchanged, left out or added is refused before anything is written. The
-database is a copy made in one transaction. What an instance makes anew (index, run, log) is not kept. Names are looked
-up in the sealed table and never taken from the archive alone, so none leads out of the folder.
+databases are copies made in one transaction each: the facts, and what this member has believed of its directory server.
+What an instance makes anew (index, run, log) is not kept. Names are looked up in the sealed table and never taken from
+the archive alone, so none leads out of the folder.
 """
 
 from __future__ import annotations
@@ -52,15 +53,17 @@ class Opened:
     secret: Mapping[str, bytes]
 
 
-def write_archive(out: Path, layout: Layout, database: Path, password: str, about: Mapping[str, Any]) -> int:
-    """Write the instance at `layout` with the copied `database` to `out` (0600); how many files that were.
+def write_archive(
+    out: Path, layout: Layout, databases: Mapping[Path, Path], password: str, about: Mapping[str, Any]
+) -> int:
+    """Write the instance at `layout` to `out` (0600), with the copies of its `databases`; how many files that were.
 
     Raises: SigningError for an empty password; StoreUnavailable.
     """
     if not password:
         raise SigningError("the password of a backup is empty", hint="put one into a file (0600): --password-file FILE")
     public = {name: layout.root / name for name in _names(layout, secret=False)}
-    public[_relative(layout, layout.database)] = database
+    public |= {_relative(layout, database): copy for database, copy in databases.items()}
     private = {name: read_file(layout.root / name) for name in _names(layout, secret=True)}
     with replacing(out, PRIVATE) as file, tarfile.open(fileobj=file, mode="w") as archive:
         _add(archive, _HEADER, json.dumps({"format": FORMAT, **about}, indent=1).encode())

@@ -12,13 +12,13 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import ConfigError, StoreUnavailable
 from vouchd.files import write_new
 
 Record = dict[str, Any]
@@ -88,6 +88,39 @@ class Believed:
         """Demand seals from now on."""
         if not self.enforced:
             self._write("", {}, begun=_ENFORCED)
+
+    def exported(self) -> dict[str, Any]:
+        """All of it as JSON has it: by kind and identifier the number and the records."""
+        self._refresh()
+        return {
+            kind: {name: [row.number, list(row.records)] for name, row in self._rows.get(kind, {}).items()}
+            for kind in self._begun - {_ENFORCED}
+        }
+
+    def take_over(self, exported: Mapping[str, Any]) -> None:
+        """Believe what another member believes, of the kinds that nothing is remembered of, and demand seals.
+
+        Raises: also ConfigError when it cannot be read.
+        """
+        try:
+            kinds = {
+                str(kind): {
+                    str(name): Row.of(int(number), [dict(one) for one in some]) for name, (number, some) in rows
+                }
+                for kind, rows in ((kind, rows.items()) for kind, rows in exported.items())
+            }
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"what the other member believes cannot be read: {error}") from error
+        for kind, rows in kinds.items():
+            if not self.begun(kind):
+                self._write(kind, rows, begun=kind)
+        self.enforce()
+
+    def copy(self, path: Path) -> None:
+        """Write what is remembered now to a new file (0600), in one consistent view."""
+        write_new(path, b"")
+        with self._connected() as db, closing(sqlite3.connect(path)) as target:
+            db.backup(target)
 
     def begun(self, kind: str) -> bool:
         """Whether facts of that kind are remembered."""

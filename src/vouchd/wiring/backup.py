@@ -23,6 +23,7 @@ from vouchd.instance.lifecycle import manager_command
 from vouchd.service.permission import Action
 from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
+from vouchd.stores.believed import Believed
 from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring.services import services
 
@@ -66,7 +67,11 @@ def write_backup(layout: Layout, out: Path, password: str) -> Mapping[str, Any]:
             "audit_head": _audit_head(opened.audit_reader),
             "answers": answers_record(answers),
         }
-        count = write_archive(out, layout, database, password, about)
+        databases = {layout.database: database}
+        if layout.believed.exists():
+            databases[layout.believed] = Path(folder) / "believed.sqlite"
+            Believed(layout.believed).copy(databases[layout.believed])
+        count = write_archive(out, layout, databases, password, about)
         opened.audit.record("PRIVATE_KEY_EXPORT", opened.caller, "success", certificates="*", file=out.name)
     return {**about, "files": count}
 
@@ -153,6 +158,7 @@ def _stand_alone(draft: Layout, ties: tuple[str, ...], values: dict[str, str]) -
     for key in [key for key in config.assignments if key.startswith(ties)]:
         config = config.without(key)
     replace_file(draft.cs_cfg, config.with_values(values).render().encode(), PRIVATE)
+    draft.believed.unlink(missing_ok=True)  # it was of that directory server
 
 
 def _audit_head(reader: AuditReader) -> str:
