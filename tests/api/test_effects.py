@@ -21,6 +21,7 @@ from vouchd.pkix.scope import COMPLETE_SCOPE
 
 CHANGING = [row for row in OPERATIONS if row.method != "GET"]
 SINCE = {"since": "2026-01-02T03:04:05Z"}
+SOURCE = {"name": "root", "url": "root.crl"}
 OTHER = CA.create("Other CA", key=shared_key("EC", 22))
 # What only asks, or makes another one each time: that it is done again is its effect.
 AGAIN = {
@@ -35,10 +36,16 @@ AGAIN = {
     "keys.backup",
     "members.verify",
     "selftests.run",
+    "sources.fetch",
     "signers.request",
 }
 # Where the operation says what it has changed, when that is not in `changes`.
-SAID_IN = {"crls.add_all": "issuing_points", "certificates.install": "switched", "configuration.change": "diff"}
+SAID_IN = {
+    "crls.add_all": "issuing_points",
+    "certificates.install": "switched",
+    "configuration.change": "diff",
+    "sources.change": "diff",
+}
 # Over a set in tests/api/test_cloning.py, over directory servers in tests/cli/test_directory.py and test_directory_adopt.py.
 # Where a store has an older CRL than is served: tests/service/test_stepping_back.py.
 ELSEWHERE = {
@@ -101,6 +108,13 @@ def without_site(api, path: str) -> str:
     """With a CA that has certified no signer CS.cfg would not be taken."""
     assert api.ask("DELETE", "/authorities/Site")[0] == 204
     return path
+
+
+def sourced(api) -> str:
+    """The path of a source that there is."""
+    without_site(api, "")
+    assert api.ask("POST", "/sources", SOURCE)[0] == 201
+    return "/sources/root"
 
 
 def server(api) -> dict[str, str]:
@@ -176,6 +190,9 @@ CASES = {
     "signers.install": uncertified,
     "signers.switch": lambda api: (signer(api, "/switch"), {"number": 2}),
     "signers.retire": lambda api: (signer(api, "/retire", certified=False), {"number": 2}),
+    "sources.add": lambda api: (without_site(api, "/sources"), SOURCE),
+    "sources.change": lambda api: (sourced(api), {"paused": True}),
+    "sources.remove": lambda api: (sourced(api), None),
     "configuration.change": lambda api: (
         without_site(api, "/configuration"),
         {"changes": {"vouchd.request.maxCertIDs": "7"}},

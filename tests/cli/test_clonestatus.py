@@ -26,8 +26,11 @@ from vouchd.sockets import bind
 
 CA, OTHER_CA = "a" * 64, "b" * 64
 CLONE = a_clone().id
-GOOD = (advice("members", "not reachable", []), Check("workers", ok=False, detail="not of the set"))
-BAD = (advice("clocks", "differ", [f"{CLONE} by 40 s"]), *GOOD)
+GOOD = (
+    advice("members", "every other member can be reached", "not reachable", []),
+    Check("workers", ok=False, detail="not of the set"),
+)
+BAD = (advice("clocks", "all agree", "differ", [f"{CLONE} by 40 s"]), *GOOD)
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,8 @@ def _come_again(lab: Lab) -> None:
 
 CAROL = done("user", "add", "carol", "--group", "agents")
 NO_CAROL = done("user", "remove", "carol")
+SOURCE = done("source", "add", "root", "first.crl", "--paused")
+NO_SOURCE = done("source", "remove", "root")
 CASES: dict[str, list[Case]] = {
     "vouchd restart": [Case(digits=True)],
     "vouchd status": [Case(), Case(before=_halt, after=_go_on)],
@@ -227,6 +229,23 @@ CASES: dict[str, list[Case]] = {
         Case(said("Lab"), before=Lab.hold_back, after=Lab.let_go, has_json=False),
         Case(said("Lab"), 66, has_json=False),
     ],
+    "vouchd source list": [Case()],
+    "vouchd source add": [
+        Case(said("root", "first.crl", "--paused"), after=NO_SOURCE),
+        Case(said("root", "gopher://crl.example/"), 78),
+        Case(said("a b", "first.crl"), 65),
+    ],
+    "vouchd source set": [
+        Case(said("root", "--interval", "60"), before=SOURCE, after=NO_SOURCE),
+        Case(said("nobody", "--interval", "60"), 66),
+    ],
+    "vouchd source pause": [Case(said("nobody"), 66)],
+    "vouchd source resume": [Case(said("root"), before=SOURCE, after=NO_SOURCE), Case(said("nobody"), 66)],
+    "vouchd source remove": [
+        Case(said("root"), before=SOURCE, has_json=False),
+        Case(said("nobody"), 66, has_json=False),
+    ],
+    "vouchd source fetch": [Case(said("nobody"), 66)],
     "vouchd user list": [Case()],
     "vouchd user add": [
         Case(lambda lab: ["carol", "--group", "agents", "--cert", lab.file("other.pem")], after=NO_CAROL),

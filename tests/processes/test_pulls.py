@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from vouchd.errors import SourceError
+import pytest
+
+from vouchd.errors import NotFound, SourceError
 from vouchd.processes.upkeep import Pulls
 from vouchd.service.pulling import Fetched, Pulling, Schedule, Validator
 
@@ -41,8 +43,8 @@ class Source:
             self._loop.call_soon_threadsafe(self.asked.put_nowait, name)
 
 
-def pulling(name: str, source: Source) -> Pulling:
-    return Pulling(name, "x", source, Schedule(interval_seconds=3600), lambda _: None)
+def pulling(name: str, source: Source, *, paused: bool = False) -> Pulling:
+    return Pulling(name, "x", source, Schedule(interval_seconds=3600), lambda _: None, paused=paused)
 
 
 async def test_sources_are_asked_at_start_in_threads_of_their_own():
@@ -137,3 +139,43 @@ async def test_slow_host_keeps_none_of_the_others_from_being_asked():
     assert [hanging.acquire(blocking=False) for _ in range(3)] == [True, True, False]
     over.set()
     task.cancel()
+
+
+async def test_paused_source_is_asked_by_request_alone():
+    """A source that is paused waits until somebody asks for it, who is told what came of it."""
+    paused, other = Source(), Source()
+    pulls = Pulls([pulling("main", paused, paused=True), pulling("other", other)], SteppedClock(), lambda: None)
+    task = asyncio.create_task(pulls.run())
+    await other.asked.get()
+    assert paused.asked.empty()
+    state = await pulls.fetch("main")
+    assert (state.attempts, state.last_success, paused.asked.qsize()) == (1, NOW, 1)
+    task.cancel()
+
+
+async def test_request_during_an_attempt_is_answered_by_the_next_one():
+    """What was fetched already when somebody asks is not what he is told."""
+    go_on = threading.Semaphore(0)
+    changed = asyncio.Event()
+
+    def fetch() -> None:
+        go_on.acquire()
+
+    source = Source(fetch)
+    pulls = Pulls([pulling("main", source)], SteppedClock(), changed.set)
+    task = asyncio.create_task(pulls.run())
+    go_on.release()
+    await source.asked.get()
+    first = asyncio.create_task(pulls.fetch("main"))
+    second = asyncio.create_task(pulls.fetch("main"))
+    go_on.release()
+    go_on.release()
+    assert {(await first).attempts, (await second).attempts} <= {2, 3}
+    assert changed.is_set()
+    task.cancel()
+
+
+async def test_request_for_a_source_that_is_not_there_is_refused():
+    """Nobody waits for what is never asked."""
+    with pytest.raises(NotFound):
+        await Pulls([], SteppedClock(), lambda: None).fetch("main")

@@ -32,6 +32,8 @@ SHOWN = {
     menu.CERTIFICATES: "ocspSigningCert",
     menu.CHECK: "CN=Lab CA",
     menu.AUDIT: "CRL_RETRIEVAL",
+    menu.SOURCES: "CRLs are fetched from nowhere.",
+    menu.SETTINGS: "vouchd.ee.port",
     menu.SELF_TESTS: "OCSPPresence",
 }
 

@@ -123,3 +123,16 @@ def test_crl_of_a_source_is_audited_with_its_origin(site):
     until(site, serves(1))
     records = [json.loads(line) for line in Layout(site.instance).audit_log.read_text().splitlines()]
     assert any("disk" in json.dumps(record) for record in records)
+
+
+def test_paused_source_is_fetched_by_a_command_on_the_folder(site):
+    """What is added paused is taken in when somebody asks for it, and then served."""
+    path = site.crl("new.crl", {SERIAL: None}, number=7)
+    vouchd(site, "start")
+    vouchd(site, "source", "add", "new", path, "--paused")
+    eventually(lambda: json.loads(vouchd(site, "source", "list", "--json")), "the instance goes by it")
+    (source,) = json.loads(vouchd(site, "source", "list", "--json"))
+    assert (source["paused"], source["attempts"]) == (True, 0)
+    answer = json.loads(vouchd(site, "source", "fetch", "new", "--json"))
+    assert (answer["attempts"], answer["accepted"], answer["last_error"]) == (1, 1, "")
+    until(site, serves(7))

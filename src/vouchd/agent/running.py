@@ -15,6 +15,7 @@ from vouchd.core.status import ServingState
 from vouchd.ee.counters import Snapshot
 from vouchd.instance.report import InstanceReport
 from vouchd.service.explaining import Explanation
+from vouchd.service.pulling import SourceState
 
 T = TypeVar("T")
 
@@ -30,6 +31,9 @@ class OnLoop(Protocol):
 
     async def snapshot(self) -> Snapshot:
         """The counters of all workers together: see ee.counters."""
+
+    async def fetch(self, source: str) -> SourceState:
+        """Ask that source of CRLs now, and what came of it. Raises: NotFound."""
 
     async def restart(self) -> None:
         """Have the instance restart when the answer to this request is given. Raises: VouchdError when it cannot."""
@@ -79,6 +83,10 @@ class RunningManager:
     def snapshot(self) -> Snapshot:
         """The counters of all workers together."""
         return self._wait(self._inside.snapshot())
+
+    def fetch(self, source: str) -> SourceState:
+        """Ask that source of CRLs now, and what came of it. Raises: NotFound."""
+        return self._wait(self._inside.fetch(source))
 
     def restart(self) -> None:
         """Have it restart when the answer to this request is given."""

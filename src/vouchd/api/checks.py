@@ -20,10 +20,38 @@ class Check:
     detail: str
     required: bool = True
 
+    @property
+    def title(self) -> str:
+        """What it is about, as a page calls it."""
+        return TITLES[self.name]
 
-def advice(name: str, problem: str, names: Sequence[str]) -> Check:
-    """A check that is for the eye, failed while it names anything."""
-    return Check(name, not names, f"{problem}: {', '.join(names)}" if names else "none " + problem, required=False)
+
+TITLES = {
+    "workers": "Worker processes",
+    "answering": "Answering",
+    "store": "Store",
+    "serving": "CRLs in use",
+    "verified": "Store and answers",
+    "crls": "Age of CRLs",
+    "certificates": "Certificates",
+    "parts": "Parts",
+    "sources": "CRL sources",
+    "selftests": "Self tests",
+    "revocations": "Revocations",
+    "audit": "Audit log",
+    "members": "Members",
+    "behind": "Newer CRLs",
+    "clocks": "Clocks",
+    "replication": "Replication",
+    "verification": "Comparison",
+    "signers": "Signers",
+    "upkeep": "Upkeep",
+}
+
+
+def advice(name: str, fine: str, problem: str, names: Sequence[str]) -> Check:
+    """A check that is for the eye, failed while it names anything; `fine` is said of it otherwise."""
+    return Check(name, not names, f"{problem}: {', '.join(names)}" if names else fine, required=False)
 
 
 def checks(report: InstanceReport, verification: Verification | None, now: int) -> tuple[Check, ...]:
@@ -41,13 +69,18 @@ def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
         Check("answering", not report.halting, report.halting or "no critical self test failed"),
         Check("store", not report.store_error, report.store_error or "can be reached", required=False),
         Check("serving", bool(report.issuing_points), f"{len(report.issuing_points)} issuing points are answered from"),
-        Check("verified", not doubtful, "; ".join(doubtful) or "what is in the store is what is served"),
-        advice("crls", "past nextUpdate", stale),
-        advice("certificates", "ending soon", ending),
+        Check("verified", not doubtful, "; ".join(doubtful) or "what the store holds is what is answered from"),
+        advice("crls", "each is current", "past nextUpdate", stale),
+        advice("certificates", "none ends soon", "ending soon", ending),
         _parts(report),
-        advice("sources", "failing", [state.name for state in report.sources if state.last_error]),
-        advice("selftests", "failed", failures(report.selftests)),
-        advice("revocations", "kept from being answered", [str(one) for one in hindrances(report, now)]),
+        advice("sources", "no source fails", "failing", [state.name for state in report.sources if state.last_error]),
+        advice("selftests", "no self test failed", "failed", failures(report.selftests)),
+        advice(
+            "revocations",
+            "all that are known are answered",
+            "kept from being answered",
+            [str(one) for one in hindrances(report, now)],
+        ),
         Check("audit", audit.up, "is written" if audit.up else audit.why or "cannot be written", required=False),
     )
 
@@ -67,13 +100,20 @@ def _of_the_set(report: InstanceReport, verification: Verification | None) -> tu
     skewed = [f"{one.id} by {one.skew_seconds} s" for one in members if abs(one.skew_seconds) > SKEW_SECONDS]
     words = f"answered tryLater, a newer CRL is known and not answered from: {', '.join(late)}"
     return (
-        advice("members", "not reachable", [one.id for one in members if not one.reachable]),
+        advice(
+            "members",
+            "every other member can be reached",
+            "not reachable",
+            [one.id for one in members if not one.reachable],
+        ),
         Check("behind", not late, words if late else "nothing newer is known for long", required=every),
-        advice("clocks", "differ", skewed),
-        advice("replication", "not flowing", _stuck(report)),
-        advice("verification", "not like this instance", _different(verification)),
-        advice("signers", "not switched to yet", [str(one) for one in report.waiting_signers]),
-        advice("upkeep", "failing", [f"{name} ({error})" for name, error in report.upkeep]),
+        advice("clocks", "all agree", "differ", skewed),
+        advice("replication", "changes reach every directory server", "not flowing", _stuck(report)),
+        advice(
+            "verification", "no member was seen to answer otherwise", "not like this instance", _different(verification)
+        ),
+        advice("signers", "no new signer waits", "not switched to yet", [str(one) for one in report.waiting_signers]),
+        advice("upkeep", "all of it is done", "failing", [f"{name} ({error})" for name, error in report.upkeep]),
     )
 
 

@@ -10,6 +10,7 @@ from vouchd import __version__
 from vouchd.api import shapes
 from vouchd.api.model import AuthorityId, Count, Label, MemberId, Moment, ScopeId, Words, about
 from vouchd.api.operation import Call, Operation
+from vouchd.api.sources import Source, shape
 from vouchd.cloning.verdicts import VerifiedMember, read_verification
 from vouchd.ee.counters import SIGNATURE_BUCKETS
 from vouchd.errors import LifecycleError
@@ -67,22 +68,6 @@ class ServedPoint(Struct, frozen=True):
     next_update: Annotated[Moment | None, about("nextUpdate of the newest CRL; null: it names none.")]
     entries: Annotated[Count, about("Revoked certificates.", 12)]
     index_bytes: Annotated[Count, about("The size of its index file.", 4096)]
-
-
-class Source(Struct, frozen=True):
-    """A source of CRLs; times are seconds since 1970, 0: never."""
-
-    name: Annotated[str, about("Its name in CS.cfg.", "root")]
-    url: Annotated[str, about("Where it fetches, without a password.", "http://crl.example.org/root.crl")]
-    attempts: Annotated[Count, about("How often it was tried.", 20)]
-    failures: Annotated[Count, about("How often it has failed in a row.", 0)]
-    accepted: Annotated[Count, about("CRLs taken in.", 4)]
-    not_modified: Annotated[Count, about("Attempts that found nothing new.", 16)]
-    last_attempt: Annotated[Count, about("When it was tried last.", 1795498904)]
-    last_success: Annotated[Count, about("When that succeeded last.", 1795498904)]
-    last_error: Annotated[Words, about("Why the last attempt failed; empty: it did not.")]
-    next_attempt: Annotated[Count, about("When it is tried next.", 1795502504)]
-    next_update: Annotated[int | None, about("nextUpdate of its newest CRL.", 1795585304)]
 
 
 class MemberLag(Struct, frozen=True):
@@ -233,7 +218,7 @@ def _instance(call: Call) -> Instance:
         upkeep=[UpkeepFailure(name=name, error=error) for name, error in now.upkeep],
         checks=convert(running.checks(), list[Check], from_attributes=True),
         issuing_points=[_served(point) for point in now.issuing_points],
-        sources=convert(now.sources, list[Source], from_attributes=True),
+        sources=[shape(state) for state in now.sources],
         members=_others(call, now.members),
         replication=convert(now.replication, ReplicationState | None, from_attributes=True),
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.service.ingesting import Ingesting
     from vouchd.service.known_users import KnownUsers
     from vouchd.service.permission import Permission
+    from vouchd.service.pulling import SourceState
     from vouchd.service.selftests import SelfTests
     from vouchd.service.users import Users
     from vouchd.settings.declared import Settings
@@ -56,6 +57,9 @@ class Running(Protocol):
 
     def snapshot(self) -> Snapshot:
         """The counters of all workers together: see ee.counters. Raises: LifecycleError while it does not run."""
+
+    def fetch(self, source: str) -> SourceState:
+        """Ask that source of CRLs now, and what came of it. Raises: NotFound; LifecycleError: it does not run."""
 
     def restart(self) -> None:
         """Have it restart with what is there now, soon. Raises: VouchdError when that would not start."""

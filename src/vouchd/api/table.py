@@ -21,6 +21,7 @@ from vouchd.api import (
     retirement,
     selftests,
     signers,
+    sources,
     users,
 )
 from vouchd.api.operation import PREFIX, Operation
@@ -29,6 +30,7 @@ _PARTS = {
     "Certification authorities": authorities,
     "CRLs": crls,
     "Older CRLs": older_crls,
+    "CRL sources": sources,
     "Issuing points that end": retirement,
     "Certificate status": certificate_status,
     "Users and groups": users,

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vouchd.core.facts import Epoch
-from vouchd.errors import LifecycleError, RestartRefused
+from vouchd.errors import LifecycleError, NotFound, RestartRefused
 from vouchd.files import read_tail
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import InstanceReport, read_report
+from vouchd.service.pulling import SourceState
 from vouchd.settings.layout import Layout
 
 _T = TypeVar("_T")
@@ -182,6 +183,46 @@ def look_now(layout: Layout) -> bool:
         return False
     os.kill(pid, signal.SIGUSR1)
     return True
+
+
+def fetch_now(layout: Layout, source: str, *, seconds: float = SERVED_SECONDS) -> SourceState:
+    """Have a running instance ask that source of CRLs, and what came of it. Raises: NotFound, LifecycleError."""
+
+    def state() -> SourceState:
+        report = status(layout).report
+        if report is None:
+            raise LifecycleError("the instance does not run", hint="start it with `vouchd start`")
+        named = next((one for one in report.sources if one.name == source), None)
+        if named is None:
+            raise NotFound(f"no source {source}", hint="vouchd source list names them")
+        return named
+
+    before = state().attempts
+    layout.fetch_requests.mkdir(mode=0o700, exist_ok=True)
+    (layout.fetch_requests / source).touch()
+    look_now(layout)
+
+    def fetched() -> SourceState | None:
+        now = state()
+        return now if now.attempts > before else None
+
+    result = _wait(fetched, seconds)
+    if result is None:
+        raise LifecycleError(
+            f"the source {source} was not asked within {seconds:.0f} seconds", hint=f"see {layout.log}"
+        )
+    return result
+
+
+def take_fetch_requests(layout: Layout) -> tuple[str, ...]:
+    """The sources that a command wants to be asked, each told once; for the manager process."""
+    try:
+        requests = sorted(layout.fetch_requests.iterdir())
+    except OSError:  # there was never one
+        return ()
+    for request in requests:
+        request.unlink(missing_ok=True)
+    return tuple(request.name for request in requests)
 
 
 def wait_until_caught_up(layout: Layout, revision: int, *, seconds: float = SERVED_SECONDS) -> None:

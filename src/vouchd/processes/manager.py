@@ -214,6 +214,7 @@ class _Instance:
             if number == signal.SIGUSR1:
                 self._watch.look_now()
                 self._verdict.look()
+                self._pulls.ask(self._settings.fetch_requests())
                 self._report_due.set()
             elif number == signal.SIGHUP:
                 await self._restart()

@@ -120,6 +120,11 @@ class Overview:
             carriers=self._alerting.carriers() if self._alerting else (),
         )
 
+    async def fetch(self, source: str) -> SourceState:
+        """Ask that source of CRLs now, and what came of it. Raises: NotFound."""
+        await self._pulls.fetch(source)
+        return next(one for one in self.report().sources if one.name == source)
+
     async def restart(self) -> None:
         """Have the instance restart when the answer to this request is given. Raises: RestartRefused."""
         if self._restarts is None:

@@ -54,6 +54,9 @@ class ManagerSettings:
     refused: Callable[[], tuple[RefusedCRL, ...]] = tuple  # the last CRL of each CA that was not taken
     failing: Callable[[], tuple[FailingPart, ...]] = tuple  # the parts that cannot be used now
     waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple  # why the set does not switch to them yet
+    fetch_requests: Callable[[], Sequence[str]] = (
+        tuple  # the sources that a command on the folder wants to be asked now
+    )
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
     backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
     alerting: Alerting | None = None  # what tells people

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from vouchd.core.ports import Clock
-from vouchd.errors import VouchdError
+from vouchd.errors import NotFound, VouchdError
 from vouchd.pkix.purposes import Validity
 from vouchd.service.pulling import Pulling, SourceState
 from vouchd.threads import in_thread
@@ -135,23 +135,46 @@ class Pulls:
         self._changed = changed
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._slots_of = {pulling.host: asyncio.Semaphore(_AT_ONCE_OF_A_HOST) for pulling in pulls if pulling.host}
+        self._hurried = {pulling.state.name: asyncio.Event() for pulling in pulls}
+        self._waiting: dict[str, list[asyncio.Future[SourceState]]] = {pulling.state.name: [] for pulling in pulls}
 
     @property
     def states(self) -> tuple[SourceState, ...]:
         """The present state of every source."""
         return tuple(pulling.state for pulling in self._pulls)
 
+    async def fetch(self, name: str) -> SourceState:
+        """Ask that source now, and what came of it. Raises: NotFound."""
+        if name not in self._waiting:
+            raise NotFound(f"no source {name}", hint="vouchd source list names them")
+        done: asyncio.Future[SourceState] = asyncio.get_running_loop().create_future()
+        self._waiting[name].append(done)
+        self._hurried[name].set()
+        return await done
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Ask these sources now; of others nothing is known here."""
+        for name in names:
+            if event := self._hurried.get(name):
+                event.set()
+
     async def run(self) -> None:
         """Ask the sources when they are due, until cancelled."""
         await asyncio.gather(*(self._follow(pulling) for pulling in self._pulls))
 
     async def _follow(self, pulling: Pulling) -> None:
+        hurried = self._hurried[pulling.state.name]
         while True:
             now = self._clock.now()
-            if now < pulling.state.next_attempt:
-                await asyncio.sleep(min(_TICK_SECONDS, pulling.state.next_attempt - now))
+            if not hurried.is_set() and (pulling.state.paused or now < pulling.state.next_attempt):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_SECONDS):
+                        await hurried.wait()
                 continue
-            before = pulling.state
+            before, by_request = pulling.state, hurried.is_set()
+            hurried.clear()
+            waiting = self._waiting[before.name]
+            self._waiting[before.name] = []
             try:
                 async with self._slots_of.get(pulling.host) or nullcontext(), self._slots:
                     state = await in_thread(lambda at=now: pulling.attempt(at))  # type: ignore[misc]
@@ -159,7 +182,11 @@ class Pulls:
                 _log.exception("source %s failed", before.name)
                 await asyncio.sleep(60)
                 continue
+            finally:
+                for done in waiting:
+                    if not done.done():  # whoever asked may have gone
+                        done.set_result(pulling.state)
             if state.last_error and state.last_error != before.last_error:
                 _log.error("source %s: %s", state.name, state.last_error)
-            if (state.accepted, state.last_error) != (before.accepted, before.last_error):
+            if by_request or (state.accepted, state.last_error) != (before.accepted, before.last_error):
                 self._changed()

@@ -99,6 +99,7 @@ class SourceState:
     last_error: str = ""  # empty when the last attempt succeeded
     next_attempt: int = 0
     next_update: int | None = None
+    paused: bool = False  # asked only when somebody says so
     validator: Validator = Validator()
 
     def shown(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _next_update(document: bytes) -> int | None:
         return None
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """`url` without what stands between its host and `//`: a report is no place for a password."""
     return re.sub(r"//[^/@]*@", "//", url)
 
@@ -124,27 +125,31 @@ def _without_password(url: str) -> str:
 class Pulling:
     """One source and its schedule: `attempt` fetches and takes in what is new, and never raises a VouchdError."""
 
-    def __init__(self, name: str, url: str, source: CRLSource, schedule: Schedule, accept: Accept) -> None:
+    def __init__(
+        self, name: str, url: str, source: CRLSource, schedule: Schedule, accept: Accept, *, paused: bool = False
+    ) -> None:
         self._source = source
         self.host = source.host
         interval = min(schedule.interval_seconds, source.poll_seconds or schedule.interval_seconds)
         self._schedule = replace(schedule, interval_seconds=interval)
         self._accept = accept
-        self.state = SourceState(name, _without_password(url))
+        self.state = SourceState(name, without_password(url), paused=paused)
 
     def attempt(self, now: int) -> SourceState:
         """Ask the source at `now`; returns the new state, which says when to ask again."""
-        self._note(attempts=self.state.attempts + 1, last_attempt=now)
-        name, attempt = self.state.name, self.state.attempts
+        self._note(last_attempt=now)
+        name, attempt = self.state.name, self.state.attempts + 1  # counted when it has ended
         try:
             self._ask()
         except VouchdError as error:
             failures = self.state.failures + 1
             due = self._schedule.after_failure(name, attempt, now, failures)
-            self._note(failures=failures, last_error=f"{type(error).__name__}: {error}", next_attempt=due)
+            self._note(
+                attempts=attempt, failures=failures, last_error=f"{type(error).__name__}: {error}", next_attempt=due
+            )
         else:
             due = self._schedule.after_success(name, attempt, now, self.state.next_update)
-            self._note(failures=0, last_error="", last_success=now, next_attempt=due)
+            self._note(attempts=attempt, failures=0, last_error="", last_success=now, next_attempt=due)
         return self.state
 
     def _note(self, **changes: Any) -> None:

@@ -454,6 +454,12 @@ class SourceSettings:
         default=False,
         about="Redirects may lead to this host, its link or its cloud's metadata.",
     )
+    paused: bool = key(
+        "vouchd.source.<name>.paused",
+        FLAG,
+        default=False,
+        about="It is not fetched from by itself, only when asked to.",
+    )
     bind_dn: str = key(
         "vouchd.source.<name>.bindDN", TEXT, "", "LDAP bind; its password is `source.<name>` in password.conf."
     )

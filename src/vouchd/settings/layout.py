@@ -88,6 +88,11 @@ class Layout:
         return self.run / "vouchd.pid"
 
     @property
+    def fetch_requests(self) -> Path:
+        """Folder with a file for each source that a command on the folder wants to be asked now."""
+        return self.run / "fetch"
+
+    @property
     def serving(self) -> Path:
         """What the running instance serves now: ports, version, epochs; JSON, written by the manager process."""
         return self.run / "serving.json"

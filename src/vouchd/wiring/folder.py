@@ -23,6 +23,7 @@ from vouchd.instance.certificates.signers import known_signers
 from vouchd.instance.report import InstanceReport
 from vouchd.service.explaining import Explanation, Signers, explain
 from vouchd.service.indexing import Indexing
+from vouchd.service.pulling import SourceState
 from vouchd.service.signer_choice import SignerCertificates
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
@@ -92,6 +93,10 @@ class FolderRunning:
         raise LifecycleError(
             "the figures are told by the running instance", hint="ask its agent port with --url, or /metrics"
         )
+
+    def fetch(self, source: str) -> SourceState:
+        """Have the running instance ask that source now. Raises: NotFound, LifecycleError."""
+        return lifecycle.fetch_now(self._layout, source)
 
     def restart(self) -> None:
         """Have the running instance restart, after all that a start would check. Raises: VouchdError."""

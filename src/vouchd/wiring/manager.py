@@ -51,6 +51,7 @@ from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
 from vouchd.instance.failing_parts import FailingParts
+from vouchd.instance.lifecycle import take_fetch_requests
 from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
@@ -109,7 +110,8 @@ def pulls(
             return min((epoch.next_update for epoch in epochs if epoch.next_update is not None), default=None)
 
         schedule = Schedule(interval_seconds=source.interval_seconds)
-        return Pulling(source.name, source.url, _crl_source(source, layout, passwords), schedule, accept)
+        fetcher = _crl_source(source, layout, passwords)
+        return Pulling(source.name, source.url, fetcher, schedule, accept, paused=source.paused)
 
     return tuple(pulling(source) for source in settings.sources)
 
@@ -442,6 +444,7 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
         workers=settings.ee.workers or os.cpu_count() or 1,
         pid_file=layout.pid_file,
         serving_file=layout.serving,
+        fetch_requests=lambda: take_fetch_requests(layout),
         log_file=layout.log,
         worker_command=[*python, "vouchd.cli.worker", str(layout.root)],
         restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],

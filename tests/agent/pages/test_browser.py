@@ -14,21 +14,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from tests.agent.pages.browser import chromium, prepare_home
 
+from vouchd.agent.pages.menu import MENU
+
 pytestmark = [pytest.mark.process, pytest.mark.browser]
 
-PAGES = (
-    "authorities",
-    "add-authority",
-    "add-crl",
-    "check-certificate",
-    "service",
-    "certificates",
-    "clones",
-    "users",
-    "users/admin",
-    "audit",
-    "self-tests",
-)
+PAGES = (*(entry.path.removeprefix("/agent/") for entry in MENU), "users/admin")
 SECONDS = 60
 
 

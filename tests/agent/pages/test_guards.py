@@ -17,10 +17,16 @@ PAGES = (
     "check-certificate",
     "service",
     "certificates",
+    "sources",
+    "settings",
+    "settings/change",
     "audit",
     "self-tests",
 )
-FORMS = ("add-authority", "add-crl", "add-crl/confirm", "check-certificate", "self-tests")
+FORMS = (
+    *("add-authority", "add-crl", "add-crl/confirm", "check-certificate", "self-tests"),
+    *("sources", "settings/change", "settings/change/confirm", "settings/restart"),
+)
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -90,10 +96,12 @@ def test_menu_has_the_names_and_order_of_the_certificate_system(site):
         "Check Certificate Status",
         "OCSP Service",
         "Accept Lower CRL Number",
-        "Signers and Certificates",
+        "CRL Sources",
+        "System Certificates",
         "Signers",
         "Clones",
         "Users",
+        "Settings",
         "Audit Log",
         "Self Tests",
     ]

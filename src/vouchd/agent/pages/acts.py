@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vouchd.api.model import Changes
+from vouchd.api.model import Changes, checked, plain
 from vouchd.api.operation import Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
@@ -16,8 +16,13 @@ ORIGIN = "agent page"
 def carry_out(
     services: Services, caller: Caller, name: str, path: Mapping[str, str], *, query: Any = None, body: Any = None
 ) -> Any:
-    """The answer of the operation of that name; it may block. Raises: VouchdError."""
+    """The answer of the operation of that name; it may block.
+
+    What a form brought is held to the same bounds as what REST brings. Raises: VouchdError.
+    """
     operation = operation_of(name)
+    if operation.body is not None:
+        body = checked(plain(body), operation.body, "the form")
     parameters = operation.query() if query is None else query
     call = Call(lambda: services, services.layout, services.running, caller, path, parameters, body, ORIGIN)
     return operation.run(call)

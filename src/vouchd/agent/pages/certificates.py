@@ -1,4 +1,4 @@
-"""Signers and Certificates: what the instance signs and shows itself with, and how long that lasts."""
+"""System Certificates: what the instance signs and shows itself with, and how long that lasts."""
 
 from __future__ import annotations
 

@@ -33,12 +33,16 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart ready to be drawn; `ticks` are (y, label), `marks` (x, label); `summary` says it in words."""
+    """A chart ready to be drawn; `ticks` are (y, label), `marks` (x, label); `summary` says it in words.
+
+    `columns` are (x, width, values in words) of each moment that has any, for whoever points at it.
+    """
 
     title: str
     lines: tuple[Drawn, ...]
     ticks: tuple[tuple[float, str], ...]
     marks: tuple[tuple[float, str], ...]
+    columns: tuple[tuple[float, float, str], ...]
     summary: str
     empty: bool
 
@@ -70,6 +74,7 @@ def draw(
         lines=tuple(drawn),
         ticks=tuple((_y(ceiling * part, ceiling), label(ceiling * part)) for part in (0, 0.5, 1)),
         marks=tuple((_x(place, len(marks)), mark) for place, mark in enumerate(marks)),
+        columns=_columns(lines, label),
         summary=f"{title}. Now: " + ", ".join(f"{one.name} {one.latest}" for one in drawn),
         empty=not any(value for values in sums for value in values),
     )
@@ -101,14 +106,27 @@ def _y(value: float, ceiling: float) -> float:
     return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(1.0, value / ceiling), 1)
 
 
+def _columns(lines: Sequence[Line], label: Callable[[float], str]) -> tuple[tuple[float, float, str], ...]:
+    count = len(lines[0].values) if lines else 0
+    width = round((WIDTH - LEFT - RIGHT) / max(1, count - 1), 1)
+    columns = []
+    for place in range(count):
+        values = [(line.name, value) for line in lines if (value := line.values[place]) is not None]
+        if values:
+            words = ", ".join(f"{name} {label(value)}" for name, value in values)
+            columns.append((round(_x(place, count) - width / 2, 1), width, words))
+    return tuple(columns)
+
+
 def _path(values: Sequence[float | None], ceiling: float) -> str:
-    parts, pen = [], "M"
+    """Lines between neighbours; a value that has none is a dot: a line of no length with round ends."""
+    parts = []
     for place, value in enumerate(values):
         if value is None:
-            pen = "M"
             continue
-        parts.append(f"{pen}{_x(place, len(values))} {_y(value, ceiling)}")
-        pen = "L"
+        begins = place == 0 or values[place - 1] is None
+        alone = begins and (place + 1 == len(values) or values[place + 1] is None)
+        parts.append(f"{'M' if begins else 'L'}{_x(place, len(values))} {_y(value, ceiling)}{'h0' if alone else ''}")
     return "".join(parts)
 
 

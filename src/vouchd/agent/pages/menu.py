@@ -18,6 +18,8 @@ CHECK = "/agent/check-certificate"
 SERVICE = "/agent/service"
 CERTIFICATES = "/agent/certificates"
 SIGNERS = "/agent/signers"
+SOURCES = "/agent/sources"
+SETTINGS = "/agent/settings"
 AUDIT = "/agent/audit"
 SELF_TESTS = "/agent/self-tests"
 USERS = "/agent/users"
@@ -43,11 +45,13 @@ MENU = (
     Entry("Add Certificate Revocation List", ADD_CRL, Action.ADD_CRL, "crl", SECTIONS[0]),
     Entry("Check Certificate Status", CHECK, Action.CHECK_STATUS, "check", SECTIONS[0]),
     Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
-    Entry("Accept Lower CRL Number", LOWER_NUMBER, Action.LOWER_NUMBER, "crl", SECTIONS[1]),
-    Entry("Signers and Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
+    Entry("Accept Lower CRL Number", LOWER_NUMBER, Action.LOWER_NUMBER, "crl", SECTIONS[0]),
+    Entry("CRL Sources", SOURCES, Action.READ_STATISTICS, "fetch", SECTIONS[1]),
+    Entry("System Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
     Entry("Signers", SIGNERS, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
     Entry("Clones", CLONES, Action.READ_DOMAIN, "clones", SECTIONS[1]),
     Entry("Users", USERS, Action.LIST_USERS, "people", SECTIONS[1]),
+    Entry("Settings", SETTINGS, Action.READ_CONFIGURATION, "settings", SECTIONS[1]),
     Entry("Audit Log", AUDIT, Action.READ_AUDIT, "log", SECTIONS[1]),
     Entry("Self Tests", SELF_TESTS, Action.LIST_SELFTESTS, "pulse", SECTIONS[1]),
 )

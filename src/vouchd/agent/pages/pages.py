@@ -16,10 +16,12 @@ from vouchd.agent.pages.crls import CRLPages
 from vouchd.agent.pages.history import History
 from vouchd.agent.pages.lower_numbers import LowerNumberPages
 from vouchd.agent.pages.mending import MendingPages
-from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.rendering import Instance, Pages, see_other
 from vouchd.agent.pages.selftests import SelfTestPages
 from vouchd.agent.pages.service import ServicePages
+from vouchd.agent.pages.settings import SettingsPages
 from vouchd.agent.pages.signers import SignerPages
+from vouchd.agent.pages.sources import SourcePages
 from vouchd.agent.pages.staging import Staging
 from vouchd.agent.pages.tokens import Tokens
 from vouchd.agent.pages.users import UserPages
@@ -27,6 +29,7 @@ from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
+from vouchd.errors import NotFound
 from vouchd.service.permission import Action
 from vouchd.service.previewing import Previewing
 from vouchd.threads import in_thread
@@ -35,6 +38,7 @@ _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
 _USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
 _SIGNER = menu.SIGNERS + "/{nickname:[A-Za-z0-9_-]{1,64}}"
+_SOURCE = menu.SOURCES + "/{name:[A-Za-z0-9_-]{1,64}}"
 _POINT = _ONE + "/points/{scope:[0-9a-z]{1,64}}"
 _QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
 
@@ -48,7 +52,8 @@ class Page(Protocol):
 
 def routes(services: Services) -> tuple[Route, ...]:
     """All pages, each under the right of what it does."""
-    pages = Pages.of(services.permission, Tokens(), services.clock, services.layout.root.name)
+    instance = Instance.of(services.layout, services.settings)
+    pages = Pages.of(services.permission, Tokens(), services.clock, instance)
 
     def page(method: str, path: str, access: Action | Access, handler: Handler, limit: int = 1 << 16) -> Route:
         return Route(method, path, access, handler, max_body_bytes=limit, show_error=pages.error)
@@ -62,6 +67,9 @@ def routes(services: Services) -> tuple[Route, ...]:
     async def to_menu(_: web.Request, _caller: Caller) -> web.StreamResponse:
         return see_other(menu.ROOT)
 
+    async def missing(_: web.Request, caller: Caller) -> web.StreamResponse:
+        raise NotFound(f"there is no such page, {caller.name}", hint="the start page links to all there are")
+
     previewing = Previewing(services.store, services.indexing, services.permission)
     return (
         *(Route("GET", path, Access.PUBLIC, to_menu) for path in menu.KNOWN_ADDRESSES),
@@ -74,6 +82,9 @@ def routes(services: Services) -> tuple[Route, ...]:
         *_other_pages(services, pages, page),
         *_user_pages(UserPages(services, pages), page),
         *_signer_pages(SignerPages(services, pages), page),
+        *_source_pages(SourcePages(services, pages), page),
+        *_settings_pages(SettingsPages(services, pages), page),
+        page("GET", "/agent/{rest:.*}", Access.IDENTIFIED, missing),
     )
 
 
@@ -120,6 +131,26 @@ def _signer_pages(signers: SignerPages, page: Page) -> tuple[Route, ...]:
         page("POST", _SIGNER + "/install", Action.CHANGE_CERTIFICATES, signers.install, _CERTIFICATE_BODY_BYTES),
         page("POST", _SIGNER + "/switch", Action.CHANGE_CERTIFICATES, signers.switch),
         page("POST", _SIGNER + "/retire", Action.CHANGE_CERTIFICATES, signers.retire),
+    )
+
+
+def _source_pages(sources: SourcePages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.SOURCES, Action.READ_STATISTICS, sources.listed),
+        page("POST", menu.SOURCES, Action.CHANGE_CONFIGURATION, sources.add),
+        page("POST", _SOURCE + "/paused", Action.CHANGE_CONFIGURATION, sources.set_paused),
+        page("POST", _SOURCE + "/remove", Action.CHANGE_CONFIGURATION, sources.remove),
+        page("POST", _SOURCE + "/fetch", Action.ADD_CRL, sources.fetch),
+    )
+
+
+def _settings_pages(settings: SettingsPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.SETTINGS, Action.READ_CONFIGURATION, settings.listed),
+        page("GET", menu.SETTINGS + "/change", Action.CHANGE_CONFIGURATION, settings.changing),
+        page("POST", menu.SETTINGS + "/change", Action.CHANGE_CONFIGURATION, settings.preview),
+        page("POST", menu.SETTINGS + "/change/confirm", Action.CHANGE_CONFIGURATION, settings.commit),
+        page("POST", menu.SETTINGS + "/restart", Action.RESTART, settings.restart),
     )
 
 

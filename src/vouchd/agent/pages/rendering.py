@@ -18,10 +18,13 @@ from vouchd.agent.pages import showing
 from vouchd.agent.pages.menu import SECTIONS, entries
 from vouchd.agent.pages.static import address
 from vouchd.agent.pages.tokens import Tokens
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
 from vouchd.errors import VouchdError
 from vouchd.service.permission import Permission
+from vouchd.settings.declared import Settings
+from vouchd.settings.layout import Layout
 
 # Everything comes from this port itself, in files; nothing inline, nothing from elsewhere, no framing.
 PAGE_POLICY = (
@@ -34,6 +37,23 @@ FRAGMENT = "fragment"  # query parameter: only the part of the page that is refr
 
 
 @dataclass(frozen=True, slots=True)
+class Instance:
+    """What the head of every page says of whose pages these are; `domain` is empty outside a set."""
+
+    name: str
+    domain: str
+    role: str
+
+    @classmethod
+    def of(cls, layout: Layout, settings: Settings) -> Instance:
+        """The instance of these settings: by host and port in a set, alone by its folder."""
+        if not settings.of_set.host:
+            return cls(layout.root.name, "", "")
+        role = "clone" if settings.refresh_seconds == CLONE_REFRESH_SECONDS else "master"
+        return cls(settings.member_id, settings.of_set.domain, role)
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """Renders the templates of this package for whoever asks."""
 
@@ -41,11 +61,10 @@ class Pages:
     permission: Permission
     tokens: Tokens
     clock: Clock
-    instance: str
 
     @classmethod
-    def of(cls, permission: Permission, tokens: Tokens, clock: Clock, instance: str) -> Pages:
-        """The pages of the instance of that name."""
+    def of(cls, permission: Permission, tokens: Tokens, clock: Clock, instance: Instance) -> Pages:
+        """The pages of that instance."""
         environment = Environment(
             loader=PackageLoader("vouchd.agent.pages"),
             autoescape=select_autoescape(default=True),
@@ -56,6 +75,7 @@ class Pages:
         environment.filters.update(
             utc=showing.utc,
             iso=showing.iso,
+            seconds=showing.seconds_of,
             serial=showing.serial_text,
             number=showing.number_text,
             duration=showing.duration,
@@ -64,7 +84,7 @@ class Pages:
             size=showing.size_text,
         )
         environment.globals.update(version=__version__, address=address, apart=showing.apart, instance=instance)
-        return cls(environment, permission, tokens, clock, instance)
+        return cls(environment, permission, tokens, clock)
 
     def page(
         self, request: web.Request, caller: Caller, template: str, *, status: int = 200, **facts: Any

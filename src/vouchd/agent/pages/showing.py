@@ -25,6 +25,11 @@ def iso(seconds: int) -> str:
     return f"{_moment(seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def seconds_of(moment: str) -> int:
+    """POSIX seconds of what a machine reads. Raises: ValueError."""
+    return int(datetime.fromisoformat(moment).timestamp())
+
+
 def duration(seconds: float) -> str:
     """A length of time, rounded, in the largest unit of which there are at least two: `36 hours`."""
     for size, unit in _UNITS:
