@@ -12,6 +12,7 @@ from vouchd.cloning.moving import copy_facts
 from vouchd.cloning.needs import MemberServices, OpenStore, Say
 from vouchd.directory.config_entries import SERVICE_DN
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
+from vouchd.directory.one_way import require_not_theirs
 from vouchd.directory.suffix import clear_facts, holds_facts
 from vouchd.errors import AlreadyExists, ConfigError, VouchdError
 from vouchd.instance.configuration import write_values
@@ -35,6 +36,7 @@ class NewDirectory:
         """
         server = self.named.server
         with self._as_manager() as admin:
+            require_not_theirs(admin, server.suffix)
             if holds_facts(admin, server.suffix):
                 raise AlreadyExists(
                     f"{server.suffix} on {server.address} has the facts of an instance already",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from vouchd.directory.config_entries import (
     ACCOUNTS,
     CLEAN_TASKS,
+    READER_DN,
     REPLICATION_DN,
     SERVICE_DN,
     changelog_dn,
@@ -21,7 +22,7 @@ from vouchd.directory.config_entries import (
     mapping_tree_dn,
 )
 from vouchd.directory.connection import Change, Connection
-from vouchd.errors import AlreadyExists, ConfigError
+from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict
 
 TASKS = "cn=tasks,cn=config"  # the server takes no change of the containers below it
 _REPLICA = '(targetfilter="(|(objectClass=nsDS5Replica)(objectClass=nsDS5ReplicationAgreement))")'
@@ -63,9 +64,9 @@ def let_in(connection: Connection, passwords: Sequence[str]) -> None:
         ) from error
 
 
-def unlimit(connection: Connection) -> None:
-    """Let the instance's account read the whole store, and listen for changes as long as it likes."""
-    connection.modify(SERVICE_DN, [Change("replace", name, (value.encode(),)) for name, value in _UNLIMITED.items()])
+def unlimit(connection: Connection, dn: str = SERVICE_DN) -> None:
+    """Let an instance's account read the whole store, and listen for changes as long as it likes."""
+    connection.modify(dn, [Change("replace", name, (value.encode(),)) for name, value in _UNLIMITED.items()])
 
 
 def ensure_data_rights(connection: Connection, suffix: str) -> bool:
@@ -94,8 +95,30 @@ def ensure_replication_rights(connection: Connection, suffix: str, backend: str)
     return sum(_ensure_acis(connection, dn, wanted) for dn, wanted in places) > 0
 
 
+def ensure_reading_right(connection: Connection, suffix: str) -> bool:
+    """Let a clone's account read the CAs and CRLs below a Certificate System's suffix; whether it could not.
+
+    The suffix entry carries the right, so it replicates to the clone's server, the only one that has that account.
+    """
+    return _ensure_acis(connection, suffix, [_READING])
+
+
+def drop_reading_right(connection: Connection, suffix: str) -> None:
+    """Take that right away again; nothing happens where it is not."""
+    with suppress(StoreConflict, NotFound):
+        connection.modify(suffix, [Change("delete", "aci", (_READING.encode(),))])
+
+
 def _aci(target: str, name: str, rights: str, who: str = SERVICE_DN) -> str:
     return f'{target}(version 3.0; acl "vouchd {name}"; allow ({rights}) userdn="ldap:///{who}";)'
+
+
+_READING = _aci(
+    '(targetfilter = "(objectClass=crlIssuingPointRecord)")(targetattr = "*")',
+    "reads CAs and CRLs",
+    "read, search, compare",
+    READER_DN,
+)
 
 
 def _ensure_acis(connection: Connection, dn: str, wanted: list[str]) -> bool:

@@ -9,6 +9,9 @@ from vouchd.errors import ConfigError
 ACCOUNTS = "ou=csusers,cn=config"
 SERVICE_DN = f"cn=vouchd,{ACCOUNTS}"  # the instance's own account
 REPLICATION_DN = f"cn=Replication Manager,{ACCOUNTS}"  # the other servers' account
+# The accounts on a server that a Certificate System's server sends its data to: who reads them, who writes them.
+READER_DN = f"cn=vouchd reader,{ACCOUNTS}"
+SENDER_DN = f"cn=Replication Manager vouchd,{ACCOUNTS}"
 LDBM = "cn=ldbm database,cn=plugins,cn=config"
 CLEAN_TASKS = "cn=cleanallruv,cn=tasks,cn=config"
 

@@ -27,17 +27,37 @@ class ForeignPoint:
     crls: tuple[bytes, ...]  # DER, full CRLs before delta CRLs
 
 
+# What tells that an entry was changed: its update sequence number, or where the server gives none, when it was.
+ForeignMark = tuple[str, str]
+
+
+def foreign_marks(connection: Connection, base: str) -> dict[str, ForeignMark]:
+    """A mark of each entry below `base` by its DN, in the order of their names; another one after each change.
+
+    Raises: NotFound when there is no `base`; StoreUnavailable.
+    """
+    entries = connection.search(base, scope="sub", query=_POINTS, attributes=["cn", "entryusn", "modifyTimestamp"])
+    marks = {entry.dn: (entry.text("entryusn"), entry.text("modifyTimestamp")) for entry in entries}
+    return dict(sorted(marks.items())[:MAX_POINTS])
+
+
+def foreign_point(connection: Connection, dn: str) -> ForeignPoint | None:
+    """One entry, None when it is gone."""
+    entry = connection.read(dn, _READ, large=True)
+    if entry is None:
+        return None
+    crls = (*entry.all(_BASE), *entry.all(_DELTA))
+    return ForeignPoint(dn, tuple(_readable(entry.all(_CERTIFICATE))), tuple(filter(None, crls)))
+
+
 def foreign_points(connection: Connection, base: str) -> Iterator[ForeignPoint]:
     """The entries below `base` in the order of their names, each read when it is asked for: CRLs may be large.
 
     Raises: NotFound when there is no `base`; StoreUnavailable.
     """
-    names = sorted(entry.dn for entry in connection.search(base, scope="sub", query=_POINTS, attributes=["cn"]))
-    for dn in names[:MAX_POINTS]:
-        entry = connection.read(dn, _READ, large=True)
-        if entry is not None:
-            crls = (*entry.all(_BASE), *entry.all(_DELTA))
-            yield ForeignPoint(dn, tuple(_readable(entry.all(_CERTIFICATE))), tuple(filter(None, crls)))
+    for dn in foreign_marks(connection, base):
+        if (point := foreign_point(connection, dn)) is not None:
+            yield point
 
 
 def _readable(values: Iterable[bytes]) -> Iterator[bytes]:

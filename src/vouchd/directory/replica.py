@@ -104,8 +104,16 @@ def agreements(connection: Connection, suffix: str, *, ours: bool = True) -> tup
     return tuple(sorted((one for one in made if one.ours or not ours), key=lambda one: one.name))
 
 
-def agree(connection: Connection, suffix: str, peer: DirectoryServer, password: str, *, renew: bool = False) -> bool:
-    """Send changes to `peer`, bound there as the replication account; whether anything changed.
+def agree(
+    connection: Connection,
+    suffix: str,
+    peer: DirectoryServer,
+    password: str,
+    *,
+    renew: bool = False,
+    bind_dn: str = REPLICATION_DN,
+) -> bool:
+    """Send changes to `peer`, bound there as `bind_dn`, the replication account; whether anything changed.
 
     A new agreement sends nothing before `peer` has been initialised, by this server or another one. The password of an
     agreement that is there is set anew with `renew`, or when `peer` refuses the one it has; one that the server has
@@ -117,7 +125,7 @@ def agree(connection: Connection, suffix: str, peer: DirectoryServer, password: 
         "nsDS5ReplicaPort": str(peer.port),
         "nsDS5ReplicaTransportInfo": _TRANSPORTS[peer.transport],
         "nsDS5ReplicaBindMethod": "SIMPLE",
-        "nsDS5ReplicaBindDN": REPLICATION_DN,
+        "nsDS5ReplicaBindDN": bind_dn,
         **_AGREEMENT,
     }
     dn = agreement_dn(suffix, name)

@@ -14,6 +14,7 @@ from vouchd.directory import account, replica, suffix
 from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.connection import Connection
 from vouchd.directory.indexes import ensure_indexes
+from vouchd.directory.one_way import require_not_theirs
 from vouchd.directory.schema import ensure_containers, ensure_schema
 
 
@@ -40,8 +41,10 @@ def set_up(
     """Prepare the suffix of `server` over `admin`, a connection of its Directory Manager; may be repeated.
 
     Passwords that are not given are made and set anew. With a `server.replica_id` the server becomes a replica. `step`
-    is told the name of each step before it is done. Raises: StoreError, ConfigError.
+    is told the name of each step before it is done. Raises: StoreError; ConfigError, and nothing was changed where the
+    suffix is a Certificate System's.
     """
+    require_not_theirs(admin, server.suffix)
     step("schema")
     ensure_schema(admin)
     step("database")

@@ -583,6 +583,34 @@ class SetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateSystemSettings:
+    """The OCSP manager of a Certificate System whose CAs and CRLs this instance answers from, as its clone."""
+
+    url: str = key(
+        "vouchd.certsystem.url",
+        TEXT,
+        "",
+        "Its internal database, or a replica of that, ldap[s]://HOST:PORT/SUFFIX, which is followed; empty: none.",
+    )
+    start_tls: bool = key("vouchd.certsystem.startTLS", FLAG, default=False, about="StartTLS on the plain port of it.")
+    trust_file: Path | None = key(
+        "vouchd.certsystem.trust", FILE, "", "CAs of that directory server (PEM); empty: the system's."
+    )
+    bind_dn: str = key(
+        "vouchd.certsystem.bindDN",
+        TEXT,
+        "cn=vouchd reader,ou=csusers,cn=config",
+        "Who reads there; the password is `certsystem` in password.conf.",
+    )
+    responder: str = key(
+        "vouchd.certsystem.responder",
+        TEXT,
+        "",
+        "Its OCSP service, http://HOST:PORT/ocsp/ee/ocsp: `vouchd clone verify` compares answers with it.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that CS.cfg says, with defaults filled in and paths made absolute."""
 
@@ -708,6 +736,7 @@ class Settings:
     store: Path = Path("db/vouchd.sqlite")  # the embedded store
     directory: DirectorySettings | None = parts(DirectorySettings, None)  # instead of the embedded store
     of_set: SetSettings = part(SetSettings)
+    certsystem: CertificateSystemSettings = part(CertificateSystemSettings)
     warnings: tuple[str, ...] = ()  # inert keys and the like, to be shown once at start
 
     @property

@@ -11,6 +11,8 @@ INTERNAL = "internal"  # the password of the key files in alias/
 INTERNALDB = "internaldb"  # of the instance's account in its directory server
 REPLICATIONDB = "replicationdb"  # of the account that the servers of a set send changes with
 
+CERTSYSTEM = "certsystem"  # of the account that reads a Certificate System's internal database
+
 
 def new_password() -> str:
     """A password of 256 random bits."""

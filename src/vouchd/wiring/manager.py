@@ -74,7 +74,7 @@ from vouchd.service.signer_choice import SignerCertificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import read_passwords
+from vouchd.settings.passwords import CERTSYSTEM, read_passwords
 from vouchd.settings.reading import settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
 from vouchd.sockets import Address, raise_descriptor_limit
@@ -114,6 +114,25 @@ def pulls(
         return Pulling(source.name, source.url, fetcher, schedule, accept, paused=source.paused)
 
     return tuple(pulling(source) for source in settings.sources)
+
+
+def certificate_system(services: Services) -> tuple[Pulling, ...]:
+    """What follows the Certificate System that this instance is a clone of, if it is one. Raises: ConfigError."""
+    followed = services.settings.certsystem
+    if not followed.url:
+        return ()
+    # Here, because they bring an LDAP library along.
+    from vouchd.cloning.certsystem_following import CertificateSystemFollowing  # noqa: PLC0415
+    from vouchd.directory.connection import Connections, Credentials, server_of  # noqa: PLC0415
+
+    password = read_passwords(services.layout.password_conf).get(CERTSYSTEM, "")
+    server = server_of(followed.url, start_tls=followed.start_tls)
+    connections = Connections(server, Credentials(followed.bind_dn, password), followed.trust_file)
+    return (
+        CertificateSystemFollowing(
+            connections, services.store, services.authorities, services.ingesting, services.ingest_lock, services.clock
+        ),
+    )
 
 
 def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, str]) -> CRLSource:
@@ -315,7 +334,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 alerting=alerting(layout, settings, clock),
             ),
             publication,
-            pulls(layout, settings, manager_services.ingesting, manager_services.ingest_lock, clock),
+            (
+                *pulls(layout, settings, manager_services.ingesting, manager_services.ingest_lock, clock),
+                *certificate_system(manager_services),
+            ),
             clock,
             agent,
         )

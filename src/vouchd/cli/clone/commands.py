@@ -11,6 +11,18 @@ import typer
 
 from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
+from vouchd.cli.clone.other_master import (
+    MasterBindOption,
+    MasterConfigOption,
+    MasterPasswordOption,
+    MasterStartTLSOption,
+    MasterTrustOption,
+    OtherMaster,
+    OwnServer,
+    ResponderOption,
+    TrustedOption,
+    clone_master,
+)
 from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.instance import Folder, Instance, reachable
@@ -133,12 +145,21 @@ def _directory_words(needed: Mapping[str, str] | None) -> str:
 
 @app.command()
 def create(
-    master: Annotated[str, typer.Option("--master", metavar="URL", help="Agent port of a member: https://HOST:8443.")],
+    master: Annotated[
+        str,
+        typer.Option(
+            "--master",
+            metavar="URL",
+            help="Agent port of a member, https://HOST:8443; or a Certificate System's internal database, ldap://….",
+        ),
+    ],
+    host: Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")],
     fingerprint: Annotated[
         str, typer.Option("--fingerprint", metavar="HEX", help="SHA-256 of its certificate, as `prepare` shows it.")
-    ],
-    token_file: Annotated[Path, typer.Option("--token-file", metavar="FILE", help="The join token (0600).")],
-    host: Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")],
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="The join token (0600).")
+    ] = None,
     pkcs12: Annotated[
         Path | None, typer.Option("--pkcs12", metavar="FILE", help="The keys of the set, carried here.")
     ] = None,
@@ -159,10 +180,20 @@ def create(
     trust: TrustOption = None,
     manager: ManagerOption = ROOT_DN,
     manager_password_file: ManagerPasswordOption = None,
+    config: MasterConfigOption = None,
+    master_starttls: MasterStartTLSOption = False,
+    master_trust: MasterTrustOption = None,
+    master_bind: MasterBindOption = ROOT_DN,
+    master_password_file: MasterPasswordOption = None,
+    responder: ResponderOption = "",
+    trusted_responder: TrustedOption = None,
     start: StartOption = True,
     json_output: JsonOption = False,
 ) -> None:
     """Make a clone in one go: keys, certificate, domain, directory, replication, settings, start, comparison.
+
+    With an ldap:// URL the master is a Certificate System's OCSP manager, and --config, --pkcs12 and --directory are
+    needed. Its server sends its data to ours, one way, and each change is judged like a push.
 
     Where this host reaches the token (HSM) that has the set's signing keys, --token takes the place of --pkcs12: the
     keys are found there by their certificates. May be stopped anywhere: the same command goes on, and the master
@@ -172,6 +203,20 @@ def create(
     --pkcs12 keys.p12 --password-file keys.password --host ocsp2.example.org
     """
     layout = Layout(instance.absolute())
+    if master.lower().startswith(("ldap://", "ldaps://")):
+        other = OtherMaster(master, config, master_starttls, master_trust, master_bind, master_password_file, responder)
+        trusted = tuple(trusted_responder or ())
+        own = OwnServer(directory, starttls, trust, manager, manager_password_file)
+        host_values = _host_values(host, port, agent_port, health_port, workers, listen)
+        clone_master(layout, other, own, (pkcs12, password_file), host_values, trusted, ca, start=start)
+        summary = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
+        output.record(summary | {"member": f"{host}:{agent_port}"}, json_output=json_output)
+        output.hint("compare it with its master at any time: vouchd clone verify")
+        return
+    if not fingerprint or token_file is None:
+        raise ConfigError(
+            "joining a member takes its fingerprint and a token", hint="there: vouchd clone prepare shows both"
+        )
     source = token_source(token, module, pin_file, pin_command, extractable=False)
     values = _host_values(host, port, agent_port, health_port, workers, listen)
     named = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None

@@ -25,7 +25,6 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from vouchd.directory.connection import Connection, Connections
 from vouchd.errors import VouchdError
@@ -50,6 +49,37 @@ def watch(connections: Connections, suffix: str, changed: Callable[[], None]) ->
         thread.join(_LOOK_UP_SECONDS + 1)
 
     return stop
+
+
+class Notices:
+    """A persistent search for entries that `query` names, on a connection that becomes its own."""
+
+    def __init__(self, connection: Connection, base: str, query: str) -> None:
+        """Begins it. Raises: StoreUnavailable, ConfigError."""
+        self._connection = connection
+        self._base = base
+        psearch = importlib.import_module("ldap.controls.psearch")
+        control = psearch.PersistentSearchControl(
+            criticality=True, changeTypes=["add", "modify", "delete", "modDN"], changesOnly=True, returnECs=False
+        )
+        with connection.translating(base):
+            self._search = connection.raw.search_ext(
+                base, connection.ldap.SCOPE_SUBTREE, query, ["1.1"], serverctrls=[control], timeout=-1
+            )
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a change; whether there was one. Raises: StoreUnavailable."""
+        ldap = self._connection.ldap
+        with self._connection.translating(self._base):
+            try:
+                _, data, *_ = self._connection.raw.result4(self._search, all=0, timeout=seconds)
+            except ldap.TIMEOUT:
+                return False
+        return bool(data)
+
+    def close(self) -> None:
+        """End it, with its connection."""
+        self._connection.close()
 
 
 class _Watcher:
@@ -78,26 +108,8 @@ class _Watcher:
                 self.stopped.wait(pause)
 
     def _follow(self, connection: Connection) -> None:
-        psearch = importlib.import_module("ldap.controls.psearch")
-        ldap = connection.ldap
-        control = psearch.PersistentSearchControl(
-            criticality=True, changeTypes=["add", "modify", "delete", "modDN"], changesOnly=True, returnECs=False
-        )
-        with connection.translating(self._suffix):
-            search = connection.raw.search_ext(
-                self._suffix, ldap.SCOPE_SUBTREE, FILTER, ["1.1"], serverctrls=[control], timeout=-1
-            )
+        notices = Notices(connection, self._suffix, FILTER)
         self._changed()  # there may have been changes before the search stood
         while not self.stopped.is_set():
-            with connection.translating(self._suffix):
-                if _news(ldap, connection.raw, search):
-                    self._changed()
-
-
-def _news(ldap: Any, raw: Any, search: int) -> bool:
-    """Wait a while for an entry; whether there was one."""
-    try:
-        _, data, *_ = raw.result4(search, all=0, timeout=_LOOK_UP_SECONDS)
-    except ldap.TIMEOUT:
-        return False
-    return bool(data)
+            if notices.wait(_LOOK_UP_SECONDS):
+                self._changed()
