@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from vouchd.cloning.verdicts import Verification, VerifiedMember
@@ -18,7 +19,7 @@ from vouchd.instance.report import (
     WorkerReport,
 )
 from vouchd.pkix.purposes import Validity
-from vouchd.processes.metrics import render
+from vouchd.processes.metrics import content_type, render
 from vouchd.service.pulling import SourceState
 
 NOW = 1_795_000_000
@@ -179,7 +180,8 @@ def test_snapshot_of_another_version_does_not_break_the_sum():
 def test_every_metric_is_documented():
     """Each metric that can be shown stands in the operator's table, and the table names no other."""
     shown = set(re.findall(r"^# TYPE (\S+)", text(report(), snapshot()), re.MULTILINE))
-    documented = set(re.findall(r"^\| `(vouchd_\w+)", PAGE.read_text(), re.MULTILINE))
+    rows = re.findall(r"^\| (`(?:vouchd|process)_[^|]+) \|", PAGE.read_text(), re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert shown == documented
 
 
@@ -188,8 +190,8 @@ def test_other_members_are_told_of():
     found = samples()
     assert found["vouchd_member_reachable{member=o2:8443}"] == 1
     assert found["vouchd_member_reachable{member=o3:8443}"] == 0
-    assert found["vouchd_member_last_seen_seconds{member=o2:8443}"] == NOW - 3
-    assert "vouchd_member_last_seen_seconds{member=o3:8443}" not in found
+    assert found["vouchd_member_last_seen_timestamp_seconds{member=o2:8443}"] == NOW - 3
+    assert "vouchd_member_last_seen_timestamp_seconds{member=o3:8443}" not in found
     assert found["vouchd_member_clock_skew_seconds{member=o2:8443}"] == 2
     lags = {name: value for name, value in found.items() if name.startswith("vouchd_member_lag_seconds")}
     assert sorted(lags.values()) == [-70, 0]
@@ -201,7 +203,7 @@ def test_comparison_with_each_member_is_told_of():
     """When it was, whether all was alike, and how much at which level; before the first one nothing is said."""
     found = samples()
     name = "vouchd_clone_verification_"
-    assert found[name + "last_run_seconds"] == NOW - 9
+    assert found[name + "last_run_timestamp_seconds"] == NOW - 9
     assert [found[f"{name}identical{{member={one}:8443}}"] for one in ("o2", "o4")] == [0, 0]
     assert found[name + "differences{member=o2:8443}"] == 1
     assert (found[name + "asked{member=o2:8443}"], found[name + "asked_bytes{member=o2:8443}"]) == (9, 6)
@@ -223,8 +225,28 @@ def test_replication_with_each_server_is_told_of():
     assert [of("lag_seconds", member) for member in ("o2", "o3")] == [{"": 12}, {}]
     assert [of("ahead", member) for member in ("o2", "o3")] == [{"": 0}, {"": 1}]
     assert [of("error_code", member) for member in ("o2", "o3")] == [{"": 0}, {"": 49}]
-    assert [of("last_update_seconds", member) for member in ("o2", "o3")] == [{"": NOW - 20}, {}]
+    assert [of("last_update_timestamp_seconds", member) for member in ("o2", "o3")] == [{"": NOW - 20}, {}]
     assert found["vouchd_replication_conflicts"] == 2
     assert found["vouchd_replication_stale_replicas"] == 1
-    assert found["vouchd_replication_last_look_seconds"] == NOW - 5
+    assert found["vouchd_replication_last_look_timestamp_seconds"] == NOW - 5
     assert not [name for name in samples(report(replication=None)) if name.startswith("vouchd_replication")]
+
+
+def test_metrics_are_open_metrics_for_who_asks_for_them():
+    """The type of the answer is what it is, and a parser of that format reads all of it."""
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    assert content_type(accept).startswith("application/openmetrics-text; version=1.0.0")
+    assert content_type("").startswith("text/plain; version=0.0.4")
+    text = render(InstanceReport(1, 0, ("", 0), ("", 0)), {}, None, NOW, accept).decode()
+    assert text.endswith("# EOF\n")
+    names = {family.name for family in openmetrics.text_string_to_metric_families(text)}
+    assert {"vouchd_answers", "vouchd_build_info", "process_cpu_seconds"} <= names
+
+
+def test_metric_that_is_a_moment_says_so_by_its_name():
+    """A time since the epoch ends in _timestamp_seconds, and nothing else does."""
+    text = render(InstanceReport(1, 0, ("", 0), ("", 0)), {}, None, NOW).decode()
+    helps = re.findall(r"^# HELP (vouchd_\S+) (.*)", text, re.MULTILINE)
+    moments = {name for name, words in helps if words.startswith("When ")}
+    assert len(moments) > 8
+    assert moments == {name for name, _ in helps if name.endswith("_timestamp_seconds")}

@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from tests.whole.test_selftests import instance_made
 
+from vouchd.clock import SystemClock
 from vouchd.instance.archive import extract, open_archive
+from vouchd.instance.backups import read_backup_record
 from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+from vouchd.wiring.manager import own_backups
 
 pytestmark = pytest.mark.process
 PASSWORD = "correct horse battery"
@@ -173,3 +177,41 @@ def test_restored_instance_starts_where_the_first_one_ended(made, tmp_path):
     assert made.vouchd("start").returncode == 0
     assert made.query().returncode == 1
     assert made.vouchd("audit", "verify").returncode == 0
+
+
+class _Hand:
+    """A clock that stands where it is set."""
+
+    def __init__(self) -> None:
+        self.at = SystemClock().now()
+
+    def now(self) -> int:
+        return self.at
+
+
+def test_instance_backs_itself_up_proves_it_and_keeps_the_newest(made, tmp_path):
+    """One an interval, proved, under the password of password.conf; the oldest goes, and a failure is noted."""
+    layout, clock = made.layout, _Hand()
+    with layout.cs_cfg.open("a") as settings:
+        settings.write("vouchd.backup.intervalInSec=3600\nvouchd.backup.keep=1\n")
+    (work,) = own_backups(layout, read_settings(layout), clock)
+    work.work()
+    failed = read_backup_record(layout.backups)
+    assert "no password that backups are sealed with" in failed.error
+    assert (failed.made_at, failed.proved_at) == (None, None)
+    with layout.password_conf.open("a") as passwords:
+        passwords.write(f"backup={PASSWORD}\n")
+    assert made.vouchd("start").returncode == 0
+    clock.at = failed.tried_at + 3599
+    work.work()
+    assert read_backup_record(layout.backups) == failed
+    files = []
+    for _ in range(2):
+        clock.at = read_backup_record(layout.backups).tried_at + 3600
+        work.work()
+        record = read_backup_record(layout.backups)
+        assert record.error == ""
+        assert record.proved_at >= record.made_at == record.tried_at
+        files.append(Path(record.file))
+    assert list((layout.root / "backups").iterdir()) == files[-1:]
+    assert open_archive(files[-1], PASSWORD).about["answers"]

@@ -272,7 +272,7 @@ CONDITIONS = (
         _WARNING,
         0,
         _backup_old,
-        "vouchd backup --all --prove",
+        "vouchd backup --all",
         "docs/operate/operating.md#backup-and-restore",
     ),
     Condition(

@@ -17,8 +17,8 @@ from vouchd.errors import ConfigError, VerificationError
 
 @reachable
 def backup(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the file goes (0600).")],
     instance: Instance,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where the file goes (0600).")] = None,
     whole: Annotated[
         bool, typer.Option("--all", help="Settings, keys, certificates and facts, for `vouchd restore`.")
     ] = False,
@@ -31,14 +31,23 @@ def backup(
     administrator's is in admin.p12. With --all everything is in the file, what is secret sealed with the password; the
     answers of a running instance are recorded in it, which `vouchd restore --verify` compares.
 
+    With --all and without --out it goes where the instance's own backups go (`vouchd.backup.folder`), sealed with the
+    password `backup` of password.conf; it is proved, and the oldest beyond `vouchd.backup.keep` are removed.
+
     Example: vouchd backup --all --out ocsp.backup --password-file ocsp.password
     """
-    if not whole:
+    if not whole and out is None:
+        raise ConfigError("where to?", hint="name the file: --out FILE")
+    if not whole and out is not None:
         export(instance, out, (), password_file, json_output=json_output)
         return
     if not isinstance(instance, Folder):
         raise ConfigError("--all copies a folder, which another host cannot reach", hint="run it on its host")
-    from vouchd.wiring.backup import write_backup  # noqa: PLC0415  the keys alone need no stores
+    from vouchd.wiring.backup import own_backup, write_backup  # noqa: PLC0415  the keys alone need no stores
+
+    if out is None:
+        output.record({"file": str(own_backup(instance.layout, output.note)), "proved": True}, json_output=json_output)
+        return
 
     about = write_backup(instance.layout, out, read_password(password_file, out))
     output.record({"file": str(out), **_shown(about)}, json_output=json_output)

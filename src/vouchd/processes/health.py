@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from vouchd.api.checks import Check
-from vouchd.processes.metrics import CONTENT_TYPE
+from vouchd.processes.metrics import content_type
 
 _STOP_SECONDS = 2.0
 
@@ -23,7 +23,7 @@ _STOP_SECONDS = 2.0
 class HealthServer:
     """Serves the health port on a socket that somebody else bound."""
 
-    def __init__(self, checks: Callable[[], tuple[Check, ...]], metrics: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, checks: Callable[[], tuple[Check, ...]], metrics: Callable[[str], Awaitable[bytes]]) -> None:
         self._checks = checks
         self._metrics = metrics
         application = web.Application(client_max_size=1024)
@@ -54,10 +54,12 @@ class HealthServer:
         body = {"status": "ready" if ready else "not ready", "checks": [asdict(check) for check in checks]}
         return _json(body, 200 if ready else 503)
 
-    async def _metricsz(self, _: web.Request) -> web.Response:
+    async def _metricsz(self, request: web.Request) -> web.Response:
+        accept = request.headers.get("Accept", "")
         async with asyncio.timeout(30):
-            text = await self._metrics()
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
+            text = await self._metrics(accept)
+        headers = {"Content-Type": content_type(accept), "Cache-Control": "no-store", "Vary": "Accept"}
+        return web.Response(body=text, headers=headers)
 
 
 def _json(body: dict[str, Any], status: int) -> web.Response:

@@ -5,12 +5,16 @@ Names and meaning stand in docs/operate/processes.md.
 
 from __future__ import annotations
 
+import platform
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vouchd import __version__
 from vouchd.audit.keeping import AuditState
 from vouchd.cloning.verdicts import Verification
 from vouchd.ee.counters import SIGNATURE_BUCKETS, Snapshot
@@ -18,14 +22,20 @@ from vouchd.instance.hindrances import Cause, hindrances
 from vouchd.instance.report import InstanceReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.service.pulling import SourceState
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+def content_type(accept: str) -> str:
+    """What `render` gives to who accepts that: OpenMetrics where it is named, Prometheus' text format otherwise."""
+    return choose_encoder(accept)[1]
 
 
-def render(report: InstanceReport, snapshot: Snapshot, verification: Verification | None, now: int) -> bytes:
-    """All metrics in Prometheus' text format; `snapshot` are the counters of all workers together."""
+def render(
+    report: InstanceReport, snapshot: Snapshot, verification: Verification | None, now: int, accept: str = ""
+) -> bytes:
+    """All metrics; `snapshot` are the counters of all workers together, `accept` is the request's header."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(report, snapshot, verification, now))
-    return generate_latest(registry)
+    ProcessCollector(registry=registry)
+    return choose_encoder(accept)[0](registry)
 
 
 class _Collector(Collector):
@@ -106,7 +116,10 @@ def _signatures(counters: Mapping[str, object]) -> Metric:
 
 def _processes(report: InstanceReport) -> Iterator[Metric]:
     gauge = GaugeMetricFamily
-    yield gauge("vouchd_start_time_seconds", "When this instance started", value=report.started_at)
+    build = gauge("vouchd_build_info", "1; what runs, in the labels", labels=["version", "python", "openssl"])
+    build.add_metric([__version__, platform.python_version(), ssl.OPENSSL_VERSION.split()[1]], 1)
+    yield build
+    yield gauge("vouchd_start_timestamp_seconds", "When this instance started", value=report.started_at)
     yield gauge("vouchd_workers", "Worker processes", value=len(report.workers))
     yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=report.workers_ready)
     confined = sum(worker.confined for worker in report.workers)
@@ -179,7 +192,7 @@ def _members(report: InstanceReport) -> Iterator[Metric]:
     seen = {one.id: one.seen_at for one in members if one.seen_at is not None}
     for name, text, values in (
         ("vouchd_member_reachable", "1 when the other member answered last", {m.id: int(m.reachable) for m in members}),
-        ("vouchd_member_last_seen_seconds", "When the other member answered last", seen),
+        ("vouchd_member_last_seen_timestamp_seconds", "When the other member answered last", seen),
         ("vouchd_member_clock_skew_seconds", "Its clock before ours", {m.id: m.skew_seconds for m in members}),
     ):
         yield _labelled(name, text, values, "member")
@@ -239,11 +252,11 @@ _OF_A_SERVER: tuple[tuple[str, str, Callable[[ServerReport], int | None]], ...] 
     ("vouchd_replication_lag_seconds", "Age of the newest change that it lacks", lambda one: one.lag_seconds),
     ("vouchd_replication_ahead", "1 while it has changes that are not here", lambda one: int(one.ahead)),
     ("vouchd_replication_error_code", "Error of the last attempt to send to it, 0: none", lambda one: one.code),
-    ("vouchd_replication_last_update_seconds", "When changes were sent to it last", lambda one: one.sent_at),
+    ("vouchd_replication_last_update_timestamp_seconds", "When changes were sent to it last", lambda one: one.sent_at),
 )
 
 _OF_REPLICATION: tuple[tuple[str, str, Callable[[ReplicationReport], int]], ...] = (
-    ("vouchd_replication_last_look_seconds", "When the servers were asked last", lambda report: report.at),
+    ("vouchd_replication_last_look_timestamp_seconds", "When the servers were asked last", lambda report: report.at),
     ("vouchd_replication_conflicts", "Entries made on two servers at once", lambda report: report.conflicts),
     (
         "vouchd_replication_stale_replicas",
@@ -256,7 +269,7 @@ _OF_REPLICATION: tuple[tuple[str, str, Callable[[ReplicationReport], int]], ...]
 def _verification(comparison: Verification | None) -> Iterator[Metric]:
     members, gauge = comparison.members if comparison else (), "vouchd_clone_verification"
     yield GaugeMetricFamily(
-        f"{gauge}_last_run_seconds", "When it was compared last", value=comparison.at if comparison else None
+        f"{gauge}_last_run_timestamp_seconds", "When it was compared last", value=comparison.at if comparison else None
     )
     for name, text, values in (
         ("identical", "1 when nothing was different and it answered", {m.id: int(m.identical) for m in members}),
@@ -301,8 +314,16 @@ def _sources(sources: tuple[SourceState, ...]) -> Iterator[Metric]:
     for name, text, values in (
         ("vouchd_source_up", "1 when the last attempt succeeded", {s.name: int(not s.last_error) for s in sources}),
         ("vouchd_source_failures", "Failed attempts in a row", {s.name: s.failures for s in sources}),
-        ("vouchd_source_last_success_seconds", "When it last succeeded", {s.name: s.last_success for s in sources}),
-        ("vouchd_source_next_attempt_seconds", "When it is asked next", {s.name: s.next_attempt for s in sources}),
+        (
+            "vouchd_source_last_success_timestamp_seconds",
+            "When it last succeeded",
+            {s.name: s.last_success for s in sources},
+        ),
+        (
+            "vouchd_source_next_attempt_timestamp_seconds",
+            "When it is asked next",
+            {s.name: s.next_attempt for s in sources},
+        ),
     ):
         yield _labelled(name, text, values, "source")
     for name, text, values in (
@@ -325,7 +346,7 @@ def _selftests(report: InstanceReport) -> Iterator[Metric]:
     passed = {result.name: int(result.ok) for result in report.selftests}
     ran = {result.name: result.at for result in report.selftests}
     yield _labelled("vouchd_selftest_passed", "1 when the newest run of this self test passed", passed, "test")
-    yield _labelled("vouchd_selftest_last_run_seconds", "When this self test last ran", ran, "test")
+    yield _labelled("vouchd_selftest_last_run_timestamp_seconds", "When this self test last ran", ran, "test")
 
 
 def _labelled(name: str, text: str, values: Mapping[str, int], label: str) -> Metric:

@@ -157,10 +157,10 @@ class Overview:
         """Readiness; those that are required decide, the others are for the eye and for alerts."""
         return checks(self.report(), self._verification(), self._clock.now())
 
-    async def metrics(self) -> bytes:
-        """The text of `/metrics`, with fresh counters of every worker that answers in time."""
+    async def metrics(self, accept: str) -> bytes:
+        """The text of `/metrics` for who accepts that, with fresh counters of every worker that answers in time."""
         snapshot = await self._pool.snapshot()
-        return render(self.report(), snapshot, self._verification(), self._clock.now())
+        return render(self.report(), snapshot, self._verification(), self._clock.now(), accept)
 
     def _verification(self) -> Verification | None:
         return self._members.verification() if self._members else None

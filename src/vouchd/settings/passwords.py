@@ -9,6 +9,7 @@ from vouchd.files import read_secrets, replace_file, write_new
 
 INTERNAL = "internal"  # the password of the key files in alias/
 INTERNALDB = "internaldb"  # of the instance's account in its directory server
+BACKUP = "backup"  # that the instance's own backups are sealed with
 REPLICATIONDB = "replicationdb"  # of the account that the servers of a set send changes with
 
 CERTSYSTEM = "certsystem"  # of the account that reads a Certificate System's internal database

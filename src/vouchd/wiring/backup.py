@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,31 @@ from vouchd.cloning.moving import copy_facts
 from vouchd.cloning.recorded_answers import Replay, answers_record, read_answers, record_answers, replay
 from vouchd.core.facts import Facts
 from vouchd.core.ports import Store
+from vouchd.core.records import rfc3339
+from vouchd.errors import ConfigError, VerificationError, VouchdError
 from vouchd.files import PRIVATE, replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.archive import Opened, extract, open_archive, write_archive
+from vouchd.instance.backups import read_backup_record, write_backup_record
 from vouchd.instance.creation import new_folder, require_free
 from vouchd.instance.lifecycle import manager_command
 from vouchd.service.permission import Action
 from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import BACKUP, read_passwords
+from vouchd.settings.reading import read_settings
 from vouchd.stores.believed import Believed
 from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring.services import services
+
+_PREFIX, _SUFFIX = "vouchd-", ".backup"
 
 Say = Callable[[str], None]
 
 # What ties an instance to its set and its directory server. Without these it stands alone, on the facts of the backup.
 _TIES = ("internaldb.", "vouchd.directory.", "vouchd.store", "vouchd.clone.", "vouchd.domain.", "securitydomain.")
-# What a copy that is only tried out must not do: fetch, or listen where others could reach it.
-_OUTWARD = ("vouchd.source.",)
+# What a copy that is only tried out must not do: fetch, renew, tell people, or listen where others could reach it.
+_OUTWARD = ("vouchd.source.", "vouchd.renewal.", "vouchd.alert.", "vouchd.backup.")
 _ON_LOOPBACK = {
     f"vouchd.{port}.{name}": value
     for port in ("ee", "agent", "health")
@@ -115,6 +122,53 @@ def prove_backup(backup: Path, password: str, say: Say) -> Proof:
             return Proof(opened.about, replay(answers, report.ee_url, SystemClock().now()))
         finally:
             lifecycle.stop(layout)
+
+
+def own_backup(layout: Layout, say: Say) -> Path:
+    """A backup as the settings have it: into their folder, proved, noted, the oldest removed; returns its file.
+
+    What went wrong is noted, too. Raises: ConfigError when there is no password `backup`; as the two above;
+    VerificationError when the copy answers otherwise.
+    """
+    settings, now = read_settings(layout), SystemClock().now()
+    before = replace(read_backup_record(layout.backups), tried_at=now, error="")
+    write_backup_record(layout.backups, before)
+    try:
+        folder = settings.backup.folder or layout.root / "backups"
+        password = _backup_password(layout)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        out = folder / f"{_PREFIX}{rfc3339(now).replace(':', '')}{_SUFFIX}"
+        write_backup(layout, out, password)
+        made = replace(before, file=str(out), made_at=now)
+        write_backup_record(layout.backups, made)
+        proof = prove_backup(out, password, say)
+        if proof.replay.different:
+            raise VerificationError(
+                f"{out}: {len(proof.replay.different)} answers of the copy are others",
+                hint="the keys or facts of the backup are not those that answered; make another backup",
+            )
+    except (VouchdError, OSError) as error:
+        write_backup_record(layout.backups, replace(read_backup_record(layout.backups), error=str(error)))
+        raise
+    write_backup_record(layout.backups, replace(made, proved_at=SystemClock().now()))
+    _keep_newest(folder, settings.backup.keep)
+    return out
+
+
+def _backup_password(layout: Layout) -> str:
+    password = read_passwords(layout.password_conf).get(BACKUP)
+    if not password:
+        raise ConfigError(
+            f"{layout.password_conf}: no password that backups are sealed with",
+            hint=f"add a line {BACKUP}=PASSWORD, and keep it elsewhere too: without it nothing is restored",
+        )
+    return password
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    """Remove the oldest of those that the instance made itself, by their names, which have the time."""
+    for old in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))[:-count]:
+        old.unlink(missing_ok=True)
 
 
 def _copy_store(store: Store, path: Path) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.hardening import harden
-from vouchd.instance.backups import read_backup_record
+from vouchd.instance.backups import read_backup_record, write_backup_record
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import audit_signer, key_identifiers, load_signers
 from vouchd.instance.failing_parts import FailingParts
@@ -173,6 +174,8 @@ _USERS_SECONDS = 60.0
 _SEALS_SECONDS = 60.0
 _ROTATION_SECONDS = 5.0
 _HEALTH_SECONDS = 15.0
+_BACKUP_LOOK_SECONDS = 60.0
+_LAST_WORDS = 300
 
 
 def upkeep(
@@ -317,6 +320,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         works += keyring.works
         works += (Upkeep("users", _USERS_SECONDS, manager_services.known_users.look, on_change=True),)
         works += _for_the_directory(manager_services, seals, clock)
+        works += own_backups(layout, settings, clock)
         run_manager(
             replace(
                 _manager_settings(layout, settings, keeping),
@@ -342,6 +346,36 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
             agent,
         )
     remove_results(layout.selftests)
+
+
+def own_backups(layout: Layout, settings: Settings, clock: Clock) -> tuple[Upkeep, ...]:
+    """The backups that the instance makes by itself, each in a process of its own: it takes memory, and starts a copy.
+
+    What comes of it is in the record that the process writes; it keeps no revocation from being answered.
+    """
+    if not settings.backup.interval_seconds:
+        return ()
+    command = [sys.executable, "-m", "vouchd.cli.main", "backup", "--all", "--instance", str(layout.root)]
+    foreign = ("NOTIFY_", "WATCHDOG_", "LISTEN_", "VOUCHD_")  # meant for this process
+
+    def look() -> bool:
+        last = read_backup_record(layout.backups).tried_at
+        if last is not None and 0 <= clock.now() - last < settings.backup.interval_seconds:
+            return False
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        done = subprocess.run(  # noqa: S603  our own program
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            words = " ".join(done.stderr.split())[-_LAST_WORDS:] or f"exit code {done.returncode}"
+            _log.error("no backup: %s", words)
+            record = read_backup_record(layout.backups)
+            write_backup_record(
+                layout.backups, replace(record, tried_at=record.tried_at or clock.now(), error=record.error or words)
+            )
+        return False
+
+    return (Upkeep("backup", _BACKUP_LOOK_SECONDS, look),)
 
 
 def alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
