@@ -7,9 +7,11 @@ import errno
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,9 @@ from tests.whole.test_selftests import instance_made
 
 from vouchd.hardening import confine
 from vouchd.instance.lifecycle import manager_command, status
+from vouchd.instance.signing_sets import NamedSigners, write_sets
+from vouchd.settings.reading import read_settings
+from vouchd.wiring.worker import closed
 
 pytestmark = pytest.mark.process
 
@@ -94,6 +99,18 @@ def test_worker_cannot_open_what_it_does_not_need(tmp_path):
     assert {"password.conf", "CS.cfg", "db/vouchd.sqlite", "alias/audit_signing.key"} <= files.keys() - opened
     assert set(outcome["writes"].values()) == {outcome["runs"]} == {"PermissionError"}
     assert not list(elsewhere.iterdir())
+
+
+def test_key_of_a_staged_signer_is_closed_wherever_it_lies(tmp_path):
+    """A signer that is loaded and follows others has its key closed to workers, outside of the instance's folder too."""
+    with instance_made(tmp_path) as made:
+        settings = read_settings(made.layout)
+        place = Path(ssl.get_default_verify_paths().openssl_cafile).parent / "staged.key"  # where workers may read
+        staged = replace(settings.signers[0], nickname="staged", key_file=place)
+        now = NamedSigners.of(settings)
+        write_sets(made.layout, {0: now, 1: replace(now, signers=(*now.signers, staged))})
+        barred = closed(made.layout, settings)
+    assert {place, settings.signers[0].key_file, settings.admin.key_file, made.layout.root} <= set(barred)
 
 
 def test_running_worker_is_confined(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import AnswerRecords, ClientAddress
@@ -84,9 +85,18 @@ def _loaded(settings: Settings, named: NamedSigners) -> SigningSet:
 
 def shut(layout: Layout, settings: Settings) -> str:
     """Close all that is the instance's to this process but the indexes; empty, or why it could not be done."""
-    own = (settings.agent.tls, settings.subsystem, settings.audit_signing)
-    keys = (*(signer.key_file for signer in settings.signers), *(files.key_file for files in own))
-    return confine([layout.index], [layout.root, *keys])
+    return confine([layout.index], closed(layout, settings))
+
+
+def closed(layout: Layout, settings: Settings) -> list[Path]:
+    """What a worker must not open though it may lie where programs read: the instance, and keys wherever they are.
+
+    Those of signers that are loaded and do not sign yet, or any more, are among them. Raises: ConfigError.
+    """
+    own = (settings.agent.tls, settings.subsystem, settings.audit_signing, settings.admin)
+    loaded = (signer for one in read_sets(layout).values() for signer in one.signers)
+    keys = [*(signer.key_file for signer in (*settings.signers, *loaded)), *(files.key_file for files in own)]
+    return [layout.root, *dict.fromkeys(keys)]
 
 
 def answered_records(settings: AuditSettings, responder: Responder) -> AnsweredRecords:
