@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from bench import cached, cloning, commands, importing, loading, many_cas, partitions, publishing, signing, token
+from bench import (
+    cached,
+    cloning,
+    commands,
+    importing,
+    judging,
+    loading,
+    many_cas,
+    partitions,
+    publishing,
+    signing,
+    token,
+)
 from bench.figures import Figure, machine, print_table
 
 # What `--only` chooses from; a row takes less than twenty seconds without `--big`.
@@ -20,6 +32,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "load": lambda options: _each(loading.figures, loading.SECONDS, options),
     "publish": lambda options: _each(publishing.figures, publishing.PUSH_SECONDS, options),
     "many": lambda options: _each(many_cas.figures, many_cas.CPU_MS, options),
+    "judge": lambda _: judging.figures(),
     "clone": lambda _: cloning.figures(),
     "commands": lambda options: commands.figures(options.rounds),
 }

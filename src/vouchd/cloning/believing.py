@@ -209,6 +209,7 @@ class MemberSeals:
             registry()
         self._believe_removals(kind, said, raw)
         rows = self._memory.rows(kind)
+        believed_now: dict[str, tuple[int, list[Record]]] = {}
         for identifier, some in raw.items():
             row = rows.get(identifier)
             good = []
@@ -220,9 +221,10 @@ class MemberSeals:
                     good.append(one)
             if good:
                 result[identifier] = good
-                self._memory.remember(kind, identifier, highest_number(good, row), good, row)
+                believed_now[identifier] = highest_number(good, row), good
             elif row and row.records:
                 result[identifier] = list(row.records)
+        self._memory.remember(kind, believed_now, rows)
         absent = (rows.keys() if missing is None else set(missing)) - raw.keys() - newer
         lost = {name: list(row.records) for name in absent if (row := rows.get(name)) and row.records}
         if not damaged:  # what cannot be read may be of one of them
@@ -363,7 +365,8 @@ class MemberSeals:
                 row = self._memory.row(MEMBER_KIND, identifier)
                 if not self._why_not(MEMBER_KIND, identifier, waiting[identifier], row):
                     good = [waiting.pop(identifier)]
-                    self._memory.remember(MEMBER_KIND, identifier, highest_number(good, row), good, row)
+                    new = {identifier: (highest_number(good, row), good)}
+                    self._memory.remember(MEMBER_KIND, new, {identifier: row} if row else {})
                     progress = True
 
     def _show(self, kind: str, doubts: Mapping[str, Doubt]) -> None:

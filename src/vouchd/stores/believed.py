@@ -140,11 +140,18 @@ class Believed:
         """That of one fact."""
         return self.rows(kind).get(identifier)
 
-    def remember(self, kind: str, identifier: str, number: int, good: Sequence[Record], before: Row | None) -> None:
-        """These are believed of it now; `before` is what was."""
-        row = Row.of(number, good, before.version if before else 0)
-        if before is None or (row.digests, row.number) != (before.digests, before.number):
-            self._write(kind, {identifier: row})
+    def remember(
+        self, kind: str, believed: Mapping[str, tuple[int, Sequence[Record]]], rows: Mapping[str, Row]
+    ) -> None:
+        """These are believed now, with the highest number of a seal on each; `rows` are what was."""
+        new: dict[str, Row] = {}
+        for name, (number, good) in believed.items():
+            before = rows.get(name)
+            row = Row.of(number, good, before.version if before else 0)
+            if before is None or (row.digests, row.number) != (before.digests, before.number):
+                new[name] = row
+        if new:
+            self._write(kind, new)
 
     def forget(self, kind: str, gone: Mapping[str, int], rows: Mapping[str, Row]) -> None:
         """These are gone since these numbers of seals, of what `rows` tell of."""
