@@ -19,6 +19,7 @@ from tests.service.recording import RecordingAudit
 from vouchd.cloning.appointment import appoint
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.resealing import reseal
+from vouchd.cloning.seals import EVENT
 from vouchd.core import records
 from vouchd.core.facts import Authority, Group, JoinToken, Member, User
 from vouchd.core.ports import CA_KIND
@@ -75,8 +76,8 @@ class Seat:
         return [(doubt.kind, doubt.why) for doubt in self.seals.doubts]
 
     def refused(self) -> list[str]:
-        records_of = [detail for event, _, outcome, detail in self.audit.records if event == "SEAL_VALIDATION"]
-        return [detail["target"] for detail in records_of]
+        failures = [(event, outcome, detail) for event, _, outcome, detail in self.audit.records]
+        return [detail["target"] for event, outcome, detail in failures if (event, outcome) == (EVENT, "failure")]
 
 
 @dataclass

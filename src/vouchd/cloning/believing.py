@@ -174,7 +174,7 @@ class MemberSeals:
             said = latest_removals(kind, removals)
             if self.wants_all(kind) and missing is None:
                 self._memory.begin(kind, raw)
-                if self.audit is not None:
+                if raw and self.audit is not None:
                     why = "believed at first sight, as nothing else is known yet"
                     self.audit.record(EVENT, STORE, "success", target=f"{len(raw)} of kind {kind}", why=why)
                 if kind != MEMBER_KIND:
