@@ -328,6 +328,7 @@ def test_canary_of_a_stale_crl_is_no_failure(site, monkeypatch):
         "vouchd.request.nonce=forbid",
         "vouchd.request.nonce=require",
         "vouchd.request.nonce=ignore",
+        "vouchd.request.maxCertIDs=1",
         "vouchd.request.signature=require",
         "ocsp.rejectAlgorithms=SHA-1,SHA-256",
         "ocsp.store.defStore.byName=true",

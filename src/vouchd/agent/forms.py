@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -13,10 +14,8 @@ from vouchd.threads import in_thread
 
 MAX_FIELDS = 100
 
-# What a CRL in base64 is full of. Replaced by the million these cost nothing, taken one by one they cost seconds; none
-# of them makes a `%` or a hexadecimal digit, so the order does not matter and nothing is decoded twice.
-_FREQUENT = ((b"0D", b"\r"), (b"0A", b"\n"), (b"2B", b"+"), (b"2F", b"/"), (b"3D", b"="))
-_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+# A `%` that begins no escape: it stands for itself.
+_PLAIN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 async def form_fields(request: web.Request) -> Mapping[str, bytes]:
@@ -48,10 +47,16 @@ def parse_form(body: bytes) -> dict[str, bytes]:
 
 
 def _decoded(text: bytes) -> bytes:
+    """The octets of a name or value.
+
+    Quoted-printable has the same escapes behind another sign, and its decoder is in C: a CRL of a million entries in
+    base64 has three million escapes. That one has a meaning of its own for a sign that begins no escape, so such text,
+    which no program sends, is decoded by the slow one.
+    """
     text = text.replace(b"+", b" ")
-    for code, octet in _FREQUENT:
-        text = text.replace(b"%" + code, octet).replace(b"%" + code.lower(), octet)
-    return unquote_to_bytes(text) if _ESCAPE.search(text) else text
+    if _PLAIN.search(text):
+        return unquote_to_bytes(text)
+    return binascii.a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"=")) if b"%" in text else text
 
 
 def _octets(value: str | bytes | bytearray) -> bytes:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -17,6 +18,8 @@ from vouchd.pkix import der, names
 from vouchd.pkix.signatures import verify
 
 _REMEMBERED = 1 << 15
+_SHA256 = hashes.SHA256()
+_issued: dict[bytes, bool] = {}  # by the SHA-256 of a certificate and of its issuer's
 
 DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 
@@ -111,7 +114,21 @@ def not_after(certificate: x509.Certificate) -> int:
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the names chain and the signature verifies with the issuer's key."""
+    """Whether the names chain and the signature verifies with the issuer's key.
+
+    Found out once of the same two: a start asks many times of each signer and its CA.
+    """
+    pair = certificate.fingerprint(_SHA256) + issuer.fingerprint(_SHA256)
+    known = _issued.get(pair)
+    if known is None:
+        known = _is_issued_by(certificate, issuer)
+        if len(_issued) >= _REMEMBERED:
+            _issued.clear()
+        _issued[pair] = known
+    return known
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     if not names.same(issuer_der(certificate), subject_der(issuer)):
         return False
     try:

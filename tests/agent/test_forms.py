@@ -1,0 +1,38 @@
+"""Urlencoded forms are read as the standard says, however they are written."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from vouchd.agent.forms import parse_form
+
+PIECES = (
+    b"%41",
+    b"%4a",
+    b"%0D%0A",
+    b"%3D",
+    b"=",
+    b"%",
+    b"%%",
+    b"%\n",
+    b"%\r\n",
+    b"%4",
+    b"%zz",
+    b"+",
+    b"\r\n",
+    b"_",
+    b"a",
+)
+
+
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)), max_size=12).map(b"".join))
+@example(b"%")
+@example(b"=%\r%41\n")
+def test_form_any_value_is_decoded_as_the_standard_says(text):
+    """An escape is its octet, a plus a space, and all else stands for itself, a `%` without two digits too."""
+    value = text.replace(b"&", b"")
+    expected = unquote_to_bytes(value.replace(b"+", b" "))
+    assert parse_form(b"crl=" + value) == {"crl": expected}
