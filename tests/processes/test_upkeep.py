@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from vouchd.errors import StoreUnavailable
 from vouchd.processes.upkeep import Upkeep, Upkeeping
 
 
@@ -27,3 +28,31 @@ async def test_work_may_wait_for_its_time_before_it_is_done_first():
     await asyncio.wait_for(both.wait(), 30)
     running.cancel()
     assert set(done) == {"now", "soon"}
+
+
+async def test_work_that_failed_is_tried_again_when_somebody_says_so():
+    """Whoever has mended what kept it from working need not wait for the pause to end."""
+    tries, failed, mended = [], asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> bool:
+        tries.append("failing")
+        if len(tries) == 1:
+            raise StoreUnavailable("away")
+        loop.call_soon_threadsafe(mended.set)
+        return False
+
+    upkeeping = Upkeeping([Upkeep("failing", 3600, work)], lambda: None)
+    show = upkeeping._show
+
+    def shown(name: str, error: str) -> None:
+        show(name, error)
+        failed.set()
+
+    upkeeping._show = shown
+    running = asyncio.create_task(upkeeping.run())
+    await failed.wait()
+    upkeeping.retry()
+    await asyncio.wait_for(mended.wait(), 30)
+    running.cancel()
+    assert len(tries) == 2

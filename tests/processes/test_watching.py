@@ -64,7 +64,7 @@ class Publication:
 class Watched:
     """A watch whose rests the test ends one by one."""
 
-    def __init__(self, *, refresh_seconds: int = 0) -> None:
+    def __init__(self, *, refresh_seconds: int = 0, **rhythm: float) -> None:
         self.store = Publication()
         self.versions: list[int] = []
         self.changes = 0
@@ -77,6 +77,7 @@ class Watched:
             self._changed,
             lambda: self.loaded,
             refresh_seconds,
+            **rhythm,
         )
         self.watch._rest = self._rest
 
@@ -113,6 +114,18 @@ async def test_unchanged_store_is_not_published_again(watched):
     for _ in range(5):
         assert await watched.step() == 0.2
     assert watched.store.publications == 1
+
+
+async def test_store_that_tells_of_changes_is_looked_at_less_often():
+    """It costs its server less, and one that is away is tried again as soon as any other."""
+    watched = Watched(poll_seconds=1.0)
+    task = asyncio.create_task(watched.watch.run())
+    assert await watched.rests.get() == 1.0
+    watched.store.problem = StoreUnavailable("away")
+    assert await watched.step() == 0.4
+    watched.store.problem = None
+    assert await watched.step() == 1.0
+    task.cancel()
 
 
 async def test_changed_store_is_published(watched):

@@ -2,7 +2,8 @@
 
 Its workers answer OCSP; it does so itself at the agent port only. Signals: SIGTERM and SIGINT stop gracefully, SIGHUP
 restarts (this process becomes a new one by `exec`, which keeps every socket open, and the old workers answer until the
-new ones are ready), SIGUSR1 looks at the store and at the results of the self tests at once.
+new ones are ready), SIGUSR1 looks at once at the store and at the results of the self tests, and tries again what
+failed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.signals import Signals
 from vouchd.processes.supervisor import Supervisor, passed_sockets
 from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
-from vouchd.processes.watching import Publication, Published, StoreWatch
+from vouchd.processes.watching import NOTIFIED_POLL_SECONDS, POLL_SECONDS, Publication, Published, StoreWatch
 from vouchd.processes.workers import WorkerProcess
 from vouchd.service.pulling import Pulling
 from vouchd.threads import in_thread, tell
@@ -79,7 +80,12 @@ class _Instance:
         self._hindrances: tuple[Hindrance, ...] = ()  # what keeps revocations from being answered, as it was said last
         self._signals = Signals()
         self._watch = StoreWatch(
-            publication, self._on_published, self._on_watched, self._all_loaded, settings.refresh_seconds
+            publication,
+            self._on_published,
+            self._on_watched,
+            self._all_loaded,
+            settings.refresh_seconds,
+            POLL_SECONDS if settings.notifier is None else NOTIFIED_POLL_SECONDS,
         )
         self._restarts = Restarts(settings, lambda: self._signals.put(signal.SIGHUP), self._report_due.set)
         self._pulls = Pulls(pulls, clock, self._on_pulled)
@@ -213,6 +219,7 @@ class _Instance:
             number = await self._signals.next()
             if number == signal.SIGUSR1:
                 self._watch.look_now()
+                self._upkeep.retry()
                 self._verdict.look()
                 self._pulls.ask(self._settings.fetch_requests())
                 self._report_due.set()

@@ -55,6 +55,11 @@ class Upkeeping:
             if work.on_change:
                 self._woken[work.name].set()
 
+    def retry(self) -> None:
+        """What failed is tried again soon, however long it would pause."""
+        for name in self.errors:
+            self._woken[name].set()
+
     async def run(self) -> None:
         """Do the work until cancelled."""
         await asyncio.gather(*(self._repeat(work) for work in self._works))

@@ -1,7 +1,8 @@
 """The store watch: whatever changes in the store becomes files that the workers load.
 
-One task looks at the store's revision, a number that rises with every change by anyone, five times a second and
-whenever somebody says that there is something to see (`look_now`). How it works:
+One task looks at the store's revision, a number that rises with every change by anyone, five times a second, once a
+second where the store tells of changes itself, and whenever somebody says that there is something to see (`look_now`).
+How it works:
 
     revision as before  ->  nothing, but old files are removed once every worker has loaded the present ones
     revision differs    ->  publish: facts of one revision, index files, manifest; then the workers are told
@@ -43,6 +44,7 @@ from vouchd.threads import in_thread
 _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+NOTIFIED_POLL_SECONDS = 1.0  # of a store that tells of changes, when it can
 _LONGEST_RETRY_SECONDS = 10.0
 
 
@@ -110,7 +112,7 @@ class Publication(Protocol):
 
 
 class StoreWatch:
-    """Looks at the store's revision five times a second and whenever it is told to."""
+    """Looks at the store's revision every `poll_seconds` and whenever it is told to."""
 
     def __init__(
         self,
@@ -119,6 +121,7 @@ class StoreWatch:
         changed: Callable[[], None],
         loaded: Callable[[], bool],
         refresh_seconds: int = 0,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """`loaded` tells whether every worker answers from what was published last.
 
@@ -130,6 +133,7 @@ class StoreWatch:
         self._changed = changed
         self._loaded = loaded
         self._refresh_seconds = refresh_seconds
+        self._poll_seconds = poll_seconds
         self._look = asyncio.Event()
         self._revision: int | None = None
         self._seen = -1  # the revision that was read last, published or not
@@ -187,7 +191,8 @@ class StoreWatch:
                 failures += 1
                 _log.exception("the store watch failed")
                 self._show("internal error, see the log")
-            await self._rest(min(POLL_SECONDS * 2 ** min(failures, 10), _LONGEST_RETRY_SECONDS))
+            retry = min(POLL_SECONDS * 2 ** min(failures, 10), _LONGEST_RETRY_SECONDS)
+            await self._rest(retry if failures else self._poll_seconds)
 
     async def _step(self) -> None:
         revision = await in_thread(self._publication.revision)

@@ -8,8 +8,8 @@ Why this is right:
 
 - It is a hint, no message. Nobody looks at what the entry says: `changed` makes the store watch compare the revision
   and read all facts anew. So it does not matter whether changes come together, twice, or in another order.
-- It may fail at any time. The store watch asks for the revision five times a second all the same; without the search a
-  change is seen a moment later, and nothing else is lost.
+- It may fail at any time. The store watch asks for the revision once a second all the same; without the search a change
+  is seen a moment later, and nothing else is lost.
 - There is no gap when it begins. `changesOnly` leaves out what is there already, and changes may have come between the
   last look and the moment when the search stood, so `changed` is called once when it stands, after each new connection.
 - It does not tell of chunks of documents: they come before the fact that names them, and would cause a look for each
