@@ -89,3 +89,13 @@ def test_part_that_failed_at_the_start_is_told_by_itself_where_no_ca_tells_of_it
     error = SigningError("no such key")
     failing = FailingParts(Checked(signers, (), {"signer s0": error, "signer idle": error}), Time())
     assert names(failing.of(state(1, serving(0)))) == ["signer idle"]
+
+
+def test_token_that_begins_or_ends_to_fail_is_news_once(signers, monkeypatch):
+    """What is shown follows the token at once; one that goes on as it was changes nothing."""
+    failing = FailingParts(Checked(signers, (), {}), Time())
+    assert not failing.tokens_changed()
+    with monkeypatch.context() as patch:
+        patch.setattr(signers.ready["s0"], "token_problem", lambda: SigningError("it hangs"))
+        assert [failing.tokens_changed(), failing.tokens_changed()] == [True, False]
+    assert [failing.tokens_changed(), failing.tokens_changed()] == [True, False]

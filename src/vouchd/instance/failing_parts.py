@@ -34,6 +34,7 @@ class FailingParts:
         self._version = -1
         self._known: dict[str, _Judgement] = {}
         self._until = -1  # the first of all
+        self._tokens: frozenset[str] = frozenset()  # the signers whose tokens cannot sign
 
     def of(self, state: ServingState) -> tuple[FailingPart, ...]:
         """Those of the CAs in `state`, and the others; a signer is told of by its CAs."""
@@ -58,6 +59,11 @@ class FailingParts:
         shown = labels | {f"signer {one.signer}" for one in self._known.values()} if self._checked.failing else set()
         others = (FailingPart(part, str(error)) for part, error in self._checked.failing.items() if part not in shown)
         return (*self._of_known(), *others)
+
+    def tokens_changed(self) -> bool:
+        """Have the tokens looked at; whether they fail other signers than the last time."""
+        before, self._tokens = self._tokens, frozenset(self._checked.signers.token_problems())
+        return before != self._tokens
 
     def _of_known(self) -> Iterator[FailingPart]:
         tokens = self._checked.signers.token_problems()

@@ -168,28 +168,11 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         layout, lambda: store, lambda: indexing, lambda: check_start(layout, read_settings(layout)), hint
     )
 
-    def running_settings() -> Settings:
-        elsewhere = running_pid(layout.pid_file) not in {None, os.getpid()}
-        return active_settings(layout) if elsewhere else settings
-
-    def fitness() -> Fitness:
-        known = known_signers(running_settings())
-        coming = dict.fromkeys(store.keyring().nicknames)  # those whose certificates have not come hold up nobody
-        signers = KnownSigners({**coming, **known.certificates}, known.default)
-        ready = SignerCertificates({name: der for name, der in signers.certificates.items() if der is not None})
-        return Fitness(
-            lambda authority: signer_doubts(signers, authority, clock.now()),
-            lambda authority: fit_signer(signers, ready, authority, clock.now()),
-        )
-
     def self_tests() -> SelfTests:
         remembered = last_known(layout, store)
         own_indexing = Indexing(remembered, IndexFolder(layout.index), admitting)
-        return open_self_tests(layout, running_settings(), remembered, own_indexing, permission, audit, clock)
-
-    def others() -> list[Member]:
-        me = membership.me()
-        return [member for member in store.members() if me is None or member.id != me.id]
+        in_effect = _running_settings(layout, settings)
+        return open_self_tests(layout, in_effect, remembered, own_indexing, permission, audit, clock)
 
     return Services(
         layout=layout,
@@ -197,7 +180,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         clock=clock,
         store=store,
         permission=permission,
-        authorities=Authorities(store, permission, audit, fitness),
+        authorities=Authorities(store, permission, audit, lambda: _fitness(layout, settings, store, clock)),
         indexing=indexing,
         ingesting=ingesting(layout, settings, store, indexing, permission, audit),
         users=users,
@@ -212,12 +195,36 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         audit_reader=AuditReader(layout.audit_log),
         domain=SecurityDomain(store, permission, audit, clock),
         membership=membership,
-        verifying=verifying(layout, settings, running.state, others),
+        verifying=verifying(layout, settings, running.state, lambda: _others(store, membership)),
         self_tests=self_tests,
         ingest_lock=lambda: ingest_lock(layout.ingest_lock),
         open_store=open_store,
         running=running,
     )
+
+
+def _running_settings(layout: Layout, settings: Settings) -> Settings:
+    """Those of the manager process where it runs elsewhere; what stands in CS.cfg may have changed since its start."""
+    elsewhere = running_pid(layout.pid_file) not in {None, os.getpid()}
+    return active_settings(layout) if elsewhere else settings
+
+
+def _fitness(layout: Layout, settings: Settings, store: Store, clock: Clock) -> Fitness:
+    """What decides by the signers there are, and those to come, which of them may answer for a CA."""
+    known = known_signers(_running_settings(layout, settings))
+    coming = dict.fromkeys(store.keyring().nicknames)  # those whose certificates have not come hold up nobody
+    signers = KnownSigners({**coming, **known.certificates}, known.default)
+    ready = SignerCertificates({name: der for name, der in signers.certificates.items() if der is not None})
+    return Fitness(
+        lambda authority: signer_doubts(signers, authority, clock.now()),
+        lambda authority: fit_signer(signers, ready, authority, clock.now()),
+    )
+
+
+def _others(store: Store, membership: Membership) -> list[Member]:
+    """The members of the set but for this one."""
+    me = membership.me()
+    return [member for member in store.members() if me is None or member.id != me.id]
 
 
 # Whether an instance would start: its settings, its keys, its signers for its CAs.

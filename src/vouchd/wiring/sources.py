@@ -1,0 +1,90 @@
+"""The CRL sources put together: settings -> what fetches CRLs and takes them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from vouchd.api.services import Services
+from vouchd.core.ports import Clock
+from vouchd.service.ingesting import Ingesting
+from vouchd.service.permission import source_caller
+from vouchd.service.pulling import CRLSource, Pulling, Schedule
+from vouchd.settings.declared import Settings, SourceKind, SourceSettings
+from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import CERTSYSTEM, read_passwords
+from vouchd.sources.file import FileSource
+from vouchd.sources.http import HTTPSource
+from vouchd.sources.ldap import LDAPSource
+
+
+def pulls(
+    layout: Layout,
+    settings: Settings,
+    ingesting: Ingesting,
+    ingest_lock: Callable[[], AbstractContextManager[None]],
+    clock: Clock,
+) -> tuple[Pulling, ...]:
+    """One for each source of the settings, ready to be driven by the manager process. Raises: ConfigError."""
+    passwords = read_passwords(layout.password_conf)
+
+    def pulling(source: SourceSettings) -> Pulling:
+        caller = source_caller(source.name, source.url)
+
+        def accept(crl: bytes) -> int | None:
+            with ingest_lock():
+                epochs = ingesting.accept_crl(crl, source.url, caller, clock.now())
+            return min((epoch.next_update for epoch in epochs if epoch.next_update is not None), default=None)
+
+        schedule = Schedule(interval_seconds=source.interval_seconds)
+        fetcher = _crl_source(source, layout, passwords)
+        return Pulling(source.name, source.url, fetcher, schedule, accept, paused=source.paused)
+
+    return tuple(pulling(source) for source in settings.sources)
+
+
+def certificate_system(services: Services) -> tuple[Pulling, ...]:
+    """What follows the Certificate System that this instance is a clone of, if it is one. Raises: ConfigError."""
+    followed = services.settings.certsystem
+    if not followed.url:
+        return ()
+    # Here, because they bring an LDAP library along.
+    from vouchd.cloning.certsystem_following import CertificateSystemFollowing  # noqa: PLC0415
+    from vouchd.directory.connection import Connections, Credentials, server_of  # noqa: PLC0415
+
+    password = read_passwords(services.layout.password_conf).get(CERTSYSTEM, "")
+    server = server_of(followed.url, start_tls=followed.start_tls)
+    connections = Connections(server, Credentials(followed.bind_dn, password), followed.trust_file)
+    return (
+        CertificateSystemFollowing(
+            connections, services.store, services.authorities, services.ingesting, services.ingest_lock, services.clock
+        ),
+    )
+
+
+def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, str]) -> CRLSource:
+    if source.kind is SourceKind.FILE:
+        return FileSource(_file(source.url, layout), max_bytes=source.max_bytes)
+    if source.kind is SourceKind.HTTP:
+        return HTTPSource(
+            source.url,
+            timeout_seconds=source.timeout_seconds,
+            max_bytes=source.max_bytes,
+            trust_file=source.trust_file,
+            local_redirects=source.local_redirects,
+        )
+    return LDAPSource(
+        source.url,
+        timeout_seconds=source.timeout_seconds,
+        max_bytes=source.max_bytes,
+        trust_file=source.trust_file,
+        bind_dn=source.bind_dn,
+        password=passwords.get(f"source.{source.name}", ""),
+    )
+
+
+def _file(url: str, layout: Layout) -> Path:
+    """The path that a file URL or a plain path names; a relative one starts at the instance's folder."""
+    return layout.root / (unquote(urlsplit(url).path) if url.lower().startswith("file:") else url)
