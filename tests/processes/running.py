@@ -24,12 +24,18 @@ DEADLINE_SECONDS = 60
 
 
 def eventually(found: Callable, what: str | Callable[[], str]):
-    """The first true result of `found`, asked again and again until a deadline that only a failure reaches."""
+    """The first true result of `found`, asked again and again until a deadline that only a failure reaches.
+
+    What takes long to ask, such as a command, is asked less often: what is waited for needs the processor more.
+    """
     pause, end = threading.Event(), time.monotonic() + DEADLINE_SECONDS
-    while not (result := found()):
-        assert time.monotonic() < end, f"never happened: {what() if callable(what) else what}"
-        pause.wait(0.02)
-    return result
+    while True:
+        begun = time.monotonic()
+        if result := found():
+            return result
+        asked = time.monotonic()
+        assert asked < end, f"never happened: {what() if callable(what) else what}"
+        pause.wait(max(0.02, 2 * (asked - begun)))
 
 
 class Instance:

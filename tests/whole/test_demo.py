@@ -1,24 +1,21 @@
 """The demo is the first thing a newcomer runs: it must do what it says, and touch nothing that is not its own."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_python
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = f"""
+import runpy, sys
+sys.path.insert(0, "{ROOT}/scripts")
+runpy.run_path("{ROOT}/scripts/demo.py", run_name="__main__")
+"""
 
 
 def demo(*arguments):
     """Run the demo; the finished process."""
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "demo.py", "--once", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return run_python(PROGRAM, "--once", *arguments, cwd=ROOT)
 
 
 @pytest.mark.process

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from tests.processes.running import eventually
 from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module
 from tests.whole.clones import CloneSet
 
+from vouchd.client.inquiry import new_nonce, question, send, serial_of
+from vouchd.client.response_acceptance import status_name
+from vouchd.client.transport import Connection
+from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, address_of
 from vouchd.errors import BadInput
 from vouchd.instance.lifecycle import status
@@ -37,17 +42,27 @@ class TokenSet(CloneSet):
         self.write("pin", PIN)
         return ["--token", "ocsp", "--module", str(module), "--pin-file", "pin"]
 
-    def query(self, name: str, certificate: str = "bad", *more: str) -> subprocess.CompletedProcess:
+    def query(self, name: str, certificate: str, *, nonce: bool = True) -> str:
+        """What our own client makes of the answer: verified, or the status of an error. Raises: VerificationError."""
+        issuer, leaf = (
+            x509.load_pem_x509_certificate((self.folder / path).read_bytes()).public_bytes(Encoding.DER)
+            for path in ("lab/ca.crt", f"{certificate}.crt")
+        )
+        asked = question(issuer, [serial_of(leaf, issuer)], nonce=new_nonce() if nonce else None)
         host, port = status(self.layout(name)).report.ee
-        url = ["--url", f"http://{host}:{port}/", "--issuer", "lab/ca.crt"]
-        return self.done("query", *url, *more, f"{certificate}.crt", code=None)
+        with Connection(f"http://{host}:{port}/") as connection:
+            reply = send(connection, asked)
+        assert reply.exchange.http_status == 200
+        if reply.response.basic is None:
+            return status_name(reply.response.status)
+        return reply.verify(SystemClock().now()).singles[0].status
 
-    def says_revoked(self, name: str = "m", *more: str) -> bool:
-        return self.query(name, "bad", *more).returncode == 1
+    def says_revoked(self, name: str = "m", *, nonce: bool = True) -> bool:
+        return self.query(name, "bad", nonce=nonce) == "revoked"
 
-    def says_later(self, name: str = "m") -> bool:
-        done = self.query(name, "good", "--nonce")
-        return done.returncode == 69 and "tryLater" in done.stderr
+    def tells(self, name: str = "m") -> bool:
+        """Whether the state of the token is shown as one that keeps from answering."""
+        return any("token ocsp" in f"{one.part} {one.cause}" for one in status(self.layout(name)).report.failing)
 
 
 @pytest.fixture
@@ -124,7 +139,7 @@ def test_new_key_of_a_signer_on_a_token_is_made_there(tokens, hsm):
     tokens.run("certs", "install", "ocspSigningCert", "new.pem", "--instance", "m")
     alias = tokens.layout("m").alias
     assert b"PRIVATE KEY" not in (alias / "ocspSigningCert-2.key").read_bytes()
-    eventually(lambda: tokens.query("m", "good", "--nonce").returncode == 0, "an answer by the new key")
+    eventually(lambda: tokens.query("m", "good") == "good", "an answer by the new key")
     assert {one["result"] for one in tokens.json("token", "test", "ocsp", "--instance", "m")} == {"good"}
 
 
@@ -135,16 +150,18 @@ def test_instance_whose_token_fails_answers_try_later_and_goes_on_by_itself(toke
     tokens.revoke("bad")
     tokens.publish("m")
     eventually(lambda: tokens.says_revoked("m"), "an answer")
-    eventually(lambda: tokens.says_revoked("m", "--no-nonce"), "an answer that is kept")
+    eventually(lambda: tokens.says_revoked(nonce=False), "an answer that is kept")
     hsm.order(fault)
     for session in sessions_of(tokens, "m"):
         os.kill(session, 9)
-    eventually(tokens.says_later, "tryLater")
-    assert tokens.says_revoked("m", "--no-nonce")  # from the cache, at once
-    eventually(lambda: "token ocsp" in tokens.run("status", "--instance", "m"), "the state of the token")
+    eventually(lambda: tokens.query("m", "good") == "tryLater", "tryLater")
+    assert tokens.says_revoked(nonce=False)  # from the cache, at once
+    eventually(tokens.tells, "the state of the token")
+    assert "token ocsp" in tokens.run("status", "--instance", "m")
     hsm.order()
-    eventually(lambda: tokens.says_revoked("m", "--nonce"), "an answer")
-    eventually(lambda: "token ocsp" not in tokens.run("status", "--instance", "m"), "the token in use")
+    eventually(tokens.says_revoked, "an answer")
+    eventually(lambda: not tokens.tells(), "the token in use")
+    assert "token ocsp" not in tokens.run("status", "--instance", "m")
     log = tokens.layout("m").log.read_text()
     assert PIN not in log
 

@@ -88,7 +88,7 @@ def _changes(plan: ServerPlan) -> list[tuple[str, dict[str, str]]]:
         config |= {"nsslapd-maxdescriptors": "1024", "nsslapd-threadnumber": "8"}
         database |= {"nsslapd-cache-autosize": "0", "nsslapd-dbcachesize": "10000000"}
     if not plan.durable:
-        config["nsslapd-enable-upgrade-hash"] = "off"
+        config |= {"nsslapd-enable-upgrade-hash": "off", "passwordStorageScheme": "SSHA512"}  # a bind costs no time
         database["nsslapd-db-durable-transaction"] = "off"
     return [
         # It would read a file below /etc/dirsrv, which an ordinary user cannot; no matching rule of it is used.
