@@ -12,6 +12,11 @@ from functools import partial
 
 from vouchd.agent.running import OnLoop, RunningManager
 from vouchd.agent.server import AgentPart
+from vouchd.alerts.alerting import Alerting
+from vouchd.alerts.carriers.table import open_carriers
+from vouchd.alerts.conditions import Bounds
+from vouchd.alerts.ledger import Ledger, Wanting
+from vouchd.alerts.notice import instance_name
 from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.cloning.believing import MemberSeals
@@ -23,15 +28,17 @@ from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
 from vouchd.core.facts import Epoch
-from vouchd.core.ports import CA_KIND
+from vouchd.core.ports import CA_KIND, Clock
 from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.hardening import harden
+from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers
 from vouchd.instance.failing_parts import FailingParts
+from vouchd.instance.lifecycle import take_fetch_requests
 from vouchd.instance.locking import quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
@@ -51,6 +58,7 @@ from vouchd.service.signer_choice import SignerCertificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import read_passwords
 from vouchd.settings.reading import settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
 from vouchd.sockets import Address, raise_descriptor_limit
@@ -59,8 +67,8 @@ from vouchd.wiring.cloning import notifier_of, peers, verifying
 from vouchd.wiring.instance import check_instance, checked_signers
 from vouchd.wiring.keyring import KeyringPart, followed_keyring, open_keyring
 from vouchd.wiring.services import audit_keeping, last_known, open_services, seals_of
-from vouchd.wiring.sources import pulls
-from vouchd.wiring.upkeep import works_for_the_set
+from vouchd.wiring.sources import certificate_system, pulls
+from vouchd.wiring.upkeep import own_backups, works_for_the_set
 from vouchd.wiring.worker import answered_records, signing_responder
 
 _log = logging.getLogger(__name__)
@@ -120,6 +128,7 @@ def _run(
     replication = replication_watch(layout, settings, services.store, clock)
     parts = FailingParts(checked, clock)
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
+    works += own_backups(layout, settings, clock)
     if any(key.token for key in keys.values()):
         works += (Upkeep("tokens", _TOKENS_SECONDS, parts.tokens_changed),)
     run_manager(
@@ -135,9 +144,11 @@ def _run(
             waiting_signers=keyring.waiting,
             settled=keyring.member.settle,
             doubtful=lambda: _doubtful(seals, publication),
+            backup=partial(read_backup_record, layout.backups),
+            alerting=_alerting(layout, settings, clock),
         ),
         publication,
-        pulls(layout, settings, services.ingesting, services.ingest_lock, clock),
+        (*pulls(layout, settings, services.ingesting, services.ingest_lock, clock), *certificate_system(services)),
         clock,
         _agent_part(services, publication, keeping, members, compare, keys),
     )
@@ -177,6 +188,21 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
 def _peers(services: Services, publication: ManifestPublication, watermark: Watermark) -> Peers:
     store, epochs = services.store, lambda: epochs_of(publication.state)
     return peers(services.layout, services.settings, store, services.membership, epochs, services.clock, watermark)
+
+
+def _alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
+    """What tells people. Raises: StoreUnavailable when what was told of cannot be read."""
+    name = instance_name(settings)
+    wanting = [Wanting(one.name, one.severity) for one in settings.carriers]
+    return Alerting(
+        layout,
+        Ledger(layout.alerts, name, wanting),
+        open_carriers(settings.carriers, read_passwords(layout.password_conf), name),
+        clock,
+        Bounds(settings.selftests.tolerance_seconds, settings.backup.oldest_seconds),
+        settings.selftests.min_free_bytes,
+        lambda: read_verification(layout.verification),
+    )
 
 
 def _failing(parts: FailingParts, publication: ManifestPublication) -> tuple[FailingPart, ...]:
@@ -264,6 +290,7 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
         workers=settings.ee.workers or os.cpu_count() or 1,
         pid_file=layout.pid_file,
         serving_file=layout.serving,
+        fetch_requests=lambda: take_fetch_requests(layout),
         log_file=layout.log,
         worker_command=[*python, "vouchd.cli.worker", str(layout.root)],
         restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],

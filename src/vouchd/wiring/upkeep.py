@@ -1,12 +1,15 @@
-"""What the manager process does for the set now and then, put together."""
+"""What the manager process does now and then, for the set and for itself, put together."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vouchd.api.services import Services
 from vouchd.cloning.believing import MemberSeals
@@ -20,7 +23,8 @@ from vouchd.cloning.roles import settle
 from vouchd.cloning.rotation import Rotation
 from vouchd.cloning.verifying import Verifying
 from vouchd.core.facts import Member
-from vouchd.core.ports import Store
+from vouchd.core.ports import Clock, Store
+from vouchd.instance.backups import read_backup_record, write_backup_record
 from vouchd.instance.locking import ingest_lock
 from vouchd.processes.upkeep import Upkeep
 from vouchd.settings.declared import Settings
@@ -29,7 +33,9 @@ from vouchd.wiring.cloning import PEER_SECONDS, following
 
 _log = logging.getLogger(__name__)
 
+_BACKUP_LOOK_SECONDS = 60.0
 _HEALTH_SECONDS = 15.0
+_LAST_WORDS = 300
 _RECORD_SECONDS = 30.0
 _ROLE_SECONDS = 1.0
 _ROTATION_SECONDS = 5.0
@@ -76,6 +82,36 @@ def _works_of_a_directory(
         rotation = Rotation(layout, settings, store, seals, connector(layout, settings, PEER_SECONDS), services.clock)
         yield Upkeep("seals", _SEALS_SECONDS, lambda: bool(reseal(seals, store)), on_change=True)
         yield Upkeep("replication password", _ROTATION_SECONDS, rotation.look, on_change=True)
+
+
+def own_backups(layout: Layout, settings: Settings, clock: Clock) -> tuple[Upkeep, ...]:
+    """The backups that the instance makes by itself, each in a process of its own: it takes memory, and starts a copy.
+
+    What comes of it is in the record that the process writes; it keeps no revocation from being answered.
+    """
+    if not settings.backup.interval_seconds:
+        return ()
+    command = [sys.executable, "-m", "vouchd.cli.main", "backup", "--all", "--instance", str(layout.root)]
+    foreign = ("NOTIFY_", "WATCHDOG_", "LISTEN_", "VOUCHD_")  # meant for this process
+
+    def look() -> bool:
+        last = read_backup_record(layout.backups).tried_at
+        if last is not None and 0 <= clock.now() - last < settings.backup.interval_seconds:
+            return False
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        done = subprocess.run(  # noqa: S603  our own program
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            words = " ".join(done.stderr.split())[-_LAST_WORDS:] or f"exit code {done.returncode}"
+            _log.error("no backup: %s", words)
+            record = read_backup_record(layout.backups)
+            write_backup_record(
+                layout.backups, replace(record, tried_at=record.tried_at or clock.now(), error=record.error or words)
+            )
+        return False
+
+    return (Upkeep("backup", _BACKUP_LOOK_SECONDS, look),)
 
 
 def _own_record(services: Services) -> bool:
