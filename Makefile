@@ -18,7 +18,7 @@ COVERED := 91
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory install dev test quick check format bench soak fuzz gemlibpki mutate lock clean packages
+.PHONY: help demo demo-directory demo-wizard install dev test quick check format bench soak fuzz gemlibpki mutate lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ demo: $(VENV)/.run ## a CA, an instance, ten certificates, answers; serves until
 
 demo-directory: dev ## the same on two real directory servers, one of which dies (ONCE=1 ends)
 	$(BIN)/python scripts/demo_directory.py $(if $(filter 1 yes true,$(ONCE)),--once)
+
+demo-wizard: $(VENV)/.run ## an instance whose set-up wizard waits for a browser (ONCE=1 goes through it and ends)
+	$(BIN)/python scripts/demo_wizard.py $(if $(filter 1 yes true,$(ONCE)),--once)
 
 install: $(VENV)/.run ## what running it needs, in .venv
 
@@ -71,7 +74,7 @@ lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UP
 	UPGRADE="$(UPGRADE)" scripts/lock.sh
 
 clean: ## remove what was made here, .venv as well
-	rm -rf $(VENV) demo demo-directory soak build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants .coverage* src/*.egg-info
+	rm -rf $(VENV) demo demo-directory demo-wizard soak build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants .coverage* src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:

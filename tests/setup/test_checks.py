@@ -46,7 +46,7 @@ def set_of(*members: Member, **differently) -> SetInfo:
     return replace(SetInfo("domain", "1", now, 600, members[0], members, (), certificates, {}), **differently)
 
 
-def answered(**sections) -> Answers:
+def answers_of(**sections) -> Answers:
     """Answers with these values in these panels; the host and its ports are good ones."""
     ports = {"port": free(), "agent_port": free(), "health_port": 0}
     here = {"host": "ds2.vouchd.test", "listen": "127.0.0.1", **ports}
@@ -65,7 +65,7 @@ def free() -> int:
 
 def joining(**sections) -> Answers:
     """Answers of a clone."""
-    return answered(**{name: JOINING.get(name, {}) | sections.get(name, {}) for name in {*JOINING, *sections}})
+    return answers_of(**{name: JOINING.get(name, {}) | sections.get(name, {}) for name in {*JOINING, *sections}})
 
 
 class Site:
@@ -119,7 +119,7 @@ def site(tmp_path):
 )
 def test_token_that_cannot_be_used_is_refused(site, values, complaint):
     """The token is logged in to at once; the PIN is in no message."""
-    assert complaint in site.refusal("key_store", answered(key_store={"kind": "token", **values}))
+    assert complaint in site.refusal("key_store", answers_of(key_store={"kind": "token", **values}))
 
 
 def test_token_with_its_pin_is_taken_and_with_another_refused(site, tmp_path, monkeypatch):
@@ -129,8 +129,8 @@ def test_token_with_its_pin_is_taken_and_with_another_refused(site, tmp_path, mo
     for name, value in hsm.environment.items():
         monkeypatch.setenv(name, value)
     values = {"kind": "token", "module": str(MODULE), "token": "ocsp"}
-    site.accepts("key_store", answered(key_store={**values, "pin": PIN}))
-    said = site.refusal("key_store", answered(key_store={**values, "pin": "99999999"}))
+    site.accepts("key_store", answers_of(key_store={**values, "pin": PIN}))
+    said = site.refusal("key_store", answers_of(key_store={**values, "pin": "99999999"}))
     assert "PIN" in said
     assert "99999999" not in said
     assert (site.layout.setup / "token.pin").stat().st_mode & 0o777 == 0o600
@@ -150,7 +150,7 @@ def test_token_with_its_pin_is_taken_and_with_another_refused(site, tmp_path, mo
 )
 def test_domain_that_is_not_said_whole_is_refused(site, values, complaint):
     """What names it, what proves it and what lets this instance in."""
-    assert complaint in site.refusal("security_domain", answered(security_domain=values))
+    assert complaint in site.refusal("security_domain", answers_of(security_domain=values))
 
 
 def test_member_that_does_not_answer_is_told_in_the_panel(tmp_path):
@@ -159,7 +159,7 @@ def test_member_that_does_not_answer_is_told_in_the_panel(tmp_path):
     values = {**JOINING["security_domain"], "url": f"https://127.0.0.1:{port}"}
     panel = next(one for one in ASKING if one.section == "security_domain")
     with pytest.raises(VouchdError, match=f"127.0.0.1:{port}"):
-        panel.check(Checks(site.layout), answered(security_domain=values))
+        panel.check(Checks(site.layout), answers_of(security_domain=values))
 
 
 # Subsystem Type.
@@ -181,7 +181,7 @@ def test_member_that_does_not_answer_is_told_in_the_panel(tmp_path):
 )
 def test_subsystem_that_cannot_be_is_refused(site, sections, complaint):
     """What contradicts the domain, and what others could not reach."""
-    assert complaint in site.refusal("subsystem", answered(**sections))
+    assert complaint in site.refusal("subsystem", answers_of(**sections))
 
 
 def test_port_that_is_taken_is_refused(site):
@@ -191,7 +191,7 @@ def test_port_that_is_taken_is_refused(site):
         holder.listen()
         port = holder.getsockname()[1]
         for name in ("port", "agent_port", "health_port"):
-            said = site.refusal("subsystem", answered(subsystem={name: port}))
+            said = site.refusal("subsystem", answers_of(subsystem={name: port}))
             assert f"port {port}" in said
             assert "CS.cfg" not in said
 
@@ -259,7 +259,7 @@ def directory(**values) -> dict[str, str]:
 )
 def test_directory_server_that_cannot_be_used_is_refused(site, values, complaint):
     """localhost would be another host on every host; what does not answer is told at once."""
-    assert complaint in site.refusal("internal_database", answered(internal_database=directory(**values)))
+    assert complaint in site.refusal("internal_database", answers_of(internal_database=directory(**values)))
 
 
 @pytest.mark.parametrize(
@@ -301,15 +301,15 @@ def test_directory_server_in_a_domain_without_is_refused(site):
 )
 def test_key_or_name_that_there_is_not_is_refused(site, section, values, complaint):
     """Before a key is made."""
-    assert complaint in site.refusal(section, answered(**{section: values}))
+    assert complaint in site.refusal(section, answers_of(**{section: values}))
 
 
 def test_post_quantum_key_on_a_token_is_refused(site):
     """No token has them; in files they are fine."""
     pairs = {"algorithm": "ML-DSA-44"}
     token = {"kind": "token"}
-    assert "no token" in site.refusal("key_pairs", answered(key_pairs=pairs, key_store=token))
-    site.accepts("key_pairs", answered(key_pairs=pairs))
+    assert "no token" in site.refusal("key_pairs", answers_of(key_pairs=pairs, key_store=token))
+    site.accepts("key_pairs", answers_of(key_pairs=pairs))
 
 
 # Requests and Certificates.
@@ -327,17 +327,17 @@ def test_post_quantum_key_on_a_token_is_refused(site):
 )
 def test_ca_that_is_not_there_is_refused(site, values, complaint):
     """A folder, a server, a file."""
-    assert complaint in site.refusal("requests", answered(requests=values))
+    assert complaint in site.refusal("requests", answers_of(requests=values))
 
 
 def test_ca_that_is_there_is_taken(site, tmp_path):
     """Our own by its folder; any other by its certificate, which has to be a CA's."""
     create_authority(tmp_path / "ca", AuthorityPlan("CN=Own"), SystemClock().now()).close()
-    site.accepts("requests", answered(requests={"kind": "ca", "ca": str(tmp_path / "ca")}))
+    site.accepts("requests", answers_of(requests={"kind": "ca", "ca": str(tmp_path / "ca")}))
     (tmp_path / "ca.pem").write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
-    site.accepts("requests", answered(requests={"authorities": str(tmp_path / "ca.pem")}))
+    site.accepts("requests", answers_of(requests={"authorities": str(tmp_path / "ca.pem")}))
     (tmp_path / "none.pem").write_text("no certificate")
-    assert "none.pem" in site.refusal("requests", answered(requests={"authorities": str(tmp_path / "none.pem")}))
+    assert "none.pem" in site.refusal("requests", answers_of(requests={"authorities": str(tmp_path / "none.pem")}))
 
 
 # Export Keys, Administrator.
@@ -347,7 +347,7 @@ def test_backup_that_would_be_none_is_refused(site, tmp_path):
     """A file that is there, no folder, the instance's own folder, a password that is guessed."""
 
     def exporting(path, password=PASSWORD) -> Answers:
-        return answered(export_keys={"kind": "file", "path": str(path), "password": password})
+        return answers_of(export_keys={"kind": "file", "path": str(path), "password": password})
 
     site.accepts("export_keys", exporting(tmp_path / "new.p12"))
     assert "exists already" in site.refusal("export_keys", exporting(site.pkcs12(*KEYS)))
@@ -359,8 +359,8 @@ def test_backup_that_would_be_none_is_refused(site, tmp_path):
 
 def test_password_of_the_administrator_is_long_or_left_to_us(site):
     """None typed: one is made."""
-    site.accepts("administrator", answered())
-    assert "fewer than 8" in site.refusal("administrator", answered(administrator={"password": "short"}))
+    site.accepts("administrator", answers_of())
+    assert "fewer than 8" in site.refusal("administrator", answers_of(administrator={"password": "short"}))
 
 
 # All panels.
@@ -368,7 +368,7 @@ def test_password_of_the_administrator_is_long_or_left_to_us(site):
 
 def test_checks_name_the_first_panel_that_is_refused_and_pass_over_those_skipped(site):
     """In the order of the panels; a new subsystem is asked for no keys to restore."""
-    answers = answered(export_keys={"kind": "file"}, administrator={"password": "short"})
+    answers = answers_of(export_keys={"kind": "file"}, administrator={"password": "short"})
     with pytest.raises(PanelRefused, match=r"^Export Keys: ") as caught:
         check_all(site.checks(), answers, ())
     assert caught.value.panel.slug == "export-keys"

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from vouchd.agent.identity import Identity
 from vouchd.agent.routes import ANYONE, Route
 from vouchd.api.operation import Access
 from vouchd.core.facts import Caller
@@ -36,11 +36,18 @@ SECURITY_HEADERS = {
 }
 
 
+class Identifying(Protocol):
+    """Knows who sends a request."""
+
+    async def caller(self, request: web.Request) -> Caller:
+        """Who it is. Raises: PermissionDenied for nobody who is known."""
+
+
 class Admission:
     """Turns the handler of a route into one that is only reached by who may use it."""
 
     def __init__(
-        self, identity: Identity, permission: Permission, body_seconds: float, public_body_seconds: float
+        self, identity: Identifying, permission: Permission, body_seconds: float, public_body_seconds: float
     ) -> None:
         """A body has to come in time; less of it for strangers, who could else hold every place with little effort."""
         self._identity = identity

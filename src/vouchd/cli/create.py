@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,9 @@ from vouchd.instance.certificates.issuing import host_names
 from vouchd.instance.certificates.places import FIXED, pending_requests
 from vouchd.instance.creation import DEFAULT_NICKNAME, csr_path, require_free
 from vouchd.instance.new_signer import DEFAULT_SUBJECT, SignerSource
+from vouchd.instance.unconfigured import make_unconfigured
 from vouchd.settings.declared import DirectorySettings
+from vouchd.settings.layout import Layout
 from vouchd.signing.token_source import token_source
 from vouchd.wiring import instance as wiring
 
@@ -79,6 +82,13 @@ AgentPortOption = Annotated[
 HostnameOption = Annotated[
     list[str] | None, typer.Option("--hostname", metavar="NAME", help="Of the agent port's certificate; repeatable.")
 ]
+UnconfiguredOption = Annotated[
+    bool, typer.Option("--unconfigured", help="Make an instance that serves nothing but its set-up wizard.")
+]
+SetupPortOption = Annotated[
+    int | None,
+    typer.Option("--setup-port", min=0, max=65535, help="With --unconfigured: the wizard's (TLS); default 11445."),
+]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
 
 
@@ -111,16 +121,25 @@ def create(
     manager: ManagerOption = ROOT_DN,
     directory_password_file: directoryoptions.ManagerPasswordOption = None,
     domain: DomainOption = "vouchd",
+    unconfigured: UnconfiguredOption = False,
+    setup_port: SetupPortOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Make a new instance: its folder with settings, keys, an empty store.
 
     With an existing signer: --signer-key and --signer-cert, or --pkcs12. With a new key: --ca, or nothing, which leaves
     a certificate request (CSR) for your CA; with --token both on an HSM. With --directory the facts are kept in that
-    directory server.
+    directory server. With --unconfigured nothing is made but a wizard, in a browser, that sets the instance up; --host,
+    --hostname and the ports are what it begins with.
 
     Example: vouchd create --signer-key ocsp.key --signer-cert ocsp.pem --ca-cert ca.pem
     """
+    if unconfigured:
+        if any((ca, signer_key, signer_cert, chain, pkcs12, password_file, ca_cert, algorithm, token, directory)):
+            raise ConfigError("--unconfigured leaves keys and directory to the wizard", hint="leave the others out")
+        here = {"listen": host, "port": port, "agent_port": agent_port, "health_port": health_port, "workers": workers}
+        _unconfigured(Layout(instance.absolute()), host_names(hostname or (), host), here, setup_port, json_output)
+        return
     source = SignerSource(
         ca,
         signer_key,
@@ -154,6 +173,27 @@ def create(
         _directory(directory, starttls, directory_trust, manager, directory_password_file, domain),
     )
     _show(wiring.instance_creation(output.warn, output.note).make(plan), ca, json_output)
+
+
+def _unconfigured(
+    layout: Layout, names: Sequence[str], here: Mapping[str, object], port: int | None, json_output: bool
+) -> None:
+    """Make an instance that serves its wizard, or open the wizard again of one that was made so, with another PIN."""
+    from vouchd.cli.setup import show_wizard  # noqa: PLC0415  it brings the wizard along
+    from vouchd.setup.kept import KeptAnswers  # noqa: PLC0415
+    from vouchd.setup.questionnaire import Answers, section_of  # noqa: PLC0415
+    from vouchd.setup.serving import DEFAULT_PORT, Place, keep_place  # noqa: PLC0415
+    from vouchd.wiring.setup import start_wizard, stop_wizard  # noqa: PLC0415
+
+    if make_unconfigured(layout):
+        known = {name: value for name, value in here.items() if value is not None}
+        KeptAnswers(layout).keep(section_of(Answers(), "subsystem", known), frozenset())
+    stop_wizard(layout)
+    address = str(here["listen"] or "0.0.0.0")  # noqa: S104  as the agent port's default
+    first = [str(here["listen"])] if here["listen"] in names else []
+    place = Place(address, DEFAULT_PORT if port is None else port, tuple(dict.fromkeys((*first, *names))))
+    keep_place(layout, place)
+    show_wizard(layout, start_wizard(layout), json_output)
 
 
 def _directory(

@@ -15,6 +15,7 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import ClientError, LifecycleError, RestartRefused
 from vouchd.instance import lifecycle
 from vouchd.instance.lifecycle import manager_command
+from vouchd.instance.unconfigured import is_being_set_up
 from vouchd.settings.layout import Layout
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
@@ -29,9 +30,17 @@ def start(
 ) -> None:
     """Start the instance in the background and wait until it answers.
 
+    Of one that is being set up this opens the wizard, again and with another PIN.
+
     Example: vouchd start --instance /srv/vouchd
     """
     layout = Layout(instance.absolute())
+    if is_being_set_up(layout):
+        from vouchd.cli.setup import show_wizard  # noqa: PLC0415  it brings the wizard along
+        from vouchd.wiring.setup import start_wizard  # noqa: PLC0415  likewise
+
+        show_wizard(layout, start_wizard(layout), json_output)
+        return
     _check(layout)
     lifecycle.start(layout, manager_command(layout), seconds=timeout)
     with opened(str(layout.root)) as started:
@@ -48,7 +57,17 @@ def stop(
     """
     layout = Layout(instance.absolute())
     lifecycle.require_instance(layout)
-    output.note("stopped" if lifecycle.stop(layout, seconds=timeout) else "was not running")
+    stopped = _stop_wizard(layout)
+    output.note("stopped" if lifecycle.stop(layout, seconds=timeout) or stopped else "was not running")
+
+
+def _stop_wizard(layout: Layout) -> bool:
+    """End the wizard of an instance that is being set up; whether it was open."""
+    if not is_being_set_up(layout):
+        return False
+    from vouchd.wiring.setup import stop_wizard  # noqa: PLC0415  it brings the wizard along
+
+    return stop_wizard(layout)
 
 
 def _check(layout: Layout) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -351,6 +352,21 @@ def _context(identity: Identity | None) -> ssl.SSLContext:
                 f"{identity.certificate_file}: no client certificate with its key", hint="see `vouchd certs list`"
             ) from error
     return context
+
+
+def shown_fingerprint(host: str, port: int) -> str:
+    """SHA-256 (hex) of the certificate that the agent port shows now, for who knows it. Raises: ClientError."""
+    try:
+        with (
+            socket.create_connection((host, port), TIMEOUT_SECONDS) as plain,
+            _context(None).wrap_socket(plain) as tls,
+        ):
+            return hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+    except OSError as error:  # ssl.SSLError is one
+        raise ClientError(
+            f"https://{host}:{port} does not show a certificate: {error.strerror or error}",
+            hint="does it run, and is the port that of its agents?",
+        ) from error
 
 
 def address_of(url: str) -> tuple[str, int]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from vouchd.core.facts import Epoch
@@ -72,34 +73,46 @@ def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECO
         raise LifecycleError(
             f"this instance is already running, process {present.pid}", hint="restart it with `vouchd restart`"
         )
-    descriptor = os.open(layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "ab") as log:
-        start_of_log = log.tell()
-        process = subprocess.Popen(  # noqa: S603  our own program, arguments from this module's caller
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=layout.root
-        )
 
-    def ready() -> InstanceReport | None:
-        if process.poll() is not None:
-            raise LifecycleError(
-                _last_words(layout, start_of_log) or f"the instance ended with exit code {process.returncode}",
-                hint=f"see {layout.log}, or run it in the foreground: vouchd run --instance {layout.root}",
-            )
+    def ready(_: int) -> InstanceReport | None:
         now = status(layout)
         return now.report if now.ready else None
 
-    report = _wait(ready, seconds)
-    if report is None:
+    return launch(command, layout.log, layout, ready, seconds)
+
+
+def launch(command: Sequence[str], log: Path, layout: Layout, ready: Callable[[int], _T | None], seconds: float) -> _T:
+    """Run `command` in the background until `ready`, asked with its process id, says something, which is returned.
+
+    What it says goes to the file `log`. Raises: LifecycleError when it ends or is not ready in time.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as file:
+        start_of_log = file.tell()
+        process = subprocess.Popen(  # noqa: S603  our own program, arguments from this module's caller
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=layout.root
+        )
+
+    def alive() -> _T | None:
+        if process.poll() is not None:
+            raise LifecycleError(
+                _last_words(log, start_of_log) or f"the instance ended with exit code {process.returncode}",
+                hint=f"see {log}, or run it in the foreground: vouchd run --instance {layout.root}",
+            )
+        return ready(process.pid)
+
+    result = _wait(alive, seconds)
+    if result is None:
         raise LifecycleError(
-            f"the instance, process {process.pid}, is not ready after {seconds:.0f} seconds", hint=f"see {layout.log}"
+            f"the instance, process {process.pid}, is not ready after {seconds:.0f} seconds", hint=f"see {log}"
         )
     process.returncode = 0  # it lives on without us: no warning when this object goes
-    return report
+    return result
 
 
-def _last_words(layout: Layout, offset: int) -> str:
+def _last_words(log: Path, offset: int) -> str:
     """What the process said as an error before it ended."""
-    lines = read_tail(layout.log, _TAIL_BYTES, begin=offset).decode("utf-8", "replace").splitlines()
+    lines = read_tail(log, _TAIL_BYTES, begin=offset).decode("utf-8", "replace").splitlines()
     said = [line.removeprefix("vouchd: ") for line in lines if line.startswith("vouchd: ")]
     return next((line for line in said if not line.startswith(("hint: ", "warning: "))), "")
 
@@ -151,7 +164,7 @@ def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SE
     def renewed() -> InstanceReport | None:
         now = status(layout)
         if now.pid is None:
-            said = _last_words(layout, start_of_log)
+            said = _last_words(layout.log, start_of_log)
             raise LifecycleError(said or "the instance ended instead of restarting", hint=f"see {layout.log}")
         if now.report is not None and now.report.refusals > refusals:
             raise RestartRefused(

@@ -67,16 +67,11 @@ class Request(NamedTuple):
     path: Path
 
 
-class Stage(NamedTuple):
-    """A step, and whether it was done."""
-
-    name: str
-    about: str
-    is_done: bool
-
-
 class CarryingOut:
-    """Carries the answers out in the folder `layout`; `say` is told of progress."""
+    """Carries the answers out in the folder `layout`; `say` is told of progress.
+
+    `plan` are the names of the steps with what each is about, once it has begun.
+    """
 
     def __init__(self, layout: Layout, answers: Answers, checks: Checks, tools: Tools, say: Say) -> None:
         self._layout = layout
@@ -85,19 +80,17 @@ class CarryingOut:
         self._tools = tools
         self._say = say
         self._journal = own_journal(layout)
+        self.plan: tuple[tuple[str, str], ...] = ()
 
     def run(self) -> None:
         """Do what was not done. Raises: what a step raises; another run goes on with that step."""
-        if self._answers.is_clone:
-            creation = self._clone
-            run_steps(self._with_enrolment(creation.steps()), creation.journal, self._say)
-        run_steps(self._own_steps(), self._journal, self._say)
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The steps in their order."""
-        done = steps_done(self._layout)
-        first = self._clone.steps() if self._answers.is_clone else ()
-        return tuple(Stage(step.name, step.about, step.name in done) for step in (*first, *self._own_steps()))
+        creation = self._clone if self._answers.is_clone else None
+        cloning = tuple(self._with_enrolment(creation.steps())) if creation is not None else ()
+        own = self._own_steps()
+        self.plan = tuple((step.name, step.about) for step in (*cloning, *own))
+        if creation is not None:
+            run_steps(cloning, creation.journal, self._say)
+        run_steps(own, self._journal, self._say)
 
     def _own_steps(self) -> tuple[Step, ...]:
         """What is done besides the steps of a clone's creation."""

@@ -511,6 +511,11 @@ class Field:
         """`panel.field`, as JSON has it."""
         return f"{self.section}.{self.name}"
 
+    @property
+    def input(self) -> str:
+        """Its name in a form, where it meets those of the page's own inputs."""
+        return f"answer-{self.name}"
+
 
 @cache
 def fields() -> tuple[Field, ...]:

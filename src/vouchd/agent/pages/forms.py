@@ -44,8 +44,12 @@ def require_number_lost(form: Form, lost: int) -> None:
         )
 
 
-async def read_form(request: web.Request, tokens: Tokens) -> Form:
-    """The form of a POST whose body has been read. Raises: PermissionDenied, ConfigError."""
+async def read_form(request: web.Request, tokens: Tokens, holder: bytes | None = None) -> Form:
+    """The form of a POST whose body has been read.
+
+    Its token is for `holder`; None: for who has the certificate of this connection.
+    Raises: PermissionDenied, ConfigError.
+    """
     try:
         posted = await request.post()
     except ValueError as error:
@@ -57,5 +61,5 @@ async def read_form(request: web.Request, tokens: Tokens) -> Form:
             files[name] = value.file.read()
         elif isinstance(value, str):
             fields[name] = value
-    tokens.require(fields.get(FIELD, ""), peer_certificate(request) or b"")
+    tokens.require(fields.get(FIELD, ""), (peer_certificate(request) or b"") if holder is None else holder)
     return Form(fields, {name: data for name, data in files.items() if data})

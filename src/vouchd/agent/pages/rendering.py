@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from vouchd import __version__
 from vouchd.agent.identity import peer_certificate
@@ -33,6 +33,7 @@ PAGE_POLICY = (
 )
 # What a page says was done comes back with the browser: sealed, so that no link can put words into its mouth.
 _SEAL_KEY = secrets.token_bytes(32)
+_TEMPLATES = "vouchd.agent.pages"
 FRAGMENT = "fragment"  # query parameter: only the part of the page that is refreshed
 
 
@@ -65,26 +66,7 @@ class Pages:
     @classmethod
     def of(cls, permission: Permission, tokens: Tokens, clock: Clock, instance: Instance) -> Pages:
         """The pages of that instance."""
-        environment = Environment(
-            loader=PackageLoader("vouchd.agent.pages"),
-            autoescape=select_autoescape(default=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters.update(
-            utc=showing.utc,
-            iso=showing.iso,
-            seconds=showing.seconds_of,
-            serial=showing.serial_text,
-            number=showing.number_text,
-            duration=showing.duration,
-            reason=showing.reason_text,
-            fingerprint=showing.fingerprint_text,
-            size=showing.size_text,
-        )
-        environment.globals.update(version=__version__, address=address, apart=showing.apart, instance=instance)
-        return cls(environment, permission, tokens, clock)
+        return cls(environment_of(instance, _TEMPLATES), permission, tokens, clock)
 
     def page(
         self, request: web.Request, caller: Caller, template: str, *, status: int = 200, **facts: Any
@@ -101,7 +83,7 @@ class Pages:
             may=lambda action: self.permission.grants(caller, action),
             **facts,
         )
-        return _html(html, status)
+        return html_response(html, status)
 
     def error(self, request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
         """The page that stands for an error of a request."""
@@ -114,7 +96,31 @@ class Pages:
             menu=(),
             caller=None,
         )
-        return _html(html, status)
+        return html_response(html, status)
+
+
+def environment_of(instance: Instance, *packages: str) -> Environment:
+    """Templates of these packages, the first one's before the others', on pages of that instance."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        utc=showing.utc,
+        iso=showing.iso,
+        seconds=showing.seconds_of,
+        serial=showing.serial_text,
+        number=showing.number_text,
+        duration=showing.duration,
+        reason=showing.reason_text,
+        fingerprint=showing.fingerprint_text,
+        size=showing.size_text,
+    )
+    environment.globals.update(version=__version__, address=address, apart=showing.apart, instance=instance)
+    return environment
 
 
 def see_other(location: str) -> web.Response:
@@ -139,7 +145,8 @@ def _seal(path: str, text: str) -> str:
     return hmac.new(_SEAL_KEY, sealed, hashlib.sha256).hexdigest()[:32]
 
 
-def _html(text: str, status: int) -> web.Response:
+def html_response(text: str, status: int) -> web.Response:
+    """A page."""
     return web.Response(
         text=text, status=status, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY}
     )
