@@ -52,7 +52,7 @@ format: $(VENV)/.dev ## mend format and what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: dev ## figures against their targets, in one run (BENCH=big adds 10,000,000 entries)
+bench: dev ## figures against their targets and the run before (BENCH=big adds 10,000,000 entries; ARGS=--short: a minute)
 	$(BIN)/python -m bench $(if $(filter big,$(BENCH)),--big) $(ARGS)
 
 soak: $(VENV)/.dev ## a master and a clone at half load, CRLs arriving, restarts, a failing source (SECONDS=7200)

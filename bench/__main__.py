@@ -1,4 +1,8 @@
-"""`make bench`: one table of all figures, `measured / target`, from one run."""
+"""`make bench`: one table of all figures, `measured / target`, from one run, beside those of the run before.
+
+With `--short`: the few that hold on a machine where other things run; the exit code is 1 when one is worse by a third
+than the reference that is kept in the repository.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from bench import (
     commands,
     importing,
     judging,
+    kept,
     loading,
     many_cas,
     partitions,
     publishing,
+    short,
     signing,
     token,
 )
@@ -51,12 +57,28 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement under load")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=tuple(ROWS), help="may be given several times")
+    parser.add_argument("--short", action="store_true", help="a minute: fails when a figure is worse by a third")
+    parser.add_argument("--keep", action="store_true", help="write the reference of --short anew")
     options = parser.parse_args()
     print(machine(), flush=True)
-    print_table(
-        [figure for name, measure in ROWS.items() if name in (options.only or ROWS) for figure in measure(options)]
-    )
+    if options.short:
+        return _short(keep=options.keep)
+    rows = [figure for name, measure in ROWS.items() if name in (options.only or ROWS) for figure in measure(options)]
+    print_table(rows, kept.read(kept.LAST))
+    kept.keep(kept.LAST, rows)
     return 0
+
+
+def _short(*, keep: bool) -> int:
+    rows, former = short.figures(), kept.read(short.REFERENCE)
+    print_table(rows, former)
+    if keep:
+        kept.keep(short.REFERENCE, rows)
+        return 0
+    lines = kept.worse(rows, former, short.WORSE)
+    for line in lines:
+        print(f"worse by a third or more: {line}")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,11 @@ class Figure:
         """Whether the target is held."""
         return self.value >= self.target if self.at_least else self.value <= self.target
 
+    def loss(self, before: float) -> float:
+        """By what share it is worse than the same figure `before`: 0.5 takes half as much again."""
+        better, now = (self.value, before) if self.at_least else (before, self.value)
+        return now / better - 1 if better > 0 else 0.0
+
 
 def machine() -> str:
     """One line on what was measured on."""
@@ -42,17 +47,26 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {gib:.0f} GiB, Python {python}, load {os.getloadavg()[0]:.1f} at the start"
 
 
-def print_table(figures: Iterable[Figure]) -> None:
-    """The figures on stdout."""
+def _before(figure: Figure, former: float | None) -> str:
+    """The same figure of the run before, and how this one differs."""
+    if former is None:
+        return ""
+    change = f" ({figure.value / former - 1:+.0%})" if former else ""
+    return f"{former:.2f}{change}"
+
+
+def print_table(figures: Iterable[Figure], former: Mapping[str, float]) -> None:
+    """The figures on stdout, beside those of the `former` run."""
     table = Table(title="measured / target", title_justify="left")
-    for column in ("what", "measured", "target", "", "from"):
-        table.add_column(column, justify="right" if column in {"measured", "target"} else "left")
+    for column in ("what", "measured", "before", "target", "", "from"):
+        table.add_column(column, justify="right" if column in {"measured", "before", "target"} else "left")
     for figure in figures:
         table.add_row(
             figure.what,
             f"{figure.value:.2f} {figure.unit}".strip(),
-            f"{'≥' if figure.at_least else '≤'} {figure.target:g} {figure.unit}".strip(),
-            "met" if figure.met else "NOT MET",
+            _before(figure, former.get(figure.what)),
+            f"{'≥' if figure.at_least else '≤'} {figure.target:g} {figure.unit}".strip() if figure.target else "",
+            "" if not figure.target else "met" if figure.met else "NOT MET",
             figure.detail,
         )
     Console(width=None if os.isatty(1) else 150).print(table)

@@ -1,0 +1,33 @@
+"""Figures of a run are compared with those of another one, whichever direction is the better one."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import kept, short
+from bench.figures import Figure
+
+
+@pytest.mark.parametrize(
+    ("value", "before", "at_least", "loss"),
+    [(0.3, 0.4, True, 1 / 3), (0.4, 0.3, True, -0.25), (4.0, 3.0, False, 1 / 3), (3.0, 4.0, False, -0.25)],
+)
+def test_figure_loss_is_by_what_share_it_is_worse(value, before, at_least, loss):
+    """Less of what should be much is as bad as more of what should be little."""
+    assert Figure("a", value, 0.0, "", at_least=at_least).loss(before) == pytest.approx(loss)
+
+
+def test_kept_figures_are_those_of_the_last_run_of_each(tmp_path):
+    """A run of some rows leaves what is kept of the others, and what has got worse by the share is named."""
+    path = tmp_path / "kept.json"
+    kept.keep(path, [Figure("one", 1.0, 0.0, "", at_least=True), Figure("two", 2.0, 0.0, "", at_least=True)])
+    kept.keep(path, [Figure("two", 3.0, 0.0, "", at_least=True)])
+    assert kept.read(path) == {"one": 1.0, "two": 3.0}
+    now = [Figure("one", 0.9, 0.0, "", at_least=True), Figure("two", 2.0, 0.0, "", at_least=True)]
+    assert [line.partition(":")[0] for line in kept.worse(now, kept.read(path), 0.4)] == ["two"]
+    assert kept.worse([Figure("new", 1.0, 0.0, "")], {}, 0.4) == ["new: nothing to compare with"]
+
+
+def test_reference_has_a_figure_of_each_row_of_the_short_form():
+    """What the short form measures has something to be compared with in the repository."""
+    assert set(kept.read(short.REFERENCE)) == {short.name_of(row) for row in short.rows()}
