@@ -29,6 +29,7 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import Epoch, Group
 from vouchd.ee.counters import Snapshot
+from vouchd.errors import NotFound
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
 from vouchd.instance.report import InstanceReport, WorkerReport
@@ -36,6 +37,7 @@ from vouchd.instance.signing_sets import NamedSigners, SigningWord, write_sets
 from vouchd.pkix import certs
 from vouchd.processes.publication import ManifestPublication
 from vouchd.service.permission import local_caller
+from vouchd.service.pulling import SourceState
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
@@ -117,6 +119,9 @@ class FakeRunning:
 
     async def snapshot(self) -> Snapshot:
         return self.counters
+
+    async def fetch(self, source: str) -> SourceState:
+        raise NotFound(f"no source {source}")
 
     async def restart(self) -> None:
         self.restarts_asked_for += 1
