@@ -18,7 +18,7 @@ COVERED := 91
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory demo-wizard install dev test quick check format bench soak fuzz gemlibpki mutate lock clean packages
+.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock clean packages
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,11 +36,17 @@ install: $(VENV)/.run ## what running it needs, in .venv
 
 dev: packages $(VENV)/.dev ## all that developing needs, in .venv
 
-test: dev ## all tests; make test T=tests/core K=nonce runs some, JOBS=1 one by one, COLD=1 forks no command
-	$(if $(COLD),VOUCHD_TESTS_COLD=1 )$(PYTEST) $(T) $(if $(K),-k "$(K)") $(COVERAGE) --numprocesses $(JOBS) $(SHARED)
+test: dev ## all tests but those of Dogtag; make test T=tests/core K=nonce runs some, JOBS=1 one by one, COLD=1 forks no command
+	$(if $(COLD),VOUCHD_TESTS_COLD=1 )$(PYTEST) $(T) $(if $(K),-k "$(K)") -m "not dogtag" $(COVERAGE) --numprocesses $(JOBS) $(SHARED)
 
 quick: $(VENV)/.dev ## the tests that start no process (before every commit); T and K as above, COVER=1 holds the coverage
-	$(PYTEST) $(T) $(if $(K),-k "$(K)") -m "not (process or directory or browser or interop)" $(COVERAGE) --numprocesses $$(nproc) $(SHARED)
+	$(PYTEST) $(T) $(if $(K),-k "$(K)") -m "not (process or directory or browser or interop or dogtag)" $(COVERAGE) --numprocesses $$(nproc) $(SHARED)
+
+test-dogtag: dev ## those against a real Dogtag, as root; it is kept below VOUCHD_DOGTAG_LAB (/var/tmp/vouchd-dogtag)
+	$(PYTEST) tests/dogtag $(if $(K),-k "$(K)")
+
+dogtag-remove: $(VENV)/.dev ## take that Dogtag away
+	$(BIN)/python -m tests.dogtag.lab remove
 
 check: $(VENV)/.dev ## format, lint, types, layers, docs (before every push)
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     faketime                                 # a host whose clock differs
     systemd logrotate                        # systemd-analyze and logrotate read the files of a service
     prometheus                               # promtool tries the alert rules
+    debootstrap                              # the Debian that a real Dogtag is tested on
   )
   command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi

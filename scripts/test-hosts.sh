@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives the names of the hosts that tests start directory servers on a loopback address each, in /etc/hosts.
+# Gives the names of the hosts on which tests start directory servers and a Dogtag, a loopback address each, in /etc/hosts.
 # Without root it prints the lines to add. A line that is there stays; safe to run at the same time twice.
 set -euo pipefail
 
@@ -8,6 +8,7 @@ lines=(
   "127.0.0.3 ds2.vouchd.test"
   "127.0.0.4 ds3.vouchd.test"
   "127.0.0.5 ds4.vouchd.test"
+  "127.0.0.6 dogtag.vouchd.test"
   "192.0.2.1 elsewhere.vouchd.test" # of no host: RFC 5737
 )
 missing() {

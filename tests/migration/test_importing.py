@@ -167,7 +167,7 @@ def test_rehearsal_tells_all_and_leaves_nothing(run, manager):
     assert "--trusted-responder 'CN=Second CA'" in offered["hint"]
     assert {"user typist", "multiroles.enable=false", "key sslserver"} <= refused.keys()
     assert [row["resource"] for row in done["access_rules"]] == ["certServer.ocsp.ca"]
-    assert "ca.publish.publisher.instance.OCSPPublisher-ocsp.example.test-28443.port=28443" in done["publisher"]
+    assert "ca.publish.publisher.instance.OCSPPublisher-ocsp-example-test-28443.port=28443" in done["publisher"]
 
 
 def test_import_makes_an_instance_that_would_start(run, manager):

@@ -260,9 +260,13 @@ def _of_authority(adopted: Adopted) -> Iterator[Finding]:
 
 
 def publisher_lines(host: str, port: str) -> tuple[str, ...]:
-    """What the CS.cfg of a CA needs to publish its CRLs here, beside or instead of where it publishes now."""
-    name = f"OCSPPublisher-{host}-{port}"
-    publisher, rule = f"ca.publish.publisher.instance.{name}", f"ca.publish.rule.instance.ocsprule-{host}-{port}"
+    """What the CS.cfg of a CA needs to publish its CRLs here, beside or instead of where it publishes now.
+
+    A dot would end the name of a publisher, and the CA would not start.
+    """
+    place = f"{host}-{port}".replace(".", "-")
+    name = f"OCSPPublisher-{place}"
+    publisher, rule = f"ca.publish.publisher.instance.{name}", f"ca.publish.rule.instance.ocsprule-{place}"
     return (
         "ca.publish.enable=true",
         f"{publisher}.enableClientAuth=true",
