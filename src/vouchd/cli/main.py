@@ -45,6 +45,7 @@ _VERBS = {
     "status": "lifecycle",
     "query": "query",
     "explain": "explain",
+    "compare": "compare",
     "backup": "backup",
     "restore": "backup",
 }
@@ -80,6 +81,7 @@ _ABOUT = {
     "status": "Show whether the instance runs and what it serves; exit code 3 when it does not run.",
     "query": "Ask a responder about certificates and verify what it says.",
     "explain": "Tell why a certificate is answered as it is: CRL, entry, policy and signer.",
+    "compare": "Ask this instance and another responder the same, in every form, and tell what differs and why.",
     "backup": "Write the instance's keys with their chains into one PKCS #12 file, or with --all the whole instance.",
     "restore": "Make the instance of a whole backup anew, or with --verify try the backup out.",
     "authority": "The CAs that an instance answers for.",

@@ -106,14 +106,14 @@ def _signed_anew(response: OCSPResponse, on_tokens: Collection[bytes]) -> bool:
 
 def _differences(ours: Reply, theirs: Reply, *, anew: bool) -> Iterator[Difference]:
     one, other = ours.response, theirs.response
-    said = _first(_status_fields(one), _status_fields(other))
+    said = _first(status_fields(one), status_fields(other))
     if said:
         yield Difference(Level.STATUS, *said)
-    signed = _first(_signed_fields(one), _signed_fields(other))
+    signed = _first(signed_fields(one), signed_fields(other))
     data = (one.basic.response_data_der if one.basic else b"", other.basic.response_data_der if other.basic else b"")
     if signed or said or data[0] != data[1]:
         yield Difference(Level.RESPONSE_DATA, *(signed or said or ("responseData", data[0].hex(), data[1].hex())))
-    whole = _first(_outer_fields(one, signature=not anew), _outer_fields(other, signature=not anew))
+    whole = _first(outer_fields(one, signature=not anew), outer_fields(other, signature=not anew))
     if whole or (not anew and ours.exchange.body != theirs.exchange.body):
         yield Difference(Level.BYTES, *(whole or signed or said or ("response", one.der.hex(), other.der.hex())))
 
@@ -131,18 +131,19 @@ def _unsound(ours: Reply, theirs: Reply, at: int) -> Iterator[Difference]:
         except ClientError as error:
             replies.append(str(error))
     if replies[0] != replies[1]:
-        yield Difference(Level.RESPONSE_DATA, "verification", *map(_text, replies))
+        yield Difference(Level.RESPONSE_DATA, "verification", *map(text_of, replies))
 
 
 def _first(ours: dict[str, object], theirs: dict[str, object]) -> tuple[str, str, str] | None:
     """The first field in which two answers differ, with both values."""
     for name in [*ours, *(name for name in theirs if name not in ours)]:
         if ours.get(name) != theirs.get(name):
-            return name, _text(ours.get(name)), _text(theirs.get(name))
+            return name, text_of(ours.get(name)), text_of(theirs.get(name))
     return None
 
 
-def _status_fields(response: OCSPResponse) -> dict[str, object]:
+def status_fields(response: OCSPResponse) -> dict[str, object]:
+    """What is said of each certificate."""
     fields: dict[str, object] = {"responseStatus": response.status.name}
     for place, single in _placed(response.basic):
         fields[f"certID{place}"] = single.cert_id
@@ -152,7 +153,8 @@ def _status_fields(response: OCSPResponse) -> dict[str, object]:
     return fields
 
 
-def _signed_fields(response: OCSPResponse) -> dict[str, object]:
+def signed_fields(response: OCSPResponse) -> dict[str, object]:
+    """What else is signed."""
     basic = response.basic
     if basic is None:
         return {}
@@ -166,7 +168,8 @@ def _signed_fields(response: OCSPResponse) -> dict[str, object]:
     return fields
 
 
-def _outer_fields(response: OCSPResponse, *, signature: bool) -> dict[str, object]:
+def outer_fields(response: OCSPResponse, *, signature: bool) -> dict[str, object]:
+    """What stands around that."""
     basic: BasicResponse | None = response.basic
     if basic is None:
         return {}
@@ -185,6 +188,7 @@ def _moment(at: int | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value in words, cut where it is long."""
     text = value.hex() if isinstance(value, bytes) else "absent" if value is None else str(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

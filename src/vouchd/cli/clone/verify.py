@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -46,7 +47,7 @@ def verify(
 
     Example: vouchd clone verify --sample 100
     """
-    chosen = _serials(serial or ())
+    chosen = serials_of(serial or ())
     body = {
         "sample": sample,
         "serials": [output.serial_text(one) for one in chosen],
@@ -119,7 +120,8 @@ def _record(verification: Verification, member: VerifiedMember) -> dict[str, obj
     return {**_row(verification, member), **numbers, "error": member.error or None, "told": differences}
 
 
-def _serials(texts: list[str] | tuple[()]) -> list[bytes]:
+def serials_of(texts: Sequence[str]) -> list[bytes]:
+    """Serial numbers in hexadecimal as DER INTEGER content octets. Raises: ConfigError."""
     if len(texts) > _MAX_SERIALS:
         raise ConfigError(f"{len(texts)} serial numbers; {_MAX_SERIALS} can be asked about at once")
     return [_serial(text) for text in texts]
