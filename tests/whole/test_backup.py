@@ -17,7 +17,7 @@ from vouchd.instance.backups import read_backup_record
 from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.wiring.manager import own_backups
+from vouchd.wiring.upkeep import own_backups
 
 pytestmark = pytest.mark.process
 PASSWORD = "correct horse battery"
