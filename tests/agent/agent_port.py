@@ -30,6 +30,7 @@ from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import Epoch, Group
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import NotFound
+from vouchd.instance.certificates.signers import load_signers
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
 from vouchd.instance.report import InstanceReport, WorkerReport
@@ -44,7 +45,7 @@ from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import write_key
 from vouchd.sockets import bind
 from vouchd.wiring import instance, manager
-from vouchd.wiring.cloning import peers
+from vouchd.wiring.cloning import peers, verifying
 from vouchd.wiring.services import audit_keeping
 
 LOCAL = local_caller("tests")
@@ -155,8 +156,9 @@ class AgentPort:
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
         watermark = Watermark(found.settings.of_set.stale_seconds)
         self.peers = peers(found.layout, found.settings, found.store, found.membership, tuple, clock, watermark)
-        compare = manager._verifying(found, publication, self.peers)
-        self.part = manager._agent_part(found, publication, clock, self.keeping, self.peers, compare)
+        compare = verifying(found.layout, found.settings, lambda: publication.state, self.peers.others)
+        keys = load_signers(found.settings)
+        self.part = manager._agent_part(found, publication, self.keeping, self.peers, compare, keys)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
