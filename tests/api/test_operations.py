@@ -43,7 +43,7 @@ def authority(api) -> str:
 def test_operation_lets_in_exactly_the_groups_of_its_action(api, row):
     """Each role against each operation: 403 for everyone whom no group grants it, and for nobody else."""
     path = row.path
-    for name in ("authority", "scope", "serial", "user", "certificate", "name", "seq", "member", "nickname"):
+    for name in ("authority", "scope", "serial", "user", "certificate", "name", "seq", "member", "nickname", "source"):
         path = path.replace(f"{{{name}}}", "nothing")
     for user, group in ROLES.items():
         status, found = api.ask(row.method, path, user=user)
