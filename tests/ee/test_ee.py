@@ -166,7 +166,11 @@ async def test_paths_of_other_responders_are_answered_where_they_are_set(path):
         assert (await served.ask(post(path=path))).status == 404
 
 
-@pytest.mark.parametrize("host", ["a b", "a/b", "a?b", "a#b", "a@b", "a\tb", '"a"', "a\\b", "\xe9", "<a>"])
+_NO_HOSTS = ["a b", "a/b", "a?b", "a#b", "a@b", "a\tb", '"a"', "a\\b", "\xe9", "<a>"]
+_NO_HOSTS += ["[::1", "::1]", "a:b", "a:80:80", "a:123456", "[a]", "[]", "a[::1]", "a%2", "%zz", "[::1]x"]
+
+
+@pytest.mark.parametrize("host", _NO_HOSTS)
 @pytest.mark.parametrize("ask", [get, post])
 async def test_host_that_can_be_none_is_400(port, ask, host):
     """What is no host with its port is refused (RFC 9112 section 3.2), the first time and each time."""
@@ -175,7 +179,10 @@ async def test_host_that_can_be_none_is_400(port, ask, host):
         assert (await port.ask(request)).status == 400
 
 
-@pytest.mark.parametrize("host", ["", "a", "a:80", "[2001:db8::1]:8080", "xn--bcher-kva.example", "a_b", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "host",
+    ["", "a", "a:80", "[2001:db8::1]:8080", "xn--bcher-kva.example", "a_b", "192.0.2.1", "a:", "[::1]", "a%20b", "a,b"],
+)
 async def test_host_of_any_form_is_taken(port, host):
     """Names, addresses, ports and none at all."""
     request = post().replace(b"Host: ocsp.test", b"Host: " + host.encode())

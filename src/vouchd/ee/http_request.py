@@ -33,7 +33,10 @@ _FIELDS = frozenset(
 
 
 # uri-host with its port, or nothing at all (RFC 9110 section 7.2).
-_HOST = re.compile(rb"[0-9A-Za-z._~!$&'()*+,;=%:\[\]-]*")
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"  # an IPv6 address, or a name
+    rb"(?::[0-9]{0,5})?"
+)
 
 
 @dataclass(slots=True)

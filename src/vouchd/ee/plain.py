@@ -16,7 +16,7 @@ _LINES = re.compile(
     rb"(?:"
     rb"(?!(?:transfer-encoding|expect|upgrade|if-none-match|if-modified-since):)"
     rb"(?!connection:(?![ \t]*keep-alive[ \t]*\r\n))"
-    rb"(?!host:(?![ \t]*[0-9a-z._~!$&'()*+,;=%:\[\]-]*[ \t]*\r\n))"
+    rb"(?!host:(?![ \t]*(?:\[[0-9a-f]*:[0-9a-f:.]+\]|[0-9a-z._~!$&'()*+,;=-]*)(?::[0-9]{0,5})?[ \t]*\r\n))"
     rb"(?!content-length:(?![ \t]*[0-9]{1,9}[ \t]*\r\n))"
     rb"[!#$%&'*+.^_`|~0-9a-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n"
     rb")++",
