@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.agent.domain_site import a_clone
 from tests.agent.pages.conftest import AgentSite
 from tests.agent.pages.conftest import site as running_site
 from tests.commands import run_vouchd
@@ -54,6 +55,7 @@ from vouchd.processes.metrics import render
 from vouchd.service.permission import Permission
 from vouchd.service.pulling import SourceState
 from vouchd.settings.layout import Layout
+from vouchd.wiring import instance as wiring
 
 site = running_site
 
@@ -273,6 +275,86 @@ def test_fault_of_a_running_instance_shows_by_name_in_each_place(broken, cause: 
         return metric in text if place == "metrics" else all(word in text for word in (cause, name, fault.word))
 
     eventually(seen, f"{cause} of {name} in {place}")
+
+
+# What befalls a whole instance while it runs: what brings it about and ends it, and what is shown of it.
+
+
+def _open_passwords(site: AgentSite) -> None:
+    site.context()  # before the password of its key is nobody's to read
+    site.layout.password_conf.chmod(0o644)
+    site.vouchd("selftest", "run", "KeyFileModes", code=1)
+
+
+def _close_passwords(site: AgentSite) -> None:
+    site.layout.password_conf.chmod(0o600)
+    site.vouchd("selftest", "run", "KeyFileModes")
+
+
+ABSENT = a_clone(2, host="localhost", secure_port=1)
+
+
+def _add_member(site: AgentSite) -> None:
+    with wiring.services(site.layout) as services:
+        services.store.put_member(ABSENT, None)
+
+
+def _remove_member(site: AgentSite) -> None:
+    with wiring.services(site.layout) as services:
+        services.store.remove_member(ABSENT.id)
+
+
+def _hide_audit_log(site: AgentSite) -> None:
+    site.layout.audit_log.rename(site.file("audit.away"))
+    site.ask("/agent/audit")  # that somebody reads it is an act, which is recorded or refused
+
+
+def _show_audit_log(site: AgentSite) -> None:
+    site.file("audit.away").replace(site.layout.audit_log)
+    site.ask("/agent/audit")
+
+
+WHOLE = {
+    Cause.HALTED: (_open_passwords, _close_passwords, "", "KeyFileModes"),
+    Cause.UPKEEP: (_open_passwords, _close_passwords, "signers", "password.conf"),
+    Cause.MEMBER: (_add_member, _remove_member, ABSENT.id, "cannot ask"),
+    Cause.AUDIT: (_hide_audit_log, _show_audit_log, "", "audit log"),
+}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("cause", WHOLE)
+def test_fault_of_a_whole_instance_shows_in_each_place_and_ends(site: AgentSite, cause: Cause) -> None:
+    """What keeps every CA from being answered, or a change from being taken, stands wherever operators look."""
+    begin, end, name, word = WHOLE[cause]
+    begin(site)
+    try:
+        for place, text in PLACES.items():
+            metric = f'vouchd_hindrance{{cause="{cause}",name="{name}"}} 1.0'
+            wanted = [metric] if place == "metrics" else [cause.value, name, word]
+
+            def seen(text=text, wanted=wanted) -> bool:
+                shown = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text(Broken(site)))).split())
+                return all(one in shown for one in wanted)
+
+            eventually(seen, f"{cause} in {place}")
+    finally:
+        end(site)
+    gone = f'vouchd_hindrance{{cause="{cause}",name=""}} 0.0'
+    eventually(lambda: gone in readiness(site, "/metrics"), f"the end of {cause}")
+
+
+# What takes a set, a directory server or both is shown of a running one elsewhere.
+SHOWN_ELSEWHERE = {
+    Cause.STORE: "tests/whole/test_pages_without_directory.py",
+    Cause.BEHIND: "tests/faults/test_set_embedded.py",
+    Cause.REPLICATION: "tests/whole/test_clone_directory.py",
+}
+
+
+def test_every_cause_is_brought_about_in_a_running_instance() -> None:
+    """None is left to reports that are made up."""
+    assert {*REAL, *WHOLE, *SHOWN_ELSEWHERE} == set(Cause)
 
 
 def test_hindrance_reads_as_one_line() -> None:
