@@ -32,9 +32,9 @@ _FIELDS = frozenset(
 )
 
 
-# uri-host with its port, or nothing at all (RFC 9110 section 7.2).
+# uri-host with its port, or nothing at all (RFC 9110 section 7.2): an IPv6 address, or a name.
 _HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"  # an IPv6 address, or a name
+    rb"(?:\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"
     rb"(?::[0-9]{0,5})?"
 )
 
