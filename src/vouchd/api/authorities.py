@@ -15,6 +15,7 @@ from msgspec.structs import asdict, fields
 from vouchd.api import shapes
 from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, Refusal, ScopeId, SentPEM, about
 from vouchd.api.operation import Call, Operation, Waiting
+from vouchd.api.pages import Page, page_of
 from vouchd.cloning.our_certificates import our_certificates
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
@@ -178,8 +179,9 @@ class SerialsUpload(Waiting, frozen=True, forbid_unknown_fields=True):
 
 
 def _all(call: Call) -> list[Authority]:
-    at = call.services.clock.now()
-    return [_shape(summary, at) for summary in call.services.authorities.summaries(call.caller)]
+    at, authorities = call.services.clock.now(), call.services.authorities
+    page = page_of(authorities.every(call.caller), lambda one: one.id, call.query)
+    return [_shape(authorities.summary(one), at) for one in page]
 
 
 def _one(call: Call) -> Authority:
@@ -331,7 +333,16 @@ def _policy(policy: facts.AuthorityPolicy) -> Policy:
 
 _SERIALS = ("text/plain", "application/octet-stream")
 OPERATIONS = (
-    Operation("GET", "/authorities", "authorities.list", "All CAs", Action.LIST_AUTHORITIES, _all, list[Authority]),
+    Operation(
+        "GET",
+        "/authorities",
+        "authorities.list",
+        "All CAs",
+        Action.LIST_AUTHORITIES,
+        _all,
+        list[Authority],
+        query=Page,
+    ),
     Operation(
         "POST",
         "/authorities",

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from vouchd.api import shapes
 from vouchd.api.model import AuthorityId, Count, Label, Refusal, ScopeId, Words, about
 from vouchd.api.operation import Call, Download, Operation, Waiting
+from vouchd.api.pages import Page, page_of
 from vouchd.api.services import Services
 from vouchd.api.shapes import IssuingPoint, QuarantinedCRL
 from vouchd.core import facts
@@ -119,7 +120,13 @@ class LowerNumber(Waiting, frozen=True, forbid_unknown_fields=True, kw_only=True
 def _points(call: Call) -> list[IssuingPoint]:
     call.services.permission.allow(call.caller, Action.READ_CRL, "*")
     at = call.services.clock.now()
-    return [shapes.issuing_point(epoch, at) for epoch in call.services.store.epochs()]
+    page = page_of(call.services.store.epochs(), _name, call.query)
+    return [shapes.issuing_point(epoch, at) for epoch in page]
+
+
+def _name(epoch: Epoch) -> str:
+    """What a page names it by."""
+    return f"{epoch.issuing_point.authority_id}/{epoch.issuing_point.scope_id}"
 
 
 def _point(call: Call) -> IssuingPoint:
@@ -311,7 +318,14 @@ _POINT = "/authorities/{authority}/issuing-points/{scope}"
 _QUARANTINE = "/quarantine/{authority}/{scope}"
 OPERATIONS = (
     Operation(
-        "GET", "/issuing-points", "crls.list", "All CRL issuing points", Action.READ_CRL, _points, list[IssuingPoint]
+        "GET",
+        "/issuing-points",
+        "crls.list",
+        "All CRL issuing points",
+        Action.READ_CRL,
+        _points,
+        list[IssuingPoint],
+        query=Page,
     ),
     Operation("GET", _POINT, "crls.get", "One issuing point", Action.READ_CRL, _point, IssuingPoint),
     Operation(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.cli import bulk, output
+from vouchd.cli import bulk, output, whole
 from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import STDIN, JsonOption, read_input
@@ -350,7 +350,7 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
 
     Example: vouchd authority list --json
     """
-    authorities = instance.call("authorities.list")
+    authorities = list(whole.authorities(instance))
     if json_output:
         output.as_json([_full(one) for one in authorities])
         return

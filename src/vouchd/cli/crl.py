@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vouchd.cli import bulk, crl_shapes, output, quarantine
+from vouchd.cli import bulk, crl_shapes, output, quarantine, whole
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import (
@@ -165,7 +165,7 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
     Example: vouchd crl list --json
     """
     labels = crl_shapes.labels(instance)
-    rows = [crl_shapes.point_row(point, labels) for point in instance.call("crls.list")]
+    rows = [crl_shapes.point_row(point, labels) for point in whole.issuing_points(instance)]
     output.records(rows, json_output=json_output, empty="no CRL yet; add one with `vouchd crl add FILE`")
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from vouchd.cli import output
+from vouchd.cli import output, whole
 from vouchd.cli.instance import Instance
 from vouchd.errors import PermissionDenied
 from vouchd.pkix import names as dn
@@ -20,7 +20,7 @@ Shape = Mapping[str, Any]  # as the operations give it
 def labels(instance: Instance) -> dict[str, str]:
     """Label by id of all CAs; none for a publisher, who may not list them."""
     try:
-        return {one["id"]: one["label"] for one in instance.call("authorities.list")}
+        return {one["id"]: one["label"] for one in whole.authorities(instance)}
     except PermissionDenied:
         return {}
 

@@ -20,6 +20,7 @@ from vouchd.settings.layout import Layout
 
 WaitSecondsOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is ready.")]
 NOT_RUNNING = 3  # as `systemctl status` has it
+_SHOWN_POINTS = 100  # of issuing points; what follows them is not to scroll away
 _POLL_SECONDS = 0.05
 
 
@@ -164,7 +165,9 @@ def _show(report: Mapping[str, Any], json_output: bool) -> None:
         return
     output.fields({name.replace("_", " "): value for name, value in state.items()})
     output.say("")
-    output.records(points, json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
+    output.records(points[:_SHOWN_POINTS], json_output=False, empty="no CRL yet; add one with `vouchd crl add FILE`")
+    if len(points) > _SHOWN_POINTS:
+        output.say(f"… and {len(points) - _SHOWN_POINTS} more: vouchd crl list, or --json")
     if kept:
         output.say("")
         output.table(["hindrance", "of", "why"], [[one["cause"], one["name"], one["why"]] for one in kept])

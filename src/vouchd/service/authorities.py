@@ -400,6 +400,11 @@ class Authorities:
             for authority in self._store.authorities()
         )
 
+    def every(self, caller: Caller) -> tuple[Authority, ...]:
+        """All CAs, by label. Raises: PermissionDenied."""
+        self._permission.allow(caller, Action.LIST_AUTHORITIES, "*")
+        return self._store.authorities()
+
     def summary_by_id(self, authority_id: str, caller: Caller) -> AuthoritySummary:
         """One of those, by its id. Raises: NotFound; PermissionDenied."""
         self._permission.allow(caller, Action.LIST_AUTHORITIES, authority_id)
