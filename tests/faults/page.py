@@ -27,6 +27,8 @@ MODULES = (
     "tests.laws.test_law8_silence_is_a_fault",
     "tests.faults.test_set_embedded",
     "tests.faults.test_set_directory",
+    "tests.setup.test_unattended",
+    "tests.setup.test_killed_wizard",
 )
 _Test = TypeVar("_Test", bound=Callable[..., object])
 

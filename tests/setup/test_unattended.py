@@ -7,10 +7,12 @@ import json
 import pytest
 from tests.ds389 import HOSTS
 from tests.faults.killed import killed_after_saying
+from tests.faults.page import FaultTable
 from tests.whole.clones import PASSWORD, CloneSet, clone_set
 from tests.whole.test_clone_directory import require_alike
 
 pytestmark = pytest.mark.process
+TABLE = FaultTable.of("set-up by a file")
 
 # Stops at argv[1], `before STEP` or `after STEP`, of `vouchd` with the words that follow.
 STUCK = """
@@ -77,6 +79,12 @@ def setting(tmp_path):
         yield found
 
 
+@TABLE.fault(
+    "`vouchd setup` is killed before or after any of its steps",
+    "none yet; the master of the domain goes on",
+    "nothing; `vouchd create` there says that it is being set up",
+    "the same command goes on with the step that was not done",
+)
 def test_master_and_clone_set_up_by_files_and_cut_short_at_every_step_are_alike(setting):
     """However often it is killed, the same command ends with a master and a clone with the same lists and answers."""
     keys = str(setting.folder / "keys.p12")

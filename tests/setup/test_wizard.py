@@ -168,7 +168,7 @@ def test_panel_asks_every_field_with_a_label_and_an_explanation(tmp_path, panel)
         else:
             page = through(found.visitor, panel.slug)
     assert page.panel == panel.name
-    for field in panel.fields:
+    for field in panel.questions(Answers()):
         assert field.about.replace("`", "").split(". ")[0] in page.words, field.path
         if field.choices:
             for option in field.choices:
@@ -223,6 +223,16 @@ def test_panel_tells_what_it_refuses_and_keeps_what_was_typed(visitor, slug, val
         assert page.value(kept) == str(values[kept])
     assert SECRET not in page.text
     assert SECRET not in visitor.show(f"/setup/{slug}").text
+
+
+def test_password_that_is_made_up_here_is_typed_twice(visitor):
+    """Nobody could open what a slip of the finger has locked."""
+    through(visitor, "administrator")
+    token = visitor.show("/setup/administrator").token
+    sent = {"answer-password": "one password", "again-password": "another password"}
+    page = visitor.send("/setup/administrator", token, sent)
+    assert "typed differently the second time" in page.error
+    assert visitor.send("/setup/administrator", token, {**sent, "again-password": "one password"}).panel == "Review"
 
 
 def test_answers_outlive_the_process(tmp_path):

@@ -124,7 +124,10 @@ def status(instance: Instance, json_output: JsonOption = False) -> None:
     """
     report = instance.call("instance.get")
     if report["state"] in {STOPPED, STARTING}:
-        output.record({"state": report["state"], "pid": report["pid"]}, json_output=json_output)
+        state = report["state"]
+        if state == STOPPED and isinstance(instance, Folder) and is_being_set_up(instance.layout):
+            state = "being set up"
+        output.record({"state": state, "pid": report["pid"]}, json_output=json_output)
         raise typer.Exit(NOT_RUNNING if report["state"] == STOPPED else 0)
     _show(report, json_output)
 

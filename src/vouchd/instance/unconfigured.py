@@ -14,12 +14,12 @@ from vouchd.files import PRIVATE, replace_file, sync_folder, write_new
 from vouchd.instance.locking import quiet
 from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
+from vouchd.settings.reading import STATE, UNCONFIGURED
 
-_STATE, PIN = "cs.state", "preop.pin"
-_UNCONFIGURED = "0"
+PIN = "preop.pin"
 _TEXT = f"""\
 # This instance is not set up yet: its wizard does it, in a browser, or `vouchd setup --answers FILE`.
-{_STATE}={_UNCONFIGURED}
+{STATE}={UNCONFIGURED}
 """
 _LOCK = "lock"
 
@@ -28,8 +28,8 @@ def is_unconfigured(layout: Layout) -> bool:
     """Whether the folder is of an instance whose keys and settings are still to be made. Raises: ConfigError."""
     if not layout.setup.is_dir() or not layout.cs_cfg.exists():
         return False
-    state = cs_cfg.read(layout.cs_cfg).assignments.get(_STATE)
-    return state is not None and state.text == _UNCONFIGURED
+    state = cs_cfg.read(layout.cs_cfg).assignments.get(STATE)
+    return state is not None and state.text == UNCONFIGURED
 
 
 def is_configured(layout: Layout) -> bool:

@@ -37,6 +37,8 @@ from vouchd.settings.keys import Composed, KnownKey, declarations
 from vouchd.settings.kinds import FILE
 from vouchd.settings.layout import Layout
 
+# As the Certificate System has it; until its keys and settings are there an instance has no others.
+STATE, UNCONFIGURED = "cs.state", "0"
 _T = TypeVar("_T")
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _SCHEMES = {
@@ -91,6 +93,9 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
     Raises: ConfigError.
     """
     root = root.absolute()
+    state = config.assignments.get(STATE)
+    if state is not None and state.text == UNCONFIGURED:
+        raise ConfigError(f"{root}: this instance is not set up yet", hint="vouchd start opens its wizard")
     plain = _fill(Settings, config, root, root=root, store=Layout(root).database, warnings=config.warnings())
     signers = tuple(
         _signer(config, root, nickname, default=nickname == plain.default_signer)

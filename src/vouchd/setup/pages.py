@@ -140,8 +140,10 @@ class WizardPages:
     async def _values(self, panel: Panel, form: Form) -> dict[str, Any]:
         """The fields that came; of a secret that was left empty what is kept stays."""
         values: dict[str, Any] = {}
-        for field in panel.fields:
+        for field in panel.questions(self._wizard.answers):
             text = form.fields.get(field.input, "") if field.secret else form.text(field.input)
+            if field.chosen and text != form.fields.get(f"again-{field.name}", text):
+                raise BadInput(f"{field.title}: typed differently the second time", hint="type it twice alike")
             if field.type is bool:
                 values[field.name] = text == "yes"
             elif field.input in form.fields and (text or not field.secret):
@@ -194,6 +196,7 @@ class WizardPages:
             status=outcome(error).http_status if error else 200,
             error=error or (progress.error if panel in {REVIEW, DONE} else None),
             panel=panel,
+            fields=panel.questions(wizard.answers),
             panels=self._lines(panel),
             place=PANELS.index(panel) + 1,
             values=values,
@@ -228,7 +231,7 @@ class WizardPages:
                 kind = getattr(kept, "kind", "")
                 rows = [
                     (field.title, _shown(field, getattr(kept, field.name)))
-                    for field in panel.fields
+                    for field in panel.questions(wizard.answers)
                     if not field.when or kind in field.when
                 ]
                 sections.append(

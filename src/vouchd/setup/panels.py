@@ -41,6 +41,10 @@ class Panel:
         """What it asks."""
         return fields_of(self.section) if self.section else ()
 
+    def questions(self, answers: Answers) -> tuple[Field, ...]:
+        """What it asks whoever has answered so: what concerns keys on a token is asked only where they are on one."""
+        return tuple(one for one in self.fields if answers.on_token or one.path != "key_pairs.extractable")
+
     def is_settled(self, done: Iterable[str]) -> bool:
         """Whether the steps that are done have used its answers."""
         return not self.settled_by.isdisjoint(done)

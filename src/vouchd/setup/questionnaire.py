@@ -34,12 +34,21 @@ def ask(
     when: tuple[str, ...] = (),
     words: Mapping[str, str] | None = None,
     choices: Mapping[str, tuple[str, str]] | None = None,
+    chosen: bool = False,
 ) -> Meta:
     """A field: `when` are the values of the panel's `kind` that it belongs to.
 
     `words` is what the INI has for each value, `choices` what the page calls it, with an explanation.
+    `chosen`: a secret that is made up here, so it is typed twice.
     """
-    extra = {"ini": ini, "secret": secret, "when": when, "words": dict(words or {}), "choices": dict(choices or {})}
+    extra = {
+        "ini": ini,
+        "secret": secret,
+        "when": when,
+        "words": dict(words or {}),
+        "choices": dict(choices or {}),
+        "chosen": chosen,
+    }
     return Meta(title=title, description=about, examples=[example] if example else None, extra=extra)
 
 
@@ -440,6 +449,7 @@ class ExportKeys(Struct, frozen=True, forbid_unknown_fields=True):
             "At least 8 characters; a clone asks for it. It is kept nowhere.",
             ini="pki_backup_password",
             secret=True,
+            chosen=True,
             when=("file",),
         ),
     ] = ""
@@ -456,6 +466,7 @@ class Administrator(Struct, frozen=True, forbid_unknown_fields=True):
             " and lies beside it in admin.password.",
             ini="pki_client_pkcs12_password",
             secret=True,
+            chosen=True,
         ),
     ] = ""
 
@@ -499,6 +510,7 @@ class Field:
     example: str
     ini: str
     secret: bool
+    chosen: bool
     when: tuple[str, ...]
     words: Mapping[str, str]
     choices: Mapping[str, tuple[str, str]]
@@ -542,6 +554,7 @@ def _fields() -> Iterator[Field]:
                 str((said.examples or [""])[0]),
                 merged["ini"],
                 merged["secret"],
+                merged["chosen"],
                 merged["when"],
                 merged["words"],
                 merged["choices"],
