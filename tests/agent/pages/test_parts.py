@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vouchd.agent.pages import showing
+from vouchd.agent.pages.authorities import own_policy
 from vouchd.agent.pages.charts import NOTHING, Line, draw
 from vouchd.agent.pages.conditions import Tone, expiry_condition
 from vouchd.agent.pages.history import History, quantile
 from vouchd.agent.pages.staging import KEEP_SECONDS, Staging
 from vouchd.agent.pages.tokens import Tokens
+from vouchd.core.facts import AuthorityPolicy
 from vouchd.errors import NotFound, PermissionDenied
 from vouchd.pkix.purposes import Validity
 
@@ -132,3 +134,13 @@ def test_certificate_is_in_one_condition_on_pages_and_for_readiness(life, share)
     at = validity.not_before + int(share * life)
     assert (expiry_condition(validity, at).tone is Tone.GOOD) == (validity.warning(at) == "")
     assert (expiry_condition(validity, at).word == "Expired") == (validity.warning(at) == "has expired")
+
+
+def test_policy_of_a_ca_is_told_by_what_it_says_otherwise():
+    """Each setting of a CA stands in the words of its description; what is as for every CA does not."""
+    assert own_policy(AuthorityPolicy()) == []
+    told = own_policy(AuthorityPolicy(not_found_as_good=False, slot_seconds=60, signer="tier2"))
+    assert told == [
+        ("Whether a serial that no CRL lists is good, else unknown", "no"),
+        ("The length of a slot; null: 30", "60"),
+    ]

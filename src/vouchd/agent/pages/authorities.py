@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, get_type_hints
 
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Meta
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out, sentence
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
-from vouchd.api.authorities import Authority, NewAuthority
+from vouchd.api.authorities import Authority, NewAuthority, PolicySettings
 from vouchd.api.services import Services
-from vouchd.core.facts import Caller, IssuingPointId, QuarantinedCRL
+from vouchd.core.facts import AuthorityPolicy, Caller, IssuingPointId, QuarantinedCRL
 from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
 from vouchd.instance.hindrances import hindrances
 from vouchd.instance.report import ServedPoints
@@ -167,7 +169,17 @@ class AuthorityPages:
         label, now = row.summary.authority.label, self.services.clock.now()
         kept = [one for one in hindrances(self.services.running.report(), now) if one.name == label]
         history = [describe(der) for der in row.summary.authority.history]
-        facts = {"history": history, "row": row, "certificate": certificate, "error": error, "done": done_text(request)}
+        policy = own_policy(row.summary.authority.policy)
+        signer = row.summary.authority.policy.signer or self.services.settings.default_signer
+        facts = {
+            "history": history,
+            "policy": policy,
+            "signer": signer,
+            "row": row,
+            "certificate": certificate,
+            "error": error,
+            "done": done_text(request),
+        }
         return self.pages.page(request, caller, "authority.html", status=status, hindrances=kept, **facts)
 
     async def _rows(self, summaries: Sequence[AuthoritySummary]) -> tuple[AuthorityRow, ...]:
@@ -179,6 +191,27 @@ class AuthorityPages:
         summary = await in_thread(lambda: self.services.authorities.summary_by_id(identifier, caller))
         (row,) = await self._rows([summary])
         return row
+
+
+def own_policy(policy: AuthorityPolicy) -> list[tuple[str, str]]:
+    """What a CA's own policy says otherwise than none would: the words of its setting, and its value."""
+    plain = AuthorityPolicy()
+    return [
+        (_meaning(hint), _value_words(getattr(policy, name)))
+        for name, hint in get_type_hints(PolicySettings, include_extras=True).items()
+        if name != "signer" and getattr(policy, name) != getattr(plain, name)
+    ]
+
+
+def _meaning(hint: Any) -> str:
+    """What a property of a model means, as its description says."""
+    return next(one.description for one in hint.__metadata__ if isinstance(one, Meta) and one.description).rstrip(".")
+
+
+def _value_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{len(value)}" if isinstance(value, tuple) else str(value)
 
 
 def _has(summary: AuthoritySummary, sought: str) -> bool:
