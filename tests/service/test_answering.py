@@ -10,6 +10,7 @@ from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.pkix.test_ocsp import cert_id, extension, nonce, request
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
+from vouchd.core import status
 from vouchd.core.facts import CertStatus, CompromisedAnswer, ExpiredCRLPolicy
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
 from vouchd.errors import OCSPResponseStatus
@@ -635,3 +636,27 @@ def test_serials_one_after_another_get_what_each_gets_alone(policy):
         for nonce in (None, b"n" * 16)
     ]
     assert [one.answer(*case) for case in cases] == [responder(holding, signer(key)).answer(*case) for case in cases]
+
+
+def test_state_that_was_foreseen_is_worked_out_before_it_is_asked_and_answered_alike(monkeypatch):
+    """With many issuing points nothing is worked out at the first question, whoever signs; the answers are the same."""
+    scopes = [Scope(scope_id=f"{number:064x}", distribution_point_der=b"%d" % number) for number in range(20)]
+    points = [point(ONE, *(ENTRIES if not number else ()), scope=one) for number, one in enumerate(scopes)]
+    many = serving(ONE, *points, expected_scopes=tuple(one.scope_id for one in scopes))
+    foreseeing, other = usual(), usual()
+    requests = [request_for(ONE, number) for number in (GOOD, REVOKED, HELD)]
+    foreseeing.foresee(state(many, version=2), NOW)
+    assert [foreseeing.answer(one, NOW) for one in requests] == [usual().answer(one, NOW) for one in requests]
+    later = state(many, version=2)
+    foreseeing.foresee(later, NOW)
+    views: list[int] = []
+    of = status._View.of.__func__
+    monkeypatch.setattr(status._View, "of", classmethod(lambda *every: views.append(1) or of(*every)))
+    foreseeing.replace(later)
+    answers = [foreseeing.answer(one, NOW).response_der for one in requests]
+    foreseeing.sign_with({"ocsp": signer(SIGNER)}, "ocsp")
+    assert [foreseeing.answer(one, NOW).response_der for one in requests] == answers
+    assert not views
+    other.replace(later)
+    assert [other.answer(one, NOW).response_der for one in requests] == answers
+    assert views

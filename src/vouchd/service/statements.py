@@ -27,11 +27,11 @@ class Statement(NamedTuple):
 
 
 class Statements:
-    """What is said of the serials of one key of a CA (`certs.key_id`) as long as `basis` is current."""
+    """What is said of the serials of one key of a CA as long as `basis` is current; `verdicts` are on that key."""
 
-    def __init__(self, serving: ServingAuthority, key: str, policy: ResponsePolicy, basis: Basis) -> None:
+    def __init__(self, serving: ServingAuthority, verdicts: Verdicts, policy: ResponsePolicy, basis: Basis) -> None:
         self.basis = basis
-        self._verdicts = Verdicts(serving, policy, key)
+        self._verdicts = verdicts
         self._policy = serving.authority.policy
         self._reasons = policy.reasons_for(self._policy)
         self._keeps_issued = serving.issued is not None

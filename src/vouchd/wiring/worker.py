@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,10 +55,16 @@ def run_worker(layout: Layout, slot: int) -> None:
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)
     files = OpenIndexes(layout.index, AnsweringOctets(), merged=True)
     manifest = Manifest(layout.index, files)
+
+    def load() -> ServingState:
+        loaded = manifest.load()
+        responder.foresee(loaded, int(time.time()))
+        return loaded
+
     serve_worker(
         EEServer(state),
         responder.replacing,
-        manifest.load,
+        load,
         inheritance,
         responder.halt,
         files.damaged,
