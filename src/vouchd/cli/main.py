@@ -21,7 +21,7 @@ INTERNAL_ERROR = 70
 DEBUG = "VOUCHD_DEBUG"
 VERSION = "--version"
 
-_HELP = """An online certificate status manager: an OCSP responder that is fed by CRLs.
+OVERVIEW = """An online certificate status manager: an OCSP responder that is fed by CRLs.
 
 A site with its own CA and CRLs is running in three commands:
 
@@ -109,7 +109,7 @@ def command_line(verb: str = "") -> typer.Typer:
     """The command with that verb alone, or with all verbs, which takes longer to load, where there is none such."""
     app = typer.Typer(
         name="vouchd",
-        help=_HELP,
+        help=OVERVIEW,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -162,10 +162,10 @@ def _version(wanted: bool) -> None:
 def _root(
     version: bool = typer.Option(False, VERSION, callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """See `_HELP`: typer wants a function to hang the common options on."""
+    """See `OVERVIEW`: typer wants a function to hang the common options on."""
 
 
-_root.__doc__ = _HELP
+_root.__doc__ = OVERVIEW
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

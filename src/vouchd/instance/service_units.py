@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import pwd
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -74,6 +75,16 @@ def install_service(
         written = _init_files(name, folder, values)
         commands = (f"service vouchd start {name}",)
     return InstalledService(tuple(_write(root, path, *content) for path, content in written.items()), commands)
+
+
+def package_files(program: PurePosixPath) -> dict[PurePosixPath, tuple[str, int]]:
+    """What a package lays on every host, as (text, mode) by path: the unit of any instance, its user, its folder."""
+    values = {"USER": "vouchd", "GROUP": "vouchd", "PROGRAM": str(program)}
+    return {
+        PurePosixPath("/lib/systemd/system/vouchd@.service"): _filled("vouchd@.service", values),
+        PurePosixPath("/usr/lib/sysusers.d/vouchd.conf"): _filled("sysusers.conf", values),
+        PurePosixPath("/usr/lib/tmpfiles.d/vouchd.conf"): _filled("tmpfiles.conf", values),
+    }
 
 
 def _group(folder: Path, user: str) -> str:
@@ -149,3 +160,13 @@ def _write(root: Path, path: PurePosixPath, text: str, mode: int) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     replace_file(place, text.encode(), mode, error=LifecycleError)
     return place
+
+
+def main() -> None:
+    """Lay the files of a package: `python -m vouchd.instance.service_units ROOT PROGRAM`."""
+    for path, content in package_files(PurePosixPath(sys.argv[2])).items():
+        _write(Path(sys.argv[1]), path, *content)
+
+
+if __name__ == "__main__":
+    main()
