@@ -17,6 +17,10 @@ if [ ${#packages[@]} -eq 0 ]; then
     systemd logrotate                        # systemd-analyze and logrotate read the files of a service
     prometheus                               # promtool tries the alert rules
     debootstrap                              # the Debian that a real Dogtag is tested on
+    dpkg-dev debhelper                       # build the Debian package
+    mandoc                                   # reads the manual pages
+    checkpolicy semodule-utils setools selinux-policy-dev  # compile the SELinux policy, look into it
+    selinux-policy-default
   )
   command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi
@@ -25,9 +29,12 @@ command -v dpkg-query >/dev/null || {
   exit 0
 }
 
+# What the SELinux module is linked with to be looked into. The package itself would set the host's policy up.
+policy=/usr/local/share/selinux/base.pp
 installed() { # any nginx will do for nginx-light
   case $1 in
     nginx-light) command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
+    selinux-policy-default) [ -e "$policy" ] ;;
     python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
     python3-dev) python3 -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null ;;
     *) [ "$(dpkg-query -W -f '${Status}' "$1" 2>/dev/null)" = "install ok installed" ] ;;
@@ -54,4 +61,15 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 apt-get "${wait_for_lock[@]}" update -qq </dev/null
-apt-get "${wait_for_lock[@]}" install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+wanted=()
+for package in "${missing[@]}"; do
+  [ "$package" = selinux-policy-default ] || wanted+=("$package")
+done
+[ ${#wanted[@]} -eq 0 ] || apt-get "${wait_for_lock[@]}" install -y -qq --no-install-recommends "${wanted[@]}" </dev/null
+if [ ${#wanted[@]} -lt ${#missing[@]} ]; then
+  folder=$(mktemp -d)
+  (cd "$folder" && apt-get download -qq selinux-policy-default 2>/dev/null && dpkg-deb -x selinux-policy-default_*.deb .)
+  mkdir -p "${policy%/*}"
+  bunzip2 -c "$folder/usr/share/selinux/default/base.pp.bz2" >"$policy"
+  rm -rf "$folder"
+fi
