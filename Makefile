@@ -18,7 +18,7 @@ COVERED := 91
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock clean packages
+.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock clean packages deb test-deb selinux release
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,18 @@ mutate: $(VENV)/.mutate ## changes in core/ and service/ that no test notices; m
 	$(BIN)/mutmut run --max-children $$(nproc) $(foreach name,$(M),"$(name)")
 	$(BIN)/mutmut results
 
+deb: packages ## the Debian package of what is committed, in dist/
+	scripts/build-deb.sh dist
+
+test-deb: ## that package on a host that has never seen it: installed, started, upgraded, removed, purged; FRESH=1 makes the host anew
+	scripts/test-deb.sh dist/vouchd_*.deb $(if $(FRESH),fresh)
+
+selinux: packages ## the policy module, compiled, in dist/
+	scripts/build-selinux.sh dist
+
+release: dev $(VENV)/.release ## wheel, source, Debian package, SBOM, checksums, what is new, in dist/; built twice and compared
+	scripts/release.sh
+
 lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UPGRADE=--upgrade)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	UPGRADE="$(UPGRADE)" scripts/lock.sh
@@ -100,6 +112,10 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements-dev.txt requirements-ldap.txt $(VENV)/.run
 	$(PIP_INSTALL) -r requirements-dev.txt
 	$(PIP_INSTALL) --no-build-isolation -r requirements-ldap.txt
+	@touch $@
+
+$(VENV)/.release: requirements-release.txt $(VENV)/.dev
+	$(PIP_INSTALL) -r requirements-release.txt
 	@touch $@
 
 $(VENV)/.mutate: requirements-mutate.txt $(VENV)/.dev
