@@ -112,6 +112,10 @@ class VerifiedMember(Struct, frozen=True, rename={"questions": "asked", "example
     bytes_asked: Annotated[Count, about("How many can be: the others are signed anew each time.", 40)]
     differences: Annotated[Count, about("How many differences there are.", 0)]
     examples: Annotated[list[VerifiedDifference], about("The first of them.")]
+    expected: Annotated[
+        list[Words],
+        about("Of a Certificate System: its habits that explain other differences.", ["producedAt (40): …"]),
+    ] = []
 
 
 class Verification(Struct, frozen=True):

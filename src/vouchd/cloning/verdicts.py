@@ -48,7 +48,8 @@ class VerifiedMember:
     """How far one other member was like this one: of `questions` so many answers were alike at each level.
 
     `bytes_asked` are those that can be the same bytes: the rest is signed anew each time. `differences` counts all of
-    them, `examples` are the first. `error` tells why the list or some answers could not be compared: it did not answer.
+    them, `examples` are the first. `expected` are habits of another program that explain what else differs. `error`
+    tells why the list or some answers could not be compared: it did not answer.
     """
 
     id: str
@@ -60,6 +61,7 @@ class VerifiedMember:
     bytes_asked: int = 0
     differences: int = 0
     examples: tuple[Difference, ...] = ()
+    expected: tuple[str, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -112,7 +114,8 @@ def _member(record: dict[str, Any]) -> VerifiedMember:
     values = _renamed(record, _FIELD_NAMES)
     examples = (_renamed(one, _FIELD_NAMES) for one in values.pop("examples"))
     differences = tuple(Difference(**known_fields(Difference, one)) for one in examples)
-    return VerifiedMember(**known_fields(VerifiedMember, values), examples=differences)
+    expected = tuple(map(str, values.pop("expected", ())))
+    return VerifiedMember(**known_fields(VerifiedMember, values), examples=differences, expected=expected)
 
 
 def _renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

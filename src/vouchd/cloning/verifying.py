@@ -13,9 +13,11 @@ from vouchd.client.inquiry import Reply, send
 from vouchd.client.transport import Connection
 from vouchd.cloning.client import PeerClient
 from vouchd.cloning.comparison import Comparison, Level, Probe, compare
+from vouchd.cloning.expectations import Answer
 from vouchd.cloning.listing import Listing, list_differences, listing
 from vouchd.cloning.probing import probes
 from vouchd.cloning.verdicts import LIST, Difference, Verification, VerifiedMember, write_verification
+from vouchd.cloning.verifying_master import ComparedMaster
 from vouchd.core.facts import Member
 from vouchd.core.ports import Clock
 from vouchd.core.status import ServingState
@@ -31,7 +33,8 @@ class Verifying:
     """`state()` is what is served here, `own_url()` where (empty: nowhere), `connect` makes a client of a member.
 
     The last result is kept in the file `kept`. `settings()` are the shared settings in effect here, `on_tokens()` the
-    key hashes and names (DER) of the signers here that are on tokens, where ECDSA signs at random.
+    key hashes and names (DER) of the signers here that are on tokens, where ECDSA signs at random. `master` makes what
+    compares with the Certificate System that this instance is a clone of, where it is one.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Verifying:
         kept: Path,
         settings: Callable[[], Mapping[str, str]] | None = None,
         on_tokens: Callable[[], Collection[bytes]] = frozenset,
+        master: Callable[[Callable[[], ServingState]], ComparedMaster | None] = lambda _: None,
     ) -> None:
+        self._master = master
         self._on_tokens = on_tokens
         self._state = state
         self._settings = settings
@@ -81,7 +86,8 @@ class Verifying:
 
     def _compared(self, sample: int, chosen: Sequence[bytes]) -> Verification:
         at, others = self._clock.now(), [_Other(member) for member in self._others()]
-        if not others:
+        master = self._master(self._state)
+        if not others and master is None:
             return Verification(at, ())
         own_url, on_tokens = self._own_url(), self._on_tokens()
         if not own_url:
@@ -93,13 +99,20 @@ class Verifying:
             for other in others:
                 open_until_the_end.enter_context(other.connection)
                 other.compare_lists(self._connect, ours)
+            if master is not None:
+                open_until_the_end.enter_context(master.connection)
+                master.compare_lists()
             for probe in probes(state, sample, chosen):
                 answering = [other for other in others if other.answers]
-                if answering:
+                with_master = master is not None and master.answers
+                if answering or with_master:
                     reply = _own_reply(own, probe)
                 for other in answering:
                     other.compare_answers(probe, reply, at, on_tokens)
-        return Verification(at, tuple(other.result() for other in others))
+                if master is not None and with_master:
+                    master.compare_answers(probe, Answer(reply.exchange, reply.response), at)
+        beside = () if master is None else (master.result(),)
+        return Verification(at, (*(other.result() for other in others), *beside))
 
 
 class _Other:
@@ -137,7 +150,7 @@ class _Other:
             self._tell(_difference(comparison))
 
     def result(self) -> VerifiedMember:
-        return VerifiedMember(self._member.id, self._error, examples=tuple(self._examples), **self._count)
+        return VerifiedMember(self._member.id, self._error, examples=tuple(self._examples), expected=(), **self._count)
 
     def _tell(self, difference: Difference) -> None:
         self._count["differences"] += 1

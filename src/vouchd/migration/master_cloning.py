@@ -20,7 +20,7 @@ from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import one_way, replica
 from vouchd.directory.account import new_password
 from vouchd.directory.config_entries import agreement_name
-from vouchd.directory.connection import Connection, Credentials, open_as_manager, url_of
+from vouchd.directory.connection import Connection, Credentials, open_as_manager, server_of, url_of
 from vouchd.errors import ConfigError, LifecycleError, NotFound
 from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
@@ -210,6 +210,21 @@ def _opened(server: DirectoryServer, credentials: Credentials, trust_file: Path 
         yield connection
     finally:
         connection.close()
+
+
+def leave_master(layout: Layout, manager: tuple[str, str], trust_file: Path | None, *, start_tls: bool) -> str:
+    """Have the master's directory server send here no more; its URL. Raises: NotFound, ConfigError, StoreError.
+
+    `manager` is who may configure that server: DN and password.
+    """
+    supplier, followed = journal_of(layout).kept().get(SUPPLIER, ""), read_settings(layout).certsystem
+    if not supplier or not followed.url:
+        raise NotFound("this instance is no clone of a Certificate System", hint="vouchd clone destroy")
+    theirs, ours = server_of(supplier, start_tls=start_tls), server_of(followed.url, start_tls=followed.start_tls)
+    with _opened(theirs, Credentials(*manager), trust_file) as connection:
+        one_way.stop_sending(connection, theirs, ours)
+    write_values(layout, {"vouchd.certsystem.url": ""})
+    return supplier
 
 
 def check_master(theirs: TheirSettings, master: DirectoryServer, ours: DirectoryServer) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
@@ -12,6 +14,7 @@ from vouchd.cloning.membership import Membership, effective_settings
 from vouchd.cloning.peers import Peers
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.verifying import Verifying
+from vouchd.cloning.verifying_master import ComparedMaster
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
@@ -26,7 +29,11 @@ from vouchd.service.permission import Permission
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.passwords import CERTSYSTEM, read_passwords
 from vouchd.stores.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from vouchd.directory.foreign import ForeignPoint
 
 
 def notifier_of(store: Store) -> ChangeNotifier | None:
@@ -65,7 +72,29 @@ def verifying(
         layout.verification,
         in_effect,
         lambda: responders_on_tokens(settings),
+        partial(compared_master, layout, settings),
     )
+
+
+def compared_master(layout: Layout, settings: Settings, state: Callable[[], ServingState]) -> ComparedMaster | None:
+    """What compares with the Certificate System that this instance is a clone of, None where it is none."""
+    followed = settings.certsystem
+    if not (followed.url and followed.responder):
+        return None
+    # Here, because they are of no use to who has no directory server.
+    from vouchd.directory.connection import Connection, Credentials, server_of  # noqa: PLC0415
+    from vouchd.directory.foreign import foreign_points  # noqa: PLC0415
+
+    def points() -> Iterator[ForeignPoint]:
+        server = server_of(followed.url, start_tls=followed.start_tls)
+        password = read_passwords(layout.password_conf).get(CERTSYSTEM, "")
+        connection = Connection(server, Credentials(followed.bind_dn, password), followed.trust_file)
+        try:
+            yield from foreign_points(connection, server.suffix)
+        finally:
+            connection.close()
+
+    return ComparedMaster(followed.responder, points, state())
 
 
 def ingesting(

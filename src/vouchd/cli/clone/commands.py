@@ -48,9 +48,11 @@ from vouchd.files import PRIVATE, replace_file
 from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
+from vouchd.migration.master_cloning import leave_master
 from vouchd.settings.declared import DirectorySettings, KeyFiles, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.reading import read_settings
 from vouchd.signing.token_source import token_source
 from vouchd.wiring import instance as wiring
 
@@ -271,14 +273,30 @@ def destroy(
     force: Annotated[
         bool, typer.Option("--force", help="Give up what only its own directory server has, or that server.")
     ] = False,
+    master_starttls: MasterStartTLSOption = False,
+    master_trust: MasterTrustOption = None,
+    master_bind: MasterBindOption = ROOT_DN,
+    master_password_file: MasterPasswordOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Take a clone out of its set: registry, replication agreements, replica update vector; and stop it.
+
+    A clone of a Certificate System has its agreement there taken away, which needs --master-password-file.
 
     Example: vouchd clone destroy --instance /srv/clone --remove
     """
     if remove and not isinstance(instance, Folder):
         raise ConfigError("--remove takes a folder away, which another host cannot reach", hint="run it on its host")
+    if isinstance(instance, Folder) and read_settings(instance.layout).certsystem.url:
+        password = read_password(master_password_file, Path(master_bind))
+        left = leave_master(instance.layout, (master_bind, password), master_trust, start_tls=master_starttls)
+        if lifecycle.status(instance.layout).pid is not None:
+            lifecycle.stop(instance.layout)
+        gone = str(instance.layout.root) if remove else None
+        if remove:
+            instance.remove()
+        output.record({"left": left, "removed": gone}, json_output=json_output)
+        return
     body = {"master": master, "fingerprint": fingerprint, "force": force}
     done = instance.call("cloning.destroy", body=body)
     for note in done["notes"]:

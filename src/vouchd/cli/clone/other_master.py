@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -105,7 +106,8 @@ def clone_master(
         hosts=(values["vouchd.domain.host"],),
         ca=ca,
     )
-    server = server_of(own.url, suffix=directory.server.suffix, start_tls=own.starttls)
+    suffix = "" if urlsplit(own.url).path.strip("/") else directory.server.suffix
+    server = server_of(own.url, suffix=suffix, start_tls=own.starttls)
     plan = MasterClonePlan(
         imported,
         DirectorySettings(server, "", own.trust),
@@ -113,5 +115,12 @@ def clone_master(
         other.responder,
         start,
     )
-    cloning = MasterCloning(plan, wiring.services, wiring.check_instance, lambda _: (), output.note)
+    cloning = MasterCloning(plan, wiring.services, wiring.check_instance, _unlike, output.note)
     run_steps(cloning.steps(), cloning.journal, output.note)
+
+
+def _unlike(layout: Layout) -> tuple[str, ...]:
+    """What the running clone does not answer or list as its master does."""
+    with wiring.services(layout) as services:
+        members = services.verifying.verify().members
+    return tuple(word for one in members for word in (one.error, *map(str, one.examples)) if word)

@@ -86,6 +86,8 @@ def _tell(verification: Verification, before: object, *, json_output: bool) -> o
         return essence
     output.records([_row(verification, member) for member in verification.members], json_output=False)
     for member in verification.members:
+        for words in member.expected:
+            output.note(f"{member.id}: different as expected: {words}")
         for words in (member.error, *map(str, member.examples)):
             if words:
                 output.warn(f"{member.id}: {words}")

@@ -1,0 +1,203 @@
+"""Clones of the real Dogtag's OCSP manager: made, followed, compared, kept apart from it, taken away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.commands import run_vouchd
+from tests.directory.site import until
+from tests.dogtag.beside import Beside
+from tests.dogtag.lab import plan
+from tests.dogtag.lab.lab import Lab
+from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories, free_port
+
+from vouchd.core.facts import DirectoryServer, Transport
+from vouchd.directory.connection import Connection, Credentials
+
+pytestmark = pytest.mark.dogtag
+
+MASTER = f"ldap://{plan.HOST}:{plan.OCSP.ldap_port}/{plan.OCSP.suffix}"
+
+
+@dataclass
+class Clone:
+    """A clone of the OCSP manager, with a directory server of its own."""
+
+    lab: Lab
+    folder: Path
+    directory: Directory
+    port: int
+
+    def file(self, name: str, text: str | bytes) -> Path:
+        """A file that nobody else may read."""
+        path = self.folder / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(0o600)
+        return path
+
+    def run(self, *words: object, code: int = 0) -> str:
+        """What a command prints, or with another code what it says."""
+        done = run_vouchd(*words, cwd=self.folder)
+        assert done.returncode == code, done.stderr
+        return done.stderr if code else done.stdout
+
+    def words(self, *more: object) -> list[object]:
+        """The command that makes it."""
+        configuration = (self.lab.enclosure.root / f"etc/pki/{plan.OCSP.tomcat}/ocsp/CS.cfg").read_bytes()
+        keys = self.file("keys.p12", self.lab.file("ocsp.p12").read_bytes())
+        theirs = ["--master", MASTER, "--config", self.file("CS.cfg", configuration), "--pkcs12", keys]
+        secrets = [
+            "--password-file",
+            self.file("lab", plan.PASSWORD),
+            "--master-password-file",
+            self.file("lab", plan.PASSWORD),
+        ]
+        ours = [
+            "--directory",
+            f"{self.directory.url}/{plan.OCSP.suffix}",
+            "--directory-password-file",
+            self.file("own", PASSWORD),
+        ]
+        ports = ["--port", self.port, "--agent-port", free_port(), "--health-port", 0, "--workers", 1]
+        place = ["--instance", self.folder / "clone", "--host", self.directory.host, "--listen", "127.0.0.1"]
+        return ["clone", "create", *theirs, *secrets, *ours, *ports, *place, *more]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def says(self, serial: int, status: str) -> bool:
+        """Whether our client is told that of a serial of the lab's CA."""
+        question = ["query", "--url", self.url, "--issuer", self.lab.ca_file, "--serial", f"{serial:x}", "--json"]
+        answers = json.loads(run_vouchd(*question, cwd=self.folder).stdout or "{}").get("answers", [])
+        return bool(answers) and answers[0]["status"] == status
+
+
+def master_directory() -> Connection:
+    """Dogtag's directory server, as its manager."""
+    server = DirectoryServer(plan.HOST, plan.OCSP.ldap_port, Transport.PLAIN, plan.OCSP.suffix)
+    return Connection(server, Credentials(ROOT_DN, plan.PASSWORD))
+
+
+def state_of_master() -> dict[str, object]:
+    """What a tool of ours could have changed there: accounts, agreements, replica, entries and access rules."""
+    connection = master_directory()
+    try:
+        config = connection.search("cn=config", scope="sub", query="(|(objectClass=nsDS5Replica)(objectClass=person))")
+        suffix = connection.search(plan.OCSP.suffix, scope="sub", attributes=["*", "aci"])
+        volatile = ("nsstate", "nsds5replicachangecount", "nsds50ruv", "nsds5replicareapactive")
+        kept = {one.dn: {k: v for k, v in one.attributes.items() if k not in volatile} for one in config}
+        return {**kept, **{one.dn: dict(one.attributes) for one in suffix}}
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def clones(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, Clone]]:
+    """Two clones of the one master, running."""
+    hosts = ("ds1.vouchd.test", "ds2.vouchd.test")
+    with directories(*hosts, tls=False, suffix=plan.OCSP.suffix) as servers:
+        made = [Clone(lab, tmp_path_factory.mktemp(f"clone{n}"), one, free_port()) for n, one in enumerate(servers)]
+        for clone in made:
+            clone.run(*clone.words())
+        yield made[0], made[1]
+        for clone in made:
+            clone.run(
+                "clone",
+                "destroy",
+                "--instance",
+                clone.folder / "clone",
+                "--remove",
+                "--master-password-file",
+                clone.folder / "lab",
+            )
+        connection = master_directory()
+        names = connection.search("cn=mapping tree,cn=config", scope="sub", query="(cn=vouchd *)")
+        rules = connection.read(plan.OCSP.suffix, ["aci"])
+        connection.close()
+        assert names == ()
+        assert not [rule for rule in rules.all("aci") if b"vouchd" in rule]
+
+
+def test_suffix_of_dogtag_is_refused_before_anything_is_changed_there(lab, tmp_path):
+    """Facts of ours below Dogtag's suffix would take it down: no command puts them there, and no password changes."""
+    lab.publish()
+    password = tmp_path / "password"
+    password.write_text(plan.PASSWORD)
+    password.chmod(0o600)
+    before = state_of_master()
+    for words in (
+        ["create", "--instance", tmp_path / "v", "--directory", MASTER, "--directory-password-file", password],
+        ["directory", "setup", "--url", MASTER, "--password-file", password, "--out", tmp_path / "accounts"],
+    ):
+        done = run_vouchd(*words, cwd=tmp_path)
+        assert done.returncode == 78, done.stderr
+        assert "is a Certificate System's" in done.stderr
+    assert state_of_master() == before
+
+
+def test_every_change_of_the_ca_is_followed_by_both_clones(lab, clones):
+    """Revoked, held, released: each shows at the clones with the publication, and Dogtag's own client reads it."""
+    for clone in clones:
+        assert "identical" in clone.run("clone", "verify", "--instance", clone.folder / "clone", "--sample", 3)
+    revoked, held = (lab.issue(f"{name}.example.test").certificate.serial_number for name in ("revoked", "held"))
+    lab.revoke(revoked)
+    lab.revoke(held, "Certificate_Hold")
+    assert "<crlPublished>Success</crlPublished>" in lab.publish()
+    for clone in clones:
+        assert until(lambda clone=clone: clone.says(revoked, "revoked") and clone.says(held, "revoked"))
+        assert "CertStatus=Revoked" in lab.ocsp_client(f"{clone.url}/ocsp/ee/ocsp", revoked)
+    lab.release(held)
+    lab.publish()
+    for clone in clones:
+        assert until(lambda clone=clone: clone.says(held, "good"))
+        assert clone.says(revoked, "revoked")
+
+
+def test_clone_answers_while_its_master_is_away(lab, clones):
+    """The OCSP manager is stopped: the clones go on with what they have, and follow again when it is back."""
+    serial = lab.issue("away.example.test").certificate.serial_number
+    lab.enclosure.run("systemctl", "stop", f"pki-tomcatd@{plan.OCSP.tomcat}")
+    try:
+        assert all(clone.says(serial, "good") for clone in clones)
+    finally:
+        lab.start()
+    lab.revoke(serial)
+    lab.publish()
+    assert all(until(lambda clone=clone: clone.says(serial, "revoked")) for clone in clones)
+
+
+def test_preflight_names_the_trap_and_writes_nothing(lab, tmp_path):
+    """The master's own server, another suffix, a clone's CS.cfg: refused by name, and nothing is made or changed."""
+    lab.publish()
+    with directories("ds3.vouchd.test", tls=False, suffix=plan.OCSP.suffix) as (directory,):
+        clone = Clone(lab, tmp_path, directory, free_port())
+        words = clone.words()
+        before = state_of_master()
+
+        def said(option: str, value: object) -> str:
+            changed = list(words)
+            changed[changed.index(option) + 1] = value
+            return clone.run(*changed, code=78)
+
+        assert "is the master's own directory server" in said("--directory", MASTER)
+        other = f"ldap://{directory.host}:{directory.port}/o=other"
+        assert "is not the master's" in said("--directory", other)
+        of_clone = lab.enclosure.root / f"etc/pki/{plan.CLONE.tomcat}/ocsp/CS.cfg"
+        assert "is a clone's" in said("--config", clone.file("clone.cfg", of_clone.read_bytes()))
+        assert "localhost" in said("--directory", f"ldap://localhost:{directory.port}/{plan.OCSP.suffix}")
+        assert state_of_master() == before
+        assert not (tmp_path / "clone").exists()
+
+
+def test_instance_beside_is_compared_without_anything_unexplained(lab, beside: Beside):
+    """An instance to which the CA publishes too answers as Dogtag does, but for habits that have a name."""
+    lab.publish()
+    url = f"http://{plan.HOST}:{plan.OCSP.http_port}/ocsp/ee/ocsp"
+    shown = beside.json("compare", "--with", url, "--count", 100, "--rate", 1000)
+    assert (shown["questions"], shown["unexplained"]) == (100, 0)
+    assert {"producedAt", "errors"} <= {one["name"] for one in shown["expectations"]}
