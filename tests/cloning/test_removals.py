@@ -19,7 +19,7 @@ from vouchd.core.facts import IssuingPointId
 from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
 from vouchd.core.signer_facts import Keyring
 from vouchd.directory.connection import Change
-from vouchd.directory.schema import AUTHORITY, DOMAIN, HIGH_WATERS, KEYRING, MEMBERS, PEOPLE, REMOVAL, USER
+from vouchd.directory.schema import AUTHORITY, DOMAIN, HIGH_WATERS, KEYRING, MEMBERS, PEOPLE, REMOVAL, STAMP, USER
 from vouchd.errors import NotFound, PermissionDenied, StoreConflict
 from vouchd.service.permission import Permission
 
@@ -107,6 +107,38 @@ def keyring(site: Site) -> str:
     return KEYRING_KIND
 
 
+def _delete_tree(site: Site, dn: str) -> None:
+    """The entry with all below it, deepest first."""
+    entries = site.admin.search(f"{dn},{site.suffix}", scope="sub", attributes=["1.1"])
+    for entry in sorted(entries, key=lambda one: one.dn.count(","), reverse=True):
+        site.admin.delete(entry.dn)
+
+
+def container_of_users(site: Site) -> str:
+    """The thief deletes the entry in which the users are."""
+    _delete_tree(site, PEOPLE)
+    return USER_KIND
+
+
+def container_of_members(site: Site) -> str:
+    """The thief deletes the entry below which the members are."""
+    _delete_tree(site, MEMBERS)
+    return MEMBER_KIND
+
+
+def domain(site: Site) -> str:
+    """The thief deletes the security domain."""
+    _delete_tree(site, DOMAIN)
+    return KEYRING_KIND
+
+
+def everything(site: Site) -> str:
+    """The thief leaves nothing but the suffix."""
+    for dn in (PEOPLE, DOMAIN, HIGH_WATERS, site.ca_entry):
+        _delete_tree(site, dn)
+    return CA_KIND
+
+
 def user_removed_by_a_clone(site: Site) -> str:
     """A clone whose key was stolen seals that a user is gone, past what refuses it there."""
     site.third.seals.require = lambda _: None
@@ -133,6 +165,10 @@ TAKEN = (
     member,
     all_members,
     keyring,
+    container_of_users,
+    container_of_members,
+    domain,
+    everything,
     user_removed_by_a_clone,
     clone_takes_another_out,
 )
@@ -205,6 +241,21 @@ def test_what_was_removed_does_not_come_back_and_can_be_made_anew(site):
         _, authorities, believed = one.look()
         assert (authorities, [each.id for each in believed]) == ((site.authority,), ["alice", "mallory"])
         assert one.doubts == []
+
+
+@pytest.mark.parametrize("dn", [PEOPLE, DOMAIN, "cn=CN-Lab CA"])
+def test_member_writes_where_the_stamps_were_deleted(site, dn):
+    """What tells that an entry was changed meanwhile is mended by the next change, and keeps none out."""
+    site.write(dn, STAMP)
+    site.master.store.put_user(replace(ALICE, full_name="Alice A."), ALICE)
+    site.second.store.put_authority(replace(site.authority, label="renamed"))
+    site.master.store.put_keyring(Keyring(epoch=2), site.master.store.keyring())
+    site.third.store.put_member(replace(site.third.member, name="renamed"), site.third.member)
+    members, authorities, users = site.second.look()
+    assert [one.name for one in members][2] == authorities[0].label == "renamed"
+    assert users[0].full_name == "Alice A."
+    assert site.second.store.keyring().epoch == 2
+    assert site.values(dn, STAMP)
 
 
 def test_operator_believes_that_something_is_gone(site):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.seals import Doubt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it brings an LDAP library along, which the embedded store s
     from vouchd.stores.ldap.store import DirectoryStore
 
 EVENT = "SECURITY_DOMAIN_UPDATE"
+Fact = TypeVar("Fact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Doubted:
         Raises: PermissionDenied, also for users where this member is not the master; StoreError.
         """
         self._permission.allow(caller, Action.CHANGE_DOMAIN, "doubts")
+        self._store.ensure_containers()
         count = 0
         for kind in self._kinds():
             doubtful = {doubt.identifier for doubt in self._seals.doubts if doubt.kind == kind.name}
@@ -96,9 +98,9 @@ class Doubted:
     def _kinds(self) -> tuple[_Kind, ...]:
         """Read all of it, as it is believed and as it stands there: members first, whose keys the others bear."""
         store, raw = self._store, self._store.over(Unsealed())
-        members, raw_members = ({one.id: one for one in each.members()} for each in (store, raw))
-        authorities, raw_authorities = ({one.id: one for one in each.authorities()} for each in (store, raw))
-        users, raw_users = ({one.id: one for one in each.users()} for each in (store, raw))
+        members, raw_members = ({one.id: one for one in _read(each.members)} for each in (store, raw))
+        authorities, raw_authorities = ({one.id: one for one in _read(each.authorities)} for each in (store, raw))
+        users, raw_users = ({one.id: one for one in _read(each.users)} for each in (store, raw))
 
         keyring = store.keyring()
         keyrings, raw_keyrings = ({KEYRING_KIND: one} if one.change else {} for one in (keyring, raw.keyring()))
@@ -130,3 +132,11 @@ class Doubted:
             _Kind(USER_KIND, users, raw_users, put_user, store.remove_user, store.remove_user),
             _Kind(KEYRING_KIND, keyrings, raw_keyrings, put_keyring, put_back_keyring, put_back_keyring),
         )
+
+
+def _read(read: Callable[[], tuple[Fact, ...]]) -> tuple[Fact, ...]:
+    """What is read; nothing where the entry that would hold it is gone."""
+    try:
+        return read()
+    except NotFound:
+        return ()

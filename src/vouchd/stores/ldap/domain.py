@@ -14,7 +14,7 @@ from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import DOMAIN, MEMBER, MEMBERS, REMOVAL, STAMP, TOKEN
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreError
 from vouchd.stores.ldap.changes import again, change_step, modify
-from vouchd.stores.ldap.entries import new_stamp
+from vouchd.stores.ldap.entries import restamped
 from vouchd.stores.ldap.removals import added, keep, readable
 from vouchd.stores.ldap.users import DirectoryUsers
 from vouchd.stores.rules import no_member, no_token, require_member_change
@@ -151,9 +151,12 @@ class DirectoryDomain(DirectoryUsers):
     def _registry(self, connection: Connection) -> tuple[dict[str, Member], dict[str, tuple[bytes, ...]]]:
         """The members as they are believed, and the values that stand there, both by id."""
         query, mark = f"(|(objectClass=vouchdDomainMember)({REMOVAL}=*))", self.seals.mark()
-        every = connection.search(
-            f"{MEMBERS},{self._suffix}", scope="sub", query=query, attributes=[MEMBER, REMOVAL, "cn", "objectClass"]
-        )
+        try:
+            every, lost = self._below_members(connection, query), None
+        except NotFound as error:
+            if self.seals.wants_all(MEMBER_KIND):
+                raise
+            every, lost = (), error
         removals = [one for entry in every for one in readable(entry.all(REMOVAL))]
         entries = [entry for entry in every if _is_member(entry)]
         stored: dict[str, list[records.Record]] = {}
@@ -166,8 +169,14 @@ class DirectoryDomain(DirectoryUsers):
                 damaged.append(entry.dn)
                 _log.error("%s: the record of the member is damaged", entry.dn)
         believed = self.seals.believe(MEMBER_KIND, stored, mark, _nobody, damaged, removals)
+        if lost is not None and not believed:
+            raise lost
         members = {name: records.from_record(some[0], records.read_member) for name, some in believed.items()}
         return members, {entry.text("cn"): entry.all(MEMBER) for entry in entries}
+
+    def _below_members(self, connection: Connection, query: str) -> tuple[Entry, ...]:
+        names = [MEMBER, REMOVAL, "cn", "objectClass"]
+        return connection.search(f"{MEMBERS},{self._suffix}", scope="sub", query=query, attributes=names)
 
     def _domain(self, connection: Connection) -> Entry:
         entry = connection.read(f"{DOMAIN},{self._suffix}", [TOKEN, STAMP])
@@ -217,8 +226,7 @@ def _nobody() -> None:
 
 
 def _restamp(connection: Connection, domain: Entry, *changes: Change, first: bool = False) -> None:
-    stamps = [Change("delete", STAMP, domain.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
-    modify(connection, domain.dn, [*stamps, *changes], first=first)
+    modify(connection, domain.dn, [*restamped(domain.all(STAMP)), *changes], first=first)
 
 
 def _values(member: Member, record: Mapping[str, Any]) -> dict[str, list[str]]:

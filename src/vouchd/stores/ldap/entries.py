@@ -141,7 +141,7 @@ class Held:
 
     def restamped(self) -> list[Change]:
         """The change that fails, and all others of its operation with it, when the entry is not as it was read."""
-        return [Change("delete", STAMP, self.stamps), Change("add", STAMP, (new_stamp(),))]
+        return restamped(self.stamps)
 
 
 _NONE = Authority("", b"", "")
@@ -168,6 +168,12 @@ def _readable(
         except StoreError:
             broken.append((attribute, value))
     return tuple(good), broken
+
+
+def restamped(stamps: tuple[bytes, ...]) -> list[Change]:
+    """The changes that replace the stamps that were read; who has deleted them all stands in nobody's way."""
+    gone = [Change("delete", STAMP, stamps)] if stamps else []
+    return [*gone, Change("add", STAMP, (new_stamp(),))]
 
 
 def new_stamp() -> bytes:

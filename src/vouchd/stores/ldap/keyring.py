@@ -13,7 +13,7 @@ from vouchd.directory.connection import Change, Connection
 from vouchd.directory.schema import DOMAIN, KEYRING, STAMP
 from vouchd.errors import NotFound, StoreError
 from vouchd.stores.ldap.changes import again, modify
-from vouchd.stores.ldap.entries import new_stamp
+from vouchd.stores.ldap.entries import restamped
 from vouchd.stores.ldap.users import DirectoryUsers
 from vouchd.stores.rules import changed_keyring
 
@@ -38,7 +38,7 @@ class DirectoryKeyring(DirectoryUsers):
                 raise NotFound(f"no entry {dn}", hint="run `vouchd directory setup`")
             before = entry.all(KEYRING)
             after = changed_keyring(self._believed_keyring(connection, before, mark), keyring, replaces)
-            stamps = [Change("delete", STAMP, entry.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
+            stamps = restamped(entry.all(STAMP))
             gone = [Change("delete", KEYRING, before)] if before else []
             record = self.seals.seal(KEYRING_KIND, KEYRING_KIND, keyring_record(after))
             value = records.to_json(record).encode()

@@ -36,7 +36,7 @@ from vouchd.core.facts import Authority, IssuingPointId
 from vouchd.core.key_history import issuer_names
 from vouchd.directory.connection import Connection, Entry
 from vouchd.directory.schema import AUTHORITY, REMOVAL
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import NotFound, StoreUnavailable
 from vouchd.stores.ldap.entries import SMALL, Held
 from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.removals import Removal, readable
@@ -216,7 +216,12 @@ class KnownEntries:
             self._gone[self._entries[dn].authority.id] = dn, self._entries[dn]
 
     def _search(self, connection: Connection, query: str, attributes: Iterable[str]) -> tuple[Entry, ...]:
-        return connection.search(self._suffix, scope="one", query=query, attributes=list(attributes))
+        try:
+            return connection.search(self._suffix, scope="one", query=query, attributes=list(attributes))
+        except NotFound as error:
+            raise StoreUnavailable(
+                f"the directory has no entry {self._suffix}", hint="is it being filled? else: vouchd directory setup"
+            ) from error
 
     def _taken(self, entries: Iterable[Entry]) -> dict[str, Held | None]:
         """By DN what was read: CAs as they stand there, None for what is none."""

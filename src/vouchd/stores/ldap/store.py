@@ -17,7 +17,7 @@ from vouchd.core.changes import Changes
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import CA_KIND, Seals
 from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
-from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED
+from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED, ensure_containers
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
 from vouchd.pkix import names
 from vouchd.pkix.der import Buffer
@@ -179,6 +179,11 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
                 connection.delete(ca_entry.dn)
 
         again(self._connections, remove)
+
+    def ensure_containers(self) -> None:
+        """Make the entries that hold others anew where somebody has deleted them."""
+        with self._connections.connection() as connection:
+            ensure_containers(connection, self._suffix)
 
     def removals(self) -> tuple[dict[str, Any], ...]:
         """What stands there of facts that are gone, believed or not."""

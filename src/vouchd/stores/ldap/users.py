@@ -13,7 +13,7 @@ from vouchd.directory.connection import Change, Connection, Connections, Entry
 from vouchd.directory.schema import PEOPLE, REMOVAL, STAMP, USER
 from vouchd.errors import NotFound, StoreError
 from vouchd.stores.ldap.changes import again, modify
-from vouchd.stores.ldap.entries import new_stamp
+from vouchd.stores.ldap.entries import restamped
 from vouchd.stores.ldap.removals import added, readable
 from vouchd.stores.rules import no_user, require_administrator, require_user_change
 
@@ -60,7 +60,10 @@ class DirectoryUsers(ABC):
 
     def _users(self, connection: Connection) -> tuple[Entry, dict[str, User]]:
         """Their entry and the users; one that two suppliers changed at one time has only what both changes left it."""
-        mark, people = self.seals.mark(), self._people(connection)
+        mark, entry = self.seals.mark(), connection.read(f"{PEOPLE},{self._suffix}", [USER, STAMP, REMOVAL])
+        people = entry or Entry(f"{PEOPLE},{self._suffix}", {})
+        if entry is None and self.seals.wants_all(USER_KIND):
+            raise _no_container(people.dn)
         stored, damaged = _stored(people)
         if damaged:
             _log.error("%s: %d values of %s are damaged", people.dn, len(damaged), USER)
@@ -74,6 +77,8 @@ class DirectoryUsers(ABC):
             damage,
             readable(people.all(REMOVAL)),
         )
+        if entry is None and not believed:
+            raise _no_container(people.dn)
         users: dict[str, User] = {}
         for user_id, some in believed.items():
             for record in some:
@@ -85,19 +90,20 @@ class DirectoryUsers(ABC):
     def _members(self, connection: Connection) -> dict[str, Member]:
         """The members of the set as they are believed."""
 
-    def _people(self, connection: Connection) -> Entry:
-        entry = connection.read(f"{PEOPLE},{self._suffix}", [USER, STAMP, REMOVAL])
-        if entry is None:
-            raise NotFound(f"no entry {PEOPLE},{self._suffix}", hint="run `vouchd directory setup`")
-        return entry
+
+def _no_container(dn: str) -> NotFound:
+    return NotFound(f"no entry {dn}", hint="run `vouchd directory setup`")
 
 
 def _change(connection: Connection, people: Entry, user_id: str, changes: Sequence[Change]) -> None:
     """Put `changes` in place of the values of one user, and take away those that cannot be read."""
     stored, damaged = _stored(people)
     old = (*(value for value, _ in stored.get(user_id, ())), *damaged)
-    stamps = [Change("delete", STAMP, people.all(STAMP)), Change("add", STAMP, (new_stamp(),))]
-    modify(connection, people.dn, [*stamps, *([Change("delete", USER, old)] if old else []), *changes])
+    modify(
+        connection,
+        people.dn,
+        [*restamped(people.all(STAMP)), *([Change("delete", USER, old)] if old else []), *changes],
+    )
 
 
 def _stored(people: Entry) -> tuple[dict[str, list[tuple[bytes, records.Record]]], list[bytes]]:
