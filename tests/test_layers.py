@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,23 @@ def layer_of(path: Path) -> str:
     return PACKAGE_ITSELF if first == "__init__.py" else first.removesuffix(".py")
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of its syntax: each test here walks through all modules."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Nobody else needs it, and it is large."""
+    yield
+    nodes.cache_clear()
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of each module that `path` imports, wherever in the file."""
     package = ("vouchd", *path.relative_to(SOURCE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -151,7 +165,7 @@ def test_core_reads_no_clock() -> None:
         f"{path}:{node.lineno}"
         for path in modules()
         if layer_of(path) in PURE
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
     ]
     assert not wrong, "\n".join(wrong)
@@ -163,7 +177,7 @@ def file_imports() -> dict[str, set[str]]:
 
     def of(name: str, path: Path) -> Iterator[str]:
         package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -286,7 +300,7 @@ _MAKING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
 
 def writes(path: Path) -> Iterator[int]:
     """Each line of `path` that opens a file for writing."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -348,7 +362,7 @@ _NO_CONTENT = {"O_DIRECTORY", "O_PATH"}
 def reads(path: Path) -> Iterator[int]:
     """Each line of `path` that opens a file for reading, other than what this package brings along."""
     writing = set(writes(path))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if not isinstance(node, ast.Call) or node.lineno in writing:
             continue
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""

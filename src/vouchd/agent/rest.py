@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -96,12 +97,17 @@ async def _send(request: web.Request, download: Download) -> web.StreamResponse:
     return response
 
 
+@cache
+def _description() -> bytes:
+    """The document of the API, made when somebody first wants it: it takes longer than all else of a start."""
+    return encoded(openapi.document(OPERATIONS))
+
+
 def routes(services: Services) -> tuple[Route, ...]:
     """The REST API."""
-    text = encoded(openapi.document(OPERATIONS))
 
     async def describe(_request: web.Request, _caller: Caller) -> web.StreamResponse:
-        return web.Response(body=text, content_type=JSON)
+        return web.Response(body=await in_thread(_description), content_type=JSON)
 
     described = Route("GET", DOCUMENT_PATH, Access.IDENTIFIED, describe, show_error=problem)
     return (described, *(route(operation, services) for operation in OPERATIONS))
