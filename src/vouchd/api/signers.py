@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Annotated
 
 from cryptography import x509
@@ -16,11 +17,12 @@ from vouchd.api.operation import Call, Operation
 from vouchd.ca.requests import parse_subject
 from vouchd.cloning.signers import SignerRequest
 from vouchd.core import signer_facts as facts
+from vouchd.core.facts import Caller
 from vouchd.core.signer_facts import Keyring, state
-from vouchd.errors import BadInput, LifecycleError, NotFound
+from vouchd.errors import LifecycleError, NotFound
+from vouchd.instance.certificates.service import certificates_in
 from vouchd.instance.report import WaitingSigner
 from vouchd.pkix.certs import load_certificate
-from vouchd.pkix.pem import read_bundle
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
@@ -152,35 +154,37 @@ def _wishes(wanted: NewSignerRequest) -> SignerRequest:
 def _install(call: Call) -> InstalledSigner:
     new: SignerInstallation = call.body
     nickname = call.path["nickname"]
-    bundle = [one for data in (new.certificate, new.chain) if data for one in _certificates(data)]
+    bundle = [one for text in (new.certificate, new.chain) if text for one in certificates_in(text.encode())]
     version, warnings = shapes.refused_as_input(
         lambda: call.services.signers.install(nickname, bundle, call.caller, stage_only=not new.switch)
     )
     return InstalledSigner(signer=_of(call, nickname), number=version.number, warnings=list(warnings))
 
 
-def _certificates(text: str) -> tuple[x509.Certificate, ...]:
-    try:
-        return read_bundle(text.encode()).certificates
-    except ValueError as error:
-        raise BadInput(f"no certificates: {error}", hint="give them as PEM, DER or PKCS #7") from error
-
-
 def _switch(call: Call) -> Signer:
-    chosen: VersionChoice = call.body
-    before = call.services.signers.keyring(call.caller)
-    version = call.services.signers.switch(call.path["nickname"], chosen.number, call.caller)
-    changed = [] if version.key in before.target else [f"the set is to sign with {version.name}"]
-    return replace(_of(call, call.path["nickname"]), changes=changed)
+    return _turned(
+        call, call.services.signers.switch, "the set is to sign with {}", lambda ring, one: one.key in ring.target
+    )
 
 
 def _retire(call: Call) -> Signer:
+    return _turned(call, call.services.signers.retire, "{} signs no more", lambda _, one: one.retired_at is not None)
+
+
+def _turned(
+    call: Call,
+    act: Callable[[str, int, Caller], facts.SignerVersion],
+    words: str,
+    is_so: Callable[[Keyring, facts.SignerVersion], bool],
+) -> Signer:
+    """The signer after an act on one of its keys, with what that has changed unless it was so already."""
     chosen: VersionChoice = call.body
-    nickname, signers = call.path["nickname"], call.services.signers
-    before = signers.keyring(call.caller).version(nickname, chosen.number)
-    version = signers.retire(nickname, chosen.number, call.caller)
-    changed = [] if before == version else [f"{version.name} signs no more"]
-    return replace(_of(call, nickname), changes=changed)
+    nickname = call.path["nickname"]
+    before = call.services.signers.keyring(call.caller)
+    former = before.version(nickname, chosen.number)
+    name = act(nickname, chosen.number, call.caller).name
+    changed = former is None or not is_so(before, former)
+    return replace(_of(call, nickname), changes=[words.format(name)] if changed else [])
 
 
 def _shape(call: Call, ring: Keyring, nickname: str) -> Signer:

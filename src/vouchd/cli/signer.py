@@ -146,9 +146,7 @@ def switch(
 
     Example: vouchd signer switch ocspSigningCert 1
     """
-    done = instance.call("signers.switch", nickname, body={"number": number})
-    output.effect(nickname, done["changes"])
-    _show(done, json_output)
+    _turn(instance, "signers.switch", nickname, number, json_output)
     output.hint(_WATCH)
 
 
@@ -161,7 +159,12 @@ def retire(
 
     Example: vouchd signer retire ocspSigningCert 1
     """
-    done = instance.call("signers.retire", nickname, body={"number": number})
+    _turn(instance, "signers.retire", nickname, number, json_output)
+
+
+def _turn(instance: Instance, operation: str, nickname: str, number: int, json_output: bool) -> None:
+    """An act on one of its keys, and what that has changed."""
+    done = instance.call(operation, nickname, body={"number": number})
     output.effect(nickname, done["changes"])
     _show(done, json_output)
 

@@ -136,7 +136,7 @@ class Certificates:
         Raises: NotFound; SigningError; ConfigError; PermissionDenied; and everything stays as it was.
         """
         self._permission.allow(caller, Action.CHANGE_CERTIFICATES, name)
-        bundle = (*_bundle(data), *(_bundle(chain) if chain else ()))
+        bundle = (*certificates_in(data), *(certificates_in(chain) if chain else ()))
         with config_lock(self._layout.config_lock):
             settings = read_settings(self._layout)
             place = find(settings, name)
@@ -189,7 +189,8 @@ class Certificates:
         return read_passwords(self._layout.password_conf).get(INTERNAL)
 
 
-def _bundle(data: bytes) -> tuple[x509.Certificate, ...]:
+def certificates_in(data: bytes) -> tuple[x509.Certificate, ...]:
+    """What somebody sent to be installed. Raises: ConfigError."""
     try:
         return read_bundle(data).certificates
     except ValueError as error:
