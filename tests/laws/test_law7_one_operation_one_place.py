@@ -438,7 +438,6 @@ FOLDER_ONLY = {
 
 # What the agent pages ask of the services themselves: they read, and show more of it than the operations tell.
 PAGES_READ = {
-    "audit_reader.search",
     "authorities.summaries",
     "authorities.summary_by_id",
     "clock.now",

@@ -55,6 +55,7 @@ class AuditTerms(Struct, frozen=True, forbid_unknown_fields=True):
     before: Annotated[
         Annotated[int, Meta(ge=1, le=_MAX_SEQ)] | UnsetType, about("Only records of lower numbers.", 1107)
     ] = UNSET
+    traffic: Annotated[bool, about("Also connections, log-ins and signatures of the log.")] = True
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT), about("At most so many.", 10)] = DEFAULT_LIMIT
 
 
@@ -69,6 +70,7 @@ def _search(call: Call) -> AuditPage:
         since=shapes.posix(terms.since, "since") if terms.since else None,
         until=shapes.posix(terms.until, "until") if terms.until else None,
         before=terms.before or None,
+        traffic=terms.traffic,
     )
     records = call.services.audit_reader.search(query, limit=terms.limit)
     is_full = len(records) == terms.limit

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from vouchd.agent.pages import menu
+from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api import shapes
+from vouchd.api.audit import AuditRecord, AuditTerms
 from vouchd.api.services import Services
-from vouchd.audit.chain import AuditRecord
-from vouchd.audit.search import AuditQuery
 from vouchd.core.facts import Caller
-from vouchd.errors import ConfigError
-from vouchd.service.permission import Action
+from vouchd.errors import BadInput, ConfigError, VouchdError
 from vouchd.threads import in_thread
 
 PAGE = 50
@@ -36,13 +37,14 @@ class AuditPages:
         criteria = {name: request.query.get(name, "").strip()[:200] for name in _FIELDS}
         criteria["traffic"] = "yes" if request.query.get("traffic") == "yes" else ""
         before = _number(request.query.get("before", ""))
-        records: tuple[AuditRecord, ...] = ()
-        error: ConfigError | None = None
+        records: list[AuditRecord] = []
+        error: VouchdError | None = None
         try:
-            query = _query(criteria, before)
-            records = await in_thread(lambda: self._search(query, caller))
-        except ConfigError as found:
-            error = found
+            terms = _terms(criteria, before)
+            answer = await in_thread(lambda: carry_out(self.services, caller, "audit.search", {}, query=terms))
+            records = answer.records
+        except (ConfigError, BadInput) as refused:
+            error = refused
         more = ""
         if len(records) > PAGE:
             records = records[:PAGE]
@@ -53,38 +55,34 @@ class AuditPages:
             caller,
             "audit.html",
             status=400 if error else 200,
-            records=records,
+            rows=[(record, shapes.posix(record.time, "time")) for record in records],
             criteria=criteria,
             more=more,
             older=before is not None,
             error=error,
         )
 
-    def _search(self, query: AuditQuery, caller: Caller) -> tuple[AuditRecord, ...]:
-        self.services.permission.allow(caller, Action.READ_AUDIT, "*")
-        return self.services.audit_reader.search(query, limit=PAGE + 1)
 
-
-def _query(criteria: Mapping[str, str], before: int | None) -> AuditQuery:
-    until = _day(criteria["until"])
-    return AuditQuery(
+def _terms(criteria: Mapping[str, str], before: int | None) -> AuditTerms:
+    return AuditTerms(
         event=criteria["event"],
         outcome=criteria["outcome"],
         caller=criteria["caller"],
         text=criteria["text"],
         since=_day(criteria["since"]),
-        until=None if until is None else until + _DAY - 1,
-        before=before,
+        until=_day(criteria["until"], seconds=_DAY - 1),
+        before=before or UNSET,
         traffic=bool(criteria["traffic"]),
+        limit=PAGE + 1,
     )
 
 
-def _day(text: str) -> int | None:
-    """The beginning of a day (UTC) in POSIX seconds. Raises: ConfigError."""
+def _day(text: str, seconds: int = 0) -> str | UnsetType:
+    """So many seconds after the beginning of a day (UTC). Raises: ConfigError."""
     if not text:
-        return None
+        return UNSET
     try:
-        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+        return shapes.moment(int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) + seconds)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{text!r} is not a day", hint="write it as 2026-11-24") from error
 
