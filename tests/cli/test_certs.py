@@ -22,7 +22,7 @@ from vouchd.instance.certificates.tls import server_context
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.signing.pkcs12 import read_pkcs12
+from vouchd.signing.pkcs12 import read_key_file
 from vouchd.wiring import instance as wiring
 
 NAMES = ["ocspSigningCert", "sslserver", "subsystem", "audit_signing", "admin"]
@@ -104,7 +104,7 @@ def test_create_with_our_ca_registers_its_administrator(lab):
     """The certificate in the PKCS #12 file is that of the user admin, in three groups; both files are the owner's."""
     layout = layout_of(lab)
     assert [path.stat().st_mode & 0o777 for path in (layout.admin_pkcs12, layout.admin_password)] == [0o600] * 2
-    bag = read_pkcs12(layout.admin_pkcs12, layout.admin_password.read_text().rstrip("\n"))
+    bag = read_key_file(layout.admin_pkcs12, layout.admin_password.read_text().rstrip("\n")).only()
     with wiring.services(layout) as services:
         (user,) = services.users.users(services.caller)
     assert (user.id, user.certificates) == ("admin", (bag.certificate.public_bytes(Encoding.DER),))

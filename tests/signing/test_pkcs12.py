@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.pki import CA
 
 from vouchd.errors import SigningError
-from vouchd.signing.pkcs12 import read_pkcs12
+from vouchd.signing.pkcs12 import read_key_file
 
 PASSWORD = "a secret"
 
@@ -33,7 +33,7 @@ def test_read_modern_file_gives_key_certificate_and_others(tmp_path):
     data = pkcs12.serialize_key_and_certificates(
         b"ocspSigningCert", issued.key, issued.certificate, [ca.certificate], BestAvailableEncryption(PASSWORD.encode())
     )
-    bag = read_pkcs12(write(tmp_path / "a.p12", data), PASSWORD)
+    bag = read_key_file(write(tmp_path / "a.p12", data), PASSWORD).only()
     assert bag.key.public_key() == issued.key.public_key()
     assert (bag.certificate, bag.others, bag.friendly_name) == (
         issued.certificate,
@@ -50,7 +50,7 @@ def test_read_legacy_file_of_openssl_is_understood(tmp_path):
     (tmp_path / "c").write_bytes(issued.pem)
     command = ["openssl", "pkcs12", "-export", "-legacy", "-inkey", "k", "-in", "c", "-passout", f"pass:{PASSWORD}"]
     subprocess.run([*command, "-out", "a.p12"], cwd=tmp_path, check=True, capture_output=True)
-    bag = read_pkcs12(tmp_path / "a.p12", PASSWORD)
+    bag = read_key_file(tmp_path / "a.p12", PASSWORD).only()
     assert bag.certificate == issued.certificate
 
 
@@ -60,7 +60,7 @@ def test_read_wrong_password_is_told_without_the_password(tmp_path):
     encryption = BestAvailableEncryption(PASSWORD.encode())
     data = pkcs12.serialize_key_and_certificates(None, issued.key, issued.certificate, None, encryption)
     with pytest.raises(SigningError, match="wrong password") as caught:
-        read_pkcs12(write(tmp_path / "a.p12", data), "guess-0815")
+        read_key_file(write(tmp_path / "a.p12", data), "guess-0815").only()
     assert "guess-0815" not in str(caught.value)
 
 
@@ -69,7 +69,7 @@ def test_read_file_without_key_is_refused(tmp_path):
     encryption = BestAvailableEncryption(PASSWORD.encode())
     data = pkcs12.serialize_key_and_certificates(None, None, CA.create().certificate, None, encryption)
     with pytest.raises(SigningError, match="no key"):
-        read_pkcs12(write(tmp_path / "a.p12", data), PASSWORD)
+        read_key_file(write(tmp_path / "a.p12", data), PASSWORD).only()
 
 
 def test_read_world_readable_file_is_refused(tmp_path):
@@ -77,5 +77,5 @@ def test_read_world_readable_file_is_refused(tmp_path):
     path = write(tmp_path / "a.p12", b"x")
     path.chmod(0o644)
     with pytest.raises(SigningError, match="mode 0644") as caught:
-        read_pkcs12(path, PASSWORD)
+        read_key_file(path, PASSWORD).only()
     assert caught.value.hint == f"chmod 600 {path}"

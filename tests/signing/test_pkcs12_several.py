@@ -14,7 +14,7 @@ from vouchd.pkix.pkcs12 import writing
 from vouchd.pkix.pkcs12.pbe import MAX_ALL_ITERATIONS, MAX_ITERATIONS, Secret
 from vouchd.pkix.pkcs12.reading import NotPKCS12, WrongPassword
 from vouchd.signing import pkcs12 as ours
-from vouchd.signing.pkcs12 import KeyBag, read_key_file, read_pkcs12, write_key_file
+from vouchd.signing.pkcs12 import KeyBag, read_key_file, write_key_file
 
 PASSWORD = "smörrebröd 42"
 SIGNER, SUBSYSTEM = "ocspSigningCert cert-pki-ocsp", "subsystemCert"
@@ -247,9 +247,9 @@ def test_missing_certificate_is_told(folder, bags, monkeypatch):
 def test_one_of_several_is_chosen_by_name(folder, bags):
     """Where one key is wanted, the name chooses; without it the names are told."""
     write_key_file(folder / "keys.p12", bags, PASSWORD)
-    assert read_pkcs12(folder / "keys.p12", PASSWORD, SUBSYSTEM).certificate == bags[1].certificate
+    assert read_key_file(folder / "keys.p12", PASSWORD).only(SUBSYSTEM).certificate == bags[1].certificate
     with pytest.raises(SigningError, match="holds 2 keys") as caught:
-        read_pkcs12(folder / "keys.p12", PASSWORD)
+        read_key_file(folder / "keys.p12", PASSWORD).only()
     assert SIGNER in caught.value.hint
 
 

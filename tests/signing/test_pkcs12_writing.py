@@ -8,7 +8,7 @@ import pytest
 from tests.pki import CA, new_key
 
 from vouchd.errors import SigningError
-from vouchd.signing.pkcs12 import KeyBag, read_pkcs12, write_pkcs12
+from vouchd.signing.pkcs12 import KeyBag, read_key_file, write_pkcs12
 
 PASSWORD = "correct horse"
 
@@ -27,7 +27,7 @@ def written(tmp_path):
 def test_write_pkcs12_is_read_back_whole(written):
     """Key, certificate, CA and name come back; the file is the owner's alone."""
     folder, bag = written
-    found = read_pkcs12(folder / "agent.p12", PASSWORD)
+    found = read_key_file(folder / "agent.p12", PASSWORD).only()
     assert found.key.private_numbers() == bag.key.private_numbers()
     assert (found.certificate, found.others, found.friendly_name) == (bag.certificate, bag.others, bag.friendly_name)
     assert (folder / "agent.p12").stat().st_mode & 0o777 == 0o600
@@ -36,7 +36,7 @@ def test_write_pkcs12_is_read_back_whole(written):
 def test_write_pkcs12_with_a_wrong_password_stays_shut(written):
     """Nothing is read without the password."""
     with pytest.raises(SigningError, match="wrong password"):
-        read_pkcs12(written[0] / "agent.p12", "another")
+        read_key_file(written[0] / "agent.p12", "another").only()
 
 
 @pytest.mark.interop
@@ -68,11 +68,11 @@ def test_write_pkcs12_replaces_a_former_file(written):
     folder, bag = written
     issued = CA.create("Root").issue("renewed")
     write_pkcs12(folder / "agent.p12", KeyBag(issued.key, issued.certificate, (), "x"), "other")
-    assert read_pkcs12(folder / "agent.p12", "other").certificate == issued.certificate != bag.certificate
+    assert read_key_file(folder / "agent.p12", "other").only().certificate == issued.certificate != bag.certificate
 
 
 def test_write_pkcs12_holds_a_post_quantum_key(tmp_path):
     """Any key that signs here can be backed up."""
     issued = CA.create("Root").issue("x", key=new_key("ML-DSA-44"))
     write_pkcs12(tmp_path / "x.p12", KeyBag(issued.key, issued.certificate, (), "x"), PASSWORD)
-    assert read_pkcs12(tmp_path / "x.p12", PASSWORD).key.public_key() == issued.key.public_key()
+    assert read_key_file(tmp_path / "x.p12", PASSWORD).only().key.public_key() == issued.key.public_key()

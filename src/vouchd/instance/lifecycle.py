@@ -270,24 +270,6 @@ def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float
         raise LifecycleError(f"the CRL is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}")
 
 
-def wait_until_newer(layout: Layout, version: int, *, seconds: float = SERVED_SECONDS) -> None:
-    """Wait until every worker of the running instance answers from a manifest after `version`.
-
-    Raises: LifecycleError.
-    """
-
-    def newer() -> bool:
-        now = status(layout)
-        if now.pid is None:
-            raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
-        return now.ready and now.report is not None and now.report.version > version
-
-    if not _wait(newer, seconds):
-        raise LifecycleError(
-            f"the change is stored, but not served after {seconds:.0f} seconds", hint=f"see {layout.log}"
-        )
-
-
 def wait_until_heeded(layout: Layout, *, halted: bool, seconds: float = HEEDED_SECONDS) -> bool:
     """Wait until the workers of the running instance have stopped answering, or do so again; whether they have."""
 

@@ -102,11 +102,6 @@ def read_key_file(path: Path, password: str) -> KeyFile:
         raise type(error)(f"{path}: {error}", hint=error.hint) from error
 
 
-def read_pkcs12(path: Path, password: str, name: str = "") -> KeyBag:
-    """The one key in the file, or of several that of the name `name`. Raises: SigningError."""
-    return read_key_file(path, password).only(name)
-
-
 def _matched(path: Path, bags: Bags) -> KeyFile:
     every = [named.value for named in bags.certificates]
     key_bags: list[KeyBag] = []
