@@ -1,4 +1,4 @@
-"""Add Certificate Revocation List: given, looked at, confirmed."""
+"""CRLs given on a page, looked at, confirmed: the next one, or with its reason one of a lower number."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from aiohttp import web
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out
-from vouchd.agent.pages.forms import read_form, require_number_lost
-from vouchd.agent.pages.rendering import Pages, see_done
+from vouchd.agent.pages.forms import Form, read_form, require_number_lost
+from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.agent.pages.staging import Staging
-from vouchd.api.crls import Accepted
+from vouchd.api.crls import Accepted, LowerNumber
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError, outcome
@@ -67,3 +67,66 @@ class CRLPages:
             return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
         done = "The CRL was added" + (" and is answered from." if taken.served else "; the workers are loading it.")
         return see_done(f"{menu.AUTHORITIES}/{taken.issuing_points[0].authority}", done)
+
+
+@dataclass(frozen=True, slots=True)
+class LowerNumberPages:
+    """The two steps for a CRL whose number is lower because one before went up by mistake, for administrators alone."""
+
+    services: Services
+    pages: Pages
+    previewing: Previewing
+    staging: Staging
+
+    async def giving(self, request: web.Request, caller: Caller) -> web.Response:
+        """The form."""
+        return self._form(request, caller)
+
+    async def preview(self, request: web.Request, caller: Caller) -> web.Response:
+        """What the CRL would change, with the button that takes it."""
+        form = await read_form(request, self.pages.tokens)
+        try:
+            return await self._shown(request, caller, form.document("crl"), form)
+        except VouchdError as error:
+            return self._form(request, caller, error, form.text("reason"))
+
+    async def commit(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take the CRL that was looked at."""
+        form = await read_form(request, self.pages.tokens)
+        reason = form.text("reason")
+        try:
+            crl = self.staging.take(caller.name, form.text("staged"), self.services.clock.now())
+            preview = await in_thread(lambda: self._preview(crl, caller))
+        except VouchdError as error:
+            return self._form(request, caller, error, reason)
+        try:
+            require_number_lost(form, preview.lost)
+            word = LowerNumber(reason=reason)
+            taken = await in_thread(
+                lambda: carry_out(self.services, caller, "crls.add_lower", {}, query=word, body=crl)
+            )
+        except VouchdError as error:
+            return await self._shown(request, caller, crl, form, error)
+        served = "is answered from" if taken.served else "the workers are loading it"
+        done = f"The CRL with the lower number was taken, and {served}."
+        return see_done(menu.LOWER_NUMBER, done)
+
+    def _preview(self, crl: bytes, caller: Caller) -> Preview:
+        with self.services.ingest_lock():
+            return self.previewing.preview(crl, caller, self.services.clock.now(), lower_number=True)
+
+    async def _shown(
+        self, request: web.Request, caller: Caller, crl: bytes, form: Form, error: VouchdError | None = None
+    ) -> web.Response:
+        preview = await in_thread(lambda: self._preview(crl, caller))
+        staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
+        facts = {"preview": preview, "staged": staged, "reason": form.text("reason"), "error": error}
+        status = outcome(error).http_status if error else 200
+        return self.pages.page(request, caller, "preview_lower_number.html", status=status, **facts)
+
+    def _form(
+        self, request: web.Request, caller: Caller, error: VouchdError | None = None, reason: str = ""
+    ) -> web.Response:
+        status = outcome(error).http_status if error else 200
+        facts = {"error": error, "reason": reason, "done": done_text(request)}
+        return self.pages.page(request, caller, "lower_number.html", status=status, **facts)

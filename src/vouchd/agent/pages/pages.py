@@ -12,9 +12,8 @@ from vouchd.agent.pages.authorities import AuthorityPages
 from vouchd.agent.pages.certificates import CertificatePages
 from vouchd.agent.pages.checking import CheckPages
 from vouchd.agent.pages.clones import ClonePages
-from vouchd.agent.pages.crls import CRLPages
+from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
 from vouchd.agent.pages.history import History
-from vouchd.agent.pages.lower_numbers import LowerNumberPages
 from vouchd.agent.pages.mending import MendingPages
 from vouchd.agent.pages.rendering import Instance, Pages, see_other
 from vouchd.agent.pages.selftests import SelfTestPages
