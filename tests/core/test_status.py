@@ -213,7 +213,7 @@ def test_named_point_that_is_restricted_covers_no_more_than_it_says():
 # Serials.
 
 
-@pytest.mark.parametrize("number", [0, -1, -(2**64)])
+@pytest.mark.parametrize("number", [0, -1, -128, -(2**64)])
 def test_serial_that_is_not_positive_is_never_good_unless_it_is_known(number):
     """RFC 5280 4.1.2.2: no CA may issue it, and a request can hold anything; what a CRL or a list knows is so."""
     assert status(serving(ONE, fresh()), number) == "unknown"
@@ -259,3 +259,11 @@ def test_compromised_ca_needs_no_crl_and_its_own_revocations_stand(points):
     expected = Reason.KEY_COMPROMISE if points else Reason.CA_COMPROMISE
     assert decisions[REVOKED].entry.reason is expected
     assert decisions[GOOD].this_update == NOW - HOUR
+    assert (decisions[GOOD].entry.serial, decisions[GOOD].points) == (serial_octets(GOOD), ())
+    assert decisions[GOOD].why == "the CA was declared compromised"
+
+
+def test_revocation_of_the_very_second_in_which_a_ca_was_compromised_is_no_word_of_the_ca():
+    """Only what it revoked before can be known to be its own doing."""
+    ours = serving(ONE, fresh(replace(entry(REVOKED), revocation_time=NOW - HOUR)), compromised_at=NOW - HOUR)
+    assert decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW).entry.reason is Reason.CA_COMPROMISE
