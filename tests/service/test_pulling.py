@@ -69,6 +69,30 @@ def test_crl_that_ends_before_the_interval_is_asked_for_before_its_next_update()
     assert NOW + 600 < state.next_attempt <= NOW + 700
 
 
+def test_ca_that_lies_beside_is_admitted_before_its_crl_is_taken():
+    """A directory that is the store has CAs and CRLs; a CRL needs its CA."""
+    order = []
+    source = ScriptedSource(Fetched((b"crl",), Validator("1"), certificates=(b"ca",)))
+    Pulling("x", "ldap://d", source, Schedule(), order.append, admit=order.append).attempt(NOW)
+    assert order == [b"ca", b"crl"]
+
+
+def test_what_cannot_be_taken_in_stops_nothing_beside_it():
+    """A CA that is refused, a value that was left out, a CRL that is broken: the good CRL counts, and it is told."""
+    taken = []
+
+    def refuse(_):
+        raise CRLRejected("no signer of ours may answer for it")
+
+    source = ScriptedSource(*[Fetched((b"crl",), Validator("1"), (b"ca",), problem) for problem in ("", "too long")])
+    found = Pulling("x", "ldap://d", source, Schedule(), taken.append, admit=refuse)
+    assert "no signer of ours" in found.attempt(NOW).last_error
+    assert (found.state.accepted, taken) == (1, [b"crl"])
+    found = Pulling("x", "ldap://d", source, Schedule(), taken.append)
+    assert "too long" in found.attempt(NOW).last_error
+    assert (found.state.accepted, found.state.validator) == (1, Validator())
+
+
 def test_overdue_crl_is_asked_for_every_minute():
     """A source whose CRL has passed its nextUpdate is asked often, but not in a loop."""
     state = pulling(fetched(), accept=accept_with(NOW - 5)).attempt(NOW)

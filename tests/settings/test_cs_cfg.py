@@ -114,7 +114,7 @@ def test_line_that_is_no_assignment_is_refused(line):
         ("ocsp.store.defStore.refreshInSec=-1", "from 0 to"),
         ("ocsp.rejectAlgorithms=SHA-1,MD5", "must be a list of SHA-1"),
         ("vouchd.request.nonce=maybe", "echo, ignore, forbid, require"),
-        ("ocsp.storeId=ldapStore", "defStore"),
+        ("ocsp.storeId=otherStore", "defStore"),
         ("ocsp.signing.tokenname=HSM", "internal"),
     ],
 )
@@ -144,7 +144,7 @@ def test_text_and_lines_are_bounded():
     [
         "ocsp.store.defStore.useCache",
         "ocsp.store.defStore.waitOnCRLUpdate",
-        "ocsp.store.ldapStore.host0",
+        "ocsp.store.ldapStore.class",
         "autoShutdown.allowed",
         "log.instance.SignedAudit.enable",
         "selftests.container.instance.OCSPPresence",

@@ -124,6 +124,46 @@ vouchd.signer.other.chain=chain.pem
     assert (first.algorithm, second.algorithm, second.chain_file) == ("SHA512withRSA", "", ROOT / "chain.pem")
 
 
+LDAP_STORE = """
+ocsp.storeId=ldapStore
+ocsp.store.ldapStore.numConns=2
+ocsp.store.ldapStore.host0=ldap.example.org
+ocsp.store.ldapStore.baseDN0=ou=CAs, o=Example Corp
+ocsp.store.ldapStore.refreshInSec0=10
+ocsp.store.ldapStore.host1=2001:db8::1
+ocsp.store.ldapStore.port1=3890
+ocsp.store.ldapStore.baseDN1=dc=example
+ocsp.store.ldapStore.byName=true
+ocsp.store.ldapStore.notFoundAsGood=false
+ocsp.store.ldapStore.validateConnCertWithCRL=true
+"""
+
+
+def test_ldap_store_is_a_source_for_each_directory():
+    """The keys of the guides: each directory is looked into as a source is, for CAs and their CRLs."""
+    found = settings(LDAP_STORE)
+    first, second = found.sources
+    assert (first.name, first.kind, first.interval_seconds) == ("ldapStore0", SourceKind.LDAP, 10)
+    search = "?certificateRevocationList;binary?sub?(|(cACertificate=*)(certificateRevocationList=*))"
+    assert first.url == f"ldap://ldap.example.org:389/ou=CAs,%20o=Example%20Corp{search}"
+    assert second.url == f"ldap://[2001:db8::1]:3890/dc=example{search}"
+    assert (second.certificate_attribute, second.interval_seconds) == ("cACertificate;binary", 86400)
+    policy = found.responder
+    assert (policy.by_name, policy.not_found_as_good, policy.include_next_update) == (True, False, True)
+
+
+def test_ldap_store_is_without_effect_while_another_is_active():
+    """What a CS.cfg holds of a store that is not the active one makes no source and no policy."""
+    found = settings(LDAP_STORE.replace("storeId=ldapStore", "storeId=defStore"))
+    assert (found.sources, found.responder.by_name, found.responder.not_found_as_good) == ((), False, True)
+
+
+def test_ldap_store_without_a_directory_s_host_is_refused():
+    """A directory that is counted has a host and a base; the key that is missing is named."""
+    with pytest.raises(ConfigError, match=r"ocsp\.store\.ldapStore\.host1"):
+        settings(LDAP_STORE.replace("ldapStore.host1", "ldapStore.host2"))
+
+
 def test_settings_only_signer_is_the_default():
     """With one signer there is nothing to choose."""
     assert settings("vouchd.signer.x.key=k\nvouchd.signer.x.certificate=c").default_signer == "x"

@@ -22,6 +22,10 @@ OPEN = b'(targetattr="*")(version 3.0; acl "read"; allow (read, search, compare)
 START_TLS = "1.3.6.1.4.1.1466.20037"
 
 
+ENTRY = [("objectClass", [b"top", b"cRLDistributionPoint"])]
+UNIT = [("objectClass", [b"top", b"organizationalUnit"])]
+
+
 def add(connection, dn: str, **attributes: bytes) -> None:
     """A cRLDistributionPoint entry; `crl` and `delta` are its CRLs."""
     names = {"crl": "certificateRevocationList;binary", "delta": "deltaRevocationList;binary"}
@@ -87,6 +91,44 @@ def test_unchanged_crls_are_no_news_and_changed_ones_are(directory):
 def test_large_crl_is_read_whole(directory):
     """A CRL of several megabytes comes whole."""
     assert source(f"{directory.url}/cn=big,{directory.suffix}").fetch(Validator()).documents == (BIG,)
+
+
+@pytest.mark.parametrize("option", ["", ";binary"])
+def test_attribute_is_read_with_and_without_the_binary_option(directory, option):
+    """RFC 4523 has CRLs with `;binary`; the internal database of a Certificate System has them without."""
+    dn = f"cn=plain{option.strip(';')},{directory.suffix}"
+    directory.connection.add_s(dn, [*ENTRY, (f"certificateRevocationList{option}", [BASE])])
+    for asked in ("", "?certificateRevocationList", "?certificateRevocationList;binary"):
+        assert source(f"{directory.url}/{dn}{asked}").fetch(Validator()).documents == (BASE,)
+
+
+def test_empty_value_stops_no_good_one_beside_it(directory):
+    """The place-holders that a Certificate System puts into its directory are no CRLs."""
+    directory.connection.add_s(f"ou=holders,{directory.suffix}", [*UNIT, ("ou", [b"holders"])])
+    for name, value in (("a", b" "), ("b", BASE)):
+        dn = f"cn={name},ou=holders,{directory.suffix}"
+        directory.connection.add_s(dn, [*ENTRY, ("certificateRevocationList;binary", [value])])
+    assert source(f"{directory.url}/ou=holders,{directory.suffix}??sub").fetch(Validator()).documents == (BASE,)
+
+
+def test_value_beyond_the_limit_stops_no_good_one_beside_it(directory):
+    """What is too large is told, and the others are delivered."""
+    url = f"{directory.url}/{directory.suffix}??sub?(|(cn=big)(cn=both))"
+    delivered = source(url, max_bytes=1000).fetch(Validator())
+    assert delivered.documents == (BASE, DELTA)
+    assert "longer than the limit of 1000" in delivered.problem
+
+
+def test_certificates_are_delivered_where_they_are_asked_for(directory):
+    """A directory that is the store has CAs beside their CRLs."""
+    dn = f"cn=authority,{directory.suffix}"
+    names = [b"top", b"cRLDistributionPoint", b"pkiCA"]
+    values = [("cACertificate", [b"0ca"]), ("certificateRevocationList", [BASE])]
+    directory.connection.add_s(dn, [("objectClass", names), *values])
+    asked = source(f"{directory.url}/{dn}?certificateRevocationList", certificate_attribute="cACertificate;binary")
+    delivered = asked.fetch(Validator())
+    assert (delivered.certificates, delivered.documents) == ((b"0ca",), (BASE,))
+    assert source(f"{directory.url}/{dn}").fetch(Validator()).certificates == ()
 
 
 def test_crl_beyond_the_limit_is_refused(directory):

@@ -129,6 +129,11 @@ def source_caller(name: str, url: str) -> Caller:
     return Caller(f"source {name}", frozenset({Group.TRUSTED_MANAGERS}), url)
 
 
+def directory_caller(name: str, url: str) -> Caller:
+    """A directory that the settings name as the store: what its administrator puts there as a CA is to be added."""
+    return Caller(f"source {name}", frozenset({Group.AGENTS}), url)
+
+
 class Permission:
     """Decides by the caller's groups; `audit` takes the record."""
 

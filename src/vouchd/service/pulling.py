@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, VouchdError
+from vouchd.errors import CRLQuarantined, CRLRejected, CRLStale, SourceError, VouchdError
 from vouchd.pkix import pem
 from vouchd.pkix.crl import read_header
 
@@ -28,10 +28,15 @@ class Validator:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a source delivered: DER (or PEM) of one or more CRLs, and what to compare with the next time."""
+    """What a source delivered: DER (or PEM) of one or more CRLs, and what to compare with the next time.
+
+    `certificates` are the CAs that lie beside them, DER; `problem` says what was there and could not be delivered.
+    """
 
     documents: tuple[bytes, ...]
     validator: Validator
+    certificates: tuple[bytes, ...] = ()
+    problem: str = ""
 
 
 class CRLSource(Protocol):
@@ -46,6 +51,10 @@ class CRLSource(Protocol):
 
     def fetch(self, previous: Validator) -> Fetched | None:
         """The present CRLs, None when they are those of `previous`. Raises: SourceError."""
+
+
+# Has a CA (DER) answered for, where it is not yet; raises VouchdError when it cannot be.
+Admit = Callable[[bytes], None]
 
 
 # Takes one CRL in and returns its nextUpdate; raises CRLError or StoreError as `ingesting` does.
@@ -126,13 +135,22 @@ class Pulling:
     """One source and its schedule: `attempt` fetches and takes in what is new, and never raises a VouchdError."""
 
     def __init__(
-        self, name: str, url: str, source: CRLSource, schedule: Schedule, accept: Accept, *, paused: bool = False
+        self,
+        name: str,
+        url: str,
+        source: CRLSource,
+        schedule: Schedule,
+        accept: Accept,
+        *,
+        admit: Admit = lambda _: None,
+        paused: bool = False,
     ) -> None:
         self._source = source
         self.host = source.host
         interval = min(schedule.interval_seconds, source.poll_seconds or schedule.interval_seconds)
         self._schedule = replace(schedule, interval_seconds=interval)
         self._accept = accept
+        self._admit = admit
         self.state = SourceState(name, without_password(url), paused=paused)
 
     def attempt(self, now: int) -> SourceState:
@@ -158,7 +176,7 @@ class Pulling:
 
     def _ask(self) -> None:
         fetched = self._source.fetch(self.state.validator)
-        accepted, quarantined, next_updates = self._take(fetched.documents) if fetched is not None else (0, 0, [])
+        accepted, quarantined, next_updates = self._take(fetched) if fetched is not None else (0, 0, [])
         if fetched is not None:  # only now: what failed above is fetched again
             self._note(validator=fetched.validator)
         if accepted == quarantined == 0:
@@ -167,11 +185,20 @@ class Pulling:
             known = [time for time in next_updates if time is not None]
             self._note(next_update=min(known, default=None))
 
-    def _take(self, documents: tuple[bytes, ...]) -> tuple[int, int, list[int | None]]:
-        """Take every document in: how many were new, how many were held back, the nextUpdate of each one in use."""
+    def _take(self, fetched: Fetched) -> tuple[int, int, list[int | None]]:
+        """Take everything in: how many CRLs were new, how many were held back, the nextUpdate of each one in use.
+
+        What cannot be taken in stops nothing that stands beside it, and is raised when all is done.
+        """
         next_updates: list[int | None] = []
-        accepted, quarantined, problem = 0, 0, None
-        for document in documents:
+        accepted, quarantined = 0, 0
+        problem: VouchdError | None = SourceError(fetched.problem) if fetched.problem else None
+        for certificate in fetched.certificates:
+            try:
+                self._admit(certificate)
+            except VouchdError as error:
+                problem = error
+        for document in fetched.documents:
             try:
                 next_updates.append(self._accept(document))
             except CRLStale:  # held already, as after a restart, or older: the source will have a newer one by then

@@ -21,6 +21,7 @@ from vouchd.core.policy import (
     UnknownIssuerPolicy,
 )
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS, Planned
+from vouchd.settings import ldap_store
 from vouchd.settings.carriers import CarrierSettings
 from vouchd.settings.keys import KnownKey, composed, key, keys_of, part, parts
 from vouchd.settings.kinds import (
@@ -39,6 +40,7 @@ from vouchd.settings.kinds import (
     kibibytes,
     word,
 )
+from vouchd.settings.ldap_store import LDAPStoreSettings
 from vouchd.settings.without_effect import WITHOUT_EFFECT
 
 EMBEDDED = "embedded"
@@ -445,6 +447,7 @@ class SourceSettings:
         "vouchd.source.<name>.timeoutInSec", integer(1, 3600), 30, "Give up one attempt after.", unit="seconds"
     )
     max_bytes: int = 1 << 30  # of one CRL: `Settings.max_crl_bytes`
+    certificate_attribute: str = ""  # of CAs that are answered for where they are found: see settings.ldap_store
     trust_file: Path | None = key(
         "vouchd.source.<name>.trust", FILE, "", "Roots for https and ldaps (PEM); empty: the system's."
     )
@@ -508,6 +511,13 @@ REQUESTOR_TRUST = KnownKey(
     "Requestors' certificates, or their CAs' (PEM), for signature=verify and require.",
 )
 STORE = KnownKey("vouchd.store", choice(EMBEDDED, DIRECTORY), EMBEDDED, "Where facts are kept: a file here, or LDAP.")
+STORE_ID = KnownKey(
+    "ocsp.storeId",
+    choice("defStore", ldap_store.NAME),
+    "defStore",
+    "Where CAs and CRLs come from: brought here (CRLs in a directory are a source then), or found in directories.",
+    shared=True,
+)
 LDAPS = KnownKey("internaldb.ldapconn.secureConn", FLAG, default=False, about="TLS from the first octet (LDAPS).")
 START_TLS = KnownKey("vouchd.directory.startTLS", FLAG, default=False, about="TLS by StartTLS on the plain port.")
 
@@ -735,6 +745,7 @@ class Settings:
     )
     store: Path = Path("db/vouchd.sqlite")  # the embedded store
     directory: DirectorySettings | None = parts(DirectorySettings, None)  # instead of the embedded store
+    ldap_store: LDAPStoreSettings = part(LDAPStoreSettings)
     of_set: SetSettings = part(SetSettings)
     certsystem: CertificateSystemSettings = part(CertificateSystemSettings)
     warnings: tuple[str, ...] = ()  # inert keys and the like, to be shown once at start
@@ -753,12 +764,6 @@ KNOWN: tuple[KnownKey, ...] = (
     STORE,
     LDAPS,
     START_TLS,
-    KnownKey(
-        "ocsp.storeId",
-        choice("defStore"),
-        "defStore",
-        "The active store; CRLs from a directory are a source.",
-        shared=True,
-    ),
+    STORE_ID,
     *WITHOUT_EFFECT,
 )

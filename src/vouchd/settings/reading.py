@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Transport
+from vouchd.core.policy import ResponsePolicy
 from vouchd.errors import ConfigError
 from vouchd.files import read_file, replace_file
 from vouchd.pkix.pem import read_bundle
-from vouchd.settings import cs_cfg
+from vouchd.settings import cs_cfg, ldap_store
 from vouchd.settings.carriers import AlertWay, CarrierSettings, MailSecurity
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
@@ -25,6 +26,7 @@ from vouchd.settings.declared import (
     REQUESTOR_TRUST,
     START_TLS,
     STORE,
+    STORE_ID,
     DirectorySettings,
     EnrolmentWay,
     RenewalSettings,
@@ -36,6 +38,7 @@ from vouchd.settings.declared import (
 from vouchd.settings.keys import Composed, KnownKey, declarations
 from vouchd.settings.kinds import FILE
 from vouchd.settings.layout import Layout
+from vouchd.settings.ldap_store import LDAPStoreDirectory, LDAPStoreSettings
 
 # As the Certificate System has it; until its keys and settings are there an instance has no others.
 STATE, UNCONFIGURED = "cs.state", "0"
@@ -102,8 +105,12 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         for nickname in config.names_under("vouchd.signer.")
     )
     sources = tuple(_source(config, root, name, plain.max_crl_bytes) for name in config.names_under("vouchd.source."))
+    store = plain.ldap_store
+    if _value(STORE_ID, config, root) == ldap_store.NAME:
+        store = replace(store, directories=tuple(_directory_of_store(config, root, n) for n in range(store.count)))
+        sources = (*sources, *_sources_of_store(store, plain.max_crl_bytes))
     responder = replace(
-        plain.responder,
+        _responder_of_store(plain.responder, store) if store.directories else plain.responder,
         max_request_bytes=plain.ee.max_body_bytes,
         requestor_trust=_certificates(config, REQUESTOR_TRUST, root),
     )
@@ -113,6 +120,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         signers=signers,
         default_signer=_default_signer(config, plain.default_signer, signers),
         sources=sources,
+        ldap_store=store,
         carriers=tuple(_carrier(config, root, name) for name in config.names_under("vouchd.alert.")),
         renewals=tuple(_renewal(config, root, nickname) for nickname in config.names_under("vouchd.renewal.")),
         directory=_directory(config, root),
@@ -244,6 +252,32 @@ def _default_signer(config: CSConfig, wanted: str, signers: tuple[SignerSettings
             hint=f"add vouchd.signer.{wanted}.key and .certificate" + (f", or name {known[0]}" if known else ""),
         )
     return wanted or (known[0] if len(known) == 1 else "")
+
+
+def _directory_of_store(config: CSConfig, root: Path, number: int) -> LDAPStoreDirectory:
+    return _fill(LDAPStoreDirectory, config, root, {"n": str(number)}, number=number)
+
+
+def _sources_of_store(store: LDAPStoreSettings, max_bytes: int) -> Iterator[SourceSettings]:
+    """The directories of ldapStore as the sources that they are."""
+    for directory in store.directories:
+        yield SourceSettings(
+            name=f"{ldap_store.NAME}{directory.number}",
+            kind=SourceKind.LDAP,
+            url=directory.url(store.certificate_attribute, store.crl_attribute),
+            interval_seconds=directory.refresh_seconds,
+            max_bytes=max_bytes,
+            certificate_attribute=store.certificate_attribute,
+        )
+
+
+def _responder_of_store(policy: ResponsePolicy, store: LDAPStoreSettings) -> ResponsePolicy:
+    return replace(
+        policy,
+        not_found_as_good=store.not_found_as_good,
+        include_next_update=store.include_next_update,
+        by_name=store.by_name,
+    )
 
 
 def _source(config: CSConfig, root: Path, name: str, max_bytes: int) -> SourceSettings:

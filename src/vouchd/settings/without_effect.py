@@ -34,7 +34,11 @@ WITHOUT_EFFECT: tuple[KnownKey, ...] = (
     inert("ocsp.store.defStore.class", "There is one store class."),
     inert("ocsp.store.defStore.useCache", "The revocation index is always used."),
     inert("ocsp.store.defStore.waitOnCRLUpdate", "A CRL is durable before its acceptance is reported."),
-    inert("ocsp.store.ldapStore.*", "Use a source with an ldap:// URL: vouchd.source.<name>.url."),
+    inert("ocsp.store.ldapStore.class", "There is one store class."),
+    inert(
+        "ocsp.store.ldapStore.validateConnCertWithCRL",
+        "Always: a certificate of a CA that is answered for is looked up before its user is let in.",
+    ),
     inert("ocsp.signing.cacertnickname", "The signer's CA is found among the registered CAs."),
     inert("ocsp.ocsp_signing.*", "Certificate and request of the installer; the signer is vouchd.signer.<nickname>."),
     inert("ocsp.audit_signing.*", "Certificate and request of the installer."),

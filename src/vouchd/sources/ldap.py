@@ -11,6 +11,7 @@ import importlib
 import os
 import socket
 import threading
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,8 @@ from vouchd.signing.certificates import plain_roots
 from vouchd.sources.attempt import Deadline, look_up
 
 # A base CRL before the delta CRL that needs it.
-CRL_ATTRIBUTES = (
-    "certificateRevocationList;binary",
-    "authorityRevocationList;binary",
-    "deltaRevocationList;binary",
-)
+CRL_ATTRIBUTES = ("certificateRevocationList", "authorityRevocationList", "deltaRevocationList")
+Results = list[tuple[str | None, Any]]
 _START_TLS = "1.3.6.1.4.1.1466.20037"
 _MAX_ENTRIES = 1000
 
@@ -49,8 +47,12 @@ class LDAPSource:
         bind_dn: str = "",
         password: str = "",
         start_tls: bool = False,
+        certificate_attribute: str = "",
     ) -> None:
-        """Without `bind_dn` the bind is anonymous. Raises: ConfigError."""
+        """Without `bind_dn` the bind is anonymous; with `certificate_attribute` CAs are delivered, too.
+
+        Raises: ConfigError.
+        """
         self._ldap, ldapurl = _library()
         try:
             parsed = ldapurl.LDAPUrl(url)
@@ -64,7 +66,8 @@ class LDAPSource:
         address = urlsplit(f"//{parsed.hostport}")
         self.host, self._port = address.hostname or "", address.port or (636 if parsed.urlscheme == "ldaps" else 389)
         self._dn = parsed.dn
-        self._attributes = tuple(_binary(name) for name in parsed.attrs or CRL_ATTRIBUTES)
+        self._attributes = tuple(map(_plain, parsed.attrs or CRL_ATTRIBUTES))
+        self._certificate_attribute = _plain(certificate_attribute)
         self._scope = parsed.scope if parsed.scope is not None else self._ldap.SCOPE_BASE
         self._filter = parsed.filterstr or "(objectClass=*)"
         self._start_tls = start_tls or _START_TLS in extensions
@@ -86,11 +89,13 @@ class LDAPSource:
             deadline.left()
             reason = _reason(error) if isinstance(error, self._ldap.LDAPError) else error.strerror or error
             raise SourceError(f"{self._url}: {reason}") from error
-        documents = self._documents(results)
-        mark = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in documents)).hexdigest()
-        return None if mark == previous.etag else Fetched(documents, Validator(etag=mark))
+        documents, problem = self._documents(results)
+        certificates = tuple(_values(results, self._certificate_attribute)) if self._certificate_attribute else ()
+        whole = b"".join(hashlib.sha256(value).digest() for value in (*certificates, *documents))
+        mark = hashlib.sha256(whole + problem.encode()).hexdigest()
+        return None if mark == previous.etag else Fetched(documents, Validator(etag=mark), certificates, problem)
 
-    def _search(self, deadline: Deadline) -> list[tuple[str | None, Any]]:
+    def _search(self, deadline: Deadline) -> Results:
         """The entries. At the deadline the connection is cut: TLS and a search that drips know no other end."""
         connection = self._prepared()
         cut = threading.Timer(deadline.left(), _cut, [connection])
@@ -103,7 +108,7 @@ class LDAPSource:
                 self._dn,
                 self._scope,
                 self._filter,
-                list(self._attributes),
+                list(_spellings((*self._attributes, self._certificate_attribute))),
                 timeout=self._timeout_seconds,
                 sizelimit=_MAX_ENTRIES,
             )
@@ -126,20 +131,31 @@ class LDAPSource:
             connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
         return connection
 
-    def _documents(self, results: list[tuple[str | None, Any]]) -> tuple[bytes, ...]:
-        """All values, base CRLs first, else in the order of the entries' names; no value twice."""
-        values: dict[bytes, None] = {}
-        entries = sorted((dn, attributes) for dn, attributes in results if dn is not None)  # None: a referral
-        for wanted in self._attributes:
-            for _, attributes in entries:
-                for name, contents in attributes.items():
-                    if _plain(name) == _plain(wanted):
-                        values.update(dict.fromkeys(contents))
+    def _documents(self, results: Results) -> tuple[tuple[bytes, ...], str]:
+        """All values, base CRLs first, else in the order of the entries' names, no value twice; and what was left out.
+
+        Raises: SourceError where there is none.
+        """
+        values = dict.fromkeys(value for wanted in self._attributes for value in _values(results, wanted))
         if not values:
-            raise SourceError(f"{self._url}: no {' or '.join(map(_plain, self._attributes))} there")
-        if max(map(len, values)) > self._max_bytes:
-            raise SourceError(f"{self._url}: longer than the limit of {self._max_bytes} bytes")
-        return tuple(values)
+            raise SourceError(f"{self._url}: no {' or '.join(self._attributes)} there")
+        fitting = tuple(value for value in values if len(value) <= self._max_bytes)
+        problem = f"{self._url}: longer than the limit of {self._max_bytes} bytes"
+        if not fitting:
+            raise SourceError(problem)
+        return fitting, problem if len(fitting) < len(values) else ""
+
+
+def _values(results: Results, wanted: str) -> Iterator[bytes]:
+    """The values of an attribute, with any option or none, in the order of the entries' names.
+
+    A Certificate System has entries whose attributes stand there empty, for others to be filled in.
+    """
+    entries = sorted((dn, attributes) for dn, attributes in results if dn is not None)  # None: a referral
+    for _, attributes in entries:
+        for name, contents in attributes.items():
+            if _plain(name) == wanted:
+                yield from (content for content in contents if content.strip())
 
 
 def _cut(connection: Any) -> None:
@@ -156,9 +172,10 @@ def _library() -> tuple[Any, Any]:
         raise ConfigError("a CRL source of kind ldap needs python-ldap", hint="pip install 'vouchd[ldap]'") from error
 
 
-def _binary(attribute: str) -> str:
-    """The attribute with the ;binary option that RFC 4523 section 2 asks for."""
-    return attribute if ";" in attribute else attribute + ";binary"
+def _spellings(attributes: Iterable[str]) -> Iterator[str]:
+    """What to ask for: RFC 4523 section 2 has certificates and CRLs with `;binary`, a Certificate System has not."""
+    for attribute in filter(None, attributes):
+        yield from (attribute, f"{attribute};binary")
 
 
 def _plain(attribute: str) -> str:

@@ -148,7 +148,7 @@ def _run(
             alerting=_alerting(layout, settings, clock),
         ),
         publication,
-        (*pulls(layout, settings, services.ingesting, services.ingest_lock, clock), *certificate_system(services)),
+        (*pulls(layout, settings, services, clock), *certificate_system(services)),
         clock,
         _agent_part(services, publication, keeping, members, compare, keys),
     )

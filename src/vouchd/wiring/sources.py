@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vouchd.api.services import Services
 from vouchd.core.ports import Clock
-from vouchd.service.ingesting import Ingesting
-from vouchd.service.permission import source_caller
+from vouchd.service.permission import directory_caller, source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.settings.layout import Layout
@@ -23,8 +21,7 @@ from vouchd.sources.ldap import LDAPSource
 def pulls(
     layout: Layout,
     settings: Settings,
-    ingesting: Ingesting,
-    ingest_lock: Callable[[], AbstractContextManager[None]],
+    services: Services,
     clock: Clock,
 ) -> tuple[Pulling, ...]:
     """One for each source of the settings, ready to be driven by the manager process. Raises: ConfigError."""
@@ -34,13 +31,19 @@ def pulls(
         caller = source_caller(source.name, source.url)
 
         def accept(crl: bytes) -> int | None:
-            with ingest_lock():
-                epochs = ingesting.accept_crl(crl, source.url, caller, clock.now())
+            with services.ingest_lock():
+                epochs = services.ingesting.accept_crl(crl, source.url, caller, clock.now())
             return min((epoch.next_update for epoch in epochs if epoch.next_update is not None), default=None)
+
+        def admit(certificate: bytes) -> None:
+            """A CA that one of our signers may answer for; the same again is no news."""
+            known = {der for one in services.store.authorities() for der in one.certificates}
+            if certificate not in known:
+                services.authorities.add(certificate, directory_caller(source.name, source.url))
 
         schedule = Schedule(interval_seconds=source.interval_seconds)
         fetcher = _crl_source(source, layout, passwords)
-        return Pulling(source.name, source.url, fetcher, schedule, accept, paused=source.paused)
+        return Pulling(source.name, source.url, fetcher, schedule, accept, admit=admit, paused=source.paused)
 
     return tuple(pulling(source) for source in settings.sources)
 
@@ -82,6 +85,7 @@ def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, 
         trust_file=source.trust_file,
         bind_dn=source.bind_dn,
         password=passwords.get(f"source.{source.name}", ""),
+        certificate_attribute=source.certificate_attribute,
     )
 
 
