@@ -245,3 +245,10 @@ def test_create_by_a_post_quantum_ca_leaves_tls_to_a_classical_one(tmp_path, cap
     assert "does not know ML-DSA" in capsys.readouterr().err
     assert main(["certs", "renew", "--ca", "classic", "--instance", "i"]) == 0
     assert all(files.installed for files in (read_settings(layout).agent.tls, read_settings(layout).admin))
+
+
+def test_create_with_a_ca_and_no_certificate_yet_waits_for_it(site, capsys):
+    """The CA that is answered for is known from the start; its signer's certificate comes later."""
+    assert main(["create", "--ca-cert", str(site.folder / "ca.pem")]) == 0
+    assert "vouchd certs install" in capsys.readouterr().err
+    assert labels(site) == ["CN=Site CA"]

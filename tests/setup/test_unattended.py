@@ -6,10 +6,15 @@ import json
 
 import pytest
 from tests.ds389 import HOSTS
+from tests.est_server import ESTServer
 from tests.faults.killed import killed_after_saying
 from tests.faults.page import FaultTable
+from tests.sites import Site
+from tests.softhsm import MODULE, PIN, SoftHSM
 from tests.whole.clones import PASSWORD, CloneSet, clone_set
 from tests.whole.test_clone_directory import require_alike
+
+from vouchd.clock import SystemClock
 
 pytestmark = pytest.mark.process
 TABLE = FaultTable.of("set-up by a file")
@@ -51,7 +56,7 @@ class Setting(CloneSet):
         port, agent_port, health_port = self.ports[name]
         ports = {"port": port, "agent_port": agent_port, "health_port": health_port, "workers": 1}
         sections["subsystem"] = {"host": host, "listen": address, **ports, **sections.get("subsystem", {})}
-        sections["requests"] = {"kind": "ca", "ca": str(self.folder / "lab")}
+        sections.setdefault("requests", {"kind": "ca", "ca": str(self.folder / "lab")})
         return self.write(f"{name}.json", json.dumps(sections))
 
     def words(self, name: str) -> list[str]:
@@ -115,3 +120,36 @@ def test_master_and_clone_set_up_by_files_and_cut_short_at_every_step_are_alike(
     assert (master["role"], clone["role"]) == ("master", "clone")
     assert clone["compared"].endswith("byte for byte")
     assert setting.members("m") == {setting.id_of("m"): False, setting.id_of("c"): True}
+
+
+def test_master_certified_by_est_with_its_key_on_a_token_answers(tmp_path, monkeypatch):
+    """Every key but that of the CA is certified by EST, at once; the signing key never leaves the token."""
+    hsm = SoftHSM(tmp_path / "softhsm")
+    for name, value in hsm.environment.items():
+        monkeypatch.setenv(name, value)
+    hsm.add("ocsp")
+    site, now = Site.make(tmp_path), SystemClock().now()
+    with clone_set(tmp_path, Setting) as setting, ESTServer(tmp_path, site.ca, now, basic="ocsp:a word") as server:
+        setting.answers(
+            "m",
+            key_store={"kind": "token", "module": str(MODULE), "token": "ocsp", "pin": PIN},
+            key_pairs={"algorithm": "SHA256withRSA"},
+            requests={
+                "kind": "est",
+                "url": server.url,
+                "trust": str(server.trust),
+                "user": "ocsp",
+                "password": "a word",
+                "authorities": str(tmp_path / "ca.pem"),
+            },
+        )
+        made = setting.json(*setting.words("m"))
+        setting.require_set_up("m")
+        assert server.operations == ["simpleenroll"] * 5
+        assert setting.setting("m", "vouchd.renewal.ocspSigningCert.by") == "est"
+        assert setting.setting("m", "ocsp.signing.tokenname") == "hardware-ocsp"
+        assert PIN not in "".join(path.read_text() for path in (tmp_path / "m" / "logs").iterdir())
+        assert made["role"] == "master"
+        setting.run("crl", "add", site.crl("first.crl"), "--instance", "m")
+        states = {one["name"]: one["state"] for one in setting.json("certs", "list", "--instance", "m")}
+        assert set(states.values()) == {"valid"}, states

@@ -247,7 +247,7 @@ def test_answers_outlive_the_process(tmp_path):
         page = found.visitor.show("/setup/export-keys")
         assert page.value("path") == str(tmp_path / "k.p12")
         assert SECRET not in page.text
-        assert "leave it empty to keep it" in page.text
+        assert "kept, if left empty" in page.text
         assert found.visitor.fill("export-keys", kind="file", path=str(tmp_path / "k.p12"), password="").panel == (
             "Administrator"
         )

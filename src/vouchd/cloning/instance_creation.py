@@ -72,21 +72,28 @@ class InstanceCreation:
         if signer.note:
             self.say(signer.note)
         layout = create_instance(
-            plan.root, signer, plan.values, lambda draft: self._finish(draft, authorities, plan), set_up=plan.set_up
+            plan.root,
+            signer,
+            plan.values,
+            lambda draft: self._finish(draft, authorities, plan, certified=signer.certificate is not None),
+            set_up=plan.set_up,
         )
         return NewInstance(layout, signer, tuple(authorities))
 
-    def _finish(self, draft: Layout, authorities: Sequence[x509.Certificate], plan: InstancePlan) -> None:
+    def _finish(
+        self, draft: Layout, authorities: Sequence[x509.Certificate], plan: InstancePlan, *, certified: bool
+    ) -> None:
         """Add the CAs to the draft's store, check that the signer may answer for them, make the other system keys.
 
-        Facts go to a directory server last, when nothing else can fail.
+        A signer that is to be certified first is checked then. Facts go to a directory server last, when nothing else
+        can fail.
         """
         with self.services(draft) as services:
             for certificate in authorities:
                 self.require_signer(services.settings, certificate)
                 services.authorities.add(certificate.public_bytes(Encoding.DER), services.caller)
             equip(services.certificates, services.caller, plan.names, plan.ca)
-        if authorities:
+        if authorities and certified:
             self.check(draft)
         if plan.directory is not None:
             with self.services(draft) as services:

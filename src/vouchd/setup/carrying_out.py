@@ -15,15 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from vouchd.agent.pages.acts import carry_out
-from vouchd.api.authorities import NewAuthority
 from vouchd.api.certificates import Installation
 from vouchd.api.cloning import Preparation
 from vouchd.api.directory_server import DirectoryToUse
 from vouchd.api.keys import Backup
-from vouchd.api.operation import Waiting
 from vouchd.api.services import Services
 from vouchd.cloning.client import address_of
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
@@ -134,8 +130,7 @@ class CarryingOut:
         )
         values = host_values(answers) | {"securitydomain.name": answers.security_domain.name}
         server_names = names.server_names.split() or [answers.subsystem.host]
-        # Where certificates come later no signer may answer for a CA yet: see _certify.
-        known = named_authorities(answers) if ca is not None else ()
+        known = named_authorities(answers)
         plan = InstancePlan(self._layout.root, source, known, values, server_names, ca, set_up=True)
         self._tools.creation(self._say).make(plan)
 
@@ -148,10 +143,6 @@ class CarryingOut:
                 f"certificates have not come yet: {', '.join(one.name for one in waiting)}",
                 hint="have your CA certify the requests, and put its certificates in at Requests and Certificates",
             )
-        with self._tools.services(self._layout) as services:
-            for authority in named_authorities(self._answers):
-                body = NewAuthority(certificate=authority.public_bytes(Encoding.PEM).decode())
-                carry_out(services, services.caller, "authorities.add", {}, query=Waiting(wait=0), body=body)
 
     def _use_directory(self) -> None:
         database = self._answers.internal_database
