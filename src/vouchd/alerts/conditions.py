@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from vouchd.alerts.rhythm import Rhythms
 from vouchd.cloning.verdicts import Verification
@@ -29,7 +30,7 @@ class Bounds:
     backup_seconds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Situation:
     """All that conditions are judged by, at POSIX time `now`.
 
@@ -44,9 +45,14 @@ class Situation:
     rhythms: Rhythms = field(default_factory=Rhythms)
     bounds: Bounds = field(default_factory=Bounds)
 
+    @cached_property
+    def _hindrances(self) -> tuple[Hindrance, ...]:
+        """Looked for once: most rows of the table ask for them, and with many CAs that is what a look costs."""
+        return hindrances(self.report, self.now)
+
     def because_of(self, cause: Cause) -> Iterator[Trouble]:
         """What keeps revocations from being answered for that cause."""
-        return (_trouble(one) for one in hindrances(self.report, self.now) if one.cause is cause)
+        return (_trouble(one) for one in self._hindrances if one.cause is cause)
 
 
 @dataclass(frozen=True, slots=True)
