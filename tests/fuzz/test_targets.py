@@ -65,3 +65,11 @@ def test_reader_given_noise_lets_out_our_errors_only(name: str, data: bytes) -> 
 def test_seeds_have_all_kinds() -> None:
     """The vectors are there: requests, responses, CRLs and certificates."""
     assert min(len(kind()) for kind in (seeds.ocsp_requests, seeds.ocsp_responses, seeds.crls, seeds.certificates)) > 10
+
+
+LONG_WRONG_KEY = b"# a comme\nocsp.store.defSto" + b"k" * 60 + b"re.notFoundAsGood=true\n"
+
+
+def test_long_wrong_key_costs_no_more_than_another():
+    """Looking for what was meant by a key compares it with few others, however long it is (found by fuzzing)."""
+    TARGETS["config"].run(LONG_WRONG_KEY)

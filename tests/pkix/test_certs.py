@@ -39,6 +39,14 @@ def test_public_key_bits_are_taken_as_the_certificate_has_them():
     assert certs.key_hash(certificate) == hashlib.sha1(compressed).digest()  # noqa: S324  RFC 6960 4.2.1 says so
 
 
+def test_certificate_whose_name_cannot_be_read_is_none():
+    """A name that fails when it is looked at, as one with a BIT STRING for its common name, fails when it comes in."""
+    name = b"\x06\x03U\x04\x03\x0c\x06CA one"
+    assert name in ONE.der
+    with pytest.raises(ValueError, match=r"no X\.509 certificate"):
+        certs.load_certificate(ONE.der.replace(name, name.replace(b"\x0c\x06", b"\x03\x06")))
+
+
 def test_authority_id_tells_cas_of_one_name_apart():
     """Two CAs of one name and different keys are two authorities."""
     assert certs.subject_der(ONE.certificate) == certs.subject_der(NAMESAKE.certificate)

@@ -27,9 +27,11 @@ DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "
 def load_certificate(certificate_der: bytes) -> x509.Certificate:
     """The certificate in DER. Raises: ValueError."""
     try:
-        return x509.load_der_x509_certificate(certificate_der)
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        _ = certificate.subject, certificate.issuer  # which are read when they are first looked at, and may fail
     except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as exc:
         raise ValueError("no X.509 certificate in DER") from exc
+    return certificate
 
 
 def subject_der(certificate: x509.Certificate) -> bytes:

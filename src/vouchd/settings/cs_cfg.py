@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
+from heapq import nlargest
 from pathlib import Path
 
 from vouchd.errors import ConfigError
@@ -44,6 +46,9 @@ def _families_longest_first() -> tuple[str, ...]:
     return tuple(sorted(_FAMILY, key=len, reverse=True))
 
 
+_COMPARED = 4
+
+
 def look_up(key: str) -> KnownKey | None:
     """The declaration of a key in its canonical spelling, None when it is not known."""
     if key in _EXACT:
@@ -59,7 +64,10 @@ def nearest(key: str) -> str | None:
     names = {
         name.lower(): name for name in (_filled(known.name, key) for known in KNOWN if not known.name.endswith("*"))
     }
-    close = get_close_matches(key.lower(), names, n=1, cutoff=0.7)
+    letters = Counter(key.lower())
+    # Comparing takes the product of the lengths: only those that have the most letters in common are compared.
+    likeliest = nlargest(_COMPARED, names, key=lambda name: 2 * (letters & Counter(name)).total() - len(name))
+    close = get_close_matches(key.lower(), likeliest, n=1, cutoff=0.7)
     return names[close[0]] if close else None
 
 
