@@ -17,6 +17,7 @@ from vouchd.instance.backups import read_backup_record
 from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
+from vouchd.stores.believed import Believed
 from vouchd.wiring.upkeep import own_backups
 
 pytestmark = pytest.mark.process
@@ -61,7 +62,12 @@ def rewritten(file: Path, out: Path, change) -> Path:
 
 
 def test_restored_instance_is_the_one_that_was_backed_up(made, tmp_path):
-    """Keys, settings and facts are the same, private files are private, and the answers byte for byte."""
+    """Keys, settings and facts are the same, private files are private, and the answers byte for byte.
+
+    What it has believed of a directory server is kept, but where it is to stand without one.
+    """
+    beliefs = Believed(made.layout.believed)
+    beliefs.begin("user", {"alice": [{"seal": {"number": 7}}]})
     file = backed_up(made, tmp_path)
     assert file.stat().st_mode & 0o777 == 0o600
     done, folder = restored(made, tmp_path, file)
@@ -76,6 +82,10 @@ def test_restored_instance_is_the_one_that_was_backed_up(made, tmp_path):
     assert modes == {0}
     log = after.audit_log.read_text()
     head = json.loads(made.layout.audit_log.read_text().splitlines()[-1])
+    assert Believed(after.believed).exported() == beliefs.exported() != {}
+    done, alone = restored(made, tmp_path, file, "--embedded", instance="alone")
+    assert done.returncode == 0, done.stderr
+    assert not Layout(alone).believed.exists()
     assert "INSTANCE_RESTORED" in log
     assert head["event"] == "PRIVATE_KEY_EXPORT"
 
