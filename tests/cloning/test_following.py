@@ -14,7 +14,7 @@ from tests.pki import CA, DAY, HOUR, NOW
 from vouchd.cloning.client import News
 from vouchd.cloning.following import Following
 from vouchd.core.changes import NEVER, Concerned
-from vouchd.core.facts import Facts, Member
+from vouchd.core.facts import Facts, Member, StepBack
 from vouchd.errors import ClientError, CRLRejected, LifecycleError, NotFound
 from vouchd.pkix import certs
 
@@ -170,6 +170,30 @@ def test_older_crl_at_the_master_is_not_gone_back_to(pair, tmp_path):
     pair.accept(3, 5, 6, 7, site=restored)
     assert pair.following.wait()
     assert pair.served() == (3, {5, 6, 7})
+    restored.close()
+
+
+def test_step_back_at_the_master_is_one_of_its_clones(pair, tmp_path):
+    """An older CRL that an administrator has the master go back to is the newest for those who follow it."""
+    pair.accept(1, 5)
+    pair.accept(2, 5, 6)
+    pair.following.wait()
+    (served,) = pair.m.store.epochs()
+    (tmp_path / "old").mkdir()
+    restored = Site(tmp_path / "old")
+    restored.add_ca(pair.ca.der)
+    pair.accept(1, 5, site=restored)
+    pair.told.master = restored
+    assert pair.following.wait()
+    assert pair.served() == (2, {5, 6})
+    (stored,), (authority,) = restored.store.epochs(), restored.store.authorities()
+    word = StepBack(served.index_name, stored.index_name)
+    restored.store.put_authority(replace(authority, steps_back=(word,)))
+    again = replace(stored, sequence=stored.sequence + 1, renumbered=served.renumbered + 1, renumbering="a slip")
+    restored.store.commit_epoch(again, {})
+    assert pair.following.wait()
+    assert pair.served() == (1, {5})
+    assert pair.c.store.authorities()[0].steps_back == (word,)
     restored.close()
 
 
