@@ -158,6 +158,49 @@ def test_every_change_of_the_ca_is_followed_by_both_clones(lab, clones):
         assert clone.says(revoked, "revoked")
 
 
+def test_facts_of_ours_in_a_suffix_of_their_own_leave_dogtag_as_it_is(lab, tmp_path):
+    """On Dogtag's own directory server, but below `o=vouchd`: an instance works there, and Dogtag lists and answers."""
+    (tmp_path / "pw").write_text(plan.PASSWORD)
+    (tmp_path / "pw").chmod(0o600)
+    before = {dn: one for dn, one in state_of_master().items() if dn.endswith(plan.OCSP.suffix)}
+    url = f"ldap://{plan.HOST}:{plan.OCSP.ldap_port}/o=vouchd"
+    place = ["--instance", tmp_path / "v", "--directory", url, "--directory-password-file", "pw"]
+    keys = ["--pkcs12", tmp_path / "keys.p12", "--password-file", "pw", "--nickname", "ocsp_signing"]
+    (tmp_path / "keys.p12").write_bytes(lab.file("ocsp.p12").read_bytes())
+    (tmp_path / "keys.p12").chmod(0o600)
+    try:
+        done = run_vouchd("create", *place, *keys, "--ca-cert", lab.ca_file, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (tmp_path / "crl").write_bytes(lab.crl())
+        done = run_vouchd("crl", "add", tmp_path / "crl", "--instance", tmp_path / "v", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        serial = lab.issue("suffix.example.test").certificate.serial_number
+        lab.revoke(serial)
+        assert "<crlPublished>Success</crlPublished>" in lab.publish()
+        url = f"http://{plan.HOST}:{plan.OCSP.http_port}/ocsp/ee/ocsp"
+        assert "CertStatus=Revoked" in lab.ocsp_client(url, serial)
+        after = state_of_master()
+        assert before.keys() <= after.keys()
+    finally:
+        remove_suffix("o=vouchd")
+
+
+def remove_suffix(suffix: str) -> None:
+    """Take a database of Dogtag's directory server away, and the accounts that came with it."""
+    connection = master_directory()
+    trees = connection.search("cn=mapping tree,cn=config", scope="one", attributes=["cn", "nsslapd-backend"])
+    for tree in [one for one in trees if suffix in {value.decode() for value in one.all("cn")}]:
+        backend = f"cn={tree.text('nsslapd-backend')},cn=ldbm database,cn=plugins,cn=config"
+        for top in (tree.dn, backend):
+            below = sorted((one.dn for one in connection.search(top, scope="sub", attributes=["1.1"])), key=len)
+            for dn in reversed(below):
+                connection.delete(dn)
+    for account in ("cn=vouchd", "cn=Replication Manager"):
+        if connection.read(f"{account},ou=csusers,cn=config") is not None:
+            connection.delete(f"{account},ou=csusers,cn=config")
+    connection.close()
+
+
 def test_clone_answers_while_its_master_is_away(lab, clones):
     """The OCSP manager is stopped: the clones go on with what they have, and follow again when it is back."""
     serial = lab.issue("away.example.test").certificate.serial_number
@@ -169,6 +212,27 @@ def test_clone_answers_while_its_master_is_away(lab, clones):
     lab.revoke(serial)
     lab.publish()
     assert all(until(lambda clone=clone: clone.says(serial, "revoked")) for clone in clones)
+
+
+def test_clone_whose_master_is_gone_for_good_becomes_a_master(lab, clones):
+    """Promoted, it follows nobody; it answers what it had, and takes CRLs that are brought to it."""
+    clone = clones[1]
+    place = ["--instance", clone.folder / "clone"]
+    assert "follow" in clone.run("clone", "promote", *place, code=78)
+    configuration = clone.folder / "clone/CS.cfg"
+    kept = configuration.read_text()
+    try:
+        clone.run("clone", "promote", "--force", *place)
+        assert "certificate-system" not in clone.run("status", *place)
+        serial = lab.issue("promoted.example.test").certificate.serial_number
+        lab.revoke(serial)
+        lab.publish()
+        assert clone.says(serial, "good")
+        clone.run("crl", "add", clone.file("crl", lab.crl()), *place)
+        assert until(lambda: clone.says(serial, "revoked"))
+    finally:
+        configuration.write_text(kept)  # for the other tests it is a clone again
+        clone.run("restart", *place)
 
 
 def test_preflight_names_the_trap_and_writes_nothing(lab, tmp_path):

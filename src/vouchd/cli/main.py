@@ -64,7 +64,7 @@ _GROUPS = {
     "alert": ("alert",),
     "audit": ("audit",),
     "directory": ("directory.server", "directory.setup", "directory.use", "directory.adopt", "directory.doubts"),
-    "domain": ("domain",),
+    "domain": ("domain", "other_domain"),
     "service": ("service",),
     "clone": ("clone.commands", "clone.status", "clone.verify"),
     "import": ("importing",),

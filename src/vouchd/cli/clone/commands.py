@@ -333,10 +333,22 @@ def promote(
     """Move the role of the master: to this clone, or from this master to another member.
 
     On a clone it takes an administrator's own certificate, and is done on its folder: no key is sent to anybody. The
-    others believe nobody who promotes itself. The master before becomes a clone, now or when it comes back.
+    others believe nobody who promotes itself. The master before becomes a clone, now or when it comes back. A clone of
+    a Certificate System, whose master is gone for good, follows it no more (--force).
 
     Example: vouchd clone promote --instance /srv/clone --cert alice.pem --key alice.key
     """
+    if not member and isinstance(instance, Folder) and (url := read_settings(instance.layout).certsystem.url):
+        if not force:
+            raise ConfigError(
+                f"this clone would follow {url} no more, and what its CAs publish there would not come here",
+                hint="have the CAs publish here first, see docs/set/cloning.md; then: --force",
+            )
+        write_values(instance.layout, {"vouchd.certsystem.url": "", "vouchd.certsystem.responder": ""})
+        if lifecycle.status(instance.layout).pid is not None:
+            lifecycle.restart(instance.layout, manager_command(instance.layout))
+        output.record({"master": str(instance.layout.root), "term": None, "was": url}, json_output=json_output)
+        return
     domain = instance.call("members.list")
     was = domain["this_instance"] != domain["master"]
     if isinstance(instance, Folder) and _is_own(member, domain["this_instance"]):
