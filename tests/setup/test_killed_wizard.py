@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,6 +13,7 @@ from tests.commands import start_vouchd
 from tests.ds389 import HOSTS
 from tests.faults.page import FaultTable
 from tests.processes.running import eventually
+from tests.processes.test_supervisor import ServiceManager
 from tests.setup.wizards import Visitor
 from tests.whole.clones import CloneSet, clone_set
 
@@ -67,6 +70,15 @@ def install_all(site: CloneSet, visitor: Visitor) -> None:
     assert not waiting_requests(layout)
 
 
+@pytest.fixture
+def service_manager():
+    """What wants to be told of a service that is ready, in a folder whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        manager = ServiceManager(Path(folder))
+        yield manager
+        manager.close()
+
+
 @TABLE.fault(
     "its wizard is killed at any panel, or in the last act",
     "none yet",
@@ -79,7 +91,7 @@ def install_all(site: CloneSet, visitor: Visitor) -> None:
     "the last act, by the names of the requests",
     "put in at Requests and Certificates, and tried again",
 )
-def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_instance(site):
+def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_instance(site, service_manager):
     """In the foreground it is one process: first the wizard, then the instance; and the wizard is gone for ever."""
     layout, address = site.layout("m"), site.host("m")[1]
     here = ["--host", address, "--hostname", address, *site.ports_of("m"), "--workers", "1", "--setup-port", "0"]
@@ -91,13 +103,15 @@ def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_in
     page = visitor.until_ended()
     assert "certificates have not come yet: ocspSigningCert" in page.error, page.text
     os.kill(opened["process"], signal.SIGKILL)
+    environment = {**os.environ, "NOTIFY_SOCKET": str(service_manager.address)}
     with (
         (site.folder / "log").open("w") as log,
-        start_vouchd("run", "--instance", "m", cwd=site.folder, stderr=log) as running,
+        start_vouchd("run", "--instance", "m", cwd=site.folder, stderr=log, env=environment) as running,
     ):
         again = eventually(
             lambda: found if (found := open_wizard(layout)) and found.process == running.pid else None, "a wizard"
         )
+        assert service_manager.hear("READY")["STATUS"].startswith("not set up yet")
         assert "under way" in site.refused("setup", "--instance", "m")
         visitor = Visitor(again.url, again.fingerprint)
         assert visitor.enter().panel == "Review"

@@ -10,6 +10,8 @@ import signal
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 from cryptography import x509
@@ -41,6 +43,8 @@ from vouchd.sockets import bind, bound_address
 DEFAULT_PORT = 11445  # the administration port of an OCSP manager in the documented system
 _LIFE_DAYS = 30
 _GRACE_SECONDS = 5.0
+_CLOSING_SECONDS = 1.0
+_READING_SECONDS = 900.0
 _log = logging.getLogger(__name__)
 
 
@@ -94,32 +98,48 @@ class _Log:
         _log.info("%s %s by %s: %s", event, outcome, caller.origin, detail)
 
 
-def serve(layout: Layout, tools: Tools) -> bool:
+class ServiceManager(Protocol):
+    """Whoever runs this process and wants to be told: see processes.supervisor."""
+
+    watchdog_seconds: float
+
+    def ready(self, status: str) -> None:
+        """The wizard is open."""
+
+    def alive(self) -> None:
+        """The event loop turns."""
+
+
+def serve(layout: Layout, tools: Tools, manager: ServiceManager) -> bool:
     """Serve the wizard until it is left, closed or told to stop; whether the instance is set up.
 
+    When it is, what came of it can be read for a while; then it ends by itself.
     Raises: LifecycleError when it cannot listen; ConfigError.
     """
-    return asyncio.run(_serve(layout, tools))
+    return asyncio.run(_serve(layout, tools, manager))
 
 
-async def _serve(layout: Layout, tools: Tools) -> bool:
+async def _serve(layout: Layout, tools: Tools, manager: ServiceManager) -> bool:
     place, over = kept_place(layout), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
-    wizard, pin = Wizard(layout, tools), new_pin()
-
-    def close() -> None:  # who brought the last wrong PIN is told so before
-        loop.call_later(1, over.set)
-
-    door = Door(pin, close)
+    wizard = Wizard(layout, tools, ended=lambda: _later(loop, _READING_SECONDS, over))
+    pin = new_pin()
+    # Who brought the last wrong PIN is told so before.
+    door = Door(pin, lambda: _later(loop, _CLOSING_SECONDS, over))
     pages = WizardPages(wizard, door, over.set)
     listener = bind((place.host, place.port))
     try:
         server = wizard_server(layout, place, listener, pages, door)
         await server.start(listener)
         _announce(layout, place, listener, pin)
-        await over.wait()
+        manager.ready("not set up yet: the set-up wizard is open")
+        while not over.is_set():
+            if manager.watchdog_seconds:
+                manager.alive()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), manager.watchdog_seconds or None)
         await server.stop(_GRACE_SECONDS)
     finally:
         listener.close()
@@ -127,6 +147,10 @@ async def _serve(layout: Layout, tools: Tools) -> bool:
             (layout.setup / "wizard.json").unlink(missing_ok=True)
             keep_pin(layout, "")
     return wizard.progress.outcome is not None
+
+
+def _later(loop: asyncio.AbstractEventLoop, seconds: float, over: asyncio.Event) -> None:
+    loop.call_later(seconds, over.set)
 
 
 def wizard_server(layout: Layout, place: Place, listener: socket.socket, pages: WizardPages, door: Door) -> AgentServer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,13 +38,16 @@ class Progress:
 class Wizard:
     """Sets the instance in the folder `layout` up; one request at a time changes it (`changing`)."""
 
-    def __init__(self, layout: Layout, tools: Tools, checks: Checks | None = None) -> None:
-        """Raises: ConfigError when what was kept is damaged."""
+    def __init__(
+        self, layout: Layout, tools: Tools, checks: Checks | None = None, ended: Callable[[], None] = lambda: None
+    ) -> None:
+        """`ended` is called when the instance is set up. Raises: ConfigError when what was kept is damaged."""
         self.layout = layout
         self.checks = checks or Checks(layout)
         self.progress = Progress()
         self.changing = asyncio.Lock()
         self._tools = tools
+        self._ended = ended
         self._kept = KeptAnswers(layout)
         self.answers, self._passed = self._kept.read()
         self._act: asyncio.Task[None] | None = None
@@ -179,7 +182,8 @@ class Wizard:
         progress.act = CarryingOut(self.layout, self.answers, self.checks, self._tools, progress.said.append)
         try:
             await in_thread(progress.act.run)
-            progress.outcome = await in_thread(self._ended)
+            progress.outcome = await in_thread(self._end)
+            self._ended()
         except VouchdError as error:
             progress.error = error
         except Exception as error:  # noqa: BLE001  a bug of ours must not look like a step under way for ever
@@ -188,7 +192,7 @@ class Wizard:
         finally:
             progress.running = False
 
-    def _ended(self) -> Outcome:
+    def _end(self) -> Outcome:
         outcome = outcome_of(self.layout, self.answers)
         end_set_up(self.layout)
         return outcome

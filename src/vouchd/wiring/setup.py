@@ -12,6 +12,7 @@ from vouchd.errors import LifecycleError
 from vouchd.hardening import harden
 from vouchd.instance import lifecycle
 from vouchd.instance.unconfigured import is_under_way, make_unconfigured, setting_up
+from vouchd.processes.supervisor import Supervisor
 from vouchd.settings.layout import Layout
 from vouchd.setup import serving
 from vouchd.setup.carrying_out import CarryingOut, Tools, end_set_up, steps_done
@@ -64,7 +65,7 @@ def serve_wizard(layout: Layout, warn: Say) -> bool:
     """
     harden()  # before a secret is typed
     with setting_up(layout):
-        return serving.serve(layout, tools(warn))
+        return serving.serve(layout, tools(warn), Supervisor(os.environ, os.getpid()))
 
 
 def wizard_command(layout: Layout) -> list[str]:
