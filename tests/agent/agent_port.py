@@ -152,6 +152,7 @@ class AgentPort:
         self.services = found
         self.users = dict(users)
         self.publication = publication
+        self._contexts: dict[bytes, ssl.SSLContext] = {}  # by the certificate of the client
         clock = SystemClock()
         self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
         watermark = Watermark(found.settings.of_set.stale_seconds)
@@ -220,7 +221,10 @@ class AgentPort:
         if isinstance(body, dict):
             body = urlencode(body).encode()
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
-        connection = http.client.HTTPSConnection("localhost", self.port, context=self.context(user), timeout=SECONDS)
+        issued = self.users[user] if isinstance(user, str) else user
+        who = issued.der if issued is not None else b""
+        context = self._contexts.get(who) or self._contexts.setdefault(who, self.context(user))
+        connection = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=SECONDS)
         with closing(connection):
             connection.request(method, path, body, sent)
             response = connection.getresponse()
