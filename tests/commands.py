@@ -27,7 +27,12 @@ from tests.nursery import MAIN, PROGRAM
 
 ROOT = Path(__file__).parents[1]
 COLD = "VOUCHD_TESTS_COLD"
-_LOADED = "from vouchd.cli.main import command_line\ncommand_line()\n"
+_LOADED = """
+from tests.cheap_passwords import cheapen
+from vouchd.cli.main import command_line
+cheapen()
+command_line()
+"""
 _DEADLINE_SECONDS = 300
 PIPE = subprocess.PIPE
 

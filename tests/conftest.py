@@ -34,6 +34,14 @@ LONGEST = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> None:
+    """Not when this module is imported: what is covered is to be imported later."""
+    from tests.cheap_passwords import cheapen
+
+    cheapen()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: run side by side, a long test that is begun last would be waited for alone."""
     processes = {item.path for item in items if item.get_closest_marker("process")}

@@ -21,13 +21,6 @@ PASSWORD = "correct horse battery"
 BACKED_UP = ["ocspSigningCert", "subsystem", "audit_signing"]
 
 
-@pytest.fixture(autouse=True)
-def quick_keys(monkeypatch) -> None:
-    """How much work a password takes to guess is a test of signing/; here files are written by the dozen."""
-    for module in ("pbe", "writing"):
-        monkeypatch.setattr(f"vouchd.pkix.pkcs12.{module}.KDF_ITERATIONS", 1000)
-
-
 @pytest.fixture
 def lab(site, capsys) -> Site:
     """A master and another instance, both with all certificates from one CA, and a password file."""
