@@ -215,10 +215,10 @@ def _fill(results: Connection) -> None:
     """Have a worker's cache filled; send octets of memory, sent and counted for an answer."""
     worker = Worker(1)
     requests, port = worker.requests(KEPT), PortState(worker.responder, EEPort())
-    port.sign(requests[0])
+    port.renew(requests[0])
     before = private_mib(os.getpid())
     for request_der in requests:
-        port.sign(request_der)
+        port.renew(request_der)
     grown = (private_mib(os.getpid()) - before) * 2**20
     kept = list(port.cache.by_der.values())
     sent = sum(len(entry.wire) for entry in kept)

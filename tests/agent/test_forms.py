@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vouchd.agent.forms import parse_form
+from vouchd.agent.forms import _PIECE_OCTETS, parse_form
 
 PIECES = (
     b"%41",
@@ -36,3 +37,10 @@ def test_form_any_value_is_decoded_as_the_standard_says(text):
     value = text.replace(b"&", b"")
     expected = unquote_to_bytes(value.replace(b"+", b" "))
     assert parse_form(b"crl=" + value) == {"crl": expected}
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_form_longer_than_a_piece_is_decoded_alike(shift):
+    """Wherever a long value is cut on the way, no escape is."""
+    value = b"a" * shift + b"%41%0a" * (_PIECE_OCTETS // 3)
+    assert parse_form(b"crl=" + value) == {"crl": unquote_to_bytes(value)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from vouchd.threads import in_thread
 
 MAX_FIELDS = 100
 
+_PIECE_OCTETS = 1 << 20
 # A `%` that begins no escape: it stands for itself.
 _PLAIN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -56,7 +57,18 @@ def _decoded(text: bytes) -> bytes:
     text = text.replace(b"+", b" ")
     if _PLAIN.search(text):
         return unquote_to_bytes(text)
-    return binascii.a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"=")) if b"%" in text else text
+    return b"".join(_unescaped(text)) if b"%" in text else text
+
+
+def _unescaped(text: bytes) -> Iterator[bytes]:
+    """The octets of text whose every `%` begins an escape, in pieces: all that is needed on the way is of one piece."""
+    begin = 0
+    while begin < len(text):
+        end = begin + _PIECE_OCTETS
+        cut = text.rfind(b"%", end - 2, end)  # an escape that would be cut goes into the next piece
+        piece = text[begin : cut if cut > begin else end]
+        yield binascii.a2b_qp(piece.replace(b"=", b"=3D").replace(b"%", b"="))
+        begin += len(piece)
 
 
 def _octets(value: str | bytes | bytearray) -> bytes:
