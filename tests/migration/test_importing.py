@@ -91,7 +91,7 @@ def manager(directory, tmp_path_factory) -> Manager:
         "ocsp.store.defStore.includeNextUpdate": "false",
         "service.unsecurePort": "28080",
         "service.securePort": "28443",
-        "multiroles.enable": "false",
+        "autoShutdown.allowed": "true",
         "CrossCertPair.ldap": "internaldb",
     }
     (folder / "CS.cfg").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
@@ -165,7 +165,7 @@ def test_rehearsal_tells_all_and_leaves_nothing(run, manager):
     assert "user agent" in taken
     (offered,) = [one for one in done["not_possible"] if "CN-Second CA" in one["what"]]
     assert "--trusted-responder 'CN=Second CA'" in offered["hint"]
-    assert {"user typist", "multiroles.enable=false", "key sslserver"} <= refused.keys()
+    assert {"user typist", "autoShutdown.allowed=true", "key sslserver"} <= refused.keys()
     assert [row["resource"] for row in done["access_rules"]] == ["certServer.ocsp.ca"]
     assert "ca.publish.publisher.instance.OCSPPublisher-ocsp-example-test-28443.port=28443" in done["publisher"]
 

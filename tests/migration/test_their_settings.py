@@ -63,7 +63,6 @@ def test_ports_are_taken_over_under_their_names_here():
     [
         "ocsp.signing.tokenname=hsm",
         "autoShutdown.allowed=true",
-        "log.instance.SignedAudit.enable=false",
         "jss.ssl.cipherpref=TLS_RSA_WITH_AES_128_CBC_SHA",
         "ocsp.store.own.class=org.example.OwnStore",
         "auths.impl.Own.class=org.example.OwnAuthentication",

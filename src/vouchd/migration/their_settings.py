@@ -186,10 +186,12 @@ def _always(why: str) -> Rule:
 
 
 def _only(harmless: frozenset[str], why: str, instead: str = "") -> Rule:
-    """Not possible, unless the value is one that asks for nothing."""
+    """Not possible, unless the value is one that asks for nothing, or the key has an effect of its own here."""
 
-    def rule(_theirs: TheirSettings, what: str, _key: str, text: str) -> Judgement | None:
-        return None if text.lower() in harmless else (Finding.impossible(what, why, instead), {})
+    def rule(_theirs: TheirSettings, what: str, key: str, text: str) -> Judgement | None:
+        known = look_up(key)
+        has_effect = known is not None and not known.inert
+        return None if has_effect or text.lower() in harmless else (Finding.impossible(what, why, instead), {})
 
     return rule
 
