@@ -289,6 +289,22 @@ CASES: dict[str, list[Case]] = {
     "vouchd selftest run": [Case(said("OCSPPresence"), digits=True), Case(said("NoSuchTest"), 66)],
     "vouchd alert list": [Case()],
     "vouchd alert test": [Case(), Case(said("nobody"), 66)],
+    "vouchd config list": [Case(digits=True), Case(said("audit", "--all"))],
+    "vouchd config get": [
+        Case(said("vouchd.request.maxCertIDs"), has_json=False),
+        Case(said("no.such"), 66, has_json=False),
+    ],
+    "vouchd config explain": [Case(said("vouchd.clone.staleInSec"))],
+    "vouchd config set": [
+        Case(said("vouchd.request.maxCertIDs=7", "--dry-run"), digits=True),
+        Case(
+            said("vouchd.request.maxCertIDs=7"),
+            after=done("config", "set", "vouchd.request.maxCertIDs"),
+            digits=True,
+        ),
+        Case(said("vouchd.request.maxCertIDs=none"), 78),
+    ],
+    "vouchd config diff": [Case(lambda lab: [str(lab.layout.root)])],
     "vouchd audit show": [Case(said("3")), Case(said("999999"), 66)],
     "vouchd audit search": [
         Case(said("--event", "CONFIG_ROLE", "--until", "2026-01-01")),
