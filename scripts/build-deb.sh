@@ -22,7 +22,6 @@ vouchd ($version) stable; urgency=medium
  -- The vouchd project <vouchd@localhost>  $(date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")
 EOF
 log=$work/log
-# A path of its own, the same each time: extensions that are compiled have it in them.
 if ! (cd "$source" && dpkg-buildpackage --build=binary --no-sign --no-check-builddeps) >"$log" 2>&1; then
   tail -n 40 "$log" >&2
   exit 1
