@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -310,6 +311,20 @@ def test_request_takes_over_subject_and_names(lab, capsys):
     request = x509.load_pem_x509_csr(Path(other).read_bytes())
     names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert (request.subject.rfc4514_string(), names.get_values_for_type(x509.DNSName)) == ("CN=b", ["b.example"])
+
+
+def test_request_before_the_first_certificate_asks_for_what_the_one_before_did(site, capsys):
+    """A CA that takes RSA alone gets the same names for another key; the way to it is told with the first request."""
+    assert site.create("--hostname", "ocsp.example.test") == 0
+    capsys.readouterr()
+    assert main(["certs", "request", "sslserver"]) == 0
+    assert "--algorithm SHA256withRSA" in capsys.readouterr().err
+    made = shown(capsys, "certs", "request", "sslserver", "--algorithm", "SHA256withRSA")["request"]
+    request = x509.load_pem_x509_csr(Path(made).read_bytes())
+    names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert request.subject.rfc4514_string() == "CN=ocsp.example.test"
+    assert names.get_values_for_type(x509.DNSName) == ["ocsp.example.test"]
+    assert isinstance(request.public_key(), rsa.RSAPublicKey)
 
 
 def test_renew_without_names_renews_what_expires_soon(lab, capsys):

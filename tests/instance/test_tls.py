@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY, HOUR, Issued
 
-from vouchd.errors import SigningError
+from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.tls import AgentTLS, server_context
 from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.signing.keys import write_key
@@ -184,3 +185,30 @@ def test_agent_tls_reload_that_fails_keeps_what_was(agent, ca, tmp_path):
         tls.reload([ca.der])
     _, client = shake_hands(tls.context, client_context(ca, tmp_path))
     assert client.getpeercert()["subject"] == ((("commonName", "server"),),)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_server_context_speaks_no_version_older_than_the_settings_say(agent, ca, tmp_path, version):
+    """minTLS=1.3 refuses a client that speaks 1.2 alone."""
+    client = client_context(ca, tmp_path)
+    client.maximum_version = version
+    server = server_context(replace(agent, min_tls="1.3"), PASSWORD, [ca.der])
+    if version is ssl.TLSVersion.TLSv1_2:
+        with pytest.raises(ssl.SSLError):
+            shake_hands(server, client)
+    else:
+        assert shake_hands(server, client)[0].version() == "TLSv1.3"
+
+
+def test_server_context_offers_the_ciphers_of_the_settings(agent, ca, tmp_path):
+    """With a list of ciphers TLS 1.2 has one of it."""
+    client = client_context(ca, tmp_path)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = server_context(replace(agent, ciphers="ECDHE+CHACHA20"), PASSWORD, [ca.der])
+    assert "CHACHA20" in shake_hands(server, client)[0].cipher()[0]
+
+
+def test_server_context_of_unknown_ciphers_is_refused(agent, ca):
+    """What the TLS library does not know is a mistake in the settings, and named."""
+    with pytest.raises(ConfigError, match=r"vouchd\.agent\.ciphers"):
+        server_context(replace(agent, ciphers="NOTHING"), PASSWORD, [ca.der])

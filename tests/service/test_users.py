@@ -39,6 +39,21 @@ def users(store, audit):
     return users
 
 
+def test_user_of_one_role_gets_no_second_one_where_that_is_the_rule(store, audit):
+    """With multiroles.enable=false a user is in one of the groups that the settings name, and any number of others."""
+    exclusive = frozenset({Group.ADMINISTRATORS, Group.AGENTS, Group.AUDITORS})
+    users = Users(store, Permission(audit), audit, exclusive=exclusive)
+    users.add("alice", ADMIN, groups=[Group.AGENTS, Group.TRUSTED_MANAGERS])
+    before = store.users()
+    with pytest.raises(ConfigError, match="a user has one role"):
+        users.change("alice", ADMIN, groups=[Group.AGENTS, Group.AUDITORS])
+    with pytest.raises(ConfigError, match="Administrators and Auditors"):
+        users.add("bob", ADMIN, groups=[Group.ADMINISTRATORS, Group.AUDITORS])
+    assert store.users() == before
+    users.change("alice", ADMIN, groups=[Group.AUDITORS])
+    assert store.users()[0].groups == {Group.AUDITORS}
+
+
 CHANGES = {
     "add": lambda users, who: users.add("bob", who),
     "remove": lambda users, who: users.remove("alice", who),

@@ -124,6 +124,14 @@ vouchd.signer.other.chain=chain.pem
     assert (first.algorithm, second.algorithm, second.chain_file) == ("SHA512withRSA", "", ROOT / "chain.pem")
 
 
+def test_roles_are_as_many_as_the_settings_allow():
+    """multiroles.enable and the list of groups beside it are those of the Certificate System."""
+    assert settings("").roles.exclusive == frozenset()
+    assert settings("multiroles.enable=false").roles.exclusive >= {"Administrators", "Auditors"}
+    lines = "multiroles.enable=false\nmultiroles.false.groupEnforceList=Administrators, Auditors,Others"
+    assert settings(lines).roles.exclusive == {"Administrators", "Auditors", "Others"}
+
+
 LDAP_STORE = """
 ocsp.storeId=ldapStore
 ocsp.store.ldapStore.numConns=2

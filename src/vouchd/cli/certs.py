@@ -83,6 +83,8 @@ def request(
     if not json_output:
         output.say(made["pem"].rstrip("\n"))
     output.hint(f"have it certified, then: vouchd certs install {name} FILE")
+    if not algorithm:
+        output.hint("a CA that takes RSA keys alone, as a Certificate System's caServerCert: --algorithm SHA256withRSA")
 
 
 @app.command()

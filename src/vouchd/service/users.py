@@ -36,13 +36,22 @@ class Users:
     """Every change passes `permission` first and is recorded in `audit` when it is done."""
 
     def __init__(
-        self, store: IdentityStore, permission: Permission, audit: AuditSink, known: KnownUsers | None = None
+        self,
+        store: IdentityStore,
+        permission: Permission,
+        audit: AuditSink,
+        known: KnownUsers | None = None,
+        exclusive: frozenset[str] = frozenset(),
     ) -> None:
-        """`known` are the users to identify while the store is away; without it nobody comes in then."""
+        """`known` are the users to identify while the store is away; without it nobody comes in then.
+
+        Of the groups `exclusive` a user may be in one.
+        """
         self._store = store
         self._permission = permission
         self._audit = audit
         self._last = known
+        self._exclusive = exclusive
         self._known: tuple[int, dict[bytes, User]] = (-1, {})
 
     def users(self, caller: Caller) -> tuple[User, ...]:
@@ -71,8 +80,10 @@ class Users:
         """
         self._permission.allow(caller, Action.ADD_USER, _target(user_id))
         _require_id(user_id)
+        groups = frozenset(groups)
+        self._require_one_role(user_id, groups)
         users = self._store.users()
-        user = User(user_id, _full_name(full_name or user_id), frozenset(groups))
+        user = User(user_id, _full_name(full_name or user_id), groups)
         user = replace(
             user,
             certificates=_all_certificates(read_certificate(data, MAX_CERTIFICATE_BYTES)[0] for data in certificates),
@@ -105,6 +116,7 @@ class Users:
         operations = []
         if groups is not None:
             after = replace(after, groups=frozenset(groups))
+            self._require_one_role(user_id, after.groups)
             operations.append("groups")
         if enabled is not None:
             after = replace(after, enabled=enabled)
@@ -191,6 +203,15 @@ class Users:
         if self._known[0] != revision:
             self._known = (revision, {der: user for user in self._store.users() for der in user.certificates})
         return self._known[1]
+
+    def _require_one_role(self, user_id: str, groups: frozenset[Group]) -> None:
+        """Return when these groups may be one user's. Raises: ConfigError."""
+        roles = sorted(groups & self._exclusive)
+        if len(roles) > 1:
+            raise ConfigError(
+                f"user {user_id} would be in {' and '.join(roles)}, and a user has one role (multiroles.enable=false)",
+                hint="make a user for each role, each with a certificate of its own",
+            )
 
     def _replace(self, before: User, after: User, caller: Caller, operation: str) -> Effect[User]:
         if after != before:

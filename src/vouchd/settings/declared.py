@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from vouchd.core.facts import DirectoryServer, ExpiredCRLPolicy
+from vouchd.core.facts import DirectoryServer, ExpiredCRLPolicy, Group
 from vouchd.core.policy import (
     AnswerRecords,
     ClientAddress,
@@ -147,6 +147,13 @@ class AgentPort:
     port: int = key("vouchd.agent.port", _PORT, 8443, "TCP port of agents and publishing CAs (TLS).")
     trust_file: Path | None = key(
         "vouchd.agent.trust", FILE, "", "CAs of client certificates besides the registered CAs (PEM)."
+    )
+    min_tls: str = key("vouchd.agent.minTLS", choice("1.2", "1.3"), "1.2", "The oldest version of TLS that is spoken.")
+    ciphers: str = key(
+        "vouchd.agent.ciphers",
+        TEXT,
+        "",
+        "The cipher suites of TLS 1.2, as `openssl ciphers` writes them; empty: those of the host's TLS library.",
     )
     max_header_bytes: int = key(
         "vouchd.agent.maxHeaderBytes",
@@ -469,6 +476,27 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """How many roles one user may have."""
+
+    several: bool = key(
+        "multiroles.enable", FLAG, default=True, about="A user may be in several groups that give rights.", shared=True
+    )
+    exclusive_groups: str = key(
+        "multiroles.false.groupEnforceList",
+        TEXT,
+        ",".join(Group),
+        "With `multiroles.enable=false`: a user may be in one of these groups only.",
+        shared=True,
+    )
+
+    @property
+    def exclusive(self) -> frozenset[str]:
+        """The groups of which a user may be in one; none where several are allowed."""
+        return frozenset() if self.several else frozenset(name.strip() for name in self.exclusive_groups.split(","))
+
+
+@dataclass(frozen=True, slots=True)
 class SelfTestSettings:
     """Which self tests run when, and what they look for."""
 
@@ -745,6 +773,7 @@ class Settings:
     )
     store: Path = Path("db/vouchd.sqlite")  # the embedded store
     directory: DirectorySettings | None = parts(DirectorySettings, None)  # instead of the embedded store
+    roles: RoleSettings = part(RoleSettings)
     ldap_store: LDAPStoreSettings = part(LDAPStoreSettings)
     of_set: SetSettings = part(SetSettings)
     certsystem: CertificateSystemSettings = part(CertificateSystemSettings)

@@ -161,7 +161,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
     admitting = Admitting(lambda: read_served(layout.index), clock)
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
     known = KnownUsers(store.users, layout.known_users, audit)
-    users = Users(store, permission, traffic, known)
+    users = Users(store, permission, traffic, known, settings.roles.exclusive)
     certificates = Certificates(layout, store, users, permission, audit, clock)
     membership = Membership(layout, settings, store, clock)
     running = FolderRunning(

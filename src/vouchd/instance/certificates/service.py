@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.errors import ConfigError, SigningError
-from vouchd.files import write_new
+from vouchd.files import read_file, write_new
 from vouchd.instance.certificates.administrator import enrol
 from vouchd.instance.certificates.installing import Candidate, Installation
 from vouchd.instance.certificates.places import (
@@ -91,8 +91,8 @@ class Certificates:
     ) -> Path:
         """Make a key, or use the present one again, and a request for a certificate; returns the request's file (PEM).
 
-        Subject and alternative names are those of the present certificate when none are given. The instance goes on
-        with what it has until `install` takes the certificate in.
+        Subject and alternative names are those of the present certificate when none are given, or of the request before
+        where none has come yet. The instance goes on with what it has until `install` takes the certificate in.
 
         Raises: NotFound; SigningError; ConfigError; PermissionDenied.
         """
@@ -101,6 +101,7 @@ class Certificates:
             settings = read_settings(self._layout)
             place = find(settings, name)
             self._require_by_itself(name)
+            former = place.certificate or _newest(pending_requests(self._layout.alias, place.name))
             stem = free_stem(self._layout.alias, place.name)
             if same_key:
                 key = read_key(place.files.key_file, self._password())
@@ -108,8 +109,8 @@ class Certificates:
                 path = stem.with_name(f"{stem.name}.key")
                 chosen = algorithm or _algorithm(place, settings)
                 key = new_key(path, chosen, place.files.key_file, self._password())
-            wanted = subject or _subject(place)
-            pem = certificate_request(place.purpose, key, wanted, tuple(names) or _names(place.certificate))
+            wanted = subject or (former.subject if former else _subject(place.purpose))
+            pem = certificate_request(place.purpose, key, wanted, tuple(names) or _names(former))
             path = stem.with_name(f"{stem.name}.csr")
             write_new(path, pem, 0o644)
         detail = {"certificate": name, "request": path.name, "subject": wanted.rfc4514_string()}
@@ -207,13 +208,19 @@ def _algorithm(place: SystemCertificate, settings: Settings) -> str:
     return DEFAULT_ALGORITHM
 
 
-def _subject(place: SystemCertificate) -> x509.Name:
-    if place.certificate is not None:
-        return place.certificate.subject
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _SUBJECTS[place.purpose])])
+def _subject(purpose: Purpose) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _SUBJECTS[purpose])])
 
 
-def _names(certificate: x509.Certificate | None) -> tuple[x509.GeneralName, ...]:
+def _newest(requests: Sequence[Path]) -> x509.CertificateSigningRequest | None:
+    """The request that was made last, if there is one and it can be read."""
+    try:
+        return x509.load_pem_x509_csr(read_file(requests[-1])) if requests else None
+    except ValueError:
+        return None
+
+
+def _names(certificate: x509.Certificate | x509.CertificateSigningRequest | None) -> tuple[x509.GeneralName, ...]:
     if certificate is None:
         return ()
     try:

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import mldsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.errors import SigningError
+from vouchd.errors import ConfigError, SigningError
 from vouchd.files import read_secret
 from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.signing.certificates import read_certificates
@@ -46,16 +46,18 @@ class AgentTLS:
 
 
 def server_context(agent: AgentPort, password: str | None, trusted: Iterable[bytes]) -> ssl.SSLContext:
-    """TLS 1.2 or later as the agent port speaks it; a client may bring a certificate or none.
+    """TLS as the settings have it, 1.2 or later; a client may bring a certificate or none.
 
     `password` opens the key file. `trusted` is DER: the certificates of the registered CAs and those of users
     themselves; the certificates of the trust file are added. A client certificate counts when its chain ends in any of
     them, so one that is trusted itself needs no CA. Whose it is and whether it is revoked is decided per request.
 
-    Raises: SigningError.
+    Raises: SigningError; ConfigError where the library knows none of the ciphers.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if agent.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
+    if agent.ciphers:
+        _set_ciphers(context, agent.ciphers)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     # A resumed session would carry a client certificate over a change of trust.
     context.options |= ssl.OP_NO_TICKET
@@ -67,6 +69,16 @@ def server_context(agent: AgentPort, password: str | None, trusted: Iterable[byt
     if trust:
         context.load_verify_locations(cadata=trust)
     return context
+
+
+def _set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"vouchd.agent.ciphers: {ciphers}: no cipher suite that this host's TLS library knows",
+            hint=f"openssl ciphers '{ciphers}' tries it",
+        ) from error
 
 
 def _load_key(context: ssl.SSLContext, files: KeyFiles, password: str | None) -> None:
