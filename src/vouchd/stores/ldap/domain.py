@@ -150,7 +150,7 @@ class DirectoryDomain(DirectoryUsers):
 
     def _registry(self, connection: Connection) -> tuple[dict[str, Member], dict[str, tuple[bytes, ...]]]:
         """The members as they are believed, and the values that stand there, both by id."""
-        query, mark = f"(|(objectClass=vouchdDomainMember)({REMOVAL}=*))", self.seals.mark()
+        query, mark = "(|(objectClass=vouchdDomainMember)(objectClass=vouchdRemovals))", self.seals.mark()
         try:
             every, lost = self._below_members(connection, query), None
         except NotFound as error:
