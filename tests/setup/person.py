@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -15,6 +16,7 @@ from tests.agent.pages.browser import chromium
 from tests.agent.pages.test_browser import next_page
 
 _SECONDS = 300
+_MOST_TABS = 60
 
 
 @contextmanager
@@ -86,6 +88,18 @@ class Person:
         """Fill the panel in and press Next; the panel that is shown then."""
         self.fill(values)
         self.press("Next")
+        return self.panel
+
+    def by_keyboard(self, name: str, text: str) -> str:
+        """Go to a field with the tabulator alone, type, and press Enter; the panel that is shown then."""
+        for _ in range(_MOST_TABS):
+            if self.driver.switch_to.active_element.get_attribute("id") == name:
+                break
+            ActionChains(self.driver).send_keys(Keys.TAB).perform()
+        with next_page(self.driver):
+            ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
+            ActionChains(self.driver).send_keys(text, Keys.ENTER).perform()
+        self._each(self)
         return self.panel
 
     def refused(self, **values: object) -> str:
