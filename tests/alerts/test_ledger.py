@@ -155,6 +155,13 @@ def test_file_that_is_not_ours_is_begun_anew(tmp_path, content):
     assert a_ledger(tmp_path).look(at(SOUND, 0)) == ()
 
 
+def test_file_that_cannot_be_read_keeps_no_instance_from_starting(tmp_path, caplog):
+    """A folder in its place, say: it is said in the log, and alerts are begun anew."""
+    (tmp_path / "alerts.json").mkdir()
+    assert a_ledger(tmp_path).standing == ()
+    assert "is begun anew" in caplog.text
+
+
 def test_condition_that_this_version_does_not_know_is_forgotten(tmp_path):
     """An alert of another version neither stands for ever nor breaks the table."""
     ledger = a_ledger(tmp_path)

@@ -12,18 +12,24 @@ A queue is bounded: beyond `_MOST_WAITING` the oldest is given up and counted.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from vouchd.alerts.conditions import CONDITIONS, Condition, Situation, Trouble
 from vouchd.alerts.notice import Event, Notice, plain
 from vouchd.alerts.rhythm import Rhythm, Rhythms
+from vouchd.errors import StoreUnavailable
 from vouchd.files import PRIVATE, read_file, replace_file
 from vouchd.settings.carriers import Severity
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 _MAX_BYTES = 64 << 20
 _MOST_WAITING = 500
@@ -212,11 +218,18 @@ def _gravity(one: Standing) -> tuple[int, int, str, str]:
 
 
 def read_ledger(path: Path) -> _Record:
-    """What is kept there; empty where there is nothing that this version reads. Raises: StoreUnavailable."""
+    """What is kept there; empty where there is nothing that can be read, which keeps no instance from starting."""
+    return _read(path, _Record) or _Record()
+
+
+def _read(path: Path, kind: type[_T]) -> _T | None:
     try:
-        return msgspec.json.decode(read_file(path, _MAX_BYTES), type=_Record)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return _Record()
+        return msgspec.json.decode(read_file(path, _MAX_BYTES), type=kind)
+    except FileNotFoundError:
+        return None
+    except (StoreUnavailable, msgspec.MsgspecError) as error:
+        _log.error("%s is begun anew: %s", path, error)
+        return None
 
 
 class _Points(msgspec.Struct, frozen=True):
@@ -224,11 +237,8 @@ class _Points(msgspec.Struct, frozen=True):
 
 
 def read_rhythms(path: Path) -> Rhythms:
-    """The rhythms as they were kept; none where there is nothing to read. Raises: StoreUnavailable."""
-    try:
-        kept = msgspec.json.decode(read_file(path, _MAX_BYTES), type=_Points)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return Rhythms()
+    """The rhythms as they were kept; none where there is nothing that can be read."""
+    kept = _read(path, _Points) or _Points()
     return Rhythms({(authority, scope): rhythm for authority, scope, rhythm in kept.points})
 
 

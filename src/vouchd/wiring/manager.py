@@ -191,7 +191,7 @@ def _peers(services: Services, publication: ManifestPublication, watermark: Wate
 
 
 def _alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
-    """What tells people. Raises: StoreUnavailable when what was told of cannot be read."""
+    """What tells people."""
     name = instance_name(settings)
     wanting = [Wanting(one.name, one.severity) for one in settings.carriers]
     return Alerting(
