@@ -132,6 +132,16 @@ def test_roles_are_as_many_as_the_settings_allow():
     assert settings(lines).roles.exclusive == {"Administrators", "Auditors", "Others"}
 
 
+def test_audit_events_are_chosen_and_filtered_by_the_documented_keys():
+    """A list of events, and a filter for one; a filter that is none is refused where it stands."""
+    assert settings("").audit.events is None
+    lines = "log.instance.SignedAudit.events=AUTH, AUTHZ\nlog.instance.SignedAudit.filters.AUTH=(Outcome=Failure)"
+    found = settings(lines).audit
+    assert (found.events, found.filters) == ({"AUTH", "AUTHZ"}, {"AUTH": "(Outcome=Failure)"})
+    with pytest.raises(ConfigError, match=r"CS\.cfg:1: a filter stands in parentheses"):
+        settings("log.instance.SignedAudit.filters.AUTH=Outcome")
+
+
 LDAP_STORE = """
 ocsp.storeId=ldapStore
 ocsp.store.ldapStore.numConns=2
@@ -281,6 +291,7 @@ def test_settings_each_declared_key_reaches_one_field():
     loose = {known.name for known in KNOWN if not known.inert} - {known.name for known in keys_of(Settings)}
     assert loose == {
         "internaldb.ldapconn.secureConn",
+        "log.instance.SignedAudit.filters.<event>",
         "ocsp.signing.defaultSigningAlgorithm",
         "ocsp.storeId",
         "vouchd.directory.startTLS",

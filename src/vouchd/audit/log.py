@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vouchd.audit.chain import Entry, Link, decode, encode, is_traffic
 from vouchd.audit.log_files import last_line, lock_file, log_files, rotated_files, rotated_name
+from vouchd.audit.selection import Selection
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable
@@ -53,8 +54,12 @@ class AuditLog:
     is taken out, and a record tells of it.
     """
 
-    def __init__(self, path: Path, clock: Clock, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, rotation: Rotation | None = None, selection: Selection | None = None
+    ) -> None:
+        """Of what is recorded only what `selection` wants is written; all without one."""
         self._path = path
+        self._selection = selection or Selection()
         self._clock = clock
         self._rotation = rotation or Rotation()
         self.end = Link()  # of the chain, as this object saw it last
@@ -72,7 +77,9 @@ class AuditLog:
 
     def record_all(self, entries: Sequence[Entry]) -> None:
         """Record several at once, at the price of one. Raises: StoreUnavailable; then none of them is recorded."""
-        self.extend(lambda _: entries)
+        wanted = [entry for entry in entries if self._selection.wants(entry)]
+        if wanted:
+            self.extend(lambda _: wanted)
 
     def extend(self, compose: Compose) -> Link:
         """Append what `compose` makes of the end of the chain; returns the new end. Raises: StoreUnavailable."""

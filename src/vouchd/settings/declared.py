@@ -5,7 +5,8 @@ Bounds, default, unit and meaning of a key stand here and nowhere else; so does 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -237,6 +238,14 @@ class AuditSettings:
         unit="seconds",
         shared=True,
     )
+    event_names: str = key(
+        "log.instance.SignedAudit.events",
+        TEXT,
+        "",
+        "Of the Certificate System's events those that are recorded, with commas between; empty: all. Ours always are.",
+        shared=True,
+    )
+    filters: Mapping[str, str] = field(default_factory=dict)  # by event: `AUDIT_FILTER`
     answers: AnswerRecords = key(
         "vouchd.audit.answers",
         word(AnswerRecords),
@@ -259,6 +268,12 @@ class AuditSettings:
         " start, or whole.",
         shared=True,
     )
+
+    @property
+    def events(self) -> frozenset[str] | None:
+        """The names of the events that are on, None: all."""
+        names = frozenset(name.strip() for name in self.event_names.split(",") if name.strip())
+        return names or None
 
 
 DEFAULT_ALGORITHM = KnownKey(
@@ -539,6 +554,14 @@ REQUESTOR_TRUST = KnownKey(
     "Requestors' certificates, or their CAs' (PEM), for signature=verify and require.",
 )
 STORE = KnownKey("vouchd.store", choice(EMBEDDED, DIRECTORY), EMBEDDED, "Where facts are kept: a file here, or LDAP.")
+AUDIT_FILTERS = "log.instance.SignedAudit.filters."
+AUDIT_FILTER = KnownKey(
+    f"{AUDIT_FILTERS}<event>",
+    TEXT,
+    "",
+    "Of that event only the records that match are kept, such as (Outcome=Failure).",
+    shared=True,
+)
 STORE_ID = KnownKey(
     "ocsp.storeId",
     choice("defStore", ldap_store.NAME),
@@ -794,5 +817,6 @@ KNOWN: tuple[KnownKey, ...] = (
     LDAPS,
     START_TLS,
     STORE_ID,
+    AUDIT_FILTER,
     *WITHOUT_EFFECT,
 )

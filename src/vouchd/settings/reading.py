@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Transport
 from vouchd.core.policy import ResponsePolicy
+from vouchd.core.record_filter import matches
 from vouchd.errors import ConfigError
 from vouchd.files import read_file, replace_file
 from vouchd.pkix.pem import read_bundle
@@ -20,6 +21,7 @@ from vouchd.settings import cs_cfg, ldap_store
 from vouchd.settings.carriers import AlertWay, CarrierSettings, MailSecurity
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
+    AUDIT_FILTERS,
     DEFAULT_ALGORITHM,
     DIRECTORY,
     LDAPS,
@@ -120,6 +122,7 @@ def settings_from(config: CSConfig, root: Path) -> Settings:
         signers=signers,
         default_signer=_default_signer(config, plain.default_signer, signers),
         sources=sources,
+        audit=replace(plain.audit, filters=_audit_filters(config)),
         ldap_store=store,
         carriers=tuple(_carrier(config, root, name) for name in config.names_under("vouchd.alert.")),
         renewals=tuple(_renewal(config, root, nickname) for nickname in config.names_under("vouchd.renewal.")),
@@ -252,6 +255,19 @@ def _default_signer(config: CSConfig, wanted: str, signers: tuple[SignerSettings
             hint=f"add vouchd.signer.{wanted}.key and .certificate" + (f", or name {known[0]}" if known else ""),
         )
     return wanted or (known[0] if len(known) == 1 else "")
+
+
+def _audit_filters(config: CSConfig) -> dict[str, str]:
+    """The filters of audit events by event. Raises: ConfigError."""
+    filters = {}
+    for event in config.names_under(AUDIT_FILTERS):
+        key = f"{AUDIT_FILTERS}{event}"
+        filters[event] = str(config.value(key))
+        try:
+            matches(filters[event], {})
+        except ValueError as error:
+            raise ConfigError(f"{config.where(key)}: {error}", hint="such as (Outcome=Failure)") from error
+    return filters
 
 
 def _directory_of_store(config: CSConfig, root: Path, number: int) -> LDAPStoreDirectory:

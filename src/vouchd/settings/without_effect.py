@@ -51,7 +51,7 @@ WITHOUT_EFFECT: tuple[KnownKey, ...] = (
     inert("ocsp.signing.cert", "The signer's certificate is vouchd.signer.<nickname>.certificate."),
     inert("ocsp.signing.certreq", "Requests are made by `vouchd certs request`."),
     inert("ocsp.cert.*", "Input of the Certificate System's self tests."),
-    inert("log.instance.SignedAudit.*", "The audit log is always on, with every event, in logs/audit.jsonl."),
+    inert("log.instance.SignedAudit.*", "The audit log is always on, in logs/audit.jsonl."),
     inert("selftests.container.instance.*", "Class names of the Certificate System."),
     inert("selftests.container.logger.*", "The results are in the audit log and in `vouchd selftest list`."),
     inert("selftests.plugin.*", "Parameters of the Certificate System's self tests."),

@@ -10,6 +10,7 @@ from vouchd.api.services import Services
 from vouchd.audit.keeping import AuditKeeping, address_shown
 from vouchd.audit.log import AuditLog, Rotation
 from vouchd.audit.search import AuditReader
+from vouchd.audit.selection import Selection
 from vouchd.audit.signing import AuditSigning
 from vouchd.audit.traffic import Traffic
 from vouchd.clock import SystemClock
@@ -100,7 +101,8 @@ def doubted(services: Services) -> Doubted:
 
 def audit_log(layout: Layout, settings: AuditSettings, clock: Clock) -> AuditLog:
     """The log of the instance at `layout`."""
-    return AuditLog(layout.audit_log, clock, Rotation(settings.max_bytes, settings.max_age_seconds))
+    rotation = Rotation(settings.max_bytes, settings.max_age_seconds)
+    return AuditLog(layout.audit_log, clock, rotation, Selection(settings.events, settings.filters))
 
 
 def audit_keeping(
