@@ -102,6 +102,7 @@ def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_in
     walk(site, visitor)
     page = visitor.until_ended()
     assert "certificates have not come yet: ocspSigningCert" in page.error, page.text
+    assert "Put certificates in" in page.words
     os.kill(opened["process"], signal.SIGKILL)
     environment = {**os.environ, "NOTIFY_SOCKET": str(service_manager.address)}
     with (

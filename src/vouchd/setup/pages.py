@@ -186,11 +186,16 @@ class WizardPages:
         typed: Mapping[str, Any] | None = None,
         fingerprint: str = "",
     ) -> web.Response:
-        wizard, progress = self._wizard, self._wizard.progress
+        wizard = self._wizard
         template = {"welcome": "welcome", "review": "review", "done": "done"}.get(panel.slug, "panel")
         kept = getattr(wizard.answers, panel.section) if panel.section else None
         values = {field.name: getattr(kept, field.name) for field in panel.fields}
         values |= await wizard.proposals(panel) | dict(typed or {})
+        masters = await wizard.masters() if panel.section == "subsystem" else ()
+        requests = await in_thread(self._requests) if panel is DONE or panel.section == "requests" else []
+        stages = await in_thread(wizard.stages) if panel is DONE else []
+        # From here on nothing is waited for: what the page says of the last act is of one moment.
+        progress = wizard.progress
         return self._render(
             f"{template}.html",
             status=outcome(error).http_status if error else 200,
@@ -206,13 +211,13 @@ class WizardPages:
             back=address_of(wizard.neighbour(panel, -1)) if panel is not PANELS[0] else "",
             token=self._tokens.token(self._door.holder(request)),
             upload=_UPLOADS.get(panel.section, ("", ""))[0],
-            masters=await wizard.masters() if panel.section == "subsystem" else (),
+            masters=masters,
             fingerprint=fingerprint,
-            requests=await in_thread(self._requests) if panel.section == "requests" else [],
+            requests=requests,
             sections=self._sections() if panel is REVIEW else [],
             progress=progress,
             own_password=bool(wizard.answers.administrator.password),
-            stages=await in_thread(wizard.stages) if panel is DONE else [],
+            stages=stages,
         )
 
     def _requests(self) -> list[dict[str, str]]:
