@@ -44,3 +44,13 @@ def test_form_longer_than_a_piece_is_decoded_alike(shift):
     """Wherever a long value is cut on the way, no escape is."""
     value = b"a" * shift + b"%41%0a" * (_PIECE_OCTETS // 3)
     assert parse_form(b"crl=" + value) == {"crl": unquote_to_bytes(value)}
+
+
+@given(st.lists(st.sampled_from([b"a=1", b"b", b"=x", b"", b"c==", b"%64=%26", b"a=2"]), max_size=8))
+def test_form_fields_are_told_apart_as_the_standard_says(parts):
+    """Between two `&` a name stands up to the first `=`; nothing between them is no field, the last of a name counts."""
+    expected = {}
+    for part in filter(None, parts):
+        name, _, value = part.partition(b"=")
+        expected[unquote_to_bytes(name).decode()] = unquote_to_bytes(value)
+    assert parse_form(b"&".join(parts)) == expected

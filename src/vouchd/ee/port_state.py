@@ -263,14 +263,14 @@ class PortState:
         """
         drafts: dict[bytes, tuple[Asking, Draft]] = {}
         repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
-        second, begin = int(self.clock()), time.perf_counter()
+        by_der, second, begin = self.cache.by_der, int(self.clock()), time.perf_counter()
         for client in clients:
             request_der = client.awaited
             if request_der is None:
                 continue
             if request_der in drafts:
                 repeated.append((request_der, client))
-            elif (entry := self.cached(request_der)) is not None:
+            elif request_der in by_der and (entry := self.cached(request_der)) is not None:
                 client.give(entry)
             else:
                 draft = self._answering.draft(request_der, second)

@@ -42,7 +42,7 @@ def routes(services: Services, path: str) -> tuple[Route, ...]:
         origin = f"addCRL {caller.origin}"
         try:
             crl = fields.get("crl", b"")
-            if not crl.strip():
+            if not crl or crl.isspace():
                 raise ConfigError("Missing CRL.")
             epochs = await in_thread(lambda: take_crl(services, crl, origin, caller))
         except VouchdError as error:
