@@ -6,12 +6,14 @@ import hashlib
 import http.client
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from urllib.parse import urlencode, urlsplit
 
 _SECONDS = 120.0
+_PAUSE_SECONDS = 0.2  # a browser waits two seconds
 _FORM = "application/x-www-form-urlencoded"
 _OF_THE_PAGE = {"shown", "confirmed"}  # inputs that are no answers
 
@@ -118,5 +120,6 @@ class Visitor:
         """The last panel, when nothing is under way any more: it is asked for until then."""
         page = self.show("/setup/done")
         while 'http-equiv="refresh"' in page.text:
+            time.sleep(_PAUSE_SECONDS)
             page = self.show("/setup/done")
         return page
