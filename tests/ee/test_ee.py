@@ -7,6 +7,7 @@ import hashlib
 import logging
 import socket
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 from tests.ee.ee_fakes import (
@@ -130,6 +131,19 @@ async def test_status_is_told_in_xml_and_is_no_ocsp_request(port, path, told):
     counters = port.server.snapshot()["counters"]
     assert (sum(counters["requests"].values()), counters["errors"]) == (0, {})
     assert (await client.ask(get())).status == 200
+
+
+@pytest.mark.parametrize(
+    ("networks", "status"), [("127.0.0.0/8", 200), ("192.0.2.0/24", 403), ("192.0.2.0/24,127.0.0.1/32", 200)]
+)
+async def test_who_may_ask_is_told_by_the_address(networks, status):
+    """Where networks are set nobody else is answered: OCSP unauthorized under HTTP 403, and the connection ends."""
+    async with serving(allowed=tuple(map(ip_network, networks.split(",")))) as port:
+        answer = await port.ask(get())
+        assert answer.status == status
+        if status == 403:
+            assert answer.body == b"\x30\x03\x0a\x01\x06"
+            assert port.server.snapshot()["counters"]["errors"] == {"address": 1}
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE", "PATCH"])

@@ -58,7 +58,10 @@ class EEConnection(asyncio.Protocol):
         """A client connected."""
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by method
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        if self._server.admit(self):
+        if not self._server.is_allowed(self._address()):
+            self._server.counters.refused("address")
+            self._turn_away(refusal(403, OCSPResponseStatus.UNAUTHORIZED))
+        elif self._server.admit(self):
             self._move(Event.WAIT if self._server.stopping else Event.REST)
             if self._server.records.clients:
                 self._client = self._address()
@@ -66,10 +69,13 @@ class EEConnection(asyncio.Protocol):
                 self._proxied = self._server.groups.is_proxy(self._address())
                 self._named = self._proxied and self._server.records.clients
         else:
-            self._move(Event.CLOSE)
-            reply = self._server.overloaded(503)
-            transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
-            transport.close()
+            self._turn_away(self._server.overloaded(503))
+
+    def _turn_away(self, reply: Uncacheable) -> None:
+        """Say why, before anything was asked, and end."""
+        self._move(Event.CLOSE)
+        self._transport.write(b"%bConnection: close\r\n\r\n%b" % (reply.head(self._server.date), reply.body))
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """The next bytes: one plain request, which most are, is answered without the parser."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from typing import Protocol
 
 from vouchd.audit.answer_records import AnsweredRecords, Note
@@ -179,6 +180,18 @@ class PortState:
         """Other signers sign from now on: what the former ones signed is not given any more."""
         self.signing.turn()
         self.forget()
+
+    def is_allowed(self, address: str) -> bool:
+        """Whether somebody of that address may ask; everybody may where no networks are set."""
+        networks = self.port.allowed
+        if not networks:
+            return True
+        try:
+            client = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        client = getattr(client, "ipv4_mapped", None) or client
+        return any(client in network for network in networks)
 
     def admit(self, connection: Connected) -> bool:
         """Whether there is room for one more connection."""

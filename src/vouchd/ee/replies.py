@@ -27,6 +27,7 @@ REASONS: dict[int, bytes] = {
     204: b"204 No Content",
     304: b"304 Not Modified",
     400: b"400 Bad Request",
+    403: b"403 Forbidden",
     404: b"404 Not Found",
     405: b"405 Method Not Allowed",
     408: b"408 Request Timeout",

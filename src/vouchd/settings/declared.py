@@ -81,6 +81,12 @@ class EEPort:
     paths: tuple[str, ...] = key(
         "vouchd.ee.paths", PATHS, (), "Paths of the service besides /, /ocsp and /ocsp/ee/ocsp, as /ca/ocsp."
     )
+    allowed: tuple[IPv4Network | IPv6Network, ...] = key(
+        "vouchd.ee.allowed",
+        NETWORKS,
+        (),
+        "Who may ask, by the address that the connection comes from; empty: anyone.",
+    )
     ipv4_prefix: int = key(
         "vouchd.ee.ipv4Prefix", integer(1, 32), 24, "IPv4 clients alike in so many bits share a turn for signatures."
     )
