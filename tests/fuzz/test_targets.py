@@ -73,3 +73,10 @@ LONG_WRONG_KEY = b"# a comme\nocsp.store.defSto" + b"k" * 60 + b"re.notFoundAsGo
 def test_long_wrong_key_costs_no_more_than_another():
     """Looking for what was meant by a key compares it with few others, however long it is (found by fuzzing)."""
     TARGETS["config"].run(LONG_WRONG_KEY)
+
+
+def test_pkcs12_whose_mac_ends_in_no_integer_is_refused():
+    """Two octets that changed their places at the end, the tag of the iteration count among them (found by fuzzing)."""
+    data = bytearray((seeds.ALL_VECTORS / "pkcs12" / "cert-key-aes256cbc.p12").read_bytes())
+    data[-4], data[-2] = data[-2], data[-4]
+    TARGETS["pkcs12"].run(bytes(data))

@@ -26,6 +26,8 @@ from vouchd.pkix.pkcs12.writing import pfx_der
 MAX_BAGS = 500
 MAX_STRUCTURES = 50
 _MAX_DEPTH = 4
+# What asn1crypto raises at structures that are none; also AttributeError, as fuzzing has found.
+_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 _WHOLE = "carry the file here whole, as bytes; sha256sum tells whether it is the same at both ends"
 _T = TypeVar("_T")
 # The Certificate System keeps a certificate's trust flags of NSS with it; before it did, only its nicknames told.
@@ -73,7 +75,7 @@ def read_bags(data: bytes, password: str) -> Bags:
             safe = _checked_safe(pfx, secret)
             for content in pkcs12.AuthenticatedSafe.load(safe, strict=True):
                 _open(content, secret, bags)
-    except (ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
+    except (*_DAMAGED, UnsupportedAlgorithm) as error:
         raise SigningError("a damaged PKCS #12 file") from error
     return bags
 
@@ -86,7 +88,7 @@ def _structures(data: bytes) -> Iterator[pkcs12.Pfx]:
             length = parser.peek(data)
             pfx = pkcs12.Pfx.load(data[:length], strict=True)
             valid = pfx["version"].native == "v3" and pfx["auth_safe"]["content_type"].native == "data"
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except _DAMAGED as error:
             raise NotPKCS12("not a PKCS #12 file, or a part of one", hint=_WHOLE) from error
         if not valid:
             raise NotPKCS12("not a PKCS #12 file of version 3 with a MAC by password")
