@@ -26,15 +26,18 @@ trap tidy EXIT
 
 mount -t tmpfs -o mode=0755 tmpfs "$base"
 mkdir -p "$host"
-if [ "$kind" = fresh ]; then
+if [ "$kind" = layer ]; then
+  mkdir "$base/upper" "$base/work"
+  # Where a layer cannot be laid (an overlay on an overlay, say) the host is made anew.
+  mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$host" || kind=fresh
+fi
+if [ "$kind" = layer ]; then
+  rm -rf "$host/opt/vouchd" "$host/var/lib/vouchd"
+else
   mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -v -e security -e '^$' | head -n 1)
   say "a fresh host"
   debootstrap --variant=minbase --include=python3,adduser "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$host" "$mirror" >"$base/log" ||
     fail "debootstrap: $(tail -n 3 "$base/log")"
-else
-  mkdir "$base/upper" "$base/work"
-  mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$host"
-  rm -rf "$host/opt/vouchd" "$host/var/lib/vouchd"
 fi
 mount -t proc proc "$host/proc"
 mkdir -p "$host/dev/shm"
