@@ -16,6 +16,7 @@ on() { chroot "$host" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEB
 as_user() { on runuser -u vouchd -- "$@"; }
 
 tidy() {
+  set +e
   [ -e "$host/var/lib/vouchd/master/run/vouchd.pid" ] && as_user vouchd stop --instance /var/lib/vouchd/master >/dev/null 2>&1
   umount -q "$host/dev/shm" "$host/proc" 2>/dev/null
   umount -q "$host" 2>/dev/null
