@@ -63,8 +63,11 @@ class Agreement:
 
     @property
     def aborted(self) -> bool:
-        """Whether the server has given up for good, as when the other one was no replica at that moment."""
-        return self.state is State.RED and _ABORTED in self.message
+        """Whether the server has given up for good, as when the other one was no replica at that moment.
+
+        Not while it fills the other one: its words are old then, and a filling that is cut short may never end.
+        """
+        return self.state is State.RED and _ABORTED in self.message and not self.refreshing
 
 
 def remedy(words: str) -> str:
