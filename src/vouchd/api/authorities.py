@@ -15,7 +15,7 @@ from msgspec.structs import asdict, fields
 from vouchd.api import shapes
 from vouchd.api.model import PEM, SHA256, AuthorityId, Changes, Count, Label, Moment, Refusal, ScopeId, SentPEM, about
 from vouchd.api.operation import Call, Operation, Waiting
-from vouchd.api.pages import Page, page_of
+from vouchd.api.pages import GONE, Page, page_of
 from vouchd.cloning.our_certificates import our_certificates
 from vouchd.core import facts
 from vouchd.core.facts import ExpiredCRLPolicy, ExpiredDeltaPolicy
@@ -342,6 +342,7 @@ OPERATIONS = (
         _all,
         list[Authority],
         query=Page,
+        refusals=GONE,
     ),
     Operation(
         "POST",

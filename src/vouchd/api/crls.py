@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from vouchd.api import shapes
 from vouchd.api.model import AuthorityId, Count, Label, Refusal, ScopeId, Words, about
 from vouchd.api.operation import Call, Download, Operation, Waiting
-from vouchd.api.pages import Page, page_of
+from vouchd.api.pages import GONE, Page, page_of
 from vouchd.api.services import Services
 from vouchd.api.shapes import IssuingPoint, QuarantinedCRL
 from vouchd.core import facts
@@ -326,6 +326,7 @@ OPERATIONS = (
         _points,
         list[IssuingPoint],
         query=Page,
+        refusals=GONE,
     ),
     Operation("GET", _POINT, "crls.get", "One issuing point", Action.READ_CRL, _point, IssuingPoint),
     Operation(

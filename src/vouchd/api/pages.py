@@ -11,6 +11,7 @@ from vouchd.api.model import about
 from vouchd.errors import NotFound
 
 MOST = 1000
+GONE = {404: "What the part follows is not in the list any more."}
 
 T = TypeVar("T")
 
