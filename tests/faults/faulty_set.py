@@ -7,12 +7,14 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -215,19 +217,29 @@ def small_file_system(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[None]:
-    """The file system of that folder has no room left."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
+    """The file system of that folder has no room left, nor what becomes free meanwhile, as when a file is replaced."""
+    filler, over = folder / "filler", threading.Event()
+
+    def fill(file: BinaryIO) -> None:
         for size in (MIB, 4096, 1):
-            try:
+            with suppress(OSError):
                 while True:
                     file.write(b"\0" * size)
-            except OSError:
-                continue
-    try:
-        yield
-    finally:
-        filler.unlink()
+
+    def keep_full(file: BinaryIO) -> None:
+        while not over.wait(0.005):
+            fill(file)
+
+    with filler.open("wb", buffering=0) as file:
+        fill(file)
+        keeper = threading.Thread(target=keep_full, args=(file,), name="filler")
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+            filler.unlink()
 
 
 def newest_crl(site: CloneSet) -> bytes:
