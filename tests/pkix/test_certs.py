@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, NOW, shared_key
 
-from vouchd.errors import SigningError
+from vouchd.errors import ConfigError, SigningError
 from vouchd.pkix import certs, der
 from vouchd.pkix.signatures import DIGESTS
+from vouchd.service.authorities import read_authorities
 
 ONE = CA.create("CA one")
 NAMESAKE = CA.create("CA one", key=shared_key("EC", 9))
@@ -39,12 +40,14 @@ def test_public_key_bits_are_taken_as_the_certificate_has_them():
     assert certs.key_hash(certificate) == hashlib.sha1(compressed).digest()  # noqa: S324  RFC 6960 4.2.1 says so
 
 
-def test_certificate_whose_name_cannot_be_read_is_none():
-    """A name that fails when it is looked at, as one with a BIT STRING for its common name, fails when it comes in."""
+def test_name_that_cannot_be_read_has_a_text_all_the_same():
+    """A name that fails when it is looked at, as one with a BIT STRING for its common name, is told as such."""
     name = b"\x06\x03U\x04\x03\x0c\x06CA one"
     assert name in ONE.der
-    with pytest.raises(ValueError, match=r"no X\.509 certificate"):
-        certs.load_certificate(ONE.der.replace(name, name.replace(b"\x0c\x06", b"\x03\x06")))
+    odd = certs.load_certificate(ONE.der.replace(name, name.replace(b"\x0c\x06", b"\x03\x06")))
+    assert (certs.name_text(odd), certs.issuer_name_text(odd)) == (certs.UNREADABLE, certs.UNREADABLE)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_authorities(odd.public_bytes(Encoding.DER))
 
 
 def test_authority_id_tells_cas_of_one_name_apart():

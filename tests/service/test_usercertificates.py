@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.service.usercertificates import MAX_SUBJECT_CHARACTERS, UNREADABLE, describe, subject_text
+from vouchd.pkix.certs import UNREADABLE
+from vouchd.service.usercertificates import MAX_SUBJECT_CHARACTERS, describe, subject_text
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 

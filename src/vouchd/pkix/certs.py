@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,14 +24,32 @@ _issued: dict[bytes, bool] = {}  # by the SHA-256 of a certificate and of its is
 DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 
 
+UNREADABLE = "(a name that cannot be read)"
+
+
 def load_certificate(certificate_der: bytes) -> x509.Certificate:
     """The certificate in DER. Raises: ValueError."""
     try:
-        certificate = x509.load_der_x509_certificate(certificate_der)
-        _ = certificate.subject, certificate.issuer  # which are read when they are first looked at, and may fail
+        return x509.load_der_x509_certificate(certificate_der)
     except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as exc:
         raise ValueError("no X.509 certificate in DER") from exc
-    return certificate
+
+
+def name_text(certificate: x509.Certificate) -> str:
+    """The subject as RFC 4514 has it; UNREADABLE where it cannot be read, which shows when it is looked at only."""
+    return _text(lambda: certificate.subject)
+
+
+def issuer_name_text(certificate: x509.Certificate) -> str:
+    """The issuer, likewise."""
+    return _text(lambda: certificate.issuer)
+
+
+def _text(name: Callable[[], x509.Name]) -> str:
+    try:
+        return name().rfc4514_string()
+    except (ValueError, TypeError, AttributeError):  # strings and OIDs that are none, to the library
+        return UNREADABLE
 
 
 def subject_der(certificate: x509.Certificate) -> bytes:

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
-from vouchd.pkix.certs import is_issued_by, load_certificate
+from vouchd.pkix.certs import is_issued_by, load_certificate, name_text
 from vouchd.pkix.der import SEQUENCE, Buffer, read_tlv
 
 CRL_LABELS = ("X509 CRL", "CERTIFICATE REVOCATION LIST")
@@ -123,7 +123,7 @@ def read_one(data: Buffer) -> Bundle:
     """A bundle of the one certificate in `data`. Raises: ValueError, naming those there are when it is not one."""
     bundle = read_bundle(data)
     if len(bundle.certificates) != 1:
-        names = "; ".join(one.subject.rfc4514_string() for one in bundle.certificates)
+        names = "; ".join(map(name_text, bundle.certificates))
         raise ValueError(f"{len(bundle.certificates)} certificates where one is expected: {names}")
     return bundle
 
@@ -178,7 +178,7 @@ def _certificates(part: bytes) -> Iterator[tuple[x509.Certificate, str]]:
     if not part[end:]:
         yield certificate, ""
     elif part[end] == SEQUENCE and end + _end(part[end:]) == len(part):
-        yield certificate, f"the trust settings beside {certificate.subject.rfc4514_string()} were left out"
+        yield certificate, f"the trust settings beside {name_text(certificate)} were left out"
     else:
         raise ValueError("a certificate with other bytes behind it")
 

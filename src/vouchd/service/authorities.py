@@ -70,6 +70,8 @@ def read_authorities(data: Buffer) -> pem.Bundle:
         bundle = pem.read_bundle(data)
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint=_CERTIFICATE_FORMS) from error
+    if any(certs.UNREADABLE in (certs.name_text(one), certs.issuer_name_text(one)) for one in bundle.certificates):
+        raise ConfigError("a certificate with a name that cannot be read", hint="no client could match it either")
     if len(bundle.certificates) == 1:
         return bundle
     authorities = tuple(one for one in bundle.certificates if is_ca(one) or _signs_crls(one))

@@ -23,7 +23,6 @@ from vouchd.service.authorities import read_certificate
 
 MAX_CERTIFICATE_BYTES = 64 << 10
 MAX_SUBJECT_CHARACTERS = 200
-UNREADABLE = "(a name that cannot be read)"
 
 
 def fingerprint(certificate_der: bytes) -> str:
@@ -58,18 +57,12 @@ def describe(certificate_der: bytes) -> CertificateFacts:
 
 def subject_text(certificate: x509.Certificate) -> str:
     """The subject as RFC 4514 has it, cut to what a log line bears; of one that cannot be read that it is there."""
-    try:
-        return certificate.subject.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
-    except (ValueError, TypeError, AttributeError):  # strings and OIDs that are none, to the library
-        return UNREADABLE
+    return certs.name_text(certificate)[:MAX_SUBJECT_CHARACTERS]
 
 
 def issuer_text(certificate: x509.Certificate) -> str:
     """The issuer, likewise."""
-    try:
-        return certificate.issuer.rfc4514_string()[:MAX_SUBJECT_CHARACTERS]
-    except (ValueError, TypeError, AttributeError):
-        return UNREADABLE
+    return certs.issuer_name_text(certificate)[:MAX_SUBJECT_CHARACTERS]
 
 
 def require_valid(certificate: x509.Certificate, at: int) -> None:
