@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories
+from tests.processes.running import eventually
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import replica
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.setup import SetUp, set_up
+from vouchd.errors import StoreUnavailable
 
 REPLICATION_PASSWORD = "one-password-for-the-whole-set"
 
@@ -38,12 +40,18 @@ class Node:
 def prepare(directory: Directory, transport: Transport, replica_id: int | None, *, clone: bool) -> Node:
     """Do what `vouchd directory setup` does."""
     server = directory.server(transport, replica_id)
-    admin = Connection(server, Credentials(ROOT_DN, PASSWORD), directory.trust)
+    admin = eventually(lambda: _admin(server, directory), "the server takes a connection")  # its first TLS may be slow
     try:
         made = set_up(admin, server, clone=clone, replication_password=REPLICATION_PASSWORD)
     finally:
         admin.close()
     return Node(directory, server, made)
+
+
+def _admin(server: DirectoryServer, directory: Directory) -> Connection | None:
+    with suppress(StoreUnavailable):
+        return Connection(server, Credentials(ROOT_DN, PASSWORD), directory.trust)
+    return None
 
 
 @contextmanager

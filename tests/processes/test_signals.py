@@ -34,6 +34,15 @@ async def test_signal_that_ends_is_known_before_its_turn():
         assert await signals.next() == signal.SIGHUP
 
 
+async def test_signal_that_ends_is_known_though_the_loop_has_not_heard_it():
+    """What came since the loop turned last counts: a restart that begins now would leave it to the successor."""
+    with closing(Signals()) as signals:
+        signals.open(None)
+        kill(signal.SIGTERM)
+        assert signals.ending
+        assert await signals.next() == signal.SIGTERM
+
+
 async def test_signal_of_before_and_during_a_restart_reaches_the_successor():
     """Neither one that was heard and not acted upon is lost, nor one that another thread takes while they are blocked."""
     before, after = Signals(), Signals()

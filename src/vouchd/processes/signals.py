@@ -68,7 +68,9 @@ class Signals:
 
     @property
     def ending(self) -> bool:
-        """Whether one has come that ends the process."""
+        """Whether one has come that ends the process, be it only just now: the loop need not have heard it yet."""
+        if self._pipe is not None:
+            self._hear(self._pipe[0])
         return any(number in STOP for number in self._waiting)
 
     def hand_on(self) -> tuple[int, int]:
@@ -84,7 +86,11 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
     def _hear(self, read: int) -> None:
-        for number in os.read(read, _AT_ONCE_BYTES):
+        try:
+            numbers = os.read(read, _AT_ONCE_BYTES)
+        except BlockingIOError:  # they were heard already
+            return
+        for number in numbers:
             if number in NUMBERS:
                 self.put(signal.Signals(number))
 
