@@ -173,10 +173,7 @@ def _alerts(report: InstanceReport) -> Iterator[Metric]:
         ("vouchd_alert_failures", "Attempts to send one that failed", {c.name: c.failures for c in carriers}),
         ("vouchd_alert_lost", "Notices that were given up, too many had to wait", {c.name: c.lost for c in carriers}),
     ):
-        counter = CounterMetricFamily(name, text, labels=["carrier"])
-        for carrier, value in values.items():
-            counter.add_metric([carrier], value)
-        yield counter
+        yield _counted(name, text, values, "carrier")
     backup = report.backup
     yield GaugeMetricFamily(
         "vouchd_backup_made_timestamp_seconds", "When the last backup was made", value=backup.made_at
@@ -331,10 +328,7 @@ def _sources(sources: tuple[SourceState, ...]) -> Iterator[Metric]:
         ("vouchd_source_accepted", "CRLs taken in", {s.name: s.accepted for s in sources}),
         ("vouchd_source_not_modified", "Attempts that found nothing new", {s.name: s.not_modified for s in sources}),
     ):
-        counter = CounterMetricFamily(name, text, labels=["source"])
-        for source, value in values.items():
-            counter.add_metric([source], value)
-        yield counter
+        yield _counted(name, text, values, "source")
 
 
 def _selftests(report: InstanceReport) -> Iterator[Metric]:
@@ -354,3 +348,11 @@ def _labelled(name: str, text: str, values: Mapping[str, int], label: str) -> Me
     for value_of_label, value in sorted(values.items()):
         family.add_metric([value_of_label], value)
     return family
+
+
+def _counted(name: str, text: str, values: Mapping[str, float], label: str) -> Metric:
+    """A counter with one value for each of these labels."""
+    counter = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        counter.add_metric([key], value)
+    return counter

@@ -35,11 +35,6 @@ class Door:
         self._wrong = 0
         self._session = b""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the PIN is still to be used."""
-        return bool(self._pin)
-
     def enter(self, pin: str) -> str:
         """What the cookie of the browser that brings the PIN has. Raises: PermissionDenied, and counts."""
         if not self._pin:
