@@ -12,13 +12,15 @@ typedef unsigned long CK_RV, CK_ULONG;
 typedef struct { unsigned char major, minor; void *functions[68]; } List;
 typedef CK_RV (*Initialize)(void *);
 typedef CK_RV (*Login)(CK_ULONG, CK_ULONG, unsigned char *, CK_ULONG);
+typedef CK_RV (*GetSlotList)(unsigned char, CK_ULONG *, CK_ULONG *);
 typedef CK_RV (*Sign)(CK_ULONG, unsigned char *, CK_ULONG, unsigned char *, CK_ULONG *);
 
-enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, LOGIN = 18, SIGN = 43 };
+enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, LOGIN = 18, SIGN = 43 };
 enum { CKR_DEVICE_ERROR = 0x30, CKR_PIN_LOCKED = 0xa4 };
 
 static List list;
 static List *inner;
+static int initialized;
 
 static int ordered(const char *word) {
   char order[32] = "";
@@ -31,10 +33,16 @@ static int ordered(const char *word) {
 }
 
 static CK_RV initialize(void *arguments) {
+  initialized++;
   /* NSS takes its database as a string between the flags and the reserved pointer. */
   struct { void *mutexes[4]; CK_ULONG flags; char *parameters; void *reserved; } of_nss = {{0}, 2, 0, 0};
   of_nss.parameters = getenv("MEDDLING_NSS");
   return ((Initialize)inner->functions[INITIALIZE])(of_nss.parameters ? (void *)&of_nss : arguments);
+}
+
+static CK_RV get_slot_list(unsigned char present, CK_ULONG *slots, CK_ULONG *count) {
+  if (ordered("late") && initialized < 2) { *count = 0; return 0; }
+  return ((GetSlotList)inner->functions[GET_SLOT_LIST])(present, slots, count);
 }
 
 static CK_RV login(CK_ULONG session, CK_ULONG user, unsigned char *pin, CK_ULONG length) {
@@ -59,6 +67,7 @@ CK_RV C_GetFunctionList(List **out) {
   list = *inner;
   list.functions[INITIALIZE] = initialize;
   list.functions[GET_FUNCTION_LIST] = C_GetFunctionList;
+  list.functions[GET_SLOT_LIST] = get_slot_list;
   list.functions[LOGIN] = login;
   list.functions[SIGN] = sign;
   *out = &list;

@@ -50,7 +50,10 @@ class SoftHSM:
         return done.stdout
 
     def order(self, word: str = "") -> None:
-        """Have the module in between do that from now on: `hang`, `crash`, `wrong`, `locked`, `error`; nothing."""
+        """Have the module in between do that from now on: nothing, or one of these.
+
+        `hang`, `crash`, `wrong`, `locked`, `error`; `late`: no token is there when the module has just been loaded.
+        """
         draft = self.orders.with_suffix(".new")
         draft.write_text(word)
         draft.rename(self.orders)

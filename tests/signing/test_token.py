@@ -104,6 +104,13 @@ def test_find_among_many_keys_by_the_public_key_alone(hsm, kind):
     check(key, next(name for name in ON_TOKENS if KIND.get(name, ALGORITHMS[name].key_type) == kind))
 
 
+def test_find_token_that_is_not_there_when_the_module_is_loaded(hsm):
+    """SoftHSM passes over a token that another process is just logging in to: it is looked for once more."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    hsm.order("late")
+    check(key_on(hsm.place(meddling=True)), "SHA256withRSA")
+
+
 def test_sign_with_rsa_by_two_processes_gives_the_octets_of_software(hsm):
     """RSA PKCS #1 is deterministic: master and clone give one answer from one token, the one a key file would give."""
     hsm.keep("ocsp", shared_key("RSA", 1))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -54,6 +56,8 @@ _MGF = {"SHA-256": MGF.SHA256, "SHA-384": MGF.SHA384, "SHA-512": MGF.SHA512}
 _PRINTABLE_STRING = 0x13
 _TRIAL_BYTES = 64
 _ID_BYTES = 16
+_MORE_LOOKS = 3
+_LOOK_AGAIN_SECONDS = 0.02
 
 
 class PINRefused(SigningError):
@@ -306,8 +310,18 @@ def _library(module: Path) -> Any:
 
 
 def _token(module: Path, label: str) -> Token:
+    """The token of that label; looked for by a module loaded anew where it is not there.
+
+    SoftHSM looks at its tokens once, when it is loaded, and passes over one that another process is just logging in to.
+    """
+    library = _library(module)
     try:
-        token: Token = _library(module).get_token(token_label=label)
+        for _ in range(_MORE_LOOKS):
+            with suppress(NoSuchToken):
+                return cast("Token", library.get_token(token_label=label))
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            library.reinitialize()
+        return cast("Token", library.get_token(token_label=label))
     except NoSuchToken as error:
         raise SigningError(
             f"token {label}: the module does not reach it", hint=f"vouchd token list --module {module}"
@@ -316,7 +330,6 @@ def _token(module: Path, label: str) -> Token:
         raise SigningError(
             f"token {label}: there are several of that label", hint="give them labels of their own"
         ) from error
-    return token
 
 
 def _failure(label: str, error: PKCS11Error) -> SigningError:
