@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,7 @@ from vouchd.directory.process import PROGRAMS, ServerProcess
 ROOT_DN = dse.ROOT_DN
 PASSWORD = "directory-test"
 SUFFIX = "o=ocsp.example"
+CRASHES: list[str] = []  # servers that ended by themselves, in words, since somebody looked
 # What scripts/test-hosts.sh enters in /etc/hosts.
 HOSTS = {f"ds{number}.vouchd.test": f"127.0.0.{number + 1}" for number in (1, 2, 3, 4)}
 
@@ -123,6 +125,13 @@ class Directory:
         """End it at once, as a crash does."""
         self.process.kill()
 
+    def end(self) -> None:
+        """End it where the test is over; if it has crashed before, by a fault of its own, that is kept in `CRASHES`."""
+        child = self.process._child
+        if child is not None and (child.poll() or 0) < 0:
+            CRASHES.append(f"the directory server of {self.host} crashed: {signal.Signals(-child.returncode).name}")
+        self.process.kill()
+
 
 @contextmanager
 def directories(
@@ -135,7 +144,7 @@ def directories(
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="ds", dir=(places or {}).get(host)))) / "d"
             made = Directory(folder, suffix, host, identity(host) if tls else None, durable)
             made.create()
-            stack.callback(made.kill)
+            stack.callback(made.end)
             made.start()
             servers.append(made)
         yield servers
