@@ -10,7 +10,7 @@ import pytest
 from tests.alerts.planted import DAY, NOW, PLANTED, SOUND
 
 from vouchd.alerts.conditions import CONDITIONS, Situation
-from vouchd.alerts.ledger import Ledger, Wanting, read_rhythms, write_rhythms
+from vouchd.alerts.ledger import Ledger, Outcome, Wanting, read_ledger, read_rhythms, write_rhythms
 from vouchd.alerts.notice import LONGEST_WORDS, Event, Notice, plain
 from vouchd.alerts.rhythm import Rhythm, Rhythms
 from vouchd.errors import StoreUnavailable
@@ -37,7 +37,7 @@ def queue(ledger: Ledger, carrier: str) -> list[Notice]:
     """All that waits for a carrier, taken out."""
     taken = []
     while (notice := ledger.next_of(carrier)) is not None:
-        ledger.carried(carrier, notice)
+        ledger.carried(carrier, notice, NOW)
         taken.append(notice)
     return taken
 
@@ -137,6 +137,31 @@ def test_queue_that_is_full_gives_up_the_oldest_and_counts_it(tmp_path):
         ledger.look(at(SOUND, second + 1))
     assert ledger.waiting("pager") == 500
     assert a_ledger(tmp_path).lost("pager") == 1004 - 500
+
+
+def test_alert_that_is_over_is_kept_with_its_end_and_the_oldest_goes(tmp_path):
+    """Who looks in the morning sees what was in the night; a condition that flickers fills no disk."""
+    ledger = a_ledger(tmp_path)
+    for second in range(0, 220, 2):
+        ledger.look(at(PLANTED["halted"][0], second))
+        ledger.look(at(SOUND, second + 1))
+    over = read_ledger(tmp_path / "alerts.json").resolved
+    assert len(over) == 100
+    assert [(one.condition, one.since, one.resolved) for one in over[-2:]] == [
+        ("halted", NOW + 216, NOW + 217),
+        ("halted", NOW + 218, NOW + 219),
+    ]
+
+
+def test_last_outcome_of_a_carrier_is_kept_over_a_restart(tmp_path):
+    """When it delivered last, or since when and why it fails, which its further attempts do not change."""
+    ledger = a_ledger(tmp_path)
+    (notice,) = ledger.look(at(PLANTED["halted"][0], 0))
+    for second in (1, 6, 16):
+        ledger.failed("mail", "refused", NOW + second)
+    assert read_ledger(tmp_path / "alerts.json").outcomes["mail"] == Outcome(NOW + 1, "refused")
+    a_ledger(tmp_path).carried("mail", notice, NOW + 30)
+    assert read_ledger(tmp_path / "alerts.json").outcomes == {"mail": Outcome(NOW + 30)}
 
 
 def test_alert_that_cannot_be_kept_is_not_said(tmp_path):

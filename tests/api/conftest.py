@@ -48,10 +48,10 @@ class Api:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Api]:
-    """An instance at `folder` that answers for one CA, which has revoked serial 12."""
+def opened(folder: Path, **values: str) -> Iterator[Api]:
+    """An instance at `folder` that answers for one CA, which has revoked serial 12; `values` are CS.cfg keys."""
     site = CA.create("Site CA", key=shared_key("EC", 21))
-    with agent_port(folder) as port:
+    with agent_port(folder, **values) as port:
         everybody = issue(port.ca, EVERYBODY)
         port.users[EVERYBODY] = everybody
         services = port.services

@@ -32,6 +32,7 @@ SHOWN = {
     menu.CERTIFICATES: "ocspSigningCert",
     menu.CHECK: "CN=Lab CA",
     menu.AUDIT: "CRL_RETRIEVAL",
+    menu.ALERTS: "Nobody is told.",
     menu.SOURCES: "CRLs are fetched from nowhere.",
     menu.SETTINGS: "vouchd.ee.port",
     menu.SELF_TESTS: "OCSPPresence",

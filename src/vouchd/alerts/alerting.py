@@ -169,24 +169,28 @@ class Alerting:
     async def _sent(self, courier: _Courier, carrier: Carrier, notice: Notice) -> bool:
         def send() -> None:
             carrier.send(notice)
-            self._ledger.carried(courier.name, notice)
+            self._ledger.carried(courier.name, notice, self._clock.now())
 
         try:
             await in_thread(send)
         except VouchdError as error:
-            self._fail(courier, str(error))
+            await self._fail(courier, str(error))
             return False
         except Exception as error:  # noqa: BLE001  outermost: a bug in one carrier must not stop the others
             _log.exception("carrier %s failed", courier.name)
-            self._fail(courier, type(error).__name__)
+            await self._fail(courier, type(error).__name__)
             return False
         if courier.error:
             _log.info("alerts go out by %s again", courier.name)
         courier.sent, courier.failures, courier.error = courier.sent + 1, 0, ""
         return True
 
-    def _fail(self, courier: _Courier, error: str) -> None:
+    async def _fail(self, courier: _Courier, error: str) -> None:
         courier.failures, courier.failed = courier.failures + 1, courier.failed + 1
+        try:
+            await in_thread(lambda: self._ledger.failed(courier.name, error, self._clock.now()))
+        except StoreError as kept:
+            _log.error("how %s fails cannot be kept: %s", courier.name, kept)
         if error != courier.error:
             _log.error("alerts do not go out by %s: %s", courier.name, error)
         courier.error = error

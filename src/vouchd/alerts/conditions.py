@@ -81,6 +81,11 @@ class Condition:
     remedy: str
     page: str
 
+    @property
+    def title(self) -> str:
+        """What is wrong, in words."""
+        return TITLES[self.name]
+
 
 def _cause(cause: Cause) -> Present:
     return lambda situation: situation.because_of(cause)
@@ -286,3 +291,43 @@ CONDITIONS = (
     ),
     Condition("carrier", _WARNING, 120, _carriers, "vouchd alert test", _ALERTS),
 )
+
+# The same in words, as pages have them.
+TITLES = {
+    "halted": "It answers nothing",
+    "workers": "Workers are behind what was published",
+    "behind": "A CA is answered tryLater",
+    "store": "The store cannot be reached",
+    "audit": "The audit log cannot be written",
+    "disk": "No room on a disk",
+    "part": "A part cannot be used",
+    "crl-expired": "A CRL has ended",
+    "signer-ended": "A signer's certificate has ended",
+    "certificate-ended": "A certificate has ended",
+    "replication": "Changes do not reach a directory server",
+    "members-differ": "Members answer differently",
+    "quarantine": "A CRL is held back",
+    "refused": "The newest CRL was not taken",
+    "unverified": "The store has what is not believed",
+    "source": "A source does not deliver",
+    "cover": "CRLs do not speak for every certificate",
+    "crl-overdue": "A CRL is late",
+    "crl-number-gap": "CRL numbers were left out",
+    "crl-number-fell": "A lower CRL number was accepted",
+    "signer-ends": "A signer's certificate ends soon",
+    "certificate-ends": "A certificate ends soon",
+    "signer-waiting": "The set does not switch to a signer",
+    "member-away": "A member cannot be reached",
+    "upkeep": "Work for the set fails",
+    "clocks-differ": "Clocks of members differ",
+    "clock": "This host's clock is behind",
+    "replication-late": "A directory server lacks changes",
+    "replication-conflict": "Directory entries conflict",
+    "replica-left-over": "A server that left was not cleaned up",
+    "selftest": "A self test failed",
+    "workers-end": "Workers end again and again",
+    "restart-refused": "A restart was refused",
+    "backup-old": "No backup was proved lately",
+    "backup-failed": "The last backup failed",
+    "carrier": "A carrier of alerts fails",
+}

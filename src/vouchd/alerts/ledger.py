@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_BYTES = 64 << 20
 _MOST_WAITING = 500
+_MOST_RESOLVED = 100
 _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1}
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
 
@@ -53,11 +54,30 @@ class Standing(msgspec.Struct, frozen=True):
         return _BY_NAME[self.condition].severity
 
 
+class Resolved(msgspec.Struct, frozen=True):
+    """An alert that is over, since `resolved`."""
+
+    condition: str
+    subject: str
+    words: str
+    since: int
+    resolved: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a carrier did last: delivered at that time, or failing since then and why."""
+
+    at: int
+    error: str = ""
+
+
 class _Record(msgspec.Struct, frozen=True):
     begun: int = 0
     standing: tuple[Standing, ...] = ()
     waiting: dict[str, tuple[Notice, ...]] = {}
     lost: dict[str, int] = {}
+    resolved: tuple[Resolved, ...] = ()  # the newest last
+    outcomes: dict[str, Outcome] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +106,7 @@ class Ledger:
             record,
             standing=tuple(one for one in record.standing if one.condition in _BY_NAME),
             waiting={name: some for name, some in record.waiting.items() if name in names},
+            outcomes={name: one for name, one in record.outcomes.items() if name in names},
         )
 
     @property
@@ -115,19 +136,31 @@ class Ledger:
         with self._lock:
             before = self._record
             standing, notices = _judged(before.standing, situation, conditions, self._instance)
-            after = msgspec.structs.replace(before, standing=standing, begun=before.begun or situation.now)
+            over = (*before.resolved, *(_over(one) for one in notices if one.event is Event.RESOLVED))
+            after = msgspec.structs.replace(
+                before, standing=standing, begun=before.begun or situation.now, resolved=over[-_MOST_RESOLVED:]
+            )
             for notice in notices:
                 after = self._queued(after, notice)
             if after != before:
                 self._write(after)
             return notices
 
-    def carried(self, carrier: str, notice: Notice) -> None:
-        """Cross out what has arrived. Raises: StoreError."""
+    def carried(self, carrier: str, notice: Notice, at: int) -> None:
+        """Cross out what has arrived at that time. Raises: StoreError."""
         with self._lock:
             waiting = self._record.waiting
             left = tuple(one for one in waiting.get(carrier, ()) if one.id != notice.id)
-            self._write(msgspec.structs.replace(self._record, waiting={**waiting, carrier: left}))
+            outcomes = {**self._record.outcomes, carrier: Outcome(at)}
+            self._write(msgspec.structs.replace(self._record, waiting={**waiting, carrier: left}, outcomes=outcomes))
+
+    def failed(self, carrier: str, error: str, at: int) -> None:
+        """Note why that carrier fails, and since when it does for that. Raises: StoreError."""
+        with self._lock:
+            former = self._record.outcomes.get(carrier)
+            if former is None or former.error != error:
+                outcomes = {**self._record.outcomes, carrier: Outcome(at, error)}
+                self._write(msgspec.structs.replace(self._record, outcomes=outcomes))
 
     def _queued(self, record: _Record, notice: Notice) -> _Record:
         waiting, lost = dict(record.waiting), dict(record.lost)
@@ -206,6 +239,10 @@ def _notice(event: Event, one: Standing, at: int, instance: str) -> Notice:
         condition.remedy,
         condition.page,
     )
+
+
+def _over(notice: Notice) -> Resolved:
+    return Resolved(notice.condition, notice.subject, notice.words, notice.since, notice.at)
 
 
 def raised(standing: Iterable[Standing]) -> tuple[Standing, ...]:

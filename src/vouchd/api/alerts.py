@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from vouchd.alerts.carriers.table import open_carriers
 from vouchd.alerts.conditions import CONDITIONS
-from vouchd.alerts.ledger import raised, read_ledger
+from vouchd.alerts.ledger import Outcome, raised, read_ledger
 from vouchd.alerts.notice import Carrier, Event, Notice, instance_name
 from vouchd.api import shapes
 from vouchd.api.model import Count, Moment, Words, about
@@ -26,6 +26,7 @@ class Alert(Struct, frozen=True):
     """An alert that was raised and is not over."""
 
     condition: Annotated[str, about("What is wrong.", "crl-expired")]
+    title: Annotated[str, about("The same in words.", "A CRL has ended")]
     subject: Annotated[Words, about("With what: a CA, a certificate, a member; empty: the instance.")]
     severity: Annotated[Severity, about("How soon somebody has to look.", "critical")]
     since: Annotated[Moment, about("Since when it is so.")]
@@ -33,6 +34,18 @@ class Alert(Struct, frozen=True):
     words: Annotated[str, about("What was seen then.", "past nextUpdate, and no newer one has come")]
     remedy: Annotated[str, about("What to do.", "have the CA publish, or: vouchd crl retire")]
     page: Annotated[str, about("The page that tells more.", "docs/operate/processes.md")]
+
+
+class ResolvedAlert(Struct, frozen=True):
+    """An alert that is over."""
+
+    condition: Annotated[str, about("What was wrong.", "crl-expired")]
+    title: Annotated[str, about("The same in words.", "A CRL has ended")]
+    subject: Annotated[Words, about("With what; empty: the instance.")]
+    severity: Annotated[Severity, about("How soon somebody had to look.", "critical")]
+    since: Annotated[Moment, about("Since when it was so.")]
+    resolved: Annotated[Moment, about("When it was told of as over.")]
+    words: Annotated[str, about("What was seen at its beginning.", "past nextUpdate, and no newer one has come")]
 
 
 class AlertCarrier(Struct, frozen=True):
@@ -44,6 +57,9 @@ class AlertCarrier(Struct, frozen=True):
     where: Annotated[Words, about("Whereto; empty: it cannot be opened.", "mail to pki@example.org by mx:587")]
     waiting: Annotated[Count, about("Notices that have not gone out yet.", 0)]
     problem: Annotated[Words, about("Why it cannot be opened; empty: it can.")]
+    last_delivery: Annotated[Moment | None, about("When its last notice went out; null: none has, or it fails since.")]
+    failing_since: Annotated[Moment | None, about("Since when notices do not go out; null: they do.")]
+    last_error: Annotated[Words, about("Why they do not; empty: they do.")]
 
 
 class AlertTest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +88,7 @@ def _standing(call: Call) -> list[Alert]:
     return [
         Alert(
             condition=one.condition,
+            title=_OF[one.condition].title,
             subject=one.subject,
             severity=one.severity,
             since=shapes.moment(one.since),
@@ -84,21 +101,44 @@ def _standing(call: Call) -> list[Alert]:
     ]
 
 
+def _resolved(call: Call) -> list[ResolvedAlert]:
+    call.services.permission.allow(call.caller, Action.READ_STATISTICS, "alerts")
+    return [
+        ResolvedAlert(
+            condition=one.condition,
+            title=_OF[one.condition].title,
+            subject=one.subject,
+            severity=_OF[one.condition].severity,
+            since=shapes.moment(one.since),
+            resolved=shapes.moment(one.resolved),
+            words=one.words,
+        )
+        for one in reversed(read_ledger(call.layout.alerts).resolved)
+        if one.condition in _OF
+    ]
+
+
 def _carriers(call: Call) -> list[AlertCarrier]:
     call.services.permission.allow(call.caller, Action.READ_STATISTICS, "alerts")
-    waiting = read_ledger(call.layout.alerts).waiting
+    ledger = read_ledger(call.layout.alerts)
     settings = {one.name: one for one in call.services.settings.carriers}
-    return [
-        AlertCarrier(
-            name=name,
-            way=settings[name].way.value,
-            severity=settings[name].severity,
-            where="" if isinstance(one, ConfigError) else one.where,
-            waiting=len(waiting.get(name, ())),
-            problem=str(one) if isinstance(one, ConfigError) else "",
+    rows = []
+    for name, one in _opened(call).items():
+        last = ledger.outcomes.get(name, Outcome(0))
+        rows.append(
+            AlertCarrier(
+                name=name,
+                way=settings[name].way.value,
+                severity=settings[name].severity,
+                where="" if isinstance(one, ConfigError) else one.where,
+                waiting=len(ledger.waiting.get(name, ())),
+                problem=str(one) if isinstance(one, ConfigError) else "",
+                last_delivery=shapes.moment(last.at) if last.at and not last.error else None,
+                failing_since=shapes.moment(last.at) if last.error else None,
+                last_error=last.error,
+            )
         )
-        for name, one in _opened(call).items()
-    ]
+    return rows
 
 
 def _test(call: Call) -> list[AlertTestResult]:
@@ -157,6 +197,15 @@ OPERATIONS = (
         Action.READ_STATISTICS,
         _standing,
         list[Alert],
+    ),
+    Operation(
+        "GET",
+        "/alerts/resolved",
+        "alerts.resolved",
+        "The last hundred alerts that are over, the newest first",
+        Action.READ_STATISTICS,
+        _resolved,
+        list[ResolvedAlert],
     ),
     Operation(
         "GET",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,11 +18,20 @@ FAILED = 1
 
 @app.command("list")
 @reachable
-def list_(instance: Instance, json_output: JsonOption = False) -> None:
+def list_(
+    instance: Instance,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Those that are over instead, the newest first.")
+    ] = False,
+    json_output: JsonOption = False,
+) -> None:
     """List the alerts that stand, the gravest first, and who is told of them.
 
     Example: vouchd alert list
     """
+    if resolved:
+        _list_resolved(instance, json_output=json_output)
+        return
     alerts, carriers = instance.call("alerts.list"), instance.call("alerts.carriers")
     if json_output:
         output.as_json({"alerts": alerts, "carriers": carriers})
@@ -34,7 +43,22 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
     if not carriers:
         output.warn("nobody is told", "add vouchd.alert.NAME.by to CS.cfg, see docs/operate/alerts.md")
     for one in carriers:
-        output.note(f"{one['name']}: {one['where'] or one['problem']}, {one['waiting']} waiting")
+        output.note(f"{one['name']}: {one['where'] or one['problem']}, {one['waiting']} waiting{_last(one)}")
+
+
+def _last(carrier: dict[str, Any]) -> str:
+    if carrier["last_error"]:
+        return f", failing since {carrier['failing_since']}: {carrier['last_error']}"
+    return f", last delivery {carrier['last_delivery']}" if carrier["last_delivery"] else ""
+
+
+def _list_resolved(instance: Instance, *, json_output: bool) -> None:
+    alerts = instance.call("alerts.resolved")
+    if json_output:
+        output.as_json(alerts)
+        return
+    columns = ("condition", "subject", "since", "resolved", "words")
+    output.table(columns, [[one[name] or None for name in columns] for one in alerts], empty="no alert was resolved")
 
 
 @app.command("test")

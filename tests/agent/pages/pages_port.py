@@ -38,7 +38,7 @@ def words(reply: Reply) -> str:
 
 
 @contextmanager
-def pages_port(folder: Path) -> Iterator[PagesPort]:
-    """The pages of an instance made in `folder`."""
-    with opened(folder) as api:
+def pages_port(folder: Path, **values: str) -> Iterator[PagesPort]:
+    """The pages of an instance made in `folder`; `values` are CS.cfg keys."""
+    with opened(folder, **values) as api:
         yield PagesPort(api.port, api.site)

@@ -16,6 +16,7 @@ PAGES = (
     "add-crl",
     "check-certificate",
     "service",
+    "alerts",
     "certificates",
     "sources",
     "settings",
@@ -25,7 +26,7 @@ PAGES = (
 )
 FORMS = (
     *("add-authority", "add-crl", "add-crl/confirm", "check-certificate", "self-tests"),
-    *("sources", "settings/change", "settings/change/confirm", "settings/restart"),
+    *("alerts", "sources", "settings/change", "settings/change/confirm", "settings/restart"),
 )
 POLICY = {
     "default-src": "'none'",
@@ -96,6 +97,7 @@ def test_menu_has_the_names_and_order_of_the_certificate_system(site):
         "Check Certificate Status",
         "OCSP Service",
         "Accept Lower CRL Number",
+        "Alerts",
         "CRL Sources",
         "System Certificates",
         "Signers",

@@ -20,6 +20,7 @@ CERTIFICATES = "/agent/certificates"
 SIGNERS = "/agent/signers"
 SOURCES = "/agent/sources"
 SETTINGS = "/agent/settings"
+ALERTS = "/agent/alerts"
 AUDIT = "/agent/audit"
 SELF_TESTS = "/agent/self-tests"
 USERS = "/agent/users"
@@ -46,6 +47,7 @@ MENU = (
     Entry("Check Certificate Status", CHECK, Action.CHECK_STATUS, "check", SECTIONS[0]),
     Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
     Entry("Accept Lower CRL Number", LOWER_NUMBER, Action.LOWER_NUMBER, "crl", SECTIONS[0]),
+    Entry("Alerts", ALERTS, Action.READ_STATISTICS, "bell", SECTIONS[1]),
     Entry("CRL Sources", SOURCES, Action.READ_STATISTICS, "fetch", SECTIONS[1]),
     Entry("System Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
     Entry("Signers", SIGNERS, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),

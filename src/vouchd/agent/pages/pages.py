@@ -7,6 +7,7 @@ from typing import Protocol
 from aiohttp import web
 
 from vouchd.agent.pages import menu, static
+from vouchd.agent.pages.alerts import AlertPages
 from vouchd.agent.pages.auditlog import AuditPages
 from vouchd.agent.pages.authorities import AuthorityPages
 from vouchd.agent.pages.certificates import CertificatePages
@@ -171,6 +172,7 @@ def _other_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, .
     history = History(lambda: in_thread(services.running.snapshot), services.clock)
     history.start()
     clones, tests = ClonePages(services, pages), SelfTestPages(services, pages)
+    alerts = AlertPages(services, pages)
     return (
         page("GET", menu.CHECK, Action.CHECK_STATUS, checking.asking),
         page("POST", menu.CHECK, Action.CHECK_STATUS, checking.check, _CERTIFICATE_BODY_BYTES),
@@ -178,6 +180,8 @@ def _other_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, .
         page("GET", menu.CERTIFICATES, Action.LIST_CERTIFICATES, CertificatePages(services, pages).listed),
         page("GET", menu.CLONES, Action.READ_DOMAIN, clones.listed),
         page("POST", menu.CLONES, Action.VERIFY_MEMBERS, clones.compare),
+        page("GET", menu.ALERTS, Action.READ_STATISTICS, alerts.listed),
+        page("POST", menu.ALERTS, Action.TEST_ALERTS, alerts.test),
         page("GET", menu.AUDIT, Action.READ_AUDIT, AuditPages(services, pages).listed),
         page("GET", menu.SELF_TESTS, Action.LIST_SELFTESTS, tests.listed),
         page("POST", menu.SELF_TESTS, Action.RUN_SELFTESTS, tests.run),
