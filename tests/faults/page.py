@@ -25,6 +25,7 @@ MODULES = (
     "tests.laws.test_law5_what_can_be_added_can_be_taken_away",
     "tests.laws.test_law6_a_member_is_its_own_key",
     "tests.laws.test_law8_silence_is_a_fault",
+    "tests.ee.test_times_of_caches",
     "tests.faults.test_set_embedded",
     "tests.faults.test_set_directory",
     "tests.setup.test_unattended",

@@ -123,7 +123,9 @@ class Frame:
     def fresh_at(self, second: int) -> bool:
         """Whether an answer may be given that was made before."""
         terms = self.terms
-        if not terms.basis.current or (terms.fresh_until is not None and second > terms.fresh_until):
+        if not terms.basis.current or second < terms.begins_at:
+            return False
+        if terms.fresh_until is not None and second > terms.fresh_until:
             return False
         return terms.next_update is None or second < terms.next_update
 
@@ -255,12 +257,19 @@ class Entry:
         return request.if_modified_since is not None and self._unmodified_since(request.if_modified_since)
 
     def _unmodified_since(self, value: bytes) -> bool:
+        """Whether who has an answer of that date has this one.
+
+        Last-Modified is thisUpdate, which two answers may have in common, and an older answer may have a later one; and
+        some send the moment at which they asked. A 304 would keep the former answer alive: it takes both, or certainty.
+        """
         if len(value) > _DATE_BYTES:
             return False
         try:
-            return self.frame.modified(self.second) <= parsedate_to_datetime(value.decode("ascii")).timestamp()
+            since = parsedate_to_datetime(value.decode("ascii")).timestamp()
         except (ValueError, OverflowError):  # not a date: the condition is ignored (RFC 9110 section 13.1.3)
             return False
+        terms, modified = self.frame.terms, self.frame.modified(self.second)
+        return modified <= since and (since >= terms.settled_at or (terms.is_dated and since == modified))
 
 
 Reply = Entry | Once | Uncacheable

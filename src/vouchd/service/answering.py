@@ -35,6 +35,9 @@ IssuerHashes = tuple[tuple[tuple[str, bytes], str], ...]
 # How many CAs are compared with their former state in one step of taking over a new one.
 _STEP = 512
 
+# For so long after a change another worker may still have answered from what was before.
+_SETTLING_SECONDS = 60
+
 # What is said of a CA with so many issuing points is worked out before it is asked.
 _MANY_POINTS = 16
 _NOBODYS = b"\x40" + bytes(15)  # a serial that most likely nothing lists
@@ -46,7 +49,7 @@ VerdictsByKey = dict[str, Verdicts]
 class _Standing:
     """A CA as it is answered for, with what is known of it as long as its state is served."""
 
-    __slots__ = ("_statements", "_verdicts", "basis", "hashes", "newest_acceptance", "serving")
+    __slots__ = ("_statements", "_verdicts", "basis", "former_update", "hashes", "newest_acceptance", "serving")
 
     def __init__(self, serving: ServingAuthority, hashes: IssuerHashes, verdicts: VerdictsByKey) -> None:
         self.serving = serving
@@ -54,7 +57,15 @@ class _Standing:
         self.hashes = hashes
         self.newest_acceptance = max((point.epoch.accepted_at for point in serving.points), default=0)
         self.basis = Basis()
+        self.former_update: int | None = None  # the latest that was said before to be thisUpdate, None: nothing was
         self._statements: dict[str, Statements] = {}  # by key
+
+    def follow(self, former: _Standing) -> None:
+        """What is said of it comes after what was said from `former`, which may be this one."""
+        points = former.serving.points
+        updates = [crl.this_update for point in points for crl in (point.epoch.base, point.epoch.newest)]
+        since = former.serving.authority.policy.compromised_at or 0
+        self.former_update = max([since, former.former_update or 0, *updates])
 
     def statements(self, key: str, policy: ResponsePolicy) -> Statements:
         """What is said of the serials under that key of the CA (`certs.key_id`)."""
@@ -71,6 +82,7 @@ class _Standing:
         self.basis.current = False
         for statements in self._statements.values():
             statements.end()
+        self.follow(self)
         self.basis, self._statements = Basis(), {}
 
 
@@ -182,7 +194,10 @@ class Responder:
             self._withdraw(former.hashes if former is not None else (), authority_id)
         self._end((authority_id,))
         foreseen, verdicts = self._foreseen.get(authority_id, (None, {}))
-        self._standings[authority_id] = _Standing(serving, hashes, verdicts if foreseen is serving else {})
+        standing = _Standing(serving, hashes, verdicts if foreseen is serving else {})
+        if former is not None:
+            standing.follow(former)
+        self._standings[authority_id] = standing
         for issuer, key in hashes:
             known = self._issuers.get(issuer)
             self._is_contested |= known is not None and known.serving.authority.id != authority_id
@@ -307,16 +322,24 @@ class Responder:
         fresh_until = [each.fresh_until for each in times if each.fresh_until is not None]
         ends_at = [each.ends_at for each in times if each.ends_at is not None]
         authority_id = next(iter(ids)) if len(ids) == 1 else ""
+        this_update = min([each.this_update for each in times])
+        # Never before the signer was valid; no clock of this host's, so that clones agree.
+        produced_at = max([signing.not_before, *[each.produced_at for each in times]])
+        standing = self._standings.get(authority_id)
+        settled_at, is_dated = _dating(standing, this_update, at)
         terms = Terms(
             cert_statuses=tuple([statement.status for statement in statements]),
-            this_update=min([each.this_update for each in times]),
+            this_update=this_update,
             next_update=min([signing.not_after, *ends_at]) if ends_at else None,
             fresh_until=min([signing.not_after, *fresh_until]),
+            begins_at=max([produced_at, *[each.this_update for each in times]]),
             slot_end=_slot_end(times, signing.not_after),
+            settled_at=settled_at,
+            is_dated=is_dated and signing.not_before <= this_update,
             cacheable=None not in issuers and request.nonce is None,
             authority_id=authority_id,
             unusual=request.unusual,
-            basis=self._standings[authority_id].basis if authority_id else self._of_several,
+            basis=standing.basis if standing is not None else self._of_several,
         )
         steady = [self._choice.steady_until(issuers, at), *(statement.steady_until for statement in statements)]
         hole = statements[0].is_shared and len(statements) == 1 and issuers[0] is not None
@@ -326,8 +349,7 @@ class Responder:
             choose_algorithm(signing.signer, request.preferred),
             terms,
             (head, responses[:place], responses[len(responses) - len(statements[0].der) :] + rest if hole else rest),
-            # Never before the signer was valid; no clock of this host's, so that clones agree.
-            produced_at=None if nonce_size else max([signing.not_before, *[each.produced_at for each in times]]),
+            produced_at=None if nonce_size else produced_at,
             since=at,
             until=min([signing.not_after, *fresh_until, *(end for end in steady if end is not None)]),
             size=size,
@@ -354,6 +376,14 @@ class Responder:
         if issuer is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
             raise Unauthorized("not a CA that this responder answers for")
         return issuer
+
+
+def _dating(standing: _Standing | None, this_update: int, at: int) -> tuple[int, bool]:
+    """`settled_at` and `is_dated` (see Terms) of an answer with that thisUpdate, drafted now for that CA alone."""
+    if standing is None:
+        return at + _SETTLING_SECONDS, False
+    former, is_live = standing.former_update, standing.serving.authority.policy.live_times
+    return at if former is None else at + _SETTLING_SECONDS, not is_live and (former is None or former < this_update)
 
 
 def _slot_end(times: list[Times], not_after: int) -> int | None:

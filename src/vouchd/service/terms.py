@@ -25,12 +25,14 @@ class Terms:
 
     `cause` is a stable word for an error, empty for a successful answer. Times are POSIX seconds; `next_update` is the
     moment that caches are told to end at, None when the CRL has no nextUpdate, and `fresh_until` the last second in
-    which it may be given, by us too: its signer's life ends all. `slot_end` is the second from which the same request
-    has another answer that can be made before, None where there is no such. `cacheable` says that the same request gets
-    the same bytes until then, or until `basis` is not current any more, when nothing that rests on it may be given.
-    `unusual` says that its request will hardly come again. `authority_id` is that of the CA that the answer speaks of,
-    empty when it is none of ours or there are several. `frame` belongs to whoever sends the answers: what goes around
-    them all.
+    which it may be given, by us too: its signer's life ends all; `begins_at` is the first, before which a time in it
+    would lie ahead of a clock that was set back. `slot_end` is the second from which the same request has another
+    answer that can be made before, None where there is no such. `settled_at` is a second since which the same request
+    has had no other answer, and `is_dated` says that no other one with this `this_update` is known. `cacheable` says
+    that the same request gets the same bytes until then, or until `basis` is not current any more, when nothing that
+    rests on it may be given. `unusual` says that its request will hardly come again. `authority_id` is that of the CA
+    that the answer speaks of, empty when it is none of ours or there are several. `frame` belongs to whoever sends the
+    answers: what goes around them all.
     """
 
     status: OCSPResponseStatus = OCSPResponseStatus.SUCCESSFUL
@@ -39,7 +41,10 @@ class Terms:
     this_update: int = 0
     next_update: int | None = None
     fresh_until: int | None = None
+    begins_at: int = 0
     slot_end: int | None = None
+    settled_at: int = 0
+    is_dated: bool = True
     cacheable: bool = False
     authority_id: str = ""
     unusual: bool = False
