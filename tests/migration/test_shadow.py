@@ -10,6 +10,7 @@ import pytest
 from tests.client.answers import Received, Respond, always, answer, ask_for, loopback
 from tests.pki import CA, DAY, HOUR, NOW
 
+from vouchd.client.inquiry import build_request, encode_cert_id
 from vouchd.client.transport import Connection, Method
 from vouchd.cloning.comparison import Probe
 from vouchd.cloning.expectations import Likeness
@@ -111,9 +112,29 @@ def test_request_of_a_client_is_compared_as_it_was_asked():
         RecordedRequest(stranger, Method.POST),
         RecordedRequest(b"0", Method.GET),
     ]
-    known, unknown = replayed(state, requests)
+    known, unknown, garbage = replayed(state, requests)
     assert (known.authority, known.method, known.question.issuer) == ("Test CA", Method.GET, AUTHORITY.certificate)
     assert (unknown.authority, unknown.question.issuer) == ("", None)
+    assert (garbage.question.request_der, garbage.question.issuer) == (b"0", None)  # the other may answer it
+
+
+def test_request_that_names_the_ca_by_its_key_alone_is_one_of_that_ca():
+    """A client that has the wrong name of the issuer is told of with the CA whose key it names."""
+    state = ServingState(1, (ServingAuthority(Authority("a", AUTHORITY.der, "Test CA"), ()),))
+    (cert_id,) = PROBE.question.cert_ids
+    request = build_request([encode_cert_id(cert_id._replace(issuer_name_hash=bytes(32)))])
+    (probe,) = replayed(state, [RecordedRequest(request, Method.POST)])
+    assert (probe.authority, probe.question.issuer) == ("Test CA", AUTHORITY.certificate)
+
+
+def test_difference_that_comes_often_hides_none_that_comes_once():
+    """The report has one example of each way in which answers differ, with its number, and the CAs of what it expects."""
+    good, revoked, untold = said(), said(revoked=True), said(next_update=None)
+    earlier = said(this_update=NOW - 2 * HOUR)
+    with two(always(good), one_after_the_other(*[revoked] * 150, earlier, untold)) as shadowing:
+        record = shadowing.run([PROBE] * 152, None).record(NOW)
+    assert [one["count"] for one in record["examples"]] == [150, 1]
+    assert {one["name"]: one["authorities"] for one in record["expectations"]} == {"nextUpdate": {"Test CA": 1}}
 
 
 def test_signed_report_is_believed_only_as_it_was_signed():

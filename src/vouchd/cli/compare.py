@@ -195,11 +195,11 @@ def _show(record: dict[str, Any], *, json_output: bool) -> None:
         empty="nothing differs as expected",
     )
     rows = [
-        (one["kind"], one["authority"], one["way"], each["field"], each["ours"], each["theirs"])
+        (one["kind"], one["authority"], one["way"], each["field"], each["ours"], each["theirs"], one["count"])
         for one in record["examples"][:_SHOWN]
         for each in one["differences"]
         if not each["expectation"]
     ]
     if rows:
         output.say("\nUnexplained:")
-        output.table(["certificate", "CA", "asked by", "field", "here", "there"], rows)
+        output.table(["certificate", "CA", "asked by", "field", "here", "there", "count"], rows)

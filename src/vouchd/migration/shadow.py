@@ -10,12 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from vouchd.client.inquiry import question_from_request
+from cryptography import x509
+
+from vouchd.client.inquiry import Question, question_from_request
+from vouchd.client.response_facts import CertID
 from vouchd.client.transport import Connection
 from vouchd.cloning.comparison import Probe
 from vouchd.cloning.expectations import WORDS, Judged, Likeness, inquire, judge
@@ -23,12 +26,13 @@ from vouchd.cloning.probing import probes
 from vouchd.core.ports import Clock
 from vouchd.core.records import rfc3339
 from vouchd.core.status import ServingState
-from vouchd.errors import ClientError, MalformedRequest
+from vouchd.errors import ClientError
 from vouchd.migration.captures import RecordedRequest
 from vouchd.pkix import certs
-from vouchd.pkix.ocsp import parse_request
+from vouchd.pkix.signatures import DIGESTS
 
-EXAMPLES = 100  # of differences that nothing explains
+EXAMPLES = 100  # of differences that nothing explains, one of each kind
+_WORDS_OF = frozenset({"outcome", "responseStatus", "certStatus", "HTTP status", "contentType", "client"})
 _TOLD_EVERY_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS = 0.2
 
@@ -42,11 +46,22 @@ class Example:
     way: str
     request: str  # DER, base16
     differences: tuple[tuple[str, str, str, str], ...]  # field, ours, theirs, expectation
+    count: int = 1  # of those that differ in the same way
+
+    @property
+    def way_of_differing(self) -> tuple[str, ...]:
+        """What it has in common with others: the CA, and the fields that nothing explains, with few values as such."""
+        fields = ((one[0].partition(" ")[0], one[1:3]) for one in self.differences if not one[3])
+        return (self.authority, *(f"{name} {values if name in _WORDS_OF else ''}" for name, values in fields))
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the questions so far."""
+    """What came of the questions so far.
+
+    Differences that nothing explains are kept by the way in which they differ, an example of each with their number:
+    one that comes a thousand times must not hide another that comes once.
+    """
 
     began_at: int = 0
     questions: int = 0
@@ -54,8 +69,9 @@ class Tally:
     expectations: Counter[str] = field(default_factory=Counter)
     settled: int = 0  # were alike when they were asked again
     unanswered: Counter[str] = field(default_factory=Counter)  # by side: ours, theirs
-    examples: list[Example] = field(default_factory=list)
+    examples: dict[tuple[str, ...], Example] = field(default_factory=dict)
     explained: dict[str, Example] = field(default_factory=dict)  # the first of each expectation
+    authorities: dict[str, Counter[str]] = field(default_factory=dict)  # how often an expectation came, by CA
 
     @property
     def unexplained(self) -> int:
@@ -72,9 +88,17 @@ class Tally:
         example = _example(judged)
         for name in {one.expectation for one in judged.differences if one.expectation}:
             self.expectations[name] += 1
+            self.authorities.setdefault(name, Counter())[example.authority] += 1
             self.explained.setdefault(name, example)
-        if likeness is Likeness.UNEXPLAINED and len(self.examples) < EXAMPLES:
-            self.examples.append(example)
+        if likeness is Likeness.UNEXPLAINED:
+            self._keep(example)
+
+    def _keep(self, example: Example) -> None:
+        way = example.way_of_differing
+        if way in self.examples:
+            self.examples[way] = replace(self.examples[way], count=self.examples[way].count + 1)
+        elif len(self.examples) < EXAMPLES:
+            self.examples[way] = example
 
     def record(self, at: int) -> dict[str, Any]:
         """As a report has it."""
@@ -88,10 +112,16 @@ class Tally:
             "settled": self.settled,
             "unanswered": {side: self.unanswered[side] for side in ("ours", "theirs")},
             "expectations": [
-                {"name": name, "about": WORDS[name], "count": count, "example": _plain(self.explained[name])}
+                {
+                    "name": name,
+                    "about": WORDS[name],
+                    "count": count,
+                    "authorities": dict(sorted(self.authorities[name].items())),
+                    "example": _plain(self.explained[name]),
+                }
                 for name, count in sorted(self.expectations.items())
             ],
-            "examples": [_plain(one) for one in self.examples],
+            "examples": [{"count": one.count, **_plain(one)} for one in self.examples.values()],
         }
 
     def metrics(self) -> str:
@@ -141,30 +171,41 @@ def listed(state: ServingState, serials: Iterable[bytes]) -> Iterator[Probe]:
 
 def replayed(state: ServingState, requests: Iterable[RecordedRequest]) -> Iterator[Probe]:
     """The questions of clients, each as it was asked, with the CA that it is about where it is one of ours."""
-    issuers = {
-        b"".join(certs.issuer_hashes(certs.load_certificate(der), digest)): (der, served.authority.label)
-        for served in state.authorities
-        for der in served.authority.certificates
-        for digest in ("SHA-1", "SHA-256", "SHA-384", "SHA-512")
-    }
+    issuers = _issuers(state)
     for one in requests:
-        issuer, label = _issuer(one.request_der, issuers)
-        try:
-            question = question_from_request(one.request_der, issuer)
-        except ClientError:
-            try:
-                question, label = question_from_request(one.request_der, None), ""
-            except ClientError:  # what is no request for us may be one for the other
-                continue
+        question, label = _question(one.request_der, issuers)
         yield Probe("recorded", question, one.method, label)
 
 
-def _issuer(request_der: bytes, issuers: dict[bytes, tuple[bytes, str]]) -> tuple[bytes | None, str]:
+_Issuers = Mapping[bytes, tuple[x509.Certificate, str]]
+
+
+def _issuers(state: ServingState) -> _Issuers:
+    """The CAs' certificates and labels by what a CertID may name them by: both hashes, or that of the key alone."""
+    issuers: dict[bytes, tuple[x509.Certificate, str]] = {}
+    for served in state.authorities:
+        for certificate in map(certs.load_certificate, served.authority.certificates):
+            for digest in DIGESTS:
+                pair = certs.issuer_hashes(certificate, digest)
+                for key in (b"".join(pair), pair[1]):
+                    issuers.setdefault(key, (certificate, served.authority.label))
+    return issuers
+
+
+def _question(request_der: bytes, issuers: _Issuers) -> tuple[Question, str]:
+    """The question in a request, and the label of its CA; what is no request for us may be one for the other."""
     try:
-        request = parse_request(request_der)
-    except MalformedRequest:
-        return None, ""
-    return issuers.get(request.cert_ids[0].issuer, (None, "")) if request.cert_ids else (None, "")
+        question = question_from_request(request_der, None)
+    except ClientError:
+        return Question(None, (), None, request_der), ""
+    named = {_named(one, issuers) for one in question.cert_ids}
+    issuer, label = named.pop() if len(named) == 1 else (None, "")
+    return replace(question, issuer=issuer), label
+
+
+def _named(cert_id: CertID, issuers: _Issuers) -> tuple[x509.Certificate | None, str]:
+    pair = cert_id.issuer_name_hash + cert_id.issuer_key_hash
+    return issuers.get(pair) or issuers.get(cert_id.issuer_key_hash) or (None, "")
 
 
 class Shadowing:
