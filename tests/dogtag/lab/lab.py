@@ -172,6 +172,23 @@ class Lab:
             connection.request("POST", "/ocsp/ee/ocsp", asked.public_bytes(Encoding.DER))
             return ocsp.load_der_ocsp_response(connection.getresponse().read())
 
+    def add_ca(self, instance: plan.Instance, certificate: x509.Certificate) -> None:
+        """Have an OCSP manager answer for a CA."""
+        text = certificate.public_bytes(Encoding.PEM).decode()
+        said = self._say(instance, "POST", "/ocsp/agent/ocsp/addCA", {"cert": text, "xml": "true"})
+        assert "<fixed/>" in said, said
+
+    def add_crl(self, instance: plan.Instance, crl_der: bytes) -> None:
+        """Bring a CRL to an OCSP manager, as a CA does."""
+        text = x509.load_der_x509_crl(crl_der).public_bytes(Encoding.PEM).decode()
+        text = text.replace("X509 CRL", "CERTIFICATE REVOCATION LIST")
+        said = self._say(instance, "POST", "/ocsp/agent/ocsp/addCRL", {"crl": text, "noui": "true"})
+        assert "status=0" in said, said
+
+    def remove_ca(self, instance: plan.Instance, name: str) -> None:
+        """Have an OCSP manager answer for a CA no longer."""
+        self._say(instance, "POST", "/ocsp/agent/ocsp/removeCA", {"caID": name, "xml": "true"})
+
     def connect(self, instance: plan.Instance) -> http.client.HTTPSConnection:
         """A connection that comes with the administrator's certificate."""
         context = ssl.create_default_context(cafile=str(self.ca_file))
