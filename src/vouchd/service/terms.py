@@ -43,8 +43,8 @@ class Terms:
     fresh_until: int | None = None
     begins_at: int = 0
     slot_end: int | None = None
-    settled_at: int = 0
-    is_dated: bool = True
+    settled_at: int = field(default=0, compare=False)
+    is_dated: bool = field(default=True, compare=False)
     cacheable: bool = False
     authority_id: str = ""
     unusual: bool = False
