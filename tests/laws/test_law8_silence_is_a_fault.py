@@ -26,8 +26,8 @@ from tests.laws.broken_site import Broken
 from tests.processes.running import eventually
 from tests.service.recording import RecordingAudit
 
+from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.rendering import Pages
-from vouchd.agent.pages.tokens import Tokens
 from vouchd.api.checks import checks
 from vouchd.api.instance import Instance
 from vouchd.api.model import plain
@@ -106,7 +106,7 @@ def shown_in_metrics(report: InstanceReport, _) -> str:
 
 
 def shown_in_pages(report: InstanceReport, _) -> str:
-    pages = Pages.of(Permission(RecordingAudit()), Tokens(), SystemClock(), "test")
+    pages = Pages.of(Permission(RecordingAudit()), FormTokens(), SystemClock(), "test")
     return html.unescape(pages.environment.get_template("_hindrances.html").render(hindrances=hindrances(report, NOW)))
 
 

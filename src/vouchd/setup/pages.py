@@ -11,10 +11,10 @@ from urllib.parse import quote
 from aiohttp import web
 
 from vouchd.agent.pages import static
+from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Instance, environment_of, html_response, see_done, see_other
 from vouchd.agent.pages.rendering import done_text as sealed_text
-from vouchd.agent.pages.tokens import Tokens
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
 from vouchd.clock import SystemClock
@@ -56,7 +56,7 @@ class WizardPages:
         self._wizard = wizard
         self._door = door
         self._leave = leave
-        self._tokens = Tokens()
+        self._tokens = FormTokens()
         self._environment = environment_of(
             Instance(wizard.layout.root.name, "", ""), "vouchd.setup", "vouchd.agent.pages"
         )

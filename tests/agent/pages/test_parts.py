@@ -8,9 +8,9 @@ from vouchd.agent.pages import showing
 from vouchd.agent.pages.authorities import own_policy
 from vouchd.agent.pages.charts import NOTHING, Line, draw
 from vouchd.agent.pages.conditions import Tone, expiry_condition
+from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.history import History, quantile
 from vouchd.agent.pages.staging import KEEP_SECONDS, Staging
-from vouchd.agent.pages.tokens import Tokens
 from vouchd.core.facts import AuthorityPolicy
 from vouchd.errors import NotFound, PermissionDenied
 from vouchd.pkix.purposes import Validity
@@ -44,9 +44,13 @@ def test_serial_is_shown_in_hexadecimal_without_its_sign_octet():
 
 def test_token_is_bound_to_the_certificate():
     """The token of one certificate is none for another one, nor after a restart."""
-    tokens = Tokens()
+    tokens = FormTokens()
     tokens.require(tokens.token(b"mine"), b"mine")
-    for token, certificate in ((tokens.token(b"mine"), b"yours"), ("", b"mine"), (Tokens().token(b"mine"), b"mine")):
+    for token, certificate in (
+        (tokens.token(b"mine"), b"yours"),
+        ("", b"mine"),
+        (FormTokens().token(b"mine"), b"mine"),
+    ):
         with pytest.raises(PermissionDenied):
             tokens.require(token, certificate)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.identity import peer_certificate
-from vouchd.agent.pages.tokens import FIELD, Tokens
+from vouchd.agent.pages.form_tokens import FIELD, FormTokens
 from vouchd.errors import BadInput, ConfigError
 
 MANY_LOST = 1000  # certificates that would no longer be revoked: an act to be confirmed by their number
@@ -44,7 +44,7 @@ def require_number_lost(form: Form, lost: int) -> None:
         )
 
 
-async def read_form(request: web.Request, tokens: Tokens, holder: bytes | None = None) -> Form:
+async def read_form(request: web.Request, tokens: FormTokens, holder: bytes | None = None) -> Form:
     """The form of a POST whose body has been read.
 
     Its token is for `holder`; None: for who has the certificate of this connection.

@@ -14,6 +14,7 @@ from vouchd.agent.pages.certificates import CertificatePages
 from vouchd.agent.pages.checking import CheckPages
 from vouchd.agent.pages.clones import ClonePages
 from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
+from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.history import History
 from vouchd.agent.pages.mending import MendingPages
 from vouchd.agent.pages.rendering import Instance, Pages, see_other
@@ -23,7 +24,6 @@ from vouchd.agent.pages.settings import SettingsPages
 from vouchd.agent.pages.signers import SignerPages
 from vouchd.agent.pages.sources import SourcePages
 from vouchd.agent.pages.staging import Staging
-from vouchd.agent.pages.tokens import Tokens
 from vouchd.agent.pages.users import UserPages
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
@@ -53,7 +53,7 @@ class Page(Protocol):
 def routes(services: Services) -> tuple[Route, ...]:
     """All pages, each under the right of what it does."""
     instance = Instance.of(services.layout, services.settings)
-    pages = Pages.of(services.permission, Tokens(), services.clock, instance)
+    pages = Pages.of(services.permission, FormTokens(), services.clock, instance)
 
     def page(method: str, path: str, access: Action | Access, handler: Handler, limit: int = 1 << 16) -> Route:
         return Route(method, path, access, handler, max_body_bytes=limit, show_error=pages.error)

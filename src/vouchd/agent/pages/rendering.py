@@ -15,9 +15,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, se
 from vouchd import __version__
 from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages import showing
+from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.menu import SECTIONS, entries
 from vouchd.agent.pages.static import address
-from vouchd.agent.pages.tokens import Tokens
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
@@ -60,11 +60,11 @@ class Pages:
 
     environment: Environment
     permission: Permission
-    tokens: Tokens
+    tokens: FormTokens
     clock: Clock
 
     @classmethod
-    def of(cls, permission: Permission, tokens: Tokens, clock: Clock, instance: Instance) -> Pages:
+    def of(cls, permission: Permission, tokens: FormTokens, clock: Clock, instance: Instance) -> Pages:
         """The pages of that instance."""
         return cls(environment_of(instance, _TEMPLATES), permission, tokens, clock)
 

@@ -15,7 +15,7 @@ from vouchd.errors import PermissionDenied
 FIELD = "token"
 
 
-class Tokens:
+class FormTokens:
     """Makes and checks the tokens of one process; after a restart a form has to be fetched again."""
 
     def __init__(self) -> None:
