@@ -29,6 +29,7 @@ GRANTED = {
     Action.LIST_SELFTESTS: "AGU...",
     Action.RUN_SELFTESTS: "AG....",
     Action.TEST_ALERTS: "A.....",
+    Action.TEST_TOKENS: "A.....",
     Action.LIST_CERTIFICATES: "AGU...",
     Action.CHANGE_CERTIFICATES: "A.....",
     Action.EXPORT_KEYS: "A.....",

@@ -66,7 +66,7 @@ def session_pids(launcher_pid: int) -> set[int]:
 
 
 def pool_of(key: TokenKey) -> SessionPool:
-    return key._pools[0]
+    return key.pools[0]
 
 
 @pytest.mark.parametrize("algorithm", ON_TOKENS)
@@ -220,7 +220,7 @@ def test_session_that_is_killed_is_replaced_within_the_signature(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(), limits=Limits(sessions=1, sign_seconds=60))
     check(key, "SHA256withRSA")
-    for pid in session_pids(pool_of(key)._launcher.pid):
+    for pid in session_pids(pool_of(key).launcher.pid):
         os.kill(pid, signal.SIGKILL)
     check(key, "SHA256withRSA")
 
@@ -230,11 +230,11 @@ def test_launcher_that_is_killed_is_started_again_where_programs_may_be(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(), limits=Limits(sessions=1, sign_seconds=60))
     check(key, "SHA256withRSA")
-    launcher = pool_of(key)._launcher.pid
+    launcher = pool_of(key).launcher.pid
     for pid in (*session_pids(launcher), launcher):
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: signs(key), "a signature")
-    assert pool_of(key)._launcher.pid != launcher
+    assert pool_of(key).launcher.pid != launcher
 
 
 def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
@@ -242,7 +242,7 @@ def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     key = key_on(hsm.place(meddling=True), limits=BRIEF)
     eventually(lambda: signs(key), "a signature")
-    launcher = pool_of(key)._launcher.pid
+    launcher = pool_of(key).launcher.pid
     hanging = session_pids(launcher)
     hsm.order("hang")
     with pytest.raises(TokenUnavailable):
@@ -283,7 +283,7 @@ def test_token_that_is_taken_away_and_comes_back_in_another_slot_is_used_again(h
     eventually(lambda: signs(key), "a signature")
     slot = pool_of(key)._idle[0].description["slot"]
     away = hsm.tokens.rename(hsm.folder / "away")
-    for pid in session_pids(pool_of(key)._launcher.pid):
+    for pid in session_pids(pool_of(key).launcher.pid):
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(TokenUnavailable):
         key.make("SHA256withRSA", TBS)

@@ -30,6 +30,7 @@ SHOWN = {
     menu.CLONES: "Who is in the set cannot be read now.",
     menu.SERVICE: "Answering on port",
     menu.CERTIFICATES: "ocspSigningCert",
+    menu.TOKENS: "All keys are in files.",
     menu.CHECK: "CN=Lab CA",
     menu.AUDIT: "CRL_RETRIEVAL",
     menu.ALERTS: "Nobody is told.",

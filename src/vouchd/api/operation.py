@@ -110,6 +110,7 @@ PATHS: Mapping[str, Any] = {
     ],
     "name": Annotated[_NAME, about("The name of a system certificate, or of a group.", "sslserver")],
     "nickname": Annotated[_NAME, about("The nickname of a signer.", "ocspSigningCert")],
+    "token": Annotated[_NAME, about("The label of a token, or its name in settings.", "hardware-ocsp")],
     "source": Annotated[_NAME, about("The name of a source of CRLs.", "root")],
     "seq": Annotated[_NAME, about("The number of a record.", "1207")],
     "member": Annotated[

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.core.status import ServingState
     from vouchd.ee.counters import Snapshot
     from vouchd.instance.certificates.backup import KeyBackup
+    from vouchd.instance.certificates.host_tokens import HostTokens
     from vouchd.instance.certificates.service import Certificates
     from vouchd.instance.configuration import Configuration
     from vouchd.instance.report import InstanceReport
@@ -103,6 +104,7 @@ class Services:
     certificates: Certificates
     signers: Signers
     keys: KeyBackup
+    tokens: HostTokens
     configuration: Configuration
     caller: Caller
     audit: AuditLog

@@ -22,6 +22,7 @@ from vouchd.api import (
     selftests,
     signers,
     sources,
+    tokens,
     users,
 )
 from vouchd.api.operation import PREFIX, Operation
@@ -36,6 +37,7 @@ _PARTS = {
     "Users and groups": users,
     "System certificates": certificates,
     "Signers": signers,
+    "Tokens": tokens,
     "Keys": keys,
     "Configuration": configuration,
     "Instance": instance,

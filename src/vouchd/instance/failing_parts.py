@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import NamedTuple
 
 from vouchd.core.ports import Clock
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import IndexFileError
-from vouchd.instance.certificates.signers import Checked, life_for
-from vouchd.instance.report import FailingPart
+from vouchd.instance.certificates.signers import Checked, life_for, token_pools
+from vouchd.instance.report import FailingPart, TokenReport
 from vouchd.service.signer_choice import is_revoked, revocation
 
 
@@ -34,7 +35,7 @@ class FailingParts:
         self._version = -1
         self._known: dict[str, _Judgement] = {}
         self._until = -1  # the first of all
-        self._tokens: frozenset[str] = frozenset()  # the signers whose tokens cannot sign
+        self._tokens: object = (frozenset(), set())  # the signers whose tokens cannot sign, and how each token did
 
     def of(self, state: ServingState) -> tuple[FailingPart, ...]:
         """Those of the CAs in `state`, and the others; a signer is told of by its CAs."""
@@ -61,9 +62,16 @@ class FailingParts:
         return (*self._of_known(), *others)
 
     def tokens_changed(self) -> bool:
-        """Have the tokens looked at; whether they fail other signers than the last time."""
-        before, self._tokens = self._tokens, frozenset(self._checked.signers.token_problems())
+        """Have the tokens looked at; whether one does otherwise than the last time."""
+        failing = frozenset(self._checked.signers.token_problems())
+        states = {(one.label, one.problem, one.sessions) for one in self.token_reports()}
+        before, self._tokens = self._tokens, (failing, states)
         return before != self._tokens
+
+    def token_reports(self) -> tuple[TokenReport, ...]:
+        """The tokens that keys of signers are on, as this process sees them."""
+        pools = token_pools(self._checked.signers.ready)
+        return tuple(TokenReport(place.label, str(place.module), **asdict(pool.state)) for place, pool in pools.items())
 
     def _of_known(self) -> Iterator[FailingPart]:
         tokens = self._checked.signers.token_problems()

@@ -192,6 +192,23 @@ class WaitingSigner:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenReport:
+    """A token that keys are on, as the manager process sees it: its sessions there, and of how many.
+
+    `problem` is why it cannot be used now (empty: it can, as far as is known), `failure` what failed last, at POSIX
+    seconds `failed_at` (0: nothing has since the start).
+    """
+
+    label: str
+    module: str
+    sessions: int
+    most_sessions: int
+    problem: str = ""
+    failed_at: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AlertReport:
     """An alert that was raised: of which condition, about what, how grave, since when (POSIX seconds)."""
 
@@ -235,7 +252,7 @@ class InstanceReport:
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
     last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
     used, `waiting_signers` the signers that the set does not switch to yet. `backup` is the last whole backup, `alerts`
-    are those that stand, `carriers` who carries them.
+    are those that stand, `carriers` who carries them. `tokens` are those that the keys of signers are on.
     """
 
     pid: int
@@ -273,6 +290,7 @@ class InstanceReport:
     backup: BackupRecord = field(default_factory=BackupRecord)
     alerts: tuple[AlertReport, ...] = ()
     carriers: tuple[CarrierReport, ...] = ()
+    tokens: tuple[TokenReport, ...] = ()
 
     @property
     def workers_ready(self) -> int:

@@ -135,6 +135,7 @@ class _Instance:
             settings.doubtful,
             settings.backup,
             settings.alerting,
+            settings.tokens,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)

@@ -19,7 +19,7 @@ from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint, WaitingSigner
+from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint, TokenReport, WaitingSigner
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
@@ -54,8 +54,10 @@ class Overview:
         doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple,
         backup: Callable[[], BackupRecord] = BackupRecord,
         alerting: Alerting | None = None,
+        tokens: Callable[[], tuple[TokenReport, ...]] = tuple,
     ) -> None:
         self._backup = backup
+        self._tokens = tokens
         self._alerting = alerting
         self._doubtful = doubtful
         self._waiting_signers = waiting_signers
@@ -118,6 +120,7 @@ class Overview:
             backup=self._backup(),
             alerts=self._alerting.standing() if self._alerting else (),
             carriers=self._alerting.carriers() if self._alerting else (),
+            tokens=self._tokens(),
         )
 
     async def fetch(self, source: str) -> SourceState:

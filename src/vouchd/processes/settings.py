@@ -15,7 +15,7 @@ from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import FailingPart, RefusedPoint, WaitingSigner
+from vouchd.instance.report import FailingPart, RefusedPoint, TokenReport, WaitingSigner
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
@@ -60,4 +60,5 @@ class ManagerSettings:
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
     backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
     alerting: Alerting | None = None  # what tells people
+    tokens: Callable[[], tuple[TokenReport, ...]] = tuple  # those that keys of signers are on
     doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple  # what the store has of CAs and users, and is not believed

@@ -33,6 +33,7 @@ class Action(StrEnum):
     LIST_SELFTESTS = "list self tests"
     RUN_SELFTESTS = "run self tests"
     TEST_ALERTS = "test alert carriers"
+    TEST_TOKENS = "test tokens"
     LIST_CERTIFICATES = "list system certificates"
     CHANGE_CERTIFICATES = "change system certificates"
     EXPORT_KEYS = "export keys"
@@ -82,6 +83,7 @@ RIGHTS: dict[Action, frozenset[str]] = {
     Action.LIST_SELFTESTS: _STAFF,
     Action.RUN_SELFTESTS: _ADMINISTRATORS | _AGENTS,
     Action.TEST_ALERTS: _ADMINISTRATORS,
+    Action.TEST_TOKENS: _ADMINISTRATORS,
     Action.LIST_CERTIFICATES: _STAFF,
     Action.CHANGE_CERTIFICATES: _ADMINISTRATORS,
     Action.EXPORT_KEYS: _ADMINISTRATORS,

@@ -35,8 +35,9 @@ from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
 from vouchd.hardening import harden
 from vouchd.instance.backups import read_backup_record
+from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.places import system_certificates
-from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers
+from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, token_pools
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.lifecycle import take_fetch_requests
 from vouchd.instance.locking import quiet
@@ -146,6 +147,7 @@ def _run(
             doubtful=lambda: _doubtful(seals, publication),
             backup=partial(read_backup_record, layout.backups),
             alerting=_alerting(layout, settings, clock),
+            tokens=parts.token_reports,
         ),
         publication,
         (*pulls(layout, settings, services, clock), *certificate_system(services)),
@@ -257,12 +259,18 @@ def _agent_part(
         SignerCertificates({name: signer.certificate_der for name, signer in keys.items()}), settings.default_signer
     )
 
+    tokens = HostTokens(
+        manager_services.layout,
+        manager_services.permission,
+        {place: pool.launcher for place, pool in token_pools(keys).items()},
+    )
+
     def explained(authority_id: str, serial: bytes, at: int) -> Explanation:
         return explain(publication.state, settings.responder, signers, authority_id=authority_id, serial=serial, at=at)
 
     def services(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> Services:
         running = RunningManager(inside, loop, lambda: publication.state, explained, manager_services.ingest_lock)
-        return replace(manager_services, verifying=compare, running=running)
+        return replace(manager_services, verifying=compare, running=running, tokens=tokens)
 
     try:
         known = manager_services.known_users.by_certificate

@@ -28,6 +28,7 @@ from vouchd.errors import ConfigError
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import read_served
 from vouchd.instance.certificates.backup import KeyBackup
+from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.signers import Checked, check_settings, known_signers
 from vouchd.instance.configuration import Configuration
@@ -190,6 +191,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         certificates=certificates,
         signers=Signers(layout, store, permission, audit, clock, membership.me, membership.require_registrar),
         keys=KeyBackup(layout, certificates, permission, audit),
+        tokens=HostTokens(layout, permission),
         configuration=Configuration(layout, store, permission, audit, clock),
         caller=local_caller(user_name()),
         audit=audit,

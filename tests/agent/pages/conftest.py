@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -88,20 +90,33 @@ class AgentSite:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The running instance; tests add to it but take nothing away that others need."""
-    found = AgentSite(tmp_path_factory.mktemp("agent-pages"))
-    found.vouchd("ca", "create", "--subject", "CN=First CA,O=Example")
-    found.vouchd("create", "--ca", "ca", "--host", HOST, "--port", "0", "--health-port", "0", "--agent-port", "0")
+    made = AgentSite(tmp_path_factory.mktemp("agent-pages"))
+    create_instance(made)
     for name in ("kept", "lost"):
-        _issue(found, "ca", name)
-    found.vouchd("ca", "publish", "--to", "instance:vouchd")
-    found.vouchd("ca", "revoke", "lost.crt", "--reason", "keyCompromise")
-    found.vouchd("ca", "crl", "--pem", "--out", "next.crl")
-    found.vouchd("ca", "create", "--ca", "other", "--subject", "CN=Second CA,O=Example")
-    with found.file("log").open("wb") as log:
-        process = start_vouchd("run", "--instance", "vouchd", cwd=found.folder, stderr=log)
+        _issue(made, "ca", name)
+    made.vouchd("ca", "publish", "--to", "instance:vouchd")
+    made.vouchd("ca", "revoke", "lost.crt", "--reason", "keyCompromise")
+    made.vouchd("ca", "crl", "--pem", "--out", "next.crl")
+    made.vouchd("ca", "create", "--ca", "other", "--subject", "CN=Second CA,O=Example")
+    with running(made):
+        yield made
+
+
+def create_instance(site: AgentSite, *options: str) -> None:
+    """Make the CA and the instance of a site."""
+    site.vouchd("ca", "create", "--subject", "CN=First CA,O=Example")
+    ports = ("--port", "0", "--health-port", "0", "--agent-port", "0")
+    site.vouchd("create", "--ca", "ca", "--host", HOST, *ports, *options)
+
+
+@contextmanager
+def running(site: AgentSite) -> Iterator[None]:
+    """Within it the instance runs."""
+    with site.file("log").open("wb") as log:
+        process = start_vouchd("run", "--instance", "vouchd", cwd=site.folder, stderr=log)
         try:
-            found.port = eventually(lambda: _agent_port(found.layout), "an agent port")
-            yield found
+            site.port = eventually(lambda: _agent_port(site.layout), "an agent port")
+            yield
         finally:
             process.terminate()
             process.wait(60)

@@ -18,6 +18,7 @@ PAGES = (
     "service",
     "alerts",
     "certificates",
+    "tokens",
     "sources",
     "settings",
     "settings/change",
@@ -25,7 +26,7 @@ PAGES = (
     "self-tests",
 )
 FORMS = (
-    *("add-authority", "add-crl", "add-crl/confirm", "check-certificate", "self-tests"),
+    *("add-authority", "add-crl", "add-crl/confirm", "check-certificate", "self-tests", "tokens"),
     *("alerts", "sources", "settings/change", "settings/change/confirm", "settings/restart"),
 )
 POLICY = {
@@ -101,6 +102,7 @@ def test_menu_has_the_names_and_order_of_the_certificate_system(site):
         "CRL Sources",
         "System Certificates",
         "Signers",
+        "Tokens",
         "Clones",
         "Users",
         "Settings",

@@ -18,6 +18,7 @@ CHECK = "/agent/check-certificate"
 SERVICE = "/agent/service"
 CERTIFICATES = "/agent/certificates"
 SIGNERS = "/agent/signers"
+TOKENS = "/agent/tokens"
 SOURCES = "/agent/sources"
 SETTINGS = "/agent/settings"
 ALERTS = "/agent/alerts"
@@ -51,6 +52,7 @@ MENU = (
     Entry("CRL Sources", SOURCES, Action.READ_STATISTICS, "fetch", SECTIONS[1]),
     Entry("System Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
     Entry("Signers", SIGNERS, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
+    Entry("Tokens", TOKENS, Action.LIST_CERTIFICATES, "chip", SECTIONS[1]),
     Entry("Clones", CLONES, Action.READ_DOMAIN, "clones", SECTIONS[1]),
     Entry("Users", USERS, Action.LIST_USERS, "people", SECTIONS[1]),
     Entry("Settings", SETTINGS, Action.READ_CONFIGURATION, "settings", SECTIONS[1]),

@@ -24,6 +24,7 @@ from vouchd.agent.pages.settings import SettingsPages
 from vouchd.agent.pages.signers import SignerPages
 from vouchd.agent.pages.sources import SourcePages
 from vouchd.agent.pages.staging import Staging
+from vouchd.agent.pages.tokens import TokenPages
 from vouchd.agent.pages.users import UserPages
 from vouchd.agent.routes import Handler, Route
 from vouchd.api.operation import Access
@@ -172,7 +173,7 @@ def _other_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, .
     history = History(lambda: in_thread(services.running.snapshot), services.clock)
     history.start()
     clones, tests = ClonePages(services, pages), SelfTestPages(services, pages)
-    alerts = AlertPages(services, pages)
+    alerts, tokens = AlertPages(services, pages), TokenPages(services, pages)
     return (
         page("GET", menu.CHECK, Action.CHECK_STATUS, checking.asking),
         page("POST", menu.CHECK, Action.CHECK_STATUS, checking.check, _CERTIFICATE_BODY_BYTES),
@@ -185,4 +186,6 @@ def _other_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, .
         page("GET", menu.AUDIT, Action.READ_AUDIT, AuditPages(services, pages).listed),
         page("GET", menu.SELF_TESTS, Action.LIST_SELFTESTS, tests.listed),
         page("POST", menu.SELF_TESTS, Action.RUN_SELFTESTS, tests.run),
+        page("GET", menu.TOKENS, Action.LIST_CERTIFICATES, tokens.listed),
+        page("POST", menu.TOKENS, Action.TEST_TOKENS, tokens.test),
     )

@@ -26,8 +26,8 @@ from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
 from vouchd.signing.token.keys import Tokens
-from vouchd.signing.token.pool import Limits
-from vouchd.signing.token.reference import HARDWARE
+from vouchd.signing.token.pool import Limits, SessionPool
+from vouchd.signing.token.reference import HARDWARE, TokenPlace
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,12 @@ class LoadedSigners:
         except SigningError as error:
             return error
         return None
+
+
+def token_pools(signers: Mapping[str, SoftwareSigner]) -> dict[TokenPlace, SessionPool]:
+    """This process's sessions with the tokens that keys of these signers are on."""
+    tokens = (signer.token for signer in signers.values())
+    return {pool.place: pool for key in tokens if key is not None for pool in key.pools}
 
 
 @lru_cache(maxsize=1 << 14)

@@ -41,11 +41,11 @@ class Tokens:
 
 
 class TokenKey:
-    """A key that is on one or several tokens: the first that is in use and least busy signs."""
+    """A key that is on one or several tokens: of their `pools` the first that is in use and least busy signs."""
 
     def __init__(self, reference: KeyReference, pools: Sequence[SessionPool], sign_seconds: float) -> None:
         self.reference = reference
-        self._pools = pools
+        self.pools = pools
         self._sign_seconds = sign_seconds
         self._public_der = reference.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         for pool in pools:
@@ -54,24 +54,24 @@ class TokenKey:
     @property
     def problems(self) -> dict[str, str]:
         """Why tokens cannot be used now, by label; those that can are not there."""
-        return {pool.place.label: str(pool.problem) for pool in self._pools if pool.problem is not None}
+        return {pool.place.label: str(pool.problem) for pool in self.pools if pool.problem is not None}
 
     def start(self) -> None:
         """Start what starts sessions, for a process that may start no program later. Raises: TokenUnavailable."""
-        for pool in self._pools:
+        for pool in self.pools:
             pool.start()
 
     def look(self) -> TokenUnavailable | None:
         """Why no token can sign now, as of the last seconds; None: one can, or it is not known yet."""
-        for pool in self._pools:
+        for pool in self.pools:
             pool.look()
-        problems = [pool.problem for pool in self._pools]
+        problems = [pool.problem for pool in self.pools]
         return problems[0] if all(problems) else None
 
     def make(self, algorithm: str, data: Octets) -> bytes:
         """The signature over `data` with an algorithm of `ALGORITHMS`. Raises: TokenUnavailable."""
         until = time.monotonic() + self._sign_seconds
-        pools = sorted(self._pools, key=lambda pool: pool.burden)
+        pools = sorted(self.pools, key=lambda pool: pool.burden)
         error: SigningError | None = None
         for left, pool in zip(range(len(pools), 0, -1), pools, strict=True):
             now = time.monotonic()

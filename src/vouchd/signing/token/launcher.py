@@ -11,8 +11,9 @@ for questions and answers, and the reading end of a pipe, its lifeline. The laun
 the child loads and initialises the module after the fork, logs in, and serves the socket. When the writing end of the
 lifeline is closed, by will or because its owner is gone, the kernel itself ends the child (SIGIO), wherever it hangs.
 
-A PIN that was refused is not tried again before its source has another one: wrong PINs lock tokens. The children tell
-the launcher by a pipe, with a digest under a key of this process, before they tell who waits.
+A PIN that was refused is not tried again before its source has another one, or somebody says that it is to be: wrong
+PINs lock tokens. The children tell the launcher by a pipe, with a digest under a key of this process, before they tell
+who waits.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class _Launcher:
         self._note_refusals()
         try:
             pin = read_pin(self._place)
-            if self._digest(pin) in self._refused and not wish["last_try"]:
+            if wish["last_try"]:
+                self._refused.discard(self._digest(pin))
+            if self._digest(pin) in self._refused:
                 raise SigningError(
                     f"token {self._place.label}: the PIN was wrong, and is not tried again until another one is there",
                     hint="put the right one into password.conf",

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from vouchd.clock import SystemClock
 from vouchd.errors import NotFound, TokenUnavailable
 from vouchd.pkix.signatures import ALGORITHMS, algorithms_for, verify
 from vouchd.signing.token.reference import TokenPlace
@@ -38,30 +39,52 @@ class Limits:
     sign_seconds: float = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """Sessions that are open, of how many; why none can be opened.
+
+    `failure` is what failed last, at POSIX seconds `failed_at` (0: nothing has).
+    """
+
+    sessions: int
+    most_sessions: int
+    problem: str = ""
+    failed_at: int = 0
+    failure: str = ""
+
+
 class SessionPool:
-    """This process's sessions with the token at `place`."""
+    """This process's sessions with the token at `place`, which `launcher` starts."""
 
     def __init__(self, place: TokenPlace, limits: Limits) -> None:
         self.place = place
         self._limits = limits
-        self._launcher = Launcher(place)
+        self.launcher = Launcher(place)
         self._keys: dict[bytes, None] = {}  # DER of the public keys that sessions are proved with
         self._state = threading.Condition()
         self._idle: list[Session] = []
         self._open = 0
         self._problem: TokenUnavailable | None = None
+        self._failed_at, self._failure = 0, ""
         self._repairing = False
         self._next_look = 0.0
 
     def start(self) -> None:
         """Start what starts sessions, while this process still may. Raises: TokenUnavailable."""
-        self._launcher.start()
+        self.launcher.start()
 
     @property
     def problem(self) -> TokenUnavailable | None:
         """Why the token cannot be used now, as far as is known."""
         with self._state:
             return None if self._open else self._problem
+
+    @property
+    def state(self) -> PoolState:
+        """How it does."""
+        with self._state:
+            problem = "" if self._open or self._problem is None else str(self._problem)
+            return PoolState(self._open, self._limits.sessions, problem, self._failed_at, self._failure)
 
     def look(self) -> None:
         """Have a thread see whether the token signs, when nobody has lately: `problem` tells what came of it."""
@@ -102,7 +125,7 @@ class SessionPool:
                 raise
             except TokenUnavailable as caught:
                 error, late = caught, time.monotonic() >= until
-                self._drop(session, caught if late else None)
+                self._drop(session, caught, is_problem=late)
                 if late:
                     break
             else:
@@ -126,15 +149,19 @@ class SessionPool:
             self._idle.append(session)
             self._state.notify()
 
-    def _drop(self, session: Session, problem: TokenUnavailable | None) -> None:
-        """End a session that failed; after a `problem`, where it was the last, the token is out until one is proved."""
+    def _drop(self, session: Session, error: TokenUnavailable, *, is_problem: bool) -> None:
+        """End a session that failed; after a problem, where it was the last, the token is out until one is proved."""
         session.close()
         with self._state:
             self._open -= 1
+            self._note(error)
             if not self._open:
-                self._problem = problem
+                self._problem = error if is_problem else None
             self._state.notify_all()
             self._repair()
+
+    def _note(self, error: TokenUnavailable) -> None:
+        self._failed_at, self._failure = SystemClock().now(), str(error)
 
     # Opening, by a thread that is there as long as sessions are missing.
 
@@ -154,6 +181,7 @@ class SessionPool:
         except TokenUnavailable as error:
             with self._state:
                 self._problem = error
+                self._note(error)
                 self._state.notify_all()
             return _LONGEST_PAUSE_SECONDS
         with self._state:
@@ -166,7 +194,7 @@ class SessionPool:
     def _proved(self) -> Session:
         """A new session, its keys proved by a signature of each. Raises: TokenUnavailable."""
         until = time.monotonic() + OPEN_SECONDS
-        session = self._launcher.open(OPEN_SECONDS)
+        session = self.launcher.open(OPEN_SECONDS)
         try:
             for public_der in tuple(self._keys):
                 try:
@@ -186,7 +214,7 @@ class SessionPool:
             self._open -= len(idle)
         for session in idle:
             session.close()
-        self._launcher.close()
+        self.launcher.close()
 
 
 def _repair(pool_of: weakref.ref[SessionPool]) -> None:
