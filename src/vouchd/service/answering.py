@@ -332,7 +332,7 @@ class Responder:
             this_update=this_update,
             next_update=min([signing.not_after, *ends_at]) if ends_at else None,
             fresh_until=min([signing.not_after, *fresh_until]),
-            begins_at=max([produced_at, *[each.this_update for each in times]]),
+            begins_at=0 if nonce_size else max([produced_at, *[each.this_update for each in times]]),
             slot_end=_slot_end(times, signing.not_after),
             settled_at=settled_at,
             is_dated=is_dated and signing.not_before <= this_update,
