@@ -10,6 +10,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     gcc libc6-dev libldap-dev libsasl2-dev python3-dev  # build python-ldap
     389-ds-base ldap-utils                   # the directory server
     nginx-light wrk                          # what the benchmarks compare with
+    haproxy                                  # reads the example for it
     chromium chromium-driver                 # what the agent pages are tested with
     libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
     p11-kit p11-kit-modules                  # that token in a process of its own, which can be killed

@@ -1,4 +1,4 @@
-"""The steps of docs/set/security-domain.md for a member in wrong hands, walked on real directory servers.
+"""The steps of docs/set/stolen-member.md for a member in wrong hands, walked on real directory servers.
 
 The thief has its whole folder, with its own key and the keys of the set, its directory server, and the password of the
 manager of another one besides.

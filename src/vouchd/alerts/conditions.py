@@ -284,11 +284,9 @@ CONDITIONS = (
         0,
         _backup_old,
         "vouchd backup --all",
-        "docs/operate/operating.md#backup-and-restore",
+        "docs/operate/backup.md",
     ),
-    Condition(
-        "backup-failed", _WARNING, 0, _backup_failed, "see the log", "docs/operate/operating.md#backup-and-restore"
-    ),
+    Condition("backup-failed", _WARNING, 0, _backup_failed, "see the log", "docs/operate/backup.md"),
     Condition("carrier", _WARNING, 120, _carriers, "vouchd alert test", _ALERTS),
 )
 
