@@ -18,7 +18,7 @@ COVERED := 91
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock clean packages deb test-deb selinux release
+.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock docs clean packages deb test-deb selinux release
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -87,12 +87,17 @@ selinux: packages ## the policy module, compiled, in dist/
 release: dev $(VENV)/.release ## wheel, source, Debian package, SBOM, checksums, what is new, in dist/; built twice and compared
 	scripts/release.sh
 
+docs: $(VENV)/.docs ## the pages as a site with search, in site/, and a look at it with a browser; SERVE=8000 shows it on that port
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	$(BIN)/python -m scripts.docs_look
+	$(if $(SERVE),$(BIN)/python -m http.server --bind 127.0.0.1 --directory site $(SERVE))
+
 lock: $(VENV)/.dev ## write the pinned requirements anew from pyproject.toml (UPGRADE=--upgrade)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	UPGRADE="$(UPGRADE)" scripts/lock.sh
 
 clean: ## remove what was made here, .venv as well
-	rm -rf $(VENV) demo demo-directory demo-wizard soak build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants .coverage* src/*.egg-info
+	rm -rf $(VENV) demo demo-directory demo-wizard soak build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants .coverage* src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:
@@ -116,6 +121,10 @@ $(VENV)/.dev: requirements-dev.txt requirements-ldap.txt $(VENV)/.run
 
 $(VENV)/.release: requirements-release.txt $(VENV)/.dev
 	$(PIP_INSTALL) -r requirements-release.txt
+	@touch $@
+
+$(VENV)/.docs: requirements-docs.txt $(VENV)/.dev
+	$(PIP_INSTALL) -r requirements-docs.txt
 	@touch $@
 
 $(VENV)/.mutate: requirements-mutate.txt $(VENV)/.dev

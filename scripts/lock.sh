@@ -17,3 +17,5 @@ compile=("${LOCK_WITH:-.venv/bin/pip-compile}" --quiet --generate-hashes --strip
 "${compile[@]}" --constraint requirements-dev.txt --output-file requirements-mutate.txt scripts/mutate.in
 # Apart, because only `make release` needs it.
 "${compile[@]}" --constraint requirements-dev.txt --output-file requirements-release.txt scripts/release.in
+# Apart, because only `make docs` needs it.
+"${compile[@]}" --constraint requirements-dev.txt --output-file requirements-docs.txt scripts/docs.in

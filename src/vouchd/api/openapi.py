@@ -69,20 +69,21 @@ class _Models:
 
     def content(self, model: Any) -> Schema:
         """What an answer or a body is, with an example."""
-        return {"schema": self.references[model], "example": self._example(self.references[model])}
+        return {"schema": self.references[model], "example": example(self.references[model], self.schemas)}
 
-    def _example(self, schema: Schema) -> Any:
-        """A value that is as the schema says, made of the examples of its properties."""
-        if "$ref" in schema:
-            return self._example(self.schemas[schema["$ref"].rpartition("/")[2]])
-        for key in ("examples", "enum"):
-            if key in schema:
-                return schema[key][0]
-        if "anyOf" in schema:
-            return self._example(schema["anyOf"][0])
-        if schema["type"] == "object":
-            return {name: self._example(one) for name, one in schema.get("properties", {}).items()}
-        return [self._example(schema["items"])] if schema["type"] == "array" else schema.get("default", True)
+
+def example(schema: Schema, schemas: Mapping[str, Schema]) -> Any:
+    """A value that is as the schema says, made of the examples of its properties; `schemas` are those by name."""
+    if "$ref" in schema:
+        return example(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    for key in ("examples", "enum"):
+        if key in schema:
+            return schema[key][0]
+    if "anyOf" in schema:
+        return example(schema["anyOf"][0], schemas)
+    if schema["type"] == "object":
+        return {name: example(one, schemas) for name, one in schema.get("properties", {}).items()}
+    return [example(schema["items"], schemas)] if schema["type"] == "array" else schema.get("default", True)
 
 
 def _operation(operation: Operation, models: _Models) -> dict[str, Any]:
