@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.backends import SECOND, a_record, an_authority, an_epoch
+from tests.manifests import write_manifest
 
 from vouchd.core import issued, records
 from vouchd.core.facts import AuthorityFacts, AuthorityPolicy, ExpiredCRLPolicy
@@ -22,7 +23,6 @@ from vouchd.index.manifest import (
     ManifestWriter,
     load_manifest,
     read_served,
-    write_manifest,
 )
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes

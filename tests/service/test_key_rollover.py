@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
+from tests.manifests import write_manifest
 from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, moment, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
@@ -20,7 +21,7 @@ from tests.serving import request_for, responder, signer
 from vouchd.core.policy import UnknownIssuerPolicy
 from vouchd.errors import CRLRejected, OCSPResponseStatus
 from vouchd.index.folder import IndexFolder
-from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.index.manifest import load_manifest
 from vouchd.pkix import der
 from vouchd.pkix.certs import issuer_hashes
 from vouchd.pkix.signatures import digest_identifier

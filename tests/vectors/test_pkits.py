@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.manifests import write_manifest
 from tests.memory_store import MemoryStore
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.vectors.pkits import AT, CASES, GOOD, NOT_TAKEN, PKITS, TRY_LATER, UNREADABLE_CERTIFICATES, Case
@@ -17,7 +18,7 @@ from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import Decision, decide
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, TryLater
 from vouchd.index.folder import IndexFolder
-from vouchd.index.manifest import load_manifest, write_manifest
+from vouchd.index.manifest import load_manifest
 from vouchd.pkix import certs
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.reasons import Reason

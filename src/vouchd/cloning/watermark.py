@@ -105,11 +105,6 @@ class Watermark:
         with self._lock:
             self._unsure = {one: was for one, was in self._unsure.items() if one in self._behind(0)}
 
-    def is_served(self, epochs: Iterable[Epoch]) -> bool:
-        """Whether every worker answers from these, or from newer ones."""
-        with self._lock:
-            return not any(is_newer(epoch, self._served_at(epoch.issuing_point)) for epoch in epochs)
-
     def late(self) -> frozenset[str]:
         """The ids of the CAs that are not to be answered for now."""
         if not self._stale_seconds:
@@ -135,9 +130,6 @@ class Watermark:
         self._since = {
             key: since for key, since in self._since.items() if key in behind or key[1].authority_id not in ids
         }
-
-    def _served_at(self, point: IssuingPointId) -> Epoch | None:
-        return next((one for one in self._served.get(point.authority_id, ()) if one.issuing_point == point), None)
 
     def _behind(self, seconds: int) -> set[str]:
         now = self._now()

@@ -160,24 +160,6 @@ class ManifestWriter:
             (self._directory / _FORMER).unlink(missing_ok=True)
 
 
-def write_manifest(
-    directory: Path,
-    version: int,
-    authorities: Iterable[Authority],
-    epochs: Iterable[Epoch],
-    behind: Collection[str] = (),
-) -> Path:
-    """Replace the manifest in `directory` by one of these facts, durable on return; `version` is the caller's count.
-
-    `behind` are the ids of CAs that are not answered for, because another member of the set has a newer CRL.
-
-    Raises: StoreUnavailable.
-    """
-    path = directory / MANIFEST
-    JournalWriter(path).begin(version, _whole(by_authority(authorities, epochs, behind)))
-    return path
-
-
 class Manifest:
     """The manifest in `directory`, read again and again: each time what has come since."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vouchd.api.model import Changes, checked, plain
+from vouchd.api.model import Changes, checked_words, plain
 from vouchd.api.operation import Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
@@ -18,11 +18,11 @@ def carry_out(
 ) -> Any:
     """The answer of the operation of that name; it may block.
 
-    What a form brought is held to the same bounds as what REST brings. Raises: VouchdError.
+    What a form brought, a model or its words, is held to the same bounds as what REST brings. Raises: VouchdError.
     """
     operation = operation_of(name)
     if operation.body is not None:
-        body = checked(plain(body), operation.body, "the form")
+        body = checked_words(plain(body), operation.body, "the form")
     parameters = operation.query() if query is None else query
     call = Call(lambda: services, services.layout, services.running, caller, path, parameters, body, ORIGIN)
     return operation.run(call)

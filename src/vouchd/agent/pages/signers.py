@@ -11,7 +11,7 @@ from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
-from vouchd.api.signers import NewSignerRequest, SignerInstallation, VersionChoice
+from vouchd.api.signers import NewSignerRequest, SignerInstallation
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput
 from vouchd.threads import in_thread
@@ -46,20 +46,18 @@ class SignerPages:
 
     async def switch(self, request: web.Request, caller: Caller) -> web.Response:
         """Have the set sign with another key."""
-        body = VersionChoice(await self._number(request))
+        body = await self._choice(request)
         words = "The set switches when every member could sign with it."
         return await self._done(request, caller, "signers.switch", body, words)
 
     async def retire(self, request: web.Request, caller: Caller) -> web.Response:
         """Have a key sign no more."""
-        body = VersionChoice(await self._number(request))
+        body = await self._choice(request)
         return await self._done(request, caller, "signers.retire", body, "The key was retired.")
 
-    async def _number(self, request: web.Request) -> int:
-        text = (await read_form(request, self.pages.tokens)).text("number")
-        if not (text.isascii() and text.isdigit()):
-            raise BadInput("which key is not said")
-        return int(text)
+    async def _choice(self, request: web.Request) -> dict[str, str]:
+        """Which of the keys was chosen, in the words of the form."""
+        return {"number": (await read_form(request, self.pages.tokens)).text("number")}
 
     async def _done(self, request: web.Request, caller: Caller, name: str, body: object, words: str) -> web.Response:
         place = {"nickname": request.match_info["nickname"]}

@@ -12,7 +12,7 @@ from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
-from vouchd.api.sources import NewSource, Source, SourceChange
+from vouchd.api.sources import Source, SourceChange
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError, outcome
 from vouchd.threads import in_thread
@@ -41,9 +41,8 @@ class SourcePages:
         """Have CRLs fetched from one more; what was typed stays when that is refused."""
         form = await read_form(request, self.pages.tokens)
         values = {name: form.text(name) for name in ("name", "url", "interval")}
+        body = {"name": values["name"], "url": values["url"], "interval_seconds": values["interval"]}
         try:
-            seconds = _seconds(values["interval"])
-            body = NewSource(name=values["name"], url=values["url"], interval_seconds=seconds)
             await in_thread(lambda: carry_out(self.services, caller, "sources.add", {}, body=body))
         except VouchdError as error:
             status = outcome(error).http_status
@@ -98,13 +97,6 @@ class SourcePages:
             values=values or {},
             done=done_text(request),
         )
-
-
-def _seconds(text: str) -> int:
-    """Raises: BadInput."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 31 * 86400):
-        raise BadInput(f"{text!r} is no number of seconds", hint="1 to 2678400")
-    return int(text)
 
 
 def _condition(source: Source) -> Condition:
