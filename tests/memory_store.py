@@ -19,6 +19,8 @@ from vouchd.stores.rules import (
     HighWater,
     changed_keyring,
     crl_hashes,
+    documents_of,
+    keeping,
     lowered,
     mark_after,
     merged,
@@ -127,7 +129,7 @@ class MemoryStore:
             current = self._epochs.get(point)
             require_next(epoch, current.sequence if current else 0)
             self._take(documents, *crl_hashes(epoch))
-            self._epochs[point] = epoch
+            self._epochs[point] = keeping(epoch, self._documents.__contains__)
             self._high_water[point] = mark_after(self._high_water.get(point, NO_HIGH_WATER), epoch, current)
             held = self._quarantined.get(point)
             if held and held.record.sha256 in crl_hashes(epoch):
@@ -337,7 +339,7 @@ class MemoryStore:
         self._documents |= {sha256: bytes(document) for sha256, document in documents.items()}
 
     def _changed(self) -> None:
-        named = {name for epoch in self._epochs.values() for name in crl_hashes(epoch)}
+        named = {name for epoch in self._epochs.values() for name in documents_of(epoch)}
         named |= {crl.record.sha256 for crl in self._quarantined.values()}
         named |= {authority.policy.issued_serials or "" for authority in self._authorities.values()}
         self._documents = {sha256: document for sha256, document in self._documents.items() if sha256 in named}

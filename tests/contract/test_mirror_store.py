@@ -66,6 +66,23 @@ def test_facts_are_what_the_other_methods_tell(store):
     assert [mark for mark in facts.high_water if mark[0] == POINT] == [(POINT, *store.high_water(POINT))]
 
 
+def test_adopt_takes_former_crls_and_lets_them_go(backend):
+    """What the other store keeps of before is kept here, under its bounds and not under ours."""
+    store = backend.open()
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    facts = store.facts()
+    kept = replace(facts, epochs=(an_epoch(CA, 2, a_record(SECOND, 2, 1100), former=(a_record(DELTA),)),))
+    assert set(store.lacking(kept)) == {sha256(SECOND), sha256(DELTA)}
+    store.adopt(read_facts(facts_record(kept)), DOCUMENTS)
+    assert store.epoch(POINT).former == (a_record(DELTA),)
+    assert store.document(sha256(DELTA)) == DELTA
+    store.adopt(facts, DOCUMENTS)
+    assert store.epoch(POINT).former == ()
+    with pytest.raises(NotFound):
+        store.document(sha256(DELTA))
+
+
 def test_facts_survive_their_record(store):
     """What travels between members as JSON is what was sent."""
     facts = full(store)

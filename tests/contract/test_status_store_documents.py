@@ -42,6 +42,59 @@ def test_document_any_buffer_taken(store, kind):
     assert store.document(sha256(FIRST)) == FIRST
 
 
+def a_later_epoch(**facts):
+    """The second epoch, which names the first CRL as one that is kept."""
+    return an_epoch(CA, 2, a_record(SECOND, 2, 1100), former=(a_record(FIRST),), **facts)
+
+
+def test_former_crl_is_kept_for_as_long_as_an_epoch_names_it(backend):
+    """What is named comes back, and its document with it; the next epoch that does not name it lets it go."""
+    ours, theirs = backend.open(), backend.open()
+    ours.put_authority(CA)
+    ours.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    ours.commit_epoch(a_later_epoch(), {sha256(SECOND): SECOND})
+    assert theirs.epoch(POINT).former == (a_record(FIRST),)
+    assert [theirs.document(sha256(one)) for one in (FIRST, SECOND)] == [FIRST, SECOND]
+    ours.commit_epoch(an_epoch(CA, 3, a_record(DELTA, 3, 1200)), {sha256(DELTA): DELTA})
+    for gone in (FIRST, SECOND):
+        with pytest.raises(NotFound):
+            theirs.document(sha256(gone))
+
+
+def test_former_crl_that_is_not_stored_is_not_named_and_stops_nothing(store):
+    """A CRL of before that was lost keeps no newer one from being taken."""
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA, base=a_record(DELTA)), {sha256(DELTA): DELTA})
+    store.commit_epoch(a_later_epoch(), {sha256(SECOND): SECOND})
+    assert (store.epoch(POINT), store.epoch(POINT).former) == (a_later_epoch(), ())
+
+
+@pytest.mark.parametrize("act", ["retire", "remove"])
+def test_former_crl_goes_with_its_issuing_point(store, act):
+    """Retired or removed with its CA, it leaves no document behind."""
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    store.commit_epoch(a_later_epoch(), {sha256(SECOND): SECOND})
+    if act == "retire":
+        store.retire(CA, POINT.scope_id)
+    else:
+        store.remove_authority(CA.id)
+    for gone in (FIRST, SECOND):
+        with pytest.raises(NotFound):
+            store.document(sha256(gone))
+
+
+def test_former_crl_that_another_ca_answers_from_stays(store):
+    """One document may be named twice, and is there until nobody names it."""
+    other = an_authority("b")
+    for authority in (CA, other):
+        store.put_authority(authority)
+        store.commit_epoch(an_epoch(authority), {sha256(FIRST): FIRST})
+    store.commit_epoch(a_later_epoch(), {sha256(SECOND): SECOND})
+    store.commit_epoch(an_epoch(CA, 3, a_record(DELTA, 3, 1200)), {sha256(DELTA): DELTA})
+    assert store.document(sha256(FIRST)) == FIRST
+
+
 def test_document_unknown_not_found(store):
     """Both ways to read say NotFound at once, not at the first piece."""
     with pytest.raises(NotFound):

@@ -30,6 +30,7 @@ from vouchd.cli.main import main
 from vouchd.cli.reference import commands
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
+from vouchd.pkix.crl import read_header
 from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
 
@@ -135,6 +136,15 @@ def _go_on(lab: Lab) -> None:
     eventually(lambda: not status(lab.layout).report.upkeep, "it works again")
 
 
+def _two_crls(lab: Lab) -> list[str]:
+    """The numbers of two CRLs that were taken just now."""
+    numbers = []
+    for _ in range(2):
+        lab.do("crl", "add", lab.crl())
+        numbers.append(str(read_header(Path(lab.file("next.crl")).read_bytes()).crl_number))
+    return [*numbers, "--of", "Lab"]
+
+
 OTHER_MEMBER = a_clone(2)
 
 
@@ -225,6 +235,17 @@ CASES: dict[str, list[Case]] = {
         Case(said("Lab")),
         Case(lambda lab: [lab.file("first.crl")]),
         Case(said("nobody"), 66),
+    ],
+    "vouchd crl history": [
+        Case(said("Lab")),
+        Case(said("nobody"), 66),
+        Case(said("Lab", "99", "--out", "never.crl"), 66),
+    ],
+    "vouchd crl diff": [
+        Case(_two_crls, digits=True),
+        Case(said("98", "99", "--of", "Lab"), 66),
+        Case(lambda lab: [lab.file("first.crl"), lab.file("first.crl")]),
+        Case(lambda lab: [lab.file("first.crl"), lab.file("serials.txt")], 65),
     ],
     "vouchd crl quarantine list": [Case(), Case(before=Lab.hold_back, after=Lab.let_go, digits=True)],
     "vouchd crl quarantine release": [

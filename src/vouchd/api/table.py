@@ -12,6 +12,7 @@ from vouchd.api import (
     certificates,
     cloning,
     configuration,
+    crl_history,
     crls,
     directory_server,
     instance,
@@ -30,6 +31,7 @@ from vouchd.api.operation import PREFIX, Operation
 _PARTS = {
     "Certification authorities": authorities,
     "CRLs": crls,
+    "Former CRLs": crl_history,
     "Older CRLs": older_crls,
     "CRL sources": sources,
     "Issuing points that end": retirement,

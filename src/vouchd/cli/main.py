@@ -53,7 +53,7 @@ _VERBS = {
 _GROUPS = {
     "authority": ("authority",),
     "ca": ("ca.manager", "authority"),
-    "crl": ("crl",),
+    "crl": ("crl", "crl_history"),
     "source": ("source",),
     "signer": ("signer",),
     "certs": ("certs",),

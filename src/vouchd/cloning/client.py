@@ -219,7 +219,7 @@ class PeerClient:
 
     def tell_newer(self, member_id: str, epochs: Iterable[Epoch]) -> None:
         """Tell it that the member `member_id` answers from these, which are newer than what it answers from."""
-        newer = {"member": member_id, "epochs": [records.epoch_record(epoch) for epoch in epochs]}
+        newer = {"member": member_id, "epochs": [records.served_record(epoch) for epoch in epochs]}
         self._value("POST", "/newer", newer)
 
     def listing(self) -> Listing:

@@ -26,7 +26,7 @@ def copy_facts(facts: Facts, source: Store, target: Store) -> int:
     for epoch in facts.epochs:
         known_epoch = present.get(epoch.issuing_point)
         if known_epoch is None:
-            crls = (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
+            crls = (*epoch.records, *epoch.former)
             documents = {crl.sha256: source.document(crl.sha256) for crl in crls}
             target.commit_epoch(replace(epoch, sequence=1), documents)
             count += 1

@@ -152,7 +152,8 @@ class Epoch:
     key that the newest CRL was verified with; empty in facts of earlier versions, which did not keep it. `key_only`:
     the CRLs speak only of what was issued under that key. `renumbered` counts how often an administrator has had a CRL
     with a lower number taken here, and `renumbering` says why that was done with this one. `merged_count` counts the
-    entries of base and delta together, None where there is no delta.
+    entries of base and delta together, None where there is no delta. `former` are CRLs of before that are kept, the
+    newest first: nothing is answered from them, and two epochs that differ in them alone are equal.
     """
 
     issuing_point: IssuingPointId
@@ -167,6 +168,7 @@ class Epoch:
     renumbered: int = 0
     renumbering: str = ""
     merged_count: int | None = None
+    former: tuple[CRLRecord, ...] = field(default=(), compare=False)
 
     @property
     def entry_count(self) -> int:

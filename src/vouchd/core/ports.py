@@ -94,6 +94,7 @@ class StatusStore(Protocol):
 
         `documents` maps SHA-256 (hex) to bytes of up to 2 GiB. Drops the documents that no current epoch, policy or
         quarantine entry names any more. A quarantined CRL that the epoch contains leaves quarantine in the same step.
+        Of the former CRLs that the epoch names those stay that are stored or given; the others it does not name then.
 
         Raises: StoreConflict when `epoch.sequence` is not one above the current sequence (1 when there is none);
         NotFound when the authority is not registered, or a CRL of the epoch is neither stored nor given.

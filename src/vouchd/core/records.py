@@ -154,6 +154,13 @@ def epoch_record(epoch: Epoch) -> Record:
     return asdict(epoch) | {"idp_der": _text(epoch.idp_der)}
 
 
+def served_record(epoch: Epoch) -> Record:
+    """The record of an epoch without what nothing is answered from."""
+    record = epoch_record(epoch)
+    del record["former"]
+    return record
+
+
 def read_epoch(record: Record) -> Epoch:
     """The epoch of a record."""
     known = known_fields(Epoch, record)
@@ -161,6 +168,7 @@ def read_epoch(record: Record) -> Epoch:
     known["base"] = _read_crl(known["base"])
     known["delta"] = _read_crl(known["delta"]) if known.get("delta") is not None else None
     known["idp_der"] = _bytes(known.get("idp_der", ""))
+    known["former"] = tuple(map(_read_crl, known.get("former", ())))
     return Epoch(**known)
 
 

@@ -110,10 +110,11 @@ def fold(path: Path, index: LayeredIndex) -> int:
     layout = RecordLayout(
         max(base.key_width, changes.key_width), invalidity=base.layout.invalidity or changes.layout.invalidity
     )
-    return write_overlaid(path, layout, _records(base, layout), _records(changes, layout))
+    return write_overlaid(path, layout, records_of(base, layout), records_of(changes, layout))
 
 
-def _records(file: RevocationIndexFile, layout: RecordLayout) -> Iterator[bytes]:
+def records_of(file: RevocationIndexFile, layout: RecordLayout) -> Iterator[bytes]:
+    """All records of a file in their order, as that layout has them, in pieces of whole records."""
     if file.layout == layout:
         return file.blobs()
     split, unpack = Struct(f"{file.layout.size}s").iter_unpack, file.layout.unpack

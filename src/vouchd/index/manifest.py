@@ -111,7 +111,7 @@ class Difference:
         return {
             "version": self.version,
             "authorities": [records.authority_record(authority) for authority in self.authorities],
-            "epochs": [records.epoch_record(epoch) for epoch in self.epochs],
+            "epochs": [records.served_record(epoch) for epoch in self.epochs],
             "gone": [[point.authority_id, point.scope_id] for point in self.gone],
             "removed": self.removed,
             "behind": self.behind,
@@ -252,7 +252,7 @@ def _read_former_served(directory: Path) -> Served:
 def _whole(facts: Facts) -> bytes:
     whole = {
         "authorities": [records.authority_record(one.authority) for one in facts.values()],
-        "epochs": [records.epoch_record(epoch) for one in facts.values() for epoch in one.epochs],
+        "epochs": [records.served_record(epoch) for one in facts.values() for epoch in one.epochs],
         "behind": [each for each, one in facts.items() if one.behind],
     }
     return records.to_json(whole).encode()

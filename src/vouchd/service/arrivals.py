@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from vouchd.core.acceptance import judge
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId
@@ -73,6 +74,30 @@ class Received:
             crl_number=header.crl_number,
             base_crl_number=header.base_crl_number,
         )
+
+
+class Retention(NamedTuple):
+    """How many CRLs of before an issuing point keeps at most, and of how many octets together; 0: none."""
+
+    crls: int = 0
+    octets: int = 0
+
+    def former(self, current: Epoch | None, epoch: Epoch) -> tuple[CRLRecord, ...]:
+        """Which are kept, the newest first, when `epoch` takes the place of `current`; one that is too large is not."""
+        if current is None:
+            return ()
+        now = {crl.sha256 for crl in epoch.records}
+        past = {crl.sha256: crl for crl in (*current.records, *current.former) if crl.sha256 not in now}
+        kept: list[CRLRecord] = []
+        left = self.octets
+        for crl in sorted(past.values(), key=lambda crl: crl.this_update, reverse=True):
+            if len(kept) < self.crls and crl.size_bytes <= left:
+                kept.append(crl)
+                left -= crl.size_bytes
+        return tuple(kept)
+
+
+NOTHING_KEPT = Retention()
 
 
 def next_epoch(

@@ -374,7 +374,7 @@ class Authorities:
 
     def _move(self, epoch: Epoch, owner: Authority, whole: Authority) -> None:
         """Make the epoch one of `whole`, unless that has a newer CRL of its scope, or it is in its place already."""
-        crls = (epoch.base, epoch.delta) if epoch.delta else (epoch.base,)
+        crls = (*epoch.records, *epoch.former)
         documents = {crl.sha256: self._store.document(crl.sha256) for crl in crls}
         point = IssuingPointId(whole.id, epoch.issuing_point.scope_id)
         try:

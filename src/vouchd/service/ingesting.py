@@ -24,7 +24,7 @@ from vouchd.errors import (
 )
 from vouchd.pkix.crl_entries import oddities
 from vouchd.pkix.der import Buffer
-from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
+from vouchd.service.arrivals import NOTHING_KEPT, Received, Recipient, Retention, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
 from vouchd.service.weighing import Weighing
@@ -38,7 +38,8 @@ class Ingesting:
 
     `allow` passes before anything is looked at. One writer at a time is enough for safety (epochs are compared and
     set); a lock around it, as the callers in one instance share, spares work done twice. `refused` is told of a CRL
-    that names a CA and is not taken: the CA's id, how many it has taken, the CRL, why.
+    that names a CA and is not taken: the CA's id, how many it has taken, the CRL, why. `retention` says which CRLs of
+    before stay in the store.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Ingesting:
         permission: Permission,
         audit: AuditSink,
         refused: Callable[[str, int, Received, CRLError], None] = lambda *_: None,
+        retention: Retention = NOTHING_KEPT,
     ) -> None:
         self._store = store
         self._indexing = indexing
@@ -55,6 +57,7 @@ class Ingesting:
         self._permission = permission
         self._audit = audit
         self._refused = refused
+        self._retention = retention
 
     def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
         """Take a CRL (DER, PEM or base64, full or delta) received at POSIX time `at`; returns the new epochs.
@@ -241,6 +244,8 @@ class Ingesting:
         high_water = self._store.high_water(point) if current is None else current.high_water
         issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
         epoch = self._built(authority, arrival, next_epoch(arrival, current, point, issuer_der, renumbering))
+        before = None if current is None else replace(current, former=stored.former if stored else ())
+        epoch = replace(epoch, former=self._retention.former(before, epoch))
         if not released and not renumbering and authority.policy.quarantine_percent is not None:
             weight = self._weighing.weigh(authority, arrival, current, epoch)
             if weight.why:

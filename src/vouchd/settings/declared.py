@@ -790,6 +790,21 @@ class Settings:
         unit="bytes",
         shared=True,
     )
+    former_crls: int = key(
+        "vouchd.crl.former",
+        integer(0, 1000),
+        5,
+        "How many CRLs of before are kept for each issuing point, to be looked at, downloaded and compared.",
+        shared=True,
+    )
+    former_crl_bytes: int = key(
+        "vouchd.crl.formerBytes",
+        integer(0, 1 << 40),
+        8 << 20,
+        "And of how many bytes together; a CRL that is too large for that is not kept.",
+        unit="bytes",
+        shared=True,
+    )
     sources: tuple[SourceSettings, ...] = parts(SourceSettings, ())
     carriers: tuple[CarrierSettings, ...] = parts(CarrierSettings, ())
     backup: BackupSettings = part(BackupSettings)

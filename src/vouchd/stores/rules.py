@@ -57,6 +57,18 @@ def crl_hashes(epoch: Epoch) -> tuple[str, ...]:
     return (epoch.base.sha256, epoch.delta.sha256) if epoch.delta else (epoch.base.sha256,)
 
 
+def documents_of(epoch: Epoch) -> tuple[str, ...]:
+    """SHA-256 (hex) of the CRLs that the epoch contains, and of former ones that are kept with it."""
+    return (*crl_hashes(epoch), *(crl.sha256 for crl in epoch.former))
+
+
+def keeping(epoch: Epoch, is_stored: Callable[[str], bool]) -> Epoch:
+    """The epoch with those of its former CRLs that are stored: one that is lost keeps no CRL from being taken."""
+    if not epoch.former:
+        return epoch
+    return replace(epoch, former=tuple(crl for crl in epoch.former if is_stored(crl.sha256)))
+
+
 def risen(mark: HighWater, epoch: Epoch) -> HighWater:
     """The high-water mark after `epoch`: neither part ever falls."""
     crls = [epoch.base, *([epoch.delta] if epoch.delta else [])]
@@ -139,7 +151,7 @@ def changed_keyring(stored: Keyring, keyring: Keyring, replaces: Keyring) -> Key
 
 def named_documents(facts: Facts) -> frozenset[str]:
     """SHA-256 (hex) of the documents that the facts name."""
-    names = {name for epoch in facts.epochs for name in crl_hashes(epoch)}
+    names = {name for epoch in facts.epochs for name in documents_of(epoch)}
     names |= {crl.record.sha256 for crl in facts.quarantined}
     names |= {serials for ca in facts.authorities if (serials := ca.policy.issued_serials)}
     return frozenset(names)

@@ -23,6 +23,7 @@ from vouchd.errors import NotFound, TryLater
 from vouchd.instance.certificates.tokens import responders_on_tokens
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import read_report
+from vouchd.service.arrivals import Retention
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
@@ -102,7 +103,8 @@ def ingesting(
 ) -> Ingesting:
     """What takes CRLs in: here, or for an embedded clone at its master."""
     if not settings.of_set.master or not isinstance(store, SqliteStore):
-        return Ingesting(store, indexing, permission, audit, Refusals(layout.refused).note)
+        retention = Retention(settings.former_crls, settings.former_crl_bytes)
+        return Ingesting(store, indexing, permission, audit, Refusals(layout.refused).note, retention)
     connect = connector(layout, settings)
 
     def master() -> Member | None:

@@ -132,7 +132,7 @@ class DomainState:
         return json_answer(
             {
                 "now": self._services.clock.now(),
-                "epochs": [records.epoch_record(epoch) for epoch in epochs],
+                "epochs": [records.served_record(epoch) for epoch in epochs],
                 "master": setrecords.member_record(master) if master else None,
                 "keyring": word_record(self._peers.saying()),
             }

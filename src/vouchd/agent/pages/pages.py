@@ -13,6 +13,7 @@ from vouchd.agent.pages.authorities import AuthorityPages
 from vouchd.agent.pages.certificates import CertificatePages
 from vouchd.agent.pages.checking import CheckPages
 from vouchd.agent.pages.clones import ClonePages
+from vouchd.agent.pages.crl_history import CRLHistoryPages
 from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
 from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.history import History
@@ -114,11 +115,14 @@ def _mending_pages(mending: MendingPages, page: Page) -> tuple[Route, ...]:
 def _crl_pages(services: Services, pages: Pages, previewing: Previewing, page: Page) -> tuple[Route, ...]:
     limit = services.settings.agent.max_body_bytes
     crls = CRLPages(services, pages, previewing, Staging(limit))
+    history = CRLHistoryPages(services, pages)
     lower = LowerNumberPages(services, pages, previewing, Staging(limit))
     return (
         page("GET", menu.ADD_CRL, Action.ADD_CRL, crls.adding),
         page("POST", menu.ADD_CRL, Action.ADD_CRL, crls.preview, limit),
         page("POST", menu.ADD_CRL + "/confirm", Action.ADD_CRL, crls.commit),
+        page("GET", _POINT + "/history", Action.READ_CRL, history.listed),
+        page("GET", _POINT + "/difference", Action.READ_CRL, history.compared),
         page("GET", menu.LOWER_NUMBER, Action.LOWER_NUMBER, lower.giving),
         page("POST", menu.LOWER_NUMBER, Action.LOWER_NUMBER, lower.preview, limit),
         page("POST", menu.LOWER_NUMBER + "/confirm", Action.LOWER_NUMBER, lower.commit),

@@ -23,7 +23,16 @@ from vouchd.directory.connection import Change, Connection, Entry, escaped
 from vouchd.directory.schema import AUTHORITY, EPOCH, HIGH_WATER, QUARANTINED, REMOVAL, STAMP
 from vouchd.errors import StoreError
 from vouchd.pkix.scope import COMPLETE_SCOPE
-from vouchd.stores.rules import CHUNK_BYTES, NO_HIGH_WATER, HighWater, crl_hashes, mark_after, no_issuing_point, risen
+from vouchd.stores.rules import (
+    CHUNK_BYTES,
+    NO_HIGH_WATER,
+    HighWater,
+    crl_hashes,
+    documents_of,
+    mark_after,
+    no_issuing_point,
+    risen,
+)
 
 T = TypeVar("T")
 
@@ -112,7 +121,7 @@ class Held:
 
     def named(self) -> frozenset[str]:
         """The documents that current facts name."""
-        names = {name for epoch in self.current() for name in crl_hashes(epoch)}
+        names = {name for epoch in self.current() for name in documents_of(epoch)}
         names |= {crl.record.sha256 for _, crl in self.quarantined}
         serials = self.authority.policy.issued_serials
         return frozenset(names | ({serials} if serials else set()))

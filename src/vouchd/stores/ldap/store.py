@@ -52,6 +52,7 @@ from vouchd.stores.rules import (
     HighWater,
     Unsealed,
     crl_hashes,
+    keeping,
     no_authority,
     no_document,
     quarantine_order,
@@ -219,9 +220,8 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
             crls = self._document_changes(connection, ca_entry, epoch, documents)
             if epoch.renumbered > (current.renumbered if current else 0):
                 self._forget_marks(connection, epoch.issuing_point)
-            modify(
-                connection, ca_entry.dn, [*ca_entry.restamped(), *committed(ca_entry, epoch), *crls, *mirrored(epoch)]
-            )
+            made = committed(ca_entry, keeping(epoch, lambda sha256: self._keeps(connection, sha256, documents)))
+            modify(connection, ca_entry.dn, [*ca_entry.restamped(), *made, *crls, *mirrored(epoch)])
 
         again(self._connections, commit)
 
@@ -348,6 +348,16 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         for sha256 in wanted:
             if sha256 not in documents and not self._entries.naming(sha256):
                 raise no_document(sha256)
+
+    def _keeps(self, connection: Connection, sha256: str, documents: Mapping[str, Buffer]) -> bool:
+        """Have that former CRL in chunks, whether or not it is a value of an entry now; whether it was still there."""
+        if not self._documents.has(connection, sha256):
+            try:
+                document = documents[sha256] if sha256 in documents else self.document(sha256)
+            except NotFound:
+                return False
+            self._documents.put(connection, sha256, document)
+        return True
 
     def _document_changes(
         self, connection: Connection, ca_entry: Held, epoch: Epoch, documents: Mapping[str, Buffer]

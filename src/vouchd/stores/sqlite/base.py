@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vouchd.core import records
-from vouchd.core.facts import Authority
+from vouchd.core.facts import Authority, Epoch
 from vouchd.core.key_history import issuer_names
 from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import (
@@ -26,6 +26,7 @@ DELETE FROM document
 WHERE sha256 = ?
   AND NOT EXISTS (SELECT 1 FROM epoch WHERE base = sha256)
   AND NOT EXISTS (SELECT 1 FROM epoch WHERE delta = sha256)
+  AND NOT EXISTS (SELECT 1 FROM former WHERE document = sha256)
   AND NOT EXISTS (SELECT 1 FROM quarantine WHERE document = sha256)
   AND NOT EXISTS (SELECT 1 FROM authority WHERE issued_serials = sha256)
 """
@@ -59,6 +60,17 @@ class Transaction:
         for sha256 in named:
             require_document(self.db, sha256)
 
+    def release_former(self, authority_id: str, scope_id: str) -> None:
+        """The epoch of that issuing point goes, and with it what it names of former CRLs."""
+        query = "SELECT document FROM former WHERE authority_id = ? AND scope_id = ?"
+        self.released(*(document for (document,) in self.db.execute(query, (authority_id, scope_id)).fetchall()))
+
+    def put_former(self, epoch: Epoch) -> None:
+        """Note which former CRLs the epoch names, whose row is new."""
+        point = epoch.issuing_point
+        rows = [(point.authority_id, point.scope_id, crl.sha256) for crl in epoch.former]
+        self.db.executemany("INSERT OR IGNORE INTO former VALUES (?, ?, ?)", rows)
+
     def put_authority(self, authority: Authority) -> None:
         """Store the CA in place of the one of its id, whose epochs stay, and the names under which it is found."""
         before = self.db.execute("SELECT issued_serials FROM authority WHERE id = ?", (authority.id,)).fetchone()
@@ -81,6 +93,7 @@ class Transaction:
         """Remove the CA with its epochs and the CRLs held back for it."""
         for query in (
             "SELECT scope_id, base, delta FROM epoch WHERE authority_id = ?",
+            "SELECT scope_id, document, NULL FROM former WHERE authority_id = ?",
             "SELECT scope_id, document, NULL FROM quarantine WHERE authority_id = ?",
             "SELECT '', issued_serials, NULL FROM authority WHERE id = ?",
         ):
@@ -112,9 +125,14 @@ class SqliteBase:
             transaction.finish()
 
 
+def has_document(db: sqlite3.Connection, sha256: str) -> bool:
+    """Whether the document is stored."""
+    return db.execute("SELECT 1 FROM document WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+
 def require_document(db: sqlite3.Connection, sha256: str) -> None:
     """Raise NotFound unless the document is stored."""
-    if not db.execute("SELECT 1 FROM document WHERE sha256 = ?", (sha256,)).fetchone():
+    if not has_document(db, sha256):
         raise no_document(sha256)
 
 

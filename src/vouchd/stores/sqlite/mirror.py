@@ -63,6 +63,8 @@ class SqliteMirror(SqliteBase):
             _adopt_authorities(change, facts.authorities, None if concerned is None else concerned.authorities)
             of = None if concerned is None else concerned.points
             _adopt_rows(change, "epoch", "base, delta", map(_epoch_row, facts.epochs), of)
+            for epoch in facts.epochs:
+                change.put_former(epoch)
             _adopt_rows(change, "quarantine", "document, NULL", map(_quarantine_row, facts.quarantined), of)
             for point, number, this_update in facts.high_water:
                 rows = db.execute(f"{_ALL_MARKS} {_OF_POINT}", _key(point))
@@ -134,6 +136,7 @@ def _adopt_rows(
             del theirs[authority_id, scope_id]
             continue
         change.released(*gone)
+        change.release_former(str(authority_id), str(scope_id))
         change.changed(str(authority_id), str(scope_id))
         change.db.execute(f"DELETE FROM {table} {_OF_POINT}", (authority_id, scope_id))  # noqa: S608
     for (authority_id, scope_id), row in theirs.items():

@@ -19,6 +19,7 @@ from vouchd.stores.rules import (
     NO_HIGH_WATER,
     HighWater,
     crl_hashes,
+    keeping,
     mark_after,
     no_authority,
     no_issuing_point,
@@ -27,7 +28,7 @@ from vouchd.stores.rules import (
     require_next,
     require_user_change,
 )
-from vouchd.stores.sqlite.base import Transaction, require_document
+from vouchd.stores.sqlite.base import Transaction, has_document, require_document
 from vouchd.stores.sqlite.database import BUSY_SECONDS
 from vouchd.stores.sqlite.domain import SqliteDomain
 from vouchd.stores.sqlite.keyring import SqliteKeyring
@@ -148,6 +149,7 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
         key = (authority.id, scope_id)
         with self._changing() as change:
             _require_authority(change.db, authority.id)
+            change.release_former(*key)
             gone = change.db.execute(
                 "DELETE FROM epoch WHERE authority_id = ? AND scope_id = ? RETURNING base, delta", key
             ).fetchall()
@@ -251,16 +253,19 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
 def _commit(change: Transaction, epoch: Epoch, documents: Mapping[str, Buffer]) -> None:
     db, point, hashes = change.db, epoch.issuing_point, crl_hashes(epoch)
     key = (point.authority_id, point.scope_id)
-    fact = records.to_json(records.epoch_record(epoch))
     _require_authority(db, point.authority_id)
     row = db.execute("SELECT fact FROM epoch WHERE authority_id = ? AND scope_id = ?", key).fetchone()
     current = records.from_json(row[0], records.read_epoch) if row else None
     require_next(epoch, current.sequence if current else 0)
     change.put_documents(documents, *hashes)
+    change.release_former(*key)
+    kept = keeping(epoch, lambda sha256: has_document(db, sha256))
+    fact = records.to_json(records.epoch_record(kept))
     db.execute(
         "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?)",
         (*key, epoch.sequence, epoch.base.sha256, epoch.delta and epoch.delta.sha256, fact),
     )
+    change.put_former(kept)
     number, this_update = mark_after(_high_water(db, point), epoch, current)
     db.execute(
         "INSERT OR REPLACE INTO high_water VALUES (?, ?, ?, ?)",
