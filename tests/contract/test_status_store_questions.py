@@ -241,3 +241,16 @@ def test_commit_epoch_among_many_reads_no_more_than_among_few(store, facts_read)
     store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
     few = cost(3)
     assert cost(40) == few
+
+
+def test_all_facts_are_read_once_by_one_handle(store, facts_read):
+    """Whoever wants everything after another one has had it costs no second reading, and gets what is there now."""
+    store.put_authority(CA)
+    store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    store.authorities()
+    facts_read.clear()
+    changes = store.changes(NEVER)
+    assert (changes.whole, dict(changes.authorities), changes.points[POINT].epoch) == (True, {CA.id: CA}, an_epoch(CA))
+    assert not facts_read
+    store.remove_authority(CA.id)
+    assert all(one is None for one in store.changes(NEVER).authorities.values())

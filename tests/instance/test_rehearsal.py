@@ -53,6 +53,23 @@ def test_try_signature_that_does_not_verify_raises():
         try_signature(Forger("x", issued.key, issued.der))
 
 
+def test_try_signature_of_a_key_in_memory_may_be_one():
+    """The digest makes no difference to a key in memory: what is installed is tried with all, what starts with one."""
+    signed = []
+
+    class Noting(SoftwareSigner):
+        def sign(self, tbs: bytes, algorithm: str) -> bytes:
+            signed.append(algorithm)
+            return super().sign(tbs, algorithm)
+
+    issued = server()
+    signer = Noting("x", issued.key, issued.der)
+    try_signature(signer, every=False)
+    assert signed == [signer.algorithms[0]]
+    try_signature(signer)
+    assert signed[1:] == list(signer.algorithms)
+
+
 def test_rehearse_with_another_key_raises():
     """Key and certificate have to belong together."""
     issued = server()

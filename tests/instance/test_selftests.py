@@ -16,8 +16,10 @@ from tests.sites import Site
 from vouchd.cli.main import main
 from vouchd.index.format import RevocationIndexFile
 from vouchd.instance.selftests import host
+from vouchd.service.answering import Responder
 from vouchd.service.selftests import SelfTestName
 from vouchd.settings.layout import Layout
+from vouchd.signing.software import SoftwareSigner
 from vouchd.wiring import instance
 
 REVOKED = {0x1001: ReasonFlags.key_compromise, 0x1002: None}
@@ -347,22 +349,41 @@ def test_canary_goes_by_the_policy(site, line):
 
 def test_canary_with_an_index_that_says_otherwise_fails(site, monkeypatch):
     """An answer that is not what the CRL says is found, whatever the reason."""
-    monkeypatch.setattr(RevocationIndexFile, "find", _forgetful(RevocationIndexFile.find))
+    monkeypatch.setattr(Responder, "answer", _forgetful(Responder.answer, monkeypatch))
     result = run(site, SelfTestName.CANARY)
     assert (result.ok, "where the CRL says" in result.detail) == (False, True)
 
 
-def _forgetful(find):
-    """An index that forgets at every third question: two are the explanation's, the third is the answer's."""
-    turns = iter(range(10**6))
+def test_one_run_loads_each_signer_once(site, monkeypatch):
+    """Whatever tests there are, the key of a signer is loaded once in a run; the next run looks at the files again."""
+    loaded: list[str] = []
+    load = SoftwareSigner.load.__func__
 
-    def sometimes(self, serial):
-        return find(self, serial) if next(turns) % 3 < 2 else None
+    def noting(cls, nickname, *args, **more):
+        loaded.append(nickname)
+        return load(cls, nickname, *args, **more)
 
-    return sometimes
+    monkeypatch.setattr(SoftwareSigner, "load", classmethod(noting))
+    with instance.services(layout_of(site)) as services:
+        for _ in range(2):
+            loaded.clear()
+            assert all(result.ok for result in services.self_tests().run([], services.caller))
+            assert loaded.count("ocspSigningCert") == 1
+
+
+def _forgetful(answer, monkeypatch):
+    """An index that forgets while an answer is made, and not while it is explained."""
+
+    def forgetting(self, request_der, at):
+        with monkeypatch.context() as patch:
+            patch.setattr(RevocationIndexFile, "find", lambda *_: None)
+            return answer(self, request_der, at)
+
+    return forgetting
 
 
 def _tests(services):
+    from vouchd.instance.certificates.signers import KeyMaterial
     from vouchd.instance.selftests.tests import self_tests
 
-    return self_tests(services.layout, services.settings, services.store, services.indexing)
+    return self_tests(services.layout, KeyMaterial(services.settings), services.store, services.indexing)

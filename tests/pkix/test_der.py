@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -48,6 +51,25 @@ def test_time_of_other_form_is_refused(text: bytes):
     data = der.tlv(der.GENERALIZED_TIME, text)
     with pytest.raises(ValueError, match=r"time|unconverted|match"):
         der.time_seconds(data, der.whole(data, der.GENERALIZED_TIME))
+
+
+_DIGITS = st.tuples(*(st.integers(0, most) for most in (9999, 14, 33, 25, 61, 63)))
+
+
+@given(_DIGITS)
+@example((2024, 2, 29, 23, 59, 61))
+@example((2023, 2, 29, 0, 0, 0))
+def test_time_of_any_digits_is_that_of_the_calendar(parts: tuple[int, ...]):
+    """Which days and times of day there are is what the standard library says."""
+    text = "{:04}{:02}{:02}{:02}{:02}{:02}Z".format(*parts)
+    data = der.tlv(der.GENERALIZED_TIME, text.encode())
+    try:
+        moment = calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ"))
+    except ValueError:
+        with pytest.raises(ValueError, match="time"):
+            der.time_seconds(data, der.whole(data, der.GENERALIZED_TIME))
+    else:
+        assert der.time_seconds(data, der.whole(data, der.GENERALIZED_TIME)) == moment
 
 
 def test_oid_reads_as_the_standard_encodes_it():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.instance.certificates.backup import KeyBackup
     from vouchd.instance.certificates.host_tokens import HostTokens
     from vouchd.instance.certificates.service import Certificates
+    from vouchd.instance.certificates.signers import KeyMaterial
     from vouchd.instance.configuration import Configuration
     from vouchd.instance.report import InstanceReport
     from vouchd.service.authorities import Authorities
@@ -81,6 +82,13 @@ class Running(Protocol):
         """Why that serial (DER INTEGER content octets) is answered as it is at POSIX time `at`."""
 
 
+class OpenSelfTests(Protocol):
+    """Opens the self tests anew."""
+
+    def __call__(self, material: KeyMaterial | None = None) -> SelfTests:
+        """Those of this material, which was just read; without it the files are read. Raises: ConfigError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The services over one instance's store.
@@ -113,7 +121,7 @@ class Services:
     domain: SecurityDomain
     membership: Membership
     verifying: Verifying
-    self_tests: Callable[[], SelfTests]
+    self_tests: OpenSelfTests
     ingest_lock: Callable[[], AbstractContextManager[None]]
     open_store: Callable[[Layout, Settings], Store]
     running: Running

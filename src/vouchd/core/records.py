@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
 from types import UnionType
@@ -218,7 +218,7 @@ def _read_crl(record: Record) -> CRLRecord:
 
 def known_fields(cls: type[Any], record: Record) -> Record:
     """Those fields of the record that the dataclass has."""
-    names = {field.name for field in fields(cls)}
+    names = cls.__dataclass_fields__
     return {name: value for name, value in record.items() if name in names}
 
 

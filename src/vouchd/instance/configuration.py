@@ -12,7 +12,7 @@ from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.errors import ConfigError, StoreConflict, VouchdError
 from vouchd.files import replace_file
-from vouchd.instance.certificates.signers import Checked, check_settings
+from vouchd.instance.certificates.signers import Checked, KeyMaterial, check_settings
 from vouchd.instance.locking import config_lock
 from vouchd.service.permission import Action, Permission
 from vouchd.settings import cs_cfg
@@ -137,7 +137,7 @@ class Configuration:
         """Raises: ConfigError when an instance would not start."""
         try:
             settings = settings_from(config, self._layout.root)
-            return check_settings(self._layout, settings, self._store.authorities(), self._clock.now())
+            return check_settings(self._layout, KeyMaterial(settings), self._store.authorities(), self._clock.now())
         except ConfigError:
             raise
         except VouchdError as error:

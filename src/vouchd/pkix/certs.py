@@ -327,9 +327,10 @@ def is_issued_by_any(certificate: x509.Certificate, certificates: Iterable[bytes
 _SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
 
 
-def _tbs_elements(data: bytes) -> list[der.TLV]:
+@lru_cache(maxsize=1 << 8)  # several fields are wanted of one certificate, one after the other
+def _tbs_elements(data: bytes) -> tuple[der.TLV, ...]:
     """Elements of TBSCertificate from serialNumber on."""
-    elements = list(der.children(data, der.whole(data, der.SEQUENCE)))
+    elements = tuple(der.children(data, der.whole(data, der.SEQUENCE)))
     return elements[1:] if elements[0].tag == 0xA0 else elements
 
 

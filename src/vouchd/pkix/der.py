@@ -5,7 +5,7 @@ Reading raises ValueError with the reason; the modules that know the structure t
 
 from __future__ import annotations
 
-import calendar
+import datetime as dt
 import re
 import time
 from collections.abc import Iterator
@@ -125,6 +125,10 @@ def oid(data: Buffer, tlv: TLV) -> bytes:
     return octets
 
 
+_LAST_HOUR, _LAST_MINUTE, _LAST_SECOND = 23, 59, 61  # POSIX allows for leap seconds
+_EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
+
+
 def time_seconds(data: Buffer, tlv: TLV) -> int:
     """POSIX seconds of a UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them. Raises: ValueError."""
     text = content(data, tlv).decode("ascii", "replace")
@@ -134,7 +138,15 @@ def time_seconds(data: Buffer, tlv: TLV) -> int:
         raise ValueError("no UTCTime or GeneralizedTime")
     if len(text) != len("YYYYMMDDHHMMSSZ") or not text[:14].isdigit() or text[14] != "Z":
         raise ValueError("time that is not in whole seconds of UTC")
-    return calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ"))
+    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+    hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
+    if hour > _LAST_HOUR or minute > _LAST_MINUTE or second > _LAST_SECOND:
+        raise ValueError("a time of day that there is not")
+    try:
+        days = dt.date(year, month, day).toordinal() - _EPOCH_DAY
+    except ValueError as error:
+        raise ValueError("the time of a day that there is not") from error
+    return ((days * 24 + hour) * 60 + minute) * 60 + second
 
 
 def header(tag: int, size: int) -> bytes:

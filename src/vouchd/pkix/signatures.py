@@ -101,7 +101,9 @@ _KEY_TYPES: tuple[tuple[type, str], ...] = (
 
 # Signed with by old CAs; accepted in what others signed, never made here.
 _VERIFY_ONLY = {"1.2.840.113549.1.1.5": ("RSA", "SHA-1"), "1.2.840.10045.4.1": ("EC", "SHA-1")}
-_BY_OID = {row.oid: (row.key_type, row.digest) for row in ALGORITHMS.values() if row.oid != _PSS} | _VERIFY_ONLY
+_BY_DOTTED = {row.oid: (row.key_type, row.digest) for row in ALGORITHMS.values() if row.oid != _PSS} | _VERIFY_ONLY
+_BY_OID = {der.oid_octets(oid): scheme for oid, scheme in _BY_DOTTED.items()}
+_PSS_OCTETS = der.oid_octets(_PSS)
 _DIGEST_BY_OID = {der.oid_octets(oid): name for name, oid in _DIGEST_OIDS.items()}
 _DIGEST_BY_IDENTIFIER = {digest_identifier(name, null=null): name for name in _DIGEST_OIDS for null in (True, False)}
 
@@ -152,13 +154,13 @@ def _scheme(identifier_der: bytes) -> tuple[str, str, int | None]:
     if not parts or parts[0].tag != der.OID or len(parts) > 2:
         raise ValueError("no AlgorithmIdentifier")
     oid = der.oid(identifier_der, parts[0])
-    if oid == der.oid_octets(_PSS):
+    if oid == _PSS_OCTETS:
         digest, salt = _pss_parameters(identifier_der, parts)
         return "RSA", digest, salt
-    for dotted, (kind, digest) in _BY_OID.items():
-        if oid == der.oid_octets(dotted):
-            return kind, digest, None
-    raise ValueError(f"signature algorithm {der.dotted(oid)} is not supported")
+    scheme = _BY_OID.get(oid)
+    if scheme is None:
+        raise ValueError(f"signature algorithm {der.dotted(oid)} is not supported")
+    return *scheme, None
 
 
 def _pss_parameters(data: bytes, parts: list[der.TLV]) -> tuple[str, int]:

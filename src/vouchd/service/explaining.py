@@ -6,6 +6,7 @@ explanation cannot differ from the answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vouchd.core.facts import Authority, CertStatus
@@ -98,19 +99,31 @@ def explain(
     serving = next((candidate for candidate in state.authorities if candidate.authority.id == authority_id), None)
     if serving is None:
         return _foreign(policy, signers.default, serial)
-    return explain_serving(serving, policy, signers, serial=serial, at=at)
+    return explain_each(serving, policy, signers, serials=(serial,), at=at)[0]
 
 
-def explain_serving(
-    serving: ServingAuthority, policy: ResponsePolicy, signers: Signers, *, serial: bytes, at: int
-) -> Explanation:
-    """The same for a CA that is at hand: who explains for many looks for none of them."""
-    decision: Decision | None = None
-    nickname: str | None = None
+def explain_each(
+    serving: ServingAuthority, policy: ResponsePolicy, signers: Signers, *, serials: Iterable[bytes], at: int
+) -> list[Explanation]:
+    """The same for serials of a CA that is at hand, for which one signer is chosen."""
+    signer: str | TryLater
     try:
-        nickname = signers.choose(serving.authority, at)
-        if is_revoked(signers.certificates[nickname], serving):
+        signer = signers.choose(serving.authority, at)
+        if is_revoked(signers.certificates[signer], serving):
             raise revocation()
+    except TryLater as error:
+        signer = error
+    return [_explained(serving, policy, signer, serial, at) for serial in serials]
+
+
+def _explained(
+    serving: ServingAuthority, policy: ResponsePolicy, signer: str | TryLater, serial: bytes, at: int
+) -> Explanation:
+    """`signer` is its nickname, or why nothing is signed."""
+    decision: Decision | None = None
+    try:
+        if isinstance(signer, TryLater):
+            raise signer
         decision = decide(serving, serial, policy, at)
         answer, why, hint = decision.status.value, decision.why, _uncovered(serving, decision)
     except TryLater as error:
@@ -124,7 +137,7 @@ def explain_serving(
         decision=decision,
         points=_examined(serving, serial, decision.points if decision else (), at),
         policy=_effective(serving, policy),
-        signer=nickname if decision else None,
+        signer=signer if isinstance(signer, str) and decision else None,
     )
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from vouchd.core.changes import NEVER, Changes
-from vouchd.core.facts import Authority, Epoch, QuarantinedCRL
+from vouchd.core.changes import NEVER, Changes, PointFacts
+from vouchd.core.facts import Authority, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.stores.rules import quarantine_order
 
 T = TypeVar("T")
@@ -47,12 +47,27 @@ class RevisionCache:
     def current(self) -> KnownFacts:
         """The facts as they are in the store now. Raises: what `changes` raises."""
         with self._lock:
-            changes = self._changes(self._known.revision)
-            if changes.whole or changes.authorities or changes.points:
-                self._take(changes)
-            elif changes.revision != self._known.revision:
-                self._known = replace(self._known, revision=changes.revision)
-            return self._known
+            return self._current()
+
+    def _current(self) -> KnownFacts:
+        changes = self._changes(self._known.revision)
+        if changes.whole or changes.authorities or changes.points:
+            self._take(changes)
+        elif changes.revision != self._known.revision:
+            self._known = replace(self._known, revision=changes.revision)
+        return self._known
+
+    def changes(self, since: int) -> Changes:
+        """See StatusStore; all that there is was read once, however many parts of a start ask for it."""
+        if since != NEVER:
+            return self._changes(since)
+        with self._lock:
+            known = self._current()
+            points = {IssuingPointId(*key): PointFacts(epoch) for key, epoch in self._epochs.items()}
+            for key, crl in self._quarantined.items():
+                point = IssuingPointId(*key)
+                points[point] = PointFacts(points[point].epoch if point in points else None, crl)
+            return Changes(known.revision, {one.id: one for one in known.authorities}, points, whole=True)
 
     def _take(self, changes: Changes) -> None:
         if changes.whole:

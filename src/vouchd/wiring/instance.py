@@ -16,7 +16,7 @@ from vouchd.cloning.replication import connected, detach, reconcile, replication
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import Authority
-from vouchd.instance.certificates.signers import Checked, known_signers
+from vouchd.instance.certificates.signers import Checked, KeyMaterial, known_signers
 from vouchd.pkix.certs import authority_id
 from vouchd.service.authorities import signer_doubts
 from vouchd.settings.declared import Settings
@@ -71,7 +71,7 @@ def check_instance(layout: Layout, warn: Warn, *, whole: bool = False) -> Settin
     Raises: ConfigError, StoreError: an instance that would not start. SigningError: one that would start in parts.
     """
     settings = read_settings(layout)
-    checked_signers(layout, settings, warn, whole=whole)
+    checked_signers(layout, KeyMaterial(settings), warn, whole=whole)
     return settings
 
 
@@ -91,9 +91,9 @@ def require_signer(settings: Settings, certificate: x509.Certificate) -> None:
     signer_doubts(known_signers(settings), authority, SystemClock().now())
 
 
-def checked_signers(layout: Layout, settings: Settings, warn: Warn, *, whole: bool = False) -> Checked:
+def checked_signers(layout: Layout, material: KeyMaterial, warn: Warn, *, whole: bool = False) -> Checked:
     """The signers of the instance, and what fails."""
-    checked = check_start(layout, settings)
+    checked = check_start(layout, material)
     if whole:
         checked.require_all()
     for doubt in (*checked.doubts, *(f"{part}: {error}" for part, error in checked.failing.items())):

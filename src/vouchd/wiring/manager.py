@@ -36,8 +36,7 @@ from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnav
 from vouchd.hardening import harden
 from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.host_tokens import HostTokens
-from vouchd.instance.certificates.places import system_certificates
-from vouchd.instance.certificates.signers import Checked, audit_signer, key_identifiers, token_pools
+from vouchd.instance.certificates.signers import Checked, KeyMaterial, audit_signer, key_identifiers, token_pools
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.lifecycle import take_fetch_requests
 from vouchd.instance.locking import quiet
@@ -60,12 +59,12 @@ from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords
-from vouchd.settings.reading import settings_from, write_active
+from vouchd.settings.reading import read_settings, settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
 from vouchd.sockets import Address, raise_descriptor_limit
 from vouchd.wiring.agent import agent_part
 from vouchd.wiring.cloning import notifier_of, peers, verifying
-from vouchd.wiring.instance import check_instance, checked_signers
+from vouchd.wiring.instance import checked_signers
 from vouchd.wiring.keyring import KeyringPart, followed_keyring, open_keyring
 from vouchd.wiring.services import audit_keeping, last_known, open_services, seals_of
 from vouchd.wiring.sources import certificate_system, pulls
@@ -97,17 +96,21 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     if holder is None and followed_keyring(layout, settings_from(config, layout.root)):
         config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
-    checked = checked_signers(layout, settings, warn)
+    material = KeyMaterial(settings)
+    checked = checked_signers(layout, material, warn)
     write_active(layout, config)
     set_up_logs()
     _log.info("up to %d open descriptors", raise_descriptor_limit())
     with open_services(layout, settings) as opened:
         word = SigningWord(layout.signing_word, writable=True)
         sets = prepare(layout, settings, opened.store, word)
-        services = _manager_services(opened, warn)
+        services = _manager_services(opened, material, warn)
+        validities = {one.name: Validity.of(one.certificate) for one in material.certificates if one.certificate}
+        del material  # what signs stays in `checked`
         publication, watermark = _publishing(services)
         members = _peers(services, publication, watermark)
-        _run(services, publication, watermark, members, open_keyring(services, members, word, sets), checked)
+        keyring = open_keyring(services, members, word, sets)
+        _run(services, publication, watermark, members, keyring, checked, validities)
     remove_results(layout.selftests)
 
 
@@ -118,6 +121,7 @@ def _run(
     members: Peers,
     keyring: KeyringPart,
     checked: Checked,
+    certificates: Mapping[str, Validity],
 ) -> None:
     """Be the manager process with these parts."""
     layout, settings, clock = services.layout, services.settings, services.clock
@@ -135,6 +139,7 @@ def _run(
     run_manager(
         replace(
             _manager_settings(layout, settings, keeping),
+            certificates=certificates,
             upkeep=works,
             watermark=watermark,
             peers=members,
@@ -156,12 +161,12 @@ def _run(
     )
 
 
-def _manager_services(opened: Services, warn: Warn) -> Services:
+def _manager_services(opened: Services, material: KeyMaterial, warn: Warn) -> Services:
     """The services as the manager process has them, after what a start does with the facts."""
     layout, settings = opened.layout, opened.settings
     # The pages list the CAs also while the store is away.
     services = replace(opened, authorities=opened.authorities.over(last_known(layout, opened.store)))
-    for failed in failures(services.self_tests().run_startup()):
+    for failed in failures(services.self_tests(material).run_startup()):
         warn(failed)
     # A clone with an embedded store has the master's facts, and what the master makes of them.
     if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
@@ -306,19 +311,17 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
         refresh_seconds=settings.refresh_seconds,
         audit=audit,
         selftests=SelfTestFile(layout.selftests).latest,
-        certificates={
-            one.name: Validity.of(one.certificate) for one in system_certificates(settings) if one.certificate
-        },
         refused=Refusals(layout.refused).read,
     )
 
 
 def _rehearsed(layout: Layout) -> Settings:
     """The settings as they are now, after all that a start would check. Raises: VouchdError."""
-    settings = check_instance(layout, warn=lambda _: None)
-    with open_services(layout, settings) as services:
-        services.self_tests().run_startup(rehearsal=True)
-    return settings
+    material = KeyMaterial(read_settings(layout))
+    checked_signers(layout, material, warn=lambda _: None)
+    with open_services(layout, material.settings) as services:
+        services.self_tests(material).run_startup(rehearsal=True)
+    return material.settings
 
 
 def _addresses(settings: Settings) -> tuple[Address, Address]:

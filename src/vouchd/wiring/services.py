@@ -30,7 +30,7 @@ from vouchd.index.manifest import read_served
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.service import Certificates
-from vouchd.instance.certificates.signers import Checked, check_settings, known_signers
+from vouchd.instance.certificates.signers import Checked, KeyMaterial, check_settings, known_signers
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
@@ -168,14 +168,14 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
     certificates = Certificates(layout, store, users, permission, audit, clock)
     membership = Membership(layout, settings, store, clock)
     running = FolderRunning(
-        layout, lambda: store, lambda: indexing, lambda: check_start(layout, read_settings(layout)), hint
+        layout, lambda: store, lambda: indexing, lambda: check_start(layout, KeyMaterial(read_settings(layout))), hint
     )
 
-    def self_tests() -> SelfTests:
+    def self_tests(material: KeyMaterial | None = None) -> SelfTests:
         remembered = last_known(layout, store)
         own_indexing = Indexing(remembered, IndexFolder(layout.index), admitting)
-        in_effect = _running_settings(layout, settings)
-        return open_self_tests(layout, in_effect, remembered, own_indexing, permission, audit, clock)
+        material = material or KeyMaterial(_running_settings(layout, settings))
+        return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock)
 
     return Services(
         layout=layout,
@@ -234,10 +234,10 @@ def _others(store: Store, membership: Membership) -> list[Member]:
 # Whether an instance would start: its settings, its keys, its signers for its CAs.
 
 
-def check_start(layout: Layout, settings: Settings) -> Checked:
+def check_start(layout: Layout, material: KeyMaterial) -> Checked:
     """Read the keys as a start does; changes nothing. Raises: ConfigError, SigningError, StoreError."""
-    store = open_store(layout, settings)
+    store = open_store(layout, material.settings)
     try:
-        return check_settings(layout, settings, last_known(layout, store).authorities(), SystemClock().now())
+        return check_settings(layout, material, last_known(layout, store).authorities(), SystemClock().now())
     finally:
         store.close()

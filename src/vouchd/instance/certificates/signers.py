@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError, TokenUnavailable
-from vouchd.instance.certificates.places import system_certificates
+from vouchd.instance.certificates.places import SystemCertificate, system_certificates
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
 from vouchd.pkix.purposes import expiry_warning
@@ -82,6 +82,26 @@ def token_pools(signers: Mapping[str, SoftwareSigner]) -> dict[TokenPlace, Sessi
     return {pool.place: pool for key in tokens if key is not None for pool in key.pools}
 
 
+class KeyMaterial:
+    """What the files hold that the settings name, each read once, when it is wanted first.
+
+    A start looks at it many times: whether it would start, in its self tests, and to sign.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def signers(self) -> LoadedSigners:
+        """The OCSP signers. Raises: ConfigError."""
+        return open_signers(self.settings)
+
+    @cached_property
+    def certificates(self) -> tuple[SystemCertificate, ...]:
+        """See system_certificates."""
+        return system_certificates(self.settings)
+
+
 @lru_cache(maxsize=1 << 14)
 def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> tuple[int, int]:
     """From when to when a signer may answer for the CA with these certificates; (0, -1): never."""
@@ -111,14 +131,19 @@ def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
 
     Raises: ConfigError.
     """
-    signers = dict(open_signers(settings).ready)
-    for name, signer in tuple(signers.items()):
+    return started_signers(open_signers(settings))
+
+
+def started_signers(signers: LoadedSigners) -> dict[str, SoftwareSigner]:
+    """Those of them that can sign now: what a key on a token needs is started."""
+    started = dict(signers.ready)
+    for name, signer in signers.ready.items():
         try:
             signer.start()
         except TokenUnavailable as error:
             _log.error("signer %s: %s", name, error)
-            del signers[name]
-    return signers
+            del started[name]
+    return started
 
 
 def _load(signer: SignerSettings, password: str | None, tokens: Tokens) -> SoftwareSigner:
@@ -196,12 +221,12 @@ class Checked:
             raise SigningError(f"{part}: {error}", hint=error.hint)
 
 
-def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Authority], at: int) -> Checked:
+def check_settings(layout: Layout, material: KeyMaterial, authorities: Iterable[Authority], at: int) -> Checked:
     """Read the key files as a start does; changes nothing.
 
     Raises: ConfigError; SigningError when there is neither a CA, nor a signer, nor an agent port to start for.
     """
-    signers, authorities = open_signers(settings), tuple(authorities)
+    settings, signers, authorities = material.settings, material.signers, tuple(authorities)
     if not (authorities or signers.ready or settings.agent.tls.installed):
         for problem in signers.problems.values():  # there is nothing at all to start for
             raise problem
@@ -216,7 +241,7 @@ def check_settings(layout: Layout, settings: Settings, authorities: Iterable[Aut
     failing |= {f"signer {name}": problem for name, problem in signers.problems.items() if name not in shown}
     failing |= _failing_parts(layout, settings)
     doubts |= dict.fromkeys(_token_doubts(signers, settings.token))
-    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(settings, at)), failing)
+    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(material, at)), failing)
 
 
 def _token_doubts(signers: LoadedSigners, settings: TokenSettings) -> Iterator[str]:
@@ -240,8 +265,7 @@ def _failing_parts(layout: Layout, settings: Settings) -> Iterator[tuple[str, Si
             yield part, error
 
 
-def _expiry_doubts(settings: Settings, at: int) -> tuple[str, ...]:
+def _expiry_doubts(material: KeyMaterial, at: int) -> tuple[str, ...]:
     """One line for each certificate that ends soon."""
-    certificates = system_certificates(settings)
-    ending = ((one.name, expiry_warning(one.certificate, at)) for one in certificates if one.certificate)
+    ending = ((one.name, expiry_warning(one.certificate, at)) for one in material.certificates if one.certificate)
     return tuple(f"the certificate {name} {words}; see `vouchd certs`" for name, words in ending if words)

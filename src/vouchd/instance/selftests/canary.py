@@ -27,7 +27,7 @@ from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import ClientError, IndexFileError, PartFails, SigningError, VerificationError
 from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificate, not_after
 from vouchd.service.answering import Responder
-from vouchd.service.explaining import Explanation, Signers, explain_serving
+from vouchd.service.explaining import Explanation, Signers, explain_each
 from vouchd.service.signer_choice import SignerCertificates
 
 _TIMEOUT_SECONDS = 5.0
@@ -67,7 +67,7 @@ class Canary:
     def _ask(self, serving: ServingAuthority, at: int, answer: Callable[[bytes], bytes]) -> list[str]:
         """What was found of each serial."""
         try:
-            expected = [self._expected(serving, serial, at) for serial in _serials(serving)]
+            expected = self._expected(serving, _serials(serving), at)
         except IndexFileError as error:
             raise PartFails(f"answered tryLater: {error}", hint=error.hint) from error
         moments: dict[int, list[Explanation]] = {}
@@ -111,7 +111,7 @@ class Canary:
     def _ask_workers(self, serving: ServingAuthority, at: int) -> str:
         """The same over HTTP. No answer, as under load, is no failure; one that does not verify is."""
         serial = _serials(serving)[0]
-        expected = self._expected(serving, serial, at)
+        (expected,) = self._expected(serving, (serial,), at)
         if expected.decision is None:
             return "workers not asked"
         try:
@@ -142,8 +142,8 @@ class Canary:
         verification = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
         return [single.status for single in verification.singles]
 
-    def _expected(self, serving: ServingAuthority, serial: bytes, at: int) -> Explanation:
-        return explain_serving(serving, self.policy, self._known, serial=serial, at=at)
+    def _expected(self, serving: ServingAuthority, serials: Sequence[bytes], at: int) -> list[Explanation]:
+        return explain_each(serving, self.policy, self._known, serials=serials, at=at)
 
     @cached_property
     def _known(self) -> Signers:

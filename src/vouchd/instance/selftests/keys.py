@@ -11,9 +11,9 @@ from cryptography import x509
 
 from vouchd.core.facts import Authority
 from vouchd.errors import PartFails, SigningError, VouchdError
-from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered, system_certificates
+from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered
 from vouchd.instance.certificates.rehearsal import try_signature
-from vouchd.instance.certificates.signers import LoadedSigners, check_signers, open_signers
+from vouchd.instance.certificates.signers import KeyMaterial, LoadedSigners, check_signers
 from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.pkix.purposes import Issuers, Purpose, Validity, chain_of, check_purpose
 from vouchd.settings.declared import Settings
@@ -26,18 +26,18 @@ from vouchd.signing.token.reference import HARDWARE
 _OTHERS = 0o077
 
 
-def check_presence(settings: Settings) -> str:
+def check_presence(material: KeyMaterial) -> str:
     """Each signer has key and certificate, they belong together, and one of them is the default.
 
     Raises: PartFails.
     """
-    signers = open_signers(settings)
+    signers = material.signers
     for nickname, error in signers.problems.items():
         raise PartFails(f"signer {nickname}: {error}", hint=error.hint)
-    if settings.default_signer not in signers.ready:
+    if signers.default not in signers.ready:
         raise PartFails("no signer is named", hint="set ocsp.signing.certnickname to a declared signer")
     named = (name + _whereabouts(signer.tokens) for name, signer in signers.ready.items())
-    return f"{', '.join(named)}; the default is {settings.default_signer}"
+    return f"{', '.join(named)}; the default is {signers.default}"
 
 
 def _whereabouts(tokens: tuple[str, ...]) -> str:
@@ -45,12 +45,12 @@ def _whereabouts(tokens: tuple[str, ...]) -> str:
     return f" on {', '.join(HARDWARE + label for label in tokens)}" if tokens else ""
 
 
-def check_validity(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
+def check_validity(material: KeyMaterial, authorities: Iterable[Authority], at: int) -> str:
     """Each signer is valid at `at`, and each CA has one that may answer for it (RFC 6960 section 4.2.2.2).
 
     Raises: PartFails, naming each that fails.
     """
-    signers, every = open_signers(settings), tuple(authorities)
+    signers, every = material.signers, tuple(authorities)
     checks: dict[str, Callable[[], str]] = {
         f"signer {name}": partial(_require_valid, load_certificate(signer.certificate_der), at)
         for name, signer in signers.ready.items()
@@ -68,30 +68,29 @@ def _require_signer(signers: LoadedSigners, authority: Authority, at: int) -> st
     return "; ".join(check_signers(signers.known, [authority], at))
 
 
-def check_certificates(settings: Settings, authorities: Iterable[Authority], at: int) -> str:
+def check_certificates(material: KeyMaterial, authorities: Iterable[Authority], at: int) -> str:
     """Each system certificate is valid, fits its purpose, its chain and its key; those that have not come are told.
 
     The administrator's is a person's and no concern of the instance. Raises: PartFails, naming each that fails.
     """
-    password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
     trusted = [load_certificate(der) for authority in authorities for der in authority.certificates]
-    trust_file = settings.agent.trust_file
+    trust_file = material.settings.agent.trust_file
     anchors = Issuers((*trusted, *(read_certificates(trust_file) if trust_file else ())))
     checks = {
-        one.name: partial(_check_certificate, one, password, anchors, at)
-        for one in system_certificates(settings)
+        one.name: partial(_check_certificate, one, material, anchors, at)
+        for one in material.certificates
         if one.name != ADMIN
     }
     return collect(checks, PartFails)
 
 
-def _check_certificate(one: SystemCertificate, password: str | None, anchors: Issuers, at: int) -> str:
+def _check_certificate(one: SystemCertificate, material: KeyMaterial, anchors: Issuers, at: int) -> str:
     if one.problem:
         raise SigningError(one.problem)
     if one.certificate is None:
         return "has not come yet"
     _require_valid(one.certificate, at)
-    try_signature(SoftwareSigner.load(one.name, one.files.key_file, one.files.certificate_file, password))
+    try_signature(_signer(one, material), every=False)
     if one.purpose is not Purpose.OCSP_SIGNING:  # of a signer its CAs decide: see check_validity
         check_purpose(one.certificate, one.purpose, at)
     # The root may stay with those who trust it: what was installed has to hold up to where it ends.
@@ -99,6 +98,16 @@ def _check_certificate(one: SystemCertificate, password: str | None, anchors: Is
     top = one.chain[-1] if one.chain else one.certificate
     chain_of(one.certificate, one.chain, Issuers((top,), anchors), at)
     return Validity.of(one.certificate).warning(at) or "good"
+
+
+def _signer(one: SystemCertificate, material: KeyMaterial) -> SoftwareSigner:
+    """What signs with its key. Raises: SigningError."""
+    if one.purpose is not Purpose.OCSP_SIGNING:
+        password = read_passwords(Layout(material.settings.root).password_conf).get(INTERNAL)
+        return SoftwareSigner.load(one.name, one.files.key_file, one.files.certificate_file, password)
+    if one.name in material.signers.problems:
+        raise material.signers.problems[one.name]
+    return material.signers.ready[one.name]
 
 
 def _check_links(one: SystemCertificate) -> None:
@@ -120,21 +129,21 @@ def _require_valid(certificate: x509.Certificate, at: int) -> str:
     return ""
 
 
-def check_key_files(layout: Layout, settings: Settings) -> str:
+def check_key_files(layout: Layout, material: KeyMaterial) -> str:
     """Files with secrets belong to this user and nobody else may read them; of the administrator's it is only told.
 
     Raises: SigningError, naming each that fails.
     """
     summary = collect(
-        {str(path): partial(_check_mode, path) for path in _secret_files(layout, settings)}, SigningError, short=True
+        {str(path): partial(_check_mode, path) for path in _secret_files(layout, material)}, SigningError, short=True
     )
-    return "; ".join((summary, *_administrators(layout, settings)))
+    return "; ".join((summary, *_administrators(layout, material.settings)))
 
 
-def _secret_files(layout: Layout, settings: Settings) -> Iterator[Path]:
+def _secret_files(layout: Layout, material: KeyMaterial) -> Iterator[Path]:
     """Those that answering rests upon."""
-    theirs = settings.admin.key_file
-    named = {one.files.key_file for one in system_certificates(settings)} - {theirs}
+    theirs = material.settings.admin.key_file
+    named = {one.files.key_file for one in material.certificates} - {theirs}
     of_admin = set(numbered(layout.alias, ADMIN, ".key")) | {theirs}
     for path in (*sorted(named | set(layout.alias.glob("*.key")) - of_admin), layout.password_conf):
         if path.exists():

@@ -56,7 +56,7 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         super().__init__(path, busy_seconds=busy_seconds)
-        self._cache = RevisionCache(self.changes)
+        self._cache = RevisionCache(self._changed_since)
 
     def copy(self, path: Path) -> None:
         """Write all that is stored now to a new database file (0600), in one consistent view."""
@@ -69,6 +69,9 @@ class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
 
     def changes(self, since: int) -> Changes:
         """See StatusStore."""
+        return self._cache.changes(since)
+
+    def _changed_since(self, since: int) -> Changes:
         with self._database.reading() as db:
             (revision,) = db.execute("SELECT number FROM revision").fetchone()
             whole = not 0 <= since <= revision
