@@ -21,6 +21,7 @@ from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember, wr
 from vouchd.core.facts import Group, Member
 from vouchd.directory.nss import TLSIdentity
 from vouchd.errors import RestartRefused
+from vouchd.migration.importing import take_audit_log
 from vouchd.pkix import certs
 from vouchd.pkix.certs import check_signer
 from vouchd.service.permission import RIGHTS
@@ -243,6 +244,21 @@ def test_account_tells_who_one_is(api):
     """Any user sees its own groups and rights."""
     found = api.get("/account", user="publisher")
     assert (found["user"], found["groups"], found["rights"]) == ("publisher", ["Trusted Managers"], ["add CRL"])
+
+
+def test_former_audit_log_is_searched_page_by_page(api, tmp_path):
+    """What another program wrote is told as its own, and each look at it leaves a record in ours."""
+    lines = [
+        f"0.main - [29/Nov/2026:01:53:{second} UTC] [14] [6] [AuditEvent=AUTH][SubjectID=x][Outcome=Success][n={second}] w"
+        for second in range(10, 13)
+    ]
+    (tmp_path / "log").write_text("\n".join(lines))
+    take_audit_log(api.port.services, [tmp_path / "log"])
+    first = api.get("/former-audit?caller=X&limit=2")
+    last = api.get(f"/former-audit?caller=X&limit=2&skip={first['next_skip']}")
+    assert [one["detail"]["n"] for page in (first, last) for one in page["records"]] == ["12", "11", "10"]
+    assert last["next_skip"] is None
+    assert api.get("/audit?event=AUTHZ&text=former")["records"]
 
 
 def test_audit_is_searched_page_by_page(api):

@@ -43,6 +43,26 @@ def test_verify_edited_copy_names_file_and_line(log, tmp_path, capsys):
     assert f"{copy}:1: its hash does not fit its content" in capsys.readouterr().err
 
 
+def test_verify_names_a_file_of_the_former_log_that_is_another_one_since(log, tmp_path, capsys):
+    """What was imported is proved not to have changed, and searched; a file of it that did is named, one that is gone too."""
+    line = "0.main - [29/Nov/2026:01:53:51 UTC] [14] [6] [AuditEvent=AUTH][SubjectID=ann][Outcome=Success] came in"
+    (tmp_path / "theirs").write_text(line)
+    assert main(["import", "audit", str(tmp_path / "theirs"), "--json"]) == 0
+    (kept,) = printed(capsys)
+    assert (kept["records"], kept["new"]) == (1, True)
+    assert main(["audit", "former", "--caller", "ann"]) == 0
+    assert "came in" in capsys.readouterr().out
+    assert main(["audit", "verify"]) == 0
+    path = log.parent / "former-audit" / kept["name"]
+    path.write_text(line.replace("Success", "Failure"))
+    capsys.readouterr()
+    assert main(["audit", "verify"]) == 76
+    assert f"{path}: is not what was imported" in capsys.readouterr().err
+    path.unlink()
+    assert main(["audit", "verify"]) == 0
+    assert "was imported and is gone" in capsys.readouterr().err
+
+
 def test_verify_folder_of_copies(log, tmp_path, capsys):
     """A folder of copies is verified with its rotated files."""
     shutil.copytree(log.parent, tmp_path / "copies")

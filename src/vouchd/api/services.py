@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # a command that asks over the port loads the table of operations, and none of these
     from vouchd.api.checks import Check
+    from vouchd.audit.former import FormerLog
     from vouchd.audit.log import AuditLog
     from vouchd.audit.search import AuditReader
     from vouchd.audit.traffic import Traffic
@@ -118,6 +119,7 @@ class Services:
     audit: AuditLog
     traffic: Traffic
     audit_reader: AuditReader
+    former_audit: FormerLog
     domain: SecurityDomain
     membership: Membership
     verifying: Verifying

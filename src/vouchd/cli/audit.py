@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from cryptography import x509
 
+from vouchd.audit.former import FormerLog
 from vouchd.audit.proof import Proof, prove
 from vouchd.audit.search import MAX_LIMIT, AuditReader
 from vouchd.audit.trust import Trust
@@ -65,6 +66,20 @@ def verify(
         numbers = ", ".join(map(str, proof.repairs[:20]))
         output.warn(f"damage at the end of the log was found when it was written on: record {numbers}")
     _check(path, proof, expect, signed=signed)
+    _check_former(path)
+
+
+def _check_former(path: Path) -> None:
+    """The log of the program whose place was taken lies beside ours, which says what came of it."""
+    former_log = FormerLog.beside(path)
+    unlike = former_log.unlike(AuditReader(path))
+    if unlike.changed:
+        raise AuditLogBroken(
+            f"{former_log.folder / unlike.changed[0]}: is not what was imported", hint="compare with a copy"
+        )
+    for names, words in ((unlike.lost, "was imported and is gone"), (unlike.unnamed, "no record tells of its import")):
+        if names:
+            output.warn(f"{former_log.folder}: {', '.join(names)}: {words}")
 
 
 def _check(path: Path, proof: Proof, expect: str, *, signed: bool) -> None:
@@ -178,6 +193,41 @@ def search(
             break
     rows = [_full(record) if json_output else _row(record) for record in records]
     output.records(rows, json_output=json_output, empty="no record is like that")
+
+
+@app.command()
+@reachable
+def former(
+    instance: Instance,
+    event: Annotated[str, typer.Option("--event", metavar="EVENT", help="Records of this event, as AUTHZ.")] = "",
+    outcome: Annotated[str, typer.Option("--outcome", metavar="OUTCOME", help="success or failure.")] = "",
+    caller: Annotated[str, typer.Option("--caller", metavar="NAME", help="Records of this user.")] = "",
+    text: Annotated[str, typer.Option("--text", metavar="TEXT", help="Found in caller, detail or words.")] = "",
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="UTC: 2026-11-24 or 2026-11-24T06:30Z.")] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="UTC, included.")] = "",
+    skip: Annotated[int, typer.Option("--skip", metavar="N", min=0, help="Pass over so many of the newest.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=_PAGE_RECORDS, help="At most so many.")] = 50,
+    json_output: JsonOption = False,
+) -> None:
+    """Search the log of the Certificate System whose place was taken, newest record first; that is recorded.
+
+    What stands there is as `vouchd import audit` took it. Our chain proves that nobody changed it since, and not that
+    it was true.
+
+    Example: vouchd audit former --event CONFIG_ROLE --since 2026-11-01
+    """
+    words = {"event": event, "outcome": outcome, "caller": caller, "text": text}
+    times = {"since": _moment(since), "until": _moment(until)}
+    query: dict[str, Any] = {name: value for name, value in (words | times).items() if value}
+    records = instance.call("audit.former", **query, skip=skip, limit=limit)["records"]
+    rows = records if json_output else [_former_row(one) for one in records]
+    output.records(rows, json_output=json_output, empty="no record is like that; `vouchd import audit` brings them")
+
+
+def _former_row(record: Record) -> dict[str, object]:
+    names = ("time", "event", "outcome", "caller")
+    detail = " ".join(filter(None, (_detail(record), record["text"])))
+    return {**{name: record[name] for name in names}, "detail": detail[:_SHOWN_DETAIL]}
 
 
 def _row(record: Record) -> dict[str, object]:

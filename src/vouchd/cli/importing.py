@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,8 @@ from vouchd.cloning.adoption import OtherDirectory
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
 from vouchd.migration.findings import Finding, Verdict, exit_code, of
-from vouchd.migration.importing import CertificateSystemImport, Imported, ImportPlan
+from vouchd.migration.importing import CertificateSystemImport, Imported, ImportPlan, take_audit_log
+from vouchd.settings.layout import Layout
 from vouchd.wiring import instance as wiring
 
 app = typer.Typer(name="import", no_args_is_help=True, help="Take the place of another program: all that it has, here.")
@@ -49,6 +51,10 @@ TrustedOption = Annotated[
         help="A CA that need not have issued the signer: its clients are set to trust it; repeatable.",
     ),
 ]
+AuditLogOption = Annotated[
+    list[Path] | None,
+    typer.Option("--audit-log", metavar="FILE|DIR", help="Its signed audit log, kept beside ours; repeatable."),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Build it elsewhere, tell all, and throw it away.")]
 CAOption = Annotated[
     Path | None,
@@ -73,6 +79,7 @@ def dogtag(
     bind: BindOption = ROOT_DN,
     directory_password_file: ManagerPasswordOption = None,
     trusted_responder: TrustedOption = None,
+    audit_log: AuditLogOption = None,
     ca: CAOption = None,
     host: HostOption = None,
     port: PortOption = None,
@@ -107,6 +114,7 @@ def dogtag(
         pkcs12_password=read_password(password_file, pkcs12),
         directory=OtherDirectory(server, bind, read_password(directory_password_file, Path(bind)), directory_trust),
         trusted=tuple(trusted_responder or ()),
+        audit_log=tuple(audit_log or ()),
         values={key: str(value) for key, value in values.items() if value is not None},
         hosts=tuple(hostname or ()),
         ca=ca,
@@ -117,6 +125,24 @@ def dogtag(
     _show(done, dry_run=dry_run, json_output=json_output)
     if code := exit_code(done.findings):
         raise typer.Exit(code)
+
+
+@app.command()
+def audit(
+    logs: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of its signed audit log.")],
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    json_output: JsonOption = False,
+) -> None:
+    """Keep a Certificate System's audit log beside ours, as it came; `vouchd audit former` searches it.
+
+    It may be done again after the last record there: what goes on from a kept file is taken, what does not is refused.
+    A record of ours has the size and SHA-256 of each file.
+
+    Example: vouchd import audit /var/log/pki/pki-tomcat/ocsp/signedAudit
+    """
+    with wiring.services(Layout(instance.absolute())) as services:
+        kept = take_audit_log(services, logs)
+    output.records([asdict(one) for one in kept], json_output=json_output, empty="there is no file")
 
 
 def _show(done: Imported, *, dry_run: bool, json_output: bool) -> None:

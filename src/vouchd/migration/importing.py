@@ -8,7 +8,7 @@ would come of it.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from cryptography import x509
 
 from vouchd.api.crls import take_crl
 from vouchd.api.services import Services
+from vouchd.audit.former import KeptFile
 from vouchd.cloning.adoption import Adopted, OtherDirectory, adopt_point, unmet
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.foreign import foreign_points
@@ -33,6 +34,7 @@ from vouchd.migration.their_settings import NICKNAMES, JudgedSettings, TheirSett
 from vouchd.migration.their_users import read_acls, read_users, take_over
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
+from vouchd.service.permission import Action
 from vouchd.settings.layout import Layout
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, read_key_file
 
@@ -50,6 +52,7 @@ class ImportPlan:
     pkcs12_password: str = field(repr=False)
     directory: OtherDirectory
     trusted: tuple[str, ...] = ()  # subjects of CAs that need not have issued the signer
+    audit_log: tuple[Path, ...] = ()  # files and folders of its signed audit log
     values: Mapping[str, str] = field(default_factory=dict)  # lines of CS.cfg that the operator wants otherwise
     hosts: tuple[str, ...] = ()  # names of the TLS server; empty: the one that it has there
     ca: Path | None = None  # our own CA certifies the TLS server, when its key is not in the file
@@ -107,6 +110,7 @@ class CertificateSystemImport:
                     self._system_keys(services, keys, names, theirs)
                     self._authorities(services, connection)
                     self._users(services, connection)
+                    self._audit_log(services)
                     rights.extend(differences(read_acls(connection, plan.directory.server.suffix)))
 
             create_instance(root, signer, {**settings.values, **plan.values}, finish)
@@ -204,6 +208,24 @@ class CertificateSystemImport:
     def _users(self, services: Services, connection: Connection) -> None:
         for user in read_users(connection, self._plan.directory.server.suffix):
             self._findings += take_over(services.users, user, services.caller)
+
+    def _audit_log(self, services: Services) -> None:
+        for source in self._plan.audit_log:
+            try:
+                kept = take_audit_log(services, [source])
+            except VouchdError as error:
+                self._findings.append(Finding.refused(f"audit log {source}", error))
+                continue
+            self._findings += [
+                Finding.taken(f"audit log {one.source}", f"{one.records} records, kept as they came in {one.name}")
+                for one in kept
+            ]
+
+
+def take_audit_log(services: Services, sources: Sequence[Path]) -> tuple[KeptFile, ...]:
+    """Keep its audit log beside ours. Raises: PermissionDenied; as `FormerLog.take`."""
+    services.permission.allow(services.caller, Action.CHANGE_CONFIGURATION, "import of a former audit log")
+    return services.former_audit.take(sources, services.audit, services.caller)
 
 
 @contextmanager

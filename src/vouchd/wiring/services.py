@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from vouchd.api.services import Services
+from vouchd.audit.former import FormerLog
 from vouchd.audit.keeping import AuditKeeping, address_shown
 from vouchd.audit.log import AuditLog, Rotation
 from vouchd.audit.search import AuditReader
@@ -197,6 +198,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         audit=audit,
         traffic=traffic,
         audit_reader=AuditReader(layout.audit_log),
+        former_audit=FormerLog.beside(layout.audit_log),
         domain=SecurityDomain(store, permission, audit, clock),
         membership=membership,
         verifying=verifying(layout, settings, running.state, lambda: _others(store, membership)),
