@@ -6,10 +6,11 @@ import hashlib
 import json
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.audit.auditing import COMMITS, Bench
-from tests.pki import CA, DAY
+from tests.audit.auditing import CALLER, COMMITS, Bench
+from tests.pki import CA, DAY, Issued
 from tests.serving import signer
 
 from vouchd.audit.log import Rotation
@@ -246,3 +247,32 @@ def test_signature_whose_certificate_is_in_no_record_is_broken(bench):
     del fields["detail"]["certificate"]
     bench.path.write_bytes(forged([first, json.dumps(fields).encode()]))
     assert "stands in no record before it" in bench.prove(bench.ca).broken.why
+
+
+def naming(issued: Issued) -> dict[str, str]:
+    """What a record says of the next certificate of the log's signer."""
+    return {"certificate": "audit_signing", "sha256": issued.certificate.fingerprint(hashes.SHA256()).hex()}
+
+
+def test_prove_signer_that_the_one_before_has_signed_is_trusted(bench):
+    """Who trusts the first certificate alone follows the log from one to the next, and the one after that."""
+    first, second, third = bench.issued, *(CA.create(f"CA {number}").issue("Next") for number in (2, 3))
+    bench.record("A")
+    for issued in (second, third):
+        bench.log.record("CONFIG_TRUSTED_PUBLIC_KEY", CALLER, "success", **naming(issued))
+        bench.signing.succeed(signer(issued))
+        bench.record("B")
+    bench.signing.sign()
+    proof = bench.prove(first)
+    assert (proof.broken, proof.unsigned) == (None, 0)
+    assert "whom nothing says to trust" in bench.prove(third).broken.why
+
+
+def test_prove_record_that_nobody_has_signed_vouches_for_nobody(bench):
+    """A record that names a stranger counts when a trusted signer has signed it, not before."""
+    stranger = CA.create("Stranger").issue("Auditor's key", extensions=((COMMITS, True),))
+    bench.record("A")
+    bench.signing.sign()
+    bench.log.record("CONFIG_TRUSTED_PUBLIC_KEY", CALLER, "success", **naming(stranger))
+    AuditSigning(bench.log, signer(stranger), bench.clock).sign()
+    assert "whom nothing says to trust" in bench.prove().broken.why

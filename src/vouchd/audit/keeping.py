@@ -18,7 +18,7 @@ from vouchd.audit.signing import AuditSigning
 from vouchd.audit.traffic import SessionRecords, Traffic
 from vouchd.core.facts import Caller
 from vouchd.core.policy import ClientAddress
-from vouchd.core.ports import Clock
+from vouchd.core.ports import Clock, Signer
 from vouchd.errors import VouchdError
 
 OCSP_GENERATION = "OCSP_GENERATION"
@@ -134,6 +134,14 @@ class AuditKeeping:
                 self._log.delete_before(self._clock.now() - self._expires_seconds)
 
         self._attempt(work)
+
+    def sign_with(self, signer: Signer) -> None:
+        """Sign with another key from now on. Raises: StoreUnavailable, SigningError; then all stays as it was."""
+        with self._writing:
+            if self._signing is None:
+                self._signing = AuditSigning(self._log, signer, self._clock)
+            else:
+                self._signing.succeed(signer)
 
     def take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
         """Take records of answers; `lost` are those that the worker had no room for."""

@@ -100,6 +100,7 @@ def _read(proof: Proof, trust: Trust, name: Path, file: BinaryIO, size: int) -> 
             _follow(proof, record)
             if record.event == SIGNING:
                 _check_signature(proof, trust, record)
+            trust.hear(record)
         except ValueError as error:
             proof.broken = Broken(name, number, str(error))
             return

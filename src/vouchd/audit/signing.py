@@ -54,6 +54,14 @@ class AuditSigning:
             self.signed_through = end.seq
         return signed
 
+    def succeed(self, signer: Signer) -> None:
+        """Have `signer` sign from now on; the one before has signed all up to here, so that it vouches for the change.
+
+        Raises: StoreUnavailable, SigningError; then the one before goes on.
+        """
+        self.sign()
+        self._signer, self._introduced = signer, None
+
     def _entry(self, link: Link) -> Entry:
         signer = self._signer
         algorithm = signer.algorithms[0]

@@ -15,23 +15,34 @@ from vouchd.audit.signing import signed_octets
 from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, verify
 
+SUCCESSION, SIGNER_NAME = "CONFIG_TRUSTED_PUBLIC_KEY", "audit_signing"  # the record of a certificate taken in
+
 
 class Trust:
     """Trusts signers whose certificate is one of `certificates`, or is issued by one of them for signing logs.
 
     For signing logs is a certificate whose keyUsage has contentCommitment; those of servers and responders lack it.
-    Without `certificates` every certificate in the log is believed, which shows damage but no forgery.
+    A signer that is trusted vouches for the one that comes after it: the log says when the instance takes the next
+    certificate on, and that record is signed by the one before. Without `certificates` every certificate in the log is
+    believed, which shows damage but no forgery.
     """
 
     def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
         self._certificates = certificates = tuple(certificates)
         self._subjects: dict[bytes, str] = {}  # of certificates that are believed
+        self._announced: set[str] = set()  # SHA-256 of certificates that records name as the next ones
+        self._vouched: set[str] = set()  # those of them that somebody who is trusted has signed
         self._named = {_name(one.public_bytes(Encoding.DER)): one.public_bytes(Encoding.DER) for one in certificates}
 
     @property
     def anyone(self) -> bool:
         """Whether every signer is believed."""
         return not self._certificates
+
+    def hear(self, record: AuditRecord) -> None:
+        """A record that is in its place: one that names the next certificate counts when it is signed."""
+        if record.event == SUCCESSION and record.detail.get("certificate") == SIGNER_NAME:
+            self._announced.add(str(record.detail.get("sha256")))
 
     def check(self, record: AuditRecord) -> str:
         """The subject of the certificate that a signature was verified with. Raises: ValueError with what is wrong."""
@@ -52,6 +63,8 @@ class Trust:
             signature,
             signed_octets(record.seq - 1, record.previous),
         )
+        self._vouched |= self._announced
+        self._announced.clear()
         return subject
 
     def _certificate(self, record: AuditRecord) -> bytes:
@@ -68,6 +81,8 @@ class Trust:
     def _accept(self, certificate: x509.Certificate) -> str:
         subject = certificate.subject.rfc4514_string()
         if self.anyone or certificate in self._certificates:
+            return subject
+        if _name(certificate.public_bytes(Encoding.DER)) in self._vouched:
             return subject
         if _commits(certificate) and any(is_issued_by(certificate, one) for one in self._certificates):
             return subject

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.errors import ConfigError, SigningError
-from vouchd.files import read_file, write_new
+from vouchd.files import read_file, replace_file, write_new
 from vouchd.instance.certificates.administrator import enrol
 from vouchd.instance.certificates.installing import Candidate, Installation
 from vouchd.instance.certificates.places import (
+    STAGED,
     SystemCertificate,
     find,
     free_stem,
@@ -156,6 +159,26 @@ class Certificates:
             enrol(self._layout, placed, self._password(), self._users, caller)
         return Installed(placed, candidate.warnings, switched)
 
+    def stage(self, name: str, data: bytes, caller: Caller) -> Path:
+        """Try a certificate out as `install` does, and keep it beside its request: it is to be installed later.
+
+        Raises: as `install`.
+        """
+        self._permission.allow(caller, Action.CHANGE_CERTIFICATES, name)
+        bundle = certificates_in(data)
+        with config_lock(self._layout.config_lock):
+            settings = read_settings(self._layout)
+            place = find(settings, name)
+            authorities, now = self._store.authorities(), self._clock.now()
+            installation = Installation(self._layout, settings, place, authorities, self._password(), now)
+            candidate = self._checked(installation, bundle, caller)
+            path = installation.file_for(candidate).with_suffix(STAGED)
+            rest = [one for one in bundle if one != candidate.certificate]
+            replace_file(
+                path, b"".join(one.public_bytes(Encoding.PEM) for one in (candidate.certificate, *rest)), 0o644
+            )
+        return path
+
     def _require_by_itself(self, name: str) -> None:
         """Return where no other member has a part in that certificate. Raises: ConfigError."""
         if name in self._store.keyring().nicknames:
@@ -183,6 +206,7 @@ class Certificates:
             certificate=name,
             subject=certificate.subject.rfc4514_string(),
             serial=f"{certificate.serial_number:x}",
+            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
             not_after=not_after(certificate),
         )
 
