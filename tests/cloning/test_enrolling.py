@@ -15,10 +15,11 @@ from tests.pki import DAY
 from tests.sites import Site
 
 from vouchd.cli.main import main
-from vouchd.cloning.enrolling import SPREAD, Enrolling, due_at
+from vouchd.cloning.enrolling import Enrolling, SignerRenewal
 from vouchd.core.signer_facts import SignerVersion
 from vouchd.errors import ClientError
 from vouchd.files import replace_file
+from vouchd.instance.certificates.enrolment import SPREAD, due_at
 from vouchd.instance.configuration import write_values
 from vouchd.pkix.certs import load_certificate
 from vouchd.service.permission import local_caller
@@ -46,14 +47,8 @@ class Renewing:
         return Layout(self.site.instance)
 
     def enrolling(self) -> Enrolling:
-        return Enrolling(
-            self.services.signers,
-            lambda: read_settings(self.layout),
-            lambda: self.conducts,
-            lambda: None,
-            local_caller("test"),
-            self.clock,
-        )
+        signers = SignerRenewal(self.services.signers, lambda: self.conducts, lambda: None, local_caller("test"))
+        return Enrolling([signers], lambda: read_settings(self.layout), self.clock)
 
     def versions(self) -> tuple[SignerVersion, ...]:
         return self.services.store.keyring().versions_of(SIGNER)
@@ -228,11 +223,10 @@ def password(layout: Layout, word: str) -> None:
 def test_hosts_do_not_all_ask_at_once_and_each_always_at_its_own_time(renewing):
     """The moment lies in a twentieth of the life after the share, by a hash of host and nickname."""
     site, renewal = renewing.site, RenewalSettings(SIGNER)
-    version = SignerVersion(SIGNER, 1, "SHA256withEC", certificate_der=site.signer.der)
     certificate = site.signer.certificate
     begin, end = (int(one.timestamp()) for one in (certificate.not_valid_before_utc, certificate.not_valid_after_utc))
-    moments = {due_at(version, renewal, f"ocsp{number}.example") for number in range(50)}
+    moments = {due_at(certificate, renewal, f"ocsp{number}.example") for number in range(50)}
     assert len(moments) > 40
     share = begin + (end - begin) * renewal.after_percent // 100
     assert share <= min(moments) <= max(moments) <= share + (end - begin) // SPREAD
-    assert due_at(version, renewal, "ocsp1.example") == due_at(version, renewal, "ocsp1.example")
+    assert due_at(certificate, renewal, "ocsp1.example") == due_at(certificate, renewal, "ocsp1.example")

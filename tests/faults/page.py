@@ -26,6 +26,7 @@ MODULES = (
     "tests.laws.test_law6_a_member_is_its_own_key",
     "tests.laws.test_law8_silence_is_a_fault",
     "tests.ee.test_times_of_caches",
+    "tests.faults.test_own_certificates",
     "tests.faults.test_set_embedded",
     "tests.faults.test_set_directory",
     "tests.setup.test_unattended",

@@ -73,7 +73,7 @@ class Identity:
     def _member(self, caller: Caller, value: str, binding: bytes) -> Caller:
         """The caller as the member whose own key it has proven; one that has proven none of them may only join."""
         own = proven(value, binding) if value else ""
-        member = next((one for one in self._members() if own and one.tls_sha256 == own), None)
+        member = next((one for one in self._members() if own and own in one.pins), None)
         groups = caller.groups & MEMBER_GROUPS if member else frozenset({KEY_HOLDERS})
         return replace(caller, groups=groups, key_sha256=own, member=member.id if member else "")
 

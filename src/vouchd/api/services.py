@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.ee.counters import Snapshot
     from vouchd.instance.certificates.backup import KeyBackup
     from vouchd.instance.certificates.host_tokens import HostTokens
+    from vouchd.instance.certificates.in_use import CertificatesInUse
     from vouchd.instance.certificates.service import Certificates
     from vouchd.instance.certificates.signers import KeyMaterial
     from vouchd.instance.configuration import Configuration
@@ -92,7 +93,7 @@ class OpenSelfTests(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services over one instance's store.
+    """The services over one instance's store; `in_use` are the files of its certificates that a running one goes by.
 
     `caller` is whoever runs this process; `ingest_lock()` is to be held, in a thread, while a CRL is taken in;
     `open_store` opens another store, which the caller closes;
@@ -102,6 +103,7 @@ class Services:
 
     layout: Layout
     settings: Settings
+    in_use: CertificatesInUse
     clock: Clock
     store: Store
     permission: Permission

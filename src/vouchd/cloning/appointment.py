@@ -62,13 +62,13 @@ def believed(claims: Iterable[Member], known: Iterable[Member], appointing: Coll
         master, mine = master_of(registry.values()), registry.get(claim.id)
         if claim.clone or (master is not None and claim.term <= master.term):
             continue
-        if mine is None and not claim.appointment.startswith(claim.tls_sha256):
+        if mine is None and not claim.appointment.startswith(claim.pins):
             continue
         try:
             signer = signer_of(claim)
         except BadInput:
             continue
-        if signer in appointing or (master and hashlib.sha256(signer).hexdigest() == master.tls_sha256):
+        if signer in appointing or (master and hashlib.sha256(signer).hexdigest() in master.pins):
             promoted = replace(mine or claim, clone=False, term=claim.term, appointment=claim.appointment)
             registry[claim.id] = promoted
     return master_of(registry.values())

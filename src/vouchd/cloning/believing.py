@@ -76,6 +76,10 @@ class MemberSeals:
         """All that is believed, and what is gone, for a member that joins."""
         return self._memory.exported()
 
+    def read_keys_again(self) -> None:
+        """This instance has another TLS certificate."""
+        self._keys = None
+
     @property
     def own_keys(self) -> Mapping[str, MemberKey]:
         """The keys of this instance, by SHA-256 (hex) of their certificates, the one in use first."""
@@ -114,9 +118,9 @@ class MemberSeals:
     def _sealing_key(self) -> MemberKey | None:
         """The one that the others know this instance by; a renewed one they do not know yet. Raises: ConfigError."""
         members = self._members().values()
-        known = next((member.tls_sha256 for member in members if self.is_own(member)), None)
-        if known is not None:
-            return self.own_keys[known]
+        own = next((member for member in members if self.is_own(member)), None)
+        if own is not None:
+            return next(self.own_keys[pin] for pin in own.pins if pin in self.own_keys)
         if self.enforced and (members or not self.own_keys):
             raise ConfigError(
                 "the key by which the set knows this member is gone, so that nobody would believe what it writes",
@@ -132,7 +136,7 @@ class MemberSeals:
 
     def is_own(self, member: Member) -> bool:
         """Whether it is this instance, as its keys say."""
-        return member.tls_sha256 in self.own_keys
+        return any(pin in self.own_keys for pin in member.pins)
 
     def require(self, kind: str) -> None:
         """See Seals."""
@@ -264,7 +268,7 @@ class MemberSeals:
 
     def _unknown_keys(self, kind: str, raw: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> bool:
         """Whether there is anything new by a key that may be that of a member that this one has not heard of."""
-        known = {member.tls_sha256 for member in self._members().values()}
+        known = {pin for member in self._members().values() for pin in member.pins}
         for identifier, some in raw.items():
             row = rows.get(identifier)
             for one in some:
@@ -304,8 +308,8 @@ class MemberSeals:
 
     def _objections_to_fact(self, kind: str, identifier: str, record: Record, seal: Seal) -> Iterator[str]:
         members = self._members()
-        master, known = master_of(members.values()), {member.tls_sha256 for member in members.values()}
-        if kind == USER_KIND and master is not None and seal.by != master.tls_sha256:
+        master, known = master_of(members.values()), {pin for member in members.values() for pin in member.pins}
+        if kind == USER_KIND and master is not None and seal.by not in master.pins:
             yield "it is not sealed by the master, who keeps the users"
         mine = kind == TOKEN_KIND or not known
         if seal.by not in known and not (mine and seal.by in self.own_keys):
@@ -320,7 +324,7 @@ class MemberSeals:
             return
         members = self._members()
         master, before = master_of(members.values()), members.get(member.id)
-        sealer = next((one for one in members.values() if one.tls_sha256 == seal.by), None)
+        sealer = next((one for one in members.values() if seal.by in one.pins), None)
         if member.id != identifier:
             yield "it is of another member"
         elif not members:

@@ -64,6 +64,7 @@ class PeerEpochs:
     epochs: tuple[Epoch, ...]
     master: Member | None = None  # as it knows it
     keyring: KeyringWord | None = None  # None: it is of an earlier version
+    asking: Member | None = None  # who asks, as its registry has it; None: it is of an earlier version
 
 
 class News(NamedTuple):
@@ -92,11 +93,19 @@ class PeerClient:
         self._host, self._port = host, port
         self._url = f"https://{host}:{port}"
         self._fingerprint = fingerprint.replace(":", "").strip().lower()
+        self._others: frozenset[str] = frozenset()
         if len(self._fingerprint) != _HEX_DIGITS or not all(one in "0123456789abcdef" for one in self._fingerprint):
             raise ConfigError("a fingerprint is the SHA-256 of a certificate: 64 hex digits", hint="see clone prepare")
         self._timeout = timeout_seconds
         self._own = identity.own if identity else None
         self._tls = _context(identity)
+
+    @classmethod
+    def of(cls, member: Member, identity: Identity | None, timeout_seconds: float = TIMEOUT_SECONDS) -> PeerClient:
+        """A client of that member, under whichever of its certificates it shows. Raises: ConfigError."""
+        client = cls(member.host, member.secure_port, member.tls_sha256, identity, timeout_seconds)
+        client._others = frozenset(member.pins)
+        return client
 
     def info(self) -> SetInfo:
         """The set, for a member. Raises: VouchdError as the other one tells it, ClientError; so do all below."""
@@ -214,6 +223,7 @@ class PeerClient:
                 tuple(map(records.read_epoch, record["epochs"])),
                 read_member(record["master"]) if record.get("master") else None,
                 read_word(record["keyring"]) if record.get("keyring") else None,
+                read_member(record["asking"]) if record.get("asking") else None,
             ),
         )
 
@@ -289,7 +299,8 @@ class PeerClient:
     def _require_certificate(self, connection: http.client.HTTPSConnection) -> None:
         der = connection.sock.getpeercert(binary_form=True) or b""
         fingerprint = hashlib.sha256(der).hexdigest()
-        if not hmac.compare_digest(fingerprint, self._fingerprint) and not self._is_renewed(connection, fingerprint):
+        known = hmac.compare_digest(fingerprint, self._fingerprint) or fingerprint in self._others
+        if not known and not self._is_renewed(connection, fingerprint):
             raise ClientError(
                 f"the certificate of {self._url} is another one than was said: its fingerprint is {fingerprint}",
                 hint="compare with what `vouchd clone prepare` shows there; if it differs, something is in between",
@@ -381,17 +392,23 @@ def address_of(url: str) -> tuple[str, int]:
     return host, port or 8443
 
 
-def connector(layout: Layout, settings: Settings, timeout_seconds: float = 15.0) -> Callable[[Member], PeerClient]:
-    """What makes a client of a member, with this instance's subsystem certificate and its own key."""
+def connector(
+    layout: Layout, settings: Settings | Callable[[], Settings], timeout_seconds: float = 15.0
+) -> Callable[[Member], PeerClient]:
+    """What makes a client of a member, with this instance's subsystem certificate and its own key.
+
+    `settings` are those that it goes by; whoever runs on and on may have other files in use later, and gives a call.
+    """
+    now = settings if callable(settings) else lambda: settings
     own: dict[bytes, MemberKey] = {}  # by the certificate file, read anew when that is another one
 
     def connect(member: Member) -> PeerClient:
-        files, password = settings.subsystem, read_passwords(layout.password_conf).get(INTERNAL, "")
+        files, password = now().subsystem, read_passwords(layout.password_conf).get(INTERNAL, "")
         identity = Identity(files.certificate_file, files.key_file, password, own_key(password))
-        return PeerClient(member.host, member.secure_port, member.tls_sha256, identity, timeout_seconds)
+        return PeerClient.of(member, identity, timeout_seconds)
 
     def own_key(password: str) -> MemberKey | None:
-        tls = settings.agent.tls
+        tls = now().agent.tls
         if not tls.installed:
             return None
         certificate = read_file(tls.certificate_file, error=SigningError)

@@ -306,7 +306,7 @@ class CloneCreation:
     def _facts(self) -> None:
         with self._services(self._layout) as services:
             following = followed(
-                self._layout, services.settings, services.store, services.indexing, lambda: self._joined_by
+                self._layout, services.in_use, services.store, services.indexing, lambda: self._joined_by
             )
             if following is None:
                 raise ConfigError("this instance keeps its facts in a directory")

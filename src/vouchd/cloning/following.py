@@ -39,6 +39,7 @@ from vouchd.core.changes import Concerned
 from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, Facts, Member, is_newer_crl
 from vouchd.core.ports import AuditSink, MirrorStore, StatusStore, Store
 from vouchd.errors import LifecycleError, NotFound, VouchdError
+from vouchd.instance.certificates.in_use import CertificatesInUse
 from vouchd.instance.locking import ingest_lock
 from vouchd.pkix import certs
 from vouchd.pkix.crl import read_header
@@ -47,7 +48,6 @@ from vouchd.service.arrivals import Received, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Action, Permission
-from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.stores.sqlite.store import SqliteStore
 
@@ -242,7 +242,7 @@ def mirror_of(store: Store) -> MirrorStore | None:
 
 
 def followed(
-    layout: Layout, settings: Settings, store: Store, indexing: Indexing, master: Callable[[], Member | None]
+    layout: Layout, in_use: CertificatesInUse, store: Store, indexing: Indexing, master: Callable[[], Member | None]
 ) -> Following | None:
     """What takes over the facts of the master, None where a directory server brings them."""
     if not isinstance(store, SqliteStore):
@@ -251,4 +251,4 @@ def followed(
     def lock() -> AbstractContextManager[None]:
         return ingest_lock(layout.ingest_lock)
 
-    return Following(store, indexing, master, connector(layout, settings), lock, settings.max_crl_bytes)
+    return Following(store, indexing, master, connector(layout, in_use.now), lock, in_use.now().max_crl_bytes)

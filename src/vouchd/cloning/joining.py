@@ -109,12 +109,12 @@ class Succession:
 
     def __init__(self, services: MemberServices) -> None:
         self._services = services
-        self._words: tuple[int, list[str]] = (0, [])  # of which certificate file, and the words
+        self._words: tuple[tuple[str, int], list[str]] = (("", 0), [])  # of which certificate file, and the words
 
     def words(self) -> list[str]:
         """They are signed once for each certificate, not for each stranger. Raises: OSError."""
-        tls = self._services.settings.agent.tls
-        stamp = tls.certificate_file.stat().st_mtime_ns
+        tls = self._services.in_use.now().agent.tls
+        stamp = str(tls.certificate_file), tls.certificate_file.stat().st_mtime_ns
         if self._words[0] != stamp:
             password = read_passwords(self._services.layout.password_conf).get(INTERNAL)
             keys = member_keys(self._services.layout.alias, tls, password)

@@ -14,6 +14,7 @@ from vouchd.core.facts import Member
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, NotFound
 from vouchd.instance.certificates.backup import NOT_BACKED_UP
+from vouchd.instance.certificates.in_use import CertificatesInUse
 from vouchd.instance.certificates.places import system_certificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.cs_cfg import CSConfig
@@ -23,7 +24,6 @@ from vouchd.settings.passwords import REPLICATIONDB, read_passwords
 from vouchd.signing.certificates import read_certificates
 
 CLONE_REFRESH_SECONDS = 21600  # refreshInSec of a clone; of a master any other number but 0
-SUBSYSTEM_USER = "subsystem"  # as whom the members of a set know each other at their agent ports
 
 
 def require_master_refresh(seconds: int) -> None:
@@ -93,11 +93,15 @@ def own_member(settings: Settings) -> Member:
 class Membership:
     """What this instance tells the other members of itself and of the set."""
 
-    def __init__(self, layout: Layout, settings: Settings, store: Store, clock: Clock) -> None:
+    def __init__(self, layout: Layout, in_use: CertificatesInUse, store: Store, clock: Clock) -> None:
         self._layout = layout
-        self._settings = settings
+        self._in_use = in_use
         self._store = store
         self._clock = clock
+
+    @property
+    def _settings(self) -> Settings:
+        return self._in_use.now()
 
     def me(self) -> Member | None:
         """This instance in the registry, None when it is in none."""

@@ -12,6 +12,7 @@ from vouchd.cloning.verdicts import Verification
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink, Store
 from vouchd.instance.certificates.backup import KeyBackup
+from vouchd.instance.certificates.in_use import CertificatesInUse
 from vouchd.instance.certificates.service import Certificates
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
@@ -31,6 +32,10 @@ class MemberServices(Protocol):
     @property
     def settings(self) -> Settings:
         """Its settings."""
+
+    @property
+    def in_use(self) -> CertificatesInUse:
+        """The files of its own certificates that it goes by."""
 
     @property
     def store(self) -> Store:

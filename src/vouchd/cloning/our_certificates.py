@@ -26,6 +26,7 @@ def our_certificates(services: MemberServices) -> tuple[dict[str, bytes], tuple[
     named = [(one.name, one.der) for one in system_certificates(settings) if one.der is not None]
     named += [(f"signer {one.name}", one.certificate_der) for one in store.keyring().versions if one.certificate_der]
     named += [(f"user {user.id}", der) for user in store.users() for der in user.certificates]
+    named += [(f"subsystem of {one.id}", der) for one in store.members() for der in one.client_certificates]
     others = [member for member in store.members() if member.id != settings.member_id]
     servers = dict(_servers(others))
     named += [(f"TLS server of {name}", der) for name, der in servers.items() if der]
@@ -44,6 +45,6 @@ def _servers(members: list[Member]) -> Iterator[tuple[str, bytes]]:
 def _server(member: Member) -> bytes:
     """The certificate of the member's TLS server, which shows it to everybody; empty: it does not answer."""
     try:
-        return PeerClient(member.host, member.secure_port, member.tls_sha256, None, _SECONDS).tls_certificate()
+        return PeerClient.of(member, None, _SECONDS).tls_certificate()
     except VouchdError:
         return b""

@@ -43,6 +43,7 @@ class PeerState:
     lag_seconds: tuple[tuple[IssuingPointId, int], ...] = ()
     error: str = ""
     keyring: KeyringWord | None = None
+    knows_us_as: Member | None = None  # None: not known
 
 
 class Peers:
@@ -89,6 +90,10 @@ class Peers:
             self._remember()
         own = self._own.id if self._own else ""
         return tuple(member for member in self._known if member.id != own)
+
+    def known(self, member_id: str) -> Member | None:
+        """The member of that id as it was read last."""
+        return next((member for member in self._known if member.id == member_id), None)
 
     def look(self) -> bool:
         """Ask every other member; whether one came or went, or CAs became behind or are no longer.
@@ -183,6 +188,7 @@ class Peers:
             epochs=answer.epochs,
             lag_seconds=tuple(sorted(lags)),
             keyring=answer.keyring,
+            knows_us_as=answer.asking,
         )
 
     def _still(self, last: PeerState, ours: dict[IssuingPointId, Epoch]) -> Iterator[tuple[IssuingPointId, int]]:

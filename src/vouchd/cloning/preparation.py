@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, SUBSYSTEM_USER, own_member
+from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
 from vouchd.cloning.needs import MemberServices, Say
 from vouchd.cloning.registry import TOKEN_SECONDS
 from vouchd.cloning.roles import MASTER_REFRESH_SECONDS
@@ -15,6 +15,7 @@ from vouchd.instance.certificates.places import SUBSYSTEM
 from vouchd.instance.certificates.places import find as find_certificate
 from vouchd.instance.certificates.tokens import is_on_token
 from vouchd.instance.configuration import write_values
+from vouchd.service.users import SUBSYSTEM_USER
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 

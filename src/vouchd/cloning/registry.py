@@ -88,7 +88,11 @@ class SecurityDomain:
         if known is None:
             wanted = replace(member, clone=False, term=1, joined_at=self._clock.now())
         else:
-            wanted = _in_the_role_of(known, member)
+            wanted = replace(
+                _in_the_role_of(known, member),
+                other_tls_sha256=known.other_tls_sha256,
+                client_certificates=known.client_certificates,
+            )
         if wanted != known:
             self._store.put_member(wanted, known)
             self._audit.record(
@@ -137,7 +141,7 @@ class SecurityDomain:
                 hint="vouchd clone create proves it by itself",
             )
         _require_joinable(member, members)
-        if known is not None and known.tls_sha256 != member.tls_sha256:
+        if known is not None and member.tls_sha256 not in known.pins:
             raise AlreadyExists(
                 f"{member.id} is in this domain, with another TLS certificate",
                 hint="give the clone another port, or take that member out first: vouchd domain leave",
@@ -266,7 +270,7 @@ def find(members: Iterable[Member], member_id: str) -> Member:
 
 def _require_renaming(member: Member, master: Member, members: int) -> None:
     """Return when `member` is the sole master itself under another name. Raises: ConfigError."""
-    if member.tls_sha256 != master.tls_sha256:
+    if member.tls_sha256 not in master.pins:
         raise ConfigError(
             f"{master.id} is the master of this domain", hint="join it: vouchd clone prepare there tells how"
         )
@@ -318,7 +322,7 @@ def _require_joinable(member: Member, members: tuple[Member, ...]) -> None:
     require_reachable(member)
     if member.subsystem != SUBSYSTEM:
         raise ConfigError(f"members are of type {SUBSYSTEM}, not {member.subsystem[:20]}")
-    if not _SHA256.fullmatch(member.tls_sha256):
+    if not member.tls_sha256 or not all(map(_SHA256.fullmatch, member.pins)):
         raise ConfigError("a member is known by the SHA-256 of its TLS certificate: 64 hex digits, lower case")
     master = master_of(members)
     if master is None or master.id != member.id:

@@ -52,8 +52,8 @@ def may_remove(kind: str, identifier: str, members: Mapping[str, Member]) -> set
     """The keys whose word counts, by SHA-256 (hex) of their certificates; none where there is no set."""
     master, member = master_of(members.values()), members.get(identifier)
     if master is None or kind not in {USER_KIND, MEMBER_KIND}:
-        return {one.tls_sha256 for one in members.values()}
-    return {master.tls_sha256, *([member.tls_sha256] if kind == MEMBER_KIND and member else [])}
+        return {pin for one in members.values() for pin in one.pins}
+    return {*master.pins, *(member.pins if kind == MEMBER_KIND and member else ())}
 
 
 def _name(kind: str, identifier: str) -> str:

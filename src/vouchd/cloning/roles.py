@@ -65,7 +65,7 @@ def standing(settings: Settings, master: Member | None) -> Standing:
     if master is None or not settings.of_set.host:
         return STANDINGS[by_settings, by_settings]
     # Its own key under another name: it takes that name on with its next start.
-    of_set = master.id == settings.member_id or (by_settings and master.tls_sha256 == own_member(settings).tls_sha256)
+    of_set = master.id == settings.member_id or (by_settings and own_member(settings).tls_sha256 in master.pins)
     return STANDINGS[of_set, by_settings]
 
 
@@ -148,7 +148,7 @@ class Administrator:
         identity = Identity(files.certificate_file, files.key_file, password)
 
         def connect(member: Member) -> PeerClient:
-            return PeerClient(member.host, member.secure_port, member.tls_sha256, identity)
+            return PeerClient.of(member, identity)
 
         return cls(connect, MemberKey.load(files, password))
 
@@ -261,6 +261,7 @@ class Handing:
             )
         password = read_passwords(self._layout.password_conf).get(INTERNAL)
         keys = member_keys(self._layout.alias, self._settings.agent.tls, password)
-        if master.tls_sha256 not in keys:
+        own = next((keys[pin] for pin in master.pins if pin in keys), None)
+        if own is None:
             raise ConfigError("this instance lacks the key that the set knows it by", hint="vouchd clone prepare")
-        return self._domain.promote(member.id, caller, lambda one, term: appoint(one, term, keys[master.tls_sha256]))
+        return self._domain.promote(member.id, caller, lambda one, term: appoint(one, term, own))

@@ -108,7 +108,7 @@ def begun_by_master(raw: Mapping[str, Iterable[Record]]) -> bool:
     if master is None or master.id not in members:
         return False
     try:
-        return seal_of(MEMBER_KIND, master.id, members[master.id][1]).by == master.tls_sha256
+        return seal_of(MEMBER_KIND, master.id, members[master.id][1]).by in master.pins
     except BadInput:
         return False
 

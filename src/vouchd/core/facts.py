@@ -332,6 +332,9 @@ class Member:
 
     `term` counts moves of the master role: the master is the member with the highest term that is not a clone. One that
     is not a clone and has a lower term has been replaced while it was away, and takes itself for a clone.
+
+    While its TLS server certificate changes it is known by two: `other_tls_sha256` is the next one before the switch,
+    and the one before for a while after it.
     """
 
     host: str  # fully qualified
@@ -345,11 +348,18 @@ class Member:
     tls_sha256: str = ""  # hex SHA-256 of the DER of its TLS server certificate: members know each other by it
     directory: DirectoryServer | None = None  # None: embedded store
     appointment: str = ""  # who says that it is the master in this term: see cloning/appointment
+    other_tls_sha256: str = ""
+    client_certificates: tuple[bytes, ...] = ()  # DER of subsystem certificates that are its own, and not the set's
 
     @property
     def id(self) -> str:
         """`host:port` of the agent port, unique in the domain."""
         return f"{self.host}:{self.secure_port}"
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """SHA-256 (hex) of the TLS server certificates by which it is known, the one in use first."""
+        return tuple(one for one in (self.tls_sha256, self.other_tls_sha256) if one)
 
 
 @dataclass(frozen=True, slots=True)

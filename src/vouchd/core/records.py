@@ -234,11 +234,14 @@ def _bytes(text: str) -> bytes:
 
 _LONGEST = 255
 _LONGEST_APPOINTMENT = 1 << 14  # a certificate and a signature
+_LONGEST_CERTIFICATE, _MOST_CERTIFICATES = 1 << 14, 4
+_PASSING = frozenset({"other_tls_sha256", "client_certificates"})
 
 
 def member_record(member: Member) -> Record:
-    """The record of a member."""
-    return asdict(member)
+    """The record of a member; what few have, and none for long, stands in it where it is there."""
+    record = asdict(member) | {"client_certificates": [_text(der) for der in member.client_certificates]}
+    return {name: value for name, value in record.items() if value or name not in _PASSING}
 
 
 def read_member(record: Record) -> Member:
@@ -246,13 +249,15 @@ def read_member(record: Record) -> Member:
     known = known_fields(Member, record)
     if known.get("directory") is not None:
         known["directory"] = read_directory(known["directory"])
+    if "client_certificates" in known:
+        known["client_certificates"] = tuple(_bytes(text) for text in known["client_certificates"])
     return Member(**known)
 
 
 def checked_member(record: Record) -> Member:
     """The member of a record that a stranger sent. Raises: TypeError, ValueError, KeyError when it is none."""
     member = read_member(record)
-    texts = (member.host, member.name, member.subsystem, member.tls_sha256)
+    texts = (member.host, member.name, member.subsystem, member.tls_sha256, member.other_tls_sha256)
     numbers = (member.secure_port, member.ee_port, member.joined_at, member.term)
     if not all(isinstance(text, str) and len(text) <= _LONGEST and text.isprintable() for text in texts):
         raise ValueError("not a text")
@@ -260,6 +265,10 @@ def checked_member(record: Record) -> Member:
         raise ValueError("not a number")
     if not isinstance(member.appointment, str) or len(member.appointment) > _LONGEST_APPOINTMENT:
         raise ValueError("not an appointment")
+    if len(member.client_certificates) > _MOST_CERTIFICATES or any(
+        len(der) > _LONGEST_CERTIFICATE for der in member.client_certificates
+    ):
+        raise ValueError("not its certificates")
     directory = member.directory
     if directory is not None and not (
         all(isinstance(text, str) and len(text) <= _LONGEST for text in (directory.host, directory.suffix))

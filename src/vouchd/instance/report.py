@@ -15,6 +15,7 @@ import msgspec
 
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
+from vouchd.core.records import rfc3339
 from vouchd.files import PUBLIC, read_file, replace_file
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
@@ -149,6 +150,25 @@ class ReplicationReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewalReport:
+    """A certificate that renews itself: by whom it is certified (`way`), and when (POSIX; None: not known).
+
+    `why` tells why the last attempt failed, `waiting` what the next certificate, which has come, waits for.
+    """
+
+    name: str
+    way: str
+    due_at: int | None = None
+    why: str = ""
+    waiting: str = ""
+
+    def __str__(self) -> str:
+        when = f" at {rfc3339(self.due_at)}" if self.due_at is not None else ""
+        trouble = f", but: {self.why}" if self.why else f"; the next one is {self.waiting}" if self.waiting else ""
+        return f"renews itself{when} (by={self.way}){trouble}"
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedPoint:
     """An issuing point of which the store has another CRL than the one that is served, and why that is not served."""
 
@@ -251,7 +271,8 @@ class InstanceReport:
     `uncovered` the CAs whose CRLs do not speak for every certificate.
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
     last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
-    used, `waiting_signers` the signers that the set does not switch to yet. `backup` is the last whole backup, `alerts`
+    used, `waiting_signers` the signers that the set does not switch to yet, `renewals` the certificates that renew
+    themselves. `backup` is the last whole backup, `alerts`
     are those that stand, `carriers` who carries them. `tokens` are those that the keys of signers are on.
     """
 
@@ -291,6 +312,7 @@ class InstanceReport:
     alerts: tuple[AlertReport, ...] = ()
     carriers: tuple[CarrierReport, ...] = ()
     tokens: tuple[TokenReport, ...] = ()
+    renewals: tuple[RenewalReport, ...] = ()
 
     @property
     def workers_ready(self) -> int:

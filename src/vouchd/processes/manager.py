@@ -136,6 +136,7 @@ class _Instance:
             settings.backup,
             settings.alerting,
             settings.tokens,
+            settings.renewals,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)

@@ -19,7 +19,14 @@ from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import FailingPart, InstanceReport, RefusedPoint, TokenReport, WaitingSigner
+from vouchd.instance.report import (
+    FailingPart,
+    InstanceReport,
+    RefusedPoint,
+    RenewalReport,
+    TokenReport,
+    WaitingSigner,
+)
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
@@ -55,7 +62,9 @@ class Overview:
         backup: Callable[[], BackupRecord] = BackupRecord,
         alerting: Alerting | None = None,
         tokens: Callable[[], tuple[TokenReport, ...]] = tuple,
+        renewals: Callable[[], tuple[RenewalReport, ...]] = tuple,
     ) -> None:
+        self._renewals = renewals
         self._backup = backup
         self._tokens = tokens
         self._alerting = alerting
@@ -121,6 +130,7 @@ class Overview:
             alerts=self._alerting.standing() if self._alerting else (),
             carriers=self._alerting.carriers() if self._alerting else (),
             tokens=self._tokens(),
+            renewals=self._renewals(),
         )
 
     async def fetch(self, source: str) -> SourceState:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from vouchd.core.facts import Caller, Group, User
+from vouchd.core.facts import Caller, Group, Member, User
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import AuditSink, IdentityStore
 from vouchd.core.status import ServingState
@@ -24,6 +24,7 @@ from vouchd.service.usercertificates import (
     subject_text,
 )
 
+SUBSYSTEM_USER = "subsystem"  # as whom the members of a set know each other at their agent ports
 MAX_USERS = 10_000
 MAX_CERTIFICATES = 16
 MAX_NAME_CHARACTERS = 200
@@ -42,11 +43,14 @@ class Users:
         audit: AuditSink,
         known: KnownUsers | None = None,
         exclusive: frozenset[str] = frozenset(),
+        everyone: Callable[[], Iterable[User]] | None = None,
     ) -> None:
         """`known` are the users to identify while the store is away; without it nobody comes in then.
 
-        Of the groups `exclusive` a user may be in one.
+        Of the groups `exclusive` a user may be in one. `everyone` are the users with all certificates by which they
+        may come, if there are more than those that the store has of users.
         """
+        self._everyone = everyone or store.users
         self._store = store
         self._permission = permission
         self._audit = audit
@@ -201,7 +205,7 @@ class Users:
         """User by certificate, read again when anything in the store changed: this is asked with each request."""
         revision = self._store.revision()
         if self._known[0] != revision:
-            self._known = (revision, {der: user for user in self._store.users() for der in user.certificates})
+            self._known = (revision, {der: user for user in self._everyone() for der in user.certificates})
         return self._known[1]
 
     def _require_one_role(self, user_id: str, groups: frozenset[Group]) -> None:
@@ -239,6 +243,17 @@ class Users:
             if user.id == user_id:
                 return user
         raise NotFound(f"no user {_target(user_id)!r}", hint="vouchd user list shows those there are")
+
+
+def with_members(users: Iterable[User], members: Iterable[Member]) -> tuple[User, ...]:
+    """The users; the one that members come as has the certificates that are single members' own, too."""
+    own = tuple(der for member in members for der in member.client_certificates)
+    return tuple(
+        replace(user, certificates=tuple(dict.fromkeys((*user.certificates, *own))))
+        if own and user.id == SUBSYSTEM_USER
+        else user
+        for user in users
+    )
 
 
 _PARTS: dict[str, Callable[[User], object]] = {

@@ -347,7 +347,7 @@ class SignerSettings:
 
 
 class EnrolmentWay(StrEnum):
-    """Who certifies a signer's next key."""
+    """Who certifies the next key."""
 
     NOBODY = "nobody"  # an administrator has it certified
     CA = "ca"  # our own CA, in a folder of this host
@@ -357,14 +357,15 @@ class EnrolmentWay(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RenewalSettings:
-    """How one signer is renewed by itself; the member that keeps the facts does it."""
+    """How a certificate is renewed by itself: a signer by the member that keeps the facts, its own by each member."""
 
     nickname: str
     way: EnrolmentWay = key(
         "vouchd.renewal.<nickname>.by",
         word(EnrolmentWay),
         EnrolmentWay.NOBODY,
-        "Who certifies the signer's next key: our own CA in a folder, a server that speaks EST, a command of the site.",
+        "Who certifies the next key of that signer, or of `sslserver`, `subsystem` or `audit_signing`: our own CA in a"
+        " folder, a server that speaks EST, a command of the site.",
         shared=True,
     )
     after_percent: int = key(

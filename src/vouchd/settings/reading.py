@@ -235,6 +235,11 @@ _NEEDED = {EnrolmentWay.CA: "ca", EnrolmentWay.EST: "url", EnrolmentWay.EXEC: "c
 
 
 def _renewal(config: CSConfig, root: Path, nickname: str) -> RenewalSettings:
+    if nickname == "admin":
+        raise ConfigError(
+            f"{config.where(f'vouchd.renewal.{nickname}.by')}: the administrator's certificate is a person's",
+            hint="take the line out; a person asks for the next one: vouchd certs request admin",
+        )
     renewal = _fill(RenewalSettings, config, root, {"nickname": nickname}, nickname=nickname)
     needed = _NEEDED.get(renewal.way)
     if needed and not getattr(renewal, needed):

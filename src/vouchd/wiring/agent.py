@@ -20,7 +20,9 @@ from vouchd.audit.traffic import SessionRecords
 from vouchd.cloning.peers import Peers
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import StoreUnavailable
+from vouchd.instance.certificates.places import SSLSERVER
 from vouchd.instance.certificates.tls import AgentTLS
+from vouchd.service.users import with_members
 from vouchd.settings.passwords import INTERNAL, read_passwords
 
 
@@ -59,7 +61,7 @@ def agent_part(
     layout, settings, store = opened.layout, opened.settings, opened.store
 
     def trusted() -> Iterator[bytes]:
-        for user in store.users():
+        for user in with_members(store.users(), store.members()):
             yield from user.certificates
         for authority in store.authorities():
             yield from authority.certificates
@@ -83,4 +85,5 @@ def agent_part(
         return AgentServer(settings.agent, tls, trusted, admission, table, sessions)
 
     tls = AgentTLS(settings.agent, read_passwords(layout.password_conf).get(INTERNAL), trusted_at_start())
+    opened.in_use.listen(lambda now: tls.show(now.agent), SSLSERVER)
     return AgentPart((settings.agent.host, settings.agent.port), build, counted=answers.snapshot)

@@ -20,6 +20,7 @@ from vouchd.core.facts import Epoch, Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.errors import NotFound, TryLater
+from vouchd.instance.certificates.in_use import CertificatesInUse
 from vouchd.instance.certificates.tokens import responders_on_tokens
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import read_report
@@ -50,12 +51,12 @@ VERIFY_SECONDS = 10.0
 
 def verifying(
     layout: Layout,
-    settings: Settings,
+    in_use: CertificatesInUse,
     state: Callable[[], ServingState],
     others: Callable[[], Iterable[Member]],
 ) -> Verifying:
     """What compares this instance, which serves `state()`, with the other members."""
-    connect = connector(layout, settings, VERIFY_SECONDS)
+    settings, connect = in_use.now(), connector(layout, in_use.now, VERIFY_SECONDS)
 
     def own_url() -> str:
         report = read_report(layout.serving)
@@ -99,13 +100,19 @@ def compared_master(layout: Layout, settings: Settings, state: Callable[[], Serv
 
 
 def ingesting(
-    layout: Layout, settings: Settings, store: Store, indexing: Indexing, permission: Permission, audit: AuditSink
+    layout: Layout,
+    in_use: CertificatesInUse,
+    store: Store,
+    indexing: Indexing,
+    permission: Permission,
+    audit: AuditSink,
 ) -> Ingesting:
     """What takes CRLs in: here, or for an embedded clone at its master."""
+    settings = in_use.now()
     if not settings.of_set.master or not isinstance(store, SqliteStore):
         retention = Retention(settings.former_crls, settings.former_crl_bytes)
         return Ingesting(store, indexing, permission, audit, Refusals(layout.refused).note, retention)
-    connect = connector(layout, settings)
+    connect = connector(layout, in_use.now)
 
     def master() -> Member | None:
         return master_of(store.members())
@@ -124,15 +131,15 @@ def ingesting(
 
 
 def following(
-    layout: Layout, settings: Settings, store: Store, indexing: Indexing, master: Callable[[], Member | None]
+    layout: Layout, in_use: CertificatesInUse, store: Store, indexing: Indexing, master: Callable[[], Member | None]
 ) -> Following | None:
     """What follows the master, None where this instance is no embedded clone."""
-    return followed(layout, settings, store, indexing, master) if settings.of_set.master else None
+    return followed(layout, in_use, store, indexing, master) if in_use.now().of_set.master else None
 
 
 def peers(
     layout: Layout,
-    settings: Settings,
+    in_use: CertificatesInUse,
     store: Store,
     membership: Membership,
     epochs: Callable[[], Iterable[Epoch]],
@@ -140,5 +147,5 @@ def peers(
     watermark: Watermark,
 ) -> Peers:
     """What looks at the other members."""
-    connect = connector(layout, settings, PEER_SECONDS)
+    connect = connector(layout, in_use.now, PEER_SECONDS)
     return Peers(membership.me, store.members, epochs, connect, clock, watermark, users=store.users)

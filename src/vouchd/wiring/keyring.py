@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.cloning.conducting import Conducting
-from vouchd.cloning.enrolling import Enrolling
+from vouchd.cloning.enrolling import Enrolling, SignerRenewal
 from vouchd.cloning.keyring import MemberKeyring, follow
+from vouchd.cloning.own_certificates import OwnCertificates
 from vouchd.cloning.peers import Peers
+from vouchd.cloning.renewal import OwnRecord
 from vouchd.errors import SigningError
 from vouchd.instance.report import WaitingSigner
 from vouchd.instance.signing_sets import NamedSigners, SigningWord
@@ -23,6 +25,7 @@ from vouchd.settings.reading import read_settings
 from vouchd.wiring.services import open_store
 
 _SECONDS = 1.0
+_RECORD_SECONDS = 10.0
 _RENEWAL_SECONDS = 10.0
 
 
@@ -33,6 +36,7 @@ class KeyringPart:
     member: MemberKeyring
     works: tuple[Upkeep, ...]
     waiting: Callable[[], tuple[WaitingSigner, ...]]
+    enrolling: Enrolling
 
 
 def followed_keyring(layout: Layout, settings: Settings) -> bool:
@@ -64,17 +68,16 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
         services.clock,
         shared=services.settings.directory is not None,
     )
-    enrolling = Enrolling(
-        services.signers,
-        lambda: read_settings(services.layout),
-        lambda: conducting.conducts,
-        me,
-        services.caller,
-        services.clock,
-    )
+    layout, in_use, clock = services.layout, services.in_use, services.clock
+    record = OwnRecord(layout, in_use, services.store, services.domain, peers, services.caller, clock)
+    own = OwnCertificates(layout, services.certificates, in_use, record.lacking, services.caller)
+    signers = SignerRenewal(services.signers, lambda: conducting.conducts, me, services.caller)
+    enrolling = Enrolling((signers, own), lambda: read_settings(layout), clock)
     works = (
         Upkeep("signers", _SECONDS, member.look, on_change=True),
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
+        Upkeep("own record", _RECORD_SECONDS, record.look, on_change=True),
         Upkeep("renewal", _RENEWAL_SECONDS, enrolling.look),
     )
-    return KeyringPart(member, works, lambda: tuple(WaitingSigner(*one) for one in conducting.hold_ups))
+    waiting = lambda: tuple(WaitingSigner(*one) for one in conducting.hold_ups)  # noqa: E731  as short as it is
+    return KeyringPart(member, works, waiting, enrolling)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -36,6 +37,8 @@ from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnav
 from vouchd.hardening import harden
 from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.host_tokens import HostTokens
+from vouchd.instance.certificates.in_use import RENEWED
+from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, SystemCertificate, system_certificates
 from vouchd.instance.certificates.signers import Checked, KeyMaterial, audit_signer, key_identifiers, token_pools
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.lifecycle import take_fetch_requests
@@ -105,7 +108,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         word = SigningWord(layout.signing_word, writable=True)
         sets = prepare(layout, settings, opened.store, word)
         services = _manager_services(opened, material, warn)
-        validities = {one.name: Validity.of(one.certificate) for one in material.certificates if one.certificate}
+        validities = _validities(material.certificates)
+        services.in_use.listen(lambda now: validities.update(_validities(system_certificates(now))), *RENEWED)
         del material  # what signs stays in `checked`
         publication, watermark = _publishing(services)
         members = _peers(services, publication, watermark)
@@ -129,7 +133,8 @@ def _run(
     keeping = audit_keeping(
         services.audit, _audit_signer(layout, settings), settings.audit, clock, key_identifiers(keys), services.traffic
     )
-    compare = verifying(layout, settings, lambda: publication.state, members.others)
+    services.in_use.listen(lambda now: _sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
+    compare = verifying(layout, services.in_use, lambda: publication.state, members.others)
     replication = replication_watch(layout, settings, services.store, clock)
     parts = FailingParts(checked, clock)
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
@@ -148,6 +153,7 @@ def _run(
             notifier=notifier_of(services.store),
             failing=partial(_failing, parts, publication),
             waiting_signers=keyring.waiting,
+            renewals=lambda: keyring.enrolling.reports,
             settled=keyring.member.settle,
             doubtful=lambda: _doubtful(seals, publication),
             backup=partial(read_backup_record, layout.backups),
@@ -194,7 +200,7 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
 
 def _peers(services: Services, publication: ManifestPublication, watermark: Watermark) -> Peers:
     store, epochs = services.store, lambda: epochs_of(publication.state)
-    return peers(services.layout, services.settings, store, services.membership, epochs, services.clock, watermark)
+    return peers(services.layout, services.in_use, store, services.membership, epochs, services.clock, watermark)
 
 
 def _alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
@@ -243,6 +249,13 @@ def _audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
         return None
 
 
+def _sign_audit_log(keeping: AuditKeeping, layout: Layout, settings: Settings) -> None:
+    """Have the log signed with the key that these settings name. Raises: SigningError, StoreUnavailable."""
+    signer = audit_signer(layout, settings)
+    if signer is not None:
+        keeping.sign_with(signer)
+
+
 def _agent_part(
     manager_services: Services,
     publication: ManifestPublication,
@@ -255,6 +268,7 @@ def _agent_part(
     settings = manager_services.settings
     if not settings.agent.tls.installed:
         _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
+        manager_services.in_use.listen(lambda _: os.kill(os.getpid(), signal.SIGHUP), SSLSERVER)
         return None
     responder, signing = signing_responder(manager_services.layout, settings, publication.state)
     records = answered_records(settings.audit, responder)
@@ -289,6 +303,11 @@ def _agent_part(
         halt=responder.halt,
         withhold=responder.withhold,
     )
+
+
+def _validities(certificates: Iterable[SystemCertificate]) -> dict[str, Validity]:
+    """Of the instance's own certificates by name."""
+    return {one.name: Validity.of(one.certificate) for one in certificates if one.certificate}
 
 
 def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -> ManagerSettings:

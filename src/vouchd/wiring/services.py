@@ -22,7 +22,7 @@ from vouchd.cloning.membership import Membership
 from vouchd.cloning.proof import MemberKey, member_keys
 from vouchd.cloning.registry import SecurityDomain
 from vouchd.cloning.signers import Signers
-from vouchd.core.facts import Member
+from vouchd.core.facts import Member, User
 from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError
@@ -30,6 +30,8 @@ from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import read_served
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.host_tokens import HostTokens
+from vouchd.instance.certificates.in_use import CertificatesInUse
+from vouchd.instance.certificates.places import SSLSERVER
 from vouchd.instance.certificates.service import Certificates
 from vouchd.instance.certificates.signers import Checked, KeyMaterial, check_settings, known_signers
 from vouchd.instance.configuration import Configuration
@@ -43,7 +45,7 @@ from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
 from vouchd.service.signer_choice import SignerCertificates
-from vouchd.service.users import Users
+from vouchd.service.users import Users, with_members
 from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, INTERNALDB, read_passwords
@@ -58,8 +60,8 @@ from vouchd.wiring.folder import FolderRunning, Hint, user_name
 # The store put together: settings -> the embedded one, or the one in a directory server.
 
 
-def open_store(layout: Layout, settings: Settings) -> Store:
-    """The store that the settings name. A directory is connected to when it is first asked.
+def open_store(layout: Layout, settings: Settings, in_use: CertificatesInUse | None = None) -> Store:
+    """The store that the settings name. A directory is connected to when it is first asked; `in_use`: its own keys.
 
     Raises: StoreError; ConfigError when there is no password for the directory, or no LDAP library.
     """
@@ -75,10 +77,13 @@ def open_store(layout: Layout, settings: Settings) -> Store:
             hint=f"add a line {INTERNALDB}=PASSWORD, or run `vouchd directory setup`",
         )
 
+    used = in_use or CertificatesInUse(settings)
+
     def keys() -> Mapping[str, MemberKey]:
-        return member_keys(layout.alias, settings.agent.tls, read_passwords(layout.password_conf).get(INTERNAL))
+        return member_keys(layout.alias, used.now().agent.tls, read_passwords(layout.password_conf).get(INTERNAL))
 
     seals = MemberSeals(Believed(layout.believed), keys, SystemClock())
+    used.listen(lambda _: seals.read_keys_again(), SSLSERVER)
     return DirectoryStore(directory.server, directory.bind_dn, password, directory.trust_file, seals)
 
 
@@ -150,24 +155,29 @@ def services(layout: Layout, hint: Hint = lambda _: None) -> Iterator[Services]:
 @contextmanager
 def open_services(layout: Layout, settings: Settings, hint: Hint = lambda _: None) -> Iterator[Services]:
     """The services with these settings. Raises: ConfigError, StoreError."""
-    store = open_store(layout, settings)
+    in_use = CertificatesInUse(settings)
+    store = open_store(layout, settings, in_use)
     try:
-        yield _services(layout, settings, store, hint)
+        yield _services(layout, settings, in_use, store, hint)
     finally:
         store.close()
 
 
-def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> Services:
+def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, store: Store, hint: Hint) -> Services:
     clock = SystemClock()
     audit = audit_log(layout, settings.audit, clock)
     traffic = Traffic(audit, clock)
     permission = Permission(traffic)
     admitting = Admitting(lambda: read_served(layout.index), clock)
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
-    known = KnownUsers(store.users, layout.known_users, audit)
-    users = Users(store, permission, traffic, known, settings.roles.exclusive)
+
+    def everyone() -> tuple[User, ...]:
+        return with_members(store.users(), store.members())
+
+    known = KnownUsers(everyone, layout.known_users, audit)
+    users = Users(store, permission, traffic, known, settings.roles.exclusive, everyone)
     certificates = Certificates(layout, store, users, permission, audit, clock)
-    membership = Membership(layout, settings, store, clock)
+    membership = Membership(layout, in_use, store, clock)
     running = FolderRunning(
         layout, lambda: store, lambda: indexing, lambda: check_start(layout, KeyMaterial(read_settings(layout))), hint
     )
@@ -175,18 +185,19 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
     def self_tests(material: KeyMaterial | None = None) -> SelfTests:
         remembered = last_known(layout, store)
         own_indexing = Indexing(remembered, IndexFolder(layout.index), admitting)
-        material = material or KeyMaterial(_running_settings(layout, settings))
+        material = material or KeyMaterial(_running_settings(layout, in_use.now()))
         return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock)
 
     return Services(
         layout=layout,
         settings=settings,
+        in_use=in_use,
         clock=clock,
         store=store,
         permission=permission,
         authorities=Authorities(store, permission, audit, lambda: _fitness(layout, settings, store, clock)),
         indexing=indexing,
-        ingesting=ingesting(layout, settings, store, indexing, permission, audit),
+        ingesting=ingesting(layout, in_use, store, indexing, permission, audit),
         users=users,
         known_users=known,
         certificates=certificates,
@@ -201,7 +212,7 @@ def _services(layout: Layout, settings: Settings, store: Store, hint: Hint) -> S
         former_audit=FormerLog.beside(layout.audit_log),
         domain=SecurityDomain(store, permission, audit, clock),
         membership=membership,
-        verifying=verifying(layout, settings, running.state, lambda: _others(store, membership)),
+        verifying=verifying(layout, in_use, running.state, lambda: _others(store, membership)),
         self_tests=self_tests,
         ingest_lock=lambda: ingest_lock(layout.ingest_lock),
         open_store=open_store,

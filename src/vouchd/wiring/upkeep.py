@@ -15,7 +15,6 @@ from vouchd.api.services import Services
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.client import connector
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.renewal import say_anew
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.replication import reconcile
 from vouchd.cloning.resealing import reseal
@@ -36,7 +35,6 @@ _log = logging.getLogger(__name__)
 _BACKUP_LOOK_SECONDS = 60.0
 _HEALTH_SECONDS = 15.0
 _LAST_WORDS = 300
-_RECORD_SECONDS = 30.0
 _ROLE_SECONDS = 1.0
 _ROTATION_SECONDS = 5.0
 _SEALS_SECONDS = 60.0
@@ -56,9 +54,8 @@ def works_for_the_set(
     settings = services.settings
     yield Upkeep("members", settings.of_set.peers_seconds, peers.look)
     yield Upkeep("role", _ROLE_SECONDS, lambda: _settle_role(services, peers), on_change=True)
-    yield Upkeep("own record", _RECORD_SECONDS, lambda: _own_record(services))
     yield Upkeep("users", _USERS_SECONDS, services.known_users.look, on_change=True)
-    follow = following(services.layout, settings, services.store, services.indexing, peers.master)
+    follow = following(services.layout, services.in_use, services.store, services.indexing, peers.master)
     if follow is not None:
         # On change too: a master that is back is followed as soon as it is seen, not when the pause is over.
         yield Upkeep("following", 0.0, follow.wait, on_change=True)
@@ -79,7 +76,8 @@ def _works_of_a_directory(
     if replication is not None:
         yield Upkeep("replication health", _HEALTH_SECONDS, replication.look)
     if seals is not None:
-        rotation = Rotation(layout, settings, store, seals, connector(layout, settings, PEER_SECONDS), services.clock)
+        connect = connector(layout, services.in_use.now, PEER_SECONDS)
+        rotation = Rotation(layout, settings, store, seals, connect, services.clock)
         yield Upkeep("seals", _SEALS_SECONDS, lambda: bool(reseal(seals, store)), on_change=True)
         yield Upkeep("replication password", _ROTATION_SECONDS, rotation.look, on_change=True)
 
@@ -112,10 +110,6 @@ def own_backups(layout: Layout, settings: Settings, clock: Clock) -> tuple[Upkee
         return False
 
     return (Upkeep("backup", _BACKUP_LOOK_SECONDS, look),)
-
-
-def _own_record(services: Services) -> bool:
-    return say_anew(services.layout, services.settings, services.store, services.domain, services.caller)
 
 
 def _agreed(layout: Layout, settings: Settings, store: Store) -> bool:

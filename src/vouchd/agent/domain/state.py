@@ -125,9 +125,10 @@ class DomainState:
         await response.write_eof()
         return response
 
-    async def epochs(self, _request: web.Request, _caller: Caller) -> web.StreamResponse:
-        """What this member answers from now: its epochs, its clock, and which member it takes for the master."""
+    async def epochs(self, _request: web.Request, caller: Caller) -> web.StreamResponse:
+        """What this member answers from now: its epochs, its clock, which member it takes for the master, who asks."""
         state, master = self._services.running.state(), await in_thread(self._peers.master)
+        asking = self._peers.known(caller.member)
         epochs = [point.epoch for served in state.authorities for point in served.points]
         return json_answer(
             {
@@ -135,6 +136,7 @@ class DomainState:
                 "epochs": [records.served_record(epoch) for epoch in epochs],
                 "master": setrecords.member_record(master) if master else None,
                 "keyring": word_record(self._peers.saying()),
+                "asking": setrecords.member_record(asking) if asking else None,
             }
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import selectors
 import shlex
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.client.est import ESTClient
 from vouchd.errors import ClientError, ConfigError
 from vouchd.instance.certificates.issuing import certify
+from vouchd.pkix.certs import not_after, not_before
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings.declared import EnrolmentWay, KeyFiles, RenewalSettings, Settings
@@ -43,6 +45,20 @@ def enrol(renewal: RenewalSettings, purpose: Purpose, csr_pem: bytes, settings: 
             csr_der = x509.load_pem_x509_csr(csr_pem).public_bytes(Encoding.DER)
             return _est_client(renewal, settings, layout).enrol(csr_der, again=again)
     raise ConfigError(f"nobody renews {renewal.nickname}", hint=f"set vouchd.renewal.{renewal.nickname}.by")
+
+
+# When: a share of the life after its beginning, and a part of a twentieth of it later, by a hash of host and name.
+
+SPREAD = 20
+_DENOMINATOR = 1 << 32
+
+
+def due_at(certificate: x509.Certificate, renewal: RenewalSettings, host: str) -> int:
+    """When it is to be followed by the next one, POSIX seconds: the same, whoever works it out for that host."""
+    begin, end = not_before(certificate), not_after(certificate)
+    share = int.from_bytes(hashlib.sha256(f"{host}\0{renewal.nickname}".encode()).digest()[:4])
+    life = end - begin
+    return begin + life * renewal.after_percent // 100 + life * share // (SPREAD * _DENOMINATOR)
 
 
 def _est_client(renewal: RenewalSettings, settings: Settings, layout: Layout) -> ESTClient:

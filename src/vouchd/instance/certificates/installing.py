@@ -124,7 +124,7 @@ class Installation:
 
     def switch(self, candidate: Candidate) -> None:
         """Write the certificate and have CS.cfg name it with its key. Raises: SigningError, ConfigError."""
-        certificate_file = self._file_for(candidate)
+        certificate_file = self.file_for(candidate)
         values = self._values(candidate, certificate_file)
         before = cs_cfg.read(self.layout.cs_cfg)
         signs = self.place.purpose is Purpose.OCSP_SIGNING
@@ -134,7 +134,7 @@ class Installation:
         if after.lines != before.lines:
             replace_file(self.layout.cs_cfg, after.render().encode(), 0o600)
 
-    def _file_for(self, candidate: Candidate) -> Path:
+    def file_for(self, candidate: Candidate) -> Path:
         """Where it goes: beside its request or its key, or to a new name when another certificate is there."""
         key = candidate.certificate.public_key()
         for request in pending_requests(self.layout.alias, self.place.name):

@@ -19,6 +19,7 @@ ADMIN = "admin"
 SSLSERVER = "sslserver"
 SUBSYSTEM = "subsystem"
 AUDIT_SIGNING = "audit_signing"
+STAGED = ".next"  # ends the file of a certificate that has come and is not in use yet
 # Name, as the Certificate System has it where it has one; purpose; prefix of the settings.
 FIXED: dict[str, tuple[Purpose, str]] = {
     SSLSERVER: (Purpose.TLS_SERVER, "vouchd.agent"),
@@ -95,6 +96,12 @@ def numbered(alias: Path, name: str, suffix: str) -> tuple[Path, ...]:
 def pending_requests(alias: Path, name: str) -> tuple[Path, ...]:
     """Requests in `alias/` for that name whose certificate has not come, oldest first."""
     return tuple(path for path in numbered(alias, name, ".csr") if not path.with_suffix(".pem").exists())
+
+
+def staged(alias: Path, name: str) -> tuple[Path, tuple[x509.Certificate, ...]] | None:
+    """The file of the certificate to be installed next, and what is in it, itself first. Raises: SigningError."""
+    files = numbered(alias, name, STAGED)
+    return (files[-1], read_certificates(files[-1])) if files else None
 
 
 def free_stem(alias: Path, name: str) -> Path:

@@ -30,7 +30,8 @@ class AgentTLS:
         """See `server_context`, also for what is raised."""
         self._agent = agent
         self._password = password
-        self.context = self._newest = server_context(agent, password, trusted)
+        self._trusted = tuple(trusted)
+        self.context = self._newest = server_context(agent, password, self._trusted)
         self.context.sni_callback = self._hand_over
 
     def reload(self, trusted: Iterable[bytes]) -> None:
@@ -38,7 +39,14 @@ class AgentTLS:
 
         Raises: SigningError, and everything stays as it was.
         """
+        trusted = tuple(trusted)
         self._newest = server_context(self._agent, self._password, trusted)
+        self._trusted = trusted
+
+    def show(self, agent: AgentPort) -> None:
+        """Show the certificate of these settings in handshakes from now on. Raises: SigningError, as `reload`."""
+        self._newest = server_context(agent, self._password, self._trusted)
+        self._agent = agent
 
     def _hand_over(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext) -> None:
         # Called in every handshake, with a server name or without; certificate and trust are the new context's.
