@@ -244,6 +244,11 @@ class MemoryStore:
         """See DomainStore."""
         return self._tokens.get(digest)
 
+    def tokens(self) -> tuple[JoinToken, ...]:
+        """See DomainStore."""
+        with self._lock:
+            return tuple(sorted(self._tokens.values(), key=lambda token: (token.expires_at, token.digest)))
+
     def drop_tokens(self) -> None:
         """See DomainStore."""
         with self._lock:

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from tests.agent.agent_port import crl, issue
+from tests.agent.agent_port import LOCAL, crl, issue
 from tests.cli.test_certs import _Public
 from tests.pki import CA, DAY, HOUR, shared_key
 
@@ -175,6 +175,10 @@ CASES = {
     "crls.drop": lambda api: (held_back(api), None),
     "retirement.retire": lambda api: (retirement(api), None),
     "retirement.restore": lambda api: (retired(api), None),
+    "cloning.void_token": lambda api: (
+        f"/join-tokens/{api.port.services.domain.issue_token(LOCAL)[1].digest[:16]}",
+        None,
+    ),
     "users.add": lambda _: ("/users", {"id": "grace", "groups": ["Auditors"]}),
     "users.change": lambda _: ("/users/agent", {"enabled": False}),
     "users.remove": lambda _: ("/users/agent", None),

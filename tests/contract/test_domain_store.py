@@ -101,6 +101,19 @@ def test_take_token_once(store):
         store.take_token(TOKEN.digest, 1999)
 
 
+def test_tokens_are_told_by_their_end(store):
+    """All that are kept, until they are used or dropped."""
+    assert store.tokens() == ()
+    later = replace(TOKEN, digest="9" * 64, expires_at=TOKEN.expires_at + 1)
+    for token in (later, TOKEN):
+        store.put_token(token)
+    assert store.tokens() == (TOKEN, later)
+    store.take_token(TOKEN.digest, 1000)
+    assert store.tokens() == (later,)
+    store.drop_tokens()
+    assert store.tokens() == ()
+
+
 def test_drop_tokens_leaves_none(store):
     """All tokens are gone at once, also where there was none."""
     store.drop_tokens()

@@ -28,6 +28,7 @@ from tests.processes.running import eventually
 import vouchd.agent.pages
 from vouchd.cli.main import main
 from vouchd.cli.reference import commands
+from vouchd.cloning.registry import token_digest
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.pkix.crl import read_header
@@ -134,6 +135,12 @@ def _go_on(lab: Lab) -> None:
     lab.layout.password_conf.chmod(0o600)
     lab.do("selftest", "run", "KeyFileModes")
     eventually(lambda: not status(lab.layout).report.upkeep, "it works again")
+
+
+def _join_token(lab: Lab) -> list[str]:
+    """The name of a join token that was made just now."""
+    lab.do("domain", "token", "--out", lab.file("void.token"))
+    return [token_digest(Path(lab.file("void.token")).read_text().strip())[:16]]
 
 
 def _two_crls(lab: Lab) -> list[str]:
@@ -358,6 +365,8 @@ CASES: dict[str, list[Case]] = {
     "vouchd token show": [Case(said("nobody"), 66)],
     "vouchd token test": [Case(said("nobody"), 66)],
     "vouchd domain token": [Case(code=66)],
+    "vouchd domain tokens": [Case()],
+    "vouchd domain void": [Case(said("4f2a91c0"), 66, has_json=False)],
     "vouchd domain leave": [Case(said("nobody"), 66)],
     "vouchd clone promote": [Case(said("nobody"), 66)],
 }
@@ -372,6 +381,8 @@ MASTER_CASES: dict[str, list[Case]] = {
         Case(said("--seconds", "60"), digits=True),
         Case(lambda lab: ["--out", lab.file("token")], digits=True),
     ],
+    "vouchd domain tokens": [Case()],
+    "vouchd domain void": [Case(_join_token, has_json=False), Case(said("4f2a91c0"), 66, has_json=False)],
     "vouchd domain leave": [
         Case(said(OTHER_MEMBER.id), before=_let_in),
         Case(said(HOST), 78, before=_let_in, after=done("domain", "leave", OTHER_MEMBER.id)),

@@ -21,6 +21,7 @@ from vouchd.service.permission import Action
 if TYPE_CHECKING:  # it brings an LDAP library along, which the embedded store starts without
     from vouchd.directory.health import PeerHealth
 
+_NAME_DIGITS = 16
 Server = Annotated[str, about("A directory server.", "ldap1.example.org:636")]
 ReplicaId = Annotated[int, about("The id of a replica.", 1)]
 
@@ -36,6 +37,14 @@ class JoinToken(Struct, frozen=True):
 
     token: Annotated[str, about("The token.", "Zm9yIG9uZSBpbnN0YW5jZSBvbmx5")]
     good_until: Annotated[Moment, about("Until when it is good, once.")]
+
+
+class KnownToken(Struct, frozen=True):
+    """A join token that is good still; what it reads is kept nowhere."""
+
+    id: Annotated[str, about("By what it is named: the first digits of its SHA-256.", "4f2a91c07bd1e6f3")]
+    good_until: Annotated[Moment, about("Until when it is good, once.")]
+    issued_by: Annotated[str, about("Who made it.", "alice")]
 
 
 class Preparation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,6 +160,20 @@ def _token(call: Call) -> JoinToken:
     return JoinToken(token=text, good_until=shapes.moment(token.expires_at))
 
 
+def _tokens(call: Call) -> list[KnownToken]:
+    call.services.membership.require_registrar()
+    return [
+        KnownToken(id=one.digest[:_NAME_DIGITS], good_until=shapes.moment(one.expires_at), issued_by=one.issued_by)
+        for one in call.services.domain.tokens(call.caller)
+    ]
+
+
+def _void(call: Call) -> None:
+    call.services.membership.require_registrar()
+    call.services.domain.void_token(call.path["join_token"], call.caller)
+    call.running.settle(0)
+
+
 def _prepare(call: Call) -> PreparedMember:
     wanted: Preparation = call.body
     notes: list[str] = []
@@ -247,6 +270,26 @@ OPERATIONS = (
         status=201,
         body=JoinTokenRequest,
         refusals={400: _REGISTRAR, 404: "This instance is in no security domain."},
+    ),
+    Operation(
+        "GET",
+        "/join-tokens",
+        "cloning.list_tokens",
+        "The join tokens that are good still, the first to end first",
+        Action.READ_DOMAIN,
+        _tokens,
+        list[KnownToken],
+        refusals={400: _REGISTRAR},
+    ),
+    Operation(
+        "DELETE",
+        "/join-tokens/{join_token}",
+        "cloning.void_token",
+        "Take a join token back: nobody joins with it any more",
+        Action.ISSUE_TOKEN,
+        _void,
+        status=204,
+        refusals={400: _REGISTRAR, 404: "No such token, or it was used."},
     ),
     Operation(
         "POST",

@@ -112,6 +112,7 @@ PATHS: Mapping[str, Any] = {
     "nickname": Annotated[_NAME, about("The nickname of a signer.", "ocspSigningCert")],
     "token": Annotated[_NAME, about("The label of a token, or its name in settings.", "hardware-ocsp")],
     "source": Annotated[_NAME, about("The name of a source of CRLs.", "root")],
+    "join_token": Annotated[_NAME, about("A join token: 8 or more of the first digits of its SHA-256.", "4f2a91c0")],
     "crl": Annotated[_NAME, about("A CRL that is kept: its CRL number, or 8 or more digits of its SHA-256.", "42")],
     "seq": Annotated[_NAME, about("The number of a record.", "1207")],
     "member": Annotated[

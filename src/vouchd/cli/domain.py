@@ -92,6 +92,30 @@ def token(
 
 @app.command()
 @reachable
+def tokens(instance: Instance, json_output: JsonOption = False) -> None:
+    """List the join tokens that are good still, each by the beginning of its SHA-256.
+
+    Example: vouchd domain tokens
+    """
+    output.records(instance.call("cloning.list_tokens"), json_output=json_output, empty="no join token is good")
+
+
+@app.command()
+@reachable
+def void(
+    token: Annotated[str, typer.Argument(metavar="ID", help="Which token, as `vouchd domain tokens` shows it.")],
+    instance: Instance,
+) -> None:
+    """Take a join token back: nobody joins with it any more.
+
+    Example: vouchd domain void 4f2a91c07bd1e6f3
+    """
+    instance.call("cloning.void_token", token)
+    output.note("void")
+
+
+@app.command()
+@reachable
 def leave(
     member: Annotated[str, typer.Argument(metavar="MEMBER", help="HOST:PORT, or the host where it has one member.")],
     instance: Instance,

@@ -46,6 +46,7 @@ def _require_qualified(host: str) -> None:
 
 
 TOKEN_SECONDS = 3600
+SHORTEST_NAME = 8  # digits of a token's digest
 LONGEST_TOKEN_SECONDS = 7 * 86400
 MAX_MEMBERS = 64
 MAX_REPLICA_ID = 65534
@@ -113,6 +114,22 @@ class SecurityDomain:
         self._store.put_token(token)
         self._audit.record(_EVENT, caller, "success", operation="issue_token", seconds=seconds)
         return text, token
+
+    def tokens(self, caller: Caller) -> tuple[JoinToken, ...]:
+        """The join tokens that are good still, the first to end first. Raises: PermissionDenied."""
+        self._permission.allow(caller, Action.READ_DOMAIN, "join tokens")
+        now = self._clock.now()
+        return tuple(token for token in self._store.tokens() if token.expires_at > now)
+
+    def void_token(self, name: str, caller: Caller) -> JoinToken:
+        """Take back the join token whose digest begins so. Raises: NotFound; PermissionDenied."""
+        self._permission.allow(caller, Action.ISSUE_TOKEN, f"void {name[:64]}")
+        named = [token for token in self._store.tokens() if token.digest.startswith(name.lower())]
+        if len(name) < SHORTEST_NAME or len(named) != 1:
+            raise NotFound(f"no join token {name[:64]}", hint="vouchd domain tokens shows those that are good")
+        taken = self._store.take_token(named[0].digest, 0)
+        self._audit.record(_EVENT, caller, "success", operation="void_token", token=taken.digest[:16])
+        return taken
 
     def require_token(self, text: str, caller: Caller) -> None:
         """Return when the token is good for joining; it stays so. Raises: NotFound, which is recorded."""

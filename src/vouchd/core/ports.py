@@ -193,6 +193,9 @@ class DomainStore(Protocol):
     def token(self, digest: str) -> JoinToken | None:
         """The token of that digest, which may have expired; None when it was used, forgotten or never there."""
 
+    def tokens(self) -> tuple[JoinToken, ...]:
+        """All that are kept, those that have expired too, ordered by their end and digest."""
+
     def drop_tokens(self) -> None:
         """Forget all join tokens: none of them is good any more."""
 

@@ -63,6 +63,13 @@ def press(driver, label: str) -> None:
         driver.find_element(By.XPATH, f"//main//button[normalize-space()={label!r}]").click()
 
 
+def press_after_typing(driver, label: str) -> None:
+    """Press a button that takes something away, after typing what its form asks for."""
+    form = driver.find_element(By.XPATH, f"//main//button[normalize-space()={label!r}]/ancestor::form")
+    form.find_element(By.NAME, "typed").send_keys(form.find_element(By.CSS_SELECTOR, "label code").text)
+    press(driver, label)
+
+
 def console(driver) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser")]
 
@@ -84,8 +91,7 @@ def test_agent_removes_and_adds_ca_pastes_crl_and_checks_certificates(site, brow
     with next_page(browser):
         browser.find_element(By.CSS_SELECTOR, "tbody th a").click()
     browser.find_element(By.CSS_SELECTOR, "details.danger summary").click()
-    browser.find_element(By.NAME, "confirmed").click()
-    press(browser, "Remove")
+    press_after_typing(browser, "Remove")
     assert "was removed" in text(browser)
     assert "No certificate authority yet" in text(browser)
 
@@ -199,8 +205,7 @@ def test_administrator_adds_changes_and_removes_a_user(site, browser, tmp_path):
     press(browser, "Register")
     assert "CN=lost.example.test" in text(browser)
     _open(browser, "Remove this user")
-    browser.find_element(By.NAME, "confirmed").click()
-    press(browser, "Remove")
+    press_after_typing(browser, "Remove")
     assert "alice was removed." in text(browser)
     assert console(browser) == []
 
@@ -209,8 +214,7 @@ def test_last_administrator_is_not_removed_on_its_page(site, browser):
     """The instance never ends up with nobody who may change it, and the page says why."""
     browser.get(f"{site.url}/agent/users/admin")
     _open(browser, "Remove this user")
-    browser.find_element(By.NAME, "confirmed").click()
-    press(browser, "Remove")
+    press_after_typing(browser, "Remove")
     assert "Administrators" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
     (refusal,) = console(browser)
     assert "409 (Conflict)" in refusal

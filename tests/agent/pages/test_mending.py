@@ -84,7 +84,7 @@ def test_issuing_point_with_thousands_is_retired_by_their_number_alone(pages):
     refused = pages.send(retire, {}, at=retire)
     assert (refused.status, authority(pages).retired_scopes) == (400, ())
     assert "1200 certificates would no longer be revoked" in words(refused)
-    assert "was retired" in words(pages.send(retire, {"lost": "1200"}, at=retire))
+    assert "was retired" in words(pages.send(retire, {"typed": "1200"}, at=retire))
 
 
 def test_what_is_left_uncovered_by_a_retirement_is_said_first(pages):
@@ -118,7 +118,7 @@ def as_crl_pem(der: bytes) -> str:
     return as_pem(der).replace("CERTIFICATE", "X509 CRL")
 
 
-def test_certificate_is_taken_out_of_the_history_when_the_box_is_ticked(pages):
+def test_certificate_is_taken_out_of_the_history_when_its_digits_are_typed(pages):
     """The page names each other certificate of the CA, and removes the one that is meant."""
     renewed = CA.create("Site CA", key=shared_key("EC", 51))
     pages.port.services.authorities.add(renewed.der, LOCAL)
@@ -126,12 +126,12 @@ def test_certificate_is_taken_out_of_the_history_when_the_box_is_ticked(pages):
     digest = hashlib.sha256(former).hexdigest()
     assert f'value="{digest}"' in pages.show(page_of(pages)).text
     remove = f"{page_of(pages)}/certificates/remove"
-    unticked = pages.send(remove, {"certificate": digest}, at=page_of(pages))
-    assert (unticked.status, len(authority(pages).certificates)) == (400, 2)
-    done = pages.send(remove, {"certificate": digest, "confirmed": "yes"}, at=page_of(pages))
+    unconfirmed = pages.send(remove, {"certificate": digest}, at=page_of(pages))
+    assert (unconfirmed.status, len(authority(pages).certificates)) == (400, 2)
+    done = pages.send(remove, {"certificate": digest, "typed": digest[:8]}, at=page_of(pages))
     assert "The certificate was taken out of the CA's history." in words(done)
     assert len(authority(pages).certificates) == 1
-    assert pages.send(remove, {"certificate": digest, "confirmed": "yes"}, at=page_of(pages)).status == 404
+    assert pages.send(remove, {"certificate": digest, "typed": digest[:8]}, at=page_of(pages)).status == 404
 
 
 def test_page_of_a_ca_and_the_list_show_what_its_crls_leave_unknown(pages):

@@ -20,7 +20,7 @@ FEW = "1"
 )
 def test_number_is_asked_for_when_thousands_would_no_longer_be_revoked(typed, lost, right):
     """A slip of the finger un-revokes no thousands."""
-    form = Form({"lost": typed}, {})
+    form = Form({"typed": typed}, {})
     assert MANY_LOST == 1000
     if right:
         require_number_lost(form, lost)

@@ -54,7 +54,7 @@ def test_signer_is_requested_for_installed_and_aimed_at_on_its_page(pages):
     assert ring(pages).target == ((name, 2),)
     pages.send(f"{PAGE}/{name}/switch", {"number": "1"}, at=PAGE)
     assert ring(pages).target == ((name, 1),)
-    assert "retired" in words(pages.send(f"{PAGE}/{name}/retire", {"number": "2"}, at=PAGE))
+    assert "retired" in words(pages.send(f"{PAGE}/{name}/retire", {"number": "2", "typed": f"{name} 2"}, at=PAGE))
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ def test_source_is_added_paused_resumed_and_removed_on_its_page(pages):
     assert lines(pages)["paused"] == "true"
     pages.send(f"{PAGE}/main/paused", {"paused": "no"}, at=PAGE)
     assert lines(pages)["paused"] == "false"
-    assert "nothing was removed" in words(pages.send(f"{PAGE}/main/remove", {}, at=PAGE))
+    assert "nothing was done" in words(pages.send(f"{PAGE}/main/remove", {"typed": "other"}, at=PAGE))
     assert lines(pages)
-    assert "main was removed" in words(pages.send(f"{PAGE}/main/remove", {"sure": "yes"}, at=PAGE))
+    assert "main was removed" in words(pages.send(f"{PAGE}/main/remove", {"typed": "main"}, at=PAGE))
     assert lines(pages) == {}
     assert pages.port.running.restarts_asked_for == 4
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out, sentence
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
-from vouchd.agent.pages.forms import read_form, require_number_lost
+from vouchd.agent.pages.forms import read_form, require_number_lost, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.authorities import Authority, NewAuthority, PolicySettings
 from vouchd.api.services import Services
@@ -103,10 +103,11 @@ class AuthorityPages:
         """Stop answering for the CA."""
         form = await read_form(request, self.pages.tokens)
         row = await self._row(request.match_info["id"], caller)
-        if form.text("confirmed") != "yes":
-            error = ConfigError("not removed: the box was not ticked", hint="tick it to confirm")
-            return self._show(request, caller, row, status=400, error=error)
         authority = row.summary.authority
+        try:
+            require_typed(form, authority.label)
+        except BadInput as error:
+            return self._show(request, caller, row, status=400, error=error)
         await in_thread(lambda: carry_out(self.services, caller, "authorities.remove", {"authority": authority.id}))
         return see_done(menu.AUTHORITIES, f"{authority.label} was removed.")
 
@@ -143,7 +144,12 @@ class AuthorityPages:
 
     async def drop(self, request: web.Request, caller: Caller) -> web.Response:
         """Forget the CRL that is held back."""
-        await read_form(request, self.pages.tokens)
+        form = await read_form(request, self.pages.tokens)
+        row = await self._row(request.match_info["id"], caller)
+        try:
+            require_typed(form, row.summary.authority.label)
+        except BadInput as error:
+            return self._show(request, caller, row, status=400, error=error)
         return await self._decided(request, caller, "crls.drop", "The CRL was dropped.")
 
     async def _decided(self, request: web.Request, caller: Caller, name: str, done: str) -> web.Response:

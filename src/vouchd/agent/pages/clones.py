@@ -10,13 +10,14 @@ from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
-from vouchd.agent.pages.rendering import Pages, see_other
+from vouchd.agent.pages.rendering import Pages, done_text, see_other
 from vouchd.agent.pages.showing import duration
+from vouchd.api.cloning import KnownToken
 from vouchd.api.members import Place, VerificationRun
 from vouchd.api.services import Services
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
 from vouchd.core.facts import Caller
-from vouchd.errors import NotFound, VouchdError, outcome
+from vouchd.errors import ConfigError, NotFound, StoreUnavailable, VouchdError, outcome
 from vouchd.instance.report import InstanceReport, MemberReport, ServerReport
 from vouchd.service.permission import Action
 from vouchd.threads import in_thread
@@ -85,6 +86,7 @@ class ClonePages:
     ) -> web.Response:
         report = self.services.running.report()
         rows, verification, away = await in_thread(lambda: self._rows(caller, report))
+        tokens = await in_thread(lambda: self._tokens(caller)) if rows and not away else None
         domain = self.services.settings.of_set.domain
         return self.pages.page(
             request,
@@ -98,7 +100,17 @@ class ClonePages:
             every=self.services.settings.of_set.verify_seconds,
             domain=domain,
             replicating=report.replication is not None,
+            tokens=tokens,
+            done=done_text(request),
         )
+
+    def _tokens(self, caller: Caller) -> list[KnownToken] | None:
+        """The join tokens that are good; None where that cannot be told, as where this member keeps a copy alone."""
+        try:
+            tokens: list[KnownToken] = carry_out(self.services, caller, "cloning.list_tokens", {})
+        except (ConfigError, StoreUnavailable):
+            return None
+        return tokens
 
     def _rows(self, caller: Caller, report: InstanceReport) -> tuple[tuple[MemberRow, ...], Verification | None, str]:
         """The rows, the newest comparison, and why the registry cannot be read, which is empty when it can."""

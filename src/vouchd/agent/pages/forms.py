@@ -10,6 +10,7 @@ from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages.form_tokens import FIELD, FormTokens
 from vouchd.errors import BadInput, ConfigError
 
+TYPED = "typed"  # the field in which it is typed what an act is about
 MANY_LOST = 1000  # certificates that would no longer be revoked: an act to be confirmed by their number
 
 
@@ -32,16 +33,22 @@ class Form:
         return content
 
 
+def require_typed(form: Form, expected: str, why: str = "") -> None:
+    """Return when `expected` was typed, blanks aside: what takes something away is asked for so, on all pages alike.
+
+    Raises: BadInput.
+    """
+    if "".join(form.text(TYPED).split()) != "".join(expected.split()):
+        raise BadInput(f"{why or 'it was not confirmed'}: nothing was done", hint=f"if that is right, type: {expected}")
+
+
 def require_number_lost(form: Form, lost: int) -> None:
     """Return unless thousands of certificates would no longer be revoked and their number was not typed.
 
     Raises: BadInput.
     """
-    if lost >= MANY_LOST and "".join(form.text("lost").split()) != str(lost):
-        raise BadInput(
-            f"{lost} certificates would no longer be revoked: nothing was done",
-            hint="if that is right, type their number",
-        )
+    if lost >= MANY_LOST:
+        require_typed(form, str(lost), f"{lost} certificates would no longer be revoked")
 
 
 async def read_form(request: web.Request, tokens: FormTokens, holder: bytes | None = None) -> Form:

@@ -8,11 +8,11 @@ from aiohttp import web
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out
-from vouchd.agent.pages.forms import read_form, require_number_lost
+from vouchd.agent.pages.forms import read_form, require_number_lost, require_typed
 from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, ConfigError, VouchdError, outcome
+from vouchd.errors import BadInput, VouchdError, outcome
 from vouchd.threads import in_thread
 
 
@@ -49,8 +49,7 @@ class MendingPages:
     async def remove_certificate(self, request: web.Request, caller: Caller) -> web.Response:
         """Take one certificate out of the history of the CA's keys."""
         form = await read_form(request, self.pages.tokens)
-        if form.text("confirmed") != "yes":
-            raise ConfigError("not removed: the box was not ticked", hint="tick it to confirm")
+        require_typed(form, form.text("certificate")[:8])
         place = {"authority": request.match_info["id"], "certificate": form.text("certificate")}
         await in_thread(lambda: carry_out(self.services, caller, "authorities.remove_certificate", place))
         return see_done(_page_of(place), "The certificate was taken out of the CA's history.")

@@ -17,6 +17,7 @@ from vouchd.agent.pages.crl_history import CRLHistoryPages
 from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
 from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.history import History
+from vouchd.agent.pages.members import MemberPages
 from vouchd.agent.pages.mending import MendingPages
 from vouchd.agent.pages.rendering import Instance, Pages, see_other
 from vouchd.agent.pages.selftests import SelfTestPages
@@ -40,6 +41,7 @@ _CERTIFICATE_BODY_BYTES = 4 << 20
 _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
 _USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
 _SIGNER = menu.SIGNERS + "/{nickname:[A-Za-z0-9_-]{1,64}}"
+_MEMBER = menu.CLONES + r"/{member:[A-Za-z0-9._:\[\]-]{1,300}}"
 _SOURCE = menu.SOURCES + "/{name:[A-Za-z0-9_-]{1,64}}"
 _POINT = _ONE + "/points/{scope:[0-9a-z]{1,64}}"
 _QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
@@ -85,6 +87,7 @@ def routes(services: Services) -> tuple[Route, ...]:
         *_user_pages(UserPages(services, pages), page),
         *_signer_pages(SignerPages(services, pages), page),
         *_source_pages(SourcePages(services, pages), page),
+        *_member_pages(MemberPages(services, pages), page),
         *_settings_pages(SettingsPages(services, pages), page),
         page("GET", "/agent/{rest:.*}", Access.IDENTIFIED, missing),
     )
@@ -146,6 +149,16 @@ def _source_pages(sources: SourcePages, page: Page) -> tuple[Route, ...]:
         page("POST", _SOURCE + "/paused", Action.CHANGE_CONFIGURATION, sources.set_paused),
         page("POST", _SOURCE + "/remove", Action.CHANGE_CONFIGURATION, sources.remove),
         page("POST", _SOURCE + "/fetch", Action.ADD_CRL, sources.fetch),
+    )
+
+
+def _member_pages(members: MemberPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("POST", menu.CLONES + "/tokens", Action.ISSUE_TOKEN, members.invite),
+        page("POST", menu.CLONES + "/tokens/void", Action.ISSUE_TOKEN, members.void),
+        page("GET", _MEMBER, Action.READ_DOMAIN, members.shown),
+        page("POST", _MEMBER + "/promote", Action.MOVE_ROLE, members.promote),
+        page("POST", _MEMBER + "/remove", Action.CHANGE_DOMAIN, members.remove),
     )
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out
-from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.api.signers import NewSignerRequest, SignerInstallation
@@ -52,8 +52,11 @@ class SignerPages:
 
     async def retire(self, request: web.Request, caller: Caller) -> web.Response:
         """Have a key sign no more."""
-        body = await self._choice(request)
-        return await self._done(request, caller, "signers.retire", body, "The key was retired.")
+        form = await read_form(request, self.pages.tokens)
+        number = form.text("number")
+        if number:  # else it is said below that it is missing
+            require_typed(form, f"{request.match_info['nickname']} {number}")
+        return await self._done(request, caller, "signers.retire", {"number": number}, "The key was retired.")
 
     async def _choice(self, request: web.Request) -> dict[str, str]:
         """Which of the keys was chosen, in the words of the form."""

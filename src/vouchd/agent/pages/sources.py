@@ -9,7 +9,7 @@ from aiohttp import web
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
-from vouchd.agent.pages.forms import read_form
+from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.api.sources import Source, SourceChange
@@ -59,8 +59,7 @@ class SourcePages:
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
         """Take a source away."""
         form = await read_form(request, self.pages.tokens)
-        if form.text("sure") != "yes":
-            raise BadInput("nothing was removed", hint="tick the box if it is to be removed")
+        require_typed(form, request.match_info["name"])
         await self._act(request, caller, "sources.remove", None)
         return see_done(menu.SOURCES, f"{request.match_info['name']} was removed; the CRLs that came from it stay.")
 

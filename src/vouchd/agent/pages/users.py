@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out, sentence
 from vouchd.agent.pages.conditions import Condition, Tone
-from vouchd.agent.pages.forms import Form, read_form
+from vouchd.agent.pages.forms import Form, read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.api.users import NewCertificate, NewUser, User, UserChange
@@ -23,8 +23,6 @@ from vouchd.pkix.pem import read_leaf
 from vouchd.service.permission import RIGHTS
 from vouchd.service.usercertificates import CertificateFacts, describe
 from vouchd.threads import in_thread
-
-NOT_CONFIRMED = ConfigError("not removed: the box was not ticked", hint="tick it to confirm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +100,9 @@ class UserPages:
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
         """Remove the user."""
         form = await read_form(request, self.pages.tokens)
-        if form.text("confirmed") != "yes":
-            return await self._show(request, caller, error=NOT_CONFIRMED)
         user_id = request.match_info["id"]
         try:
+            require_typed(form, user_id)
             await in_thread(lambda: carry_out(self.services, caller, "users.remove", {"user": user_id}))
         except VouchdError as error:
             return await self._show(request, caller, error=error)

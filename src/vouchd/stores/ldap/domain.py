@@ -125,6 +125,14 @@ class DirectoryDomain(DirectoryUsers):
         with self._connections.connection() as connection:
             return next((token for _, token in self._tokens(connection, self._domain(connection), digest)), None)
 
+    def tokens(self) -> tuple[JoinToken, ...]:
+        """See DomainStore."""
+        with self._connections.connection() as connection:
+            domain = self._domain(connection)
+            digests = {token.digest for value in domain.all(TOKEN) if (token := _token(value)) is not None}
+            believed = {token for digest in digests for _, token in self._tokens(connection, domain, digest)}
+        return tuple(sorted(believed, key=lambda token: (token.expires_at, token.digest)))
+
     def drop_tokens(self) -> None:
         """See DomainStore."""
 

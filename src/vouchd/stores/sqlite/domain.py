@@ -50,6 +50,12 @@ class SqliteDomain(SqliteBase):
             row = db.execute("SELECT fact FROM join_token WHERE digest = ?", (digest,)).fetchone()
         return records.from_json(row[0], setrecords.read_token) if row else None
 
+    def tokens(self) -> tuple[JoinToken, ...]:
+        """See DomainStore."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT fact FROM join_token ORDER BY expires_at, digest").fetchall()
+        return tuple(records.from_json(fact, setrecords.read_token) for (fact,) in rows)
+
     def drop_tokens(self) -> None:
         """See DomainStore."""
         with self._changing() as change:
