@@ -61,11 +61,11 @@ class Beside:
         place = ["--host", plan.ADDRESS, "--hostname", plan.HOST, "--workers", 1]
         self.run("create", *signer, *authority, *place, *ports)
         said = self.notes
-        self._take_in("sslserver", "caAgentServerCert", f"CN={plan.HOST}", "--name", f"DNS:{plan.HOST}")
+        self.take_in("sslserver", "caAgentServerCert", f"CN={plan.HOST}", "--name", f"DNS:{plan.HOST}")
         self._add_users()
         return said
 
-    def _take_in(self, name: str, profile: str, subject: str, *more: str) -> None:
+    def take_in(self, name: str, profile: str, subject: str, *more: str) -> None:
         """Have the CA certify a system key; its profiles ask for RSA."""
         wanted = ["--subject", subject, "--algorithm", "SHA256withRSA", *more]
         made = self.json("certs", "request", name, *wanted)
