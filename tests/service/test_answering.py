@@ -13,6 +13,7 @@ from tests.serving import entry, point, request_for, responder, serving, signer,
 from vouchd.core import status
 from vouchd.core.facts import CertStatus, CompromisedAnswer, ExpiredCRLPolicy
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, UnknownIssuerPolicy
+from vouchd.core.status import ServingState
 from vouchd.errors import OCSPResponseStatus
 from vouchd.pkix import der
 from vouchd.pkix.certs import authority_id, issuer_hashes
@@ -272,6 +273,28 @@ def test_signer_that_its_ca_has_revoked_is_answered_try_later():
     assert statuses(answering.answer(request_for(TWO, GOOD), NOW)) == ["good"]
     answering.replace(state(serving(ONE, point(ONE)), other))
     assert statuses(answering.answer(request_for(ONE, GOOD), NOW)) == ["good"]
+
+
+def test_trusted_responder_that_its_own_ca_has_revoked_is_answered_try_later():
+    """What counts is the word of the CA that certified the signer, and of no other with the same serial."""
+    serial = int.from_bytes(SIGNER.serial)
+    silent, speaking = serving(ONE, point(ONE)), serving(ONE, point(ONE, entry(serial)))
+    trusting = serving(TWO, point(TWO, entry(serial)), trusted_responder=True)
+    ours = responder(state(silent, trusting), signer(SIGNER), unknown_issuer=UnknownIssuerPolicy.UNKNOWN)
+    foreign = request_for(CA.create("Foreign CA", key=shared_key(number=7)), GOOD)
+    for version, one, cause in ((2, silent, ""), (3, speaking, "revoked_signer"), (4, silent, "")):
+        ours.replace(ServingState(version, (one, trusting), version - 1, frozenset({one.authority.id})))
+        for request_der in (request_for(TWO, GOOD), request_for(ONE, GOOD), foreign):
+            assert ours.answer(request_der, NOW).cause == cause
+    ours.replace(ServingState(5, (trusting,), 4, frozenset()))
+    assert ours.answer(request_for(TWO, GOOD), NOW).cause == "", "nobody says anything of it any more"
+
+
+def test_signer_with_the_serial_of_a_revoked_attribute_certificate_signs():
+    """Attribute certificates have serials of their own."""
+    of_attributes = point(ONE, entry(int.from_bytes(SIGNER.serial)), scope=Scope("aa", b"aa", only_attribute=True))
+    ours = responder(state(serving(ONE, point(ONE), of_attributes)), signer(SIGNER))
+    assert statuses(ours.answer(request_for(ONE, GOOD), NOW)) == ["good"]
 
 
 def test_expired_ca_with_a_delegated_signer_is_answered_try_later_and_told_to_nobody_longer():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import IndexFileError
 from vouchd.instance.certificates.signers import Checked, life_for, token_pools
 from vouchd.instance.report import FailingPart, TokenReport
-from vouchd.service.signer_choice import is_revoked, revocation
+from vouchd.service.signer_revocations import SignerRevocations, revocation
 
 
 class _Judgement(NamedTuple):
@@ -34,6 +34,7 @@ class FailingParts:
         self._clock = clock
         self._version = -1
         self._known: dict[str, _Judgement] = {}
+        self._revocations = SignerRevocations({})
         self._until = -1  # the first of all
         self._tokens: object = (frozenset(), set())  # the signers whose tokens cannot sign, and how each token did
 
@@ -43,11 +44,9 @@ class FailingParts:
         changed = state.changed_since(self._version)
         if state.version == self._version:
             changed = frozenset()
-        if changed is None:
-            self._known.clear()
         if changed is None or changed or now > self._until:
             present = {serving.authority.id: serving for serving in state.authorities}
-            known = {} if changed is None else self._known
+            known = {} if self._hear(present, changed) else self._known
             for each in (changed or frozenset()) - present.keys():
                 known.pop(each, None)
             for each, serving in present.items():
@@ -85,7 +84,7 @@ class FailingParts:
         signers, authority = self._checked.signers, serving.authority
         name = authority.policy.signer or signers.default
         error: Exception | None = signers.problem(authority, now)
-        if error is None and self._is_revoked(serving):
+        if error is None and self._is_revoked(name):
             error = revocation()
         if error is None:
             return _Judgement(
@@ -93,9 +92,21 @@ class FailingParts:
             )
         return _Judgement(authority.label, name, _part(authority.label, error), now)
 
-    def _is_revoked(self, serving: ServingAuthority) -> bool:
+    def _hear(self, present: Mapping[str, ServingAuthority], changed: frozenset[str] | None) -> bool:
+        """Take the word of CAs on signers; whether every CA is to be judged anew."""
+        if changed is None:
+            certificates = {name: signer.certificate_der for name, signer in self._checked.signers.ready.items()}
+            self._revocations = SignerRevocations(certificates, present.values())
+            return True
+        heard = [
+            self._revocations.hear(present[each]) if each in present else self._revocations.forget(each)
+            for each in changed
+        ]
+        return any(heard)
+
+    def _is_revoked(self, nickname: str) -> bool:
         try:
-            return is_revoked(self._checked.signers.of(serving.authority).certificate_der, serving)
+            return self._revocations.is_revoked(nickname)
         except IndexFileError:  # it is made again, and told of as such
             return False
 

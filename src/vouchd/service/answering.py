@@ -25,6 +25,7 @@ from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
 from vouchd.service.assembling import Draft, choose_algorithm, prepare_signing
 from vouchd.service.signer_choice import Issuer, SignerChoice
+from vouchd.service.signer_revocations import SignerRevocations
 from vouchd.service.statements import Statement, Statements, foreign_statement
 from vouchd.service.templates import Template, Templates
 from vouchd.service.terms import Answer, Basis, Terms, error_answer
@@ -126,7 +127,10 @@ class Responder:
         """Sign with these from now on; what was prepared with others is dropped."""
         self._signers = signers
         signings = {name: prepare_signing(signer, self._policy, self._own) for name, signer in signers.items()}
-        self._choice = SignerChoice(signings, default_signer)
+        certificates = {name: signer.certificate_der for name, signer in signers.items()}
+        servings = (standing.serving for standing in self._standings.values())
+        self._revocations = SignerRevocations(certificates, servings)
+        self._choice = SignerChoice(signings, default_signer, self._revocations)
         self._templates.clear()
         self._end(self._standings)
 
@@ -169,7 +173,7 @@ class Responder:
                 yield
         for authority_id in self._standings.keys() - ids:
             self._claim(self._standings[authority_id].serving, -1)
-            self._end((authority_id,))
+            self._end(self._standings if self._revocations.forget(authority_id) else (authority_id,))
             self._withdraw(self._standings.pop(authority_id).hashes, authority_id)
             yield
         self._foreseen = {}
@@ -198,6 +202,8 @@ class Responder:
         if former is not None:
             standing.follow(former)
         self._standings[authority_id] = standing
+        if self._revocations.hear(serving):  # a signer of its may answer for others, too
+            self._end(self._standings)
         for issuer, key in hashes:
             known = self._issuers.get(issuer)
             self._is_contested |= known is not None and known.serving.authority.id != authority_id

@@ -16,7 +16,8 @@ from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.service.cover import cover_notice
-from vouchd.service.signer_choice import SignerCertificates, candidates, expiry, is_revoked, revocation
+from vouchd.service.signer_choice import SignerCertificates, candidates, expiry
+from vouchd.service.signer_revocations import SignerRevocations, revocation
 
 UNAUTHORIZED = "unauthorized"
 TRY_LATER = "tryLater"
@@ -99,17 +100,24 @@ def explain(
     serving = next((candidate for candidate in state.authorities if candidate.authority.id == authority_id), None)
     if serving is None:
         return _foreign(policy, signers.default, serial)
-    return explain_each(serving, policy, signers, serials=(serial,), at=at)[0]
+    revocations = SignerRevocations(signers.certificates, state.authorities)
+    return explain_each(serving, policy, signers, revocations, serials=(serial,), at=at)[0]
 
 
 def explain_each(
-    serving: ServingAuthority, policy: ResponsePolicy, signers: Signers, *, serials: Iterable[bytes], at: int
+    serving: ServingAuthority,
+    policy: ResponsePolicy,
+    signers: Signers,
+    revocations: SignerRevocations,
+    *,
+    serials: Iterable[bytes],
+    at: int,
 ) -> list[Explanation]:
     """The same for serials of a CA that is at hand, for which one signer is chosen."""
     signer: str | TryLater
     try:
         signer = signers.choose(serving.authority, at)
-        if is_revoked(signers.certificates[signer], serving):
+        if revocations.is_revoked(signer):
             raise revocation()
     except TryLater as error:
         signer = error

@@ -19,6 +19,7 @@ from vouchd.errors import TryLater, Unauthorized
 from vouchd.pkix import certs, names
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.assembling import Signing
+from vouchd.service.signer_revocations import SignerRevocations, revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,10 @@ class SignerCertificates(dict[str, bytes]):
 class SignerChoice:
     """Chooses among `signings` by nickname; the choice for a CA is kept until it is to be forgotten."""
 
-    def __init__(self, signings: dict[str, Signing], default: str) -> None:
+    def __init__(self, signings: dict[str, Signing], default: str, revocations: SignerRevocations) -> None:
         self._signings = signings
         self._default = default
+        self._revocations = revocations
         self._certificates = SignerCertificates(
             {name: signing.signer.certificate_der for name, signing in signings.items()}
         )
@@ -103,6 +105,8 @@ class SignerChoice:
         """Where no CA of ours is concerned."""
         if self._default not in self._signings:
             raise TryLater("the default signer cannot sign", cause="no_signer")
+        if self._revocations.is_revoked(self._default):
+            raise revocation()
         return {self._default: self._signings[self._default].not_after}
 
     def _candidates(self, issuer: Issuer) -> dict[str, int]:
@@ -111,7 +115,7 @@ class SignerChoice:
         if known is None:
             known = candidates(issuer.serving.authority, issuer.key, self._certificates, self._default)
             named = issuer.serving.authority.policy.signer or self._default
-            revoked = {name for name in known if is_revoked(self._certificates[name], issuer.serving)}
+            revoked = {name for name in known if self._revocations.is_revoked(name)}
             if named in revoked:
                 raise revocation()
             known = {name: end for name, end in known.items() if name not in revoked}
@@ -146,28 +150,6 @@ class SignerChoice:
         if (name, end) not in self._shortened:
             self._shortened[name, end] = replace(self._signings[name], not_after=end)
         return self._shortened[name, end]
-
-
-def is_revoked(signer_der: bytes, serving: ServingAuthority) -> bool:
-    """Whether the CA says in a CRL that is served here that this signer's certificate, which it issued, is revoked.
-
-    Raises: IndexFileError.
-    """
-    signer = certs.load_certificate(signer_der)
-    key = certs.key_id(signer_der)
-    if any(certs.key_id(one) == key for one in serving.authority.certificates):
-        return False  # the CA's own key: its word on that is not in its own CRL
-    serial = certs.serial_octets(signer)
-    return any(point.index.find(serial) is not None for point in serving.points)
-
-
-def revocation() -> TryLater:
-    """Why nothing is signed by a signer that its own CA has revoked."""
-    return TryLater(
-        "the signing certificate is revoked by its CA",
-        hint="have the CA certify a new key: vouchd certs request, then certs install",
-        cause="revoked_signer",
-    )
 
 
 def expiry(end: int, not_after: int) -> TryLater:

@@ -29,6 +29,7 @@ from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificat
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain_each
 from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_revocations import SignerRevocations
 
 _TIMEOUT_SECONDS = 5.0
 _DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)
@@ -143,7 +144,11 @@ class Canary:
         return [single.status for single in verification.singles]
 
     def _expected(self, serving: ServingAuthority, serials: Sequence[bytes], at: int) -> list[Explanation]:
-        return explain_each(serving, self.policy, self._known, serials=serials, at=at)
+        return explain_each(serving, self.policy, self._known, self._revocations, serials=serials, at=at)
+
+    @cached_property
+    def _revocations(self) -> SignerRevocations:
+        return SignerRevocations(self._known.certificates, self.state.authorities)
 
     @cached_property
     def _known(self) -> Signers:

@@ -1,0 +1,80 @@
+"""What the CAs that are served say of the signers that they have certified.
+
+A signer answers for more than its own CA where it is a trusted responder, and for what is nobody's. So what counts is
+the word of the CA that issued its certificate, wherever that stands, and of no other: serials are each CA's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from vouchd.core.key_history import name_of
+from vouchd.core.status import ServingAuthority, speaking
+from vouchd.errors import IndexFileError, TryLater
+from vouchd.pkix import certs, names
+
+_NONE: Final[Mapping[str, bool]] = {}
+
+
+class SignerRevocations:
+    """Which signers (`certificates`: theirs in DER, by nickname) are revoked, as far as their CAs were heard."""
+
+    def __init__(self, certificates: Mapping[str, bytes], authorities: Iterable[ServingAuthority] = ()) -> None:
+        self._of_issuer: dict[bytes, dict[str, tuple[str, bytes]]] = {}  # nickname to key and serial
+        for nickname, certificate_der in certificates.items():
+            certificate = certs.load_certificate(certificate_der)
+            issuer = names.canonical(certs.issuer_der(certificate))
+            identity = certs.key_id(certificate_der), certs.serial_octets(certificate)
+            self._of_issuer.setdefault(issuer, {})[nickname] = identity
+        self._words: dict[str, Mapping[str, bool | IndexFileError]] = {}  # by the CA's id
+        for serving in authorities:
+            self.hear(serving)
+
+    def hear(self, serving: ServingAuthority) -> bool:
+        """Take a CA's word on the signers that it has issued; whether it says other than before."""
+        return self._take(serving.authority.id, self._words_of(serving))
+
+    def forget(self, authority_id: str) -> bool:
+        """That CA says nothing any more; whether that makes a difference."""
+        return self._take(authority_id, _NONE)
+
+    def is_revoked(self, nickname: str) -> bool:
+        """Whether its CA says so. Raises: IndexFileError when that could not be read."""
+        words = [said[nickname] for said in self._words.values() if nickname in said]
+        for word in words:
+            if isinstance(word, IndexFileError):
+                raise word
+        return any(words)
+
+    def _take(self, authority_id: str, words: Mapping[str, bool | IndexFileError]) -> bool:
+        former = self._words.pop(authority_id, _NONE)
+        if words:
+            self._words[authority_id] = words
+        return former != words
+
+    def _words_of(self, serving: ServingAuthority) -> Mapping[str, bool | IndexFileError]:
+        issued = self._of_issuer.get(names.canonical(name_of(serving.authority))) if self._of_issuer else None
+        if not issued:
+            return _NONE
+        # The CA's own key: its word on that is not in its own CRL.
+        own = {certs.key_id(one) for one in serving.authority.certificates}
+        return {name: _word(serving, serial) for name, (key, serial) in issued.items() if key not in own}
+
+
+def _word(serving: ServingAuthority, serial: bytes) -> bool | IndexFileError:
+    try:
+        return any(
+            point.index.find(serial) is not None for point in speaking(serving) if not point.scope.only_attribute
+        )
+    except IndexFileError as error:
+        return error
+
+
+def revocation() -> TryLater:
+    """Why nothing is signed by a signer that its own CA has revoked."""
+    return TryLater(
+        "the signing certificate is revoked by its CA",
+        hint="have the CA certify a new key: vouchd certs request, then certs install",
+        cause="revoked_signer",
+    )
