@@ -16,6 +16,7 @@ from tests.manifests import write_manifest
 from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, moment, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
+from tests.service.test_selftests import StoppedClock
 from tests.serving import request_for, responder, signer
 
 from vouchd.core.policy import UnknownIssuerPolicy
@@ -25,6 +26,7 @@ from vouchd.index.manifest import load_manifest
 from vouchd.pkix import der
 from vouchd.pkix.certs import issuer_hashes
 from vouchd.pkix.signatures import digest_identifier
+from vouchd.service.admitting import Admitting, Served
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -260,3 +262,17 @@ def test_crls_for_each_key_that_were_kept_apart_are_united_without_loss(member):
     assert len(member.store.epochs()) == 2
     assert [member.status(OLD, serial) for serial in (GOOD, REVOKED)] == ["good", "revoked"]
     assert [member.status(NEW, serial) for serial in (GOOD, REVOKED)] == ["revoked", "good"]
+
+
+def test_base_of_the_new_key_under_a_delta_of_the_old_one_is_admitted_by_every_member(member):
+    """A base that comes late stands under the delta held; the facts name the key of the newest CRL, as admitting asks."""
+    member.add(OLD, NEW)
+    member.accept(OLD.crl({}, number=10))
+    member.accept(OLD.crl({REVOKED: None}, number=12, base=10))
+    (epoch,) = member.accept(NEW.crl({}, number=11))
+    assert epoch.delta is not None
+    other = Admitting(Served, StoppedClock())
+    indexing = Indexing(member.store, IndexFolder(member.folder), other)
+    assert not indexing.prepare().refusals
+    for issuer in (OLD, NEW):
+        assert member.status(issuer, REVOKED) == "revoked"

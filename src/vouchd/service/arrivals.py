@@ -105,20 +105,22 @@ def next_epoch(
 ) -> Epoch:
     """The epoch that follows `current` when the CRL of that issuer is taken, its entries not counted yet.
 
-    A delta keeps the base; a base keeps the delta that is still newer, but for one with a lower number that is taken
-    for the reason `renumbering`.
+    A delta keeps the base; a base keeps the delta that is still newer, and with it the key that this was verified with,
+    but for one with a lower number that is taken for the reason `renumbering`.
     """
     record = arrival.record()
+    delta = None if renumbering else _still_newer(current, record)
+    keeps = delta is not None and not arrival.header.is_delta
     before = current.renumbered if current else 0
     epoch = Epoch(
         issuing_point=point,
         sequence=(current.sequence if current else 0) + 1,
         base=record,
         accepted_at=arrival.at,
-        delta=None if renumbering else _still_newer(current, record),
+        delta=delta,
         idp_der=arrival.header.scope.idp_der,
         origin=arrival.origin,
-        issuer_key=certs.key_id(issuer_der),
+        issuer_key=current.issuer_key if current is not None and keeps else certs.key_id(issuer_der),
         key_only=arrival.header.key_index is not None,
         renumbered=before + 1 if renumbering else before,
         renumbering=renumbering,
