@@ -22,6 +22,7 @@ from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 from tests.service.world import partition
 
+from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS
 from vouchd.core.facts import CRLRecord, Epoch, Facts, StepBack
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Store
@@ -44,10 +45,12 @@ Planted = tuple[Epoch, Mapping[str, bytes]]
 
 
 class Now:
-    """A clock that stands."""
+    """A clock that stands unless a test says otherwise."""
+
+    at = NOW
 
     def now(self) -> int:
-        return NOW
+        return self.at
 
 
 class Member:
@@ -57,7 +60,7 @@ class Member:
         self.folder, self.store = folder / "index", store
         self.folder.mkdir(exist_ok=True)
         self.ca, self.foreign = CA.create("Lab CA"), CA.create("Lab CA", key=shared_key(number=1))
-        self.audit = RecordingAudit()
+        self.audit, self.clock = RecordingAudit(), Now()
         self.begin()
         self.authority = Authorities(store, Permission(self.audit), self.audit).add(self.ca.der, AGENT).subject
         self.accept(4, (), NOW - 3 * HOUR)
@@ -66,7 +69,7 @@ class Member:
 
     def begin(self) -> None:
         """What a new manager process begins with."""
-        admitting = Admitting(lambda: read_served(self.folder), Now())
+        admitting = Admitting(lambda: read_served(self.folder), self.clock)
         admitting.audit = self.audit
         self.indexing = Indexing(self.store, IndexFolder(self.folder), admitting)
         self.publication = ManifestPublication(self.store, self.indexing, self.folder, lambda: nullcontext(True))
@@ -334,6 +337,27 @@ def test_next_crl_of_the_ca_ends_the_refusal(member, carrier):
         member.accept(number, revoked, NOW - HOUR + number)
         assert not member.publish().refusals
     assert [member.answer(serial) for serial in (REVOKED, OTHER)] == ["revoked", "good"]
+
+
+@TABLE.fault(
+    "its clock is more than five minutes behind that of the member that took in a CRL",
+    "the CRL before stays; with `staleInSec` tryLater when another member answers from the new one",
+    SAID,
+    "by itself when its clock has come as far",
+)
+@pytest.mark.parametrize("ahead", [{"accepted_at": NOW + HOUR}, {}], ids=["acceptance", "thisUpdate"])
+@pytest.mark.parametrize("carrier", carried())
+def test_epoch_of_a_time_to_come_is_answered_when_that_time_has_come(member, carrier, ahead):
+    """A clock that is set right, or that time passes, is no CRL and yet ends the refusal: the watch is due for it."""
+    crl = member.crl(revoked=(REVOKED, OTHER), at=NOW - HOUR if ahead else NOW + HOUR)
+    carrier.plant(member, member.epoch(crl, **ahead))
+    assert member.publish().refusals
+    assert not member.publication.doubtful, "nothing to be looked at before"
+    member.clock.at = NOW + HOUR - FUTURE_TOLERANCE_SECONDS
+    assert member.publication.doubtful
+    assert not member.publish().refusals
+    assert [member.answer(serial) for serial in (REVOKED, OTHER)] == ["revoked", "revoked"]
+    assert not member.publication.doubtful
 
 
 @pytest.fixture

@@ -104,7 +104,10 @@ class ManifestPublication:
     @property
     def doubtful(self) -> bool:
         """See Publication."""
-        return bool(self._suspects or self._suspect_all or self._files.damaged or self._reopened)
+        if self._suspects or self._suspect_all or self._files.damaged or self._reopened:
+            return True
+        admitting = self._indexing.admitting
+        return admitting is not None and admitting.is_due(self._published.refusals)
 
     def publish(self) -> Published:
         """See Publication; a file of which octets were wrong is made again, and everybody opens it anew."""

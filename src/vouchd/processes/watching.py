@@ -93,7 +93,7 @@ class Publication(Protocol):
 
     @property
     def doubtful(self) -> bool:
-        """Whether there are such files, or some that are to be opened anew."""
+        """Whether there are such files, some that are to be opened anew, or a refusal that may have passed."""
 
     def retell(self) -> Published:
         """Publish once more what was published last, with what is behind another member now; the store is not asked."""

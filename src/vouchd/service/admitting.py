@@ -98,13 +98,25 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An epoch that the store has and this member does not serve; None: the store has lost the one that is served."""
+    """An epoch that the store has and this member does not serve; None: the store has lost the one that is served.
+
+    It is judged anew once the clock is at `passes_at`: then none of its times lies ahead any more.
+    """
 
     point: IssuingPointId
     label: str
     epoch: Epoch | None
     why: str
     lasting: bool = True  # it does not pass by itself, as when a CRL is still on its way
+    passes_at: int | None = None
+
+
+class _Ahead(CRLRejected):
+    """A time that lies ahead of this member's clock, until that is at `passes_at`."""
+
+    def __init__(self, message: str, moment: int) -> None:
+        super().__init__(message, hint="compare the clocks of the members: `vouchd status` tells how they differ")
+        self.passes_at = moment - FUTURE_TOLERANCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,10 @@ class Admitting:
         self._record({refusal.point: refusal for refusal in refusals}, stored, removed)
         return Admitted(tuple(admitted.values()), tuple(refusals), frozenset(kept))
 
+    def is_due(self, refusals: Iterable[Refusal]) -> bool:
+        """Whether one of these is to be judged anew, since the clock has come as far as it takes."""
+        return any(one.lasting and not self._is_lasting(one) for one in refusals)
+
     def standing(self, authority: Authority, epoch: Epoch, documents: Documents) -> Epoch | None:
         """What a new CRL has to follow: the stored epoch, or where it is refused the served one under its sequence."""
         former = self.served.epoch(epoch.issuing_point)
@@ -219,23 +235,27 @@ class Admitting:
             return Refusal(point, authority.label, None, "the store has lost the CRL that is served")
         issuers = _issuers(authority)
         known = self._refused.get(point)
-        same = known is not None and known[0] == issuers and known[1].epoch == epoch and known[1].lasting
+        same = known is not None and known[0] == issuers and known[1].epoch == epoch and self._is_lasting(known[1])
         if known is not None and same and not _may_step(authority, epoch, former):
             return known[1]
         try:
             self._judge(authority, epoch, documents)
         except CRLError as error:
-            return Refusal(point, authority.label, epoch, str(error))
+            passes_at = error.passes_at if isinstance(error, _Ahead) else None
+            return Refusal(point, authority.label, epoch, str(error), passes_at=passes_at)
         except (NotFound, StoreUnavailable) as error:  # it may be on its way: judged anew at the next look
             return Refusal(point, authority.label, epoch, f"the CRL itself cannot be read: {error}", lasting=False)
         if former is not None and _goes_back(epoch, former) and not _may_step(authority, epoch, former):
             return Refusal(point, authority.label, epoch, _older(epoch, former))
         return None
 
+    def _is_lasting(self, refusal: Refusal) -> bool:
+        return refusal.lasting and (refusal.passes_at is None or self._clock.now() < refusal.passes_at)
+
     def _judge(self, authority: Authority, epoch: Epoch, documents: Documents) -> None:
         """Raises: CRLError; NotFound, StoreUnavailable when a document cannot be read."""
         if epoch.accepted_at > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
-            raise CRLRejected("the store says of it that it was accepted in the future")
+            raise _Ahead("the store says of it that it was accepted in the future", epoch.accepted_at)
         for record in epoch.records:
             self._prove(authority, epoch, record, documents)
         if epoch.issuer_key not in {"", self._proofs[authority.id][epoch.issuing_point, epoch.newest].issuer_key}:
@@ -254,7 +274,7 @@ class Admitting:
         header = read_header(crl)
         _require_told(authority, record, epoch, crl, header)
         if header.this_update > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
-            raise CRLRejected("thisUpdate is in the future")
+            raise _Ahead("thisUpdate is in the future", header.this_update)
         issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
         if record.entry_count != documents.build_of(authority, epoch, record, lambda _: crl):
             _require_counted(record, crl, header, name_of(authority))
