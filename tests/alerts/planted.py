@@ -17,6 +17,7 @@ from vouchd.instance.report import (
     InstanceReport,
     MemberReport,
     RefusedPoint,
+    RenewalReport,
     ReplicationReport,
     ServedPoint,
     ServerReport,
@@ -112,7 +113,12 @@ PLANTED = {
     "crl-number-gap": (in_rhythm(replace(USUAL, steps=(1, 1, 1, 3))), "leaving out 2"),
     "crl-number-fell": (in_rhythm(replace(USUAL, steps=(1, 1, 1, -4))), "fell"),
     "signer-ends": (reported(certificates=(("ocspSigningCert", _SOON),)), "expires in"),
-    "certificate-ends": (reported(certificates=(("sslserver", _SOON),)), "expires in"),
+    "certificate-ends": (
+        reported(
+            certificates=(("sslserver", _SOON),), renewals=(RenewalReport("sslserver", "est", NOW - 9, "status 401"),)
+        ),
+        "(by=est), but: status 401",
+    ),
     "signer-waiting": (reported(waiting_signers=(WaitingSigner("ocspSigningCert", "o2", "no key"),)), "no key"),
     "member-away": (reported(members=(replace(PEER, reachable=False, error="refused"),)), "o2.example:8443"),
     "upkeep": (reported(upkeep=(("following", "the master does not answer"),)), "following"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from tests.sites import Site
 
 from vouchd.cli.main import main
 from vouchd.core.facts import Group
+from vouchd.errors import ConfigError
 from vouchd.instance.certificates.signers import load_signers
 from vouchd.instance.certificates.tls import server_context
+from vouchd.instance.configuration import write_values
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
@@ -74,6 +77,9 @@ class _Public:
         return self._key
 
 
+OURS = (("by", "ca"), ("ca", "lab"))
+
+
 @pytest.fixture
 def lab(site, capsys) -> Site:
     """A site whose instance has all its certificates from our own CA in `lab`."""
@@ -88,6 +94,20 @@ def test_create_with_our_ca_has_every_certificate(lab, capsys):
     rows = shown(capsys, "certs", "list")
     assert [row["name"] for row in rows] == NAMES
     assert {(row["state"], row["requests"]) for row in rows} == {("valid", None)}
+
+
+def test_list_says_which_certificates_renew_themselves_and_when(lab, capsys):
+    """Each by its own name, at its own moment within its life; the administrator's is a person's to renew."""
+    values = {f"vouchd.renewal.{name}.{key}": value for name in ("sslserver", "audit_signing") for key, value in OURS}
+    write_values(layout_of(lab), values)
+    rows = {row["name"]: row for row in shown(capsys, "certs", "list")}
+    assert {name for name, row in rows.items() if row["renews"]} == {"sslserver", "audit_signing"}
+    moment, _, way = rows["sslserver"]["renews"].partition(" ")
+    assert datetime.now(UTC).isoformat() < moment < rows["sslserver"]["not_after"]
+    assert way == "(ca)"
+    write_values(layout_of(lab), {"vouchd.renewal.admin.by": "exec", "vouchd.renewal.admin.command": "true"})
+    with pytest.raises(ConfigError, match="a person's"):
+        read_settings(layout_of(lab))
 
 
 def test_create_with_our_ca_makes_a_server_that_tls_takes(lab):

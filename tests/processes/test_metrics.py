@@ -13,6 +13,7 @@ from vouchd.ee.counters import SIGNATURE_BUCKETS, WorkerCounters, ended, merge
 from vouchd.instance.report import (
     InstanceReport,
     MemberReport,
+    RenewalReport,
     ReplicationReport,
     ServedPoint,
     ServerReport,
@@ -60,6 +61,7 @@ def report(**changes) -> InstanceReport:
         ),
         "sources": (SourceState("main", accepted=2, not_modified=5, attempts=8, failures=1, last_error="down"),),
         "certificates": (("ocsp", Validity(NOW, NOW + 86400)),),
+        "renewals": (RenewalReport("sslserver", "est", NOW + 60), RenewalReport("subsystem", "exec", None, "code 1")),
         "members": (
             MemberReport("o2:8443", "clone", True, NOW - 3, 2, (("ab", "complete", -70),)),
             MemberReport("o3:8443", "clone", False),
@@ -110,6 +112,12 @@ def test_metrics_show_what_was_counted():
     assert found["vouchd_connections_accepted_total"] == 6
     assert (found["vouchd_workers"], found["vouchd_workers_ready"], found["vouchd_worker_restarts_total"]) == (2, 1, 3)
     assert found["vouchd_certificate_expiry_seconds{certificate=ocsp}"] == 86400
+    assert found["vouchd_certificate_renewal_seconds{certificate=sslserver}"] == 60
+    assert "vouchd_certificate_renewal_seconds{certificate=subsystem}" not in found
+    failing = [
+        found[f"vouchd_certificate_renewal_failing{{certificate={name}}}"] for name in ("sslserver", "subsystem")
+    ]
+    assert failing == [0, 1]
     assert found["vouchd_source_up{source=main}"] == 0
     assert found["vouchd_source_accepted_total{source=main}"] == 2
 

@@ -125,7 +125,10 @@ def _ends(*, signers: bool) -> Present:
         for name, validity in situation.report.certificates:
             ends = validity.state(situation.now) is ValidityState.ENDS_SOON
             if ends and signers is (name not in FIXED):
-                yield Trouble(name, f"{validity.warning(situation.now)}, at {rfc3339(validity.not_after)}")
+                renewal = situation.report.renewal(name)
+                by_itself = f"; it {renewal}" if renewal else ""
+                words = f"{validity.warning(situation.now)}, at {rfc3339(validity.not_after)}{by_itself}"
+                yield Trouble(name, words)
 
     return present
 

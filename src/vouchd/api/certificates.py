@@ -11,19 +11,26 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from vouchd.api import shapes
+from vouchd.api.instance import Renewal, renewal_shape
 from vouchd.api.model import SentBundle, Words, about
 from vouchd.api.operation import Call, Operation
 from vouchd.api.services import Services
 from vouchd.ca.requests import parse_name, parse_subject
+from vouchd.cloning.own_certificates import own_host
 from vouchd.core.facts import Caller
-from vouchd.errors import NotFound, SigningError, StoreUnavailable
+from vouchd.errors import LifecycleError, NotFound, SigningError, StoreUnavailable
 from vouchd.files import read_file
 from vouchd.instance.certificates import service
+from vouchd.instance.certificates.enrolment import due_at
+from vouchd.instance.certificates.in_use import RENEWED
 from vouchd.instance.certificates.places import SystemCertificate as Placed
 from vouchd.instance.certificates.tokens import token_label
+from vouchd.instance.report import RenewalReport
 from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
+from vouchd.settings.declared import EnrolmentWay
+from vouchd.settings.reading import read_settings
 from vouchd.signing.token.reference import HARDWARE
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
@@ -55,6 +62,7 @@ class SystemCertificate(Struct, frozen=True):
     certificate: Annotated[shapes.Certificate | None, about("The certificate; null: it has not come yet.")]
     chain: Annotated[list[shapes.Certificate], about("The CAs above it that go along with it.")]
     requests: Annotated[list[CertificateRequest], about("The requests that wait for a certificate.")]
+    renewal: Annotated[Renewal | None, about("How it renews itself; null: it does not.")]
 
 
 class NewRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,7 +180,25 @@ def _shape(services: Services, caller: Caller, one: Placed) -> SystemCertificate
         certificate=own,
         chain=[shapes.certificate(above.public_bytes(Encoding.DER), _sha256(above)) for above in one.chain],
         requests=[_request_shape(path) for path in services.certificates.pending(one.name, caller)],
+        renewal=renewal_shape(renewal) if (renewal := renewal_of(services, one)) else None,
     )
+
+
+def renewal_of(services: Services, one: Placed) -> RenewalReport | None:
+    """How it renews itself, as the running instance says, or else the settings; None: it does not."""
+    settings = read_settings(services.layout)
+    wanted = next((it for it in settings.renewals if it.nickname == one.name), None)
+    if wanted is None or wanted.way is EnrolmentWay.NOBODY:
+        return None
+    try:
+        reported = services.running.report().renewal(one.name)
+    except LifecycleError:
+        reported = None
+    if reported is not None:
+        return reported
+    certificate = one.certificate if one.name in RENEWED else None
+    due = due_at(certificate, wanted, own_host(settings)) if certificate else None
+    return RenewalReport(one.name, wanted.way.value, due)
 
 
 def _whereabouts(key_file: Path) -> str:

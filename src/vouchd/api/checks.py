@@ -63,7 +63,9 @@ def _of_this_instance(report: InstanceReport, now: int) -> tuple[Check, ...]:
     ready, workers, audit = report.workers_ready, len(report.workers), report.audit
     stale = [one.label for one in report.issuing_points if one.next_update is not None and one.next_update <= now]
     doubtful = [f"not served as the store has it: {one.label} ({one.why})" for one in report.unverified]
-    ending = [f"{name} {words}" for name, validity in report.certificates if (words := validity.warning(now))]
+    ending = [
+        f"{name} {words}" for name, validity in report.certificates if (words := report.ending(name, validity, now))
+    ]
     return (
         Check("workers", ready > 0, f"{ready} of {workers} answer from manifest {report.version}"),
         Check("answering", not report.halting, report.halting or "no critical self test failed"),

@@ -108,6 +108,16 @@ class ReplicationState(Struct, frozen=True):
     servers: Annotated[list[ReplicatingServer], about("The servers of the other members.")]
 
 
+class Renewal(Struct, frozen=True):
+    """A certificate that renews itself."""
+
+    name: Annotated[str, about("The certificate.", "sslserver")]
+    by: Annotated[str, about("Who certifies the next one: `ca`, `est` or `exec`.", "est")]
+    due_at: Annotated[Moment | None, about("When it does; null: not known.")]
+    error: Annotated[Words, about("Why the last attempt failed; empty: it did not.")]
+    waiting: Annotated[Words, about("What the next certificate, which has come, waits for; empty: nothing.")]
+
+
 class Instance(Struct, frozen=True):
     """What the instance serves now."""
 
@@ -143,6 +153,7 @@ class Instance(Struct, frozen=True):
     agents: Annotated[Address | None, about("URL of the agent port; null while it is off.")]
     behind: Annotated[list[Label], about("CAs of which another member has had a newer CRL for too long.", [])]
     upkeep: Annotated[list[UpkeepFailure], about("The work for the set that fails.", [])]
+    renewals: Annotated[list[Renewal], about("The certificates that renew themselves.", [])]
     checks: Annotated[list[Check], about("The readiness checks.")]
     issuing_points: Annotated[list[ServedPoint], about("The issuing points that are answered from.")]
     sources: Annotated[list[Source], about("The sources of CRLs.")]
@@ -216,11 +227,23 @@ def _instance(call: Call) -> Instance:
         agents=_url(now.agent, "https") if now.agent else None,
         behind=list(now.behind),
         upkeep=[UpkeepFailure(name=name, error=error) for name, error in now.upkeep],
+        renewals=[renewal_shape(one) for one in now.renewals],
         checks=convert(running.checks(), list[Check], from_attributes=True),
         issuing_points=[_served(point) for point in now.issuing_points],
         sources=[shape(state) for state in now.sources],
         members=_others(call, now.members),
         replication=convert(now.replication, ReplicationState | None, from_attributes=True),
+    )
+
+
+def renewal_shape(renewal: report.RenewalReport) -> Renewal:
+    """A certificate that renews itself."""
+    return Renewal(
+        name=renewal.name,
+        by=renewal.way,
+        due_at=shapes.maybe_moment(renewal.due_at),
+        error=renewal.why,
+        waiting=renewal.waiting,
     )
 
 
@@ -250,6 +273,7 @@ def _silent(pid: int | None) -> Instance:
         agents=None,
         behind=[],
         upkeep=[],
+        renewals=[],
         checks=[],
         issuing_points=[],
         sources=[],

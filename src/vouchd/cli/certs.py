@@ -49,10 +49,20 @@ def _row(one: Shape) -> dict[str, object]:
         "state": one["state"],
         "key": one["key"],
         "not_after": certificate.get("not_after"),
+        "renews": _renews(one["renewal"]),
         "subject": certificate.get("subject"),
         "serial": serial and serial.removeprefix("0x"),
         "requests": ", ".join(request["name"] for request in one["requests"]) or None,
     }
+
+
+def _renews(renewal: Shape | None) -> str | None:
+    """When it renews itself, and what is in the way."""
+    if renewal is None:
+        return None
+    trouble = renewal["error"] or renewal["waiting"]
+    when = renewal["due_at"] or "by the master"
+    return f"{when} ({renewal['by']}{': ' + trouble if trouble else ''})"
 
 
 @app.command()

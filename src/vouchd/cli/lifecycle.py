@@ -160,6 +160,7 @@ def _show(report: Mapping[str, Any], json_output: bool) -> None:
         "damaged_indexes_made_again": report["index_repairs"] or None,
         "behind": ", ".join(report["behind"]) or None,
         "failing": "; ".join(f"{one['name']}: {one['error']}" for one in report["upkeep"]) or None,
+        "renews_itself": "; ".join(map(_renewal, report["renewals"])) or None,
     }
     kept = report["hindrances"]
     members, sources = [seen_row(one) for one in report["members"]], report["sources"]
@@ -180,6 +181,12 @@ def _show(report: Mapping[str, Any], json_output: bool) -> None:
     if sources:
         output.say("")
         output.table(["source", "URL", "last success", "next attempt", "error"], [_source(one) for one in sources])
+
+
+def _renewal(renewal: Mapping[str, Any]) -> str:
+    """When a certificate renews itself, and what is in the way."""
+    trouble = renewal["error"] or renewal["waiting"]
+    return f"{renewal['name']} {renewal['due_at'] or ''} ({renewal['by']}{': ' + trouble if trouble else ''})"
 
 
 def seen_row(member: Mapping[str, Any]) -> dict[str, object]:

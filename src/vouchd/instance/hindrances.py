@@ -64,7 +64,7 @@ def _of_the_instance(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     for name, validity in report.certificates:
         state = validity.state(now)
         if state is ValidityState.EXPIRED or state is ValidityState.NOT_YET:  # to hash them costs as much as the rest
-            yield Hindrance(Cause.CERTIFICATE, name, f"{validity.warning(now)}; vouchd certs renew")
+            yield Hindrance(Cause.CERTIFICATE, name, f"{report.ending(name, validity, now)}; vouchd certs renew")
 
 
 def _of_crls(report: InstanceReport, now: int) -> Iterator[Hindrance]:

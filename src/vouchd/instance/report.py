@@ -314,6 +314,15 @@ class InstanceReport:
     tokens: tuple[TokenReport, ...] = ()
     renewals: tuple[RenewalReport, ...] = ()
 
+    def renewal(self, name: str) -> RenewalReport | None:
+        """How the certificate of that name renews itself, None: it does not."""
+        return next((one for one in self.renewals if one.name == name), None)
+
+    def ending(self, name: str, validity: Validity, now: int) -> str:
+        """Words on a certificate that is not plainly valid, and on what it does about that itself; else empty."""
+        words, renewal = validity.warning(now), self.renewal(name)
+        return f"{words}; it {renewal}" if words and renewal else words
+
     @property
     def workers_ready(self) -> int:
         """How many workers answer from the current manifest."""

@@ -64,6 +64,18 @@ class _Collector(Collector):
             {name: validity.not_after - now for name, validity in report.certificates},
             "certificate",
         )
+        yield _labelled(
+            "vouchd_certificate_renewal_seconds",
+            "Until a certificate renews itself, negative while that is overdue",
+            {one.name: one.due_at - now for one in report.renewals if one.due_at is not None},
+            "certificate",
+        )
+        yield _labelled(
+            "vouchd_certificate_renewal_failing",
+            "1 where the last attempt of a certificate to renew itself failed",
+            {one.name: int(bool(one.why)) for one in report.renewals},
+            "certificate",
+        )
 
 
 def _answers(snapshot: Snapshot) -> Iterator[Metric]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 from cryptography import x509
 
 from vouchd.agent.pages.conditions import Condition, Tone, expiry_condition
 from vouchd.agent.pages.rendering import Pages
+from vouchd.api.certificates import renewal_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.instance.certificates.places import SystemCertificate
+from vouchd.instance.report import RenewalReport
 from vouchd.pkix import certs
 from vouchd.pkix.purposes import Validity
 from vouchd.threads import in_thread
@@ -28,6 +30,7 @@ class CertificateCard:
     used: float = 0.0
     key: str = ""
     pending: int = 0
+    renewal: RenewalReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,11 @@ class CertificatePages:
 
     def _cards(self, caller: Caller) -> tuple[CertificateCard, ...]:
         now, service = self.services.clock.now(), self.services.certificates
-        return tuple(
-            _card(system, len(service.pending(system.name, caller)), now) for system in service.certificates(caller)
+        cards = (
+            (system, _card(system, len(service.pending(system.name, caller)), now))
+            for system in service.certificates(caller)
         )
+        return tuple(replace(card, renewal=renewal_of(self.services, system)) for system, card in cards)
 
 
 def _card(system: SystemCertificate, pending: int, now: int) -> CertificateCard:
