@@ -45,6 +45,7 @@ class Bench:
         for one in self.layout.folders:
             one.mkdir(exist_ok=True)
         self.clock = Hand()
+        self.pauses: list[float] = []
         secrets = {f"alert.{one.name}": "correct horse" for one in carriers}
         ledger = Ledger(self.layout.alerts, MEMBER, [Wanting(one.name, one.severity) for one in carriers])
         self.alerting = Alerting(
@@ -54,7 +55,7 @@ class Bench:
             self.clock,
             Bounds(),
             min_free_bytes,
-            pause=lambda _: 0.01,
+            pause=lambda seconds: self.pauses.append(seconds) or 0.01,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -147,6 +148,14 @@ def test_carrier_that_fails_shows_and_is_told_of_by_the_others(tmp_path):
             eventually(lambda: '"carrier"' in bench.layout.alerts.read_text(), "it is seen")
             bench.look(failing, 140)
             assert events(requests, 1) == [("raised", "carrier")]
+
+
+def test_a_look_is_followed_by_a_pause(tmp_path):
+    """However fast reports follow each other, as when CRLs come, the alerts are gone through once a second."""
+    with Bench(tmp_path / "i", ()) as bench:
+        bench.look(SOUND.report)
+        eventually(lambda: bench.pauses, "the look is over")
+    assert set(bench.pauses) == {1.0}
 
 
 def test_carrier_that_hangs_keeps_no_other_waiting(tmp_path):

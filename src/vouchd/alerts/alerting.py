@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 600.0
 _KEEP_RHYTHMS_SECONDS = 60
+_BETWEEN_LOOKS_SECONDS = 1.0  # no condition begins and ends within: a look costs as much as there are CAs
 
 
 @dataclass
@@ -128,6 +129,7 @@ class Alerting:
             if notices:
                 for courier in self._couriers:
                     courier.woken.set()
+            await asyncio.sleep(self._pause(_BETWEEN_LOOKS_SECONDS))
 
     def _judge(self, report: InstanceReport) -> tuple[Notice, ...]:
         now = self._clock.now()

@@ -104,7 +104,7 @@ def _kinds(hint: Any) -> Iterator[type]:
 
 def policy_record(policy: AuthorityPolicy) -> Record:
     """The record of a policy."""
-    record = asdict(policy)
+    record = _fields(policy)
     record["crl_issuers"] = [_text(der) for der in policy.crl_issuers]
     return record
 
@@ -151,7 +151,13 @@ def read_authority(record: Record) -> Authority:
 
 def epoch_record(epoch: Epoch) -> Record:
     """The record of an epoch."""
-    return asdict(epoch) | {"idp_der": _text(epoch.idp_der)}
+    return _fields(epoch) | {
+        "issuing_point": _fields(epoch.issuing_point),
+        "base": _fields(epoch.base),
+        "delta": None if epoch.delta is None else _fields(epoch.delta),
+        "former": [_fields(one) for one in epoch.former],
+        "idp_der": _text(epoch.idp_der),
+    }
 
 
 def served_record(epoch: Epoch) -> Record:
@@ -220,6 +226,11 @@ def known_fields(cls: type[Any], record: Record) -> Record:
     """Those fields of the record that the dataclass has."""
     names = cls.__dataclass_fields__
     return {name: value for name, value in record.items() if name in names}
+
+
+def _fields(fact: Any) -> Record:
+    """The fields of a fact that holds no other one: `asdict` copies each value, and looks into each for facts."""
+    return {name: getattr(fact, name) for name in fact.__dataclass_fields__}
 
 
 def _text(value: bytes) -> str:

@@ -35,6 +35,7 @@ class FailingParts:
         self._version = -1
         self._known: dict[str, _Judgement] = {}
         self._revocations = SignerRevocations({})
+        self._lasting: tuple[FailingPart, ...] = ()  # those of the CAs that are known
         self._until = -1  # the first of all
         self._tokens: object = (frozenset(), set())  # the signers whose tokens cannot sign, and how each token did
 
@@ -54,6 +55,7 @@ class FailingParts:
                 if former is None or former.until < now or (changed and each in changed):
                     known[each] = self._judged(serving, now)
             self._known, self._version = known, state.version
+            self._lasting = tuple(one.part for one in known.values() if one.part is not None)
             self._until = min((one.until for one in known.values()), default=now)
         labels = {f"CA {serving.authority.label}" for serving in state.authorities} if self._checked.failing else set()
         shown = labels | {f"signer {one.signer}" for one in self._known.values()} if self._checked.failing else set()
@@ -69,11 +71,14 @@ class FailingParts:
 
     def token_reports(self) -> tuple[TokenReport, ...]:
         """The tokens that keys of signers are on, as this process sees them."""
-        pools = token_pools(self._checked.signers.ready)
+        pools = token_pools(self._checked.signers.on_tokens)
         return tuple(TokenReport(place.label, str(place.module), **asdict(pool.state)) for place, pool in pools.items())
 
     def _of_known(self) -> Iterator[FailingPart]:
         tokens = self._checked.signers.token_problems()
+        if not tokens:
+            yield from self._lasting
+            return
         for one in self._known.values():
             if one.part is not None:
                 yield one.part

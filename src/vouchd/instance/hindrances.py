@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vouchd.instance.report import InstanceReport
-from vouchd.pkix.purposes import ValidityState
 
 
 class Cause(StrEnum):
@@ -62,8 +61,7 @@ def _of_the_instance(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     for part in report.failing:
         yield Hindrance(Cause.PART, part.part, part.cause)
     for name, validity in report.certificates:
-        state = validity.state(now)
-        if state is ValidityState.EXPIRED or state is ValidityState.NOT_YET:  # to hash them costs as much as the rest
+        if not validity.holds(now):
             yield Hindrance(Cause.CERTIFICATE, name, f"{report.ending(name, validity, now)}; vouchd certs renew")
 
 

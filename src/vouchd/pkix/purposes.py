@@ -176,6 +176,10 @@ class Validity:
         """The validity of `certificate`."""
         return cls(not_before(certificate), not_after(certificate))
 
+    def holds(self, at: int) -> bool:
+        """Whether it has begun and not ended: `state` is neither NOT_YET nor EXPIRED."""
+        return self.not_before <= at < self.not_after
+
     def state(self, at: int) -> ValidityState:
         """THE rule, for readiness, pages, commands and log."""
         if at >= self.not_after:

@@ -75,7 +75,7 @@ class Overview:
         self._listeners = listeners
         self._watch = watch
         self._pulls = pulls
-        self._certificates = certificates
+        self._certificates = tuple(sorted(certificates.items()))
         self._clock = clock
         self._audit = audit
         self._verdict = verdict or Verdict(tuple, pool, lambda _: None)
@@ -104,7 +104,7 @@ class Overview:
             halting=self._verdict.why,
             refusals=self._restarts.refusals if self._restarts else 0,
             refused=self._restarts.refused if self._restarts else "",
-            certificates=tuple(sorted(self._certificates.items())),
+            certificates=self._certificates,
             selftests=self._verdict.results,
             audit=self._audit.state() if self._audit else AuditState(),
             members=self._members.reports() if self._members else (),

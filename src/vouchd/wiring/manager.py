@@ -224,6 +224,9 @@ def _failing(parts: FailingParts, publication: ManifestPublication) -> tuple[Fai
 
 def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tuple[RefusedPoint, ...]:
     """What the directory has of CAs, users and members, and is not believed."""
+    doubts = seals.doubts if seals else ()
+    if not doubts:
+        return ()
     labels = {served.authority.id: served.authority.label for served in publication.state.authorities}
     return tuple(
         RefusedPoint(
@@ -232,7 +235,7 @@ def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tu
             labels.get(doubt.identifier) or f"{doubt.kind} {doubt.identifier}",
             f"{doubt.why}; see `vouchd directory doubts`",
         )
-        for doubt in (seals.doubts if seals else ())
+        for doubt in doubts
     )
 
 

@@ -51,8 +51,13 @@ class LoadedSigners:
 
     def token_problems(self) -> dict[str, SigningError]:
         """Why those whose tokens cannot sign now do not, as of the last seconds, by nickname."""
-        problems = {name: signer.token_problem() for name, signer in self.ready.items()}
+        problems = {name: signer.token_problem() for name, signer in self.on_tokens.items()}
         return {name: problem for name, problem in problems.items() if problem is not None}
+
+    @cached_property
+    def on_tokens(self) -> Mapping[str, SoftwareSigner]:
+        """Those whose keys are on tokens."""
+        return {name: signer for name, signer in self.ready.items() if signer.token is not None}
 
     def problem(self, authority: Authority, at: int) -> SigningError | None:
         """Why nothing is signed for this CA at POSIX time `at`; None: it is answered for (RFC 6960 4.2.2.2)."""
