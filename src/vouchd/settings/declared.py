@@ -352,6 +352,7 @@ class EnrolmentWay(StrEnum):
     NOBODY = "nobody"  # an administrator has it certified
     CA = "ca"  # our own CA, in a folder of this host
     EST = "est"  # a CA that speaks EST (RFC 7030)
+    CERTSYSTEM = "certsystem"  # a CA of Dogtag or Red Hat Certificate System, by its REST
     EXEC = "exec"  # a command of the site
 
 
@@ -365,7 +366,7 @@ class RenewalSettings:
         word(EnrolmentWay),
         EnrolmentWay.NOBODY,
         "Who certifies the next key of that signer, or of `sslserver`, `subsystem` or `audit_signing`: our own CA in a"
-        " folder, a server that speaks EST, a command of the site.",
+        " folder, a server that speaks EST, a Certificate System's CA, a command of the site.",
         shared=True,
     )
     after_percent: int = key(
@@ -399,18 +400,33 @@ class RenewalSettings:
         "vouchd.renewal.<nickname>.url",
         TEXT,
         "",
-        "`by=est`: such as https://ca.example.org/.well-known/est, with a label if the server has several.",
+        "`by=est`: such as https://ca.example.org/.well-known/est, with a label if the server has several;"
+        " `by=certsystem`: the CA's secure port, https://ca.example.org:8443.",
         shared=True,
     )
     trust_file: Path | None = key(
-        "vouchd.renewal.<nickname>.trust", FILE, "", "`by=est`: the CAs of the server (PEM); empty: the system's."
+        "vouchd.renewal.<nickname>.trust", FILE, "", "The CAs of that server (PEM); empty: the system's."
     )
     user: str = key(
         "vouchd.renewal.<nickname>.user",
         TEXT,
         "",
-        "`by=est`: HTTP basic as this user, whose password is `renewal.<nickname>` in password.conf; empty: with the"
-        " subsystem certificate.",
+        "HTTP basic as this user, whose password is `renewal.<nickname>` in password.conf; empty: with the subsystem"
+        " certificate.",
+        shared=True,
+    )
+    profile: str = key(
+        "vouchd.renewal.<nickname>.profile",
+        TEXT,
+        "",
+        "`by=certsystem`: the CA's profile; empty: its stock one, as caOCSPCert for a signer.",
+        shared=True,
+    )
+    approves: bool = key(
+        "vouchd.renewal.<nickname>.approve",
+        FLAG,
+        default=False,
+        about="`by=certsystem`: approve the request as well, as an agent of the CA; `false`: its agents do.",
         shared=True,
     )
 

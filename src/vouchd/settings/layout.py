@@ -53,6 +53,11 @@ class Layout:
         return self.database_folder / "rhythms.json"
 
     @property
+    def submitted_requests(self) -> Path:
+        """The requests for certificates that a Certificate System's CA has not decided on; JSON, private."""
+        return self.database_folder / "submitted-requests.json"
+
+    @property
     def backups(self) -> Path:
         """When the last backup was made and proved; JSON."""
         return self.database_folder / "backups.json"

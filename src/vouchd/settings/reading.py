@@ -231,7 +231,12 @@ def _carrier(config: CSConfig, root: Path, name: str) -> CarrierSettings:
     return carrier
 
 
-_NEEDED = {EnrolmentWay.CA: "ca", EnrolmentWay.EST: "url", EnrolmentWay.EXEC: "command"}
+_NEEDED = {
+    EnrolmentWay.CA: "ca",
+    EnrolmentWay.EST: "url",
+    EnrolmentWay.CERTSYSTEM: "url",
+    EnrolmentWay.EXEC: "command",
+}
 
 
 def _renewal(config: CSConfig, root: Path, nickname: str) -> RenewalSettings:

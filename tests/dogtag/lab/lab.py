@@ -134,6 +134,17 @@ class Lab:
         """Have it begin anew with these settings in its CS.cfg; None takes a key away."""
         running.configure(self.enclosure, instance, settings)
 
+    def decide(self, number: str, verdict: str) -> None:
+        """What an agent of the CA does with a request: approve, reject, cancel."""
+        with closing(self.connect(plan.CA)) as connection:
+            accepted = self._login(connection)
+            where = f"/ca/rest/agent/certrequests/{number}"
+            connection.request("GET", where, headers=accepted)
+            shown = connection.getresponse().read()
+            connection.request("POST", f"{where}/{verdict}", shown, accepted | {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            assert reply.status == 204, reply.read()
+
     # its tools
 
     def ocsp_client(self, url: str, serial: int, *more: object) -> str:
@@ -197,13 +208,8 @@ class Lab:
         return http.client.HTTPSConnection(plan.HOST, instance.https_port, context=context, timeout=_SECONDS)
 
     def _change(self, serial: int, verb: str, facts: dict[str, str]) -> None:
-        accepted = {"Accept": "application/json"}
-        connection = self.connect(plan.CA)
-        with closing(connection):
-            connection.request("GET", "/ca/rest/account/login", headers=accepted)
-            reply = connection.getresponse()
-            reply.read()
-            accepted["Cookie"] = (reply.headers["Set-Cookie"] or "").split(";")[0]
+        with closing(self.connect(plan.CA)) as connection:
+            accepted = self._login(connection)
             where = f"/ca/rest/agent/certs/0x{serial:x}"
             connection.request("GET", where, headers=accepted)
             facts |= {"Nonce": str(json.loads(connection.getresponse().read())["Nonce"])}
@@ -211,6 +217,14 @@ class Lab:
             connection.request("POST", f"{where}/{verb}", json.dumps(facts), headers)
             said = json.loads(connection.getresponse().read())
         assert said.get("operationResult") == "success", said
+
+    def _login(self, connection: http.client.HTTPSConnection) -> dict[str, str]:
+        """The headers of an agent's session."""
+        accepted = {"Accept": "application/json"}
+        connection.request("GET", "/ca/rest/account/login", headers=accepted)
+        reply = connection.getresponse()
+        reply.read()
+        return accepted | {"Cookie": (reply.headers["Set-Cookie"] or "").split(";")[0]}
 
     def _ca(self, method: str, path: str, form: dict[str, str]) -> str:
         return self._say(plan.CA, method, path, form)

@@ -1,4 +1,4 @@
-"""Who certifies a key of this instance without an administrator: our own CA, an EST server, a command of the site."""
+"""Who certifies a key of this instance without an administrator: a CA of ours or of others, a command of the site."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shlex
 import ssl
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -16,8 +17,10 @@ from typing import IO
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vouchd.client.certsystem_requests import CertificateSystemRequests
 from vouchd.client.est import ESTClient
 from vouchd.errors import ClientError, ConfigError
+from vouchd.instance.certificates.certsystem_enrolment import CertificateSystemEnrolment
 from vouchd.instance.certificates.issuing import certify
 from vouchd.pkix.certs import not_after, not_before
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES
@@ -44,6 +47,8 @@ def enrol(renewal: RenewalSettings, purpose: Purpose, csr_pem: bytes, settings: 
         case EnrolmentWay.EST:
             csr_der = x509.load_pem_x509_csr(csr_pem).public_bytes(Encoding.DER)
             return _est_client(renewal, settings, layout).enrol(csr_der, again=again)
+        case EnrolmentWay.CERTSYSTEM:
+            return _at_certificate_system(renewal, settings, layout).enrol(csr_pem, purpose, renewal.profile)
     raise ConfigError(f"nobody renews {renewal.nickname}", hint=f"set vouchd.renewal.{renewal.nickname}.by")
 
 
@@ -62,19 +67,39 @@ def due_at(certificate: x509.Certificate, renewal: RenewalSettings, host: str) -
 
 
 def _est_client(renewal: RenewalSettings, settings: Settings, layout: Layout) -> ESTClient:
-    passwords = read_passwords(layout.password_conf)
+    context, passwords = _context(renewal), read_passwords(layout.password_conf)
+    basic = _basic(renewal, layout, passwords)
+    if basic is None:
+        _show_certificate(context, settings.subsystem, passwords.get(INTERNAL, ""))
+    return ESTClient(renewal.url, context, renewal.timeout_seconds, basic)
+
+
+def _at_certificate_system(renewal: RenewalSettings, settings: Settings, layout: Layout) -> CertificateSystemEnrolment:
+    context, passwords = _context(renewal), read_passwords(layout.password_conf)
+    basic = _basic(renewal, layout, passwords)
+    if renewal.approves and basic is None:
+        _show_certificate(context, settings.subsystem, passwords.get(INTERNAL, ""))
+    requests = CertificateSystemRequests(renewal.url, context, renewal.timeout_seconds, basic)
+    return CertificateSystemEnrolment(requests, layout.submitted_requests, renewal.approves)
+
+
+def _context(renewal: RenewalSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=renewal.trust_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if renewal.user:
-        password = passwords.get(f"renewal.{renewal.nickname}")
-        if password is None:
-            raise ConfigError(
-                f"{layout.password_conf}: no password of {renewal.user}",
-                hint=f"add a line renewal.{renewal.nickname}=PASSWORD",
-            )
-        return ESTClient(renewal.url, context, renewal.timeout_seconds, (renewal.user, password))
-    _show_certificate(context, settings.subsystem, passwords.get(INTERNAL, ""))
-    return ESTClient(renewal.url, context, renewal.timeout_seconds)
+    return context
+
+
+def _basic(renewal: RenewalSettings, layout: Layout, passwords: Mapping[str, str]) -> tuple[str, str] | None:
+    """User and password, None where there is no user. Raises: ConfigError."""
+    if not renewal.user:
+        return None
+    password = passwords.get(f"renewal.{renewal.nickname}")
+    if password is None:
+        raise ConfigError(
+            f"{layout.password_conf}: no password of {renewal.user}",
+            hint=f"add a line renewal.{renewal.nickname}=PASSWORD",
+        )
+    return renewal.user, password
 
 
 def _show_certificate(context: ssl.SSLContext, files: KeyFiles, password: str) -> None:
