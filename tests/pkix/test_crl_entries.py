@@ -104,6 +104,10 @@ ODD_ENTRIES = {
         entry(b"\x05", extension(b"\x18", tlv(0x17, b"250601123456Z"))),
         entry(b"\x05", extension(b"\x18", tlv(0x16, b"2025"))),
     ],
+    "revocationDate": [
+        entry(b"\x05", time=tlv(0x17, text))
+        for text in (b"2506011234Z", b"250601143456+0200", b"2506011004-0230", b"250601123456-0000")
+    ],
     "removeFromCRL": [entry(b"\x05", reason(8))],
 }
 
@@ -121,6 +125,29 @@ def test_odd_entry_is_a_revocation_like_any_other_and_is_told(word, odd):
         (words,) = oddities(der, read_header(der))
         assert word in words
     assert oddities(crl(*usual), read_header(crl(*usual))) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "second"),
+    [
+        (b"2506011234Z", 1748781240),
+        (b"250601143456+0200", 1748781296),
+        (b"2506011004-0230", 1748781240),
+        (b"4912312330-0100", 2524609800),
+    ],
+)
+def test_revocation_date_without_seconds_or_of_another_zone_is_its_moment(text, second):
+    """A UTCTime as X.680 has it, which RFC 5280 restricts: one such entry costs no other revocation."""
+    assert read(crl(entry(time=tlv(0x17, text))))[0].revocation_time == second
+
+
+@pytest.mark.parametrize(
+    "text", [b"2506011234", b"2506011234Z0", b"250601123456+2400", b"2506311234Z", b"250601123456+02"]
+)
+def test_revocation_date_that_is_no_moment_refuses_the_crl(text):
+    """What nobody could read is not guessed."""
+    with pytest.raises(CRLRejected):
+        read(crl(entry(time=tlv(0x17, text))))
 
 
 def test_odd_invalidity_date_that_must_be_understood_refuses_the_crl():

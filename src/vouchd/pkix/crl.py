@@ -29,6 +29,8 @@ AUTHORITY_KEY_IDENTIFIER, CRL_NUMBER, DELTA_CRL_INDICATOR, ISSUING_DISTRIBUTION_
     "2.5.29.28",
 )
 MICROSOFT_CA_VERSION = "1.3.6.1.4.1.311.21.1"  # szOID_CERTSRV_CA_VERSION: key index << 16 | certificate index
+# What names the issuer once more, or says where deltas are, changes nothing of what the CRL lists: critical or not.
+_PASSED_OVER: Final = frozenset({"2.5.29.18", "2.5.29.46"})
 _EXTENSIONS_TAG = 0xA0
 _TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
 
@@ -196,7 +198,7 @@ def _crl_extensions(extensions: tuple[Extension, ...]) -> _Facts:
         reader = _READERS.get(name)
         if reader is not None:
             reader(facts, extension.value)
-        elif extension.critical:
+        elif extension.critical and name not in _PASSED_OVER:
             raise CRLRejected(
                 f"the CRL has a critical extension that is not supported: {name}",
                 hint="RFC 5280 section 5.2 forbids to use such a CRL; ask the CA to make it non-critical",

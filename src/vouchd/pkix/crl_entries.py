@@ -22,7 +22,8 @@ How ten million entries are affordable in Python, and why the quick way reads wh
 
 What is odd and harmless is read as OpenSSL, GnuTLS, NSS and Go read it, so that it costs no other revocation: an empty
 list of extensions is none; a reasonCode that RFC 5280 does not know, or that only a delta may have, is a revocation
-without a reason; an invalidityDate that is none is left out. `oddities` says whether there are such entries.
+without a reason; an invalidityDate that is none is left out; a revocationDate may lack its seconds or be of another
+zone than UTC, as a UTCTime may outside of RFC 5280. `oddities` says whether there are such entries.
 """
 
 from __future__ import annotations
@@ -123,8 +124,12 @@ _ODD: Final = {
     "a reasonCode that RFC 5280 does not know, taken as none": re.compile(
         rb"\x55\x1d\x15(?:\x01\x01[\x00\xff])?\x04\x03\x0a\x01[\x07\x0b-\xff]"
     ),
+    "a revocationDate without seconds or of another zone, read all the same": re.compile(
+        rb"\x17(?:\x0b[0-9]{10}Z|[\x0f\x11][0-9]{10,12}[+-][0-9]{4})"
+    ),
     "an invalidityDate that is no GeneralizedTime, left out": re.compile(rb"\x55\x1d\x18\x04.[^\x18]", re.DOTALL),
 }
+_OTHER_TIME: Final = re.compile(rb"([0-9]{10})([0-9]{2})?(?:Z|([+-])([01][0-9]|2[0-3])([0-5][0-9]))")
 _ODD_IN_COMPLETE: Final = {
     "removeFromCRL in a complete CRL, taken as revoked": re.compile(
         rb"\x55\x1d\x15(?:\x01\x01[\x00\xff])?\x04\x03\x0a\x01\x08"
@@ -137,6 +142,16 @@ def oddities(crl: Buffer, header: CRLHeader) -> tuple[str, ...]:
     kinds = _ODD if header.is_delta else _ODD | _ODD_IN_COMPLETE
     listed = memoryview(crl)[header.entries.start : header.entries.end]
     return tuple(words for words, pattern in kinds.items() if pattern.search(listed))
+
+
+def _revocation_time(crl: Buffer, tlv: der.TLV) -> int:
+    """POSIX seconds of the revocationDate. Raises: ValueError."""
+    match = _OTHER_TIME.fullmatch(der.content(crl, tlv)) if tlv.tag == der.UTC_TIME else None
+    if match is None or (match[2] and not match[3]):
+        return der.time_seconds(crl, tlv)
+    usual = der.tlv(der.UTC_TIME, match[1], match[2] or b"00", b"Z")
+    ahead = (int(match[4]) * 60 + int(match[5])) * 60 if match[3] else 0
+    return der.time_seconds(usual, der.whole(usual, der.UTC_TIME)) - (ahead if match[3] == b"+" else -ahead)
 
 
 _WINDOW_BYTES = 1 << 15
@@ -268,12 +283,13 @@ class _Scanner:
         entry = der.expect(crl, pos, self._end, der.SEQUENCE)
         serial = der.expect(crl, entry.start, entry.end, der.INTEGER)
         time = der.read_tlv(crl, serial.end, entry.end)
-        packed_time = pack_time(der.time_seconds(crl, time))
+        packed_time = pack_time(_revocation_time(crl, time))
         facts = self._tails.read(bytes(crl[time.end : entry.end]))
         if facts.certificate_issuer is not None:
             self._taken = names.same(facts.certificate_issuer, self._wanted)
         octets = der.content(crl, serial)
         key = self._layout.key_or_widen(octets)
-        if entry.start - entry.begin == 2 and time.tag == der.UTC_TIME and len(octets) <= len(key):
+        is_usual = time.tag == der.UTC_TIME and time.end - time.begin == TIME_OCTETS
+        if entry.start - entry.begin == 2 and is_usual and len(octets) <= len(key):
             self._pattern.learn(entry.end - entry.start, len(octets))
         return key + packed_time + self._tails.packed(facts), entry.end
