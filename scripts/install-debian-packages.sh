@@ -12,7 +12,8 @@ if [ ${#packages[@]} -eq 0 ]; then
     nginx-light wrk                          # what the benchmarks compare with
     haproxy                                  # reads the example for it
     chromium chromium-driver                 # what the agent pages are tested with
-    libnss3-tools softhsm2                   # NSS databases, a PKCS #11 token in software
+    libnss3-tools softhsm2                   # NSS databases and its OCSP client, a PKCS #11 token in software
+    golang-golang-x-crypto-dev               # the OCSP client of Go
     p11-kit p11-kit-modules                  # that token in a process of its own, which can be killed
     faketime                                 # a host whose clock differs
     systemd logrotate                        # systemd-analyze and logrotate read the files of a service
@@ -23,6 +24,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     checkpolicy semodule-utils setools selinux-policy-dev  # compile the SELinux policy, look into it
     selinux-policy-default
   )
+  command -v go >/dev/null || packages+=(golang-go)
   command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)  # runs a single source file, which takes the compiler
 fi
 command -v dpkg-query >/dev/null || {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.interop.clients import Clients
 from tests.interop.site import Site
 
 
@@ -18,3 +19,11 @@ def site(request, tmp_path_factory) -> Iterator[Site]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory) -> Clients:
+    """The clients of other makers, compiled."""
+    made = Clients(tmp_path_factory.mktemp("clients"))
+    made.prepare()
+    return made

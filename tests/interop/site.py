@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.commands import run_vouchd
+from tests.ds389 import free_port
 
 DEADLINE_SECONDS = 120
 
@@ -32,24 +33,31 @@ class Site:
     def __init__(self, folder: Path, key: str, algorithm: str) -> None:
         self.folder = folder
         self.instance = folder / "instance"
-        self._ca = folder / "ca"
-        vouchd("ca", "create", "--ca", self._ca, "--subject", f"CN=Interop {key} CA", "--key", key)
-        self.ca_file = self._ca / "ca.crt"
+        self.ca_folder = folder / "ca"
+        port = free_port("127.0.0.1")
+        self.url = f"http://127.0.0.1:{port}/"
+        vouchd(
+            *("ca", "create", "--ca", self.ca_folder, "--subject", f"CN=Interop {key} CA", "--key", key),
+            *("--ocsp-url", self.url),  # NSS goes by the certificate
+        )
+        self.ca_file = self.ca_folder / "ca.crt"
         self.good, self.revoked, self.unknown = (self._issue(name) for name in ("good", "revoked", "unknown"))
-        vouchd("ca", "revoke", self.revoked.serial, "--ca", self._ca, "--reason", "keyCompromise")
-        vouchd("ca", "crl", "--ca", self._ca, "--out", folder / "ca.crl")
+        vouchd("ca", "revoke", self.revoked.serial, "--ca", self.ca_folder, "--reason", "keyCompromise")
+        vouchd("ca", "crl", "--ca", self.ca_folder, "--out", folder / "ca.crl")
         vouchd(
             "create",
-            *("--instance", self.instance, "--ca", self._ca, "--algorithm", algorithm),
-            *("--host", "127.0.0.1", "--port", 0, "--health-port", 0, "--agent-port", 0, "--workers", 1),
+            *("--instance", self.instance, "--ca", self.ca_folder, "--algorithm", algorithm),
+            *("--host", "127.0.0.1", "--port", port, "--health-port", 0, "--agent-port", 0, "--workers", 1),
         )
         vouchd("crl", "add", folder / "ca.crl", "--instance", self.instance)
         self._disown_unknown()
-        self.url = vouchd("start", "--instance", self.instance, "--timeout", DEADLINE_SECONDS)["OCSP"]
+        vouchd("start", "--instance", self.instance, "--timeout", DEADLINE_SECONDS)
 
     def _issue(self, name: str) -> Leaf:
         file = self.folder / f"{name}.crt"
-        issued = vouchd("ca", "issue", "--ca", self._ca, "--profile", "user", "--subject", f"CN={name}", "--out", file)
+        issued = vouchd(
+            "ca", "issue", "--ca", self.ca_folder, "--profile", "user", "--subject", f"CN={name}", "--out", file
+        )
         return Leaf(file, issued["serial"])
 
     def _disown_unknown(self) -> None:

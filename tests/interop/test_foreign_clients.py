@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.interop.clients import said
 from tests.interop.site import Leaf, Site
 
 from vouchd.client.transport import Connection, Method
@@ -15,26 +14,6 @@ from vouchd.client.transport import Connection, Method
 pytestmark = [pytest.mark.interop, pytest.mark.process]
 
 CHECKER = Path(__file__).with_name("OcspCheck.java")
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a foreign command printed, and whether it was content."""
-
-    code: int
-    text: str
-
-
-def said(*command: object) -> Said:
-    ended = subprocess.run(
-        [str(word) for word in command],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    return Said(ended.returncode, ended.stdout + ended.stderr)
 
 
 def leaf(site: Site, status: str) -> Leaf:
@@ -48,6 +27,23 @@ def answered_over_get(site: Site, request: Path, response: Path) -> None:
     assert exchange.method == "GET"
     assert exchange.header("Content-Type") == "application/ocsp-response"
     response.write_bytes(exchange.body)
+
+
+# --- those that do all by themselves
+
+
+@pytest.mark.parametrize("status", ["good", "revoked", "unknown"])
+@pytest.mark.parametrize("name", ["newer OpenSSL", "Go", "NSS"])
+def test_client_that_asks_by_itself_accepts(site, clients, name, status) -> None:
+    """It verifies the answer by its own code, and reads the status."""
+    assert clients.by_name[name](site, leaf(site, status)) == status
+
+
+def test_newer_openssl_is_newer(clients) -> None:
+    """The library that the same program is run over is of another line than Debian's."""
+    versions = [said("openssl", "version", environment=one).text for one in (None, clients.newer_library)]
+    debians, newer = (re.search(r"Library: OpenSSL (\d+)\.(\d+)", text).groups() for text in versions)
+    assert tuple(map(int, newer)) > tuple(map(int, debians))
 
 
 # --- openssl ocsp
