@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -20,10 +21,11 @@ from vouchd.instance.certificates.requests import certificate_request
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import ALGORITHMS, verify
 from vouchd.signing.keys import read_key, write_key
+from vouchd.signing.token import pool as pool_module
 from vouchd.signing.token.keys import TokenKey, Tokens
 from vouchd.signing.token.pool import Limits, SessionPool
 from vouchd.signing.token.reference import KeyReference, TokenPlace
-from vouchd.signing.token.session import Launcher
+from vouchd.signing.token.session import Launcher, Session
 
 pytestmark = pytest.mark.process
 
@@ -31,7 +33,7 @@ TBS = b"to be signed"
 ON_TOKENS = [name for name in ALGORITHMS if not name.startswith("ML-DSA")]
 KIND = {"SHA384withEC": "P-384", "SHA512withEC": "P-521", "SHA256withEC": "EC"}
 PATIENT = Limits(sessions=2, sign_seconds=60.0)
-BRIEF = Limits(sessions=1, sign_seconds=1.0)
+BRIEF = Limits(sessions=1, sign_seconds=1.0, open_seconds=0)
 
 
 def far() -> float:
@@ -109,6 +111,30 @@ def test_find_token_that_is_not_there_when_the_module_is_loaded(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     hsm.order("late")
     check(key_on(hsm.place(meddling=True)), "SHA256withRSA")
+
+
+def test_first_session_that_takes_long_is_not_counted_for_who_tries_a_key_out(hsm, monkeypatch):
+    """A log-in that takes longer than a signature may fails no trial: the signature has its whole time afterwards."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(), limits=Limits(sessions=1, sign_seconds=60))
+    pool, ahead, deadlines = pool_of(key), [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=time.sleep)
+    monkeypatch.setattr(pool_module, "time", clock)
+
+    def slow(*words, **named):
+        session = Launcher.open(pool.launcher, *words, **named)
+        ahead[0] += 100
+        return session
+
+    def sign(session, public_der, algorithm, data, until, original=Session.sign):
+        deadlines.append(until)
+        return original(session, public_der, algorithm, data, until)
+
+    monkeypatch.setattr(pool.launcher, "open", slow)
+    monkeypatch.setattr(Session, "sign", sign)
+    begun = time.monotonic()
+    check(key, "SHA256withRSA")
+    assert deadlines[0] >= begun + 160
 
 
 def test_sign_with_rsa_by_two_processes_gives_the_octets_of_software(hsm):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509 import ocsp
 from tests.processes.running import eventually
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.key_search import needles, places_of
@@ -58,8 +59,11 @@ def in_the_way(pair: CloneSet) -> list:
 
 
 def signs_with(pair: CloneSet, name: str) -> str:
-    """SHA-256 (hex) of the public key that a member's answer is signed with."""
-    (signer, *_) = pair.answer(name, "good").certificates
+    """SHA-256 (hex) of the public key that a member's answer is signed with; empty: it is not answered now."""
+    answer = pair.answer(name, "good")
+    if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        return ""
+    (signer, *_) = answer.certificates
     spki = signer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
 

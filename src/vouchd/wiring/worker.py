@@ -48,8 +48,8 @@ def run_worker(layout: Layout, slot: int) -> None:
     if unconfined:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
     for signer in signing.signers:
-        if isinstance(signer, SoftwareSigner):
-            signer.token_problem()  # opens sessions, so that the first answers need not wait for them
+        if isinstance(signer, SoftwareSigner) and signer.token is not None:
+            signer.token.await_sessions()  # so that the first answers need not: those of before a restart go on
     records = answered_records(settings.audit, responder)
     threads = max(THREADS, settings.token.sessions)
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from cryptography import x509
@@ -115,14 +115,18 @@ def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: boo
     return (0, -1) if end is None else (not_before(signer), end)
 
 
-def open_signers(settings: Settings) -> LoadedSigners:
-    """Every signer that the settings name, each loaded by itself. Raises: ConfigError."""
+def open_signers(settings: Settings, *, serving: bool = False) -> LoadedSigners:
+    """Every signer that the settings name, each loaded by itself; those for `serving` wait for no token to be opened.
+
+    Raises: ConfigError.
+    """
     ready, problems = {}, {}
     try:
         password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
     except SigningError as error:
         return LoadedSigners({}, {one.nickname: error for one in settings.signers}, settings.default_signer)
-    tokens = Tokens(Limits(settings.token.sessions, settings.token.deadline_ms / 1000))
+    limits = Limits(settings.token.sessions, settings.token.deadline_ms / 1000)
+    tokens = Tokens(replace(limits, open_seconds=0) if serving else limits)
     for signer in settings.signers:
         try:
             ready[signer.nickname] = _load(signer, password, tokens)
@@ -136,7 +140,7 @@ def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
 
     Raises: ConfigError.
     """
-    return started_signers(open_signers(settings))
+    return started_signers(open_signers(settings, serving=True))
 
 
 def started_signers(signers: LoadedSigners) -> dict[str, SoftwareSigner]:

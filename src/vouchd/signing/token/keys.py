@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vouchd.errors import NotFound, SigningError, TokenUnavailable
 from vouchd.pkix.signatures import DIGESTS
-from vouchd.signing.token.pool import Limits, SessionPool
+from vouchd.signing.token.pool import OPEN_SECONDS, Limits, SessionPool
 from vouchd.signing.token.reference import KeyReference, TokenPlace, labels
 
 _NAMES = {digest.name: name.replace("-", "") for name, digest in DIGESTS.items()}
@@ -60,6 +60,12 @@ class TokenKey:
         """Start what starts sessions, for a process that may start no program later. Raises: TokenUnavailable."""
         for pool in self.pools:
             pool.start()
+
+    def await_sessions(self) -> None:
+        """Wait until each of its tokens can sign, or it is known why not, or that takes too long."""
+        until = time.monotonic() + OPEN_SECONDS
+        for pool in self.pools:
+            pool.await_session(max(0.0, until - time.monotonic()))
 
     def look(self) -> TokenUnavailable | None:
         """Why no token can sign now, as of the last seconds; None: one can, or it is not known yet."""

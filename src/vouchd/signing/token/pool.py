@@ -33,10 +33,14 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many sessions a process has with a token, and how long a signature may take."""
+    """How many sessions a process has with a token, and how long a signature may take.
+
+    Who tries a key out waits `open_seconds` for the first session besides; who answers strangers does not.
+    """
 
     sessions: int = 2
     sign_seconds: float = 2.0
+    open_seconds: float = OPEN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,12 @@ class SessionPool:
             self._next_look = now + LOOK_SECONDS
             threading.Thread(target=_look, args=(weakref.ref(self),), name="token", daemon=True).start()
 
+    def await_session(self, within_seconds: float) -> None:
+        """Wait until a session is open, or it is known why none can be; it is no error when that takes longer."""
+        with self._state:
+            self._repair()
+            self._state.wait_for(lambda: self._open or self._problem is not None, within_seconds)
+
     def try_out(self) -> None:
         """Sign with a key. Raises: TokenUnavailable; NotFound."""
         for public_der in tuple(self._keys)[:1]:
@@ -112,8 +122,13 @@ class SessionPool:
     def sign(self, public_der: bytes, algorithm: str, data: bytes, until: float) -> bytes:
         """The signature by the key of that public key, verified, before the monotonic time `until`.
 
-        Raises: TokenUnavailable; NotFound when the token does not hold the key.
+        The wait for a first session, where the limits allow one, comes on top. Raises: TokenUnavailable; NotFound when
+        the token does not hold the key.
         """
+        begun = time.monotonic()
+        if self._limits.open_seconds:
+            self.await_session(self._limits.open_seconds)
+            until += time.monotonic() - begun
         error = TokenUnavailable(f"token {self.place.label}: no signature")
         for _ in range(self._limits.sessions + 1):
             session = self._take(until)
@@ -188,7 +203,7 @@ class SessionPool:
             self._open += 1
             self._idle.append(session)
             self._problem = None
-            self._state.notify()
+            self._state.notify_all()
         return 0.0
 
     def _proved(self) -> Session:
