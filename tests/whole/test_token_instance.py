@@ -7,62 +7,16 @@ import os
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from tests.processes.running import eventually
-from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module
-from tests.whole.clones import CloneSet
+from tests.softhsm import MODULE, PIN, meddling_module
+from tests.whole.token_sets import TokenSet
 
-from vouchd.client.inquiry import new_nonce, question, send, serial_of
-from vouchd.client.response_acceptance import status_name
-from vouchd.client.transport import Connection
-from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, address_of
 from vouchd.errors import BadInput
 from vouchd.instance.lifecycle import status
 from vouchd.signing.sealing import SealingKey
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def hsm(tmp_path, monkeypatch) -> SoftHSM:
-    """SoftHSM with a token `ocsp`."""
-    softhsm = SoftHSM(tmp_path / "softhsm")
-    for name, value in softhsm.environment.items():
-        monkeypatch.setenv(name, value)
-    softhsm.add("ocsp")
-    return softhsm
-
-
-class TokenSet(CloneSet):
-    """A set whose signing key is on a token."""
-
-    def on_token(self, module: Path = MODULE) -> list[str]:
-        self.write("pin", PIN)
-        return ["--token", "ocsp", "--module", str(module), "--pin-file", "pin"]
-
-    def query(self, name: str, certificate: str, *, nonce: bool = True) -> str:
-        """What our own client makes of the answer: verified, or the status of an error. Raises: VerificationError."""
-        issuer, leaf = (
-            x509.load_pem_x509_certificate((self.folder / path).read_bytes()).public_bytes(Encoding.DER)
-            for path in ("lab/ca.crt", f"{certificate}.crt")
-        )
-        asked = question(issuer, [serial_of(leaf, issuer)], nonce=new_nonce() if nonce else None)
-        host, port = status(self.layout(name)).report.ee
-        with Connection(f"http://{host}:{port}/") as connection:
-            reply = send(connection, asked)
-        assert reply.exchange.http_status == 200
-        if reply.response.basic is None:
-            return status_name(reply.response.status)
-        return reply.verify(SystemClock().now()).singles[0].status
-
-    def says_revoked(self, name: str = "m", *, nonce: bool = True) -> bool:
-        return self.query(name, "bad", nonce=nonce) == "revoked"
-
-    def tells(self, name: str = "m") -> bool:
-        """Whether the state of the token is shown as one that keeps from answering."""
-        return any("token ocsp" in f"{one.part} {one.cause}" for one in status(self.layout(name)).report.failing)
 
 
 @pytest.fixture
@@ -89,8 +43,12 @@ def test_instance_with_a_key_on_a_token_is_made_and_answers(tokens, hsm):
     assert shown["named"] == {"ocspSigningCert": True}
     (tested,) = tokens.json("token", "test", "ocsp", "--instance", "m")
     assert (tested["key"], tested["result"]) == ("ocspSigningCert", "good")
-    (listed,) = tokens.json("token", "list", "--instance", "m")
-    assert (listed["token"], listed["state"]) == ("hardware-ocsp", "good")
+
+    def listed() -> tuple[str, str]:
+        (token,) = tokens.json("token", "list", "--instance", "m")
+        return token["token"], token["state"]
+
+    eventually(lambda: listed() == ("hardware-ocsp", "good"), listed)
     (present,) = tokens.json("selftest", "run", "OCSPPresence", "--instance", "m")
     assert "ocspSigningCert on hardware-ocsp" in present["detail"]
     assert {one["label"] for one in tokens.json("token", "list", "--module", str(MODULE))} == {"ocsp"}
@@ -191,19 +149,7 @@ def make_clone(tokens: TokenSet, algorithm: str) -> dict:
     tokens.make_master("m", *tokens.on_token(), "--algorithm", algorithm)
     tokens.revoke("bad")
     tokens.publish("m")
-    prepared = tokens.json(
-        *("clone", "prepare", "--instance", "m", "--host", tokens.host("m")[0], "--token-out", "token")
-    )
-    assert prepared["on_tokens"] == "ocspSigningCert"
-    assert prepared["file"] is None
-    host, address = tokens.host("c")
-    tokens.run(
-        *("clone", "create", "--instance", "c", "--host", host, "--workers", "1", "--listen", address),
-        *("--master", prepared["master"], "--fingerprint", prepared["fingerprint"], "--token-file", "token"),
-        *tokens.on_token(),
-        *("--ca", "lab"),
-        *tokens.ports_of("c"),
-    )
+    tokens.create_on_token("c")
     (verdict,) = tokens.json("clone", "verify", "--instance", "c")
     return verdict
 
