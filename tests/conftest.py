@@ -24,6 +24,8 @@ settings.load_profile("quick")
 
 # Where it is set, each of the many processes that tests start would compile the whole program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What a command says depends on how busy the machine is, where it tells what takes long; see tests/cli/test_progress.py.
+os.environ["VOUCHD_PROGRESS"] = "0"
 
 
 # The dearest of those that start processes, the longest first.

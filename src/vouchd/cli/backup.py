@@ -12,6 +12,7 @@ from vouchd.cli import output
 from vouchd.cli.instance import Folder, Instance, reachable
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.cli.pkcs12 import PasswordFileOption, export
+from vouchd.cli.progress import working
 from vouchd.errors import ConfigError, VerificationError
 
 
@@ -46,10 +47,14 @@ def backup(
     from vouchd.wiring.backup import own_backup, write_backup  # noqa: PLC0415  the keys alone need no stores
 
     if out is None:
-        output.record({"file": str(own_backup(instance.layout, output.note)), "proved": True}, json_output=json_output)
+        with working("back the instance up, and prove it", shown=not json_output):
+            file = own_backup(instance.layout, output.note)
+        output.record({"file": str(file), "proved": True}, json_output=json_output)
         return
 
-    about = write_backup(instance.layout, out, read_password(password_file, out))
+    password = read_password(password_file, out)
+    with working("back the instance up", shown=not json_output):
+        about = write_backup(instance.layout, out, password)
     output.record({"file": str(out), **_shown(about)}, json_output=json_output)
     if not about["answers"]:
         output.warn("no answers were recorded: the instance does not run", "back it up while it runs, then they are")
@@ -78,7 +83,8 @@ def restore(
 
     password = read_password(password_file, file)
     if verify:
-        proof = prove_backup(file, password, output.note)
+        with working("restore it elsewhere, and compare its answers", shown=not json_output):
+            proof = prove_backup(file, password, output.note)
         result = proof.replay
         shown = {"same": result.same, "different": len(result.different), "ended": result.ended}
         output.record({"file": str(file), **_shown(proof.about), **shown}, json_output=json_output)
@@ -91,7 +97,8 @@ def restore(
         if not result.same:
             output.warn("nothing was compared", "make a backup while the instance runs and its CRLs are current")
         return
-    opened = restore_backup(file, password, instance, alone=embedded)
+    with working("restore the instance", shown=not json_output):
+        opened = restore_backup(file, password, instance, alone=embedded)
     output.record({"instance": str(instance), **_shown(opened.about)}, json_output=json_output)
     if opened.about.get("facts_in") == "directory" and not embedded:
         output.hint("its facts are those of its directory server; with --embedded those of the backup")

@@ -18,6 +18,7 @@ from vouchd.cli.options import (
     read_input,
     read_large_input,
 )
+from vouchd.cli.progress import working
 from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, VouchdError, outcome
 from vouchd.files import write_new
@@ -188,7 +189,9 @@ def show(
     Example: vouchd crl show "Example Root" --out root.crl
     """
     if Path(what).is_file() and out is None:
-        for shape in [crl_shapes.file_fields(bytes(crl)) for crl in _crls(read_input(what, MAX_CRL_BYTES))]:
+        with working(f"read {Path(what).name}", shown=not json_output):
+            shapes = [crl_shapes.file_fields(bytes(crl)) for crl in _crls(read_input(what, MAX_CRL_BYTES))]
+        for shape in shapes:
             output.record(shape, json_output=json_output)
         return
     point = instance.call("crls.get", what, scope)

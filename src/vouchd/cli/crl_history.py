@@ -13,6 +13,7 @@ from vouchd.cli import output
 from vouchd.cli.authority import ReferenceArgument
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import JsonOption, ScopeOption, read_large_input
+from vouchd.cli.progress import working
 from vouchd.errors import ConfigError, CRLRejected
 from vouchd.files import write_new
 from vouchd.pkix import pem
@@ -86,7 +87,8 @@ def diff(
         name = "crl_history.difference"
         difference = instance.call(name, of, scope, before=before, after=after, skip=skip, limit=limit)
     else:
-        difference = _of_files(before, after, skip, limit)
+        with working("compare them", shown=not json_output):
+            difference = _of_files(before, after, skip, limit)
     if json_output:
         output.as_json(difference)
     else:

@@ -20,6 +20,7 @@ from vouchd.cli.create import (
 )
 from vouchd.cli.directory.options import ManagerPasswordOption, StartTLSOption, TrustOption
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cli.progress import working
 from vouchd.cloning.adoption import OtherDirectory
 from vouchd.directory.connection import server_of
 from vouchd.directory.dse import ROOT_DN
@@ -121,7 +122,8 @@ def dogtag(
     )
 
     work = CertificateSystemImport(plan, wiring.services)
-    done = work.rehearse() if dry_run else work.run()
+    with working("read the Certificate System", shown=not json_output):
+        done = work.rehearse() if dry_run else work.run()
     _show(done, dry_run=dry_run, json_output=json_output)
     if code := exit_code(done.findings):
         raise typer.Exit(code)

@@ -21,6 +21,7 @@ from vouchd.api.model import plain
 from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operation_of
 from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE
+from vouchd.cli.progress import working
 from vouchd.client.admin import AdminClient, quoted, read_answer
 from vouchd.errors import ConfigError
 from vouchd.instance import lifecycle
@@ -46,10 +47,11 @@ class Instance(Protocol):
 class Folder:
     """The instance in a folder, whether it runs or not; the caller is whoever runs this process."""
 
-    def __init__(self, layout: Layout, open_until_the_end: ExitStack) -> None:
+    def __init__(self, layout: Layout, open_until_the_end: ExitStack, *, talks: bool = True) -> None:
         from vouchd.wiring.folder import FolderRunning, user_name  # noqa: PLC0415  not for who asks over the port
 
         self.layout = layout
+        self._talks = talks
         self._until_the_end = open_until_the_end
         self._services: Services | None = None
         self._caller = local_caller(user_name())
@@ -62,8 +64,9 @@ class Folder:
         operation = operation_of(name)
         named, caller = _named(operation, path), self._caller
         call = Call(self._opened, self.layout, self._running, caller, named, query, body, origin or caller.origin)
-        answer = operation.perform(call)
-        return b"".join(answer.chunks()) if isinstance(answer, Download) else plain(answer)
+        with working(_words(operation, origin), shown=self._talks):
+            answer = operation.perform(call)
+            return b"".join(answer.chunks()) if isinstance(answer, Download) else plain(answer)
 
     def start(self, seconds: float) -> None:
         """Start it, and wait until it answers. Raises: VouchdError."""
@@ -92,10 +95,11 @@ class Folder:
 class Port:
     """A running instance at its agent port; the caller is whose certificate the client has."""
 
-    def __init__(self, client: AdminClient) -> None:
+    def __init__(self, client: AdminClient, *, talks: bool = True) -> None:
         self._client = client
+        self._talks = talks
 
-    def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:  # noqa: ARG002
+    def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:
         """See Instance; where a file comes from is told there by the client's address."""
         operation = operation_of(name)
         data, media_type = None, ""
@@ -105,12 +109,19 @@ class Port:
             data, media_type = json.dumps(body).encode(), JSON
         words = {key: _text(value) for key, value in query.items()}
         where = PREFIX + operation.path.format(**{key: quoted(value) for key, value in _named(operation, path).items()})
-        answer = self._client.send(operation.method, where, words, data, media_type)
+        with working(_words(operation, origin), shown=self._talks):
+            answer = self._client.send(operation.method, where, words, data, media_type)
         return answer if operation.media_type != JSON else read_answer(answer)
 
 
 def _named(operation: Operation, path: tuple[str, ...]) -> Mapping[str, str]:
     return dict(zip(operation.path_names, path, strict=True))
+
+
+def _words(operation: Operation, origin: str) -> str:
+    """What is said while the operation takes its time."""
+    words = f"{operation.about[:1].lower()}{operation.about[1:]}"
+    return f"{Path(origin).name}: {words}" if origin else words
 
 
 def _text(value: object) -> str:
@@ -198,7 +209,7 @@ def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
     @functools.wraps(command)
     def run(**values: Any) -> Result:
         where = [values.pop(name) for name in options]
-        with opened(*where, option=names[0][0]) as instance:
+        with opened(*where, option=names[0][0], talks=not values.get("json_output", False)) as instance:
             return command(**values, instance=instance)
 
     run.reachable = True  # type: ignore[attr-defined]
@@ -216,13 +227,14 @@ def opened(
     trust: Path | None = None,
     *,
     option: str = "--cert",
+    talks: bool = True,
 ) -> Iterator[Instance]:
-    """The instance that these name. Raises: ConfigError."""
+    """The instance that these name; `talks` says that it tells of what takes long. Raises: ConfigError."""
     url = url or (folder if folder.startswith(_SCHEME) else "")
     if not url:
         with ExitStack() as until_the_end:
-            yield Folder(Layout(Path(folder).absolute()), until_the_end)
+            yield Folder(Layout(Path(folder).absolute()), until_the_end, talks=talks)
         return
     if cert is None:
         raise ConfigError("a client certificate is needed with --url", hint=f"give it: {option} FILE")
-    yield Port(AdminClient(url, cert, key, trust))
+    yield Port(AdminClient(url, cert, key, trust), talks=talks)

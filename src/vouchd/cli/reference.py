@@ -21,7 +21,8 @@ Results go to stdout, as a table or with `--json` as JSON; everything else goes 
 else `./vouchd`), every verb of the certificate manager `--ca DIR` (or `VOUCHD_CA`, else `./ca`). They work whether
 the instance runs or not; a running one is told of the change and waited for. Verbs with `--url` work as well from
 another host, over the agent port, as the user of `--cert`, with the same output; `--instance https://HOST:8443` is the
-same as `--url`. `VOUCHD_DEBUG=1` shows where an internal error happened.
+same as `--url`. What takes longer than a second says so on stderr (a line that turns on a terminal, lines elsewhere,
+nothing with `--json`, nothing with `VOUCHD_PROGRESS=0`). `VOUCHD_DEBUG=1` shows where an internal error happened.
 
 | exit code | meaning |
 |---|---|

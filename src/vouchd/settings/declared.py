@@ -818,7 +818,7 @@ class Settings:
         "vouchd.crl.formerBytes",
         integer(0, 1 << 40),
         8 << 20,
-        "And of how many bytes together; a CRL that is too large for that is not kept.",
+        "Of how many bytes together those CRLs may be; one that is too large for that is not kept.",
         unit="bytes",
         shared=True,
     )

@@ -51,7 +51,7 @@ MENU = (
     Entry("Alerts", ALERTS, Action.READ_STATISTICS, "bell", SECTIONS[1]),
     Entry("CRL Sources", SOURCES, Action.READ_STATISTICS, "fetch", SECTIONS[1]),
     Entry("System Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
-    Entry("Signers", SIGNERS, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),
+    Entry("Signers", SIGNERS, Action.LIST_CERTIFICATES, "pen", SECTIONS[1]),
     Entry("Tokens", TOKENS, Action.LIST_CERTIFICATES, "chip", SECTIONS[1]),
     Entry("Clones", CLONES, Action.READ_DOMAIN, "clones", SECTIONS[1]),
     Entry("Users", USERS, Action.LIST_USERS, "people", SECTIONS[1]),

@@ -21,6 +21,7 @@ from vouchd.ca.publishing import (
 from vouchd.cli import output
 from vouchd.cli.ca.targets import TARGET_KINDS, absolute
 from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
+from vouchd.cli.progress import working
 from vouchd.clock import SystemClock
 from vouchd.errors import IssuanceError, RefusedForNow, StoreConflict, StoreUnavailable, VouchdError, outcome
 from vouchd.files import write_output
@@ -52,7 +53,8 @@ def crl(
             rows = [_crl_fields(made) for made in manager.store.crls()]
             output.records(rows, json_output=json_output, empty="no CRL was made yet")
             return
-        made = _made(manager, delta, scope, current)
+        with working("make the CRL", shown=not json_output):
+            made = _made(manager, delta, scope, current)
     if out is not None:
         write_output(out, _pem(made.der) if pem else made.der)
     output.record(_crl_fields(made) | ({"file": str(out)} if out else {}), json_output=json_output)
@@ -92,7 +94,8 @@ def publish_(
             )
             return
         targets = all_targets(manager, to or [])
-        deliveries, exit_code = publish_to(manager, _made(manager, delta, scope, current), targets)
+        with working("make the CRL and publish it", shown=not json_output):
+            deliveries, exit_code = publish_to(manager, _made(manager, delta, scope, current), targets)
     output.records(deliveries, json_output=json_output)
     raise typer.Exit(exit_code)
 
