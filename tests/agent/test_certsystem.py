@@ -259,6 +259,25 @@ def test_ocsp_on_the_agent_port_answers_get_and_post(port, ca):
     assert ocsp.load_der_ocsp_response(got.body).certificate_status is ocsp.OCSPCertStatus.REVOKED
 
 
+@pytest.mark.parametrize(("networks", "status"), [("192.0.2.0/24", 403), ("192.0.2.0/24,127.0.0.0/8", 200)])
+def test_ocsp_on_the_agent_port_is_for_the_networks_of_the_ee_port(tmp_path, ca, networks, status):
+    """Whom the one port turns away finds no other way in; agents of any address go on working there."""
+    with agent_port(tmp_path / "vouchd", **{"vouchd.ee.allowed": networks}) as port:
+        asked = request_for(ca, 12)
+        for method, path, body in (
+            ("POST", "/ocsp/ee/ocsp", asked),
+            ("GET", "/ocsp/ee/ocsp/" + base64.b64encode(asked).decode(), None),
+        ):
+            answer = port.ask(method, path, body=body)
+            assert answer.status == status
+            is_refused = (
+                ocsp.load_der_ocsp_response(answer.body).response_status is ocsp.OCSPResponseStatus.UNAUTHORIZED
+            )
+            assert is_refused or status == 200
+        assert port.part.counted()["counters"]["errors"].get("address", 0) == (2 if status == 403 else 0)
+        assert port.ask("GET", f"{AGENT}/listCAs?xml=true", "agent").status == 200
+
+
 @pytest.mark.parametrize("path", ["", "/", "/%21%21", "//"])
 def test_ocsp_get_of_nonsense_is_malformed_request(port, path):
     """An error is an OCSPResponse, whatever was asked."""

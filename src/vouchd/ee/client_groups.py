@@ -14,6 +14,12 @@ MAX_HOPS = 8  # of X-Forwarded-For that are looked at, the nearest first
 _HASH_OCTETS = 6
 
 
+def is_allowed(address: str, networks: Sequence[Network]) -> bool:
+    """Whether somebody of that address may ask; everybody may where no networks are set."""
+    client = _parsed(address)
+    return not networks or (client is not None and any(client in network for network in networks))
+
+
 class ClientGroups:
     """Groups by the leading bits of an address; `proxies` are believed what they say of whom they ask for."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from vouchd.audit.answer_records import AnsweredRecords, given_answers
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
-from vouchd.ee.client_groups import ClientGroups
+from vouchd.ee.client_groups import ClientGroups, Network, is_allowed
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.port_state import SignerTurns
@@ -28,7 +28,8 @@ MAX_WAITING = 64
 class InProcessAnswers:
     """Answers requests in turns, one at a time: the loop owns the responder, and a thread signs what it drafted.
 
-    `tell` takes what the audit log is to hold, and how many answers there was no room for.
+    `tell` takes what the audit log is to hold, and how many answers there was no room for; `allowed` are the networks
+    whose clients are answered, as at the EE port.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class InProcessAnswers:
         tell: Callable[[Sequence[GivenAnswer], int], None],
         groups: ClientGroups,
         signing: SignerTurns | None = None,
+        allowed: Sequence[Network] = (),
     ) -> None:
+        self._allowed = allowed
         self._signing = signing
         self._counters = EECounters(WorkerCounters())
         self._responder = CountedResponder(responder, self._counters, "agent")
@@ -48,6 +51,13 @@ class InProcessAnswers:
         self._tell = tell
         self._groups = groups
         self._threads = SigningThreads(MAX_WAITING, 1)
+
+    def lets_in(self, client: str) -> bool:
+        """Whether a client of that address is answered; one who is not is counted."""
+        allowed = is_allowed(client, self._allowed)
+        if not allowed:
+            self._counters.refused("address")
+        return allowed
 
     async def answer(self, method: str, request_der: bytes, client: str) -> bytes:
         """The response to a request that `client`, an address, sent with that HTTP method."""

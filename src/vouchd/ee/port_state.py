@@ -6,13 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
 from typing import Protocol
 
 from vouchd.audit.answer_records import AnsweredRecords, Note
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import ResponseCache
-from vouchd.ee.client_groups import ClientGroups
+from vouchd.ee.client_groups import ClientGroups, is_allowed
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
@@ -182,16 +181,8 @@ class PortState:
         self.forget()
 
     def is_allowed(self, address: str) -> bool:
-        """Whether somebody of that address may ask; everybody may where no networks are set."""
-        networks = self.port.allowed
-        if not networks:
-            return True
-        try:
-            client = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        client = getattr(client, "ipv4_mapped", None) or client
-        return any(client in network for network in networks)
+        """Whether somebody of that address may ask."""
+        return is_allowed(address, self.port.allowed)
 
     def admit(self, connection: Connected) -> bool:
         """Whether there is room for one more connection."""

@@ -85,7 +85,8 @@ class EEPort:
         "vouchd.ee.allowed",
         NETWORKS,
         (),
-        "Who may ask, by the address that the connection comes from; empty: anyone.",
+        "Who may ask for answers, there and at the agent port, by the address that the connection comes from; empty:"
+        " anyone.",
     )
     ipv4_prefix: int = key(
         "vouchd.ee.ipv4Prefix", integer(1, 32), 24, "IPv4 clients alike in so many bits share a turn for signatures."

@@ -276,7 +276,9 @@ def _agent_part(
     responder, signing = signing_responder(manager_services.layout, settings, publication.state)
     records = answered_records(settings.audit, responder)
     groups = ClientGroups(settings.ee.ipv4_prefix, settings.ee.ipv6_prefix, salt=SALT)
-    answers = InProcessAnswers(responder, records, manager_services.clock, audit.take_answers, groups, signing)
+    answers = InProcessAnswers(
+        responder, records, manager_services.clock, audit.take_answers, groups, signing, settings.ee.allowed
+    )
     signers = Signers(
         SignerCertificates({name: signer.certificate_der for name, signer in keys.items()}), settings.default_signer
     )

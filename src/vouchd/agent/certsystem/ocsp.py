@@ -1,6 +1,7 @@
 """The OCSP service on the agent port, for clients that were told its address there; answered in this process.
 
-The EE port is the one made for load: here nothing is cached. Answers are counted and recorded as there.
+The EE port is the one made for load: here nothing is cached. Who may ask, what is counted and what is recorded is as
+there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from vouchd.core.facts import Caller
 from vouchd.ee.getpath import decode
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.ee.replies import error_der
-from vouchd.errors import MalformedRequest, VouchdError, outcome
+from vouchd.errors import MalformedRequest, OCSPResponseStatus, VouchdError, outcome
 
 PATH = "/ocsp/ee/ocsp"
 
@@ -22,9 +23,13 @@ def routes(answers: InProcessAnswers, max_request_bytes: int) -> tuple[Route, ..
     """GET and POST of OCSP (RFC 6960 appendix A.1)."""
 
     async def post(request: web.Request, caller: Caller) -> web.StreamResponse:
+        if not answers.lets_in(caller.origin):
+            return _stranger()
         return _response(await answers.answer("POST", await request.read(), caller.origin))
 
     async def get(request: web.Request, caller: Caller) -> web.StreamResponse:
+        if not answers.lets_in(caller.origin):
+            return _stranger()
         try:
             request_der = decode(request.raw_path.encode("latin-1", "replace"))
         except MalformedRequest as error:
@@ -41,6 +46,10 @@ def routes(answers: InProcessAnswers, max_request_bytes: int) -> tuple[Route, ..
 def _show_error(_: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
     """OCSP whatever happens, never text."""
     return _response(error_der(outcome(error).ocsp_status), status)
+
+
+def _stranger() -> web.Response:
+    return _response(error_der(OCSPResponseStatus.UNAUTHORIZED), 403)
 
 
 def _response(body: bytes, status: int = 200) -> web.Response:
