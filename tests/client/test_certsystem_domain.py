@@ -71,12 +71,14 @@ def test_registration_shows_a_token_that_the_password_has_bought(tmp_path):
     """The password goes to the log-in alone, over TLS; the change shows the token."""
     with domain(willing, tmp_path) as (there, requests):
         there.register("ocsp", "ocsp.example.test", 8080, 8443)
+        there.register("ocsp", "ocsp.example.test", 8080, 8443, clone=True)
         there.remove("ocsp", "ocsp.example.test", 8443)
     posts = [parse_qs(one.body.decode()) for one in requests if one.method == "POST"]
     assert [(one["sessionID"], one["host"], one["sport"]) for one in posts] == [
         (["4711"], ["ocsp.example.test"], ["8443"])
-    ] * 2
-    assert (posts[0]["httpport"], posts[1]["operation"]) == (["8080"], ["remove"])
+    ] * 3
+    assert (posts[0]["httpport"], posts[0]["clone"], posts[1]["clone"]) == (["8080"], ["false"], ["true"])
+    assert posts[2]["operation"] == ["remove"]
     authorized = [one for one in requests if "Authorization" in one.headers]
     assert all("secret-word" in base64.b64decode(one.headers["Authorization"][6:]).decode() for one in authorized)
     assert all(one.method == "GET" for one in authorized)

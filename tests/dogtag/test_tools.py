@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from tests.dogtag.beside import AGENT_URL, URL
@@ -54,6 +55,23 @@ def test_user_s_certificates_and_groups_are_found_by_pki(lab, beside):
     assert "Serial Number: 0x" in lab.pki(AGENT_URL, "ocsp-user-cert-find", "caadmin")
     assert "Administrators" in lab.pki(AGENT_URL, "ocsp-user-membership-find", "caadmin")
     assert "caadmin" in lab.pki(AGENT_URL, "ocsp-group-member-find", "Administrators")
+
+
+_VERBS = """
+from pki.server.cli import PKIServerCLI
+def walk(cli):
+    for one in cli.modules.values():
+        walk(one) if getattr(one, "modules", None) else print(one.get_full_name())
+walk(PKIServerCLI())
+"""
+
+
+def test_every_verb_of_dogtag_s_server_command_has_ours_in_the_docs(lab):
+    """Whoever knows one of its verbs finds what does the same here, or why nothing does."""
+    verbs = {word for word in lab.enclosure.run("python3", "-c", _VERBS).split() if word.startswith("ocsp-")}
+    assert "ocsp-clone-prepare" in verbs
+    page = (Path(__file__).parents[2] / "docs/operate/certificate-system.md").read_text(encoding="utf-8")
+    assert sorted(verbs - set(re.findall(r"ocsp-[a-z-]+", page))) == []
 
 
 def test_addresses_and_pages_are_those_that_scripts_know(lab, beside):

@@ -75,12 +75,18 @@ def enter(
     domain = _domain(at, user, password_file, trust)
     with wiring.services(layout) as services:
         settings = services.settings
-        domain.register(host, host, settings.ee.port, settings.agent.port)
+        domain.register(host, host, settings.ee.port, settings.agent.port, clone=_is_clone(services))
         if publish:
             _publish(services, domain, host, trust)
     output.record({"domain": domain.hosts()[0], "host": f"{host}:{settings.agent.port}"}, json_output=json_output)
     if publish:
         output.hint("restart the CA, which takes up its publisher then; and this instance: vouchd restart")
+
+
+def _is_clone(services: Services) -> bool:
+    """Whether it is one, of an instance of ours or of a Certificate System's OCSP manager."""
+    me = services.membership.me()
+    return bool(services.settings.certsystem.url) or (me is not None and me.clone)
 
 
 def _publish(services: Services, domain: CertificateSystemDomain, host: str, trust: Path | None) -> None:

@@ -70,9 +70,10 @@ class CertificateSystemDomain:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ClientError(f"{self.url}: what it tells is no security domain") from error
 
-    def register(self, name: str, host: str, port: int, agent_port: int) -> None:
+    def register(self, name: str, host: str, port: int, agent_port: int, *, clone: bool = False) -> None:
         """Enter an OCSP manager, its plain and its agent port. Raises: ClientError, PermissionDenied."""
-        self._change({"name": name, "httpport": str(port), "dm": "false", "clone": "false"}, host, agent_port)
+        is_clone = "true" if clone else "false"
+        self._change({"name": name, "httpport": str(port), "dm": "false", "clone": is_clone}, host, agent_port)
 
     def remove(self, name: str, host: str, agent_port: int) -> None:
         """Take it out again. Raises: ClientError, PermissionDenied."""
