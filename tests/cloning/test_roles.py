@@ -14,12 +14,24 @@ from tests.cloning.test_registry import NOW, HandClock
 from tests.memory_store import MemoryStore
 from tests.service.recording import ADMIN, RecordingAudit
 
+from vouchd.cloning import roles
 from vouchd.cloning.appointment import appoint, believed
 from vouchd.cloning.registry import SecurityDomain, find, master_of
-from vouchd.cloning.roles import PROMOTION, STANDINGS, Administrator, At, Outcome, Promotion, Standing, standing
+from vouchd.cloning.roles import (
+    PROMOTION,
+    STANDINGS,
+    Administrator,
+    At,
+    Outcome,
+    Promotion,
+    Standing,
+    settle,
+    standing,
+)
 from vouchd.core.facts import Caller, Member
 from vouchd.errors import ClientError, ConfigError, PermissionDenied, StoreConflict
 from vouchd.service.permission import KEY_HOLDERS, Permission
+from vouchd.settings.layout import Layout
 
 MASTER, ME, THIRD = replace(a_clone(1), clone=False, term=1), a_clone(2), a_clone(3)
 ALICE = own_key("alice")
@@ -261,3 +273,29 @@ def test_standing_is_what_the_set_and_the_settings_say(refresh, master, expected
     settings = SimpleNamespace(refresh_seconds=refresh, member_id=ME.id, of_set=SimpleNamespace(host=ME.host))
     assert standing(settings, master) is expected
     assert NOW
+
+
+def test_former_master_with_a_store_of_its_own_does_not_take_itself_for_the_master_again(tmp_path, monkeypatch):
+    """Who comes back and falls has the new master in its registry before it restarts, whom it need not ask again."""
+    monkeypatch.setattr(roles, "own_member", lambda _: MASTER)
+    site = Site.with_members(shared=False)
+    layout = Layout(tmp_path)
+    layout.config_lock.parent.mkdir()
+    layout.cs_cfg.write_text("ocsp.store.defStore.refreshInSec=600\n")
+    promoted = replace(ME, clone=False, term=2, appointment=appoint(ME, 2, ALICE))
+    settings = SimpleNamespace(
+        refresh_seconds=600, member_id=MASTER.id, of_set=SimpleNamespace(host=MASTER.host), directory=None
+    )
+    told = []
+
+    def register(master: Member) -> None:
+        site.domain(site.mine).promote(master.id, LOCAL, lambda member, _: member.appointment, master)
+
+    assert standing(settings, promoted) is Standing.FALLING
+    assert settle(layout, settings, promoted, register, told.append)
+    assert told == [f"{ME.id} is the master now (term 2): this instance becomes its clone"]
+    settings.refresh_seconds = 21600
+    alone = believed([], site.mine.members(), APPOINTING)
+    assert (alone.id, alone.term) == (ME.id, 2)
+    assert standing(settings, alone) is Standing.CLONE
+    assert not settle(layout, settings, alone, register, told.append)

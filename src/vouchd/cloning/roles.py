@@ -82,14 +82,15 @@ def settle(
 ) -> bool:
     """Make CS.cfg say the role that this instance has in the set; whether it changed and a restart is due.
 
-    `register` puts the record of this instance as the master into its own registry, which may not have it yet.
+    `register` puts the record of the master into this instance's own registry. Where that is a file of its own, it has
+    the role from before, and after the restart it would be believed until another member was asked: back and forth.
     Raises: ConfigError, StoreError.
     """
     now = standing(settings, master)
     if master is None or now not in {Standing.RISING, Standing.FALLING}:
         return False
     rising = now is Standing.RISING
-    if rising:
+    if rising or settings.directory is None:
         register(master)
     changed = write_values(layout, role_values(settings, master, rising=rising))
     if changed:
