@@ -2,8 +2,8 @@
 
 Most of what a command costs is loading the program, anew for each of the thousands that tests run. The first one of a
 test process therefore starts a nursery (nursery.py), which loads it once and forks a process for each command: with its
-own folder, environment, descriptors and end, as if a shell had started it. So is the instance that `start` starts; its
-workers, and what it becomes at a restart, are started for real.
+own folder, environment, descriptors and end, as if a shell had started it. So is the instance that `start` starts, and
+its workers; what it becomes at a restart, and the workers that has, are started for real.
 
 With VOUCHD_TESTS_COLD=1 (`make test COLD=1`) each is started as the installed command is; tests/cli/test_installed.py
 always does so, with every verb.
@@ -27,11 +27,21 @@ from tests.nursery import MAIN, PROGRAM
 
 ROOT = Path(__file__).parents[1]
 COLD = "VOUCHD_TESTS_COLD"
+# All of the program, with what it imports when it is used: modules of verbs and operations, and by the first command
+# that has an option the library that reads these.
 _LOADED = """
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
+from io import StringIO
+from pkgutil import walk_packages
+import vouchd
 from tests.cheap_passwords import cheapen
-from vouchd.cli.main import command_line
+from vouchd.cli.main import main
 cheapen()
-command_line()
+for module in walk_packages(vouchd.__path__, "vouchd."):
+    import_module(module.name)
+with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+    main(["status", "--instance", "/nowhere"])
 """
 _DEADLINE_SECONDS = 300
 PIPE = subprocess.PIPE

@@ -28,14 +28,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["VOUCHD_PROGRESS"] = "0"
 
 
-# The dearest of those that start processes, the longest first.
-LONGEST = (
-    "tests/faults/test_set_",
-    "tests/whole/test_clone_",
-    "tests/faults/test_clone_",
-    "tests/whole",
-    "tests/faults",
-)
+# How long what was never timed here may take, in seconds, by the first of these marks that it has.
+GUESSES = {"browser": 60.0, "directory": 60.0, "process": 20.0, "interop": 10.0}
+DURATIONS = "vouchd/durations"  # in pytest's cache: by scope, as of the run that had it last
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,14 +41,41 @@ def cheap_passwords() -> None:
     cheapen()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest: run side by side, a long test that is begun last would be waited for alone."""
-    processes = {item.path for item in items if item.get_closest_marker("process")}
-    items.sort(key=lambda item: (item.path not in processes, _rank(item)))
+    if hasattr(config, "workerinput"):
+        known = _durations(config)
+        items.sort(key=lambda item: -known.get(scope_of(item.nodeid), _guess(item)))
 
 
-def _rank(item: pytest.Item) -> int:
-    return next((rank for rank, place in enumerate(LONGEST) if item.nodeid.startswith(place)), len(LONGEST))
+def _durations(config: pytest.Config) -> dict[str, float]:
+    return dict(config.cache.get(DURATIONS, {})) if config.cache else {}
+
+
+def _guess(item: pytest.Item) -> float:
+    return next((seconds for mark, seconds in GUESSES.items() if item.get_closest_marker(mark)), 0.0)
+
+
+class Timing:
+    """Remembers how long each scope took, for the order of the next run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        scope = scope_of(report.nodeid)
+        self._seconds[scope] = self._seconds.get(scope, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        if self._config.cache:
+            self._config.cache.set(DURATIONS, _durations(self._config) | self._seconds)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whole runs are timed, by the process that has them all told."""
+    if getattr(config.option, "numprocesses", None):
+        config.pluginmanager.register(Timing(config))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -91,11 +113,19 @@ class Sharing(LoadScopeScheduling):
     """A file's tests stay in one process; where each starts processes and they share nothing, each goes for itself."""
 
     def _split_scope(self, nodeid: str) -> str:
-        place = nodeid.split("::", maxsplit=1)[0]
-        return nodeid if _separate(ROOT / place) else place
+        return scope_of(nodeid)
+
+
+def scope_of(nodeid: str) -> str:
+    """What is run by one process from its begin to its end: a file, or one test of it."""
+    place = nodeid.split("::", maxsplit=1)[0]
+    return nodeid if _separate(ROOT / place) else place
 
 
 @cache
 def _separate(path: Path) -> bool:
     text = path.read_text(encoding="utf-8")
-    return "pytest.mark.process" in text and not re.search(r'scope="(module|session|class)"', text)
+    beside = path.with_name("conftest.py")
+    shared = text + (beside.read_text(encoding="utf-8") if beside.exists() and beside.parent != ROOT / "tests" else "")
+    dear = re.search(rf"pytest\.mark\.({'|'.join(GUESSES)})\b", text)
+    return dear is not None and not re.search(r'scope="(module|session|class)"', shared)

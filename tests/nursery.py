@@ -5,14 +5,20 @@ standard input, output and error, and a stream socket; that is told the id of th
 new process has the folder, environment and descriptors of the request, signals as at a start, and runs its code. The
 nursery has one thread and opens nothing but what it is asked with, so a fork of it is as good as a start. It ends with
 whoever started it.
+
+An instance has threads soon, and forks no more. So it has a twin, forked before it had any, that forks its workers: as
+children of the instance, by the flag CLONE_PARENT. After a restart, which is an exec, there is no twin, and workers are
+started for real.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -26,7 +32,13 @@ from typing import Any, NoReturn
 
 MAIN = "import sys\nfrom vouchd.cli.main import main\nsys.exit(main())\n"
 PROGRAM = [sys.executable, "-m", "vouchd.cli.main"]
+WORKER = [sys.executable, "-m", "vouchd.cli.worker"]
+_WORKER_MAIN = "import sys\nfrom vouchd.cli.worker import main\nsys.exit(main(sys.argv[1:]))\n"
 _REQUEST_BYTES = 1 << 20
+_MOST_DESCRIPTORS = 250
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE_PARENT = 0x8000
+_PR_GET_TID_ADDRESS = 40
 
 
 class Nursery:
@@ -88,7 +100,15 @@ def become(request: dict[str, Any], standard: list[int]) -> NoReturn:
         os.close(descriptor)
     os.chdir(request["folder"])
     subprocess.Popen = Start  # type: ignore[misc]
+    Start.twin = twin_of(request["arguments"])
     run(request["code"], request["arguments"], request["environment"])
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Close the descriptors of this process but these."""
+    for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:  # noqa: PTH208
+        with suppress(OSError):  # the one that lists them
+            os.close(descriptor)
 
 
 def run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
@@ -122,13 +142,97 @@ def run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> 
         os._exit(status)
 
 
+class Twin:
+    """The process that forks the workers of this one, which is an instance."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            if os.fork() == 0:
+                self._requests.close()
+                serve_as_twin(theirs)
+
+    def fork(self, arguments: Sequence[str], environment: Mapping[str, str], passed: Sequence[int]) -> int:
+        """The process id of a new child of this process, which is that worker; these descriptors it has, too."""
+        umask = os.umask(0o777)
+        os.umask(umask)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        request = [[*arguments], {**environment}, [1, 2, *passed], umask, limits]
+        with self._lock:
+            socket.send_fds(self._requests, [json.dumps(request).encode()], [1, 2, *passed])
+            return int(self._requests.recv(_REQUEST_BYTES))
+
+
+def twin_of(arguments: Sequence[str]) -> Twin | None:
+    """The twin of the process that runs this command; only an instance has one, on the machines that we know."""
+    return Twin() if arguments[:1] == ["run"] and os.uname().machine in _SYS_CLONE else None
+
+
+def serve_as_twin(requests: socket.socket) -> NoReturn:
+    """Fork a worker at each request, until the instance has ended or has become another program."""
+    close_all_but({requests.fileno()})
+    for _ in range(3):
+        os.open(os.devnull, os.O_RDWR)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, _MOST_DESCRIPTORS)
+        if not message:
+            os._exit(0)
+        pid = _fork_sibling()
+        if pid == 0:
+            requests.close()
+            _be_worker(json.loads(message), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        requests.sendall(str(pid).encode())
+
+
+def _fork_sibling() -> int:
+    """As `os.fork`, of a process with one thread; but the parent of the new one is that of this one."""
+    python, number = ctypes.PyDLL(None), _SYS_CLONE[os.uname().machine]
+    python.syscall.restype = ctypes.c_long
+    python.PyOS_BeforeFork()
+    pid = python.syscall(ctypes.c_long(number), ctypes.c_long(_CLONE_PARENT), *[ctypes.c_long(0)] * 4)
+    if pid:
+        python.PyOS_AfterFork_Parent()
+        return int(pid)
+    place = ctypes.c_void_p()  # where the C library keeps the number of its thread
+    if python.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(place), 0, 0, 0) == 0 and place.value:
+        ctypes.c_int.from_address(place.value).value = os.getpid()
+    python.PyOS_AfterFork_Child()
+    return 0
+
+
+def _be_worker(request: Sequence[Any], descriptors: Sequence[int]) -> NoReturn:
+    """Be that worker, which has each descriptor under the number that it has in the instance."""
+    arguments, environment, numbers, umask, limits = request
+    above = max(*numbers, *descriptors) + 1
+    lifted = [os.dup(descriptor) for descriptor in descriptors]
+    while min(lifted) < above:  # out of the way of those numbers
+        lifted = [one if one >= above else os.dup(one) for one in lifted]
+    for descriptor, number in zip(lifted, numbers, strict=True):
+        os.dup2(descriptor, number)
+    close_all_but({0, *numbers})
+    os.umask(umask)
+    resource.setrlimit(resource.RLIMIT_NOFILE, tuple(limits))
+    run(_WORKER_MAIN, arguments, environment)
+
+
 class Start(subprocess.Popen):
     """What a command of one thread starts: if that is our program again (`start` does so), it is forked as well.
 
     It is a child with the descriptors, the session and the folder of the call; only that it has nothing to load.
+    So is a worker that an instance starts, whose twin forks it.
     """
 
+    twin: Twin | None = None
+
     def __init__(self, args: Any, **options: Any) -> None:
+        if self.twin is not None and list(args[: len(WORKER)]) == WORKER:
+            self.args, self.returncode = args, None
+            self.stdin = self.stdout = self.stderr = None
+            self.pid = self.twin.fork(list(args[len(WORKER) :]), options["env"], options["pass_fds"])
+            return
         if list(args[: len(PROGRAM)]) == PROGRAM and threading.active_count() == 1:
             kept = {0, 1, 2, *options.get("pass_fds", ())}
             environment = options.get("env") or os.environ
@@ -138,9 +242,8 @@ class Start(subprocess.Popen):
 
 def _run_again(arguments: Sequence[str], environment: Mapping[str, str], kept: set[int]) -> NoReturn:
     """Where exec would follow. The starter hears that all went well when the pipe between them is closed here."""
-    for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:  # noqa: PTH208
-        with suppress(OSError):  # the one that lists them
-            os.close(descriptor)
+    close_all_but(kept)
+    Start.twin = twin_of(arguments)
     run(MAIN, arguments, environment)
 
 

@@ -82,3 +82,32 @@ def until(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
             return False
         pause.wait(0.02)
     return True
+
+
+def chunk(node: Node, name: str) -> str:
+    """Add an entry as the store does; its DN."""
+    dn = f"cn={name},ou=chunks,{node.server.suffix}"
+    connection = node.connection()
+    connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], "cn": [name]})
+    connection.close()
+    return dn
+
+
+def fill(node: Node, megabytes: int) -> str:
+    """Give a server so much that filling another one takes a while; the DN of the last entry."""
+    connection = node.connection()
+    for number in range(megabytes):
+        dn = f"cn=big{number},ou=chunks,{node.server.suffix}"
+        values = {"cn": [f"big{number}"], "vouchdChunk": [bytes([number]) * (1 << 20)]}
+        connection.add(dn, {"objectClass": ["vouchdDocumentChunk"], **values})
+    connection.close()
+    return dn
+
+
+def arrives(node: Node, dn: str) -> bool:
+    """Whether the entry is at the node within the deadline of all such waits."""
+    connection = node.connection()
+    try:
+        return until(lambda: connection.read(dn, ["cn"]) is not None)
+    finally:
+        connection.close()

@@ -30,12 +30,10 @@ from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.cli.main import main
 from vouchd.clock import SystemClock
-from vouchd.files import replace_file
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.pkix.certs import serial_octets
 from vouchd.pkix.reasons import Reason
-from vouchd.settings import cs_cfg
 
 M, C = ("m", "small/c")
 MIB = 1 << 20
@@ -192,13 +190,6 @@ class FaultySet:
             return
         with filled(self.site.folder / Path(member).parent):
             yield
-
-    def set(self, member: str, **values: object) -> None:
-        """Change lines of its CS.cfg, `a__b` for a.b; it is restarted."""
-        path = self.site.layout(member).cs_cfg
-        texts = {f"vouchd.clone.{name}": str(value) for name, value in values.items()}
-        replace_file(path, cs_cfg.read(path).with_values(texts).render().encode(), 0o600)
-        self.site.run("restart", "--instance", member)
 
 
 @contextmanager

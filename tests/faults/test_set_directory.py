@@ -29,12 +29,13 @@ def faulty(tmp_path_factory) -> Iterator[FaultyDirectories]:
     """One set for all faults, on servers that lose nothing they acknowledged; each test leaves it as it found it."""
     folder = tmp_path_factory.mktemp("set")
     disk = folder / "ds"
-    made = directory_set(folder, Transport.PLAIN, names=(M, C), durable=True, places={"ds2.vouchd.test": disk})
+    settings = {"staleInSec": STALE_SECONDS, "peersInSec": 1}  # the clone has them from the master
+    places = {"ds2.vouchd.test": disk}
+    made = directory_set(folder, Transport.PLAIN, names=(M, C), settings=settings, durable=True, places=places)
     with small_file_system(folder / "small"), small_file_system(disk), made as (site, servers):
         site.revoke("bad")
         site.publish(M)
         found = FaultyDirectories(site, servers, disk)
-        found.set(M, staleInSec=STALE_SECONDS, peersInSec=1)  # the clone has them from the master
         site.run(*clone(site, C, servers[C], Transport.PLAIN))
         with found.promises.watched(M, C):
             yield found

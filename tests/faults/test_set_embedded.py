@@ -21,12 +21,8 @@ def faulty(tmp_path_factory) -> Iterator[FaultySet]:
     """One set for all faults: each test leaves it as it found it."""
     folder = tmp_path_factory.mktemp("set")
     with small_file_system(folder / "small"), clone_set(folder) as site:
-        site.make_master()
-        site.revoke("bad")
-        site.publish(M)
-        site.prepare()
+        site.make_prepared(staleInSec=STALE_SECONDS, peersInSec=1)  # the clone has them from the master
         found = FaultySet(site)
-        found.set(M, staleInSec=STALE_SECONDS, peersInSec=1)  # the clone has them from the master
         site.run(*site.create(C))
         with found.promises.watched(M, C):
             yield found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import ssl
 import subprocess
 import urllib.error
@@ -22,6 +23,7 @@ from tests.commands import run_vouchd, words
 from tests.ds389 import free_port
 from tests.processes.running import DEADLINE_SECONDS, eventually
 
+from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.settings.layout import Layout
@@ -94,7 +96,7 @@ class CloneSet:
         pairs = zip(KINDS, self.ports[name], strict=True)
         return [part for kind, port in pairs for part in (f"--{kind}", str(port))]
 
-    def make_master(self, name: str = "m", *more: str) -> None:
+    def make_master(self, name: str = "m", *more: str, start: bool = True) -> None:
         """A running master whose CA has published a CRL."""
         host, address = self.host(name)
         self.run(
@@ -103,14 +105,21 @@ class CloneSet:
             *more,
         )
         self.publish(name)
-        self.run("start", "--instance", name)
+        if start:
+            self.run("start", "--instance", name)
 
-    def make_prepared(self) -> None:
-        """A running master that revokes `bad`, ready to be cloned."""
-        self.make_master()
+    def make_prepared(self, *, running: bool = False, **settings: object) -> None:
+        """A running master that revokes `bad`, ready to be cloned, with these lines `vouchd.clone.…` in its CS.cfg.
+
+        A master that is `running` restarts when it is prepared, which costs more than all else.
+        """
+        self.make_master(start=running)
         self.revoke("bad")
         self.publish("m")
+        write_values(self.layout("m"), {f"vouchd.clone.{name}": str(value) for name, value in settings.items()})
         self.prepare()
+        if not running:
+            self.run("start", "--instance", "m")
 
     def publish(self, name: str) -> None:
         """A new CRL of the CA is given to a member."""
@@ -226,11 +235,12 @@ class CloneSet:
 
 @contextmanager
 def clone_set(folder: Path, kind: type[Set] = CloneSet) -> Iterator[Set]:
-    """The set; whatever of it still runs at the end is stopped."""
+    """The set; whatever of it still runs at the end is killed."""
     found = kind(folder)
     try:
         yield found
     finally:
         for name in found.ports:
-            if found.layout(name).cs_cfg.exists():
-                found.done("stop", "--instance", name, code=None)
+            pid = running_pid(found.layout(name).pid_file)
+            if pid is not None:  # nothing of it is needed any more: its workers end with it
+                os.kill(pid, signal.SIGKILL)

@@ -30,7 +30,7 @@ def require_alike(site: CloneSet, *names: str) -> None:
 @pytest.mark.parametrize("transport", list(Transport), ids=str)
 def test_master_clone_and_clone_of_the_clone_are_alike_whoever_is_given_a_crl(tmp_path, transport):
     """A CRL that is given to any member is answered from by all, in each of the three kinds of connection."""
-    with directory_set(tmp_path, transport, 3) as (site, servers):
+    with directory_set(tmp_path, transport, 3, running=transport is Transport.STARTTLS) as (site, servers):
         site.run(*clone(site, "c", servers["c"], transport))
         require_alike(site, "m", "c")
         site.revoke("bad")

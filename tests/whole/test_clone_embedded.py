@@ -29,7 +29,7 @@ pytestmark = pytest.mark.process
 def pair(tmp_path_factory):
     """A running master and its clone, which tests only look at."""
     with clone_set(tmp_path_factory.mktemp("pair")) as made:
-        made.make_prepared()
+        made.make_prepared(running=True)
         made.run(*made.create("c"))
         yield made
 
