@@ -20,7 +20,7 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=["vouchd"]):
         from fuzz.targets import TARGETS  # noqa: PLC0415  imported under instrumentation
-    atheris.Setup([sys.argv[0], *arguments], TARGETS[name].run)
+    atheris.Setup([sys.argv[0], *arguments], TARGETS[name].trial)
     atheris.Fuzz()
 
 
