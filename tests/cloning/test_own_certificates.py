@@ -34,6 +34,7 @@ from vouchd.instance.configuration import write_values
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import write_key
+from vouchd.signing.sealing import public_key_hash
 from vouchd.wiring.manager import _sign_audit_log
 
 GONE = a_clone(2, host="127.0.0.1", secure_port=1)  # a member that is nowhere
@@ -55,7 +56,12 @@ class Renewing:
             services.layout, services.in_use, services.store, services.domain, port.peers, LOCAL, self.clock
         )
         own = OwnCertificates(
-            services.layout, services.certificates, services.in_use, self.record.lacking, services.caller
+            services.layout,
+            services.certificates,
+            services.in_use,
+            self.record.lacking,
+            lambda: services.store.keyring().disowned,
+            services.caller,
         )
         self.enrolling = Enrolling([own], lambda: read_settings(services.layout), self.clock)
 
@@ -254,3 +260,17 @@ def test_same_key_is_certified_again_where_the_policy_says_so(renewing):
     assert now.certificate != key.certificate
     assert now.certificate.public_key() == key.certificate.public_key()
     assert read_passwords(renewing.services.layout.password_conf)[INTERNAL]
+
+
+def test_disowned_key_is_renewed_at_once_and_by_another_one(renewing):
+    """What somebody may have who was taken out is not waited for, nor kept by a policy of the same key."""
+    renewing.renews(AUDIT_SIGNING, newKey="false")
+    certificate = find(renewing.services.settings, AUDIT_SIGNING).certificate
+    assert renewing.enrolling.look() is False
+    store = renewing.services.store
+    ring = store.keyring()
+    store.put_keyring(replace(ring, disowned=(public_key_hash(certificate),)), ring)
+    assert renewing.enrolling.look() is True
+    now = find(renewing.services.in_use.now(), AUDIT_SIGNING).certificate
+    assert now.public_key() != certificate.public_key()
+    assert renewing.enrolling.look() is False

@@ -58,7 +58,7 @@ with instance.services(layout) as services:
     record = OwnRecord(
         layout, services.in_use, services.store, services.domain, nobody, services.caller, services.clock
     )
-    own = OwnCertificates(layout, services.certificates, services.in_use, record.lacking, services.caller)
+    own = OwnCertificates(layout, services.certificates, services.in_use, record.lacking, tuple, services.caller)
     enrolling = Enrolling([own], lambda: read_settings(layout), Clock())
     for _ in range(4):
         enrolling.look()

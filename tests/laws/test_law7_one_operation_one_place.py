@@ -368,6 +368,8 @@ CASES: dict[str, list[Case]] = {
     "vouchd domain tokens": [Case()],
     "vouchd domain void": [Case(said("4f2a91c0"), 66, has_json=False)],
     "vouchd domain leave": [Case(said("nobody"), 66)],
+    "vouchd domain renewal": [Case()],
+    "vouchd domain renew": [Case(code=66)],
     "vouchd clone promote": [Case(said("nobody"), 66)],
 }
 # The same of the master of a set.
@@ -387,6 +389,7 @@ MASTER_CASES: dict[str, list[Case]] = {
         Case(said(OTHER_MEMBER.id), before=_let_in),
         Case(said(HOST), 78, before=_let_in, after=done("domain", "leave", OTHER_MEMBER.id)),
     ],
+    "vouchd domain renewal": [Case()],
     "vouchd domain members": [Case()],
     "vouchd audit former": [Case(said("--event", "AUTH", "--since", "2026-01-01"))],
     "vouchd domain info": [Case()],

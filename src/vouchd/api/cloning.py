@@ -105,6 +105,28 @@ class StillKnown(Struct, frozen=True):
     renewal: Annotated[str, about("How that is renewed.", "vouchd certs renew")]
 
 
+class RenewalStep(Struct, frozen=True):
+    """A step of the renewal of what a member knew that was taken out."""
+
+    name: Annotated[str, about("Its name.", "request")]
+    about: Annotated[str, about("What it is.", "a new key for each signer")]
+    done: Annotated[bool, about("Whether it is done.")]
+    waiting: Annotated[list[str], about("What, or whom, it waits for.", [])]
+
+
+class SetRenewal(Struct, frozen=True):
+    """How far the renewal of the keys of the set is."""
+
+    renewing: Annotated[bool, about("Whether it is under way.")]
+    steps: Annotated[list[RenewalStep], about("Its steps, in order; none while none is under way.")]
+
+
+class TakingOut(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a member is taken out."""
+
+    renew: Annotated[bool, about("Whether those who stay renew the keys that it knew.")] = False
+
+
 class LeftMember(Struct, frozen=True):
     """A member that was taken out."""
 
@@ -120,6 +142,7 @@ class Destruction(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     fingerprint: Annotated[str, Meta(max_length=95), about("SHA-256 of its certificate, likewise.", "")] = ""
     force: Annotated[bool, about("Give up what only its own directory server has, or that server.")] = False
+    renew: Annotated[bool, about("Whether those who stay renew the keys that it knew.")] = False
 
 
 class Destroyed(Struct, frozen=True):
@@ -217,6 +240,9 @@ def _leave(call: Call) -> LeftMember:
     services = call.services
     retire = retiring(services.layout, services.settings, services.store)
     left = leaving.take_out(services.domain, services.membership, retire, call.path["member"], call.caller)
+    wanted: TakingOut = call.query
+    if wanted.renew:
+        services.set_renewal.begin(call.caller, left.id)
     call.running.settle(0)
     known = leaving.still_known(services.settings, left)
     return LeftMember(left=left.id, still_known=convert(known, list[StillKnown], from_attributes=True))
@@ -224,10 +250,22 @@ def _leave(call: Call) -> LeftMember:
 
 def _destroy(call: Call) -> Destroyed:
     wanted: Destruction = call.body
-    how = leaving.Leaving(wanted.master, wanted.fingerprint, wanted.force)
+    how = leaving.Leaving(wanted.master, wanted.fingerprint, wanted.force, wanted.renew)
     notes: list[str] = []
     left = leaving.destroy(call.services, how, call.running.ending, call.caller, notes.append)
     return Destroyed(left=left, notes=notes)
+
+
+def _renew(call: Call) -> SetRenewal:
+    call.services.set_renewal.begin(call.caller)
+    call.running.settle(0)
+    return _renewal_state(call)
+
+
+def _renewal_state(call: Call) -> SetRenewal:
+    call.services.permission.allow(call.caller, Action.READ_DOMAIN, "renewal")
+    steps = call.services.set_renewal.steps()
+    return SetRenewal(renewing=bool(steps), steps=convert(steps, list[RenewalStep], from_attributes=True))
 
 
 def _replication(call: Call) -> Replication:
@@ -331,7 +369,27 @@ OPERATIONS = (
         Action.CHANGE_DOMAIN,
         _leave,
         LeftMember,
+        query=TakingOut,
         refusals={400: f"The master of others cannot leave. {_REGISTRAR}", 404: "No such member."},
+    ),
+    Operation(
+        "POST",
+        "/members/renewal",
+        "cloning.renew",
+        "Renew the keys that a member knew which was taken out: signers, and own certificates of all who stay",
+        Action.CHANGE_DOMAIN,
+        _renew,
+        SetRenewal,
+        refusals={400: _REGISTRAR, 404: "This instance is in no security domain."},
+    ),
+    Operation(
+        "GET",
+        "/members/renewal",
+        "cloning.renewal",
+        "How far the renewal of the keys of the set is, step by step",
+        Action.READ_DOMAIN,
+        _renewal_state,
+        SetRenewal,
     ),
     Operation(
         "GET",

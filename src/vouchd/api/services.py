@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.audit.traffic import Traffic
     from vouchd.cloning.membership import Membership
     from vouchd.cloning.registry import SecurityDomain
+    from vouchd.cloning.set_renewal import SetRenewal
     from vouchd.cloning.signers import Signers
     from vouchd.cloning.verifying import Verifying
     from vouchd.core.facts import Caller, Epoch
@@ -123,6 +124,7 @@ class Services:
     audit_reader: AuditReader
     former_audit: FormerLog
     domain: SecurityDomain
+    set_renewal: SetRenewal
     membership: Membership
     verifying: Verifying
     self_tests: OpenSelfTests

@@ -10,7 +10,7 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.instance import Instance, reachable
-from vouchd.cli.options import JsonOption
+from vouchd.cli.options import JsonOption, RenewOption
 from vouchd.cloning.registry import LONGEST_TOKEN_SECONDS, TOKEN_SECONDS
 from vouchd.files import PRIVATE, replace_file
 
@@ -119,16 +119,55 @@ def void(
 def leave(
     member: Annotated[str, typer.Argument(metavar="MEMBER", help="HOST:PORT, or the host where it has one member.")],
     instance: Instance,
+    renew: RenewOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Take a clone out of the domain, for one that is gone; `vouchd clone destroy` there does it and more.
 
     The other directory servers end their replication with its own.
 
-    Example: vouchd domain leave ocsp3.example.org:8443
+    Example: vouchd domain leave ocsp3.example.org:8443 --renew
     """
-    done = instance.call("cloning.remove", member)
+    done = instance.call("cloning.remove", member, renew="true" if renew else "false")
     shown = done if json_output else {"left": done["left"]}
     output.record(shown, json_output=json_output)
+    if renew:
+        output.hint("those who stay renew what it knew: vouchd domain renewal shows how far they are")
+        return
     for one in done["still_known"]:
         output.hint(f"where {done['left']} is in wrong hands, it still knows {one['what']}: {one['renewal']}")
+
+
+@app.command()
+@reachable
+def renew(instance: Instance, json_output: JsonOption = False) -> None:
+    """Renew what a member knew that was taken out: signers, and the own certificates of all who stay.
+
+    It is done by itself, step by step; what it waits for `vouchd domain renewal` shows.
+
+    Example: vouchd domain renew
+    """
+    _show_renewal(instance.call("cloning.renew"), json_output=json_output)
+
+
+@app.command()
+@reachable
+def renewal(instance: Instance, json_output: JsonOption = False) -> None:
+    """Show how far the renewal of the keys of the set is.
+
+    Example: vouchd domain renewal
+    """
+    _show_renewal(instance.call("cloning.renewal"), json_output=json_output)
+
+
+def _show_renewal(state: Mapping[str, Any], *, json_output: bool) -> None:
+    rows = [
+        {
+            "step": one["name"],
+            "state": "done" if one["done"] else "waits",
+            "about": one["about"],
+            "waits_for": ", ".join(one["waiting"]) or None,
+        }
+        for one in state["steps"]
+    ]
+    output.records(rows, json_output=json_output, empty="no key is being renewed because of a member that left")

@@ -24,6 +24,9 @@ CADirOption = Annotated[
         "--ca", envvar="VOUCHD_CA", metavar="DIR", help="The certificate manager's folder.", show_default=True
     ),
 ]
+RenewOption = Annotated[
+    bool, typer.Option("--renew", help="Have those who stay renew what it knew: signers, own certificates.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 ScopeOption = Annotated[
     str, typer.Option("--scope", metavar="ID", help="Scope of a partitioned CRL, as `vouchd crl list` shows it.")

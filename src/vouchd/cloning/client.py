@@ -140,9 +140,9 @@ class PeerClient:
         """Join again, with the keys of the set."""
         return _read(self._value("POST", "/rejoin", {"member": member_record(member)}), read_joined)
 
-    def leave(self, member_id: str) -> None:
-        """Take a member out of the set."""
-        self._value("POST", "/leave", {"member": member_id})
+    def leave(self, member_id: str, *, renew: bool = False) -> None:
+        """Take a member out of the set; `renew`: those who stay renew what it knew."""
+        self._value("POST", "/leave", {"member": member_id} | ({"renew": True} if renew else {}))
 
     def promote(self, member_id: str) -> Member:
         """Make a member the master."""

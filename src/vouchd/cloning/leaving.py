@@ -31,12 +31,13 @@ _AWAY = "start its directory server, which may have CRLs that no other has; --fo
 class Leaving:
     """How a clone is taken away: `master` (URL of its agent port) and `fingerprint` where the registry here has none.
 
-    `force` gives up what only its own directory server has, or that server.
+    `force` gives up what only its own directory server has, or that server. `renew`: those who stay renew what it knew.
     """
 
     master: str = ""
     fingerprint: str = ""
     force: bool = False
+    renew: bool = False
 
 
 def destroy(
@@ -59,7 +60,7 @@ def destroy(
     with ending():
         if not how.force:
             require_replicated(layout, settings, members)  # what was acknowledged in the meantime
-        _say_goodbye(layout, settings, other, say)
+        _say_goodbye(layout, settings, other, say, renew=how.renew)
         try:
             detach(layout, settings, say)
         except StoreUnavailable as error:
@@ -69,13 +70,17 @@ def destroy(
     return own
 
 
-def _say_goodbye(layout: Layout, settings: Settings, other: Member | None, say: Say) -> None:
+def _say_goodbye(layout: Layout, settings: Settings, other: Member | None, say: Say, *, renew: bool) -> None:
     own = settings.member_id
     if other is None:
         return
     try:
-        connector(layout, settings)(other).leave(own)
+        connector(layout, settings)(other).leave(own, renew=renew)
         say(f"{own} has left the domain")
+        if renew:
+            say(
+                "those who stay renew the keys that it knew: vouchd domain renewal on the master shows how far they are"
+            )
     except (PermissionDenied, NotFound):  # its key is in no registry: it was taken out, or never came in
         say(f"{own} is not in the domain")
 
@@ -135,9 +140,9 @@ def still_known(settings: Settings, left: Member) -> tuple[Known, ...]:
     known = [
         Known(
             f"the signing keys ({signers})",
-            "new ones: vouchd certs renew NAME; have the CA revoke the certificates before",
+            "new ones for all who stay: vouchd domain renew; have the CA revoke the certificates before",
         ),
-        Known("the subsystem and the audit signing key", "new ones: vouchd certs renew subsystem, audit_signing"),
+        Known("the subsystem and the audit signing key", "new ones for all who stay: vouchd domain renew"),
     ]
     if left.directory is not None:
         renewal = (

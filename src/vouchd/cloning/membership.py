@@ -133,13 +133,16 @@ class Membership:
         self._store.users()
         self._store.keyring()
 
-    def info(self) -> SetInfo:
-        """The set as seen from here. Raises: NotFound, ConfigError."""
-        certificates = {
+    def certificates(self) -> dict[str, bytes]:
+        """DER of the certificates here whose keys a clone is made with, by name."""
+        return {
             one.name: one.certificate.public_bytes(Encoding.DER)
             for one in system_certificates(self._settings)
             if one.certificate is not None and one.name not in NOT_BACKED_UP
         }
+
+    def info(self) -> SetInfo:
+        """The set as seen from here. Raises: NotFound, ConfigError."""
         return SetInfo(
             domain=self._settings.of_set.domain,
             version=__version__,
@@ -148,7 +151,7 @@ class Membership:
             told_by=self.require_me(),
             members=self._store.members(),
             authorities=tuple(authority.certificate_der for authority in self._store.authorities()),
-            certificates=certificates,
+            certificates=self.certificates(),
             values=shared_values(cs_cfg.read(self._layout.cs_cfg)),
             chains=sent_along(self._settings),
         )

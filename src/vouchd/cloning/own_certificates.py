@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,14 +31,19 @@ from vouchd.instance.certificates.enrolment import due_at, enrol
 from vouchd.instance.certificates.in_use import RENEWED, CertificatesInUse
 from vouchd.instance.certificates.places import FIXED, SystemCertificate, find, staged
 from vouchd.instance.certificates.service import Certificates
+from vouchd.pkix.certs import not_before
 from vouchd.settings.declared import RenewalSettings, Settings
 from vouchd.settings.layout import Layout
+from vouchd.signing.sealing import public_key_hash
 
 _log = logging.getLogger(__name__)
 
 
 class OwnCertificates:
-    """`lacking` names the members that do not know a certificate (DER) of that name yet: nobody, for most."""
+    """`lacking` names the members that do not know a certificate (DER) of that name yet: nobody, for most.
+
+    `disowned` are the public keys, by SHA-256 (hex), that the set uses no more: a certificate for one of them is due.
+    """
 
     def __init__(
         self,
@@ -46,8 +51,10 @@ class OwnCertificates:
         certificates: Certificates,
         in_use: CertificatesInUse,
         lacking: Callable[[str, bytes], Sequence[str]],
+        disowned: Callable[[], Collection[str]],
         caller: Caller,
     ) -> None:
+        self._disowned = disowned
         self._layout = layout
         self._certificates = certificates
         self._in_use = in_use
@@ -62,7 +69,14 @@ class OwnCertificates:
     def due(self, renewal: RenewalSettings, settings: Settings) -> int | None:
         """See Renewable."""
         certificate = find(settings, renewal.nickname).certificate
-        return due_at(certificate, renewal, own_host(settings)) if certificate else None
+        if certificate is None:
+            return None
+        if self._is_disowned(certificate):
+            return not_before(certificate)
+        return due_at(certificate, renewal, own_host(settings))
+
+    def _is_disowned(self, one: x509.Certificate | x509.CertificateSigningRequest) -> bool:
+        return public_key_hash(one) in self._disowned()
 
     def waiting(self, name: str) -> str:
         """See Renewable."""
@@ -88,13 +102,15 @@ class OwnCertificates:
                 f"{place.name} has no certificate that another one could follow",
                 hint=f"vouchd certs request {place.name}, which says whose it is to be",
             )
-        path = pending[-1] if pending else self._request(place, renewal)
+        usable = [path for path in pending if not self._is_disowned(x509.load_pem_x509_csr(read_file(path)))]
+        path = usable[-1] if usable else self._request(place, renewal)
         answer = enrol(renewal, FIXED[place.name][0], read_file(path), settings, again=place.certificate is not None)
         self._certificates.stage(place.name, answer, self._caller)
         _log.info("%s: its next certificate has come", place.name)
 
     def _request(self, place: SystemCertificate, renewal: RenewalSettings) -> Path:
-        return self._certificates.request(place.name, self._caller, same_key=not renewal.new_key)
+        new_key = renewal.new_key or (place.certificate is not None and self._is_disowned(place.certificate))
+        return self._certificates.request(place.name, self._caller, same_key=not new_key)
 
     def _switch(self, place: SystemCertificate, path: Path, bundle: Sequence[x509.Certificate]) -> bool:
         name, leaf = place.name, bundle[0]

@@ -23,10 +23,12 @@ from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError
 from vouchd.instance.certificates.in_use import CertificatesInUse
-from vouchd.instance.certificates.places import SSLSERVER, SUBSYSTEM, find, staged
+from vouchd.instance.certificates.places import SSLSERVER, SUBSYSTEM, find, numbered, staged
 from vouchd.service.users import SUBSYSTEM_USER
+from vouchd.settings.declared import KeyFiles
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.signing.certificates import read_certificates
 
 _MOST = 3  # subsystem certificates: in use, the next, the one before
 OVERLAP_SECONDS = 900  # what was sealed with the key before has reached everybody, and bears another seal
@@ -142,9 +144,19 @@ class OwnRecord:
             return
         password = read_passwords(self._layout.password_conf).get(INTERNAL, "")
         own = self._key_known_by(known, member_keys(self._layout.alias, settings.agent.tls, password))
-        files = settings.subsystem
+        files = self._files_known_by(known)
         identity = Identity(files.certificate_file, files.key_file, password, own)
         self._connect(master, identity).rejoin(wanted)
+
+    def _files_known_by(self, known: Member) -> KeyFiles:
+        """The subsystem certificate that the others let it in with: after one was installed by hand, one before."""
+        in_use = self._in_use.now().subsystem
+        files = [KeyFiles(one.with_suffix(".key"), one) for one in numbered(self._layout.alias, SUBSYSTEM, ".pem")]
+        names = {*known.client_certificates, *self._of_the_set()}
+        for pair in (in_use, *reversed(files)):
+            if pair.installed and read_certificates(pair.certificate_file)[0].public_bytes(Encoding.DER) in names:
+                return pair
+        return in_use
 
     @staticmethod
     def _key_known_by(known: Member, keys: dict[str, MemberKey]) -> MemberKey:

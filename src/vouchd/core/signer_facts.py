@@ -85,7 +85,8 @@ class Keyring:
     """All signers of the set; `change` counts its changes, so that of two the newer is known.
 
     `switch_at`: from when on the members sign with `current`, POSIX seconds. `current` and `target` are pairs of
-    nickname and number, ordered.
+    nickname and number, ordered. `disowned` are public keys, by SHA-256 (hex), that somebody may have who was taken out
+    of the set: they are to be used no more. `unasked` are the members that have not said since which keys they have.
     """
 
     change: int = 0
@@ -94,6 +95,8 @@ class Keyring:
     current: tuple[tuple[str, int], ...] = ()
     target: tuple[tuple[str, int], ...] = ()
     versions: tuple[SignerVersion, ...] = ()
+    disowned: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
 
     def versions_of(self, nickname: str) -> tuple[SignerVersion, ...]:
         """Those of one nickname, oldest first."""
@@ -190,7 +193,8 @@ def newest(rings: Iterable[Keyring]) -> Keyring:
 
 def keyring_record(ring: Keyring) -> Record:
     """The record of the keyring."""
-    return asdict(ring) | {"versions": [_version_record(one) for one in ring.versions]}
+    record = asdict(ring) | {"versions": [_version_record(one) for one in ring.versions]}
+    return {name: value for name, value in record.items() if value or name not in {"disowned", "unasked"}}
 
 
 def read_keyring(record: Record) -> Keyring:
@@ -198,6 +202,8 @@ def read_keyring(record: Record) -> Keyring:
     known = _known(Keyring, record)
     for name in ("current", "target"):
         known[name] = tuple((str(nickname), int(number)) for nickname, number in known.get(name, ()))
+    for name in ("disowned", "unasked"):
+        known[name] = tuple(map(str, known.get(name, ())))
     known["versions"] = tuple(map(_read_version, known.get("versions", ())))
     return Keyring(**known)
 

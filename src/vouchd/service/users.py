@@ -43,14 +43,15 @@ class Users:
         audit: AuditSink,
         known: KnownUsers | None = None,
         exclusive: frozenset[str] = frozenset(),
-        everyone: Callable[[], Iterable[User]] | None = None,
+        members: Callable[[], Iterable[Member]] = tuple,
     ) -> None:
         """`known` are the users to identify while the store is away; without it nobody comes in then.
 
-        Of the groups `exclusive` a user may be in one. `everyone` are the users with all certificates by which they
-        may come, if there are more than those that the store has of users.
+        Of the groups `exclusive` a user may be in one. `members` are those of the set, who may have certificates of
+        their own.
         """
-        self._everyone = everyone or store.users
+        self._members = members
+        self._of_members: tuple[int, dict[bytes, User]] = (-1, {})
         self._store = store
         self._permission = permission
         self._audit = audit
@@ -194,7 +195,8 @@ class Users:
     def _lookup(self, certificate_der: bytes) -> tuple[User | None, bool]:
         """The user with that certificate, and whether it is known from before the store went away."""
         try:
-            return self._by_certificate().get(certificate_der), False
+            user = self._by_certificate().get(certificate_der)
+            return user or self._by_members_certificate().get(certificate_der), False
         except StoreUnavailable:
             user = self._last.by_certificate().get(certificate_der) if self._last else None
             if user is None:
@@ -205,8 +207,16 @@ class Users:
         """User by certificate, read again when anything in the store changed: this is asked with each request."""
         revision = self._store.revision()
         if self._known[0] != revision:
-            self._known = (revision, {der: user for user in self._everyone() for der in user.certificates})
+            self._known = (revision, {der: user for user in self._store.users() for der in user.certificates})
         return self._known[1]
+
+    def _by_members_certificate(self) -> dict[bytes, User]:
+        """The user that members come as, by the certificates that are single members' own; read again likewise."""
+        revision = self._store.revision()
+        if self._of_members[0] != revision:
+            users = with_members(self._store.users(), self._members())
+            self._of_members = (revision, {der: user for user in users for der in user.certificates})
+        return self._of_members[1]
 
     def _require_one_role(self, user_id: str, groups: frozenset[Group]) -> None:
         """Return when these groups may be one user's. Raises: ConfigError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
+from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -79,8 +80,8 @@ def seal(key: PrivateKey, public: bytes, context: bytes) -> bytes:
         raise SigningError("a key cannot be sealed to that sealing key") from error
 
 
-def public_key_hash(key: PrivateKey) -> str:
-    """SHA-256 (hex) of the SubjectPublicKeyInfo of a key."""
+def public_key_hash(key: PrivateKey | x509.Certificate | x509.CertificateSigningRequest) -> str:
+    """SHA-256 (hex) of the SubjectPublicKeyInfo of a key, or of whose certificate or request it is."""
     return spki_hash(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

@@ -27,6 +27,7 @@ from vouchd.wiring.services import open_store
 _SECONDS = 1.0
 _RECORD_SECONDS = 10.0
 _RENEWAL_SECONDS = 10.0
+_SET_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
     )
     layout, in_use, clock = services.layout, services.in_use, services.clock
     record = OwnRecord(layout, in_use, services.store, services.domain, peers, services.caller, clock)
-    own = OwnCertificates(layout, services.certificates, in_use, record.lacking, services.caller)
+    disowned = lambda: services.store.keyring().disowned  # noqa: E731  as short as it is
+    own = OwnCertificates(layout, services.certificates, in_use, record.lacking, disowned, services.caller)
     signers = SignerRenewal(services.signers, lambda: conducting.conducts, me, services.caller)
     enrolling = Enrolling((signers, own), lambda: read_settings(layout), clock)
     works = (
@@ -78,6 +80,7 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
         Upkeep("own record", _RECORD_SECONDS, record.look, on_change=True),
         Upkeep("renewal", _RENEWAL_SECONDS, enrolling.look),
+        Upkeep("renewal of the set", _SET_SECONDS, services.set_renewal.look),
     )
     waiting = lambda: tuple(WaitingSigner(*one) for one in conducting.hold_ups)  # noqa: E731  as short as it is
     return KeyringPart(member, works, waiting, enrolling)

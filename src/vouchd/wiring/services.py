@@ -16,11 +16,13 @@ from vouchd.audit.signing import AuditSigning
 from vouchd.audit.traffic import Traffic
 from vouchd.clock import SystemClock
 from vouchd.cloning.believing import MemberSeals
+from vouchd.cloning.client import connector
 from vouchd.cloning.doubted import Doubted
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
 from vouchd.cloning.proof import MemberKey, member_keys
 from vouchd.cloning.registry import SecurityDomain
+from vouchd.cloning.set_renewal import SetRenewal
 from vouchd.cloning.signers import Signers
 from vouchd.core.facts import Member, User
 from vouchd.core.policy import AnswerRecords
@@ -54,7 +56,7 @@ from vouchd.signing.software import SoftwareSigner
 from vouchd.stores.believed import Believed
 from vouchd.stores.last_known import RememberingStore
 from vouchd.stores.sqlite.store import SqliteStore
-from vouchd.wiring.cloning import ingesting, verifying
+from vouchd.wiring.cloning import PEER_SECONDS, ingesting, verifying
 from vouchd.wiring.folder import FolderRunning, Hint, user_name
 
 # The store put together: settings -> the embedded one, or the one in a directory server.
@@ -175,7 +177,7 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
         return with_members(store.users(), store.members())
 
     known = KnownUsers(everyone, layout.known_users, audit)
-    users = Users(store, permission, traffic, known, settings.roles.exclusive, everyone)
+    users = Users(store, permission, traffic, known, settings.roles.exclusive, store.members)
     certificates = Certificates(layout, store, users, permission, audit, clock)
     membership = Membership(layout, in_use, store, clock)
     running = FolderRunning(
@@ -187,6 +189,11 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
         own_indexing = Indexing(remembered, IndexFolder(layout.index), admitting)
         material = material or KeyMaterial(_running_settings(layout, in_use.now()))
         return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock)
+
+    signers = Signers(layout, store, permission, audit, clock, membership.me, membership.require_registrar)
+    caller = local_caller(user_name())
+    connect = connector(layout, in_use.now, PEER_SECONDS)
+    set_renewal = SetRenewal(store, signers, membership, permission, audit, connect, caller, clock)
 
     return Services(
         layout=layout,
@@ -201,11 +208,12 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
         users=users,
         known_users=known,
         certificates=certificates,
-        signers=Signers(layout, store, permission, audit, clock, membership.me, membership.require_registrar),
+        signers=signers,
+        set_renewal=set_renewal,
         keys=KeyBackup(layout, certificates, permission, audit),
         tokens=HostTokens(layout, permission),
         configuration=Configuration(layout, store, permission, audit, clock),
-        caller=local_caller(user_name()),
+        caller=caller,
         audit=audit,
         traffic=traffic,
         audit_reader=AuditReader(layout.audit_log),

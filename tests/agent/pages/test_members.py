@@ -70,7 +70,7 @@ def test_member_is_taken_out_with_what_that_changes_said_first(site):
     site.master.token()
     shown = words(site.show(OF_SECOND))
     assert "Join tokens 1 become void" in shown
-    assert "vouchd certs renew subsystem" in shown
+    assert "new ones for all who stay: vouchd domain renew" in shown
     assert "move the role first" in words(site.show(f"{PAGE}/{HOST}:8443"))
     assert site.send(OF_SECOND + "/remove", {}).status == 400
     assert SECOND in site.members
@@ -108,3 +108,21 @@ def test_set_is_changed_by_those_who_have_the_right(site, act):
         assert page.status == 200
         assert "<form" not in page.text.partition("<main")[2]
     assert site.master.ask("POST", PAGE + act, "auditor", body={}).status == 403
+
+
+def test_taking_out_with_its_keys_renewed_shows_each_step(site):
+    """Ticked, what it knew is disowned at once, and the page of the clones says what is done and what waits for whom."""
+    done = words(site.send(OF_SECOND + "/remove", {"typed": SECOND, "renew": "yes"}))
+    assert "being renewed, step by step, for all who stay" in done
+    assert "request a new key for each signer waits ocspSigningCert" in done
+    assert site.master.services.store.keyring().disowned
+    assert SECOND not in site.members
+
+
+def test_keys_of_the_set_are_renewed_from_the_page_of_the_clones(site):
+    """Also for a member that was taken out long ago; an auditor sees the steps and begins nothing."""
+    assert "Renew the keys of the set" in words(site.show(PAGE))
+    assert "Renew them" not in words(site.show(PAGE, "auditor"))
+    assert "The keys of the set are being renewed." in words(site.send(PAGE + "/renewal", {}))
+    assert "Renew them" not in words(site.show(PAGE))
+    assert site.master.services.store.keyring().unasked == (SECOND,)

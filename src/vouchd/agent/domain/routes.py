@@ -130,7 +130,10 @@ class DomainRoutes:
         """Take a member out of the set."""
         services, member_id = self._services, read_text(body, "member")
         retire = retiring(services.layout, services.settings, services.store)
-        return records.member_record(take_out(services.domain, services.membership, retire, member_id, caller))
+        left = take_out(services.domain, services.membership, retire, member_id, caller)
+        if body.get("renew") is True:
+            services.set_renewal.begin(caller, left.id)
+        return records.member_record(left)
 
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Have this instance, the master, hand its role over."""

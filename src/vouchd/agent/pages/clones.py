@@ -12,7 +12,7 @@ from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_other
 from vouchd.agent.pages.showing import duration
-from vouchd.api.cloning import KnownToken
+from vouchd.api.cloning import KnownToken, SetRenewal
 from vouchd.api.members import Place, VerificationRun
 from vouchd.api.services import Services
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember, read_verification
@@ -88,6 +88,7 @@ class ClonePages:
         rows, verification, away = await in_thread(lambda: self._rows(caller, report))
         tokens = await in_thread(lambda: self._tokens(caller)) if rows and not away else None
         domain = self.services.settings.of_set.domain
+        renewal = await in_thread(lambda: self._renewal(caller))
         return self.pages.page(
             request,
             caller,
@@ -97,6 +98,7 @@ class ClonePages:
             rows=rows,
             away=away,
             verification=verification,
+            renewal=renewal,
             every=self.services.settings.of_set.verify_seconds,
             domain=domain,
             replicating=report.replication is not None,
@@ -111,6 +113,14 @@ class ClonePages:
         except (ConfigError, StoreUnavailable):
             return None
         return tokens
+
+    def _renewal(self, caller: Caller) -> SetRenewal:
+        """How far the renewal of what a member knew that was taken out is; as of none while the registry is away."""
+        try:
+            state: SetRenewal = carry_out(self.services, caller, "cloning.renewal", {})
+        except VouchdError:
+            return SetRenewal(renewing=False, steps=[])
+        return state
 
     def _rows(self, caller: Caller, report: InstanceReport) -> tuple[tuple[MemberRow, ...], Verification | None, str]:
         """The rows, the newest comparison, and why the registry cannot be read, which is empty when it can."""

@@ -10,7 +10,7 @@ from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import carry_out
 from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, see_done
-from vouchd.api.cloning import JoinToken, JoinTokenRequest, LeftMember
+from vouchd.api.cloning import JoinToken, JoinTokenRequest, LeftMember, TakingOut
 from vouchd.api.member_changes import MemberChanges
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
@@ -34,8 +34,14 @@ class MemberPages:
         return await self._act(request, caller, "cloning.promote")
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
-        """Take the member out."""
+        """Take the member out, and have those who stay renew what it knew where that is ticked."""
         return await self._act(request, caller, "cloning.remove")
+
+    async def renew(self, request: web.Request, caller: Caller) -> web.Response:
+        """Have those who stay renew what a member knew that was taken out before."""
+        await read_form(request, self.pages.tokens)
+        await in_thread(lambda: carry_out(self.services, caller, "cloning.renew", {}))
+        return see_done(menu.CLONES, "The keys of the set are being renewed.")
 
     async def invite(self, request: web.Request, caller: Caller) -> web.Response:
         """Make a join token, which this answer alone shows."""
@@ -59,7 +65,8 @@ class MemberPages:
         place = {"member": request.match_info["member"]}
         try:
             require_typed(form, place["member"])
-            done = await in_thread(lambda: carry_out(self.services, caller, name, place))
+            query = TakingOut(renew=bool(form.text("renew"))) if name == "cloning.remove" else None
+            done = await in_thread(lambda: carry_out(self.services, caller, name, place, query=query))
         except VouchdError as error:
             return await self._page(request, caller, error)
         if isinstance(done, LeftMember):

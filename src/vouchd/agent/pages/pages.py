@@ -156,6 +156,7 @@ def _member_pages(members: MemberPages, page: Page) -> tuple[Route, ...]:
     return (
         page("POST", menu.CLONES + "/tokens", Action.ISSUE_TOKEN, members.invite),
         page("POST", menu.CLONES + "/tokens/void", Action.ISSUE_TOKEN, members.void),
+        page("POST", menu.CLONES + "/renewal", Action.CHANGE_DOMAIN, members.renew),
         page("GET", _MEMBER, Action.READ_DOMAIN, members.shown),
         page("POST", _MEMBER + "/promote", Action.MOVE_ROLE, members.promote),
         page("POST", _MEMBER + "/remove", Action.CHANGE_DOMAIN, members.remove),

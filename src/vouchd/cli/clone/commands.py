@@ -34,6 +34,7 @@ from vouchd.cli.options import (
     ModuleOption,
     PINCommandOption,
     PINFileOption,
+    RenewOption,
     read_password,
 )
 from vouchd.cloning import roles
@@ -273,6 +274,7 @@ def destroy(
     force: Annotated[
         bool, typer.Option("--force", help="Give up what only its own directory server has, or that server.")
     ] = False,
+    renew: RenewOption = False,
     master_starttls: MasterStartTLSOption = False,
     master_trust: MasterTrustOption = None,
     master_bind: MasterBindOption = ROOT_DN,
@@ -297,7 +299,7 @@ def destroy(
             instance.remove()
         output.record({"left": left, "removed": gone}, json_output=json_output)
         return
-    body = {"master": master, "fingerprint": fingerprint, "force": force}
+    body = {"master": master, "fingerprint": fingerprint, "force": force, "renew": renew}
     done = instance.call("cloning.destroy", body=body)
     for note in done["notes"]:
         output.note(note)
