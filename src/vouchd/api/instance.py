@@ -112,7 +112,7 @@ class Renewal(Struct, frozen=True):
     """A certificate that renews itself."""
 
     name: Annotated[str, about("The certificate.", "sslserver")]
-    by: Annotated[str, about("Who certifies the next one: `ca`, `est` or `exec`.", "est")]
+    by: Annotated[str, about("Who certifies the next one: `ca`, `est`, `certsystem` or `exec`.", "est")]
     due_at: Annotated[Moment | None, about("When it does; null: not known.")]
     error: Annotated[Words, about("Why the last attempt failed; empty: it did not.")]
     waiting: Annotated[Words, about("What the next certificate, which has come, waits for; empty: nothing.")]

@@ -76,7 +76,9 @@ class SetRenewal:
         self._audit = audit
         self._connect = connect
         self._caller = replace(caller, name="renewal")
-        self._held: dict[str, dict[str, str]] = {}  # by member the public keys of its own certificates, by name
+        self._keys_by_member: dict[
+            str, dict[str, str]
+        ] = {}  # by member the public keys of its own certificates, by name
 
     def begin(self, caller: Caller, left: str = "") -> None:
         """Disown what every member has now; what follows is done by `look`.
@@ -171,9 +173,9 @@ class SetRenewal:
     def _stale(self, ring: Keyring) -> Iterator[tuple[str, str]]:
         """The own certificates of members whose keys are disowned, as far as the members said."""
         me = self._membership.me()
-        held = {**self._held, **({me.id: self._own_keys()} if me else {})}
+        keys_by_member = {**self._keys_by_member, **({me.id: self._own_keys()} if me else {})}
         for member in self._store.members():
-            keys = held.get(member.id)
+            keys = keys_by_member.get(member.id)
             if keys is None:
                 yield member.id, "has not said yet"
                 continue
@@ -188,7 +190,7 @@ class SetRenewal:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = list(pool.map(self._keys_of, others))
         heard = {member.id: keys for member, keys in zip(others, answers, strict=True) if keys is not None}
-        self._held = {**self._held, **heard}
+        self._keys_by_member = {**self._keys_by_member, **heard}
 
     def _keys_of(self, member: Member) -> dict[str, str] | None:
         try:
@@ -200,8 +202,8 @@ class SetRenewal:
     def _note(self, ring: Keyring) -> bool:
         """What a member has that had not said so is disowned, too."""
         here = {member.id for member in self._store.members()}
-        said = {member for member in ring.unasked if member in self._held}
-        new = {key for member in said for key in self._held[member].values()}
+        said = {member for member in ring.unasked if member in self._keys_by_member}
+        new = {key for member in said for key in self._keys_by_member[member].values()}
         wanted = replace(
             ring,
             disowned=tuple(sorted({*ring.disowned, *new})),
