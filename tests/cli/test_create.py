@@ -8,7 +8,13 @@ import time
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.pki import CA, DAY
 
@@ -39,6 +45,27 @@ def test_create_from_files_is_ready_to_start(site, capsys):
     assert (settings.ee.port, settings.health.port, settings.ee.workers) == (2560, 0, 1)
     assert signer_of(site).certificate_der == site.signer.der
     assert labels(site) == ["CN=Site CA"]
+
+
+def test_create_answers_for_the_ca_of_the_chain_that_has_issued_the_signer(tmp_path, capsys):
+    """The chain brings the CA along; one above it is named with the way to answer for it, since clients refuse it so."""
+    now = int(time.time())
+    root = CA.create("Root of the chain", not_before=now - DAY)
+    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+    extensions = ((x509.BasicConstraints(ca=True, path_length=None), True), (usage, True))
+    below = root.issue("CA of the chain", not_before=now - DAY, extensions=extensions)
+    ca = CA(below.certificate, below.key)
+    signer = ca.issue_signer(not_before=now - DAY, not_after=now + DAY)
+    key = signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for name, data in {"key": key, "signer.pem": signer.pem, "chain.pem": ca.pem + root.pem}.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).chmod(0o600)
+    files = {"--signer-key": "key", "--signer-cert": "signer.pem", "--chain": "chain.pem", "--instance": "v"}
+    words = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
+    assert main(["create", *words]) == 0
+    assert "CN=Root of the chain is in the chain and not answered for" in capsys.readouterr().err
+    with instance.services(Layout(tmp_path / "v")) as services:
+        assert [one.label for one in services.store.authorities()] == ["CN=CA of the chain"]
 
 
 def test_create_files_are_the_owner_s_alone(site):

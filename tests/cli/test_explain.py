@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from tests.pki import CA, shared_key
+from tests.pki import CA, DAY, HOUR, shared_key
 
 from vouchd.cli.main import main
 
@@ -44,6 +45,27 @@ def test_explain_names_crl_entry_policy_and_signer(explained) -> None:
     assert point["entry"].endswith("keyCompromise")
     assert told["policy"]["notFoundAsGood"] is True
     assert told["signer"]
+
+
+def test_crl_under_the_name_of_the_ca_s_crl_signing_certificate_speaks_for_the_ca(instance, capsys):
+    """As with `ca.crl_signing.*`: once the operator names that certificate its CRLs count; before, and of others, none does."""
+    now = int(time.time())
+    usage = x509.KeyUsage(False, False, False, False, False, False, True, False, False)
+    times = {"not_before": now - DAY, "not_after": now + DAY}
+    key = shared_key("EC", 23)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    issued = instance.ca.issue("CRL signing", key=key, extensions=((usage, True), (identifier, False)), **times)
+    issuer = CA(issued.certificate, issued.key)
+    crl = issuer.crl({REVOKED: x509.ReasonFlags.key_compromise}, this_update=now - HOUR, next_update=now + HOUR)
+    for name, data in {"issuer.pem": issuer.pem, "signed.crl": crl}.items():
+        (instance.folder / name).write_bytes(data)
+    assert main(["crl", "add", instance.file("signed.crl")]) != 0
+    assert main(["authority", "set", "CN=Site CA", "--crl-issuer", instance.file("issuer.pem")]) == 0
+    assert main(["crl", "add", instance.file("signed.crl")]) == 0
+    capsys.readouterr()
+    assert main(["explain", "--issuer", instance.file("ca.pem"), "--serial", hex(REVOKED), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["answer"], told["reason"]) == ("revoked", "keyCompromise")
 
 
 def test_explain_of_a_serial_that_is_not_listed_says_why_it_is_good(explained) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.dogtag.beside import Beside
 from tests.dogtag.lab import plan
 from tests.dogtag.lab.lab import Lab
 from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories, free_port
+from tests.pki import CA, DAY, HOUR, new_key
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.connection import Connection, Credentials
@@ -199,6 +201,63 @@ def remove_suffix(suffix: str) -> None:
         if connection.read(f"{account},ou=csusers,cn=config") is not None:
             connection.delete(f"{account},ou=csusers,cn=config")
     connection.close()
+
+
+def test_every_clone_enters_the_domain_of_the_certificate_system(lab, clones):
+    """Each member of ours has a place of its own there, as a clone, and takes itself alone out again."""
+    ca = ["--at", f"https://{plan.HOST}:{plan.CA.https_port}", "--trust", lab.ca_file]
+    user = ["--user", "caadmin", "--password-file", clones[0].folder / "lab"]
+    settings = lab.enclosure.root / f"etc/pki/{plan.CA.tomcat}/ca/CS.cfg"
+    before, kept = hosts(clones[0], ca), settings.read_text(encoding="utf-8")
+    places = [["--instance", clone.folder / "clone", "--host", clone.directory.host] for clone in clones]
+    try:
+        for clone, place in zip(clones, places, strict=True):
+            clone.run("domain", "register", *ca, *user, *place)
+        entered = hosts(clones[0], ca) - before
+        assert sorted(host.partition(":")[0] for host, _ in entered) == [one.directory.host for one in clones]
+        assert all(is_clone for _, is_clone in entered)
+        clones[0].run("domain", "unregister", *ca, *user, *places[0])
+        assert {host.partition(":")[0] for host, _ in hosts(clones[0], ca) - before} == {clones[1].directory.host}
+    finally:
+        for clone, place in zip(clones, places, strict=True):
+            run_vouchd("domain", "unregister", *ca, *user, *place, cwd=clone.folder)
+        settings.write_text(kept, encoding="utf-8")
+    assert hosts(clones[0], ca) == before
+
+
+def hosts(clone: Clone, ca: list[object]) -> set[tuple[str, bool]]:
+    """The OCSP managers of the domain, and whether each is a clone."""
+    rows = json.loads(clone.run("domain", "others", *ca, "--json"))
+    return {(row["host"], row["clone"]) for row in rows if row["kind"] == "OCSP"}
+
+
+def test_ca_that_is_taken_away_at_the_master_stays_until_an_operator_takes_it_away(lab, clones):
+    """A revocation is not forgotten because a database is filled anew: the difference is told, and ended by a named act."""
+    clone = clones[0]
+    place = ["--instance", clone.folder / "clone"]
+    ca = CA.create("Passing CA", key=new_key("RSA"))
+    now = int(time.time())
+    clone.run("authority", "add", clone.file("passing.pem", ca.pem), "--trusted-responder", *place)
+    lab.add_ca(plan.OCSP, ca.certificate)
+    lab.add_crl(plan.OCSP, ca.crl({0x51: None}, this_update=now - HOUR, next_update=now + DAY))
+    question = ["query", "--url", clone.url, "--issuer", clone.folder / "passing.pem", "--serial", "51", "--json"]
+    trust = ["--trust", clone.folder / "clone/alias/ocsp_signing.pem"]
+
+    def says_revoked() -> bool:
+        answers = json.loads(run_vouchd(*question, *trust, cwd=clone.folder).stdout or "{}").get("answers", [])
+        return bool(answers) and answers[0]["status"] == "revoked"
+
+    try:
+        assert until(says_revoked)
+        assert "identical" in clone.run("clone", "verify", *place, "--sample", 3)
+    finally:
+        lab.remove_ca(plan.OCSP, "CN=Passing CA")
+    assert says_revoked()
+    told = clone.run("clone", "verify", *place, "--sample", 3, code=4)
+    assert "CA CN=Passing CA: listed is yes here, no there" in told
+    clone.run("authority", "remove", "CN=Passing CA", *place)
+    assert until(lambda: not says_revoked())
+    assert "identical" in clone.run("clone", "verify", *place, "--sample", 3)
 
 
 def test_clone_answers_while_its_master_is_away(lab, clones):

@@ -15,6 +15,8 @@ from vouchd.errors import VouchdError
 from vouchd.instance.certificates.issuing import equip
 from vouchd.instance.creation import NewSigner, create_instance, require_free
 from vouchd.instance.new_signer import SignerSource
+from vouchd.pkix.certs import is_issued_by
+from vouchd.pkix.purposes import is_ca
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 
@@ -71,6 +73,7 @@ class InstanceCreation:
         signer = plan.source.signer(authorities)
         if signer.note:
             self.say(signer.note)
+        self._take_from_chain(signer, authorities)
         layout = create_instance(
             plan.root,
             signer,
@@ -79,6 +82,20 @@ class InstanceCreation:
             set_up=plan.set_up,
         )
         return NewInstance(layout, signer, tuple(authorities))
+
+    def _take_from_chain(self, signer: NewSigner, authorities: list[x509.Certificate]) -> None:
+        """Answer for the CA of the signer where it came along; those above it are named, for clients would refuse."""
+        leaf = signer.certificate
+        if leaf is None:
+            return
+        if not any(is_issued_by(leaf, one) for one in authorities):
+            authorities += [one for one in signer.chain if is_issued_by(leaf, one)][:1]
+        for one in signer.chain:
+            if one not in authorities and is_ca(one):
+                self.say(
+                    f"{one.subject.rfc4514_string()} is in the chain and not answered for: it has not issued the signer"
+                    " (vouchd authority add FILE --trusted-responder, or --new-signer)"
+                )
 
     def _finish(
         self, draft: Layout, authorities: Sequence[x509.Certificate], plan: InstancePlan, *, certified: bool

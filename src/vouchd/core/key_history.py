@@ -62,16 +62,28 @@ def _canonical_name(certificate_der: bytes) -> bytes:
 def crl_issuers(authority: Authority, header: CRLHeader) -> tuple[bytes, ...]:
     """The certificates (DER) whose keys may have signed the CRL for this CA, the likeliest first; none: it is not its.
 
-    They are the CA's own and those its policy names, where their name is the CRL's issuer; a CRL of another name speaks
-    for the CA only when it is indirect (RFC 5280 6.3.3 (b)(1)). The key identifier decides nothing but the order: a
-    certificate may have been renewed with another one, and the signature tells.
+    They are the CA's own and those its policy names, where their name is the CRL's issuer. A CRL of another name speaks
+    for the CA when it is indirect (RFC 5280 6.3.3 (b)(1)), or when who signs it can speak for nobody else: a
+    certificate that the CA issued for its CRLs, which issues none itself (`ca.crl_signing` of a Certificate System).
+    The key identifier decides nothing but the order: a certificate may have been renewed with another one, and the
+    signature tells.
     """
     own = is_named(authority, header.issuer_name_der)
     candidates = authority.certificates if own else ()
     if own or header.scope.indirect:
         candidates += authority.policy.crl_issuers
+    else:
+        candidates += tuple(
+            one for one in authority.policy.crl_issuers if _signs_for_it_alone(one, authority.certificates)
+        )
     named = [one for one in candidates if names.same(certs.name_and_key(one)[0], header.issuer_name_der)]
     return tuple(sorted(dict.fromkeys(named), key=lambda one: not has_key_id(one, header.authority_key_id)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _signs_for_it_alone(certificate_der: bytes, of_ca: tuple[bytes, ...]) -> bool:
+    certificate = certs.load_certificate(certificate_der)
+    return not is_ca(certificate) and any(certs.is_issued_by(certificate, certs.load_certificate(one)) for one in of_ca)
 
 
 def has_key_id(certificate_der: bytes, key_identifier: bytes | None) -> bool:

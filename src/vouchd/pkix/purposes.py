@@ -149,7 +149,7 @@ def chain_of(
 def _usable(issuers: Sequence[x509.Certificate], at: int) -> x509.Certificate:
     """That of the certificates of one issuer that may be relied upon."""
     for issuer in issuers:
-        if _is_ca(issuer) and not_before(issuer) <= at <= not_after(issuer):
+        if is_ca(issuer) and not_before(issuer) <= at <= not_after(issuer):
             return issuer
     name = issuers[0].subject.rfc4514_string()
     raise SigningError(f"{name!r} in the chain is not a CA, or not valid now", hint="ask the CA for its current chain")
@@ -215,7 +215,8 @@ def _extended_usage(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]
         return set()
 
 
-def _is_ca(certificate: x509.Certificate) -> bool:
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether it says that its subject issues certificates."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, ValueError):
