@@ -683,3 +683,15 @@ def test_state_that_was_foreseen_is_worked_out_before_it_is_asked_and_answered_a
     other.replace(later)
     assert [other.answer(one, NOW).response_der for one in requests] == answers
     assert views
+
+
+def test_ca_that_comes_ends_no_answer_of_another():
+    """Only one that says something against a signer concerns others: many CAs begin at the cost of each by itself."""
+    cas = [CA.create(f"CA {number}") for number in range(3)]
+    signers = [signer(ca.issue_signer(), f"s{number}") for number, ca in enumerate(cas)]
+    servings = [serving(ca, point(ca), signer=f"s{number}") for number, ca in enumerate(cas)]
+    ours = responder(state(servings[0]), *signers)
+    basis = ours.answer(request_for(cas[0], GOOD), NOW).terms.basis
+    ids = frozenset(one.authority.id for one in servings[1:])
+    ours.replace(ServingState(2, tuple(servings), 1, ids))
+    assert basis.current

@@ -27,7 +27,8 @@ class SignerRevocations:
             issuer = names.canonical(certs.issuer_der(certificate))
             identity = certs.key_id(certificate_der), certs.serial_octets(certificate)
             self._of_issuer.setdefault(issuer, {})[nickname] = identity
-        self._words: dict[str, Mapping[str, bool | IndexFileError]] = {}  # by the CA's id
+        # By the id of a CA, what it says against signers: true, or why that cannot be read.
+        self._words: dict[str, Mapping[str, bool | IndexFileError]] = {}
         for serving in authorities:
             self.hear(serving)
 
@@ -59,7 +60,8 @@ class SignerRevocations:
             return _NONE
         # The CA's own key: its word on that is not in its own CRL.
         own = {certs.key_id(one) for one in serving.authority.certificates}
-        return {name: _word(serving, serial) for name, (key, serial) in issued.items() if key not in own}
+        words = {name: _word(serving, serial) for name, (key, serial) in issued.items() if key not in own}
+        return {name: word for name, word in words.items() if word}  # most say nothing against any
 
 
 def _word(serving: ServingAuthority, serial: bytes) -> bool | IndexFileError:
