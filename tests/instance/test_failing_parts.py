@@ -93,6 +93,7 @@ def test_part_that_failed_at_the_start_is_told_by_itself_where_no_ca_tells_of_it
 
 def test_token_that_begins_or_ends_to_fail_is_news_once(signers, monkeypatch):
     """What is shown follows the token at once; one that goes on as it was changes nothing."""
+    monkeypatch.setitem(vars(signers), "on_tokens", {"s0": signers.ready["s0"]})
     failing = FailingParts(Checked(signers, (), {}), Time())
     assert not failing.tokens_changed()
     with monkeypatch.context() as patch:

@@ -174,8 +174,15 @@ def read_epoch(record: Record) -> Epoch:
     known["base"] = _read_crl(known["base"])
     known["delta"] = _read_crl(known["delta"]) if known.get("delta") is not None else None
     known["idp_der"] = _bytes(known.get("idp_der", ""))
-    known["former"] = tuple(map(_read_crl, known.get("former", ())))
+    known["former"] = tuple(map(_read_crl, _listed(known.get("former", []))))
     return Epoch(**known)
+
+
+def _listed(value: object) -> list[Any] | tuple[Any, ...]:
+    """What a record lists; an empty value of another kind is as wrong as one that is not. Raises: TypeError."""
+    if not isinstance(value, list | tuple):
+        raise TypeError("no list")
+    return value
 
 
 def quarantined_record(crl: QuarantinedCRL) -> Record:
