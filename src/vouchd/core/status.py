@@ -163,7 +163,8 @@ class Verdicts:
         return self._ends[passed] if passed < len(self._ends) else None
 
     def _view_at(self, at: int) -> _View:
-        passed = bisect_left(self._ends, at)
+        ends = self._ends
+        passed = bisect_left(ends, at) if ends and at > ends[0] else 0
         view = self._views.get(passed)
         if view is None:
             view = self._views[passed] = self._view(at)

@@ -25,6 +25,7 @@ WRITE_BUFFER_BYTES = 64 * 1024
 
 _GET = ord("G")
 
+_ANSWERED = TRANSITIONS[TRANSITIONS[State.SIGNING][Event.TURN]][Event.REST]
 _READY, _PARSING, _SIGNING, _FULL, _LINGERING = State.READY, State.PARSING, State.SIGNING, State.FULL, State.LINGERING
 
 # What is left to know of a plain POST once its body was taken.
@@ -168,12 +169,28 @@ class EEConnection(asyncio.Protocol):
         if self._waiting is not None:
             request, _ = self._waiting
             self._waiting = None
+            alone = request is _PLAIN_POST and self._state is _SIGNING and self._reader.is_idle
+            if alone and isinstance(reply, Once) and not self._server.stopping:
+                self._give_once(reply)
+                return
             self._move(Event.TURN)
             self._send(request, reply)
             if self._state is _PARSING and self._reader.is_idle and not self._server.stopping:
                 self._move(Event.REST)  # as most are: the socket is watched still
             else:
                 self._pump()
+
+    def _give_once(self, reply: Once) -> None:
+        """Write a signed answer, as most are, to who waits for it alone: what `_send` and the two moves come to."""
+        server = self._server
+        self._state = _ANSWERED  # before it is written: what is written may fill the client's buffer
+        server.counters.sent_bytes += len(reply.wire)
+        if reply.note is not None:
+            server.records.count(reply.note, self._client)
+        self._last = server.uptime
+        self._transport.write(reply.wire)
+        if self._state is not _READY:
+            self._pump()
 
     # The short way: a chunk that is one plain request. False when it is to be parsed.
 

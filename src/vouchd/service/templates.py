@@ -148,16 +148,18 @@ class Templates:
     def draft(self, request_der: bytes, at: int) -> Draft | None:
         """The answer to a request at POSIX second `at`, None when it has to be parsed. Raises: IndexFileError."""
         nonce = up_to_nonce(request_der)
-        nonce_der = _nonce_der(request_der, nonce)
-        if nonce_der:
-            template = self._whole.get(request_der[:nonce])
+        nonce_der = whole = b""
+        if nonce < len(request_der):
+            nonce_der, whole = _nonce_der(request_der, nonce), request_der[:nonce]
+            template = self._whole.get(whole)
             if template is not None and _serves(template, request_der, at):
                 start = template.start
                 serial = request_der[start : start + request_der[start - 1]] if start else b""
                 return template.draft(at, serial, nonce_der)
-        start = up_to_serial(request_der)
-        if not start:
+        match = _UP_TO_SERIAL(request_der)
+        if match is None:
             return None
+        start = match.end()
         end = start + request_der[start - 1]
         template = self._around.get(request_der[:start] + request_der[end:nonce])
         if template is None or not _serves(template, request_der, at):
@@ -165,9 +167,18 @@ class Templates:
         serial = request_der[start:end]
         if template.statements is None or not _is_usual(serial) or template.statements.lists(serial, at):
             return None
-        if nonce_der:
-            self._put(self._whole, request_der[:nonce], template)
+        if whole:
+            self._learn(whole, template)
         return template.draft(at, serial, nonce_der)
+
+    def _learn(self, whole: bytes, template: Template) -> None:
+        """Keep a template that has a hole for its serial under all octets up to the nonce, too."""
+        more = _KEY_BYTES + len(whole)
+        if whole in self._whole or self._bytes + more > TEMPLATE_BYTES:
+            self._put(self._whole, whole, template)
+        else:  # as most times
+            self._whole[whole] = template
+            self._bytes += more
 
     def keep(self, request_der: bytes, request: OCSPRequest, template: Template, *, echoed: bool) -> None:
         """Keep what was made of `request_der`, which was parsed as `request`, if it can be found again.
