@@ -67,6 +67,24 @@ def test_floor_lets_few_losses_pass_of_a_small_crl(guarded, ca):
         guarded.accept(ca.crl(dict.fromkeys(range(8, 11)), number=3))
 
 
+def test_first_delta_that_is_to_be_used_for_years_is_held_back(guarded, ca):
+    """It has no delta before it to be held against: its base tells what is usual."""
+    far = NOW + 3650 * DAY
+    with pytest.raises(CRLQuarantined, match="to be used for"):
+        guarded.accept(ca.crl({11: None}, number=2, base=1, next_update=far))
+    guarded.accept(ca.crl({11: None}, number=3, base=1, next_update=NOW + HOUR))
+
+
+def test_base_that_is_to_be_used_for_years_is_held_back_under_a_delta_that_stays(guarded, ca):
+    """The delta over it is as short as ever, and would hide that."""
+    guarded.accept(ca.crl({11: None}, number=5, base=1, next_update=NOW + HOUR))
+    entries = dict.fromkeys(range(1, 11))
+    with pytest.raises(CRLQuarantined, match="to be used for"):
+        guarded.accept(ca.crl(entries, number=3, next_update=NOW + 3650 * DAY))
+    guarded.accept(ca.crl(entries, number=4))
+    guarded.accept(ca.crl({11: None, 12: None}, number=6, base=4, next_update=NOW + HOUR))
+
+
 @pytest.mark.parametrize("days, taken", [(4, True), (5, False), (3650, False)])
 def test_jump_in_validity_is_held_back(world, ca, days, taken):
     """A nextUpdate in ten years would keep a CRL in use for as long."""

@@ -89,8 +89,17 @@ def _change(policy: AuthorityPolicy, lost: int, gained: int, before: int) -> str
 
 
 def _validity(current: Epoch, epoch: Epoch) -> str:
-    """Why the time to nextUpdate is abnormal: of CRLs of one kind, a base or a delta."""
-    before, after = (current.delta, epoch.delta) if current.delta and epoch.delta else (current.base, epoch.base)
+    """Why a time to nextUpdate is abnormal: of the base and of the delta, the first of which is held against the base.
+
+    Each by itself: a base may come under a delta that stays, and the newest of the two says how long both are used.
+    """
+    pairs = [(current.base, epoch.base)]
+    if epoch.delta is not None:
+        pairs.append((current.delta or current.base, epoch.delta))
+    return next((why for before, after in pairs if (why := _longer(before, after))), "")
+
+
+def _longer(before: CRLRecord, after: CRLRecord) -> str:
     usual, new = _span(before), _span(after)
     if after.sha256 == before.sha256 or usual is None:
         return ""
