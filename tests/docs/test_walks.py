@@ -223,7 +223,7 @@ def test_page_of_developers_is_walked_from_a_new_ca_to_a_revoked_certificate(tmp
 # Pages whose lines need what this one folder has not, each with the tests that do what they show.
 ELSEWHERE = {
     "README.md": "tests/whole/test_three_commands.py",
-    "docs/operate/alerts.md": "tests/alerts/test_carriers.py",
+    "docs/operate/alerts.md": "tests/laws/test_law7_one_operation_one_place.py",
     "docs/operate/migrating-from-dogtag.md": "tests/dogtag/test_migrating.py",
     "docs/operate/packages.md": "scripts/test-deb.sh",
     "docs/operate/services.md": "scripts/test-deb.sh",

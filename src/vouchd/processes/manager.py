@@ -327,6 +327,7 @@ class _Instance:
                     await asyncio.sleep(_TOGETHER_SECONDS)
             self._report_due.clear()
             self._verdict.look()  # workers may have loaded what they were waited for
+            self._settings.workers_trace.look((worker.slot, worker.loaded) for worker in self._pool.workers)
             report = self._overview.report()
             self._hindrances = announce(self._hindrances, hindrances(report, self._clock.now()))
             if self._settings.alerting is not None:

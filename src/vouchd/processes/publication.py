@@ -22,6 +22,7 @@ from vouchd.instance.report import HeldCRL, ServedPoint, UncoveredCA
 from vouchd.processes.watching import Published
 from vouchd.service.cover import cover_notice
 from vouchd.service.indexing import Indexing, ServingFacts
+from vouchd.service.tracing import NO_TRACING, Tracing, WorkersTrace
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 FOLDED_A_SECOND = 10_000
 LEAST_SECONDS = 10
 _SWEPT_AT_ONCE = 100
+_NANOSECONDS = 10**9
 
 
 class ManifestPublication:
@@ -49,6 +51,7 @@ class ManifestPublication:
         quiet: Callable[[], AbstractContextManager[bool]],
         behind: Callable[[], frozenset[str]] = frozenset,
         clock: Clock | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         """Without a `clock` no delta is folded."""
         self._store = store
@@ -56,6 +59,8 @@ class ManifestPublication:
         self._quiet = quiet
         self._behind = behind
         self._clock = clock
+        self._tracing = tracing
+        self.workers_trace = WorkersTrace(tracing)
         self._prepared: ServingFacts | None = None
         self._facts: Mapping[str, AuthorityFacts] = {}  # as published
         self._marked: frozenset[str] = frozenset()  # as behind
@@ -165,6 +170,7 @@ class ManifestPublication:
         changed: Collection[str],
         reopened: Collection[str],
     ) -> None:
+        begin = self._tracing.now_ns()
         self._tried = version = max(self._tried, self._published.version) + 1
         first = not self._published.version
         state = self._files.state(version, after, None if first else {*changed, *reopened}, reopened)
@@ -172,7 +178,25 @@ class ManifestPublication:
         difference = Difference.between(version, before, after, reopened, changed)
         self._writer.write((self._published.version, before), after, difference, anew=self._renewed)
         self._remember(state, after, shown)
+        if not first:
+            self._tell(version, begin, before, after, changed)
         _log.info("serving manifest %d: %d CAs, %d of them changed", version, len(after), len(changed))
+
+    def _tell(
+        self,
+        version: int,
+        begin_ns: int,
+        before: Mapping[str, AuthorityFacts],
+        after: Mapping[str, AuthorityFacts],
+        changed: Collection[str],
+    ) -> None:
+        """Say that CRLs were published, and since when those were known that another process or member took in."""
+        new = {crl: epoch for each in changed if each in after for crl, epoch in _newest(after[each]).items()}
+        old = {crl for each in changed if each in before for crl in _newest(before[each])}
+        for crl in new.keys() - old:
+            seconds = max(0, begin_ns // _NANOSECONDS - new[crl].accepted_at)
+            self._tracing.past(crl, "published", begin_ns, manifest=version, seconds_since_acceptance=seconds)
+        self.workers_trace.publish(version, new.keys() - old)
 
     def fold(self) -> bool:
         """See Publication."""
@@ -304,3 +328,8 @@ def _uncovered(served: ServingAuthority) -> UncoveredCA | None:
         return None
     notice, mend = cover_notice(served.authority, epochs)
     return UncoveredCA(served.authority.label, notice, mend) if notice else None
+
+
+def _newest(facts: AuthorityFacts) -> dict[str, Epoch]:
+    """The newest CRL of each of its issuing points, by its SHA-256."""
+    return {epoch.newest.sha256: epoch for epoch in facts.epochs}

@@ -19,6 +19,7 @@ from vouchd.instance.report import FailingPart, RefusedPoint, RenewalReport, Tok
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
+from vouchd.service.tracing import NO_TRACING, WorkersTrace
 from vouchd.sockets import Address
 
 
@@ -61,5 +62,6 @@ class ManagerSettings:
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
     backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
     alerting: Alerting | None = None  # what tells people
+    workers_trace: WorkersTrace = field(default_factory=lambda: WorkersTrace(NO_TRACING))  # told what each answers from
     tokens: Callable[[], tuple[TokenReport, ...]] = tuple  # those that keys of signers are on
     doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple  # what the store has of CAs and users, and is not believed

@@ -52,6 +52,7 @@ from vouchd.pkix.crl_entries import packed_entries
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.packed import WIDEST
 from vouchd.service.arrivals import recipients
+from vouchd.service.tracing import NO_TRACING, Tracing
 
 _log = logging.getLogger(__name__)
 
@@ -140,8 +141,9 @@ class Admitting:
     May be used by several threads, which wait for each other.
     """
 
-    def __init__(self, served: Callable[[], Served], clock: Clock) -> None:
+    def __init__(self, served: Callable[[], Served], clock: Clock, tracing: Tracing = NO_TRACING) -> None:
         """`audit` is set by the process that serves; others judge alike and record nothing."""
+        self._tracing = tracing
         self._read_served = served
         self._clock = clock
         self.audit: AuditSink | None = None
@@ -268,6 +270,13 @@ class Admitting:
         proof = proofs.get((epoch.issuing_point, record))
         if proof is not None and proof.issuers <= issuers and proof.idp_der == epoch.idp_der:
             return
+        with self._tracing.span(record.sha256, "followed", ca=authority.id):
+            proofs[epoch.issuing_point, record] = self._proof(authority, epoch, record, documents, issuers)
+
+    def _proof(
+        self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents, issuers: frozenset[bytes]
+    ) -> Proof:
+        """What shows that a CRL that another process or member took in is what the store says of it."""
         crl = documents.document(record)
         if hashlib.sha256(crl).hexdigest() != record.sha256:
             raise CRLRejected("the CRL in the store is not the one that its facts name")
@@ -278,7 +287,7 @@ class Admitting:
         issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
         if record.entry_count != documents.build_of(authority, epoch, record, lambda _: crl):
             _require_counted(record, crl, header, name_of(authority))
-        proofs[epoch.issuing_point, record] = Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
+        return Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
 
     def _record_keys(self, stored: Mapping[str, AuthorityFacts]) -> None:
         """Record which CAs have got keys or CRL issuers since what is served."""

@@ -27,6 +27,7 @@ from vouchd.pkix.der import Buffer
 from vouchd.service.arrivals import NOTHING_KEPT, Received, Recipient, Retention, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
+from vouchd.service.tracing import NO_TRACING, Tracing
 from vouchd.service.weighing import Weighing
 
 MAX_REASON_CHARACTERS = 500
@@ -39,7 +40,7 @@ class Ingesting:
     `allow` passes before anything is looked at. One writer at a time is enough for safety (epochs are compared and
     set); a lock around it, as the callers in one instance share, spares work done twice. `refused` is told of a CRL
     that names a CA and is not taken: the CA's id, how many it has taken, the CRL, why. `retention` says which CRLs of
-    before stay in the store.
+    before stay in the store; `tracing` is told of each step.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Ingesting:
         audit: AuditSink,
         refused: Callable[[str, int, Received, CRLError], None] = lambda *_: None,
         retention: Retention = NOTHING_KEPT,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._store = store
         self._indexing = indexing
@@ -58,6 +60,7 @@ class Ingesting:
         self._audit = audit
         self._refused = refused
         self._retention = retention
+        self._tracing = tracing
 
     def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
         """Take a CRL (DER, PEM or base64, full or delta) received at POSIX time `at`; returns the new epochs.
@@ -70,7 +73,9 @@ class Ingesting:
         """
         self._permission.allow(caller, Action.ADD_CRL, origin)
         with self._refusal_recorded(caller, origin):
-            return self._accept(Received.of(crl, origin, at), caller)
+            arrival = Received.of(crl, origin, at)
+            with self._tracing.span(arrival.sha256, "received", origin=origin, octets=len(arrival.crl)):
+                return self._accept(arrival, caller)
 
     def accept_all(
         self, crls: Sequence[tuple[Buffer, str]], caller: Caller, at: int
@@ -81,9 +86,11 @@ class Ingesting:
         PermissionDenied.
         """
         self._permission.allow(caller, Action.ADD_CRL, f"{len(crls)} CRLs")
+        begin = self._tracing.now_ns()
         outcomes: dict[int, tuple[Epoch, ...] | VouchdError] = {}
         for place, (arrival, epoch) in self._accept_together(crls, at).items():
             self._record_taken(epoch, arrival, caller)
+            self._tracing.past(arrival.sha256, "received", begin, origin=arrival.origin, octets=len(arrival.crl))
             outcomes[place] = (epoch,)
         for place, (crl, origin) in enumerate(crls):
             if place not in outcomes:
@@ -230,8 +237,11 @@ class Ingesting:
     def _commit(self, taken: Sequence[tuple[Epoch, Received]]) -> None:
         """Raises: StoreConflict, NotFound when another process was quicker."""
         if taken:
+            begin = self._tracing.now_ns()
             self._store.commit_epochs([(epoch, {arrival.sha256: arrival.crl}) for epoch, arrival in taken])
             self._indexing.accepted([epoch for epoch, _ in taken])
+            for epoch, arrival in taken:
+                self._tracing.past(arrival.sha256, "stored", begin, ca=epoch.issuing_point.authority_id)
 
     def _next(self, recipient: Recipient, arrival: Received, *, released: bool, renumbering: str) -> Epoch:
         """The epoch that the CRL makes, judged and vouched for, its index file in place; to be committed."""
@@ -242,8 +252,10 @@ class Ingesting:
         # What was not admitted decides nothing here, nor does a mark that it left in the store.
         current = self._indexing.standing(authority, stored)
         high_water = self._store.high_water(point) if current is None else current.high_water
-        issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
-        epoch = self._built(authority, arrival, next_epoch(arrival, current, point, issuer_der, renumbering))
+        with self._tracing.span(arrival.sha256, "judged", ca=authority.id):
+            issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
+        with self._tracing.span(arrival.sha256, "indexed", ca=authority.id):
+            epoch = self._built(authority, arrival, next_epoch(arrival, current, point, issuer_der, renumbering))
         before = None if current is None else replace(current, former=stored.former if stored else ())
         epoch = replace(epoch, former=self._retention.former(before, epoch))
         if not released and not renumbering and authority.policy.quarantine_percent is not None:

@@ -118,6 +118,18 @@ class HealthPort:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """Where the way of each CRL is told to."""
+
+    endpoint: str = key(
+        "vouchd.tracing.endpoint",
+        TEXT,
+        "",
+        "Where spans of each CRL's way are sent, OTLP over HTTP, as http://127.0.0.1:4318/v1/traces; empty: nowhere.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class KeyFiles:
     """Where a system key of the instance is, and its certificate when it has come."""
 
@@ -790,6 +802,7 @@ class Settings:
     selftests: SelfTestSettings = part(SelfTestSettings)
     ee: EEPort = part(EEPort)
     health: HealthPort = part(HealthPort)
+    tracing: TracingSettings = part(TracingSettings)
     default_signer: str = key(
         "ocsp.signing.certnickname",
         TEXT,

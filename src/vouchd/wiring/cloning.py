@@ -33,6 +33,7 @@ from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import CERTSYSTEM, read_passwords
 from vouchd.stores.sqlite.store import SqliteStore
+from vouchd.wiring.tracing import open_tracing
 
 if TYPE_CHECKING:
     from vouchd.directory.foreign import ForeignPoint
@@ -111,7 +112,9 @@ def ingesting(
     settings = in_use.now()
     if not settings.of_set.master or not isinstance(store, SqliteStore):
         retention = Retention(settings.former_crls, settings.former_crl_bytes)
-        return Ingesting(store, indexing, permission, audit, Refusals(layout.refused).note, retention)
+        return Ingesting(
+            store, indexing, permission, audit, Refusals(layout.refused).note, retention, open_tracing(settings)
+        )
     connect = connector(layout, in_use.now)
 
     def master() -> Member | None:

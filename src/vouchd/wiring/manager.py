@@ -71,6 +71,7 @@ from vouchd.wiring.instance import checked_signers
 from vouchd.wiring.keyring import KeyringPart, followed_keyring, open_keyring
 from vouchd.wiring.services import audit_keeping, last_known, open_services, seals_of
 from vouchd.wiring.sources import certificate_system, pulls
+from vouchd.wiring.tracing import open_tracing
 from vouchd.wiring.upkeep import own_backups, works_for_the_set
 from vouchd.wiring.worker import answered_records, signing_responder
 
@@ -159,6 +160,7 @@ def _run(
             backup=partial(read_backup_record, layout.backups),
             alerting=_alerting(layout, settings, clock),
             tokens=parts.token_reports,
+            workers_trace=publication.workers_trace,
         ),
         publication,
         (*pulls(layout, settings, services, clock), *certificate_system(services)),
@@ -188,7 +190,13 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
     layout, indexing = services.layout, services.indexing
     watermark = Watermark(services.settings.of_set.stale_seconds)
     publication = ManifestPublication(
-        services.store, indexing, layout.index, lambda: quiet(layout.ingest_lock), watermark.late, services.clock
+        services.store,
+        indexing,
+        layout.index,
+        lambda: quiet(layout.ingest_lock),
+        watermark.late,
+        services.clock,
+        open_tracing(services.settings),
     )
     publication.current()
     late = [served.authority.id for served in publication.state.authorities if served.behind]

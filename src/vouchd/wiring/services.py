@@ -58,6 +58,7 @@ from vouchd.stores.last_known import RememberingStore
 from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring.cloning import PEER_SECONDS, ingesting, verifying
 from vouchd.wiring.folder import FolderRunning, Hint, user_name
+from vouchd.wiring.tracing import open_tracing
 
 # The store put together: settings -> the embedded one, or the one in a directory server.
 
@@ -170,7 +171,7 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
     audit = audit_log(layout, settings.audit, clock)
     traffic = Traffic(audit, clock)
     permission = Permission(traffic)
-    admitting = Admitting(lambda: read_served(layout.index), clock)
+    admitting = Admitting(lambda: read_served(layout.index), clock, open_tracing(settings))
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
 
     def everyone() -> tuple[User, ...]:
