@@ -29,6 +29,9 @@ MODULES = (
     "tests.faults.test_own_certificates",
     "tests.faults.test_set_embedded",
     "tests.faults.test_set_directory",
+    "tests.signing.test_token",
+    "tests.faults.test_keyring_switch",
+    "tests.whole.test_signers_of_a_set",
     "tests.setup.test_unattended",
     "tests.setup.test_killed_wizard",
 )

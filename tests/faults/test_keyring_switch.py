@@ -6,6 +6,7 @@ import time
 
 import pytest
 from tests.faults.killed import killed_after_saying
+from tests.faults.page import FaultTable
 from tests.pki import DAY
 from tests.sites import Site
 
@@ -23,6 +24,7 @@ from vouchd.signing.keys import read_key
 from vouchd.wiring import instance
 
 SIGNER = "ocspSigningCert"
+TABLE = FaultTable.of("a switch of signers")
 # What a manager process does for the keyring, from its start to the switch and the start after it; stops, for good,
 # before step number argv[1] of those that leave something behind: a file that is renamed into place, and the word.
 CYCLE = """
@@ -117,6 +119,12 @@ def test_steps_of_a_switch_are_all_among_those_that_it_is_killed_at(renewed):
     assert 4 <= int(count) <= LAST
 
 
+@TABLE.fault(
+    "a member is killed before or after any of its steps",
+    "by the signer from before until it is the new one, never back",
+    "`vouchd signer list`, `/readyz` (`signers`): who is in the way",
+    "by itself when the member runs again: it completes the switch",
+)
 @pytest.mark.process
 @pytest.mark.parametrize("stop", range(LAST))
 def test_switch_killed_at_any_step_is_old_or_new_and_is_completed(renewed, stop):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from tests.faults.page import FaultTable
 from tests.pki import shared_key
 from tests.processes.running import eventually
 from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module, write_pin
@@ -29,6 +30,10 @@ from vouchd.signing.token.session import Launcher, Session
 
 pytestmark = pytest.mark.process
 
+TABLE = FaultTable.of("a token")
+SHOWN = 'by name in `status`, `/readyz` (`parts`), `vouchd_hindrance{cause="part"}`, the page *Tokens*'
+LATER = "tryLater for its CAs; all others, and what is cached, are answered"
+ITSELF = "by itself within seconds when it works again"
 TBS = b"to be signed"
 ON_TOKENS = [name for name in ALGORITHMS if not name.startswith("ML-DSA")]
 KIND = {"SHA384withEC": "P-384", "SHA512withEC": "P-521", "SHA256withEC": "EC"}
@@ -113,6 +118,12 @@ def test_find_token_that_is_not_there_when_the_module_is_loaded(hsm):
     check(key_on(hsm.place(meddling=True)), "SHA256withRSA")
 
 
+@TABLE.fault(
+    "logging in takes longer than a signature may",
+    "by the workers of before a restart, until those of after it have a session",
+    "nothing: trials wait for the log-in",
+    "nothing to mend",
+)
 def test_first_session_that_takes_long_is_not_counted_for_who_tries_a_key_out(hsm, monkeypatch):
     """A log-in that takes longer than a signature may fails no trial: the signature has its whole time afterwards."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -198,6 +209,12 @@ def test_open_token_or_module_that_is_not_there_tells_which(hsm, tmp_path, place
 # PINs.
 
 
+@TABLE.fault(
+    "its PIN is wrong",
+    LATER,
+    SHOWN,
+    "the right one in `password.conf`; the wrong one is not tried again, since that would lock the token",
+)
 def test_pin_that_is_wrong_is_tried_once_until_another_one_is_there(hsm):
     """A wrong PIN is not tried again, since that locks tokens; the right one is taken without a restart."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -241,6 +258,7 @@ def test_pin_missing_in_password_conf_tells_the_line_to_add(hsm, tmp_path):
 # Faults.
 
 
+@TABLE.fault("the process of a session ends", "by another session", "nothing", "by itself: another one is opened")
 def test_session_that_is_killed_is_replaced_within_the_signature(hsm):
     """A session's process that ends costs nobody an answer: the signature is made by another one."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -251,6 +269,12 @@ def test_session_that_is_killed_is_replaced_within_the_signature(hsm):
     check(key, "SHA256withRSA")
 
 
+@TABLE.fault(
+    "what starts the sessions of the manager process is killed",
+    "by the workers, which have their own",
+    SHOWN,
+    "by itself: it is started again",
+)
 def test_launcher_that_is_killed_is_started_again_where_programs_may_be(hsm):
     """What starts the sessions may end, too: a process that is not confined starts another one."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -276,7 +300,15 @@ def test_session_whose_owner_is_gone_ends_even_in_a_call_that_hangs(hsm):
     eventually(lambda: not hanging & session_pids(launcher), "no session left")
 
 
-@pytest.mark.parametrize("fault", ["hang", "crash", "wrong", "error"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        TABLE.case("hang", "its module hangs in a signature", LATER, SHOWN, ITSELF),
+        TABLE.case("crash", "its module crashes", LATER, SHOWN, ITSELF),
+        TABLE.case("wrong", "it returns wrong signatures", f"{LATER}: none of them is given away", SHOWN, ITSELF),
+        TABLE.case("error", "it refuses to sign", LATER, SHOWN, ITSELF),
+    ],
+)
 def test_token_that_fails_gives_no_signature_and_is_used_again_when_it_works(hsm, fault):
     """A module that hangs, crashes, lies or refuses costs signatures, never makes a wrong one, and comes back."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -289,6 +321,7 @@ def test_token_that_fails_gives_no_signature_and_is_used_again_when_it_works(hsm
     eventually(lambda: signs(key), "a signature")
 
 
+@TABLE.fault("its PIN is locked", LATER, SHOWN, "its security officer sets the PIN anew; then by itself")
 def test_token_whose_pin_is_locked_is_used_again_when_it_is_unlocked(hsm):
     """A locked PIN costs the token as long as it is locked, and no longer."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -302,6 +335,12 @@ def test_token_whose_pin_is_locked_is_used_again_when_it_is_unlocked(hsm):
     assert key.problems == {}
 
 
+@TABLE.fault(
+    "it is taken away, and comes back in another slot",
+    f"while it is away: {LATER}",
+    SHOWN,
+    "by itself: it is known by its label",
+)
 def test_token_that_is_taken_away_and_comes_back_in_another_slot_is_used_again(hsm):
     """The token is known by its label: slots may be numbered anew, and its place be empty for a while."""
     hsm.keep("ocsp", shared_key("RSA", 1))
@@ -322,6 +361,7 @@ def test_token_that_is_taken_away_and_comes_back_in_another_slot_is_used_again(h
     assert away.exists()
 
 
+@TABLE.fault("one of several tokens with the key fails", "by the others", "the page *Tokens*", ITSELF)
 def test_two_tokens_with_one_key_go_on_with_either(hsm):
     """Of several tokens that hold the key any will do; one that fails is left aside."""
     hsm.add("second")
@@ -387,6 +427,7 @@ def remote_place(hsm: SoftHSM) -> TokenPlace:
     return TokenPlace(module, "ocsp", hsm.place().passwords)
 
 
+@TABLE.fault("its own process is killed", LATER, SHOWN, ITSELF)
 def test_token_whose_own_process_is_killed_is_used_again_when_it_is_back(hsm, token_process):
     """A token that dies costs signatures until it is back, and nothing is to be restarted here."""
     key = key_on(remote_place(hsm), limits=BRIEF)
@@ -398,6 +439,12 @@ def test_token_whose_own_process_is_killed_is_used_again_when_it_is_back(hsm, to
     eventually(lambda: signs(key), "a signature")
 
 
+@TABLE.fault(
+    "its own process stands still",
+    "tryLater for its CAs after `vouchd.token.deadlineInMs`; all others, and what is cached, are answered",
+    SHOWN,
+    ITSELF,
+)
 def test_token_whose_own_process_stands_still_is_left_at_the_deadline(hsm, token_process):
     """A token that does not answer is waited for until the deadline of the signature, and used again when it goes on."""
     key = key_on(remote_place(hsm), limits=BRIEF)

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509 import ocsp
+from tests.faults.page import FaultTable
 from tests.processes.running import eventually
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.key_search import needles, places_of
@@ -22,6 +23,7 @@ from vouchd.wiring import instance
 
 pytestmark = pytest.mark.process
 SIGNER = "ocspSigningCert"
+TABLE = FaultTable.of("a switch of signers")
 
 
 @pytest.fixture
@@ -91,6 +93,12 @@ def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
     eventually(lambda: version(pair, "c", 2).sealed == (), "the sealed copy is taken out of the facts")
 
 
+@TABLE.fault(
+    "a member is down, or cannot sign with the new one",
+    "by the signer from before, at all members",
+    "the member and the reason: `vouchd signer list`, `/readyz` (`signers`), `vouchd_signer_waiting`, the page *Signers*",
+    "by itself when the member can; one that is gone for good is taken out of the set",
+)
 def test_member_that_is_down_holds_the_switch_up_by_name(pair):
     """The signer from before goes on, everywhere the reason is told, and the set switches when the member is back."""
     pair.run("stop", "--instance", "c")
