@@ -30,6 +30,7 @@ MODULES = (
     "tests.faults.test_set_embedded",
     "tests.faults.test_set_directory",
     "tests.signing.test_token",
+    "tests.whole.test_token_instance",
     "tests.faults.test_keyring_switch",
     "tests.whole.test_signers_of_a_set",
     "tests.setup.test_unattended",

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.faults.page import FaultTable
 from tests.processes.running import eventually
 from tests.softhsm import MODULE, PIN, meddling_module
 from tests.whole.token_sets import TokenSet
@@ -17,6 +18,7 @@ from vouchd.instance.lifecycle import status
 from vouchd.signing.sealing import SealingKey
 
 pytestmark = pytest.mark.process
+TABLE = FaultTable.of("a token")
 
 
 @pytest.fixture
@@ -124,12 +126,37 @@ def test_instance_whose_token_fails_answers_try_later_and_goes_on_by_itself(toke
     assert PIN not in log
 
 
+@TABLE.fault(
+    "what starts the sessions of a worker is killed",
+    "tryLater for its CAs where it was the only worker, else by the others",
+    "the log; `vouchd_worker_restarts_total`",
+    "by itself: the worker gives way to another one",
+)
+def test_worker_that_can_open_no_session_any_more_gives_way_to_another_one(tokens, hsm):
+    """A confined worker can start no program: one whose launcher was killed would answer tryLater for ever."""
+    tokens.make_master("m", *tokens.on_token(), "--algorithm", "SHA256withRSA")
+    tokens.revoke("bad")
+    tokens.publish("m")
+    eventually(tokens.says_revoked, "an answer")
+    (worker,) = (one.pid for one in status(tokens.layout("m")).report.workers)
+    for launcher in launchers_of(worker):
+        for pid in (*children(launcher), launcher):
+            os.kill(pid, 9)
+    eventually(tokens.says_revoked, "an answer")
+    eventually(lambda: worker not in [one.pid for one in status(tokens.layout("m")).report.workers], "another worker")
+    assert "gives way to another one" in tokens.layout("m").log.read_text()
+
+
+def launchers_of(pid: int) -> list[int]:
+    """The processes that start sessions of tokens for that one."""
+    return [child for child in children(pid) if b"token.launcher" in command_line(child)]
+
+
 def sessions_of(tokens: TokenSet, name: str) -> list[int]:
     """The processes that those of an instance have sessions of the token in."""
     report = status(tokens.layout(name)).report
     parents = [report.pid, *(worker.pid for worker in report.workers)]
-    launchers = [child for pid in parents for child in children(pid) if b"token.launcher" in command_line(child)]
-    return [child for launcher in launchers for child in children(launcher)]
+    return [child for pid in parents for launcher in launchers_of(pid) for child in children(launcher)]
 
 
 def children(pid: int) -> list[int]:
@@ -150,7 +177,16 @@ def make_clone(tokens: TokenSet, algorithm: str) -> dict:
     tokens.revoke("bad")
     tokens.publish("m")
     tokens.create_on_token("c")
-    (verdict,) = tokens.json("clone", "verify", "--instance", "c")
+    return verified(tokens)
+
+
+def verified(tokens: TokenSet) -> dict:
+    """The verdict of `clone verify`, once it finds the members alike: on a busy host two answers differ by a second."""
+    done = eventually(
+        lambda: (one := tokens.done("clone", "verify", "--instance", "c", "--json", code=None)).returncode == 0 and one,
+        "members are alike",
+    )
+    (verdict,) = json.loads(done.stdout)
     return verdict
 
 
@@ -218,5 +254,4 @@ def test_signer_on_the_token_is_renewed_on_all_members_that_reach_it(tokens, hsm
         assert all(b"PRIVATE KEY" not in path.read_bytes() for path in keys)
         eventually(lambda name=name: tokens.says_revoked(name), "an answer by the new key")
     assert len(tokens.json("token", "show", "ocsp", "--instance", "m")["keys"]) == 2
-    (verdict,) = tokens.json("clone", "verify", "--instance", "c")
-    assert verdict["differences"] == 0
+    verified(tokens)

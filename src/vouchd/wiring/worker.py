@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from vouchd.hardening import confine, harden
 from vouchd.index.manifest import Manifest
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
-from vouchd.instance.certificates.signers import load_signers
+from vouchd.instance.certificates.signers import Lost, load_signers
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.worker import inherited
@@ -43,7 +45,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     if inheritance.slot != slot:
         raise LifecycleError(f"slot {slot} was started with the sockets of slot {inheritance.slot}")
     settings = active_settings(layout)
-    responder, signing = signing_responder(layout, settings, ServingState(0, ()))
+    responder, signing = signing_responder(layout, settings, ServingState(0, ()), _give_way)
     unconfined = shut(layout, settings)
     if unconfined:
         _log.warning("this worker could still open the files of its instance: %s", unconfined)
@@ -73,20 +75,29 @@ def run_worker(layout: Layout, slot: int) -> None:
     )
 
 
-def signing_responder(layout: Layout, settings: Settings, state: ServingState) -> tuple[Responder, SigningEpochs]:
+def _give_way() -> None:
+    """End this worker, which can start nothing any more, in good order: the manager starts another one."""
+    _log.error("what starts the sessions of a token is gone: this worker gives way to another one")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def signing_responder(
+    layout: Layout, settings: Settings, state: ServingState, lost: Lost = None
+) -> tuple[Responder, SigningEpochs]:
     """What answers from `state` with the signers that sign now, and has the others at hand that are to follow.
 
-    The word is mapped and the keys are read here, once: a worker can open neither later. Raises: ConfigError.
+    The word is mapped and the keys are read here, once: a worker can open neither later; `lost` as in `SessionPool`.
+    Raises: ConfigError.
     """
     word = SigningWord(layout.signing_word).view
-    sets = {number: _loaded(settings, one) for number, one in read_sets(layout).items()}
+    sets = {number: _loaded(settings, one, lost) for number, one in read_sets(layout).items()}
     now = sets.get(word[0], SigningSet())
     responder = Responder(state, now.signers, now.default, settings.responder)
     return responder, SigningEpochs(responder, sets, word)
 
 
-def _loaded(settings: Settings, named: NamedSigners) -> SigningSet:
-    signers = load_signers(replace(settings, signers=named.signers, default_signer=named.default))
+def _loaded(settings: Settings, named: NamedSigners, lost: Lost) -> SigningSet:
+    signers = load_signers(replace(settings, signers=named.signers, default_signer=named.default), lost)
     return SigningSet(signers, named.default)
 
 

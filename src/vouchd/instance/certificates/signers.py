@@ -31,6 +31,8 @@ from vouchd.signing.token.reference import HARDWARE, TokenPlace
 
 _log = logging.getLogger(__name__)
 
+Lost = Callable[[], None] | None
+
 
 @dataclass(frozen=True)
 class LoadedSigners:
@@ -115,8 +117,8 @@ def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: boo
     return (0, -1) if end is None else (not_before(signer), end)
 
 
-def open_signers(settings: Settings, *, serving: bool = False) -> LoadedSigners:
-    """Every signer that the settings name, each loaded by itself; those for `serving` wait for no token to be opened.
+def open_signers(settings: Settings, limits: Limits | None = None, lost: Lost = None) -> LoadedSigners:
+    """Every signer that the settings name, each loaded by itself; `limits` and `lost` of their tokens: see `Tokens`.
 
     Raises: ConfigError.
     """
@@ -125,8 +127,7 @@ def open_signers(settings: Settings, *, serving: bool = False) -> LoadedSigners:
         password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
     except SigningError as error:
         return LoadedSigners({}, {one.nickname: error for one in settings.signers}, settings.default_signer)
-    limits = Limits(settings.token.sessions, settings.token.deadline_ms / 1000)
-    tokens = Tokens(replace(limits, open_seconds=0) if serving else limits)
+    tokens = Tokens(limits or _limits(settings.token), lost)
     for signer in settings.signers:
         try:
             ready[signer.nickname] = _load(signer, password, tokens)
@@ -135,12 +136,16 @@ def open_signers(settings: Settings, *, serving: bool = False) -> LoadedSigners:
     return LoadedSigners(ready, problems, settings.default_signer)
 
 
-def load_signers(settings: Settings) -> dict[str, SoftwareSigner]:
+def _limits(settings: TokenSettings) -> Limits:
+    return Limits(settings.sessions, settings.deadline_ms / 1000)
+
+
+def load_signers(settings: Settings, lost: Lost = None) -> dict[str, SoftwareSigner]:
     """The signers that can sign, by nickname, ready for a process that opens and starts nothing later.
 
-    Raises: ConfigError.
+    Strangers wait for no log-in. Raises: ConfigError.
     """
-    return started_signers(open_signers(settings, serving=True))
+    return started_signers(open_signers(settings, replace(_limits(settings.token), open_seconds=0), lost))
 
 
 def started_signers(signers: LoadedSigners) -> dict[str, SoftwareSigner]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, Self
 
 from cryptography.hazmat.primitives import hashes
@@ -21,10 +21,14 @@ Octets = bytes | bytearray | memoryview
 
 
 class Tokens:
-    """The tokens that this process signs with; each is reached by one pool of sessions, whatever keys it holds."""
+    """The tokens that this process signs with; each is reached by one pool of sessions, whatever keys it holds.
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    `lost` as in `SessionPool`.
+    """
+
+    def __init__(self, limits: Limits | None = None, lost: Callable[[], None] | None = None) -> None:
         self._limits = limits or Limits()
+        self._lost = lost
         self._pools: dict[TokenPlace, SessionPool] = {}
 
     def key(self, reference: KeyReference) -> TokenKey:
@@ -32,7 +36,7 @@ class Tokens:
         pools = []
         for place in reference.places:
             if place not in self._pools:
-                self._pools[place] = SessionPool(place, self._limits)
+                self._pools[place] = SessionPool(place, self._limits, self._lost)
             pools.append(self._pools[place])
         for kind, cls in _CLASSES:
             if isinstance(reference.public_key, kind):

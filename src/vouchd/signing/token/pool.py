@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -58,10 +59,14 @@ class PoolState:
 
 
 class SessionPool:
-    """This process's sessions with the token at `place`, which `launcher` starts."""
+    """This process's sessions with the token at `place`, which `launcher` starts.
 
-    def __init__(self, place: TokenPlace, limits: Limits) -> None:
+    `lost` is called when the launcher is gone and this process cannot start another one: it is of no use any more.
+    """
+
+    def __init__(self, place: TokenPlace, limits: Limits, lost: Callable[[], None] | None = None) -> None:
         self.place = place
+        self._lost = lost
         self._limits = limits
         self.launcher = Launcher(place)
         self._keys: dict[bytes, None] = {}  # DER of the public keys that sessions are proved with
@@ -198,6 +203,8 @@ class SessionPool:
                 self._problem = error
                 self._note(error)
                 self._state.notify_all()
+            if self.launcher.is_lost and self._lost is not None:
+                self._lost()
             return _LONGEST_PAUSE_SECONDS
         with self._state:
             self._open += 1

@@ -25,6 +25,7 @@ class Launcher:
 
     def __init__(self, place: TokenPlace) -> None:
         self.place = place
+        self.is_lost = False  # it is gone, and this process may start no program any more
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
@@ -44,6 +45,7 @@ class Launcher:
                 self._process = subprocess.Popen(_PROGRAM, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603  our own program
             except OSError as error:
                 ours.close()
+                self.is_lost = self._process is not None and isinstance(error, PermissionError)
                 raise TokenUnavailable(f"token {place.label}: no process can be started: {error.strerror}") from error
         fields = {
             "module": str(place.module),
