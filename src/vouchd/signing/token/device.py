@@ -28,10 +28,14 @@ from pkcs11 import (
     lib,
 )
 from pkcs11.exceptions import (
+    FunctionFailed,
+    GeneralError,
+    KeyHandleInvalid,
     KeySizeRange,
     KeyTypeInconsistent,
     MultipleTokensReturned,
     NoSuchToken,
+    ObjectHandleInvalid,
     PinIncorrect,
     PinInvalid,
     PinLocked,
@@ -41,7 +45,7 @@ from pkcs11.types import SignMixin
 
 from vouchd.errors import NotFound, SigningError
 from vouchd.pkix import der
-from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for, digest_identifier, verify
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, SignatureAlgorithm, algorithms_for, digest_identifier, verify
 from vouchd.signing.token.reference import PublicKey
 
 if TYPE_CHECKING:
@@ -57,6 +61,7 @@ _PRINTABLE_STRING = 0x13
 _TRIAL_BYTES = 64
 _ID_BYTES = 16
 _MORE_LOOKS = 3
+_MORE_SEARCHES = 10
 _LOOK_AGAIN_SECONDS = 0.02
 
 
@@ -72,19 +77,8 @@ class Device:
         self._keys: list[tuple[SignMixin, PublicKey]] = []  # those that were found, by number
         self._numbers: dict[bytes, int] = {}  # by DER of the public key
         try:
-            self._token = _token(module, label)
-            flags = self._token.flags
-            if flags & TokenFlag.USER_PIN_LOCKED:
-                raise SigningError(
-                    f"token {label}: its PIN is locked", hint="have its security officer set the PIN anew"
-                )
-            if flags & TokenFlag.USER_PIN_FINAL_TRY and not last_try:
-                raise SigningError(
-                    f"token {label}: one more wrong PIN locks it, so it is not tried",
-                    hint=f"see that the PIN is right, then: vouchd token test {label} --last-try",
-                )
+            self._token, self._session = self._logged_in(module, pin, last_try=last_try, writable=writable)
             self._able = self._token.slot.get_mechanisms()
-            self._session: Session = self._token.open(user_pin=pin, rw=writable)
         except (PinIncorrect, PinInvalid) as error:
             raise PINRefused(
                 f"token {label}: the PIN is wrong, and is not tried again until another one is there",
@@ -96,6 +90,30 @@ class Device:
             ) from error
         except PKCS11Error as error:
             raise _failure(label, error) from error
+
+    def _logged_in(self, module: Path, pin: str, *, last_try: bool, writable: bool) -> tuple[Token, Session]:
+        """The token and a session there; tried again by a module loaded anew where it fails without a reason.
+
+        SoftHSM does so while another process makes or removes a key.
+        """
+        for _ in range(_MORE_LOOKS):
+            try:
+                return self._log_in(module, pin, last_try=last_try, writable=writable)
+            except (GeneralError, FunctionFailed):
+                time.sleep(_LOOK_AGAIN_SECONDS)
+                _library(module).reinitialize()
+        return self._log_in(module, pin, last_try=last_try, writable=writable)
+
+    def _log_in(self, module: Path, pin: str, *, last_try: bool, writable: bool) -> tuple[Token, Session]:
+        token, label = _token(module, self._label), self._label
+        if token.flags & TokenFlag.USER_PIN_LOCKED:
+            raise SigningError(f"token {label}: its PIN is locked", hint="have its security officer set the PIN anew")
+        if token.flags & TokenFlag.USER_PIN_FINAL_TRY and not last_try:
+            raise SigningError(
+                f"token {label}: one more wrong PIN locks it, so it is not tried",
+                hint=f"see that the PIN is right, then: vouchd token test {label} --last-try",
+            )
+        return token, token.open(user_pin=pin, rw=writable)
 
     # What is there.
 
@@ -112,10 +130,14 @@ class Device:
 
     def keys(self) -> list[dict[str, object]]:
         """Every private key that is there, as far as it may be looked at."""
+        described = []
         try:
-            return [self._described(key) for key in self._private_keys({})]
+            for key in self._private_keys({}):
+                with suppress(ObjectHandleInvalid):  # somebody else has removed it meanwhile
+                    described.append(self._described(key))
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
+        return described
 
     def _described(self, key: PrivateKey) -> dict[str, object]:
         return {
@@ -160,8 +182,8 @@ class Device:
         try:
             signature = self._signature(key, public_key, algorithm, trial)
             verify(public_key, ALGORITHMS[algorithm].identifier_der, signature, trial)
-        except (KeySizeRange, KeyTypeInconsistent, ValueError):
-            return False
+        except (KeySizeRange, KeyTypeInconsistent, KeyHandleInvalid, ObjectHandleInvalid, ValueError):
+            return False  # the handles: somebody else has removed it meanwhile
         return True
 
     def _candidates(self, public_key: PublicKey) -> Iterator[PrivateKey]:
@@ -184,11 +206,18 @@ class Device:
     def _ids_of(self, kind: KeyType, points: tuple[bytes, ...]) -> Iterator[bytes]:
         for point in points:
             template = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: kind, Attribute.EC_POINT: point}
-            for public in list(self._session.get_objects(template)):
+            for public in self._objects(template):
                 yield bytes(_attribute(public, Attribute.ID, b""))
 
     def _private_keys(self, template: Mapping[Attribute, Any]) -> list[PrivateKey]:
-        return list(self._session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, **template}))
+        return self._objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, **template})
+
+    def _objects(self, template: Mapping[Attribute, Any]) -> list[Any]:
+        """Those of the template; looked for again where one goes while it is looked at: others write there, too."""
+        for _ in range(_MORE_SEARCHES):
+            with suppress(ObjectHandleInvalid):
+                return list(self._session.get_objects(template))
+        return list(self._session.get_objects(template))
 
     # Signing.
 
@@ -240,20 +269,29 @@ class Device:
             "capabilities": _SIGN,
             "private_template": private,
         }
+        if row.key_type not in {"RSA", "EC", *_EDWARDS}:
+            raise SigningError(
+                f"a token makes no key for {algorithm}", hint="RSA, EC or Ed25519; ML-DSA keys are files"
+            )
         try:
-            if row.key_type == "RSA":
-                public, _ = self._session.generate_keypair(KeyType.RSA, rsa_bits, **common)
-                modulus, exponent = (
-                    int.from_bytes(public[one], "big") for one in (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT)
-                )
-                return _der(rsa.RSAPublicNumbers(exponent, modulus).public_key())
-            if row.key_type == "EC":
-                return self._generate_on_curve(_CURVES[row.digest](), common)
-            if row.key_type in _EDWARDS:
-                return self._generate_edwards(row.key_type, common)
+            for _ in range(_MORE_LOOKS):
+                with suppress(GeneralError, FunctionFailed):  # SoftHSM, while another process makes or removes one
+                    return self._generated(row, rsa_bits, common)
+                time.sleep(_LOOK_AGAIN_SECONDS)
+            return self._generated(row, rsa_bits, common)
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
-        raise SigningError(f"a token makes no key for {algorithm}", hint="RSA, EC or Ed25519; ML-DSA keys are files")
+
+    def _generated(self, row: SignatureAlgorithm, rsa_bits: int, common: dict[str, Any]) -> bytes:
+        if row.key_type == "EC":
+            return self._generate_on_curve(_CURVES[row.digest](), common)
+        if row.key_type in _EDWARDS:
+            return self._generate_edwards(row.key_type, common)
+        public, _ = self._session.generate_keypair(KeyType.RSA, rsa_bits, **common)
+        modulus, exponent = (
+            int.from_bytes(public[one], "big") for one in (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT)
+        )
+        return _der(rsa.RSAPublicNumbers(exponent, modulus).public_key())
 
     def _generate_on_curve(self, curve: ec.EllipticCurve, common: dict[str, Any]) -> bytes:
         named = der.oid_tlv(_CURVE_OIDS[curve.key_size])
@@ -278,9 +316,7 @@ class Device:
         try:
             identifier = bytes(_attribute(key, Attribute.ID, b""))
             key.destroy()
-            for public in list(
-                self._session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identifier})
-            ):
+            for public in self._objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identifier}):
                 public.destroy()
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
