@@ -90,3 +90,12 @@ def test_serial_octets_are_those_of_the_certificate():
     """The serial is kept as the content of its INTEGER, also with a leading zero octet."""
     leaf = ONE.issue(serial=0x80)
     assert certs.serial_octets(leaf.certificate) == b"\x00\x80" == leaf.serial
+
+
+def test_signing_end_is_worked_out_once_for_the_same_certificates(monkeypatch):
+    """A start asks of the same signer and CA again and again; another history of the CA is another question."""
+    signer, worked = ONE.issue_signer(), []
+    monkeypatch.setattr(certs, "signing_end", lambda _, certificates, **__: worked.append(certificates) or NOW)
+    for certificates in ((ONE.der,), (ONE.der,), (ONE.der, NAMESAKE.der)):
+        assert certs.signing_end_of(signer.der, certificates) == NOW
+    assert worked == [(ONE.der,), (ONE.der, NAMESAKE.der)]

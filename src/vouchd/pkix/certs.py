@@ -256,6 +256,12 @@ def signing_end(signer: x509.Certificate, certificates: Iterable[bytes], *, trus
     return max(ends, default=None)
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def signing_end_of(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> int | None:
+    """The same for a signer in DER, worked out once: a start asks of each CA for its self tests, and to sign."""
+    return signing_end(load_certificate(signer_der), certificates, trusted=trusted)
+
+
 def _fitness(signer: x509.Certificate, authority: x509.Certificate) -> SignerFitness:
     """What holds at any time. Raises: SigningError."""
     judgement = _judged(signer.public_bytes(Encoding.DER), authority.public_bytes(Encoding.DER))

@@ -168,15 +168,13 @@ def candidates(authority: Authority, key: str, certificates: SignerCertificates,
     named = authority.policy.signer or default
     if named not in certificates:
         return {}
-    of_key = [one for one in authority.certificates if certs.key_id(one) == key]
-    under_any = certs.signing_end(
-        certs.load_certificate(certificates[named]),
-        authority.certificates,
-        trusted=authority.policy.trusted_responder,
+    of_key = tuple(one for one in authority.certificates if certs.key_id(one) == key)
+    under_any = certs.signing_end_of(
+        certificates[named], authority.certificates, trusted=authority.policy.trusted_responder
     )
     if under_any is None:
         return {}
     in_order = [named, *(name for name in certificates.near(authority) if name != named)]
-    under_key = {name: certs.signing_end(certs.load_certificate(certificates[name]), of_key) for name in in_order}
+    under_key = {name: certs.signing_end_of(certificates[name], of_key) for name in in_order}
     fit = {name: end for name, end in under_key.items() if end is not None}
     return fit if named in fit else {**fit, named: under_any}

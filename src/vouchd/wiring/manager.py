@@ -97,9 +97,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
     harden()  # before any key is read
     config = cs_cfg.read(layout.cs_cfg)
-    if holder is None and followed_keyring(layout, settings_from(config, layout.root)):
-        config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
+    if holder is None and followed_keyring(layout, settings):
+        config = cs_cfg.read(layout.cs_cfg)
+        settings = settings_from(config, layout.root)
     material = KeyMaterial(settings)
     checked = checked_signers(layout, material, warn)
     write_active(layout, config)
