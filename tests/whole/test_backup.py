@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import socket
 import tarfile
 from pathlib import Path
 
 import pytest
+from tests.pki import serial_octets
+from tests.processes.running import DEADLINE_SECONDS
 from tests.whole.test_selftests import instance_made
 
+from vouchd.client.inquiry import question
 from vouchd.clock import SystemClock
 from vouchd.instance.archive import extract, open_archive
 from vouchd.instance.backups import read_backup_record
@@ -22,6 +26,7 @@ from vouchd.wiring.upkeep import own_backups
 
 pytestmark = pytest.mark.process
 PASSWORD = "correct horse battery"
+RECORDED, PIPELINED = 10_000, 50
 
 
 @pytest.fixture
@@ -88,6 +93,39 @@ def test_restored_instance_is_the_one_that_was_backed_up(made, tmp_path):
     assert not Layout(alone).believed.exists()
     assert "INSTANCE_RESTORED" in log
     assert head["event"] == "PRIVATE_KEY_EXPORT"
+
+
+def answers_of(instance: Layout, requests: list[bytes]) -> list[bytes]:
+    """The bodies of the answers to these POSTs, many of which are on their way at once."""
+    address, bodies = status(instance).report.ee, []
+    with socket.create_connection(address, timeout=DEADLINE_SECONDS) as connection, connection.makefile("rb") as stream:
+        for begin in range(0, len(requests), PIPELINED):
+            some = requests[begin : begin + PIPELINED]
+            head = "POST / HTTP/1.1\r\nHost: ocsp.test\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(b"".join((head % len(der)).encode() + der for der in some))
+            for _ in some:
+                lines = iter(stream.readline, b"\r\n")
+                length = next(int(line.split()[1]) for line in [*lines] if line.lower().startswith(b"content-length"))
+                bodies.append(stream.read(length))
+    return bodies
+
+
+def test_restored_instance_answers_ten_thousand_recorded_requests_byte_for_byte(made, tmp_path):
+    """On an empty host: good and revoked serials, each in a request of its own, as they were answered before."""
+    issuer = made.site.ca.der
+    serials = [serial_octets(number) for number in range(500, 500 + RECORDED)]
+    requests = [question(issuer, [serial], digest="SHA-1").request_der for serial in serials]
+    file = backed_up(made, tmp_path)
+    recorded = answers_of(made.layout, requests)
+    assert len(set(recorded)) == RECORDED
+    done, folder = restored(made, tmp_path, file)
+    assert done.returncode == 0, done.stderr
+    assert made.vouchd("stop").returncode == 0
+    try:
+        assert made.vouchd("start", "--instance", folder).returncode == 0
+        assert answers_of(Layout(folder), requests) == recorded
+    finally:
+        made.vouchd("stop", "--instance", folder)
 
 
 def test_backup_that_is_verified_gives_every_recorded_answer(made, tmp_path):
