@@ -25,7 +25,7 @@ def test_list_shows_the_ca_of_create(instance, capsys):
     """What `create` registered is there, without a CRL yet."""
     (shown,) = listed(capsys)
     assert (shown["label"], shown["subject"]) == ("CN=Site CA", "CN=Site CA")
-    assert (shown["CRLs"], shown["revoked"], shown["next_update"]) == (0, 0, None)
+    assert (shown["crls"], shown["revoked"], shown["next_update"]) == (0, 0, None)
 
 
 def test_add_ca_that_the_signer_cannot_answer_for_is_refused(instance, capsys):

@@ -103,7 +103,7 @@ def test_set_in_order_is_told(report, where, capsys):
     ((member, role, reachable),) = ((one["member"], one["role"], one["reachable"]) for one in found["members"])
     assert (member, role, reachable) == (CLONE, "clone", True)
     (point,) = found["issuing_points"]
-    assert (point["CA"], point["CRL_number"], point["differs"]) == ("Lab CA", 7, {})
+    assert (point["ca"], point["crl_number"], point["differs"]) == ("Lab CA", 7, {})
     assert found["troubles"] == []
 
 
@@ -112,8 +112,8 @@ def test_member_that_has_another_crl_is_named_with_the_seconds(report, where, ca
     lags = ((CA, "complete", 12), (OTHER_CA, "complete", -3))
     report(members=(MemberReport(CLONE, "clone", reachable=True, lags=lags),))
     ours, theirs = shown(capsys)["issuing_points"]
-    assert (ours["CA"], ours["differs"]) == ("Lab CA", {CLONE: 12})
-    assert (theirs["CA"], theirs["CRL_number"], theirs["differs"]) == (OTHER_CA[:16], None, {CLONE: -3})
+    assert (ours["ca"], ours["differs"]) == ("Lab CA", {CLONE: 12})
+    assert (theirs["ca"], theirs["crl_number"], theirs["differs"]) == (OTHER_CA[:16], None, {CLONE: -3})
     assert main(["clone", "status"]) == 0
     words = " ".join(capsys.readouterr().out.split())
     assert f"{CLONE}: older for 12 s" in words

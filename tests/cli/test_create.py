@@ -40,7 +40,7 @@ def test_create_from_files_is_ready_to_start(site, capsys):
     assert site.create("--port", "2560", "--health-port", "0", "--workers", "1", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["instance"], shown["signer"]) == (str(site.instance), "ocspSigningCert")
-    assert (shown["algorithm"], shown["CAs"]) == ("SHA256withEC", "CN=Site CA")
+    assert (shown["algorithm"], shown["cas"]) == ("SHA256withEC", "CN=Site CA")
     settings = instance.check_instance(Layout(site.instance), warn=pytest.fail)
     assert (settings.ee.port, settings.health.port, settings.ee.workers) == (2560, 0, 1)
     assert signer_of(site).certificate_der == site.signer.der

@@ -27,7 +27,7 @@ def test_add_stores_the_crl_and_tells_how_to_start(instance, capsys, pem):
     assert main(["crl", "add", instance.crl("a.crl", {1: None, 2: ReasonFlags.superseded}, pem=pem), "--json"]) == 0
     captured = capsys.readouterr()
     (shown,) = json.loads(captured.out)
-    assert (shown["CA"], shown["CRL_number"], shown["entries"], shown["served"]) == ("CN=Site CA", 1, 2, False)
+    assert (shown["ca"], shown["crl_number"], shown["entries"], shown["served"]) == ("CN=Site CA", 1, 2, False)
     assert "vouchd start" in captured.err
     (found,) = listed(capsys)
     assert (found["scope"], found["kind"], found["state"]) == ("complete", "full", "fresh")
@@ -50,7 +50,7 @@ def test_add_several_crls_in_one_pem_file(instance, capsys):
     (instance.folder / "both.pem").write_bytes(both)
     assert main(["crl", "add", instance.file("both.pem")]) == 0
     (found,) = listed(capsys)
-    assert (found["kind"], found["CRL_number"], found["entries"]) == ("delta", 2, 1)
+    assert (found["kind"], found["crl_number"], found["entries"]) == ("delta", 2, 1)
 
 
 def test_add_one_bad_file_does_not_stop_the_others(instance, capsys):
@@ -109,7 +109,7 @@ def test_show_file_tells_its_scope_without_an_instance(site, capsys):
     assert main(["crl", "show", site.crl("users.crl", idp=idp), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert len(shown["scope"]) == 64
-    assert (shown["only"], shown["CRL_number"], shown["indirect"]) == ("users", 1, False)
+    assert (shown["only"], shown["crl_number"], shown["indirect"]) == ("users", 1, False)
 
 
 def test_show_without_crl_is_told(instance, capsys):
@@ -131,22 +131,22 @@ def held(instance, capsys):
 def test_quarantine_list_tells_why(held, capsys):
     """A CRL that is held back is listed with its number and the reason; the one before stays in use."""
     (shown,) = listed(capsys, "quarantine", "list")
-    assert (shown["CA"], shown["CRL_number"]) == ("CN=Site CA", 2)
+    assert (shown["ca"], shown["crl_number"]) == ("CN=Site CA", 2)
     assert shown["why"]
-    assert listed(capsys)[0]["CRL_number"] == 1
+    assert listed(capsys)[0]["crl_number"] == 1
 
 
 def test_quarantine_release_takes_the_crl(held, capsys):
     """A released CRL is the one in use, and quarantine is empty."""
     assert main(["crl", "quarantine", "release", "CN=Site CA"]) == 0
-    assert listed(capsys)[0]["CRL_number"] == 2
+    assert listed(capsys)[0]["crl_number"] == 2
     assert listed(capsys, "quarantine", "list") == []
 
 
 def test_quarantine_drop_forgets_the_crl(held, capsys):
     """A dropped CRL is gone, and the one in use stays."""
     assert main(["crl", "quarantine", "drop", "CN=Site CA"]) == 0
-    assert listed(capsys)[0]["CRL_number"] == 1
+    assert listed(capsys)[0]["crl_number"] == 1
     assert listed(capsys, "quarantine", "list") == []
 
 

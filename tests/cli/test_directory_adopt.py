@@ -91,9 +91,9 @@ def test_other_directory_is_read_and_its_crls_verified(run, instance, node, mana
     try:
         code, out, err = run("directory", "adopt", "--url", url, "--password-file", manager, "--json")
         assert code == 0, err
-        assert [(row["entry"], row["CRLs"], row["taken"]) for row in json.loads(out)] == [(dn, 1, 1)]
+        assert [(row["entry"], row["crls"], row["taken"]) for row in json.loads(out)] == [(dn, 1, 1)]
         (listed,) = json.loads(run("crl", "list", "--json")[1])
-        assert listed["CA"] == "CN=Site CA"
+        assert listed["ca"] == "CN=Site CA"
         code, out, _ = run("directory", "adopt", "--url", url, "--password-file", manager, "--json")
         assert (code, json.loads(out)[0]["taken"]) == (0, 0)
     finally:
@@ -108,7 +108,7 @@ def test_own_suffix_of_another_program_is_taken_over(run, instance, node):
         code, out, err = run("directory", "adopt", "--json")
         assert code == 0, err
         assert json.loads(out)[0]["taken"] == 1
-        assert [row["CA"] for row in json.loads(run("crl", "list", "--json")[1])] == ["CN=Site CA"]
+        assert [row["ca"] for row in json.loads(run("crl", "list", "--json")[1])] == ["CN=Site CA"]
         assert run("ca", "remove", "CN=Site CA")[0] == 0
     finally:
         clear(node, dn)
@@ -148,7 +148,7 @@ def test_second_ca_behind_one_signer_is_taken_over_only_as_a_trusted_responder(r
         assert "--trusted-responder 'CN=Second CA'" in err
         check_instance(layout, warn=lambda _: None, whole=True)
         code, out, err = run(*adopt, "--trusted-responder", "CN=Second CA", "--json")
-        assert (code, [row["CA"] for row in json.loads(out)]) == (0, ["CN=Second CA", "CN=Site CA"])
+        assert (code, [row["ca"] for row in json.loads(out)]) == (0, ["CN=Second CA", "CN=Site CA"])
         assert "warning: CN=Second CA" in err
         check_instance(layout, warn=lambda _: None, whole=True)
         code, _, err = run(*adopt, "--trusted-responder", "CN=Secnd CA")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -91,3 +92,48 @@ def test_when_shows_utc(at, text):
 def test_serial_text_shows_the_number(octets, text):
     """Serials are shown as the number they are, in hexadecimal."""
     assert output.serial_text(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (True, "yes"),
+        (False, "no"),
+        (0, "0"),
+        (["a", None], "a, -"),
+        ([], "-"),
+        ({"a": 1, "b": True}, "a 1, b yes"),
+        (frozenset({"b", "a"}), "a, b"),
+    ],
+)
+def test_value_is_said_in_words_of_people(value, text):
+    """Nobody has to know how a program writes nothing, a truth or a list."""
+    assert output.words(value) == text
+
+
+def test_records_have_the_names_of_rest_in_json_and_readable_headings_in_a_table(capsys):
+    """A script reads one spelling wherever the answer comes from."""
+    rows = [{"CA": "Site", "CRL_number": 7, "fresh": True}]
+    output.records(rows, json_output=True)
+    assert json.loads(capsys.readouterr().out) == [{"ca": "Site", "crl_number": 7, "fresh": True}]
+    output.records(rows, json_output=False)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["CA", "CRL", "number", "fresh"],
+        ["Site", "7", "yes"],
+    ]
+
+
+TIME = "2026-11-24T05:41:44Z"
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 6])
+def test_table_on_a_terminal_breaks_no_time(monkeypatch, capsys, columns):
+    """Eighty columns are enough: what does not fit beside each other is shown below each other, whole."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    row = ["a label of some words", "f" * 64, *[TIME] * columns]
+    output.table(["label", "SHA-256", *[f"time {number}" for number in range(columns)]], [row, row])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert sum(line.count(TIME) for line in lines) == 2 * columns

@@ -7,7 +7,13 @@ import os
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from tests.agent.agent_port import crl, issue
 from tests.api.conftest import EVERYBODY, opened
 from tests.pki import CA, shared_key
@@ -89,7 +95,7 @@ def test_crl_is_added_and_fetched_over_the_port(there, api, capsys):
     newer = crl(api.site, {12: None, 13: None}, age=60)
     (there / "new.crl").write_bytes(newer)
     done = json.loads(said(capsys, "crl", "add", str(there / "new.crl"), "--json"))
-    assert [(one["CA"], one["entries"], one["served"]) for one in done] == [("Site", 2, True)]
+    assert [(one["ca"], one["entries"], one["served"]) for one in done] == [("Site", 2, True)]
     said(capsys, "crl", "show", "Site", "--out", str(there / "out.crl"))
     assert (there / "out.crl").read_bytes() == newer
     assert main(["crl", "add", str(there / "new.crl")]) == 0
@@ -140,7 +146,7 @@ def test_crl_held_back_is_released_and_dropped_over_the_port(there, api, capsys)
     for age, act in ((40, "drop"), (30, "release")):
         (there / "held.crl").write_bytes(crl(api.site, dict.fromkeys(range(20, 90)), age=age))
         assert main(["crl", "add", str(there / "held.crl")]) == 75
-        assert json.loads(said(capsys, "crl", "quarantine", "list", "--json"))[0]["CA"] == "Site"
+        assert json.loads(said(capsys, "crl", "quarantine", "list", "--json"))[0]["ca"] == "Site"
         said(capsys, "crl", "quarantine", act, "Site")
         assert json.loads(said(capsys, "crl", "quarantine", "list", "--json")) == []
     said(capsys, "ca", "set", "Site", "--quarantine-percent", "default")
@@ -204,7 +210,7 @@ def test_restart_is_asked_for_over_the_port(there, api, capsys):
 
 def test_status_tells_of_the_instance_behind_the_port(there, capsys):
     """`vouchd status --url` needs no access to the folder."""
-    assert json.loads(said(capsys, "status", "--json"))["OCSP"] == "http://127.0.0.1:1/"
+    assert json.loads(said(capsys, "status", "--json"))["ocsp"] == "http://127.0.0.1:1/"
 
 
 def test_url_without_certificate_is_refused_with_the_remedy(there, monkeypatch, capsys):
@@ -212,6 +218,43 @@ def test_url_without_certificate_is_refused_with_the_remedy(there, monkeypatch, 
     monkeypatch.delenv("VOUCHD_CERT")
     assert main(["ca", "list"]) == 78
     assert "--cert FILE" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pkcs12(there, api, monkeypatch):
+    """The user's certificate and key as a browser has them: one PKCS #12 file, and its password in another."""
+    issued = api.port.users[EVERYBODY]
+    data = serialize_key_and_certificates(
+        b"me", issued.key, issued.certificate, [api.port.ca.certificate], BestAvailableEncryption(b"correct horse")
+    )
+    for name, content in (("me.p12", data), ("right", b"correct horse\n"), ("wrong", b"battery staple\n")):
+        (there / name).write_bytes(content)
+        (there / name).chmod(0o600)
+    monkeypatch.setenv("VOUCHD_CERT", str(there / "me.p12"))
+    return there
+
+
+def test_pkcs12_file_is_a_client_certificate_as_it_is(pkcs12, capsys):
+    """An administrator's key exists in no other form: with its password it opens the port, and is on no disk else."""
+    before = set(pkcs12.iterdir())
+    listed = json.loads(said(capsys, "ca", "list", "--json", "--password-file", str(pkcs12 / "right")))
+    assert [one["label"] for one in listed] == ["Site"]
+    assert set(pkcs12.iterdir()) == before
+
+
+def test_pkcs12_password_has_a_name_of_its_own_where_a_verb_has_one(pkcs12, capsys, monkeypatch):
+    """The password of what is written and that of the certificate are not confused."""
+    monkeypatch.setenv("VOUCHD_CERT_PASSWORD_FILE", str(pkcs12 / "right"))
+    said(capsys, "backup", "--out", str(pkcs12 / "keys.p12"), "--password-file", str(pkcs12 / "wrong"))
+    assert (pkcs12 / "keys.p12").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("arguments", "word"), [(["--password-file", "wrong"], "password"), ([], "--password-file")])
+def test_pkcs12_file_without_its_password_is_refused_with_the_remedy(pkcs12, capsys, monkeypatch, arguments, word):
+    """A wrong password is said to be one; without any it is said how to give it."""
+    monkeypatch.chdir(pkcs12)
+    assert main(["ca", "list", *arguments]) != 0
+    assert word in capsys.readouterr().err
 
 
 def test_server_that_is_not_trusted_is_refused(there, monkeypatch, capsys):

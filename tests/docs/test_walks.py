@@ -70,7 +70,7 @@ class Walk:
 
     def url(self) -> str:
         """Where the instance answers."""
-        return json.loads(self.run("status", "--json"))["OCSP"]
+        return json.loads(self.run("status", "--json"))["ocsp"]
 
     def agent_url(self) -> str:
         """Where its agent port is."""

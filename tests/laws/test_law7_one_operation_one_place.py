@@ -543,6 +543,16 @@ def test_verb_that_takes_a_url_has_a_case():
     assert {*CASES, *MASTER_CASES} == REACHABLE
 
 
+# What only a programmer says: None, True, False, and the look of his lists and mappings.
+PYTHON = re.compile(r"\b(None|True|False)\b|[\[{(]['\"]|<[a-z_.]+ object|\bdatetime\.")
+
+
+def check_words(stdout: str, form: tuple[str, ...]) -> None:
+    """What people get is in their words; what programs get has names as REST spells them, none in capitals."""
+    assert form or not PYTHON.search(stdout), stdout
+    assert not re.findall(r'"[A-Z]\w*":', stdout), stdout
+
+
 FORMS = {"text": (), "json": ("--json",)}
 
 
@@ -564,6 +574,7 @@ def test_verb_gives_the_same_on_the_folder_and_over_the_port(lab, capsys, comman
     here, there = both(lab, capsys, command, case, *form)
     assert here == there
     assert here[0] == case.code, here[2]
+    check_words(here[1], form)
 
 
 @each(MASTER_CASES)

@@ -90,7 +90,7 @@ def test_status_shows_the_set_as_the_clone_sees_it(pair):
     told = eventually(in_order, "the clone has seen the master")
     assert (told["role"], told["master"], told["this_instance"]) == ("clone", pair.id_of("m"), pair.id_of("c"))
     assert [(one["member"], one["reachable"]) for one in told["members"]] == [(pair.id_of("m"), True)]
-    assert [(one["CA"], one["differs"]) for one in told["issuing_points"]] == [("CN=Lab CA", {})]
+    assert [(one["ca"], one["differs"]) for one in told["issuing_points"]] == [("CN=Lab CA", {})]
 
 
 def verified(pair, *more: str, code: int = 0):

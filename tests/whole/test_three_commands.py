@@ -44,7 +44,7 @@ class Commands:
 
     @property
     def url(self) -> str:
-        return self.json("status")["OCSP"]
+        return self.json("status")["ocsp"]
 
     def openssl(self, certificate: str) -> str:
         """What `openssl ocsp` says of the certificate: good, revoked or unknown."""
@@ -110,7 +110,7 @@ def test_crl_add_is_answered_from_when_the_command_returns(running):
     assert running.openssl(certificate) == "good"
     newer = running.site.crl("second.crl", {GOOD: None, REVOKED: None}, this_update=int(time.time()) - HOUR // 2)
     (shown,) = running.json("crl", "add", newer)
-    assert (shown["CRL_number"], shown["served"]) == (2, True)
+    assert (shown["crl_number"], shown["served"]) == (2, True)
     assert [running.openssl(certificate) for _ in range(6)] == ["revoked"] * 6
 
 
@@ -133,7 +133,7 @@ def test_restart_takes_on_a_changed_setting(running):
     config = running.site.instance / "CS.cfg"
     config.write_text(config.read_text().replace("workers=2", "workers=1"))
     after = running.json("restart")
-    assert (after["pid"], after["OCSP"], after["workers"]) == (before["pid"], before["OCSP"], 1)
+    assert (after["pid"], after["ocsp"], after["workers"]) == (before["pid"], before["OCSP"], 1)
     assert running.openssl(running.site.issue("good", GOOD)) == "good"
 
 

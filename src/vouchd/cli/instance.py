@@ -20,7 +20,7 @@ import typer
 from vouchd.api.model import plain
 from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operation_of
 from vouchd.cli import output
-from vouchd.cli.options import DEFAULT_INSTANCE
+from vouchd.cli.options import DEFAULT_INSTANCE, read_password
 from vouchd.cli.progress import working
 from vouchd.client.admin import AdminClient, quoted, read_answer
 from vouchd.errors import ConfigError
@@ -152,7 +152,10 @@ def _files(url: str, *options: tuple[str, str]) -> tuple[Any, Any]:
         Annotated[
             Path | None,
             typer.Option(
-                *cert, envvar="VOUCHD_CERT", metavar="FILE", help=f"With {url}: your client certificate, PEM."
+                *cert,
+                envvar="VOUCHD_CERT",
+                metavar="FILE",
+                help=f"With {url}: your certificate, PEM or PKCS #12.",
             ),
         ],
         Annotated[
@@ -160,6 +163,19 @@ def _files(url: str, *options: tuple[str, str]) -> tuple[Any, Any]:
             typer.Option(*key, envvar="VOUCHD_KEY", metavar="FILE", help=f"With {url}: its key, PEM, if elsewhere."),
         ],
     )
+
+
+def _password(url: str, *names: str) -> Any:
+    """The option of the password of a PKCS #12 file, under these names."""
+    return Annotated[
+        Path | None,
+        typer.Option(
+            *names,
+            envvar="VOUCHD_CERT_PASSWORD_FILE",
+            metavar="FILE",
+            help=f"With {url}: password of a PKCS #12 file: first line (0600).",
+        ),
+    ]
 
 
 def _server(url: str, trust: str) -> tuple[Any, Any]:
@@ -187,6 +203,13 @@ def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
     names = [_LONG] if "cert" in signature.parameters else [("--cert", "--key"), _LONG]
     has_own = "url" in signature.parameters  # of something else, as `trust` then is
     url, trust = ("--agent-url", "--agent-trust") if has_own else ("--url", "--trust")
+    own = {
+        name
+        for parameter in signature.parameters.values()
+        for option in getattr(parameter.annotation, "__metadata__", ())
+        for name in getattr(option, "param_decls", None) or ()
+    }
+    passwords = [name for name in ("--password-file", "--cert-password-file") if name not in own]
     cert_option, key_option = _files(url, *names)
     url_option, trust_option = _server(url, trust)
     options = {
@@ -195,6 +218,7 @@ def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
         "instance_cert": (cert_option, None),
         "instance_key": (key_option, None),
         "instance_trust": (trust_option, None),
+        "instance_password": (_password(url, *passwords), None),
     }
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
@@ -225,6 +249,7 @@ def opened(
     cert: Path | None = None,
     key: Path | None = None,
     trust: Path | None = None,
+    password_file: Path | None = None,
     *,
     option: str = "--cert",
     talks: bool = True,
@@ -237,4 +262,4 @@ def opened(
         return
     if cert is None:
         raise ConfigError("a client certificate is needed with --url", hint=f"give it: {option} FILE")
-    yield Port(AdminClient(url, cert, key, trust), talks=talks)
+    yield Port(AdminClient(url, cert, key, trust, lambda: read_password(password_file, cert)), talks=talks)

@@ -7,6 +7,7 @@ followed by `vouchd: hint: …` where there is a remedy; the exit code comes fro
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,7 +25,24 @@ def say(text: str) -> None:
 
 def as_json(value: object) -> None:
     """Print `value` as one indented JSON document on stdout; bytes become lower-case hex, sets sorted lists."""
-    say(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    say(json.dumps(_spelled(value), indent=2, ensure_ascii=False, default=_plain))
+
+
+# What a heading writes in capitals; a name of a member is in small letters, as REST has all of them.
+_HEADING = re.compile(r"(?:CA|CRL|OCSP|URL)s?(?:_[a-z0-9_]+)?")
+
+
+def _spelled(value: object) -> object:
+    """The value with the names of its members as REST spells them, at every depth."""
+    match value:
+        case Mapping():
+            return {
+                name.lower() if _HEADING.fullmatch(str(name)) else name: _spelled(one) for name, one in value.items()
+            }
+        case list() | tuple():
+            return [_spelled(one) for one in value]
+        case _:
+            return value
 
 
 def _plain(value: object) -> object:
@@ -43,9 +61,26 @@ def effect(name: str, changes: Sequence[str]) -> None:
         note(f"{name}: it was there already, just so: nothing was changed")
 
 
+def words(value: object) -> str:
+    """A value as people read it: none is `-`, a truth is yes or no, of several each is named."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return ", ".join(f"{name} {words(one)}" for name, one in value.items()) or "-"
+        case list() | tuple():
+            return ", ".join(map(words, value)) or "-"
+        case set() | frozenset():
+            return ", ".join(sorted(map(words, value))) or "-"
+        case _:
+            return str(value)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
-    """Print rows under `columns`; `empty` is said on stderr instead when there is no row. None is shown as `-`."""
-    cells = [[("-" if cell is None else str(cell)) for cell in row] for row in rows]
+    """Print rows under `columns`, as `words` has them; `empty` is said on stderr instead when there is no row."""
+    cells = [[words(cell) for cell in row] for row in rows]
     if not cells:
         if empty:
             note(empty)
@@ -54,8 +89,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
 
 
 def fields(values: Mapping[str, object]) -> None:
-    """Print names and values as two aligned columns; None is shown as `-`."""
-    _print([[name, "-" if value is None else str(value)] for name, value in values.items()])
+    """Print names and values as two aligned columns, as `words` has them."""
+    _print([[name, words(value)] for name, value in values.items()])
 
 
 def _print(rows: Sequence[Sequence[str]], columns: Sequence[str] = ()) -> None:
@@ -80,15 +115,38 @@ def _print_on_terminal(rows: Sequence[Sequence[str]], columns: Sequence[str]) ->
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    console = Console(file=sys.stdout, highlight=False, emoji=False)
+    if columns and not _fits(rows, columns, console.width):
+        for number, row in enumerate(rows):
+            if number:
+                say("")
+            _print_on_terminal(list(zip(columns, row, strict=True)), ())
+        return
     grid = Table(box=None, pad_edge=False, show_header=bool(columns), header_style="bold")
     if not columns:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
-    for column in columns:
-        grid.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        whole = all(len(row[place]) <= _LONGEST_WORD for row in rows)  # others are folded sooner than such a column
+        grid.add_column(column, overflow="fold", no_wrap=whole)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout, highlight=False, emoji=False).print(grid)
+    console.print(grid)
+
+
+_LONGEST_WORD = 20  # a time; what is longer, as a hash or a path, may be folded
+
+
+def _least(cells: Iterable[str], heading: str) -> int:
+    """How wide a column is at least, so that no time, number or word in it is broken."""
+    words_in = [word for text in (heading, *cells) for word in text.split()]
+    return max((min(len(word), _LONGEST_WORD) for word in words_in), default=1)
+
+
+def _fits(rows: Sequence[Sequence[str]], columns: Sequence[str], width: int) -> bool:
+    """Whether a table of these fits; else each row is shown as lines of names and values."""
+    least = sum(_least([row[place] for row in rows], column) for place, column in enumerate(columns))
+    return least + 2 * (len(columns) - 1) <= width
 
 
 def records(values: Sequence[Mapping[str, object]], *, json_output: bool, empty: str = "") -> None:

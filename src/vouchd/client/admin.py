@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from vouchd import errors
 from vouchd.errors import ClientError, ConfigError, VouchdError
 from vouchd.signing.certificates import trusting
+from vouchd.signing.pkcs12 import read_key_file
 
 PREFIX = "/api/v1"
 JSON = "application/json"
@@ -23,13 +27,21 @@ TIMEOUT_SECONDS = 120.0
 class AdminClient:
     """Asks the agent port at `url`, one connection a request.
 
-    `certificate` is a PEM file with the caller's certificate and, where `key` is None, its key. `trust` is a PEM file
-    with the CA of the server; without it the system's are trusted.
+    `certificate` is a PEM file with the caller's certificate and, where `key` is None, its key; or a PKCS #12 file,
+    whose password `password` gives. `trust` is a PEM file with the CA of the server; without it the system's are
+    trusted.
 
     Raises: ConfigError.
     """
 
-    def __init__(self, url: str, certificate: Path, key: Path | None = None, trust: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        certificate: Path,
+        key: Path | None = None,
+        trust: Path | None = None,
+        password: Callable[[], str] = str,
+    ) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -38,7 +50,7 @@ class AdminClient:
         if parts.scheme != "https" or not host:
             raise ConfigError(f"not an https URL: {url}", hint="as in https://ocsp.example.org:8443")
         self._url, self._host, self._port = url, host, port
-        self._tls = client_tls(certificate, key, trust)
+        self._tls = client_tls(certificate, key, trust, password)
 
     def send(
         self, method: str, path: str, query: Mapping[str, str], body: bytes | None = None, media_type: str = ""
@@ -108,15 +120,44 @@ def read_answer(data: bytes) -> Any:
         raise ClientError("an answer that is not JSON", hint="is this the agent port of vouchd?") from error
 
 
-def client_tls(certificate: Path, key: Path | None, trust: Path | None) -> ssl.SSLContext:
-    """TLS with a client certificate: see AdminClient for the files. Raises: ConfigError."""
+def client_tls(
+    certificate: Path, key: Path | None, trust: Path | None, password: Callable[[], str] = str
+) -> ssl.SSLContext:
+    """TLS with a client certificate: see AdminClient for the files. Raises: ConfigError, SigningError."""
     context = trusting(trust)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if key is None and _is_pkcs12(certificate):
+        _load_pkcs12(context, certificate, password())
+        return context
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"{certificate}: no client certificate with its key: {error.strerror or error}",
-            hint="give both as PEM: --cert FILE --key FILE",
+            hint="give both as PEM: --cert FILE --key FILE; or a PKCS #12 file",
         ) from error
     return context
+
+
+def _is_pkcs12(path: Path) -> bool:
+    """Whether the file is DER, which a file with a certificate and a key is only as PKCS #12."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) == b"\x30"
+    except OSError:
+        return False  # reading it as PEM tells why
+
+
+def _load_pkcs12(context: ssl.SSLContext, path: Path, password: str) -> None:
+    """Have the only key of the file and its certificate for the handshake; the key is on no disk meanwhile."""
+    bag = read_key_file(path, password).only()
+    chain = b"".join(one.public_bytes(Encoding.PEM) for one in (bag.certificate, *bag.others))
+    key = bag.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    descriptor = os.memfd_create("client-key", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, key + chain)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{path}: its key cannot be used for TLS: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
