@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from vouchd import errors
 from vouchd.errors import ClientError, ConfigError, VouchdError
+from vouchd.files import read_file
 from vouchd.signing.certificates import trusting
 from vouchd.signing.pkcs12 import read_key_file
 
@@ -22,6 +23,7 @@ PREFIX = "/api/v1"
 JSON = "application/json"
 MAX_ANSWER_BYTES = 1 << 30  # a CRL
 TIMEOUT_SECONDS = 120.0
+_MAX_PKCS12_BYTES = 1 << 20
 
 
 class AdminClient:
@@ -142,9 +144,8 @@ def client_tls(
 def _is_pkcs12(path: Path) -> bool:
     """Whether the file is DER, which a file with a certificate and a key is only as PKCS #12."""
     try:
-        with path.open("rb") as file:
-            return file.read(1) == b"\x30"
-    except OSError:
+        return read_file(path, _MAX_PKCS12_BYTES, error=ConfigError, hint="").startswith(b"\x30")
+    except (OSError, ConfigError):
         return False  # reading it as PEM tells why
 
 
