@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from tests.agent.agent_port import LOCAL
@@ -21,6 +22,9 @@ from vouchd.cloning.client import PeerClient
 from vouchd.cloning.leaving import still_known
 from vouchd.cloning.proof import MemberKey
 from vouchd.errors import PermissionDenied, VouchdError
+from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.signing.keys import read_key
+from vouchd.signing.sealing import public_key_hash
 from vouchd.signing.software import SoftwareSigner
 
 MASTER_ID = f"{HOST}:8443"
@@ -209,6 +213,13 @@ def test_administrator_takes_a_member_out_and_his_name_is_on_record(master):
     assert THIRD.id not in {member.id for member in master.services.store.members()}
 
 
+def _signer_of(master: Master) -> tuple[Path, str]:
+    """The key file of the signer, and its password."""
+    services = master.services
+    (signer,) = services.settings.signers
+    return signer.key_file, read_passwords(services.layout.password_conf)[INTERNAL]
+
+
 @TABLE.fault(
     "a clone, or its folder, is in wrong hands",
     "as before: with its key it does nothing to the others",
@@ -225,7 +236,9 @@ def test_steps_after_a_member_fell_into_wrong_hands(master):
     assert stolen.state("", 0)
 
     left = master.client("domain")
-    left.leave(SECOND.id)  # step 1
+    left.leave(SECOND.id, renew=True)  # step 1
+    had = public_key_hash(read_key(*_signer_of(master)))
+    assert had in master.services.store.keyring().disowned
     for ask in (stolen.info, stolen.epochs, lambda: stolen.state("", 0), lambda: stolen.rejoin(SECOND)):
         with pytest.raises(PermissionDenied):
             ask()
@@ -246,6 +259,10 @@ def test_steps_after_a_member_fell_into_wrong_hands(master):
         users.add_certificate("administrator", administrator.der, LOCAL)
 
     assert {"SECURITY_DOMAIN_UPDATE"} <= {event for event, _, _ in master.records()}  # step 3
+    renewal = master.services.set_renewal
+    assert [step.name for step in renewal.steps() if not step.done][:2] == ["ask", "request"]
+    assert renewal.look()
+    assert master.services.store.keyring().versions[-1].public_key != had, "each signer has a new key on its way"
     known = still_known(master.services.settings, replace(SECOND, directory=object()))  # step 4
     assert [bool(one.renewal) for one in known] == [True] * 3
     assert "the master renews it by itself" in known[-1].renewal

@@ -16,6 +16,7 @@ from tests.processes.running import eventually
 from tests.whole.clones import CloneSet
 from tests.whole.directory_sets import clone, directory_set
 from tests.whole.test_directory_thief import refused
+from tests.whole.test_renewed_set import SIGNER, key, renews, waits
 
 from vouchd.audit.search import AuditReader
 from vouchd.cloning.believing import MemberSeals
@@ -25,6 +26,7 @@ from vouchd.directory import replica
 from vouchd.directory.config_entries import REPLICATION_DN
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.errors import NotFound, PermissionDenied, StoreUnavailable
+from vouchd.instance.certificates.places import AUDIT_SIGNING, SUBSYSTEM
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import REPLICATIONDB, read_passwords
 from vouchd.settings.reading import read_settings
@@ -73,7 +75,10 @@ def test_steps_after_a_member_with_a_directory_server_fell_into_wrong_hands(tmp_
         stranger = PeerClient(master.host, master.secure_port, master.tls_sha256)
         assert stranger.check(token)
 
-        site.run("domain", "leave", site.id_of("d"), "--instance", "m")  # step 1
+        for name in ("m", "c"):
+            renews(site, name, SIGNER, SUBSYSTEM, AUDIT_SIGNING)
+        had = {name: key(stolen, name) for name in (SIGNER, SUBSYSTEM, AUDIT_SIGNING)}
+        site.run("domain", "leave", site.id_of("d"), "--renew", "--instance", "m")  # step 1
         for ask in (thief.info, thief.replication_password):
             with pytest.raises(PermissionDenied):
                 ask()
@@ -115,4 +120,11 @@ def test_steps_after_a_member_with_a_directory_server_fell_into_wrong_hands(tmp_
         assert len(site.json("directory", "doubts", "--instance", "m")) == 1
         site.run("directory", "doubts", "--restore", "--instance", "m")
         assert site.json("directory", "doubts", "--instance", "m") == []
+        for step in ("request", "certify", "switch", "own"):  # what --renew does
+            eventually(lambda step=step: step not in waits(site, "m"), f"{step} is done")
+        eventually(lambda: site.json("domain", "renewal", "--instance", "m") == [], "all that it knew is renewed")
+        for name in kept:
+            layout = site.layout(name)
+            eventually(lambda layout=layout: key(layout, SIGNER) != had[SIGNER], f"{name} signs with the new key")
+            assert all(key(layout, own) != had[own] for own in (SUBSYSTEM, AUDIT_SIGNING))
         site.run("clone", "verify", "--instance", "c")
