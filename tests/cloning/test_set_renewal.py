@@ -11,6 +11,7 @@ from tests.agent.domain_site import a_clone
 from tests.audit.auditing import COMMITS
 from tests.cloning.test_own_certificates import FAR, Renewing, renewing  # noqa: F401  a fixture
 from tests.cloning.test_registry import HandClock
+from tests.faults.page import FaultTable
 from tests.pki import DAY
 
 from vouchd.cloning.enrolling import Enrolling, SignerRenewal
@@ -23,6 +24,7 @@ from vouchd.pkix.certs import load_certificate
 from vouchd.settings.reading import read_settings
 from vouchd.signing.sealing import public_key_hash
 
+TABLE = FaultTable.of("a set that renews what a member knew")
 SIGNER = "ocspSigningCert"
 STAYS = a_clone(3, host="127.0.0.1", secure_port=1)
 
@@ -91,7 +93,7 @@ def test_renewal_goes_from_step_to_step_until_nothing_is_disowned(taken):
     assert taken.renewal.steps() == ()
     assert taken.renewal.look() is False
     taken.renewal.begin(LOCAL)
-    assert set(taken.waiting) == {"ask", "request", "switch", "retire", "own", "users"}
+    assert set(taken.waiting) == {"ask", "request", "certify", "switch", "retire", "own", "users"}
     assert taken.renewal.look() is True
     assert [one.number for one in taken.ring.versions_of(SIGNER)] == [1, 2]
     assert taken.waiting["certify"] == (f"{SIGNER}#2: vouchd signer install",)
@@ -123,6 +125,12 @@ def test_renewal_goes_from_step_to_step_until_nothing_is_disowned(taken):
     assert services.users._by_members_certificate()[site.der(SUBSYSTEM)].id == "subsystem"
 
 
+@TABLE.fault(
+    "a member that stays is away while what another one knew is renewed",
+    "answered on; the signer from before goes on until it is back or taken out, too",
+    "`vouchd domain renewal`, the page *Clones*: the step, with its name",
+    "it is asked for its keys when it comes back",
+)
 def test_member_that_is_away_is_asked_when_it_comes_back_and_named_until_then(taken):
     """What it has is disowned then, too, so that nobody goes on with a key that the one who left may have."""
     taken.clone.away = True
@@ -137,6 +145,12 @@ def test_member_that_is_away_is_asked_when_it_comes_back_and_named_until_then(ta
     assert "ask" not in taken.waiting
 
 
+@TABLE.fault(
+    "the master ends, or the role moves, while what a member knew is renewed",
+    "answered on",
+    "`vouchd domain renewal`: the steps as before",
+    "whoever is the master goes on from the facts; no second key is made",
+)
 def test_nothing_is_remembered_but_the_facts(taken):
     """Another process, or the next master, goes on where this one was: it requests no second key."""
     taken.renewal.begin(LOCAL)

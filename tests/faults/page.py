@@ -27,6 +27,7 @@ MODULES = (
     "tests.laws.test_law8_silence_is_a_fault",
     "tests.ee.test_times_of_caches",
     "tests.faults.test_own_certificates",
+    "tests.cloning.test_set_renewal",
     "tests.faults.test_set_embedded",
     "tests.faults.test_set_directory",
     "tests.signing.test_token",

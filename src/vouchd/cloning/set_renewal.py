@@ -150,7 +150,7 @@ class SetRenewal:
         rows = (
             ("ask", "each member that stays says which keys it has", ring.unasked),
             ("request", "a new key for each signer", due),
-            ("certify", "its certificate", [f"{one.name}: vouchd signer install" for one in uncertified]),
+            ("certify", "its certificate", [*due, *(f"{one.name}: vouchd signer install" for one in uncertified)]),
             ("switch", "all members sign with the new ones", unswitched),
             ("retire", "the signers before", outdated),
             ("own", "each member has subsystem and audit signing certificates by new keys", stale),
