@@ -124,7 +124,7 @@ def test_worker_that_cannot_load_answers_as_before_and_is_tried_again(instance):
     (instance.folder / "unloadable").touch()
     instance.revise(2)
     eventually(lambda: "cannot load manifest 2: damaged" in instance.log, "the worker tells that it cannot load")
-    assert not instance.report.acknowledged
+    instance.until(lambda report: not report.acknowledged)  # which is written a moment after the log's line
     assert instance.ask() == b"1"
     (instance.folder / "unloadable").unlink()
     instance.until(lambda report: report.version == 2 and report.acknowledged)
