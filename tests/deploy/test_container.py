@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -96,3 +99,22 @@ def test_example_gives_an_instance_no_more_than_it_needs(services):
         assert "." in service["hostname"], name
         assert {volume.partition(":")[0] for volume in service["volumes"]} <= set(whole["volumes"])
         assert "PASSWORD:" not in str(service.get("environment", "")), "passwords are files"
+
+
+def compose(file: Path) -> subprocess.CompletedProcess[str]:
+    """What Docker Compose itself says of a file, by its schema; it needs no daemon for that."""
+    program = Path(sys.executable).with_name("docker-compose")
+    return subprocess.run([program, "-f", file, "config"], capture_output=True, text=True, check=False)
+
+
+def test_compose_example_is_read_by_docker_compose(tmp_path):
+    """The example holds to the schema of Compose files; a key that there is not is refused, so it was looked at."""
+    example = tmp_path / "compose.yaml"
+    shutil.copy(CONTAINER / "compose.yaml", example)
+    read = compose(example)
+    assert read.returncode == 0, read.stderr
+    services = yaml.safe_load(read.stdout)["services"]
+    assert set(services) == {"master", "clone", "ds1", "ds2"}
+    assert all(services[name]["read_only"] for name in ("master", "clone"))
+    example.write_text(example.read_text().replace("read_only: true", "readonly: true"))
+    assert "readonly" in compose(example).stderr
