@@ -133,7 +133,7 @@ def test_restart_takes_on_a_changed_setting(running):
     config = running.site.instance / "CS.cfg"
     config.write_text(config.read_text().replace("workers=2", "workers=1"))
     after = running.json("restart")
-    assert (after["pid"], after["ocsp"], after["workers"]) == (before["pid"], before["OCSP"], 1)
+    assert (after["pid"], after["ocsp"], after["workers"]) == (before["pid"], before["ocsp"], 1)
     assert running.openssl(running.site.issue("good", GOOD)) == "good"
 
 
