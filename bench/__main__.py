@@ -22,6 +22,7 @@ from bench import (
     publishing,
     short,
     signing,
+    switching,
     token,
 )
 from bench.figures import Figure, machine, print_table
@@ -40,6 +41,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "many": lambda options: _each(many_cas.figures, many_cas.CPU_MS, options),
     "judge": lambda _: judging.figures(),
     "clone": lambda _: cloning.figures(),
+    "switch": lambda _: switching.figures(),
     "commands": lambda options: commands.figures(options.rounds),
 }
 
