@@ -502,8 +502,6 @@ PAGES_READ = {
     "indexing.document",
     "known_users.users",
     "layout.root",
-    "layout.verification",
-    "permission.allow",
     "running.explain",
     "running.report",
     "running.settle",
@@ -513,8 +511,6 @@ PAGES_READ = {
     "settings.agent",
     "settings.of_set",
     "store.quarantined_of",
-    "users.find",
-    "users.users",
 }
 
 

@@ -90,11 +90,11 @@ def _account(call: Call) -> Account:
 
 
 def _all(call: Call) -> list[User]:
-    return [_shape(user) for user in call.services.users.users(call.caller)]
+    return [shape(user) for user in call.services.users.users(call.caller)]
 
 
 def _one(call: Call) -> User:
-    return _shape(call.services.users.find(call.path["user"], call.caller))
+    return shape(call.services.users.find(call.path["user"], call.caller))
 
 
 def _add(call: Call) -> User:
@@ -148,10 +148,11 @@ def _group(group: facts.Group, users: tuple[facts.User, ...]) -> UserGroup:
 
 
 def _changed(effect: Effect[facts.User]) -> User:
-    return _shape(effect.subject, list(effect.changes))
+    return shape(effect.subject, list(effect.changes))
 
 
-def _shape(user: facts.User, changes: Changes = UNSET) -> User:
+def shape(user: facts.User, changes: Changes = UNSET) -> User:
+    """What is shown of a user."""
     return User(
         id=user.id,
         full_name=user.full_name,

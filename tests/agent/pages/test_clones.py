@@ -19,6 +19,7 @@ def pages(tmp_path, monkeypatch):
         raise StoreUnavailable("ds1: cannot be reached")
 
     with pages_port(tmp_path / "vouchd") as found:
+        found.show("/agent/clones")  # who comes is known from before
         monkeypatch.setattr(found.port.services.store, "members", away)
         yield found
 

@@ -15,8 +15,7 @@ from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
-from vouchd.api.users import NewCertificate, NewUser, User, UserChange
-from vouchd.core import facts
+from vouchd.api.users import NewCertificate, NewUser, User, UserChange, shape
 from vouchd.core.facts import Caller, Group
 from vouchd.errors import ConfigError, StoreUnavailable, VouchdError, outcome
 from vouchd.pkix.pem import read_leaf
@@ -29,7 +28,7 @@ from vouchd.threads import in_thread
 class UserRow:
     """A user with what is shown of its certificates."""
 
-    user: facts.User
+    user: User
     certificates: tuple[CertificateFacts, ...]
     condition: Condition
 
@@ -141,7 +140,7 @@ class UserPages:
 
     async def _show(self, request: web.Request, caller: Caller, *, error: VouchdError | None = None) -> web.Response:
         user = await in_thread(lambda: self._user(request.match_info["id"], caller))
-        rights = sorted(action.value for action, groups in RIGHTS.items() if groups & user.groups)
+        rights = sorted(action.value for action, groups in RIGHTS.items() if groups.intersection(user.groups))
         return self.pages.page(
             request,
             caller,
@@ -154,31 +153,33 @@ class UserPages:
             done=done_text(request),
         )
 
-    def _users(self, caller: Caller) -> tuple[facts.User, ...]:
+    def _users(self, caller: Caller) -> list[User]:
         """All users; those known last while the store is away, which the page says."""
         try:
-            return self.services.users.users(caller)
+            users: list[User] = carry_out(self.services, caller, "users.list", {})
         except StoreUnavailable:
             if not caller.read_only:  # it went away just now
                 raise
-            return self.services.known_users.users()
+            return [shape(user) for user in self.services.known_users.users()]
+        return users
 
-    def _user(self, user_id: str, caller: Caller) -> facts.User:
+    def _user(self, user_id: str, caller: Caller) -> User:
         """One of them. Raises: NotFound."""
         try:
-            return self.services.users.find(user_id, caller)
+            user: User = carry_out(self.services, caller, "users.get", {"user": user_id})
         except StoreUnavailable:
-            user = next((one for one in self._users(caller) if one.id == user_id), None)
-            if user is None:
+            known = next((one for one in self._users(caller) if one.id == user_id), None)
+            if known is None:
                 raise
-            return user
+            return known
+        return user
 
-    def _row(self, user: facts.User) -> UserRow:
-        certificates = tuple(describe(der) for der in user.certificates)
+    def _row(self, user: User) -> UserRow:
+        certificates = tuple(describe(_der(one.pem.encode())) for one in user.certificates)
         return UserRow(user, certificates, _condition(user, certificates, self.services.clock.now()))
 
 
-def _condition(user: facts.User, certificates: tuple[CertificateFacts, ...], at: int) -> Condition:
+def _condition(user: User, certificates: tuple[CertificateFacts, ...], at: int) -> Condition:
     if not user.enabled:
         return Condition(Tone.NEUTRAL, "Disabled", "It is refused until somebody enables it.")
     if not certificates:
@@ -199,9 +200,14 @@ def _brings_certificate(form: Form) -> bool:
 def _certificate(form: Form) -> str:
     """The certificate that was given, of a chain its leaf, base64 of DER. Raises: ConfigError."""
     try:
-        return base64.b64encode(read_leaf(form.document("certificate")).public_bytes(Encoding.DER)).decode()
+        return base64.b64encode(_der(form.document("certificate"))).decode()
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
+
+
+def _der(certificate: bytes) -> bytes:
+    """DER of the certificate, of a chain of its leaf. Raises: ValueError."""
+    return read_leaf(certificate).public_bytes(Encoding.DER)
 
 
 def _seen(user: User, done: str) -> web.Response:
