@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
+from vouchd.cloning.creation import INITIALISE_SECONDS, Creation, wait_for
 from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_up_directory
 from vouchd.cloning.following import followed
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
@@ -32,7 +32,6 @@ from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import FIXED, SSLSERVER, pending_requests, system_certificates
 from vouchd.instance.configuration import write_values
 from vouchd.instance.creation import DEFAULT_NICKNAME, NewSigner, OnToken, create_instance, require_free
-from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.report import ServedPoint
 from vouchd.instance.unconfigured import is_configured
 from vouchd.pkix.purposes import Purpose
@@ -48,10 +47,6 @@ from vouchd.signing.token.pins import read_pin
 from vouchd.signing.token.reference import TokenPlace
 from vouchd.stores.believed import Believed
 from vouchd.stores.rules import Unsealed
-
-INITIALISE_SECONDS = 1800.0
-ARRIVE_SECONDS = 60.0
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +92,16 @@ def _pem(certificates: Sequence[bytes]) -> bytes:
     return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in certificates)
 
 
-class CloneCreation:
+class CloneCreation(Creation):
     """Makes a clone by `plan`; `say` is told of progress."""
 
     def __init__(
         self, plan: ClonePlan, services: OpenServices, check: CheckInstance, compare: Compare, say: Say
     ) -> None:
+        super().__init__(plan.layout, check, say)
         self._plan = plan
         self._services = services
-        self._check = check
         self._compare = compare
-        self._say = say
-        self._layout = plan.layout
-        self.journal = journal_of(plan.layout)
 
     def steps(self) -> tuple[Step, ...]:
         """All steps in order. Raises: AlreadyExists when another instance is there."""
@@ -296,11 +288,12 @@ class CloneCreation:
         self._client().replicate(member.id, self._say, INITIALISE_SECONDS)
         write_values(self._layout, {"vouchd.store": "directory"})
         with self._services(self._layout) as services:
-            until = time.monotonic() + ARRIVE_SECONDS
-            while member.id not in {known.id for known in _stored(services.store)}:
-                if time.monotonic() > until:
-                    raise LifecycleError("the registry has not arrived with the master's data")
-                time.sleep(_POLL_SECONDS)
+
+            def lack() -> str:
+                arrived = member.id in {known.id for known in _stored(services.store)}
+                return "" if arrived else "the registry has not arrived with the master's data"
+
+            wait_for(lack, "see `vouchd directory status` on the master, then run this command again")
             reconcile(self._layout, services.settings, services.store.members())
 
     def _facts(self) -> None:
@@ -320,28 +313,22 @@ class CloneCreation:
         write_values(self._layout, values)
         self._check(self._layout, self._say)
 
-    def _start(self) -> None:
-        if not lifecycle.status(self._layout).ready:
-            lifecycle.start(self._layout, manager_command(self._layout))
-
     def _verify(self) -> None:
         """Wait until this instance answers from what the master answers from, and then with the same bytes.
 
         Raises: LifecycleError.
         """
-        client, until = self._client(), time.monotonic() + ARRIVE_SECONDS
-        while True:
+        client = self._client()
+
+        def lack() -> str:
             theirs = {_served(ServedPoint.of(epoch, "", 0, 0)) for epoch in client.epochs().epochs}
             report = lifecycle.status(self._layout).report
             ours = {_served(point) for point in report.issuing_points} if report else set()
             if theirs == ours:
-                break
-            if time.monotonic() > until:
-                raise LifecycleError(
-                    f"the clone answers from {len(ours & theirs)} of the master's {len(theirs)} issuing points",
-                    hint="see `vouchd status` and the log; `vouchd clone verify` tells more",
-                )
-            time.sleep(_POLL_SECONDS)
+                return ""
+            return f"the clone answers from {len(ours & theirs)} of the master's {len(theirs)} issuing points"
+
+        wait_for(lack, "see `vouchd status` and the log; `vouchd clone verify` tells more")
         # Of the same CRLs the same bytes: else it would be no clone, whatever else is right.
         differences = [one for member in self._compare(self._layout).members for one in member.examples]
         if differences:

@@ -7,12 +7,12 @@ clone are in a store of its own: what is replicated is read and never written.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vouchd.cloning.creation import INITIALISE_SECONDS, Creation, wait_for
 from vouchd.cloning.needs import CheckInstance, Say
 from vouchd.cloning.preflight import read_keys
 from vouchd.cloning.steps import Step, journal_of
@@ -25,7 +25,6 @@ from vouchd.errors import ConfigError, LifecycleError, NotFound
 from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
 from vouchd.instance.creation import require_free
-from vouchd.instance.lifecycle import manager_command
 from vouchd.migration.findings import Verdict, of
 from vouchd.migration.importing import CertificateSystemImport, Imported, ImportPlan, OpenInstance
 from vouchd.migration.their_settings import TheirSettings, read_their_settings
@@ -34,9 +33,6 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import CERTSYSTEM, read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
 
-INITIALISE_SECONDS = 1800.0
-ARRIVE_SECONDS = 60.0
-_POLL_SECONDS = 0.1
 _CLONES_REFRESH = frozenset({"14400", "21600"})  # what marks a clone there
 SUPPLIER = "supplier"  # in the journal: where the agreement is, for taking the clone away
 
@@ -57,7 +53,7 @@ class MasterClonePlan:
         return Layout(self.imported.root)
 
 
-class MasterCloning:
+class MasterCloning(Creation):
     """Makes the clone by `plan`; `say` is told of progress, `verify` compares the running clone with the master."""
 
     def __init__(
@@ -68,13 +64,10 @@ class MasterCloning:
         verify: Callable[[Layout], tuple[str, ...]],
         say: Say,
     ) -> None:
+        super().__init__(plan.layout, check, say)
         self._plan = plan
         self._services = services
-        self._check = check
         self._verify_answers = verify
-        self._say = say
-        self._layout = plan.layout
-        self.journal = journal_of(plan.layout)
 
     def steps(self) -> tuple[Step, ...]:
         """All steps in order. Raises: AlreadyExists when another instance is there."""
@@ -166,19 +159,13 @@ class MasterCloning:
         write_values(self._layout, values)
         self._check(self._layout, self._say)
 
-    def _start(self) -> None:
-        if not lifecycle.status(self._layout).ready:
-            lifecycle.start(self._layout, manager_command(self._layout))
-
     def _verify(self) -> None:
         """Wait until what is replicated was followed, and compare. Raises: LifecycleError."""
-        until = time.monotonic() + ARRIVE_SECONDS
-        while not self._is_followed():
-            if time.monotonic() > until:
-                raise LifecycleError(
-                    "the clone does not follow its directory server", hint="see `vouchd status` and the log"
-                )
-            time.sleep(_POLL_SECONDS)
+
+        def lack() -> str:
+            return "" if self._is_followed() else "the clone does not follow its directory server"
+
+        wait_for(lack, "see `vouchd status` and the log")
         if read_settings(self._layout).certsystem.responder:
             for difference in self._verify_answers(self._layout):
                 raise LifecycleError(
