@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,6 +21,7 @@ INTERRUPTED = 130
 INTERNAL_ERROR = 70
 DEBUG = "VOUCHD_DEBUG"
 VERSION = "--version"
+_RUN_IN = ["run", "--instance"]
 
 OVERVIEW = """An online certificate status manager: an OCSP responder that is fed by CRLs.
 
@@ -174,6 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. `arguments` default to this process's."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if argv[:2] == _RUN_IN and len(argv) == 3:
+            return _run(argv[2])
         app = command_line(argv[0] if argv else "--help")
         code = app(args=argv, prog_name="vouchd", standalone_mode=False)
         sys.stdout.flush()
@@ -188,6 +192,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  outermost: no traceback reaches a user who did not ask for it
         return _unexpected(error)
     return code if isinstance(code, int) else 0
+
+
+def _run(folder: str) -> int:
+    """`vouchd run` in the words in which an instance starts and restarts: with no options to read.
+
+    What reads them would stay in memory as long as the instance runs, and takes a tenth of its start.
+    """
+    try:
+        _function("run")(Path(folder))
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
 
 
 def _unexpected(error: Exception) -> int:
