@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
-from vouchd.cloning.creation import INITIALISE_SECONDS, Creation, wait_for
 from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_up_directory
 from vouchd.cloning.following import followed
+from vouchd.cloning.groundwork import INITIALISE_SECONDS, Creation, wait_for
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
 from vouchd.cloning.needs import CheckInstance, Compare, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
