@@ -70,13 +70,13 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
         for wrong, words in _LOST.items():
             if re.search(wrong, f"{before}\n{line}", re.MULTILINE):
                 raise PluginError(f"{page.file.src_uri}: {words}: {line}")
+    markdown = _with_lists(markdown)
     return _NAMED_BY_FILE.sub(lambda link: f"[{_title(link[2], page, files)}]({link[2]}{link[3] or ''})", markdown)
 
 
 # What GitHub shows as it is meant and Python-Markdown does not, by a pattern over a line and the one before.
 _LOST = {
     r"\A.*\n.*<(?!/?(?:br|sup|sub|a)\b|!--|https?:)[A-Za-z]": "what stands in <…> is not shown; mark it as code",
-    r"\A(?! *(?:[-*]|\d+\.) )\S.*\n(?:[-*]|1\.) ": "a list needs an empty line before it",
     r"\A.*\n {1,3}[-*] ": "a list in a list needs four spaces",
 }
 _NAMED_BY_FILE = re.compile(r"\[([\w/.-]+\.md)\]\(([\w/.-]+\.md)(#[\w-]+)?\)")
@@ -88,6 +88,17 @@ def _title(target: str, page: Page, files: Files) -> str:
     file = files.get_file_from_path(os.path.normpath(path))
     heading = file and re.search(r"^# (.+)$", file.content_string, re.MULTILINE)
     return heading[1] if heading else target
+
+
+def _with_lists(markdown: str) -> str:
+    """The page with an empty line before each list that follows a paragraph, which Python-Markdown wants."""
+    fenced, lines = False, [""]
+    for line in markdown.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        if not fenced and re.match(r"(?:[-*]|1\.) ", line) and re.match(r"(?! *(?:[-*]|\d+\.) )\S", lines[-1]):
+            lines.append("")
+        lines.append(line)
+    return "\n".join(lines[1:])
 
 
 def _prose(markdown: str) -> Iterator[tuple[str, str]]:
