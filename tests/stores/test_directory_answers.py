@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 ALICE = User("alice", "Alice", frozenset({Group.ADMINISTRATORS}), (b"\x30\x01",))
 
 
-ADD, MODIFY, DELETE = 0x68, 0x66, 0x4A  # RFC 4511 4.7, 4.6, 4.8
+ADD, MODIFY, DELETE, SEARCH = 0x68, 0x66, 0x4A, 0x63  # RFC 4511 4.7, 4.6, 4.8, 4.5.1
 
 
 def operation(message: bytes) -> int:
@@ -33,8 +33,8 @@ def operation(message: bytes) -> int:
 class Wire:
     """A port that hands everything on to the server; after `lose` it cuts one connection at one change.
 
-    It is cut when its client sends a request of that operation with that word in it: before the server gets it, or
-    after; either way nothing is handed back.
+    It is cut when its client sends a request of that operation with that word in it: before the server gets it, after,
+    or so that the server gets it late, once it has been asked whether it did; nothing is handed back either way.
     """
 
     def __init__(self, node: Node) -> None:
@@ -42,13 +42,15 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._lost: tuple[int, bytes] | None = None
-        self._arrives, self._last = True, False
+        self._arrives, self._last, self._late = True, False, False
+        self._held: tuple[socket.socket, bytes] | None = None
+        self._searches = 0  # since something is held
         self.cut = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def lose(self, operation: int, word: bytes, *, arrives: bool, last: bool = False) -> None:
-        """`last`: there is no other connection after it."""
-        self._lost, self._arrives, self._last = (operation, word), arrives, last
+    def lose(self, operation: int, word: bytes, *, arrives: bool, last: bool = False, late: bool = False) -> None:
+        """`last`: there is no other connection after it; `late`: it arrives before the second search from now on."""
+        self._lost, self._arrives, self._last, self._late = (operation, word), arrives, last, late
 
     def close(self) -> None:
         self._listener.close()
@@ -70,12 +72,24 @@ class Wire:
                     if self._last:
                         self._listener.shutdown(socket.SHUT_RDWR)
                         self._listener.close()
+                    if self._late:
+                        self._held, self._searches = (server, octets), 0
                     client.shutdown(socket.SHUT_RDWR)  # nothing comes back any more
+                    if self._late:
+                        return
                     if not self._arrives:
                         break
+                elif self._held and operation(octets) == SEARCH:
+                    self._release()
                 server.sendall(octets)
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
+
+    def _release(self) -> None:
+        self._searches += 1
+        if self._held and self._searches == 2:
+            (server, octets), self._held = self._held, None
+            server.sendall(octets)
 
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
@@ -155,6 +169,21 @@ def test_member_is_entered_changed_and_removed_whatever_answer_is_lost(store, wi
     assert store.members() == (member,)
     store.remove_member(member.id)
     assert wire.cut == 4
+
+
+def test_change_that_the_server_makes_after_it_was_asked_about_it_is_made_once(store, wire):
+    """A server that gets to a lost change late: the second try, which fails beside it, is no failure of the change."""
+    member = Member("o3.example", 8443, 8080, "OCSP o3", clone=False, joined_at=1)
+    wire.lose(ADD, b"o3.example", arrives=True, late=True)
+    store.put_member(member, None)
+    clone = replace(member, clone=True)
+    wire.lose(MODIFY, b"vouchdMember", arrives=True, late=True)
+    store.put_member(clone, member)
+    assert store.members() == (clone,)
+    wire.lose(DELETE, b"o3.example", arrives=True, late=True)
+    store.remove_member(clone.id)
+    assert store.members() == ()
+    assert wire.cut == 3
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["it was made", "it was not made"])

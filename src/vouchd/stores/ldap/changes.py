@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from vouchd.directory.connection import Change, Connection, Connections
 from vouchd.directory.schema import STAMP
-from vouchd.errors import StoreConflict, StoreUnavailable
+from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
 
 _ATTEMPTS = 20
 
@@ -73,15 +73,16 @@ def _never(_: Connection) -> bool:
 def again(connections: Connections, change: Callable[[Connection], None]) -> None:
     """Do `change`, which reads and then modifies, anew for as long as others are quicker.
 
-    When the answer to it is lost the server is asked once whether it was made; if it was not, it is made then. Raises:
-    what `change` raises; StoreUnavailable when the server cannot be asked: it may have been made or not.
+    When the answer to it is lost the server is asked whether it was made; if it was not, it is made then. A server that
+    gets to the lost one only after it was asked makes the second one fail: it is asked once more. Raises: what `change`
+    raises; StoreUnavailable when the server cannot be asked: it may have been made or not.
     """
     lost: Unanswered | None = None
     for attempt in range(_ATTEMPTS):
         try:
             with connections.connection() as connection:
                 if lost is None or not lost.was_made(connection):
-                    change(connection)
+                    _change_or_find_made(connection, change, lost)
                 return
         except EntryChanged:  # what it decides may be another thing now
             if attempt + 1 == _ATTEMPTS:
@@ -90,3 +91,11 @@ def again(connections: Connections, change: Callable[[Connection], None]) -> Non
             if lost is not None:
                 raise
             lost = error
+
+
+def _change_or_find_made(connection: Connection, change: Callable[[Connection], None], lost: Unanswered | None) -> None:
+    try:
+        change(connection)
+    except (StoreConflict, AlreadyExists, NotFound):
+        if lost is None or not lost.was_made(connection):
+            raise
