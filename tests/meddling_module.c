@@ -13,10 +13,14 @@ typedef struct { unsigned char major, minor; void *functions[68]; } List;
 typedef CK_RV (*Initialize)(void *);
 typedef CK_RV (*Login)(CK_ULONG, CK_ULONG, unsigned char *, CK_ULONG);
 typedef CK_RV (*GetSlotList)(unsigned char, CK_ULONG *, CK_ULONG *);
+typedef CK_RV (*GetTokenInfo)(CK_ULONG, unsigned char *);
+typedef CK_RV (*DestroyObject)(CK_ULONG, CK_ULONG);
 typedef CK_RV (*Sign)(CK_ULONG, unsigned char *, CK_ULONG, unsigned char *, CK_ULONG *);
 
-enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, LOGIN = 18, SIGN = 43 };
-enum { CKR_DEVICE_ERROR = 0x30, CKR_PIN_LOCKED = 0xa4 };
+enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, LOGIN = 18,
+       DESTROY_OBJECT = 22, SIGN = 43 };
+enum { CKR_GENERAL_ERROR = 5, CKR_DEVICE_ERROR = 0x30, CKR_PIN_LOCKED = 0xa4 };
+enum { FLAGS = 96, CKF_USER_PIN_FINAL_TRY = 0x20000 }; /* where the flags of CK_TOKEN_INFO are */
 
 static List list;
 static List *inner;
@@ -45,6 +49,18 @@ static CK_RV get_slot_list(unsigned char present, CK_ULONG *slots, CK_ULONG *cou
   return ((GetSlotList)inner->functions[GET_SLOT_LIST])(present, slots, count);
 }
 
+static CK_RV get_token_info(CK_ULONG slot, unsigned char *info) {
+  CK_RV result = ((GetTokenInfo)inner->functions[GET_TOKEN_INFO])(slot, info);
+  if (!result && ordered("final")) *(CK_ULONG *)(info + FLAGS) |= CKF_USER_PIN_FINAL_TRY;
+  return result;
+}
+
+static CK_RV destroy_object(CK_ULONG session, CK_ULONG object) {
+  static int calls;
+  if (ordered("busy") && ++calls % 2) return CKR_GENERAL_ERROR;
+  return ((DestroyObject)inner->functions[DESTROY_OBJECT])(session, object);
+}
+
 static CK_RV login(CK_ULONG session, CK_ULONG user, unsigned char *pin, CK_ULONG length) {
   if (ordered("locked")) return CKR_PIN_LOCKED;
   return ((Login)inner->functions[LOGIN])(session, user, pin, length);
@@ -68,7 +84,9 @@ CK_RV C_GetFunctionList(List **out) {
   list.functions[INITIALIZE] = initialize;
   list.functions[GET_FUNCTION_LIST] = C_GetFunctionList;
   list.functions[GET_SLOT_LIST] = get_slot_list;
+  list.functions[GET_TOKEN_INFO] = get_token_info;
   list.functions[LOGIN] = login;
+  list.functions[DESTROY_OBJECT] = destroy_object;
   list.functions[SIGN] = sign;
   *out = &list;
   return 0;

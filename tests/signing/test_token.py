@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from tests.faults.page import FaultTable
 from tests.pki import shared_key
 from tests.processes.running import eventually
-from tests.softhsm import MODULE, PIN, SoftHSM, meddling_module, write_pin
+from tests.softhsm import MODULE, PIN, SO_PIN, SoftHSM, meddling_module, write_pin
 
 from vouchd.errors import NotFound, SigningError, TokenUnavailable
 from vouchd.instance.certificates.requests import certificate_request
@@ -70,6 +70,11 @@ def check(key: TokenKey, algorithm: str) -> bytes:
 def session_pids(launcher_pid: int) -> set[int]:
     """The processes of the sessions that a launcher has started."""
     return {int(pid) for pid in Path(f"/proc/{launcher_pid}/task/{launcher_pid}/children").read_text().split()}
+
+
+def objects_of(hsm: SoftHSM) -> list[Path]:
+    """What is on the tokens: a file for each half of a key."""
+    return [path for path in hsm.tokens.rglob("*.object") if path.name != "token.object"]
 
 
 def pool_of(key: TokenKey) -> SessionPool:
@@ -222,12 +227,47 @@ def test_pin_that_is_wrong_is_tried_once_until_another_one_is_there(hsm):
     launcher = Launcher(place)
     with pytest.raises(TokenUnavailable, match="the PIN is wrong"):
         launcher.open(60)
-    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", "wrong", "--so-pin", "0815-officer")
+    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", "wrong", "--so-pin", SO_PIN)
     with pytest.raises(TokenUnavailable, match="not tried again until another one is there"):
         launcher.open(60)  # it would be right now: so it was not tried
-    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", PIN, "--so-pin", "0815-officer")
+    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", PIN, "--so-pin", SO_PIN)
     write_pin(place.passwords, "ocsp", PIN)
     assert launcher.open(60).description["label"] == "ocsp"
+
+
+def test_pin_that_was_refused_is_tried_again_and_forgotten_by_the_word_of_somebody(hsm):
+    """Where the token was given the PIN that stands here `--last-try` takes it, and so does everybody afterwards."""
+    launcher = Launcher(hsm.place(pin="wrong"))
+    with pytest.raises(TokenUnavailable, match="the PIN is wrong"):
+        launcher.open(60)
+    with pytest.raises(TokenUnavailable, match="the PIN is wrong"):
+        launcher.open(60, last_try=True)  # it was tried, and is as wrong as before
+    hsm.util("--init-token", "--token", "ocsp", "--label", "ocsp", "--pin", "wrong", "--so-pin", SO_PIN)
+    with pytest.raises(TokenUnavailable, match="not tried again") as caught:
+        launcher.open(60)
+    assert "vouchd token test ocsp --last-try" in caught.value.hint
+    assert launcher.open(60, last_try=True).description["label"] == "ocsp"
+    assert launcher.open(60).description["label"] == "ocsp"
+
+
+def test_pin_is_not_tried_by_itself_where_a_wrong_one_would_lock_the_token(hsm):
+    """The last try is left to somebody who knows that the PIN is right."""
+    launcher = Launcher(hsm.place(meddling=True))
+    hsm.order("final")
+    with pytest.raises(TokenUnavailable, match="one more wrong PIN locks it") as caught:
+        launcher.open(60)
+    assert "vouchd token test ocsp --last-try" in caught.value.hint
+    assert launcher.open(60, last_try=True).description["label"] == "ocsp"
+
+
+def test_remove_is_tried_again_where_the_token_fails_without_a_reason(hsm):
+    """A key that nothing came of is removed with its public half, though another process works on the token meanwhile."""
+    session = Launcher(hsm.place(meddling=True)).open(60, writable=True)
+    public_der = session.generate("SHA256withEC", "signer", 2048, far())
+    hsm.order("busy")
+    assert len(objects_of(hsm)) == 2
+    session.remove(public_der, far())
+    assert objects_of(hsm) == []
 
 
 def test_pin_from_a_command_is_used_and_shown_nowhere(hsm, tmp_path):

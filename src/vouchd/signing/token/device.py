@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -63,6 +63,7 @@ _ID_BYTES = 16
 _MORE_LOOKS = 3
 _MORE_SEARCHES = 10
 _LOOK_AGAIN_SECONDS = 0.02
+_Done = TypeVar("_Done")
 
 
 class PINRefused(SigningError):
@@ -274,11 +275,7 @@ class Device:
                 f"a token makes no key for {algorithm}", hint="RSA, EC or Ed25519; ML-DSA keys are files"
             )
         try:
-            for _ in range(_MORE_LOOKS):
-                with suppress(GeneralError, FunctionFailed):  # SoftHSM, while another process makes or removes one
-                    return self._generated(row, rsa_bits, common)
-                time.sleep(_LOOK_AGAIN_SECONDS)
-            return self._generated(row, rsa_bits, common)
+            return _patient(lambda: self._generated(row, rsa_bits, common))
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
 
@@ -315,11 +312,24 @@ class Device:
         del self._numbers[public_der]
         try:
             identifier = bytes(_attribute(key, Attribute.ID, b""))
-            key.destroy()
-            for public in self._objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identifier}):
-                public.destroy()
+            publics = self._objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: identifier})
+            for one in (key, *publics):
+                with suppress(ObjectHandleInvalid):  # it is gone: by a first try that failed afterwards
+                    _patient(one.destroy)
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
+
+
+def _patient(act: Callable[[], _Done]) -> _Done:
+    """What `act` gives, tried again where the token fails without a reason.
+
+    SoftHSM does so while another process makes or removes a key.
+    """
+    for _ in range(_MORE_LOOKS):
+        with suppress(GeneralError, FunctionFailed):
+            return act()
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return act()
 
 
 def tokens_of(module: Path) -> list[dict[str, object]]:

@@ -88,7 +88,8 @@ class _Launcher:
             if self._digest(pin) in self._refused:
                 raise SigningError(
                     f"token {self._place.label}: the PIN was wrong, and is not tried again until another one is there",
-                    hint="put the right one into password.conf",
+                    hint=f"put the right one into password.conf; where it is the right one now: vouchd token test "
+                    f"{self._place.label} --last-try, or vouchd restart",
                 )
         except VouchdError as error:
             _reply(session, failure(error))
