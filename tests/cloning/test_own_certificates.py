@@ -16,7 +16,7 @@ from tests.agent.agent_port import LOCAL, SECONDS
 from tests.agent.domain_site import HOST, Master, a_clone, a_master, own_key
 from tests.audit.auditing import COMMITS
 from tests.cloning.test_registry import HandClock
-from tests.est_server import ESTServer
+from tests.est_server import ESTServer, _Public
 from tests.pki import DAY
 
 from vouchd.audit.proof import prove
@@ -233,6 +233,32 @@ def test_audit_log_comes_from_one_signer_to_the_next_by_the_word_of_the_first(re
     assert sha256(after.public_bytes(Encoding.DER)).encode() in lines
     only_after = prove(layout.audit_log, Trust([after]))
     assert "whom nothing says to trust" in only_after.broken.why, "the next does not vouch for the one before"
+
+
+@pytest.mark.parametrize("name", [SSLSERVER, SUBSYSTEM, AUDIT_SIGNING])
+def test_own_certificate_is_certified_by_a_command_of_the_site(renewing, tmp_path, name):
+    """The program gets the request and no word of ours; while it fails the one in use stays, then its answer is used."""
+    asked, answer, program = (tmp_path / one for one in ("asked.csr", "answer.pem", "certify"))
+    program.write_text(f"#!/bin/sh\ncat >{asked}\nexec cat {answer}\n")
+    program.chmod(0o700)
+    renewing.renews(name, by="exec", command=str(program))
+    renewing.due()
+    before = renewing.der(name)
+    with pytest.raises(ClientError, match=f"{name} cannot be renewed: .*ended with 1"):
+        renewing.enrolling.look()
+    assert renewing.der(name) == before
+    csr = x509.load_pem_x509_csr(asked.read_bytes())
+    extensions = tuple((one.value, one.critical) for one in csr.extensions)
+    validity = {"not_before": int(time.time()) - DAY, "not_after": FAR}
+    issued = renewing.port.ca.issue(name, key=_Public(csr.public_key()), extensions=extensions, **validity)
+    answer.write_bytes(issued.pem)
+    renewing.clock.at += 60
+    renewing.enrolling.look()
+    renewing.record.look()
+    renewing.enrolling.look()
+    assert renewing.der(name) == issued.der != before
+    assert renewing.enrolling.reports[0].why == ""
+    assert renewing.server.operations == []
 
 
 def test_refused_certificate_leaves_the_one_in_use_and_is_told_of(renewing):
