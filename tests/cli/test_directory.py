@@ -12,14 +12,19 @@ from pathlib import Path
 
 import pytest
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes
-from tests.ds389 import HOSTS, PASSWORD, directories, free_port
+from tests.ds389 import HOSTS, PASSWORD, directories, free_port, root
 
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.plan import config_folder
 from vouchd.directory.process import ServerProcess
+from vouchd.instance.certificates.places import find
+from vouchd.settings.declared import BASIC_AUTH, CLIENT_AUTH
+from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, write_passwords
+from vouchd.settings.reading import read_settings
+from vouchd.signing.keys import read_key
 from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.interop
@@ -150,6 +155,58 @@ def test_set_up_of_an_instance_keeps_its_passwords(run, instance, tmp_path):
         code, _, err = run("directory", "setup", "--password-file", secret)
         assert (code, "refused" in err) == (75, True)
         assert "wrong" not in err
+
+
+def test_client_certificate_takes_the_place_of_the_password(run, instance, tmp_path):
+    """Set-up registers the instance's certificate, tries it, and the instance then needs no password to bind."""
+    secret = tmp_path / "manager.password"
+    secret.write_text(PASSWORD + "\n")
+    secret.chmod(0o600)
+    set_up = ("directory", "setup", "--password-file", secret, "--client-certificate", "subsystem")
+    layout = Layout(instance.instance)
+    lines = layout.cs_cfg.read_bytes()
+    with directories(HOST) as (directory,):
+        directory_instance(instance, directory.server())
+        code, _, err = run(*set_up)
+        assert (code, "TLS, which is off" in err) == (78, True)
+        layout.cs_cfg.write_bytes(lines)
+        directory_instance(instance, directory.server(Transport.STARTTLS), directory.trust)
+        certify_subsystem(layout)
+        assert run(*set_up)[0] == 0
+        settings = read_settings(layout).directory
+        assert (settings.bind, settings.client_certificate) == (CLIENT_AUTH, "subsystem")
+        password = layout.password_conf
+        known = read_passwords(password)
+        password.unlink()
+        write_passwords(password, {"internal": known["internal"]})
+        code, out, err = run("authority", "list", "--json")
+        assert (code, json.loads(out)) == (0, []), err
+        code, out, err = run("directory", "status", "--json")
+        assert code == 0, err
+
+
+def test_client_certificate_that_the_server_does_not_map_changes_nothing(run, instance, tmp_path):
+    """A server whose certmap.conf does not know our accounts is told, and the instance binds with its password on."""
+    secret = tmp_path / "manager.password"
+    secret.write_text(PASSWORD + "\n")
+    secret.chmod(0o600)
+    with directories(HOST) as (directory,):
+        directory_instance(instance, directory.server(Transport.STARTTLS), directory.trust)
+        certify_subsystem(Layout(instance.instance))
+        directory.stop()
+        (config_folder(directory.folder) / "certmap.conf").write_text("certmap default default\n")
+        directory.start()
+        code, _, err = run("directory", "setup", "--password-file", secret, "--client-certificate", "subsystem")
+        assert (code, "certmap.conf" in err) == (75, True), err
+        assert read_settings(Layout(instance.instance)).directory.bind == BASIC_AUTH
+        assert run("authority", "list")[0] == 0
+
+
+def certify_subsystem(layout: Layout) -> None:
+    """Give the instance a subsystem certificate of a CA that the directory servers trust."""
+    files = find(read_settings(layout), "subsystem").files
+    key = read_key(files.key_file, read_passwords(layout.password_conf)["internal"])
+    files.certificate_file.write_bytes(root().issue("vouchd subsystem", key=key).pem)
 
 
 def test_status_shows_each_server_of_the_set(run, instance):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vouchd.cloning.directory_account import account_credentials
 from vouchd.cloning.needs import MemberServices
 from vouchd.core.facts import Authority, Caller, DirectoryServer, Epoch
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
@@ -16,7 +17,6 @@ from vouchd.pkix.certs import load_certificate
 from vouchd.service.authorities import Authorities
 from vouchd.service.effects import Effect
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNALDB, read_passwords
 from vouchd.settings.reading import read_settings
 
 Take = Callable[[bytes, str], tuple[Epoch, ...]]  # a CRL and its origin -> the epochs that it made
@@ -96,17 +96,15 @@ def _opened(layout: Layout, other: OtherDirectory | None) -> Iterator[tuple[Conn
         credentials = Credentials(other.bind_dn, other.password)
         connection, suffix = open_as_manager(other.server, credentials, other.trust_file), other.server.suffix
     else:
-        own = read_settings(layout).directory
+        settings = read_settings(layout)
+        own = settings.directory
         if own is None:
             raise ConfigError(
                 "the instance keeps its facts in the embedded store, not in a directory",
                 hint="name a server with --dir or --url; `vouchd directory create` makes one",
             )
-        password = read_passwords(layout.password_conf).get(INTERNALDB, "")
-        connection, suffix = (
-            Connection(own.server, Credentials(own.bind_dn, password), own.trust_file),
-            own.server.suffix,
-        )
+        credentials = account_credentials(layout, own, lambda: settings)
+        connection, suffix = Connection(own.server, credentials, own.trust_file), own.server.suffix
     try:
         yield connection, suffix
     finally:

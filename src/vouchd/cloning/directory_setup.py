@@ -45,10 +45,12 @@ def set_up_as_manager(
     *,
     clone: bool,
     domain: str,
+    certificate: bytes | None = None,
 ) -> tuple[SetUp, dict[str, str]]:
     """Prepare the directory server as its manager (DN and password); what was made, and the passwords to keep.
 
-    `known` are the passwords there are, by their names in password.conf. Raises: StoreError, ConfigError.
+    `known` are the passwords there are, by their names in password.conf; `certificate` (DER) is what the instance's
+    account may bind with. Raises: StoreError, ConfigError.
     """
     admin = open_as_manager(directory.server, Credentials(*manager), directory.trust_file)
     try:
@@ -59,6 +61,7 @@ def set_up_as_manager(
             password=known.get(INTERNALDB),
             replication_password=known.get(REPLICATIONDB),
             domain=domain,
+            certificate=certificate,
             step=lambda name: say(f"directory: {name}"),
         )
     finally:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from vouchd.cloning.directory_account import account_credentials
 from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, LifecycleError
 from vouchd.settings.declared import DirectorySettings, Settings
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords
+from vouchd.settings.passwords import REPLICATIONDB, read_passwords
 
 if TYPE_CHECKING:  # they bring an LDAP library along, which commands start without
     from vouchd.directory.connection import Connection
@@ -32,11 +33,10 @@ _POLL_SECONDS = 0.2
 @contextmanager
 def connected(layout: Layout, settings: Settings) -> Iterator[Connection]:
     """A connection with the instance's own account to its directory server. Raises: StoreUnavailable, ConfigError."""
-    from vouchd.directory.connection import Connection, Credentials  # noqa: PLC0415
+    from vouchd.directory.connection import Connection  # noqa: PLC0415
 
     mine = _directory(settings)
-    credentials = Credentials(mine.bind_dn, read_passwords(layout.password_conf).get(INTERNALDB, ""))
-    connection = Connection(mine.server, credentials, mine.trust_file)
+    connection = Connection(mine.server, account_credentials(layout, mine, lambda: settings), mine.trust_file)
     try:
         yield connection
     finally:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 
+from vouchd.directory.client_certificate import known_by
 from vouchd.directory.config_entries import (
     ACCOUNTS,
     CLEAN_TASKS,
@@ -50,6 +51,14 @@ def ensure_account(connection: Connection, dn: str, password: str) -> None:
 def ensure_rotation_right(connection: Connection) -> bool:
     """The right of the instance's account to renew the password of the replication account; whether it was lacking."""
     return _ensure_acis(connection, REPLICATION_DN, [_aci('(targetattr = "userPassword")', "rotation", "write")])
+
+
+def ensure_certificate(connection: Connection, dn: str, certificate: bytes) -> None:
+    """Have the account bind with that certificate (DER), and itself make its next one known by it."""
+    classes = [b"top", b"person", b"organizationalPerson", b"inetOrgPerson"]
+    values = {"objectClass": classes, **known_by([certificate])}
+    connection.modify(dn, [Change("replace", name, tuple(each)) for name, each in values.items()])
+    _ensure_acis(connection, dn, [_aci('(targetattr = "userCertificate || seeAlso")', "certificates", "write", dn)])
 
 
 def let_in(connection: Connection, passwords: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.core.hostnames import qualified
+from vouchd.directory.client_certificate import ClientIdentity, known_by
 from vouchd.directory.hosts import is_here
 from vouchd.directory.plan import check_suffix
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict, StoreError, StoreUnavailable
@@ -150,10 +151,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A simple bind; the password is in no representation of it."""
+    """A simple bind, or with `identities` one by certificate; no password and no key is in a representation of it."""
 
     bind_dn: str
-    password: str = field(repr=False)
+    password: str = field(default="", repr=False)
+    identities: Callable[[], Sequence[ClientIdentity]] | None = field(default=None, repr=False)  # the newest first
 
 
 def url_of(server: DirectoryServer) -> str:
@@ -203,15 +205,50 @@ class Connection:
     def _open(
         self, server: DirectoryServer, credentials: Credentials, trust_file: Path | None, timeout_seconds: float
     ) -> None:
-        self.raw = _opened(self.ldap, server, trust_file, timeout_seconds)
+        if credentials.identities is None:
+            self._bind(server, credentials, trust_file, timeout_seconds, None)
+            return
+        refused: list[ClientIdentity] = []
+        for identity in credentials.identities():
+            try:
+                self._bind(server, credentials, trust_file, timeout_seconds, identity)
+            except (self.ldap.INVALID_CREDENTIALS, self.ldap.AUTH_UNKNOWN):  # not the account's; of no CA it trusts
+                refused.append(identity)
+                continue
+            if refused:
+                self._introduce(credentials.bind_dn, (*refused, identity))
+            return
+        raise StoreUnavailable(
+            f"{self._where}: {credentials.bind_dn} was refused with its client certificate",
+            hint="the server must trust its CA and map it by certmap.conf; `vouchd directory setup` registers it",
+        )
+
+    def _bind(
+        self,
+        server: DirectoryServer,
+        credentials: Credentials,
+        trust_file: Path | None,
+        timeout_seconds: float,
+        identity: ClientIdentity | None,
+    ) -> None:
+        self.raw = _opened(self.ldap, server, trust_file, timeout_seconds, identity)
         try:
             if server.transport is Transport.STARTTLS:
                 self.raw.start_tls_s()
-            self.raw.simple_bind_s(credentials.bind_dn, credentials.password)
+            if identity is None:
+                self.raw.simple_bind_s(credentials.bind_dn, credentials.password)
+            else:
+                self.raw.sasl_external_bind_s()
             self.raw.set_option(self.ldap.OPT_TIMEOUT, self._operation_seconds)
         except BaseException:
             self.close()
             raise
+
+    def _introduce(self, dn: str, identities: Sequence[ClientIdentity]) -> None:
+        """After a renewal: have the account know the new certificate. It was let in with the one before."""
+        values = known_by(identity.der for identity in identities)
+        with suppress(self.ldap.LDAPError):  # the one before does as long as it is valid; then the bind tells
+            self.raw.modify_s(dn, [(self.ldap.MOD_REPLACE, name, list(each)) for name, each in values.items()])
 
     def search(
         self,
@@ -373,7 +410,9 @@ def entry_of(dn: str, values: Mapping[str, Sequence[bytes]]) -> Entry:
     return Entry(dn, {name.split(";", 1)[0].lower(): tuple(each) for name, each in values.items()})
 
 
-def _opened(ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float) -> Any:
+def _opened(
+    ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout_seconds: float, identity: ClientIdentity | None
+) -> Any:
     raw = ldap.initialize(url_of(server))
     raw.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
     raw.set_option(ldap.OPT_REFERRALS, 0)  # a referral would lead to a server nobody named
@@ -383,7 +422,12 @@ def _opened(ldap: Any, server: DirectoryServer, trust_file: Path | None, timeout
         raw.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
         if trust_file is not None:
             raw.set_option(ldap.OPT_X_TLS_CACERTFILE, plain_roots(trust_file))
-        raw.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
+        with ExitStack() as stack:
+            if identity is not None:
+                certificate, key = stack.enter_context(identity.files())
+                raw.set_option(ldap.OPT_X_TLS_CERTFILE, certificate)
+                raw.set_option(ldap.OPT_X_TLS_KEYFILE, key)
+            raw.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
     return raw
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vouchd.core.hostnames import qualified
 from vouchd.directory import dse
+from vouchd.directory.client_certificate import CERTMAP
 from vouchd.directory.nss import TLSIdentity, import_identity
 from vouchd.directory.plan import PLAN_FILE, ServerPlan, check_folder, config_folder, read_plan, trust_file
 from vouchd.directory.process import ServerProcess
@@ -70,6 +71,7 @@ def _fill(
     (etc / "schema").mkdir(parents=True, mode=0o700)
     etc.chmod(0o700)
     write_new(etc / "schema/99user.ldif", dse.USER_SCHEMA.encode(), PUBLIC, error=LifecycleError)
+    write_new(etc / "certmap.conf", CERTMAP.encode(), PUBLIC, error=LifecycleError)
     configuration = dse.configuration(plan, folder, account.pw_name, password)
     write_new(etc / "dse.ldif", configuration.encode(), error=LifecycleError)
     if identity is not None:

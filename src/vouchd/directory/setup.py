@@ -36,13 +36,14 @@ def set_up(
     password: str | None = None,
     replication_password: str | None = None,
     domain: str = "vouchd",
+    certificate: bytes | None = None,
     step: Callable[[str], None] = lambda _name: None,
 ) -> SetUp:
     """Prepare the suffix of `server` over `admin`, a connection of its Directory Manager; may be repeated.
 
-    Passwords that are not given are made and set anew. With a `server.replica_id` the server becomes a replica. `step`
-    is told the name of each step before it is done. Raises: StoreError; ConfigError, and nothing was changed where the
-    suffix is a Certificate System's.
+    Passwords that are not given are made and set anew; with a `certificate` (DER) the instance's account may bind with
+    that. With a `server.replica_id` the server becomes a replica. `step` is told the name of each step before it is
+    done. Raises: StoreError; ConfigError, and nothing was changed where the suffix is a Certificate System's.
     """
     require_not_theirs(admin, server.suffix)
     step("schema")
@@ -63,6 +64,8 @@ def set_up(
     account.ensure_account(admin, SERVICE_DN, made.password)
     account.unlimit(admin)
     account.ensure_account(admin, REPLICATION_DN, made.replication_password)
+    if certificate is not None:
+        account.ensure_certificate(admin, SERVICE_DN, certificate)
     step("rights")
     account.ensure_replication_rights(admin, server.suffix, backend)
     account.ensure_rotation_right(admin)

@@ -46,6 +46,7 @@ from vouchd.settings.without_effect import WITHOUT_EFFECT
 
 EMBEDDED = "embedded"
 DIRECTORY = "directory"
+BASIC_AUTH, CLIENT_AUTH = "BasicAuth", "SslClientAuth"
 _DAY = 86400
 _MAX_INTEGER = 2**31 - 1
 _POLICY = ResponsePolicy()
@@ -634,6 +635,18 @@ class DirectorySettings:
     )
     trust_file: Path | None = key(
         "vouchd.directory.trust", FILE, "", "CAs of the directory server (PEM); empty: the system's."
+    )
+    bind: str = key(
+        "internaldb.ldapauth.authtype",
+        choice(BASIC_AUTH, CLIENT_AUTH),
+        BASIC_AUTH,
+        "How it binds: by password, or over TLS with a client certificate.",
+    )
+    client_certificate: str = key(
+        "internaldb.ldapauth.clientCertNickname",
+        TEXT,
+        "subsystem",
+        "Which system certificate it is, as `vouchd certs list` names it.",
     )
 
 

@@ -22,6 +22,7 @@ from vouchd.settings.carriers import AlertWay, CarrierSettings, MailSecurity
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
     AUDIT_FILTERS,
+    CLIENT_AUTH,
     DEFAULT_ALGORITHM,
     DIRECTORY,
     LDAPS,
@@ -184,7 +185,13 @@ def _directory(config: CSConfig, root: Path) -> DirectorySettings | None:
         )
     transport = Transport.TLS if ldaps else Transport.STARTTLS if start_tls else Transport.PLAIN
     server = _compose(_SERVER, config, root, transport=transport)
-    return _fill(DirectorySettings, config, root, server=replace(server, replica_id=server.replica_id or None))
+    directory = _fill(DirectorySettings, config, root, server=replace(server, replica_id=server.replica_id or None))
+    if directory.bind == CLIENT_AUTH and transport is Transport.PLAIN:
+        raise ConfigError(
+            f"{config.name}: a client certificate is shown in TLS, which is off",
+            hint=f"set {LDAPS.name}=true or {START_TLS.name}=true",
+        )
+    return directory
 
 
 def _certificates(config: CSConfig, known: KnownKey, root: Path) -> tuple[bytes, ...]:

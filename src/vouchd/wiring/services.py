@@ -17,6 +17,7 @@ from vouchd.audit.traffic import Traffic
 from vouchd.clock import SystemClock
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.client import connector
+from vouchd.cloning.directory_account import account_credentials
 from vouchd.cloning.doubted import Doubted
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
@@ -50,7 +51,7 @@ from vouchd.service.signer_choice import SignerCertificates
 from vouchd.service.users import Users, with_members
 from vouchd.settings.declared import AuditSettings, Settings
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNAL, INTERNALDB, read_passwords
+from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import active_settings, read_settings
 from vouchd.signing.software import SoftwareSigner
 from vouchd.stores.believed import Believed
@@ -73,21 +74,17 @@ def open_store(layout: Layout, settings: Settings, in_use: CertificatesInUse | N
         return FollowedStore(settings.store) if settings.of_set.master else SqliteStore(settings.store)
     from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
 
-    password = read_passwords(layout.password_conf).get(INTERNALDB)
-    if not password:
-        raise ConfigError(
-            f"{layout.password_conf}: no password of {directory.bind_dn}",
-            hint=f"add a line {INTERNALDB}=PASSWORD, or run `vouchd directory setup`",
-        )
-
     used = in_use or CertificatesInUse(settings)
+    account = account_credentials(layout, directory, used.now)
 
     def keys() -> Mapping[str, MemberKey]:
         return member_keys(layout.alias, used.now().agent.tls, read_passwords(layout.password_conf).get(INTERNAL))
 
     seals = MemberSeals(Believed(layout.believed), keys, SystemClock())
     used.listen(lambda _: seals.read_keys_again(), SSLSERVER)
-    return DirectoryStore(directory.server, directory.bind_dn, password, directory.trust_file, seals)
+    return DirectoryStore(
+        directory.server, account.bind_dn, account.password, directory.trust_file, seals, account.identities
+    )
 
 
 def seals_of(store: Store) -> MemberSeals | None:

@@ -11,6 +11,7 @@ from vouchd.cli import output
 from vouchd.cli.directory.server import shown
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.clock import SystemClock
+from vouchd.cloning.directory_account import bind_with_certificate, newest_certificate
 from vouchd.cloning.directory_setup import set_up_as_manager
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import State
@@ -21,7 +22,7 @@ from vouchd.directory.plan import read_plan, trust_file
 from vouchd.directory.setup import SetUp
 from vouchd.errors import ConfigError
 from vouchd.files import write_new
-from vouchd.settings.declared import DirectorySettings, Settings
+from vouchd.settings.declared import CLIENT_AUTH, DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
@@ -63,6 +64,12 @@ def setup(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Passwords of the accounts: a new file (0600).")
     ] = None,
+    client_certificate: Annotated[
+        str | None,
+        typer.Option(
+            "--client-certificate", metavar="NAME", help="The instance binds with this system certificate of its own."
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Prepare a directory server: schema, suffix, indexes, limits, and accounts with the rights they need alone.
@@ -77,17 +84,29 @@ def setup(
         target = directory_of(settings)
         passwords = Layout(instance.absolute()).password_conf
         known = read_passwords(passwords)
+        shown = client_certificate or (target.client_certificate if target.bind == CLIENT_AUTH else "")
+        certificate = newest_certificate(Layout(instance.absolute()), settings, shown) if shown else None
     else:
+        if client_certificate:
+            raise ConfigError(
+                "only an instance has a certificate to bind with",
+                hint="set up the server, make the instance, then repeat this command with --instance alone",
+            )
         if out is None:
             raise ConfigError("the passwords of the accounts need a place", hint="name a new file: --out FILE")
         target = target_of(directory, url, starttls=starttls, trust=trust, replica_id=replica_id)
-        known = {}
+        known, certificate = {}, None
     password = read_password(password_file, Path(manager))
-    made, kept = set_up_as_manager(target, (manager, password), known, output.note, clone=clone, domain=domain)
+    made, kept = set_up_as_manager(
+        target, (manager, password), known, output.note, clone=clone, domain=domain, certificate=certificate
+    )
     if out is not None:
         write_new(out, "".join(f"{name}={value}\n" for name, value in kept.items()).encode(), 0o600)
     else:
         replace_passwords(passwords, known | kept)
+    if client_certificate:
+        bind_with_certificate(Layout(instance.absolute()), settings, client_certificate)
+        output.hint("it counts from the next start of the instance: vouchd restart")
     _tell(target.server, made, out, json_output=json_output)
 
 

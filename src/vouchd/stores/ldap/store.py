@@ -16,6 +16,7 @@ from vouchd.core import records
 from vouchd.core.changes import Changes
 from vouchd.core.facts import Authority, CRLRecord, DirectoryServer, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import CA_KIND, Seals
+from vouchd.directory.client_certificate import ClientIdentity
 from vouchd.directory.connection import Change, Connection, Connections, Credentials, escaped
 from vouchd.directory.schema import AUTHORITY, HIGH_WATER, HIGH_WATERS, QUARANTINED, ensure_containers
 from vouchd.errors import AlreadyExists, NotFound, StoreConflict, StoreUnavailable
@@ -75,12 +76,14 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
         password: str,
         trust_file: Path | None = None,
         seals: Seals | None = None,
+        identities: Callable[[], Sequence[ClientIdentity]] | None = None,
     ) -> None:
         """Connects when it is first used, so that an instance starts while its directory is away.
 
         `seals` decides what is believed of CAs, users, members, tokens and the keyring; without it, all is.
+        `identities` are bound with instead of the password.
         """
-        connections = Connections(server, Credentials(bind_dn, password), trust_file)
+        connections = Connections(server, Credentials(bind_dn, password, identities), trust_file)
         super().__init__(connections, server.suffix, seals or Unsealed())
         self._documents = ChunkedDocuments(connections, server.suffix)
         self.use(self.seals)
