@@ -55,6 +55,7 @@ class WizardDemo(Commands):
             "key-store": {"kind": "software"},
             "security-domain": {"kind": "new", "name": "Demo Domain"},
             "subsystem-type": {"kind": "new", "host": HOST},
+            "restore-keys": {"kind": "none"},
             "internal-database": {"kind": "embedded"},
             "key-pairs": {"algorithm": "SHA256withEC"},
             "subject-names": {"subject": "CN=Demo OCSP,O=Example"},

@@ -24,7 +24,11 @@ def _table(panel: Panel) -> Iterator[str]:
     yield "| field | in the INI | default | what it is |"
     yield "|---|---|---|---|"
     for field in panel.fields:
-        yield f"| `{field.name}` | `{field.ini}` | {_default(field)} | {_about(field)} |"
+        yield f"| `{field.name}` | {_ini(field)} | {_default(field)} | {_about(field)} |"
+
+
+def _ini(field: Field) -> str:
+    return ", ".join(f"`{name}`" for name in (field.ini, *field.also))
 
 
 def _default(field: Field) -> str:

@@ -77,7 +77,9 @@ def set_up_master(hosts: Hosts, someone: Person) -> None:
     assert someone.go_on(kind="new", name="Browser Domain") == "Subsystem Type"
     assert "a clone joins its master's domain" in someone.refused(kind="clone")
     assert "not a host name" in someone.refused(kind="new", host="no host")
-    assert someone.go_on(kind="new", host=hosts.host("m")[0]) == "Internal Database"
+    assert someone.go_on(kind="new", host=hosts.host("m")[0]) == "Restore Keys"
+    assert "no.p12" in someone.refused(kind="file", path="/no.p12", password=KEYS)
+    assert someone.go_on(kind="none") == "Internal Database"
     assert "loopback interface" in someone.refused(**hosts.database("m", host="localhost"))
     assert "the bind was refused" in someone.refused(**hosts.database("m", password="wrong"))
     assert someone.go_on(**hosts.database("m")) == "Key Pairs"

@@ -367,7 +367,7 @@ def test_password_of_the_administrator_is_long_or_left_to_us(site):
 
 
 def test_checks_name_the_first_panel_that_is_refused_and_pass_over_those_skipped(site):
-    """In the order of the panels; a new subsystem is asked for no keys to restore."""
+    """In the order of the panels; a new subsystem that makes its key has none to restore."""
     answers = answers_of(export_keys={"kind": "file"}, administrator={"password": "short"})
     with pytest.raises(PanelRefused, match=r"^Export Keys: ") as caught:
         check_all(site.checks(), answers, ())

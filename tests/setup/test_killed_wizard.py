@@ -44,6 +44,7 @@ def walk(site: CloneSet, visitor: Visitor) -> None:
         ("key-store", {"kind": "software"}),
         ("security-domain", {"kind": "new", "name": "Carried"}),
         ("subsystem-type", {"kind": "new", "host": site.host("m")[0]}),
+        ("restore-keys", {"kind": "none"}),
         ("internal-database", {"kind": "embedded"}),
         ("key-pairs", {"algorithm": "SHA256withEC"}),
         ("subject-names", {"subject": "CN=Carried OCSP"}),

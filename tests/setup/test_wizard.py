@@ -58,6 +58,7 @@ def through(visitor, until: str):
         "key-store": {"kind": "software"},
         "security-domain": {"kind": "new", "name": "A domain"},
         "subsystem-type": here(),
+        "restore-keys": {"kind": "none"},
         "internal-database": {"kind": "embedded"},
         "subject-names": {"subject": "CN=OCSP", "nickname": "ocspSigningCert", "server_names": ""},
         "requests-and-certificates": {"kind": "csr"},
@@ -154,19 +155,9 @@ def test_panels_open_one_after_the_other(visitor):
 @pytest.mark.parametrize("panel", ASKING, ids=lambda panel: panel.slug)
 def test_panel_asks_every_field_with_a_label_and_an_explanation(tmp_path, panel):
     """Each explains itself, to whoever hears the page too; each goes by keyboard, being plain HTML."""
-    with open_wizard(tmp_path / "vouchd", lambda *_: set_of(MASTER)) as found:
+    with open_wizard(tmp_path / "vouchd") as found:
         found.visitor.enter()
-        if panel.slug == "restore-keys":
-            for slug, values in (
-                ("welcome", {}),
-                ("key-store", {"kind": "software"}),
-                ("security-domain", JOINED),
-                ("subsystem-type", here(kind="clone", master=MASTER.id)),
-            ):
-                found.visitor.fill(slug, **values)
-            page = found.visitor.show("/setup/")
-        else:
-            page = through(found.visitor, panel.slug)
+        page = through(found.visitor, panel.slug)
     assert page.panel == panel.name
     for field in panel.questions(Answers()):
         assert field.about.replace("`", "").split(". ")[0] in page.words, field.path
@@ -256,11 +247,11 @@ def test_answers_outlive_the_process(tmp_path):
         assert path.suffix == ".pem" or path.stat().st_mode & 0o777 == 0o600, path
 
 
-def test_new_subsystem_is_asked_for_no_keys_to_restore(visitor):
-    """Skipped panels are shown as such, with the reason in Review."""
-    page = through(visitor, "internal-database")
-    assert "Restore Keys skipped" in page.words
-    assert "A new subsystem makes keys of its own." in through(visitor, "review").words
+def test_skipped_panels_are_shown_as_such(joining):
+    """They cannot be gone to."""
+    page = joining.fill("subsystem-type", **here(kind="clone", master=MASTER.id))
+    assert "Key Pairs skipped" in page.words
+    assert joining.show("/setup/key-pairs").panel == "Restore Keys"
 
 
 def test_review_shows_all_answers_and_no_secret(visitor, tmp_path):
@@ -329,7 +320,10 @@ def test_domain_says_what_a_clone_has_to_be(joining):
     page = joining.show("/setup/subsystem-type")
     assert re.search(r'id="kind-clone"[^>]* checked', page.text)
     assert f"<option selected>{MASTER.id}</option>" in page.text
-    assert joining.fill("subsystem-type", **here(kind="clone", master=MASTER.id)).panel == "Restore Keys"
+    page = joining.fill("subsystem-type", **here(kind="clone", master=MASTER.id))
+    assert page.panel == "Restore Keys"
+    assert re.findall(r'name="answer-(\w+)"', page.text) == ["path", "password"]
+    assert "when-" not in page.text
 
 
 @pytest.mark.parametrize(

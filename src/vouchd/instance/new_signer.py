@@ -13,7 +13,7 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.clock import SystemClock
-from vouchd.errors import ConfigError
+from vouchd.errors import ConfigError, SigningError
 from vouchd.files import read_secret
 from vouchd.instance.creation import NewSigner, OnToken
 from vouchd.pkix.certs import is_issued_by
@@ -108,6 +108,11 @@ class SignerSource:
         key = read_key(key_file, password)
         chain = read_certificates(self.chain) if self.chain else ()
         leaf, *between = [*read_certificates(certificate_file), *chain]
+        if leaf.public_key() != key.public_key():
+            raise SigningError(
+                f"{key_file}: the key does not belong to the certificate in {certificate_file}",
+                hint="name the certificate of this key; it comes first in its file",
+            )
         algorithm = self.algorithm or algorithms_for(key.public_key())[0]
         return NewSigner(key, algorithm, leaf, tuple(between), self.nickname)
 

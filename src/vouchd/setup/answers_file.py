@@ -41,7 +41,7 @@ def read_ini(text: str) -> Answers:
         parser.read_string(text)
     except configparser.Error as error:
         raise BadInput(f"not an INI file: {str(error).splitlines()[0]}", hint=PAGE) from error
-    known = {one.ini: one for one in fields()}
+    known = {name: one for one in fields() for name in (one.ini, *one.also)}
     values: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
     for section in parser.sections():
         if section not in _INI_SECTIONS:
@@ -50,6 +50,8 @@ def read_ini(text: str) -> Answers:
             if name not in known:
                 raise BadInput(f"{name[:80]}: no such name", hint=PAGE)
             field = known[name]
+            if field.name in values[field.section]:
+                raise BadInput(f"{name}: {field.path} is there already", hint="leave one of them out")
             meaning = {ini.lower(): value for value, ini in field.words.items()}
             values[field.section][field.name] = meaning.get(word.lower(), word)
     return read_answers(values)

@@ -34,7 +34,6 @@ from vouchd.instance.certificates.enrolment import enrol
 from vouchd.instance.certificates.places import ADMIN, pending_requests, system_certificates
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
-from vouchd.instance.new_signer import SignerSource
 from vouchd.instance.unconfigured import is_configured
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings.declared import EnrolmentWay, RenewalSettings
@@ -43,7 +42,7 @@ from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.setup.checks import Checks, named_authorities
 from vouchd.setup.kept import EXPORTED, own_journal
-from vouchd.setup.plans import directory_of, host_path, host_values, maybe_path, server_url, token_of
+from vouchd.setup.plans import directory_of, host_path, host_values, maybe_path, server_url, signer_source, token_of
 from vouchd.setup.questionnaire import Answers
 
 _EST_SECONDS = 60
@@ -113,21 +112,9 @@ class CarryingOut:
         if is_configured(self._layout):  # and nobody had noted it
             return
         answers = self._answers
-        pairs, names, requests = answers.key_pairs, answers.subject_names, answers.requests
+        names, requests = answers.subject_names, answers.requests
         ca = host_path(requests.ca, "folder of our CA") if requests.kind == "ca" else None
-        source = SignerSource(
-            ca,
-            None,
-            None,
-            None,
-            None,
-            None,
-            lambda _, __: "",  # no file with a password is read
-            pairs.algorithm,
-            names.subject,
-            names.nickname,
-            token_of(self._layout, answers),
-        )
+        source = signer_source(self._layout, answers)
         values = host_values(answers) | {"securitydomain.name": answers.security_domain.name}
         server_names = names.server_names.split() or [answers.subsystem.host]
         known = named_authorities(answers)
@@ -252,7 +239,7 @@ class CarryingOut:
     # Both.
 
     def _enrol(self) -> None:
-        """Have the EST server certify what waits; it is asked for the signer's renewals too."""
+        """Have the EST server certify what waits; it is asked for the renewals of a signer that it certified, too."""
         requests, settings = self._answers.requests, read_settings(self._layout)
         nickname = settings.default_signer
         passwords = read_passwords(self._layout.password_conf)
@@ -270,7 +257,7 @@ class CarryingOut:
             self._say(f"certificates: {one.name}, by {requests.url}")
             bundle = enrol(renewal, one.purpose, read_file(one.path), settings, again=False)
             install(self._layout, self._tools, one.name, base64.b64encode(bundle).decode())
-        if not self._answers.is_clone:
+        if not self._answers.is_clone and not self._answers.restores_signer:
             prefix = f"vouchd.renewal.{nickname}"
             values = {f"{prefix}.by": "est", f"{prefix}.url": requests.url, f"{prefix}.user": requests.user}
             write_values(self._layout, values | ({f"{prefix}.trust": str(trust)} if trust else {}))

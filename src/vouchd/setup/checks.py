@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from vouchd.files import read_file
 from vouchd.instance.certificates.issuing import general_name
 from vouchd.instance.certificates.places import FIXED
 from vouchd.instance.unconfigured import is_configured
+from vouchd.pkix.certs import check_signer, is_issued_by
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service import authorities
@@ -39,10 +40,12 @@ from vouchd.setup.plans import (
     maybe_path,
     member_address,
     member_of,
+    signer_source,
     token_of,
 )
 from vouchd.setup.questionnaire import Answers, SecurityDomain
 from vouchd.signing.certificates import read_certificates
+from vouchd.signing.pkcs12 import read_key_file
 from vouchd.signing.token.pool import OPEN_SECONDS
 from vouchd.signing.token.session import Launcher
 from vouchd.sockets import probe
@@ -150,11 +153,32 @@ class Checks:
                 raise ConfigError(str(error), hint=hint) from error
 
     def restore_keys(self, answers: Answers) -> None:
-        """The file is private, opens with the password, and has the keys of the domain."""
+        """The file is private, opens with the password, and has the keys of the domain; or a signing key."""
+        if not answers.is_clone:
+            if answers.restores_signer and not self._is_chosen_by_name(answers):
+                self._signer(answers, [])
+            return
         restore = answers.restore_keys
         path = host_path(restore.path, "PKCS #12 file")
         keys = read_keys(path, restore.password, self.layout.root.parent)
         check_keys(keys, self.info(answers).certificates)
+
+    def _is_chosen_by_name(self, answers: Answers) -> bool:
+        """Whether the PKCS #12 file has several keys, of which the nickname, which is asked for later, tells one."""
+        source = signer_source(self.layout, answers)
+        return source.pkcs12 is not None and len(read_key_file(source.pkcs12, answers.restore_keys.password).bags) > 1
+
+    def _signer(self, answers: Answers, known: Sequence[x509.Certificate]) -> None:
+        """The signer that is restored may answer for the CAs: the `known` ones, or its issuer that came along."""
+        authorities = list(known)
+        signer = signer_source(self.layout, answers).signer(authorities)
+        leaf = signer.certificate
+        if leaf is None:  # pragma: no cover  who restores a signer has its certificate
+            raise AssertionError("a signer without a certificate")
+        if not any(is_issued_by(leaf, one) for one in authorities):
+            authorities += [one for one in signer.chain if is_issued_by(leaf, one)]
+        for authority in authorities:
+            check_signer(leaf, authority, SystemClock().now())
 
     def internal_database(self, answers: Answers) -> None:
         """The directory server can be configured, is nobody's, and fits those of the domain."""
@@ -195,6 +219,8 @@ class Checks:
             raise ConfigError(f"{names.nickname!r} is no nickname of a signer", hint="such as ocspSigningCert")
         for name in names.server_names.split():
             general_name(name)
+        if answers.restores_signer:
+            self._signer(answers, [])
 
     def requests(self, answers: Answers) -> None:
         """The CA is there, or will be."""
@@ -210,7 +236,9 @@ class Checks:
             trust = maybe_path(requests.trust, "CAs of the EST server")
             if trust is not None:
                 read_certificates(trust)
-        named_authorities(answers)
+        known = named_authorities(answers)
+        if answers.restores_signer:
+            self._signer(answers, known)
 
     def export_keys(self, answers: Answers) -> None:
         """The file can be made, and its password is one."""

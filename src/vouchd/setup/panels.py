@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.setup.checks import Checks
 from vouchd.setup.questionnaire import Answers, Field, fields_of
 
 Check = Callable[[Checks, Answers], None]
+
+
+# What is not asked of whoever has answered so.
+_UNASKED: Mapping[str, Callable[[Answers], bool]] = MappingProxyType(
+    {
+        "restore_keys.kind": lambda answers: answers.is_clone,
+        "restore_keys.certificate": lambda answers: answers.is_clone,
+        "restore_keys.key": lambda answers: answers.is_clone or answers.on_token,
+        "key_pairs.extractable": lambda answers: not answers.on_token,
+        "subject_names.subject": lambda answers: answers.restores_signer,
+    }
+)
 
 
 def _never(_: Answers) -> str:
@@ -42,8 +55,11 @@ class Panel:
         return fields_of(self.section) if self.section else ()
 
     def questions(self, answers: Answers) -> tuple[Field, ...]:
-        """What it asks whoever has answered so: what concerns keys on a token is asked only where they are on one."""
-        return tuple(one for one in self.fields if answers.on_token or one.path != "key_pairs.extractable")
+        """What it asks whoever has answered so; where its `kind` is not asked, the others do not depend on it."""
+        questions = tuple(one for one in self.fields if one.path not in _UNASKED or not _UNASKED[one.path](answers))
+        if any(one.name == "kind" for one in questions):
+            return questions
+        return tuple(replace(one, when=()) for one in questions)
 
     def is_settled(self, done: Iterable[str]) -> bool:
         """Whether the steps that are done have used its answers."""
@@ -51,13 +67,19 @@ class Panel:
 
 
 def _restoring_skipped(answers: Answers) -> str:
-    if not answers.is_clone:
-        return "A new subsystem makes keys of its own."
-    return "The keys of the domain are found on the token, by their certificates." if answers.on_token else ""
+    if not answers.is_clone or not answers.on_token:
+        return ""
+    return "The keys of the domain are found on the token, by their certificates."
+
+
+def _of_own_names(answers: Answers) -> str:
+    return "A clone has the keys of its domain, and their certificates." if answers.is_clone else ""
 
 
 def _of_new_keys(answers: Answers) -> str:
-    return "A clone has the keys of its domain, and their certificates." if answers.is_clone else ""
+    if answers.restores_signer:
+        return "The signing key is there already; the other keys are made beside it."
+    return _of_own_names(answers)
 
 
 def _administrator_skipped(answers: Answers) -> str:
@@ -92,7 +114,8 @@ PANELS = (
     ),
     Panel(
         "Restore Keys",
-        "A clone signs with the keys of its master, which come in a PKCS #12 file.",
+        "A clone signs with the keys of its master, which come in a PKCS #12 file. A new subsystem may have its signing"
+        " key, and the certificate of that, already.",
         "restore_keys",
         Checks.restore_keys,
         _restoring_skipped,
@@ -120,7 +143,7 @@ PANELS = (
         "What the certificates of this instance say of it.",
         "subject_names",
         Checks.subject_names,
-        _of_new_keys,
+        _of_own_names,
         _MADE,
     ),
     Panel(

@@ -9,6 +9,7 @@ from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.connection import server_of
 from vouchd.errors import ConfigError
 from vouchd.files import PRIVATE, replace_file
+from vouchd.instance.new_signer import SignerSource
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
 from vouchd.setup.questionnaire import Answers, InternalDatabase, Subsystem
@@ -45,6 +46,33 @@ def token_of(layout: Layout, answers: Answers) -> TokenSource | None:
     replace_file(pin_file, f"{store.pin}\n".encode(), PRIVATE)
     module = host_path(store.module, "PKCS #11 module")
     return token_source(store.token, module, pin_file, "", extractable=answers.key_pairs.extractable)
+
+
+def signer_source(layout: Layout, answers: Answers) -> SignerSource:
+    """Where the signing key of a new subsystem comes from. Raises: ConfigError, SigningError."""
+    restore, names, requests = answers.restore_keys, answers.subject_names, answers.requests
+    restored, from_file = answers.restores_signer, answers.restores_signer and restore.kind == "file"
+    by_certificate = restored and not from_file
+    if from_file and answers.on_token:
+        raise ConfigError(
+            "a key in a PKCS #12 file is not put on a token",
+            hint="go back to Key Store and keep it in files; or name the certificate of a key that is on the token",
+        )
+    certified = not restored and requests.kind == "ca"
+    has_key_file = by_certificate and not answers.on_token
+    return SignerSource(
+        host_path(requests.ca, "folder of our CA") if certified else None,
+        host_path(restore.key, "signing key") if has_key_file else None,
+        host_path(restore.certificate, "certificate of the signing key") if by_certificate else None,
+        None,
+        host_path(restore.path, "PKCS #12 file") if from_file else None,
+        None,
+        lambda _, __: restore.password,
+        "" if restored else answers.key_pairs.algorithm,
+        names.subject,
+        names.nickname,
+        token_of(layout, answers),
+    )
 
 
 def server_url(database: InternalDatabase) -> str:

@@ -30,6 +30,7 @@ def ask(
     example: str = "",
     *,
     ini: str,
+    also: tuple[str, ...] = (),
     secret: bool = False,
     when: tuple[str, ...] = (),
     words: Mapping[str, str] | None = None,
@@ -38,11 +39,13 @@ def ask(
 ) -> Meta:
     """A field: `when` are the values of the panel's `kind` that it belongs to.
 
-    `words` is what the INI has for each value, `choices` what the page calls it, with an explanation.
+    `words` is what the INI has for each value, `choices` what the page calls it, with an explanation. `also` are other
+    names that the INI may have for it.
     `chosen`: a secret that is made up here, so it is typed twice.
     """
     extra = {
         "ini": ini,
+        "also": also,
         "secret": secret,
         "when": when,
         "words": dict(words or {}),
@@ -211,19 +214,63 @@ class Subsystem(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RestoreKeys(Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys of the master, carried here."""
+    """Keys that are there already: the master's, or a new subsystem's own signing key."""
 
+    kind: Annotated[
+        Literal["none", "file", "pem"],
+        ask(
+            "Signing key of a new subsystem",
+            "Another responder may have had it, or somebody else may have made it. A clone always has a file.",
+            choices={
+                "none": ("Make a new one", "It is made at Key Pairs; a CA certifies it."),
+                "file": ("From a PKCS #12 file", "It has the key, its certificate, and those above that."),
+                "pem": ("By its certificate", "The key is in a file beside it, or on the token of Key Store."),
+            },
+            ini="pki_existing",
+            words={"none": "False", "file": "True"},
+        ),
+    ] = "none"
     path: Annotated[
         Text,
         ask(
             "PKCS #12 file",
-            f"{FILE}, made by `vouchd clone prepare` on the master; readable by its owner alone (0600).",
+            f"{FILE}, readable by its owner alone (0600). For a clone `vouchd clone prepare` makes it on the master.",
             "/srv/ocsp-keys.p12",
             ini="pki_clone_pkcs12_path",
+            also=("pki_pkcs12_path",),
+            when=("file",),
+        ),
+    ] = ""
+    certificate: Annotated[
+        Text,
+        ask(
+            "Certificate of the signing key",
+            f"{FILE}, PEM or DER; those between it and its CA may follow in it.",
+            "/srv/ocsp-signer.pem",
+            ini="pki_ocsp_signing_cert_path",
+            when=("pem",),
+        ),
+    ] = ""
+    key: Annotated[
+        Text,
+        ask(
+            "Signing key",
+            f"{FILE}, PEM or DER, readable by its owner alone (0600); with a token it is left out.",
+            "/srv/ocsp-signer.key",
+            ini="pki_ocsp_signing_key_path",
+            when=("pem",),
         ),
     ] = ""
     password: Annotated[
-        Text, ask("Its password", "Used once, and not kept.", ini="pki_clone_pkcs12_password", secret=True)
+        Text,
+        ask(
+            "Its password",
+            "Of the PKCS #12 file, or of a key that is encrypted. Used once, and not kept.",
+            ini="pki_clone_pkcs12_password",
+            also=("pki_pkcs12_password",),
+            secret=True,
+            when=("file", "pem"),
+        ),
     ] = ""
 
 
@@ -341,7 +388,11 @@ class SubjectNames(Struct, frozen=True, forbid_unknown_fields=True):
     ] = DEFAULT_SUBJECT
     nickname: Annotated[
         Annotated[str, Meta(max_length=64, pattern="^[A-Za-z0-9_-]*$")],
-        ask("Nickname", "What the signer is called in CS.cfg.", ini="pki_ocsp_signing_nickname"),
+        ask(
+            "Nickname",
+            "What the signer is called in CS.cfg; of several keys in a PKCS #12 file the one of this name is taken.",
+            ini="pki_ocsp_signing_nickname",
+        ),
     ] = DEFAULT_NICKNAME
     server_names: Annotated[
         Text,
@@ -361,7 +412,7 @@ class Requests(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["csr", "est", "ca"],
         ask(
             "Who certifies",
-            "Of all keys of a new subsystem; of a clone the key of its TLS server.",
+            "Of all keys that are made here: of a clone that of its TLS server alone.",
             choices={
                 "csr": ("A CA that you carry the requests to", "Set-up waits until its certificates are put in here."),
                 "est": ("A CA that speaks EST", "RFC 7030; it certifies at once."),
@@ -491,6 +542,11 @@ class Answers(Struct, frozen=True, forbid_unknown_fields=True):
         return self.subsystem.kind == "clone"
 
     @property
+    def restores_signer(self) -> bool:
+        """Whether a new subsystem's signing key is there already, with its certificate."""
+        return not self.is_clone and self.restore_keys.kind != "none"
+
+    @property
     def on_token(self) -> bool:
         """Whether the signing key is on a token."""
         return self.key_store.kind == "token"
@@ -509,6 +565,7 @@ class Field:
     about: str
     example: str
     ini: str
+    also: tuple[str, ...]
     secret: bool
     chosen: bool
     when: tuple[str, ...]
@@ -553,6 +610,7 @@ def _fields() -> Iterator[Field]:
                 said.description or "",
                 str((said.examples or [""])[0]),
                 merged["ini"],
+                merged["also"],
                 merged["secret"],
                 merged["chosen"],
                 merged["when"],
