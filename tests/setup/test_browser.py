@@ -112,7 +112,7 @@ def begin_clone(hosts: Hosts, someone: Person) -> None:
     assert someone.go_on(token=joining["token"]) == "Subsystem Type"
     assert "a new subsystem has a domain of its own" in someone.refused(kind="new", host=hosts.host("c")[0])
     assert "is in this domain" in someone.refused(kind="clone", host=hosts.host("m")[0], agent_port=hosts.ports["m"][1])
-    assert someone.go_on(host=hosts.host("c")[0], agent_port=hosts.ports["c"][1]) == "Restore Keys"
+    assert someone.go_on(host=hosts.host("c")[0], agent_port=hosts.ports["c"][1]) == "Restore Keys", someone.alert
     keys = hosts.folder / "keys.p12"
     keys.chmod(0o644)
     assert "chmod 600" in someone.refused(path=keys, password=KEYS)

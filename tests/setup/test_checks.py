@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -201,6 +201,28 @@ def test_master_that_breaks_the_rule_of_refresh_is_refused(site, seconds):
     """The documented trap: 0 would be never, 21600 is a clone's."""
     site.set = set_of(MASTER, refresh_seconds=seconds)
     assert f"refreshInSec of the master is {seconds}" in site.refusal("subsystem", joining())
+
+
+@dataclass
+class SlowClock:
+    """This host's clock, for an administrator who takes his time: half an hour goes by with each look at it."""
+
+    at: int
+
+    def now(self) -> int:
+        self.at += 1800
+        return self.at
+
+
+def test_administrator_who_takes_his_time_has_no_wrong_clock(site):
+    """The clocks are compared as they were when the member was asked, at Security Domain."""
+    checks = site.checks()
+    checks.clock = clock = SlowClock(SystemClock().now())
+    checks.ask = lambda *_: set_of(MASTER, now=clock.at + 1800)
+    answers = joining()
+    checks.security_domain(answers)
+    clock.now()
+    checks.subsystem(answers)
 
 
 def test_clock_that_is_wrong_is_told(site):

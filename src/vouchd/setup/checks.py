@@ -19,6 +19,7 @@ from vouchd.cloning.preflight import check_keys, check_newcomer, read_keys
 from vouchd.cloning.registry import require_place, require_reachable
 from vouchd.cloning.set_info import SetInfo
 from vouchd.core.facts import Member
+from vouchd.core.ports import Clock
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, NotFound
 from vouchd.files import read_file
@@ -75,15 +76,20 @@ class Checks:
 
     layout: Layout
     ask: Callable[[Layout, Answers], SetInfo] = ask_member
-    _sets: dict[SecurityDomain, SetInfo] = field(default_factory=dict)
+    clock: Clock = field(default_factory=SystemClock)
+    _sets: dict[SecurityDomain, tuple[SetInfo, int]] = field(default_factory=dict)
 
     def info(self, answers: Answers) -> SetInfo:
         """The set that is joined. Raises: ConfigError; VouchdError of the member that was asked."""
+        return self._set(answers)[0]
+
+    def _set(self, answers: Answers) -> tuple[SetInfo, int]:
+        """The same, and when it came by our clock, which the member's is compared with."""
         domain = answers.security_domain
         if domain.kind != "join":
             raise ConfigError("no domain is joined", hint="choose so at Security Domain")
         if domain not in self._sets:
-            self._sets[domain] = self.ask(self.layout, answers)
+            self._sets[domain] = self.ask(self.layout, answers), self.clock.now()
         return self._sets[domain]
 
     def key_store(self, answers: Answers) -> None:
@@ -122,9 +128,9 @@ class Checks:
         member = member_of(here)
         require_reachable(member)
         if answers.is_clone:
-            info = self.info(answers)
+            info, since = self._set(answers)
             self.master(answers)
-            check_newcomer(info, member, SystemClock().now())
+            check_newcomer(info, member, since)
         self._ports(answers)
 
     def master(self, answers: Answers) -> Member:
@@ -178,7 +184,7 @@ class Checks:
         if not any(is_issued_by(leaf, one) for one in authorities):
             authorities += [one for one in signer.chain if is_issued_by(leaf, one)]
         for authority in authorities:
-            check_signer(leaf, authority, SystemClock().now())
+            check_signer(leaf, authority, self.clock.now())
 
     def internal_database(self, answers: Answers) -> None:
         """The directory server can be configured, is nobody's, and fits those of the domain."""
