@@ -35,7 +35,7 @@ from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import write_key
 from vouchd.signing.sealing import public_key_hash
-from vouchd.wiring.manager import _sign_audit_log
+from vouchd.wiring.audit import sign_audit_log
 
 GONE = a_clone(2, host="127.0.0.1", secure_port=1)  # a member that is nowhere
 FAR = int(time.time()) + 365 * DAY
@@ -215,8 +215,8 @@ def test_audit_log_comes_from_one_signer_to_the_next_by_the_word_of_the_first(re
     """Who trusts the certificate of before alone verifies the whole log; without its signature over the change nobody."""
     services, keeping = renewing.services, renewing.port.keeping
     layout = services.layout
-    services.in_use.listen(lambda now: _sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
-    _sign_audit_log(keeping, layout, services.settings)
+    services.in_use.listen(lambda now: sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
+    sign_audit_log(keeping, layout, services.settings)
     before = find(services.settings, AUDIT_SIGNING).certificate
     renewing.renews(AUDIT_SIGNING)
     renewing.due()

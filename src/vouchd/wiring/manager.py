@@ -39,7 +39,7 @@ from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.in_use import RENEWED
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, SystemCertificate, system_certificates
-from vouchd.instance.certificates.signers import Checked, KeyMaterial, audit_signer, key_identifiers, token_pools
+from vouchd.instance.certificates.signers import Checked, KeyMaterial, key_identifiers, token_pools
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.lifecycle import take_fetch_requests
 from vouchd.instance.locking import quiet
@@ -66,6 +66,7 @@ from vouchd.settings.reading import read_settings, settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
 from vouchd.sockets import Address, raise_descriptor_limit
 from vouchd.wiring.agent import agent_part
+from vouchd.wiring.audit import sign_audit_log, succeeding_audit_signer
 from vouchd.wiring.cloning import notifier_of, peers, verifying
 from vouchd.wiring.instance import checked_signers
 from vouchd.wiring.keyring import KeyringPart, followed_keyring, open_keyring
@@ -133,9 +134,14 @@ def _run(
     layout, settings, clock = services.layout, services.settings, services.clock
     keys, seals = checked.signers.ready, seals_of(services.store)
     keeping = audit_keeping(
-        services.audit, _audit_signer(layout, settings), settings.audit, clock, key_identifiers(keys), services.traffic
+        services.audit,
+        succeeding_audit_signer(layout, settings, services.audit, clock),
+        settings.audit,
+        clock,
+        key_identifiers(keys),
+        services.traffic,
     )
-    services.in_use.listen(lambda now: _sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
+    services.in_use.listen(lambda now: sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
     compare = verifying(layout, services.in_use, lambda: publication.state, members.others)
     replication = replication_watch(layout, settings, services.store, clock)
     parts = FailingParts(checked, clock)
@@ -251,21 +257,6 @@ def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tu
 def epochs_of(state: ServingState) -> tuple[Epoch, ...]:
     """The epochs that are answered from."""
     return tuple(point.epoch for served in state.authorities for point in served.points)
-
-
-def _audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
-    """None too when it cannot be used: the log goes on unsigned, and is told of as such."""
-    try:
-        return audit_signer(layout, settings)
-    except SigningError:
-        return None
-
-
-def _sign_audit_log(keeping: AuditKeeping, layout: Layout, settings: Settings) -> None:
-    """Have the log signed with the key that these settings name. Raises: SigningError, StoreUnavailable."""
-    signer = audit_signer(layout, settings)
-    if signer is not None:
-        keeping.sign_with(signer)
 
 
 def _agent_part(

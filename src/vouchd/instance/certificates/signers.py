@@ -5,8 +5,10 @@ A signer that cannot sign costs its CAs, which are answered tryLater with the ca
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError, TokenUnavailable
-from vouchd.instance.certificates.places import SystemCertificate, system_certificates
+from vouchd.instance.certificates.places import AUDIT_SIGNING, SystemCertificate, numbered, system_certificates
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
 from vouchd.pkix.purposes import expiry_warning
@@ -215,7 +217,19 @@ def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
     if not (settings.audit.sign and files.installed):
         return None
     password = read_passwords(layout.password_conf).get(INTERNAL)
-    return SoftwareSigner.load("audit_signing", files.key_file, files.certificate_file, password)
+    return SoftwareSigner.load(AUDIT_SIGNING, files.key_file, files.certificate_file, password)
+
+
+def former_audit_signer(layout: Layout, sha256: str) -> SoftwareSigner | None:
+    """The signer of the log whose certificate has that SHA-256 (hex), with its key, where both are here still."""
+    password = read_passwords(layout.password_conf).get(INTERNAL)
+    for path in numbered(layout.alias, AUDIT_SIGNING, ".pem"):
+        for key_file in dict.fromkeys((path.with_suffix(".key"), *numbered(layout.alias, AUDIT_SIGNING, ".key"))):
+            with suppress(SigningError):  # the key of another one
+                signer = SoftwareSigner.load(AUDIT_SIGNING, key_file, path, password)
+                if hashlib.sha256(signer.certificate_der).hexdigest() == sha256:
+                    return signer
+    return None
 
 
 # What an instance would not do with these settings: its keys, its signers for its CAs, its TLS.
