@@ -79,7 +79,7 @@ mutate: $(VENV)/.mutate ## changes in core/ and service/ that no test notices; m
 deb: packages ## the Debian package of what is committed, in dist/
 	scripts/build-deb.sh dist
 
-test-deb: ## that package on a host that has never seen it: installed, started, upgraded, removed, purged; FRESH=1 makes the host anew
+test-deb: ## that package on a host that has never seen it: installed, started, upgraded, supervised, removed, purged; FRESH=1 makes the host anew
 	scripts/test-deb.sh dist/vouchd_*.deb $(if $(FRESH),fresh)
 
 selinux: packages ## the policy module, compiled, in dist/

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, starts, upgrades, removes and purges the Debian package on a host that has never seen it, as root:
+# Installs, starts, upgrades, supervises, removes and purges the Debian package on a host that has never seen it, as root:
 #   scripts/test-deb.sh PACKAGE.deb [fresh]
 # The host is this one with a layer over it that is thrown away, or with `fresh` one that debootstrap makes.
 set -euo pipefail
@@ -99,6 +99,14 @@ install_package new
 asks || fail "no answer after the upgrade"
 [ "$process" = "$(cat "$host/var/lib/vouchd/master/run/vouchd.pid")" ] || fail "it was stopped and started"
 grep -q " restarting$" "$host/var/lib/vouchd/master/logs/vouchd.log" || fail "the instance runs the version before"
+
+say "run by a service manager"
+install -m 755 "$(dirname "$0")/supervise.py" "$host/tmp/supervise.py"
+as_user vouchd stop --instance /var/lib/vouchd/master >"$base/log" 2>&1 || fail "$(tail -n 5 "$base/log")"
+as_user python3 /tmp/supervise.py /var/lib/vouchd/master /var/lib/vouchd/ca/ca.crt /tmp/x.crt >"$base/log" 2>&1 ||
+  fail "no notice, or no answer through the socket that was handed over: $(tail -n 5 "$base/log")"
+as_user vouchd start --instance /var/lib/vouchd/master >"$base/log" 2>&1 || fail "$(tail -n 5 "$base/log")"
+process=$(cat "$host/var/lib/vouchd/master/run/vouchd.pid")
 
 say "remove"
 on apt-get remove -y -qq vouchd >"$base/log" 2>&1 || fail "$(tail -n 5 "$base/log")"
