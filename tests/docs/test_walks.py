@@ -13,6 +13,7 @@ import pytest
 from tests.commands import run_python
 from tests.docs.lines import ROOT, CommandLine, command_lines, of_page
 from tests.nursery import MAIN
+from tests.processes.running import eventually
 from tests.sites import Site
 
 pytestmark = pytest.mark.process
@@ -34,11 +35,15 @@ class Walk:
 
     def run(self, *words: str, code: int = 0, piped: str = "", program: str = "vouchd") -> str:
         """The command's result."""
-        (self.folder / "piped").write_text(piped)
-        with (self.folder / "piped").open() as stdin:
-            done = run_python(PROGRAMS[program], *words, cwd=self.folder, env=self.environment, stdin=stdin)
+        done = self.done(*words, piped=piped, program=program)
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def done(self, *words: str, piped: str = "", program: str = "vouchd") -> subprocess.CompletedProcess[str]:
+        """The command after it ended."""
+        (self.folder / "piped").write_text(piped)
+        with (self.folder / "piped").open() as stdin:
+            return run_python(PROGRAMS[program], *words, cwd=self.folder, env=self.environment, stdin=stdin)
 
     def walk(
         self,
@@ -207,6 +212,8 @@ def _ask_as_the_client_does(walk: Walk) -> None:
         "ocsp.example.test": lambda: "127.0.0.1",
         "8080": lambda: port,
     }
+    asked = ("query", "www.crt", "--issuer", "ca.crt")
+    eventually(lambda: walk.done(*asked).returncode == 0, "the instance answers by the new signer")
     assert walk.walk("docs/use/client.md") == 7
 
 
