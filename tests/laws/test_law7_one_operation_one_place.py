@@ -478,6 +478,7 @@ FOLDER_ONLY = {
     "vouchd clone create": "makes the instance",
     "vouchd restore": "makes the instance",
     "vouchd import dogtag": "makes the instance",
+    "vouchd import audit": "reads files of this host and keeps them whole below the folder",
     "vouchd compare": "asks two responders from here, for days, and signs with the key of this host",
     "vouchd domain register": "changes another program's list, with a password that is not sent to anybody else",
     "vouchd domain unregister": "changes another program's list, with a password that is not sent to anybody else",
