@@ -29,6 +29,8 @@ from vouchd.signing.certificates import read_certificates
 MARKER = ".vouchd-demo"
 console = Console(highlight=False)
 
+_LISTED = {"CA": "ca", "CRL number": "crl_number", "this update": "this_update", "entries": "entries"}
+
 
 class DemoError(Exception):
     """A step that did not do what it should."""
@@ -117,8 +119,8 @@ class Pair:
         table = Table(Column("what"), *self.urls, box=box.SIMPLE, pad_edge=False)
         first = next(iter(lists.values()))
         for number in range(len(first)):
-            for field in ("CA", "CRL_number", "this_update", "entries"):
-                table.add_row(field.replace("_", " "), *(str(listed[number][field]) for listed in lists.values()))
+            for words, field in _LISTED.items():
+                table.add_row(words, *(str(listed[number][field]) for listed in lists.values()))
         same = all(listed == first for listed in lists.values())
         for certificate in certificates:
             answers = self.answers(certificate)
