@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -138,15 +140,14 @@ def heading(text: str) -> None:
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """TCP ports of a loopback address that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((address, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """TCP ports of a loopback address that nobody listens on now, below those that outgoing connections are given."""
+    free: list[int] = []
+    for port in random.sample(range(10_000, 32_000), 100 * count):
+        if len(free) < count:
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind((address, port))
+                free.append(port)
+    return free
 
 
 class Demo(Protocol):

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.pki import CA, DAY, NOW, shared_key
+from tests.ports import free_port
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import dse, server
@@ -34,13 +35,6 @@ SUFFIX = "o=ocsp.example"
 CRASHES: list[str] = []  # servers that ended by themselves, in words, since somebody looked
 # What scripts/test-hosts.sh enters in /etc/hosts.
 HOSTS = {f"ds{number}.vouchd.test": f"127.0.0.{number + 1}" for number in (1, 2, 3, 4)}
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port of the address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
 
 
 @cache

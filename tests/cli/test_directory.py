@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes
-from tests.ds389 import HOSTS, PASSWORD, directories, free_port, root
+from tests.ds389 import HOSTS, PASSWORD, directories, root
+from tests.ports import free_port
 
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.ds389 import HOSTS, PASSWORD, ROOT_DN, Directory, free_port, identity
+from tests.ds389 import HOSTS, PASSWORD, ROOT_DN, Directory, identity
 from tests.pki import CA, shared_key
+from tests.ports import free_port
 
 from vouchd.core.facts import Transport
 from vouchd.core.hostnames import qualified

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.directory.tls_port import tls_port
-from tests.ds389 import HOSTS, SUFFIX, free_port, identity, root
+from tests.ds389 import HOSTS, SUFFIX, identity, root
 from tests.pki import CA
+from tests.ports import free_port
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.connection import Connection, Credentials

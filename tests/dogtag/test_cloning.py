@@ -14,8 +14,9 @@ from tests.directory.site import until
 from tests.dogtag.beside import Beside
 from tests.dogtag.lab import plan
 from tests.dogtag.lab.lab import Lab
-from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories, free_port
+from tests.ds389 import PASSWORD, ROOT_DN, Directory, directories
 from tests.pki import CA, DAY, HOUR, new_key
+from tests.ports import free_port
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.connection import Connection, Credentials

@@ -16,8 +16,8 @@ from tests.commands import PIPE, run_vouchd, start_vouchd
 from tests.dogtag.lab import plan
 from tests.dogtag.lab.lab import Lab
 from tests.dogtag.planted import CAS, FORMS, HABITS, PlantedCA, alike, as_sent
-from tests.ds389 import free_port
 from tests.pki import CA, new_key
+from tests.ports import free_port
 
 from vouchd.client.transport import Method
 from vouchd.cloning.expectations import WORDS

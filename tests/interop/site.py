@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.commands import run_vouchd
-from tests.ds389 import free_port
+from tests.ports import free_port
 
 DEADLINE_SECONDS = 120
 

@@ -21,8 +21,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.agent.agent_port import issue
 from tests.agent.domain_site import HOST, a_clone
-from tests.ds389 import free_port
 from tests.pki import CA, shared_key
+from tests.ports import free_port
 from tests.processes.running import eventually
 
 import vouchd.agent.pages

@@ -8,16 +8,10 @@ import socket
 import stat
 
 import pytest
+from tests.ports import free_port
 from tests.processes.running import DEADLINE_SECONDS, Instance, Load, eventually, gone
 
 pytestmark = pytest.mark.process
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

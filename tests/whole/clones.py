@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.commands import run_vouchd, words
-from tests.ds389 import free_port
+from tests.ports import free_port
 from tests.processes.running import DEADLINE_SECONDS, eventually
 
 from vouchd.instance.configuration import write_values
