@@ -132,3 +132,17 @@ def test_member_whose_rehearsal_fails_holds_the_switch_up_and_says_why(trying, c
     assert trying.look() == ""
     assert trying.conducting.hold_ups == ()
     assert trying.store.keyring().current == ((SIGNER, 2),)
+
+
+def test_member_that_knows_a_ca_which_the_signer_is_not_of_names_it(trying):
+    """For each CA a trial answer is made and verified as clients do: one that they would refuse is told with the CA."""
+    authority = trying.store.authorities()[0]
+    other = CA.create("Other CA")
+    trying.store.put_authority(replace(authority, id="0" * 64, label="Other", certificate_der=other.der))
+    trying.aim_at(issue(trying.site, "renewed"))
+    assert trying.look().startswith("CA Other: ")
+    assert [(name, member) for name, member, _ in trying.conducting.hold_ups] == [(NAME, CLONE.id)]
+    assert trying.store.keyring().current == ((SIGNER, 1),)
+    trying.store.remove_authority("0" * 64)
+    assert trying.look() == ""
+    assert trying.store.keyring().current == ((SIGNER, 2),)
