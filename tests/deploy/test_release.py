@@ -60,7 +60,7 @@ def test_wheel_says_what_it_is_and_has_all_that_runs(builds):
         metadata = message_from_bytes(wheel.read(f"vouchd-{__version__}.dist-info/METADATA"))
     assert metadata["Version"] == __version__
     assert "Typing :: Typed" in metadata.get_all("Classifier")
-    assert set(metadata.get_all("Provides-Extra")) == {"ldap", "hsm", "snmp", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {"ldap", "hsm", "snmp", "tracing", "dev"}
     for part in ("instance/units/vouchd@.service", "agent/pages/templates/base.html", "ca/schema.sql", "py.typed"):
         assert f"vouchd/{part}" in names
 
