@@ -160,6 +160,11 @@ def _let_in(lab: Lab) -> None:
         services.store.put_member(OTHER_MEMBER, None)
 
 
+def _alone(lab: Lab) -> None:
+    """Those who were let in and left again are out of what the instance has seen, too."""
+    eventually(lambda: not status(lab.layout).report.members, "no other member")
+
+
 def _nobody_listens(lab: Lab) -> list[str]:
     return ["--url", "ldap://ds1.vouchd.test:1/o=ocsp.example", "--password-file", lab.file("pw")]
 
@@ -393,7 +398,7 @@ MASTER_CASES: dict[str, list[Case]] = {
     "vouchd domain members": [Case()],
     "vouchd audit former": [Case(said("--event", "AUTH", "--since", "2026-01-01"))],
     "vouchd domain info": [Case()],
-    "vouchd clone status": [Case(digits=True)],
+    "vouchd clone status": [Case(digits=True, before=_alone)],
     "vouchd clone destroy": [Case(code=78, before=_let_in, after=done("domain", "leave", OTHER_MEMBER.id))],
     "vouchd clone promote": [Case(said("nobody"), 66)],
 }
