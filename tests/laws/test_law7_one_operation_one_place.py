@@ -450,20 +450,28 @@ def running(folder: Path, numbers: tuple[int, int, int] = (0, 0, 0)) -> Iterator
         assert running_pid(found.layout.pid_file) is None
 
 
+UNREACHABLE = 69  # exit code: nobody answers at the port
+
+
 def both(lab: Lab, capsys, command: str, case: Case, *more: str) -> list[tuple[int, str, str]]:
     """Exit code, stdout and, of a failure, stderr: on the folder and over the port."""
     outcomes = []
     for port in (False, True):
         case.before(lab)
         arguments = case.arguments(lab)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in lab.environment(port=port).items():
-                patch.setenv(name, value)
-            capsys.readouterr()
-            code = main([*command.split()[1:], *arguments, *more])
-            captured = capsys.readouterr()
+
+        def answered(port=port, arguments=arguments) -> tuple[int, str, str] | None:
+            """What came of it; nothing where the instance just restarted for what the case before had changed."""
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in lab.environment(port=port).items():
+                    patch.setenv(name, value)
+                capsys.readouterr()
+                code = main([*command.split()[1:], *arguments, *more])
+                return None if code == UNREACHABLE else (code, *capsys.readouterr())
+
+        code, out, err = eventually(answered, "the instance is reached")
         case.after(lab)
-        outcomes.append((code, _plain(captured.out, case), _plain(captured.err, case) if code else ""))
+        outcomes.append((code, _plain(out, case), _plain(err, case) if code else ""))
     return outcomes
 
 
