@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -42,22 +43,27 @@ class AuditPage(Struct, frozen=True):
     next_before: Annotated[int | None, about("What to ask for with `before` next; null: there are no more.", 1107)]
 
 
-class AuditTerms(Struct, frozen=True, forbid_unknown_fields=True):
-    """What records are searched for."""
+class _Terms(Struct, frozen=True, forbid_unknown_fields=True):
+    """What records of either log are searched for."""
 
     event: Annotated[str, Meta(max_length=80), about("Only this event.", "CONFIG_ROLE")] = ""
     outcome: Annotated[str, Meta(max_length=20), about("Only this outcome, `success` or `failure`.", "failure")] = ""
+    since: Annotated[Time | UnsetType, about("Not before this time.")] = UNSET
+    until: Annotated[Time | UnsetType, about("Not after this time.")] = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT), about("At most so many.", 10)] = DEFAULT_LIMIT
+
+
+class AuditTerms(_Terms, frozen=True, forbid_unknown_fields=True):
+    """What records are searched for."""
+
     caller: Annotated[str, Meta(max_length=200), about("Only this user.", "alice")] = ""
     text: Annotated[
         str, Meta(max_length=200), about("Only records with this in caller, origin or detail.", "Example Root")
     ] = ""
-    since: Annotated[Time | UnsetType, about("Not before this time.")] = UNSET
-    until: Annotated[Time | UnsetType, about("Not after this time.")] = UNSET
     before: Annotated[
         Annotated[int, Meta(ge=1, le=_MAX_SEQ)] | UnsetType, about("Only records of lower numbers.", 1107)
     ] = UNSET
     traffic: Annotated[bool, about("Also connections, log-ins and signatures of the log.")] = True
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT), about("At most so many.", 10)] = DEFAULT_LIMIT
 
 
 class FormerAuditRecord(Struct, frozen=True):
@@ -80,34 +86,31 @@ class FormerAuditPage(Struct, frozen=True):
     next_skip: Annotated[int | None, about("What to ask for with `skip` next; null: there are no more.", 100)]
 
 
-class FormerAuditTerms(Struct, frozen=True, forbid_unknown_fields=True):
+class FormerAuditTerms(_Terms, frozen=True, forbid_unknown_fields=True):
     """What records of the former log are searched for."""
 
-    event: Annotated[str, Meta(max_length=80), about("Only this event.", "CONFIG_ROLE")] = ""
-    outcome: Annotated[str, Meta(max_length=20), about("Only this outcome, `success` or `failure`.", "failure")] = ""
     caller: Annotated[str, Meta(max_length=200), about("Only this user.", "ocspadmin")] = ""
     text: Annotated[
         str, Meta(max_length=200), about("Only records with this in caller, detail or words.", "Example Root")
     ] = ""
-    since: Annotated[Time | UnsetType, about("Not before this time.")] = UNSET
-    until: Annotated[Time | UnsetType, about("Not after this time.")] = UNSET
     skip: Annotated[int, Meta(ge=0, le=_MAX_SKIP), about("Pass over so many of the newest.", 100)] = 0
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT), about("At most so many.", 10)] = DEFAULT_LIMIT
 
 
-def _search(call: Call) -> AuditPage:
-    terms: AuditTerms = call.query
-    call.services.permission.allow(call.caller, Action.READ_AUDIT, "search")
-    query = AuditQuery(
+def _query(terms: AuditTerms | FormerAuditTerms) -> AuditQuery:
+    return AuditQuery(
         event=terms.event,
         outcome=terms.outcome,
         caller=terms.caller,
         text=terms.text,
         since=shapes.posix(terms.since, "since") if terms.since else None,
         until=shapes.posix(terms.until, "until") if terms.until else None,
-        before=terms.before or None,
-        traffic=terms.traffic,
     )
+
+
+def _search(call: Call) -> AuditPage:
+    terms: AuditTerms = call.query
+    call.services.permission.allow(call.caller, Action.READ_AUDIT, "search")
+    query = replace(_query(terms), before=terms.before or None, traffic=terms.traffic)
     records = call.services.audit_reader.search(query, limit=terms.limit)
     is_full = len(records) == terms.limit
     return AuditPage(records=[_shape(one) for one in records], next_before=records[-1].seq if is_full else None)
@@ -116,15 +119,7 @@ def _search(call: Call) -> AuditPage:
 def _former(call: Call) -> FormerAuditPage:
     terms: FormerAuditTerms = call.query
     call.services.permission.allow(call.caller, Action.READ_AUDIT, "search of the former log")
-    query = AuditQuery(
-        event=terms.event,
-        outcome=terms.outcome,
-        caller=terms.caller,
-        text=terms.text,
-        since=shapes.posix(terms.since, "since") if terms.since else None,
-        until=shapes.posix(terms.until, "until") if terms.until else None,
-    )
-    records = call.services.former_audit.search(query, skip=terms.skip, limit=terms.limit)
+    records = call.services.former_audit.search(_query(terms), skip=terms.skip, limit=terms.limit)
     following = terms.skip + len(records)
     is_last = len(records) < terms.limit or following > _MAX_SKIP
     return FormerAuditPage(records=[_former_shape(one) for one in records], next_skip=None if is_last else following)
