@@ -133,9 +133,11 @@ class Process:
         said = {}
 
         def read(name: str, stream: IO[str]) -> None:
-            said[name] = stream.read()
+            with stream:
+                said[name] = stream.read()
 
         streams = {name: stream for name in ("stdout", "stderr") if (stream := getattr(self, name))}
+        self.stdout = self.stderr = None  # to close what another thread waits for would wait as well
         readers = [threading.Thread(target=read, args=one, daemon=True) for one in streams.items()]
         for reader in readers:
             reader.start()
