@@ -71,7 +71,7 @@ def clones() -> Iterator[Clones]:
             made.run("directory", "create", "--dir", f"ds-{member}", *where, "--ca", "ca", "--small", "--user", "root")
             stack.callback(made.run, "directory", "stop", "--dir", f"ds-{member}")
         host, address, _ = HOSTS["m"]
-        made.run("create", "--instance", "m", "--ca", "ca", "--host", address, "--hostname", host, *made.ports("m"))
+        made.run("create", "--instance", "m", "--ca", "ca", "--listen", address, "--hostname", host, *made.ports("m"))
         made.run("ca", "publish", "--to", "instance:m")
         made.run("start", "--instance", "m")
         stack.callback(made.run, "stop", "--instance", "m")

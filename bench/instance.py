@@ -166,7 +166,7 @@ def instance(
         key_options = place(root, signer_key) if place else ("--signer-key", str(signer_key))
         made.vouchd(
             "create", *key_options, "--signer-cert", str(signer_certificate),
-            "--ca-cert", str(root / "ca.pem"), "--host", "127.0.0.1", "--port", "0", "--health-port", "0",
+            "--ca-cert", str(root / "ca.pem"), "--listen", "127.0.0.1", "--port", "0", "--health-port", "0",
             "--workers", str(workers),
         )  # fmt: skip
         with (root / "instance" / "CS.cfg").open("a") as lines:

@@ -62,7 +62,7 @@ class Pki:
         """Make an instance of the first CA in `root` that has all signers."""
         timed_vouchd(
             root, "create", "--signer-key", str(self._file(0, "key")), "--signer-cert", str(self._file(0, "pem")),
-            "--ca-cert", str(self.cas / "00000.pem"), "--host", "127.0.0.1", "--port", "0", "--health-port", "0",
+            "--ca-cert", str(self.cas / "00000.pem"), "--listen", "127.0.0.1", "--port", "0", "--health-port", "0",
         )  # fmt: skip
         with Layout(root / "instance").cs_cfg.open("a", encoding="utf-8") as config:
             config.write(self.settings(count))

@@ -150,7 +150,7 @@ def _create(made: ManyCAs) -> None:
     (made.root / "ca.pem").write_bytes(made.cas[0].public_bytes(Encoding.PEM))
     timed_vouchd(
         made.root, "create", "--signer-key", str(key_file), "--signer-cert", str(made.root / "signer0.pem"),
-        "--ca-cert", str(made.root / "ca.pem"), "--host", "127.0.0.1", "--port", "0", "--health-port", "0",
+        "--ca-cert", str(made.root / "ca.pem"), "--listen", "127.0.0.1", "--port", "0", "--health-port", "0",
         "--workers", "1",
     )  # fmt: skip
     with made.layout.cs_cfg.open("a") as file:

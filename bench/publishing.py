@@ -92,7 +92,7 @@ def agent_instance() -> Iterator[tuple[Instance, CRLPublisher]]:
     try:
         timed_vouchd(root, "ca", "create", "--ca", str(lab), "--subject", "CN=Bench lab", of_instance=False)
         ports = ["--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1"]
-        made.vouchd("create", "--ca", str(lab), "--hostname", "localhost", "--host", "127.0.0.1", *ports)
+        made.vouchd("create", "--ca", str(lab), "--hostname", "localhost", "--listen", "127.0.0.1", *ports)
         with services(Layout(root / "instance")) as opened:  # no signer of this instance is the CA's: it only publishes
             der = ca.public_bytes(Encoding.DER)
             opened.store.put_authority(Authority(certs.authority_id(ca), der, "Bench CA"))

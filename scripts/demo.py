@@ -51,7 +51,7 @@ class Demo(Commands):
         heading("A CA, and a responder whose signing certificate it issues")
         self.vouchd("ca", "create", "--subject", "CN=Demo CA,O=Example", "--ocsp-url", self.url)
         ports = ("--port", str(self.port), "--health-port", str(self.health_port), "--agent-port", str(self.agent_port))
-        self.vouchd("create", "--ca", "ca", "--host", "127.0.0.1", *ports)
+        self.vouchd("create", "--ca", "ca", "--listen", "127.0.0.1", *ports)
 
         heading("Ten certificates, three of them revoked")
         (self.folder / "certs").mkdir()

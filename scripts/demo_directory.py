@@ -40,7 +40,7 @@ class DirectoryDemo(Commands):
             )
         heading("The master, moved to its directory server")
         host, address = HOSTS["master"]
-        names = ("--host", address, "--hostname", host)
+        names = ("--listen", address, "--hostname", host)
         self.vouchd("create", "--instance", "master", "--ca", "ca", *names, *self._port_options("master"))
         for number in range(2):
             self.vouchd(

@@ -31,7 +31,7 @@ class WizardDemo(Commands):
         for name in ("good", "bad"):
             self.vouchd("ca", "issue", "--subject", f"CN={name}.example.org", "--out", f"{name}.crt", show=False)
         ports = ("--port", str(self.port), "--agent-port", str(self.agent_port), "--health-port", str(self.health_port))
-        here = ("--host", ADDRESS, *ports, "--setup-port", "0")
+        here = ("--listen", ADDRESS, *ports, "--setup-port", "0")
         told = self.vouchd("create", "--unconfigured", *here, "--json")
         opened: dict[str, str] = json.loads(told)
         console.print(f"  wizard       {opened['wizard']}", soft_wrap=True)

@@ -159,7 +159,7 @@ class Soak(Site):
         heading("A CA, a master with a source that fails, a clone")
         self.vouchd("ca", "create", "--subject", "CN=Soak CA,O=Example", "--ocsp-url", self.url, show=False)
         ports = ("--port", str(self.port), "--health-port", str(self.health_port), "--agent-port", str(self.agent_port))
-        self.vouchd("create", "--ca", "ca", "--host", "127.0.0.1", *ports, show=False)
+        self.vouchd("create", "--ca", "ca", "--listen", "127.0.0.1", *ports, show=False)
         (self.folder / "certs").mkdir()
         for number in range(CERTIFICATES):
             self.issue(number, show=False)

@@ -141,8 +141,8 @@ def test_create_with_a_hostname_that_is_none_is_refused(site, capsys, name):
 
 
 def test_create_puts_the_agent_port_into_the_settings(site):
-    """`--agent-port` and `--host` reach the agent port."""
-    assert site.create("--agent-port", "9443", "--host", "127.0.0.1") == 0
+    """`--agent-port` and `--listen` reach the agent port."""
+    assert site.create("--agent-port", "9443", "--listen", "127.0.0.1") == 0
     agent = read_settings(layout_of(site)).agent
     assert (agent.host, agent.port, agent.tls.installed) == ("127.0.0.1", 9443, False)
 

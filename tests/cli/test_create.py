@@ -262,7 +262,7 @@ def test_create_by_a_post_quantum_ca_leaves_tls_to_a_classical_one(tmp_path, cap
     assert main(["ca", "create", "--ca", "pq", "--subject", "CN=PQ CA", "--key", "ML-DSA-65"]) == 0
     assert main(["ca", "create", "--ca", "classic", "--subject", "CN=Classic CA"]) == 0
     capsys.readouterr()
-    create = ["create", "--instance", "i", "--ca", "pq", "--algorithm", "ML-DSA-65", "--host", "127.0.0.1"]
+    create = ["create", "--instance", "i", "--ca", "pq", "--algorithm", "ML-DSA-65", "--listen", "127.0.0.1"]
     assert main([*create, "--port", "0"]) == 0
     assert "off until a CA has certified sslserver.csr" in capsys.readouterr().err
     layout = Layout(tmp_path / "i")

@@ -62,6 +62,17 @@ def test_commands_page_is_made_from_the_commands():
     assert PAGE.read_text(encoding="utf-8") == reference()
 
 
+def test_host_is_a_name_and_listen_an_address_in_every_command():
+    """An option means one thing everywhere: `--host` how others reach a host, `--listen` where its ports are."""
+    named = {
+        (option, parameter.metavar)
+        for _, command in commands()
+        for parameter in command.params
+        for option in {"--host", "--listen"}.intersection(parameter.opts)
+    }
+    assert named == {("--host", "NAME"), ("--listen", "ADDRESS")}
+
+
 @pytest.mark.parametrize("path", COMMANDS)
 def test_command_help_has_an_example_that_names_the_command(path):
     """Each verb's help ends with an example of that verb."""

@@ -21,7 +21,7 @@ SIGNER = "ocspSigningCert"
 def site(tmp_path, monkeypatch) -> Site:
     """An instance that does not run, with the signer of its site's CA."""
     site = Site.make(tmp_path)
-    assert site.create("--instance", str(site.instance), "--host", "127.0.0.1", "--port", "0") == 0
+    assert site.create("--instance", str(site.instance), "--listen", "127.0.0.1", "--port", "0") == 0
     monkeypatch.setenv("VOUCHD_INSTANCE", str(site.instance))
     return site
 

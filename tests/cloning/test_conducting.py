@@ -57,7 +57,7 @@ class Set:
 def pair(tmp_path) -> Set:
     """The signer of CS.cfg is the first version, and the master is to switch to a second one of the same key."""
     site = Site.make(tmp_path)
-    assert site.create("--instance", str(site.instance), "--host", "127.0.0.1", "--port", "0") == 0
+    assert site.create("--instance", str(site.instance), "--listen", "127.0.0.1", "--port", "0") == 0
     layout, store = Layout(site.instance), MemoryStore()
     for member in (MASTER, CLONE):
         store.put_member(member, None)

@@ -61,7 +61,7 @@ class Renewing:
 def renewing(tmp_path):
     """A signer of 31 days, 25 days on, whose CA our own is."""
     site = Site.make(tmp_path)
-    assert site.create("--instance", str(site.instance), "--host", "127.0.0.1", "--port", "0") == 0
+    assert site.create("--instance", str(site.instance), "--listen", "127.0.0.1", "--port", "0") == 0
     made = Renewing(site)
     with instance.services(made.layout) as services:
         made.services = services
@@ -157,7 +157,9 @@ def test_renewal_by_our_own_ca(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     site = Site.make(tmp_path)
     assert main(["ca", "create", "--ca", "lab", "--subject", "CN=Lab CA"]) == 0
-    assert main(["create", "--instance", str(site.instance), "--ca", "lab", "--host", "127.0.0.1", "--port", "0"]) == 0
+    assert (
+        main(["create", "--instance", str(site.instance), "--ca", "lab", "--listen", "127.0.0.1", "--port", "0"]) == 0
+    )
     made = Renewing(site, HandClock(int(time.time()) + 3650 * DAY))
     with instance.services(made.layout) as services:
         made.services = services
@@ -187,7 +189,7 @@ def test_renewal_by_est_with_the_subsystem_certificate(tmp_path, monkeypatch):
     site = Site.make(tmp_path)
     assert main(["ca", "create", "--ca", "lab", "--subject", "CN=Lab CA"]) == 0
     files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
-    assert main(["create", "--instance", str(site.instance), *files, "--host", "127.0.0.1", "--port", "0"]) == 0
+    assert main(["create", "--instance", str(site.instance), *files, "--listen", "127.0.0.1", "--port", "0"]) == 0
     assert main(["certs", "renew", "subsystem", "--ca", "lab", "--instance", str(site.instance)]) == 0
     made = Renewing(site)
     clients = tmp_path / "lab/ca.crt"

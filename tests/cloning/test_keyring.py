@@ -84,7 +84,7 @@ class Trying:
 @pytest.fixture
 def trying(tmp_path) -> Iterator[Trying]:
     site = Site.make(tmp_path)
-    assert site.create("--instance", str(site.instance), "--host", "127.0.0.1", "--port", "0") == 0
+    assert site.create("--instance", str(site.instance), "--listen", "127.0.0.1", "--port", "0") == 0
     with instance.services(Layout(site.instance)) as services:
         yield Trying(site, services)
 

@@ -19,7 +19,7 @@ from tests.sites import Site
 pytestmark = pytest.mark.process
 
 PROGRAMS = {"vouchd": MAIN, "OCSPClient": "from vouchd.cli.compat.ocspclient import main; main()"}
-ANY_PORT = ("--host", "127.0.0.1", "--port", "0", "--agent-port", "0", "--health-port", "0", "--workers", "1")
+ANY_PORT = ("--listen", "127.0.0.1", "--port", "0", "--agent-port", "0", "--health-port", "0", "--workers", "1")
 
 
 class Walk:

@@ -58,7 +58,7 @@ class Beside:
         ports = ["--port", plan.BESIDE_HTTP_PORT, "--agent-port", plan.BESIDE_HTTPS_PORT, "--health-port", 0]
         signer = ["--pkcs12", keys, "--password-file", password, "--nickname", "ocsp_signing"]
         authority = ["--ca-cert", self.lab.ca_file]
-        place = ["--host", plan.ADDRESS, "--hostname", plan.HOST, "--workers", 1]
+        place = ["--listen", plan.ADDRESS, "--hostname", plan.HOST, "--workers", 1]
         self.run("create", *signer, *authority, *place, *ports)
         said = self.notes
         self.take_in("sslserver", "caAgentServerCert", f"CN={plan.HOST}", "--name", f"DNS:{plan.HOST}")

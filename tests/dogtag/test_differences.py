@@ -107,7 +107,7 @@ def _create(lab: Lab, cas: dict[PlantedCA, CA], now: int, folder: Path) -> None:
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o600)
     keys = ["--pkcs12", "keys.p12", "--password-file", "pw", "--nickname", "ocsp_signing"]
-    ports = ["--host", "127.0.0.1", "--port", free_port(), "--agent-port", free_port(), "--health-port", 0]
+    ports = ["--listen", "127.0.0.1", "--port", free_port(), "--agent-port", free_port(), "--health-port", 0]
     run(folder, "create", *keys, *ports, "--workers", 1)
     run(folder, "config", "set", "ocsp.store.defStore.byName=true", "ocsp.store.defStore.includeNextUpdate=false")
     ours = {one: ca for one, ca in cas.items() if one.ours is not None}

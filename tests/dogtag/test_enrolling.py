@@ -67,7 +67,7 @@ def renewing(lab: Lab, tmp_path: Path) -> Iterator[Renewing]:
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
     keys = ["--pkcs12", "keys.p12", "--password-file", "pw", "--nickname", SIGNER, "--ca-cert", lab.ca_file]
-    done = run_vouchd("create", "--instance", "v", *keys, "--host", "127.0.0.1", cwd=tmp_path)
+    done = run_vouchd("create", "--instance", "v", *keys, "--listen", "127.0.0.1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     layout = Layout(tmp_path / "v")
     with instance.services(layout) as services:

@@ -114,7 +114,7 @@ def test_migration_page_is_walked_and_no_request_is_lost(lab, second, place):
 def _take_over(place: Beside) -> None:
     """Keys, CAs, users, settings and audit log of the OCSP manager, and a certificate of its CA for the agent port."""
     ports = ["--port", plan.BESIDE_HTTP_PORT, "--agent-port", plan.BESIDE_HTTPS_PORT]
-    words = [*IMPORT, *ports, "--host", plan.ADDRESS, "--hostname", plan.HOST]
+    words = [*IMPORT, *ports, "--listen", plan.ADDRESS, "--hostname", plan.HOST]
     words += ["--trusted-responder", "CN=Second CA of Dogtag", "--audit-log", AUDIT_LOG]
     report = json.loads(place.run(*words))
     taken = {one["what"]: one["why"] for one in report["taken_over"]}

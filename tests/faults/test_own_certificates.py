@@ -36,7 +36,7 @@ def due(tmp_path_factory) -> Layout:
         patch.setenv("VOUCHD_INSTANCE", str(folder / "vouchd"))
         site = Site.make(folder)
         assert main(["ca", "create", "--ca", "lab", "--subject", "CN=Lab CA"]) == 0
-        ports = ["--host", "127.0.0.1", "--port", "8080", "--agent-port", "8443"]
+        ports = ["--listen", "127.0.0.1", "--port", "8080", "--agent-port", "8443"]
         assert main(["create", "--ca", "lab", *ports]) == 0
         (folder / "word").touch(0o600)
         (folder / "word").write_text("pass-word\n")

@@ -47,7 +47,7 @@ class Site:
         vouchd(
             "create",
             *("--instance", self.instance, "--ca", self.ca_folder, "--algorithm", algorithm),
-            *("--host", "127.0.0.1", "--port", port, "--health-port", 0, "--agent-port", 0, "--workers", 1),
+            *("--listen", "127.0.0.1", "--port", port, "--health-port", 0, "--agent-port", 0, "--workers", 1),
         )
         vouchd("crl", "add", folder / "ca.crl", "--instance", self.instance)
         self._disown_unknown()

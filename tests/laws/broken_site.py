@@ -243,7 +243,7 @@ def made(folder: Path) -> Broken:
     """The instance, not running, with a CA for each cause, called as the cause is."""
     site = AgentSite(folder)
     site.vouchd("ca", "create", "--subject", "CN=Staff CA")
-    site.vouchd("create", "--ca", "ca", "--host", HOST, "--port", "0", "--health-port", "0", "--agent-port", "0")
+    site.vouchd("create", "--ca", "ca", "--listen", HOST, "--port", "0", "--health-port", "0", "--agent-port", "0")
     site.vouchd("user", "groups", "admin", "--add", "auditors", "--add", "agents", "--instance", "vouchd")
     broken = Broken(site)
     with wiring.services(site.layout) as services:

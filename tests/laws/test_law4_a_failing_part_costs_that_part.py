@@ -208,7 +208,7 @@ def instance(tmp_path) -> Iterator[Instance]:
     site = Site.make(tmp_path)
     found = Instance(site, {})
     files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1"]
+    ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1"]
     assert found.vouchd("create", *files, *ports).returncode == 0
     now, password = int(time.time()), read_passwords(found.layout.password_conf)[INTERNAL]
     lines = []

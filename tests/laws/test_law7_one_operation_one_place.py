@@ -428,7 +428,7 @@ def running(folder: Path, numbers: tuple[int, int, int] = (0, 0, 0)) -> Iterator
         found.do("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
         names = ("port", "health-port", "agent-port")
         ports = [word for name, number in zip(names, numbers, strict=True) for word in (f"--{name}", str(number))]
-        found.do("create", "--ca", "lab", "--hostname", "localhost", "--host", "127.0.0.1", "--workers", "1", *ports)
+        found.do("create", "--ca", "lab", "--hostname", "localhost", "--listen", "127.0.0.1", "--workers", "1", *ports)
         found.do("authority", "add", "lab/ca.crt", "--label", "Lab")
         found.do("ca", "crl", "--ca", "lab", "--out", "first.crl")
         found.do("crl", "add", "first.crl")

@@ -32,7 +32,7 @@ class Hosts(CloneSet):
     def open_wizard(self, name: str) -> dict[str, str]:
         """What the command tells of the wizard of a member, made so if need be."""
         address = self.host(name)[1]
-        here = ["--host", address, "--hostname", address, *self.ports_of(name), "--workers", "1", "--setup-port", "0"]
+        here = ["--listen", address, "--hostname", address, *self.ports_of(name), "--workers", "1", "--setup-port", "0"]
         return self.json("create", "--unconfigured", "--instance", name, *here)
 
     def database(self, name: str, **differently) -> dict[str, object]:

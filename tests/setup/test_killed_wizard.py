@@ -95,7 +95,7 @@ def service_manager():
 def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_instance(site, service_manager):
     """In the foreground it is one process: first the wizard, then the instance; and the wizard is gone for ever."""
     layout, address = site.layout("m"), site.host("m")[1]
-    here = ["--host", address, "--hostname", address, *site.ports_of("m"), "--workers", "1", "--setup-port", "0"]
+    here = ["--listen", address, "--hostname", address, *site.ports_of("m"), "--workers", "1", "--setup-port", "0"]
     opened = site.json("create", "--unconfigured", "--instance", "m", *here)
     assert "is not set up yet" in site.refused("crl", "list", "--instance", "m")
     assert "being set up" in site.run("status", "--instance", "m", code=3)

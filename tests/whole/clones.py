@@ -100,7 +100,7 @@ class CloneSet:
         """A running master whose CA has published a CRL."""
         host, address = self.host(name)
         self.run(
-            *("create", "--instance", name, "--ca", "lab", "--host", address, "--hostname", host, "--workers", "1"),
+            *("create", "--instance", name, "--ca", "lab", "--listen", address, "--hostname", host, "--workers", "1"),
             *self.ports_of(name),
             *more,
         )

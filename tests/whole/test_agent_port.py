@@ -61,7 +61,7 @@ def running(tmp_path):
     """The instance with one certificate issued and one CRL published."""
     commands = Running(Site.make(tmp_path))
     commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
+    ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
     commands.run("create", "--ca", "lab", "--hostname", "localhost", *ports)
     commands.run("ca", "issue", "--ca", "lab", "--subject", "CN=www", "--name", "DNS:www.example", "--out", "www.crt")
     commands.run("ca", "publish", "--ca", "lab", "--to", f"instance:{commands.site.instance}")

@@ -27,7 +27,7 @@ def running(tmp_path):
     site = Site.make(tmp_path)
     commands = Commands(site)
     commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1"]
+    ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1"]
     commands.run("create", "--ca", "lab", *ports)
     with (site.instance / "CS.cfg").open("a") as config:
         config.write("vouchd.audit.answers=all\nlog.instance.SignedAudit.flushInterval=1\n")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 POINTS = 600
 LIMIT = 1024
 LIMITED = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({LIMIT}, {LIMIT}))\n{MAIN}"
-PORTS = ("--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1", "--host", "127.0.0.1")
+PORTS = ("--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1", "--listen", "127.0.0.1")
 
 
 def crl_of(ca: CA, number: int, point: int, *serials: int) -> bytes:

@@ -16,7 +16,7 @@ from vouchd.settings.layout import Layout
 
 pytestmark = pytest.mark.process
 
-PORTS = ("--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1", "--host", "127.0.0.1")
+PORTS = ("--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1", "--listen", "127.0.0.1")
 
 
 def readiness(site: Site) -> tuple[int, dict[str, dict]]:

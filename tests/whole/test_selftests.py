@@ -49,7 +49,7 @@ def instance_made(tmp_path, others: Iterable[int] = ()) -> Iterator[Running]:
     """An instance with a CRL of REVOKED and `others`, not started; it is stopped at the end."""
     running = Running(Site.make(tmp_path))
     signer = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
+    ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
     assert running.vouchd("create", *signer, *ports).returncode == 0
     crl = running.site.crl("first.crl", {REVOKED: ReasonFlags.key_compromise} | dict.fromkeys(others))
     assert running.vouchd("crl", "add", crl).returncode == 0

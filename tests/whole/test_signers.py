@@ -140,7 +140,7 @@ def test_signer_is_renewed_by_itself_while_clients_ask(tmp_path):
     (tmp_path / "leaf.pem").write_bytes(site.ca.issue("leaf", not_before=now - DAY, not_after=now + DAY).pem)
     commands = Commands(site)
     files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
-    commands.run("create", *files, "--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2")
+    commands.run("create", *files, "--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2")
     layout = Layout(site.instance)
     with ESTServer(tmp_path, site.ca, now, basic="ocsp:word") as server:
         replace_file(

@@ -56,7 +56,7 @@ def site(tmp_path):
     """A site with an instance that is not started; it is stopped at the end."""
     site = Site.make(tmp_path)
     files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
-    vouchd(site, "create", *files, "--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1")
+    vouchd(site, "create", *files, "--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1")
     yield site
     vouchd(site, "stop")
 

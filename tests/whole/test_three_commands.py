@@ -61,7 +61,7 @@ def of_our_own_ca(folder: Path) -> Iterator[Commands]:
     site = Site.make(folder)
     commands = Commands(site)
     commands.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
+    ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "2"]
     commands.run("create", "--ca", "lab", *ports)
     commands.run("ca", "issue", "--ca", "lab", "--subject", "CN=www", "--name", "DNS:www.example", "--out", "www.crt")
     commands.run("ca", "publish", "--ca", "lab", "--to", f"instance:{site.instance}")
@@ -76,7 +76,7 @@ def three_commands(folder: Path) -> Iterator[Commands]:
     site = Site.make(folder)
     commands = Commands(site)
     signer = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
-    ports = ["--host", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
+    ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2"]
     commands.run("create", *signer, *ports)
     commands.run("crl", "add", site.crl("first.crl", {REVOKED: ReasonFlags.key_compromise}))
     commands.run("start")

@@ -71,7 +71,9 @@ ExtractableOption = Annotated[
 ]
 NicknameOption = Annotated[str, typer.Option("--nickname", metavar="NAME", help="The signer's name in CS.cfg.")]
 
-HostOption = Annotated[str | None, typer.Option("--host", help="Address of the OCSP and agent ports; default 0.0.0.0.")]
+ListenOption = Annotated[
+    str | None, typer.Option("--listen", metavar="ADDRESS", help="Of the OCSP and agent ports; default 0.0.0.0.")
+]
 PortOption = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="TCP port of OCSP; default 8080.")]
 HealthPortOption = Annotated[
     int | None, typer.Option("--health-port", min=0, max=65535, help="TCP port of health and metrics; default 8081.")
@@ -109,7 +111,7 @@ def create(
     pin_file: PINFileOption = None,
     pin_command: PINCommandOption = "",
     extractable: ExtractableOption = False,
-    host: HostOption = None,
+    listen: ListenOption = None,
     port: PortOption = None,
     health_port: HealthPortOption = None,
     agent_port: AgentPortOption = None,
@@ -129,16 +131,17 @@ def create(
 
     With an existing signer: --signer-key and --signer-cert, or --pkcs12. With a new key: --ca, or nothing, which leaves
     a certificate request (CSR) for your CA; with --token both on an HSM. With --directory the facts are kept in that
-    directory server. With --unconfigured nothing is made but a wizard, in a browser, that sets the instance up; --host,
-    --hostname and the ports are what it begins with.
+    directory server. With --unconfigured nothing is made but a wizard, in a browser, that sets the instance up;
+    --listen, --hostname and the ports are what it begins with.
 
     Example: vouchd create --signer-key ocsp.key --signer-cert ocsp.pem --ca-cert ca.pem
     """
     if unconfigured:
         if any((ca, signer_key, signer_cert, chain, pkcs12, password_file, ca_cert, algorithm, token, directory)):
             raise ConfigError("--unconfigured leaves keys and directory to the wizard", hint="leave the others out")
-        here = {"listen": host, "port": port, "agent_port": agent_port, "health_port": health_port, "workers": workers}
-        _unconfigured(Layout(instance.absolute()), host_names(hostname or (), host), here, setup_port, json_output)
+        ports = {"port": port, "agent_port": agent_port, "health_port": health_port}
+        here = {"listen": listen, **ports, "workers": workers}
+        _unconfigured(Layout(instance.absolute()), host_names(hostname or (), listen), here, setup_port, json_output)
         return
     source = SignerSource(
         ca,
@@ -156,11 +159,11 @@ def create(
     source.require_one()
     require_free(instance)  # before a password is asked for in vain
     values = {
-        "vouchd.ee.host": host,
+        "vouchd.ee.host": listen,
         "vouchd.ee.port": port,
         "vouchd.health.port": health_port,
         "vouchd.ee.workers": workers,
-        "vouchd.agent.host": host,
+        "vouchd.agent.host": listen,
         "vouchd.agent.port": agent_port,
     }
     plan = InstancePlan(
@@ -168,7 +171,7 @@ def create(
         source,
         tuple(certificate for path in ca_cert or () for certificate in read_authorities(str(path))),
         {key: str(value) for key, value in values.items() if value is not None},
-        host_names(hostname or (), host),
+        host_names(hostname or (), listen),
         ca,
         _directory(directory, starttls, directory_trust, manager, directory_password_file, domain),
     )

@@ -14,7 +14,7 @@ from vouchd.cli.create import (
     AgentPortOption,
     HealthPortOption,
     HostnameOption,
-    HostOption,
+    ListenOption,
     PortOption,
     WorkersOption,
 )
@@ -82,7 +82,7 @@ def dogtag(
     trusted_responder: TrustedOption = None,
     audit_log: AuditLogOption = None,
     ca: CAOption = None,
-    host: HostOption = None,
+    listen: ListenOption = None,
     port: PortOption = None,
     health_port: HealthPortOption = None,
     agent_port: AgentPortOption = None,
@@ -101,8 +101,8 @@ def dogtag(
     """
     server = server_of(directory, start_tls=starttls)
     values = {
-        "vouchd.ee.host": host,
-        "vouchd.agent.host": host,
+        "vouchd.ee.host": listen,
+        "vouchd.agent.host": listen,
         "vouchd.ee.port": port,
         "vouchd.health.port": health_port,
         "vouchd.agent.port": agent_port,

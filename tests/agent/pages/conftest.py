@@ -106,7 +106,7 @@ def create_instance(site: AgentSite, *options: str) -> None:
     """Make the CA and the instance of a site."""
     site.vouchd("ca", "create", "--subject", "CN=First CA,O=Example")
     ports = ("--port", "0", "--health-port", "0", "--agent-port", "0")
-    site.vouchd("create", "--ca", "ca", "--host", HOST, *ports, *options)
+    site.vouchd("create", "--ca", "ca", "--listen", HOST, *ports, *options)
 
 
 @contextmanager

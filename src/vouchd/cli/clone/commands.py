@@ -67,7 +67,7 @@ PasswordFileOption = Annotated[
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port of OCSP.")]
 AgentPortOption = Annotated[int, typer.Option("--agent-port", min=1, max=65535, help="TCP port of agents.")]
 HealthPortOption = Annotated[int, typer.Option("--health-port", min=0, max=65535, help="Of health and metrics.")]
-ListenOption = Annotated[str, typer.Option("--listen", help="Address of the ports; default: all.")]
+ListenOption = Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Of the ports; default: all.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
 OwnCAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")]
 TokenOption = Annotated[
