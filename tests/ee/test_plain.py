@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vouchd.ee.cache import MAX_PLAIN_BYTES, announced_body_bytes
 from vouchd.ee.http_request import RequestReader
-from vouchd.ee.plain import MAX_PLAIN_BYTES, announced_body_bytes
 
 PIECES = [
     b"Host: a\r\n",

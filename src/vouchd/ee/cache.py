@@ -2,16 +2,21 @@
 
 An answer is given from here as long as its `Basis` is current. When the state of a CA changes, all answers that rest on
 it are dead in that moment, however many they are; `dead` and `sweep` take them out, a few at a time between other work.
+
+A request is known without the parser when its header lines ask for nothing special, as one strict pattern says: what it
+does not match is parsed. Strictness is the point. What matches has one reading only (RFC 9112): every line is a field
+name, a colon, a value without control characters and CRLF; there is one Host, which can be one, at most one
+Content-Length made of digits, and nothing that bears on framing, persistence, conditions or interim answers.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 from vouchd.audit.answer_records import Note
 from vouchd.ee.getpath import PREFIXES
 from vouchd.ee.http_request import HTTPRequest
-from vouchd.ee.plain import announced_body_bytes
 from vouchd.ee.replies import Entry
 from vouchd.service.terms import Basis
 
@@ -38,7 +43,7 @@ class ResponseCache:
     """Answers by request DER, and what lets the hot path find them without the parser; bounded in bytes.
 
     `by_line` has the answers to GET by request line, of lines that were parsed and answered before. `heads` has what
-    `plain.announced_body_bytes` said of header lines (GET) and of whole heads (POST). A chunk that is a known line and
+    `announced_body_bytes` says of header lines (GET) and of whole heads (POST). A chunk that is a known line and
     plain lines, or a plain head and a body of its length that is a known DER, is one complete request and nothing else.
     The dictionaries are cleared in place: connections hold on to them. `size_bytes` is what answers with all that leads
     to them take; it never exceeds the capacity.
@@ -161,3 +166,35 @@ class ResponseCache:
 def _note_bytes(note: Note) -> int:
     """What the audit log's part of an answer takes, a character at its widest."""
     return sum(_TRIPLE_BYTES + 4 * sum(map(len, triple)) for triple in note)
+
+
+# A longer head is parsed: what is remembered of heads stays small.
+MAX_PLAIN_BYTES = 2048
+
+_LINES = re.compile(
+    rb"(?:"
+    rb"(?!(?:transfer-encoding|expect|upgrade|if-none-match|if-modified-since):)"
+    rb"(?!connection:(?![ \t]*keep-alive[ \t]*\r\n))"
+    rb"(?!host:(?![ \t]*(?:\[[0-9a-f]*:[0-9a-f:.]+\]|[0-9a-z._~!$&'()*+,;=-]*)(?::[0-9]{0,5})?[ \t]*\r\n))"
+    rb"(?!content-length:(?![ \t]*[0-9]{1,9}[ \t]*\r\n))"
+    rb"[!#$%&'*+.^_`|~0-9a-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n"
+    rb")++",
+    re.IGNORECASE,
+)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)")
+
+
+def announced_body_bytes(lines: bytes) -> int | None:
+    """How long a body follows header `lines` (each with its CRLF, without the empty line after them).
+
+    0 without Content-Length; None when the lines are not plain and have to be parsed.
+    """
+    if len(lines) > MAX_PLAIN_BYTES or _LINES.fullmatch(lines) is None:
+        return None
+    lower = b"\r\n" + lines.lower()
+    if lower.count(b"\r\nhost:") != 1:
+        return None
+    lengths = _LENGTH.findall(lower)
+    if len(lengths) > 1:
+        return None
+    return int(lengths[0]) if lengths else 0
