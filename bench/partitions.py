@@ -14,7 +14,7 @@ from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingPoint, ServingState
 from vouchd.index.format import RevocationIndexFile, write_index
 from vouchd.index.octets import AnsweringOctets
-from vouchd.index.partitions import MergedPoints
+from vouchd.index.serving import MergedPoints
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder

@@ -16,8 +16,8 @@ from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingAuthority, ServingPoint, decide
 from vouchd.errors import IndexFileError, TryLater
 from vouchd.index.format import RevocationIndexFile, write_index
-from vouchd.index.partitions import MANY_POINTS, SMALL_ENTRIES, MergedPoints
 from vouchd.index.sections import HEADER_BYTES
+from vouchd.index.serving import MANY_POINTS, SMALL_ENTRIES, MergedPoints
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 
