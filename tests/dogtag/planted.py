@@ -21,7 +21,7 @@ from tests.pki import CA, DAY, HOUR
 
 from vouchd.client.inquiry import build_request, encode_cert_id
 from vouchd.client.transport import Method
-from vouchd.cloning.forms import forms
+from vouchd.cloning.probing import forms
 from vouchd.pkix.signatures import DIGESTS
 
 REVOKED, HELD, NEVER_ISSUED = 0x51, 0x52, 0x53
