@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,6 @@ from vouchd.ca.facts import (
     IssuedCRL,
     IssuedStatus,
 )
-from vouchd.ca.folder import AuthorityFolder
 from vouchd.ca.profiles import PROFILES
 from vouchd.ca.requests import MAX_NAMES, CertificateRequest
 from vouchd.ca.store import CertificateStore
@@ -36,6 +35,38 @@ from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import read_key
 
 SERIAL_BITS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityFolder:
+    """The paths of one CA."""
+
+    root: Path
+
+    @property
+    def certificate(self) -> Path:
+        """The CA's own certificate, PEM."""
+        return self.root / "ca.crt"
+
+    @property
+    def chain(self) -> Path:
+        """Certificates of the CAs above, nearest first, PEM; absent for a root."""
+        return self.root / "ca-chain.pem"
+
+    @property
+    def key(self) -> Path:
+        """The CA's private key, encrypted PKCS #8 PEM (0600)."""
+        return self.root / "ca.key"
+
+    @property
+    def password(self) -> Path:
+        """The password of the key, `internal=...` (0600)."""
+        return self.root / "password.conf"
+
+    @property
+    def database(self) -> Path:
+        """Certificates, CRLs and settings (SQLite, 0600)."""
+        return self.root / "ca.sqlite"
 
 
 class CertificateManager:

@@ -11,11 +11,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from vouchd.ca.authority import SERIAL_BITS, CertificateManager
+from vouchd.ca.authority import SERIAL_BITS, AuthorityFolder, CertificateManager
 from vouchd.ca.ca_keys import DEFAULT_KEY_TYPE, SigningKey, generate_key, make_password, signing_key
 from vouchd.ca.certification import build_root
 from vouchd.ca.facts import DAY, AuthoritySettings
-from vouchd.ca.folder import AuthorityFolder
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest, parse_subject
 from vouchd.ca.store import CertificateStore
