@@ -6,7 +6,9 @@ it is shown. The exit code is 0 whatever the status is.
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -14,7 +16,6 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_issuer
-from vouchd.cli.compat.nss_certificates import FILE, nss_certificate
 from vouchd.cli.options import read_input
 from vouchd.cli.query import serial_octets
 from vouchd.client.inquiry import Question, Reply, question, question_from_request, send
@@ -186,3 +187,24 @@ def main() -> None:
         sys.exit(output.fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+FILE = "cert9.db"
+# PKCS #11 numbers its attributes, and the database names its columns after them: CKA_CLASS, CKA_LABEL, CKA_VALUE.
+_QUERY = "SELECT a11 FROM nssPublic WHERE a0 = x'00000001' AND a3 = ?"
+
+
+def nss_certificate(folder: Path, nickname: str) -> bytes | None:
+    """DER of the certificate of that nickname, None where there is no database or it has none of that name.
+
+    Raises: ConfigError when there is something else of the database's name.
+    """
+    database = folder / FILE
+    if not database.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute(_QUERY, (nickname.encode(),)).fetchone()
+    except sqlite3.Error as error:
+        raise ConfigError(f"{database}: not an NSS database: {error}") from error
+    return bytes(row[0]) if row else None
