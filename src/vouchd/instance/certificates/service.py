@@ -1,7 +1,8 @@
-"""An instance's own certificates: told, asked for and taken in."""
+"""An instance's own certificates: listed, requested and installed; the administrator's makes its user."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from vouchd.core.facts import Caller
+from vouchd.core.facts import Caller, Group
 from vouchd.core.ports import AuditSink, Clock, Store
-from vouchd.errors import ConfigError, SigningError
+from vouchd.errors import ConfigError, NotFound, SigningError
 from vouchd.files import read_file, replace_file, write_new
-from vouchd.instance.certificates.administrator import enrol
 from vouchd.instance.certificates.installing import Candidate, Installation
 from vouchd.instance.certificates.places import (
+    ADMIN,
     STAGED,
     SystemCertificate,
     find,
@@ -39,6 +40,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import read_key
+from vouchd.signing.pkcs12 import KeyBag, write_pkcs12
 
 DEFAULT_ALGORITHM = "SHA256withEC"
 _SUBJECTS = {
@@ -156,7 +158,7 @@ class Certificates:
                 self._record(place.name, candidate, caller)
             placed = find(read_settings(self._layout), name)
         if placed.purpose is Purpose.ADMINISTRATOR and not trial:
-            enrol(self._layout, placed, self._password(), self._users, caller)
+            _enrol_administrator(self._layout, placed, self._password(), self._users, caller)
         return Installed(placed, candidate.warnings, switched)
 
     def stage(self, name: str, data: bytes, caller: Caller) -> Path:
@@ -251,3 +253,29 @@ def _names(certificate: x509.Certificate | x509.CertificateSigningRequest | None
         return tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except (x509.ExtensionNotFound, ValueError):
         return ()
+
+
+_ADMINISTRATORS_GROUPS = (Group.ADMINISTRATORS, Group.AGENTS, Group.AUDITORS)
+_PASSWORD_BYTES = 18
+
+
+def _enrol_administrator(
+    layout: Layout, admin: SystemCertificate, password: str | None, users: Users, caller: Caller
+) -> None:
+    """Register the administrator's certificate with the user `admin` and write PKCS #12 and password files (0600).
+
+    A user that is there keeps its groups and its other certificates. `password` opens the key file.
+
+    Raises: SigningError; AlreadyExists when the certificate is another user's; PermissionDenied.
+    """
+    if admin.certificate is None or admin.der is None:
+        return
+    try:
+        users.add_certificate(ADMIN, admin.der, caller)
+    except NotFound:
+        users.add(ADMIN, caller, full_name="Administrator", groups=_ADMINISTRATORS_GROUPS, certificates=[admin.der])
+    key = read_key(admin.files.key_file, password)
+    secret = secrets.token_urlsafe(_PASSWORD_BYTES)
+    bag = KeyBag(key, admin.certificate, admin.chain, f"vouchd {admin.certificate.subject.rfc4514_string()}")
+    replace_file(layout.admin_password, f"{secret}\n".encode(), 0o600)
+    write_pkcs12(layout.admin_pkcs12, bag, secret)
