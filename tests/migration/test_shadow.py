@@ -18,8 +18,7 @@ from vouchd.core.facts import Authority
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import VerificationError
 from vouchd.migration.captures import RecordedRequest
-from vouchd.migration.shadow import Shadowing, replayed
-from vouchd.migration.signed_report import signed, verified
+from vouchd.migration.shadow import Shadowing, replayed, signed, verified
 from vouchd.signing.software import SoftwareSigner
 
 AUTHORITY = CA.create()

@@ -25,8 +25,7 @@ from vouchd.errors import ConfigError, LifecycleError
 from vouchd.files import PUBLIC, read_file, replace_file
 from vouchd.instance.report import read_report
 from vouchd.migration.captures import recorded_requests
-from vouchd.migration.shadow import Shadowing, Tally, listed, replayed, sampled
-from vouchd.migration.signed_report import signed, verified
+from vouchd.migration.shadow import Shadowing, Tally, listed, replayed, sampled, signed, verified
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.software import SoftwareSigner

@@ -23,12 +23,11 @@ from vouchd.cloning.adoption import Adopted, OtherDirectory, adopt_point, unmet
 from vouchd.directory.connection import Connection, Credentials, open_as_manager
 from vouchd.directory.foreign import foreign_points
 from vouchd.errors import ConfigError, SigningError, StoreUnavailable, VouchdError
-from vouchd.files import read_file
+from vouchd.files import read_file, read_head
 from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, SUBSYSTEM
 from vouchd.instance.creation import NewSigner, create_instance, require_free
 from vouchd.migration.findings import Finding
-from vouchd.migration.nss_database import require_no_nss_database
 from vouchd.migration.rights import RightDifference, differences
 from vouchd.migration.their_settings import NICKNAMES, JudgedSettings, TheirSettings, judged, read_their_settings
 from vouchd.migration.their_users import read_acls, read_users, take_over
@@ -303,3 +302,25 @@ def publisher_lines(host: str, port: str) -> tuple[str, ...]:
         f"{rule}.publisher={name}",
         f"{rule}.type=crl",
     )
+
+
+_NSS_FILES = ("key4.db", "cert9.db", "key3.db", "cert8.db", "secmod.db", "pkcs11.txt")
+_SQLITE = b"SQLite format 3\0"
+_BERKELEY = bytes.fromhex("00061561")  # at the start of a hash of Berkeley DB 1.85, which cert8.db is
+_NSS_HINT = (
+    "export the keys first: pki-server ocsp-clone-prepare -i INSTANCE --pkcs12-file FILE --pkcs12-password-file FILE,"
+    " or PKCS12Export -d {folder} -p NSS-PASSWORD-FILE -o FILE -w PASSWORD-FILE"
+)
+
+
+def require_no_nss_database(path: Path) -> None:
+    """Return unless `path` is an NSS database, or the folder of one. Raises: SigningError with the way out of it."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir():
+        names = [name for name in _NSS_FILES if (path / name).exists()]
+        what = f"the folder of an NSS database ({', '.join(names)})" if names else "a folder"
+        raise SigningError(f"{path}: {what}, not a PKCS #12 file", hint=_NSS_HINT.format(folder=folder))
+    if path.name in _NSS_FILES or read_head(path, len(_SQLITE)).startswith((_SQLITE, _BERKELEY)):
+        raise SigningError(
+            f"{path}: a file of an NSS database, not a PKCS #12 file", hint=_NSS_HINT.format(folder=folder)
+        )

@@ -3,10 +3,14 @@
 A responder that runs in the shadow of another one takes its place when nothing is left unexplained. Where the two
 answer from different CRLs for a moment, as while one is published, the question is asked again until they agree or a
 bound passes: what then still differs counts.
+
+The report of it is signed with the key of the audit log, so that it can be shown to somebody later.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
 from collections import Counter
@@ -16,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from vouchd.client.inquiry import Question, question_from_request
 from vouchd.client.response_facts import CertID
@@ -23,13 +28,13 @@ from vouchd.client.transport import Connection
 from vouchd.cloning.comparison import Probe
 from vouchd.cloning.expectations import WORDS, Judged, Likeness, inquire, judge
 from vouchd.cloning.probing import probes
-from vouchd.core.ports import Clock
+from vouchd.core.ports import Clock, Signer
 from vouchd.core.records import rfc3339
 from vouchd.core.status import ServingState
-from vouchd.errors import ClientError
+from vouchd.errors import ClientError, VerificationError
 from vouchd.migration.captures import RecordedRequest
 from vouchd.pkix import certs
-from vouchd.pkix.signatures import DIGESTS
+from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, verify
 
 EXAMPLES = 100  # of differences that nothing explains, one of each kind
 _WORDS_OF = frozenset({"outcome", "responseStatus", "certStatus", "HTTP status", "contentType", "client"})
@@ -270,3 +275,39 @@ class Shadowing:
         self.tally.unanswered["ours"] += ours.exchange is None
         self.tally.unanswered["theirs"] += theirs.exchange is None
         return judge(probe, ours, theirs, self._clock.now(), self._state(), self._unexpected)
+
+
+_TITLE = b"vouchd comparison\n"
+
+
+def signed(report: Mapping[str, Any], signer: Signer) -> dict[str, Any]:
+    """The report with a signature over its canonical JSON. Raises: SigningError."""
+    algorithm = signer.algorithms[0]
+    return {
+        "report": dict(report),
+        "signature": {
+            "algorithm": algorithm,
+            "certificate": base64.b64encode(signer.certificate_der).decode(),
+            "value": base64.b64encode(signer.sign(_octets(report), algorithm)).decode(),
+        },
+    }
+
+
+def verified(text: bytes) -> tuple[Mapping[str, Any], x509.Certificate]:
+    """The report in a file and the certificate of who signed it. Raises: VerificationError."""
+    try:
+        document = json.loads(text)
+        report, signature = document["report"], document["signature"]
+        certificate = x509.load_der_x509_certificate(base64.b64decode(signature["certificate"], validate=True))
+        identifier = ALGORITHMS[signature["algorithm"]].identifier_der
+        value = base64.b64decode(signature["value"], validate=True)
+        verify(certificate.public_key(), identifier, value, _octets(report))
+    except InvalidSignature as error:
+        raise VerificationError("the signature of the report is not over what it says") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise VerificationError("this is no signed report of a comparison", hint="vouchd compare --report") from error
+    return report, certificate
+
+
+def _octets(report: Mapping[str, Any]) -> bytes:
+    return _TITLE + json.dumps(report, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
