@@ -11,8 +11,7 @@ from tests.serving import signer
 
 from vouchd.audit.search import AuditQuery, AuditReader
 from vouchd.audit.signing import AuditSigning
-from vouchd.audit.succession import last_signer, vouch
-from vouchd.audit.trust import SIGNER_NAME, SUCCESSION
+from vouchd.audit.trust import SIGNER_NAME, SUCCESSION, last_signer, vouch
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import logging
 
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.audit.log import AuditLog
-from vouchd.audit.succession import last_signer, vouch
+from vouchd.audit.trust import last_signer, vouch
 from vouchd.core.ports import Clock
 from vouchd.errors import SigningError, StoreUnavailable
 from vouchd.instance.certificates.signers import audit_signer, former_audit_signer
