@@ -122,13 +122,20 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        """It has ended then: by itself, unless what was done with it failed, and would be told only after its end."""
+        if failed:
+            self.kill()
         for stream in (self.stdin, self.stdout, self.stderr):
-            if stream:
-                stream.close()
-        self.wait()
+            if stream:  # in a thread: to close what another one reads from waits until that has read all
+                threading.Thread(target=stream.close, daemon=True).start()
+        try:
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self, timeout: float = _DEADLINE_SECONDS) -> tuple[str, str]:
         """What it writes to its end; empty for what is no pipe."""
         said = {}
 
@@ -145,11 +152,11 @@ class Process:
             reader.join(timeout)
             if reader.is_alive():
                 self.kill()
-                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+                raise subprocess.TimeoutExpired(self.args, timeout)
         self.wait(timeout)
         return said.get("stdout", ""), said.get("stderr", "")
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float = _DEADLINE_SECONDS) -> int:
         """Its exit code when it has ended, minus the signal's number if that ended it."""
         with self._lock:
             if self.returncode is None:
@@ -157,7 +164,7 @@ class Process:
                 try:
                     self.returncode = self._number()
                 except (TimeoutError, BlockingIOError):
-                    raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
+                    raise subprocess.TimeoutExpired(self.args, timeout) from None
                 self._ends.close()
             return self.returncode
 
@@ -180,6 +187,7 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def _number(self) -> int:
+        """The next one that the nursery tells: ten digits at most, sent at once, so a wait for one is a wait for all."""
         line = b""
         while not line.endswith(b"\n"):
             part = self._ends.recv(1)
@@ -206,6 +214,7 @@ class Nursery:
     def ask(self, request: bytes, standard: tuple[int, ...]) -> socket.socket:
         """Have a process forked; its id is told there, and then its exit code."""
         ours, theirs = socket.socketpair()
+        ours.settimeout(_DEADLINE_SECONDS)
         with theirs, self._lock:
             socket.send_fds(self._requests, [request], [*standard, theirs.fileno()])
         return ours

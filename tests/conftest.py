@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
+from tests.bounds import bounded, remember_stderr
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,9 +34,8 @@ os.environ["VOUCHD_PROGRESS"] = "0"
 # How long what was never timed here may take, in seconds, by the first of these marks that it has.
 GUESSES = {"browser": 60.0, "directory": 60.0, "process": 20.0, "interop": 10.0}
 _FAILURE_CHARACTERS = 4000
-_RUN_AGAIN = pytest.StashKey[
-    bool
-]()  # whether this process ran a test again for which no server is known to have crashed
+# Whether this process ran a test again for which no server is known to have crashed.
+_RUN_AGAIN = pytest.StashKey[bool]()
 DURATIONS = "vouchd/durations"  # in pytest's cache: by scope, as of the run that had it last
 
 
@@ -78,8 +80,30 @@ class Timing:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Whole runs are timed, by the process that has them all told."""
+    remember_stderr()
     if getattr(config.option, "numprocesses", None):
         config.pluginmanager.register(Timing(config))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """No set-up stands still for ever."""
+    with bounded():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Nor does a test."""
+    with bounded():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Nor what comes after it."""
+    with bounded():
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -123,6 +147,17 @@ class Sharing(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """The test in which a process ended; it is not begun again, or it would end one process after the other."""
+        units = self.assigned_work.get(node, {}).values()
+        caught = next(((unit, name) for unit in units for name, done in unit.items() if not done), None)
+        if caught is None:
+            return super().remove_node(node)
+        unit, name = caught
+        unit[name] = True
+        super().remove_node(node)
+        return name
 
 
 def scope_of(nodeid: str) -> str:

@@ -147,7 +147,9 @@ def test_end_of_input_at_a_prompt_is_no_bug(tmp_path):
     asking = subprocess.Popen(words("pkcs12", "show", path), stdin=end, stderr=subprocess.PIPE, start_new_session=True)
     said = b""
     while not said.endswith(b": "):
-        said += os.read(asking.stderr.fileno(), 1000)
+        part = os.read(asking.stderr.fileno(), 1000)
+        assert part, f"it ended without asking: {said}"
+        said += part
     os.write(terminal, b"\x04")
     said = asking.stderr.read().decode()
     assert (asking.wait(), "nothing was typed" in said) == (command.INTERRUPTED, True), said
