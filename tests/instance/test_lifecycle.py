@@ -67,6 +67,16 @@ def test_start_returns_what_is_served_and_stop_ends_it(layout):
     assert lifecycle.status(layout) == lifecycle.Status(None, None)
 
 
+def test_start_passes_on_what_the_process_warned_of(layout):
+    """Who starts an instance reads its warnings, those of this start and no other lines of its log."""
+    layout.log.write_text("vouchd: warning: of another start\n")
+    program = "import sys; sys.stderr.write('vouchd: warning: a doubt\\nvouchd: hint: h\\n')\n" + PROGRAM
+    warnings, begun = [], []
+    lifecycle.start(layout, command(layout, program), warn=warnings.append, meanwhile=lambda: begun.append(True))
+    assert warnings == ["a doubt"]
+    assert begun == [True]
+
+
 def test_start_twice_is_refused(layout):
     """An instance has one manager process."""
     lifecycle.start(layout, command(layout))

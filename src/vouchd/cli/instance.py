@@ -6,12 +6,13 @@ place of that parameter (`--instance`, `--url`, `--cert`, `--key`, `--trust`) an
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE, read_password
 from vouchd.cli.progress import working
 from vouchd.client.admin import AdminClient, quoted, read_answer
-from vouchd.errors import ConfigError
+from vouchd.errors import ConfigError, LifecycleError
 from vouchd.instance import lifecycle
 from vouchd.service.permission import local_caller
 from vouchd.settings.layout import Layout
@@ -56,7 +57,7 @@ class Folder:
         self._services: Services | None = None
         self._caller = local_caller(user_name())
         self._running = FolderRunning(
-            layout, lambda: self._opened().store, lambda: self._opened().indexing, self._check, output.hint
+            layout, lambda: self._opened().store, lambda: self._opened().indexing, partial(_check, layout), output.hint
         )
 
     def call(self, name: str, *path: str, body: Any = None, origin: str = "", **query: Any) -> Any:
@@ -70,8 +71,7 @@ class Folder:
 
     def start(self, seconds: float) -> None:
         """Start it, and wait until it answers. Raises: VouchdError."""
-        self._check()
-        lifecycle.start(self.layout, lifecycle.manager_command(self.layout), seconds=seconds)
+        start_folder(self.layout, seconds)
 
     def remove(self) -> None:
         """Close what is open in the folder of an instance that has stopped, and remove it, with its keys."""
@@ -86,10 +86,31 @@ class Folder:
             self._services = self._until_the_end.enter_context(wiring.services(self.layout))
         return self._services
 
-    def _check(self) -> None:
-        from vouchd.wiring.instance import check_instance  # noqa: PLC0415  likewise
 
-        check_instance(self.layout, output.warn)
+def start_folder(layout: Layout, seconds: float) -> None:
+    """Start the instance in that folder and wait until it answers; it checks itself, and its warnings are printed.
+
+    Where it does not start, the reason is looked for here: in its own words, with its hint and exit code. Raises:
+    VouchdError.
+    """
+    lifecycle.require_instance(layout)
+    try:
+        lifecycle.start(
+            layout,
+            lifecycle.manager_command(layout),
+            seconds=seconds,
+            warn=output.warn,
+            meanwhile=partial(import_module, "vouchd.wiring.instance"),  # for what follows
+        )
+    except LifecycleError:
+        _check(layout)
+        raise
+
+
+def _check(layout: Layout) -> None:
+    from vouchd.wiring.instance import check_instance  # noqa: PLC0415  `status` does without
+
+    check_instance(layout, output.warn)
 
 
 class Port:
@@ -230,7 +251,7 @@ def reachable(command: Callable[..., Result]) -> Callable[..., Result]:
             for name, (annotation, default) in options.items()
         ]
 
-    @functools.wraps(command)
+    @wraps(command)
     def run(**values: Any) -> Result:
         where = [values.pop(name) for name in options]
         with opened(*where, option=names[0][0], talks=not values.get("json_output", False)) as instance:

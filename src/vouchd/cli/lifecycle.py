@@ -10,11 +10,10 @@ import typer
 
 from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
-from vouchd.cli.instance import Folder, Instance, opened, reachable
+from vouchd.cli.instance import Folder, Instance, opened, reachable, start_folder
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.errors import ClientError, LifecycleError, RestartRefused
 from vouchd.instance import lifecycle
-from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.unconfigured import is_being_set_up
 from vouchd.settings.layout import Layout
 
@@ -42,8 +41,7 @@ def start(
 
         show_wizard(layout, start_wizard(layout), json_output)
         return
-    _check(layout)
-    lifecycle.start(layout, manager_command(layout), seconds=timeout)
+    start_folder(layout, timeout)
     with opened(str(layout.root)) as started:
         _show(started.call("instance.get"), json_output)
 
@@ -69,12 +67,6 @@ def _stop_wizard(layout: Layout) -> bool:
     from vouchd.wiring.setup import stop_wizard  # noqa: PLC0415  it brings the wizard along
 
     return stop_wizard(layout)
-
-
-def _check(layout: Layout) -> None:
-    from vouchd.wiring.instance import check_instance  # noqa: PLC0415  `status` does without
-
-    check_instance(layout, warn=output.warn)
 
 
 @reachable

@@ -32,6 +32,8 @@ SERVED_SECONDS = 120.0
 HEEDED_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 4000
+_WARNINGS_BYTES = 1 << 20
+_NAME, _HINT, _WARNING = "vouchd: ", "hint: ", "warning: "  # as commands write on stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,20 @@ def status(layout: Layout) -> Status:
     return Status(pid, report if report is not None and report.pid == pid else None)
 
 
-def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECONDS) -> InstanceReport:
+def start(
+    layout: Layout,
+    command: Sequence[str],
+    *,
+    seconds: float = START_SECONDS,
+    warn: Callable[[str], None] = lambda _: None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> InstanceReport:
     """Run `command` (the manager process in the foreground) in the background and wait until it is ready.
 
-    What it says goes to the instance's log. Raises: LifecycleError when it runs already, ends or is not ready in time.
+    What it says goes to the instance's log; its warnings go to `warn` as well, once it is ready. `meanwhile` is called
+    when it has begun.
+
+    Raises: LifecycleError when it runs already, ends or is not ready in time.
     """
     present = status(layout)
     if present.pid is not None:
@@ -78,13 +90,25 @@ def start(layout: Layout, command: Sequence[str], *, seconds: float = START_SECO
         now = status(layout)
         return now.report if now.ready else None
 
-    return launch(command, layout.log, layout, ready, seconds)
+    start_of_log = layout.log.stat().st_size if layout.log.exists() else 0
+    report = launch(command, layout.log, layout, ready, seconds, meanwhile)
+    for warning in _warnings(layout.log, start_of_log):
+        warn(warning)
+    return report
 
 
-def launch(command: Sequence[str], log: Path, layout: Layout, ready: Callable[[int], _T | None], seconds: float) -> _T:
+def launch(
+    command: Sequence[str],
+    log: Path,
+    layout: Layout,
+    ready: Callable[[int], _T | None],
+    seconds: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> _T:
     """Run `command` in the background until `ready`, asked with its process id, says something, which is returned.
 
-    What it says goes to the file `log`. Raises: LifecycleError when it ends or is not ready in time.
+    What it says goes to the file `log`; `meanwhile`: as in `start`. Raises: LifecycleError when it ends or is not ready
+    in time.
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as file:
@@ -101,6 +125,7 @@ def launch(command: Sequence[str], log: Path, layout: Layout, ready: Callable[[i
             )
         return ready(process.pid)
 
+    meanwhile()
     result = _wait(alive, seconds)
     if result is None:
         raise LifecycleError(
@@ -112,9 +137,19 @@ def launch(command: Sequence[str], log: Path, layout: Layout, ready: Callable[[i
 
 def _last_words(log: Path, offset: int) -> str:
     """What the process said as an error before it ended."""
-    lines = read_tail(log, _TAIL_BYTES, begin=offset).decode("utf-8", "replace").splitlines()
-    said = [line.removeprefix("vouchd: ") for line in lines if line.startswith("vouchd: ")]
-    return next((line for line in said if not line.startswith(("hint: ", "warning: "))), "")
+    said = _said(log, offset, _TAIL_BYTES)
+    return next((line for line in said if not line.startswith((_HINT, _WARNING))), "")
+
+
+def _warnings(log: Path, offset: int) -> list[str]:
+    """What the process warned of."""
+    return [line.removeprefix(_WARNING) for line in _said(log, offset, _WARNINGS_BYTES) if line.startswith(_WARNING)]
+
+
+def _said(log: Path, offset: int, most_bytes: int) -> list[str]:
+    """The lines that the process wrote as a command does."""
+    lines = read_tail(log, most_bytes, begin=offset).decode("utf-8", "replace").splitlines()
+    return [line.removeprefix(_NAME) for line in lines if line.startswith(_NAME)]
 
 
 def stop(layout: Layout, *, seconds: float = STOP_SECONDS) -> bool:
