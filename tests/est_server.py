@@ -18,7 +18,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
-from tests.pki import CA, DAY
+from tests.pki import CA, DAY, Issued
 
 
 class _Public:
@@ -29,6 +29,19 @@ class _Public:
 
     def public_key(self):
         return self._key
+
+
+def certify(ca: CA, csr_pem: bytes, now: int, days: int = 60) -> Issued:
+    """The certificate for a request, with the extensions that it wants."""
+    subprocess.run(["openssl", "req", "-verify", "-noout"], input=csr_pem, check=True, capture_output=True)
+    csr = x509.load_pem_x509_csr(csr_pem)
+    return ca.issue(
+        csr.subject.get_attributes_for_oid(x509.oid.NameOID.COMMON_NAME)[0].value,
+        key=_Public(csr.public_key()),
+        not_before=now - DAY,
+        not_after=now + days * DAY,
+        extensions=tuple((one.value, one.critical) for one in csr.extensions),
+    )
 
 
 @dataclass
@@ -105,15 +118,7 @@ class ESTServer:
             request.end_headers()
             return None
         pem = b"-----BEGIN CERTIFICATE REQUEST-----\n" + body.strip() + b"\n-----END CERTIFICATE REQUEST-----\n"
-        subprocess.run(["openssl", "req", "-verify", "-noout"], input=pem, check=True, capture_output=True)
-        csr = x509.load_pem_x509_csr(pem)
-        issued = self.ca.issue(
-            csr.subject.get_attributes_for_oid(x509.oid.NameOID.COMMON_NAME)[0].value,
-            key=_Public(csr.public_key()),
-            not_before=self.now - DAY,
-            not_after=self.now + self.days * DAY,
-            extensions=tuple((one.value, one.critical) for one in csr.extensions),
-        )
+        issued = certify(self.ca, pem, self.now, self.days)
         der = serialize_certificates([issued.certificate], Encoding.DER)
         return self._reply(request, 200, base64.encodebytes(der), "application/pkcs7-mime; smime-type=certs-only")
 

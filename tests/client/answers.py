@@ -117,6 +117,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    certificate: bytes | None = None  # DER of the client's, over TLS
 
 
 @dataclass
@@ -145,7 +146,8 @@ def loopback(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[Lo
 
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            request = Received(self.command, self.path, dict(self.headers), self.rfile.read(length))
+            shown = self.connection.getpeercert(binary_form=True) if tls else None
+            request = Received(self.command, self.path, dict(self.headers), self.rfile.read(length), shown)
             seen.append(request)
             status, headers, body = respond(request)
             self.send_response(status)

@@ -8,8 +8,9 @@ import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -18,7 +19,8 @@ from tests.client.answers import Received, Respond, loopback
 from tests.pki import CA, DAY, NOW
 
 from vouchd.client.certsystem_domain import CertificateSystemDomain, DomainHost
-from vouchd.errors import ClientError, PermissionDenied
+from vouchd.client.fingerprints import shown_fingerprint
+from vouchd.errors import ClientError, ConfigError, PermissionDenied
 
 ROOT = CA.create("Domain root", not_before=NOW - 4000 * DAY, not_after=NOW + 4000 * DAY)
 HOST = {"Hostname": "ca.example.test", "SecurePort": "8443", "Clone": "FALSE", "SubsystemName": "CA one"}
@@ -104,3 +106,19 @@ def test_server_that_nobody_vouches_for_is_not_asked(tmp_path):
         with pytest.raises(ClientError):
             there.register("ocsp", "ocsp.example.test", 8080, 8443)
     assert requests == []
+
+
+def test_server_is_known_by_its_fingerprint_instead(tmp_path):
+    """Compared before anything is sent: with another one no byte of a request goes there."""
+    with domain(willing, tmp_path) as (there, requests):
+        shown = shown_fingerprint("127.0.0.1", urlsplit(there.url).port, 10)
+        (tmp_path / "root.pem").write_bytes(CA.create("Another root").pem)
+        compared = replace(there, fingerprint=shown.upper())
+        compared.admit("ocsp.example.test")
+        count = len(requests)
+        with pytest.raises(ClientError, match="another one than was said") as caught:
+            replace(there, fingerprint="0" * 64).hosts()
+        assert shown in str(caught.value)
+        with pytest.raises(ConfigError, match="64 hex digits"):
+            replace(there, fingerprint="abc").hosts()
+        assert len(requests) == count == 2

@@ -69,9 +69,11 @@ def test_page_tells_every_field_of_every_panel():
 
 
 def test_field_has_one_name_in_the_ini():
-    """No two fields have the same name there."""
-    names = [field.ini for field in fields()]
+    """No two fields of one choice have the same name there."""
+    names = [(name, kind) for field in fields() for name in (field.ini, *field.also) for kind in field.when or ("",)]
     assert len(set(names)) == len(names)
+    shared = {name for name, kind in names if not kind} & {name for name, kind in names if kind}
+    assert not shared
 
 
 @pytest.mark.parametrize("text", [json_text, ini_text])

@@ -1,7 +1,8 @@
 """A security domain that a Certificate System's CA hosts, called as its own subsystems call it when they are set up.
 
 Read by anybody; to change it one logs in with a user and a password, fetches an installation token, and shows that. The
-server is verified; answers are bounded and taken for what they say, never run or followed.
+server is verified, by a CA or by the fingerprint of its certificate; answers are bounded and taken for what they say,
+never run or followed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from vouchd.client.fingerprints import ComparedConnection, fingerprint_of, untraced
 from vouchd.client.transport import https_parts
 from vouchd.errors import ClientError, PermissionDenied
 from vouchd.signing.certificates import trusting
@@ -27,7 +29,9 @@ _MAX_BYTES = 1 << 20
 _STATUS = re.compile(r"<Status>(\d{1,4})</Status>")
 _ERROR = re.compile(r"<Error>(.{0,1000}?)</Error>", re.DOTALL)
 _CERTIFICATE = re.compile(r"<Cert>([A-Za-z0-9+/=\s]{1,20000})</Cert>")
-_LIST, _TYPE = "OCSPList", "OCSP"
+OCSP = "OCSP"  # the kind of subsystem that an OCSP manager is
+_LIST = "OCSPList"
+_RESOLVING = "the name must be one that the CA's host can resolve; its debug log says more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,16 @@ class DomainHost:
 
 @dataclass(frozen=True, slots=True)
 class CertificateSystemDomain:
-    """The domain that the CA at `url` hosts (https://HOST:PORT); `password` is that of an administrator of it."""
+    """The domain that the CA at `url` hosts (https://HOST:PORT); `password` is that of an administrator of it.
+
+    With a `fingerprint` (SHA-256 of the certificate of that port) the CA is known by that, and traced to no root.
+    """
 
     url: str
     user: str = ""
     password: str = field(default="", repr=False)
     trust_file: Path | None = None
+    fingerprint: str = ""
 
     def hosts(self) -> tuple[str, tuple[DomainHost, ...]]:
         """The name of the domain, and who is in it. Raises: ClientError."""
@@ -69,6 +77,15 @@ class CertificateSystemDomain:
             return str(said["id"]), hosts
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ClientError(f"{self.url}: what it tells is no security domain") from error
+
+    def log_in(self) -> None:
+        """See that the CA knows the user, and change nothing. Raises: ClientError, PermissionDenied."""
+        with closing(self._connection()) as connection:
+            self._account(connection)
+
+    def admit(self, host: str) -> None:
+        """See that the user may enter that host, and change nothing. Raises: ClientError, PermissionDenied."""
+        self._token(host)
 
     def register(self, name: str, host: str, port: int, agent_port: int, *, clone: bool = False) -> None:
         """Enter an OCSP manager, its plain and its agent port. Raises: ClientError, PermissionDenied."""
@@ -103,24 +120,29 @@ class CertificateSystemDomain:
 
     def _change(self, more: Mapping[str, str], host: str, agent_port: int) -> None:
         ports = ("sport", "agentsport", "adminsport", "eeclientauthsport")
-        form = {"sessionID": self._token(host), "list": _LIST, "type": _TYPE, "host": host}
+        form = {"sessionID": self._token(host), "list": _LIST, "type": OCSP, "host": host}
         self._post("/ca/admin/ca/updateDomainXML", {**form, **dict.fromkeys(ports, str(agent_port)), **more})
 
     def _token(self, host: str) -> str:
         """An installation token for a host, which the CA must be able to resolve."""
         with closing(self._connection()) as connection:
-            basic = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-            headers = {"Authorization": f"Basic {basic}"}
-            self._json(connection, "/ca/rest/account/login", headers)
-            query = urlencode({"hostname": host, "subsystem": _TYPE})
-            said = self._json(connection, f"/ca/rest/securityDomain/installToken?{query}", headers)
+            headers = self._account(connection)
+            query = urlencode({"hostname": host, "subsystem": OCSP})
+            try:
+                said = self._json(connection, f"/ca/rest/securityDomain/installToken?{query}", headers)
+            except ClientError as error:
+                raise ClientError(f"{error}, asked for {host}", hint=error.hint or _RESOLVING) from error
         token = said.get("token")
         if not isinstance(token, str) or not token:
-            raise ClientError(
-                f"{self.url} gives no installation token for {host}",
-                hint="the name must be one that the CA's host can resolve; its debug log says more",
-            )
+            raise ClientError(f"{self.url} gives no installation token for {host}", hint=_RESOLVING)
         return token
+
+    def _account(self, connection: http.client.HTTPSConnection) -> dict[str, str]:
+        """The headers that say who asks, once the CA has taken them for right."""
+        basic = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        headers = {"Authorization": f"Basic {basic}"}
+        self._json(connection, "/ca/rest/account/login", headers)
+        return headers
 
     def _post(self, path: str, form: Mapping[str, str]) -> None:
         with closing(self._connection()) as connection:
@@ -172,8 +194,12 @@ class CertificateSystemDomain:
         parts = https_parts(self.url)
         if parts is None or parts.path not in {"", "/"}:
             raise ClientError(f"not the URL of a CA's secure port: {self.url}", hint="https://HOST:8443")
+        host, port = parts.hostname or "", parts.port or 443
+        if self.fingerprint:
+            known = fingerprint_of(self.fingerprint, "of the certificate that the CA's secure port shows")
+            return ComparedConnection(host, port, known, untraced(), _SECONDS)
         context = trusting(self.trust_file)
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port or 443, timeout=_SECONDS, context=context)
+        return http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context)
 
 
 def _message(text: str) -> str:

@@ -37,6 +37,11 @@ class CertificateSystemRequests:
     timeout_seconds: float
     basic: tuple[str, str] | None = None
 
+    def require_ca(self) -> None:
+        """See that a CA answers there, and change nothing. Raises: ClientError, NotFound, ConfigError."""
+        with closing(self._connection()) as connection:
+            self._call(connection, "GET", "/ca/rest/info")
+
     def submit(self, csr_pem: bytes, profile: str) -> str:
         """Submit a request to a profile; its number there. Raises: ClientError, PermissionDenied, ConfigError."""
         attributes = {"cert_request_type": "pkcs10", "cert_request": csr_pem.decode("ascii")}
@@ -60,14 +65,15 @@ class CertificateSystemRequests:
             )
         return number
 
+    def log_in(self) -> None:
+        """See that the CA knows who approves, and change nothing. Raises: ClientError, PermissionDenied."""
+        with closing(self._connection()) as connection:
+            self._session(connection)
+
     def approve(self, number: str) -> None:
         """Approve a request as an agent of the CA. Raises: ClientError, PermissionDenied."""
         with closing(self._connection()) as connection:
-            headers = {}
-            if self.basic is not None:
-                headers["Authorization"] = "Basic " + base64.b64encode(":".join(self.basic).encode()).decode()
-            cookie = self._send(connection, "GET", "/ca/rest/account/login", None, headers)[1]
-            session = {"Cookie": cookie.split(";")[0]} if cookie else {}
+            session = self._session(connection)
             path = f"/ca/rest/agent/certrequests/{number}"
             shown = self._call(connection, "GET", path, None, session)
             self._call(connection, "POST", f"{path}/approve", shown, session)
@@ -92,6 +98,13 @@ class CertificateSystemRequests:
         if not isinstance(chain, str):
             raise ClientError(f"{self.url}: certificate {serial} has no octets")
         return chain.encode()
+
+    def _session(self, connection: http.client.HTTPSConnection) -> dict[str, str]:
+        headers = {}
+        if self.basic is not None:
+            headers["Authorization"] = "Basic " + base64.b64encode(":".join(self.basic).encode()).decode()
+        cookie = self._send(connection, "GET", "/ca/rest/account/login", None, headers)[1]
+        return {"Cookie": cookie.split(";")[0]} if cookie else {}
 
     def _call(
         self,

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import http.client
 import json
-import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from vouchd.client.admin import error_of
+from vouchd.client.fingerprints import fingerprint_of, untraced
 from vouchd.cloning.listing import Listing, read_listing
 from vouchd.cloning.proof import BINDING, HEADER, MemberKey, succeeds
 from vouchd.cloning.set_info import Joined, SetInfo, read_info, read_joined
@@ -42,7 +42,6 @@ TIMEOUT_SECONDS = 15.0
 MAX_ANSWER_BYTES = 256 << 20  # facts, or a document of it in pieces
 _PIECE_BYTES = 1 << 20
 _MAX_LINE_BYTES = 1 << 16
-_HEX_DIGITS = 64
 _CRL_SECONDS = 300.0
 
 
@@ -92,10 +91,8 @@ class PeerClient:
     ) -> None:
         self._host, self._port = host, port
         self._url = f"https://{host}:{port}"
-        self._fingerprint = fingerprint.replace(":", "").strip().lower()
+        self._fingerprint = fingerprint_of(fingerprint, "see clone prepare")
         self._others: frozenset[str] = frozenset()
-        if len(self._fingerprint) != _HEX_DIGITS or not all(one in "0123456789abcdef" for one in self._fingerprint):
-            raise ConfigError("a fingerprint is the SHA-256 of a certificate: 64 hex digits", hint="see clone prepare")
         self._timeout = timeout_seconds
         self._own = identity.own if identity else None
         self._tls = _context(identity)
@@ -350,11 +347,7 @@ def _json(data: bytes) -> Any:
 
 
 def _context(identity: Identity | None) -> ssl.SSLContext:
-    # The certificate is compared with a fingerprint instead of being traced to a CA: see _require_certificate.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = untraced()  # the certificate is compared with a fingerprint instead: see _require_certificate
     if identity is not None:
         try:
             context.load_cert_chain(identity.certificate_file, identity.key_file, identity.password)
@@ -363,21 +356,6 @@ def _context(identity: Identity | None) -> ssl.SSLContext:
                 f"{identity.certificate_file}: no client certificate with its key", hint="see `vouchd certs list`"
             ) from error
     return context
-
-
-def shown_fingerprint(host: str, port: int) -> str:
-    """SHA-256 (hex) of the certificate that the agent port shows now, for who knows it. Raises: ClientError."""
-    try:
-        with (
-            socket.create_connection((host, port), TIMEOUT_SECONDS) as plain,
-            _context(None).wrap_socket(plain) as tls,
-        ):
-            return hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
-    except OSError as error:  # ssl.SSLError is one
-        raise ClientError(
-            f"https://{host}:{port} does not show a certificate: {error.strerror or error}",
-            hint="does it run, and is the port that of its agents?",
-        ) from error
 
 
 def address_of(url: str) -> tuple[str, int]:

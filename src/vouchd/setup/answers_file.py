@@ -5,12 +5,13 @@ from __future__ import annotations
 import configparser
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from vouchd.api.model import read_json
 from vouchd.errors import BadInput
 from vouchd.files import read_secret
-from vouchd.setup.questionnaire import PAGE, SECTIONS, Answers, fields, read_answers, without_secrets
+from vouchd.setup.questionnaire import PAGE, SECTIONS, Answers, Field, fields, read_answers, without_secrets
 
 _INI_SECTIONS = ("DEFAULT", "OCSP")
 _HEAD = """\
@@ -41,20 +42,35 @@ def read_ini(text: str) -> Answers:
         parser.read_string(text)
     except configparser.Error as error:
         raise BadInput(f"not an INI file: {str(error).splitlines()[0]}", hint=PAGE) from error
-    known = {name: one for one in fields() for name in (one.ini, *one.also)}
+    named = [(name, word) for section in _ini_sections(parser) for name, word in parser[section].items()]
     values: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
+    for name, word in sorted(named, key=lambda one: not any(field.name == "kind" for field in _of_name(one[0]))):
+        field = next((one for one in _of_name(name) if _belongs(one, values[one.section])), _of_name(name)[0])
+        if field.name in values[field.section]:
+            raise BadInput(f"{name}: {field.path} is there already", hint="leave one of them out")
+        meaning = {ini.lower(): value for value, ini in field.words.items()}
+        values[field.section][field.name] = meaning.get(word.lower(), word)
+    return read_answers(values)
+
+
+def _ini_sections(parser: configparser.ConfigParser) -> list[str]:
     for section in parser.sections():
         if section not in _INI_SECTIONS:
             raise BadInput(f"[{section[:80]}]: no such section", hint=f"one of {', '.join(_INI_SECTIONS)}; {PAGE}")
-        for name, word in parser[section].items():
-            if name not in known:
-                raise BadInput(f"{name[:80]}: no such name", hint=PAGE)
-            field = known[name]
-            if field.name in values[field.section]:
-                raise BadInput(f"{name}: {field.path} is there already", hint="leave one of them out")
-            meaning = {ini.lower(): value for value, ini in field.words.items()}
-            values[field.section][field.name] = meaning.get(word.lower(), word)
-    return read_answers(values)
+    return parser.sections()
+
+
+def _of_name(name: str) -> list[Field]:
+    """The fields of that name: several where each belongs to another choice. Raises: BadInput."""
+    named = [one for one in fields() if name in {one.ini, *one.also}]
+    if not named:
+        raise BadInput(f"{name[:80]}: no such name", hint=PAGE)
+    return named
+
+
+def _belongs(field: Field, chosen: Mapping[str, str]) -> bool:
+    """Whether the field belongs to the choice that was made in its panel."""
+    return not field.when or chosen.get("kind") in field.when
 
 
 def json_text(answers: Answers) -> str:
@@ -72,7 +88,8 @@ def ini_text(answers: Answers) -> str:
             section = one.section
             out.write(f"\n# {section.replace('_', ' ')}\n")
         if one.secret:
-            out.write(f"# {one.ini}=\n")
+            if _belongs(one, values.get(one.section, {})) or len(_of_name(one.ini)) == 1:
+                out.write(f"# {one.ini}=\n")
             continue
         value = str(values[one.section][one.name])
         out.write(f"{one.ini}={one.words.get(value, value)}\n")

@@ -21,31 +21,46 @@ from vouchd.api.cloning import Preparation
 from vouchd.api.directory_server import DirectoryToUse
 from vouchd.api.keys import Backup
 from vouchd.api.services import Services
+from vouchd.cloning.certsystem_entry import enter_domain
 from vouchd.cloning.client import address_of
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
 from vouchd.cloning.instance_creation import InstanceCreation, InstancePlan
 from vouchd.cloning.needs import CheckInstance, Compare, Say
 from vouchd.cloning.steps import Step, journal_of, run_steps
 from vouchd.core.facts import Transport
-from vouchd.errors import LifecycleError
+from vouchd.errors import LifecycleError, RefusedForNow
 from vouchd.files import PRIVATE, read_file, replace_file
 from vouchd.instance import lifecycle
+from vouchd.instance.certificates.certsystem_enrolment import CertificateSystemEnrolment
 from vouchd.instance.certificates.enrolment import enrol
 from vouchd.instance.certificates.places import ADMIN, pending_requests, system_certificates
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.unconfigured import is_configured
 from vouchd.pkix.purposes import Purpose
-from vouchd.settings.declared import EnrolmentWay, RenewalSettings
+from vouchd.settings.declared import EnrolmentWay, RenewalSettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.setup.checks import Checks, named_authorities
 from vouchd.setup.kept import EXPORTED, own_journal
-from vouchd.setup.plans import directory_of, host_path, host_values, maybe_path, server_url, signer_source, token_of
-from vouchd.setup.questionnaire import Answers
+from vouchd.setup.plans import (
+    ENROLMENT_SECONDS,
+    certsystem_domain,
+    certsystem_requests,
+    directory_of,
+    host_path,
+    host_values,
+    maybe_path,
+    server_url,
+    signer_source,
+    token_of,
+)
+from vouchd.setup.questionnaire import Answers, Requests
 
-_EST_SECONDS = 60
+_ENROLLING = frozenset({"est", "certsystem"})
+_DOMAIN = "domain"  # kept in the journal: the name of the Certificate System's domain
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +112,14 @@ class CarryingOut:
         if self._answers.is_clone:
             return (export,) if self._answers.export_keys.kind == "file" else ()
         directory = self._answers.internal_database.kind == "directory"
+        enters = self._answers.enters_certsystem
         return (
             Step("create", "make the instance with its keys", self._create),
             Step("certificates", "have the keys certified", self._certify),
             *((Step("database", "move to the directory server", self._use_directory),) if directory else ()),
             Step("export", "make the domain, and back up the keys", self._export),
             Step("administrator", "make the file for the administrator's browser", self._administrator),
+            *((Step("enter", "enter the Certificate System's domain", self._enter),) if enters else ()),
             Step("start", "start it", self._start),
         )
 
@@ -115,14 +132,14 @@ class CarryingOut:
         names, requests = answers.subject_names, answers.requests
         ca = host_path(requests.ca, "folder of our CA") if requests.kind == "ca" else None
         source = signer_source(self._layout, answers)
-        values = host_values(answers) | {"securitydomain.name": answers.security_domain.name}
+        values = host_values(answers) | {"securitydomain.name": self._domain_name()}
         server_names = names.server_names.split() or [answers.subsystem.host]
         known = named_authorities(answers)
         plan = InstancePlan(self._layout.root, source, known, values, server_names, ca, set_up=True)
         self._tools.creation(self._say).make(plan)
 
     def _certify(self) -> None:
-        if self._answers.requests.kind == "est":
+        if self._answers.requests.kind in _ENROLLING:
             self._enrol()
         waiting = waiting_requests(self._layout)
         if waiting:
@@ -143,7 +160,7 @@ class CarryingOut:
                 password=database.password,
                 starttls=directory.server.transport is Transport.STARTTLS,
                 trust_file=database.trust,
-                domain=self._answers.security_domain.name,
+                domain=self._domain_name(),
             )
             for note in self._operation(services, "directory_server.use", body).notes:
                 self._say(note)
@@ -158,7 +175,7 @@ class CarryingOut:
             elif password is None and not self._answers.on_token:
                 return  # a key in a file is needed by a clone: `vouchd clone prepare` makes the domain with it
             else:
-                domain, host = self._answers.security_domain.name, self._answers.subsystem.host
+                domain, host = self._domain_name(), self._answers.subsystem.host
                 body = Preparation(password=password, host=host, domain=domain)
                 content = self._operation(services, "cloning.prepare", body).pkcs12
         if password is not None:
@@ -173,6 +190,24 @@ class CarryingOut:
             made = self._operation(services, "keys.backup", Backup(password=password, names=[ADMIN]))
         replace_file(self._layout.admin_pkcs12, made.pkcs12, PRIVATE)
         self._layout.admin_password.unlink(missing_ok=True)
+
+    def _domain_name(self) -> str:
+        """The name of the domain: as it was typed, or as a Certificate System calls the one that it hosts."""
+        if not self._answers.enters_certsystem:
+            return self._answers.security_domain.name
+        if _DOMAIN not in self._journal.kept():
+            name = certsystem_domain(self._answers).hosts()[0]
+            self._journal.keep({_DOMAIN: "".join(filter(str.isprintable, name))[:_LONGEST_NAME]})
+        return self._journal.kept()[_DOMAIN]
+
+    def _enter(self) -> None:
+        domain = self._answers.security_domain
+        with self._tools.services(self._layout) as services:
+            known, host = certsystem_domain(self._answers), self._answers.subsystem.host
+            entry = enter_domain(services, known, host, publish=domain.publish)
+        self._say(f"enter: {entry.place} is listed in {entry.domain}")
+        if domain.publish:
+            self._say("enter: restart that CA, which takes up its publisher for this instance then")
 
     def _start(self) -> None:
         self._tools.check(self._layout, self._say)
@@ -222,9 +257,9 @@ class CarryingOut:
         return kept["master"], kept["fingerprint"]
 
     def _with_enrolment(self, steps: tuple[Step, ...]) -> Iterator[Step]:
-        """The steps of the creation; where EST certifies, it is asked before the certificate is missed."""
+        """The steps of the creation; where a CA is asked from here, it is before the certificate is missed."""
         for step in steps:
-            if step.name == "certificate" and self._answers.requests.kind == "est":
+            if step.name == "certificate" and self._answers.requests.kind in _ENROLLING:
                 yield Step(step.name, step.about, lambda step=step: self._certify_clone(step))  # type: ignore[misc]
             else:
                 yield step
@@ -239,28 +274,61 @@ class CarryingOut:
     # Both.
 
     def _enrol(self) -> None:
-        """Have the EST server certify what waits; it is asked for the renewals of a signer that it certified, too."""
+        """Have the CA certify what waits; it is asked for the renewals of a signer that it certified, too.
+
+        Raises: LifecycleError that names each request that the CA has not decided on yet.
+        """
         requests, settings = self._answers.requests, read_settings(self._layout)
-        nickname = settings.default_signer
-        passwords = read_passwords(self._layout.password_conf)
-        replace_passwords(self._layout.password_conf, passwords | {f"renewal.{nickname}": requests.password})
-        trust = maybe_path(requests.trust, "CAs of the EST server")
-        renewal = RenewalSettings(
-            nickname,
-            EnrolmentWay.EST,
-            timeout_seconds=_EST_SECONDS,
-            url=requests.url,
-            trust_file=trust,
-            user=requests.user,
-        )
+        renewal = self._renewal(requests, settings.default_signer)
+        undecided = []
         for one in waiting_requests(self._layout):
             self._say(f"certificates: {one.name}, by {requests.url}")
-            bundle = enrol(renewal, one.purpose, read_file(one.path), settings, again=False)
-            install(self._layout, self._tools, one.name, base64.b64encode(bundle).decode())
+            try:
+                bundle = self._certified(one, renewal, settings)
+            except RefusedForNow as error:
+                undecided.append(f"{one.name}: {error}")
+                continue
+            install(self._layout, self._tools, one.name, as_text(bundle))
+        if undecided:
+            raise LifecycleError("; ".join(undecided), hint="once an agent of the CA has approved them, try again")
         if not self._answers.is_clone and not self._answers.restores_signer:
-            prefix = f"vouchd.renewal.{nickname}"
-            values = {f"{prefix}.by": "est", f"{prefix}.url": requests.url, f"{prefix}.user": requests.user}
-            write_values(self._layout, values | ({f"{prefix}.trust": str(trust)} if trust else {}))
+            self._keep(renewal)
+
+    def _certified(self, one: Request, renewal: RenewalSettings, settings: Settings) -> bytes:
+        csr = read_file(one.path)
+        if renewal.way is EnrolmentWay.EST:
+            return enrol(renewal, one.purpose, csr, settings, again=False)
+        requests = self._answers.requests
+        at_ca = CertificateSystemEnrolment(
+            certsystem_requests(requests), self._layout.submitted_requests, requests.approve
+        )
+        return at_ca.enrol(csr, one.purpose, renewal.profile if one.purpose is Purpose.OCSP_SIGNING else "")
+
+    def _renewal(self, requests: Requests, nickname: str) -> RenewalSettings:
+        """How that CA renews the signer, with the user's password where it goes by one."""
+        if requests.user:
+            passwords = read_passwords(self._layout.password_conf)
+            replace_passwords(self._layout.password_conf, passwords | {f"renewal.{nickname}": requests.password})
+        at_certsystem = requests.kind == "certsystem"
+        return RenewalSettings(
+            nickname,
+            EnrolmentWay.CERTSYSTEM if at_certsystem else EnrolmentWay.EST,
+            timeout_seconds=ENROLMENT_SECONDS,
+            url=requests.url,
+            trust_file=maybe_path(requests.trust, "CAs of that server"),
+            user=requests.user,
+            profile=requests.profile if at_certsystem else "",
+            approves=at_certsystem and requests.approve and bool(requests.user),  # an agent's file is not kept
+        )
+
+    def _keep(self, renewal: RenewalSettings) -> None:
+        values = {"by": renewal.way.value, "url": renewal.url}
+        values |= {"user": renewal.user} if renewal.user else {}
+        values |= {"trust": str(renewal.trust_file)} if renewal.trust_file else {}
+        values |= {"profile": renewal.profile} if renewal.profile else {}
+        values |= {"approve": "true"} if renewal.approves else {}
+        prefix = f"vouchd.renewal.{renewal.nickname}"
+        write_values(self._layout, {f"{prefix}.{name}": value for name, value in values.items()})
 
     @staticmethod
     def _operation(services: Services, name: str, body: Any) -> Any:
@@ -281,6 +349,14 @@ def waiting_requests(layout: Layout) -> tuple[Request, ...]:
         for place in system_certificates(read_settings(layout))
         if place.certificate is None and (paths := pending_requests(layout.alias, place.name))
     )
+
+
+def as_text(certificates: bytes) -> str:
+    """Certificates as operations take them: PEM, or base64 of what is binary."""
+    try:
+        return certificates.decode("ascii")
+    except UnicodeDecodeError:
+        return base64.b64encode(certificates).decode()
 
 
 def install(layout: Layout, tools: Tools, name: str, certificate: str) -> None:

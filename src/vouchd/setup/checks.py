@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -35,6 +35,8 @@ from vouchd.settings.reading import read_settings
 from vouchd.setup.kept import EXPORTED, own_journal
 from vouchd.setup.plans import (
     WILDCARD,
+    certsystem_domain,
+    certsystem_requests,
     chosen_master,
     directory_of,
     host_path,
@@ -44,7 +46,7 @@ from vouchd.setup.plans import (
     signer_source,
     token_of,
 )
-from vouchd.setup.questionnaire import Answers, SecurityDomain
+from vouchd.setup.questionnaire import Answers, Requests, SecurityDomain
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.pkcs12 import read_key_file
 from vouchd.signing.token.pool import OPEN_SECONDS
@@ -105,7 +107,15 @@ class Checks:
             if not domain.name.strip():
                 raise ConfigError("the domain has no name", hint="give it one, for people")
             return
+        if domain.kind == "join" and not answers.is_clone and is_configured(self.layout):
+            raise ConfigError(
+                "the instance was made as a new subsystem by now, which has keys of its own",
+                hint="make a new domain, or join a Certificate System's",
+            )
         member_address(answers)
+        if answers.enters_certsystem:
+            self._certsystem_domain(answers)
+            return
         if not domain.fingerprint:
             raise ConfigError(
                 "which certificate the member has is not said", hint="its fingerprint: vouchd clone prepare there"
@@ -114,6 +124,25 @@ class Checks:
             raise ConfigError("the join token is missing", hint="vouchd clone prepare or vouchd domain token there")
         self._sets.clear()  # what was told before may be over
         self.info(answers)
+
+    @staticmethod
+    def _certsystem_domain(answers: Answers) -> None:
+        """The CA is the one that is meant, hosts a domain, and knows the administrator."""
+        domain = answers.security_domain
+        if not domain.fingerprint:
+            raise ConfigError(
+                "which certificate the CA has is not said", hint="its fingerprint, SHA-256, as the CA's own host has it"
+            )
+        if not domain.user or not domain.password:
+            raise ConfigError(
+                "an administrator of that domain is missing",
+                hint="a user of that CA, such as caadmin, and its password",
+            )
+        known = certsystem_domain(answers)
+        known.hosts()
+        known.log_in()
+        if domain.publish:
+            replace(known, fingerprint="").hosts()  # as its CRLs are fetched
 
     def subsystem(self, answers: Answers) -> None:
         """Host and ports can be used, and a clone may be made of the member."""
@@ -124,9 +153,14 @@ class Checks:
                     "a new subsystem has a domain of its own: the members of a domain have the same keys",
                     hint="choose clone, or go back to Security Domain and make a new one",
                 )
-            raise ConfigError("a clone joins its master's domain", hint="go back to Security Domain and join it")
+            hint = "go back to Security Domain and join it"
+            if answers.enters_certsystem:
+                hint += "; vouchd clone create --master ldap://… makes a clone of a Certificate System's OCSP manager"
+            raise ConfigError("a clone joins its master's domain", hint=hint)
         member = member_of(here)
         require_reachable(member)
+        if answers.enters_certsystem:
+            certsystem_domain(answers).admit(here.host)
         if answers.is_clone:
             info, since = self._set(answers)
             self.master(answers)
@@ -234,17 +268,36 @@ class Checks:
         if requests.kind == "ca":
             with CertificateManager(host_path(requests.ca, "folder of our CA")):
                 pass
+        if requests.kind in {"est", "certsystem"}:
+            trust = maybe_path(requests.trust, "CAs of that server")
+            if trust is not None:
+                read_certificates(trust)
         if requests.kind == "est":
             if https_parts(requests.url) is None:
                 raise ConfigError(f"{requests.url[:200]!r} is not an https URL", hint="it ends with /.well-known/est")
             if not requests.user or not requests.password:
                 raise ConfigError("the EST server has to know who asks", hint="a user and its password")
-            trust = maybe_path(requests.trust, "CAs of the EST server")
-            if trust is not None:
-                read_certificates(trust)
+        if requests.kind == "certsystem":
+            self._certsystem_requests(requests)
         known = named_authorities(answers)
         if answers.restores_signer:
             self._signer(answers, known)
+
+    @staticmethod
+    def _certsystem_requests(requests: Requests) -> None:
+        """The CA is there, and who is to approve is known to it."""
+        if requests.approve and not requests.agent and not (requests.user and requests.password):
+            raise ConfigError(
+                "who approves the requests is missing",
+                hint="an agent of that CA: a user and its password, or its certificate in a PKCS #12 file",
+            )
+        if requests.user and requests.agent:
+            raise ConfigError("the agent is known by a password or by a certificate", hint="leave one of them out")
+        at_ca = certsystem_requests(requests)
+        if requests.approve:
+            at_ca.log_in()
+        else:
+            at_ca.require_ca()
 
     def export_keys(self, answers: Answers) -> None:
         """The file can be made, and its password is one."""

@@ -20,6 +20,7 @@ class Outcome(Struct, frozen=True):
     instance: Annotated[str, about("Its folder.")]
     role: Annotated[str, about("`master`, or `clone`.")]
     domain: Annotated[str, about("The security domain.")]
+    listed: Annotated[str, about("The Certificate System's CA in whose domain it is listed; empty: in none.")]
     member: Annotated[str, about("HOST:PORT, as the domain knows it.")]
     ocsp: Annotated[str, about("Where clients ask.")]
     agents: Annotated[str, about("Where agents come in.")]
@@ -39,6 +40,7 @@ def outcome_of(layout: Layout, answers: Answers) -> Outcome:
         instance=str(layout.root),
         role="clone" if answers.is_clone else "master",
         domain=settings.of_set.domain,
+        listed=answers.security_domain.url if answers.enters_certsystem else "",
         member=f"{here.host}:{here.agent_port}",
         ocsp=f"http://{here.host}:{here.port}/",
         agents=f"https://{here.host}:{here.agent_port}/",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, ConfigError, NotFound, PermissionDenied, VouchdError, outcome
 from vouchd.files import read_file
 from vouchd.setup.answers_file import ini_text, json_text
+from vouchd.setup.carrying_out import as_text
 from vouchd.setup.door import COOKIE, Door
 from vouchd.setup.panels import DONE, PANELS, REVIEW, Panel, PanelRefused, panel_of
 from vouchd.setup.questionnaire import Field
@@ -156,8 +156,8 @@ class WizardPages:
 
     @staticmethod
     def _unconfirmed(values: Mapping[str, Any], form: Form) -> bool:
-        """Whether the fingerprint of the member was not said, or put there by us and not confirmed."""
-        if values.get("kind") != "join":
+        """Whether the fingerprint of the member, or CA, was not said, or put there by us and not confirmed."""
+        if values.get("kind") not in {"join", "certsystem"}:
             return False
         shown = form.text("shown")
         if shown and shown == values.get("fingerprint"):
@@ -293,7 +293,7 @@ class WizardPages:
                 if name not in {one.name for one in await in_thread(self._wizard.waiting)}:
                     raise BadInput("no request of that name waits", hint="load the page again")
                 content = form.document("certificate")
-                await self._wizard.install(name, _as_text(content))
+                await self._wizard.install(name, as_text(content))
             except VouchdError as error:
                 return await self._show(request, panel, error=error)
         return see_done(address_of(panel), f"The certificate of {name} is in use.")
@@ -342,11 +342,3 @@ def _shown(field: Field, value: Any) -> str:
     if value in field.choices:
         return field.choices[value][0]
     return str(value) or "-"
-
-
-def _as_text(content: bytes) -> str:
-    """A certificate as operations take one: PEM, or base64 of what is binary."""
-    try:
-        return content.decode("ascii")
-    except UnicodeDecodeError:
-        return base64.b64encode(content).decode()

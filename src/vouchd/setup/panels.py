@@ -33,8 +33,8 @@ def _never(_: Answers) -> str:
 class Panel:
     """One panel: its name, what it says of itself, the section of the answers it fills, and the check of that.
 
-    `skipped` says why it has nothing to ask, empty: it does. It is settled once one of these steps is done: its answers
-    were used then, and another one would have no effect.
+    `skipped` says why it has nothing to ask, empty: it does. It is settled once one of the steps `settled_by` is done:
+    its answers were used then, and another one would have no effect.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Panel:
     section: str = ""
     check: Check = lambda _, __: None
     skipped: Callable[[Answers], str] = _never
-    settled_by: frozenset[str] = frozenset()
+    settled_by: Callable[[Answers], frozenset[str]] = lambda _: frozenset()
 
     @property
     def slug(self) -> str:
@@ -61,9 +61,9 @@ class Panel:
             return questions
         return tuple(replace(one, when=()) for one in questions)
 
-    def is_settled(self, done: Iterable[str]) -> bool:
+    def is_settled(self, answers: Answers, done: Iterable[str]) -> bool:
         """Whether the steps that are done have used its answers."""
-        return not self.settled_by.isdisjoint(done)
+        return not self.settled_by(answers).isdisjoint(done)
 
 
 def _restoring_skipped(answers: Answers) -> str:
@@ -86,7 +86,16 @@ def _administrator_skipped(answers: Answers) -> str:
     return "The administrators of the domain are known to all of its members." if answers.is_clone else ""
 
 
-_MADE = frozenset({"create", "keys"})
+def _steps(*names: str) -> Callable[[Answers], frozenset[str]]:
+    return lambda _: frozenset(names)
+
+
+def _of_domain(answers: Answers) -> frozenset[str]:
+    """A Certificate System's domain is entered late: until then its user and password can be mended."""
+    return frozenset({"enter"} if answers.enters_certsystem else {"create", "join"})
+
+
+_MADE = _steps("create", "keys")
 PANELS = (
     Panel(
         "Welcome",
@@ -102,7 +111,7 @@ PANELS = (
         "security_domain",
         Checks.security_domain,
         _never,
-        frozenset({"create", "join"}),
+        _of_domain,
     ),
     Panel(
         "Subsystem Type",
@@ -127,7 +136,7 @@ PANELS = (
         "internal_database",
         Checks.internal_database,
         _never,
-        frozenset({"database", "replicate", "facts"}),
+        _steps("database", "replicate", "facts"),
     ),
     Panel(
         "Key Pairs",
@@ -152,7 +161,7 @@ PANELS = (
         "requests",
         Checks.requests,
         _never,
-        frozenset({"certificates", "certificate"}),
+        _steps("certificates", "certificate"),
     ),
     Panel(
         "Export Keys",
@@ -160,7 +169,7 @@ PANELS = (
         "export_keys",
         Checks.export_keys,
         _never,
-        frozenset({"export"}),
+        _steps("export"),
     ),
     Panel(
         "Administrator",
@@ -168,7 +177,7 @@ PANELS = (
         "administrator",
         Checks.administrator,
         _administrator_skipped,
-        frozenset({"administrator"}),
+        _steps("administrator"),
     ),
     Panel("Review", "Look it over. Setting up begins with the button below."),
     Panel("Done", "What was set up, and where it runs."),
@@ -189,7 +198,7 @@ def check_all(checks: Checks, answers: Answers, done: Iterable[str]) -> None:
     """
     done = frozenset(done)
     for panel in ASKING:
-        if not panel.skipped(answers) and not panel.is_settled(done):
+        if not panel.skipped(answers) and not panel.is_settled(answers, done):
             try:
                 panel.check(checks, answers)
             except VouchdError as error:

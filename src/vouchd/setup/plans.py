@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vouchd.client.admin import client_tls
+from vouchd.client.certsystem_domain import CertificateSystemDomain
+from vouchd.client.certsystem_requests import CertificateSystemRequests
 from vouchd.cloning.client import address_of
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.connection import server_of
@@ -12,9 +15,11 @@ from vouchd.files import PRIVATE, replace_file
 from vouchd.instance.new_signer import SignerSource
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.setup.questionnaire import Answers, InternalDatabase, Subsystem
+from vouchd.setup.questionnaire import Answers, InternalDatabase, Requests, Subsystem
+from vouchd.signing.certificates import trusting
 from vouchd.signing.token_source import TokenSource, token_source
 
+ENROLMENT_SECONDS = 60
 WILDCARD = "0.0.0.0"  # noqa: S104  as the settings have it
 
 
@@ -121,3 +126,22 @@ def member_address(answers: Answers) -> tuple[str, int]:
 def chosen_master(answers: Answers) -> str:
     """HOST:PORT of the member to clone, however it was written; empty: none was chosen."""
     return answers.subsystem.master.strip().removeprefix("https://").rstrip("/")
+
+
+def certsystem_domain(answers: Answers) -> CertificateSystemDomain:
+    """The domain of a Certificate System that is entered, whose CA is known by its fingerprint. Raises: ConfigError."""
+    domain = answers.security_domain
+    trust = maybe_path(domain.trust, "CAs of that port")
+    return CertificateSystemDomain(domain.url, domain.user, domain.password, trust, domain.fingerprint)
+
+
+def certsystem_requests(requests: Requests) -> CertificateSystemRequests:
+    """Requests at a Certificate System's CA, by who approves them there, where that is said.
+
+    Raises: ConfigError, SigningError.
+    """
+    trust = maybe_path(requests.trust, "CAs of that server")
+    agent = maybe_path(requests.agent, "the agent's certificate")
+    tls = client_tls(agent, None, trust, lambda: requests.password) if agent is not None else trusting(trust)
+    basic = (requests.user, requests.password) if requests.user else None
+    return CertificateSystemRequests(requests.url, tls, ENROLMENT_SECONDS, basic)

@@ -102,16 +102,20 @@ class SecurityDomain(Struct, frozen=True, forbid_unknown_fields=True):
     """The set of instances that know each other."""
 
     kind: Annotated[
-        Literal["new", "join"],
+        Literal["new", "join", "certsystem"],
         ask(
             "Security domain",
             "The instances that have the same keys and know each other.",
             choices={
                 "new": ("Make a new domain", "This instance is its first member, and its master."),
                 "join": ("Join a domain that is there", "This instance becomes a clone of one of its members."),
+                "certsystem": (
+                    "Join a Certificate System's domain",
+                    "A CA of Dogtag or Red Hat Certificate System hosts it, and lists this OCSP manager.",
+                ),
             },
             ini="pki_security_domain_type",
-            words={"new": "new", "join": "existing"},
+            words={"new": "new", "join": "existing", "certsystem": "certificate-system"},
         ),
     ] = "new"
     name: Annotated[
@@ -127,21 +131,21 @@ class SecurityDomain(Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[
         Text,
         ask(
-            "URL of a member",
-            "Its agent port, as `vouchd clone prepare` shows it there.",
+            "URL of a member, or of the CA",
+            "A member's agent port, as `vouchd clone prepare` shows it there; the CA's secure port.",
             "https://ocsp1.example.org:8443",
             ini="pki_security_domain_uri",
-            when=("join",),
+            when=("join", "certsystem"),
         ),
     ] = ""
     fingerprint: Annotated[
         Text,
         ask(
             "Fingerprint of its certificate",
-            "SHA-256, as `vouchd clone prepare` shows it. Left empty, the one that the member shows now is put here, to"
-            " be compared.",
+            "SHA-256, as `vouchd clone prepare` shows it on a member. Left empty, what is shown now is put here, to be"
+            " compared.",
             ini="pki_security_domain_fingerprint",
-            when=("join",),
+            when=("join", "certsystem"),
         ),
     ] = ""
     token: Annotated[
@@ -152,6 +156,46 @@ class SecurityDomain(Struct, frozen=True, forbid_unknown_fields=True):
             ini="pki_security_domain_password",
             secret=True,
             when=("join",),
+        ),
+    ] = ""
+    user: Annotated[
+        Text,
+        ask(
+            "Administrator of that domain",
+            "A user of the CA, of the group Enterprise OCSP Administrators.",
+            "caadmin",
+            ini="pki_security_domain_user",
+            when=("certsystem",),
+        ),
+    ] = ""
+    password: Annotated[
+        Text,
+        ask(
+            "Password of the administrator",
+            "Shown to that CA alone, and not kept.",
+            ini="pki_security_domain_password",
+            secret=True,
+            when=("certsystem",),
+        ),
+    ] = ""
+    publish: Annotated[
+        bool,
+        ask(
+            "Have that CA publish its CRLs here",
+            "It gets a publisher for this instance, from its next start on; what it published while this instance was"
+            " down is fetched.",
+            ini="pki_security_domain_publish",
+            when=("certsystem",),
+        ),
+    ] = False
+    trust: Annotated[
+        Text,
+        ask(
+            "CAs of that port, for fetching",
+            f"{FILE}, PEM, with which the CA is known when its CRLs are fetched; empty: those that this host trusts.",
+            "/srv/ca.pem",
+            ini="pki_security_domain_trust",
+            when=("certsystem",),
         ),
     ] = ""
 
@@ -409,13 +453,17 @@ class Requests(Struct, frozen=True, forbid_unknown_fields=True):
     """Who certifies the keys."""
 
     kind: Annotated[
-        Literal["csr", "est", "ca"],
+        Literal["csr", "est", "certsystem", "ca"],
         ask(
             "Who certifies",
             "Of all keys that are made here: of a clone that of its TLS server alone.",
             choices={
                 "csr": ("A CA that you carry the requests to", "Set-up waits until its certificates are put in here."),
                 "est": ("A CA that speaks EST", "RFC 7030; it certifies at once."),
+                "certsystem": (
+                    "A Certificate System's CA",
+                    "Dogtag or Red Hat Certificate System: its agents approve the requests, or one does it here.",
+                ),
                 "ca": ("Our own certificate manager", "A folder of this host, for labs and small sites."),
             },
             ini="pki_certificate_source",
@@ -428,32 +476,74 @@ class Requests(Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[
         Text,
         ask(
-            "URL of the EST server",
-            "It ends with /.well-known/est, or with a label below that.",
-            "https://ca.example.org/.well-known/est",
-            ini="pki_est_url",
-            when=("est",),
+            "URL of that CA",
+            "EST: it ends with /.well-known/est, or with a label below that. Certificate System: its secure port.",
+            "https://ca.example.org:8443",
+            ini="pki_issuing_ca_uri",
+            also=("pki_est_url",),
+            when=("est", "certsystem"),
         ),
     ] = ""
     trust: Annotated[
         Text,
         ask(
-            "CAs of the EST server",
+            "CAs of that server",
             f"{FILE}, PEM; empty: those that this host trusts.",
-            "/srv/est-ca.pem",
-            ini="pki_est_trust",
-            when=("est",),
+            "/srv/ca.pem",
+            ini="pki_issuing_ca_trust",
+            also=("pki_est_trust",),
+            when=("est", "certsystem"),
         ),
     ] = ""
-    user: Annotated[Text, ask("EST user", "HTTP basic.", "ocsp", ini="pki_est_user", when=("est",))] = ""
+    profile: Annotated[
+        Text,
+        ask(
+            "Profile for the signing key",
+            "Empty: the stock one, `caOCSPCert`. The other keys go by the stock profiles of their kinds.",
+            "caOCSPCert",
+            ini="pki_ocsp_signing_profile",
+            when=("certsystem",),
+        ),
+    ] = ""
+    approve: Annotated[
+        bool,
+        ask(
+            "Approve the requests from here",
+            "As an agent of that CA, by password or certificate; else set-up waits until its agents have.",
+            ini="pki_issuing_ca_approve",
+            when=("certsystem",),
+        ),
+    ] = False
+    user: Annotated[
+        Text,
+        ask(
+            "User there",
+            "HTTP basic. Certificate System: an agent, and only to approve.",
+            "ocsp",
+            ini="pki_issuing_ca_user",
+            also=("pki_est_user",),
+            when=("est", "certsystem"),
+        ),
+    ] = ""
+    agent: Annotated[
+        Text,
+        ask(
+            "Or the agent's certificate",
+            f"{FILE}: a PKCS #12 file with its key, readable by its owner alone (0600). Used now, and not kept.",
+            "/srv/ca-agent.p12",
+            ini="pki_issuing_ca_agent",
+            when=("certsystem",),
+        ),
+    ] = ""
     password: Annotated[
         Text,
         ask(
-            "Password of that user",
-            "Kept in password.conf (0600), for renewal.",
-            ini="pki_est_password",
+            "Password of that user, or of that file",
+            "A user's is kept in password.conf (0600), for renewal; a file's is not kept.",
+            ini="pki_issuing_ca_password",
+            also=("pki_est_password",),
             secret=True,
-            when=("est",),
+            when=("est", "certsystem"),
         ),
     ] = ""
     authorities: Annotated[
@@ -535,6 +625,11 @@ class Answers(Struct, frozen=True, forbid_unknown_fields=True):
     requests: Requests = Requests()
     export_keys: ExportKeys = ExportKeys()
     administrator: Administrator = Administrator()
+
+    @property
+    def enters_certsystem(self) -> bool:
+        """Whether the domain is one that a Certificate System hosts."""
+        return self.security_domain.kind == "certsystem"
 
     @property
     def is_clone(self) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vouchd.cloning.client import shown_fingerprint
+from vouchd.client.fingerprints import shown_fingerprint
+from vouchd.cloning.client import TIMEOUT_SECONDS
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.settings.layout import Layout
 from vouchd.setup.carrying_out import CarryingOut, Request, Tools, end_set_up, install, steps_done
@@ -60,7 +61,7 @@ class Wizard:
 
     def is_settled(self, panel: Panel) -> bool:
         """Whether another answer there would have no effect any more."""
-        return self.layout.setup.is_dir() and panel.is_settled(steps_done(self.layout))
+        return self.layout.setup.is_dir() and panel.is_settled(self.answers, steps_done(self.layout))
 
     def skipped(self, panel: Panel) -> str:
         """Why the panel has nothing to ask."""
@@ -120,9 +121,9 @@ class Wizard:
         return str(self._kept.keep_file(name, content))
 
     async def fingerprint(self) -> str:
-        """What the member that is to be joined shows now. Raises: ConfigError, ClientError."""
+        """What the member or CA shows now whose domain is to be joined. Raises: ConfigError, ClientError."""
         host, port = member_address(self.answers)
-        return await in_thread(lambda: shown_fingerprint(host, port))
+        return await in_thread(lambda: shown_fingerprint(host, port, TIMEOUT_SECONDS))
 
     async def masters(self) -> tuple[str, ...]:
         """The members that may be cloned, the master first; none where no domain is joined, or it does not answer."""

@@ -26,6 +26,7 @@ _PROFILES: Mapping[Purpose, tuple[str, str]] = {
     Purpose.TLS_SERVER: ("caServerCert", "caECServerCert"),
     Purpose.SUBSYSTEM: ("caSubsystemCert", "caECSubsystemCert"),
     Purpose.AUDIT_SIGNING: ("caAuditSigningCert", "caAuditSigningCert"),
+    Purpose.ADMINISTRATOR: ("AdminCert", "AdminCert"),
 }
 
 
