@@ -70,6 +70,7 @@ static CK_RV sign(CK_ULONG session, unsigned char *data, CK_ULONG length, unsign
   if (ordered("crash")) abort();
   while (ordered("hang")) usleep(1000);
   if (ordered("error")) return CKR_DEVICE_ERROR;
+  if (ordered("slow")) usleep(30000); /* as a card does */
   CK_RV result = ((Sign)inner->functions[SIGN])(session, data, length, signature, size);
   if (!result && signature && ordered("wrong")) signature[*size - 1] ^= 1;
   return result;

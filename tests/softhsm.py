@@ -52,7 +52,7 @@ class SoftHSM:
     def order(self, word: str = "") -> None:
         """Have the module in between do that from now on: nothing, or one of these.
 
-        `hang`, `crash`, `wrong`, `locked`, `error`; `late`: no token is there when the module has just been loaded;
+        `hang`, `crash`, `wrong`, `locked`, `error`; `slow`: a signature takes 30 ms and more; `late`: no token is there when the module has just been loaded;
         `final`: it says that one more wrong PIN would lock it; `busy`: a key is removed with the second try alone.
         """
         draft = self.orders.with_suffix(".new")

@@ -152,6 +152,58 @@ async def test_slow_signatures_are_shared_fairly_and_bounded(gate):
     await until(lambda: all(one.written for one in greedy))
 
 
+class Lots(Gate):
+    """A slow signer that is best asked for three signatures at once."""
+
+    together = 3
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.lots: list[int] = []
+
+    def sign_all(self, wanted, algorithm: str) -> list[bytes]:
+        self.lots.append(len(wanted))
+        return super().sign_all(wanted, algorithm)
+
+
+async def test_slow_signatures_of_one_signer_are_asked_for_together():
+    """What waits for a thread goes to the signer in lots, as many as it likes; what is asked twice is signed once."""
+    issued = ONE.issue_signer()
+    signer = Lots("slow", issued.key, issued.der)
+    port = Port(signer)
+    first = []
+    for number in range(1, THREADS + 1):
+        first.append(port.send(request_for(ONE, number)))
+        await until(lambda number=number: signer.begun == number)
+    waiting = [port.send(request_for(ONE, number)) for number in (50, 51, 51, 52)]
+    await until(lambda: len(port.state.threads) == len(waiting))
+    for _ in range(len(first) + len(waiting)):
+        signer.open.release()
+    await until(lambda: all(transport.written for transport in (*first, *waiting)))
+    assert signer.lots[: THREADS + 1] == [1] * THREADS + [2], "of three turns two asked the same"
+    assert sum(signer.lots) == signer.begun == len(first) + 3
+    assert len({bytes(transport.written).partition(b"\r\n\r\n")[2] for transport in waiting}) == 3
+
+
+async def test_slow_signatures_of_two_signers_are_asked_of_each(gate):
+    """Turns come together, whoever signs: each signer is asked for its own alone."""
+    port = Port(gate)
+    issued = port.quick_ca.issue_signer()
+    other = Lots("quick", issued.key, issued.der)
+    port.responder.sign_with({"signer": gate, "quick": other}, "signer")
+    blocked = []
+    for number in range(1, THREADS + 1):
+        blocked.append(port.send(request_for(ONE, number)))
+        await until(lambda number=number: gate.begun == number)
+    asked = [port.send(request_for(ca, number)) for number in (60, 61) for ca in (port.quick_ca, ONE)]
+    await until(lambda: len(port.state.threads) == len(asked))
+    for one in (gate, other):
+        for _ in (*blocked, *asked):
+            one.open.release()
+    await until(lambda: all(transport.written for transport in (*blocked, *asked)))
+    assert (gate.begun, other.begun) == (THREADS + 2, 2)
+
+
 async def test_slow_signature_for_a_client_that_has_left_is_dropped(gate):
     """Who is gone gets nothing, takes no turn, and leaves the threads to others."""
     port = Port(gate)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +26,7 @@ from vouchd.pkix.signatures import ALGORITHMS, verify
 from vouchd.signing.keys import read_key, write_key
 from vouchd.signing.token import pool as pool_module
 from vouchd.signing.token.keys import TokenKey, Tokens
-from vouchd.signing.token.pool import Limits, SessionPool
+from vouchd.signing.token.pool import LOT_BYTES, MOST_TOGETHER, Limits, SessionPool
 from vouchd.signing.token.reference import KeyReference, TokenPlace
 from vouchd.signing.token.session import Launcher, Session
 
@@ -142,12 +144,12 @@ def test_first_session_that_takes_long_is_not_counted_for_who_tries_a_key_out(hs
         ahead[0] += 100
         return session
 
-    def sign(session, public_der, algorithm, data, until, original=Session.sign):
+    def sign_lot(session, public_der, algorithm, lot, until, original=Session.sign_lot):
         deadlines.append(until)
-        return original(session, public_der, algorithm, data, until)
+        return original(session, public_der, algorithm, lot, until)
 
     monkeypatch.setattr(pool.launcher, "open", slow)
-    monkeypatch.setattr(Session, "sign", sign)
+    monkeypatch.setattr(Session, "sign_lot", sign_lot)
     begun = time.monotonic()
     check(key, "SHA256withRSA")
     assert deadlines[0] >= begun + 160
@@ -158,6 +160,61 @@ def test_sign_with_rsa_by_two_processes_gives_the_octets_of_software(hsm):
     hsm.keep("ocsp", shared_key("RSA", 1))
     first, second = (key_on(hsm.place()) for _ in range(2))
     assert check(first, "SHA256withRSA") == check(second, "SHA256withRSA")
+
+
+@pytest.fixture
+def lots(monkeypatch) -> list[tuple[int, int]]:
+    """Of each lot that a session is asked for: how many signatures were wanted, and how many it made."""
+    noted = []
+
+    def sign_lot(session, public_der, algorithm, lot, until, original=Session.sign_lot):
+        signatures = original(session, public_der, algorithm, lot, until)
+        noted.append((len(lot), len(signatures)))
+        return signatures
+
+    monkeypatch.setattr(Session, "sign_lot", sign_lot)
+    return noted
+
+
+def check_all(key: TokenKey, algorithm: str, wanted: list[bytes]) -> None:
+    for signature, data in zip(key.make_all(algorithm, wanted), wanted, strict=True):
+        verify(key.reference.public_key, ALGORITHMS[algorithm].identifier_der, signature, data)
+
+
+def test_sign_all_goes_to_the_token_at_once(hsm, lots):
+    """Who wants many signatures of one key waits for the token once for each lot, whose octets are bounded."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    key = key_on(hsm.place(meddling=True), kind="EC")
+    assert key.together == 1, "it has not signed yet"
+    check_all(key, "SHA256withEC", [b"%d" % number for number in range(3)])
+    assert lots[0][0] == 3
+    assert 1 <= key.together <= MOST_TOGETHER
+    lots.clear()
+    check_all(key, "SHA256withEC", [bytes(LOT_BYTES // 2 - 1) for _ in range(3)])
+    assert lots[0][0] == 2
+    assert sum(made for _, made in lots) == 3
+
+
+def test_sign_all_by_a_token_that_is_slow_has_a_time_for_each(hsm, lots):
+    """A token that takes long makes one signature of a lot; the rest is asked for again, with a time of its own."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    key = key_on(hsm.place(meddling=True), kind="EC")
+    hsm.order("slow")
+    check_all(key, "SHA256withEC", [b"%d" % number for number in range(3)])
+    assert lots == [(3, 1), (2, 1), (1, 1)]
+    assert key.together == 1
+
+
+def test_sign_by_many_threads_with_one_session_gives_each_its_own_signature(hsm):
+    """Two lots may be with one session: each thread gets what it asked for, in whatever order they come."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    key = key_on(hsm.place(), kind="EC", limits=Limits(sessions=1, sign_seconds=60))
+    with ThreadPoolExecutor(8) as threads:
+        wanted = [[b"%d-%d" % (lot, number) for number in range(lot % 5 + 1)] for lot in range(60)]
+        for done in [threads.submit(check_all, key, "SHA256withEC", lot) for lot in wanted]:
+            done.result(timeout=300)
+    assert pool_of(key).burden == (False, 0)
+    assert len(pool_of(key)._idle) == 1
 
 
 def test_request_with_a_key_on_a_token_is_signed_by_it(hsm):
@@ -359,6 +416,27 @@ def test_token_that_fails_gives_no_signature_and_is_used_again_when_it_works(hsm
         key.make("SHA256withRSA", TBS)
     hsm.order()
     eventually(lambda: signs(key), "a signature")
+
+
+@pytest.mark.parametrize("fault", ["hang", "crash", "error"])
+def test_session_that_fails_with_two_lots_gives_neither_and_is_replaced_once(hsm, fault):
+    """Who waits behind somebody whose signature fails is told at once, and one session stands in for the one that broke."""
+    hsm.keep("ocsp", shared_key("RSA", 1))
+    key = key_on(hsm.place(meddling=True), limits=BRIEF)
+    eventually(lambda: signs(key), "a signature")
+    pool, barrier = pool_of(key), threading.Barrier(2)
+    hsm.order(fault)
+
+    def refused() -> bool:
+        barrier.wait(timeout=60)
+        return not signs(key)
+
+    with ThreadPoolExecutor(2) as threads:
+        tries = [threads.submit(refused) for _ in range(2)]
+        assert [done.result(timeout=120) for done in tries] == [True, True]
+    hsm.order()
+    eventually(lambda: signs(key), "a signature")
+    eventually(lambda: pool.state.sessions == 1 and pool.burden == (False, 0), "one session")
 
 
 @TABLE.fault("its PIN is locked", LATER, SHOWN, "its security officer sets the PIN anew; then by itself")

@@ -425,6 +425,13 @@ class Signer(Protocol):
     def is_slow(self) -> bool:
         """Whether a signature takes so long that nobody else should wait for it."""
 
+    @property
+    def together(self) -> int:
+        """How many signatures are best asked for at once, where so many are wanted."""
+
+    def sign_all(self, wanted: Sequence[bytes], algorithm: str) -> list[bytes]:
+        """Signature octets over each that is wanted, as `sign` makes them. Raises: SigningError."""
+
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
         """Signature octets over `tbs`; deterministic for RSA PKCS #1 v1.5, ECDSA (RFC 6979), Ed25519 and Ed448.
 

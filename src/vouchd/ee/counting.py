@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from vouchd.core.facts import CertStatus
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.replies import Frame, Tally
 from vouchd.errors import OCSPResponseStatus, SigningError
-from vouchd.service.assembling import Draft
+from vouchd.service.assembling import Draft, signed_together
 from vouchd.service.terms import Answer, Terms, unsigned_answer
 
 _log = logging.getLogger(__name__)
@@ -63,12 +63,23 @@ class CountedResponder:
         """The answer; may be called in another thread."""
         try:
             return draft.signed()
-        except SigningError as error:
+        except Exception as error:  # noqa: BLE001  as above
+            return self._failed(error)
+
+    def signed_together(self, drafts: Sequence[Draft]) -> list[Answer]:
+        """The answers to drafts of one signer and algorithm; may be called in another thread."""
+        try:
+            return signed_together(drafts)
+        except Exception as error:  # noqa: BLE001  as above
+            return [self._failed(error)] * len(drafts)
+
+    def _failed(self, error: Exception) -> Answer:
+        """The answer where the key could not sign, or there is a bug."""
+        if isinstance(error, SigningError):
             _log.error("%s: %s", self._port, error)
             return _internal_error("signing")
-        except Exception:  # noqa: BLE001  as above
-            _log.exception("%s: the responder failed", self._port)
-            return _internal_error("internal")
+        _log.error("%s: the responder failed", self._port, exc_info=error)
+        return _internal_error("internal")
 
     def count_error(self, answer: Answer) -> None:
         """Count an error by status and cause."""

@@ -63,7 +63,7 @@ class InProcessAnswers:
         """The response to a request that `client`, an address, sent with that HTTP method."""
         turn = _Turn(self._begin, request_der)
         if self._threads.is_free:
-            turn.take_turn()
+            turn.take_turns()
         else:
             group = self._groups.of(client)
             loser = self._threads.enter(turn, group)
@@ -86,14 +86,15 @@ class InProcessAnswers:
         def finish() -> Answer:
             return self._responder.signed(draft) if isinstance(draft, Draft) else draft
 
-        def take(answer: Answer) -> None:
+        def take(answers: Sequence[Answer]) -> None:
+            (answer,) = answers
             self._look()
             if draft.terms.basis.current:
                 turn.give(answer, time.perf_counter() - begin)
             else:
-                turn.take_turn()
+                turn.take_turns()
 
-        self._threads.run(finish, take)
+        self._threads.run(lambda: (finish(),), take)
 
     def _look(self) -> None:
         """See whether other signers sign now."""
@@ -126,13 +127,15 @@ class InProcessAnswers:
 class _Turn:
     """Waits for the answer to a request; `result` is it, and how many seconds it took to make."""
 
+    together = 1
+
     def __init__(self, begin: Callable[[_Turn], None], request_der: bytes) -> None:
         self.result: asyncio.Future[tuple[Answer, float]] = asyncio.get_running_loop().create_future()
         self.request_der = request_der
         self._begin = begin
 
-    def take_turn(self) -> None:
-        """See ThreadWaiter."""
+    def take_turns(self, _: Sequence[_Turn] = ()) -> None:
+        """See ThreadWaiter; turns come one by one."""
         if not self.result.done():  # else the client has left
             self._begin(self)
 

@@ -21,7 +21,7 @@ from vouchd.ee.signing_queue import SigningQueue
 from vouchd.ee.signing_threads import THREADS, SigningThreads
 from vouchd.ee.status_documents import DOCUMENTS, XML
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
-from vouchd.service.assembling import Draft
+from vouchd.service.assembling import Draft, Signing
 from vouchd.service.terms import Answer, unsigned_answer
 from vouchd.settings.declared import EEPort
 from vouchd.sockets import SPARE_DESCRIPTORS, connection_room, free_descriptors
@@ -99,17 +99,30 @@ class Asking(Protocol):
         """The answer."""
 
 
-class _SlowTurn:
-    """A request that waits for a thread."""
+class SlowTurn:
+    """A request that waits for a thread, and what was drafted for it at POSIX second `at`."""
 
-    def __init__(self, port: PortState, request_der: bytes, client: Asking) -> None:
-        self._port, self._request_der, self._client = port, request_der, client
+    __slots__ = ("_port", "at", "client", "draft", "request_der")
 
-    def take_turn(self) -> None:
-        self._port.answer(self._request_der, self._client, turn=True)
+    def __init__(self, port: PortState, request_der: bytes, client: Asking, draft: Draft, at: int) -> None:
+        self._port = port
+        self.request_der = request_der
+        self.client = client
+        self.draft = draft
+        self.at = at
+
+    @property
+    def together(self) -> int:
+        """See ThreadWaiter."""
+        return self.draft.signing.signer.together
+
+    def take_turns(self, others: Sequence[SlowTurn]) -> None:
+        """See ThreadWaiter."""
+        self._port.begin_slow((self, *others))
 
     def lose_turn(self) -> None:
-        self._client.give(self._port.overloaded(200))
+        """See Waiter."""
+        self.client.give(self._port.overloaded(200))
 
 
 class PortState:
@@ -267,6 +280,7 @@ class PortState:
         """
         drafts: dict[bytes, tuple[Asking, Draft]] = {}
         repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
+        slow: list[SlowTurn] = []
         by_der, second, begin = self.cache.by_der, int(self.clock()), time.perf_counter()
         for client in clients:
             request_der = client.awaited
@@ -281,9 +295,11 @@ class PortState:
                 if not isinstance(draft, Draft):
                     client.give(self._reply(request_der, draft))
                 elif draft.signing.is_slow:
-                    self.sign_beside(request_der, draft, client)
+                    slow.append(SlowTurn(self, request_der, client, draft, second))
                 else:
                     drafts[request_der] = client, draft
+        if slow:
+            self._sign_beside(slow)
         if drafts:
             self._sign_all(drafts, begin)
         for request_der, client in repeated:
@@ -301,39 +317,83 @@ class PortState:
             else:  # other signers sign since it was drafted
                 self.answer(request_der, client)
 
-    def sign_beside(self, request_der: bytes, draft: Draft, client: Asking, *, turn: bool = False) -> None:
-        """Have a thread sign for the client, who waits; at once if one is free or it is his `turn`."""
-        if turn or self.threads.is_free:
-            start = time.perf_counter()
+    def _sign_beside(self, turns: Sequence[SlowTurn]) -> None:
+        """Have threads that are free sign for some, as many together as is good; the others wait for a thread."""
+        start = 0
+        while start < len(turns) and self.threads.is_free:
+            end = start + turns[start].together
+            self._sign_together(turns[start:end])
+            start = end
+        for turn in turns[start:]:
+            group = turn.client.group
+            loser = self.threads.enter(turn, group)
+            self._lose(loser)
+            if loser == group:
+                turn.lose_turn()
 
-            def take(answer: Answer) -> None:
-                self.look()
-                if draft.terms.basis.current:
-                    client.give(self._reply(request_der, answer, time.perf_counter() - start))
+    def begin_slow(self, turns: Sequence[SlowTurn]) -> None:
+        """Have a thread sign for those whose turn has come, as far as they are there and have no answer yet."""
+        self.look()
+        second = int(self.clock())
+        due: list[SlowTurn] = []
+        for turn in turns:
+            request_der, client = turn.request_der, turn.client
+            if client.awaited is None:
+                continue
+            if request_der in self.cache.by_der and (entry := self.cached(request_der)) is not None:
+                client.give(entry)
+            elif turn.at == second and turn.draft.terms.basis.current:
+                due.append(turn)
+            else:
+                draft = self._answering.draft(request_der, second)
+                if not isinstance(draft, Draft):
+                    client.give(self._reply(request_der, draft))
+                elif draft.signing.is_slow:
+                    due.append(SlowTurn(self, request_der, client, draft, second))
+                else:  # others sign now
+                    client.give(self._reply(request_der, self._answering.signed(draft)))
+        self._sign_together(due)
+
+    def _sign_together(self, turns: Sequence[SlowTurn]) -> None:
+        """Have a thread sign for these, one for each signer and algorithm; what several of them ask is signed once."""
+        lots: dict[tuple[Signing, str], dict[bytes, list[SlowTurn]]] = {}
+        for turn in turns:
+            lot = lots.setdefault((turn.draft.signing, turn.draft.algorithm), {})
+            lot.setdefault(turn.request_der, []).append(turn)
+        for lot in lots.values():
+            self._sign_lot(tuple(lot.values()))
+
+    def _sign_lot(self, lot: Sequence[Sequence[SlowTurn]]) -> None:
+        begin = time.perf_counter()
+
+        def take(answers: Sequence[Answer]) -> None:
+            each = (time.perf_counter() - begin) / len(lot)
+            self.look()
+            for (turn, *same), answer in zip(lot, answers, strict=True):
+                if turn.draft.terms.basis.current:
+                    turn.client.give(self._reply(turn.request_der, answer, each))
                 else:  # what it rests on has changed meanwhile, or other signers sign
-                    self.answer(request_der, client)
+                    self.answer(turn.request_der, turn.client)
+                for one in same:
+                    self.answer(one.request_der, one.client)
 
-            self.threads.run(lambda: self._answering.signed(draft), take)
-            return
-        loser = self.threads.enter(_SlowTurn(self, request_der, client), client.group)
-        self._lose(loser)
-        if loser == client.group:
-            client.give(self.overloaded(200))
+        drafts = [turn.draft for turn, *_ in lot]
+        self.threads.run(lambda: self._answering.signed_together(drafts), take)
 
-    def answer(self, request_der: bytes, client: Asking, *, turn: bool = False) -> None:
-        """Answer somebody who has waited; `turn` is that for a thread."""
+    def answer(self, request_der: bytes, client: Asking) -> None:
+        """Answer somebody who has waited."""
         if client.awaited is None:
             return
         entry = self.cached(request_der)
         if entry is not None:
             client.give(entry)
             return
-        start = time.perf_counter()
-        draft = self._answering.draft(request_der, int(self.clock()))
+        start, second = time.perf_counter(), int(self.clock())
+        draft = self._answering.draft(request_der, second)
         if not isinstance(draft, Draft):
             client.give(self._reply(request_der, draft))
         elif draft.signing.is_slow:
-            self.sign_beside(request_der, draft, client, turn=turn)
+            self._sign_beside([SlowTurn(self, request_der, client, draft, second)])
         else:
             answer = self._answering.signed(draft)
             client.give(self._reply(request_der, answer, time.perf_counter() - start))
@@ -349,7 +409,7 @@ class PortState:
         if not isinstance(draft, Draft):
             take(draft)
         elif draft.signing.is_slow:
-            self.threads.run(lambda: self._answering.signed(draft), take)
+            self.threads.run(lambda: (self._answering.signed(draft),), lambda answers: take(answers[0]))
         else:
             take(self._answering.signed(draft))
 

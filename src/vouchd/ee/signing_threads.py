@@ -5,6 +5,9 @@ interpreter meanwhile, so a thread makes it while the loop answers others. Few t
 waits for one in turns that are as fair as those for quick signatures (`signing_queue`), in places of their own: a token
 that hangs holds up those who want its signature, and nobody else.
 
+A token is far away: what is wanted of it at the same time is asked at once, in a lot of as many signatures as it makes
+in a few milliseconds. The thread that has a lot waits most of the time; so there are two for each session of a token.
+
 Why it is right.
 - What was drafted before a thread was free may have become wrong: at the turn it is drafted anew.
 - What was signed while the state of its CA changed rests on a `Basis` that is not current any more: it is not given,
@@ -15,10 +18,10 @@ Why it is right.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, Self
 
 from vouchd.ee.signing_queue import FairQueue, Waiter
 from vouchd.service.terms import Answer
@@ -29,8 +32,12 @@ THREADS = 2
 class ThreadWaiter(Waiter, Protocol):
     """Who waits for a thread."""
 
-    def take_turn(self) -> None:
-        """The turn has come; also called of one that has left, who does nothing."""
+    @property
+    def together(self) -> int:
+        """With how many turns its own may come at once, itself counted."""
+
+    def take_turns(self, others: Sequence[Self]) -> None:
+        """Its turn has come and, with it, that of these others; also called of those who have left."""
 
 
 class SigningThreads(FairQueue[ThreadWaiter]):
@@ -47,25 +54,26 @@ class SigningThreads(FairQueue[ThreadWaiter]):
         """Whether `run` may be called now; whoever enters the queue instead may call it when his turn comes."""
         return self._under_way < self._threads and not len(self)
 
-    def run(self, sign: Callable[[], Answer], take: Callable[[Answer], None]) -> None:
-        """Have a thread sign, and the loop take the answer; then others have their turn."""
+    def run(self, sign: Callable[[], Sequence[Answer]], take: Callable[[Sequence[Answer]], None]) -> None:
+        """Have a thread sign, and the loop take the answers; then others have their turn."""
         loop = asyncio.get_running_loop()
         self._under_way += 1
 
-        def pass_on(signed: Future[Answer]) -> None:
+        def pass_on(signed: Future[Sequence[Answer]]) -> None:
             with suppress(RuntimeError):  # the loop has ended, and the connection with it
                 loop.call_soon_threadsafe(end, signed.result())
 
-        def end(answer: Answer) -> None:
+        def end(answers: Sequence[Answer]) -> None:
             self._under_way -= 1
             self._take_turns()
-            take(answer)
+            take(answers)
 
         self._pool.submit(sign).add_done_callback(pass_on)
 
     def _take_turns(self) -> None:
         while self._under_way < self._threads and len(self):
-            self.next_waiter().take_turn()
+            first = self.next_waiter()
+            first.take_turns(self.next_waiters(first.together - 1))
 
     def close(self) -> None:
         """No more signatures; what is under way ends by itself."""

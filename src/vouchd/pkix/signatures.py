@@ -5,6 +5,7 @@ Signing is the signers' business; which algorithm a name means and how a signatu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -132,20 +133,30 @@ def verify(public_key: PublicKeyTypes, identifier_der: bytes, signature: bytes, 
 
     Raises: ValueError with the reason when the algorithm is not supported, is not the key's, or the signature is wrong.
     """
+    verifier(public_key, identifier_der)(signature, data)
+
+
+def verifier(public_key: PublicKeyTypes, identifier_der: bytes) -> Callable[[bytes, Buffer], None]:
+    """What verifies signatures of one key and algorithm: see `verify`, whose first two arguments are settled here."""
     kind, digest, pss = _scheme(identifier_der)
     if key_type(public_key) != kind:
         raise ValueError("the signature algorithm is of another type than the key")
-    data = bytes(data) if kind.startswith(("Ed", "ML-DSA")) else data
-    try:
-        if isinstance(public_key, rsa.RSAPublicKey):
-            pad = padding.PSS(padding.MGF1(DIGESTS[digest]), pss) if pss is not None else padding.PKCS1v15()
-            public_key.verify(signature, data, pad, DIGESTS[digest])  # type: ignore[arg-type]  # takes any buffer
-        elif isinstance(public_key, ec.EllipticCurvePublicKey):
-            public_key.verify(signature, data, ec.ECDSA(DIGESTS[digest]))
-        else:
-            public_key.verify(signature, data)  # type: ignore[union-attr,call-arg]  # the types left sign without choices
-    except (InvalidSignature, UnsupportedAlgorithm) as exc:
-        raise ValueError("the signature is wrong") from exc
+    settled: tuple[object, ...] = ()  # of the arguments that the library wants
+    if isinstance(public_key, rsa.RSAPublicKey):
+        pad = padding.PSS(padding.MGF1(DIGESTS[digest]), pss) if pss is not None else padding.PKCS1v15()
+        settled = (pad, DIGESTS[digest])
+    elif isinstance(public_key, ec.EllipticCurvePublicKey):
+        settled = (ec.ECDSA(DIGESTS[digest]),)
+    takes_bytes_alone = kind.startswith(("Ed", "ML-DSA"))
+    check = public_key.verify  # type: ignore[union-attr]  # those of `_KEY_TYPES` have it
+
+    def verify_one(signature: bytes, data: Buffer) -> None:
+        try:
+            check(signature, bytes(data) if takes_bytes_alone else data, *settled)  # type: ignore[arg-type]
+        except (InvalidSignature, UnsupportedAlgorithm) as exc:
+            raise ValueError("the signature is wrong") from exc
+
+    return verify_one
 
 
 def _scheme(identifier_der: bytes) -> tuple[str, str, int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from vouchd.core.policy import ResponsePolicy
@@ -33,22 +33,26 @@ class Signing:
 class Draft:
     """An answer that wants its signature alone: `tbs` is DER of ResponseData."""
 
-    __slots__ = ("_algorithm", "_produced_at", "signing", "tbs", "terms")
+    __slots__ = ("_produced_at", "algorithm", "signing", "tbs", "terms")
 
     def __init__(self, signing: Signing, algorithm: str, tbs: bytes, terms: Terms, produced_at: int) -> None:
         self.signing = signing
-        self._algorithm = algorithm
+        self.algorithm = algorithm
         self._produced_at = produced_at
         self.tbs = tbs
         self.terms = terms
 
     def signed(self) -> Answer:
         """The answer, made with the signer's key; may be called in another thread. Raises: SigningError."""
-        signing, algorithm, tbs = self.signing, self._algorithm, self.tbs
         try:
-            signature = signing.signer.sign(tbs, algorithm)
+            signature = self.signing.signer.sign(self.tbs, self.algorithm)
         except TokenUnavailable as error:
-            return error_answer(TryLater(str(error), cause="token"))
+            return _later(error)
+        return self.signed_with(signature)
+
+    def signed_with(self, signature: bytes) -> Answer:
+        """The answer with that signature."""
+        signing, algorithm, tbs = self.signing, self.algorithm, self.tbs
         sizes = (len(tbs), len(signature), algorithm)
         frame = signing.envelopes.get(sizes)
         if frame is None:
@@ -60,6 +64,23 @@ class Draft:
                 signing.envelopes[sizes] = frame
         head, middle, size = frame
         return Answer((head, tbs, middle, signature, signing.certs_der), self.terms, self._produced_at, size)
+
+
+def signed_together(drafts: Sequence[Draft]) -> list[Answer]:
+    """The answers to drafts of one signer and algorithm, asked of it at once; may be called in another thread.
+
+    Raises: SigningError.
+    """
+    first = drafts[0]
+    try:
+        signatures = first.signing.signer.sign_all([draft.tbs for draft in drafts], first.algorithm)
+    except TokenUnavailable as error:
+        return [_later(error) for _ in drafts]
+    return [draft.signed_with(signature) for draft, signature in zip(drafts, signatures, strict=True)]
+
+
+def _later(error: TokenUnavailable) -> Answer:
+    return error_answer(TryLater(str(error), cause="token"))
 
 
 def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tuple[bytes, bytes]]) -> Signing:

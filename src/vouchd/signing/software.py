@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -117,6 +117,19 @@ class SoftwareSigner:
     def is_slow(self) -> bool:
         """Whether a signature takes a millisecond or more."""
         return self._is_slow
+
+    @property
+    def together(self) -> int:
+        """How many signatures are best asked for at once, where so many are wanted."""
+        return self.token.together if self.token is not None else 1
+
+    def sign_all(self, wanted: Sequence[bytes], algorithm: str) -> list[bytes]:
+        """Signature octets over each that is wanted. Raises: as `sign`."""
+        if self.token is None:
+            return [self.sign(tbs, algorithm) for tbs in wanted]
+        if algorithm not in self._sign:
+            raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}")
+        return self.token.make_all(algorithm, wanted)
 
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
         """Signature octets over `tbs`. Raises: SigningError; TokenUnavailable, for now."""

@@ -53,7 +53,7 @@ def run_worker(layout: Layout, slot: int) -> None:
         if isinstance(signer, SoftwareSigner) and signer.token is not None:
             signer.token.await_sessions()  # so that the first answers need not: those of before a restart go on
     records = answered_records(settings.audit, responder)
-    threads = max(THREADS, settings.token.sessions)
+    threads = max(THREADS, 2 * settings.token.sessions)  # one has its lot signed, one its answer looked at
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)
     files = OpenIndexes(layout.index, AnsweringOctets(), merged=True)
     manifest = Manifest(layout.index, files)

@@ -77,6 +77,7 @@ class Device:
         self._label = label
         self._keys: list[tuple[SignMixin, PublicKey]] = []  # those that were found, by number
         self._numbers: dict[bytes, int] = {}  # by DER of the public key
+        self._signings: dict[tuple[int, str], Callable[[bytes], bytes]] = {}  # by key and algorithm
         try:
             self._token, self._session = self._logged_in(module, pin, last_try=last_try, writable=writable)
             self._able = self._token.slot.get_mechanisms()
@@ -181,7 +182,7 @@ class Device:
     def _is_key_of(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> bool:
         trial = secrets.token_bytes(_TRIAL_BYTES)
         try:
-            signature = self._signature(key, public_key, algorithm, trial)
+            signature = self._signing(key, public_key, algorithm)(trial)
             verify(public_key, ALGORITHMS[algorithm].identifier_der, signature, trial)
         except (KeySizeRange, KeyTypeInconsistent, KeyHandleInvalid, ObjectHandleInvalid, ValueError):
             return False  # the handles: somebody else has removed it meanwhile
@@ -224,34 +225,41 @@ class Device:
 
     def sign(self, number: int, algorithm: str, data: bytes) -> bytes:
         """The signature over `data` by a key that was found, of `ALGORITHMS`. Raises: SigningError."""
+        signing = self._signings.get((number, algorithm))
+        if signing is None:
+            signing = self._signings[number, algorithm] = self._signing(*self._keys[number], algorithm)
         try:
-            return self._signature(*self._keys[number], algorithm, data)
+            return signing(data)
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
 
-    def _signature(self, key: SignMixin, public_key: PublicKey, algorithm: str, data: bytes) -> bytes:
-        row = ALGORITHMS[algorithm]
+    def _signing(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> Callable[[bytes], bytes]:
+        """What signs with that key and algorithm: all but the data is settled beforehand, since it signs much."""
+        row, sign = ALGORITHMS[algorithm], key.sign
         if isinstance(public_key, ec.EllipticCurvePublicKey):
-            size = (public_key.curve.key_size + 7) // 8
-            octets = key.sign(_digest(row.digest, data)[:size], mechanism=Mechanism.ECDSA)
-            half = len(octets) // 2
-            return encode_dss_signature(int.from_bytes(octets[:half], "big"), int.from_bytes(octets[half:], "big"))
+            return _ec_signing(sign, _hash(row.digest), (public_key.curve.key_size + 7) // 8)
         if not row.digest:
-            return bytes(key.sign(data, mechanism=Mechanism.EDDSA))
-        return self._rsa_signature(key, row.digest, data, pss=algorithm.endswith("/PSS"))
+            return lambda data: bytes(sign(data, mechanism=Mechanism.EDDSA))
+        return self._rsa_signing(sign, row.digest, pss=algorithm.endswith("/PSS"))
 
-    def _rsa_signature(self, key: SignMixin, digest: str, data: bytes, *, pss: bool) -> bytes:
+    def _rsa_signing(self, sign: Callable[..., bytes], digest: str, *, pss: bool) -> Callable[[bytes], bytes]:
         """Hashed by the token where it can, since some allow no signature over what they have not hashed."""
-        name = digest.replace("-", "")
+        name, hashed = digest.replace("-", ""), _hash(digest)
         parameters = (Mechanism[name], _MGF[digest], DIGESTS[digest].digest_size) if pss else None
         whole = Mechanism[f"{name}_RSA_PKCS{'_PSS' if pss else ''}"]
         if whole in self._able:
-            return bytes(key.sign(data, mechanism=whole, mechanism_param=parameters))
-        octets = _digest(digest, data)
+            return lambda data: bytes(sign(data, mechanism=whole, mechanism_param=parameters))
         if pss:
-            return bytes(key.sign(octets, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters))
-        information = der.tlv(der.SEQUENCE, digest_identifier(digest), der.tlv(der.OCTET_STRING, octets))
-        return bytes(key.sign(information, mechanism=Mechanism.RSA_PKCS))
+            return lambda data: bytes(
+                sign(hashed(data).digest(), mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters)
+            )
+        identifier = digest_identifier(digest)
+
+        def sign_information(data: bytes) -> bytes:
+            information = der.tlv(der.SEQUENCE, identifier, der.tlv(der.OCTET_STRING, hashed(data).digest()))
+            return bytes(sign(information, mechanism=Mechanism.RSA_PKCS))
+
+        return sign_information
 
     # A new key.
 
@@ -394,8 +402,22 @@ def _attribute(thing: Any, attribute: Attribute, default: Any = None) -> Any:
         return default
 
 
-def _digest(name: str, data: bytes) -> bytes:
-    return hashlib.new(DIGESTS[name].name, data).digest()
+def _hash(name: str) -> Callable[[bytes], hashlib._Hash]:
+    hashed: Callable[[bytes], hashlib._Hash] = getattr(hashlib, DIGESTS[name].name)
+    return hashed
+
+
+def _ec_signing(
+    sign: Callable[..., bytes], hashed: Callable[[bytes], hashlib._Hash], size: int
+) -> Callable[[bytes], bytes]:
+    """ECDSA over a digest of at most `size` octets, in the encoding of X.509."""
+
+    def sign_digest(data: bytes) -> bytes:
+        octets = sign(hashed(data).digest()[:size], mechanism=Mechanism.ECDSA)
+        half = len(octets) // 2
+        return encode_dss_signature(int.from_bytes(octets[:half], "big"), int.from_bytes(octets[half:], "big"))
+
+    return sign_digest
 
 
 def _points(public_key: PublicKey) -> tuple[bytes, ...]:

@@ -78,15 +78,24 @@ class TokenKey:
         problems = [pool.problem for pool in self.pools]
         return problems[0] if all(problems) else None
 
+    @property
+    def together(self) -> int:
+        """How many signatures are best asked for at once, if so many are wanted."""
+        return max((pool.together for pool in self.pools), default=1)
+
     def make(self, algorithm: str, data: Octets) -> bytes:
         """The signature over `data` with an algorithm of `ALGORITHMS`. Raises: TokenUnavailable."""
+        return self.make_all(algorithm, [bytes(data)])[0]
+
+    def make_all(self, algorithm: str, wanted: Sequence[bytes]) -> list[bytes]:
+        """The signatures over all that is wanted. Raises: TokenUnavailable."""
         until = time.monotonic() + self._sign_seconds
         pools = sorted(self.pools, key=lambda pool: pool.burden)
         error: SigningError | None = None
         for left, pool in zip(range(len(pools), 0, -1), pools, strict=True):
             now = time.monotonic()
             try:
-                return pool.sign(self._public_der, algorithm, bytes(data), now + (until - now) / left)
+                return pool.sign_all(self._public_der, algorithm, wanted, now + (until - now) / left)
             except NotFound as caught:
                 error = error or TokenUnavailable(str(caught), hint=caught.hint)
             except TokenUnavailable as caught:

@@ -1,4 +1,8 @@
-"""The other end of a session: a process that has a token sign, and never waits longer than it said."""
+"""The other end of a session: a process that has a token sign, and never waits longer than it said.
+
+Several threads may ask one session: it answers in the order in which it was asked, so each of them waits until those
+before it have their answers. While the first one looks at what it got, the token signs for the next one already.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from vouchd.errors import TokenUnavailable
 from vouchd.signing.token.launcher import MAX_MESSAGE
-from vouchd.signing.token.messages import Kind, error_of, pack, unpack
+from vouchd.signing.token.messages import Kind, error_of, joined, pack, parted, unpack
 from vouchd.signing.token.reference import TokenPlace
 
 _PROGRAM = (sys.executable, "-m", "vouchd.signing.token.launcher")
@@ -103,13 +108,20 @@ class Launcher:
 
 
 class Session:
-    """One session; who has it uses it alone. After an error it is good for nothing but `close`, unless NotFound."""
+    """One session, for any threads. After an error it is good for nothing but `close`, unless NotFound.
+
+    `pace` is how many seconds the token took for a signature of the last lot; 0: it has not signed yet.
+    """
 
     def __init__(self, label: str, channel: socket.socket, lifeline: int) -> None:
         self._label = label
         self._channel = channel
         self._lifeline = lifeline
         self._numbers: dict[bytes, int] = {}
+        self._asking = threading.Lock()  # for who sends, and who ends it
+        self._last: threading.Lock | None = None  # held by the last one who asked, until the answer is there
+        self._is_out_of_order = False  # somebody did not wait for an answer
+        self.pace = 0.0
         self.description: Mapping[str, Any] = {}
 
     def greet(self, within_seconds: float) -> None:
@@ -128,9 +140,19 @@ class Session:
 
         Raises: NotFound; TokenUnavailable.
         """
+        return self.sign_lot(public_der, algorithm, [data], until)[0]
+
+    def sign_lot(self, public_der: bytes, algorithm: str, lot: Sequence[bytes], until: float) -> list[bytes]:
+        """The signatures over the first of a lot, one at least: as many as the token made in a short while.
+
+        Raises: as `sign`.
+        """
         number = self.find(public_der, until)
-        _, signature = self._ask(pack(Kind.SIGN, {"key": number, "algorithm": algorithm}, data), until)
-        return signature
+        message = pack(Kind.SIGN, {"key": number, "algorithm": algorithm}, joined(lot))
+        fields, data = self._ask(message, until)
+        signatures = parted(data)
+        self.pace = fields["seconds"] / len(signatures)
+        return signatures
 
     def keys(self, until: float) -> list[dict[str, Any]]:
         """The private keys that are there, described. Raises: TokenUnavailable."""
@@ -150,33 +172,56 @@ class Session:
         self._ask(pack(Kind.REMOVE, data=public_der), until)
 
     def _ask(self, message: bytes, until: float) -> tuple[dict[str, Any], bytes]:
+        turn = threading.Lock()
+        turn.acquire()  # until the answer is there
+        with self._asking:
+            before, self._last = self._last, turn
+            try:
+                self._channel.send(message)
+            except OSError as error:
+                self._is_out_of_order = True
+                turn.release()
+                raise self._ended() from error
         try:
-            self._channel.send(message)
-        except OSError as error:
-            raise TokenUnavailable(f"token {self._label}: its session has ended") from error
-        return self._answer(until)
+            if before is not None and not before.acquire(timeout=max(0.001, until - time.monotonic())):
+                self._is_out_of_order = True
+            return self._answer(until)
+        finally:
+            turn.release()
+
+    def _ended(self) -> TokenUnavailable:
+        return TokenUnavailable(f"token {self._label}: its session has ended")
 
     def _answer(self, until: float) -> tuple[dict[str, Any], bytes]:
+        if self._is_out_of_order:
+            raise self._ended() if time.monotonic() < until else self._late()
         try:
             self._channel.settimeout(max(0.001, until - time.monotonic()))
             message = self._channel.recv(MAX_MESSAGE)
         except TimeoutError as error:
-            raise TokenUnavailable(f"token {self._label}: no answer in time") from error
+            self._is_out_of_order = True
+            raise self._late() from error
         except OSError as error:
-            raise TokenUnavailable(f"token {self._label}: its session has ended") from error
+            raise self._ended() from error
         if not message:
-            raise TokenUnavailable(f"token {self._label}: its session has ended")
+            raise self._ended()
         kind, fields, data = unpack(message)
         if kind is Kind.FAILED:
             raise error_of(fields)
         return fields, data
 
+    def _late(self) -> TokenUnavailable:
+        return TokenUnavailable(f"token {self._label}: no answer in time")
+
     def close(self) -> None:
-        """End the session's process, wherever it hangs."""
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
-        self._channel.close()
+        """End the session's process, wherever it hangs; who waits for its answer learns it."""
+        with self._asking:
+            lifeline, self._lifeline = self._lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
+            with suppress(OSError):
+                self._channel.shutdown(socket.SHUT_RDWR)
 
     def __del__(self) -> None:
         self.close()
+        self._channel.close()  # nobody waits at it any more
