@@ -9,6 +9,7 @@ from vouchd.api.model import Changes, checked_words, plain
 from vouchd.api.operation import Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
+from vouchd.threads import in_thread
 
 ORIGIN = "agent page"
 
@@ -35,3 +36,10 @@ def sentence(changes: Changes, done: str) -> str:
     if len(changes) == 1 and changes[0].endswith(" was added"):
         return done
     return f"It was there already: {'; '.join(changes)}."
+
+
+async def act(
+    services: Services, caller: Caller, name: str, path: Mapping[str, str], *, query: Any = None, body: Any = None
+) -> Any:
+    """As `carry_out`, for the handler of a page: the loop goes on meanwhile. Raises: as that."""
+    return await in_thread(lambda: carry_out(services, caller, name, path, query=query, body=body))

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act, carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.alerts import Alert, AlertCarrier, AlertTest, AlertTestResult, ResolvedAlert
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
+from vouchd.errors import VouchdError
 from vouchd.settings.carriers import Severity
 from vouchd.threads import in_thread
 
@@ -79,11 +79,9 @@ class AlertPages:
         form = await read_form(request, self.pages.tokens)
         body = AlertTest(names=[name] if (name := form.text("name")) else [])
         try:
-            trials: list[AlertTestResult] = await in_thread(
-                lambda: carry_out(self.services, caller, "alerts.test", {}, body=body)
-            )
+            trials: list[AlertTestResult] = await act(self.services, caller, "alerts.test", {}, body=body)
         except VouchdError as error:
-            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+            return await self._page(request, caller, error=error)
         return await self._page(request, caller, trials=trials)
 
     async def _page(
@@ -91,7 +89,6 @@ class AlertPages:
         request: web.Request,
         caller: Caller,
         *,
-        status: int = 200,
         error: VouchdError | None = None,
         trials: list[AlertTestResult] | None = None,
     ) -> web.Response:
@@ -101,7 +98,6 @@ class AlertPages:
             request,
             caller,
             "alerts.html",
-            status=status,
             error=error,
             trials=trials or [],
             alerts=[_row(one) for one in alerts],

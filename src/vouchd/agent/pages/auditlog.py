@@ -11,14 +11,13 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api import shapes
 from vouchd.api.audit import AuditRecord, AuditTerms
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, ConfigError, VouchdError
-from vouchd.threads import in_thread
 
 PAGE = 50
 _FIELDS = ("event", "outcome", "caller", "text", "since", "until")
@@ -41,7 +40,7 @@ class AuditPages:
         error: VouchdError | None = None
         try:
             terms = _terms(criteria, before)
-            answer = await in_thread(lambda: carry_out(self.services, caller, "audit.search", {}, query=terms))
+            answer = await act(self.services, caller, "audit.search", {}, query=terms)
             records = answer.records
         except (ConfigError, BadInput) as refused:
             error = refused
@@ -54,7 +53,6 @@ class AuditPages:
             request,
             caller,
             "audit.html",
-            status=400 if error else 200,
             rows=[(record, shapes.posix(record.time, "time")) for record in records],
             criteria=criteria,
             more=more,

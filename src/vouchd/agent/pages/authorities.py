@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Meta
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out, sentence
+from vouchd.agent.pages.acts import act, carry_out, sentence
 from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.authorities import Authority, NewAuthority, PolicySettings
 from vouchd.api.services import Services
 from vouchd.core.facts import AuthorityPolicy, Caller, IssuingPointId, QuarantinedCRL
-from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError, outcome
+from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError
 from vouchd.instance.hindrances import hindrances
 from vouchd.instance.report import ServedPoints
 from vouchd.pkix import certs, pem
@@ -69,7 +69,7 @@ class AuthorityPages:
 
     async def adding(self, request: web.Request, caller: Caller) -> web.Response:
         """The form of Add Certificate Authority."""
-        return self.pages.page(request, caller, "add_authority.html", error=None, label="", pasted="")
+        return self.pages.page(request, caller, "add_authority.html", label="", pasted="")
 
     async def add(self, request: web.Request, caller: Caller) -> web.Response:
         """Take the CA's certificate in."""
@@ -79,8 +79,8 @@ class AuthorityPages:
             data = form.document("certificate")
             added, notes = await in_thread(lambda: self._add_all(data, label, caller))
         except VouchdError as error:
-            facts = {"error": error, "label": label, "pasted": form.text("certificate-text")}
-            return self.pages.page(request, caller, "add_authority.html", status=outcome(error).http_status, **facts)
+            pasted = form.text("certificate-text")
+            return self.pages.page(request, caller, "add_authority.html", error=error, label=label, pasted=pasted)
         words = [_added_words(added), *notes]
         return see_done(f"{menu.AUTHORITIES}/{added[-1].id}", " ".join(words))
 
@@ -107,15 +107,15 @@ class AuthorityPages:
         try:
             require_typed(form, authority.label)
         except BadInput as error:
-            return self._show(request, caller, row, status=400, error=error)
-        await in_thread(lambda: carry_out(self.services, caller, "authorities.remove", {"authority": authority.id}))
+            return self._show(request, caller, row, error=error)
+        await act(self.services, caller, "authorities.remove", {"authority": authority.id})
         return see_done(menu.AUTHORITIES, f"{authority.label} was removed.")
 
     async def releasing(self, request: web.Request, caller: Caller) -> web.Response:
         """What the CRL that is held back would change."""
         point = IssuingPointId(request.match_info["id"], request.match_info["scope"])
         pending, preview = await in_thread(lambda: self._previewed(point, caller))
-        return self.pages.page(request, caller, "release_crl.html", pending=pending, preview=preview, error=None)
+        return self.pages.page(request, caller, "release_crl.html", pending=pending, preview=preview)
 
     def _previewed(self, point: IssuingPointId, caller: Caller) -> tuple[QuarantinedCRL, Preview]:
         """Raises: NotFound, CRLRejected."""
@@ -137,8 +137,7 @@ class AuthorityPages:
         try:
             require_number_lost(form, preview.lost)
         except BadInput as error:
-            facts = {"pending": pending, "preview": preview, "error": error}
-            return self.pages.page(request, caller, "release_crl.html", status=400, **facts)
+            return self.pages.page(request, caller, "release_crl.html", error=error, pending=pending, preview=preview)
 
         return await self._decided(request, caller, "crls.release", "The CRL was released.")
 
@@ -149,27 +148,21 @@ class AuthorityPages:
         try:
             require_typed(form, row.summary.authority.label)
         except BadInput as error:
-            return self._show(request, caller, row, status=400, error=error)
+            return self._show(request, caller, row, error=error)
         return await self._decided(request, caller, "crls.drop", "The CRL was dropped.")
 
     async def _decided(self, request: web.Request, caller: Caller, name: str, done: str) -> web.Response:
         """Carry that operation out for the CRL that is held back."""
         place = {"authority": request.match_info["id"], "scope": request.match_info["scope"]}
         try:
-            await in_thread(lambda: carry_out(self.services, caller, name, place))
+            await act(self.services, caller, name, place)
         except VouchdError as error:
             row = await self._row(place["authority"], caller)
-            return self._show(request, caller, row, status=outcome(error).http_status, error=error)
+            return self._show(request, caller, row, error=error)
         return see_done(f"{menu.AUTHORITIES}/{place['authority']}", done)
 
     def _show(
-        self,
-        request: web.Request,
-        caller: Caller,
-        row: AuthorityRow,
-        *,
-        status: int = 200,
-        error: VouchdError | None = None,
+        self, request: web.Request, caller: Caller, row: AuthorityRow, *, error: VouchdError | None = None
     ) -> web.Response:
         certificate = certs.load_certificate(row.summary.authority.certificate_der)
         label, now = row.summary.authority.label, self.services.clock.now()
@@ -183,10 +176,9 @@ class AuthorityPages:
             "signer": signer,
             "row": row,
             "certificate": certificate,
-            "error": error,
             "done": done_text(request),
         }
-        return self.pages.page(request, caller, "authority.html", status=status, hindrances=kept, **facts)
+        return self.pages.page(request, caller, "authority.html", error=error, hindrances=kept, **facts)
 
     async def _rows(self, summaries: Sequence[AuthoritySummary]) -> tuple[AuthorityRow, ...]:
         served, now = ServedPoints(self.services.running.report()), self.services.clock.now()

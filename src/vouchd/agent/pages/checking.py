@@ -13,7 +13,7 @@ from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.services import Services
 from vouchd.core.facts import Authority, Caller
-from vouchd.errors import ConfigError, NotFound, VouchdError, outcome
+from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.pkix import certs
 from vouchd.pkix.pem import read_leaf
 from vouchd.service.explaining import Explanation
@@ -50,16 +50,14 @@ class CheckPages:
         try:
             subject, explanation = await in_thread(lambda: self._explained(form))
         except VouchdError as error:
-            return await self._page(request, caller, status=outcome(error).http_status, error=error, **kept)
+            return await self._page(request, caller, error=error, **kept)
         condition = Condition(_TONES.get(explanation.answer, Tone.WARNING), explanation.answer, explanation.why)
         return await self._page(request, caller, subject=subject, explanation=explanation, condition=condition, **kept)
 
-    async def _page(self, request: web.Request, caller: Caller, *, status: int = 200, **facts: Any) -> web.Response:
+    async def _page(self, request: web.Request, caller: Caller, **facts: Any) -> web.Response:
         authorities = self._authorities()
-        nothing = {"error": None, "subject": None, "explanation": None, "condition": None, "serial": "", "chosen": ""}
-        return self.pages.page(
-            request, caller, "check.html", status=status, authorities=authorities, **{**nothing, **facts}
-        )
+        nothing = {"subject": None, "explanation": None, "condition": None, "serial": "", "chosen": ""}
+        return self.pages.page(request, caller, "check.html", authorities=authorities, **{**nothing, **facts})
 
     def _authorities(self) -> tuple[Authority, ...]:
         """Those that are answered for; the store may be away."""

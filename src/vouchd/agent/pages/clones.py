@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act, carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_other
@@ -18,7 +18,7 @@ from vouchd.api.model import plain
 from vouchd.api.services import Services
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember
 from vouchd.core.facts import Caller
-from vouchd.errors import ConfigError, NotFound, StoreUnavailable, VouchdError, outcome
+from vouchd.errors import ConfigError, NotFound, StoreUnavailable, VouchdError
 from vouchd.instance.report import InstanceReport, MemberReport, ServerReport
 from vouchd.threads import in_thread
 
@@ -76,14 +76,12 @@ class ClonePages:
         """Compare this instance with the others now."""
         await read_form(request, self.pages.tokens)
         try:
-            await in_thread(lambda: carry_out(self.services, caller, "members.verify", {}, body=VerificationRun()))
+            await act(self.services, caller, "members.verify", {}, body=VerificationRun())
         except VouchdError as error:
-            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+            return await self._page(request, caller, error=error)
         return see_other(menu.CLONES)
 
-    async def _page(
-        self, request: web.Request, caller: Caller, *, status: int = 200, error: VouchdError | None = None
-    ) -> web.Response:
+    async def _page(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
         report = self.services.running.report()
         rows, verification, away = await in_thread(lambda: self._rows(caller, report))
         tokens = await in_thread(lambda: self._tokens(caller)) if rows and not away else None
@@ -93,7 +91,6 @@ class ClonePages:
             request,
             caller,
             "clones.html",
-            status=status,
             error=error,
             rows=rows,
             away=away,

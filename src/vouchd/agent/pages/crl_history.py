@@ -7,14 +7,13 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.authorities import Authority
 from vouchd.api.crl_history import CRLDifference, KeptCRL, WhichTwo
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
-from vouchd.threads import in_thread
+from vouchd.errors import VouchdError
 
 PART = 100
 
@@ -36,8 +35,8 @@ class CRLHistoryPages:
         skip = int(text) if (text := request.query.get("skip", "0")[:9]).isascii() and text.isdigit() else 0
         wanted = WhichTwo(before=chosen["before"], after=chosen["after"], skip=skip, limit=PART)
         try:
-            difference: CRLDifference = await in_thread(
-                lambda: carry_out(self.services, caller, "crl_history.difference", _place(request), query=wanted)
+            difference: CRLDifference = await act(
+                self.services, caller, "crl_history.difference", _place(request), query=wanted
             )
         except VouchdError as error:
             return await self._list(request, caller, error)
@@ -57,15 +56,12 @@ class CRLHistoryPages:
         )
 
     async def _list(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
-        kept: list[KeptCRL] = await in_thread(
-            lambda: carry_out(self.services, caller, "crl_history.list", _place(request))
-        )
+        kept: list[KeptCRL] = await act(self.services, caller, "crl_history.list", _place(request))
         settings = self.services.settings
         return self.pages.page(
             request,
             caller,
             "crl_history.html",
-            status=outcome(error).http_status if error else 200,
             authority=await self._authority(request, caller),
             scope=request.match_info["scope"],
             kept=kept,
@@ -76,7 +72,7 @@ class CRLHistoryPages:
 
     async def _authority(self, request: web.Request, caller: Caller) -> Authority:
         place = {"authority": request.match_info["id"]}
-        authority: Authority = await in_thread(lambda: carry_out(self.services, caller, "authorities.get", place))
+        authority: Authority = await act(self.services, caller, "authorities.get", place)
         return authority
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import Form, read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.agent.pages.staging import Staging
 from vouchd.api.crls import Accepted, LowerNumber
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, VouchdError, outcome
+from vouchd.errors import BadInput, VouchdError
 from vouchd.service.previewing import Preview, Previewing
 from vouchd.threads import in_thread
 
@@ -30,7 +30,7 @@ class CRLPages:
 
     async def adding(self, request: web.Request, caller: Caller) -> web.Response:
         """The form."""
-        return self.pages.page(request, caller, "add_crl.html", error=None)
+        return self.pages.page(request, caller, "add_crl.html")
 
     async def preview(self, request: web.Request, caller: Caller) -> web.Response:
         """What the CRL would change, with the button that takes it."""
@@ -39,9 +39,9 @@ class CRLPages:
             crl = form.document("crl")
             preview = await in_thread(lambda: self._preview(crl, caller))
         except VouchdError as error:
-            return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
+            return self.pages.page(request, caller, "add_crl.html", error=error)
         staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
-        return self.pages.page(request, caller, "preview_crl.html", preview=preview, staged=staged, error=None)
+        return self.pages.page(request, caller, "preview_crl.html", preview=preview, staged=staged)
 
     def _preview(self, crl: bytes, caller: Caller) -> Preview:
         with self.services.ingest_lock():
@@ -54,17 +54,16 @@ class CRLPages:
             crl = self.staging.take(caller.name, form.text("staged"), self.services.clock.now())
             preview = await in_thread(lambda: self._preview(crl, caller))
         except VouchdError as error:
-            return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
+            return self.pages.page(request, caller, "add_crl.html", error=error)
         try:
             require_number_lost(form, preview.lost)
         except BadInput as error:
             staged = self.staging.put(caller.name, crl, self.services.clock.now())
-            facts = {"preview": preview, "staged": staged, "error": error}
-            return self.pages.page(request, caller, "preview_crl.html", status=400, **facts)
+            return self.pages.page(request, caller, "preview_crl.html", error=error, preview=preview, staged=staged)
         try:
-            taken: Accepted = await in_thread(lambda: carry_out(self.services, caller, "crls.add", {}, body=crl))
+            taken: Accepted = await act(self.services, caller, "crls.add", {}, body=crl)
         except VouchdError as error:
-            return self.pages.page(request, caller, "add_crl.html", status=outcome(error).http_status, error=error)
+            return self.pages.page(request, caller, "add_crl.html", error=error)
         done = "The CRL was added" + (" and is answered from." if taken.served else "; the workers are loading it.")
         return see_done(f"{menu.AUTHORITIES}/{taken.issuing_points[0].authority}", done)
 
@@ -102,9 +101,7 @@ class LowerNumberPages:
         try:
             require_number_lost(form, preview.lost)
             word = LowerNumber(reason=reason)
-            taken = await in_thread(
-                lambda: carry_out(self.services, caller, "crls.add_lower", {}, query=word, body=crl)
-            )
+            taken = await act(self.services, caller, "crls.add_lower", {}, query=word, body=crl)
         except VouchdError as error:
             return await self._shown(request, caller, crl, form, error)
         served = "is answered from" if taken.served else "the workers are loading it"
@@ -120,13 +117,12 @@ class LowerNumberPages:
     ) -> web.Response:
         preview = await in_thread(lambda: self._preview(crl, caller))
         staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
-        facts = {"preview": preview, "staged": staged, "reason": form.text("reason"), "error": error}
-        status = outcome(error).http_status if error else 200
-        return self.pages.page(request, caller, "preview_lower_number.html", status=status, **facts)
+        facts = {"preview": preview, "staged": staged, "reason": form.text("reason")}
+        return self.pages.page(request, caller, "preview_lower_number.html", error=error, **facts)
 
     def _form(
         self, request: web.Request, caller: Caller, error: VouchdError | None = None, reason: str = ""
     ) -> web.Response:
-        status = outcome(error).http_status if error else 200
-        facts = {"error": error, "reason": reason, "done": done_text(request)}
-        return self.pages.page(request, caller, "lower_number.html", status=status, **facts)
+        return self.pages.page(
+            request, caller, "lower_number.html", error=error, reason=reason, done=done_text(request)
+        )

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.api.cloning import JoinToken, JoinTokenRequest, LeftMember, TakingOut
 from vouchd.api.member_changes import MemberChanges
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, VouchdError, outcome
-from vouchd.threads import in_thread
+from vouchd.errors import BadInput, VouchdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class MemberPages:
     async def renew(self, request: web.Request, caller: Caller) -> web.Response:
         """Have those who stay renew what a member knew that was taken out before."""
         await read_form(request, self.pages.tokens)
-        await in_thread(lambda: carry_out(self.services, caller, "cloning.renew", {}))
+        await act(self.services, caller, "cloning.renew", {})
         return see_done(menu.CLONES, "The keys of the set are being renewed.")
 
     async def invite(self, request: web.Request, caller: Caller) -> web.Response:
@@ -49,15 +48,13 @@ class MemberPages:
         if not (minutes.isascii() and minutes.isdigit()):
             raise BadInput(f"{minutes[:20]!r} is no number of minutes", hint="such as 60")
         body = JoinTokenRequest(seconds=60 * int(minutes[:9]))
-        made: JoinToken = await in_thread(
-            lambda: carry_out(self.services, caller, "cloning.issue_token", {}, body=body)
-        )
+        made: JoinToken = await act(self.services, caller, "cloning.issue_token", {}, body=body)
         return self.pages.page(request, caller, "join_token.html", made=made)
 
     async def void(self, request: web.Request, caller: Caller) -> web.Response:
         """Take a join token back."""
         name = (await read_form(request, self.pages.tokens)).text("id")
-        await in_thread(lambda: carry_out(self.services, caller, "cloning.void_token", {"join_token": name}))
+        await act(self.services, caller, "cloning.void_token", {"join_token": name})
         return see_done(menu.CLONES, f"The join token {name} is void.")
 
     async def _act(self, request: web.Request, caller: Caller, name: str) -> web.Response:
@@ -66,7 +63,7 @@ class MemberPages:
         try:
             require_typed(form, place["member"])
             query = TakingOut(renew=bool(form.text("renew"))) if name == "cloning.remove" else None
-            done = await in_thread(lambda: carry_out(self.services, caller, name, place, query=query))
+            done = await act(self.services, caller, name, place, query=query)
         except VouchdError as error:
             return await self._page(request, caller, error)
         if isinstance(done, LeftMember):
@@ -75,8 +72,5 @@ class MemberPages:
 
     async def _page(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
         place = {"member": request.match_info["member"]}
-        changes: MemberChanges = await in_thread(
-            lambda: carry_out(self.services, caller, "member_changes.preview", place)
-        )
-        status = outcome(error).http_status if error else 200
-        return self.pages.page(request, caller, "member.html", status=status, changes=changes, error=error)
+        changes: MemberChanges = await act(self.services, caller, "member_changes.preview", place)
+        return self.pages.page(request, caller, "member.html", changes=changes, error=error)

@@ -12,7 +12,7 @@ from vouchd.agent.pages.forms import read_form, require_number_lost, require_typ
 from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, VouchdError, outcome
+from vouchd.errors import BadInput, VouchdError
 from vouchd.threads import in_thread
 
 
@@ -57,8 +57,7 @@ class MendingPages:
     async def _preview(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
         place = _place(request)
         change = await in_thread(lambda: carry_out(self.services, caller, "retirement.preview", place))
-        status = outcome(error).http_status if error else 200
-        return self.pages.page(request, caller, "retire.html", status=status, change=change, error=error)
+        return self.pages.page(request, caller, "retire.html", change=change, error=error)
 
 
 def _place(request: web.Request) -> dict[str, str]:

@@ -21,7 +21,7 @@ from vouchd.agent.pages.static import address
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
-from vouchd.errors import VouchdError
+from vouchd.errors import VouchdError, outcome
 from vouchd.service.permission import Permission
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
@@ -69,9 +69,12 @@ class Pages:
         return cls(environment_of(instance, _TEMPLATES), permission, tokens, clock)
 
     def page(
-        self, request: web.Request, caller: Caller, template: str, *, status: int = 200, **facts: Any
+        self, request: web.Request, caller: Caller, template: str, *, error: VouchdError | None = None, **facts: Any
     ) -> web.Response:
-        """The template as a whole page, or only its part that changes when the request asks for that."""
+        """The template as a whole page, or only its part that changes when the request asks for that.
+
+        With the `error` of an act the page says it, and has its HTTP status: what was typed can be mended there.
+        """
         name = f"_{template}" if FRAGMENT in request.query else template
         html = self.environment.get_template(name).render(
             now=self.clock.now(),
@@ -81,9 +84,10 @@ class Pages:
             sections=SECTIONS,
             token=self.tokens.token(peer_certificate(request) or b""),
             may=lambda action: self.permission.grants(caller, action),
+            error=error,
             **facts,
         )
-        return html_response(html, status)
+        return html_response(html, outcome(error).http_status if error else 200)
 
     def error(self, request: web.Request, error: VouchdError, status: int) -> web.StreamResponse:
         """The page that stands for an error of a request."""

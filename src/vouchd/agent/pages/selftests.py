@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act, carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages
@@ -14,7 +14,7 @@ from vouchd.api.selftests import SelfTest, SelfTestResult, SelfTestRun
 from vouchd.api.services import Services
 from vouchd.api.shapes import posix
 from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
+from vouchd.errors import VouchdError
 from vouchd.threads import in_thread
 
 NOT_RUN = Condition(Tone.NEUTRAL, "Not run")
@@ -50,11 +50,9 @@ class SelfTestPages:
         form = await read_form(request, self.pages.tokens)
         run = SelfTestRun(names=[name] if (name := form.text("name")) else [])
         try:
-            results: list[SelfTestResult] = await in_thread(
-                lambda: carry_out(self.services, caller, "selftests.run", {}, body=run)
-            )
+            results: list[SelfTestResult] = await act(self.services, caller, "selftests.run", {}, body=run)
         except VouchdError as error:
-            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+            return await self._page(request, caller, error=error)
         failed = sum(not result.ok for result in results)
         done = f"{len(results)} run, {failed} failed." if failed else f"{len(results)} run, all passed."
         return await self._page(request, caller, done=done, failed=failed)
@@ -64,14 +62,12 @@ class SelfTestPages:
         request: web.Request,
         caller: Caller,
         *,
-        status: int = 200,
         error: VouchdError | None = None,
         done: str = "",
         failed: int = 0,
     ) -> web.Response:
         rows = await in_thread(lambda: self._rows(caller))
-        facts = {"rows": rows, "error": error, "done": done, "failed": failed}
-        return self.pages.page(request, caller, "selftests.html", status=status, **facts)
+        return self.pages.page(request, caller, "selftests.html", error=error, rows=rows, done=done, failed=failed)
 
     def _rows(self, caller: Caller) -> tuple[TestRow, ...]:
         tests: list[SelfTest] = carry_out(self.services, caller, "selftests.list", {})

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.configuration import Configuration, ConfigurationChange, Setting, SettingsToChange, SettingsToTry
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, VouchdError, outcome
-from vouchd.threads import in_thread
+from vouchd.errors import BadInput, VouchdError
 
 _LONGEST = {"key": 300, "value": 4096}
 
@@ -55,9 +54,7 @@ class SettingsPages:
         now = await self._configuration(caller)
         try:
             body = SettingsToTry(changes={key: value})
-            change: ConfigurationChange = await in_thread(
-                lambda: carry_out(self.services, caller, "configuration.validate", {}, body=body)
-            )
+            change: ConfigurationChange = await act(self.services, caller, "configuration.validate", {}, body=body)
         except VouchdError as error:
             return await self._form(request, caller, key, value, error)
         return self.pages.page(
@@ -69,17 +66,17 @@ class SettingsPages:
         form = await read_form(request, self.pages.tokens)
         key, value = _wanted(form)
         body = SettingsToChange(changes={key: value}, revision=form.text("revision"))
-        await in_thread(lambda: carry_out(self.services, caller, "configuration.change", {}, body=body))
+        await act(self.services, caller, "configuration.change", {}, body=body)
         return see_done(menu.SETTINGS, f"{key} was changed. The instance goes by it after a restart.")
 
     async def restart(self, request: web.Request, caller: Caller) -> web.Response:
         """Take on what CS.cfg says."""
         await read_form(request, self.pages.tokens)
-        await in_thread(lambda: carry_out(self.services, caller, "instance.restart", {}))
+        await act(self.services, caller, "instance.restart", {})
         return see_done(menu.SETTINGS, "The instance restarts with these settings; no request is dropped.")
 
     async def _configuration(self, caller: Caller) -> Configuration:
-        now: Configuration = await in_thread(lambda: carry_out(self.services, caller, "configuration.get", {}))
+        now: Configuration = await act(self.services, caller, "configuration.get", {})
         return now
 
     async def _form(
@@ -88,9 +85,8 @@ class SettingsPages:
         now = await self._configuration(caller)
         setting = next((one for one in now.settings if one.key == key), None)
         typed = value if value is not None or setting is None or not setting.set else setting.value
-        status = outcome(error).http_status if error else 200
         return self.pages.page(
-            request, caller, "change_setting.html", status=status, key=key, value=typed, setting=setting, error=error
+            request, caller, "change_setting.html", key=key, value=typed, setting=setting, error=error
         )
 
 

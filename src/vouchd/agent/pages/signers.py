@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.api.signers import NewSignerRequest, SignerInstallation
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput
-from vouchd.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class SignerPages:
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """All signers with their keys."""
-        signers = await in_thread(lambda: carry_out(self.services, caller, "signers.list", {}))
+        signers = await act(self.services, caller, "signers.list", {})
         return self.pages.page(request, caller, "signers.html", signers=signers, done=done_text(request))
 
     async def request(self, request: web.Request, caller: Caller) -> web.Response:
@@ -64,5 +63,5 @@ class SignerPages:
 
     async def _done(self, request: web.Request, caller: Caller, name: str, body: object, words: str) -> web.Response:
         place = {"nickname": request.match_info["nickname"]}
-        await in_thread(lambda: carry_out(self.services, caller, name, place, body=body))
+        await act(self.services, caller, name, place, body=body)
         return see_done(menu.SIGNERS, words)

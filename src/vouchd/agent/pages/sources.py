@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.api.sources import Source, SourceChange
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, VouchdError, outcome
-from vouchd.threads import in_thread
+from vouchd.errors import SourceError, VouchdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,9 @@ class SourcePages:
         values = {name: form.text(name) for name in ("name", "url", "interval")}
         body = {"name": values["name"], "url": values["url"], "interval_seconds": values["interval"]}
         try:
-            await in_thread(lambda: carry_out(self.services, caller, "sources.add", {}, body=body))
+            await act(self.services, caller, "sources.add", {}, body=body)
         except VouchdError as error:
-            status = outcome(error).http_status
-            return await self._page(request, caller, status=status, error=error, values=values)
+            return await self._page(request, caller, error=error, values=values)
         return see_done(menu.SOURCES, f"{values['name']} is fetched from; the instance restarts with it.")
 
     async def set_paused(self, request: web.Request, caller: Caller) -> web.Response:
@@ -68,12 +66,12 @@ class SourcePages:
         await read_form(request, self.pages.tokens)
         source: Source = await self._act(request, caller, "sources.fetch", None)
         if source.last_error:
-            return await self._page(request, caller, status=502, error=BadInput(f"{source.name}: {source.last_error}"))
+            return await self._page(request, caller, error=SourceError(f"{source.name}: {source.last_error}"))
         return see_done(menu.SOURCES, f"{source.name} was asked: {source.accepted} CRLs taken from it so far.")
 
     async def _act(self, request: web.Request, caller: Caller, name: str, body: object) -> Source:
         place = {"source": request.match_info["name"]}
-        done: Source = await in_thread(lambda: carry_out(self.services, caller, name, place, body=body))
+        done: Source = await act(self.services, caller, name, place, body=body)
         return done
 
     async def _page(
@@ -81,16 +79,14 @@ class SourcePages:
         request: web.Request,
         caller: Caller,
         *,
-        status: int = 200,
         error: VouchdError | None = None,
         values: dict[str, str] | None = None,
     ) -> web.Response:
-        sources: list[Source] = await in_thread(lambda: carry_out(self.services, caller, "sources.list", {}))
+        sources: list[Source] = await act(self.services, caller, "sources.list", {})
         return self.pages.page(
             request,
             caller,
             "sources.html",
-            status=status,
             rows=[SourceRow(one, _condition(one)) for one in sources],
             error=error,
             values=values or {},

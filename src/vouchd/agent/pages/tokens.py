@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import read_form
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.services import Services
 from vouchd.api.tokens import KeyTrial, Token, TokenTrial
 from vouchd.core.facts import Caller
-from vouchd.errors import VouchdError, outcome
+from vouchd.errors import VouchdError
 from vouchd.instance.certificates.host_tokens import GOOD
-from vouchd.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,11 @@ class TokenPages:
         form = await read_form(request, self.pages.tokens)
         label = form.text("label")
         try:
-            trials: list[KeyTrial] = await in_thread(
-                lambda: carry_out(self.services, caller, "tokens.test", {"token": label}, body=TokenTrial())
+            trials: list[KeyTrial] = await act(
+                self.services, caller, "tokens.test", {"token": label}, body=TokenTrial()
             )
         except VouchdError as error:
-            return await self._page(request, caller, status=outcome(error).http_status, error=error)
+            return await self._page(request, caller, error=error)
         return await self._page(request, caller, tried=label, trials=trials)
 
     async def _page(
@@ -55,16 +54,15 @@ class TokenPages:
         request: web.Request,
         caller: Caller,
         *,
-        status: int = 200,
         error: VouchdError | None = None,
         tried: str = "",
         trials: Sequence[KeyTrial] = (),
     ) -> web.Response:
-        tokens: list[Token] = await in_thread(lambda: carry_out(self.services, caller, "tokens.list", {}))
+        tokens: list[Token] = await act(self.services, caller, "tokens.list", {})
         rows = [TokenRow(token, _condition(token)) for token in tokens]
         failed = any(trial.result != GOOD for trial in trials)
-        facts = {"rows": rows, "error": error, "tried": tried, "trials": trials, "failed": failed}
-        return self.pages.page(request, caller, "tokens.html", status=status, **facts)
+        facts = {"rows": rows, "tried": tried, "trials": trials, "failed": failed}
+        return self.pages.page(request, caller, "tokens.html", error=error, **facts)
 
 
 def _condition(token: Token) -> Condition:

@@ -10,14 +10,14 @@ from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out, sentence
+from vouchd.agent.pages.acts import act, carry_out, sentence
 from vouchd.agent.pages.conditions import Condition, Tone
 from vouchd.agent.pages.forms import Form, read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
 from vouchd.api.users import NewCertificate, NewUser, User, UserChange, shape
 from vouchd.core.facts import Caller, Group
-from vouchd.errors import ConfigError, StoreUnavailable, VouchdError, outcome
+from vouchd.errors import ConfigError, StoreUnavailable, VouchdError
 from vouchd.pkix.pem import read_leaf
 from vouchd.service.permission import RIGHTS
 from vouchd.service.usercertificates import CertificateFacts, describe
@@ -54,7 +54,7 @@ class UserPages:
                 groups=_groups(form),
                 certificates=[_certificate(form)] if _brings_certificate(form) else [],
             )
-            user: User = await in_thread(lambda: carry_out(self.services, caller, "users.add", {}, body=new))
+            user: User = await act(self.services, caller, "users.add", {}, body=new)
         except VouchdError as error:
             return await self._list(request, caller, error=error, form=form)
         await in_thread(self.services.running.settle)
@@ -90,7 +90,7 @@ class UserPages:
         form = await read_form(request, self.pages.tokens)
         place = {"user": request.match_info["id"], "certificate": form.text("certificate")}
         try:
-            await in_thread(lambda: carry_out(self.services, caller, "users.remove_certificate", place))
+            await act(self.services, caller, "users.remove_certificate", place)
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await in_thread(self.services.running.settle)
@@ -102,7 +102,7 @@ class UserPages:
         user_id = request.match_info["id"]
         try:
             require_typed(form, user_id)
-            await in_thread(lambda: carry_out(self.services, caller, "users.remove", {"user": user_id}))
+            await act(self.services, caller, "users.remove", {"user": user_id})
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await in_thread(self.services.running.settle)
@@ -114,7 +114,7 @@ class UserPages:
         """Carry that operation out for the user of the page."""
         place = {"user": request.match_info["id"]}
         try:
-            user: User = await in_thread(lambda: carry_out(self.services, caller, name, place, body=body))
+            user: User = await act(self.services, caller, name, place, body=body)
         except VouchdError as error:
             return await self._show(request, caller, error=error)
         await in_thread(self.services.running.settle)
@@ -129,7 +129,6 @@ class UserPages:
             request,
             caller,
             "users.html",
-            status=outcome(error).http_status if error else 200,
             rows=[self._row(user) for user in users],
             groups=tuple(Group),
             ticked=[group for group in Group if group.name in values.fields],
@@ -145,7 +144,6 @@ class UserPages:
             request,
             caller,
             "user.html",
-            status=outcome(error).http_status if error else 200,
             row=self._row(user),
             groups=tuple(Group),
             rights=rights,
