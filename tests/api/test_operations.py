@@ -215,6 +215,36 @@ def test_crl_held_back_is_released_or_dropped(api):
     assert api.get("/quarantine") == []
 
 
+def test_crl_preview_names_serials_and_what_is_in_use(api):
+    """Which certificates come and go, and the CRL in whose place it would be served, are in the preview."""
+    preview = api.ask("POST", "/crls/preview", crl(api.site, {13: None, 14: None}, age=60))[1]
+    (change,) = preview["changes"]
+    assert (change["some_lost"], change["some_gained"]) == (["0xc"], ["0xd", "0xe"])
+    assert (change["current"]["crl_number"], preview["crl_number"], preview["lost"]) == (1, 2, 1)
+    assert preview["why_held"] == ""
+
+
+def test_crl_preview_is_also_of_one_with_a_lower_number(api):
+    """What would be refused as the next CRL is looked at as one that an administrator takes, and not taken."""
+    before = api.port.facts()
+    lower = crl(api.site, {12: None}, number=0, age=60)
+    as_next, as_lower = (api.ask("POST", f"/crls/preview?lower_number={word}", lower)[1] for word in ("false", "true"))
+    assert (as_next["acceptable"], as_lower["acceptable"]) == (False, True)
+    assert api.port.facts() == before
+
+
+def test_preview_of_a_crl_held_back_says_why_it_is(api):
+    """Whoever is to decide reads in one answer why it waits and what it changes."""
+    one = authority(api)
+    api.ask("PATCH", f"/authorities/{one}/policy", {"quarantine_percent": 10})
+    assert api.ask("POST", "/crls", crl(api.site, {13: None, 14: None}, age=60))[0] == 202
+    (waiting,) = api.get("/quarantine")
+    preview = api.get(f"/quarantine/{one}/complete/preview")
+    assert (preview["why_held"], preview["lost"]) == (waiting["why"], 1)
+    assert api.ask("DELETE", f"/quarantine/{one}/complete") == (204, b"")
+    assert api.ask("GET", f"/quarantine/{one}/complete/preview")[0] == 404
+
+
 def test_certificate_status_is_explained(api):
     """The answer comes with its reason, the CRL it rests on and the policy."""
     certificate = api.site.issue("revoked", serial=12).pem.decode()

@@ -122,5 +122,5 @@ def test_preview_of_releasing_shows_what_the_crl_held_back_would_change(world, c
     with pytest.raises(Exception, match="held back"):
         world.accept(ca.crl({1: None}, number=2))
     previewing = Previewing(world.store, world.indexing, Permission(world.audit))
-    (change,) = previewing.preview_quarantined(point(world), AGENT, NOW).changes
+    (change,) = previewing.preview_quarantined(point(world), AGENT, NOW)[1].changes
     assert (change.lost, change.gained, change.before) == (9, 0, 10)

@@ -180,11 +180,11 @@ def _shape(services: Services, caller: Caller, one: Placed) -> SystemCertificate
         certificate=own,
         chain=[shapes.certificate(above.public_bytes(Encoding.DER), _sha256(above)) for above in one.chain],
         requests=[_request_shape(path) for path in services.certificates.pending(one.name, caller)],
-        renewal=renewal_shape(renewal) if (renewal := renewal_of(services, one)) else None,
+        renewal=renewal_shape(renewal) if (renewal := _renewal_of(services, one)) else None,
     )
 
 
-def renewal_of(services: Services, one: Placed) -> RenewalReport | None:
+def _renewal_of(services: Services, one: Placed) -> RenewalReport | None:
     """How it renews itself, as the running instance says, or else the settings; None: it does not."""
     settings = read_settings(services.layout)
     wanted = next((it for it in settings.renewals if it.nickname == one.name), None)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from vouchd.api import shapes
-from vouchd.api.model import AuthorityId, Count, Label, Refusal, ScopeId, Words, about
+from vouchd.api.model import SHA256, AuthorityId, Count, Label, Moment, Refusal, ScopeId, Serial, Words, about
 from vouchd.api.operation import Call, Download, Operation, Waiting
 from vouchd.api.pages import GONE, Page, page_of
 from vouchd.api.services import Services
@@ -87,6 +87,9 @@ class Change(Struct, frozen=True):
     gained: Annotated[Count, about("Entries that are new.", 2)]
     before: Annotated[Count, about("Entries now.", 11)]
     after: Annotated[Count, about("Entries then.", 12)]
+    some_lost: Annotated[list[Serial], about("The first serial numbers of those that are lost.")]
+    some_gained: Annotated[list[Serial], about("The first serial numbers of those that are gained.")]
+    current: Annotated[IssuingPoint | None, about("What is in use now; null: this is the first CRL.")]
 
 
 class Preview(Struct, frozen=True):
@@ -95,8 +98,21 @@ class Preview(Struct, frozen=True):
     issuer: Annotated[str, about("Its issuer.", "CN=Example Root,O=Example")]
     scope: Annotated[ScopeId, about("Its scope.")]
     crl_number: Annotated[int | None, about("Its number.", 43)]
+    base_crl_number: Annotated[int | None, about("Of a delta CRL: the number of the base that it is for.", 40)]
+    this_update: Annotated[Moment, about("Its thisUpdate.")]
+    next_update: Annotated[Moment | None, about("Its nextUpdate; null: it names none.")]
+    bytes: Annotated[Count, about("Its size.", 1187)]
+    sha256: Annotated[SHA256, about("SHA-256 of its DER, hexadecimal.")]
+    why_held: Annotated[Words, about("Why it is held back; empty: it is not.")]
     acceptable: Annotated[bool, about("Whether any CA would take it.")]
+    lost: Annotated[Count, about("Certificates that would be revoked no longer, of all CAs together.", 1)]
     changes: Annotated[list[Change], about("What it would change, CA by CA.")]
+
+
+class PreviewAs(Struct, frozen=True, forbid_unknown_fields=True):
+    """As what a CRL would be taken in."""
+
+    lower_number: Annotated[bool, about("As one whose number is lower because one before went up by mistake.")] = False
 
 
 class WhichCRL(Struct, frozen=True, forbid_unknown_fields=True):
@@ -240,32 +256,43 @@ def take_crl(services: Services, crl: bytes, origin: str, caller: Caller) -> tup
 
 
 def _preview(call: Call) -> Preview:
-    services = call.services
+    services, wanted = call.services, call.query
     with services.ingest_lock():
-        return _previewed(_previewing(services).preview(call.body, call.caller, services.clock.now()))
+        at = services.clock.now()
+        previewing = _previewing(services)
+        return _previewed(previewing.preview(call.body, call.caller, at, lower_number=wanted.lower_number), at)
 
 
 def _preview_held(call: Call) -> Preview:
     services = call.services
     with services.ingest_lock():
-        return _previewed(_previewing(services).preview_quarantined(_point_id(call), call.caller, services.clock.now()))
+        at = services.clock.now()
+        pending, preview = _previewing(services).preview_quarantined(_point_id(call), call.caller, at)
+        return _previewed(preview, at, pending.why)
 
 
 def _previewing(services: Services) -> previewing.Previewing:
     return previewing.Previewing(services.store, services.indexing, services.permission)
 
 
-def _previewed(preview: previewing.Preview) -> Preview:
+def _previewed(preview: previewing.Preview, at: int, why_held: str = "") -> Preview:
     return Preview(
         issuer=preview.issuer,
         scope=preview.scope_id,
         crl_number=preview.record.crl_number,
+        base_crl_number=preview.record.base_crl_number,
+        this_update=shapes.moment(preview.record.this_update),
+        next_update=shapes.maybe_moment(preview.record.next_update),
+        bytes=preview.record.size_bytes,
+        sha256=preview.record.sha256,
+        why_held=why_held,
         acceptable=preview.acceptable,
-        changes=[_change(change) for change in preview.changes],
+        lost=preview.lost,
+        changes=[_change(change, at) for change in preview.changes],
     )
 
 
-def _change(change: previewing.Change) -> Change:
+def _change(change: previewing.Change, at: int) -> Change:
     return Change(
         authority=change.authority.id,
         label=change.authority.label,
@@ -277,6 +304,9 @@ def _change(change: previewing.Change) -> Change:
         gained=change.gained,
         before=change.before,
         after=change.after,
+        some_lost=[shapes.serial_text(serial) for serial in change.some_lost],
+        some_gained=[shapes.serial_text(serial) for serial in change.some_gained],
+        current=shapes.issuing_point(change.current, at) if change.current else None,
     )
 
 
@@ -390,6 +420,7 @@ OPERATIONS = (
         Action.READ_CRL,
         _preview,
         Preview,
+        query=PreviewAs,
         upload=UPLOADS,
         refusals=_REFUSED,
         max_body_bytes=MAX_UPLOAD_BYTES,

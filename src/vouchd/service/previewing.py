@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId
+from vouchd.core.facts import Authority, Caller, CRLRecord, Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.ports import StatusStore
 from vouchd.core.status import cover_every_serial
 from vouchd.errors import CRLError, NotFound
@@ -104,12 +104,12 @@ class Previewing:
         self._weighing = Weighing(store, indexing)
         self._permission = permission
 
-    def preview_quarantined(self, point: IssuingPointId, caller: Caller, at: int) -> Preview:
-        """What releasing the CRL held back for the issuing point would change. Raises: NotFound; as `preview`."""
+    def preview_quarantined(self, point: IssuingPointId, caller: Caller, at: int) -> tuple[QuarantinedCRL, Preview]:
+        """The CRL held back for a point, and what releasing it would change. Raises: NotFound; as `preview`."""
         crl = next((one for one in self._store.quarantined_of(point.authority_id) if one.issuing_point == point), None)
         if crl is None:
-            raise NotFound("no CRL is held back for this issuing point")
-        return self.preview(self._indexing.document(crl.record), caller, at)
+            raise NotFound("no CRL is held back for this issuing point", hint="somebody has released or dropped it")
+        return crl, self.preview(self._indexing.document(crl.record), caller, at)
 
     def preview_retirement(self, authority: Authority, scope_id: str, caller: Caller) -> Retirement:
         """What retiring the issuing point of that scope would change. Raises: NotFound when it has no CRL in use."""

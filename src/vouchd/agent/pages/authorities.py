@@ -17,14 +17,14 @@ from vouchd.agent.pages.conditions import AuthorityRow, authority_row
 from vouchd.agent.pages.forms import read_form, require_number_lost, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.authorities import Authority, NewAuthority, PolicySettings
+from vouchd.api.crls import Preview
 from vouchd.api.services import Services
-from vouchd.core.facts import AuthorityPolicy, Caller, IssuingPointId, QuarantinedCRL
-from vouchd.errors import BadInput, ConfigError, NotFound, VouchdError
+from vouchd.core.facts import AuthorityPolicy, Caller
+from vouchd.errors import BadInput, ConfigError, VouchdError
 from vouchd.instance.hindrances import hindrances
 from vouchd.instance.report import ServedPoints
 from vouchd.pkix import certs, pem
 from vouchd.service.authorities import AuthoritySummary, read_authorities
-from vouchd.service.previewing import Preview, Previewing
 from vouchd.service.usercertificates import describe
 from vouchd.threads import in_thread
 
@@ -38,7 +38,6 @@ class AuthorityPages:
 
     services: Services
     pages: Pages
-    previewing: Previewing
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """List Certificate Authorities: a page of those that have the words sought in label, subject or id."""
@@ -57,7 +56,7 @@ class AuthorityPages:
         }
         done = done_text(request)
         report = self.services.running.report()
-        kept = hindrances(report, self.services.clock.now())
+        kept = hindrances(report, self.pages.clock.now())
         return self.pages.page(
             request, caller, "authorities.html", rows=rows, done=done, report=report, hindrances=kept, paging=page
         )
@@ -113,31 +112,19 @@ class AuthorityPages:
 
     async def releasing(self, request: web.Request, caller: Caller) -> web.Response:
         """What the CRL that is held back would change."""
-        point = IssuingPointId(request.match_info["id"], request.match_info["scope"])
-        pending, preview = await in_thread(lambda: self._previewed(point, caller))
-        return self.pages.page(request, caller, "release_crl.html", pending=pending, preview=preview)
-
-    def _previewed(self, point: IssuingPointId, caller: Caller) -> tuple[QuarantinedCRL, Preview]:
-        """Raises: NotFound, CRLRejected."""
-        services = self.services
-        with services.ingest_lock():
-            pending = next(
-                (crl for crl in services.store.quarantined_of(point.authority_id) if crl.issuing_point == point), None
-            )
-            if pending is None:
-                raise NotFound("no CRL is held back for this issuing point", hint="somebody decided already")
-            crl = services.indexing.document(pending.record)
-            return pending, self.previewing.preview(crl, caller, services.clock.now())
+        place = _held_place(request)
+        preview: Preview = await act(self.services, caller, "crls.preview_held", place)
+        return self.pages.page(request, caller, "release_crl.html", place=place, preview=preview)
 
     async def release(self, request: web.Request, caller: Caller) -> web.Response:
         """Take the CRL that is held back; one that un-revokes thousands only with their number."""
         form = await read_form(request, self.pages.tokens)
-        point = IssuingPointId(request.match_info["id"], request.match_info["scope"])
-        pending, preview = await in_thread(lambda: self._previewed(point, caller))
+        place = _held_place(request)
+        preview: Preview = await act(self.services, caller, "crls.preview_held", place)
         try:
             require_number_lost(form, preview.lost)
         except BadInput as error:
-            return self.pages.page(request, caller, "release_crl.html", error=error, pending=pending, preview=preview)
+            return self.pages.page(request, caller, "release_crl.html", error=error, place=place, preview=preview)
 
         return await self._decided(request, caller, "crls.release", "The CRL was released.")
 
@@ -153,7 +140,7 @@ class AuthorityPages:
 
     async def _decided(self, request: web.Request, caller: Caller, name: str, done: str) -> web.Response:
         """Carry that operation out for the CRL that is held back."""
-        place = {"authority": request.match_info["id"], "scope": request.match_info["scope"]}
+        place = _held_place(request)
         try:
             await act(self.services, caller, name, place)
         except VouchdError as error:
@@ -165,7 +152,7 @@ class AuthorityPages:
         self, request: web.Request, caller: Caller, row: AuthorityRow, *, error: VouchdError | None = None
     ) -> web.Response:
         certificate = certs.load_certificate(row.summary.authority.certificate_der)
-        label, now = row.summary.authority.label, self.services.clock.now()
+        label, now = row.summary.authority.label, self.pages.clock.now()
         kept = [one for one in hindrances(self.services.running.report(), now) if one.name == label]
         history = [describe(der) for der in row.summary.authority.history]
         policy = own_policy(row.summary.authority.policy)
@@ -181,7 +168,7 @@ class AuthorityPages:
         return self.pages.page(request, caller, "authority.html", error=error, hindrances=kept, **facts)
 
     async def _rows(self, summaries: Sequence[AuthoritySummary]) -> tuple[AuthorityRow, ...]:
-        served, now = ServedPoints(self.services.running.report()), self.services.clock.now()
+        served, now = ServedPoints(self.services.running.report()), self.pages.clock.now()
         counts = (await in_thread(self.services.running.snapshot)).get("counters", {}).get("by_authority", {})
         return tuple(authority_row(summary, served, now, counts.get(summary.authority.id, 0)) for summary in summaries)
 
@@ -189,6 +176,10 @@ class AuthorityPages:
         summary = await in_thread(lambda: self.services.authorities.summary_by_id(identifier, caller))
         (row,) = await self._rows([summary])
         return row
+
+
+def _held_place(request: web.Request) -> dict[str, str]:
+    return {"authority": request.match_info["id"], "scope": request.match_info["scope"]}
 
 
 def own_policy(policy: AuthorityPolicy) -> list[tuple[str, str]]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aiohttp import web
 from cryptography import x509
 
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.conditions import Condition, Tone, expiry_condition
 from vouchd.agent.pages.rendering import Pages
-from vouchd.api.certificates import renewal_of
+from vouchd.api.certificates import SystemCertificate
 from vouchd.api.services import Services
+from vouchd.api.shapes import posix
 from vouchd.core.facts import Caller
-from vouchd.instance.certificates.places import SystemCertificate
-from vouchd.instance.report import RenewalReport
-from vouchd.pkix import certs
 from vouchd.pkix.purposes import Validity
-from vouchd.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +27,6 @@ class CertificateCard:
     not_after: int = 0
     used: float = 0.0
     key: str = ""
-    pending: int = 0
-    renewal: RenewalReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +38,17 @@ class CertificatePages:
 
     async def listed(self, request: web.Request, caller: Caller) -> web.Response:
         """All system certificates."""
-        cards = await in_thread(lambda: self._cards(caller))
-        return self.pages.page(request, caller, "certificates.html", cards=cards)
-
-    def _cards(self, caller: Caller) -> tuple[CertificateCard, ...]:
-        now, service = self.services.clock.now(), self.services.certificates
-        cards = (
-            (system, _card(system, len(service.pending(system.name, caller)), now))
-            for system in service.certificates(caller)
-        )
-        return tuple(replace(card, renewal=renewal_of(self.services, system)) for system, card in cards)
+        every: list[SystemCertificate] = await act(self.services, caller, "certificates.list", {})
+        now = self.pages.clock.now()
+        return self.pages.page(request, caller, "certificates.html", cards=[_card(one, now) for one in every])
 
 
-def _card(system: SystemCertificate, pending: int, now: int) -> CertificateCard:
+def _card(system: SystemCertificate, now: int) -> CertificateCard:
     certificate = system.certificate
     if certificate is None:
         condition = Condition(Tone.WARNING, "Missing", system.problem or "No certificate has been installed.")
-        return CertificateCard(system, condition, pending=pending)
-    begin, end = certs.not_before(certificate), certs.not_after(certificate)
+        return CertificateCard(system, condition)
+    begin, end = posix(certificate.not_before, "not_before"), posix(certificate.not_after, "not_after")
     used = (now - begin) / (end - begin) if end > begin else 1.0
     return CertificateCard(
         system,
@@ -67,8 +56,7 @@ def _card(system: SystemCertificate, pending: int, now: int) -> CertificateCard:
         not_before=begin,
         not_after=end,
         used=max(0.0, min(1.0, used)),
-        key=_key_text(certificate),
-        pending=pending,
+        key=_key_text(x509.load_pem_x509_certificate(certificate.pem.encode())),
     )
 
 

@@ -71,7 +71,7 @@ class CheckPages:
         else:
             subject, authority = _by_certificate(form.document("certificate"), authorities)
         identifier = authority.id if authority else ""
-        return subject, self.services.running.explain(identifier, subject.serial, self.services.clock.now())
+        return subject, self.services.running.explain(identifier, subject.serial, self.pages.clock.now())
 
 
 def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority]:

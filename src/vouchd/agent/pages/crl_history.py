@@ -57,7 +57,6 @@ class CRLHistoryPages:
 
     async def _list(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
         kept: list[KeptCRL] = await act(self.services, caller, "crl_history.list", _place(request))
-        settings = self.services.settings
         return self.pages.page(
             request,
             caller,
@@ -66,8 +65,8 @@ class CRLHistoryPages:
             scope=request.match_info["scope"],
             kept=kept,
             error=error,
-            most=settings.former_crls,
-            most_bytes=settings.former_crl_bytes,
+            most=self.services.settings.former_crls,
+            most_bytes=self.services.settings.former_crl_bytes,
         )
 
     async def _authority(self, request: web.Request, caller: Caller) -> Authority:

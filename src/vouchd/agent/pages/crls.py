@@ -11,12 +11,10 @@ from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import Form, read_form, require_number_lost
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.agent.pages.staging import Staging
-from vouchd.api.crls import Accepted, LowerNumber
+from vouchd.api.crls import Accepted, LowerNumber, Preview, PreviewAs
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError
-from vouchd.service.previewing import Preview, Previewing
-from vouchd.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,6 @@ class CRLPages:
 
     services: Services
     pages: Pages
-    previewing: Previewing
     staging: Staging
 
     async def adding(self, request: web.Request, caller: Caller) -> web.Response:
@@ -37,28 +34,28 @@ class CRLPages:
         form = await read_form(request, self.pages.tokens)
         try:
             crl = form.document("crl")
-            preview = await in_thread(lambda: self._preview(crl, caller))
+            preview = await self._preview(crl, caller)
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", error=error)
-        staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
+        staged = self.staging.put(caller.name, crl, self.pages.clock.now()) if preview.acceptable else ""
         return self.pages.page(request, caller, "preview_crl.html", preview=preview, staged=staged)
 
-    def _preview(self, crl: bytes, caller: Caller) -> Preview:
-        with self.services.ingest_lock():
-            return self.previewing.preview(crl, caller, self.services.clock.now())
+    async def _preview(self, crl: bytes, caller: Caller) -> Preview:
+        preview: Preview = await act(self.services, caller, "crls.preview", {}, body=crl)
+        return preview
 
     async def commit(self, request: web.Request, caller: Caller) -> web.Response:
         """Take the CRL that was looked at."""
         form = await read_form(request, self.pages.tokens)
         try:
-            crl = self.staging.take(caller.name, form.text("staged"), self.services.clock.now())
-            preview = await in_thread(lambda: self._preview(crl, caller))
+            crl = self.staging.take(caller.name, form.text("staged"), self.pages.clock.now())
+            preview = await self._preview(crl, caller)
         except VouchdError as error:
             return self.pages.page(request, caller, "add_crl.html", error=error)
         try:
             require_number_lost(form, preview.lost)
         except BadInput as error:
-            staged = self.staging.put(caller.name, crl, self.services.clock.now())
+            staged = self.staging.put(caller.name, crl, self.pages.clock.now())
             return self.pages.page(request, caller, "preview_crl.html", error=error, preview=preview, staged=staged)
         try:
             taken: Accepted = await act(self.services, caller, "crls.add", {}, body=crl)
@@ -74,7 +71,6 @@ class LowerNumberPages:
 
     services: Services
     pages: Pages
-    previewing: Previewing
     staging: Staging
 
     async def giving(self, request: web.Request, caller: Caller) -> web.Response:
@@ -94,8 +90,8 @@ class LowerNumberPages:
         form = await read_form(request, self.pages.tokens)
         reason = form.text("reason")
         try:
-            crl = self.staging.take(caller.name, form.text("staged"), self.services.clock.now())
-            preview = await in_thread(lambda: self._preview(crl, caller))
+            crl = self.staging.take(caller.name, form.text("staged"), self.pages.clock.now())
+            preview = await self._preview(crl, caller)
         except VouchdError as error:
             return self._form(request, caller, error, reason)
         try:
@@ -108,15 +104,16 @@ class LowerNumberPages:
         done = f"The CRL with the lower number was taken, and {served}."
         return see_done(menu.LOWER_NUMBER, done)
 
-    def _preview(self, crl: bytes, caller: Caller) -> Preview:
-        with self.services.ingest_lock():
-            return self.previewing.preview(crl, caller, self.services.clock.now(), lower_number=True)
+    async def _preview(self, crl: bytes, caller: Caller) -> Preview:
+        lower = PreviewAs(lower_number=True)
+        preview: Preview = await act(self.services, caller, "crls.preview", {}, query=lower, body=crl)
+        return preview
 
     async def _shown(
         self, request: web.Request, caller: Caller, crl: bytes, form: Form, error: VouchdError | None = None
     ) -> web.Response:
-        preview = await in_thread(lambda: self._preview(crl, caller))
-        staged = self.staging.put(caller.name, crl, self.services.clock.now()) if preview.acceptable else ""
+        preview = await self._preview(crl, caller)
+        staged = self.staging.put(caller.name, crl, self.pages.clock.now()) if preview.acceptable else ""
         facts = {"preview": preview, "staged": staged, "reason": form.text("reason")}
         return self.pages.page(request, caller, "preview_lower_number.html", error=error, **facts)
 

@@ -34,7 +34,6 @@ from vouchd.api.services import Services
 from vouchd.core.facts import Caller
 from vouchd.errors import NotFound
 from vouchd.service.permission import Action
-from vouchd.service.previewing import Previewing
 from vouchd.threads import in_thread
 
 _CERTIFICATE_BODY_BYTES = 4 << 20
@@ -74,15 +73,14 @@ def routes(services: Services) -> tuple[Route, ...]:
     async def missing(_: web.Request, caller: Caller) -> web.StreamResponse:
         raise NotFound(f"there is no such page, {caller.name}", hint="the start page links to all there are")
 
-    previewing = Previewing(services.store, services.indexing, services.permission)
     return (
         *(Route("GET", path, Access.PUBLIC, to_menu) for path in menu.KNOWN_ADDRESSES),
         page("GET", "/", Access.IDENTIFIED, home),
         page("GET", menu.ROOT, Access.IDENTIFIED, home),
         Route("GET", static.PATH, Access.PUBLIC, static.static),
-        *_authority_pages(AuthorityPages(services, pages, previewing), page),
+        *_authority_pages(AuthorityPages(services, pages), page),
         *_mending_pages(MendingPages(services, pages), page),
-        *_crl_pages(services, pages, previewing, page),
+        *_crl_pages(services, pages, page),
         *_other_pages(services, pages, page),
         *_user_pages(UserPages(services, pages), page),
         *_signer_pages(SignerPages(services, pages), page),
@@ -115,11 +113,11 @@ def _mending_pages(mending: MendingPages, page: Page) -> tuple[Route, ...]:
     )
 
 
-def _crl_pages(services: Services, pages: Pages, previewing: Previewing, page: Page) -> tuple[Route, ...]:
+def _crl_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, ...]:
     limit = services.settings.agent.max_body_bytes
-    crls = CRLPages(services, pages, previewing, Staging(limit))
+    crls = CRLPages(services, pages, Staging(limit))
     history = CRLHistoryPages(services, pages)
-    lower = LowerNumberPages(services, pages, previewing, Staging(limit))
+    lower = LowerNumberPages(services, pages, Staging(limit))
     return (
         page("GET", menu.ADD_CRL, Action.ADD_CRL, crls.adding),
         page("POST", menu.ADD_CRL, Action.ADD_CRL, crls.preview, limit),

@@ -44,16 +44,16 @@ class ServicePages:
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
         """Totals and charts."""
         totals = _totals(await self.history.latest())
-        running = self.services.running
+        report = self.services.running.report()
         return self.pages.page(
             request,
             caller,
             "service.html",
             totals=totals,
             charts=_charts(self.history.intervals()),
-            report=running.report(),
-            hindrances=hindrances(running.report(), self.services.clock.now()),
-            checks=running.checks(),
+            report=report,
+            hindrances=hindrances(report, self.pages.clock.now()),
+            checks=self.services.running.checks(),
         )
 
 

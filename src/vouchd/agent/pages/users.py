@@ -57,7 +57,6 @@ class UserPages:
             user: User = await act(self.services, caller, "users.add", {}, body=new)
         except VouchdError as error:
             return await self._list(request, caller, error=error, form=form)
-        await in_thread(self.services.running.settle)
         return _seen(user, "The user was added.")
 
     async def shown(self, request: web.Request, caller: Caller) -> web.Response:
@@ -93,7 +92,6 @@ class UserPages:
             await act(self.services, caller, "users.remove_certificate", place)
         except VouchdError as error:
             return await self._show(request, caller, error=error)
-        await in_thread(self.services.running.settle)
         return see_done(_page_of(place["user"]), "The certificate was taken away.")
 
     async def remove(self, request: web.Request, caller: Caller) -> web.Response:
@@ -105,7 +103,6 @@ class UserPages:
             await act(self.services, caller, "users.remove", {"user": user_id})
         except VouchdError as error:
             return await self._show(request, caller, error=error)
-        await in_thread(self.services.running.settle)
         return see_done(menu.USERS, f"{user_id} was removed.")
 
     async def _changed(
@@ -117,7 +114,6 @@ class UserPages:
             user: User = await act(self.services, caller, name, place, body=body)
         except VouchdError as error:
             return await self._show(request, caller, error=error)
-        await in_thread(self.services.running.settle)
         return _seen(user, done)
 
     async def _list(
@@ -174,7 +170,7 @@ class UserPages:
 
     def _row(self, user: User) -> UserRow:
         certificates = tuple(describe(_der(one.pem.encode())) for one in user.certificates)
-        return UserRow(user, certificates, _condition(user, certificates, self.services.clock.now()))
+        return UserRow(user, certificates, _condition(user, certificates, self.pages.clock.now()))
 
 
 def _condition(user: User, certificates: tuple[CertificateFacts, ...], at: int) -> Condition:
