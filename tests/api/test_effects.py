@@ -51,6 +51,7 @@ SAID_IN = {
 # Where a store has an older CRL than is served: tests/service/test_stepping_back.py.
 ELSEWHERE = {
     "older_crls.step_back",
+    "forced_promotion.claim",
     *("cloning.promote", "cloning.remove", "cloning.destroy", "cloning.renew"),
     *("directory_server.use", "directory_server.adopt"),
 }

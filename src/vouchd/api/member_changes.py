@@ -67,7 +67,7 @@ def _promotion(call: Call, member: Member, master: Member | None, members: tuple
         refusal = "it is the master"
     elif master is None or master.id != call.services.settings.member_id:
         refusal = f"{master.id} is the master, and hands the role over itself" if master else "nobody is the master"
-        by_force = f"if it is gone for good, on the host of {member.id}: vouchd clone promote --force"
+        by_force = f"if it is gone for good, on the page of {member.id} there, or: vouchd clone promote --force"
         hint = f"ask https://{master.id}; {by_force}" if master else by_force
     return Promotion(
         refusal=refusal,

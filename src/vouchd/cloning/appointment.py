@@ -31,8 +31,23 @@ def appoint(member: Member, term: int, key: MemberKey) -> str:
 
     Raises: SigningError.
     """
-    parts = (key.signer.certificate_der, key.sign(_said(member.id, member.tls_sha256, term)))
-    return " ".join([member.tls_sha256, *(base64.b64encode(part).decode() for part in parts)])
+    return _written(member, key.signer.certificate_der, key.sign(statement(member, term)))
+
+
+def statement(member: Member, term: int) -> bytes:
+    """What is signed by who appoints it."""
+    return _said(member.id, member.tls_sha256, term)
+
+
+def signed_elsewhere(member: Member, term: int, certificate_der: bytes, signature: bytes) -> str:
+    """The appointment whose statement was signed with a key that is not here. Raises: BadInput when it was not."""
+    require_signed(certificate_der, signature, statement(member, term))
+    return _written(member, certificate_der, signature)
+
+
+def _written(member: Member, certificate_der: bytes, signature: bytes) -> str:
+    parts = (base64.b64encode(part).decode() for part in (certificate_der, signature))
+    return " ".join([member.tls_sha256, *parts])
 
 
 def signer_of(member: Member) -> bytes:

@@ -62,7 +62,7 @@ def test_role_is_handed_over_when_the_member_is_typed(site):
     assert master_of(site.master.services.store.members()).id == SECOND
     clone = words(site.show(f"{PAGE}/{HOST}:8443"))
     assert f"{SECOND} is the master, and hands the role over itself" in clone
-    assert f"on the host of {HOST}:8443: vouchd clone promote --force" in clone
+    assert f"on the page of {HOST}:8443 there, or: vouchd clone promote --force" in clone
 
 
 def test_member_is_taken_out_with_what_that_changes_said_first(site):

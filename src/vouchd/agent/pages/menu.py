@@ -26,6 +26,7 @@ AUDIT = "/agent/audit"
 SELF_TESTS = "/agent/self-tests"
 USERS = "/agent/users"
 CLONES = "/agent/clones"
+FORCED_PROMOTION = CLONES + "/forced-promotion"
 
 SECTIONS = ("Certificate status", "This instance")
 

@@ -15,6 +15,7 @@ from vouchd.agent.pages.checking import CheckPages
 from vouchd.agent.pages.clones import ClonePages
 from vouchd.agent.pages.crl_history import CRLHistoryPages
 from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
+from vouchd.agent.pages.forced_promotion import ForcedPromotionPage
 from vouchd.agent.pages.form_tokens import FormTokens
 from vouchd.agent.pages.history import History
 from vouchd.agent.pages.members import MemberPages
@@ -85,7 +86,7 @@ def routes(services: Services) -> tuple[Route, ...]:
         *_user_pages(UserPages(services, pages), page),
         *_signer_pages(SignerPages(services, pages), page),
         *_source_pages(SourcePages(services, pages), page),
-        *_member_pages(MemberPages(services, pages), page),
+        *_member_pages(MemberPages(services, pages), ForcedPromotionPage(services, pages), page),
         *_settings_pages(SettingsPages(services, pages), page),
         page("GET", "/agent/{rest:.*}", Access.IDENTIFIED, missing),
     )
@@ -150,11 +151,14 @@ def _source_pages(sources: SourcePages, page: Page) -> tuple[Route, ...]:
     )
 
 
-def _member_pages(members: MemberPages, page: Page) -> tuple[Route, ...]:
+def _member_pages(members: MemberPages, promotion: ForcedPromotionPage, page: Page) -> tuple[Route, ...]:
     return (
         page("POST", menu.CLONES + "/tokens", Action.ISSUE_TOKEN, members.invite),
         page("POST", menu.CLONES + "/tokens/void", Action.ISSUE_TOKEN, members.void),
         page("POST", menu.CLONES + "/renewal", Action.CHANGE_DOMAIN, members.renew),
+        page("GET", menu.FORCED_PROMOTION, Action.READ_DOMAIN, promotion.shown),
+        page("GET", menu.FORCED_PROMOTION + "/statement", Action.READ_DOMAIN, promotion.statement),
+        page("POST", menu.FORCED_PROMOTION, Action.MOVE_ROLE, promotion.carry_out),
         page("GET", _MEMBER, Action.READ_DOMAIN, members.shown),
         page("POST", _MEMBER + "/promote", Action.MOVE_ROLE, members.promote),
         page("POST", _MEMBER + "/remove", Action.CHANGE_DOMAIN, members.remove),

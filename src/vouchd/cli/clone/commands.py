@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -334,9 +334,10 @@ def promote(
 ) -> None:
     """Move the role of the master: to this clone, or from this master to another member.
 
-    On a clone it takes an administrator's own certificate, and is done on its folder: no key is sent to anybody. The
-    others believe nobody who promotes itself. The master before becomes a clone, now or when it comes back. A clone of
-    a Certificate System, whose master is gone for good, follows it no more (--force).
+    On a clone it takes an administrator's own certificate, and is done on its folder; with --force, where the master is
+    gone for good, also with --url: no key is sent to anybody. The others believe nobody who promotes itself. The master
+    before becomes a clone, now or when it comes back. A clone of a Certificate System, whose master is gone for good,
+    follows it no more (--force).
 
     Example: vouchd clone promote --instance /srv/clone --cert alice.pem --key alice.key
     """
@@ -356,6 +357,8 @@ def promote(
     if isinstance(instance, Folder) and _is_own(member, domain["this_instance"]):
         promoted = _promote_itself(instance.layout, cert, key, password_file, force=force)
         done = {"master": promoted.id, "term": promoted.term, "changes": was}
+    elif force and _is_own(member, domain["this_instance"]):
+        done = _order_promotion(instance, cert, key, password_file)
     elif member:
         done = instance.call("cloning.promote", member)
     else:
@@ -383,6 +386,26 @@ def _promote_itself(
                 lifecycle.restart(layout, manager_command(layout))
 
         return roles.Promotion(services, administrator, switch, output.note, force=force).run()
+
+
+def _order_promotion(instance: Instance, cert: Path | None, key: Path | None, password_file: Path | None) -> Any:
+    """Have a clone elsewhere take the place of a master that is gone: what it says is signed here, with that key."""
+    if cert is None:
+        raise ConfigError(
+            "taking the master's place takes an administrator's own certificate", hint="--cert FILE --key FILE"
+        )
+    password = read_password(password_file, key or cert) if password_file else ""
+    own = roles.Administrator.with_key(KeyFiles(key or cert, cert), password).key
+    standing = instance.call("forced_promotion.preview")
+    for one in standing["lost"]:
+        output.note(f"may be lost: {one}")
+    signature = own.sign(base64.b64decode(standing["statement"]))
+    order = {
+        "term": standing["term"],
+        "certificate": base64.b64encode(own.signer.certificate_der).decode(),
+        "signature": base64.b64encode(signature).decode(),
+    }
+    return instance.call("forced_promotion.claim", body=order)
 
 
 def _administrator(
