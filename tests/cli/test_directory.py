@@ -7,6 +7,8 @@ import os
 import pwd
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes
 from tests.ds389 import HOSTS, PASSWORD, directories, root
 from tests.ports import free_port
+from tests.processes.running import eventually
 
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN
@@ -79,10 +82,27 @@ def test_server_is_made_prepared_stopped_and_removed(run, place, tmp_path):
     assert run("directory", "remove", "--yes")[0] == 1
     code, out, err = run("directory", "stop", "--json")
     assert (code, json.loads(out)["process"]) == (0, None)
+    assert run("directory", "status", "--dir", place)[0] == 1
+    _run_in_the_foreground(run, place)
     assert run("directory", "start")[0] == 0
     assert run("directory", "stop")[0] == 0
     assert run("directory", "remove", "--yes")[0] == 0
     assert not place.exists()
+
+
+def _run_in_the_foreground(run, place: Path) -> None:
+    """The process that is started is the server, and ends as one."""
+    with subprocess.Popen([sys.executable, "-m", "vouchd.cli.main", "directory", "run"]) as process:
+        try:
+            eventually(lambda: run("directory", "status", "--dir", place)[0] == 0, "the server answers")
+            assert ServerProcess(place).pid() == process.pid
+            code, _, err = run("directory", "run")
+            assert code != 0
+            assert "runs already" in err
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def test_no_password_stands_in_the_output(run, place):

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from vouchd.directory.plan import config_folder, socket_path
 from vouchd.errors import LifecycleError, StoreUnavailable
@@ -61,13 +62,11 @@ class ServerProcess:
         """
         if (running := self.pid()) and self.answers():
             return running
-        program = next((path for path in PROGRAMS if path.exists()), None)
-        if program is None:
-            raise LifecycleError("ns-slapd is not installed", hint="apt-get install 389-ds-base libnss3-tools")
+        command = self._command()
         try:
             with (self.folder / "log/console").open("wb") as console:
                 self._child = subprocess.Popen(  # noqa: S603  arguments of ours, no shell
-                    [program, "-D", config_folder(self.folder), "-i", self._pid_file, "-d", _LEVEL],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=console,
                     stderr=console,
@@ -78,6 +77,29 @@ class ServerProcess:
             raise LifecycleError(f"the directory server cannot be started: {error.strerror}") from error
         self._wait_ready(self._child, timeout_seconds)
         return self._child.pid
+
+    def become(self) -> NoReturn:
+        """Put the server into the place of this process, which a container or a service manager watches.
+
+        Raises: LifecycleError when it runs already, or cannot be started.
+        """
+        if running := self.pid():
+            raise LifecycleError(
+                f"the directory server runs already, process {running}", hint="vouchd directory stop ends it"
+            )
+        command = self._command()
+        os.chdir("/")
+        try:
+            os.execv(command[0], command)  # noqa: S606  no shell is wanted
+        except OSError as error:
+            raise LifecycleError(f"the directory server cannot be started: {error.strerror}") from error
+
+    def _command(self) -> list[str]:
+        """What is run, in the foreground. Raises: LifecycleError where it is not installed."""
+        program = next((path for path in PROGRAMS if path.exists()), None)
+        if program is None:
+            raise LifecycleError("ns-slapd is not installed", hint="apt-get install 389-ds-base libnss3-tools")
+        return [str(program), "-D", str(config_folder(self.folder)), "-i", str(self._pid_file), "-d", _LEVEL]
 
     def _wait_ready(self, child: subprocess.Popen[bytes], timeout_seconds: float) -> None:
         pause, end = threading.Event(), time.monotonic() + timeout_seconds

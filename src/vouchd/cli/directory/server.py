@@ -131,6 +131,16 @@ def start(directory: DirOption = DEFAULT_DIRECTORY, json_output: JsonOption = Fa
 
 
 @app.command()
+def run(directory: DirOption = DEFAULT_DIRECTORY) -> None:
+    """Run a directory server that was made here in the foreground, as a container or a service manager wants it.
+
+    Example: vouchd directory run --dir /var/lib/vouchd/ds
+    """
+    read_plan(directory)
+    ServerProcess(directory).become()
+
+
+@app.command()
 def stop(directory: DirOption = DEFAULT_DIRECTORY, json_output: JsonOption = False) -> None:
     """Stop a directory server that was made here; instances go on answering.
 

@@ -166,12 +166,16 @@ def status(
 ) -> None:
     """Show how the replication of an instance's directory server does; exits with 1 when changes do not flow.
 
-    Each other server of the set is asked which changes it has. With --dir: whether a server on this host runs.
+    Each other server of the set is asked which changes it has. With --dir: whether a server on this host runs, and 1
+    when it does not answer.
 
     Example: vouchd directory status --json
     """
     if directory is not None:
-        output.record(shown(directory), json_output=json_output)
+        fields = shown(directory)
+        output.record(fields, json_output=json_output)
+        if not fields["answers"]:
+            raise typer.Exit(FOUND_RED)
         return
     layout = Layout(instance.absolute())
     settings = read_settings(layout)
