@@ -18,7 +18,7 @@ COVERED := 91
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock docs clean packages deb test-deb selinux release
+.PHONY: help demo demo-directory demo-wizard install dev test test-dogtag dogtag-remove quick check format bench soak fuzz gemlibpki mutate lock docs clean packages deb test-deb test-container selinux release
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ deb: packages ## the Debian package of what is committed, in dist/
 
 test-deb: ## that package on a host that has never seen it: installed, started, upgraded, supervised, removed, purged; FRESH=1 makes the host anew
 	scripts/test-deb.sh dist/vouchd_*.deb $(if $(FRESH),fresh)
+
+test-container: $(VENV)/.dev ## the images, built with Podman, and the commands of docs/operate/containers.md run by Docker Compose; as root, some minutes
+	scripts/test-container.sh
 
 selinux: packages ## the policy module, compiled, in dist/
 	scripts/build-selinux.sh dist
