@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from vouchd.core.approval_facts import Approvals
 from vouchd.core.changes import Changes, Concerned, PointFacts
 from vouchd.core.facts import Authority, Epoch, Facts, IssuingPointId, JoinToken, Member, QuarantinedCRL, User
 from vouchd.core.key_history import issuer_names
@@ -17,6 +18,7 @@ from vouchd.stores.rules import (
     CHUNK_BYTES,
     NO_HIGH_WATER,
     HighWater,
+    changed_approvals,
     changed_keyring,
     crl_hashes,
     documents_of,
@@ -54,6 +56,7 @@ class MemoryStore:
         self._members: dict[str, Member] = {}
         self._tokens: dict[str, JoinToken] = {}
         self._keyring = Keyring()
+        self._approvals = Approvals()
         self._known = ({}, {})
         self._changes: dict[str | IssuingPointId, int] = {}  # the revision in which it changed last
 
@@ -275,6 +278,16 @@ class MemoryStore:
             self._keyring = changed_keyring(self._keyring, keyring, replaces)
             self._revision += 1
 
+    def approvals(self) -> Approvals:
+        """See ApprovalStore."""
+        return self._approvals
+
+    def put_approvals(self, approvals: Approvals, replaces: Approvals) -> None:
+        """See ApprovalStore."""
+        with self._lock:
+            self._approvals = changed_approvals(self._approvals, approvals, replaces)
+            self._revision += 1
+
     def facts(self) -> Facts:
         """See MirrorStore."""
         with self._lock:
@@ -286,6 +299,7 @@ class MemoryStore:
                 users=tuple(self._users[user_id] for user_id in sorted(self._users)),
                 members=tuple(self._members[member_id] for member_id in sorted(self._members)),
                 keyring=self._keyring,
+                approvals=self._approvals,
             )
 
     def facts_since(self, revision: int) -> tuple[int, Facts, Concerned | None]:
@@ -328,6 +342,7 @@ class MemoryStore:
             self._users = {user.id: user for user in facts.users}
             self._members = {member.id: member for member in facts.members}
             self._keyring = facts.keyring
+            self._approvals = facts.approvals
             self._changed()
 
     def close(self) -> None:

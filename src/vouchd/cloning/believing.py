@@ -27,7 +27,7 @@ from vouchd.cloning.seals import (
 )
 from vouchd.core import records
 from vouchd.core.facts import Member
-from vouchd.core.ports import MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
+from vouchd.core.ports import KEPT_BY_MASTER, MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
 from vouchd.errors import BadInput, ConfigError, PermissionDenied
 from vouchd.stores.believed import Believed, Row, digest_of
 
@@ -141,9 +141,10 @@ class MemberSeals:
     def require(self, kind: str) -> None:
         """See Seals."""
         master = master_of(self._members().values())
-        if kind == USER_KIND and self.enforced and master is not None and not self.is_own(master):
+        if kind in KEPT_BY_MASTER and self.enforced and master is not None and not self.is_own(master):
+            kept = "users" if kind == USER_KIND else kind
             raise PermissionDenied(
-                f"users are kept by the master, {master.id}: what another member says of them is not believed",
+                f"{kept} are kept by the master, {master.id}: what another member says of them is not believed",
                 hint=f"ask the master, in its folder or with --url https://{master.id}",
             )
 
@@ -309,8 +310,8 @@ class MemberSeals:
     def _objections_to_fact(self, kind: str, identifier: str, record: Record, seal: Seal) -> Iterator[str]:
         members = self._members()
         master, known = master_of(members.values()), {pin for member in members.values() for pin in member.pins}
-        if kind == USER_KIND and master is not None and seal.by not in master.pins:
-            yield "it is not sealed by the master, who keeps the users"
+        if kind in KEPT_BY_MASTER and master is not None and seal.by not in master.pins:
+            yield f"it is not sealed by the master, who keeps the {'users' if kind == USER_KIND else kind}"
         mine = kind == TOKEN_KIND or not known
         if seal.by not in known and not (mine and seal.by in self.own_keys):
             yield _NOBODYS
@@ -421,13 +422,13 @@ class MemberSeals:
     # What has to be sealed anew.
 
     def is_lasting(self, kind: str, identifier: str) -> bool:
-        """Whether who joins now would believe what is believed of it: sealed by a member, a user by the master.
+        """Whether who joins now would believe what is believed of it: sealed by a member, or the master that keeps it.
 
         What is stored and not believed is for people to look at.
         """
         members, row = self._members(), self._memory.row(kind, identifier)
         master, known = master_of(members.values()), {member.tls_sha256 for member in members.values()}
-        if kind == USER_KIND and master is not None:
+        if kind in KEPT_BY_MASTER and master is not None:
             known = {master.tls_sha256}
         try:
             seals = {seal_of(kind, identifier, one).by for one in row.records} if row else set()

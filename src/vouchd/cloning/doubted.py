@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.seals import Doubt
+from vouchd.core.approval_facts import Approvals
 from vouchd.core.facts import Caller, Member, User
-from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, AuditSink
+from vouchd.core.ports import APPROVALS_KIND, CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, AuditSink
 from vouchd.core.signer_facts import Keyring
 from vouchd.errors import NotFound
 from vouchd.service.permission import Action, Permission
@@ -111,6 +112,15 @@ class Doubted:
         def put_back_keyring(_: str) -> None:
             put_keyring(keyring)
 
+        approvals = store.approvals()
+        every, raw_every = ({APPROVALS_KIND: one} if one.change else {} for one in (approvals, raw.approvals()))
+
+        def put_approvals(wanted: Approvals) -> None:
+            store.put_approvals(wanted, approvals)
+
+        def put_back_approvals(_: str) -> None:
+            put_approvals(approvals)
+
         def put_member(member: Member) -> None:
             if member.id in raw_members and member.id not in members:
                 raw.remove_member(member.id)
@@ -131,6 +141,7 @@ class Doubted:
             ),
             _Kind(USER_KIND, users, raw_users, put_user, store.remove_user, store.remove_user),
             _Kind(KEYRING_KIND, keyrings, raw_keyrings, put_keyring, put_back_keyring, put_back_keyring),
+            _Kind(APPROVALS_KIND, every, raw_every, put_approvals, put_back_approvals, put_back_approvals),
         )
 
 

@@ -55,6 +55,10 @@ class FollowedStore(SqliteStore):
         """Refused."""
         raise _elsewhere()
 
+    def put_approvals(self, *_: object) -> NoReturn:
+        """Refused."""
+        raise _elsewhere()
+
     def drop_tokens(self) -> NoReturn:
         """Refused."""
         raise _elsewhere()

@@ -15,7 +15,7 @@ from functools import partial
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.seals import Record
-from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, Store
+from vouchd.core.ports import APPROVALS_KIND, CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, Store
 from vouchd.errors import StoreConflict
 
 _log = logging.getLogger(__name__)
@@ -34,13 +34,14 @@ def reseal(seals: MemberSeals, store: Store) -> int:
     if not seals.enforced:  # it has no key of its own yet
         return 0
     authorities, users, members = store.authorities(), store.users(), store.members()
-    keyring = store.keyring()
+    keyring, approvals = store.keyring(), store.approvals()
     count = 0
     for authority in authorities:
         count += _sealed(seals, CA_KIND, authority.id, partial(store.put_authority, authority))
     for user in users:
         count += _sealed(seals, USER_KIND, user.id, partial(store.put_user, user, user))
     count += _sealed(seals, KEYRING_KIND, KEYRING_KIND, partial(store.put_keyring, keyring, keyring))
+    count += _sealed(seals, APPROVALS_KIND, APPROVALS_KIND, partial(store.put_approvals, approvals, approvals))
     count += _sealed_away(seals, store)
     for member in sorted(members, key=seals.is_own):
         count += _sealed(seals, MEMBER_KIND, member.id, partial(store.put_member, member, member))

@@ -8,7 +8,8 @@ kind, name, number and record by the own key of the member that wrote it, which 
 Each member judges what it reads, and remembers in a file of its own (`Believed`) what it has believed:
 
 - what it believes already stays believed, whoever's seal it is: a member that left takes nothing along;
-- anything else needs a seal by a member that is believed: for a CA any, for a user the master, who keeps the users. A
+- anything else needs a seal by a member that is believed: for a CA any, for a user or what waits for approval the
+  master, who keeps those. A
   member's record is changed by itself or by the master; the role of the master goes to whom an appointment names
   (cloning/appointment); a new member comes in by one that is there, as a clone;
 - a number below the one that was believed is an old record put back, and not believed;
@@ -38,8 +39,9 @@ from typing import Any, NamedTuple
 from vouchd.cloning.proof import MemberKey, require_signed
 from vouchd.cloning.registry import master_of
 from vouchd.core import records
+from vouchd.core.approval_facts import read_approvals
 from vouchd.core.facts import Caller, Member
-from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
+from vouchd.core.ports import APPROVALS_KIND, CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
 from vouchd.core.signer_facts import read_keyring
 from vouchd.errors import BadInput, StoreError
 from vouchd.pkix.certs import load_certificate
@@ -126,6 +128,9 @@ def damage_to(kind: str, identifier: str, record: Record) -> Iterator[str]:
         elif kind == KEYRING_KIND:
             records.from_record(record, read_keyring)
             named = KEYRING_KIND
+        elif kind == APPROVALS_KIND:
+            records.from_record(record, read_approvals)
+            named = APPROVALS_KIND
         else:
             named = records.from_record(record, records.read_token).digest
     except (ValueError, StoreError) as error:

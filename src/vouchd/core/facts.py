@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cmp_to_key, lru_cache
 from typing import Any, NamedTuple
 
+from vouchd.core.approval_facts import Approvals
 from vouchd.core.signer_facts import Keyring
 from vouchd.pkix.scope import COMPLETE_SCOPE
 
@@ -286,6 +287,9 @@ class User:
     enabled: bool = True
 
 
+LOCAL = "local"  # where somebody comes from who works on the folder
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks for an administrative act; `name` is a user's id, `origin` an address or `local`.
@@ -296,10 +300,15 @@ class Caller:
 
     name: str
     groups: frozenset[str] = frozenset()
-    origin: str = "local"
+    origin: str = LOCAL
     key_sha256: str = ""
     member: str = ""
     read_only: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it works on the instance's folder, where who may is the operating system's matter."""
+        return self.origin == LOCAL
 
 
 class Transport(StrEnum):
@@ -382,6 +391,7 @@ class Facts:
     users: tuple[User, ...] = ()
     members: tuple[Member, ...] = ()
     keyring: Keyring = field(default_factory=Keyring)
+    approvals: Approvals = field(default_factory=Approvals)
 
 
 # Which of several epochs of one issuing point is the newest, found alike by every member of a set.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from vouchd.core.approval_facts import Approvals
 from vouchd.core.changes import Changes, Concerned
 from vouchd.core.facts import (
     Authority,
@@ -22,13 +23,15 @@ from vouchd.core.signer_facts import Keyring
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.reasons import RevocationEntry
 
-SEALED_KINDS = CA_KIND, USER_KIND, MEMBER_KIND, TOKEN_KIND, KEYRING_KIND = (
+SEALED_KINDS = CA_KIND, USER_KIND, MEMBER_KIND, TOKEN_KIND, KEYRING_KIND, APPROVALS_KIND = (
     "CA",
     "user",
     "member",
     "join token",
     "keyring",
+    "approvals",
 )
+KEPT_BY_MASTER = frozenset({USER_KIND, APPROVALS_KIND})  # what no other member may change
 
 
 class StatusStore(Protocol):
@@ -266,8 +269,25 @@ class KeyringStore(Protocol):
         """
 
 
-class Store(StatusStore, IdentityStore, DomainStore, KeyringStore, Protocol):
-    """A store of all four kinds of facts, with one revision."""
+class ApprovalStore(Protocol):
+    """The durable fact of what waits for a second agent.
+
+    Every method is one atomic step, durable as those of StatusStore are, and counted by the same revision. All raise
+    `StoreUnavailable` when the store cannot be reached.
+    """
+
+    def approvals(self) -> Approvals:
+        """All of them; none before the first was put."""
+
+    def put_approvals(self, approvals: Approvals, replaces: Approvals) -> None:
+        """Store `approvals`, counted as one more change, in place of `replaces`, as the caller has read them.
+
+        Raises: StoreConflict when that is not what is stored.
+        """
+
+
+class Store(StatusStore, IdentityStore, DomainStore, KeyringStore, ApprovalStore, Protocol):
+    """A store of all five kinds of facts, with one revision."""
 
 
 class MirrorStore(Protocol):
@@ -279,8 +299,8 @@ class MirrorStore(Protocol):
     def facts_since(self, revision: int) -> tuple[int, Facts, Concerned | None]:
         """The revision now, and the facts of the CAs and issuing points that changed after that one, in one view.
 
-        What is of no CA (users, members, keyring) is among them in full. None in place of what they are of: they are
-        all there are.
+        What is of no CA (users, members, keyring, approvals) is among them in full. None in place of what they are of:
+        they are all there are.
         """
 
     def lacking(self, facts: Facts) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from vouchd.core.approval_facts import Approvals, approvals_record, read_approvals
 from vouchd.core.changes import Concerned
 from vouchd.core.facts import (
     Authority,
@@ -316,6 +317,10 @@ def read_token(record: Record) -> JoinToken:
 
 def facts_record(facts: Facts) -> Record:
     """The record of everything that members have alike."""
+    later = {
+        **({"keyring": keyring_record(facts.keyring)} if facts.keyring != Keyring() else {}),
+        **({"approvals": approvals_record(facts.approvals)} if facts.approvals != Approvals() else {}),
+    }
     return {
         "authorities": [authority_record(authority) for authority in facts.authorities],
         "epochs": [epoch_record(epoch) for epoch in facts.epochs],
@@ -323,7 +328,7 @@ def facts_record(facts: Facts) -> Record:
         "high_water": [[asdict(point), number, this_update] for point, number, this_update in facts.high_water],
         "users": [user_record(user) for user in facts.users],
         "members": [member_record(member) for member in facts.members],
-    } | ({"keyring": keyring_record(facts.keyring)} if facts.keyring != Keyring() else {})
+    } | later
 
 
 def read_facts(record: Record) -> Facts:
@@ -339,6 +344,7 @@ def read_facts(record: Record) -> Facts:
         users=tuple(map(read_user, record["users"])),
         members=tuple(map(read_member, record["members"])),
         keyring=read_keyring(record.get("keyring", {})),  # a master of an earlier version has none
+        approvals=read_approvals(record.get("approvals", {})),  # likewise
     )
 
 

@@ -132,6 +132,7 @@ MEMBER = "vouchdMember"
 TOKEN = "vouchdToken"  # noqa: S105  the name of an attribute
 KEYRING = "vouchdKeyring"
 REMOVAL = "vouchdRemoval"
+APPROVALS = "vouchdApprovals"
 CHUNK = "vouchdChunk"
 DOCUMENT_SIZE = "vouchdDocumentSize"
 
@@ -194,6 +195,7 @@ ATTRIBUTE_TYPES = (
     _ours(10, DOCUMENT_SIZE, _INTEGER, single=True),
     _ours(11, KEYRING, _OCTETS),
     _ours(12, REMOVAL, _OCTETS),
+    _ours(13, APPROVALS, _OCTETS),
 )
 OBJECT_CLASSES = (
     _class("crlIssuingPointRecord", "STRUCTURAL", ["cn"], [*_CRL_ATTRIBUTES, *_CACHES, *_STANDARD]),
@@ -202,7 +204,7 @@ OBJECT_CLASSES = (
     _class("vouchdIssuingPoint", "AUXILIARY", [], _OF_ISSUING_POINTS, number=1),
     _class("vouchdPeople", "AUXILIARY", [], [USER, STAMP, REMOVAL], number=2),
     _class("vouchdDomainMember", "AUXILIARY", [], [MEMBER, REMOVAL], number=3),
-    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, STAMP, KEYRING], number=4),
+    _class("vouchdDomain", "AUXILIARY", [], [TOKEN, STAMP, KEYRING, APPROVALS], number=4),
     _class("vouchdDocumentChunk", "STRUCTURAL", ["cn"], [CHUNK, DOCUMENT_SIZE, "description"], number=5),
     _class("vouchdMark", "STRUCTURAL", ["cn"], [HIGH_WATER], number=6),
     _class("vouchdRemovals", "AUXILIARY", [], [REMOVAL], number=7),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vouchd.core.approval_facts import Approvals
 from vouchd.core.facts import Epoch, Facts, Group, IssuingPointId, Member, QuarantinedCRL, User
 from vouchd.core.signer_facts import Keyring
 from vouchd.errors import AlreadyExists, LastAdministrator, NotFound, StoreConflict
@@ -147,6 +148,13 @@ def changed_keyring(stored: Keyring, keyring: Keyring, replaces: Keyring) -> Key
     if stored != replaces:
         raise StoreConflict("the keyring was changed meanwhile", hint="another process was quicker; try again")
     return replace(keyring, change=stored.change + 1)
+
+
+def changed_approvals(stored: Approvals, approvals: Approvals, replaces: Approvals) -> Approvals:
+    """What ApprovalStore.put_approvals stores in place of `stored`. Raises: StoreConflict."""
+    if stored != replaces:
+        raise StoreConflict("the approvals were changed meanwhile", hint="somebody else decided; look again")
+    return replace(approvals, change=stored.change + 1)
 
 
 def named_documents(facts: Facts) -> frozenset[str]:

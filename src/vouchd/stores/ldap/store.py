@@ -42,9 +42,9 @@ from vouchd.stores.ldap.entries import (
     stands_in_entry,
 )
 from vouchd.stores.ldap.judging import EntryJudge
-from vouchd.stores.ldap.keyring import DirectoryKeyring
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.removals import added, keep, kept
+from vouchd.stores.ldap.set_facts import DirectorySetFacts
 from vouchd.stores.ldap.settling import merge_conflicts, settle
 from vouchd.stores.ldap.watching import watch
 from vouchd.stores.revision_cache import RevisionCache
@@ -63,7 +63,7 @@ from vouchd.stores.rules import (
 _ATTEMPTS = 5
 
 
-class DirectoryStore(DirectoryDomain, DirectoryKeyring):
+class DirectoryStore(DirectoryDomain, DirectorySetFacts):
     """Keeps the contracts of all the stores, and of ChangeNotifier, below the server's suffix.
 
     Schema and containers must be there (directory/schema.py). May be used by several threads and processes.
@@ -80,7 +80,7 @@ class DirectoryStore(DirectoryDomain, DirectoryKeyring):
     ) -> None:
         """Connects when it is first used, so that an instance starts while its directory is away.
 
-        `seals` decides what is believed of CAs, users, members, tokens and the keyring; without it, all is.
+        `seals` decides what is believed of CAs, users, members, tokens, keyring and approvals; without it, all is.
         `identities` are bound with instead of the password.
         """
         connections = Connections(server, Credentials(bind_dn, password, identities), trust_file)

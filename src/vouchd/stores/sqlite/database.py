@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from vouchd.errors import StoreError, StoreUnavailable
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x766F6368  # "voch", shown by file(1)
 _WAL_BYTES_KEPT = 64 << 20

@@ -14,7 +14,7 @@ from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import NO_HIGH_WATER, lowered, merged, named_documents
 from vouchd.stores.sqlite.base import OF_AUTHORITY, SqliteBase, Transaction
 from vouchd.stores.sqlite.domain import read_members, write_member
-from vouchd.stores.sqlite.keyring import stored_keyring, write_keyring
+from vouchd.stores.sqlite.set_facts import stored_approvals, stored_keyring, write_approvals, write_keyring
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ class SqliteMirror(SqliteBase):
                 users=_read(db, "SELECT fact FROM user ORDER BY id", records.read_user),
                 members=tuple(read_members(db).values()),
                 keyring=stored_keyring(db),
+                approvals=stored_approvals(db),
             )
             changed = db.execute("SELECT authority_id, scope_id FROM change WHERE revision > ?", after).fetchall()
         points = frozenset(IssuingPointId(*row) for row in changed if row[1] != OF_AUTHORITY)
@@ -81,6 +82,7 @@ class SqliteMirror(SqliteBase):
             for member in facts.members:
                 write_member(db, member)
             write_keyring(db, facts.keyring)
+            write_approvals(db, facts.approvals)
 
 
 _OF_POINT = "WHERE authority_id = ? AND scope_id = ?"

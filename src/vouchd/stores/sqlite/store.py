@@ -31,8 +31,8 @@ from vouchd.stores.rules import (
 from vouchd.stores.sqlite.base import Transaction, has_document, require_document
 from vouchd.stores.sqlite.database import BUSY_SECONDS
 from vouchd.stores.sqlite.domain import SqliteDomain
-from vouchd.stores.sqlite.keyring import SqliteKeyring
 from vouchd.stores.sqlite.mirror import SqliteMirror
+from vouchd.stores.sqlite.set_facts import SqliteSetFacts
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ WHERE c.revision > ? AND c.scope_id <> ''
 """
 
 
-class SqliteStore(SqliteDomain, SqliteKeyring, SqliteMirror):
+class SqliteStore(SqliteDomain, SqliteSetFacts, SqliteMirror):
     """Keeps the contracts of all the stores in the file `path`, for several threads and processes.
 
     Raises: StoreUnavailable; StoreError when the file is not ours or of a newer version.
