@@ -187,6 +187,10 @@ class PermissionDenied(VouchdError):
     """The caller may not do this."""
 
 
+class ApprovalPending(VouchdError):
+    """What was asked for is not done: a second agent has to approve it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an error is shown on each surface."""
@@ -226,6 +230,7 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
     AuditLogBroken: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 500, 76),
     IssuanceError: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 422, 65),
     PermissionDenied: Outcome(OCSPResponseStatus.UNAUTHORIZED, 403, 77),
+    ApprovalPending: Outcome(OCSPResponseStatus.INTERNAL_ERROR, 202, 75),
 }
 
 

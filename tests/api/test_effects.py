@@ -15,9 +15,10 @@ from tests.cli.test_certs import _Public
 from tests.pki import CA, DAY, HOUR, shared_key
 
 from vouchd.api.table import OPERATIONS
-from vouchd.core.facts import Group
+from vouchd.core.facts import Caller, Group
 from vouchd.errors import CRLQuarantined
 from vouchd.pkix.scope import COMPLETE_SCOPE
+from vouchd.service.permission import Action
 
 CHANGING = [row for row in OPERATIONS if row.method != "GET"]
 SINCE = {"since": "2026-01-02T03:04:05Z"}
@@ -147,6 +148,16 @@ def certificate(api, shown) -> dict[str, str]:
     return {"certificate": issued.pem.decode(), "chain": api.port.ca.pem.decode()}
 
 
+def put_down(api) -> str:
+    """The id of what another agent has asked for."""
+    services = api.port.services
+    services.users.add("grace", LOCAL, groups=[Group.AGENTS])
+    (authority,) = services.store.authorities()
+    wanted = {"path": {"authority": authority.id}, "query": {}, "body": SINCE}
+    caller = Caller("grace", frozenset({Group.AGENTS}), "192.0.2.1")
+    return services.four_eyes.request("authorities.compromised", wanted, Action.DECLARE_COMPROMISED, caller).id
+
+
 def uncertified(api):
     path = signer(api, "/install", certified=False)
     return path, certificate(api, api.get("/signers/ocspSigningCert"))
@@ -180,6 +191,8 @@ CASES = {
         f"/join-tokens/{api.port.services.domain.issue_token(LOCAL)[1].digest[:16]}",
         None,
     ),
+    "approvals.approve": lambda api: (f"/approvals/{put_down(api)}/approve", None),
+    "approvals.deny": lambda api: (f"/approvals/{put_down(api)}/deny", None),
     "users.add": lambda _: ("/users", {"id": "grace", "groups": ["Auditors"]}),
     "users.change": lambda _: ("/users/agent", {"enabled": False}),
     "users.remove": lambda _: ("/users/agent", None),

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -29,6 +29,7 @@ import vouchd.agent.pages
 from vouchd.cli.main import main
 from vouchd.cli.reference import commands
 from vouchd.cloning.registry import token_digest
+from vouchd.core.approval_facts import Approval, Approvals, ApprovalState
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.pkix.crl import read_header
@@ -182,6 +183,32 @@ def _come_again(lab: Lab) -> None:
     lab.do("crl", "add", lab.crl())
 
 
+DECIDED = Approval(
+    id="9f2c6a01b1d04e1b",
+    operation="authorities.remove",
+    arguments='{"body":null,"path":{"authority":"00"},"query":{"wait":5}}',
+    requester="alice",
+    origin="192.0.2.1",
+    requested_at=1_800_000_000,
+    expires_at=4_000_000_000,
+    state=ApprovalState.DENIED,
+    decided_by="bob",
+    decided_at=1_800_000_100,
+)
+WAITING = replace(DECIDED, id="aa" * 8, state=ApprovalState.WAITING, decided_by="", decided_at=None)
+
+
+def _put_down(lab: Lab) -> None:
+    """One waits for a second agent, another one was denied."""
+    with wiring.services(lab.layout) as services:
+        services.store.put_approvals(Approvals(entries=(DECIDED, WAITING)), services.store.approvals())
+
+
+def _forget(lab: Lab) -> None:
+    with wiring.services(lab.layout) as services:
+        services.store.put_approvals(Approvals(), services.store.approvals())
+
+
 CAROL = done("user", "add", "carol", "--group", "agents")
 NO_CAROL = done("user", "remove", "carol")
 SOURCE = done("source", "add", "root", "first.crl", "--paused")
@@ -317,6 +344,17 @@ CASES: dict[str, list[Case]] = {
         Case(lambda lab: ["subsystem", "--ca", lab.file("lab"), "--no-restart"], digits=True),
         Case(lambda lab: ["subsystem", "--ca", lab.file("lab")], digits=True),
         Case(said("nobody"), 66),
+    ],
+    "vouchd approval list": [
+        Case(),
+        Case(before=_put_down, after=_forget),
+        Case(said("--all"), before=_put_down, after=_forget),
+    ],
+    "vouchd approval show": [Case(said(DECIDED.id[:8]), before=_put_down, after=_forget), Case(said("nothing"), 66)],
+    "vouchd approval approve": [Case(said("nothing"), 66)],
+    "vouchd approval deny": [
+        Case(said("nothing"), 66),
+        Case(said(DECIDED.id), 75, before=_put_down, after=_forget),
     ],
     "vouchd selftest list": [Case()],
     "vouchd selftest run": [Case(said("OCSPPresence"), digits=True), Case(said("NoSuchTest"), 66)],

@@ -48,6 +48,8 @@ GRANTED = {
     Action.JOIN_DOMAIN: ".....O",
     Action.FOLLOW: ".....O",
     Action.VERIFY_MEMBERS: "AG..D.",
+    Action.LIST_APPROVALS: "AGU.D.",
+    Action.DECIDE_APPROVAL: "AG..D.",
 }
 OF_INSTANCES = {Action.FOLLOW, Action.JOIN_DOMAIN}  # for other instances
 CALLERS = [(Caller(group.value, frozenset({group}), "192.0.2.1"), place) for place, group in enumerate(Group)]

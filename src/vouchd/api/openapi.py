@@ -12,6 +12,7 @@ from msgspec.json import schema, schema_components
 from vouchd import __version__
 from vouchd.api.operation import JSON, PATHS, PENDING_STATUS, PREFIX, UNCHANGED_STATUS, Access, Download, Operation
 from vouchd.api.shapes import Problem
+from vouchd.settings.four_eyes import Guarded
 
 PROBLEM = "application/problem+json"
 # What any operation may answer.
@@ -132,6 +133,8 @@ def _responses(operation: Operation, models: _Models) -> dict[str, Any]:
     if operation.answer is not None:
         answer["content"] = _answer(operation, models)
     refusals = COMMON | dict(operation.refusals)
+    if operation.name in set(Guarded):
+        refusals[PENDING_STATUS] = "It is not done: a second agent has to approve it (`vouchd.fourEyes.operations`)."
     if operation.path_names:
         refusals.setdefault(404, "What the path names is not there.")
     if operation.body is not None or operation.upload:
@@ -147,6 +150,6 @@ def _responses(operation: Operation, models: _Models) -> dict[str, Any]:
         refusal = responses.get(str(PENDING_STATUS), {"description": "", "content": {}})
         responses[str(PENDING_STATUS)] = {
             "description": f"Done and durable, and not answered from yet. {refusal['description']}".rstrip(),
-            "content": {**answer["content"], **refusal["content"]},
+            "content": {**answer["content"], **refusal.get("content", {})},
         }
     return responses

@@ -114,6 +114,9 @@ PATHS: Mapping[str, Any] = {
     "source": Annotated[_NAME, about("The name of a source of CRLs.", "root")],
     "join_token": Annotated[_NAME, about("A join token: 8 or more of the first digits of its SHA-256.", "4f2a91c0")],
     "crl": Annotated[_NAME, about("A CRL that is kept: its CRL number, or 8 or more digits of its SHA-256.", "42")],
+    "approval": Annotated[
+        _NAME, about("What waits for a second agent: its id, or 4 or more digits of it.", "9f2c6a01")
+    ],
     "seq": Annotated[_NAME, about("The number of a record.", "1207")],
     "member": Annotated[
         _NAME,
@@ -168,13 +171,24 @@ class Operation:
     def perform(self, call: Call) -> Any:
         """The answer, a model or a Download, to a call whose parameters and body are as they were sent.
 
-        Raises: BadInput when they are not as described.
+        Raises: BadInput when they are not as described; as `carry_out`.
         """
+        return self.carry_out(self.read(call))
+
+    def carry_out(self, call: Call) -> Any:
+        """The answer to a call that was read, unless that waits for a second agent. Raises: ApprovalPending."""
+        from vouchd.api.four_eyes import require_second  # noqa: PLC0415  not for who asks over the port
+
+        require_second(self.name, self.access, call)
+        return self.run(call)
+
+    def read(self, call: Call) -> Call:
+        """The call with its models in place of what was sent. Raises: BadInput."""
         for name, text in call.path.items():
             checked_words(text, PATHS[name], name)
         query = checked_words(call.query, self.query, "the query")
         body = checked(call.body, self.body, "the body") if self.body is not None else call.body
-        return self.run(replace(call, query=query, body=body))
+        return replace(call, query=query, body=body)
 
 
 def operation_of(name: str) -> Operation:

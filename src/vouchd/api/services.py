@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.instance.certificates.signers import KeyMaterial
     from vouchd.instance.configuration import Configuration
     from vouchd.instance.report import InstanceReport
+    from vouchd.service.approvals import FourEyes
     from vouchd.service.authorities import Authorities
     from vouchd.service.explaining import Explanation
     from vouchd.service.indexing import Indexing
@@ -108,6 +109,7 @@ class Services:
     clock: Clock
     store: Store
     permission: Permission
+    four_eyes: FourEyes
     authorities: Authorities
     indexing: Indexing
     ingesting: Ingesting

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from vouchd.api import (
     alerts,
+    approvals,
     audit,
     authorities,
     certificate_status,
@@ -39,6 +40,7 @@ _PARTS = {
     "Issuing points that end": retirement,
     "Certificate status": certificate_status,
     "Users and groups": users,
+    "Four eyes": approvals,
     "System certificates": certificates,
     "Signers": signers,
     "Tokens": tokens,

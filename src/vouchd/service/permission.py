@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from vouchd.core.facts import Caller, Group
+from vouchd.core.facts import LOCAL, Caller, Group
 from vouchd.core.ports import AuditSink
 from vouchd.errors import PermissionDenied, StoreUnavailable
 
@@ -52,6 +52,8 @@ class Action(StrEnum):
     JOIN_DOMAIN = "join security domain"
     FOLLOW = "follow this instance"
     VERIFY_MEMBERS = "verify members"
+    LIST_APPROVALS = "list approvals"
+    DECIDE_APPROVAL = "decide approval"
 
 
 _ADMINISTRATORS = frozenset({Group.ADMINISTRATORS})
@@ -102,6 +104,8 @@ RIGHTS: dict[Action, frozenset[str]] = {
     Action.JOIN_DOMAIN: _MEMBERS | {KEY_HOLDERS},
     Action.FOLLOW: _MEMBERS,
     Action.VERIFY_MEMBERS: _ADMINISTRATORS | _AGENTS | _DOMAIN,
+    Action.LIST_APPROVALS: _STAFF | _DOMAIN,
+    Action.DECIDE_APPROVAL: _ADMINISTRATORS | _AGENTS | _DOMAIN,  # and the right to what was asked for
 }
 # Reading changes nothing: it leaves a record only where it is refused. The audit log is the exception: who looked into
 # it is worth knowing.
@@ -117,13 +121,14 @@ READINGS = frozenset(
         Action.READ_CONFIGURATION,
         Action.READ_DOMAIN,
         Action.FOLLOW,
+        Action.LIST_APPROVALS,
     }
 )
 
 
 def local_caller(name: str) -> Caller:
     """Whoever works on the instance folder itself: can do everything there anyhow, so has every right."""
-    return Caller(name, _STAFF, "local")
+    return Caller(name, _STAFF, LOCAL)
 
 
 def source_caller(name: str, url: str) -> Caller:

@@ -24,6 +24,7 @@ from vouchd.core.policy import (
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS, Planned
 from vouchd.settings import ldap_store
 from vouchd.settings.carriers import CarrierSettings
+from vouchd.settings.four_eyes import FourEyesSettings
 from vouchd.settings.keys import KnownKey, composed, key, keys_of, part, parts
 from vouchd.settings.kinds import (
     DIGESTS,
@@ -862,6 +863,7 @@ class Settings:
     store: Path = Path("db/vouchd.sqlite")  # the embedded store
     directory: DirectorySettings | None = parts(DirectorySettings, None)  # instead of the embedded store
     roles: RoleSettings = part(RoleSettings)
+    four_eyes: FourEyesSettings = part(FourEyesSettings)
     ldap_store: LDAPStoreSettings = part(LDAPStoreSettings)
     of_set: SetSettings = part(SetSettings)
     certsystem: CertificateSystemSettings = part(CertificateSystemSettings)

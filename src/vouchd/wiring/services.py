@@ -42,6 +42,7 @@ from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.selftests.tests import open_self_tests
 from vouchd.service.admitting import Admitting
+from vouchd.service.approvals import FourEyes
 from vouchd.service.authorities import Authorities, Fitness, KnownSigners, fit_signer, signer_doubts
 from vouchd.service.indexing import Indexing
 from vouchd.service.known_users import KnownUsers
@@ -200,6 +201,7 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
         clock=clock,
         store=store,
         permission=permission,
+        four_eyes=FourEyes(store, permission, audit, clock, settings.four_eyes.expire_seconds),
         authorities=Authorities(store, permission, audit, lambda: _fitness(layout, settings, store, clock)),
         indexing=indexing,
         ingesting=ingesting(layout, in_use, store, indexing, permission, audit),

@@ -26,12 +26,14 @@ from vouchd.agent.certsystem.xml import (
 )
 from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
-from vouchd.api.operation import Access
+from vouchd.api.authorities import NewAuthority
+from vouchd.api.four_eyes import require_second
+from vouchd.api.operation import Access, Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller, CertStatus, Epoch
 from vouchd.ee.status_documents import GET_STATUS, STATUS, XML, status_xml
 from vouchd.errors import ConfigError, NotFound, VouchdError
-from vouchd.pkix import certs
+from vouchd.pkix import certs, pem
 from vouchd.pkix.pem import leaf, read_bundle, read_leaf
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.authorities import AuthoritySummary
@@ -118,6 +120,7 @@ class CertificateSystem:
 
         def add() -> None:
             certificate_der = _leaf_ca(fields.get("cert", b""))
+            self._require_second("authorities.add", caller, {}, NewAuthority(certificate=pem.as_pem(certificate_der)))
             self._services.authorities.add(certificate_der, caller)
 
         return await self._done(fields, add)
@@ -130,6 +133,7 @@ class CertificateSystem:
         def remove() -> None:
             if not reference:
                 raise ConfigError("Missing CA DN Id.")
+            self._require_second("authorities.remove", caller, {"authority": reference})
             self._services.authorities.remove(reference, caller)
 
         return await self._done(fields, remove)
@@ -160,6 +164,13 @@ class CertificateSystem:
             "ReqSec": requests * 1000 // sign_ms if sign_ms else 0,
         }
         return _rendered(fields, Result(header=header))
+
+    def _require_second(self, name: str, caller: Caller, path: Mapping[str, str], body: object = None) -> None:
+        """Return unless the operation of that name waits for a second agent. Raises: ApprovalPending."""
+        services, operation = self._services, operation_of(name)
+        query = operation.query()
+        call = Call(lambda: services, services.layout, services.running, caller, path, query, body, caller.origin)
+        require_second(name, operation.access, call)
 
     async def _done(self, fields: Fields, act: Callable[[], None]) -> web.StreamResponse:
         """The empty result when `act` was done and is served, else the page that says why not."""

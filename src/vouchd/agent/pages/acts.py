@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiohttp import web
+
+from vouchd.agent.pages import menu
+from vouchd.agent.pages.rendering import done_address
 from vouchd.api.model import Changes, checked_words, plain
 from vouchd.api.operation import Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
+from vouchd.errors import ApprovalPending
 from vouchd.threads import in_thread
 
 ORIGIN = "agent page"
@@ -19,14 +24,20 @@ def carry_out(
 ) -> Any:
     """The answer of the operation of that name; it may block.
 
-    What a form brought, a model or its words, is held to the same bounds as what REST brings. Raises: VouchdError.
+    What a form brought, a model or its words, is held to the same bounds as what REST brings. What waits for a
+    second agent then goes on at the page that shows it. Raises: VouchdError, HTTPSeeOther.
     """
     operation = operation_of(name)
     if operation.body is not None:
         body = checked_words(plain(body), operation.body, "the form")
     parameters = operation.query() if query is None else query
     call = Call(lambda: services, services.layout, services.running, caller, path, parameters, body, ORIGIN)
-    return operation.run(call)
+    try:
+        return operation.carry_out(call)
+    except ApprovalPending as pending:  # no error: the page of approvals says so
+        raise web.HTTPSeeOther(
+            done_address(menu.APPROVALS, f"{str(pending)[:1].upper()}{str(pending)[1:]}.")
+        ) from pending
 
 
 def sentence(changes: Changes, done: str) -> str:

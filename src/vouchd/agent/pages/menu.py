@@ -26,6 +26,7 @@ AUDIT = "/agent/audit"
 SELF_TESTS = "/agent/self-tests"
 USERS = "/agent/users"
 CLONES = "/agent/clones"
+APPROVALS = "/agent/approvals"
 FORCED_PROMOTION = CLONES + "/forced-promotion"
 
 SECTIONS = ("Certificate status", "This instance")
@@ -49,6 +50,7 @@ MENU = (
     Entry("Check Certificate Status", CHECK, Action.CHECK_STATUS, "check", SECTIONS[0]),
     Entry("OCSP Service", SERVICE, Action.READ_STATISTICS, "chart", SECTIONS[0]),
     Entry("Accept Lower CRL Number", LOWER_NUMBER, Action.LOWER_NUMBER, "crl", SECTIONS[0]),
+    Entry("Approvals", APPROVALS, Action.LIST_APPROVALS, "eyes", SECTIONS[1]),
     Entry("Alerts", ALERTS, Action.READ_STATISTICS, "bell", SECTIONS[1]),
     Entry("CRL Sources", SOURCES, Action.READ_STATISTICS, "fetch", SECTIONS[1]),
     Entry("System Certificates", CERTIFICATES, Action.LIST_CERTIFICATES, "key", SECTIONS[1]),

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from vouchd.agent.pages import menu, static
 from vouchd.agent.pages.alerts import AlertPages
+from vouchd.agent.pages.approvals import ApprovalPages
 from vouchd.agent.pages.auditlog import AuditPages
 from vouchd.agent.pages.authorities import AuthorityPages
 from vouchd.agent.pages.certificates import CertificatePages
@@ -42,6 +43,7 @@ _ONE = menu.AUTHORITIES + "/{id:[0-9a-f]{64}}"
 _USER = menu.USERS + "/{id:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}}"
 _SIGNER = menu.SIGNERS + "/{nickname:[A-Za-z0-9_-]{1,64}}"
 _MEMBER = menu.CLONES + r"/{member:[A-Za-z0-9._:\[\]-]{1,300}}"
+_APPROVAL = menu.APPROVALS + "/{approval:[0-9a-f]{4,32}}"
 _SOURCE = menu.SOURCES + "/{name:[A-Za-z0-9_-]{1,64}}"
 _POINT = _ONE + "/points/{scope:[0-9a-z]{1,64}}"
 _QUARANTINED = _ONE + "/quarantine/{scope:[0-9a-z]{1,64}}"
@@ -85,6 +87,7 @@ def routes(services: Services) -> tuple[Route, ...]:
         *_other_pages(services, pages, page),
         *_user_pages(UserPages(services, pages), page),
         *_signer_pages(SignerPages(services, pages), page),
+        *_approval_pages(ApprovalPages(services, pages), page),
         *_source_pages(SourcePages(services, pages), page),
         *_member_pages(MemberPages(services, pages), ForcedPromotionPage(services, pages), page),
         *_settings_pages(SettingsPages(services, pages), page),
@@ -111,6 +114,8 @@ def _mending_pages(mending: MendingPages, page: Page) -> tuple[Route, ...]:
         page("POST", _POINT + "/retire", Action.RETIRE_POINT, mending.retire),
         page("POST", _POINT + "/restore", Action.RETIRE_POINT, mending.restore),
         page("POST", _ONE + "/certificates/remove", Action.REMOVE_AUTHORITY, mending.remove_certificate),
+        page("POST", _ONE + "/compromise", Action.DECLARE_COMPROMISED, mending.declare_compromised),
+        page("POST", _ONE + "/compromise/withdraw", Action.DECLARE_COMPROMISED, mending.withdraw_compromised),
     )
 
 
@@ -138,6 +143,14 @@ def _signer_pages(signers: SignerPages, page: Page) -> tuple[Route, ...]:
         page("POST", _SIGNER + "/install", Action.CHANGE_CERTIFICATES, signers.install, _CERTIFICATE_BODY_BYTES),
         page("POST", _SIGNER + "/switch", Action.CHANGE_CERTIFICATES, signers.switch),
         page("POST", _SIGNER + "/retire", Action.CHANGE_CERTIFICATES, signers.retire),
+    )
+
+
+def _approval_pages(approvals: ApprovalPages, page: Page) -> tuple[Route, ...]:
+    return (
+        page("GET", menu.APPROVALS, Action.LIST_APPROVALS, approvals.listed),
+        page("POST", _APPROVAL + "/approve", Action.DECIDE_APPROVAL, approvals.approve),
+        page("POST", _APPROVAL + "/deny", Action.DECIDE_APPROVAL, approvals.deny),
     )
 
 

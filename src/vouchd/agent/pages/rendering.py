@@ -134,7 +134,12 @@ def see_other(location: str) -> web.Response:
 
 def see_done(path: str, text: str) -> web.Response:
     """Look at `path` next, which says what was done: `text`."""
-    return see_other(f"{path}?done={quote(text)}&seal={_seal(path, text)}")
+    return see_other(done_address(path, text))
+
+
+def done_address(path: str, text: str) -> str:
+    """The address of a page of ours that says what was done."""
+    return f"{path}?done={quote(text)}&seal={_seal(path, text)}"
 
 
 def done_text(request: web.Request) -> str:
