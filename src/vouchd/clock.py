@@ -11,3 +11,8 @@ class SystemClock:
     def now(self) -> int:
         """POSIX seconds, UTC."""
         return int(time.time())
+
+
+def seconds_until(at: int) -> float:
+    """How long it is until the POSIX second `at` begins; 0 when it has begun."""
+    return max(0.0, at - time.time())

@@ -15,7 +15,8 @@ right:
    What a member said once stays true: files stay, workers have the key, a worker that is started anew reads the same.
 2. *One moment.* A process cannot open a key file once it answers strangers, so the new signers are loaded by a
    restart while the old ones sign, which nobody notices. The switch itself is one store into shared memory, at the
-   moment that the facts name, and not before the last worker of before the restart has ended.
+   moment that the facts name (`look` is called then, too), and not before the last worker of before the restart has
+   ended.
 3. *Killed anywhere, never back.* `CS.cfg` names the new files before the word is said: who starts again signs with the
    new ones. A member that was down while the others switched makes `CS.cfg` follow before it answers (`follow`); one
    that cannot, having been put back to an older state, answers tryLater for the CAs concerned.
@@ -220,6 +221,7 @@ class MemberKeyring:
         self._saying = KeyringWord(self._sealing.public)
         self._loaded = threading.Event()
         self._settings = KeptSettings(layout)
+        self.switches_at: int | None = None  # the moment of a switch, POSIX seconds, while it lies ahead
 
     def settle(self) -> None:
         """Every worker that answers is one of this process."""
@@ -328,7 +330,8 @@ class MemberKeyring:
         current = [places[one.key] for one in ring.signing() if one.key in places]
         following = succeeding(NamedSigners.of(settings), current)
         number = next((number for number, one in self._sets.items() if one == following), None)
-        due = self._clock.now() >= ring.switch_at and self._loaded.is_set()
+        self.switches_at = ring.switch_at if ring.switch_at > self._clock.now() else None
+        due = self.switches_at is None and self._loaded.is_set()
         if number is None or number == self._word.number or not due:
             return
         nicknames = self._member.name(current)
