@@ -20,14 +20,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.commands import run_vouchd, words
+from tests.pki import CA
 from tests.ports import free_port
 from tests.processes.running import DEADLINE_SECONDS, eventually
 
+from vouchd.client.transport import Connection, Method
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.signing.keys import read_key
 from vouchd.wiring import instance
 
 PASSWORD = "a password for the keys"
@@ -50,6 +53,13 @@ class CloneSet:
         for name in ("good", "bad"):
             issue = ["ca", "issue", "--ca", "lab", "--subject", f"CN={name}", "--name", f"DNS:{name}.example"]
             self.run(*issue, "--out", f"{name}.crt")
+
+    @property
+    def lab(self) -> CA:
+        """The CA, to issue what our certificate manager would not."""
+        folder = self.folder / "lab"
+        key = read_key(folder / "ca.key", read_passwords(folder / "password.conf")[INTERNAL])
+        return CA(x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()), key)
 
     def write(self, name: str, text: str) -> str:
         """A file that only its owner may read; returns its path."""
@@ -166,20 +176,36 @@ class CloneSet:
         lines = self.layout(name).cs_cfg.read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")[key]
 
-    def said(self, name: str, certificate: str) -> bytes:
-        """The whole answer of a member, over HTTP: DER of an OCSPResponse."""
+    def question(self, certificate: str, digest: hashes.HashAlgorithm) -> bytes:
+        """DER of an OCSPRequest about a certificate of the CA."""
         ca, leaf = (
             x509.load_pem_x509_certificate((self.folder / path).read_bytes())
             for path in ("lab/ca.crt", f"{certificate}.crt")
         )
-        request = ocsp.OCSPRequestBuilder().add_certificate(leaf, ca, hashes.SHA256()).build()
-        wanted = urllib.request.Request(
-            f"http://{self.host(name)[1]}:{self.ports[name][0]}/",
-            request.public_bytes(Encoding.DER),
+        request = ocsp.OCSPRequestBuilder().add_certificate(leaf, ca, digest).build()
+        return request.public_bytes(Encoding.DER)
+
+    def ee_url(self, name: str) -> str:
+        """Where a member answers."""
+        return f"http://{self.host(name)[1]}:{self.ports[name][0]}/"
+
+    def said(self, name: str, certificate: str) -> bytes:
+        """The whole answer of a member, over HTTP: DER of an OCSPResponse."""
+        wanted = urllib.request.Request(  # noqa: S310  our own port
+            self.ee_url(name),
+            self.question(certificate, hashes.SHA256()),
             {"Content-Type": "application/ocsp-request"},
         )
         with urllib.request.urlopen(wanted, timeout=30) as response:  # noqa: S310  our own port
             return response.read()
+
+    def etags(self, names: Sequence[str], certificate: str) -> list[str]:
+        """The ETags of what these members answer over GET, each once."""
+        request, tags = self.question(certificate, hashes.SHA1()), set()
+        for name in names:
+            with Connection(self.ee_url(name)) as connection:
+                tags.add(connection.exchange(request, Method.GET).header("ETag"))
+        return sorted(tags)
 
     def answer(self, name: str, certificate: str) -> ocsp.OCSPResponse:
         """What a member answers of a certificate."""

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from tests.est_server import ESTServer
 from tests.pki import DAY
 from tests.processes.running import eventually
 from tests.sites import Site
+from tests.whole.asking import Asking
 from tests.whole.test_three_commands import Commands, of_our_own_ca
 
-from vouchd.client.inquiry import question
-from vouchd.client.parsing import parse_response
-from vouchd.client.response_acceptance import verify_response
-from vouchd.client.transport import Connection
 from vouchd.clock import SystemClock
 from vouchd.errors import ClientError
 from vouchd.files import replace_file
 from vouchd.instance.certificates.issuing import certify
 from vouchd.instance.configuration import write_values
-from vouchd.pkix.certs import serial_octets
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings.layout import Layout
 
@@ -50,58 +43,25 @@ def serials(commands: Commands) -> list[int]:
     return [int(one["certificate"]["serial"], 16) for one in shown(commands)]
 
 
-class Asking(threading.Thread):
-    """A client that asks again and again, a connection a question, verifies each answer, and keeps who signed it."""
-
-    def __init__(self, commands: Commands, issuer: str = "lab/ca.crt", certificate: str = "www.crt") -> None:
-        super().__init__()
-        self.url = commands.url
-        self.issuer, self.certificate = (
-            x509.load_pem_x509_certificate((commands.site.folder / name).read_bytes()) for name in (issuer, certificate)
-        )
-        self.signers: list[int] = []
-        self.failure: Exception | None = None
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        try:
-            while not self.over.is_set():
-                self.signers.append(self.ask())
-        except Exception as error:  # noqa: BLE001  shown by the test
-            self.failure = error
-
-    def ask(self) -> int:
-        """The serial number of the certificate that signed an answer which a client accepts."""
-        der = self.issuer.public_bytes(Encoding.DER)
-        asked = question(der, [serial_octets(self.certificate)], digest="SHA-256")
-        with Connection(self.url) as connection:
-            body = connection.exchange(asked.request_der).body
-        verified = verify_response(
-            parse_response(body), self.issuer, asked.cert_ids, nonce=None, at=SystemClock().now()
-        )
-        return verified.signer.serial_number
-
-    def changes(self) -> list[int]:
-        """Who signed, one after the other, repetitions left out."""
-        return [one for number, one in enumerate(self.signers) if number == 0 or one != self.signers[number - 1]]
+def asking(commands: Commands, issuer: str = "lab/ca.crt", certificate: str = "www.crt") -> Asking:
+    """A client of the instance."""
+    return Asking(commands.url, commands.site.folder, issuer, certificate)
 
 
 def test_renewed_signer_is_switched_to_at_once_and_rolled_back(running):
     """Staged, rehearsed and switched to by itself, back by the same act; no client ever sees new, old, new."""
-    clients = [Asking(running) for _ in range(2)]
-    for client in clients:
-        client.start()
-    eventually(lambda: all(client.signers for client in clients), "the first answers")
-    running.run("signer", "renew", SIGNER, "--ca", "lab", "--algorithm", "SHA256withRSA")
-    oldest, newest = serials(running)
-    eventually(lambda: all(client.signers[-1] == newest for client in clients), lambda: f"the switch: {shown(running)}")
-    running.run("signer", "switch", SIGNER, "1")
-    eventually(
-        lambda: all(client.signers[-1] == oldest for client in clients), lambda: f"the way back: {shown(running)}"
-    )
-    for client in clients:
-        client.over.set()
-        client.join()
+    with asking(running) as one, asking(running) as other:
+        clients = [one, other]
+        eventually(lambda: all(client.signers for client in clients), "the first answers")
+        running.run("signer", "renew", SIGNER, "--ca", "lab", "--algorithm", "SHA256withRSA")
+        oldest, newest = serials(running)
+        eventually(
+            lambda: all(client.signers[-1] == newest for client in clients), lambda: f"the switch: {shown(running)}"
+        )
+        running.run("signer", "switch", SIGNER, "1")
+        eventually(
+            lambda: all(client.signers[-1] == oldest for client in clients), lambda: f"the way back: {shown(running)}"
+        )
     assert [client.failure for client in clients] == [None, None]
     assert [client.changes() for client in clients] == [[oldest, newest, oldest]] * 2
 
@@ -114,7 +74,7 @@ def test_second_signer_holds_up_nobody_and_signs_once_it_is_certified(running):
     running.run("authority", "add", "lab2/ca.crt", "--new-signer", "tier2")
     running.run("ca", "publish", "--ca", "lab2", "--to", f"instance:{running.site.instance}")
     running.run("restart")
-    first, second = Asking(running), Asking(running, "lab2/ca.crt", "w2.crt")
+    first, second = asking(running), asking(running, "lab2/ca.crt", "w2.crt")
     assert first.ask()
     with pytest.raises(ClientError, match="tryLater"):
         second.ask()
@@ -150,13 +110,12 @@ def test_signer_is_renewed_by_itself_while_clients_ask(tmp_path):
         write_values(layout, {f"vouchd.renewal.{SIGNER}.{name}": value for name, value in values.items()})
         commands.run("crl", "add", site.crl("first.crl"))
         commands.run("start")
-        client = Asking(commands, "ca.pem", "leaf.pem")
         try:
-            client.start()
-            eventually(lambda: len(client.changes()) == 2, lambda: f"the new signer signs: {commands.run('status')}")
+            with asking(commands, "ca.pem", "leaf.pem") as client:
+                eventually(
+                    lambda: len(client.changes()) == 2, lambda: f"the new signer signs: {commands.run('status')}"
+                )
         finally:
-            client.over.set()
-            client.join()
             commands.run("stop")
     assert client.failure is None
     assert client.changes()[0] == old.certificate.serial_number

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ocsp
 from tests.processes.running import eventually
 from tests.whole.test_clone_directory import require_alike
 from tests.whole.test_signers_of_a_set import SIGNER, until_signs
 from tests.whole.token_sets import TokenSet, directory_of, token_set
 
-from vouchd.client.transport import Connection, Method
 from vouchd.core.facts import Transport
 
 pytestmark = [pytest.mark.process, pytest.mark.directory]
@@ -20,24 +15,12 @@ pytestmark = [pytest.mark.process, pytest.mark.directory]
 MEMBERS = ("m", "c")
 
 
-def etags(site: TokenSet, certificate: str) -> list[str]:
-    """The ETags of what the members answer over GET, each once."""
-    files = (site.folder / "lab/ca.crt", site.folder / f"{certificate}.crt")
-    ca, leaf = (x509.load_pem_x509_certificate(path.read_bytes()) for path in files)
-    request = ocsp.OCSPRequestBuilder().add_certificate(leaf, ca, hashes.SHA1()).build()
-    tags = set()
-    for name in MEMBERS:
-        with Connection(f"http://{site.host(name)[1]}:{site.ports[name][0]}/") as connection:
-            tags.add(connection.exchange(request.public_bytes(Encoding.DER), Method.GET).header("ETag"))
-    return sorted(tags)
-
-
 def require_one_set(site: TokenSet) -> None:
     """The lists, the bytes and the ETags of all members are the same, and the members find so themselves."""
     for certificate in ("good", "bad"):
         site.until_says("c", certificate, site.says("m", certificate))
     require_alike(site, *MEMBERS)
-    assert all(len(etags(site, certificate)) == 1 for certificate in ("good", "bad"))
+    assert all(len(site.etags(MEMBERS, certificate)) == 1 for certificate in ("good", "bad"))
     eventually(lambda: site.done("clone", "verify", "--instance", "c", code=None).returncode == 0, "members are alike")
 
 
@@ -54,11 +37,11 @@ def test_set_on_directory_servers_signs_with_one_token_and_renews_there(tmp_path
         site.create_on_token("c", *on_directory["c"])
         site.until_says("c", "bad", "revoked")
         require_one_set(site)
-        before = etags(site, "good")
+        before = site.etags(MEMBERS, "good")
         site.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
         until_signs(site, MEMBERS, 2)
         require_one_set(site)
-        assert etags(site, "good") != before
+        assert site.etags(MEMBERS, "good") != before
         assert len(site.json("token", "show", "ocsp", "--instance", "c")["keys"]) == 2
         for name in MEMBERS:
             files = list(site.layout(name).alias.glob(f"{SIGNER}*.key"))
