@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.cloning.test_conducting import CLONE, MASTER, SIGNER
-from tests.pki import CA, DAY, Issued
+from tests.pki import CA, DAY, Issued, new_key
 from tests.sites import Site
+from tests.whole.key_search import files, forms, places
+from tests.whole.key_table import of_keys
 
 from vouchd.clock import SystemClock
 from vouchd.cloning.conducting import Conducting
-from vouchd.cloning.keyring import MemberKeyring, prepare
+from vouchd.cloning.keyring import LACKING, NOT_LOADED, MemberKeyring, prepare, seal_context
 from vouchd.cloning.peers import PeerState
 from vouchd.cloning.signers import adopted
-from vouchd.core.signer_facts import KeyringWord, SignerVersion
+from vouchd.core.signer_facts import KeyringWord, SealedKey, SignerVersion
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
+from vouchd.signing import sealing
+from vouchd.signing.sealing import public_key_hash, recipient_of, seal
 from vouchd.wiring import instance
 from vouchd.wiring.services import Services
 
@@ -146,3 +150,56 @@ def test_member_that_knows_a_ca_which_the_signer_is_not_of_names_it(trying):
     trying.store.remove_authority("0" * 64)
     assert trying.look() == ""
     assert trying.store.keyring().current == ((SIGNER, 2),)
+
+
+def test_member_names_the_moment_of_a_switch_until_it_has_come(trying):
+    """It is to look then, and no later: before it the former signer signs, from it on the next one."""
+    trying.aim_at(issue(trying.site, "renewed"))
+    before = trying.word.number
+    assert trying.look() == ""
+    ring, at = trying.store.keyring(), CLOCK.now() + 1000
+    trying.store.put_keyring(replace(ring, switch_at=at), ring)
+    trying.look()
+    assert (trying.clone.switches_at, trying.word.number) == (at, before)
+    ring = trying.store.keyring()
+    trying.store.put_keyring(replace(ring, switch_at=CLOCK.now()), ring)
+    trying.look()
+    assert trying.clone.switches_at is None
+    assert (trying.word.number, trying.restarts) == (before + 1, 1)
+
+
+@of_keys("that keys are sealed to")
+def test_key_that_keys_are_sealed_to_is_in_no_file(trying, monkeypatch):
+    """A member that lacks a key says to which of its own it is to be sealed; the files of the instance have that not."""
+    secrets: dict[str, bytes] = {}
+    for kind in ("MLKEM768PrivateKey", "X25519PrivateKey"):
+        monkeypatch.setattr(sealing, kind, Kept(getattr(sealing, kind), kind, secrets))
+    key = new_key()
+    now = int(time.time())
+    trying.aim_at(trying.site.ca.issue_signer(key=key, not_before=now - DAY, not_after=now + 60 * DAY))
+    ring = trying.store.keyring()
+    version = replace(ring.version(SIGNER, 2), public_key=public_key_hash(key))
+    trying.store.put_keyring(ring.with_version(version), ring)
+    assert trying.look() == LACKING
+    public = trying.clone.words().sealing
+    copy = SealedKey(CLONE.id, recipient_of(public), seal(key, public, seal_context(version, CLONE.id)))
+    ring = trying.store.keyring()
+    trying.store.put_keyring(ring.with_version(replace(version, sealed=(copy,))), ring)
+    assert trying.look() == NOT_LOADED
+    assert sorted(secrets) == ["MLKEM768PrivateKey", "X25519PrivateKey"]
+    assert places(forms(secrets), files(trying.site.folder)) == []
+
+
+@dataclass
+class Kept:
+    """A kind of keys, of which the secret octets of the one that is made are kept."""
+
+    kind: type
+    name: str
+    secrets: dict[str, bytes]
+
+    def generate(self):
+        """A new one."""
+        key = self.kind.generate()
+        self.secrets[self.name] = key.private_bytes_raw()
+        return key

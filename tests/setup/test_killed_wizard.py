@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.commands import start_vouchd
 from tests.ds389 import HOSTS
 from tests.faults.page import FaultTable
@@ -16,6 +17,8 @@ from tests.processes.running import eventually
 from tests.processes.test_supervisor import ServiceManager
 from tests.setup.wizards import Visitor
 from tests.whole.clones import CloneSet, clone_set
+from tests.whole.key_search import places_of
+from tests.whole.key_table import of_keys
 
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.issuing import certify
@@ -92,6 +95,7 @@ def service_manager():
     "the last act, by the names of the requests",
     "put in at Requests and Certificates, and tried again",
 )
+@of_keys("of the set-up wizard, for TLS")
 def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_instance(site, service_manager):
     """In the foreground it is one process: first the wizard, then the instance; and the wizard is gone for ever."""
     layout, address = site.layout("m"), site.host("m")[1]
@@ -100,8 +104,12 @@ def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_in
     assert "is not set up yet" in site.refused("crl", "list", "--instance", "m")
     assert "being set up" in site.run("status", "--instance", "m", code=3)
     visitor = Visitor(opened["wizard"], opened["fingerprint"])
+    key_file = layout.setup / "wizard.key"
+    key = load_pem_private_key(key_file.read_bytes(), None)
+    assert key_file.stat().st_mode & 0o077 == 0
     walk(site, visitor)
     page = visitor.until_ended()
+    assert {Path(place.partition(": ")[0]) for place in places_of(key, site.folder)} == {key_file}
     assert "certificates have not come yet: ocspSigningCert" in page.error, page.text
     assert "Put certificates in" in page.words
     os.kill(opened["process"], signal.SIGKILL)
@@ -127,6 +135,7 @@ def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_in
         visitor.send("/setup/leave", page.token, {})
         eventually(lambda: lifecycle.status(layout).ready and lifecycle.status(layout).pid == running.pid, "served")
         assert not layout.setup.exists()
+        assert places_of(key, site.folder) == []
         site.publish("m")
         site.until_says("m", "good", "good")
         site.run("stop", "--instance", "m")

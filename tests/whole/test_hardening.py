@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.processes.running import eventually
+from tests.whole.key_table import of_keys
 from tests.whole.test_selftests import instance_made
 
 from vouchd.hardening import confine
@@ -82,6 +83,7 @@ print(json.dumps({"why": why, "files": files, "writes": writes, "runs": runs}))
 """
 
 
+@of_keys("of workers")
 def test_worker_cannot_open_what_it_does_not_need(tmp_path):
     """Passwords, database, keys, settings and logs are closed to a worker that has its signers; indexes are open."""
     with instance_made(tmp_path) as made:

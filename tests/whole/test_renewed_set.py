@@ -8,7 +8,6 @@ import shutil
 import ssl
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -18,7 +17,8 @@ from tests.est_server import _Public
 from tests.pki import CA, DAY
 from tests.processes.running import DEADLINE_SECONDS, eventually
 from tests.whole.clones import CloneSet, clone_set
-from tests.whole.key_search import places_of
+from tests.whole.key_search import keys_in, places_of
+from tests.whole.key_table import of_keys
 
 from vouchd.cloning.client import connector
 from vouchd.core.facts import Member
@@ -27,15 +27,28 @@ from vouchd.instance.certificates.places import ADMIN, AUDIT_SIGNING, SSLSERVER,
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.signing.keys import PrivateKey, read_key
 from vouchd.signing.sealing import public_key_hash
 from vouchd.wiring import instance
 
 pytestmark = pytest.mark.process
 SIGNER = "ocspSigningCert"
-PAGE = Path(__file__).parents[2] / "docs" / "set" / "keyring.md"
+
+# The table of docs/set/keyring.md, row by row: who may have a key that its file opens to, beside whom it belongs to.
+
+TABLE = {
+    "of a signer": {"m", "c"},
+    "TLS server's": set(),
+    "subsystem and audit signing, renewed by the member itself": set(),
+    "of the administrator": set(),
+}
+NAMES = {
+    SIGNER: "of a signer",
+    SSLSERVER: "TLS server's",
+    SUBSYSTEM: "subsystem and audit signing, renewed by the member itself",
+    AUDIT_SIGNING: "subsystem and audit signing, renewed by the member itself",
+    ADMIN: "of the administrator",
+}
 
 
 def renews(site: CloneSet, name: str, *certificates: str) -> None:
@@ -94,6 +107,7 @@ def site(tmp_path):
         yield made
 
 
+@of_keys(*TABLE)
 def test_keys_of_a_set_renew_themselves_and_what_a_thief_had_is_renewed_for_all(site):
     """A clone's TLS certificate changes under a connection that lives on; then all that a stolen member knew is new."""
     grow_old(site, "c")
@@ -166,28 +180,9 @@ def test_keys_of_a_set_renew_themselves_and_what_a_thief_had_is_renewed_for_all(
     _where_the_table_says(site, stolen)
 
 
-# The table of docs/set/keyring.md, row by row: who may have a key that its file opens to, beside whom it belongs to.
-
-TABLE = {
-    "of a signer": {"m", "c"},
-    "TLS server's": set(),
-    "subsystem and audit signing, renewed by the member itself": set(),
-    "of the administrator": set(),
-}
-NAMES = {
-    SIGNER: "of a signer",
-    SSLSERVER: "TLS server's",
-    SUBSYSTEM: "subsystem and audit signing, renewed by the member itself",
-    AUDIT_SIGNING: "subsystem and audit signing, renewed by the member itself",
-    ADMIN: "of the administrator",
-}
-
-
 def _where_the_table_says(site: CloneSet, stolen: Layout) -> None:
     """No private key of the set lies in clear anywhere, nor encrypted where the table does not have it."""
-    page = PAGE.read_text(encoding="utf-8")
-    assert all(f"| {row} |" in page for row in TABLE)
-    everywhere = {name: _keys(site.layout(name)) for name in ("m", "c")} | {"stolen": _keys(stolen)}
+    everywhere = {name: keys_in(site.layout(name)) for name in ("m", "c")} | {"stolen": keys_in(stolen)}
     for name in ("m", "c"):
         settings = read_settings(site.layout(name))
         for place in system_certificates(settings):
@@ -201,9 +196,3 @@ def _where_the_table_says(site: CloneSet, stolen: Layout) -> None:
     for name, keys in everywhere.items():
         for file, private in keys.items():
             assert places_of(private, site.folder) == [], f"{file} of {name} lies in clear"
-
-
-def _keys(layout: Layout) -> dict[str, PrivateKey]:
-    """All private keys of a member, by file."""
-    password = read_passwords(layout.password_conf)[INTERNAL]
-    return {path.name: read_key(path, password) for path in layout.alias.glob("*.key")}

@@ -13,6 +13,7 @@ from tests.faults.page import FaultTable
 from tests.processes.running import eventually
 from tests.whole.clones import CloneSet, clone_set
 from tests.whole.key_search import needles, places_of
+from tests.whole.key_table import of_keys
 from tests.whole.test_clone_embedded import openssl_answers
 
 from vouchd.core.signer_facts import Keyring, SignerVersion
@@ -79,6 +80,7 @@ def until_signs(pair: CloneSet, names: tuple[str, ...], number: int) -> None:
     )
 
 
+@of_keys("of a signer")
 def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
     """Renewed at the master, it signs at both, byte for byte alike, and its key is in clear nowhere."""
     pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
