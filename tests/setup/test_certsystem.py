@@ -228,11 +228,12 @@ def test_instance_is_certified_by_the_ca_and_listed_in_its_domain(setting_up, ca
 def test_requests_wait_all_together_until_agents_of_the_ca_have_approved(setting_up, ca):
     """All are submitted before it stops; the same command goes on, and submits none of them again."""
     answers = answers_of(requests=requests(ca))
-    with pytest.raises(LifecycleError, match="has not decided on request") as caught:
+    with pytest.raises(LifecycleError, match="has not decided yet on the requests of") as caught:
         setting_up.run(answers)
     names = {one.name for one in waiting_requests(setting_up.layout)}
     assert len(ca.waiting) == len(names) == 5
     assert all(name in str(caught.value) for name in names)
+    assert any("request 1" in line for line in setting_up.said)
     for number in list(ca.waiting):
         ca.approve(number)
     setting_up.run(answers)

@@ -286,11 +286,15 @@ class CarryingOut:
             try:
                 bundle = self._certified(one, renewal, settings)
             except RefusedForNow as error:
-                undecided.append(f"{one.name}: {error}")
+                self._say(f"certificates: {one.name}: {error}")
+                undecided.append(one.name)
                 continue
             install(self._layout, self._tools, one.name, as_text(bundle))
         if undecided:
-            raise LifecycleError("; ".join(undecided), hint="once an agent of the CA has approved them, try again")
+            raise LifecycleError(
+                f"{requests.url} has not decided yet on the requests of {', '.join(undecided)}",
+                hint="once an agent of the CA has approved them there, try again",
+            )
         if not self._answers.is_clone and not self._answers.restores_signer:
             self._keep(renewal)
 

@@ -286,6 +286,19 @@ def test_page_fits_and_is_silent_in_every_size_and_colour(site, browser, page, t
     assert console(browser) == []
 
 
+def test_header_fits_with_the_long_name_of_a_member_and_of_a_user(site, browser):
+    """On a phone a host name as long as they get neither pushes the page aside nor the user out of sight."""
+    browser.get(site.url)
+    _look_like(browser, "light", 360, 740)
+    names = {".top .instance": "ocsp1.certification-authorities.example.org:8443", ".who .name": "administrator"}
+    for selector, name in names.items():
+        browser.execute_script("document.querySelector(arguments[0]).textContent = arguments[1]", selector, name)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    who = browser.find_element(By.CSS_SELECTOR, ".who .name").rect
+    assert who["x"] + who["width"] <= 360
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def _look_like(driver, scheme: str, width: int, height: int) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

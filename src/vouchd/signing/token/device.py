@@ -359,7 +359,8 @@ def _library(module: Path) -> Any:
         return lib(str(module))
     except (RuntimeError, OSError) as error:  # what dlopen says
         raise SigningError(
-            f"{module}: cannot be loaded: {error}", hint="--module: the PKCS #11 module (.so)"
+            f"{module}: cannot be loaded: {error}",
+            hint="the PKCS #11 module is a library (.so) of the token's maker: is its path right?",
         ) from error
 
 
