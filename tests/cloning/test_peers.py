@@ -12,7 +12,7 @@ from tests.pki import NOW
 from vouchd.cloning.appointment import appoint
 from vouchd.cloning.client import PeerEpochs
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.watermark import Watermark, of_authorities
+from vouchd.cloning.watermark import STORE, Watermark, of_authorities
 from vouchd.core.facts import CRLRecord, Epoch, Group, IssuingPointId, Member, User
 from vouchd.errors import ClientError, NotFound, StoreUnavailable
 
@@ -41,7 +41,7 @@ class Set:
         self.watermark.resume(behind, of_authorities(self.ours))
         self.peers = Peers(
             lambda: ME,
-            lambda: self.members,
+            self.registry,
             lambda: self.ours,
             lambda member: Answering(self, member),
             self,
@@ -52,6 +52,11 @@ class Set:
 
     def now(self) -> int:
         return NOW + int(self.seconds)
+
+    def registry(self) -> tuple[Member, ...]:
+        if self.members is None:
+            raise StoreUnavailable("the directory is away")
+        return self.members
 
     def say(self, *epochs: Epoch, member: Member = OTHER) -> None:
         self.told[member.id] = PeerEpochs(self.now(), epochs)
@@ -189,6 +194,44 @@ def test_behind_before_a_restart_stays_so_until_it_is_known_better(reachable, ne
     if caught_up:
         site.ours = [epoch(2)]
     assert bool(site.look()) is still
+
+
+@pytest.mark.parametrize(
+    ("reachable", "newer", "caught_up", "still"),
+    [
+        (False, False, False, True),
+        (False, False, True, False),
+        (True, False, False, False),
+        (True, True, False, True),
+        (True, True, True, False),
+    ],
+)
+def test_what_a_backup_brought_is_not_answered_before_the_others_were_asked(reachable, newer, caught_up, still):
+    """Nothing of a restored member is known to be the newest: each CA waits for all others, or for a newer CRL."""
+    site, sure = Set(OTHER), []
+    site.watermark.resume((), {})
+    site.watermark.doubt(lambda: sure.append(True))
+    site.watermark.know(STORE, site.ours)
+    assert site.peers.behind == {POINT.authority_id}, "the first manifest says so, before any worker answers"
+    site.watermark.serve(of_authorities(site.ours))
+    assert site.peers.behind == {POINT.authority_id}
+    site.say(epoch(2 if newer else 1))
+    if not reachable:
+        del site.told[OTHER.id]
+    site.look()
+    if caught_up:
+        site.ours = [epoch(2)]
+    assert bool(site.look()) is still
+    assert bool(sure) is reachable
+
+
+def test_set_that_cannot_be_read_makes_nobody_sure():
+    """While nobody knows who is in the set, not all of it was asked."""
+    site = Set(OTHER, behind=(POINT.authority_id,))
+    members, site.members = site.members, None
+    assert site.look() == {POINT.authority_id}
+    site.members = members
+    assert not site.look()
 
 
 def test_clock_of_a_member_is_compared():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import shutil
 import signal
 import ssl
 import subprocess
@@ -331,3 +332,27 @@ def test_second_clone_is_prepared_by_the_master(pair):
     pair.run(*pair.create("d"))
     assert pair.said("d", "bad") == pair.said("m", "bad")
     assert pair.members("m") == {pair.id_of("m"): False, pair.id_of("c"): True, pair.id_of("d"): True}
+
+
+def test_clone_restored_from_an_old_backup_answers_when_it_has_caught_up(site):
+    """What it brings back says good; it is not said while the master, who knows better, has not been asked."""
+    site.run(*site.create("c"))
+    site.until_says("c", "good", "good")
+    files = ("--password-file", "keys.password")
+    site.run("backup", "--all", "--out", "old.backup", "--instance", "c", *files)
+    site.revoke("good")
+    site.publish("m")
+    site.until_says("c", "good", "revoked")
+    for name in ("c", "m"):
+        site.run("stop", "--instance", name)
+    shutil.rmtree(site.layout("c").root)
+    site.run("restore", "old.backup", "--instance", "c", *files)
+    site.run("start", "--instance", "c")
+    assert site.says("c", "good") == "try_later"
+    site.run("restart", "--instance", "c")
+    assert site.says("c", "good") == "try_later", "a restart makes nothing newer"
+    site.run("start", "--instance", "m")
+    answers = set()
+    eventually(lambda: answers.add(site.says("c", "good")) or "revoked" in answers, "it has caught up")
+    assert answers <= {"try_later", "revoked"}
+    eventually(lambda: not site.layout("c").restored.exists(), "nothing is doubted any more")

@@ -70,6 +70,7 @@ class Peers:
         self._watermark = watermark
         self._now = now
         self._known: tuple[Member, ...] = ()
+        self._read = False  # whether who is in the set has been read
         self._own: Member | None = None
         self._reading: threading.Thread | None = None
         self._beginning = threading.Lock()
@@ -111,7 +112,7 @@ class Peers:
             self._state(member, answer, before.get(member.id), ours)
             for member, answer in zip(others, answers, strict=True)
         )
-        if all(state.reachable for state in self.states):
+        if self._read and all(state.reachable for state in self.states):
             self._watermark.all_asked()
         late = self.behind
         changed, self._late = late != self._late, late
@@ -143,6 +144,7 @@ class Peers:
     def _read_members(self) -> None:
         with suppress(VouchdError):
             self._own, self._known = self._me(), tuple(self._members())
+            self._read = True
             self._appointing = administrators(self._users())
 
     def _ask(self, member: Member, ours: Mapping[IssuingPointId, Epoch]) -> PeerEpochs | VouchdError:

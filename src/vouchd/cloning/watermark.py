@@ -19,6 +19,7 @@ late, until served has caught up. Why this is right:
   catches up is late although the newest CRL is always young.
 - What was told counts until it is served or taken back by who told it. That a source is silent takes nothing back.
 - A restart knows nothing, so a CA that was late stays so until all other members were asked, or something newer came.
+- What a backup brought back may be old, and nothing here knows: every CA counts as late, in the same way.
 - The word to the workers (`withhold`) goes over the control channel: it needs no disk, no store and no descriptor,
   which is what is missing when it matters.
 
@@ -50,12 +51,19 @@ class Watermark:
         self._served: Epochs = {}
         self._since: dict[tuple[str, IssuingPointId], float] = {}
         self._unsure: dict[str, frozenset[str]] = {}
+        self._doubted: set[str] | None = None  # the CAs that have been served since all were doubted; None: none is
+        self._sure: Callable[[], None] | None = None
 
     def resume(self, late: Iterable[str], served: Epochs) -> None:
         """Before a restart the CAs of these ids were late, and these epochs were served."""
         with self._lock:
             self._served = served
             self._unsure = {one: self._indexes(one) for one in late} if self._stale_seconds else {}
+
+    def doubt(self, sure: Callable[[], None]) -> None:
+        """All facts may be old, as those of a backup are; `sure` is called once all other members were asked."""
+        with self._lock:
+            self._doubted, self._sure = (set() if self._stale_seconds else None), sure
 
     def know(self, source: str, epochs: Iterable[Epoch]) -> None:
         """`source` has exactly these now."""
@@ -98,24 +106,37 @@ class Watermark:
                 return
             former, self._served = self._served, epochs
             self._compare(_differing(former, epochs))
+            if self._doubted is not None:
+                new = epochs.keys() - self._doubted
+                self._doubted |= new
+                self._unsure |= {one: self._indexes(one) for one in new}
             self._unsure = {one: was for one, was in self._unsure.items() if self._indexes(one) == was}
 
     def all_asked(self) -> None:
         """Every other member has just been asked: who is not known to be behind is sure again."""
         with self._lock:
             self._unsure = {one: was for one, was in self._unsure.items() if one in self._behind(0)}
+            self._doubted, sure, self._sure = None, self._sure, None
+        if sure is not None:
+            sure()
 
     def late(self) -> frozenset[str]:
         """The ids of the CAs that are not to be answered for now."""
         if not self._stale_seconds:
             return frozenset()
         with self._lock:
-            return frozenset({*self._behind(self._stale_seconds), *self._unsure})
+            return frozenset({*self._behind(self._stale_seconds), *self._unsure, *self._not_served_yet()})
 
     def sources(self) -> frozenset[str]:
         """Who has told of something newer than what is served."""
         with self._lock:
             return frozenset(source for source, _ in self._since)
+
+    def _not_served_yet(self) -> set[str]:
+        """The ids of the CAs that are doubted and have not been served."""
+        if self._doubted is None:
+            return set()
+        return {one for known in self._known.values() for one in known if one not in self._doubted}
 
     def _compare(self, authority_ids: Iterable[str]) -> None:
         """Begin or end the bound of the issuing points of these CAs, and drop what is served."""

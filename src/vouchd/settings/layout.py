@@ -63,6 +63,11 @@ class Layout:
         return self.database_folder / "backups.json"
 
     @property
+    def restored(self) -> Path:
+        """There from a restore until all other members of the set were asked: what is here may be old."""
+        return self.database_folder / "restored"
+
+    @property
     def database_folder(self) -> Path:
         """Folder of the embedded store."""
         return self.root / "db"

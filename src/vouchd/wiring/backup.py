@@ -94,6 +94,8 @@ def restore_backup(backup: Path, password: str, root: Path, *, alone: bool) -> O
         extract(backup, opened, draft)
         if alone:
             _stand_alone(draft, _TIES, {})
+        else:
+            replace_file(draft.restored, b"", PRIVATE)
     head = str(opened.about.get("audit_head") or "none")
     with services(Layout(root.absolute())) as made:
         made.audit.record("INSTANCE_RESTORED", made.caller, "success", audit_head=head, file=backup.name)

@@ -33,7 +33,7 @@ from vouchd.core.ports import CA_KIND, Clock
 from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
-from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreUnavailable
+from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreError, StoreUnavailable
 from vouchd.hardening import harden
 from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.host_tokens import HostTokens
@@ -208,9 +208,25 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
     publication.current()
     late = [served.authority.id for served in publication.state.authorities if served.behind]
     watermark.resume(late, of_authorities(epochs_of(publication.state)))
+    if services.layout.restored.exists():
+        _doubt(services, watermark)
     indexing.known = partial(watermark.know_of, STORE)
     indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
     return publication, watermark
+
+
+def _doubt(services: Services, watermark: Watermark) -> None:
+    """What a backup brought back is not answered from before the other members were asked, where there are any."""
+    sure = partial(services.layout.restored.unlink, missing_ok=True)
+    try:
+        alone = len(services.store.members()) <= 1
+    except StoreError:
+        alone = False
+    if alone:
+        sure()
+        return
+    _log.warning("restored from a backup: tryLater until every other member of the set was asked for newer CRLs")
+    watermark.doubt(sure)
 
 
 def _peers(services: Services, publication: ManifestPublication, watermark: Watermark) -> Peers:
