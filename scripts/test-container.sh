@@ -9,6 +9,8 @@ root=$PWD
 store=${VOUCHD_CONTAINERS:-/var/tmp/vouchd-containers}
 work=$(mktemp -d /var/tmp/vouchd-compose.XXXXXX)
 services=()
+# The program of the wheel itself: its Python entry point ends with 0 whatever comes of it.
+compose=$(.venv/bin/python -c 'import compose; print(compose.__path__[0])')/docker-compose
 
 say() { printf '== %s\n' "$*"; }
 fail() {
@@ -26,7 +28,7 @@ docker() { # docker compose WORDS…
   shift
   case $1 in
     build) build_image "$2" ;;
-    *) "$root/.venv/bin/docker-compose" --progress quiet --file compose.yaml --file "$work/here.yaml" "$@" ;;
+    *) "$compose" --progress quiet --file compose.yaml --file "$work/here.yaml" "$@" ;;
   esac
 }
 build_image() { # SERVICE: as compose.yaml has it; what a registry needs of this host (its CAs) goes along
@@ -40,9 +42,10 @@ say "what it takes"
 scripts/install-debian-packages.sh podman runc netavark aardvark-dns iptables debootstrap
 mkdir -p "$store" "$work/networks" "$work/tree"
 git -c safe.directory='*' archive HEAD | tar -x -C "$work/tree"
+limit=$(ulimit -Hn)
 cat >"$work/containers.conf" <<EOF
 [containers]
-default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+default_ulimits = ["nofile=1024:$limit", "nproc=4096:4096"]
 [network]
 network_backend = "netavark"
 network_config_dir = "$work/networks"
@@ -57,13 +60,10 @@ driver = "overlay"
 graphroot = "$store/images"
 runroot = "$store/run"
 EOF
-# Ports of the host may be taken: the members are asked within their network.
+# Ports of the host may be taken: the members are asked within their network. Its own limits are not ours to raise.
 cat >"$work/here.yaml" <<EOF
-services:
-  ds1: {pull_policy: never}
-  ds2: {pull_policy: never}
-  master: {pull_policy: never, ports: !reset []}
-  clone: {pull_policy: never, ports: !reset []}
+x-here: &here {pull_policy: never, ulimits: {nofile: {soft: 1024, hard: $limit}, nproc: 4096}, ports: !reset []}
+services: {ds1: *here, ds2: *here, master: *here, clone: *here}
 EOF
 export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf DOCKER_HOST=unix://$work/podman.sock
 export DISABLE_HC_SYSTEMD=true # its timers for health checks are systemd's, which does not run everywhere
