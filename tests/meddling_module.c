@@ -1,5 +1,6 @@
 /* A PKCS #11 module in front of another one (MEDDLING_MODULE), which fails when the file MEDDLING_ORDERS says so.
 
+   With MEDDLING_MICROSECONDS it waits so long for each signature: a token that computes elsewhere.
    Of the list of functions only the order is used: it is that of PKCS #11 2.40, and each is a pointer. */
 
 #include <dlfcn.h>
@@ -71,6 +72,7 @@ static CK_RV sign(CK_ULONG session, unsigned char *data, CK_ULONG length, unsign
   while (ordered("hang")) usleep(1000);
   if (ordered("error")) return CKR_DEVICE_ERROR;
   if (ordered("slow")) usleep(30000); /* as a card does */
+  if (signature && getenv("MEDDLING_MICROSECONDS")) usleep(atoi(getenv("MEDDLING_MICROSECONDS")));
   CK_RV result = ((Sign)inner->functions[SIGN])(session, data, length, signature, size);
   if (!result && signature && ordered("wrong")) signature[*size - 1] ^= 1;
   return result;

@@ -210,10 +210,15 @@ def test_clone_finds_the_keys_on_the_token_and_answers_byte_for_byte(tokens, hsm
 
 
 def test_clone_with_ecdsa_on_the_token_agrees_in_all_that_is_signed(tokens, hsm):
-    """ECDSA of a token is not deterministic: members agree in ResponseData, and each answer verifies."""
+    """ECDSA of a token is not deterministic: members agree in ResponseData, each answer verifies, and the ETag is one, weak."""
     verdict = make_clone(tokens, "SHA256withEC")
     assert verdict["differences"] == 0
     assert verdict["ResponseData"] == verdict["asked"] > 0
+    for certificate in ("good", "bad"):
+        (tag,) = eventually(
+            lambda name=certificate: len(tags := tokens.etags(("m", "c"), name)) == 1 and tags, "one ETag of both"
+        )
+        assert tag.startswith('W/"')
 
 
 def test_clone_that_does_not_reach_the_key_is_refused_before_anything_is_made(tokens, hsm):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 from tests.ds389 import HOSTS, PASSWORD, Directory, directories
 from tests.softhsm import MODULE, PIN
 from tests.whole.clones import CloneSet, clone_set
@@ -15,7 +17,7 @@ from tests.whole.directory_sets import NAMES, reached
 
 from vouchd.client.inquiry import new_nonce, question, send, serial_of
 from vouchd.client.response_acceptance import status_name
-from vouchd.client.transport import Connection
+from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Transport
 from vouchd.instance.lifecycle import status
@@ -42,6 +44,18 @@ class TokenSet(CloneSet):
         if reply.response.basic is None:
             return status_name(reply.response.status)
         return reply.verify(SystemClock().now()).singles[0].status
+
+    def etags(self, members: Sequence[str], certificate: str) -> set[str]:
+        """The ETags of what the members answer over GET."""
+        files = (self.folder / "lab/ca.crt", self.folder / f"{certificate}.crt")
+        ca, leaf = (x509.load_pem_x509_certificate(path.read_bytes()) for path in files)
+        request = ocsp.OCSPRequestBuilder().add_certificate(leaf, ca, hashes.SHA1()).build()
+        tags = set()
+        for name in members:
+            host, port = status(self.layout(name)).report.ee
+            with Connection(f"http://{host}:{port}/") as connection:
+                tags.add(connection.exchange(request.public_bytes(Encoding.DER), Method.GET).header("ETag"))
+        return tags
 
     def says_revoked(self, name: str = "m", *, nonce: bool = True) -> bool:
         return self.query(name, "bad", nonce=nonce) == "revoked"

@@ -452,11 +452,11 @@ class Signer(Protocol):
     def sign_all(self, wanted: Sequence[bytes], algorithm: str) -> list[bytes]:
         """Signature octets over each that is wanted, as `sign` makes them. Raises: SigningError."""
 
-    def sign(self, tbs: bytes, algorithm: str) -> bytes:
-        """Signature octets over `tbs`; deterministic for RSA PKCS #1 v1.5, ECDSA (RFC 6979), Ed25519 and Ed448.
+    def repeats(self, algorithm: str) -> bool:
+        """Whether it makes the same signature over the same data each time."""
 
-        Raises: SigningError.
-        """
+    def sign(self, tbs: bytes, algorithm: str) -> bytes:
+        """Signature octets over `tbs`. Raises: SigningError."""
 
 
 class AuditSink(Protocol):

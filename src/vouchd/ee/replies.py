@@ -1,8 +1,10 @@
 """The octets of an HTTP answer: what goes around an OCSP response, made once for all answers on the same terms.
 
 Headers are those of RFC 9919 (which replaces RFC 5019): Last-Modified is thisUpdate, Expires is nextUpdate, max-age
-ends at nextUpdate, ETag is the SHA-256 of the response. OCSP errors are HTTP 200 (RFC 6960 appendix A.2), and nobody
-may store them.
+ends at nextUpdate, ETag is the SHA-256 of the response. Where each signing makes another signature (ECDSA on a token,
+RSA-PSS, ML-DSA) two workers or members have other octets for the same answer: there ETag is a weak one (RFC 9110
+section 8.8.1) over all but the signature, so that a cache may ask any of them whether what it has still holds. OCSP
+errors are HTTP 200 (RFC 6960 appendix A.2), and nobody may store them.
 
 All that answers on the same terms (`service.terms.Terms`) have in common is their `Frame`, so an answer is one join
 and one write. What is cached stands in memory once, as it is sent.
@@ -39,7 +41,7 @@ REASONS: dict[int, bytes] = {
 # A date in any of the forms that HTTP knows is shorter.
 _DATE_BYTES = 64
 
-_ETAG = b'ETag: "'
+_ETAG, _WEAK_ETAG = b'ETag: "', b'ETag: W/"'
 _ETAG_OCTETS = 64
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -109,11 +111,12 @@ class Frame:
     No cache is told to keep one for longer than from thisUpdate to nextUpdate, wherever the clock stands.
     """
 
-    __slots__ = ("_after", "_before", "_expires", "_heads", "_lifetime", "_second", "tally", "terms")
+    __slots__ = ("_after", "_before", "_expires", "_heads", "_lifetime", "_second", "etag_begins", "tally", "terms")
 
     def __init__(self, terms: Terms, tally: Tally) -> None:
         self.terms = terms
         self.tally = tally
+        self.etag_begins = _ETAG if terms.repeats else _WEAK_ETAG
         ends_at = terms.next_update
         self._lifetime = (ends_at or 0) - terms.this_update
         self._expires = b"" if ends_at is None else b"Expires: %b\r\n" % http_date(ends_at)
@@ -167,7 +170,12 @@ class Frame:
             if ends_at is None
             else b"max-age=%d, public, no-transform, must-revalidate" % min(ends_at - second, self._lifetime)
         )
-        return b"HTTP/1.1 %b\r\nDate: %b\r\nCache-Control: %b\r\n%b" % (REASONS[status], date, control, _ETAG)
+        return b"HTTP/1.1 %b\r\nDate: %b\r\nCache-Control: %b\r\n%b" % (
+            REASONS[status],
+            date,
+            control,
+            self.etag_begins,
+        )
 
     def _from_etag(self, second: int) -> bytes:
         return b'"\r\nLast-Modified: %b\r\n%b' % (http_date(self.modified(second)), self._expires)
@@ -212,16 +220,18 @@ class Entry:
         self.uses = 0
         body = answer.response_der
         self._body_bytes = len(body)
-        self.wire = frame.wire(hashlib.sha256(body).hexdigest().encode(), body, second, date)
+        digest = hashlib.sha256(body if frame.terms.repeats else answer.signed_octets).hexdigest().encode()
+        self.wire = frame.wire(digest, body, second, date)
         self.second = second
 
     @property
     def etag(self) -> bytes:
-        """The quoted entity tag."""
+        """The entity tag as it is compared: weakly, so without what says that it is weak."""
         return b'"%b"' % self._digest()
 
     def _digest(self) -> bytes:
-        start = self.wire.index(_ETAG) + len(_ETAG)
+        begins = self.frame.etag_begins
+        start = self.wire.index(begins) + len(begins)
         return self.wire[start : start + _ETAG_OCTETS]
 
     @property

@@ -333,6 +333,7 @@ class Responder:
         produced_at = max([signing.not_before, *[each.produced_at for each in times]])
         standing = self._standings.get(authority_id)
         settled_at, is_dated = _dating(standing, this_update, at)
+        algorithm = choose_algorithm(signing.signer, request.preferred)
         terms = Terms(
             cert_statuses=tuple([statement.status for statement in statements]),
             this_update=this_update,
@@ -340,6 +341,7 @@ class Responder:
             fresh_until=min([signing.not_after, *fresh_until]),
             begins_at=0 if nonce_size else max([produced_at, *[each.this_update for each in times]]),
             slot_end=_slot_end(times, signing.not_after),
+            repeats=signing.signer.repeats(algorithm),
             settled_at=settled_at,
             is_dated=is_dated and signing.not_before <= this_update,
             cacheable=None not in issuers and request.nonce is None,
@@ -352,7 +354,7 @@ class Responder:
         place = len(responses) - (len(statements[0].der) + len(request.cert_ids[0].serial) if hole else 0)
         return Template(
             signing,
-            choose_algorithm(signing.signer, request.preferred),
+            algorithm,
             terms,
             (head, responses[:place], responses[len(responses) - len(statements[0].der) :] + rest if hole else rest),
             produced_at=None if nonce_size else produced_at,

@@ -27,7 +27,8 @@ class Terms:
     moment that caches are told to end at, None when the CRL has no nextUpdate, and `fresh_until` the last second in
     which it may be given, by us too: its signer's life ends all; `begins_at` is the first, before which a time in it
     would lie ahead of a clock that was set back. `slot_end` is the second from which the same request has another
-    answer that can be made before, None where there is no such. `settled_at` is a second since which the same request
+    answer that can be made before, None where there is no such. `repeats` says that the same answer signed again is the
+    same octets. `settled_at` is a second since which the same request
     has had no other answer, and `is_dated` says that no other one with this `this_update` is known. `cacheable` says
     that the same request gets the same bytes until then, or until `basis` is not current any more, when nothing that
     rests on it may be given. `unusual` says that its request will hardly come again. `authority_id` is that of the CA
@@ -43,6 +44,7 @@ class Terms:
     fresh_until: int | None = None
     begins_at: int = 0
     slot_end: int | None = None
+    repeats: bool = True
     settled_at: int = field(default=0, compare=False)
     is_dated: bool = field(default=True, compare=False)
     cacheable: bool = False
@@ -78,6 +80,12 @@ class Answer:
     def response_der(self) -> bytes:
         """DER of OCSPResponse."""
         return b"".join(self.parts)
+
+    @property
+    def signed_octets(self) -> bytes:
+        """What is the same however often it is signed: ResponseData and certificates; of an answer with a signature."""
+        _, tbs, _, _, certs_der = self.parts
+        return tbs + certs_der
 
     @property
     def status(self) -> OCSPResponseStatus:

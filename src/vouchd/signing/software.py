@@ -118,6 +118,11 @@ class SoftwareSigner:
         """Whether a signature takes a millisecond or more."""
         return self._is_slow
 
+    def repeats(self, algorithm: str) -> bool:
+        """Whether it makes the same signature over the same data each time: RFC 6979 is not for tokens."""
+        row = ALGORITHMS[algorithm]
+        return row.deterministic and not (self.token is not None and row.key_type == "EC")
+
     @property
     def together(self) -> int:
         """How many signatures are best asked for at once, where so many are wanted."""

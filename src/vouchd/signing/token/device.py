@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -70,6 +72,28 @@ class PINRefused(SigningError):
     """The token did not take the PIN: to try it again would lock the token."""
 
 
+def _unchanged(octets: bytes) -> bytes:
+    return octets
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a key signs with one algorithm; `prepare` makes of the data what the token signs, `finish` the signature."""
+
+    sign: Callable[[bytes], bytes]
+    prepare: Callable[[bytes], bytes] = _unchanged
+    finish: Callable[[bytes], bytes] = bytes
+
+    def signatures(self, lot: Sequence[bytes], within_seconds: float) -> list[bytes]:
+        """See Device.sign."""
+        made, sign, until = [], self.sign, time.monotonic() + within_seconds
+        for prepared in [self.prepare(data) for data in lot]:
+            made.append(sign(prepared))
+            if time.monotonic() >= until:
+                break
+        return [self.finish(octets) for octets in made]
+
+
 class Device:
     """An open session of one token. Raises: SigningError."""
 
@@ -77,7 +101,7 @@ class Device:
         self._label = label
         self._keys: list[tuple[SignMixin, PublicKey]] = []  # those that were found, by number
         self._numbers: dict[bytes, int] = {}  # by DER of the public key
-        self._signings: dict[tuple[int, str], Callable[[bytes], bytes]] = {}  # by key and algorithm
+        self._ways: dict[tuple[int, str], _Way] = {}  # by key and algorithm
         try:
             self._token, self._session = self._logged_in(module, pin, last_try=last_try, writable=writable)
             self._able = self._token.slot.get_mechanisms()
@@ -182,7 +206,7 @@ class Device:
     def _is_key_of(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> bool:
         trial = secrets.token_bytes(_TRIAL_BYTES)
         try:
-            signature = self._signing(key, public_key, algorithm)(trial)
+            (signature,) = self._way(key, public_key, algorithm).signatures([trial], 0)
             verify(public_key, ALGORITHMS[algorithm].identifier_der, signature, trial)
         except (KeySizeRange, KeyTypeInconsistent, KeyHandleInvalid, ObjectHandleInvalid, ValueError):
             return False  # the handles: somebody else has removed it meanwhile
@@ -223,43 +247,47 @@ class Device:
 
     # Signing.
 
-    def sign(self, number: int, algorithm: str, data: bytes) -> bytes:
-        """The signature over `data` by a key that was found, of `ALGORITHMS`. Raises: SigningError."""
-        signing = self._signings.get((number, algorithm))
-        if signing is None:
-            signing = self._signings[number, algorithm] = self._signing(*self._keys[number], algorithm)
+    def sign(self, number: int, algorithm: str, lot: Sequence[bytes], within_seconds: float) -> list[bytes]:
+        """The signatures over the first of a lot by a key that was found, one at least, with one of `ALGORITHMS`.
+
+        None is begun after `within_seconds`. All is hashed, then all signed, then all encoded: a processor that goes
+        back and forth between these takes longer for each. Raises: SigningError.
+        """
+        way = self._ways.get((number, algorithm))
+        if way is None:
+            way = self._ways[number, algorithm] = self._way(*self._keys[number], algorithm)
         try:
-            return signing(data)
+            return way.signatures(lot, within_seconds)
         except PKCS11Error as error:
             raise _failure(self._label, error) from error
 
-    def _signing(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> Callable[[bytes], bytes]:
-        """What signs with that key and algorithm: all but the data is settled beforehand, since it signs much."""
-        row, sign = ALGORITHMS[algorithm], key.sign
+    def _way(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> _Way:
+        """How that key signs with that algorithm."""
+        row = ALGORITHMS[algorithm]
         if isinstance(public_key, ec.EllipticCurvePublicKey):
-            return _ec_signing(sign, _hash(row.digest), (public_key.curve.key_size + 7) // 8)
+            size, hashed = (public_key.curve.key_size + 7) // 8, _hash(row.digest)
+            return _Way(
+                partial(key.sign, mechanism=Mechanism.ECDSA), lambda data: hashed(data).digest()[:size], _in_x509
+            )
         if not row.digest:
-            return lambda data: bytes(sign(data, mechanism=Mechanism.EDDSA))
-        return self._rsa_signing(sign, row.digest, pss=algorithm.endswith("/PSS"))
+            return _Way(partial(key.sign, mechanism=Mechanism.EDDSA))
+        return self._rsa_way(key, row.digest, pss=algorithm.endswith("/PSS"))
 
-    def _rsa_signing(self, sign: Callable[..., bytes], digest: str, *, pss: bool) -> Callable[[bytes], bytes]:
+    def _rsa_way(self, key: SignMixin, digest: str, *, pss: bool) -> _Way:
         """Hashed by the token where it can, since some allow no signature over what they have not hashed."""
         name, hashed = digest.replace("-", ""), _hash(digest)
         parameters = (Mechanism[name], _MGF[digest], DIGESTS[digest].digest_size) if pss else None
         whole = Mechanism[f"{name}_RSA_PKCS{'_PSS' if pss else ''}"]
         if whole in self._able:
-            return lambda data: bytes(sign(data, mechanism=whole, mechanism_param=parameters))
+            return _Way(partial(key.sign, mechanism=whole, mechanism_param=parameters))
         if pss:
-            return lambda data: bytes(
-                sign(hashed(data).digest(), mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters)
-            )
+            sign = partial(key.sign, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=parameters)
+            return _Way(sign, lambda data: hashed(data).digest())
         identifier = digest_identifier(digest)
-
-        def sign_information(data: bytes) -> bytes:
-            information = der.tlv(der.SEQUENCE, identifier, der.tlv(der.OCTET_STRING, hashed(data).digest()))
-            return bytes(sign(information, mechanism=Mechanism.RSA_PKCS))
-
-        return sign_information
+        return _Way(
+            partial(key.sign, mechanism=Mechanism.RSA_PKCS),
+            lambda data: der.tlv(der.SEQUENCE, identifier, der.tlv(der.OCTET_STRING, hashed(data).digest())),
+        )
 
     # A new key.
 
@@ -408,17 +436,10 @@ def _hash(name: str) -> Callable[[bytes], hashlib._Hash]:
     return hashed
 
 
-def _ec_signing(
-    sign: Callable[..., bytes], hashed: Callable[[bytes], hashlib._Hash], size: int
-) -> Callable[[bytes], bytes]:
-    """ECDSA over a digest of at most `size` octets, in the encoding of X.509."""
-
-    def sign_digest(data: bytes) -> bytes:
-        octets = sign(hashed(data).digest()[:size], mechanism=Mechanism.ECDSA)
-        half = len(octets) // 2
-        return encode_dss_signature(int.from_bytes(octets[:half], "big"), int.from_bytes(octets[half:], "big"))
-
-    return sign_digest
+def _in_x509(octets: bytes) -> bytes:
+    """An ECDSA signature of PKCS #11 in the encoding of X.509."""
+    half = len(octets) // 2
+    return encode_dss_signature(int.from_bytes(octets[:half], "big"), int.from_bytes(octets[half:], "big"))
 
 
 def _points(public_key: PublicKey) -> tuple[bytes, ...]:
