@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from tests.ports import free_port
 
 from bench import ee_vs_nginx
 from bench.figures import Figure
@@ -48,7 +49,7 @@ KEPT = 20_000
 def beside_nginx(seconds: int, rounds: int) -> list[Figure]:
     """GET and POST of 1,000 cached answers at each number of connections."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    ports = {"nginx": ee_vs_nginx.free_port(), "get": listener.getsockname()[1], "post": listener.getsockname()[1]}
+    ports = {"nginx": free_port(), "get": listener.getsockname()[1], "post": listener.getsockname()[1]}
     made = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

@@ -24,11 +24,11 @@ from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 from bench.figures import Figure
 from vouchd.ca.authority import CertificateManager
 from vouchd.client import inquiry
-from vouchd.cloning.client import PeerClient
+from vouchd.cloning.client import PeerClient, connector
 from vouchd.core.facts import Member
 from vouchd.pkix.certs import serial_octets
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 TARGET_SECONDS = 1.0
 LONGEST_SECONDS = 60  # longer: it is not coming
@@ -111,9 +111,9 @@ def figures(publications: int = PUBLICATIONS) -> list[Figure]:
     with clones() as made:
         serial = _issued(made)
         crls = _crls(made, serial, publications)
-        with instance.services(Layout((made.folder / "c").absolute())) as services:
+        with wiring.services(Layout((made.folder / "c").absolute())) as services:
             members = {member.host: member for member in services.store.members()}
-            client = instance.connector(services.layout, services.settings)
+            client = connector(services.layout, services.settings)
             seconds = sorted(_seconds(made, client(members[HOSTS["m"][0]]), crl, members, serial) for crl in crls)
     detail = f"{publications} CRLs; best {seconds[0]:.3f} s, worst {seconds[-1]:.3f} s"
     last = len(seconds) - 1

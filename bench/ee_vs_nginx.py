@@ -1,6 +1,6 @@
 """Cached answers a second of one EE worker against one nginx worker that serves the same bytes as static files.
 
-    python bench/ee_vs_nginx.py [--seconds 3] [--rounds 4] [--connections 64]
+    python -m bench.ee_vs_nginx [--seconds 3] [--rounds 4] [--connections 64]
 
 Both run on loopback, each measured in turn with wrk (A B A B ...), so that a noisy machine disturbs both alike. Printed
 are the medians, the ratio of each to nginx over the same set of paths, and the server's own CPU time per answer, which
@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import base64
 import multiprocessing
-import os
 import pathlib
 import re
 import shutil
@@ -28,7 +27,9 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 import uvloop
+from tests.ports import free_port
 
+from bench.processes import cpu_seconds
 from vouchd.core.facts import CertStatus
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
@@ -196,19 +197,6 @@ def ee(listener: socket.socket):
     finally:
         child.terminate()
         child.join()
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time that the process has had."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Series:

@@ -12,9 +12,10 @@ from bench.figures import Figure
 from vouchd.core.facts import IssuingPointId
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingPoint, ServingState
-from vouchd.index.format import RevocationIndexFile, write_index
+from vouchd.index.format import RevocationIndexFile
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import MergedPoints
+from vouchd.index.writing import write_index
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder

@@ -23,7 +23,7 @@ from vouchd.client import inquiry
 from vouchd.core.signer_facts import Keyring
 from vouchd.pkix.certs import serial_octets
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 TARGET_SECONDS = 1.0
 LONGEST_SECONDS = 600  # longer: it is not coming
@@ -89,7 +89,7 @@ def _first_new(made: Clones, name: str) -> float:
 
 
 def _ring(made: Clones) -> Keyring:
-    with instance.services(Layout((made.folder / "m").absolute())) as services:
+    with wiring.services(Layout((made.folder / "m").absolute())) as services:
         return services.store.keyring()
 
 

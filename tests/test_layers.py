@@ -200,6 +200,37 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
     graphlib.TopologicalSorter(file_imports()).prepare()
 
 
+def made_names(path: Path) -> set[str]:
+    """The names that a module makes itself: functions, classes, and what it assigns."""
+    names: set[str] = set()
+    for node in nodes(path):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+    return names
+
+
+def second_hand_imports() -> list[str]:
+    """Each name that is imported from a module of ours that has only imported it itself, as `file:line: name`."""
+    paths = {module_name(path): path for path in modules()}
+    makes = {name: made_names(path) for name, path in paths.items()}
+    return [
+        f"{path.relative_to(SOURCE)}:{node.lineno}: {alias.name} of {node.module}"
+        for path in modules()
+        for node in nodes(path)
+        if isinstance(node, ast.ImportFrom) and node.module in paths
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in paths and alias.name not in makes[node.module] | {"__version__"}
+    ]
+
+
+def test_name_is_imported_from_where_it_is_made() -> None:
+    """No module hands on what another one makes: whoever looks for a thing comes to it in one step."""
+    assert not second_hand_imports()
+
+
 # What a thing is, not how it was come by: these say nothing to whoever reads the next line.
 NO_NOUNS = frozenset({"found", "told", "there", "asked", "held", "given", "answered", "received"})
 

@@ -25,6 +25,7 @@ from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd.agent.server import AgentServer
 from vouchd.api.checks import Check
+from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.facts import Epoch, Group
@@ -44,9 +45,9 @@ from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import write_key
 from vouchd.sockets import bind
-from vouchd.wiring import instance, manager
+from vouchd.wiring import manager
 from vouchd.wiring.cloning import peers, verifying
-from vouchd.wiring.services import audit_keeping
+from vouchd.wiring.services import audit_keeping, open_services
 
 LOCAL = local_caller("tests")
 USERS: dict[str, tuple[Group, ...]] = {
@@ -147,7 +148,7 @@ class FakeRunning:
 class AgentPort:
     """The port and the instance behind it; `ca` issued all certificates and is not a CA that is answered for."""
 
-    def __init__(self, ca: CA, found: instance.Services, publication: ManifestPublication, users: Mapping[str, Issued]):
+    def __init__(self, ca: CA, found: Services, publication: ManifestPublication, users: Mapping[str, Issued]):
         self.ca = ca
         self.services = found
         self.users = dict(users)
@@ -256,7 +257,7 @@ def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
     write_key(layout.alias / "sslserver.key", server.key, read_passwords(layout.password_conf)[INTERNAL])
     (layout.alias / "sslserver.pem").write_bytes(server.pem)
     users = {name: issue(ca, name) for name in USERS}
-    with instance.open_services(layout, read_settings(layout)) as found:
+    with open_services(layout, read_settings(layout)) as found:
         for name, groups in USERS.items():
             found.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
         with _serving(ca, found, layout, users) as port:
@@ -272,7 +273,7 @@ async def _end_tasks() -> None:
 
 
 @contextmanager
-def _serving(ca: CA, found: instance.Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
+def _serving(ca: CA, found: Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
     write_sets(layout, {SigningWord(layout.signing_word, writable=True).number: NamedSigners.of(found.settings)})
     publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
     publication.publish()

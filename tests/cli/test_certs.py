@@ -27,7 +27,8 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.pkcs12 import read_key_file
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
+from vouchd.wiring.instance import check_instance
 
 NAMES = ["ocspSigningCert", "sslserver", "subsystem", "audit_signing", "admin"]
 
@@ -253,7 +254,7 @@ def test_install_signer_of_another_key_type_changes_its_algorithm(instance):
     """An RSA signer after an EC one signs with RSA; everything loads."""
     main(["certs", "request", "ocspSigningCert", "--algorithm", "SHA256withRSA"])
     assert main(["certs", "install", "ocspSigningCert", certified(instance, "ocspSigningCert-2.csr")]) == 0
-    settings = wiring.check_instance(layout_of(instance), warn=lambda _: None)
+    settings = check_instance(layout_of(instance), warn=lambda _: None)
     assert load_signers(settings)["ocspSigningCert"].algorithms[0] == "SHA256withRSA"
 
 
@@ -362,7 +363,7 @@ def test_certificate_that_ends_soon_is_told_at_start_and_in_the_list(instance, c
     assert re.fullmatch("expires in (9|10) days", states.pop("subsystem"))
     assert not any("expires" in state for state in states.values())
     told: list[str] = []
-    wiring.check_instance(layout_of(instance), warn=told.append)
+    check_instance(layout_of(instance), warn=told.append)
     assert [line.partition(" expires")[0] for line in told] == ["the certificate subsystem"]
 
 
@@ -373,7 +374,7 @@ def test_renew_by_name_replaces_key_and_certificate(lab, capsys):
     assert [row["name"] for row in rows] == NAMES
     after = {row["name"]: row["serial"] for row in shown(capsys, "certs", "list")}
     assert not set(before.values()) & set(after.values())
-    wiring.check_instance(layout_of(lab), warn=pytest.fail)
+    check_instance(layout_of(lab), warn=pytest.fail)
 
 
 def test_renew_admin_lets_both_certificates_in(lab, capsys):

@@ -23,6 +23,7 @@ from vouchd.instance.certificates.signers import load_signers
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 
 def signer_of(site):
@@ -31,7 +32,7 @@ def signer_of(site):
 
 
 def labels(site):
-    with instance.services(Layout(site.instance)) as services:
+    with wiring.services(Layout(site.instance)) as services:
         return [authority.label for authority in services.store.authorities()]
 
 
@@ -64,7 +65,7 @@ def test_create_answers_for_the_ca_of_the_chain_that_has_issued_the_signer(tmp_p
     words = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
     assert main(["create", *words]) == 0
     assert "CN=Root of the chain is in the chain and not answered for" in capsys.readouterr().err
-    with instance.services(Layout(tmp_path / "v")) as services:
+    with wiring.services(Layout(tmp_path / "v")) as services:
         assert [one.label for one in services.store.authorities()] == ["CN=CA of the chain"]
 
 

@@ -16,6 +16,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.stores.ldap.store import DirectoryStore
 from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 pytestmark = pytest.mark.interop
 
@@ -109,14 +110,14 @@ def test_instance_keeps_its_facts_there_and_the_server_is_taken(run, site, serve
     assert settings.directory.server.address == f"{server.host}:{server.port}"
     assert not settings.store.exists()
     instance.check_instance(layout, warn=pytest.fail)
-    with instance.services(layout) as services:
+    with wiring.services(layout) as services:
         assert isinstance(services.store, DirectoryStore)
         assert len(services.store.authorities()) == 1
     second = tmp_path / "second"
     code, _, err = run("create", "--instance", second, *words)
     assert (code, "vouchd clone create" in err) == (73, True)
     assert not second.exists()
-    with instance.services(layout) as services:  # the account's password is still the first one's
+    with wiring.services(layout) as services:  # the account's password is still the first one's
         assert len(services.store.authorities()) == 1
     assert PASSWORD not in Path(layout.cs_cfg).read_text() + Path(layout.password_conf).read_text()
 

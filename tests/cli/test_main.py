@@ -19,7 +19,7 @@ from vouchd.cli.main import command_line, main
 from vouchd.cli.reference import commands, reference
 from vouchd.instance.lifecycle import manager_command
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 PAGE = Path(__file__).parents[2] / "docs" / "use" / "commands.md"
 COMMANDS = dict(commands())
@@ -103,7 +103,7 @@ def test_main_wrong_command_line_is_told_with_the_help_to_read(capsys, arguments
 def test_main_bug_shows_no_traceback(capsys, monkeypatch):
     """A bug is one line, and the way to see more."""
     monkeypatch.delenv("VOUCHD_DEBUG", raising=False)
-    monkeypatch.setattr(instance, "services", lambda _: 1 // 0)
+    monkeypatch.setattr(wiring, "services", lambda _: 1 // 0)
     assert main(["crl", "list"]) == 70
     captured = capsys.readouterr()
     assert captured.err.startswith("vouchd: internal error: ZeroDivisionError")
@@ -113,7 +113,7 @@ def test_main_bug_shows_no_traceback(capsys, monkeypatch):
 def test_main_bug_with_debug_shows_where(capsys, monkeypatch):
     """VOUCHD_DEBUG shows the traceback."""
     monkeypatch.setenv("VOUCHD_DEBUG", "1")
-    monkeypatch.setattr(instance, "services", lambda _: 1 // 0)
+    monkeypatch.setattr(wiring, "services", lambda _: 1 // 0)
     assert main(["crl", "list"]) == 70
     assert "Traceback" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_end_of_input_at_a_prompt_is_no_bug(tmp_path):
         said += part
     os.write(terminal, b"\x04")
     said = asking.stderr.read().decode()
-    assert (asking.wait(), "nothing was typed" in said) == (command.INTERRUPTED, True), said
+    assert (asking.wait(), "nothing was typed" in said) == (output.INTERRUPTED, True), said
     assert "internal error" not in said
     os.close(terminal)
     os.close(end)

@@ -12,7 +12,7 @@ from tests.sites import Site
 
 from vouchd.cli.main import main
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 SIGNER = "ocspSigningCert"
 

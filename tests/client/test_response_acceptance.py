@@ -11,8 +11,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.client.answers import NONCE_OCTETS, SERIAL, answer, ask_for, error_answer, joined, resigned, wrap
 from tests.pki import CA, DAY, HOUR, NOW, new_key, serial_octets, shared_key
 
+from vouchd.client.authority import SignerRole
 from vouchd.client.parsing import parse_response
-from vouchd.client.response_acceptance import NonceRule, SignerRole, Terms, Verified, verify_response
+from vouchd.client.response_acceptance import NonceRule, Terms, Verified, verify_response
 from vouchd.core.facts import CertStatus
 from vouchd.errors import ClientError, VerificationError
 from vouchd.pkix import der

@@ -17,7 +17,7 @@ from vouchd.directory.connection import Change
 from vouchd.instance.configuration import write_values
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import CERTSYSTEM, read_passwords, replace_passwords
-from vouchd.wiring.instance import services
+from vouchd.wiring.services import services
 from vouchd.wiring.sources import certificate_system
 
 pytestmark = pytest.mark.directory

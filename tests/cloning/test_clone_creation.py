@@ -25,6 +25,7 @@ from vouchd.settings.reading import read_settings
 from vouchd.signing.keys import write_key
 from vouchd.signing.pkcs12 import read_key_file
 from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 HOST = "ocsp1.example.org"
 PASSWORD = "a password for the keys"
@@ -64,7 +65,7 @@ class Master:
             self._file("second", another)
             values = {"key": "alias/second.key", "certificate": "alias/second.pem"}
             write_values(self.layout, {f"vouchd.signer.second.{kind}": path for kind, path in values.items()})
-        with instance.services(self.layout) as services:
+        with wiring.services(self.layout) as services:
             services.authorities.add(signing.der, LOCAL)
             above = b"".join(one.pem for one in (house, root) if one is not None)
             for name in (SUBSYSTEM, AUDIT_SIGNING):
@@ -80,14 +81,14 @@ class Master:
 
     def export(self) -> Path:
         path = self.folder / "keys.p12"
-        with instance.services(self.layout) as services:
+        with wiring.services(self.layout) as services:
             path.write_bytes(services.keys.export(PASSWORD, LOCAL).pkcs12)
             path.chmod(0o600)
         return path
 
     def cloned(self) -> Layout:
         """A clone made with the keys of this one, as far as its first step makes it."""
-        with instance.services(self.layout) as services:
+        with wiring.services(self.layout) as services:
             services.domain.create(own_member(services.settings), LOCAL)
             info = read_info(info_record(services.membership.info()))
         plan = ClonePlan(
@@ -105,7 +106,7 @@ class Master:
             directory=None,
             manager=None,
         )
-        creation = CloneCreation(plan, instance.services, instance.check_instance, instance.compare, lambda _: None)
+        creation = CloneCreation(plan, wiring.services, instance.check_instance, instance.compare, lambda _: None)
         creation._info = info
         creation._keys()
         return plan.layout
@@ -182,6 +183,6 @@ def test_set_whose_own_certificates_are_by_a_self_signed_ca_is_cloned_and_restor
             path.write_bytes(x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.PEM))
     clone = master.cloned()
     assert files_of(clone) == files_of(master.layout)
-    with instance.services(clone) as services:  # and once more, over what is there
+    with wiring.services(clone) as services:  # and once more, over what is there
         restored = services.keys.restore(read_key_file(tmp_path / "keys.p12", PASSWORD), {}, LOCAL)
     assert {one.certificate.name for one in restored} == {"ocspSigningCert", SUBSYSTEM, AUDIT_SIGNING}

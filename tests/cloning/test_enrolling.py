@@ -26,7 +26,7 @@ from vouchd.service.permission import local_caller
 from vouchd.settings.declared import RenewalSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 SIGNER = "ocspSigningCert"
 
@@ -63,7 +63,7 @@ def renewing(tmp_path):
     site = Site.make(tmp_path)
     assert site.create("--instance", str(site.instance), "--listen", "127.0.0.1", "--port", "0") == 0
     made = Renewing(site)
-    with instance.services(made.layout) as services:
+    with wiring.services(made.layout) as services:
         made.services = services
         yield made
 
@@ -161,7 +161,7 @@ def test_renewal_by_our_own_ca(tmp_path, monkeypatch):
         main(["create", "--instance", str(site.instance), "--ca", "lab", "--listen", "127.0.0.1", "--port", "0"]) == 0
     )
     made = Renewing(site, HandClock(int(time.time()) + 3650 * DAY))
-    with instance.services(made.layout) as services:
+    with wiring.services(made.layout) as services:
         made.services = services
         made.set(by="ca", ca=str(tmp_path / "lab"))
         assert made.enrolling().look() is True
@@ -195,7 +195,7 @@ def test_renewal_by_est_with_the_subsystem_certificate(tmp_path, monkeypatch):
     clients = tmp_path / "lab/ca.crt"
     with (
         ESTServer(tmp_path, site.ca, int(time.time()), clients=clients) as server,
-        instance.services(made.layout) as services,
+        wiring.services(made.layout) as services,
     ):
         made.services = services
         made.set(by="est", url=server.url, trust=str(server.trust))

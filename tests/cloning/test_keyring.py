@@ -15,6 +15,7 @@ from tests.sites import Site
 from tests.whole.key_search import files, forms, places
 from tests.whole.key_table import of_keys
 
+from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.cloning.conducting import Conducting
 from vouchd.cloning.keyring import LACKING, NOT_LOADED, MemberKeyring, prepare, seal_context
@@ -26,8 +27,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.signing import sealing
 from vouchd.signing.sealing import public_key_hash, recipient_of, seal
-from vouchd.wiring import instance
-from vouchd.wiring.services import Services
+from vouchd.wiring import services as wiring
 
 NAME = f"{SIGNER}#2"
 CLOCK = SystemClock()
@@ -89,7 +89,7 @@ class Trying:
 def trying(tmp_path) -> Iterator[Trying]:
     site = Site.make(tmp_path)
     assert site.create("--instance", str(site.instance), "--listen", "127.0.0.1", "--port", "0") == 0
-    with instance.services(Layout(site.instance)) as services:
+    with wiring.services(Layout(site.instance)) as services:
         yield Trying(site, services)
 
 

@@ -25,7 +25,7 @@ from vouchd.service.permission import local_caller
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 pytestmark = pytest.mark.dogtag
 
@@ -70,7 +70,7 @@ def renewing(lab: Lab, tmp_path: Path) -> Iterator[Renewing]:
     done = run_vouchd("create", "--instance", "v", *keys, "--listen", "127.0.0.1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     layout = Layout(tmp_path / "v")
-    with instance.services(layout) as services:
+    with wiring.services(layout) as services:
         made = Renewing(layout, services)
         made.set(by="certsystem", url=f"https://{plan.HOST}:{plan.CA.https_port}", trust=str(lab.ca_file))
         yield made

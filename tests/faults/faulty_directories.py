@@ -16,7 +16,7 @@ from tests.whole.clones import CloneSet
 from vouchd.directory import replica
 from vouchd.directory.config_entries import agreement_dn
 from vouchd.directory.connection import Change
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 
 class FaultyDirectories(FaultySet):
@@ -89,5 +89,5 @@ class FaultyDirectories(FaultySet):
 
     def facts(self, member: str) -> tuple[object, ...]:
         """What the directory of a member has of CAs and CRLs."""
-        with instance.services(self.site.layout(member)) as services:
+        with wiring.services(self.site.layout(member)) as services:
             return services.store.authorities(), services.store.epochs()

@@ -235,8 +235,8 @@ def filled(folder: Path) -> Iterator[None]:
 
 def newest_crl(site: CloneSet) -> bytes:
     """The CRL that the master has now."""
-    from vouchd.wiring import instance
+    from vouchd.wiring import services as wiring
 
-    with instance.services(site.layout(M)) as services:
+    with wiring.services(site.layout(M)) as services:
         (epoch,) = services.store.epochs()
         return b"".join(services.store.document_chunks(epoch.base.sha256))

@@ -24,7 +24,7 @@ from vouchd.instance.certificates.places import AUDIT_SIGNING, find
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.stores.sqlite.store import SqliteStore
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 from vouchd.wiring.audit import sign_audit_log, succeeding_audit_signer
 from vouchd.wiring.services import audit_keeping
 
@@ -44,7 +44,7 @@ class DueOnce:
 
 def renew(layout: Layout, name: str) -> None:
     """What a manager process does for the certificate from its start on."""
-    with instance.services(layout) as services:
+    with wiring.services(layout) as services:
         log, clock, settings = services.audit, services.clock, services.settings
         signer = succeeding_audit_signer(layout, settings, log, clock)
         keeping = audit_keeping(log, signer, settings.audit, clock)

@@ -22,6 +22,7 @@ from vouchd.settings.reading import read_settings
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import read_key
 from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 SIGNER = "ocspSigningCert"
 TABLE = FaultTable.of("a switch of signers")
@@ -66,7 +67,7 @@ def process(services, rounds):
         if restarts:
             return
 
-with instance.services(layout) as services:
+with wiring.services(layout) as services:
     follow(layout, read_settings(layout), services.store, SystemClock().now())
     for _ in range(4):
         process(services, 4)
@@ -94,7 +95,7 @@ def renewed(tmp_path, monkeypatch) -> Site:
 
 
 def ring(layout: Layout) -> Keyring:
-    with instance.services(layout) as services:
+    with wiring.services(layout) as services:
         return services.store.keyring()
 
 
@@ -133,7 +134,7 @@ def test_switch_killed_at_any_step_is_old_or_new_and_is_completed(renewed, stop)
     killed_after_saying("here", CYCLE, str(stop), str(layout.root))
     signed = signing(layout) if layout.signing_sets.exists() and layout.signing_word.exists() else "CN=OCSP signer"
     instance.check_instance(layout, warn=lambda _: None)
-    with instance.services(layout) as services:
+    with wiring.services(layout) as services:
         follow(layout, read_settings(layout), services.store, SystemClock().now())
         prepare(layout, read_settings(layout), services.store, SigningWord(layout.signing_word, writable=True))
     assert named(layout) in {"CN=OCSP signer", "CN=renewed"}

@@ -23,6 +23,7 @@ from vouchd.instance.configuration import write_values
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 TABLE = FaultTable.of("certificates that renew themselves")
 
@@ -50,7 +51,7 @@ def in_use(layout: Layout, name: str) -> SystemCertificate:
 
 
 def myself(layout: Layout) -> Member:
-    with instance.services(layout) as services:
+    with wiring.services(layout) as services:
         return services.store.members()[0]
 
 

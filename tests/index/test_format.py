@@ -13,15 +13,9 @@ from tests.pkix.crls import crl, entry, invalidity, reason
 
 from vouchd.errors import CRLRejected, IndexFileError, StoreUnavailable
 from vouchd.index import sorting
-from vouchd.index.format import (
-    RevocationIndexFile,
-    SerialSetFile,
-    is_intact,
-    write_crl_index,
-    write_index,
-    write_serials,
-)
+from vouchd.index.format import RevocationIndexFile, SerialSetFile, is_intact
 from vouchd.index.octets import MappedOctets, PositionedOctets
+from vouchd.index.writing import write_crl_index, write_index, write_serials
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.packed import minimal, pack_time, unpack_time

@@ -14,9 +14,10 @@ from vouchd.core.facts import IndexNames
 from vouchd.errors import IndexFileError
 from vouchd.index import format as index_format
 from vouchd.index import layers
-from vouchd.index.format import ChangesFile, RevocationIndexFile, write_crl_index, write_index
+from vouchd.index.format import ChangesFile, RevocationIndexFile
 from vouchd.index.layers import Index, LayeredIndex, difference, fold, missing, open_index
 from vouchd.index.octets import MappedOctets, PositionedOctets
+from vouchd.index.writing import write_crl_index, write_index
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.packed import minimal
 from vouchd.pkix.reasons import Reason, RevocationEntry

@@ -15,7 +15,6 @@ from tests.manifests import write_manifest
 from vouchd.core import issued, records
 from vouchd.core.facts import AuthorityFacts, AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.errors import IndexFileError, StoreUnavailable
-from vouchd.index.format import write_index, write_serials
 from vouchd.index.manifest import (
     MANIFEST,
     Difference,
@@ -26,6 +25,7 @@ from vouchd.index.manifest import (
 )
 from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
+from vouchd.index.writing import write_index, write_serials
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.service.admitting import Served
 

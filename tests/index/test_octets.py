@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from vouchd.errors import IndexFileError
-from vouchd.index.format import RevocationIndexFile, write_index
+from vouchd.index.format import RevocationIndexFile
 from vouchd.index.octets import SMALL_OCTETS, AnsweringOctets, CopiedOctets, MappedOctets, PositionedOctets
+from vouchd.index.writing import write_index
 from vouchd.pkix.reasons import RevocationEntry
 
 ENTRY_OCTETS = 26

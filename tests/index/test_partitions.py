@@ -15,9 +15,10 @@ from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingAuthority, ServingPoint, decide
 from vouchd.errors import IndexFileError, TryLater
-from vouchd.index.format import RevocationIndexFile, write_index
+from vouchd.index.format import RevocationIndexFile
 from vouchd.index.sections import HEADER_BYTES
 from vouchd.index.serving import MANY_POINTS, SMALL_ENTRIES, MergedPoints
+from vouchd.index.writing import write_index
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 

@@ -20,7 +20,7 @@ from vouchd.service.answering import Responder
 from vouchd.service.selftests import SelfTestName
 from vouchd.settings.layout import Layout
 from vouchd.signing.software import SoftwareSigner
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 REVOKED = {0x1001: ReasonFlags.key_compromise, 0x1002: None}
 
@@ -53,7 +53,7 @@ def layout_of(site: Site) -> Layout:
 
 def run(site: Site, name: SelfTestName):
     """The result of one self test."""
-    with instance.services(layout_of(site)) as services:
+    with wiring.services(layout_of(site)) as services:
         (result,) = services.self_tests().run([name], services.caller)
     return result
 
@@ -220,7 +220,7 @@ def test_disk_without_inodes_fails(site, monkeypatch):
 @pytest.mark.parametrize(("behind", "passes"), [(200, True), (2 * DAY, False)])
 def test_clock_behind_what_was_told(site, behind, passes):
     """A clock behind the newest acceptance fails once it is more than the tolerance."""
-    with instance.services(layout_of(site)) as services:
+    with wiring.services(layout_of(site)) as services:
         at = max(epoch.accepted_at for epoch in services.store.epochs()) - behind
         try:
             said = host.check_clock(services.store, 300, at)
@@ -233,7 +233,7 @@ def test_clock_behind_a_crl_that_is_held_back_fails(site, capsys):
     """CRLs in quarantine have their moment, too: the newest of all facts counts."""
     assert main(["ca", "set", "CN=Site CA", "--quarantine-percent", "1"]) == 0
     main(["crl", "add", site.crl("second.crl", {})])
-    with instance.services(layout_of(site)) as services:
+    with wiring.services(layout_of(site)) as services:
         (held,) = services.store.quarantined()
         with pytest.raises(host.LifecycleError, match="the clock is 1 s behind"):
             host.check_clock(services.store, 0, held.received_at - 1)
@@ -265,7 +265,7 @@ def test_index_that_is_not_whole_fails(site, damage):
 def test_index_of_another_crl_fails(site):
     """A whole index that does not say what the CRL says is found."""
     path = index_of(site)
-    with instance.services(layout_of(site)) as services:
+    with wiring.services(layout_of(site)) as services:
         (epoch,) = services.store.epochs()
         authority = services.store.authorities()[0]
         other = site.ca.crl({0x1001: None, 0x7777: None})
@@ -318,7 +318,7 @@ def test_canary_of_a_signer_that_clients_refuse_fails(site):
 
 def test_canary_of_a_stale_crl_is_no_failure(site, monkeypatch):
     """When policy says tryLater for want of a current CRL, that is what is answered: told, and no fault of ours."""
-    with instance.services(layout_of(site)) as services:
+    with wiring.services(layout_of(site)) as services:
         later = services.store.epochs()[0].next_update + 1
         test = next(one for one in _tests(services) if one.name is SelfTestName.CANARY)
         assert "tryLater (the CRL has passed its nextUpdate)" in test.check(later)
@@ -364,7 +364,7 @@ def test_one_run_loads_each_signer_once(site, monkeypatch):
         return load(cls, nickname, *args, **more)
 
     monkeypatch.setattr(SoftwareSigner, "load", classmethod(noting))
-    with instance.services(layout_of(site)) as services:
+    with wiring.services(layout_of(site)) as services:
         for _ in range(2):
             loaded.clear()
             assert all(result.ok for result in services.self_tests().run([], services.caller))

@@ -19,13 +19,14 @@ from tests.processes.running import eventually
 from tests.service.world import partition
 from tests.serving import request_for
 
+from vouchd.api.services import Services
 from vouchd.errors import CRLQuarantined, CRLRejected
 from vouchd.instance.hindrances import Cause
 from vouchd.instance.report import read_report
 from vouchd.service.authorities import Authorities
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.keys import write_key
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 LISTED, UNLISTED = 5, 6
 
@@ -44,7 +45,7 @@ class Broken:
     """The instance, and its CAs by name."""
 
     site: AgentSite
-    services: wiring.Services | None = None
+    services: Services | None = None
     cas: dict[str, CA] = field(default_factory=dict)
 
     def add(self, name: str, **policy: object) -> CA:

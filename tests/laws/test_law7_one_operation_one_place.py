@@ -34,7 +34,7 @@ from vouchd.instance.lifecycle import status
 from vouchd.instance.pidfile import running_pid
 from vouchd.pkix.crl import read_header
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 pytestmark = pytest.mark.process
 

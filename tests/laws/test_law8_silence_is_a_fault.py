@@ -26,7 +26,7 @@ from tests.laws.broken_site import Broken
 from tests.processes.running import eventually
 from tests.service.recording import RecordingAudit
 
-from vouchd.agent.pages.form_tokens import FormTokens
+from vouchd.agent.pages.forms import FormTokens
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.checks import checks
 from vouchd.api.instance import Instance
@@ -55,7 +55,7 @@ from vouchd.processes.metrics import render
 from vouchd.service.permission import Permission
 from vouchd.service.pulling import SourceState
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 site = running_site
 

@@ -20,7 +20,8 @@ from vouchd.core.facts import Transport
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.signing.pkcs12 import KeyBag, write_key_file
-from vouchd.wiring.instance import check_instance, services
+from vouchd.wiring.instance import check_instance
+from vouchd.wiring.services import services
 
 pytestmark = pytest.mark.directory
 

@@ -31,7 +31,7 @@ from vouchd.instance.pidfile import running_pid
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.keys import read_key
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 PASSWORD = "a password for the keys"
 KINDS = ("port", "agent-port", "health-port")
@@ -165,7 +165,7 @@ class CloneSet:
 
     def members(self, name: str) -> dict[str, bool]:
         """Whether each member is a clone, by id, as the registry at one of them has it."""
-        with instance.services(self.layout(name)) as services:
+        with wiring.services(self.layout(name)) as services:
             return {member.id: member.clone for member in services.store.members()}
 
     def id_of(self, name: str) -> str:

@@ -16,7 +16,7 @@ from tests.sites import Site
 from vouchd.clock import SystemClock
 from vouchd.instance.report import read_report
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 pytestmark = pytest.mark.process
 

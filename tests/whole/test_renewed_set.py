@@ -29,7 +29,7 @@ from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.signing.sealing import public_key_hash
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 pytestmark = pytest.mark.process
 SIGNER = "ocspSigningCert"
@@ -170,7 +170,7 @@ def test_keys_of_a_set_renew_themselves_and_what_a_thief_had_is_renewed_for_all(
             assert key(layout, own) != had[own]
         assert site.run("audit", "verify", "--instance", name)
     assert key(site.layout("m"), SUBSYSTEM) != key(site.layout("c"), SUBSYSTEM), "each member has its own"
-    with instance.services(site.layout("m")) as services:
+    with wiring.services(site.layout("m")) as services:
         assert services.users.find("subsystem", services.caller).certificates == (), "what all had lets nobody in"
     site.revoke("good")
     site.publish("c")

@@ -20,7 +20,7 @@ from vouchd.core.signer_facts import Keyring, SignerVersion
 from vouchd.instance.certificates.versions import VersionFiles
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 pytestmark = pytest.mark.process
 SIGNER = "ocspSigningCert"
@@ -38,7 +38,7 @@ def pair(tmp_path):
 
 def ring(pair: CloneSet, name: str) -> Keyring:
     """The keyring as the facts at a member have it."""
-    with instance.services(pair.layout(name)) as services:
+    with wiring.services(pair.layout(name)) as services:
         return services.store.keyring()
 
 

@@ -22,30 +22,29 @@ from vouchd.settings.passwords import read_passwords
 _OF = {condition.name: condition for condition in CONDITIONS}
 
 
-class Alert(Struct, frozen=True):
-    """An alert that was raised and is not over."""
+class RaisedAlert(Struct, frozen=True):
+    """What is told of an alert, over or not."""
 
-    condition: Annotated[str, about("What is wrong.", "crl-expired")]
+    condition: Annotated[str, about("What is, or was, wrong.", "crl-expired")]
     title: Annotated[str, about("The same in words.", "A CRL has ended")]
     subject: Annotated[Words, about("With what: a CA, a certificate, a member; empty: the instance.")]
-    severity: Annotated[Severity, about("How soon somebody has to look.", "critical")]
-    since: Annotated[Moment, about("Since when it is so.")]
+    severity: Annotated[Severity, about("How soon somebody has, or had, to look.", "critical")]
+    since: Annotated[Moment, about("Since when it is, or was, so.")]
+    words: Annotated[str, about("What was seen at its beginning.", "past nextUpdate, and no newer one has come")]
+
+
+class Alert(RaisedAlert, frozen=True):
+    """An alert that was raised and is not over."""
+
     raised: Annotated[Moment, about("When it was told of.")]
-    words: Annotated[str, about("What was seen then.", "past nextUpdate, and no newer one has come")]
     remedy: Annotated[str, about("What to do.", "have the CA publish, or: vouchd crl retire")]
     page: Annotated[str, about("The page that tells more.", "docs/operate/processes.md")]
 
 
-class ResolvedAlert(Struct, frozen=True):
+class ResolvedAlert(RaisedAlert, frozen=True):
     """An alert that is over."""
 
-    condition: Annotated[str, about("What was wrong.", "crl-expired")]
-    title: Annotated[str, about("The same in words.", "A CRL has ended")]
-    subject: Annotated[Words, about("With what; empty: the instance.")]
-    severity: Annotated[Severity, about("How soon somebody had to look.", "critical")]
-    since: Annotated[Moment, about("Since when it was so.")]
     resolved: Annotated[Moment, about("When it was told of as over.")]
-    words: Annotated[str, about("What was seen at its beginning.", "past nextUpdate, and no newer one has come")]
 
 
 class AlertCarrier(Struct, frozen=True):

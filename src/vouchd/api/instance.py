@@ -18,7 +18,7 @@ from vouchd.instance import hindrances, report
 from vouchd.service.permission import Action
 
 State = Literal["stopped", "starting", "loading", "running", "halted"]
-STOPPED, STARTING, LOADING, RUNNING, HALTED = STATES = get_args(State)
+STOPPED, STARTING, LOADING, RUNNING, HALTED = get_args(State)
 Pid = Annotated[int, about("A process.", 4711)]
 Address = Annotated[str, about("A URL.", "http://127.0.0.1:8080/")]
 

@@ -22,7 +22,7 @@ from vouchd.instance.certificates.places import AUDIT_SIGNING, find
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES, read_bundle
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 # `vouchd audit verify`: the proof that the audit log is as it was written.
 

@@ -88,7 +88,6 @@ QuarantineGainsOption = Annotated[
 IssuedSerialsOption = Annotated[
     str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Take a list that lacks our own certificates without asking.")]
 DecimalOption = Annotated[bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")]
 
 

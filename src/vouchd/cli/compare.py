@@ -29,7 +29,7 @@ from vouchd.migration.shadow import Shadowing, Tally, listed, replayed, sampled,
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.signing.software import SoftwareSigner
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 _COUNT = 1000  # questions drawn, where nobody says another number
 _TIMEOUT_SECONDS = 30.0  # for one answer of the other responder

@@ -27,7 +27,7 @@ from vouchd.directory.dse import ROOT_DN
 from vouchd.migration.findings import Finding, Verdict, exit_code, of
 from vouchd.migration.importing import CertificateSystemImport, Imported, ImportPlan, take_audit_log
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 app = typer.Typer(name="import", no_args_is_help=True, help="Take the place of another program: all that it has, here.")
 

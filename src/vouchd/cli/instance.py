@@ -80,7 +80,7 @@ class Folder:
         shutil.rmtree(self.layout.root)
 
     def _opened(self) -> Services:
-        from vouchd.wiring import instance as wiring  # noqa: PLC0415  `status` needs no store
+        from vouchd.wiring import services as wiring  # noqa: PLC0415  `status` needs no store
 
         if self._services is None:
             self._services = self._until_the_end.enter_context(wiring.services(self.layout))
@@ -100,7 +100,7 @@ def start_folder(layout: Layout, seconds: float) -> None:
             lifecycle.manager_command(layout),
             seconds=seconds,
             warn=output.warn,
-            meanwhile=partial(import_module, "vouchd.wiring.instance"),  # for what follows
+            meanwhile=partial(import_module, "vouchd.wiring.services"),  # for what follows
         )
     except LifecycleError:
         _check(layout)

@@ -17,7 +17,6 @@ from vouchd.cli import output
 from vouchd.errors import VouchdError
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 INTERNAL_ERROR = 70
 DEBUG = "VOUCHD_DEBUG"
 VERSION = "--version"
@@ -188,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return output.INTERRUPTED
     except VouchdError as error:
         return output.fail(error)
     except Exception as error:  # noqa: BLE001  outermost: no traceback reaches a user who did not ask for it
@@ -218,7 +217,7 @@ def _unexpected(error: Exception) -> int:
         return USAGE_ERROR
     if isinstance(error, EOFError) or type(error).__name__ == "Abort":  # click's own, of a prompt that got Ctrl-D
         output.note("nothing was typed, and nothing was done")
-        return INTERRUPTED
+        return output.INTERRUPTED
     if os.environ.get(DEBUG):
         import traceback  # noqa: PLC0415  seldom wanted, and dear
 

@@ -12,7 +12,7 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, rea
 from vouchd.client.certsystem_domain import CertificateSystemDomain
 from vouchd.cloning.certsystem_entry import enter_domain
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 AtOption = Annotated[str, typer.Option("--at", metavar="URL", help="The CA that hosts it: https://HOST:8443.")]
 TrustOption = Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="The CA of that port, PEM.")]

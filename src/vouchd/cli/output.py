@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from vouchd.core.records import rfc3339
 from vouchd.errors import VouchdError, outcome
 
 PROGRAM = "vouchd"
+INTERRUPTED = 130  # the exit code of whoever is stopped at the terminal
 
 
 def say(text: str) -> None:
@@ -191,6 +193,17 @@ def fail(error: BaseException) -> int:
     if isinstance(error, VouchdError):
         hint(error.hint)
     return outcome(error).exit_code
+
+
+def run_to_its_end(run: Callable[[], object]) -> NoReturn:
+    """Run a command that is a program of its own; every error ends in words and an exit code."""
+    try:
+        run()
+    except VouchdError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
 
 
 def when(at: int | None) -> str | None:

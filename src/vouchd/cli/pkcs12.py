@@ -21,7 +21,7 @@ from vouchd.pkix.certs import not_after
 from vouchd.settings.layout import Layout
 from vouchd.signing.handed import check_context
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, read_key_file
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the PKCS #12 file goes (0600).")]
 PasswordFileOption = Annotated[

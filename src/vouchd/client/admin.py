@@ -19,7 +19,6 @@ from vouchd.files import read_file
 from vouchd.signing.certificates import trusting
 from vouchd.signing.pkcs12 import read_key_file
 
-PREFIX = "/api/v1"
 JSON = "application/json"
 MAX_ANSWER_BYTES = 1 << 30  # a CRL
 TIMEOUT_SECONDS = 120.0

@@ -23,7 +23,6 @@ from vouchd.errors import BadInput
 
 _SPEAKS = b"vouchd appointment 1\0"
 _APPOINTING = frozenset({Group.ADMINISTRATORS, Group.DOMAIN_ADMINISTRATORS})
-MAX_CHARACTERS = 1 << 14
 
 
 def appoint(member: Member, term: int, key: MemberKey) -> str:

@@ -1,10 +1,13 @@
-"""The names of the entries in `cn=config` that belong to one suffix, and of the accounts of a set."""
+"""Entries in `cn=config`: their names, those of a suffix and of the accounts of a set, and the end of a task."""
 
 from __future__ import annotations
 
+import threading
+import time
+
 from vouchd.core.facts import DirectoryServer
-from vouchd.directory.connection import escaped, library
-from vouchd.errors import ConfigError
+from vouchd.directory.connection import Connection, escaped, library
+from vouchd.errors import ConfigError, StoreError
 
 ACCOUNTS = "ou=csusers,cn=config"
 SERVICE_DN = f"cn=vouchd,{ACCOUNTS}"  # the instance's own account
@@ -54,3 +57,17 @@ def naming_attribute(suffix: str) -> tuple[str, str]:
     except (library().LDAPError, ValueError, IndexError) as error:
         raise ConfigError(f"{suffix[:80]!r} is not a suffix", hint="such as o=ocsp.example") from error
     return attribute.lower(), value
+
+
+def task_exit_code(connection: Connection, dn: str, timeout_seconds: float) -> int:
+    """Wait for a task of the server. Raises: StoreError when it takes longer."""
+    pause, end = threading.Event(), time.monotonic() + timeout_seconds
+    while True:
+        entry = connection.read(dn, ["nsTaskExitCode"])
+        if entry is None:  # it is over, and was removed after its time to live
+            return 0
+        if code := entry.text("nsTaskExitCode"):
+            return int(code)
+        if time.monotonic() > end:
+            raise StoreError(f"the directory server's task {dn} does not end", hint="see the server's error log")
+        pause.wait(0.05)

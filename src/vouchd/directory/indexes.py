@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from vouchd.directory.config_entries import database_dn
+from vouchd.directory.config_entries import database_dn, task_exit_code
 from vouchd.directory.connection import Connection
-from vouchd.directory.tasks import task_exit_code
 from vouchd.errors import AlreadyExists, StoreError
 
 INDEXES = {"cn": ("eq", "pres"), "entryusn": ("eq",), "nsds5ReplConflict": ("eq", "pres"), "nsUniqueId": ("eq",)}

@@ -20,10 +20,10 @@ from vouchd.directory.config_entries import (
     agreement_name,
     changelog_dn,
     replica_dn,
+    task_exit_code,
 )
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.suffix import backend_of
-from vouchd.directory.tasks import task_exit_code
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, NotFound, StoreConflict
 
 INITIALISE_SECONDS = 600.0

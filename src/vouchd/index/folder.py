@@ -8,15 +8,10 @@ from pathlib import Path
 from vouchd.core.facts import IndexNames
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.files import LEFTOVER_SUFFIX
-from vouchd.index.format import (
-    ChangesFile,
-    RevocationIndexFile,
-    is_intact,
-    write_crl_index,
-    write_serials,
-)
+from vouchd.index.format import ChangesFile, RevocationIndexFile, is_intact
 from vouchd.index.layers import Index, LayeredIndex, difference, fold, missing, open_index, open_layers
 from vouchd.index.octets import FileIdentity
+from vouchd.index.writing import write_crl_index, write_serials
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 

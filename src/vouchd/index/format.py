@@ -26,20 +26,8 @@ from vouchd.index.sections import (
     Kind,
     checksum,
 )
-from vouchd.index.writing import write_crl_index, write_index, write_serials
 from vouchd.pkix.packed import RecordLayout, minimal
 from vouchd.pkix.reasons import RevocationEntry
-
-__all__ = [
-    "MANY_RECORDS",
-    "ChangesFile",
-    "RevocationIndexFile",
-    "SerialSetFile",
-    "is_intact",
-    "write_crl_index",
-    "write_index",
-    "write_serials",
-]
 
 MANY_RECORDS = 1 << 16
 

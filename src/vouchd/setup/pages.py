@@ -10,8 +10,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from vouchd.agent.pages import static
-from vouchd.agent.pages.form_tokens import FormTokens
-from vouchd.agent.pages.forms import Form, read_form
+from vouchd.agent.pages.forms import Form, FormTokens, read_form
 from vouchd.agent.pages.rendering import Instance, environment_of, html_response, see_done, see_other
 from vouchd.agent.pages.rendering import done_text as sealed_text
 from vouchd.agent.routes import Handler, Route

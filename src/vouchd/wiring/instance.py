@@ -7,12 +7,8 @@ from collections.abc import Callable, Sequence
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.api.services import Services
 from vouchd.clock import SystemClock
-from vouchd.cloning.client import connector
-from vouchd.cloning.following import followed, mirror_of
 from vouchd.cloning.instance_creation import InstanceCreation
-from vouchd.cloning.replication import connected, detach, reconcile, replication_health, require_replicated, retiring
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import Authority
@@ -22,31 +18,7 @@ from vouchd.service.authorities import signer_doubts
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.wiring.cloning import verifying
-from vouchd.wiring.services import check_start, doubted, open_services, open_store, services
-
-__all__ = [
-    "Services",
-    "check_instance",
-    "checked_signers",
-    "compare",
-    "connected",
-    "connector",
-    "detach",
-    "doubted",
-    "followed",
-    "instance_creation",
-    "mirror_of",
-    "open_services",
-    "open_store",
-    "reconcile",
-    "replication_health",
-    "require_replicated",
-    "require_signer",
-    "retiring",
-    "services",
-    "verifying",
-]
+from vouchd.wiring.services import check_start, open_store, services
 
 Warn = Callable[[str], None]
 

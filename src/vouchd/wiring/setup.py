@@ -23,6 +23,7 @@ from vouchd.setup.panels import ASKING, check_all
 from vouchd.setup.questionnaire import Answers
 from vouchd.setup.serving import OpenWizard
 from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 Say = Callable[[str], None]
 OPEN_SECONDS = 60.0
@@ -32,7 +33,7 @@ _STOP_SECONDS = 60.0
 def tools(warn: Say) -> Tools:
     """What the set-up works with; `warn` is told of what is doubtful."""
     return Tools(
-        services=instance.services,
+        services=wiring.services,
         creation=lambda say: instance.instance_creation(warn, say),
         check=instance.check_instance,
         compare=instance.compare,

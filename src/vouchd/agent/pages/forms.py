@@ -1,14 +1,43 @@
-"""What a form brought: its fields and files, read after the token was checked."""
+"""What a form brought: its fields and files, read after the token was checked.
+
+The token proves that the form was fetched by the one who sends it (against cross-site request forgery). There is no
+session and no cookie: it is bound to the certificate of the TLS connection that asked for the form, so the page of
+another site can neither read nor guess it, though the browser would bring the certificate along.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from vouchd.agent.identity import peer_certificate
-from vouchd.agent.pages.form_tokens import FIELD, FormTokens
-from vouchd.errors import BadInput, ConfigError
+from vouchd.errors import BadInput, ConfigError, PermissionDenied
+
+FIELD = "token"
+
+
+class FormTokens:
+    """Makes and checks the tokens of one process; after a restart a form has to be fetched again."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def token(self, certificate_der: bytes) -> str:
+        """The token for whoever holds this certificate."""
+        return hmac.new(self._key, hashlib.sha256(certificate_der).digest(), hashlib.sha256).hexdigest()
+
+    def require(self, token: str, certificate_der: bytes) -> None:
+        """Raises: PermissionDenied when the token is not for this certificate."""
+        if not hmac.compare_digest(token.encode(), self.token(certificate_der).encode()):
+            raise PermissionDenied(
+                "the form is not from these pages, or is older than the instance's last restart",
+                hint="go back, load the page again and send it once more",
+            )
+
 
 TYPED = "typed"  # the field in which it is typed what an act is about
 MANY_LOST = 1000  # certificates that would no longer be revoked: an act to be confirmed by their number

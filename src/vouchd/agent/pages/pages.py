@@ -17,7 +17,7 @@ from vouchd.agent.pages.clones import ClonePages
 from vouchd.agent.pages.crl_history import CRLHistoryPages
 from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
 from vouchd.agent.pages.forced_promotion import ForcedPromotionPage
-from vouchd.agent.pages.form_tokens import FormTokens
+from vouchd.agent.pages.forms import FormTokens
 from vouchd.agent.pages.history import History
 from vouchd.agent.pages.members import MemberPages
 from vouchd.agent.pages.mending import MendingPages

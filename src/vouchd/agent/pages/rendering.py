@@ -15,7 +15,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, se
 from vouchd import __version__
 from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages import showing
-from vouchd.agent.pages.form_tokens import FormTokens
+from vouchd.agent.pages.forms import FormTokens
 from vouchd.agent.pages.menu import SECTIONS, entries
 from vouchd.agent.pages.static import address
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS

@@ -43,7 +43,7 @@ from vouchd.errors import (
 )
 from vouchd.files import write_output
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 DeltaOption = Annotated[bool, typer.Option("--delta", help="A delta CRL instead of a full one.")]
 ScopeOption = Annotated[

@@ -55,7 +55,8 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.signing.token_source import token_source
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
+from vouchd.wiring.instance import check_instance, compare
 
 app = typer.Typer(no_args_is_help=True, help="Clones: instances with the same keys that give the same answers.")
 
@@ -240,7 +241,7 @@ def create(
         start=start,
         place=source.place if source is not None else None,
     )
-    creation = CloneCreation(plan, wiring.services, wiring.check_instance, wiring.compare, output.note)
+    creation = CloneCreation(plan, wiring.services, check_instance, compare, output.note)
     run_steps(creation.steps(), creation.journal, output.note)
     summary = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
     output.record(summary | {"member": f"{host}:{agent_port}"}, json_output=json_output)

@@ -20,7 +20,8 @@ from vouchd.migration.importing import ImportPlan
 from vouchd.migration.master_cloning import MasterClonePlan, MasterCloning
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
+from vouchd.wiring.instance import check_instance
 
 _OF = "Of a Certificate System:"
 MasterConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=f"{_OF} its CS.cfg.")]
@@ -115,7 +116,7 @@ def clone_master(
         other.responder,
         start,
     )
-    cloning = MasterCloning(plan, wiring.services, wiring.check_instance, _unlike, output.note)
+    cloning = MasterCloning(plan, wiring.services, check_instance, _unlike, output.note)
     run_steps(cloning.steps(), cloning.journal, output.note)
 
 

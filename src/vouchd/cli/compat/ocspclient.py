@@ -7,7 +7,6 @@ it is shown. The exit code is 0 whatever the status is.
 from __future__ import annotations
 
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -23,7 +22,7 @@ from vouchd.client.response_acceptance import require_answer
 from vouchd.client.response_facts import SingleResponse
 from vouchd.client.transport import Connection, Method
 from vouchd.clock import SystemClock
-from vouchd.errors import ConfigError, VouchdError
+from vouchd.errors import ConfigError
 from vouchd.files import write_output
 from vouchd.pkix.reasons import reason_text
 
@@ -181,12 +180,7 @@ def _tell_all(reply: Reply) -> None:
 
 def main() -> None:
     """Run the command; every error ends in words and an exit code."""
-    try:
-        app(standalone_mode=True)
-    except VouchdError as error:
-        sys.exit(output.fail(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    output.run_to_its_end(app)
 
 
 FILE = "cert9.db"

@@ -5,7 +5,6 @@ As there, every key in the database goes into the file, the TLS server's too.
 
 from __future__ import annotations
 
-import sys
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -70,9 +69,4 @@ def _bags(folder: Path, password: str, *, debug: bool) -> list[KeyBag]:
 
 def main() -> None:
     """Run the command; every error ends in words and an exit code."""
-    try:
-        app(standalone_mode=True)
-    except VouchdError as error:
-        sys.exit(output.fail(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    output.run_to_its_end(app)

@@ -10,7 +10,7 @@ from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
 from vouchd.instance import lifecycle
 from vouchd.settings.layout import Layout
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 
 def doubts(

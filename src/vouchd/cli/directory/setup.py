@@ -13,6 +13,7 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, rea
 from vouchd.clock import SystemClock
 from vouchd.cloning.directory_account import bind_with_certificate, newest_certificate
 from vouchd.cloning.directory_setup import set_up_as_manager
+from vouchd.cloning.replication import replication_health
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.agreements import State
 from vouchd.directory.connection import server_of
@@ -26,7 +27,7 @@ from vouchd.settings.declared import CLIENT_AUTH, DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.wiring import instance as wiring
+from vouchd.wiring import services as wiring
 
 ManagerOption = Annotated[
     str, typer.Option("--manager", metavar="DN", help="Who may configure the server; its password is asked for.")
@@ -195,7 +196,7 @@ def status(
 
 def _health(layout: Layout) -> ReplicationHealth:
     with wiring.services(layout) as services:
-        return wiring.replication_health(layout, services.settings, services.store.members(), SystemClock())
+        return replication_health(layout, services.settings, services.store.members(), SystemClock())
 
 
 def _fields(server: DirectoryServer, health: ReplicationHealth) -> dict[str, object]:
