@@ -9,13 +9,11 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from tests.test_layers import STEPS
 
-from vouchd.cli.main import command_line
+from vouchd.cli.reference import commands
 from vouchd.instance.report import InstanceReport
 from vouchd.processes.metrics import render
 from vouchd.settings.cs_cfg import canonical, look_up
@@ -36,21 +34,6 @@ MACHINE_PATHS = ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/", "/opt/wh" + "eels"
 def text_of(page: str) -> str:
     """One page below docs/."""
     return (DOCS / page).read_text(encoding="utf-8")
-
-
-def commands() -> Iterator[tuple[str, Any]]:
-    """Each command as it is typed, `vouchd crl add`, with what typer knows of it."""
-
-    def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-        below = getattr(command, "commands", None)
-        if below is None:
-            yield name, command
-            return
-        for verb, child in below.items():
-            if not child.hidden:  # an old name of another command
-                yield from walk(f"{name} {verb}", child)
-
-    yield from walk("vouchd", typer.main.get_command(command_line()))
 
 
 COMMANDS = dict(commands())
