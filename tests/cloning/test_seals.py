@@ -18,8 +18,8 @@ from tests.service.recording import RecordingAudit
 
 from vouchd.cloning.appointment import appoint
 from vouchd.cloning.believing import MemberSeals
+from vouchd.cloning.doubts import EVENT
 from vouchd.cloning.resealing import reseal
-from vouchd.cloning.seals import EVENT
 from vouchd.core import records
 from vouchd.core.facts import Authority, Group, JoinToken, Member, User
 from vouchd.core.ports import CA_KIND

@@ -1,43 +1,27 @@
-"""What a member believes of the facts in its directory: the judge behind the store, and what it has to seal anew."""
+"""What a member seals of what it writes, and what it believes of what its directory has: the `Seals` of its store.
+
+What is believed is remembered (`Believed`); a record that is new is judged (`Judge`), and what is not believed is shown
+(`Doubts`). The theory is at the top of cloning/seals.
+"""
 
 from __future__ import annotations
 
-import itertools
-import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from vouchd.cloning.appointment import administrators, believed
+from vouchd.cloning.doubts import EVENT, STORE, Doubt, Doubts, doubt_of
+from vouchd.cloning.judging import NUMBER_SECONDS, Judge
 from vouchd.cloning.proof import MemberKey
 from vouchd.cloning.registry import master_of
-from vouchd.cloning.removals import latest_removals, may_remove, number_of, removal_seal, sealed_removal
-from vouchd.cloning.seals import (
-    EVENT,
-    STORE,
-    Doubt,
-    Record,
-    Seal,
-    begun_by_master,
-    damage_to,
-    doubt_of,
-    highest_number,
-    seal_of,
-    sealed,
-)
-from vouchd.core import records
+from vouchd.cloning.removals import latest_removals, number_of, sealed_removal
+from vouchd.cloning.seals import Record, begun_by_master, highest_number, seal_of, sealed
 from vouchd.core.facts import Member
 from vouchd.core.ports import KEPT_BY_MASTER, MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
 from vouchd.errors import BadInput, ConfigError, PermissionDenied
 from vouchd.stores.believed import Believed, Row, digest_of
 
-_log = logging.getLogger(__name__)
-
-_NUMBER_SECONDS = 3600
-_MOST_AHEAD = 1_000_000  # of the number that the clock gives: nobody can use the numbers up
-_NOBODYS = "it is sealed by a key that is no member's"
 _GONE = "it is gone, and no member has sealed that it is to be"
-_SINGLY = 10  # so many doubts of one kind and cause are recorded one by one
 
 
 class MemberSeals:
@@ -47,20 +31,28 @@ class MemberSeals:
     """
 
     def __init__(self, memory: Believed, keys: Callable[[], Mapping[str, MemberKey]], clock: Clock) -> None:
-        """`audit` is set by the process that serves; others judge alike and record nothing."""
         self._memory = memory
         self._read_keys = keys
         self._keys: Mapping[str, MemberKey] | None = None
         self._clock = clock
-        self.audit: AuditSink | None = None
-        self._doubts: dict[tuple[str, str], Doubt] = {}
+        self._doubts = Doubts()
+        self._judge = Judge(memory, lambda: self.own_keys, clock)
         self._lock = threading.RLock()
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         """What was not believed when it was read last."""
         with self._lock:
-            return tuple(self._doubts[key] for key in sorted(self._doubts))
+            return self._doubts.every()
+
+    @property
+    def audit(self) -> AuditSink | None:
+        """Set by the process that serves; others judge alike and record nothing."""
+        return self._doubts.audit
+
+    @audit.setter
+    def audit(self, audit: AuditSink) -> None:
+        self._doubts.audit = audit
 
     @property
     def enforced(self) -> bool:
@@ -100,9 +92,9 @@ class MemberSeals:
     def removal(self, kind: str, identifier: str) -> Record | None:
         """See Seals."""
         self.require(kind)
-        master = master_of(self._members().values())
+        master = master_of(self._judge.members().values())
         if kind == MEMBER_KIND and self.enforced and master is not None and not self.is_own(master):
-            member = self._members().get(identifier)
+            member = self._judge.members().get(identifier)
             if member is None or not self.is_own(member):
                 raise PermissionDenied(
                     f"the master, {master.id}, takes members out: what another member says of them is not believed",
@@ -113,11 +105,11 @@ class MemberSeals:
 
     def _next_number(self, kind: str, identifier: str) -> int:
         row = self._memory.row(kind, identifier)
-        return max(row.number + 1 if row else 0, self._clock.now() // _NUMBER_SECONDS)
+        return max(row.number + 1 if row else 0, self._clock.now() // NUMBER_SECONDS)
 
     def _sealing_key(self) -> MemberKey | None:
         """The one that the others know this instance by; a renewed one they do not know yet. Raises: ConfigError."""
-        members = self._members().values()
+        members = self._judge.members().values()
         own = next((member for member in members if self.is_own(member)), None)
         if own is not None:
             return next(self.own_keys[pin] for pin in own.pins if pin in self.own_keys)
@@ -140,7 +132,7 @@ class MemberSeals:
 
     def require(self, kind: str) -> None:
         """See Seals."""
-        master = master_of(self._members().values())
+        master = master_of(self._judge.members().values())
         if kind in KEPT_BY_MASTER and self.enforced and master is not None and not self.is_own(master):
             kept = "users" if kind == USER_KIND else kind
             raise PermissionDenied(
@@ -188,7 +180,7 @@ class MemberSeals:
             judged = raw
             if self._memory.begun(kind):
                 judged = self._judged(kind, raw, mark, registry, doubts, said, missing)
-            self._show(kind, doubts)
+            self._doubts.show(kind, doubts)
             return judged
 
     def _judged(
@@ -210,7 +202,7 @@ class MemberSeals:
         if kind == MEMBER_KIND:
             self._believe_removals(kind, said, raw)
             self._believe_members(raw, self._memory.rows(kind))
-        elif self._unknown_keys(kind, raw, rows) or self._unknown_removals(said, rows):
+        elif self._judge.unknown_keys(kind, raw, rows) or self._judge.unknown_removals(said, rows):
             registry()
         self._believe_removals(kind, said, raw)
         rows = self._memory.rows(kind)
@@ -219,7 +211,7 @@ class MemberSeals:
             row = rows.get(identifier)
             good = []
             for one in some:
-                why = "" if row and digest_of(one) in row.digests else self._why_not(kind, identifier, one, row)
+                why = "" if row and digest_of(one) in row.digests else self._judge.why_not(kind, identifier, one, row)
                 if why:
                     doubts[identifier] = doubt_of(kind, identifier, one, why)
                 else:
@@ -246,40 +238,11 @@ class MemberSeals:
                 continue
             lowest = row.number if row else 0
             for one in some:
-                if number_of(one) >= lowest and not self._why_not_gone(kind, name, one):
+                if number_of(one) >= lowest and not self._judge.why_not_gone(kind, name, one):
                     gone[name] = number_of(one)
                     break
         if gone:
             self._memory.forget(kind, gone, rows)
-
-    def _why_not_gone(self, kind: str, identifier: str, removal: Record) -> str:
-        """Why a removal is not believed; empty: it is."""
-        try:
-            seal = removal_seal(kind, identifier, removal)
-        except BadInput as error:
-            return str(error)
-        may = may_remove(kind, identifier, self._members()) or set(self.own_keys)
-        if seal.by not in may:
-            return _NOBODYS
-        return next(self._objections_to_number(seal, None), "")
-
-    def _unknown_removals(self, removals: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> bool:
-        """Whether anything that is believed is said to be gone: by whom is known when the registry is."""
-        return any(name in rows and rows[name].records for name in removals)
-
-    def _unknown_keys(self, kind: str, raw: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> bool:
-        """Whether there is anything new by a key that may be that of a member that this one has not heard of."""
-        known = {pin for member in self._members().values() for pin in member.pins}
-        for identifier, some in raw.items():
-            row = rows.get(identifier)
-            for one in some:
-                if row is None or digest_of(one) not in row.digests:
-                    try:
-                        if kind == USER_KIND or seal_of(kind, identifier, one).by not in known:
-                            return True
-                    except BadInput:
-                        continue
-        return False
 
     def _believed_tokens(
         self, raw: Mapping[str, list[Record]], registry: Callable[[], object]
@@ -288,70 +251,8 @@ class MemberSeals:
         return {
             identifier: good
             for identifier, some in raw.items()
-            if (good := [one for one in some if not self._why_not(TOKEN_KIND, identifier, one, None)])
+            if (good := [one for one in some if not self._judge.why_not(TOKEN_KIND, identifier, one, None)])
         }
-
-    def _why_not(self, kind: str, identifier: str, record: Record, row: Row | None) -> str:
-        """Why a record that is new is not believed; empty: it is."""
-        try:
-            seal = seal_of(kind, identifier, record)
-        except BadInput as error:
-            return str(error)
-        objections = self._objections_to_member if kind == MEMBER_KIND else self._objections_to_fact
-        both = itertools.chain(self._objections_to_number(seal, row), objections(kind, identifier, record, seal))
-        return next(both, "")
-
-    def _objections_to_number(self, seal: Seal, row: Row | None) -> Iterator[str]:
-        if seal.number > self._clock.now() // _NUMBER_SECONDS + _MOST_AHEAD:
-            yield "its seal has a number that is far ahead of the clock"
-        if row and (seal.number < row.number or (not row.records and seal.number == row.number)):
-            yield "it is older than what this member has believed"
-
-    def _objections_to_fact(self, kind: str, identifier: str, record: Record, seal: Seal) -> Iterator[str]:
-        members = self._members()
-        master, known = master_of(members.values()), {pin for member in members.values() for pin in member.pins}
-        if kind in KEPT_BY_MASTER and master is not None and seal.by not in master.pins:
-            yield f"it is not sealed by the master, who keeps the {'users' if kind == USER_KIND else kind}"
-        mine = kind == TOKEN_KIND or not known
-        if seal.by not in known and not (mine and seal.by in self.own_keys):
-            yield _NOBODYS
-        yield from damage_to(kind, identifier, record)
-
-    def _objections_to_member(self, _kind: str, identifier: str, record: Record, seal: Seal) -> Iterator[str]:
-        try:
-            member = records.checked_member(record)
-        except (KeyError, TypeError, ValueError) as error:
-            yield f"it is damaged: {error}"
-            return
-        members = self._members()
-        master, before = master_of(members.values()), members.get(member.id)
-        sealer = next((one for one in members.values() if seal.by in one.pins), None)
-        if member.id != identifier:
-            yield "it is of another member"
-        elif not members:
-            yield from () if seal.by in self.own_keys else (_NOBODYS,)
-        elif sealer is None:
-            yield _NOBODYS
-        elif sealer == master:
-            return
-        elif before is None:
-            yield from () if member.clone else ("it is new and no clone",)
-        elif sealer.id != before.id:
-            yield f"it is sealed by {sealer.id}, and no member changes another one"
-        elif not (member.clone or _role(member) == _role(before) or self._is_appointed(member, members)):
-            yield "it takes the role of the master, and nobody who may has appointed it"
-
-    def _is_appointed(self, member: Member, members: Mapping[str, Member]) -> bool:
-        """Whether the master, or an administrator, says that it is the master now."""
-        rows = self._memory.rows(USER_KIND).values()
-        users = (records.read_user(one) for row in rows for one in row.records)
-        master = believed([member], members.values(), administrators(users))
-        return master is not None and (master.id, master.term) == (member.id, member.term)
-
-    def _members(self) -> dict[str, Member]:
-        """The members as they are believed."""
-        rows = self._memory.rows(MEMBER_KIND).items()
-        return {identifier: records.read_member(row.records[0]) for identifier, row in rows if row.records}
 
     def _believe_members(self, raw: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> None:
         """Remember the members that others let in or that changed, for as long as one of them makes another believed.
@@ -368,25 +269,13 @@ class MemberSeals:
             progress = False
             for identifier in sorted(waiting, key=lambda one: _term(waiting[one]), reverse=True):
                 row = self._memory.row(MEMBER_KIND, identifier)
-                if not self._why_not(MEMBER_KIND, identifier, waiting[identifier], row):
+                if not self._judge.why_not(MEMBER_KIND, identifier, waiting[identifier], row):
                     good = [waiting.pop(identifier)]
                     new = {identifier: (highest_number(good, row), good)}
                     self._memory.remember(MEMBER_KIND, new, {identifier: row} if row else {})
                     progress = True
 
-    def _show(self, kind: str, doubts: Mapping[str, Doubt]) -> None:
-        """Log and record what was not doubted before, and remember what is."""
-        before = {key: doubt for key, doubt in self._doubts.items() if key[0] == kind}
-        by_cause: dict[str, list[Doubt]] = {}
-        for identifier, doubt in doubts.items():
-            if before.get((kind, identifier)) != doubt and self.audit is not None:
-                by_cause.setdefault(doubt.why, []).append(doubt)
-        for why, some in by_cause.items():
-            self._record(kind, why, some)
-        for _, identifier in before.keys() - {(kind, identifier) for identifier in doubts}:
-            _log.warning("%s %s: what the directory has of it is believed again", kind, identifier)
-        rest = {key: doubt for key, doubt in self._doubts.items() if key[0] != kind}
-        self._doubts = rest | {(kind, identifier): doubt for identifier, doubt in doubts.items()}
+    # What has to be sealed anew.
 
     def lapsed(self, removals: Collection[Mapping[str, Any]]) -> list[Record]:
         """Of what is gone, removals sealed by this member for those that who joins now would not believe."""
@@ -400,33 +289,16 @@ class MemberSeals:
             some = latest_removals(kind, removals).get(identifier, [])
             if row is None or row.records or not some:
                 continue
-            if number_of(some[0]) < row.number or self._why_not_gone(kind, identifier, some[0]):
+            if number_of(some[0]) < row.number or self._judge.why_not_gone(kind, identifier, some[0]):
                 result.append(sealed_removal(kind, identifier, row.number, key))
         return result
-
-    def _record(self, kind: str, why: str, doubts: Sequence[Doubt]) -> None:
-        """In the log and the audit log: one by one, or of many what they have in common."""
-        audit = self.audit
-        if audit is None:
-            return
-        if len(doubts) > _SINGLY:  # a server that lost its data, or is being filled
-            _log.error("%d of kind %s: not believed as the directory has them: %s", len(doubts), kind, why)
-            target = f"{kind} {doubts[0].identifier} and {len(doubts) - 1} others"
-            audit.record(EVENT, STORE, "failure", target=target, why=why)
-            return
-        for doubt in doubts:
-            _log.error("%s %s: not believed as the directory has it: %s", kind, doubt.identifier, why)
-            detail = {"why": why, "sha256": doubt.sha256, "sealed_by": doubt.by}
-            audit.record(EVENT, STORE, "failure", target=f"{kind} {doubt.identifier}", **detail)
-
-    # What has to be sealed anew.
 
     def is_lasting(self, kind: str, identifier: str) -> bool:
         """Whether who joins now would believe what is believed of it: sealed by a member, or the master that keeps it.
 
         What is stored and not believed is for people to look at.
         """
-        members, row = self._members(), self._memory.row(kind, identifier)
+        members, row = self._judge.members(), self._memory.row(kind, identifier)
         master, known = master_of(members.values()), {member.tls_sha256 for member in members.values()}
         if kind in KEPT_BY_MASTER and master is not None:
             known = {master.tls_sha256}
@@ -435,10 +307,6 @@ class MemberSeals:
         except BadInput:
             return (kind, identifier) in self._doubts
         return seals <= (known or self.own_keys.keys()) or (kind, identifier) in self._doubts
-
-
-def _role(member: Member) -> tuple[bool, int, str]:
-    return member.clone, member.term, member.appointment
 
 
 def _term(record: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vouchd.cloning.believing import MemberSeals
-from vouchd.cloning.seals import Doubt
+from vouchd.cloning.doubts import Doubt
 from vouchd.core.approval_facts import Approvals
 from vouchd.core.facts import Caller, Member, User
 from vouchd.core.ports import APPROVALS_KIND, CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND, AuditSink

@@ -33,23 +33,20 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vouchd.cloning.proof import MemberKey, require_signed
 from vouchd.cloning.registry import master_of
 from vouchd.core import records
 from vouchd.core.approval_facts import read_approvals
-from vouchd.core.facts import Caller, Member
+from vouchd.core.facts import Member
 from vouchd.core.ports import APPROVALS_KIND, CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
 from vouchd.core.signer_facts import read_keyring
 from vouchd.errors import BadInput, StoreError
 from vouchd.pkix.certs import load_certificate
-from vouchd.stores.believed import Row, digest_of
+from vouchd.stores.believed import Row
 
 Record = dict[str, Any]
-STORE = Caller("store", origin="store")
-EVENT = "SEAL_VALIDATION"
 SEAL = "seal"
 _SPEAKS = b"vouchd seal 1\0"
 
@@ -87,17 +84,6 @@ def seal_of(kind: str, identifier: str, record: Mapping[str, Any]) -> Seal:
 def _said(kind: str, identifier: str, number: int, body: Mapping[str, Any]) -> bytes:
     """What is signed: what another version of this program has put into the record, too."""
     return _SPEAKS + json.dumps([kind, identifier, number, body], sort_keys=True, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A record that is stored and not believed, and why; `by` is SHA-256 (hex) of whose seal it bears, if anybody's."""
-
-    kind: str
-    identifier: str
-    why: str
-    sha256: str
-    by: str = ""
 
 
 def begun_by_master(raw: Mapping[str, Iterable[Record]]) -> bool:
@@ -144,12 +130,3 @@ def highest_number(good: Iterable[Record], row: Row | None) -> int:
     """The highest number of a seal there is or was."""
     numbers = [one[SEAL]["number"] for one in good if isinstance(one.get(SEAL), dict)]
     return max([row.number if row else 0, *(number for number in numbers if type(number) is int)])
-
-
-def doubt_of(kind: str, identifier: str, record: Record, why: str) -> Doubt:
-    """What is said of a record that is not believed."""
-    try:
-        by = seal_of(kind, identifier, record).by
-    except BadInput:
-        by = ""
-    return Doubt(kind, identifier[:200], why, digest_of(record), by)
