@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import dse, server
 from vouchd.directory.connection import Connection, Credentials
 from vouchd.directory.nss import TLSIdentity
-from vouchd.directory.plan import ServerPlan, trust_file
+from vouchd.directory.plan import ServerPlan, config_folder, trust_file
 from vouchd.directory.process import PROGRAMS, ServerProcess
 
 ROOT_DN = dse.ROOT_DN
@@ -114,6 +115,15 @@ class Directory:
     def stop(self) -> None:
         """End it in good order, which takes seconds."""
         self.process.stop()
+
+    def also_trust(self, certificate: Path) -> None:
+        """Have it trust the clients of another CA, from its next start on, which is now."""
+        self.stop()
+        folder = config_folder(self.folder)
+        what = ["-n", "another CA", "-t", "CT,,", "-a", "-i", str(certificate)]
+        command = ["certutil", "-A", "-d", str(folder), "-f", str(folder / "pwdfile.txt"), *what]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        self.start()
 
     def kill(self) -> None:
         """End it at once, as a crash does."""

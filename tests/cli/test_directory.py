@@ -206,6 +206,31 @@ def test_client_certificate_takes_the_place_of_the_password(run, instance, tmp_p
         assert code == 0, err
 
 
+def test_instance_moves_to_a_directory_server_with_a_client_certificate(run, instance, tmp_path):
+    """`directory use` binds with it from the first fact on: no password is needed, nor asked for without TLS."""
+    secret = tmp_path / "manager.password"
+    secret.write_text(PASSWORD + "\n")
+    secret.chmod(0o600)
+    layout = Layout(instance.instance)
+    certify_subsystem(layout)
+    with directories(HOST) as (directory,):
+        use = ("directory", "use", "--password-file", secret, "--client-certificate", "subsystem")
+        url = ("--url", f"{directory.url}/{SUFFIX}")
+        code, _, err = run(*use, *url)
+        assert (code, "TLS, which is off" in err) == (78, True)
+        assert read_settings(layout).directory is None
+        code, _, err = run(*use, *url, "--starttls", "--trust", directory.trust)
+        assert code == 0, err
+        settings = read_settings(layout).directory
+        assert (settings.bind, settings.client_certificate) == (CLIENT_AUTH, "subsystem")
+        known = read_passwords(layout.password_conf)
+        layout.password_conf.unlink()
+        write_passwords(layout.password_conf, {"internal": known["internal"]})
+        code, out, err = run("authority", "list", "--json")
+        assert code == 0, err
+        assert json.loads(out)
+
+
 def test_client_certificate_that_the_server_does_not_map_changes_nothing(run, instance, tmp_path):
     """A server whose certmap.conf does not know our accounts is told, and the instance binds with its password on."""
     secret = tmp_path / "manager.password"

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 from tests.certsystem_ca import ADMINISTRATOR, DOMAIN, PASSWORD, CertificateSystemCA, certificate_system
+from tests.ds389 import PASSWORD as DIRECTORY_PASSWORD
+from tests.ds389 import directories, root
 from tests.pki import CA, DAY
 from tests.setup.test_checks import Site, answers_of
 from tests.setup.test_wizard import here
 from tests.setup.wizards import open_wizard
 
-from vouchd.errors import LifecycleError
+from vouchd.errors import ConfigError, LifecycleError
 from vouchd.instance.certificates.places import system_certificates
+from vouchd.settings.declared import CLIENT_AUTH
 from vouchd.settings.layout import Layout
-from vouchd.settings.passwords import read_passwords
+from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.setup.answers_file import ini_text, read_ini
 from vouchd.setup.carrying_out import CarryingOut, waiting_requests
@@ -248,6 +251,35 @@ def test_password_of_the_domain_can_be_mended_after_the_instance_was_made(settin
     assert not panel.is_settled(answers, {"create", "certificates"})
     assert panel.is_settled(answers, {"create", "certificates", "enter"})
     assert panel.is_settled(answers_of(), {"create"})
+
+
+@pytest.mark.interop
+def test_instance_binds_to_its_directory_server_with_the_certificate_that_it_got(setting_up, tmp_path):
+    """Asked for at Internal Database: certified first, then the server prepared for it, and no password needed."""
+    with directories() as (server,), certificate_system(tmp_path, root(), int(time.time())) as ca:
+        database = {
+            "kind": "directory",
+            "host": server.host,
+            "port": server.port,
+            "suffix": server.suffix,
+            "trust": str(server.trust),
+            "password": DIRECTORY_PASSWORD,
+            "client_certificate": True,
+        }
+        plain = answers_of(internal_database={**database, "connection": "plain"})
+        with pytest.raises(ConfigError, match="TLS, which is off"):
+            Checks(setting_up.layout).internal_database(plain)
+        approving = {"approve": True, "user": ADMINISTRATOR, "password": PASSWORD}
+        answers = answers_of(internal_database=database, requests=requests(ca, **approving))
+        Checks(setting_up.layout).internal_database(answers)
+        setting_up.run(answers)
+        layout = setting_up.layout
+        bound = read_settings(layout).directory
+        assert (bound.bind, bound.client_certificate) == (CLIENT_AUTH, "subsystem")
+        passwords = read_passwords(layout.password_conf)
+        replace_passwords(layout.password_conf, {**passwords, "internaldb": "not this"})
+        with tools(lambda _: None).services(layout) as services:
+            assert [one.id for one in services.store.users()] == ["admin"]
 
 
 # The file.

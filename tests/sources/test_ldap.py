@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import ldap
 import pytest
+from tests.directory.test_client_certificate import identity
 from tests.ds389 import PASSWORD, ROOT_DN, directories
 
+from vouchd.directory.client_certificate import known_by
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Validator
 from vouchd.sources.ldap import LDAPSource
@@ -229,3 +231,48 @@ def test_directory_that_drips_ends_at_the_time_limit():
                 )
         finally:
             over.set()
+
+
+# With a client certificate.
+
+
+@pytest.fixture(scope="module")
+def private(directory):
+    """An entry that only an account may read which the server knows by its certificate; that account's certificate."""
+    mine, dn = identity("CRL reader", key=3), f"cn=reader,{directory.suffix}"
+    entry = [("objectClass", [b"top", b"applicationProcess", b"extensibleObject"]), ("cn", [b"reader"])]
+    directory.connection.add_s(dn, [*entry, *((name, list(each)) for name, each in known_by([mine.der]).items())])
+    place = f"ou=private,{directory.suffix}"
+    aci = f'(targetattr="*")(version 3.0; acl "none"; deny (all) userdn!="ldap:///{dn}";)'
+    directory.connection.add_s(place, [*UNIT, ("ou", [b"private"]), ("aci", [aci.encode()])])
+    add(directory.connection, f"cn=crl,{place}", crl=BASE)
+    return f"cn=crl,{place}", mine
+
+
+@pytest.mark.parametrize("transport", ["ldaps", "starttls"])
+def test_crl_is_read_with_a_client_certificate(directory, private, transport):
+    """SASL EXTERNAL in TLS makes the owner of the certificate the account that may read; nobody else does."""
+    dn, mine = private
+    urls = {"ldaps": f"{directory.secure_url}/{dn}", "starttls": f"{directory.url}/{dn}????{START_TLS}"}
+    found = source(urls[transport], trust_file=directory.trust, identity=lambda: mine).fetch(Validator())
+    assert found.documents == (BASE,)
+    with pytest.raises(SourceError):
+        source(urls[transport], trust_file=directory.trust).fetch(Validator())
+
+
+def test_certificate_that_is_not_the_account_s_is_refused(directory, private):
+    """One of the same name and CA by another key reads nothing, and the server's words are told."""
+    dn, _ = private
+    other = identity("CRL reader", key=4)
+    refused = source(f"{directory.secure_url}/{dn}", trust_file=directory.trust, identity=lambda: other)
+    with pytest.raises(SourceError, match=r"redentials|uthentication"):
+        refused.fetch(Validator())
+
+
+def test_certificate_is_shown_in_tls_alone(directory, private):
+    """Without TLS there is nobody to show it to: the setting is refused, with both ways to mend it."""
+    dn, mine = private
+    with pytest.raises(ConfigError, match="TLS, which is off") as caught:
+        source(f"{directory.url}/{dn}", identity=lambda: mine)
+    assert "ldaps://" in caught.value.hint
+    assert START_TLS in caught.value.hint

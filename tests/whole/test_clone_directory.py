@@ -38,7 +38,11 @@ def test_master_clone_and_clone_of_the_clone_are_alike_whoever_is_given_a_crl(tm
         site.until_says("c", "bad", "revoked")
         require_alike(site, "m", "c")
         site.prepare("c")
-        site.run(*clone(site, "d", servers["d"], transport))
+        by_certificate = ["--client-certificate", "subsystem"] if transport is Transport.STARTTLS else []
+        if by_certificate:  # one of the three binds so, whose server trusts the CA of the set's certificates
+            servers["d"].also_trust(site.folder / "lab" / "ca.crt")
+        site.run(*clone(site, "d", servers["d"], transport), *by_certificate)
+        assert ("authtype=SslClientAuth" in site.layout("d").cs_cfg.read_text()) == bool(by_certificate)
         site.revoke("good")
         site.publish("c")
         for name in ("m", "d"):

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from vouchd.api.crls import take_crl
 from vouchd.api.model import AuthorityId, Count, Label, Refusal, about
 from vouchd.api.operation import Call, Operation, Waiting
+from vouchd.cloning.directory_account import bound_by
 from vouchd.core.facts import Epoch
 from vouchd.service.permission import Action
 
@@ -31,6 +32,11 @@ class DirectoryToUse(Struct, frozen=True, forbid_unknown_fields=True):
     password: Annotated[Secret, about("The manager's password, which is used once and not kept.")]
     starttls: Annotated[bool, about("StartTLS on the plain port.")] = False
     trust_file: TrustFile = ""
+    client_certificate: Annotated[
+        str,
+        Meta(max_length=64),
+        about("The system certificate that the instance binds with; empty: it binds with a password.", "subsystem"),
+    ] = ""
     domain: Annotated[
         str,
         Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
@@ -94,7 +100,7 @@ def _use(call: Call) -> DirectoryInUse:
     services, notes = call.services, list[str]()
     services.permission.allow(call.caller, Action.CHANGE_CONFIGURATION, "directory server")
     server = server_of(wanted.url, start_tls=wanted.starttls, replica_id=1)
-    named = DirectorySettings(server, "", _path(wanted.trust_file))
+    named = bound_by(DirectorySettings(server, "", _path(wanted.trust_file)), wanted.client_certificate)
     target = NewDirectory(named, wanted.manager, wanted.password, wanted.domain)
     copied = target.take(services, services.open_store, notes.append)
     return DirectoryInUse(

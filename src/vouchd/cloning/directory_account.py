@@ -72,6 +72,23 @@ def newest_certificate(layout: Layout, settings: Settings, nickname: str) -> byt
     return client_identities(layout, settings, nickname)[0].der
 
 
+def require_tls(directory: DirectorySettings) -> None:
+    """Return when the server is spoken to as its bind needs it. Raises: ConfigError."""
+    if directory.bind == CLIENT_AUTH and directory.server.transport is Transport.PLAIN:
+        raise ConfigError(
+            "a client certificate is shown in TLS, which is off", hint="speak TLS or StartTLS with the directory server"
+        )
+
+
+def bound_by(directory: DirectorySettings, nickname: str) -> DirectorySettings:
+    """The same server, where a name is given bound to with that system certificate. Raises: ConfigError without TLS."""
+    if not nickname:
+        return directory
+    by_certificate = replace(directory, bind=CLIENT_AUTH, client_certificate=nickname)
+    require_tls(by_certificate)
+    return by_certificate
+
+
 def bind_with_certificate(layout: Layout, settings: Settings, nickname: str) -> None:
     """Have the instance bind with that certificate from its next start on; it must be let in so now.
 

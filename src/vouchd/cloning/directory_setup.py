@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from vouchd.cloning.directory_account import newest_certificate
 from vouchd.cloning.needs import Say
 from vouchd.core.facts import Transport
 from vouchd.directory.connection import Credentials, open_as_manager
 from vouchd.directory.setup import SetUp, set_up
 from vouchd.errors import ConfigError
 from vouchd.settings import cs_cfg
-from vouchd.settings.declared import DIRECTORY, DirectorySettings
+from vouchd.settings.declared import CLIENT_AUTH, DIRECTORY, DirectorySettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords, replace_passwords
+from vouchd.settings.reading import read_settings
 
 
 def replica_id_of(layout: Layout) -> int | None:
@@ -34,6 +37,9 @@ def directory_values(directory: DirectorySettings, *, in_use: bool = False) -> d
     }
     if directory.trust_file is not None:
         values["vouchd.directory.trust"] = str(directory.trust_file.absolute())
+    if directory.bind == CLIENT_AUTH:
+        values["internaldb.ldapauth.authtype"] = CLIENT_AUTH
+        values["internaldb.ldapauth.clientCertNickname"] = directory.client_certificate
     return values | ({"vouchd.store": DIRECTORY} if in_use else {})
 
 
@@ -80,10 +86,16 @@ def set_up_directory(
 ) -> None:
     """Prepare the directory server of an instance, and keep the accounts' passwords with it.
 
-    Raises: StoreError; ConfigError when the server has to be restarted first.
+    Where it binds with a certificate, the account is to know the one in use.
+    Raises: StoreError; ConfigError when the server has to be restarted first, or there is no such certificate.
     """
-    passwords = read_passwords(layout.password_conf)
-    made, kept = set_up_as_manager(directory, manager, passwords, say, clone=clone, domain=domain)
+    passwords, certificate = read_passwords(layout.password_conf), None
+    if directory.bind == CLIENT_AUTH:
+        settings = replace(read_settings(layout), directory=directory)
+        certificate = newest_certificate(layout, settings, directory.client_certificate)
+    made, kept = set_up_as_manager(
+        directory, manager, passwords, say, clone=clone, domain=domain, certificate=certificate
+    )
     replace_passwords(layout.password_conf, passwords | kept)
     if made.restart_for:
         raise ConfigError(

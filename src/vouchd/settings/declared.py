@@ -526,6 +526,12 @@ class SourceSettings:
     bind_dn: str = key(
         "vouchd.source.<name>.bindDN", TEXT, "", "LDAP bind; its password is `source.<name>` in password.conf."
     )
+    client_certificate: str = key(
+        "vouchd.source.<name>.clientCertNickname",
+        TEXT,
+        "",
+        "LDAP bind in TLS with this system certificate, as `vouchd certs list` names it, instead of a password.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

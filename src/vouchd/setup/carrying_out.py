@@ -46,6 +46,7 @@ from vouchd.setup.checks import Checks, named_authorities
 from vouchd.setup.kept import EXPORTED, own_journal
 from vouchd.setup.plans import (
     ENROLMENT_SECONDS,
+    bind_certificate,
     certsystem_domain,
     certsystem_requests,
     directory_of,
@@ -160,6 +161,7 @@ class CarryingOut:
                 password=database.password,
                 starttls=directory.server.transport is Transport.STARTTLS,
                 trust_file=database.trust,
+                client_certificate=bind_certificate(database),
                 domain=self._domain_name(),
             )
             for note in self._operation(services, "directory_server.use", body).notes:

@@ -8,10 +8,12 @@ from vouchd.client.admin import client_tls
 from vouchd.client.certsystem_domain import CertificateSystemDomain
 from vouchd.client.certsystem_requests import CertificateSystemRequests
 from vouchd.cloning.client import address_of
+from vouchd.cloning.directory_account import bound_by
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory.connection import server_of
 from vouchd.errors import ConfigError
 from vouchd.files import PRIVATE, replace_file
+from vouchd.instance.certificates.places import SUBSYSTEM
 from vouchd.instance.new_signer import SignerSource
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
@@ -94,7 +96,13 @@ def directory_of(database: InternalDatabase, replica_id: int | None = None) -> D
     """The directory server that the answers name. Raises: ConfigError: localhost, an address, no suffix."""
     starts_tls = database.connection == Transport.STARTTLS.value
     server = server_of(server_url(database), start_tls=starts_tls, replica_id=replica_id)
-    return DirectorySettings(server, "", maybe_path(database.trust, "CAs of the directory server"))
+    directory = DirectorySettings(server, "", maybe_path(database.trust, "CAs of the directory server"))
+    return bound_by(directory, bind_certificate(database))
+
+
+def bind_certificate(database: InternalDatabase) -> str:
+    """The system certificate that the instance binds with; empty: it binds with a password."""
+    return SUBSYSTEM if database.client_certificate else ""
 
 
 def member_of(subsystem: Subsystem, directory: DirectoryServer | None = None) -> Member:

@@ -385,6 +385,16 @@ class InternalDatabase(Struct, frozen=True, forbid_unknown_fields=True):
             when=("directory",),
         ),
     ] = ""
+    client_certificate: Annotated[
+        bool,
+        ask(
+            "Bind with the subsystem certificate",
+            "Instead of a password, in TLS or StartTLS. The server has to map it, as those of `vouchd directory create`"
+            " do.",
+            ini="pki_ds_client_certificate",
+            when=("directory",),
+        ),
+    ] = False
     manager: Annotated[
         Annotated[str, Meta(max_length=500)],
         ask("Who configures it", "Needed now, and not kept.", ini="pki_ds_bind_dn", when=("directory",)),

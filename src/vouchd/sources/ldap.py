@@ -11,16 +11,19 @@ import importlib
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Fetched, Validator
 from vouchd.signing.certificates import plain_roots
 from vouchd.sources.attempt import Deadline, look_up
+
+if TYPE_CHECKING:  # it brings an LDAP library along, which most instances start without
+    from vouchd.directory.client_certificate import ClientIdentity
 
 # A base CRL before the delta CRL that needs it.
 CRL_ATTRIBUTES = ("certificateRevocationList", "authorityRevocationList", "deltaRevocationList")
@@ -48,10 +51,11 @@ class LDAPSource:
         password: str = "",
         start_tls: bool = False,
         certificate_attribute: str = "",
+        identity: Callable[[], ClientIdentity] | None = None,
     ) -> None:
         """Without `bind_dn` the bind is anonymous; with `certificate_attribute` CAs are delivered, too.
 
-        Raises: ConfigError.
+        With an `identity`, asked at each attempt, it is by that certificate in TLS. Raises: ConfigError.
         """
         self._ldap, ldapurl = _library()
         try:
@@ -73,6 +77,12 @@ class LDAPSource:
         self._start_tls = start_tls or _START_TLS in extensions
         if self._start_tls and parsed.urlscheme == "ldaps":
             raise ConfigError(f"{self._url}: StartTLS over ldaps makes no sense", hint="write ldap://")
+        if identity is not None and parsed.urlscheme != "ldaps" and not self._start_tls:
+            raise ConfigError(
+                f"{self._url}: a client certificate is shown in TLS, which is off",
+                hint=f"write ldaps://, or have the URL ask for StartTLS: ????{_START_TLS}",
+            )
+        self._identity = identity
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._trust_file = trust_file
@@ -103,7 +113,10 @@ class LDAPSource:
         try:
             if self._start_tls:
                 connection.start_tls_s()
-            connection.simple_bind_s(self._bind_dn, self._password)
+            if self._identity is not None:
+                connection.sasl_non_interactive_bind_s("EXTERNAL")
+            else:
+                connection.simple_bind_s(self._bind_dn, self._password)
             return connection.search_ext_s(  # type: ignore[no-any-return]
                 self._dn,
                 self._scope,
@@ -128,7 +141,12 @@ class LDAPSource:
             connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
             if self._trust_file is not None:
                 connection.set_option(ldap.OPT_X_TLS_CACERTFILE, plain_roots(self._trust_file))
-            connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
+            with ExitStack() as stack:
+                if self._identity is not None:
+                    certificate, key = stack.enter_context(self._identity().files())
+                    connection.set_option(ldap.OPT_X_TLS_CERTFILE, certificate)
+                    connection.set_option(ldap.OPT_X_TLS_KEYFILE, key)
+                connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it makes the options above count
         return connection
 
     def _documents(self, results: Results) -> tuple[tuple[bytes, ...], str]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from vouchd.api.services import Services
+from vouchd.cloning.directory_account import client_identities
 from vouchd.core.ports import Clock
+from vouchd.instance.certificates.places import find
 from vouchd.service.permission import directory_caller, source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import CERTSYSTEM, read_passwords
+from vouchd.settings.reading import read_settings
 from vouchd.sources.file import FileSource
 from vouchd.sources.http import HTTPSource
 from vouchd.sources.ldap import LDAPSource
+
+if TYPE_CHECKING:  # it brings an LDAP library along, which most instances start without
+    from vouchd.directory.client_certificate import ClientIdentity
 
 
 def pulls(
@@ -42,7 +49,7 @@ def pulls(
                 services.authorities.add(certificate, directory_caller(source.name, source.url))
 
         schedule = Schedule(interval_seconds=source.interval_seconds)
-        fetcher = _crl_source(source, layout, passwords)
+        fetcher = _crl_source(source, services, passwords)
         return Pulling(source.name, source.url, fetcher, schedule, accept, admit=admit, paused=source.paused)
 
     return tuple(pulling(source) for source in settings.sources)
@@ -67,9 +74,9 @@ def certificate_system(services: Services) -> tuple[Pulling, ...]:
     )
 
 
-def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, str]) -> CRLSource:
+def _crl_source(source: SourceSettings, services: Services, passwords: Mapping[str, str]) -> CRLSource:
     if source.kind is SourceKind.FILE:
-        return FileSource(_file(source.url, layout), max_bytes=source.max_bytes)
+        return FileSource(_file(source.url, services.layout), max_bytes=source.max_bytes)
     if source.kind is SourceKind.HTTP:
         return HTTPSource(
             source.url,
@@ -86,7 +93,14 @@ def _crl_source(source: SourceSettings, layout: Layout, passwords: Mapping[str, 
         bind_dn=source.bind_dn,
         password=passwords.get(f"source.{source.name}", ""),
         certificate_attribute=source.certificate_attribute,
+        identity=_identity(source, services) if source.client_certificate else None,
     )
+
+
+def _identity(source: SourceSettings, services: Services) -> Callable[[], ClientIdentity]:
+    """The system certificate that is in use when the source binds. Raises: NotFound where there is none of the name."""
+    find(services.settings, source.client_certificate)
+    return lambda: client_identities(services.layout, read_settings(services.layout), source.client_certificate)[0]
 
 
 def _file(url: str, layout: Layout) -> Path:

@@ -23,7 +23,13 @@ from vouchd.cli.clone.other_master import (
     TrustedOption,
     clone_master,
 )
-from vouchd.cli.directory.options import DirectoryOption, ManagerPasswordOption, StartTLSOption, TrustOption
+from vouchd.cli.directory.options import (
+    ClientCertificateOption,
+    DirectoryOption,
+    ManagerPasswordOption,
+    StartTLSOption,
+    TrustOption,
+)
 from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.instance import Folder, Instance, reachable
 from vouchd.cli.lifecycle import restarted
@@ -40,6 +46,7 @@ from vouchd.cli.options import (
 from vouchd.cloning import roles
 from vouchd.cloning.client import address_of
 from vouchd.cloning.clone_creation import CloneCreation, ClonePlan
+from vouchd.cloning.directory_account import bound_by
 from vouchd.cloning.steps import run_steps
 from vouchd.core.facts import Member, Transport
 from vouchd.directory.connection import server_of
@@ -184,6 +191,7 @@ def create(
     trust: TrustOption = None,
     manager: ManagerOption = ROOT_DN,
     manager_password_file: ManagerPasswordOption = None,
+    client_certificate: ClientCertificateOption = "",
     config: MasterConfigOption = None,
     master_starttls: MasterStartTLSOption = False,
     master_trust: MasterTrustOption = None,
@@ -208,6 +216,11 @@ def create(
     """
     layout = Layout(instance.absolute())
     if master.lower().startswith(("ldap://", "ldaps://")):
+        if client_certificate:
+            raise ConfigError(
+                "a clone of a Certificate System is made with a password",
+                hint="afterwards: vouchd directory setup --client-certificate",
+            )
         other = OtherMaster(master, config, master_starttls, master_trust, master_bind, master_password_file, responder)
         trusted = tuple(trusted_responder or ())
         own = OwnServer(directory, starttls, trust, manager, manager_password_file)
@@ -223,7 +236,10 @@ def create(
         )
     source = token_source(token, module, pin_file, pin_command, extractable=False)
     values = _host_values(host, port, agent_port, health_port, workers, listen)
-    named = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
+    if client_certificate and not directory:
+        raise ConfigError("which directory server is not said", hint="name it: --directory ldaps://HOST:636/SUFFIX")
+    server = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
+    named = bound_by(server, client_certificate) if server else None
     plan = ClonePlan(
         layout=layout,
         master=address_of(master),

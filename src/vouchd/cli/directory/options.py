@@ -14,6 +14,12 @@ StartTLSOption = Annotated[bool, typer.Option("--starttls", help="StartTLS on th
 TrustOption = Annotated[
     Path | None, typer.Option("--directory-trust", "--trust", metavar="FILE", help="CAs of the directory server, PEM.")
 ]
+ClientCertificateOption = Annotated[
+    str,
+    typer.Option(
+        "--client-certificate", metavar="NAME", help="The instance binds with this system certificate of its own."
+    ),
+]
 ManagerPasswordOption = Annotated[
     Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
 ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import output
+from vouchd.cli.directory.options import ClientCertificateOption
 from vouchd.cli.directory.server import shown
 from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
 from vouchd.clock import SystemClock
@@ -65,12 +66,7 @@ def setup(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Passwords of the accounts: a new file (0600).")
     ] = None,
-    client_certificate: Annotated[
-        str | None,
-        typer.Option(
-            "--client-certificate", metavar="NAME", help="The instance binds with this system certificate of its own."
-        ),
-    ] = None,
+    client_certificate: ClientCertificateOption = "",
     json_output: JsonOption = False,
 ) -> None:
     """Prepare a directory server: schema, suffix, indexes, limits, and accounts with the rights they need alone.

@@ -9,6 +9,7 @@ import typer
 
 from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
+from vouchd.cli.directory.options import ClientCertificateOption
 from vouchd.cli.directory.setup import (
     DirectoryOption,
     DomainOption,
@@ -36,12 +37,14 @@ def use(
     manager: ManagerOption = ROOT_DN,
     password_file: ManagerPasswordOption = None,
     domain: DomainOption = "vouchd",
+    client_certificate: ClientCertificateOption = "",
     json_output: JsonOption = False,
 ) -> None:
     """Keep the facts of this instance in a directory server, so that it can be cloned by replication.
 
     Prepares the server, copies CAs, CRLs and users there, and switches over; may be repeated after it was cut short.
-    The embedded store stays as it was, in db/.
+    The embedded store stays as it was, in db/. With --client-certificate the instance binds with that certificate, no
+    longer with a password; the server has to map it (docs/set/directory.md).
 
     Example: vouchd directory use --dir ds --password-file ds/manager.password
     """
@@ -53,6 +56,7 @@ def use(
         "manager": manager,
         "password": read_password(password_file, Path(manager)),
         "domain": domain,
+        "client_certificate": client_certificate,
     }
     before = instance.call("instance.get")
     done = instance.call("directory_server.use", body=body)
