@@ -82,7 +82,7 @@ def _approve(call: Call) -> Approval:
     outcome = "; ".join(changes) if changes else "it was so already" if changes == [] else ""
     after = services.four_eyes.carried_out(approval, outcome, caller, failed=False)
     call.running.settle(0)
-    return _shape(call, after, [f"{approval.operation} was carried out", *(changes or ())])
+    return _shape(call, after, ["it was carried out", *(changes or ())])
 
 
 def _deny(call: Call) -> Approval:

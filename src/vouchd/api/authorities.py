@@ -116,6 +116,15 @@ class Compromise(Struct, frozen=True, forbid_unknown_fields=True):
         facts.CompromisedAnswer, about("`revoked`: all that it issued is, cACompromise; `tryLater`: nothing is said.")
     ] = facts.CompromisedAnswer.REVOKED
 
+    def __post_init__(self) -> None:
+        if self.since is not UNSET:
+            try:
+                shapes.posix(self.since, "since")
+            except BadInput as error:
+                raise ValueError(
+                    f"Expected as since a time such as 2026-11-24T05:41:44Z, got {self.since[:40]!r}"
+                ) from error
+
 
 class Authority(Struct, frozen=True):
     """A CA that the instance answers for."""

@@ -139,6 +139,7 @@ def _crl_pages(services: Services, pages: Pages, page: Page) -> tuple[Route, ...
 def _signer_pages(signers: SignerPages, page: Page) -> tuple[Route, ...]:
     return (
         page("GET", menu.SIGNERS, Action.LIST_CERTIFICATES, signers.listed),
+        page("POST", menu.SIGNERS, Action.CHANGE_CERTIFICATES, signers.add),
         page("POST", _SIGNER + "/request", Action.CHANGE_CERTIFICATES, signers.request),
         page("POST", _SIGNER + "/install", Action.CHANGE_CERTIFICATES, signers.install, _CERTIFICATE_BODY_BYTES),
         page("POST", _SIGNER + "/switch", Action.CHANGE_CERTIFICATES, signers.switch),
