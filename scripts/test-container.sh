@@ -42,6 +42,7 @@ say "what it takes"
 scripts/install-debian-packages.sh podman runc netavark aardvark-dns iptables debootstrap
 mkdir -p "$store" "$work/networks" "$work/tree"
 git -c safe.directory='*' archive HEAD | tar -x -C "$work/tree"
+find "$work/tree" -exec touch --no-dereference --date=@0 {} + # what is the same is not built again
 limit=$(ulimit -Hn)
 cat >"$work/containers.conf" <<EOF
 [containers]

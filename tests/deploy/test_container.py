@@ -97,7 +97,11 @@ def test_example_gives_an_instance_no_more_than_it_needs(services):
         assert service["security_opt"] == ["no-new-privileges:true"]
     for name, service in services.items():
         assert "." in service["hostname"], name
-        assert {volume.partition(":")[0] for volume in service["volumes"]} <= set(whole["volumes"])
+        named = [volume for volume in service["volumes"] if not volume.startswith("./")]
+        assert {volume.partition(":")[0] for volume in named} <= set(whole["volumes"])
+        assert all(volume.endswith(":ro") for volume in service["volumes"] if volume not in named), (
+            "of the host: to read"
+        )
         assert "PASSWORD:" not in str(service.get("environment", "")), "passwords are files"
 
 

@@ -212,9 +212,11 @@ def test_set_up_script_makes_an_instance_once_that_its_probes_find_ready(tmp_pat
     }
     (secrets / "answers.json").write_text(json.dumps(answers))
     (secrets / "answers.json").chmod(0o440)
+    (secrets / "directory-ca.crt").write_text("of a directory server")
     assert run_vouchd("ca", "create", "--ca", tmp_path / "ca", "--subject", "CN=Pod CA").returncode == 0
     shell, flags, script = step["command"]
-    script = script.replace("/run/secrets/setup", str(secrets)).replace("/setup/", f"{setup}/")
+    for path, here in (("/run/secrets/setup", secrets), ("/setup/", f"{setup}/"), ("/var/lib/vouchd", tmp_path)):
+        script = script.replace(path, str(here))
     for _ in range(2):
         done = subprocess.run(
             [shell, flags, script],
@@ -226,6 +228,7 @@ def test_set_up_script_makes_an_instance_once_that_its_probes_find_ready(tmp_pat
         )
         assert done.returncode == 0, done.stderr
         (secrets / "answers.json").unlink(missing_ok=True)
+    assert (tmp_path / "trust/directory-ca.crt").read_text() == "of a directory server"
     assert run_vouchd("ca", "publish", "--ca", tmp_path / "ca", "--to", f"instance:{instance}").returncode == 0
     assert run_vouchd("start", "--instance", instance).returncode == 0
     try:
