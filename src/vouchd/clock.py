@@ -13,6 +13,7 @@ class SystemClock:
         return int(time.time())
 
 
-def seconds_until(at: int) -> float:
-    """How long it is until the POSIX second `at` begins; 0 when it has begun."""
-    return max(0.0, at - time.time())
+def wait_until(at: int) -> None:
+    """Return when the POSIX second `at` begins; at once when it has begun."""
+    while (left := at - time.time()) > 0:
+        time.sleep(left)

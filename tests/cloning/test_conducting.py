@@ -115,6 +115,23 @@ def test_set_switches_when_every_member_could(pair):
     assert (ring.epoch, ring.switch_at, ring.current) == (1, NOW + LEAD_SECONDS, ((SIGNER, 2),))
 
 
+def test_set_switches_once_more_when_the_moment_named_has_come(pair):
+    """Members wait for a moment that is near: another one is not named meanwhile, so that all go through the same ones."""
+    name = pair.newest.name
+    pair.own, pair.said = {name: ""}, {name: ""}
+    conducting = pair.conducting()
+    conducting.look()
+    ring = pair.store.keyring()
+    pair.store.put_keyring(ring.aiming_at(ring.versions[0]), ring)
+    conducting.look()
+    assert (pair.store.keyring().epoch, pair.store.keyring().current) == (1, ((SIGNER, 2),))
+    ring = pair.store.keyring()
+    pair.store.put_keyring(replace(ring, switch_at=NOW), ring)
+    pair.own, pair.said = ({f"{SIGNER}#1": "", name: ""} for _ in range(2))
+    conducting.look()
+    assert (pair.store.keyring().epoch, pair.store.keyring().current) == (2, ((SIGNER, 1),))
+
+
 def test_member_that_cannot_be_asked_holds_the_switch_up(pair):
     """What it said before it went away is not what it could do now."""
     name = pair.newest.name

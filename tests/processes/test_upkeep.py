@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from vouchd.clock import SystemClock
 from vouchd.errors import StoreUnavailable
 from vouchd.processes.upkeep import Upkeep, Upkeeping
 
@@ -57,20 +56,3 @@ async def test_work_that_failed_is_tried_again_when_somebody_says_so():
     await asyncio.wait_for(mended.wait(), 30)
     running.cancel()
     assert len(tries) == 2
-
-
-async def test_work_is_done_at_the_moment_that_it_names():
-    """What is to be done at a moment does not wait for its rhythm."""
-    looks, again = [], asyncio.Event()
-    loop, soon = asyncio.get_running_loop(), SystemClock().now() + 1
-
-    def work() -> bool:
-        looks.append(SystemClock().now())
-        if looks[-1] >= soon:
-            loop.call_soon_threadsafe(again.set)
-        return False
-
-    works = [Upkeep("moment", 3600, work, due=lambda: soon if looks[-1] < soon else None)]
-    running = asyncio.create_task(Upkeeping(works, lambda: None).run())
-    await asyncio.wait_for(again.wait(), 30)
-    running.cancel()

@@ -62,8 +62,10 @@ class Conducting:
         if self._shared or conducts:
             after = self._tidied(self._sealed(after, own), words)
         before, self.hold_ups = self.hold_ups, self._in_the_way(ring, members, own, words)
-        if conducts and ring.is_switching and not self.hold_ups:
-            after = after.switched(self._clock.now() + (LEAD_SECONDS if len(members) > 1 else 0))
+        now = self._clock.now()
+        pending = 0 < ring.switch_at - now <= LEAD_SECONDS  # members wait for that moment, whatever the facts say then
+        if conducts and ring.is_switching and not self.hold_ups and not pending:
+            after = after.switched(now + (LEAD_SECONDS if len(members) > 1 else 0))
         if after != ring:
             try:
                 self._store.put_keyring(after, ring)

@@ -15,8 +15,8 @@ right:
    What a member said once stays true: files stay, workers have the key, a worker that is started anew reads the same.
 2. *One moment.* A process cannot open a key file once it answers strangers, so the new signers are loaded by a
    restart while the old ones sign, which nobody notices. The switch itself is one store into shared memory, at the
-   moment that the facts name (`look` is called then, too), and not before the last worker of before the restart has
-   ended.
+   moment that the facts name, which the look before it waits for, and not before the last worker of before the restart
+   has ended.
 3. *Killed anywhere, never back.* `CS.cfg` names the new files before the word is said: who starts again signs with the
    new ones. A member that was down while the others switched makes `CS.cfg` follow before it answers (`follow`); one
    that cannot, having been put back to an older state, answers tryLater for the CAs concerned.
@@ -33,6 +33,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from vouchd.clock import wait_until
 from vouchd.core.facts import Authority, Member
 from vouchd.core.ports import AuditSink, Clock, Store
 from vouchd.core.signer_facts import Keyring, KeyringWord, SignerVersion
@@ -59,6 +60,7 @@ _log = logging.getLogger(__name__)
 LACKING = "its key has not come yet"
 NOT_LOADED = "its workers do not have it yet"
 _PATIENCE_SECONDS = 60  # until a restart that was refused is asked for again
+_AHEAD_SECONDS = 2  # so long before its moment a switch is prepared, and then waited for: twice as long as a pause
 _AS_MEMBER = "keyring"
 
 
@@ -221,7 +223,6 @@ class MemberKeyring:
         self._saying = KeyringWord(self._sealing.public)
         self._loaded = threading.Event()
         self._settings = KeptSettings(layout)
-        self.switches_at: int | None = None  # the moment of a switch, POSIX seconds, while it lies ahead
 
     def settle(self) -> None:
         """Every worker that answers is one of this process."""
@@ -330,10 +331,11 @@ class MemberKeyring:
         current = [places[one.key] for one in ring.signing() if one.key in places]
         following = succeeding(NamedSigners.of(settings), current)
         number = next((number for number, one in self._sets.items() if one == following), None)
-        self.switches_at = ring.switch_at if ring.switch_at > self._clock.now() else None
-        due = self.switches_at is None and self._loaded.is_set()
-        if number is None or number == self._word.number or not due:
+        if number is None or number == self._word.number or not self._loaded.is_set():
             return
+        if ring.switch_at - self._clock.now() > _AHEAD_SECONDS:
+            return
+        wait_until(ring.switch_at)
         nicknames = self._member.name(current)
         self._word.say(number)
         for version in ring.signing():

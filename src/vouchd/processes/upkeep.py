@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
-from vouchd.clock import seconds_until
 from vouchd.core.ports import Clock
 from vouchd.errors import NotFound, VouchdError
 from vouchd.pkix.purposes import Validity
@@ -29,8 +28,7 @@ _FIRST_PAUSE_SECONDS = 0.5
 class Upkeep:
     """`work` is done every `seconds`, and after changes of the store if `on_change`; it tells whether it changed any.
 
-    Unless `at_start` it is first done when `seconds` have passed. It may block. It is done at the POSIX second `due()`,
-    too, however long it would pause; None: there is no such moment.
+    Unless `at_start` it is first done when `seconds` have passed. It may block.
 
     Raises: VouchdError when it could not be done now.
     """
@@ -40,7 +38,6 @@ class Upkeep:
     work: Callable[[], bool]
     on_change: bool = False
     at_start: bool = True
-    due: Callable[[], int | None] = lambda: None
 
 
 class Upkeeping:
@@ -88,8 +85,6 @@ class Upkeeping:
                 self._show(work.name, "internal error, see the log")
             if failures:
                 pause = max(pause, min(_FIRST_PAUSE_SECONDS * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS))
-            elif (at := work.due()) is not None:
-                pause = min(pause, seconds_until(at))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken[work.name].wait()

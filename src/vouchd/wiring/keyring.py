@@ -76,7 +76,7 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
     signers = SignerRenewal(services.signers, lambda: conducting.conducts, me, services.caller)
     enrolling = Enrolling((signers, own), lambda: read_settings(layout), clock)
     works = (
-        Upkeep("signers", _SECONDS, member.look, on_change=True, due=lambda: member.switches_at),
+        Upkeep("signers", _SECONDS, member.look, on_change=True),
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
         Upkeep("own record", _RECORD_SECONDS, record.look, on_change=True),
         Upkeep("renewal", _RENEWAL_SECONDS, enrolling.look),
