@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 from tests.faults.site import Site
+from tests.memory_store import MemoryStore
 from tests.pki import CA
+from tests.service.recording import AGENT, RecordingAudit
 
 from vouchd.cloning.followed_store import FollowedStore
+from vouchd.core.facts import User
 from vouchd.errors import PermissionDenied
+from vouchd.service.approvals import FourEyes
+from vouchd.service.permission import Action, Permission
+
+
+@dataclass
+class FixedClock:
+    """A clock that stands."""
+
+    at: int
+
+    def now(self) -> int:
+        return self.at
+
 
 CHANGES = (
     "put_authority",
@@ -20,6 +38,8 @@ CHANGES = (
     "put_user",
     "remove_user",
     "put_token",
+    "put_keyring",
+    "put_approvals",
 )
 
 
@@ -43,6 +63,29 @@ def test_change_of_facts_is_refused_and_names_the_way(followed, change):
         getattr(followed, change)(None)
     assert "vouchd domain members" in refused.value.hint
     assert followed.facts() == before
+
+
+def test_what_needs_two_agents_is_asked_for_and_decided_at_the_master(tmp_path):
+    """A clone that follows shows what waits at its master, takes no request, and lets nobody decide."""
+    master, followed = MemoryStore(), FollowedStore(tmp_path / "followed.sqlite")
+    users = replace(master.facts(), users=(User(AGENT.name, AGENT.name, AGENT.groups),))
+    audit, clock = RecordingAudit(), FixedClock(150)
+    at_master = FourEyes(master, Permission(audit), audit, clock, 600)
+    right = Action.DECLARE_COMPROMISED
+    asked = at_master.request("authorities.compromised", {"path": {}, "query": {}, "body": None}, right, AGENT)
+    followed.adopt(replace(users, approvals=master.approvals()), {})
+    here = FourEyes(followed, Permission(audit), audit, clock, 600)
+    assert here.approvals(AGENT) == (asked,)
+    second = replace(AGENT, name="bob")
+    for act in (
+        lambda: here.request("authorities.remove", {"path": {}}, right, AGENT),
+        lambda: here.approve(asked.id, lambda _: right, second),
+        lambda: here.deny(asked.id, lambda _: right, second),
+    ):
+        with pytest.raises(PermissionDenied, match="follows its master"):
+            act()
+    assert here.approvals(AGENT) == (asked,)
+    followed.close()
 
 
 def test_facts_of_the_master_are_taken_over(followed):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.agent.domain_site import a_clone, own_key
 from tests.contract.backends import directory_backend, directory_server, sha256
+from tests.contract.test_approval_store import WAITING
 from tests.pki import CA, NOW, shared_key
 from tests.service.recording import RecordingAudit
 
@@ -21,10 +22,11 @@ from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.doubts import EVENT
 from vouchd.cloning.resealing import reseal
 from vouchd.core import records
+from vouchd.core.approval_facts import Approvals, ApprovalState
 from vouchd.core.facts import Authority, Group, JoinToken, Member, User
 from vouchd.core.ports import CA_KIND
 from vouchd.directory.connection import Change
-from vouchd.directory.schema import AUTHORITY, MEMBER, MEMBERS, PEOPLE, USER
+from vouchd.directory.schema import APPROVALS, AUTHORITY, DOMAIN, MEMBER, MEMBERS, PEOPLE, USER
 from vouchd.errors import PermissionDenied
 from vouchd.pkix.certs import authority_id, load_certificate
 from vouchd.stores.believed import Believed
@@ -330,6 +332,43 @@ def test_users_are_changed_by_the_master_alone(site):
         with pytest.raises(PermissionDenied, match="users are kept by the master") as refusal:
             act()
         assert site.master.id in refusal.value.hint
+
+
+def test_what_waits_for_a_second_agent_is_seen_by_all_and_kept_by_the_master_alone(site):
+    """A clone shows it and decides nothing; what a thief writes, or puts back from before a decision, is not believed."""
+    site.master.store.put_approvals(Approvals(entries=(WAITING,)), Approvals())
+    waiting, old = site.master.store.approvals(), site.values(DOMAIN, APPROVALS)
+    assert [one.store.approvals() for one in site.seats] == [waiting] * 3
+    with pytest.raises(PermissionDenied, match="approvals are kept by the master") as refusal:
+        site.second.store.put_approvals(Approvals(), waiting)
+    assert site.master.id in refusal.value.hint
+    denied = replace(WAITING, state=ApprovalState.DENIED, decided_by="bob", decided_at=150)
+    site.master.store.put_approvals(Approvals(entries=(denied,)), waiting)
+    decided, true = site.second.store.approvals(), site.values(DOMAIN, APPROVALS)
+    assert decided.entries == (denied,)
+    site.write(DOMAIN, APPROVALS, *old)
+    assert site.second.store.approvals() == decided
+    site.thief.put_approvals(Approvals(entries=(WAITING,)), site.thief.approvals())
+    assert site.second.store.approvals() == decided
+    assert [kind for kind, _ in site.second.doubts] == ["approvals"]
+    site.write(DOMAIN, APPROVALS, *true)
+    assert (site.second.store.approvals(), site.second.doubts) == (decided, [])
+
+
+def test_what_waits_goes_on_at_who_becomes_the_master(site):
+    """After a promotion the new master decides what was asked for at the old one."""
+    site.master.store.put_approvals(Approvals(entries=(WAITING,)), Approvals())
+    waiting = site.second.store.approvals()
+    appointment = appoint(site.second.member, 2, own_key(site.master.member.host))
+    promoted = replace(site.second.member, clone=False, term=2, appointment=appointment)
+    site.second.store.put_member(promoted, site.second.member)
+    site.second.store.put_member(replace(site.master.member, clone=True), site.master.member)
+    assert site.second.reseal() == 2  # it, and the user
+    resealed = site.second.store.approvals()
+    assert resealed.entries == waiting.entries
+    site.second.store.put_approvals(Approvals(), resealed)
+    assert [one.store.approvals().entries for one in site.seats] == [()] * 3
+    assert [one.doubts for one in site.seats] == [[]] * 3
 
 
 def test_promoted_member_is_believed_by_its_appointment(site):

@@ -21,11 +21,13 @@ from tests.contract.backends import (
     an_epoch,
     sha256,
 )
+from tests.contract.test_approval_store import SOME
 from tests.contract.test_domain_store import CLONE, MASTER
 from tests.contract.test_identity_store import ADMIN, ALICE
 from tests.contract.test_keyring_store import RING
 
 from vouchd.core import records
+from vouchd.core.approval_facts import Approvals
 from vouchd.core.changes import NEVER, Concerned
 from vouchd.core.facts import Facts
 from vouchd.core.records import concerned_record, facts_record, read_concerned, read_facts
@@ -50,6 +52,7 @@ def full(store) -> Facts:
     for user in (ADMIN, ALICE):
         store.put_user(user, None)
     store.put_keyring(RING, Keyring())
+    store.put_approvals(SOME, Approvals())
     for member in (MASTER, CLONE):
         store.put_member(member, None)
     return store.facts()
@@ -62,6 +65,7 @@ def test_facts_are_what_the_other_methods_tell(store):
     """One view holds what every single question is answered with."""
     facts = full(store)
     told = (store.authorities(), store.epochs(), store.quarantined(), store.users(), store.members(), store.keyring())
+    assert store.approvals() == facts.approvals
     assert told == (facts.authorities, facts.epochs, facts.quarantined, facts.users, facts.members, facts.keyring)
     assert [mark for mark in facts.high_water if mark[0] == POINT] == [(POINT, *store.high_water(POINT))]
 
@@ -149,7 +153,7 @@ def test_facts_since_a_revision_are_of_what_changed(store):
     full(store)
     now, facts, concerned = store.facts_since(NEVER)
     assert (now, facts, concerned) == (store.revision(), store.facts(), None)
-    rest = replace(Facts(), users=facts.users, members=facts.members, keyring=facts.keyring)
+    rest = replace(Facts(), users=facts.users, members=facts.members, keyring=facts.keyring, approvals=facts.approvals)
     assert store.facts_since(now)[1:] == (rest, Concerned())
     store.put_authority(an_authority("d"))
     store.drop_quarantined(POINT)

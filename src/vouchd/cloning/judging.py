@@ -59,14 +59,14 @@ class Judge:
         return any(name in rows and rows[name].records for name in removals)
 
     def unknown_keys(self, kind: str, raw: Mapping[str, list[Record]], rows: Mapping[str, Row]) -> bool:
-        """Whether there is anything new by a key that may be that of a member that this one has not heard of."""
+        """Whether there is anything new by a key that may be a new member's, or a new master's where that keeps it."""
         known = {pin for member in self.members().values() for pin in member.pins}
         for identifier, some in raw.items():
             row = rows.get(identifier)
             for one in some:
                 if row is None or digest_of(one) not in row.digests:
                     try:
-                        if kind == USER_KIND or seal_of(kind, identifier, one).by not in known:
+                        if kind in KEPT_BY_MASTER or seal_of(kind, identifier, one).by not in known:
                             return True
                     except BadInput:
                         continue
