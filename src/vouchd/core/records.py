@@ -39,6 +39,7 @@ from vouchd.core.facts import (
 from vouchd.core.signer_facts import Keyring, keyring_record, read_keyring
 from vouchd.errors import StoreError
 
+_PLAIN = frozenset({str, bytes, int, bool, float, type(None)})
 T = TypeVar("T")
 Record = dict[str, Any]
 
@@ -80,9 +81,10 @@ def require_types(fact: object) -> None:
         return
     for name, kinds in _kinds_of(cls):
         value = getattr(fact, name)
-        if type(value) not in kinds and not any(issubclass(type(value), kind) for kind in kinds if kind is not int):
-            raise TypeError(f"{name} is {type(value).__name__}")
-        if is_dataclass(value) or isinstance(value, tuple):
+        actual = type(value)
+        if actual not in kinds and not any(issubclass(actual, kind) for kind in kinds if kind is not int):
+            raise TypeError(f"{name} is {actual.__name__}")
+        if actual not in _PLAIN:
             require_types(value)
 
 

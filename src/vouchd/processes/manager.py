@@ -100,10 +100,6 @@ class _Instance:
 
     async def serve(self) -> None:
         """Start all parts, react to signals, stop all parts."""
-        # Here, because they bring aiohttp and prometheus-client along, which workers and commands start without.
-        from vouchd.processes.health import HealthServer  # noqa: PLC0415
-        from vouchd.processes.overview import Overview  # noqa: PLC0415
-
         settings, handover = self._settings, handover_in(os.environ)
         self._signals.open(handover.signals if handover else None)  # before the PID file: who reads it may signal us
         self._supervisor = Supervisor(os.environ, os.getpid())
@@ -119,6 +115,13 @@ class _Instance:
         withhold = self._agent_part.withhold if self._agent_part else overlook
         watermark = settings.watermark or Watermark(0)
         self._withholding = Withholding(watermark, self._pool, withhold, self._watch.look_now)
+        self._start_workers()
+        await asyncio.sleep(0)  # the first step of it
+        # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which
+        # take a while to load: the workers start meanwhile.
+        from vouchd.processes.health import HealthServer  # noqa: PLC0415
+        from vouchd.processes.overview import Overview  # noqa: PLC0415
+
         self._overview = Overview(
             self._pool,
             self._sockets,
@@ -190,9 +193,11 @@ class _Instance:
             pool.beside = self._agent_part.counted
         return pool
 
-    def _go(self) -> None:
+    def _start_workers(self) -> None:
         self._verdict.look()
         self._pool.start()
+
+    def _go(self) -> None:
         works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
         works.append(self._keep_watermark())
         if self._settings.alerting is not None:
@@ -270,6 +275,7 @@ class _Instance:
         except OSError as error:
             self._signals.take_back()
             self._refuse(error)
+            self._start_workers()
             self._go()
             await self._open_agent_port()
 

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from vouchd.agent.running import OnLoop, RunningManager
-from vouchd.agent.server import AgentPart
 from vouchd.alerts.alerting import Alerting
 from vouchd.alerts.carriers.table import open_carriers
 from vouchd.alerts.conditions import Bounds
@@ -65,7 +64,6 @@ from vouchd.settings.passwords import read_passwords
 from vouchd.settings.reading import read_settings, settings_from, write_active
 from vouchd.signing.software import SoftwareSigner
 from vouchd.sockets import Address, raise_descriptor_limit
-from vouchd.wiring.agent import agent_part
 from vouchd.wiring.audit import sign_audit_log, succeeding_audit_signer
 from vouchd.wiring.cloning import notifier_of, peers, verifying
 from vouchd.wiring.instance import checked_signers
@@ -75,6 +73,10 @@ from vouchd.wiring.sources import certificate_system, pulls
 from vouchd.wiring.tracing import open_tracing
 from vouchd.wiring.upkeep import own_backups, works_for_the_set
 from vouchd.wiring.worker import answered_records, signing_responder
+
+if TYPE_CHECKING:  # see _agent_part
+    from vouchd.agent.running import OnLoop
+    from vouchd.agent.server import AgentPart
 
 _log = logging.getLogger(__name__)
 
@@ -289,6 +291,10 @@ def _agent_part(
         _log.warning("agent port off: no TLS server certificate yet, see `vouchd certs list`")
         manager_services.in_use.listen(lambda _: os.kill(os.getpid(), signal.SIGHUP), SSLSERVER)
         return None
+    # Here, because pages, REST and their library are a third of the program: who has no such port does not load them.
+    from vouchd.agent.running import RunningManager  # noqa: PLC0415
+    from vouchd.wiring.agent import agent_part  # noqa: PLC0415
+
     responder, signing = signing_responder(manager_services.layout, settings, publication.state)
     records = answered_records(settings.audit, responder)
     groups = ClientGroups(settings.ee.ipv4_prefix, settings.ee.ipv6_prefix, salt=SALT)

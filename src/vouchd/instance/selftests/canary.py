@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 from vouchd.client import inquiry
 from vouchd.client.parsing import parse_response
@@ -44,6 +43,15 @@ class Canary:
     default_signer: str
     policy: ResponsePolicy
     url: str = ""
+    _known: Signers = field(init=False)
+    _revocations: SignerRevocations = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what is the same for all CAs, whose checks may be shared among processes."""
+        certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
+        known = Signers(SignerCertificates(certificates), self.default_signer)
+        object.__setattr__(self, "_known", known)
+        object.__setattr__(self, "_revocations", SignerRevocations(known.certificates, self.state.authorities))
 
     def sing(self, at: int) -> Callable[[ServingAuthority], str]:
         """A check of one CA at POSIX time `at`; it returns what it found and raises SigningError."""
@@ -145,15 +153,6 @@ class Canary:
 
     def _expected(self, serving: ServingAuthority, serials: Sequence[bytes], at: int) -> list[Explanation]:
         return explain_each(serving, self.policy, self._known, self._revocations, serials=serials, at=at)
-
-    @cached_property
-    def _revocations(self) -> SignerRevocations:
-        return SignerRevocations(self._known.certificates, self.state.authorities)
-
-    @cached_property
-    def _known(self) -> Signers:
-        certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
-        return Signers(SignerCertificates(certificates), self.default_signer)
 
 
 def _serials(serving: ServingAuthority) -> tuple[bytes, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from vouchd.errors import PartFails, SigningError, VouchdError
 from vouchd.instance.certificates.places import ADMIN, SystemCertificate, numbered
 from vouchd.instance.certificates.rehearsal import try_signature
 from vouchd.instance.certificates.signers import KeyMaterial, LoadedSigners, check_signers
+from vouchd.instance.selftests.shares import Check, outcomes
 from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.pkix.purposes import Issuers, Purpose, Validity, chain_of, check_purpose
 from vouchd.settings.declared import Settings
@@ -51,13 +52,13 @@ def check_validity(material: KeyMaterial, authorities: Iterable[Authority], at: 
     Raises: PartFails, naming each that fails.
     """
     signers, every = material.signers, tuple(authorities)
-    checks: dict[str, Callable[[], str]] = {
+    checks: dict[str, Check] = {
         f"signer {name}": partial(_require_valid, load_certificate(signer.certificate_der), at)
         for name, signer in signers.ready.items()
     }
     for authority in every:
         checks[f"CA {authority.label}"] = partial(_require_signer, signers, authority, at)
-    doubts = [words for words in collect_each(checks, PartFails).values() if words]
+    doubts = [words for words in collect_each(checks, PartFails, shared=True).values() if words]
     return "; ".join((f"{len(every)} CAs, each with a signer that may answer for it", *dict.fromkeys(doubts)))
 
 
@@ -81,7 +82,7 @@ def check_certificates(material: KeyMaterial, authorities: Iterable[Authority], 
         for one in material.certificates
         if one.name != ADMIN
     }
-    return collect(checks, PartFails)
+    return collect(checks, PartFails, shared=not material.signers.on_tokens)
 
 
 def _check_certificate(one: SystemCertificate, material: KeyMaterial, anchors: Issuers, at: int) -> str:
@@ -122,8 +123,9 @@ def _check_links(one: SystemCertificate) -> None:
 
 
 def _require_valid(certificate: x509.Certificate, at: int) -> str:
-    validity, name = Validity.of(certificate), certificate.subject.rfc4514_string()
+    validity = Validity.of(certificate)
     if not validity.not_before <= at <= validity.not_after:
+        name = certificate.subject.rfc4514_string()
         word = "has expired" if at > validity.not_after else "is not valid yet"
         raise SigningError(f"the certificate {name!r} {word}", hint="vouchd certs renew NAME, or mend the clock")
     return ""
@@ -178,25 +180,25 @@ def _check_mode(path: Path) -> str:
     return "good"
 
 
-def collect(checks: Mapping[str, Callable[[], str]], kind: type[VouchdError], *, short: bool = False) -> str:
-    """Run all checks; what they found, by name (`short`: how many there were).
+def collect(checks: Mapping[str, Check], kind: type[VouchdError], *, short: bool = False, shared: bool = False) -> str:
+    """Run all checks; what they found, by name (`short`: how many there were); `shared`: see `outcomes`.
 
     Raises: `kind` with every failure and the first remedy; PartFails when all of them are of parts.
     """
-    words = collect_each(checks, kind)
+    words = collect_each(checks, kind, shared=shared)
     if short:
         return f"{len(words)} files"
     return "; ".join(f"{name}: {one}" for name, one in words.items()) or "nothing to look at"
 
 
-def collect_each(checks: Mapping[str, Callable[[], str]], kind: type[VouchdError]) -> dict[str, str]:
+def collect_each(checks: Mapping[str, Check], kind: type[VouchdError], *, shared: bool = False) -> dict[str, str]:
     """Run all checks; what each found, by name. Raises: see collect."""
     words, failed = {}, {}
-    for name, check in checks.items():
-        try:
-            words[name] = check()
-        except VouchdError as error:
-            failed[name] = error
+    for name, result in outcomes(checks, shared=shared).items():
+        if isinstance(result, VouchdError):
+            failed[name] = result
+        else:
+            words[name] = result
     if failed:
         hint = next((error.hint for error in failed.values() if error.hint), "")
         parts = all(isinstance(error, PartFails) for error in failed.values())

@@ -103,6 +103,7 @@ def _canary(layout: Layout, material: KeyMaterial, indexing: Indexing, at: int) 
     return collect(
         {one.authority.label: partial(check, one) for one in state.authorities},
         SigningError,
+        shared=not material.signers.on_tokens,
     )
 
 
