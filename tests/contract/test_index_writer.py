@@ -9,7 +9,7 @@ from tests.pkix import crls
 from tests.service.memory_indexes import MemoryIndexes
 
 from vouchd.core.facts import IndexNames
-from vouchd.errors import CRLRejected, StoreUnavailable
+from vouchd.errors import CRLRejected, IndexFileError, StoreUnavailable
 from vouchd.index.folder import IndexFolder
 from vouchd.index.format import RevocationIndexFile
 from vouchd.index.octets import MappedOctets
@@ -197,6 +197,20 @@ def test_folder_damaged_file_is_not_intact_and_written_anew(folder, tmp_path, ca
     assert not folder.is_intact(NAME)
     assert folder.write(NAME, lambda: crl, issuer) == 1
     assert folder.is_intact(NAME)
+
+
+def test_folder_file_in_the_place_of_one_that_was_opened_is_opened_anew(folder, tmp_path, ca):
+    """What is remembered of a file that was opened counts for that file alone, not for its name."""
+    issuer = certs.subject_der(ca.certificate)
+    folder.write(NAME, lambda: ca.crl({5: None}), issuer)
+    assert folder.count(BASE) == 1
+    (tmp_path / "other").mkdir()
+    IndexFolder(tmp_path / "other").write(NAME, lambda: ca.crl({5: None, 6: None}), issuer)
+    (tmp_path / "other" / NAME).replace(tmp_path / NAME)
+    assert folder.count(BASE) == 2
+    (tmp_path / NAME).unlink()
+    with pytest.raises(IndexFileError):
+        folder.count(BASE)
 
 
 def test_folder_names_tell_leftovers_but_no_foreign_files(folder, tmp_path):

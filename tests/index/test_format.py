@@ -90,6 +90,19 @@ def test_index_of_any_size_finds_all_its_entries(tmp_path, monkeypatch, count):
     assert not any(index.find(octets(3 * i + 1)) for i in range(-1, count + 1))
 
 
+@pytest.mark.parametrize("every", [1, 2, 31, 300])
+def test_places_of_keys_are_where_the_file_has_them(tmp_path, every):
+    """Positions are the same whether many keys are looked for or few, and keys that are not there have none."""
+    present = [octets(3 * value) for value in range(1, 1001)]
+    path = tmp_path / "a.idx"
+    write_index(path, [RevocationEntry(serial, 1, Reason.ABSENT) for serial in present])
+    file = RevocationIndexFile(path)
+    in_order = file.keys(0, len(file), file.key_width)
+    absent = [(int.from_bytes(key) + 1).to_bytes(file.key_width) for key in in_order]
+    chosen = sorted([*in_order[::every], *absent[::every]])
+    assert file.places(chosen) == {key: place for place, key in enumerate(in_order) if place % every == 0}
+
+
 def test_empty_serial_is_found_nowhere(tmp_path):
     """No octets are no serial, not the number zero."""
     write_index(tmp_path / "x.idx", [RevocationEntry(b"\x00", 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from vouchd.core.facts import IndexNames
@@ -16,6 +17,7 @@ from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
 
 CHANGES_SUFFIX = ".delta"
+_OPENED = 8  # files that are kept open: those of a few issuing points that have deltas
 _SUFFIXES = frozenset({".idx", CHANGES_SUFFIX, ".ser", LEFTOVER_SUFFIX})
 
 
@@ -28,12 +30,13 @@ class IndexFolder:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._whole: dict[str, FileIdentity] = {}
+        self._opened: dict[str, RevocationIndexFile] = {}  # the last few: of a large one the fences are many
 
     def write(self, name: str, crl: Callable[[], Buffer], certificate_issuer: bytes) -> int:
         """See IndexWriter; of a file that is there its records are believed when they are read."""
         path = self._directory / name
         try:
-            return len((ChangesFile if path.suffix == CHANGES_SUFFIX else RevocationIndexFile)(path))
+            return len(self._open(ChangesFile if path.suffix == CHANGES_SUFFIX else RevocationIndexFile, name))
         except IndexFileError:
             der = crl()
             return write_crl_index(path, der, read_header(der), certificate_issuer)
@@ -73,6 +76,7 @@ class IndexFolder:
     def doubt(self, name: str) -> None:
         """See IndexWriter."""
         self._whole.pop(name, None)
+        self._opened.pop(name, None)
 
     def difference(self, old: IndexNames, new: IndexNames) -> tuple[int, int, int]:
         """See IndexWriter."""
@@ -91,7 +95,7 @@ class IndexFolder:
 
     def remove(self, name: str) -> None:
         """See IndexWriter."""
-        self._whole.pop(name, None)
+        self.doubt(name)
         try:
             (self._directory / name).unlink(missing_ok=True)
         except OSError as error:
@@ -108,7 +112,15 @@ class IndexFolder:
         return open_layers(index, self._open)
 
     def _open(self, kind: type[RevocationIndexFile], name: str) -> RevocationIndexFile:
-        return kind(self._directory / name)
+        path, known = self._directory / name, self._opened.get(name)
+        with suppress(OSError):
+            if type(known) is kind and known.identity == FileIdentity.of(path.stat()):
+                return known
+        opened = kind(path)
+        for oldest in list(self._opened)[: len(self._opened) - _OPENED + 1]:
+            self._opened.pop(oldest, None)
+        self._opened[name] = opened
+        return opened
 
     def _unavailable(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(f"{self._directory}: {error.strerror or error}", hint="mend its permissions")

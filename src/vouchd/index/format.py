@@ -30,6 +30,8 @@ from vouchd.pkix.packed import RecordLayout, minimal
 from vouchd.pkix.reasons import RevocationEntry
 
 MANY_RECORDS = 1 << 16
+# So many keys between two fences are found by reading all that is there, fewer one by one.
+_READ_WHOLE = FENCE_EVERY // BLOCK_RECORDS
 
 
 def ignore(name: str) -> None:
@@ -131,24 +133,34 @@ class KeyedFile:
         Raises: IndexFileError.
         """
         places: dict[bytes, int] = {}
-        for group, together in groupby(keys, key=lambda key: bisect_right(self._fences, key) - 1):
-            first = group * FENCE_EVERY
-            if first >= 0:
-                keys_there = self.keys(first, min(first + FENCE_EVERY, len(self)), self._width)
-                at = dict(zip(keys_there, range(first, first + len(keys_there)), strict=True))
-                places.update((key, at[key]) for key in together if key in at)
+        for group, near in groupby(keys, key=lambda key: bisect_right(self._fences, key) - 1):
+            together, first = list(near), group * FENCE_EVERY
+            if group < 0:
+                continue
+            if len(together) < _READ_WHOLE:  # as those of a delta mostly are
+                located = ((key, self._locate(key, group)) for key in together)
+                places.update((key, place[0]) for key, place in located if place is not None)
+                continue
+            of_group = self.keys(first, min(first + FENCE_EVERY, len(self)), self._width)
+            at = dict(zip(of_group, range(first, first + len(of_group)), strict=True))
+            places.update((key, at[key]) for key in together if key in at)
         return places
 
     def _find(self, serial: bytes) -> bytes | None:
-        """The record whose key is that of `serial`.
-
-        The keys that lead to a block are looked at where they stand. They cannot mislead: the key must lie between the
-        first key of the block and the next one, both of which are in octets that were compared with their checksum.
-        """
+        """The record whose key is that of `serial`."""
         key = self._layout.key(serial)
         group = bisect_right(self._fences, key) - 1 if key is not None and serial else -1
         if key is None or group < 0:
             return None
+        located = self._locate(key, group)
+        return None if located is None else located[1]
+
+    def _locate(self, key: bytes, group: int) -> tuple[int, bytes] | None:
+        """The position of the record with that key, which can only be between two fences, and the record.
+
+        The keys that lead to a block are looked at where they stand. They cannot mislead: the key must lie between the
+        first key of the block and the next one, both of which are in octets that were compared with their checksum.
+        """
         size, width = self._size, self._width
         first, last = group * FENCE_EVERY, min((group + 1) * FENCE_EVERY, self._header.count)
         window, origin = self._window(HEADER_BYTES + first * size, HEADER_BYTES + last * size)
@@ -166,7 +178,7 @@ class KeyedFile:
         while at % size and at > 0:  # these octets stand across records
             at = block.find(key, at + 1)
         if at >= 0:
-            return block[at : at + size]
+            return first + low * BLOCK_RECORDS + at // size, block[at : at + size]
         follows = block[-size:][:width] > key or low + 1 == blocks
         if block[:width] > key or not (follows or self._proved(window, origin, first, last, low + 1)[:width] > key):
             raise self._damage(f"the keys around record {first + low * BLOCK_RECORDS} are not in order")
