@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,7 @@ from vouchd.core.facts import CertStatus
 from vouchd.core.status import ServingState
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
-from vouchd.errors import ConfigError, IndexFileError, StoreUnavailable, VouchdError
+from vouchd.errors import ConfigError, IndexFileError, LifecycleError, StoreUnavailable, VouchdError
 from vouchd.instance.report import ServedPoint
 from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.pkix.purposes import Validity
@@ -115,6 +116,7 @@ def work(folder: Path) -> None:
     if given.slot == json.loads((folder / "settings").read_text()).get("broken_worker"):
         sys.exit(3)
 
+    (folder / "worker").write_text(str(os.getpid()))
     points = json.loads((folder / "settings").read_text()).get("points", 0)
     files: list[IO[bytes]] = []  # of the loaded manifest, a descriptor an issuing point as a mapped index has one
 
@@ -131,6 +133,13 @@ def work(folder: Path) -> None:
         return ServingState(int((folder / "manifest").read_text()), ())
 
     run_worker(EEServer(PortState(responder, EEPort())), responder.replacing, load, given, responder.halt)
+
+
+def prove(folder: Path) -> None:
+    """What a start has to pass: where there is a pipe `trial`, it is what somebody writes there, nothing for passed."""
+    why = (folder / "trial").read_text() if (folder / "trial").exists() else ""
+    if why:
+        raise LifecycleError(why)
 
 
 def manage(folder: Path) -> None:
@@ -159,6 +168,7 @@ def manage(folder: Path) -> None:
             restart_command=["/no/such/program"] if "broken_restart" in found else me,
             reread=lambda: addresses(settings()),
             grace_seconds=10,
+            prove=partial(prove, folder),
             selftests=SelfTestFile(folder / "selftests.json").latest,
             certificates={"ocsp": Validity(0, 2**33)},
         ),

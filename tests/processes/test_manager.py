@@ -9,8 +9,9 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from tests.processes.running import Instance, eventually, gone
+from tests.processes.running import DEADLINE_SECONDS, Instance, eventually, gone
 
+from vouchd.instance.pidfile import running_pid
 from vouchd.processes.manager import _Instance
 
 pytestmark = pytest.mark.process
@@ -30,6 +31,35 @@ def test_instance_started_answers_from_every_worker(instance):
     assert sorted(worker.slot for worker in report.workers) == [0, 1]
     assert {worker.loaded for worker in report.workers} == {report.version} == {1}
     assert instance.ask() == b"1"
+
+
+def worker_of(instance: Instance) -> int:
+    """The process of a worker as soon as there is one."""
+    file = instance.folder / "worker"
+    return eventually(lambda: file.exists() and int(file.read_text() or 0), "a worker is started")
+
+
+def test_worker_loads_during_the_self_tests_and_answers_after_them(instance):
+    """Workers start while it is proved that they may answer; until then none is told what to answer from."""
+    os.mkfifo(instance.folder / "trial")
+    instance.process = instance.run()
+    assert worker_of(instance)
+    assert instance.report is None
+    (instance.folder / "trial").write_text("")
+    instance.until(lambda report: report.acknowledged)
+    assert instance.ask() == b"1"
+
+
+def test_self_tests_that_fail_leave_no_worker(instance):
+    """An instance that may not answer ends with the reason, and its workers with it."""
+    os.mkfifo(instance.folder / "trial")
+    instance.process = instance.run()
+    worker = worker_of(instance)
+    (instance.folder / "trial").write_text("the canary is dead")
+    assert instance.process.wait(DEADLINE_SECONDS) == 1
+    assert "the canary is dead" in instance.log
+    assert gone(worker)
+    assert running_pid(instance.folder / "vouchd.pid") is None
 
 
 def test_store_changed_is_served_by_every_worker(instance):

@@ -115,8 +115,10 @@ class _Instance:
         withhold = self._agent_part.withhold if self._agent_part else overlook
         watermark = settings.watermark or Watermark(0)
         self._withholding = Withholding(watermark, self._pool, withhold, self._watch.look_now)
-        self._start_workers()
-        await asyncio.sleep(0)  # the first step of it
+        self._pool.start()
+        await asyncio.sleep(0)  # the first step of it: workers load while it is proved that they may answer
+        await self._prove()
+        self._verdict.look()
         # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which
         # take a while to load: the workers start meanwhile.
         from vouchd.processes.health import HealthServer  # noqa: PLC0415
@@ -193,9 +195,14 @@ class _Instance:
             pool.beside = self._agent_part.counted
         return pool
 
-    def _start_workers(self) -> None:
-        self._verdict.look()
-        self._pool.start()
+    async def _prove(self) -> None:
+        """Carry the self tests out, before a worker is told what to answer from. Raises: LifecycleError."""
+        try:
+            self._settings.prove()
+        except BaseException:
+            await self._pool.stop(self._settings.grace_seconds)
+            self._pid_file.release()
+            raise
 
     def _go(self) -> None:
         works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
@@ -275,7 +282,8 @@ class _Instance:
         except OSError as error:
             self._signals.take_back()
             self._refuse(error)
-            self._start_workers()
+            self._verdict.look()
+            self._pool.start()
             self._go()
             await self._open_agent_port()
 

@@ -59,6 +59,7 @@ class ManagerSettings:
     fetch_requests: Callable[[], Sequence[str]] = (
         tuple  # the sources that a command on the folder wants to be asked now
     )
+    prove: Callable[[], None] = lambda: None  # self tests: raises LifecycleError where nothing is to be answered
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
     backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
     alerting: Alerting | None = None  # what tells people

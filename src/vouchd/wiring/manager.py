@@ -112,14 +112,15 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     with open_services(layout, settings) as opened:
         word = SigningWord(layout.signing_word, writable=True)
         sets = prepare(layout, settings, opened.store, word)
-        services = _manager_services(opened, material, warn)
+        # The pages list the CAs also while the store is away.
+        services = replace(opened, authorities=opened.authorities.over(last_known(layout, opened.store)))
         validities = _validities(material.certificates)
         services.in_use.listen(lambda now: validities.update(_validities(system_certificates(now))), *RENEWED)
-        del material  # what signs stays in `checked`
         publication, watermark = _publishing(services)
         members = _peers(services, publication, watermark)
         keyring = open_keyring(services, members, word, sets)
-        _run(services, publication, watermark, members, keyring, checked, validities)
+        prove = partial(_prove, services, material, warn)
+        _run(services, publication, watermark, members, keyring, checked, validities, prove)
     remove_results(layout.selftests)
 
 
@@ -131,8 +132,9 @@ def _run(
     keyring: KeyringPart,
     checked: Checked,
     certificates: Mapping[str, Validity],
+    prove: Callable[[], None],
 ) -> None:
-    """Be the manager process with these parts."""
+    """Be the manager process with these parts, once `prove` has passed."""
     layout, settings, clock = services.layout, services.settings, services.clock
     keys, seals = checked.signers.ready, seals_of(services.store)
     keeping = audit_keeping(
@@ -162,6 +164,7 @@ def _run(
             verification=lambda: read_verification(layout.verification),
             notifier=notifier_of(services.store),
             failing=partial(_failing, parts, publication),
+            prove=prove,
             waiting_signers=keyring.waiting,
             renewals=lambda: keyring.enrolling.reports,
             settled=keyring.member.settle,
@@ -178,11 +181,9 @@ def _run(
     )
 
 
-def _manager_services(opened: Services, material: KeyMaterial, warn: Warn) -> Services:
-    """The services as the manager process has them, after what a start does with the facts."""
-    layout, settings = opened.layout, opened.settings
-    # The pages list the CAs also while the store is away.
-    services = replace(opened, authorities=opened.authorities.over(last_known(layout, opened.store)))
+def _prove(services: Services, material: KeyMaterial, warn: Warn) -> None:
+    """What precedes the first answer: the self tests, and what a start does with the facts. Raises: LifecycleError."""
+    settings = services.settings
     for failed in failures(services.self_tests(material).run_startup()):
         warn(failed)
     # A clone with an embedded store has the master's facts, and what the master makes of them.
@@ -191,7 +192,7 @@ def _manager_services(opened: Services, material: KeyMaterial, warn: Warn) -> Se
     for part in (services.indexing.admitting, seals_of(services.store)):
         if part is not None:
             part.audit = services.audit
-    return services
+    material.forget()  # what signs stays with those who sign
 
 
 def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:

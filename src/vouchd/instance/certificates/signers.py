@@ -110,6 +110,11 @@ class KeyMaterial:
         """See system_certificates."""
         return system_certificates(self.settings)
 
+    def forget(self) -> None:
+        """Let go of what was read; it is read again when it is wanted."""
+        for name in ("signers", "certificates"):
+            self.__dict__.pop(name, None)
+
 
 @lru_cache(maxsize=1 << 14)
 def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> tuple[int, int]:
