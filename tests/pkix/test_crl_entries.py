@@ -9,13 +9,21 @@ from tests.pkix import crls
 from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, extension, invalidity, reason
 
 from vouchd.errors import CRLRejected
+from vouchd.pkix import crl_entries
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import _Scanner, entries, oddities, packed_entries
+from vouchd.pkix.crl_pattern import EntryPattern
 from vouchd.pkix.der import tlv
 from vouchd.pkix.packed import WIDEST, LayoutTooNarrow, RecordLayout
 from vouchd.pkix.reasons import Reason, RevocationEntry
 
 WHEN = 1748781296  # crls.TIME
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Short lists are read the quick way, too, as long ones are."""
+    monkeypatch.setattr(crl_entries, "SHORT_BYTES", 0)
 
 
 def read(der: bytes, issuer: bytes | None = None) -> list[RevocationEntry]:
@@ -253,6 +261,16 @@ def test_quick_way_agrees_with_the_strict_one(listing):
     der = crl(*listing, *listing)
     assert quickly(der) == strictly(der)
     assert strictly(der) is not None
+
+
+def test_short_list_is_read_without_learning_a_form(monkeypatch):
+    """The list of a delta has the records that it would have in a long one, and costs no expression of its own."""
+    der = crl(*(entry(bytes((1, number)), reason(1)) for number in range(20)))
+    records = quickly(der)
+    monkeypatch.setattr(crl_entries, "SHORT_BYTES", 1 << 13)
+    monkeypatch.setattr(EntryPattern, "learn", None)
+    assert quickly(der) == records == strictly(der)
+    assert len(records) == 20
 
 
 @given(st.data())

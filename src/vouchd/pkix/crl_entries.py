@@ -155,6 +155,8 @@ def _revocation_time(crl: Buffer, tlv: der.TLV) -> int:
 
 
 _WINDOW_BYTES = 1 << 15
+# A list as short as that of a delta is read before a form of its entries would be learned.
+SHORT_BYTES = 1 << 13
 _TABLE_LIMIT = 1 << 16
 _STAND_IN = b"000229235959Z"
 
@@ -233,6 +235,7 @@ class _Scanner:
         self._crl, self._end, self._layout, self._wanted = memoryview(crl), header.entries.end, layout, wanted
         self._start = header.entries.start
         self._taken = not header.scope.indirect or names.same(wanted, header.issuer_name_der)
+        self._is_short = self._end - self._start <= SHORT_BYTES
         self._pattern = EntryPattern()
         self._tails = _Tails(header, layout)
 
@@ -247,6 +250,8 @@ class _Scanner:
 
         Such an entry itself when it is the first.
         """
+        if self._is_short:
+            return self._strictly(pos, self._end)
         window = bytes(self._crl[pos : min(pos + _WINDOW_BYTES, self._end)])
         matches = self._pattern.findall(window)
         rest = matches[-1][-1]
@@ -290,6 +295,6 @@ class _Scanner:
         octets = der.content(crl, serial)
         key = self._layout.key_or_widen(octets)
         is_usual = time.tag == der.UTC_TIME and time.end - time.begin == TIME_OCTETS
-        if entry.start - entry.begin == 2 and is_usual and len(octets) <= len(key):
+        if not self._is_short and entry.start - entry.begin == 2 and is_usual and len(octets) <= len(key):
             self._pattern.learn(entry.end - entry.start, len(octets))
         return key + packed_time + self._tails.packed(facts), entry.end
