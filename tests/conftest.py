@@ -13,6 +13,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 from tests.bounds import bounded, remember_stderr
+from tests.scratch import keep_in_memory
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
@@ -30,6 +31,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What a command says depends on how busy the machine is, where it tells what takes long; see tests/cli/test_progress.py.
 os.environ["VOUCHD_PROGRESS"] = "0"
 
+
+keep_in_memory()
 
 # How long what was never timed here may take, in seconds, by the first of these marks that it has.
 GUESSES = {"browser": 60.0, "directory": 60.0, "process": 20.0, "interop": 10.0}
