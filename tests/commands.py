@@ -3,7 +3,7 @@
 Most of what a command costs is loading the program, anew for each of the thousands that tests run. The first one of a
 test process therefore starts a nursery (nursery.py), which loads it once and forks a process for each command: with its
 own folder, environment, descriptors and end, as if a shell had started it. So is the instance that `start` starts, and
-its workers; what it becomes at a restart, and the workers that has, are started for real.
+its workers, also those that it has after a restart.
 
 With VOUCHD_TESTS_COLD=1 (`make test COLD=1`) each is started as the installed command is; tests/cli/test_installed.py
 always does so, with every verb.
@@ -36,8 +36,10 @@ from io import StringIO
 from pkgutil import walk_packages
 import vouchd
 from tests.cheap_passwords import cheapen
+from tests.pace import quicken
 from vouchd.cli.main import main
 cheapen()
+quicken()
 for module in walk_packages(vouchd.__path__, "vouchd."):
     import_module(module.name)
 with redirect_stdout(StringIO()), redirect_stderr(StringIO()):

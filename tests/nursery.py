@@ -7,8 +7,8 @@ nursery has one thread and opens nothing but what it is asked with, so a fork of
 whoever started it.
 
 An instance has threads soon, and forks no more. So it has a twin, forked before it had any, that forks its workers: as
-children of the instance, by the flag CLONE_PARENT. After a restart, which is an exec, there is no twin, and workers are
-started for real.
+children of the instance, by the flag CLONE_PARENT. A restart is an exec, which nothing can be loaded before: it becomes
+this program again, with `again` as its first argument, which loads an instance and has a new twin.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 MAIN = "import sys\nfrom vouchd.cli.main import main\nsys.exit(main())\n"
 PROGRAM = [sys.executable, "-m", "vouchd.cli.main"]
+AGAIN = "again"
 WORKER = [sys.executable, "-m", "vouchd.cli.worker"]
 _WORKER_MAIN = "import sys\nfrom vouchd.cli.worker import main\nsys.exit(main(sys.argv[1:]))\n"
 _REQUEST_BYTES = 1 << 20
@@ -99,9 +101,34 @@ def become(request: dict[str, Any], standard: list[int]) -> NoReturn:
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(request["folder"])
+    _begin(request["code"], request["arguments"], request["environment"])
+
+
+def _begin(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Run it as the first program of a process: what that starts and becomes of ours goes through here as well."""
     subprocess.Popen = Start  # type: ignore[misc]
-    Start.twin = twin_of(request["arguments"])
-    run(request["code"], request["arguments"], request["environment"])
+    os.execvpe = _become_again  # type: ignore[assignment]
+    Start.twin = twin_of(arguments)
+    run(code, arguments, environment)
+
+
+def _become_again(file: str, args: Sequence[str], env: Mapping[str, str], become: Any = os.execvpe) -> NoReturn:
+    """As `os.execvpe`, which our program restarts itself by."""
+    ours = list(args[: len(PROGRAM)]) == PROGRAM
+    become(file, [sys.executable, __file__, AGAIN, *args[len(PROGRAM) :]] if ours else args, env)
+
+
+def _go_on(arguments: Sequence[str]) -> NoReturn:
+    """Be the instance that this process was before the exec."""
+    sys.path[0] = str(Path(__file__).parents[1])
+    from tests.cheap_passwords import cheapen
+    from tests.pace import quicken
+
+    import vouchd.wiring.worker  # noqa: F401  for those that the twin forks
+
+    cheapen()
+    quicken()
+    _begin(MAIN, arguments, os.environ)
 
 
 def close_all_but(kept: set[int]) -> None:
@@ -172,6 +199,7 @@ def twin_of(arguments: Sequence[str]) -> Twin | None:
 def serve_as_twin(requests: socket.socket) -> NoReturn:
     """Fork a worker at each request, until the instance has ended or has become another program."""
     close_all_but({requests.fileno()})
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # an instance that restarts blocks some until it listens to them
     for _ in range(3):
         os.open(os.devnull, os.O_RDWR)
     while True:
@@ -248,6 +276,8 @@ def _run_again(arguments: Sequence[str], environment: Mapping[str, str], kept: s
 
 
 def main() -> None:
+    if sys.argv[1] == AGAIN:
+        _go_on(sys.argv[2:])
     descriptor, code = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exec(compile(code, "<loading>", "exec"), {})  # noqa: S102  ours
