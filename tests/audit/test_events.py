@@ -15,10 +15,10 @@ def modules() -> list[ast.Module]:
     return [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py")]
 
 
-def constants(found: list[ast.Module]) -> dict[str, str]:
+def constants(trees: list[ast.Module]) -> dict[str, str]:
     """Module-level names that stand for a text which looks like an event."""
     values: dict[str, str] = {}
-    for module in found:
+    for module in trees:
         for node in module.body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 text = node.value.value
@@ -40,10 +40,10 @@ def texts(node: ast.expr, known: dict[str, str]) -> Iterator[str]:
 
 def recorded() -> set[str]:
     """The events in calls of `….record(EVENT, …)` and `Entry(time, EVENT, …)`."""
-    found = modules()
-    known = constants(found)
+    trees = modules()
+    known = constants(trees)
     events: set[str] = set()
-    for module in found:
+    for module in trees:
         for node in ast.walk(module):
             if not isinstance(node, ast.Call):
                 continue

@@ -58,8 +58,8 @@ def test_files_past_their_time_are_deleted_and_recorded(tmp_path):
     names = sorted(path.name for path in tmp_path.glob("audit-*.jsonl"))
     assert "audit-000000000001.jsonl" not in names
     assert "audit-000000000003.jsonl" in names
-    found = AuditReader(bench.path).search()
-    assert [dict(one.detail)["file"] for one in found if one.event == "AUDIT_LOG_DELETE"][-1] == (
+    history = AuditReader(bench.path).search()
+    assert [dict(one.detail)["file"] for one in history if one.event == "AUDIT_LOG_DELETE"][-1] == (
         "audit-000000000001.jsonl"
     )
     proof = bench.prove()

@@ -34,9 +34,9 @@ def lines(path) -> list[dict]:
 def test_record_is_one_json_line_with_all_fields(path):
     """A record tells time, event, outcome, who from where and the detail; a value cannot begin a line."""
     AuditLog(path, FixedClock()).record("AUTHZ", CALLER, "success", action="add CRL", number=2**70)
-    (found,) = lines(path)
-    assert len(found.pop("hash")) == 64
-    assert found == {
+    (record,) = lines(path)
+    assert len(record.pop("hash")) == 64
+    assert record == {
         "seq": 1,
         "time": 1234,
         "event": "AUTHZ",

@@ -26,7 +26,7 @@ def sessions(clock):
     return SessionRecords(clock, str)
 
 
-def told(sessions: SessionRecords, **kw) -> list[tuple[str, str, int]]:
+def rows(sessions: SessionRecords, **kw) -> list[tuple[str, str, int]]:
     """(event, outcome, count) of what is due."""
     return [(entry.event, entry.outcome, entry.detail["count"]) for entry in sessions.due(**kw)]
 
@@ -53,23 +53,23 @@ def test_handshake_that_failed_tells_why(sessions):
 def test_same_session_again_is_counted_until_the_minute_is_over(sessions, clock):
     """However often a client comes, it leaves one record a minute."""
     sessions.established(ADDRESS, SUBJECT)
-    assert told(sessions) == [(ESTABLISH, "success", 1)]
+    assert rows(sessions) == [(ESTABLISH, "success", 1)]
     for _ in range(1000):
         sessions.established(ADDRESS, SUBJECT)
-    assert told(sessions) == []
+    assert rows(sessions) == []
     clock.at += WINDOW_SECONDS
-    assert told(sessions) == [(ESTABLISH, "success", 1000)]
+    assert rows(sessions) == [(ESTABLISH, "success", 1000)]
     sessions.established(ADDRESS, SUBJECT)
-    assert told(sessions) == []
+    assert rows(sessions) == []
 
 
 def test_client_that_stayed_away_for_a_minute_is_recorded_at_once(sessions, clock):
     """Nothing is kept of a kind that does not come any more."""
     for _ in range(2):
         sessions.established(ADDRESS, SUBJECT)
-        assert told(sessions) == [(ESTABLISH, "success", 1)]
+        assert rows(sessions) == [(ESTABLISH, "success", 1)]
         clock.at += WINDOW_SECONDS
-        assert told(sessions) == []
+        assert rows(sessions) == []
 
 
 def test_kinds_beyond_the_limit_are_counted_together(sessions):
@@ -86,8 +86,8 @@ def test_last_records_wait_for_no_minute(sessions):
     for _ in range(3):
         sessions.terminated(ADDRESS, SUBJECT)
         sessions.due()
-    assert told(sessions, final=True) == [(TERMINATED, "success", 2)]
-    assert told(sessions, final=True) == []
+    assert rows(sessions, final=True) == [(TERMINATED, "success", 2)]
+    assert rows(sessions, final=True) == []
 
 
 def test_long_subject_is_cut(sessions):
@@ -105,8 +105,11 @@ def test_sessions_are_written_with_the_address_as_the_policy_shows_it(tmp_path, 
         kept.sessions.established(ADDRESS, SUBJECT)
         kept.keep()
     getattr(kept, end)()
-    found = [record for record in AuditReader(bench.path).search() if record.event == ESTABLISH]
-    assert [(record.origin, record.detail["count"]) for record in found] == [("192.0.2.0/24", 1), ("192.0.2.0/24", 1)]
+    beginnings = [record for record in AuditReader(bench.path).search() if record.event == ESTABLISH]
+    assert [(record.origin, record.detail["count"]) for record in beginnings] == [
+        ("192.0.2.0/24", 1),
+        ("192.0.2.0/24", 1),
+    ]
 
 
 def test_sessions_wait_while_the_log_cannot_be_written(tmp_path):

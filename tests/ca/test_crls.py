@@ -25,14 +25,14 @@ def read(crl):
 
 def entries(crl):
     """Serial octets -> reason flag or None."""
-    found = {}
+    entries_of = {}
     for entry in read(crl):
         octets = entry.serial_number.to_bytes(entry.serial_number.bit_length() // 8 + 1, "big")
         try:
-            found[octets] = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
+            entries_of[octets] = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
         except x509.ExtensionNotFound:
-            found[octets] = None
-    return found
+            entries_of[octets] = None
+    return entries_of
 
 
 @pytest.mark.parametrize("key_type", KEY_TYPES)
@@ -89,12 +89,12 @@ def test_create_with_algorithm_of_another_key_is_refused(tmp_path):
 
 def test_make_crl_entry_carries_time_reason_and_invalidity_date(manager, issue):
     """A CRL entry tells revocation time, reason and invalidity date; `unspecified` by leaving the reason out."""
-    told, plain = issue(), issue()
-    manager.revoke(told.serial, NOW + 5, Reason.CESSATION_OF_OPERATION, NOW - DAY)
+    special, plain = issue(), issue()
+    manager.revoke(special.serial, NOW + 5, Reason.CESSATION_OF_OPERATION, NOW - DAY)
     manager.revoke(plain.serial, NOW + 6)
     crl = manager.make_crl(NOW + 10)
-    assert entries(crl) == {told.serial: x509.ReasonFlags.cessation_of_operation, plain.serial: None}
-    entry = read(crl).get_revoked_certificate_by_serial_number(int.from_bytes(told.serial, "big"))
+    assert entries(crl) == {special.serial: x509.ReasonFlags.cessation_of_operation, plain.serial: None}
+    entry = read(crl).get_revoked_certificate_by_serial_number(int.from_bytes(special.serial, "big"))
     assert entry.revocation_date_utc.timestamp() == NOW + 5
     assert (
         entry.extensions.get_extension_for_class(x509.InvalidityDate).value.invalidity_date_utc.timestamp() == NOW - DAY

@@ -103,8 +103,8 @@ def test_two_processes_making_crls_share_no_number(manager):
             maker.wait()
     assert sorted(numbers) == list(range(1, 21))
     for crl in manager.store.crls():
-        told = x509.load_der_x509_crl(crl.der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-        assert told == crl.number
+        number = x509.load_der_x509_crl(crl.der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        assert number == crl.number
 
 
 def test_two_managers_on_one_folder_see_each_other_s_acts(manager):

@@ -33,16 +33,16 @@ def test_request_from_csr_takes_key_subject_and_names(encoding):
 
 def test_request_from_csr_gives_way_to_what_the_operator_says():
     """Subject and names given by the operator replace the requester's."""
-    asked = csr(None, x509.SubjectAlternativeName([x509.DNSName("evil.example")]))
+    request_der = csr(None, x509.SubjectAlternativeName([x509.DNSName("evil.example")]))
     said = (x509.DNSName("good.example"),)
-    request = request_from_csr(asked, ProfileName.SERVER, subject=name("said"), names=said)
+    request = request_from_csr(request_der, ProfileName.SERVER, subject=name("said"), names=said)
     assert (request.subject, request.names) == (name("said"), said)
 
 
 def test_request_from_csr_asking_to_be_a_ca_becomes_no_ca(manager):
     """Extensions that a requester wishes for beyond its names are not granted."""
-    asked = csr(None, x509.BasicConstraints(ca=True, path_length=None), x509.OCSPNoCheck())
-    record = manager.issue(request_from_csr(asked, ProfileName.USER), NOW)
+    request_der = csr(None, x509.BasicConstraints(ca=True, path_length=None), x509.OCSPNoCheck())
+    record = manager.issue(request_from_csr(request_der, ProfileName.USER), NOW)
     extensions = x509.load_der_x509_certificate(record.der).extensions
     assert extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     with pytest.raises(x509.ExtensionNotFound):
@@ -60,10 +60,10 @@ def test_request_from_csr_without_proof_of_possession_is_refused():
 def test_request_from_csr_signed_by_another_key_is_refused():
     """The request's own key must have signed it."""
     mine, other = new_key("Ed25519"), new_key("Ed25519")
-    asked = csr(mine, encoding=Encoding.DER)
-    request = x509.load_der_x509_csr(asked)
-    forged = asked.replace(request.signature, other.sign(request.tbs_certrequest_bytes))
-    assert len(forged) == len(asked)
+    request_der = csr(mine, encoding=Encoding.DER)
+    request = x509.load_der_x509_csr(request_der)
+    forged = request_der.replace(request.signature, other.sign(request.tbs_certrequest_bytes))
+    assert len(forged) == len(request_der)
     with pytest.raises(IssuanceError, match="proof"):
         request_from_csr(forged, ProfileName.USER)
 

@@ -81,11 +81,11 @@ def test_revoke_unknown_serial_raises_not_found(manager):
 
 def allowed(status, reason, act):
     """The table of allowed changes, written apart from the code: the next (status, reason), None when refused."""
-    held = (IssuedStatus.HELD, Reason.CERTIFICATE_HOLD)
+    on_hold = (IssuedStatus.HELD, Reason.CERTIFICATE_HOLD)
     if act == "release":
         return (IssuedStatus.VALID, None) if status is IssuedStatus.HELD else None
     if act is Reason.CERTIFICATE_HOLD:
-        return held if status is IssuedStatus.VALID else None
+        return on_hold if status is IssuedStatus.VALID else None
     if status is IssuedStatus.REVOKED and (act is not Reason.KEY_COMPROMISE or reason is Reason.KEY_COMPROMISE):
         return None
     return IssuedStatus.REVOKED, act

@@ -64,17 +64,17 @@ def willing(request: Received) -> tuple[int, dict[str, str], bytes]:
 
 def test_hosts_of_a_domain_are_read_without_a_password(tmp_path):
     """Anybody may read who is in a domain."""
-    with domain(willing, tmp_path) as (there, requests):
-        assert there.hosts() == ("EXAMPLE", (DomainHost("CA", "ca.example.test", 8443, False, "CA one"),))
+    with domain(willing, tmp_path) as (client, requests):
+        assert client.hosts() == ("EXAMPLE", (DomainHost("CA", "ca.example.test", 8443, False, "CA one"),))
     assert "Authorization" not in requests[0].headers
 
 
 def test_registration_shows_a_token_that_the_password_has_bought(tmp_path):
     """The password goes to the log-in alone, over TLS; the change shows the token."""
-    with domain(willing, tmp_path) as (there, requests):
-        there.register("ocsp", "ocsp.example.test", 8080, 8443)
-        there.register("ocsp", "ocsp.example.test", 8080, 8443, clone=True)
-        there.remove("ocsp", "ocsp.example.test", 8443)
+    with domain(willing, tmp_path) as (client, requests):
+        client.register("ocsp", "ocsp.example.test", 8080, 8443)
+        client.register("ocsp", "ocsp.example.test", 8080, 8443, clone=True)
+        client.remove("ocsp", "ocsp.example.test", 8443)
     posts = [parse_qs(one.body.decode()) for one in requests if one.method == "POST"]
     assert [(one["sessionID"], one["host"], one["sport"]) for one in posts] == [
         (["4711"], ["ocsp.example.test"], ["8443"])
@@ -95,30 +95,30 @@ def test_refusals_are_told_in_the_words_of_the_ca(tmp_path):
         (lambda _: says({"Message": "error result"}, 500), ClientError, "error result"),
         (lambda _: says("x" * (1 << 20) + "y"), ClientError, "more than"),
     ):
-        with domain(respond, tmp_path) as (there, _), pytest.raises(error, match=words):
-            there.register("ocsp", "ocsp.example.test", 8080, 8443)
+        with domain(respond, tmp_path) as (client, _), pytest.raises(error, match=words):
+            client.register("ocsp", "ocsp.example.test", 8080, 8443)
 
 
 def test_server_that_nobody_vouches_for_is_not_asked(tmp_path):
     """Without the CA's certificate no password is sent anywhere."""
-    with domain(willing, tmp_path) as (there, requests):
+    with domain(willing, tmp_path) as (client, requests):
         (tmp_path / "root.pem").write_bytes(CA.create("Another root").pem)
         with pytest.raises(ClientError):
-            there.register("ocsp", "ocsp.example.test", 8080, 8443)
+            client.register("ocsp", "ocsp.example.test", 8080, 8443)
     assert requests == []
 
 
 def test_server_is_known_by_its_fingerprint_instead(tmp_path):
     """Compared before anything is sent: with another one no byte of a request goes there."""
-    with domain(willing, tmp_path) as (there, requests):
-        shown = shown_fingerprint("127.0.0.1", urlsplit(there.url).port, 10)
+    with domain(willing, tmp_path) as (client, requests):
+        shown = shown_fingerprint("127.0.0.1", urlsplit(client.url).port, 10)
         (tmp_path / "root.pem").write_bytes(CA.create("Another root").pem)
-        compared = replace(there, fingerprint=shown.upper())
+        compared = replace(client, fingerprint=shown.upper())
         compared.admit("ocsp.example.test")
         count = len(requests)
         with pytest.raises(ClientError, match="another one than was said") as caught:
-            replace(there, fingerprint="0" * 64).hosts()
+            replace(client, fingerprint="0" * 64).hosts()
         assert shown in str(caught.value)
         with pytest.raises(ConfigError, match="64 hex digits"):
-            replace(there, fingerprint="abc").hosts()
+            replace(client, fingerprint="abc").hosts()
         assert len(requests) == count == 2

@@ -29,8 +29,8 @@ def ca() -> CA:
 @pytest.mark.parametrize(("digest", "octets"), [("SHA-1", 20), ("SHA-256", 32), ("SHA-384", 48), ("SHA-512", 64)])
 def test_request_is_read_by_another_library(ca, digest, octets) -> None:
     """Digest, hashes, serial and nonce stand where RFC 6960 section 4.1.1 puts them."""
-    asked = ask_for(ca, SERIAL, digest=digest, nonce=NONCE_OCTETS)
-    request = ocsp.load_der_ocsp_request(asked.request_der)
+    query = ask_for(ca, SERIAL, digest=digest, nonce=NONCE_OCTETS)
+    request = ocsp.load_der_ocsp_request(query.request_der)
     name_hash = request.issuer_name_hash
     assert (request.serial_number, len(name_hash), len(request.issuer_key_hash)) == (SERIAL, octets, octets)
     assert request.hash_algorithm.digest_size == octets
@@ -88,22 +88,22 @@ def test_responder_url_comes_from_authority_information_access(ca) -> None:
 def test_ask_sends_the_request_and_verifies_the_answer(ca, method) -> None:
     """GET carries the request as base64 in the path, POST in the body with its content type (RFC 6960 A.1)."""
     signer = ca.issue_signer()
-    asked = ask_for(ca, nonce=NONCE_OCTETS)
+    query = ask_for(ca, nonce=NONCE_OCTETS)
     with (
-        loopback(always(answer(ca, signer, asked=asked, nonce=NONCE_OCTETS))) as server,
+        loopback(always(answer(ca, signer, asked=query, nonce=NONCE_OCTETS))) as server,
         Connection(server.url) as link,
     ):
-        reply, verified = ask(link, asked, at=NOW, method=method, terms=Terms(nonce=NonceRule.REQUIRE))
+        reply, verified = ask(link, query, at=NOW, method=method, terms=Terms(nonce=NonceRule.REQUIRE))
     assert verified.singles[0].status is CertStatus.GOOD
     assert reply.exchange.body == reply.response.der
-    assert _request_in(server.received[0]) == asked.request_der
+    assert _request_in(server.received[0]) == query.request_der
 
 
-def _request_in(received: Received) -> bytes:
-    if received.method == "GET":
-        return base64.b64decode(unquote(received.path.removeprefix("/ocsp/")), validate=True)
-    assert received.headers["Content-Type"] == "application/ocsp-request"
-    return received.body
+def _request_in(message: Received) -> bytes:
+    if message.method == "GET":
+        return base64.b64decode(unquote(message.path.removeprefix("/ocsp/")), validate=True)
+    assert message.headers["Content-Type"] == "application/ocsp-request"
+    return message.body
 
 
 def test_error_response_with_an_http_error_status_is_read(ca) -> None:

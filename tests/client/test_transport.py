@@ -42,10 +42,10 @@ def raw_server(*scripts):
 
 
 def read_request(peer: socket.socket) -> bytes:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += peer.recv(65536)
-    return received
+    octets = b""
+    while b"\r\n\r\n" not in octets:
+        octets += peer.recv(65536)
+    return octets
 
 
 def reply(body: bytes, head: str = "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n"):

@@ -31,7 +31,7 @@ def store(backend) -> StatusStore:
 
 
 @pytest.fixture
-def held(store) -> StatusStore:
+def full_store(store) -> StatusStore:
     """A store with one authority and its first epoch."""
     store.put_authority(CA)
     store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})

@@ -33,8 +33,8 @@ def done(store, step) -> str:
             store.remove_user(step)
         else:
             user, was_read = step
-            held = {one.id: one for one in store.users()}
-            store.put_user(user, held.get(user.id) if was_read else None)
+            by_id = {one.id: one for one in store.users()}
+            store.put_user(user, by_id.get(user.id) if was_read else None)
     except StoreError as error:
         return type(error).__name__
     return ""

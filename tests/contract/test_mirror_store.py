@@ -64,9 +64,16 @@ DOCUMENTS = {sha256(document): document for document in (FIRST, SECOND, DELTA)}
 def test_facts_are_what_the_other_methods_tell(store):
     """One view holds what every single question is answered with."""
     facts = full(store)
-    told = (store.authorities(), store.epochs(), store.quarantined(), store.users(), store.members(), store.keyring())
+    content = (
+        store.authorities(),
+        store.epochs(),
+        store.quarantined(),
+        store.users(),
+        store.members(),
+        store.keyring(),
+    )
     assert store.approvals() == facts.approvals
-    assert told == (facts.authorities, facts.epochs, facts.quarantined, facts.users, facts.members, facts.keyring)
+    assert content == (facts.authorities, facts.epochs, facts.quarantined, facts.users, facts.members, facts.keyring)
     assert [mark for mark in facts.high_water if mark[0] == POINT] == [(POINT, *store.high_water(POINT))]
 
 

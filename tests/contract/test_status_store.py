@@ -42,13 +42,13 @@ def test_revision_rises_with_every_change_by_anyone(backend):
     assert seen == sorted(set(seen))
 
 
-def test_revision_stays_without_a_change(held):
+def test_revision_stays_without_a_change(full_store):
     """Reading and refused changes leave the revision alone."""
-    before = held.revision()
-    held.epochs()
+    before = full_store.revision()
+    full_store.epochs()
     with pytest.raises(StoreConflict):
-        held.commit_epoch(an_epoch(CA, 7), {})
-    assert held.revision() == before
+        full_store.commit_epoch(an_epoch(CA, 7), {})
+    assert full_store.revision() == before
 
 
 def test_authorities_empty_store_none(store):
@@ -87,20 +87,20 @@ def test_put_authority_all_policy_fields_come_back(store):
     assert store.document(sha256(serials)) == serials
 
 
-def test_put_authority_same_id_replaces_and_keeps_epochs(held):
+def test_put_authority_same_id_replaces_and_keeps_epochs(full_store):
     """Replacing an authority changes its facts and leaves its epochs."""
     changed = replace(CA, label="renamed")
-    held.put_authority(changed)
-    assert held.authorities() == (changed,)
-    assert held.epochs() == (an_epoch(CA),)
+    full_store.put_authority(changed)
+    assert full_store.authorities() == (changed,)
+    assert full_store.epochs() == (an_epoch(CA),)
 
 
-def test_put_authority_document_not_given_is_not_found_and_changes_nothing(held):
+def test_put_authority_document_not_given_is_not_found_and_changes_nothing(full_store):
     """A policy may not name a document that nobody has."""
-    before = everything(held)
+    before = everything(full_store)
     with pytest.raises(NotFound):
-        held.put_authority(replace(CA, policy=AuthorityPolicy(issued_serials=sha256(b"nowhere"))))
-    assert everything(held) == before
+        full_store.put_authority(replace(CA, policy=AuthorityPolicy(issued_serials=sha256(b"nowhere"))))
+    assert everything(full_store) == before
 
 
 def test_put_authority_policy_drops_document_gone(store):
@@ -112,17 +112,21 @@ def test_put_authority_policy_drops_document_gone(store):
         store.document(sha256(serials))
 
 
-def test_remove_authority_takes_epochs_and_quarantined_but_not_others(held):
+def test_remove_authority_takes_epochs_and_quarantined_but_not_others(full_store):
     """Removing a CA removes its epochs, quarantined CRLs and documents, and nothing of another CA."""
     other = an_authority("b")
-    held.put_authority(other)
-    held.commit_epoch(an_epoch(other), {})
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    held.remove_authority(CA.id)
-    assert (held.authorities(), held.epochs(), held.quarantined()) == ((other,), (an_epoch(other),), ())
-    assert held.document(sha256(FIRST)) == FIRST
+    full_store.put_authority(other)
+    full_store.commit_epoch(an_epoch(other), {})
+    full_store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    full_store.remove_authority(CA.id)
+    assert (full_store.authorities(), full_store.epochs(), full_store.quarantined()) == (
+        (other,),
+        (an_epoch(other),),
+        (),
+    )
+    assert full_store.document(sha256(FIRST)) == FIRST
     with pytest.raises(NotFound):
-        held.document(sha256(SECOND))
+        full_store.document(sha256(SECOND))
 
 
 def test_remove_authority_unknown_not_found(store):
@@ -131,7 +135,7 @@ def test_remove_authority_unknown_not_found(store):
         store.remove_authority(CA.id)
 
 
-def test_commit_epoch_with_delta_comes_back_as_committed(held):
+def test_commit_epoch_with_delta_comes_back_as_committed(full_store):
     """Every field of an epoch survives the store, big CRL numbers and a base64 value too."""
     epoch = an_epoch(
         CA,
@@ -141,53 +145,53 @@ def test_commit_epoch_with_delta_comes_back_as_committed(held):
         idp_der=b"\x30\x03\x85\x01\xff",
         origin="https://ca.test/crl",
     )
-    held.commit_epoch(epoch, {sha256(SECOND): SECOND, sha256(DELTA): DELTA})
-    assert held.epochs() == (epoch,)
-    assert held.high_water(POINT) == (2**159, 1200)
+    full_store.commit_epoch(epoch, {sha256(SECOND): SECOND, sha256(DELTA): DELTA})
+    assert full_store.epochs() == (epoch,)
+    assert full_store.high_water(POINT) == (2**159, 1200)
 
 
-def test_epochs_several_points_ordered_by_issuing_point(held):
+def test_epochs_several_points_ordered_by_issuing_point(full_store):
     """Each scope of each CA is an issuing point of its own, in order."""
     other = an_authority("b")
-    held.put_authority(other)
+    full_store.put_authority(other)
     epochs = [an_epoch(CA), an_epoch(CA, scope_id="00"), an_epoch(other, scope_id="ff"), an_epoch(other)]
     for epoch in epochs[1:]:
-        held.commit_epoch(epoch, {})
-    assert held.epochs() == tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point))
+        full_store.commit_epoch(epoch, {})
+    assert full_store.epochs() == tuple(sorted(epochs, key=lambda epoch: epoch.issuing_point))
 
 
-def test_commit_epoch_next_sequence_replaces_and_drops_old_document(held):
+def test_commit_epoch_next_sequence_replaces_and_drops_old_document(full_store):
     """The new epoch takes the place of the old one, whose CRL goes when nothing names it."""
     epoch = an_epoch(CA, 2, a_record(SECOND, 2, 1100))
-    held.commit_epoch(epoch, {sha256(SECOND): SECOND})
-    assert held.epochs() == (epoch,)
-    assert held.document(sha256(SECOND)) == SECOND
+    full_store.commit_epoch(epoch, {sha256(SECOND): SECOND})
+    assert full_store.epochs() == (epoch,)
+    assert full_store.document(sha256(SECOND)) == SECOND
     with pytest.raises(NotFound):
-        held.document(sha256(FIRST))
+        full_store.document(sha256(FIRST))
 
 
-def test_commit_epoch_stored_document_need_not_be_given_again(held):
+def test_commit_epoch_stored_document_need_not_be_given_again(full_store):
     """A delta makes a new epoch on the base that is stored already."""
-    held.commit_epoch(an_epoch(CA, 2, delta=a_record(DELTA, 2, 1100, base=1)), {sha256(DELTA): DELTA})
-    assert (held.document(sha256(FIRST)), held.document(sha256(DELTA))) == (FIRST, DELTA)
+    full_store.commit_epoch(an_epoch(CA, 2, delta=a_record(DELTA, 2, 1100, base=1)), {sha256(DELTA): DELTA})
+    assert (full_store.document(sha256(FIRST)), full_store.document(sha256(DELTA))) == (FIRST, DELTA)
 
 
-def test_commit_epoch_document_shared_with_another_point_stays(held):
+def test_commit_epoch_document_shared_with_another_point_stays(full_store):
     """A document stays for as long as anything names it."""
-    held.commit_epoch(an_epoch(CA, scope_id="00"), {})
-    held.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
-    assert held.document(sha256(FIRST)) == FIRST
+    full_store.commit_epoch(an_epoch(CA, scope_id="00"), {})
+    full_store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
+    assert full_store.document(sha256(FIRST)) == FIRST
 
 
 @pytest.mark.parametrize("sequence", [0, 1, 3])
-def test_commit_epoch_wrong_sequence_conflict_and_nothing_changed(held, sequence):
+def test_commit_epoch_wrong_sequence_conflict_and_nothing_changed(full_store, sequence):
     """Only the epoch one above the current sequence may follow; a refused one leaves no document either."""
-    before = everything(held)
+    before = everything(full_store)
     with pytest.raises(StoreConflict):
-        held.commit_epoch(an_epoch(CA, sequence, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
-    assert everything(held) == before
+        full_store.commit_epoch(an_epoch(CA, sequence, a_record(SECOND, 2, 1100)), {sha256(SECOND): SECOND})
+    assert everything(full_store) == before
     with pytest.raises(NotFound):
-        held.document(sha256(SECOND))
+        full_store.document(sha256(SECOND))
 
 
 def test_commit_epoch_first_sequence_must_be_one(store):
@@ -205,12 +209,12 @@ def test_commit_epoch_authority_unknown_not_found_and_no_document(store):
         store.document(sha256(FIRST))
 
 
-def test_commit_epoch_crl_neither_stored_nor_given_not_found(held):
+def test_commit_epoch_crl_neither_stored_nor_given_not_found(full_store):
     """An epoch may not name a CRL that nobody has."""
-    before = everything(held)
+    before = everything(full_store)
     with pytest.raises(NotFound):
-        held.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {})
-    assert everything(held) == before
+        full_store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 2, 1100)), {})
+    assert everything(full_store) == before
 
 
 def test_commit_epoch_two_handles_race_one_wins(backend):
@@ -253,89 +257,89 @@ def test_several_authorities_and_epochs_are_what_each_by_itself_is(backend, stor
     assert store.document(sha256(CA.id.encode())) == CA.id.encode()
 
 
-def test_several_epochs_of_which_one_conflicts_conflict(held):
+def test_several_epochs_of_which_one_conflicts_conflict(full_store):
     """One that does not follow is told as by itself."""
     other = an_authority("b")
-    held.put_authority(other)
+    full_store.put_authority(other)
     with pytest.raises(StoreConflict):
-        held.commit_epochs([(an_epoch(other), {}), (an_epoch(CA, 7), {})])
-    assert held.epoch(POINT) == an_epoch(CA)
+        full_store.commit_epochs([(an_epoch(other), {}), (an_epoch(CA, 7), {})])
+    assert full_store.epoch(POINT) == an_epoch(CA)
 
 
-def test_high_water_never_committed_is_none_and_zero(held):
+def test_high_water_never_committed_is_none_and_zero(full_store):
     """An issuing point without history has no mark."""
-    assert held.high_water(IssuingPointId(CA.id, "00")) == (None, 0)
+    assert full_store.high_water(IssuingPointId(CA.id, "00")) == (None, 0)
 
 
-def test_high_water_lower_epoch_never_falls(held):
+def test_high_water_lower_epoch_never_falls(full_store):
     """The mark keeps the highest number and the highest time, whatever comes after."""
-    held.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 50, 5000)), {sha256(SECOND): SECOND})
-    held.commit_epoch(an_epoch(CA, 3, a_record(FIRST, 7, 700)), {sha256(FIRST): FIRST})
-    assert held.high_water(POINT) == (50, 5000)
+    full_store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 50, 5000)), {sha256(SECOND): SECOND})
+    full_store.commit_epoch(an_epoch(CA, 3, a_record(FIRST, 7, 700)), {sha256(FIRST): FIRST})
+    assert full_store.high_water(POINT) == (50, 5000)
 
 
-def test_high_water_crl_without_number_keeps_number(held):
+def test_high_water_crl_without_number_keeps_number(full_store):
     """A CRL without a number raises only the time."""
-    held.commit_epoch(an_epoch(CA, 2, a_record(SECOND, None, 5000)), {sha256(SECOND): SECOND})
-    assert held.high_water(POINT) == (1, 5000)
+    full_store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, None, 5000)), {sha256(SECOND): SECOND})
+    assert full_store.high_water(POINT) == (1, 5000)
 
 
-def test_high_water_authority_removed_stays_known(held):
+def test_high_water_authority_removed_stays_known(full_store):
     """Rollback protection outlives the authority."""
-    held.remove_authority(CA.id)
-    assert held.high_water(POINT) == (1, 1000)
+    full_store.remove_authority(CA.id)
+    assert full_store.high_water(POINT) == (1, 1000)
 
 
-def test_retire_drops_the_epoch_and_keeps_the_mark(held):
+def test_retire_drops_the_epoch_and_keeps_the_mark(full_store):
     """An issuing point that is retired is gone with its CRLs; what the CA is from then on is stored in the same step."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    mark = held.high_water(POINT)
+    full_store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    mark = full_store.high_water(POINT)
     retired = replace(CA, retired_scopes=(POINT.scope_id,))
-    held.retire(retired, POINT.scope_id)
-    assert (held.authorities(), held.epochs(), held.quarantined()) == ((retired,), (), ())
-    assert held.high_water(POINT) == mark != (None, 0)
+    full_store.retire(retired, POINT.scope_id)
+    assert (full_store.authorities(), full_store.epochs(), full_store.quarantined()) == ((retired,), (), ())
+    assert full_store.high_water(POINT) == mark != (None, 0)
     for document in (FIRST, SECOND):
         with pytest.raises(NotFound):
-            held.document(sha256(document))
+            full_store.document(sha256(document))
 
 
-def test_retire_leaves_the_other_issuing_points(held):
+def test_retire_leaves_the_other_issuing_points(full_store):
     """Another scope of the CA, and the same scope of another CA, stay as they are."""
     other = an_authority("other")
-    held.put_authority(other)
+    full_store.put_authority(other)
     partition = an_epoch(CA, base=a_record(SECOND), scope_id="ab" * 32)
     theirs = an_epoch(other, base=a_record(SECOND))
     for epoch in (partition, theirs):
-        held.commit_epoch(epoch, {sha256(SECOND): SECOND})
-    held.retire(CA, POINT.scope_id)
-    assert set(held.epochs()) == {partition, theirs}
+        full_store.commit_epoch(epoch, {sha256(SECOND): SECOND})
+    full_store.retire(CA, POINT.scope_id)
+    assert set(full_store.epochs()) == {partition, theirs}
 
 
-def test_retire_what_is_not_there_not_found(held):
+def test_retire_what_is_not_there_not_found(full_store):
     """Nothing to retire is told as such, and nothing changes."""
-    before = held.revision()
+    before = full_store.revision()
     for authority, scope_id in ((CA, "ab" * 32), (an_authority("stranger"), POINT.scope_id)):
         with pytest.raises(NotFound):
-            held.retire(authority, scope_id)
-    assert held.revision() == before
+            full_store.retire(authority, scope_id)
+    assert full_store.revision() == before
 
 
-def test_commit_epoch_after_retiring_begins_at_one(held):
+def test_commit_epoch_after_retiring_begins_at_one(full_store):
     """A CRL may come again once an operator lets it: the sequence begins anew, the mark does not."""
-    held.retire(CA, POINT.scope_id)
-    held.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
-    assert [epoch.sequence for epoch in held.epochs()] == [1]
+    full_store.retire(CA, POINT.scope_id)
+    full_store.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
+    assert [epoch.sequence for epoch in full_store.epochs()] == [1]
 
 
-def test_commit_epoch_renumbered_lowers_the_mark(held):
+def test_commit_epoch_renumbered_lowers_the_mark(full_store):
     """An administrator's word begins the order of numbers anew, also for what was kept of a CA that had been removed."""
     first = replace(an_epoch(CA, 2, base=a_record(SECOND, 1007, 5000)))
-    held.commit_epoch(first, {sha256(SECOND): SECOND})
-    held.remove_authority(CA.id)
-    held.put_authority(CA)
-    assert held.high_water(POINT) == (1007, 5000)
-    held.commit_epoch(replace(an_epoch(CA, base=a_record(FIRST, 8, 4000)), renumbered=1), {sha256(FIRST): FIRST})
-    assert held.high_water(POINT) == (8, 4000)
+    full_store.commit_epoch(first, {sha256(SECOND): SECOND})
+    full_store.remove_authority(CA.id)
+    full_store.put_authority(CA)
+    assert full_store.high_water(POINT) == (1007, 5000)
+    full_store.commit_epoch(replace(an_epoch(CA, base=a_record(FIRST, 8, 4000)), renumbered=1), {sha256(FIRST): FIRST})
+    assert full_store.high_water(POINT) == (8, 4000)
     third = replace(an_epoch(CA, 2, base=a_record(SECOND, 9, 4500)), renumbered=1)
-    held.commit_epoch(third, {sha256(SECOND): SECOND})
-    assert held.high_water(POINT) == (9, 4500)
+    full_store.commit_epoch(third, {sha256(SECOND): SECOND})
+    assert full_store.high_water(POINT) == (9, 4500)

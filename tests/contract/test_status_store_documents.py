@@ -127,14 +127,14 @@ def test_quarantined_several_oldest_first(store):
     assert store.document(sha256(SECOND)) == SECOND
 
 
-def test_put_quarantined_same_point_replaces_older(held):
+def test_put_quarantined_same_point_replaces_older(full_store):
     """One CRL is held back per issuing point; the older one's document goes."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    full_store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
     newer = a_quarantined(CA, DELTA, 3000)
-    held.put_quarantined(newer, DELTA)
-    assert held.quarantined() == (newer,)
+    full_store.put_quarantined(newer, DELTA)
+    assert full_store.quarantined() == (newer,)
     with pytest.raises(NotFound):
-        held.document(sha256(SECOND))
+        full_store.document(sha256(SECOND))
 
 
 def test_put_quarantined_authority_unknown_not_found(store):
@@ -144,36 +144,36 @@ def test_put_quarantined_authority_unknown_not_found(store):
     assert store.quarantined() == ()
 
 
-def test_commit_epoch_with_quarantined_crl_leaves_quarantine(held):
+def test_commit_epoch_with_quarantined_crl_leaves_quarantine(full_store):
     """Committing the CRL that was held back ends its quarantine in the same step, without giving it again."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    held.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 9, 1900)), {})
-    assert held.quarantined() == ()
-    assert held.document(sha256(SECOND)) == SECOND
+    full_store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    full_store.commit_epoch(an_epoch(CA, 2, a_record(SECOND, 9, 1900)), {})
+    assert full_store.quarantined() == ()
+    assert full_store.document(sha256(SECOND)) == SECOND
 
 
-def test_commit_epoch_of_another_crl_keeps_quarantine(held):
+def test_commit_epoch_of_another_crl_keeps_quarantine(full_store):
     """A CRL that the epoch does not contain stays held back, with its document."""
     crl = a_quarantined(CA, SECOND)
-    held.put_quarantined(crl, SECOND)
-    held.commit_epoch(an_epoch(CA, 2, a_record(DELTA, 2, 1100)), {sha256(DELTA): DELTA})
-    assert held.quarantined() == (crl,)
-    assert held.document(sha256(SECOND)) == SECOND
+    full_store.put_quarantined(crl, SECOND)
+    full_store.commit_epoch(an_epoch(CA, 2, a_record(DELTA, 2, 1100)), {sha256(DELTA): DELTA})
+    assert full_store.quarantined() == (crl,)
+    assert full_store.document(sha256(SECOND)) == SECOND
 
 
-def test_drop_quarantined_forgets_crl_and_document(held):
+def test_drop_quarantined_forgets_crl_and_document(full_store):
     """Dropping ends the quarantine and takes the document."""
-    held.put_quarantined(a_quarantined(CA, SECOND), SECOND)
-    held.drop_quarantined(POINT)
-    assert held.quarantined() == ()
+    full_store.put_quarantined(a_quarantined(CA, SECOND), SECOND)
+    full_store.drop_quarantined(POINT)
+    assert full_store.quarantined() == ()
     with pytest.raises(NotFound):
-        held.document(sha256(SECOND))
+        full_store.document(sha256(SECOND))
 
 
-def test_drop_quarantined_nothing_held_back_not_found(held):
+def test_drop_quarantined_nothing_held_back_not_found(full_store):
     """There is nothing to drop: NotFound."""
     with pytest.raises(NotFound):
-        held.drop_quarantined(POINT)
+        full_store.drop_quarantined(POINT)
 
 
 def test_another_handle_sees_what_is_committed(backend):
@@ -196,17 +196,17 @@ def test_reopened_store_holds_everything(backend):
     assert everything(backend.open()) == before
 
 
-def test_threads_share_one_handle(held):
+def test_threads_share_one_handle(full_store):
     """One handle serves several threads."""
     points = [f"{number:02x}" for number in range(8)]
 
     def commit(scope_id: str) -> None:
-        held.commit_epoch(an_epoch(CA, scope_id=scope_id), {})
-        held.revision()
+        full_store.commit_epoch(an_epoch(CA, scope_id=scope_id), {})
+        full_store.revision()
 
     threads = [threading.Thread(target=commit, args=(point,)) for point in points]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [epoch.issuing_point.scope_id for epoch in held.epochs()] == [*points, "complete"]
+    assert [epoch.issuing_point.scope_id for epoch in full_store.epochs()] == [*points, "complete"]

@@ -43,13 +43,13 @@ def name_of(issuer: pki.CA) -> bytes:
     return certs.subject_der(issuer.certificate)
 
 
-def test_authority_one_by_its_id(held):
+def test_authority_one_by_its_id(full_store):
     """One CA is told by its id, and None where there is none."""
-    held.put_authority(an_authority("b"))
-    assert held.authority(CA.id) == CA
-    assert held.authority("nobody") is None
-    held.remove_authority(CA.id)
-    assert held.authority(CA.id) is None
+    full_store.put_authority(an_authority("b"))
+    assert full_store.authority(CA.id) == CA
+    assert full_store.authority("nobody") is None
+    full_store.remove_authority(CA.id)
+    assert full_store.authority(CA.id) is None
 
 
 def test_authorities_of_any_spelling_of_the_name(store):
@@ -80,37 +80,39 @@ def test_authorities_of_a_name_that_history_brings(store):
     assert [one.id for one in store.authorities_of(name_of(OTHER))] == [root.id]
 
 
-def test_epoch_one_point_and_those_of_one_authority(held):
+def test_epoch_one_point_and_those_of_one_authority(full_store):
     """The epoch of one point is told alone, those of one CA in their order, and none where there is none."""
     other = an_authority("b")
-    held.put_authority(other)
+    full_store.put_authority(other)
     partition = an_epoch(CA, scope_id="00")
     for epoch in (partition, an_epoch(other)):
-        held.commit_epoch(epoch, {})
-    assert held.epoch(POINT) == an_epoch(CA)
-    assert held.epochs_of(CA.id) == (partition, an_epoch(CA))
-    assert (held.epoch(IssuingPointId(CA.id, "ff")), held.epochs_of("nobody")) == (None, ())
+        full_store.commit_epoch(epoch, {})
+    assert full_store.epoch(POINT) == an_epoch(CA)
+    assert full_store.epochs_of(CA.id) == (partition, an_epoch(CA))
+    assert (full_store.epoch(IssuingPointId(CA.id, "ff")), full_store.epochs_of("nobody")) == (None, ())
 
 
-def test_quarantined_of_one_authority(held):
+def test_quarantined_of_one_authority(full_store):
     """The CRLs held back for one CA are told alone."""
     other = an_authority("b")
-    held.put_authority(other)
+    full_store.put_authority(other)
     for authority in (CA, other):
-        held.put_quarantined(a_quarantined(authority, SECOND), SECOND)
-    assert held.quarantined_of(CA.id) == (a_quarantined(CA, SECOND),)
-    assert held.quarantined_of("nobody") == ()
+        full_store.put_quarantined(a_quarantined(authority, SECOND), SECOND)
+    assert full_store.quarantined_of(CA.id) == (a_quarantined(CA, SECOND),)
+    assert full_store.quarantined_of("nobody") == ()
 
 
-def test_changes_since_never_are_everything(held):
+def test_changes_since_never_are_everything(full_store):
     """Whoever knows nothing is told all there is, as the whole."""
-    assert held.changes(NEVER) == Changes(held.revision(), {CA.id: CA}, {POINT: PointFacts(an_epoch(CA))}, whole=True)
+    assert full_store.changes(NEVER) == Changes(
+        full_store.revision(), {CA.id: CA}, {POINT: PointFacts(an_epoch(CA))}, whole=True
+    )
 
 
-def test_changes_since_now_are_none(held):
+def test_changes_since_now_are_none(full_store):
     """Where nothing changed nothing is told."""
-    now = held.changes(NEVER).revision
-    assert held.changes(now) == Changes(now)
+    now = full_store.changes(NEVER).revision
+    assert full_store.changes(now) == Changes(now)
 
 
 @pytest.mark.parametrize(
@@ -137,25 +139,25 @@ def test_changes_since_now_are_none(held):
     ],
     ids=["add", "replace", "commit", "quarantine", "retire", "remove"],
 )
-def test_changes_of_another_handle_are_what_it_changed(backend, held, change, authorities, points):
+def test_changes_of_another_handle_are_what_it_changed(backend, full_store, change, authorities, points):
     """What another process changed is told, and nothing else."""
     theirs = backend.open()
     theirs.put_authority(an_authority("c"))
     theirs.commit_epoch(an_epoch(an_authority("c")), {})
-    since = held.changes(NEVER).revision
+    since = full_store.changes(NEVER).revision
     change(theirs)
-    changes = held.changes(since)
+    changes = full_store.changes(since)
     assert (changes.revision, changes.whole) == (theirs.revision(), False)
     assert changes.authorities == authorities
     assert changes.points == {point: facts or PointFacts() for point, facts in points.items()}
-    assert held.changes(changes.revision) == Changes(changes.revision)
+    assert full_store.changes(changes.revision) == Changes(changes.revision)
 
 
-def test_changes_of_users_raise_the_revision_alone(held):
+def test_changes_of_users_raise_the_revision_alone(full_store):
     """A change of users is none of CAs."""
-    since = held.changes(NEVER).revision
-    held.put_user(ADMIN, None)
-    changes = held.changes(since)
+    since = full_store.changes(NEVER).revision
+    full_store.put_user(ADMIN, None)
+    changes = full_store.changes(since)
     assert changes.revision > since
     assert (changes.authorities, changes.points, changes.whole) == ({}, {}, False)
 

@@ -33,7 +33,7 @@ def record(der: bytes) -> CRLRecord:
     )
 
 
-def held(base: bytes, delta: bytes | None = None) -> dict[str, object]:
+def in_use(base: bytes, delta: bytes | None = None) -> dict[str, object]:
     """What is held after these CRLs, as `judge` takes it."""
     point = IssuingPointId("a" * 64, read_header(base).scope.scope_id)
     idp = read_header(base).scope.idp_der
@@ -163,40 +163,40 @@ def test_expired_crl_is_taken(ca):
 def test_held_crl_is_stale(ca):
     """The very CRL that is held is told apart from a fork."""
     der = ca.crl({5: None})
-    refused(CRLStale, "held already", der, ca, **held(der))
+    refused(CRLStale, "held already", der, ca, **in_use(der))
 
 
 def test_held_delta_is_stale(ca):
     """The same for the delta that is held."""
     base, delta = ca.crl({5: None}, number=4), ca.crl({6: None}, number=5, base=4)
-    refused(CRLStale, "held already", delta, ca, **held(base, delta))
+    refused(CRLStale, "held already", delta, ca, **in_use(base, delta))
 
 
 def test_next_number_is_taken(ca):
     """5.2.3: numbers rise; one may be left out, and thisUpdate may stay."""
-    taken(ca.crl({}, number=9), ca, **held(ca.crl({5: None}, number=7)))
+    taken(ca.crl({}, number=9), ca, **in_use(ca.crl({5: None}, number=7)))
 
 
 def test_same_number_other_bytes_is_forked(ca):
     """5.2.3: two CRLs of one number and scope are two truths."""
-    refused(CRLForked, "number 7", ca.crl({}, number=7), ca, **held(ca.crl({5: None}, number=7)))
+    refused(CRLForked, "number 7", ca.crl({}, number=7), ca, **in_use(ca.crl({5: None}, number=7)))
 
 
 def test_lower_number_is_stale(ca):
     """5.2.3: a lower number is an older CRL, whatever its thisUpdate."""
     older = ca.crl({}, number=6, this_update=NOW)
-    refused(CRLStale, "number 6 is lower than 7", older, ca, **held(ca.crl({5: None}, number=7)))
+    refused(CRLStale, "number 6 is lower than 7", older, ca, **in_use(ca.crl({5: None}, number=7)))
 
 
 def test_higher_number_is_newer_whatever_its_this_update(ca):
     """5.2.3: the number decides where both have one; a CA's clock may have been set right meanwhile."""
-    taken(ca.crl({}, number=8, this_update=NOW - 2 * HOUR), ca, **held(ca.crl({}, number=7)))
+    taken(ca.crl({}, number=8, this_update=NOW - 2 * HOUR), ca, **in_use(ca.crl({}, number=7)))
 
 
 def test_number_after_a_crl_without_one_needs_a_later_this_update(ca):
     """Where one of them has no number thisUpdate decides."""
     numbered = ca.crl({}, number=8, this_update=NOW - 2 * HOUR)
-    refused(CRLStale, "thisUpdate is 3600 seconds before", numbered, ca, **held(numberless(ca, NOW - HOUR)))
+    refused(CRLStale, "thisUpdate is 3600 seconds before", numbered, ca, **in_use(numberless(ca, NOW - HOUR)))
 
 
 def test_lower_number_than_ever_is_stale_after_the_ca_was_removed(ca):
@@ -208,9 +208,9 @@ def test_lower_number_than_ever_is_stale_after_the_ca_was_removed(ca):
 def test_crl_without_number_needs_a_later_this_update(ca):
     """Version 1 and other CRLs without a number are ordered by thisUpdate alone."""
     now = numberless(ca, NOW - HOUR)
-    taken(now, ca, **held(numberless(ca, NOW - 2 * HOUR)))
-    refused(CRLStale, "thisUpdate", now, ca, **held(numberless(ca, NOW - HOUR, serial=6)))
-    refused(CRLStale, "thisUpdate", now, ca, **held(numberless(ca, NOW)))
+    taken(now, ca, **in_use(numberless(ca, NOW - 2 * HOUR)))
+    refused(CRLStale, "thisUpdate", now, ca, **in_use(numberless(ca, NOW - HOUR, serial=6)))
+    refused(CRLStale, "thisUpdate", now, ca, **in_use(numberless(ca, NOW)))
 
 
 def numberless(ca, this_update: int, serial: int = 5, *extensions: x509.ExtensionType) -> bytes:
@@ -227,8 +227,8 @@ def numberless(ca, this_update: int, serial: int = 5, *extensions: x509.Extensio
 
 def test_delta_of_the_held_base_is_taken(ca):
     """5.2.4 (c): the complete CRL has BaseCRLNumber or a later number."""
-    taken(ca.crl({6: None}, number=5, base=4), ca, **held(ca.crl({}, number=4)))
-    taken(ca.crl({6: None}, number=6, base=3), ca, **held(ca.crl({}, number=4)))
+    taken(ca.crl({6: None}, number=5, base=4), ca, **in_use(ca.crl({}, number=4)))
+    taken(ca.crl({6: None}, number=6, base=3), ca, **in_use(ca.crl({}, number=4)))
 
 
 def test_delta_without_any_base_is_out_of_order(ca):
@@ -239,44 +239,48 @@ def test_delta_without_any_base_is_out_of_order(ca):
 def test_delta_of_a_later_base_is_out_of_order(ca):
     """5.2.4 (c): changes between the held CRL and BaseCRLNumber would be missing."""
     delta = ca.crl({}, number=9, base=8)
-    refused(CRLOutOfOrder, "needs the complete CRL 8", delta, ca, **held(ca.crl({}, number=4)))
+    refused(CRLOutOfOrder, "needs the complete CRL 8", delta, ca, **in_use(ca.crl({}, number=4)))
 
 
 def test_delta_of_a_base_without_number_is_out_of_order(ca):
     """5.2.3: without numbers nothing can be combined."""
     base = numberless(ca, NOW - HOUR)
-    refused(CRLOutOfOrder, "without a number", ca.crl({}, number=9, base=8), ca, **held(base))
+    refused(CRLOutOfOrder, "without a number", ca.crl({}, number=9, base=8), ca, **in_use(base))
 
 
 def test_delta_not_after_the_base_is_stale(ca):
     """5.2.4 (d): the complete CRL's number is less than the delta's."""
     for number in (3, 4):
         delta = ca.crl({6: None}, number=number, base=2)
-        refused(CRLStale, "nothing beyond", delta, ca, **held(ca.crl({}, number=4)))
+        refused(CRLStale, "nothing beyond", delta, ca, **in_use(ca.crl({}, number=4)))
 
 
 def test_delta_with_a_later_base_than_itself_is_rejected(ca):
     """5.2.4: BaseCRLNumber is of an earlier CRL."""
-    refused(CRLRejected, "later base", ca.crl({}, number=5, base=6), ca, **held(ca.crl({}, number=4)))
+    refused(CRLRejected, "later base", ca.crl({}, number=5, base=6), ca, **in_use(ca.crl({}, number=4)))
 
 
 def test_delta_that_is_its_own_base_needs_that_base(ca):
     """Base and number may be one (RFC 5280 5.2.4); the complete CRL of that number has to be there before it."""
     delta = ca.crl({}, number=5, base=5)
     refused(
-        CRLOutOfOrder, "needs the complete CRL 5 or a later one; held is CRL 4", delta, ca, **held(ca.crl({}, number=4))
+        CRLOutOfOrder,
+        "needs the complete CRL 5 or a later one; held is CRL 4",
+        delta,
+        ca,
+        **in_use(ca.crl({}, number=4)),
     )
 
 
 def test_delta_without_a_number_is_rejected(ca):
     """A delta that cannot be put in order with others is none (RFC 5280 5.2.3)."""
     delta = numberless(ca, NOW - HOUR, 5, x509.DeltaCRLIndicator(4))
-    refused(CRLRejected, "^a delta CRL without CRL number", delta, ca, **held(ca.crl({}, number=4)))
+    refused(CRLRejected, "^a delta CRL without CRL number", delta, ca, **in_use(ca.crl({}, number=4)))
 
 
 def test_delta_after_delta_is_taken_and_never_back(ca):
     """The next delta takes the place of the held one; an older or a forked one does not."""
-    state = held(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4))
+    state = in_use(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4))
     taken(ca.crl({7: None}, number=7, base=4), ca, **state)
     refused(CRLForked, "number 6", ca.crl({7: None}, number=6, base=4), ca, **state)
     refused(CRLStale, "number 5 is lower", ca.crl({7: None}, number=5, base=4), ca, **state)
@@ -286,19 +290,19 @@ def test_delta_of_another_scope_is_out_of_order(ca):
     """5.2.4 (b): the scopes of delta and complete CRL are the same."""
     users = x509.IssuingDistributionPoint(None, None, True, False, None, False, False)
     delta = ca.crl({}, number=5, base=4, idp=users)
-    refused(CRLOutOfOrder, "no complete CRL of the scope", delta, ca, **held(ca.crl({}, number=4)))
-    taken(delta, ca, **held(ca.crl({}, number=4, idp=users)))
+    refused(CRLOutOfOrder, "no complete CRL of the scope", delta, ca, **in_use(ca.crl({}, number=4)))
+    taken(delta, ca, **in_use(ca.crl({}, number=4, idp=users)))
 
 
 def test_complete_crl_of_the_deltas_number_is_taken(ca):
     """5.2.3: a complete and a delta CRL made together share a number; that is no fork."""
-    state = held(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4))
+    state = in_use(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4))
     taken(ca.crl({6: None}, number=6), ca, **state)
 
 
 def test_complete_crl_below_the_delta_is_taken_as_its_new_base(ca):
     """5.2.4: the delta stays over a complete CRL that arrives late, so nothing goes back."""
-    state = held(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4))
+    state = in_use(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4))
     taken(ca.crl({}, number=5), ca, **state)
     refused(CRLStale, "number 3 is lower", ca.crl({}, number=3), ca, **state)
     refused(CRLForked, "number 4", ca.crl({9: None}, number=4), ca, **state)
@@ -308,14 +312,14 @@ def test_delta_of_its_bases_number_is_nothing_to_do(ca):
     """5.2.3: a base and a delta that are issued together have one number; after the base the delta tells nothing more."""
     base, delta = ca.crl({5: None}, number=7), ca.crl({5: None}, number=7, base=6)
     with pytest.raises(CRLStale) as refusal:
-        taken(delta, ca, **held(base))
+        taken(delta, ca, **in_use(base))
     assert refusal.value.changes_nothing
     assert (outcome(refusal.value).exit_code, outcome(CRLStale("older")).exit_code) == (0, 65)
 
 
 def test_lower_number_is_taken_on_an_administrators_word(ca):
     """A number that went up by mistake does not lock the CA out for ever; a delta cannot begin a new order."""
-    state = held(ca.crl({5: None}, number=1007))
+    state = in_use(ca.crl({5: None}, number=1007))
     lower = ca.crl({5: None}, number=8)
     refused(CRLStale, "lower than 1007", lower, ca, **state)
     taken(lower, ca, lower_number=True, **state)

@@ -231,7 +231,7 @@ def test_verdicts_of_moments_to_and_fro_are_those_decided_anew(expired, delta):
     ours = serving(ONE, replace(users, epoch=replace(users.epoch, delta=newest)), of_cas, expired_delta=delta)
     policy = ResponsePolicy(expired_crl=expired)
 
-    def told(decision_of, number: int, at: int):
+    def verdict(decision_of, number: int, at: int):
         try:
             return decision_of(serial_octets(number), at)
         except TryLater as error:
@@ -241,8 +241,8 @@ def test_verdicts_of_moments_to_and_fro_are_those_decided_anew(expired, delta):
     ends = (NOW + HOUR, NOW + 3 * HOUR, NOW + DAY)
     moments = [end + second for end in ends for second in (-1, 0, 1)]
     cases = [(number, at) for at in (*moments, *reversed(moments)) for number in (GOOD, REVOKED, HELD, GOOD + 10)]
-    kept = [told(verdicts.of, *case) for case in cases]
-    assert kept == [told(lambda serial, at: decide(ours, serial, policy, at), *case) for case in cases]
+    kept = [verdict(verdicts.of, *case) for case in cases]
+    assert kept == [verdict(lambda serial, at: decide(ours, serial, policy, at), *case) for case in cases]
     assert len({decision if isinstance(decision, str) else decision.fresh_until for decision in kept}) > 1
 
 

@@ -42,10 +42,10 @@ def test_produced_at_is_the_later_of_acceptance_and_this_update():
 @pytest.mark.parametrize("ahead", [{"this_update": NOW + 90}, {"accepted_at": NOW + 90}])
 def test_no_time_lies_ahead_of_the_clock(ahead, nonce):
     """A CRL or an acceptance of a clock ahead of ours is told as of now, and kept by nobody until ours is there."""
-    found = times(nonce=nonce, crl=ahead)
-    assert max(found.this_update, found.produced_at) <= NOW
-    assert found.produced_at >= found.this_update
-    assert found.fresh_until == NOW
+    moments = times(nonce=nonce, crl=ahead)
+    assert max(moments.this_update, moments.produced_at) <= NOW
+    assert moments.produced_at >= moments.this_update
+    assert moments.fresh_until == NOW
     assert times(NOW + 90, crl=ahead).fresh_until == NOW + DAY
 
 
@@ -57,8 +57,8 @@ def test_next_update_ends_with_the_signer():
 
 def test_live_times_are_the_start_of_the_slot():
     """Within a slot all members give the same times; thisUpdate only where it is to be."""
-    found = {times(at, live_times=True) for at in (SLOT, SLOT + 1, SLOT + 29)}
-    assert found == {Times(NOW - HOUR, NOW + DAY, SLOT, SLOT + 29, SLOT + 30, SLOT + 30)}
+    moments = {times(at, live_times=True) for at in (SLOT, SLOT + 1, SLOT + 29)}
+    assert moments == {Times(NOW - HOUR, NOW + DAY, SLOT, SLOT + 29, SLOT + 30, SLOT + 30)}
     assert times(SLOT + 30, live_times=True).produced_at == SLOT + 30
     assert times(SLOT + 5, live_times=True, live_this_update=True).this_update == SLOT
 
@@ -66,21 +66,21 @@ def test_live_times_are_the_start_of_the_slot():
 @pytest.mark.parametrize("seconds", [1, 7, 60])
 def test_live_times_slot_is_as_long_as_the_policy_says(seconds):
     """A slot begins at a multiple of its length since the epoch, on every host alike."""
-    found = times(NOW + 3, live_times=True, slot_seconds=seconds)
-    assert found.produced_at == NOW + 3 - (NOW + 3) % seconds
-    assert found.ends_at == found.produced_at + seconds
+    moments = times(NOW + 3, live_times=True, slot_seconds=seconds)
+    assert moments.produced_at == NOW + 3 - (NOW + 3) % seconds
+    assert moments.ends_at == moments.produced_at + seconds
 
 
 def test_live_times_never_before_this_update():
     """A CRL that came within the slot: producedAt is not before its thisUpdate."""
-    found = times(SLOT + 20, live_times=True, crl={"this_update": SLOT + 10, "accepted_at": SLOT + 11})
-    assert found.produced_at == SLOT + 10
+    moments = times(SLOT + 20, live_times=True, crl={"this_update": SLOT + 10, "accepted_at": SLOT + 11})
+    assert moments.produced_at == SLOT + 10
 
 
 def test_live_times_end_with_the_crl():
     """A slot that is longer than what is left of the CRL ends with it."""
-    found = times(SLOT, live_times=True, crl={"next_update": SLOT + 9})
-    assert (found.fresh_until, found.ends_at) == (SLOT + 9, SLOT + 9)
+    moments = times(SLOT, live_times=True, crl={"next_update": SLOT + 9})
+    assert (moments.fresh_until, moments.ends_at) == (SLOT + 9, SLOT + 9)
 
 
 def test_archive_cutoff_with_a_nonce_is_made_anew():

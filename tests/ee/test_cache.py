@@ -46,13 +46,13 @@ def test_entry_head_has_the_headers_of_the_lightweight_profile():
 
 def test_entry_freshen_counts_max_age_down_and_ends_at_next_update():
     """max-age never reaches past nextUpdate, and at nextUpdate the answer is not given any more."""
-    found = entry()
-    assert found.freshen(NEXT_UPDATE - 1, b"later")
-    assert b"max-age=1," in found.wire
-    assert b"Date: later\r\n" in found.wire
-    assert found.body == BODY
-    assert not found.freshen(NEXT_UPDATE, b"too late")
-    assert b"too late" not in found.wire
+    first = entry()
+    assert first.freshen(NEXT_UPDATE - 1, b"later")
+    assert b"max-age=1," in first.wire
+    assert b"Date: later\r\n" in first.wire
+    assert first.body == BODY
+    assert not first.freshen(NEXT_UPDATE, b"too late")
+    assert b"too late" not in first.wire
 
 
 def test_entry_without_next_update_must_be_revalidated():

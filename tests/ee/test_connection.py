@@ -28,13 +28,13 @@ CHUNKED = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n
 
 def answers(transport) -> list[bytes]:
     """The status and body of what was written, one string an answer."""
-    found, rest = [], bytes(transport.written)
+    replies, rest = [], bytes(transport.written)
     while rest:
         head, _, rest = rest.partition(b"\r\n\r\n")
         length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
-        found.append(head[9:12] + b" " + rest[:length])
+        replies.append(head[9:12] + b" " + rest[:length])
         rest = rest[length:]
-    return found
+    return replies
 
 
 async def settle(server) -> None:
@@ -328,16 +328,16 @@ async def test_connection_expect_continue_waits_its_turn():
     server = make_server()
     (one, _), (two, transport) = connect(server), connect(server)
     one.data_received(post(b"0nonce"))
-    asked = post(GOOD, headers="Expect: 100-continue\r\n")
-    two.data_received(post(b"0nonce") + asked[:-5])
+    request = post(GOOD, headers="Expect: 100-continue\r\n")
+    two.data_received(post(b"0nonce") + request[:-5])
     assert transport.written == b""
     await until(lambda: transport.written.endswith(CONTINUE))
     assert transport.written.startswith(b"HTTP/1.1 200 OK\r\n")
     before = len(transport.written)
-    two.data_received(asked[-5:])
+    two.data_received(request[-5:])
     await until(lambda: len(transport.written) > before)
     assert transport.written.count(CONTINUE) == 1
-    two.data_received(asked)
+    two.data_received(request)
     assert transport.written.count(CONTINUE) == 1
 
 

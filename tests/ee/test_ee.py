@@ -112,19 +112,19 @@ async def test_other_path_is_404_with_ocsp_body(port, request_bytes):
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "text"),
     [
         ("/ocsp/admin/ocsp/getStatus", b"<Status>running</Status>"),
         ("/ocsp/admin/ocsp/getStatus?x=y", b"<Type>OCSP</Type>"),
         ("/pki/rest/info", b"<Name>vouchd</Name>"),
     ],
 )
-async def test_status_is_told_in_xml_and_is_no_ocsp_request(port, path, told):
+async def test_status_is_told_in_xml_and_is_no_ocsp_request(port, path, text):
     """Monitoring of the Certificate System asks on the plain port; it is not counted as OCSP, nor as an error."""
     client = await port.client()
     answer = await client.ask(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/xml")
-    assert told in answer.body
+    assert text in answer.body
     assert answer.headers["Cache-Control"] == "no-store"
     head = await client.ask(f"HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), head_only=True)
     assert int(head.headers["Content-Length"]) == len(answer.body)
@@ -163,8 +163,8 @@ async def test_options_says_what_is_allowed(port, target):
     assert (answer.status, answer.headers["Allow"], answer.body) == (204, "GET, HEAD, OPTIONS, POST", b"")
     assert answer.headers.keys() == {"Allow", "Cache-Control", "Date"}
     assert (await client.ask(get())).status == 200
-    found = port.server.snapshot()["counters"]
-    assert (found["requests"]["OPTIONS"], found["errors"]) == (1, {})
+    snapshot = port.server.snapshot()["counters"]
+    assert (snapshot["requests"]["OPTIONS"], snapshot["errors"]) == (1, {})
 
 
 @pytest.mark.parametrize("path", ["/ca/ocsp", "/ejbca/publicweb/status/ocsp", "/OCSP", "/MY/own"])
@@ -407,12 +407,12 @@ async def test_stop_under_load_answers_every_request():
     async with serving() as port:
 
         async def asking() -> int:
-            client, answered = await port.client(), 0
+            client, answers = await port.client(), 0
             while True:
-                answer = await client.ask(get(b"0good-%d" % (answered % 3)))
-                answered += 1
+                answer = await client.ask(get(b"0good-%d" % (answers % 3)))
+                answers += 1
                 if answer.headers.get("Connection") == "close":
-                    return answered
+                    return answers
 
         clients = [asyncio.create_task(asking()) for _ in range(8)]
         await until(lambda: port.server.snapshot()["counters"]["cache_hits"] > 500)
@@ -448,8 +448,8 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     ):
         answer = await client.ask(request)
         sent += len(answer.body)
-    found = port.server.snapshot()
-    counters = found["counters"]
+    snapshot = port.server.snapshot()
+    counters = snapshot["counters"]
     assert counters["requests"] == {"GET": 5, "POST": 4}
     assert counters["answers"] == {"successful": 6, "malformed_request": 1, "try_later": 1}
     assert counters["errors"] == {"malformed": 1, "no_crl": 1, "path": 1}
@@ -462,7 +462,7 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     size = port.server.state.cache.size_bytes
     assert size > len(b"answer to 0good")
     gauges = {"connections": 1, "connection_room": 10000, "waiting_signatures": 0, "waiting_groups": 0}
-    assert found["gauges"] == {**gauges, "cache_entries": 1, "cache_bytes": size}
+    assert snapshot["gauges"] == {**gauges, "cache_entries": 1, "cache_bytes": size}
 
 
 @pytest.mark.parametrize("offered", ["h2c", "websocket", "TLS/1.2"])
@@ -471,12 +471,12 @@ async def test_post_with_an_upgrade_offer_gets_one_answer_whatever_its_body_look
     """Two questions get two answers: nobody behind a shared proxy is sent the answer to what a body smuggles."""
     smuggled = get(b"0good-smuggled")
     offer = f"Connection: Upgrade\r\nUpgrade: {offered}\r\n"
-    asked = post(smuggled, headers=offer)
+    octets = post(smuggled, headers=offer)
     if chunked:
-        asked = asked.replace(b"Content-Length: %d" % len(smuggled), b"Transfer-Encoding: chunked")
-        asked = asked.replace(smuggled, b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled))
+        octets = octets.replace(b"Content-Length: %d" % len(smuggled), b"Transfer-Encoding: chunked")
+        octets = octets.replace(smuggled, b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled))
     client = await port.client()
-    client.send(asked + get(headers="Connection: close\r\n"))
+    client.send(octets + get(headers="Connection: close\r\n"))
     assert [(await client.answer()).body for _ in range(2)] == [MALFORMED, b"answer to 0good"]
     assert await client.at_end()
     assert b"0good-smuggled" not in [der for der, _ in port.responder.calls]

@@ -30,8 +30,13 @@ def read(*chunks: bytes, header=16384, body=65536) -> list[HTTPRequest]:
 
 def test_reader_pipelined_requests_come_in_order():
     """Requests of one chunk appear in the order they were sent."""
-    found = read(get(b"0a") + post(b"0b") + CHUNKED + get(b"0c"))
-    assert [(r.method, r.body) for r in found] == [(b"GET", b""), (b"POST", b"0b"), (b"POST", b"0good"), (b"GET", b"")]
+    requests = read(get(b"0a") + post(b"0b") + CHUNKED + get(b"0c"))
+    assert [(r.method, r.body) for r in requests] == [
+        (b"GET", b""),
+        (b"POST", b"0b"),
+        (b"POST", b"0good"),
+        (b"GET", b""),
+    ]
 
 
 @given(st.data())
@@ -95,8 +100,8 @@ def test_reader_arbitrary_bytes_never_raise(data):
 )
 def test_reader_ambiguous_framing_is_refused(head):
     """Nothing that two servers could frame differently is taken, and nothing is read after it."""
-    (found,) = read(b"POST / HTTP/1.1\r\n" + HOST + head + b"\r\n3\r\nabc\r\n0\r\n\r\n" + get())
-    assert found.refused == 400
+    (requests,) = read(b"POST / HTTP/1.1\r\n" + HOST + head + b"\r\n3\r\nabc\r\n0\r\n\r\n" + get())
+    assert requests.refused == 400
 
 
 @pytest.mark.parametrize(
@@ -119,27 +124,27 @@ def test_reader_not_http_1_is_refused(line):
 
 def test_reader_http_1_0_needs_no_host():
     """HTTP/1.0 clients such as Certificate System send no Host."""
-    (found,) = read(b"POST /ocsp HTTP/1.0\r\ncontent-length:2\r\n\r\n0a")
-    assert (found.body, found.http_1_0, found.keep_alive, found.refused) == (b"0a", True, False, 0)
+    (requests,) = read(b"POST /ocsp HTTP/1.0\r\ncontent-length:2\r\n\r\n0a")
+    assert (requests.body, requests.http_1_0, requests.keep_alive, requests.refused) == (b"0a", True, False, 0)
 
 
 def test_reader_upgrade_offer_is_ignored():
     """An offer of h2c (Java's HttpClient makes one) is answered over HTTP/1.1, and so is what follows."""
-    found = read(UPGRADE + get())
-    assert [(r.method, r.keep_alive) for r in found] == [(b"GET", True), (b"GET", True)]
+    requests = read(UPGRADE + get())
+    assert [(r.method, r.keep_alive) for r in requests] == [(b"GET", True), (b"GET", True)]
 
 
 @pytest.mark.parametrize("offer", [OFFER, "Connection: upgrade\r\nUpgrade: websocket\r\n", "Upgrade: a, b\r\n"])
 def test_reader_body_of_an_upgrade_offer_is_its_body(offer):
     """What follows a head with Content-Length is its body, though it looks like a request and a protocol is offered."""
-    found = read(post(SMUGGLED, headers=offer) + get())
-    assert [(r.method, r.body, r.keep_alive) for r in found] == [(b"POST", SMUGGLED, True), (b"GET", b"", True)]
+    requests = read(post(SMUGGLED, headers=offer) + get())
+    assert [(r.method, r.body, r.keep_alive) for r in requests] == [(b"POST", SMUGGLED, True), (b"GET", b"", True)]
 
 
 def test_reader_chunks_of_an_upgrade_offer_are_its_body():
     """A chunked body is read to its end, trailers included, and the next request begins behind them."""
-    found = read(OFFERED_CHUNKS + get())
-    assert [(r.method, r.body, r.refused) for r in found] == [(b"POST", b"0good", 0), (b"GET", b"", 0)]
+    requests = read(OFFERED_CHUNKS + get())
+    assert [(r.method, r.body, r.refused) for r in requests] == [(b"POST", b"0good", 0), (b"GET", b"", 0)]
 
 
 def test_reader_upgrade_offer_keeps_version_and_persistence():
@@ -153,8 +158,8 @@ def test_reader_upgrade_offer_keeps_version_and_persistence():
 def test_reader_upgrade_in_a_trailer_changes_nothing():
     """Header fields behind a chunked body offer nothing."""
     trailer = b"0\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-    found = read(CHUNKED.replace(b"0\r\nT: u\r\n\r\n", trailer) + get())
-    assert [(r.body, r.refused) for r in found] == [(b"0good", 0), (b"", 0)]
+    requests = read(CHUNKED.replace(b"0\r\nT: u\r\n\r\n", trailer) + get())
+    assert [(r.body, r.refused) for r in requests] == [(b"0good", 0), (b"", 0)]
 
 
 @pytest.mark.parametrize(
@@ -168,8 +173,8 @@ def test_reader_upgrade_in_a_trailer_changes_nothing():
 def test_reader_ambiguous_framing_is_refused_with_an_upgrade_offer_too(framing):
     """An offer opens no way around the rules of framing."""
     head = b"POST / HTTP/1.1\r\n" + HOST + OFFER.encode() + framing + b"\r\n"
-    (found,) = read(head + b"3\r\nabc\r\n0\r\n\r\n" + get())
-    assert found.refused == 400
+    (requests,) = read(head + b"3\r\nabc\r\n0\r\n\r\n" + get())
+    assert requests.refused == 400
 
 
 @pytest.mark.parametrize("cut", [0, 1])
@@ -183,14 +188,14 @@ def test_reader_upgrade_offer_with_a_large_body_is_413(cut):
 
 def test_reader_connect_ends_the_stream():
     """Bytes after CONNECT are no HTTP."""
-    found = read(b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"\r\n" + get())
-    assert [(r.method, r.keep_alive) for r in found] == [(b"CONNECT", False)]
+    requests = read(b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"\r\n" + get())
+    assert [(r.method, r.keep_alive) for r in requests] == [(b"CONNECT", False)]
 
 
 def test_reader_nothing_is_read_after_connection_close():
     """The last request of a connection is the last."""
-    found = read(get(headers="Connection: close\r\n") + get())
-    assert [r.keep_alive for r in found] == [False]
+    requests = read(get(headers="Connection: close\r\n") + get())
+    assert [r.keep_alive for r in requests] == [False]
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def is_what_the_parser_reads(lines: bytes, length: int) -> bool:
     reader.feed(b"POST / HTTP/1.1\r\n" + lines + b"\r\n" + body)
     if len(reader.requests) != 1 or reader.in_message:
         return False
-    (found,) = reader.requests
-    unconditional = found.if_none_match is None and found.if_modified_since is None
-    return not found.refused and found.keep_alive and found.body == body and unconditional
+    (request,) = reader.requests
+    unconditional = request.if_none_match is None and request.if_modified_since is None
+    return not request.refused and request.keep_alive and request.body == body and unconditional
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join))

@@ -28,17 +28,17 @@ async def test_renewal_makes_the_most_asked_anew_and_drops_the_rest():
     everything = [number(n) for n in range(HOTTEST + 2 * SWEPT)]
     await ask(server, *everything, *everything[: HOTTEST + 20], *everything[20 : HOTTEST + 20])
     responder.change()
-    asked = len(responder.calls)
+    calls_before = len(responder.calls)
     server.forget()
     assert server._renewal.is_due
     await until(lambda: not server._renewal.is_due)
     hottest = set(everything[20 : HOTTEST + 20])
-    assert {der for der, _ in responder.calls[asked:]} == hottest == set(server.state.cache.by_der)
+    assert {der for der, _ in responder.calls[calls_before:]} == hottest == set(server.state.cache.by_der)
     snapshot = server.snapshot()
     assert snapshot["gauges"]["cache_entries"] == HOTTEST
     before = snapshot["counters"]["answers"]
     await ask(server, *hottest)
-    assert len(responder.calls) == asked + HOTTEST, "they are given from the cache"
+    assert len(responder.calls) == calls_before + HOTTEST, "they are given from the cache"
     assert server.snapshot()["counters"]["answers"]["successful"] == before["successful"] + HOTTEST
 
 

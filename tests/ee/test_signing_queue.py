@@ -97,21 +97,21 @@ def test_queue_full_of_equals_takes_nobodys_place():
 @given(st.lists(st.sampled_from("aaaaaabbbcd"), max_size=60), st.integers(1, 12))
 def test_queue_any_arrivals_share_the_places_fairly(arrivals, limit):
     """Whoever comes in whatever order: no place beyond the limit, and who lost one had no fewer than the newcomer."""
-    turns, held = Turns(limit), Counter()
+    turns, places = Turns(limit), Counter()
     for group in arrivals:
         full = len(turns.queue) == limit
         loser = turns.enter(group, group)
         assert (loser is not None) == full
         if loser != group:
-            held[group] += 1
+            places[group] += 1
             if loser is not None:
-                held[loser] -= 1
-                assert held[loser] >= held[group]
+                places[loser] -= 1
+                assert places[loser] >= places[group]
                 assert turns.lost[-1] == loser
         else:
-            assert held[group] + 2 > max(held.values())
-        assert len(turns.queue) == sum(held.values()) <= limit
-        assert turns.queue.group_count == sum(count > 0 for count in held.values())
+            assert places[group] + 2 > max(places.values())
+        assert len(turns.queue) == sum(places.values()) <= limit
+        assert turns.queue.group_count == sum(count > 0 for count in places.values())
 
 
 @given(st.lists(st.sampled_from("aaab"), max_size=40), st.lists(st.integers(0, 12), max_size=10))

@@ -109,9 +109,9 @@ async def test_quick_signatures_made_while_the_signers_change_are_made_anew():
     port = Port(Changing("signer", former.key, former.der))
     turns = Turns(port, SoftwareSigner("signer", later.key, later.der))
     port.state = PortState(port.responder, EEPort(), clock=Clock(NOW), uptime_clock=Clock(0), signing=turns)
-    asked = [port.send(request_for(ONE, number, nonce=b"%08d" % number)) for number in range(1, 6)]
-    await until(lambda: all(transport.written for transport in asked))
-    for transport in asked:
+    futures = [port.send(request_for(ONE, number, nonce=b"%08d" % number)) for number in range(1, 6)]
+    await until(lambda: all(transport.written for transport in futures))
+    for transport in futures:
         assert later.der in bytes(transport.written)
         assert former.der not in bytes(transport.written)
 
@@ -195,12 +195,12 @@ async def test_slow_signatures_of_two_signers_are_asked_of_each(gate):
     for number in range(1, THREADS + 1):
         blocked.append(port.send(request_for(ONE, number)))
         await until(lambda number=number: gate.begun == number)
-    asked = [port.send(request_for(ca, number)) for number in (60, 61) for ca in (port.quick_ca, ONE)]
-    await until(lambda: len(port.state.threads) == len(asked))
+    futures = [port.send(request_for(ca, number)) for number in (60, 61) for ca in (port.quick_ca, ONE)]
+    await until(lambda: len(port.state.threads) == len(futures))
     for one in (gate, other):
-        for _ in (*blocked, *asked):
+        for _ in (*blocked, *futures):
             one.open.release()
-    await until(lambda: all(transport.written for transport in (*blocked, *asked)))
+    await until(lambda: all(transport.written for transport in (*blocked, *futures)))
     assert (gate.begun, other.begun) == (THREADS + 2, 2)
 
 
@@ -215,8 +215,8 @@ async def test_slow_signature_for_a_client_that_has_left_is_dropped(gate):
         connection.connection_lost(None)
     for _ in range(THREADS + 1):
         gate.open.release()
-    there = port.send(request_for(ONE, 50))
-    await until(lambda: there.written)
+    future = port.send(request_for(ONE, 50))
+    await until(lambda: future.written)
     assert gate.begun == THREADS + 1
     assert not any(transport.written for _, transport in gone)
 

@@ -51,7 +51,7 @@ async def test_connection_full_at_its_100_continue_stays_full():
         connection.pause_writing()
 
     transport.write = fill
-    asked = post(GOOD, headers="Expect: 100-continue\r\n")
-    connection.data_received(asked[:-5])
+    request = post(GOOD, headers="Expect: 100-continue\r\n")
+    connection.data_received(request[:-5])
     assert connection._state is State.FULL
     assert not transport.reading

@@ -24,7 +24,7 @@ def state(revoked, **facts) -> CRLState:
     return CRLState(SITE.crl(revoked, **facts))
 
 
-def told(comparison) -> dict[int, ChangeKind]:
+def kinds(comparison) -> dict[int, ChangeKind]:
     return {int.from_bytes(one.serial, "big", signed=True): one.kind for one in comparison.part}
 
 
@@ -35,7 +35,7 @@ def test_difference_is_that_of_the_lists(before, after):
     expected |= dict.fromkeys(before.keys() - after.keys(), ChangeKind.WENT)
     expected |= {one: ChangeKind.CHANGED for one in before.keys() & after.keys() if before[one] != after[one]}
     compared = compare_crls(state(before), state(after), limit=100)
-    assert told(compared) == expected
+    assert kinds(compared) == expected
     counts = [list(expected.values()).count(kind) for kind in ChangeKind]
     assert [compared.came, compared.went, compared.changed] == counts
     assert (compared.before, compared.after) == (len(before), len(after))
@@ -61,7 +61,7 @@ def test_delta_counts_with_what_it_goes_over():
     base = SITE.crl({1: None, 2: HOLD}, number=5)
     delta = SITE.crl({2: x509.ReasonFlags.remove_from_crl, 3: None}, number=6, base=5)
     compared = compare_crls(CRLState(base), CRLState(base, delta), limit=9)
-    assert told(compared) == {2: ChangeKind.WENT, 3: ChangeKind.CAME}
+    assert kinds(compared) == {2: ChangeKind.WENT, 3: ChangeKind.CAME}
     assert (compared.before, compared.after) == (2, 2)
 
 
@@ -71,4 +71,4 @@ def test_lists_of_many_blocks_differ_where_they_do(octets):
     old = dict.fromkeys(range(1, octets))
     new = {serial: None for serial in range(2, octets + 1) if serial != 16_384}
     compared = compare_crls(state(old), state(new), limit=9)
-    assert told(compared) == {1: ChangeKind.WENT, 16_384: ChangeKind.WENT, octets: ChangeKind.CAME}
+    assert kinds(compared) == {1: ChangeKind.WENT, 16_384: ChangeKind.WENT, octets: ChangeKind.CAME}

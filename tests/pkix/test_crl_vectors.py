@@ -124,9 +124,9 @@ def of_anybody(der, header):
     for entry in crl:
         named = extension(entry, x509.CertificateIssuer)
         issuers |= {name.public_bytes() for name in named.get_values_for_type(x509.DirectoryName)} if named else set()
-    found = [entry for issuer in issuers for entry in entries(der, header, issuer)]
+    rows = [entry for issuer in issuers for entry in entries(der, header, issuer)]
     order = {e.serial_number: i for i, e in enumerate(crl)}
-    return sorted(found, key=lambda e: order[int.from_bytes(e.serial, "big", signed=True)])
+    return sorted(rows, key=lambda e: order[int.from_bytes(e.serial, "big", signed=True)])
 
 
 def read_whole(der: bytes) -> None:

@@ -91,8 +91,8 @@ def test_chain_of_finds_the_cas_in_order():
     middle = sub_ca(ROOT, "Middle", 2)
     low = sub_ca(middle, "Low", 3)
     leaf = low.issue("leaf").certificate
-    given = [ROOT.certificate, low.certificate, middle.certificate]
-    assert chain_of(leaf, given, Issuers([]), NOW) == (low.certificate, middle.certificate, ROOT.certificate)
+    bundle = [ROOT.certificate, low.certificate, middle.certificate]
+    assert chain_of(leaf, bundle, Issuers([]), NOW) == (low.certificate, middle.certificate, ROOT.certificate)
 
 
 def test_chain_of_ends_at_an_anchor():
@@ -106,9 +106,9 @@ def test_chain_of_without_the_issuer_raises():
     """A gap is told, with the way to close it."""
     middle = sub_ca(ROOT, "Middle", 2)
     leaf = middle.issue("leaf").certificate
-    for given in ([], [middle.certificate]):
+    for bundle in ([], [middle.certificate]):
         with pytest.raises(SigningError, match="is not known") as caught:
-            chain_of(leaf, given, Issuers([]), NOW)
+            chain_of(leaf, bundle, Issuers([]), NOW)
         assert "--chain" in caught.value.hint
 
 

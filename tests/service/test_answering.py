@@ -256,8 +256,8 @@ def test_expired_signer_is_answered_try_later():
 
 def test_signer_that_may_not_answer_for_the_ca_is_answered_try_later():
     """RFC 6960 4.2.2.2: what a signer of another CA, or none for OCSP, would sign no client takes; others are served."""
-    held = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
-    answering = responder(held, signer(SIGNER), signer(ONE.issue_signer("other"), "two"))
+    served = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
+    answering = responder(served, signer(SIGNER), signer(ONE.issue_signer("other"), "two"))
     answer = answering.answer(request_for(TWO, GOOD), NOW)
     assert (answer.status, answer.cause) == (OCSPResponseStatus.TRY_LATER, "unfit_signer")
     assert statuses(answering.answer(request_for(ONE, GOOD), NOW)) == ["good"]
@@ -300,8 +300,8 @@ def test_signer_with_the_serial_of_a_revoked_attribute_certificate_signs():
 def test_expired_ca_with_a_delegated_signer_is_answered_try_later_and_told_to_nobody_longer():
     """Clients look at the CA's validity as well: no answer of its signer outlives the CA."""
     ending = CA.create("Ending CA", not_after=NOW + 60)
-    held = state(serving(ending, point(ending, next_update=NOW + DAY)))
-    answering = responder(held, signer(ending.issue_signer(not_after=NOW + DAY)))
+    served = state(serving(ending, point(ending, next_update=NOW + DAY)))
+    answering = responder(served, signer(ending.issue_signer(not_after=NOW + DAY)))
     first = answering.answer(request_for(ending, GOOD), NOW)
     assert (first.terms.fresh_until, first.terms.next_update) == (NOW + 60, NOW + 60)
     late = answering.answer(request_for(ending, GOOD), NOW + 61)
@@ -326,8 +326,8 @@ def test_not_found_is_good_unknown_or_checked_against_the_issued_serials():
 
 def test_non_issued_is_revoked_under_the_extended_definition():
     """RFC 6960 2.2 and 4.4.8: revoked since 1970 with certificateHold, and the response says which definition."""
-    held = state(serving(ONE, point(ONE), issued=set(), extended_revoke=True))
-    response = read(responder(held, signer(SIGNER)).answer(request_for(ONE, GOOD), NOW))
+    served = state(serving(ONE, point(ONE), issued=set(), extended_revoke=True))
+    response = read(responder(served, signer(SIGNER)).answer(request_for(ONE, GOOD), NOW))
     assert response.certificate_status is ocsp.OCSPCertStatus.REVOKED
     assert response.revocation_time_utc.timestamp() == 0
     assert response.revocation_reason is x509.ReasonFlags.certificate_hold
@@ -352,21 +352,21 @@ def test_next_update_can_be_left_out_but_still_bounds_the_answer():
 
 
 @pytest.mark.parametrize(
-    "instance, own, told", [(True, None, True), (False, None, False), (True, False, False), (False, True, True)]
+    "instance, own, tells", [(True, None, True), (False, None, False), (True, False, False), (False, True, True)]
 )
-def test_reason_is_told_where_the_policy_of_the_ca_or_else_the_instance_says_so(instance, own, told):
+def test_reason_is_told_where_the_policy_of_the_ca_or_else_the_instance_says_so(instance, own, tells):
     """Without its reason a revoked answer is of the same status and time, and one that Dogtag's decoder can read."""
-    held = serving(ONE, point(ONE, *ENTRIES), reasons=own)
-    response = read(responder(state(held), signer(SIGNER), reasons=instance).answer(request_for(ONE, REVOKED), NOW))
+    served = serving(ONE, point(ONE, *ENTRIES), reasons=own)
+    response = read(responder(state(served), signer(SIGNER), reasons=instance).answer(request_for(ONE, REVOKED), NOW))
     assert response.certificate_status is ocsp.OCSPCertStatus.REVOKED
     assert response.revocation_time_utc is not None
-    assert (response.revocation_reason is not None) is told
+    assert (response.revocation_reason is not None) is tells
 
 
 def test_reason_of_the_extended_definition_of_revoked_is_always_told():
     """RFC 6960 section 2.2: a serial that was never issued is answered revoked with certificateHold, or it is not so."""
-    held = serving(ONE, point(ONE), issued={b"\x01"}, extended_revoke=True)
-    response = read(responder(state(held), signer(SIGNER), reasons=False).answer(request_for(ONE, GOOD), NOW))
+    served = serving(ONE, point(ONE), issued={b"\x01"}, extended_revoke=True)
+    response = read(responder(state(served), signer(SIGNER), reasons=False).answer(request_for(ONE, GOOD), NOW))
     assert response.revocation_reason is x509.ReasonFlags.certificate_hold
 
 
@@ -383,8 +383,8 @@ def test_serial_that_no_known_scope_covers_is_never_good():
         (serving(ONE, points[0], expected_scopes=declared), GOOD, "unknown"),
         (serving(ONE, *points, expected_scopes=declared), GOOD, "good"),
     ]
-    for held, number, expected in cases:
-        answer = responder(state(held), signer(SIGNER)).answer(request_for(ONE, number), NOW)
+    for served, number, expected in cases:
+        answer = responder(state(served), signer(SIGNER)).answer(request_for(ONE, number), NOW)
         assert statuses(answer) == [expected]
     assert answer.terms.next_update == NOW + HOUR
 
@@ -417,9 +417,9 @@ def test_final_revocation_goes_before_a_hold_in_another_partition():
 
 def test_answer_under_the_extended_definition_of_revoked_refers_to_no_crl():
     """RFC 6960 2.2: a non-issued serial is in no CRL, so the answer MUST NOT carry a reference to one."""
-    held = state(serving(ONE, point(ONE, *ENTRIES), issued=set(), extended_revoke=True, crl_reference=True))
+    served = state(serving(ONE, point(ONE, *ENTRIES), issued=set(), extended_revoke=True, crl_reference=True))
     answers = {
-        number: responder(held, signer(SIGNER)).answer(request_for(ONE, number), NOW) for number in (GOOD, REVOKED)
+        number: responder(served, signer(SIGNER)).answer(request_for(ONE, number), NOW) for number in (GOOD, REVOKED)
     }
     reference = der.oid_tlv("1.3.6.1.5.5.7.48.1.3")
     assert [reference in answers[number].response_der for number in (GOOD, REVOKED)] == [False, True]
@@ -492,8 +492,8 @@ def test_answer_that_something_else_ends_before_its_slot_names_no_slot(at: int, 
 def test_each_ca_is_answered_by_its_own_signer():
     """A signer per CA and a default one; CertIDs of CAs with different signers do not go under one signature."""
     second = TWO.issue_signer("signer two", key=shared_key("EC", 3))
-    held = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
-    ours = responder(held, signer(SIGNER), signer(second, "two"))
+    served = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
+    ours = responder(served, signer(SIGNER), signer(second, "two"))
     verify_signature(ours.answer(request_for(ONE, GOOD), NOW), SIGNER.certificate)
     verify_signature(ours.answer(request_for(TWO, GOOD), NOW), second.certificate)
     ids = [ours_id(ca) for ca in (ONE, TWO)]
@@ -559,12 +559,12 @@ def test_trusted_responder_answers_for_a_ca_that_did_not_issue_it():
 
 def test_compromised_ca_is_answered_revoked_or_not_at_all():
     """Every serial is revoked since that moment, whatever the CRL says; or nothing is said, by policy."""
-    held = state(serving(ONE, point(ONE, *ENTRIES), compromised_at=NOW - HOUR))
-    ours = responder(held, signer(SIGNER))
+    served = state(serving(ONE, point(ONE, *ENTRIES), compromised_at=NOW - HOUR))
+    ours = responder(served, signer(SIGNER))
     response = read(ours.answer(request_for(ONE, GOOD), NOW))
     assert response.revocation_reason is x509.ReasonFlags.ca_compromise
     assert int(response.revocation_time_utc.timestamp()) == NOW - HOUR
-    assert ours.answer(request_for(ONE, GOOD), NOW) == responder(held, signer(SIGNER)).answer(
+    assert ours.answer(request_for(ONE, GOOD), NOW) == responder(served, signer(SIGNER)).answer(
         request_for(ONE, GOOD), NOW + HOUR
     ), "members agree, at any time"
     silent = state(serving(ONE, point(ONE), compromised_at=NOW - HOUR, compromised_answer=CompromisedAnswer.TRY_LATER))
@@ -629,8 +629,8 @@ def test_replaced_state_is_answered_from_at_once():
 
 def test_answer_names_the_one_ca_that_it_speaks_of():
     """What is counted by CA: an answer of one CA names it, one of several CAs or of an error names none."""
-    held = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
-    answering = responder(held, signer(SIGNER), signer(TWO.issue_signer(), "two"))
+    served = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), signer="two"))
+    answering = responder(served, signer(SIGNER), signer(TWO.issue_signer(), "two"))
     assert answering.answer(request_for(ONE, GOOD), NOW).terms.authority_id == authority_id(ONE.certificate)
     with_nonce = request_for(TWO, GOOD, nonce=b"n" * 16)
     assert answering.answer(with_nonce, NOW).terms.authority_id == authority_id(TWO.certificate)

@@ -41,7 +41,7 @@ class World:
         """As after each restart: nothing is remembered but in the store."""
         return FourEyes(self.store, Permission(self.audit), self.audit, self, 600)
 
-    def asked(self, arguments=ARGUMENTS, caller=AGENT):
+    def ask_for(self, arguments=ARGUMENTS, caller=AGENT):
         return self.four_eyes.request(OPERATION, arguments, RIGHT, caller)
 
     def approve(self, approval, caller=BOB):
@@ -67,7 +67,7 @@ def world():
 
 def test_request_waits_and_another_user_approves(world):
     """The act is then the first one's, with its groups of now; both names stand in each record from then on."""
-    approval = world.asked()
+    approval = world.ask_for()
     assert world.four_eyes.approvals(AUDITOR) == (approval,)
     decided, requester = world.approve(approval)
     assert (decided.state, decided.decided_by) == (ApprovalState.APPROVED, "bob")
@@ -87,7 +87,7 @@ def test_request_waits_and_another_user_approves(world):
 
 def test_requester_approves_nothing_of_its_own(world):
     """Four eyes are two users', whatever certificate the first one comes with; the attempt is on record."""
-    approval = world.asked()
+    approval = world.ask_for()
     with pytest.raises(PermissionDenied, match="asked for it"):
         world.approve(approval, replace(AGENT, origin="192.0.2.77"))
     assert world.four_eyes.find(approval.id, AUDITOR) == approval
@@ -97,8 +97,8 @@ def test_requester_approves_nothing_of_its_own(world):
 def test_right_is_wanted_of_both_at_both_moments(world):
     """Who may not do it alone can neither ask for it nor approve it; nor is it done for one that may no more."""
     with pytest.raises(PermissionDenied):
-        world.asked(caller=AUDITOR)
-    approval = world.asked()
+        world.ask_for(caller=AUDITOR)
+    approval = world.ask_for()
     with pytest.raises(PermissionDenied):
         world.approve(approval, AUDITOR)
     for change in ({"groups": frozenset({Group.AUDITORS})}, {"enabled": False}):
@@ -113,20 +113,20 @@ def test_right_is_wanted_of_both_at_both_moments(world):
 
 def test_request_expires_by_the_clock(world):
     """At its end it cannot be approved any more, nor denied, and asking again makes another one."""
-    approval = world.asked()
+    approval = world.ask_for()
     world.at = approval.expires_at
     with pytest.raises(StoreConflict, match="has expired"):
         world.approve(approval)
     with pytest.raises(StoreConflict, match="has expired"):
         world.four_eyes.deny(approval.id, lambda _: RIGHT, BOB)
-    again = world.asked()
+    again = world.ask_for()
     assert again.id != approval.id
     assert world.approve(again)[0].id == again.id
 
 
 def test_two_approvals_at_one_moment_one_carries_it_out(world):
     """Of several who approve at once one is told to do it, and the others that it was decided."""
-    approval = world.asked()
+    approval = world.ask_for()
     start, outcomes = threading.Barrier(5), []
 
     def decide() -> None:
@@ -147,7 +147,7 @@ def test_two_approvals_at_one_moment_one_carries_it_out(world):
 
 def test_decision_about_one_does_not_stand_in_the_way_of_another(world):
     """All of them are one fact: a change of another one between reading and writing is gone round."""
-    first, second = world.asked(), world.asked(ARGUMENTS | {"body": None})
+    first, second = world.ask_for(), world.ask_for(ARGUMENTS | {"body": None})
     stale = world.store.approvals()
     world.four_eyes.deny(second.id, lambda _: RIGHT, BOB)
 
@@ -160,7 +160,7 @@ def test_decision_about_one_does_not_stand_in_the_way_of_another(world):
 def test_denied_is_not_done_and_can_be_taken_back_by_who_asked(world):
     """Either may say no, somebody without the right may not; after that nobody can approve."""
     for caller in (BOB, AGENT):
-        approval = world.asked()
+        approval = world.ask_for()
         with pytest.raises(PermissionDenied):
             world.four_eyes.deny(approval.id, lambda _: RIGHT, AUDITOR)
         denied = world.four_eyes.deny(approval.id, lambda _: RIGHT, caller)
@@ -171,8 +171,8 @@ def test_denied_is_not_done_and_can_be_taken_back_by_who_asked(world):
 
 def test_what_waits_already_is_not_put_down_twice(world):
     """The same once more, by whomever, leads to the one that waits, and says whose it is."""
-    approval = world.asked()
-    assert world.asked() == world.asked(caller=CAROL) == approval
+    approval = world.ask_for()
+    assert world.ask_for() == world.ask_for(caller=CAROL) == approval
     assert len(world.store.approvals().entries) == 1
     error = pending(approval, CAROL)
     assert isinstance(error, ApprovalPending)
@@ -184,7 +184,7 @@ def test_what_can_wait_is_bounded_for_one_and_for_all(world):
     """One agent cannot fill the list for all others, and nothing too large is put down."""
 
     def ask(number: int, caller) -> None:
-        world.asked({"path": {"authority": str(number)}, "query": {}, "body": None}, caller)
+        world.ask_for({"path": {"authority": str(number)}, "query": {}, "body": None}, caller)
 
     for number in range(MAX_WAITING_OF_ONE):
         ask(number, AGENT)
@@ -196,12 +196,12 @@ def test_what_can_wait_is_bounded_for_one_and_for_all(world):
         ask(99, CAROL)
     world.at += 600
     with pytest.raises(ConfigError, match="bytes to be shown"):
-        world.asked({"body": "x" * MAX_ARGUMENT_BYTES})
+        world.ask_for({"body": "x" * MAX_ARGUMENT_BYTES})
 
 
 def test_reference_is_the_id_or_its_first_digits(world):
     """Some digits do where they name one; fewer than four, and those of none, name nothing."""
-    approval = world.asked()
+    approval = world.ask_for()
     assert world.four_eyes.find(approval.id[:6].upper(), AUDITOR) == approval
     for reference in ("", approval.id[:3], "0" * 16):
         with pytest.raises(NotFound):

@@ -274,9 +274,9 @@ def test_request_that_comes_to_nothing_is_recorded_with_why(authorities, audit, 
 @pytest.mark.parametrize("act", ["add", "remove"])
 def test_request_without_the_right_is_no_request(authorities, audit, ca, act):
     """Who may not is refused by AUTHZ; nothing is processed."""
-    given = {"add": ca.der, "remove": "lab"}[act]
+    argument = {"add": ca.der, "remove": "lab"}[act]
     with pytest.raises(PermissionDenied):
-        getattr(authorities, act)(given, NOBODY)
+        getattr(authorities, act)(argument, NOBODY)
     assert audit.events == [("AUTHZ", "failure")]
 
 

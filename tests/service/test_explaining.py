@@ -71,12 +71,14 @@ def explained(holding: ServingState, number: int, at: int = NOW, **policy) -> Ex
     )
 
 
-def answered(holding: ServingState, number: int, at: int = NOW, **policy) -> str:
+def status_of(holding: ServingState, number: int, at: int = NOW, **policy) -> str:
     """What a client is told: a status, or the name of the error."""
-    given = responder(holding, signer(SIGNER), **policy).answer(request_for(ONE, number), at)
-    if given.status is not OCSPResponseStatus.SUCCESSFUL:
-        return {OCSPResponseStatus.TRY_LATER: "tryLater", OCSPResponseStatus.UNAUTHORIZED: "unauthorized"}[given.status]
-    return ocsp.load_der_ocsp_response(given.response_der).certificate_status.name.lower()
+    answer = responder(holding, signer(SIGNER), **policy).answer(request_for(ONE, number), at)
+    if answer.status is not OCSPResponseStatus.SUCCESSFUL:
+        return {OCSPResponseStatus.TRY_LATER: "tryLater", OCSPResponseStatus.UNAUTHORIZED: "unauthorized"}[
+            answer.status
+        ]
+    return ocsp.load_der_ocsp_response(answer.response_der).certificate_status.name.lower()
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -84,7 +86,7 @@ def test_explanation_says_what_the_answer_says(situation) -> None:
     """Whatever the situation, the explained answer is the one that a client gets."""
     holding, number, policy = SITUATIONS[situation]
     explanation = explained(holding, number, **policy)
-    assert explanation.answer == answered(holding, number, **policy)
+    assert explanation.answer == status_of(holding, number, **policy)
     assert explanation.why
 
 
@@ -92,7 +94,7 @@ def test_explanation_after_the_signer_expired_says_what_the_answer_says() -> Non
     """An expired signing certificate ends answering; the explanation names it."""
     holding, late = state(serving(ONE, point(ONE, next_update=NOW + 500 * DAY))), NOW + 400 * DAY
     explanation = explained(holding, GOOD, late)
-    assert explanation.answer == answered(holding, GOOD, late) == "tryLater"
+    assert explanation.answer == status_of(holding, GOOD, late) == "tryLater"
     assert "signing certificate has expired" in explanation.why
 
 

@@ -17,8 +17,8 @@ def test_halted_responder_answers_try_later_only(nonce):
     request = request_for(ca, 0x1234, nonce=nonce)
     assert answering.answer(request, NOW).status is OCSPResponseStatus.SUCCESSFUL
     answering.halt(True)
-    for asked in (request, b"", b"junk"):
-        answer = answering.answer(asked, NOW)
+    for octets in (request, b"", b"junk"):
+        answer = answering.answer(octets, NOW)
         assert (answer.status, answer.cause) == (OCSPResponseStatus.TRY_LATER, "self_test")
         assert not answer.terms.cacheable
 

@@ -76,7 +76,7 @@ def test_revised_facts_are_those_of_the_store(steps, whole):
     cas = [an_authority(name) for name in "abc"]
     known: dict[str, AuthorityFacts] = {}
     revision = NEVER
-    for step, (number, told) in enumerate(steps):
+    for step, (number, expected) in enumerate(steps):
         ca = cas[number % 3]
         registered = {one.id for one in store.authorities()}
         if number >= 3 and ca.id in registered:
@@ -87,7 +87,7 @@ def test_revised_facts_are_those_of_the_store(steps, whole):
             (former,) = store.epochs_of(ca.id) or (None,)
             epoch = replace(an_epoch(ca), sequence=(former.sequence if former else 0) + 1, accepted_at=step)
             store.commit_epoch(epoch, {epoch.base.sha256: FIRST})
-        if told or step + 1 == len(steps):
+        if expected or step + 1 == len(steps):
             changes = store.changes(NEVER if whole else revision)
             known, changed = revised(known, changes)
             revision = changes.revision

@@ -32,11 +32,11 @@ def test_abnormal_loss_is_held_back_and_the_old_epoch_served(guarded, ca):
     crl = ca.crl({1: None}, number=2)
     with pytest.raises(CRLQuarantined) as caught:
         guarded.accept(crl)
-    (held,) = guarded.store.quarantined()
+    (waiting,) = guarded.store.quarantined()
     assert caught.value.hint
-    assert (held.record.crl_number, held.received_at, held.origin) == (2, NOW, "push")
-    assert "9" in held.why
-    assert guarded.store.document(held.record.sha256) == crl
+    assert (waiting.record.crl_number, waiting.received_at, waiting.origin) == (2, NOW, "push")
+    assert "9" in waiting.why
+    assert guarded.store.document(waiting.record.sha256) == crl
     assert len(guarded.served()) == 10
 
 

@@ -19,9 +19,9 @@ def ca():
 
 @pytest.fixture
 def world(ca):
-    found = World()
-    found.authorities.add(ca.der, AGENT)
-    return found
+    new_world = World()
+    new_world.authorities.add(ca.der, AGENT)
+    return new_world
 
 
 @pytest.fixture

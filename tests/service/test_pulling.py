@@ -21,10 +21,10 @@ class ScriptedSource:
 
     def __init__(self, *script) -> None:
         self._script = list(script)
-        self.asked: list[Validator] = []
+        self.validators: list[Validator] = []
 
     def fetch(self, previous):
-        self.asked.append(previous)
+        self.validators.append(previous)
         step = self._script.pop(0)
         if isinstance(step, Exception):
             raise step
@@ -50,9 +50,9 @@ def accept_with(*outcomes):
 
 def pulling(*script, accept=None, schedule: Schedule | None = None, url: str = "http://crl.example/ca.crl") -> Pulling:
     source = ScriptedSource(*script)
-    found = Pulling("main", url, source, schedule or Schedule(), accept or accept_with(*[NOW + DAY] * 9))
-    found.source = source
-    return found
+    puller = Pulling("main", url, source, schedule or Schedule(), accept or accept_with(*[NOW + DAY] * 9))
+    puller.source = source
+    return puller
 
 
 def test_new_crl_is_accepted_and_asked_for_again_after_the_interval():
@@ -85,12 +85,12 @@ def test_what_cannot_be_taken_in_stops_nothing_beside_it():
         raise CRLRejected("no signer of ours may answer for it")
 
     source = ScriptedSource(*[Fetched((b"crl",), Validator("1"), (b"ca",), problem) for problem in ("", "too long")])
-    found = Pulling("x", "ldap://d", source, Schedule(), taken.append, admit=refuse)
-    assert "no signer of ours" in found.attempt(NOW).last_error
-    assert (found.state.accepted, taken) == (1, [b"crl"])
-    found = Pulling("x", "ldap://d", source, Schedule(), taken.append)
-    assert "too long" in found.attempt(NOW).last_error
-    assert (found.state.accepted, found.state.validator) == (1, Validator())
+    puller = Pulling("x", "ldap://d", source, Schedule(), taken.append, admit=refuse)
+    assert "no signer of ours" in puller.attempt(NOW).last_error
+    assert (puller.state.accepted, taken) == (1, [b"crl"])
+    puller = Pulling("x", "ldap://d", source, Schedule(), taken.append)
+    assert "too long" in puller.attempt(NOW).last_error
+    assert (puller.state.accepted, puller.state.validator) == (1, Validator())
 
 
 def test_overdue_crl_is_asked_for_every_minute():
@@ -110,7 +110,7 @@ def test_unchanged_source_is_counted_and_asked_with_its_validator():
     source = pulling(fetched(etag="v1"), None)
     source.attempt(NOW)
     state = source.attempt(NOW + HOUR)
-    assert source.source.asked == [Validator(), Validator(etag="v1")]
+    assert source.source.validators == [Validator(), Validator(etag="v1")]
     assert (state.accepted, state.not_modified, state.last_success) == (1, 1, NOW + HOUR)
 
 
@@ -148,7 +148,7 @@ def test_crl_that_was_not_taken_is_fetched_again(outcome):
     assert state.last_error == f"{type(outcome).__name__}: {outcome}"
     assert (state.failures, state.validator) == (1, Validator())
     assert source.attempt(NOW + 10).last_error == ""
-    assert source.source.asked[1] == Validator()
+    assert source.source.validators[1] == Validator()
 
 
 def test_one_bad_crl_does_not_keep_the_others_out():

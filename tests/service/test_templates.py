@@ -193,12 +193,12 @@ def test_what_one_ca_changes_leaves_what_was_prepared_for_the_others(monkeypatch
 
 def test_signer_that_is_a_ca_of_ours_is_sent_along_again_when_the_ca_is_removed():
     """What depends on all CAs together follows them: here whether clients have a signer's certificate."""
-    held = serving(ONE, point(ONE), signer="two")
+    authority = serving(ONE, point(ONE), signer="two")
     cross = signer(ONE.issue_signer("CA two", key=TWO.key), "two")
-    both = state(held, serving(TWO, point(TWO), signer="two"))
+    both = state(authority, serving(TWO, point(TWO), signer="two"))
     ours = responder(both, cross)
     sizes = []
-    for each in (both, state(held), both):
+    for each in (both, state(authority), both):
         ours.replace(each)
         sizes.append(len(ours.answer(request_for(ONE, 5), NOW).response_der))
         assert ours.answer(request_for(ONE, 5), NOW) == responder(each, cross).answer(request_for(ONE, 5), NOW)

@@ -40,8 +40,8 @@ class World:
 
     def entries(self, epoch) -> dict[int, Reason]:
         """Serial to reason of the entries served from an epoch."""
-        held = self.indexes.together(epoch.index_names)
-        return {int.from_bytes(serial, "big", signed=True): entry.reason for serial, entry in held.items()}
+        layers = self.indexes.together(epoch.index_names)
+        return {int.from_bytes(serial, "big", signed=True): entry.reason for serial, entry in layers.items()}
 
     def served(self) -> dict[int, Reason]:
         """The entries of the only issuing point there is."""

@@ -46,7 +46,7 @@ def test_settings_empty_file_are_the_dataclass_defaults():
 
 def test_settings_agent_keys_reach_the_agent_port():
     """Each key of the agent port sets its field; files start at the instance's folder."""
-    found = settings(
+    values = settings(
         """
 vouchd.agent.host=::1
 vouchd.agent.port=9443
@@ -61,7 +61,7 @@ vouchd.agent.bodyInSec=3
 vouchd.agent.maxConnections=4
 """
     ).agent
-    assert found == AgentPort(
+    assert values == AgentPort(
         tls=KeyFiles(ROOT / "alias" / "sslserver-2.key", Path("/etc/ssl/vouchd.pem")),
         host="::1",
         port=9443,
@@ -107,7 +107,7 @@ vouchd.response.expiredCRL=serve
 
 def test_settings_signer_paths_are_made_absolute():
     """Relative file names start at the instance's folder; the default algorithm is the default signer's only."""
-    found = settings(
+    values = settings(
         """
 ocsp.signing.certnickname=my signer
 ocsp.signing.defaultSigningAlgorithm=SHA512withRSA
@@ -118,8 +118,8 @@ vouchd.signer.other.certificate=b.pem
 vouchd.signer.other.chain=chain.pem
 """
     )
-    first, second = found.signers
-    assert found.default_signer == first.nickname == "my signer"
+    first, second = values.signers
+    assert values.default_signer == first.nickname == "my signer"
     assert (first.key_file, first.certificate_file) == (ROOT / "alias/a.key", Path("/etc/a.pem"))
     assert (first.algorithm, second.algorithm, second.chain_file) == ("SHA512withRSA", "", ROOT / "chain.pem")
 
@@ -136,8 +136,8 @@ def test_audit_events_are_chosen_and_filtered_by_the_documented_keys():
     """A list of events, and a filter for one; a filter that is none is refused where it stands."""
     assert settings("").audit.events is None
     lines = "log.instance.SignedAudit.events=AUTH, AUTHZ\nlog.instance.SignedAudit.filters.AUTH=(Outcome=Failure)"
-    found = settings(lines).audit
-    assert (found.events, found.filters) == ({"AUTH", "AUTHZ"}, {"AUTH": "(Outcome=Failure)"})
+    values = settings(lines).audit
+    assert (values.events, values.filters) == ({"AUTH", "AUTHZ"}, {"AUTH": "(Outcome=Failure)"})
     with pytest.raises(ConfigError, match=r"CS\.cfg:1: a filter stands in parentheses"):
         settings("log.instance.SignedAudit.filters.AUTH=Outcome")
 
@@ -159,21 +159,21 @@ ocsp.store.ldapStore.validateConnCertWithCRL=true
 
 def test_ldap_store_is_a_source_for_each_directory():
     """The keys of the guides: each directory is looked into as a source is, for CAs and their CRLs."""
-    found = settings(LDAP_STORE)
-    first, second = found.sources
+    values = settings(LDAP_STORE)
+    first, second = values.sources
     assert (first.name, first.kind, first.interval_seconds) == ("ldapStore0", SourceKind.LDAP, 10)
     search = "?certificateRevocationList;binary?sub?(|(cACertificate=*)(certificateRevocationList=*))"
     assert first.url == f"ldap://ldap.example.org:389/ou=CAs,%20o=Example%20Corp{search}"
     assert second.url == f"ldap://[2001:db8::1]:3890/dc=example{search}"
     assert (second.certificate_attribute, second.interval_seconds) == ("cACertificate;binary", 86400)
-    policy = found.responder
+    policy = values.responder
     assert (policy.by_name, policy.not_found_as_good, policy.include_next_update) == (True, False, True)
 
 
 def test_ldap_store_is_without_effect_while_another_is_active():
     """What a CS.cfg holds of a store that is not the active one makes no source and no policy."""
-    found = settings(LDAP_STORE.replace("storeId=ldapStore", "storeId=defStore"))
-    assert (found.sources, found.responder.by_name, found.responder.not_found_as_good) == ((), False, True)
+    values = settings(LDAP_STORE.replace("storeId=ldapStore", "storeId=defStore"))
+    assert (values.sources, values.responder.by_name, values.responder.not_found_as_good) == ((), False, True)
 
 
 def test_ldap_store_without_a_directory_s_host_is_refused():
@@ -239,8 +239,8 @@ def test_settings_requestor_trust_is_read(tmp_path):
     """The requestors' certificates are read from their PEM file."""
     ca = CA.create()
     (tmp_path / "trust.pem").write_bytes(ca.pem)
-    found = settings("vouchd.request.trust=trust.pem", tmp_path)
-    assert found.responder.requestor_trust == (ca.der,)
+    values = settings("vouchd.request.trust=trust.pem", tmp_path)
+    assert values.responder.requestor_trust == (ca.der,)
 
 
 @pytest.mark.parametrize("content", [None, b"nothing"])

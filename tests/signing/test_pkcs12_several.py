@@ -57,8 +57,8 @@ def export_with_openssl(folder, bag, *more):
     (folder / "k").write_bytes(bag.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     (folder / "c").write_bytes(bag.certificate.public_bytes(Encoding.PEM))
     (folder / "others").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in bag.others))
-    given = ["-inkey", "k", "-in", "c", "-certfile", "others", "-name", bag.friendly_name, "-passout", "file:pw"]
-    run(folder, "openssl", "pkcs12", "-export", *given, "-out", "one.p12", *more)
+    arguments = ["-inkey", "k", "-in", "c", "-certfile", "others", "-name", bag.friendly_name, "-passout", "file:pw"]
+    run(folder, "openssl", "pkcs12", "-export", *arguments, "-out", "one.p12", *more)
     return (folder / "one.p12").read_bytes()
 
 
@@ -88,10 +88,10 @@ def test_several_keys_come_back_with_names_and_chains(folder, bags):
     """What is written is read: keys, certificates, names, chains in order; the file is the owner's alone."""
     path = folder / "keys.p12"
     write_key_file(path, bags, PASSWORD)
-    found = read_key_file(path, PASSWORD)
-    assert parts(found.bags) == parts(bags)
-    assert [bag.others for bag in found.bags] == [bag.others for bag in bags]
-    assert found.certificates == ()
+    content = read_key_file(path, PASSWORD)
+    assert parts(content.bags) == parts(bags)
+    assert [bag.others for bag in content.bags] == [bag.others for bag in bags]
+    assert content.certificates == ()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -120,9 +120,9 @@ def test_several_keys_are_imported_by_nss(folder, bags):
 def test_files_of_openssl_one_after_the_other_are_one(folder, bags, legacy):
     """OpenSSL puts one key into a file; the files joined by `cat` are read whole."""
     path = put(folder / "all.p12", b"".join(export_with_openssl(folder, bag, *legacy) for bag in bags))
-    found = read_key_file(path, PASSWORD)
-    assert parts(found.bags) == parts(bags)
-    assert [bag.others for bag in found.bags] == [bag.others for bag in bags]
+    content = read_key_file(path, PASSWORD)
+    assert parts(content.bags) == parts(bags)
+    assert [bag.others for bag in content.bags] == [bag.others for bag in bags]
 
 
 @pytest.mark.interop
@@ -158,12 +158,12 @@ def test_file_of_nss_with_several_keys_is_read(folder, bags, options):
     write_key_file(folder / "keys.p12", bags, PASSWORD)
     nss_database(folder)
     run(folder, "pk12util", "-d", "sql:nss", "-i", "keys.p12", "-w", "pw")
-    found = set()
+    content = set()
     for bag in bags:
         run(folder, "pk12util", "-d", "sql:nss", "-o", "nss.p12", "-n", bag.friendly_name, "-w", "pw", *options)
         (folder / "nss.p12").chmod(0o600)
-        found |= parts(read_key_file(folder / "nss.p12", PASSWORD).bags)
-    assert found == parts(bags)
+        content |= parts(read_key_file(folder / "nss.p12", PASSWORD).bags)
+    assert content == parts(bags)
 
 
 def test_wrong_password_is_told_apart_from_another_file(folder, bags):
@@ -217,10 +217,10 @@ def test_key_of_another_certificate_is_told(folder, bags):
 def test_key_that_is_not_the_master_s_is_told(folder, bags):
     """A restored key is compared with the certificate that the master shows."""
     write_key_file(folder / "keys.p12", bags, PASSWORD)
-    found = read_key_file(folder / "keys.p12", PASSWORD)
-    assert found.bag_for(SIGNER, bags[0].certificate).certificate == bags[0].certificate
+    content = read_key_file(folder / "keys.p12", PASSWORD)
+    assert content.bag_for(SIGNER, bags[0].certificate).certificate == bags[0].certificate
     with pytest.raises(SigningError, match="does not belong to the master's certificate 'CN=subsystem'"):
-        found.bag_for(SIGNER, bags[1].certificate)
+        content.bag_for(SIGNER, bags[1].certificate)
 
 
 def test_missing_key_is_told_apart_from_an_unknown_name(folder, bags, monkeypatch):
@@ -229,11 +229,11 @@ def test_missing_key_is_told_apart_from_an_unknown_name(folder, bags, monkeypatc
     monkeypatch.setattr(writing, "_certificate_bags", keep_contents(last))
     monkeypatch.setattr(writing, "_key_bag", lambda _one, secret, random: make(last[1], secret, random))
     put(folder / "x.p12", ours._pfx(bags, PASSWORD))
-    found = read_key_file(folder / "x.p12", PASSWORD)
+    content = read_key_file(folder / "x.p12", PASSWORD)
     with pytest.raises(SigningError, match="the key of 'ocspSigningCert cert-pki-ocsp' is missing"):
-        found.bag(SIGNER)
+        content.bag(SIGNER)
     with pytest.raises(SigningError, match="holds no key 'sslserver'"):
-        found.bag("sslserver")
+        content.bag("sslserver")
 
 
 def test_missing_certificate_is_told(folder, bags, monkeypatch):

@@ -27,9 +27,13 @@ def written(tmp_path):
 def test_write_pkcs12_is_read_back_whole(written):
     """Key, certificate, CA and name come back; the file is the owner's alone."""
     folder, bag = written
-    found = read_key_file(folder / "agent.p12", PASSWORD).only()
-    assert found.key.private_numbers() == bag.key.private_numbers()
-    assert (found.certificate, found.others, found.friendly_name) == (bag.certificate, bag.others, bag.friendly_name)
+    read_bag = read_key_file(folder / "agent.p12", PASSWORD).only()
+    assert read_bag.key.private_numbers() == bag.key.private_numbers()
+    assert (read_bag.certificate, read_bag.others, read_bag.friendly_name) == (
+        bag.certificate,
+        bag.others,
+        bag.friendly_name,
+    )
     assert (folder / "agent.p12").stat().st_mode & 0o777 == 0o600
 
 

@@ -65,12 +65,12 @@ def test_load_files_gives_certificate_chain_and_key(tmp_path):
     write_key(tmp_path / "s.key", issued.key, "secret")
     (tmp_path / "s.pem").write_bytes(issued.pem + ca.pem)
     (tmp_path / "chain.pem").write_bytes(ca.pem)
-    found = SoftwareSigner.load(
+    loaded_signer = SoftwareSigner.load(
         "s", tmp_path / "s.key", tmp_path / "s.pem", "secret", chain_file=tmp_path / "chain.pem"
     )
-    assert (found.nickname, found.certificate_der) == ("s", issued.der)
-    assert found.chain_der == (ca.der, ca.der)
-    assert found.certificate_der == issued.certificate.public_bytes(Encoding.DER)
+    assert (loaded_signer.nickname, loaded_signer.certificate_der) == ("s", issued.der)
+    assert loaded_signer.chain_der == (ca.der, ca.der)
+    assert loaded_signer.certificate_der == issued.certificate.public_bytes(Encoding.DER)
 
 
 @pytest.mark.parametrize(

@@ -48,18 +48,18 @@ def store_of(node: Node) -> DirectoryStore:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with nodes(1) as [found]:
-        yield found
+    with nodes(1) as [server]:
+        yield server
 
 
 @pytest.fixture
 def store(node) -> Iterator[DirectoryStore]:
     """A store without facts."""
-    found = store_of(node)
-    for authority in found.authorities():
-        found.remove_authority(authority.id)
-    yield found
-    found.close()
+    server = store_of(node)
+    for authority in server.authorities():
+        server.remove_authority(authority.id)
+    yield server
+    server.close()
 
 
 def test_entry_deleted_by_another_program_is_gone_at_once(store, node):
@@ -269,9 +269,9 @@ def pair() -> Iterator[tuple[DirectoryStore, DirectoryStore, Node, Node]]:
             store.close()
 
 
-def cut(*found: Node, off: bool) -> None:
+def cut(*servers: Node, off: bool) -> None:
     """Let no change pass between the servers, or let them pass again."""
-    for node in found:
+    for node in servers:
         admin = node.admin()
         query = "(objectClass=nsDS5ReplicationAgreement)"
         for agreement in admin.search("cn=mapping tree,cn=config", scope="sub", query=query, attributes=["cn"]):
@@ -281,16 +281,16 @@ def cut(*found: Node, off: bool) -> None:
 
 def test_crls_accepted_on_both_while_cut_off_converge_to_the_newest(pair):
     """Of CRLs that two members accepted without knowing of each other both have the newer one in the end."""
-    one, other, *found = pair
+    one, other, *servers = pair
     one.put_authority(CA)
     one.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
     assert until(lambda: other.epochs() == one.epochs())
-    cut(*found, off=True)
+    cut(*servers, off=True)
     older = an_epoch(CA, 2, a_record(SECOND, 2, 1100))
     newer = an_epoch(CA, 2, a_record(THIRD, 3, 1200))
     other.commit_epoch(newer, {sha256(THIRD): THIRD})
     one.commit_epoch(older, {sha256(SECOND): SECOND})  # the later change, with the older CRL
-    cut(*found, off=False)
+    cut(*servers, off=False)
     assert until(lambda: one.epochs() == other.epochs() == (newer,))
     assert one.document(sha256(THIRD)) == other.document(sha256(THIRD)) == THIRD
     assert one.high_water(POINT) == other.high_water(POINT) == (3, 1200)
@@ -302,14 +302,14 @@ def test_crls_accepted_on_both_while_cut_off_converge_to_the_newest(pair):
 
 def test_same_ca_added_on_both_while_cut_off_loses_no_crl(pair):
     """A CA that was added on both sides becomes one again, with the newest CRL that either side acknowledged."""
-    one, other, *found = pair
-    cut(*found, off=True)
+    one, other, *servers = pair
+    cut(*servers, off=True)
     one.put_authority(CA)
     one.commit_epoch(an_epoch(CA), {sha256(FIRST): FIRST})
     newer = an_epoch(CA, 1, a_record(SECOND, 2, 1100))
     other.put_authority(CA)
     other.commit_epoch(newer, {sha256(SECOND): SECOND})
-    cut(*found, off=False)
+    cut(*servers, off=False)
     assert until(lambda: one.epochs() == other.epochs() == (newer,), 40)
     assert one.authorities() == other.authorities() == (CA,)
     assert one.document(sha256(SECOND)) == other.document(sha256(SECOND)) == SECOND
@@ -317,13 +317,13 @@ def test_same_ca_added_on_both_while_cut_off_loses_no_crl(pair):
 
 def test_large_crl_stored_on_both_while_cut_off_leaves_no_chunk_behind(pair):
     """Chunks that two members stored at one time are there twice, and all of them go when nothing names them."""
-    one, other, *found = pair
+    one, other, *servers = pair
     crl = os.urandom(2 * MIB)
-    cut(*found, off=True)
+    cut(*servers, off=True)
     for store in (one, other):
         store.put_authority(CA)
         store.put_quarantined(a_quarantined(CA, crl), crl)
-    cut(*found, off=False)
+    cut(*servers, off=False)
     assert until(lambda: one.quarantined() == other.quarantined() == (a_quarantined(CA, crl),), 40)
     assert one.document(sha256(crl)) == other.document(sha256(crl)) == crl
     one.remove_authority(CA.id)
@@ -331,7 +331,7 @@ def test_large_crl_stored_on_both_while_cut_off_leaves_no_chunk_behind(pair):
 
     def empty() -> bool:
         left = 0
-        for store, node in ((one, found[0]), (other, found[1])):
+        for store, node in ((one, servers[0]), (other, servers[1])):
             store.settle(LATER)
             admin = node.admin()
             query = "(|(objectClass=vouchdDocumentChunk)(objectClass=ldapSubEntry))"
@@ -344,13 +344,13 @@ def test_large_crl_stored_on_both_while_cut_off_leaves_no_chunk_behind(pair):
 
 def test_user_changed_on_both_while_cut_off_keeps_what_both_left(pair):
     """Rights that one side took away are not brought back by the other."""
-    one, other, *found = pair
+    one, other, *servers = pair
     alice = User("alice", "Alice", frozenset({Group.AGENTS, Group.AUDITORS}), (b"\x30\x01", b"\x30\x02"))
     one.put_user(alice, None)
     assert until(lambda: other.users() == (alice,))
-    cut(*found, off=True)
+    cut(*servers, off=True)
     one.put_user(replace(alice, groups=frozenset({Group.AGENTS})), alice)
     other.put_user(replace(alice, certificates=(b"\x30\x02",)), alice)
-    cut(*found, off=False)
+    cut(*servers, off=False)
     wanted = (replace(alice, groups=frozenset({Group.AGENTS}), certificates=(b"\x30\x02",)),)
     assert until(lambda: one.users() == other.users() == wanted)

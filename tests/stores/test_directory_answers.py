@@ -43,7 +43,7 @@ class Wire:
         self.port = self._listener.getsockname()[1]
         self._lost: tuple[int, bytes] | None = None
         self._arrives, self._last, self._late = True, False, False
-        self._held: tuple[socket.socket, bytes] | None = None
+        self._delay: tuple[socket.socket, bytes] | None = None
         self._searches = 0  # since something is held
         self.cut = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -73,13 +73,13 @@ class Wire:
                         self._listener.shutdown(socket.SHUT_RDWR)
                         self._listener.close()
                     if self._late:
-                        self._held, self._searches = (server, octets), 0
+                        self._delay, self._searches = (server, octets), 0
                     client.shutdown(socket.SHUT_RDWR)  # nothing comes back any more
                     if self._late:
                         return
                     if not self._arrives:
                         break
-                elif self._held and operation(octets) == SEARCH:
+                elif self._delay and operation(octets) == SEARCH:
                     self._release()
                 server.sendall(octets)
         with suppress(OSError):
@@ -87,8 +87,8 @@ class Wire:
 
     def _release(self) -> None:
         self._searches += 1
-        if self._held and self._searches == 2:
-            (server, octets), self._held = self._held, None
+        if self._delay and self._searches == 2:
+            (server, octets), self._delay = self._delay, None
             server.sendall(octets)
 
     def _back(self, server: socket.socket, client: socket.socket) -> None:
@@ -101,26 +101,26 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with nodes(1) as [found]:
-        yield found
+    with nodes(1) as [subject]:
+        yield subject
 
 
 @pytest.fixture
 def wire(node) -> Iterator[Wire]:
-    found = Wire(node)
-    yield found
-    found.close()
+    subject = Wire(node)
+    yield subject
+    subject.close()
 
 
 @pytest.fixture
 def store(node, wire) -> Iterator[DirectoryStore]:
     """A store without CAs, which speaks with the server through the wire."""
     through = replace(node.server, host="127.0.0.1", port=wire.port)
-    found = DirectoryStore(through, node.made.bind_dn, node.made.password)
-    for authority in found.authorities():
-        found.remove_authority(authority.id)
-    yield found
-    found.close()
+    subject = DirectoryStore(through, node.made.bind_dn, node.made.password)
+    for authority in subject.authorities():
+        subject.remove_authority(authority.id)
+    yield subject
+    subject.close()
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["it was made", "it was not made"])

@@ -31,7 +31,7 @@ def user_version(path) -> int:
 def version_1(tmp_path):
     """A database as version 1 left it: a CA, its epoch with the CRL, a CRL held back, revision 7."""
     path = tmp_path / "store.sqlite"
-    epoch, held = an_epoch(CA), a_quarantined(CA, FIRST)
+    epoch, waiting = an_epoch(CA), a_quarantined(CA, FIRST)
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript(resources.files("vouchd.stores.sqlite").joinpath("schema", "001.sql").read_text(encoding="utf-8"))
     db.execute("INSERT INTO document VALUES (?, ?)", (sha256(FIRST), len(FIRST)))
@@ -47,7 +47,7 @@ def version_1(tmp_path):
     db.execute("INSERT INTO high_water VALUES (?, 'complete', '1', 1000)", (CA.id,))
     db.execute(
         "INSERT INTO quarantine VALUES (?, 'complete', ?, ?, ?)",
-        (CA.id, held.received_at, sha256(FIRST), records.to_json(records.quarantined_record(held))),
+        (CA.id, waiting.received_at, sha256(FIRST), records.to_json(records.quarantined_record(waiting))),
     )
     db.execute("UPDATE revision SET number = 7")
     db.execute("PRAGMA user_version = 1")
@@ -58,8 +58,8 @@ def version_1(tmp_path):
 def test_open_version_1_keeps_every_fact_and_takes_users(version_1):
     """Opening brings the schema up to date; CAs, epochs, documents, marks and revision stay, users can be kept."""
     store = SqliteStore(version_1)
-    held = a_quarantined(CA, FIRST)
-    assert (store.authorities(), store.epochs(), store.quarantined()) == ((CA,), (an_epoch(CA),), (held,))
+    waiting = a_quarantined(CA, FIRST)
+    assert (store.authorities(), store.epochs(), store.quarantined()) == ((CA,), (an_epoch(CA),), (waiting,))
     assert (store.document(sha256(FIRST)), store.high_water(an_epoch(CA).issuing_point)) == (FIRST, (1, 1000))
     assert (store.revision(), store.users()) == (7, ())
     store.put_user(ADMIN, None)
@@ -73,12 +73,12 @@ def test_open_version_1_keeps_every_fact_and_takes_users(version_1):
 def test_open_version_1_by_several_at_once_migrates_once(version_1):
     """Of processes that open an old store at the same time one migrates, and all go on."""
     start = threading.Barrier(4)
-    found: list[tuple] = []
+    rows: list[tuple] = []
 
     def open_store() -> None:
         start.wait()
         store = SqliteStore(version_1)
-        found.append((store.authorities(), store.users()))
+        rows.append((store.authorities(), store.users()))
         store.close()
 
     threads = [threading.Thread(target=open_store) for _ in range(4)]
@@ -86,7 +86,7 @@ def test_open_version_1_by_several_at_once_migrates_once(version_1):
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [((CA,), ())] * 4
+    assert rows == [((CA,), ())] * 4
 
 
 def test_open_version_1_migration_cut_short_leaves_version_1(version_1, monkeypatch):
