@@ -8,11 +8,11 @@ from typing import Annotated
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct, field
 
 from vouchd.api import shapes
 from vouchd.api.instance import Renewal, renewal_shape
-from vouchd.api.model import SentBundle, Words, about
+from vouchd.api.model import Words, about
 from vouchd.api.operation import Call, Operation
 from vouchd.api.services import Services
 from vouchd.ca.requests import parse_name, parse_subject
@@ -27,14 +27,12 @@ from vouchd.instance.certificates.places import SystemCertificate as Placed
 from vouchd.instance.certificates.tokens import token_label
 from vouchd.instance.report import RenewalReport
 from vouchd.pkix.purposes import Purpose, expiry_warning
-from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
 from vouchd.settings.declared import EnrolmentWay
 from vouchd.settings.reading import read_settings
 from vouchd.signing.token.reference import HARDWARE
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
-_BUNDLE = "PEM, or base64 of DER or of PKCS #7."
 Name = Annotated[str, Meta(examples=["sslserver"])]
 
 
@@ -65,34 +63,19 @@ class SystemCertificate(Struct, frozen=True):
     renewal: Annotated[Renewal | None, about("How it renews itself; null: it does not.")]
 
 
-class NewRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class NewRequest(shapes.NewKey, frozen=True, forbid_unknown_fields=True):
     """What to request."""
 
-    subject: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=400)] | UnsetType,
-        about("Its subject as RFC 4514 writes it; without it as now.", "CN=ocsp.example.org,O=Example"),
-    ] = UNSET
     names: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=300)]],
         Meta(max_length=20),
         about("Further names: DNS:, IP:, email: or URI:.", ["DNS:ocsp.example.org"]),
-    ] = []
-    algorithm: Annotated[
-        Annotated[str, Meta(extra_json_schema={"enum": list(ALGORITHMS)})] | UnsetType,
-        about("The signature algorithm, which decides the kind of the key; without it as now.", "SHA256withEC"),
-    ] = UNSET
-    same_key: Annotated[bool, about("Keep the present key instead of a new one.")] = False
-
-    def __post_init__(self) -> None:
-        if self.algorithm is not UNSET and self.algorithm not in ALGORITHMS:
-            raise ValueError(f"Expected as algorithm one of {', '.join(ALGORITHMS)}")
+    ] = field(default_factory=list)
 
 
-class Installation(Struct, frozen=True, forbid_unknown_fields=True):
+class Installation(shapes.CertifiedKey, frozen=True, forbid_unknown_fields=True):
     """A certificate to take in."""
 
-    certificate: Annotated[SentBundle, about(f"The certificate, which may bring its chain: {_BUNDLE}")]
-    chain: Annotated[SentBundle | UnsetType, about(f"The CAs above it: {_BUNDLE}")] = UNSET
     trial: Annotated[bool, about("Try it out and change nothing.")] = False
 
 

@@ -8,17 +8,31 @@ from typing import Annotated, Literal, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from vouchd.api.model import PEM, SHA256, AuthorityId, Count, Moment, Origin, ScopeId, Serial, Words, about
+from vouchd.api.model import (
+    PEM,
+    SHA256,
+    AuthorityId,
+    Count,
+    Moment,
+    Origin,
+    ScopeId,
+    SentBundle,
+    Serial,
+    Words,
+    about,
+)
 from vouchd.core import facts
 from vouchd.core.records import rfc3339
 from vouchd.errors import BadInput, SigningError
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import Reason, reason_text
 from vouchd.pkix.scope import Scope
+from vouchd.pkix.signatures import ALGORITHMS
 
 MAX_SERIAL_OCTETS = 64
+_BUNDLE = "PEM, or base64 of DER or of PKCS #7."
 T = TypeVar("T")
 
 
@@ -90,6 +104,31 @@ class Certificate(Struct, frozen=True):
     not_before: Annotated[Moment, about("From when it is valid.")]
     not_after: Annotated[Moment, about("Until when it is valid.")]
     pem: Annotated[PEM, about("The certificate itself.")]
+
+
+class NewKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a new key of the instance or of the set, and the request for its certificate, are to be."""
+
+    subject: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=400)] | UnsetType,
+        about("Its subject as RFC 4514 writes it; without it as now.", "CN=ocsp.example.org,O=Example"),
+    ] = UNSET
+    algorithm: Annotated[
+        Annotated[str, Meta(extra_json_schema={"enum": list(ALGORITHMS)})] | UnsetType,
+        about("The signature algorithm, which decides the kind of the key; without it as now.", "SHA256withEC"),
+    ] = UNSET
+    same_key: Annotated[bool, about("Keep the present key instead of a new one.")] = False
+
+    def __post_init__(self) -> None:
+        if self.algorithm is not UNSET and self.algorithm not in ALGORITHMS:
+            raise ValueError(f"Expected as algorithm one of {', '.join(ALGORITHMS)}")
+
+
+class CertifiedKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificate of such a key, to be taken in."""
+
+    certificate: Annotated[SentBundle, about(f"The certificate, which may bring its chain: {_BUNDLE}")]
+    chain: Annotated[SentBundle | UnsetType, about(f"The CAs above it: {_BUNDLE}")] = UNSET
 
 
 def moment(at: int) -> str:

@@ -8,11 +8,11 @@ from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct
 from msgspec.structs import replace
 
 from vouchd.api import shapes
-from vouchd.api.model import PEM, Changes, Label, Moment, SentBundle, Words, about
+from vouchd.api.model import PEM, Changes, Label, Moment, Words, about
 from vouchd.api.operation import Call, Operation
 from vouchd.ca.requests import parse_subject
 from vouchd.cloning.signers import SignerRequest
@@ -24,15 +24,12 @@ from vouchd.instance.certificates.service import certificates_in
 from vouchd.instance.report import WaitingSigner
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.purposes import expiry_warning
-from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.permission import Action
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
 _SOFTWARE = "software"
-_BUNDLE = "PEM, or base64 of DER or of PKCS #7."
 Nickname = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", examples=["ocsp_tier2"])]
 Number = Annotated[int, Meta(ge=1, le=1 << 30, examples=[2])]
-Algorithm = Annotated[str, Meta(extra_json_schema={"enum": list(ALGORITHMS)})]
 
 
 class InTheWay(Struct, frozen=True):
@@ -69,35 +66,15 @@ class Signer(Struct, frozen=True):
     changes: Changes = UNSET
 
 
-class NewSignerRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a new key is to be."""
-
-    subject: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=400)] | UnsetType,
-        about("The subject as RFC 4514 writes it; without it as now.", "CN=OCSP tier 2,O=Example"),
-    ] = UNSET
-    algorithm: Annotated[
-        Algorithm | UnsetType,
-        about("The signature algorithm, which decides the kind of the key; without it as now.", "SHA256withEC"),
-    ] = UNSET
-    same_key: Annotated[bool, about("Keep the newest key instead of making one.")] = False
-
-    def __post_init__(self) -> None:
-        if self.algorithm is not UNSET and self.algorithm not in ALGORITHMS:
-            raise ValueError(f"Expected as algorithm one of {', '.join(ALGORITHMS)}")
-
-
-class NewSigner(NewSignerRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class NewSigner(shapes.NewKey, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A signer to be added."""
 
     nickname: Annotated[Nickname, about("Its name: letters, digits, _ and -.")]
 
 
-class SignerInstallation(Struct, frozen=True, forbid_unknown_fields=True):
+class SignerInstallation(shapes.CertifiedKey, frozen=True, forbid_unknown_fields=True):
     """A certificate of a signer to take in."""
 
-    certificate: Annotated[SentBundle, about(f"The certificate, which may bring its chain: {_BUNDLE}")]
-    chain: Annotated[SentBundle | UnsetType, about(f"The CAs above it: {_BUNDLE}")] = UNSET
     switch: Annotated[bool, about("Switch to it as soon as every member could sign with it.")] = True
 
 
@@ -143,7 +120,7 @@ def _request(call: Call) -> Signer:
     return _of(call, nickname)
 
 
-def _wishes(wanted: NewSignerRequest) -> SignerRequest:
+def _wishes(wanted: shapes.NewKey) -> SignerRequest:
     return SignerRequest(
         algorithm=wanted.algorithm or "",
         subject=parse_subject(wanted.subject) if wanted.subject else None,
@@ -259,7 +236,7 @@ OPERATIONS = (
         _request,
         Signer,
         status=201,
-        body=NewSignerRequest,
+        body=shapes.NewKey,
         refusals={422: "The subject is none."},
     ),
     Operation(

@@ -13,17 +13,16 @@ from aiohttp import web
 
 from vouchd.agent.identity import peer_certificate
 from vouchd.agent.pages import menu
-from vouchd.agent.pages.acts import carry_out
+from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, see_done
 from vouchd.api.cloning import MovedRole
 from vouchd.api.forced_promotion import ForcedPromotion, SignedOrder
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller
-from vouchd.errors import BadInput, ConfigError, VouchdError, outcome
+from vouchd.errors import BadInput, ConfigError, VouchdError
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, algorithms_for
-from vouchd.threads import in_thread
 
 _FILE = "statement.bin"
 
@@ -62,17 +61,13 @@ class ForcedPromotionPage:
                 raise BadInput("the term is missing", hint="load the page again")
             certificate = base64.b64encode(peer_certificate(request) or b"").decode()
             body = SignedOrder(term=int(term[:9]), certificate=certificate, signature=signature)
-            done: MovedRole = await in_thread(
-                lambda: carry_out(self.services, caller, "forced_promotion.claim", {}, body=body)
-            )
+            done: MovedRole = await act(self.services, caller, "forced_promotion.claim", {}, body=body)
         except VouchdError as error:
             return await self._page(request, caller, error)
         return see_done(menu.CLONES, f"{done.master} is the master, and takes the role within seconds.")
 
     async def _changes(self, caller: Caller) -> ForcedPromotion:
-        changes: ForcedPromotion = await in_thread(
-            lambda: carry_out(self.services, caller, "forced_promotion.preview", {})
-        )
+        changes: ForcedPromotion = await act(self.services, caller, "forced_promotion.preview", {})
         return changes
 
     async def _page(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
@@ -80,7 +75,6 @@ class ForcedPromotionPage:
             request,
             caller,
             "forced_promotion.html",
-            status=outcome(error).http_status if error else 200,
             changes=await self._changes(caller),
             command=_command(peer_certificate(request)),
             file=_FILE,

@@ -11,7 +11,8 @@ from vouchd.agent.pages.acts import act
 from vouchd.agent.pages.forms import Form, read_form, require_typed
 from vouchd.agent.pages.rendering import Pages, done_text, see_done
 from vouchd.api.services import Services
-from vouchd.api.signers import NewSignerRequest, SignerInstallation
+from vouchd.api.shapes import NewKey
+from vouchd.api.signers import SignerInstallation
 from vouchd.core.facts import Caller
 from vouchd.errors import BadInput, VouchdError
 from vouchd.pkix.signatures import ALGORITHMS
@@ -39,7 +40,7 @@ class SignerPages:
     async def request(self, request: web.Request, caller: Caller) -> web.Response:
         """Make a new key and its request, which the page shows then."""
         await read_form(request, self.pages.tokens)
-        return await self._done(request, caller, "signers.request", NewSignerRequest(), "The request is below.")
+        return await self._done(request, caller, "signers.request", NewKey(), "The request is below.")
 
     async def install(self, request: web.Request, caller: Caller) -> web.Response:
         """Take a certificate in, and have the set switch to it."""
