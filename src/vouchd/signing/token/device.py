@@ -7,6 +7,7 @@ threads, and a module is foreign code in native machine language that may hang o
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,9 +63,8 @@ _MGF = {"SHA-256": MGF.SHA256, "SHA-384": MGF.SHA384, "SHA-512": MGF.SHA512}
 _PRINTABLE_STRING = 0x13
 _TRIAL_BYTES = 64
 _ID_BYTES = 16
-_MORE_LOOKS = 3
 _MORE_SEARCHES = 10
-_LOOK_AGAIN_SECONDS = 0.02
+_PAUSES_SECONDS = (0.02, 0.04, 0.08, 0.16, 0.32)  # before each further look, which others at the token may have spoilt
 _Done = TypeVar("_Done")
 
 
@@ -84,14 +84,18 @@ class _Way:
     prepare: Callable[[bytes], bytes] = _unchanged
     finish: Callable[[bytes], bytes] = bytes
 
-    def signatures(self, lot: Sequence[bytes], within_seconds: float) -> list[bytes]:
+    def signatures(self, lot: Sequence[bytes], within_seconds: float) -> tuple[list[bytes], float]:
         """See Device.sign."""
-        made, sign, until = [], self.sign, time.monotonic() + within_seconds
-        for prepared in [self.prepare(data) for data in lot]:
+        made, sign, quickest = [], self.sign, math.inf
+        wanted = [self.prepare(data) for data in lot]
+        begin = now = time.monotonic()
+        for prepared in wanted:
             made.append(sign(prepared))
-            if time.monotonic() >= until:
+            before, now = now, time.monotonic()
+            quickest = min(quickest, now - before)
+            if now - begin >= within_seconds:
                 break
-        return [self.finish(octets) for octets in made]
+        return [self.finish(octets) for octets in made], quickest
 
 
 class Device:
@@ -122,11 +126,11 @@ class Device:
 
         SoftHSM does so while another process makes or removes a key.
         """
-        for _ in range(_MORE_LOOKS):
+        for pause in _PAUSES_SECONDS:
             try:
                 return self._log_in(module, pin, last_try=last_try, writable=writable)
             except (GeneralError, FunctionFailed):
-                time.sleep(_LOOK_AGAIN_SECONDS)
+                time.sleep(pause)
                 _library(module).reinitialize()
         return self._log_in(module, pin, last_try=last_try, writable=writable)
 
@@ -206,7 +210,7 @@ class Device:
     def _is_key_of(self, key: SignMixin, public_key: PublicKey, algorithm: str) -> bool:
         trial = secrets.token_bytes(_TRIAL_BYTES)
         try:
-            (signature,) = self._way(key, public_key, algorithm).signatures([trial], 0)
+            ((signature,), _) = self._way(key, public_key, algorithm).signatures([trial], 0)
             verify(public_key, ALGORITHMS[algorithm].identifier_der, signature, trial)
         except (KeySizeRange, KeyTypeInconsistent, KeyHandleInvalid, ObjectHandleInvalid, ValueError):
             return False  # the handles: somebody else has removed it meanwhile
@@ -247,11 +251,14 @@ class Device:
 
     # Signing.
 
-    def sign(self, number: int, algorithm: str, lot: Sequence[bytes], within_seconds: float) -> list[bytes]:
+    def sign(
+        self, number: int, algorithm: str, lot: Sequence[bytes], within_seconds: float
+    ) -> tuple[list[bytes], float]:
         """The signatures over the first of a lot by a key that was found, one at least, with one of `ALGORITHMS`.
 
-        None is begun after `within_seconds`. All is hashed, then all signed, then all encoded: a processor that goes
-        back and forth between these takes longer for each. Raises: SigningError.
+        Beside them the seconds that the quickest took; the others tell how busy the host is. None is begun after
+        `within_seconds`. All is hashed, then all signed, then all encoded: a processor that goes back and forth between
+        these takes longer for each. Raises: SigningError.
         """
         way = self._ways.get((number, algorithm))
         if way is None:
@@ -361,10 +368,10 @@ def _patient(act: Callable[[], _Done]) -> _Done:
 
     SoftHSM does so while another process makes or removes a key.
     """
-    for _ in range(_MORE_LOOKS):
+    for pause in _PAUSES_SECONDS:
         with suppress(GeneralError, FunctionFailed):
             return act()
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(pause)
     return act()
 
 
@@ -399,10 +406,10 @@ def _token(module: Path, label: str) -> Token:
     """
     library = _library(module)
     try:
-        for _ in range(_MORE_LOOKS):
+        for pause in _PAUSES_SECONDS:
             with suppress(NoSuchToken):
                 return cast("Token", library.get_token(token_label=label))
-            time.sleep(_LOOK_AGAIN_SECONDS)
+            time.sleep(pause)
             library.reinitialize()
         return cast("Token", library.get_token(token_label=label))
     except NoSuchToken as error:

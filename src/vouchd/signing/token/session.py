@@ -110,7 +110,7 @@ class Launcher:
 class Session:
     """One session, for any threads. After an error it is good for nothing but `close`, unless NotFound.
 
-    `pace` is how many seconds the token took for a signature of the last lot; 0: it has not signed yet.
+    `pace` is how many seconds the token took for the quickest signature of the last lot; 0: it has not signed yet.
     """
 
     def __init__(self, label: str, channel: socket.socket, lifeline: int) -> None:
@@ -150,9 +150,8 @@ class Session:
         number = self.find(public_der, until)
         message = pack(Kind.SIGN, {"key": number, "algorithm": algorithm}, joined(lot))
         fields, data = self._ask(message, until)
-        signatures = parted(data)
-        self.pace = fields["seconds"] / len(signatures)
-        return signatures
+        self.pace = fields["pace"]
+        return parted(data)
 
     def keys(self, until: float) -> list[dict[str, Any]]:
         """The private keys that are there, described. Raises: TokenUnavailable."""
