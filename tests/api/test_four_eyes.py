@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.agent.agent_port import LOCAL, issue
 from tests.api.conftest import EVERYBODY, opened
 from tests.api.test_effects import OTHER, SINCE, site_path
@@ -16,6 +18,7 @@ from vouchd.api.approvals import OPERATIONS as APPROVAL_OPERATIONS
 from vouchd.api.operation import Call, Download, operation_of
 from vouchd.api.table import OPERATIONS
 from vouchd.cli.instance import Folder
+from vouchd.cli.main import main
 from vouchd.core.facts import Group
 from vouchd.errors import NotFound, PermissionDenied
 from vouchd.service.approvals import EVENT
@@ -257,6 +260,45 @@ def test_folder_changes_its_settings_alone_and_refuses_the_rest(api):
         services.authorities.remove("Site", LOCAL)
         assert folder.call("configuration.change", body={"changes": {KEY: None}})["applied"]
     assert not read_settings(services.layout).four_eyes.operations
+
+
+def client_file(api, user: str, folder) -> str:
+    """Key and certificate of a user in one PEM file."""
+    issued = api.port.users[user]
+    key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / f"{user}.pem"
+    path.touch(0o600)
+    path.write_bytes(key + issued.pem)
+    return str(path)
+
+
+def test_command_line_asks_shows_and_approves_over_the_port(api, tmp_path, capsys):
+    """A script sees by the exit code that nothing is done yet; the second user sees what it is, and approves."""
+    (tmp_path / "ca.pem").write_bytes(api.port.ca.pem)
+    where = ("--url", f"https://localhost:{api.port.port}", "--trust", str(tmp_path / "ca.pem"))
+    first, second = (("--cert", client_file(api, user, tmp_path)) for user in ("agent", EVERYBODY))
+    declare = ("authority", "compromised", "Site", "--since", SINCE["since"])
+    assert main([*declare, *where, *first]) == 75
+    told = capsys.readouterr().err
+    assert "nothing is done yet: a second agent has to approve authorities.compromised" in told
+    approval = told.split("vouchd approval approve ")[1].split(",")[0]
+    assert main(["approval", "list", *where, *second]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == [
+        approval[:8],
+        "authorities.compromised",
+        "Site",
+        "agent",
+    ]
+    assert main(["approval", "show", approval[:6], *where, *second]) == 0
+    assert SINCE["since"] in capsys.readouterr().out
+    assert main(["approval", "approve", approval, *where, *first]) == 77
+    assert main(["approval", "approve", approval, *where, *second]) == 0
+    assert f"{approval[:8]}: it was carried out" in capsys.readouterr().err
+    assert compromised_at(api) == SINCE["since"]
+    assert main(["approval", "approve", approval, *where, *second]) == 75
+    assert main(["approval", "list", "--all", "--json", *where, *second]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["state"], shown["requester"], shown["decided_by"]) == ("done", "agent", EVERYBODY)
 
 
 def test_member_of_the_set_takes_itself_out_without_a_second(api):
