@@ -215,6 +215,7 @@ class WizardPages:
             requests=requests,
             sections=self._sections() if panel is REVIEW else [],
             progress=progress,
+            publishes=wizard.answers.enters_certsystem and wizard.answers.security_domain.publish,
             own_password=bool(wizard.answers.administrator.password),
             stages=stages,
         )
