@@ -90,7 +90,7 @@ def test_agent_removes_and_adds_ca_pastes_crl_and_checks_certificates(site, brow
     browser.get(f"{site.url}/agent/authorities")
     with next_page(browser):
         browser.find_element(By.CSS_SELECTOR, "tbody th a").click()
-    browser.find_element(By.CSS_SELECTOR, "details.danger summary").click()
+    browser.find_element(By.XPATH, "//summary[normalize-space()='Remove this CA']").click()
     press_after_typing(browser, "Remove")
     assert "was removed" in text(browser)
     assert "No certificate authority yet" in text(browser)
