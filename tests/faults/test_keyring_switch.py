@@ -37,7 +37,7 @@ from vouchd.cloning.keyring import MemberKeyring, follow, prepare
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.wiring import instance
+from vouchd.wiring import services as wiring
 
 stop, layout, steps = int(sys.argv[1]), Layout(Path(sys.argv[2])), []
 
