@@ -49,6 +49,15 @@ PLANTED = {
     "VouchdSignerSwitchHeldUp": ('vouchd_signer_waiting{instance="a",signer="s",member="b"}', "1x20 0x5", 15),
     "VouchdUpkeepFails": ('vouchd_upkeep_failing{instance="a"}', "1x10 0x10", 5),
     "VouchdAnswersFail": ('vouchd_error_answers_total{instance="a",cause="expired_crl"}', "0+6x10 60x20", 6),
+    "VouchdBackupOld": ('vouchd_backup_proved_timestamp_seconds{instance="a"}', "60x2900 175000x10", 2882),
+    "VouchdBackupFailed": ('vouchd_backup_failed{instance="a"}', "0x2 1x3 0x10", 3),
+    "VouchdReplicationLate": (
+        'vouchd_replication_lag_seconds{instance="a",member="b",server="d"}',
+        "120+60x10 0x9",
+        5,
+    ),
+    "VouchdRenewalFails": ('vouchd_certificate_renewal_failing{instance="a",certificate="s"}', "1x70 0x9", 60),
+    "VouchdAlertsNotCarried": ('vouchd_alert_carrier_up{instance="a",carrier="duty"}', "0x15 1x10", 10),
     "VouchdWorkersEnd": ('vouchd_worker_restarts_total{instance="a"}', "0x2 1+1x5 6x40", 5),
 }
 # Those that compare two metrics.
@@ -86,6 +95,12 @@ QUIET = {
     'vouchd_error_answers_total{instance="a",cause="malformed"}': "0+60x60",
     'vouchd_error_answers_total{instance="a",cause="expired_crl"}': "3x60",
     'vouchd_worker_restarts_total{instance="a"}': "1x60",
+    'vouchd_backup_proved_timestamp_seconds{instance="a"}': "1x60",
+    'vouchd_backup_proved_timestamp_seconds{instance="b"}': "0x60",
+    'vouchd_backup_failed{instance="a"}': "0x60",
+    'vouchd_replication_lag_seconds{instance="a",member="b",server="d"}': "0x60",
+    'vouchd_certificate_renewal_failing{instance="a",certificate="s"}': "0x60",
+    'vouchd_alert_carrier_up{instance="a",carrier="duty"}': "1x60",
 }
 
 
@@ -163,7 +178,7 @@ def test_alerts_stand_on_their_page_with_severity_and_patience():
         r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", (ROOT / "docs/operate/monitoring.md").read_text(), re.MULTILINE
     )
     stands = {name: (severity, after) for name, severity, after in rows}
-    minutes = {name: rule.get("for", "").removesuffix("m") for name, rule in rules().items()}
+    minutes = {name: rule.get("for", "").removesuffix("m").replace("1h", "60") for name, rule in rules().items()}
     assert stands == {
         name: (rule["labels"]["severity"], f"{minutes[name]} min" if minutes[name] else "at once")
         for name, rule in rules().items()
