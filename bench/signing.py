@@ -131,8 +131,8 @@ def wrk(port: int, script: Path, seconds: int, connections: int) -> tuple[float,
     if "Non-2xx" in out or "Socket errors" in out:
         raise SystemExit(out)
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-    found = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", out, re.MULTILINE)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), {int(p): float(v) * units[u] for p, v, u in found}
+    quantiles = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", out, re.MULTILINE)
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), {int(p): float(v) * units[u] for p, v, u in quantiles}
 
 
 def library_signs(key: str, seconds: float) -> tuple[float, float]:

@@ -121,8 +121,8 @@ def module_alone(module: Path, row: Row, seconds: int) -> tuple[float, float]:
         for loop in loops:  # all are ready
             loop.stdin.write("\n")
             loop.stdin.flush()
-        told = [loop.stdout.readline() for loop in loops]
-    results = [json.loads(line) for line in told]
+        texts = [loop.stdout.readline() for loop in loops]
+    results = [json.loads(line) for line in texts]
     return sum(rate for rate, _ in results), statistics.mean(cpu for _, cpu in results)
 
 

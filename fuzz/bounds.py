@@ -55,10 +55,10 @@ def bounded(run: Callable[[bytes], object]) -> Callable[[bytes], None]:
     """`run`, which has a finding where an input costs more than its length allows."""
 
     def watched(data: bytes) -> None:
-        found = cost(lambda: run(data))
+        spent = cost(lambda: run(data))
         allowed = Cost(STEPS + STEPS_PER_BYTE * len(data), MEMORY_BYTES + MEMORY_PER_BYTE * len(data))
-        assert found.steps <= allowed.steps, f"{found.steps} steps for {len(data)} bytes"
-        assert found.memory_bytes <= allowed.memory_bytes, f"{found.memory_bytes} bytes taken for {len(data)}"
+        assert spent.steps <= allowed.steps, f"{spent.steps} steps for {len(data)} bytes"
+        assert spent.memory_bytes <= allowed.memory_bytes, f"{spent.memory_bytes} bytes taken for {len(data)}"
 
     return watched
 

@@ -32,8 +32,8 @@ class WizardDemo(Commands):
             self.vouchd("ca", "issue", "--subject", f"CN={name}.example.org", "--out", f"{name}.crt", show=False)
         ports = ("--port", str(self.port), "--agent-port", str(self.agent_port), "--health-port", str(self.health_port))
         here = ("--listen", ADDRESS, *ports, "--setup-port", "0")
-        told = self.vouchd("create", "--unconfigured", *here, "--json")
-        opened: dict[str, str] = json.loads(told)
+        output = self.vouchd("create", "--unconfigured", *here, "--json")
+        opened: dict[str, str] = json.loads(output)
         console.print(f"  wizard       {opened['wizard']}", soft_wrap=True)
         console.print(f"  fingerprint  {opened['fingerprint']}", soft_wrap=True)
         return opened

@@ -314,8 +314,8 @@ def main() -> int:
         arguments.out.write_text(json.dumps(soak.samples))
     heading("What the members answered")
     for name in ("vouchd", "clone"):
-        told = sum((client.answers for client in clients if client._member == name), Counter[str]())  # noqa: SLF001
-        console.print(f"  {name}: {dict(told)}")
+        answers = sum((client.answers for client in clients if client._member == name), Counter[str]())  # noqa: SLF001
+        console.print(f"  {name}: {dict(answers)}")
     console.print(f"  events: {dict(soak.events)}; the source was asked {soak.source.requests} times")
     wrong = [line for client in clients for line in client.wrong]
     heading("Memory, descriptors, threads: second quarter -> last quarter")
