@@ -180,14 +180,22 @@ def _copy_store(store: Store, path: Path) -> int:
         return len(store.authorities())
     target = SqliteStore(path)
     try:
-        copy_facts(_facts(store), store, target)
+        copy_facts(_facts_of(store), store, target)
         return len(target.authorities())
     finally:
         target.close()
 
 
-def _facts(store: Store) -> Facts:
-    return Facts(authorities=store.authorities(), epochs=store.epochs(), users=store.users())
+def _facts_of(store: Store) -> Facts:
+    """What is copied, as each store tells it."""
+    return Facts(
+        authorities=store.authorities(),
+        epochs=store.epochs(),
+        quarantined=store.quarantined(),
+        users=store.users(),
+        keyring=store.keyring(),
+        approvals=store.approvals(),
+    )
 
 
 def _forget_members(draft: Layout) -> None:
