@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 K ?=
-# Tests wait more than they work: three processes of tests for each core.
-JOBS ?= $(shell expr 3 '*' $$(nproc))
+# Tests wait more than they work: two processes of tests for each core.
+JOBS ?= $(shell expr 2 '*' $$(nproc))
 # Where it is set, each of the many commands that tests and demos run would compile the whole program anew.
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes

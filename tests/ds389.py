@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.pki import CA, DAY, NOW, shared_key
 from tests.ports import free_port
+from tests.scratch import DISK
 
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import dse, server
@@ -145,7 +146,9 @@ def directories(
     with ExitStack() as stack:
         servers = []
         for host in hosts or ("ds1.vouchd.test",):
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="ds", dir=(places or {}).get(host)))) / "d"
+            folder = (
+                Path(stack.enter_context(TemporaryDirectory(prefix="ds", dir=(places or {}).get(host, DISK)))) / "d"
+            )
             made = Directory(folder, suffix, host, identity(host) if tls else None, durable)
             made.create()
             stack.callback(made.end)
