@@ -22,7 +22,7 @@ HOST = "ds1.vouchd.test"
 BANNER = "The store is away. What is shown is what was known last, and nothing can be changed until it is back."
 # What only makes sense with a store: said in words, with what is to be done.
 NEEDS_STORE = {menu.ADD_AUTHORITY: "add CA", menu.ADD_CRL: "add CRL", menu.LOWER_NUMBER: "accept lower CRL number"}
-FROM_STORE = {menu.SIGNERS, menu.APPROVALS}  # nothing of it is known elsewhere
+FROM_STORE = (menu.SIGNERS, menu.APPROVALS)  # nothing of it is known elsewhere
 SHOWN = {
     menu.AUTHORITIES: "CN=Lab CA",
     menu.USERS: "admin",
