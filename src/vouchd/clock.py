@@ -13,7 +13,13 @@ class SystemClock:
         return int(time.time())
 
 
-def wait_until(at: int) -> None:
-    """Return when the POSIX second `at` begins; at once when it has begun."""
+_LONGEST_NAP_SECONDS = 0.05  # a clock that is set meanwhile is noticed within this time
+
+
+def wait_until(at: int, most_seconds: float) -> bool:
+    """Wait for the begin of the POSIX second `at`; false where the clock was set back, and it is farther than that."""
     while (left := at - time.time()) > 0:
-        time.sleep(left)
+        if left > most_seconds:
+            return False
+        time.sleep(min(left, _LONGEST_NAP_SECONDS))
+    return True

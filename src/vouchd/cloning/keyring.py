@@ -333,9 +333,8 @@ class MemberKeyring:
         number = next((number for number, one in self._sets.items() if one == following), None)
         if number is None or number == self._word.number or not self._loaded.is_set():
             return
-        if ring.switch_at - self._clock.now() > _AHEAD_SECONDS:
+        if ring.switch_at - self._clock.now() > _AHEAD_SECONDS or not wait_until(ring.switch_at, _AHEAD_SECONDS):
             return
-        wait_until(ring.switch_at)
         nicknames = self._member.name(current)
         self._word.say(number)
         for version in ring.signing():
