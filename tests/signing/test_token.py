@@ -217,6 +217,44 @@ def test_sign_by_many_threads_with_one_session_gives_each_its_own_signature(hsm)
     assert len(pool_of(key)._idle) == 1
 
 
+def test_sign_after_its_deadline_costs_no_session(hsm):
+    """Whose time is over before a session is free gets none: one that is asked in vain would be ended for it."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    key = key_on(hsm.place(), kind="EC", limits=Limits(sessions=1, sign_seconds=60, open_seconds=10))
+    check(key, "SHA256withEC")
+    pool = pool_of(key)
+    (session,) = pool._idle
+    with pytest.raises(TokenUnavailable, match="no session was free in time"):
+        pool.sign(key._public_der, "SHA256withEC", b"late", time.monotonic() - 1)
+    assert pool._idle == [session]
+
+
+def test_sign_all_by_a_token_that_fails_after_some_is_ended_by_the_next_one(hsm, monkeypatch):
+    """What a token has signed stays, and the next one has its full time for the rest, however long the first took."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    first, second = hsm.place(meddling=True), hsm.place()
+    key = key_on(first, second, kind="EC", limits=Limits(sessions=1, sign_seconds=60, open_seconds=10))
+    now, limits = [time.monotonic()], []
+    one, other = key.pools
+
+    def lots(*_: object):
+        yield [b"one"]
+        now[0] += 500  # of further signatures, each in time
+        yield [b"two"]
+        raise TokenUnavailable("it is gone")
+
+    def rest(_: bytes, __: str, wanted: list[bytes], until: float):
+        limits.append((wanted, until - now[0]))
+        yield wanted
+
+    monkeypatch.setattr("vouchd.signing.token.keys.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(one, "sign_in_lots", lots)
+    monkeypatch.setattr(other, "sign_in_lots", rest)
+    monkeypatch.setattr(SessionPool, "burden", (False, 0))
+    assert key.make_all("SHA256withEC", [b"1", b"2", b"3"]) == [b"one", b"two", b"3"]
+    assert limits == [([b"3"], 60)]
+
+
 def test_request_with_a_key_on_a_token_is_signed_by_it(hsm):
     """A certificate request is made with the token's key as with any other."""
     hsm.keep("ocsp", shared_key("EC", 1))

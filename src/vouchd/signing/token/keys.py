@@ -88,14 +88,21 @@ class TokenKey:
         return self.make_all(algorithm, [bytes(data)])[0]
 
     def make_all(self, algorithm: str, wanted: Sequence[bytes]) -> list[bytes]:
-        """The signatures over all that is wanted. Raises: TokenUnavailable."""
+        """The signatures over all that is wanted. Raises: TokenUnavailable.
+
+        A token that fails after some leaves the others to the next one, which has as long for them.
+        """
+        signatures: list[bytes] = []
         until = time.monotonic() + self._sign_seconds
         pools = sorted(self.pools, key=lambda pool: pool.burden)
         error: SigningError | None = None
         for left, pool in zip(range(len(pools), 0, -1), pools, strict=True):
-            now = time.monotonic()
+            now, rest = time.monotonic(), wanted[len(signatures) :]
             try:
-                return pool.sign_all(self._public_der, algorithm, wanted, now + (until - now) / left)
+                for lot in pool.sign_in_lots(self._public_der, algorithm, rest, now + (until - now) / left):
+                    signatures += lot
+                    until = time.monotonic() + self._sign_seconds
+                return signatures  # noqa: TRY300
             except NotFound as caught:
                 error = error or TokenUnavailable(str(caught), hint=caught.hint)
             except TokenUnavailable as caught:

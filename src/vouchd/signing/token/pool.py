@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -149,22 +149,29 @@ class SessionPool:
         return self.sign_all(public_der, algorithm, [data], until)[0]
 
     def sign_all(self, public_der: bytes, algorithm: str, wanted: Sequence[bytes], until: float) -> list[bytes]:
-        """The signatures by the key of that public key over all that is wanted, each verified.
+        """The signatures by the key of that public key over all that is wanted; see `sign_in_lots`."""
+        return [one for lot in self.sign_in_lots(public_der, algorithm, wanted, until) for one in lot]
 
-        The token signs in lots; the first is there before the monotonic time `until`, each further one has as long from
-        when it is asked for. The wait for a first session, where the limits allow one, comes on top. Raises:
-        TokenUnavailable; NotFound when the token does not hold the key.
+    def sign_in_lots(
+        self, public_der: bytes, algorithm: str, wanted: Sequence[bytes], until: float
+    ) -> Iterator[list[bytes]]:
+        """The signatures over all that is wanted, each verified, in its order, in lots as the token makes them.
+
+        The first lot is there before the monotonic time `until`, each further one has as long from when it is asked
+        for. The wait for a first session, where the limits allow one, comes on top. Raises: TokenUnavailable; NotFound
+        when the token does not hold the key.
         """
         begun = time.monotonic()
         if self._limits.open_seconds:
             self.await_session(self._limits.open_seconds)
             until += time.monotonic() - begun
-        signatures: list[bytes] = []
-        while len(signatures) < len(wanted):
+        made = 0
+        while made < len(wanted):
             begun = time.monotonic()
-            signatures += self._signed(public_der, algorithm, _lot(wanted, len(signatures)), until)
+            signatures = self._signed(public_der, algorithm, _lot(wanted, made), until)
+            made += len(signatures)
             until += time.monotonic() - begun
-        return signatures
+            yield signatures
 
     def _signed(self, public_der: bytes, algorithm: str, lot: Sequence[bytes], until: float) -> list[bytes]:
         """The signatures over the first of a lot, one at least, by whichever session makes them."""
@@ -199,14 +206,17 @@ class SessionPool:
             raise TokenUnavailable(f"token {self.place.label}: it returned a signature that does not verify") from error
 
     def _take(self, until: float) -> Session:
+        late = TokenUnavailable(f"token {self.place.label}: no session was free in time")
         with self._state:
             self._repair()
+            if time.monotonic() >= until:  # a session would break for nothing
+                raise late
             while (session := self._least_busy()) is None:
                 if self._problem is not None and not self._sessions:
                     raise TokenUnavailable(str(self._problem), hint=self._problem.hint)
                 left = until - time.monotonic()
                 if left <= 0 or not self._state.wait(left):
-                    raise TokenUnavailable(f"token {self.place.label}: no session was free in time")
+                    raise late
             self._sessions[session] += 1
             return session
 
@@ -223,7 +233,7 @@ class SessionPool:
             self._pace = session.pace
             if session in self._sessions:  # else it broke at the hands of somebody else
                 self._sessions[session] -= 1
-            self._state.notify()
+            self._state.notify_all()  # a session that has become quick has two places
 
     def _drop(self, session: Session, error: TokenUnavailable, *, is_problem: bool) -> None:
         """End a session that failed; after a problem, where it was the last, the token is out until one is proved."""
