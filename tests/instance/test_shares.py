@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -118,3 +119,16 @@ def test_error_of_another_module_is_raised_by_the_check_made_here():
 def children() -> set[str]:
     path = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     return set(path.read_text(encoding="ascii").split())
+
+
+@pytest.mark.parametrize("refused", ["fork", "memfd_create", "pread"])
+def test_checks_are_made_here_where_the_system_refuses_to_share_them(monkeypatch, refused):
+    """A limit of processes, or a policy that allows no such memory, makes a start slower and keeps none from its end."""
+
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "refused")
+
+    checks = {f"check {number}": (lambda number=number: fails(number)) for number in range(MANY)}
+    expected = shown(outcomes(checks))
+    monkeypatch.setattr(os, refused, refuse)
+    assert shown(outcomes(checks, shared=True)) == expected

@@ -2,7 +2,8 @@
 
 How it works: this process forks one for each further processor, which makes its share of the checks and writes what
 came of each as a line of JSON into memory that both have. This one makes the first share meanwhile, reads what the
-others wrote, and makes those itself that a process has not told of: it ended early, or takes far longer than this one.
+others wrote, and makes those itself that a process has not told of: it ended early, takes far longer than this one, or
+could not be started, as where the system allows no more processes.
 
 Why this is right: a fork has all that the checks look at as it is at that moment, and none of them changes anything.
 Checks that ask a store, or a token, are not shared: what is open there belongs to one process. Nor is anything shared
@@ -20,7 +21,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import NoReturn
 
 from vouchd import errors
@@ -39,11 +40,15 @@ def outcomes(checks: Mapping[str, Check], *, shared: bool = False) -> dict[str, 
     processes = _processes(len(names)) if shared else 1
     begin = time.monotonic()
     with ExitStack() as others:
-        shares = [others.enter_context(_process(checks, names[first::processes])) for first in range(1, processes)]
+        shares = []
+        with suppress(OSError):
+            for first in range(1, processes):
+                shares.append(others.enter_context(_process(checks, names[first::processes])))  # noqa: PERF401  some may do
         done |= {name: outcome(checks[name]) for name in names[::processes]}
         deadline = time.monotonic() + (time.monotonic() - begin) + _PATIENCE_SECONDS
         for results in shares:
-            done |= results(deadline)
+            with suppress(OSError):
+                done |= results(deadline)
     return {name: done[name] if name in done else outcome(checks[name]) for name in names}
 
 
@@ -65,7 +70,11 @@ def _processes(checks: int) -> int:
 def _process(checks: Mapping[str, Check], share: Sequence[str]) -> Iterator[Callable[[float], dict[str, Outcome]]]:
     """A process that makes this share; what it told when it has ended, or at that moment. It is gone at the end."""
     memory = os.memfd_create("checks")
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(memory)
+        raise
     if pid == 0:
         _be_child(checks, share, memory)
     pidfd = os.pidfd_open(pid)
