@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -132,11 +133,21 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         )
         warnings.warn(f"{item.nodeid} was run again: {why}", stacklevel=1)
         item._initrequest()
+        _forget_failed_fixtures(item)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _forget_failed_fixtures(item: pytest.Item) -> None:
+    """Have those made anew that failed: pytest keeps the failure of one that tests share, as it keeps what one made."""
+    for definitions in item._fixtureinfo.name2fixturedefs.values():
+        for one in definitions:
+            if one.cached_result is not None and one.cached_result[2] is not None:
+                with bounded(), suppress(Exception):  # what it left behind is ended, as far as it can be
+                    one.finish(item._request)
 
 
 @pytest.hookimpl(optionalhook=True)

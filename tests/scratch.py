@@ -24,7 +24,8 @@ def _has_room(folder: Path) -> bool:
     try:
         status = os.statvfs(folder)
         free = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    except OSError:
+        available = int(free["MemAvailable"].split()[0]) << 10
+    except (OSError, ValueError, KeyError):  # not every sandbox tells it
         return False
-    room = min(status.f_bavail * status.f_frsize, int(free["MemAvailable"].split()[0]) << 10)
+    room = min(status.f_bavail * status.f_frsize, available)
     return room >= _NEEDED_BYTES and not status.f_flag & os.ST_NOEXEC and os.access(folder, os.W_OK | os.X_OK)

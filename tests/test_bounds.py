@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -48,3 +49,34 @@ def test_process_ends_with_what_failed_beside_it():
         threading.Thread(target=lambda: lines.extend(running.stdout), daemon=True).start()
         raise AssertionError("what failed")
     assert running.returncode == -signal.SIGKILL
+
+
+SHARED = """
+import pytest
+made = []
+
+@pytest.fixture(scope="module")
+def shared():
+    made.append(1)
+    assert len(made) > 1, "it fails by itself at first"
+    return len(made)
+
+@pytest.mark.process
+def test_first(shared):
+    assert shared == 2
+
+@pytest.mark.process
+def test_second(shared):
+    assert shared == 2
+"""
+
+
+def test_test_that_is_run_again_has_a_failed_shared_set_up_made_anew(tmp_path):
+    """What tests share fails by itself as well: its failure is not kept for the second try, nor for the tests after it."""
+    (tmp_path / "test_shared.py").write_text(SHARED, encoding="utf-8")
+    program = "import sys\nimport pytest\nsys.exit(pytest.main(sys.argv[1:]))\n"
+    options = ("-c", os.devnull, "--rootdir", tmp_path, "-p", "tests.conftest", "-p", "no:cacheprovider")
+    done = run_python(program, *options, tmp_path / "test_shared.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    assert "test_first was run again" in done.stdout
