@@ -369,10 +369,12 @@ class PortState:
         def take(answers: Sequence[Answer]) -> None:
             each = (time.perf_counter() - begin) / len(lot)
             self.look()
+            second = int(self.clock())
             for (turn, *same), answer in zip(lot, answers, strict=True):
-                if turn.draft.terms.basis.current:
+                terms = turn.draft.terms
+                if terms.basis.current and (terms.fresh_until is None or second <= terms.fresh_until):
                     turn.client.give(self._reply(turn.request_der, answer, each))
-                else:  # what it rests on has changed meanwhile, or other signers sign
+                else:  # what it rests on has changed or ended meanwhile, or other signers sign
                     self.answer(turn.request_der, turn.client)
                 for one in same:
                     self.answer(one.request_der, one.client)
