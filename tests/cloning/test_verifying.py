@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -44,13 +45,17 @@ class Site:
     away: tuple[str, ...] = ()
     late_lists: int = 0  # so often it lists nothing yet
     settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    late: int = 0  # so often it answers each question a second later
+    _questions: Counter[bytes] = field(default_factory=Counter)
 
     def answers(self, received: Received) -> tuple[int, dict[str, str], bytes]:
-        """As the EE port does, at another moment than the others."""
+        """As the EE port does."""
         path = unquote(received.path.removeprefix("/ocsp").removeprefix("/"))
         asked = received.body if received.method == "POST" else base64.b64decode(path)
         answering = responder(self.holding, signer(SIGNER, algorithm=self.algorithm), **self.policy)
-        return 200, {"Content-Type": "application/ocsp-response"}, answering.answer(asked, NOW).response_der
+        at = NOW + (self._questions[asked] < self.late)
+        self._questions[asked] += 1
+        return 200, {"Content-Type": "application/ocsp-response"}, answering.answer(asked, at).response_der
 
     def listing(self):
         """As the client of its agent port does."""
@@ -173,6 +178,12 @@ def test_difference_that_ends_in_time_is_none(verified):
     """A change that is on its way to the other members is waited for, so long and no longer."""
     assert verified(Site(late_lists=2), settle=30).state == "identical"
     assert told(verified(Site(late_lists=2), settle=0)) == {("list", "listed")}
+
+
+def test_second_that_passes_between_two_answers_is_no_difference(verified):
+    """Both are asked again where their answers differ only in when they were made; where that stays so it is told."""
+    assert verified(Site(late=2)).identical
+    assert told(verified(Site(late=1 << 20))) == {("ResponseData", "producedAt")}
 
 
 def test_many_differences_are_counted_and_the_first_told(verified):

@@ -19,6 +19,7 @@ from vouchd.core.records import rfc3339
 from vouchd.errors import ClientError
 from vouchd.pkix.signatures import ALGORITHMS
 
+PRODUCED_AT = "producedAt"
 _SHOWN = 60
 _AT_RANDOM = frozenset(row.identifier_der for row in ALGORITHMS.values() if not row.deterministic)
 _ECDSA = frozenset(row.identifier_der for row in ALGORITHMS.values() if row.key_type == "EC")
@@ -78,6 +79,11 @@ class Comparison:
     def identical(self) -> bool:
         """Whether they are as much alike as they can be."""
         return not self.differences
+
+    @property
+    def of_two_moments(self) -> bool:
+        """Whether they differ in when they were made, and in nothing before that: a second may have passed between."""
+        return bool(self.differences) and all(one.field == PRODUCED_AT for one in self.differences)
 
 
 def compare(
@@ -163,7 +169,7 @@ def signed_fields(response: OCSPResponse) -> dict[str, object]:
         fields[f"thisUpdate{place}"] = _moment(single.this_update)
         fields[f"nextUpdate{place}"] = _moment(single.next_update)
         fields[f"singleExtensions{place}"] = single.extensions
-    fields["producedAt"] = _moment(basic.produced_at)
+    fields[PRODUCED_AT] = _moment(basic.produced_at)
     fields["responseExtensions"] = basic.extensions
     return fields
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from vouchd.client.inquiry import Reply, send
@@ -27,6 +28,7 @@ SAMPLE = 5  # certificates of each kind and CA, where nobody says another number
 SETTLE_SECONDS = 10.0  # a change needs a moment to reach all members
 _TOLD = 20  # differences told of one member
 _PAUSE_SECONDS = 0.2
+_MOMENTS = 4  # how often two are asked whose answers differ only in the second that they were made in
 
 
 class Verifying:
@@ -108,7 +110,7 @@ class Verifying:
                 if answering or with_master:
                     reply = _own_reply(own, probe)
                 for other in answering:
-                    other.compare_answers(probe, reply, at, on_tokens)
+                    reply = other.compare_answers(probe, reply, partial(_own_reply, own, probe), at, on_tokens)
                 if master is not None and with_master:
                     master.compare_answers(probe, Answer(reply.exchange, reply.response), at)
         beside = () if master is None else (master.result(),)
@@ -135,12 +137,20 @@ class _Other:
         for one in list_differences(ours, theirs):
             self._tell(Difference(LIST, one.what, "", one.field, one.ours, one.theirs))
 
-    def compare_answers(self, probe: Probe, ours: Reply, at: int, on_tokens: Collection[bytes]) -> None:
-        try:
-            comparison = compare(probe, ours, send(self.connection, probe.question, probe.method), at, on_tokens)
-        except ClientError as error:
-            self.answers, self._error = False, self._error or str(error)
-            return
+    def compare_answers(
+        self, probe: Probe, ours: Reply, ask_own: Callable[[], Reply], at: int, on_tokens: Collection[bytes]
+    ) -> Reply:
+        """Our answer that theirs was compared with: `ours`, or a later one where both were asked again."""
+        for moment in range(_MOMENTS):
+            ours = ask_own() if moment else ours
+            try:
+                theirs = send(self.connection, probe.question, probe.method)
+            except ClientError as error:
+                self.answers, self._error = False, self._error or str(error)
+                return ours
+            comparison = compare(probe, ours, theirs, at, on_tokens)
+            if not comparison.of_two_moments:
+                break
         self._count["questions"] += 1
         self._count["status"] += comparison.alike >= Level.STATUS
         self._count["response_data"] += comparison.alike >= Level.RESPONSE_DATA
@@ -148,6 +158,7 @@ class _Other:
         self._count["bytes_asked"] += comparison.wanted is Level.BYTES
         if not comparison.identical:
             self._tell(_difference(comparison))
+        return ours
 
     def result(self) -> VerifiedMember:
         return VerifiedMember(self._member.id, self._error, examples=tuple(self._examples), expected=(), **self._count)
