@@ -231,6 +231,7 @@ def test_page_of_developers_is_walked_from_a_new_ca_to_a_revoked_certificate(tmp
 ELSEWHERE = {
     "README.md": "tests/whole/test_three_commands.py",
     "docs/operate/alerts.md": "tests/laws/test_law7_one_operation_one_place.py",
+    "docs/operate/four-eyes.md": "tests/api/test_four_eyes.py",
     "docs/operate/migrating-from-dogtag.md": "tests/dogtag/test_migrating.py",
     "docs/operate/packages.md": "scripts/test-deb.sh",
     "docs/operate/services.md": "scripts/test-deb.sh",

@@ -229,6 +229,9 @@ def test_crl_in_quarantine_and_crl_refused_show_everywhere_and_end(site: AgentSi
         lambda: 'cause="refused",name="CN=First CA,O=Example"} 1.0' in readiness(site, "/metrics"),
         "the metric of the refusal",
     )
+    eventually(
+        lambda: "revocations may not be answered: refused" in site.file("log").read_text(), "the line of the refusal"
+    )
     site.vouchd("crl", "quarantine", "release", label)
     eventually(lambda: 'vouchd_hindrance{cause="quarantine",name=""} 0.0' in readiness(site, "/metrics"), "its end")
     eventually(
