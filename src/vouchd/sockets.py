@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from vouchd.errors import LifecycleError
@@ -23,7 +24,7 @@ Address = tuple[str, int]
 
 
 def bind_slots(address: Address, count: int) -> list[socket.socket]:
-    """One listening socket for each of `count` workers, all on one address (SO_REUSEPORT).
+    """One socket for each of `count` workers, all on one address (SO_REUSEPORT); `listen` has them listen.
 
     Port 0 lets the system choose one for all of them. Raises: LifecycleError.
     """
@@ -33,12 +34,27 @@ def bind_slots(address: Address, count: int) -> list[socket.socket]:
 
 
 def add_slots(first: socket.socket, count: int) -> list[socket.socket]:
-    """`count` more sockets on the address of one that already listens. Raises: LifecycleError."""
+    """`count` more sockets on the address of that one; `listen` has them listen. Raises: LifecycleError."""
     return [bind(bound_address(first), shared=True) for _ in range(count)]
 
 
+def listen(slots: Sequence[socket.socket]) -> None:
+    """Have sockets listen that were bound to be shared. Raises: LifecycleError."""
+    for slot in slots:
+        try:
+            slot.listen(BACKLOG)
+        except OSError as error:
+            host, port = bound_address(slot)
+            raise LifecycleError(
+                f"cannot listen on {host} port {port}: {error.strerror or error}", hint="choose another port in CS.cfg"
+            ) from error
+
+
 def bind(address: Address, *, shared: bool = False) -> socket.socket:
-    """A listening socket; `shared`: other sockets of this user may listen there too. Raises: LifecycleError."""
+    """A listening socket. Raises: LifecycleError.
+
+    With `shared` it is one of several of this user on that address, and does not listen yet.
+    """
     host, port = address
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -49,7 +65,8 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
             if shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(where)
-            listener.listen(BACKLOG)
+            if not shared:
+                listener.listen(BACKLOG)
             listener.settimeout(0)
         except OSError:
             listener.close()

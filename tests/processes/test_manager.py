@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 from types import SimpleNamespace
 
 import pytest
+from tests.ports import free_port
 from tests.processes.running import DEADLINE_SECONDS, Instance, eventually, gone
 
 from vouchd.instance.pidfile import running_pid
@@ -48,6 +50,39 @@ def test_worker_loads_during_the_self_tests_and_answers_after_them(instance):
     (instance.folder / "trial").write_text("")
     instance.until(lambda report: report.acknowledged)
     assert instance.ask() == b"1"
+
+
+def test_client_is_refused_until_the_self_tests_have_passed(instance):
+    """Nobody waits for an instance that does not know yet whether it may answer: he goes to another member at once."""
+    port = free_port()
+    instance.configure(ee=port, workers=2)
+    os.mkfifo(instance.folder / "trial")
+    instance.process = instance.run()
+    assert worker_of(instance)
+    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
+    (instance.folder / "trial").write_text("")
+    instance.until(lambda report: report.acknowledged)
+    assert instance.ask() == b"1"
+
+
+def test_port_that_another_instance_took_during_the_self_tests_is_refused(instance, tmp_path_factory):
+    """Two instances never share a port, however their starts overlap."""
+    port = free_port()
+    instance.configure(ee=port, workers=2)
+    os.mkfifo(instance.folder / "trial")
+    instance.process = instance.run()
+    worker = worker_of(instance)
+    other = Instance(tmp_path_factory.mktemp("other"), ee=port)
+    try:
+        other.start()
+        (instance.folder / "trial").write_text("")
+        assert instance.process.wait(DEADLINE_SECONDS) == 1
+        assert f"cannot listen on 127.0.0.1 port {port}" in instance.log
+        assert gone(worker)
+        assert other.ask() == b"1"
+    finally:
+        other.end()
 
 
 def test_self_tests_that_fail_leave_no_worker(instance):

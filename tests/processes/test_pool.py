@@ -11,7 +11,7 @@ from tests.processes.running import gone
 from vouchd.processes import pool as pool_module
 from vouchd.processes.pool import WorkerPool
 from vouchd.processes.workers import DESCRIPTORS, WorkerProcess
-from vouchd.sockets import bind_slots
+from vouchd.sockets import bind_slots, listen
 
 pytestmark = pytest.mark.process
 
@@ -48,6 +48,7 @@ class Changes:
 @pytest.fixture
 def listeners():
     sockets = bind_slots(("127.0.0.1", 0), 1)
+    listen(sockets)
     yield sockets
     for listener in sockets:
         listener.close()
@@ -143,6 +144,7 @@ async def test_sockets_in_excess_are_shared_among_the_workers(monkeypatch):
 
     monkeypatch.setattr(WorkerProcess, "start", start)
     sockets = bind_slots(("127.0.0.1", 0), 5)
+    listen(sockets)
     changes = Changes()
     pool = WorkerPool(["x"], sockets, 2, changes, lambda: None)
     pool.start()

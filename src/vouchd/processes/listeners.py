@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from vouchd.errors import LifecycleError
 from vouchd.processes.handover import Handover, socket_of
 from vouchd.processes.supervisor import AGENT, HEALTH, OCSP
-from vouchd.sockets import Address, add_slots, bind, bind_slots, bound_address
+from vouchd.sockets import Address, add_slots, bind, bind_slots, bound_address, listen, probe
 
 
 class Listeners:
@@ -16,6 +16,8 @@ class Listeners:
 
     An EE socket is never closed while its address is in use: that would reset the connections waiting in it. With
     `shared`, all workers accept from one socket, which a service manager opened: on its port nobody else may listen.
+    What was bound here listens only after `listen`: until this instance may answer, clients are refused at once, and go
+    on to another member.
     """
 
     def __init__(
@@ -26,8 +28,10 @@ class Listeners:
         replaced: Sequence[socket.socket] = (),
         *,
         shared: bool = False,
+        silent: Sequence[socket.socket] = (),
     ) -> None:
         self.ee = tuple(ee)
+        self._silent = tuple(silent)
         self.health = health
         self.agent = agent
         self.shared = shared
@@ -61,12 +65,13 @@ class Listeners:
             old_health.close()
         new_agent = _agent(agent, handover)
         if (handover.ee_host, handover.ee_port) != ee:
-            return cls(bind_slots(ee, workers), new_health, new_agent, replaced=sockets)
+            slots = bind_slots(ee, workers)
+            return cls(slots, new_health, new_agent, replaced=sockets, silent=slots)
+        count = workers - len(sockets)
         if handover.shared:
-            more = _copies(sockets[0], workers - len(sockets))
-        else:
-            more = add_slots(sockets[0], workers - len(sockets))
-        return cls([*sockets, *more], new_health, new_agent, shared=handover.shared)
+            return cls([*sockets, *_copies(sockets[0], count)], new_health, new_agent, shared=True)
+        more = add_slots(sockets[0], count)
+        return cls([*sockets, *more], new_health, new_agent, silent=more)
 
     @classmethod
     def _bound(
@@ -75,13 +80,17 @@ class Listeners:
         for name, address in ((OCSP, ee), (HEALTH, health), (AGENT, agent)):
             if name in passed:
                 _require_port(name, passed[name], address)
-        if OCSP in passed:
-            first = passed[OCSP]
-            sockets = [first, *_copies(first, workers - 1)]
-        else:
-            sockets = bind_slots(ee, workers)
+        sockets = [passed[OCSP], *_copies(passed[OCSP], workers - 1)] if OCSP in passed else bind_slots(ee, workers)
         agent_socket = passed.get(AGENT) or (bind(agent) if agent else None)
-        return cls(sockets, passed.get(HEALTH) or bind(health), agent_socket, shared=OCSP in passed)
+        silent = () if OCSP in passed else sockets
+        return cls(sockets, passed.get(HEALTH) or bind(health), agent_socket, shared=OCSP in passed, silent=silent)
+
+    def listen(self) -> None:
+        """Have all sockets for OCSP clients listen. Raises: LifecycleError; also when another instance does by now."""
+        if set(self._silent) == set(self.ee):
+            probe(self.ee_address)  # two whose sockets are only bound are not in each other's way
+        listen(self._silent)
+        self._silent = ()
 
     def close_ee(self) -> None:
         """Stop listening for OCSP clients, as far as this process goes."""

@@ -196,9 +196,10 @@ class _Instance:
         return pool
 
     async def _prove(self) -> None:
-        """Carry the self tests out, before a worker is told what to answer from. Raises: LifecycleError."""
+        """Carry out the self tests before a client is heard or a worker may answer. Raises: LifecycleError."""
         try:
             self._settings.prove()
+            self._sockets.listen()
         except BaseException:
             await self._pool.stop(self._settings.grace_seconds)
             self._pid_file.release()
