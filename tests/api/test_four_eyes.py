@@ -180,8 +180,9 @@ def test_failure_of_what_was_approved_is_told_and_recorded(api):
         ("PATCH", "/configuration", {"changes": {KEY: None}}),
         ("PATCH", "/configuration", {"changes": {"vouchd.fourEyes.expireInSec": "60"}}),
         ("PATCH", "/configuration", {"changes": {"vouchd.store": "directory"}}),
+        ("PATCH", "/configuration", {"changes": {"vouchd.renewal.sslserver.command": "/bin/sh"}}),
     ],
-    ids=["another user", "another group", "another certificate", "off", "no line", "shorter", "other users"],
+    ids=["another user", "another group", "another certificate", "off", "no line", "shorter", "other users", "command"],
 )
 def test_nobody_makes_a_second_pair_of_eyes_or_does_without(api, method, path, body):
     """With four eyes on, who could approve, and whether anybody has to, is changed by two alone."""
@@ -230,6 +231,53 @@ def test_paths_of_the_former_program_are_no_way_around(api):
     waiting = {one["operation"]: one["id"] for one in api.get("/approvals")}
     assert [decide(api, waiting[name])[0] for name in ("authorities.add", "authorities.remove")] == [200, 200]
     assert [one["subject"] for one in api.get("/authorities")] == ["CN=Other CA"]
+
+
+EVERY = ", ".join(Guarded)
+DIRECTORY = {"url": "ldap://127.0.0.1:1/dc=example", "manager": "cn=Directory Manager", "password": "secret-12345"}
+ORDER = {"term": 2, "certificate": OTHER.pem.decode(), "signature": "AAAA"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/authorities/batch", {"authorities": [{"certificate": OTHER.pem.decode()}]}),
+        ("POST", "/directory/adopt", {"url": "ldap://127.0.0.1:1/dc=example"}),
+        ("POST", "/directory", DIRECTORY),
+        ("POST", "/crls/lower-number?reason=why", b"crl"),
+        ("POST", "/sources", {"name": "root", "url": "root.crl"}),
+        ("PATCH", "/sources/root", {"url": "other.crl"}),
+        ("DELETE", "/sources/root", None),
+        ("POST", "/members/destroy", {}),
+        ("POST", "/members/forced-promotion", ORDER),
+        ("POST", "//domain/v1/leave", {"member": "ocsp2.example:8443"}),
+        ("POST", "//domain/v1/promote", {"member": "ocsp2.example:8443"}),
+    ],
+)
+def test_other_operation_of_the_same_effect_is_no_way_around(tmp_path, method, path, body):
+    """What cannot wait is refused to one where what it comes to needs two."""
+    with opened(tmp_path / "vouchd", **{KEY: EVERY}) as api:
+        before = api.port.services.layout.cs_cfg.read_bytes(), api.port.facts()
+        if path.startswith("//"):
+            headers = {"Content-Type": "application/json"}
+            reply = api.port.ask(method, path[1:], EVERYBODY, body=json.dumps(body).encode(), headers=headers)
+            status, said = reply.status, json.loads(reply.body)
+        else:
+            status, said = api.ask(method, path, body)
+        assert (status, said["error"]) == (403, "PermissionDenied"), said
+        assert "needs two agents" in said["title"]
+        assert (api.port.services.layout.cs_cfg.read_bytes(), api.port.facts()) == before
+
+
+def test_member_that_is_taken_out_with_a_renewal_waits_where_renewing_does(tmp_path):
+    """The renewal of the set is no side effect of what one may do alone; and the second sees that it is asked for."""
+    with opened(tmp_path / "vouchd", **{KEY: "cloning.renew"}) as api:
+        assert api.ask("DELETE", "/members/ocsp2.example:8443?renew=true")[0] == 202
+        (waiting,) = api.get("/approvals")
+        assert json.loads(waiting["query"]) == {"renew": True}
+        page = api.port.ask("GET", "/agent/approvals", "administrator")
+        assert "<dt>renew</dt>" in page.text
+        assert api.ask("DELETE", "/members/ocsp2.example:8443")[0] == 404
 
 
 def test_label_that_comes_to_mean_another_ca_changes_nothing_of_what_was_asked(api):

@@ -21,7 +21,24 @@ if TYPE_CHECKING:
     from vouchd.api.services import Services
     from vouchd.core.facts import Caller
 
+DOMAIN_LEAVE, DOMAIN_PROMOTE = "domain.leave", "domain.promote"  # of the paths of members, not of the table
 _NAMES = frozenset(Guarded)
+# What has the effect of a named operation and cannot be put down: files, secrets, many at once, the paths of members.
+_ALIKE = {
+    "authorities.add_all": Guarded.ADD_AUTHORITY,
+    "directory_server.adopt": Guarded.ADD_AUTHORITY,
+    "crls.add_lower": Guarded.STEP_BACK,
+    "sources.add": Guarded.CHANGE_CONFIGURATION,
+    "sources.change": Guarded.CHANGE_CONFIGURATION,
+    "sources.remove": Guarded.CHANGE_CONFIGURATION,
+    "directory_server.use": Guarded.CHANGE_CONFIGURATION,
+    "cloning.destroy": Guarded.EXPEL_MEMBER,
+    "forced_promotion.claim": Guarded.MOVE_ROLE,
+    DOMAIN_LEAVE: Guarded.EXPEL_MEMBER,
+    DOMAIN_PROMOTE: Guarded.MOVE_ROLE,
+}
+_VOIDING = frozenset({"directory_server.use"})  # it says where the users are: as VOIDING_KEYS
+_ON_FOLDER = frozenset({Guarded.CHANGE_CONFIGURATION, Guarded.EXPEL_MEMBER, Guarded.MOVE_ROLE})
 
 
 class Request(Protocol):
@@ -55,6 +72,8 @@ def require_second(operation: str, right: object, call: Request) -> None:
     settings are changed there as ever, so that there is a way back; the rest is refused, so that four eyes are not
     forgotten by mistake. Raises: ApprovalPending, when the call was put down; PermissionDenied, ConfigError.
     """
+    if operation in _ALIKE:
+        refuse_alone(operation, call.caller, call.services.settings.four_eyes)
     if operation not in _NAMES or call.caller.member:
         return
     services = call.services
@@ -73,9 +92,23 @@ def require_second(operation: str, right: object, call: Request) -> None:
     raise pending(approval, call.caller)
 
 
+def refuse_alone(operation: str, caller: Caller, settings: FourEyesSettings) -> None:
+    """Return unless one alone would do what needs two, in a way on which nothing can wait. Raises: PermissionDenied."""
+    named = _ALIKE[operation]
+    needs_two = named in settings.guarded or (operation in _VOIDING and settings.operations)
+    if not needs_two or caller.member or (caller.is_local and named in _ON_FOLDER):
+        return
+    raise PermissionDenied(
+        f"{operation} does what {named} does, which needs two agents, and cannot wait for the second",
+        hint=f"ask for {named}, one at a time, or work on the instance's folder (docs/operate/four-eyes.md)",
+    )
+
+
 def _is_guarded(operation: str, call: Request, settings: FourEyesSettings) -> bool:
     if operation in settings.guarded:
         return not getattr(call.body, "dry_run", False)
+    if operation == Guarded.EXPEL_MEMBER:
+        return Guarded.RENEW_SET in settings.guarded and bool(call.query.renew)
     if operation != Guarded.CHANGE_CONFIGURATION or not settings.operations or call.body.dry_run:
         return False
     return any(canonical(key.strip()).startswith(VOIDING_KEYS) for key in call.body.changes)

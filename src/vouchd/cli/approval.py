@@ -80,7 +80,7 @@ def _show(approval: Shape, *, json_output: bool) -> None:
     if json_output:
         output.as_json(approval)
         return
-    shown = {name: value for name, value in approval.items() if name not in {"body", "query"}}
+    shown = {name: value for name, value in approval.items() if name != "body"}
     output.fields({name.replace("_", " "): value if value != "" else None for name, value in shown.items()})
     if approval["body"]:
         output.say(approval["body"])

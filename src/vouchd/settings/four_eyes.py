@@ -49,8 +49,8 @@ class Guarded(StrEnum):
 
 # Whoever could do these alone could make himself a second pair of eyes.
 ALWAYS = frozenset({Guarded.ADD_USER, Guarded.CHANGE_USER, Guarded.ADD_USER_CERTIFICATE})
-# And these keys switch four eyes off, or have the instance know other users.
-VOIDING_KEYS = (PREFIX, "vouchd.store", "internaldb.", "vouchd.clone.master")
+# And these keys switch four eyes off, have the instance know other users, or run a command as the instance.
+VOIDING_KEYS = (PREFIX, "vouchd.store", "internaldb.", "vouchd.clone.master", "vouchd.renewal.")
 
 
 def _read(text: str) -> frozenset[Guarded]:

@@ -15,6 +15,7 @@ from vouchd.agent.domain.state import MAX_NEWER_BYTES, DomainState
 from vouchd.agent.identity import channel_binding
 from vouchd.agent.rest import problem
 from vouchd.agent.routes import Handler, Route
+from vouchd.api.four_eyes import DOMAIN_LEAVE, DOMAIN_PROMOTE, refuse_alone
 from vouchd.api.operation import Access
 from vouchd.api.services import Services
 from vouchd.cloning import joining
@@ -129,6 +130,7 @@ class DomainRoutes:
     def leave(self, body: dict[str, Any], caller: Caller) -> Any:
         """Take a member out of the set."""
         services, member_id = self._services, read_text(body, "member")
+        refuse_alone(DOMAIN_LEAVE, caller, services.settings.four_eyes)
         retire = retiring(services.layout, services.settings, services.store)
         left = take_out(services.domain, services.membership, retire, member_id, caller)
         if body.get("renew") is True:
@@ -138,6 +140,7 @@ class DomainRoutes:
     def promote(self, body: dict[str, Any], caller: Caller) -> Any:
         """Have this instance, the master, hand its role over."""
         services = self._services
+        refuse_alone(DOMAIN_PROMOTE, caller, services.settings.four_eyes)
         handing = Handing(services.layout, services.settings, services.store, services.domain)
         return records.member_record(handing.to(read_text(body, "member"), caller))
 

@@ -93,7 +93,8 @@ class ApprovalPages:
 
 
 def _arguments(approval: Approval) -> tuple[tuple[str, str], ...]:
-    body = json.loads(approval.body) if approval.body else {}
+    query, body = json.loads(approval.query), json.loads(approval.body) if approval.body else {}
     return tuple(
-        (name, value if isinstance(value, str) else json.dumps(value, indent=1)) for name, value in body.items()
+        (name, value if isinstance(value, str) else json.dumps(value, indent=1))
+        for name, value in (query | body).items()
     )
