@@ -54,8 +54,9 @@ class ForcedPromotionPage:
         form = await read_form(request, self.pages.tokens)
         changes = await self._changes(caller)
         try:
-            if not changes.refusal:
-                require_typed(form, changes.former or changes.member)
+            if changes.refusal:
+                raise ConfigError(changes.refusal, hint=changes.hint)
+            require_typed(form, changes.former or changes.member)
             signature, term = _signature(form.document("signature")), form.text("term")
             if not (term.isascii() and term.isdigit()):
                 raise BadInput("the term is missing", hint="load the page again")
