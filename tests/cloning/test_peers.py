@@ -234,6 +234,35 @@ def test_set_that_cannot_be_read_makes_nobody_sure():
     assert not site.look()
 
 
+class ReadMeanwhile(list):
+    """Epochs of this member; while somebody goes through them the registry comes back and is read."""
+
+    def __init__(self, site: Set, members: tuple[Member, ...]) -> None:
+        super().__init__(site.ours)
+        self._site, self._back = site, members
+
+    def __iter__(self):
+        if self._site.members is None:
+            self._site.members = self._back
+            self._site.peers.master()
+        return super().__iter__()
+
+
+def test_set_that_is_read_after_nobody_was_asked_makes_nobody_sure():
+    """Who is read of while a round goes on is asked in the next one; until then nobody counts as asked."""
+    site, sure = Set(OTHER), []
+    site.watermark.doubt(lambda: sure.append(True))
+    members, site.members = site.members, None
+    del site.told[OTHER.id]
+    site.ours = ReadMeanwhile(site, members)
+    site.peers.look()
+    assert site.peers.known(OTHER.id)
+    assert not sure
+    site.say(epoch(1))
+    site.peers.look()
+    assert sure
+
+
 def test_clock_of_a_member_is_compared():
     """The skew is the other clock before ours."""
     site = Set(OTHER)

@@ -102,7 +102,7 @@ class Peers:
         Raises: nothing of another member.
         """
         self._remember()
-        others = self.others()
+        read, others = self._read, self.others()  # in this order: a set that is read just now was not asked
         ours = {epoch.issuing_point: epoch for epoch in self._epochs()}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = list(pool.map(lambda member: self._ask(member, ours), others))
@@ -112,7 +112,7 @@ class Peers:
             self._state(member, answer, before.get(member.id), ours)
             for member, answer in zip(others, answers, strict=True)
         )
-        if self._read and all(state.reachable for state in self.states):
+        if read and all(state.reachable for state in self.states):
             self._watermark.all_asked()
         late = self.behind
         changed, self._late = late != self._late, late
