@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.agent.agent_port import LOCAL, issue
+from tests.agent.agent_port import LOCAL, crl, issue
 from tests.api.conftest import EVERYBODY, opened
-from tests.api.test_effects import OTHER, SINCE, site_path
+from tests.api.test_effects import OTHER, SINCE, held_back, site_path
 
 from vouchd.api.approvals import OPERATIONS as APPROVAL_OPERATIONS
 from vouchd.api.operation import Call, Download, operation_of
@@ -20,7 +20,7 @@ from vouchd.api.table import OPERATIONS
 from vouchd.cli.instance import Folder
 from vouchd.cli.main import main
 from vouchd.core.facts import Group
-from vouchd.errors import NotFound, PermissionDenied
+from vouchd.errors import CRLQuarantined, NotFound, PermissionDenied
 from vouchd.service.approvals import EVENT
 from vouchd.service.permission import READINGS, Action
 from vouchd.settings.declared import KNOWN
@@ -278,6 +278,28 @@ def test_member_that_is_taken_out_with_a_renewal_waits_where_renewing_does(tmp_p
         page = api.port.ask("GET", "/agent/approvals", "administrator")
         assert "<dt>renew</dt>" in page.text
         assert api.ask("DELETE", "/members/ocsp2.example:8443")[0] == 404
+
+
+def test_crl_that_is_held_back_in_place_of_the_one_asked_about_is_not_released(tmp_path):
+    """The second approves the CRL that the first one saw; one that took its place meanwhile stays held back."""
+    with opened(tmp_path / "vouchd", **{KEY: "crls.release"}) as api:
+        services = api.port.services
+        path = held_back(api, "/release")
+        assert api.ask("POST", path, user="agent")[0] == 202
+        (waiting,) = api.get("/approvals")
+        (seen,) = services.store.quarantined()
+        assert seen.record.sha256[:16] in waiting["subject"]
+        with pytest.raises(CRLQuarantined):
+            services.ingesting.accept_crl(crl(api.site, age=30), "test", LOCAL, services.clock.now())
+        (another,) = services.store.quarantined()
+        assert another.record.sha256 != seen.record.sha256
+        assert decide(api, waiting["id"])[0] == 409
+        assert api.get(f"/approvals/{waiting['id']}")["state"] == "failed"
+        assert services.store.quarantined() == (another,)
+        assert api.ask("POST", path, user="agent")[0] == 202
+        again = next(one for one in api.get("/approvals") if one["state"] == "waiting")
+        assert decide(api, again["id"])[0] == 200
+        assert services.store.quarantined() == ()
 
 
 def test_label_that_comes_to_mean_another_ca_changes_nothing_of_what_was_asked(api):

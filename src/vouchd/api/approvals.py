@@ -9,11 +9,12 @@ from typing import Annotated, Any
 from msgspec import UNSET, Struct
 
 from vouchd.api import shapes
+from vouchd.api.four_eyes import held_back
 from vouchd.api.model import Changes, Moment, about
 from vouchd.api.operation import PREFIX, Call, Operation, operation_of
 from vouchd.core import approval_facts as facts
 from vouchd.core.approval_facts import ApprovalState
-from vouchd.errors import ConfigError, PermissionDenied, VouchdError
+from vouchd.errors import ConfigError, PermissionDenied, StoreConflict, VouchdError
 from vouchd.service.permission import Action
 from vouchd.settings.four_eyes import Guarded
 
@@ -74,6 +75,8 @@ def _approve(call: Call) -> Approval:
     parts, operation = approval.parts, operation_of(approval.operation)
     wanted = replace(call, caller=requester, path=parts["path"], query=parts["query"], body=parts["body"])
     try:
+        if held_back(approval.operation, parts["path"], services) != parts.get("crl", ""):
+            raise StoreConflict("another CRL is held back by now than was asked about", hint="look at it, and ask anew")
         answer = operation.run(operation.read(wanted))
     except VouchdError as error:
         services.four_eyes.carried_out(approval, str(error), caller, failed=True)
@@ -112,7 +115,7 @@ def _shape(call: Call, one: facts.Approval, changes: Changes = UNSET) -> Approva
         path=PREFIX + known.path.format(**parts["path"]) if known else "",
         query=json.dumps(parts["query"], sort_keys=True),
         body="" if parts["body"] is None else json.dumps(parts["body"], sort_keys=True, indent=1, ensure_ascii=False),
-        subject=_subject(call, parts["path"]),
+        subject=_subject(call, parts["path"]) + (f", CRL {parts['crl'][:16]}…" if "crl" in parts else ""),
         requester=one.requester,
         origin=one.origin,
         requested_at=shapes.moment(one.requested_at),

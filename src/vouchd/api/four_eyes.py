@@ -88,7 +88,7 @@ def require_second(operation: str, right: object, call: Request) -> None:
         )
     if not isinstance(right, Action):  # pragma: no cover  none of these is for everybody
         raise TypeError(operation)
-    approval = services.four_eyes.request(operation, _arguments(call), right, call.caller)
+    approval = services.four_eyes.request(operation, _arguments(operation, call), right, call.caller)
     raise pending(approval, call.caller)
 
 
@@ -114,10 +114,19 @@ def _is_guarded(operation: str, call: Request, settings: FourEyesSettings) -> bo
     return any(canonical(key.strip()).startswith(VOIDING_KEYS) for key in call.body.changes)
 
 
-def _arguments(call: Request) -> dict[str, Any]:
+def _arguments(operation: str, call: Request) -> dict[str, Any]:
     """What will be carried out, to the letter; of a CA its id, as its label may come to mean another one."""
     path = dict(call.path)
     if "authority" in path:
         path["authority"] = call.services.authorities.find(path["authority"]).id
     body = None if call.body is None or call.body is UNSET else plain(call.body)
-    return {"path": path, "query": plain(call.query), "body": body}
+    about = held_back(operation, path, call.services)
+    return {"path": path, "query": plain(call.query), "body": body} | ({"crl": about} if about else {})
+
+
+def held_back(operation: str, path: Mapping[str, str], services: Services) -> str:
+    """SHA-256 of the CRL that it is about, where another one may be held back by the time of the approval."""
+    if operation not in {Guarded.RELEASE_CRL, Guarded.DROP_CRL}:
+        return ""
+    quarantined = services.store.quarantined_of(path["authority"])
+    return next((one.record.sha256 for one in quarantined if one.issuing_point.scope_id == path["scope"]), "")
