@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import ldap
 import pytest
+from tests.api.conftest import opened
 from tests.directory.test_client_certificate import identity
 from tests.ds389 import PASSWORD, ROOT_DN, directories
 
@@ -16,6 +17,7 @@ from vouchd.directory.client_certificate import known_by
 from vouchd.errors import ConfigError, SourceError
 from vouchd.service.pulling import Validator
 from vouchd.sources.ldap import LDAPSource
+from vouchd.wiring.sources import pulls
 
 pytestmark = pytest.mark.interop
 
@@ -276,3 +278,14 @@ def test_certificate_is_shown_in_tls_alone(directory, private):
         source(f"{directory.url}/{dn}", identity=lambda: mine)
     assert "ldaps://" in caught.value.hint
     assert START_TLS in caught.value.hint
+
+
+def test_certificate_that_there_is_not_costs_its_source_alone(tmp_path):
+    """The instance starts with a source that names no certificate of its own, and the source says what is wrong."""
+    values = {"url": "ldaps://127.0.0.1:1/cn=Root?certificateRevocationList", "clientCertNickname": "nobody"}
+    with opened(tmp_path / "vouchd", **{f"vouchd.source.root.{key}": text for key, text in values.items()}) as api:
+        services = api.port.services
+        (source,) = pulls(services.layout, services.settings, services, services.clock)
+        state = source.attempt(services.clock.now())
+    assert (state.failures, state.last_error.partition(":")[0]) == (1, "NotFound")
+    assert "nobody" in state.last_error

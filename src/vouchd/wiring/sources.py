@@ -10,7 +10,6 @@ from urllib.parse import unquote, urlsplit
 from vouchd.api.services import Services
 from vouchd.cloning.directory_account import client_identities
 from vouchd.core.ports import Clock
-from vouchd.instance.certificates.places import find
 from vouchd.service.permission import directory_caller, source_caller
 from vouchd.service.pulling import CRLSource, Pulling, Schedule
 from vouchd.settings.declared import Settings, SourceKind, SourceSettings
@@ -98,8 +97,7 @@ def _crl_source(source: SourceSettings, services: Services, passwords: Mapping[s
 
 
 def _identity(source: SourceSettings, services: Services) -> Callable[[], ClientIdentity]:
-    """The system certificate that is in use when the source binds. Raises: NotFound where there is none of the name."""
-    find(services.settings, source.client_certificate)
+    """The system certificate that is in use when the source binds; where there is none of the name that one fails."""
     return lambda: client_identities(services.layout, read_settings(services.layout), source.client_certificate)[0]
 
 
