@@ -185,11 +185,11 @@ def test_crl_that_no_worker_answers_from_yet_is_pending(api):
 
 
 def test_document_tells_what_a_pending_crl_is_answered_with():
-    """A 202 is either the answer itself or the problem of a CRL that is held back; both are described."""
+    """A 202 is either the answer itself or the problem of what waits, held back or for a second agent."""
     paths = document(OPERATIONS)["paths"]
     assert set(paths["/api/v1/crls"]["post"]["responses"]["202"]["content"]) == {JSON, PROBLEM}
     release = paths["/api/v1/quarantine/{authority}/{scope}/release"]["post"]["responses"]
-    assert (set(release["200"]["content"]), set(release["202"]["content"])) == ({JSON}, {JSON})
+    assert (set(release["200"]["content"]), set(release["202"]["content"])) == ({JSON}, {JSON, PROBLEM})
 
 
 def test_crl_preview_changes_nothing(api):

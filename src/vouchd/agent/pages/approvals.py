@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -93,7 +94,7 @@ class ApprovalPages:
 
 
 def _arguments(approval: Approval) -> tuple[tuple[str, str], ...]:
-    query, body = json.loads(approval.query), json.loads(approval.body) if approval.body else {}
+    query, body = dict(parse_qsl(approval.query)), json.loads(approval.body) if approval.body else {}
     return tuple(
         (name, value if isinstance(value, str) else json.dumps(value, indent=1))
         for name, value in (query | body).items()
