@@ -207,13 +207,13 @@ async def test_slow_signatures_of_two_signers_are_asked_of_each(gate):
 async def test_slow_signature_that_comes_after_its_answer_has_ended_is_not_given(gate):
     """A token that has become slow signs a lot for long: what was fresh when it was drafted may have ended since."""
     port = Port(gate)
-    asked = port.send(request_for(ONE, 1))
+    transport = port.send(request_for(ONE, 1))
     await until(lambda: gate.begun == 1)
     port.state.clock.now = NOW + 2 * DAY
     for _ in range(2):
         gate.open.release()
-    await until(lambda: asked.written)
-    assert bytes(asked.written).partition(b"\r\n\r\n")[2] == LATER
+    await until(lambda: transport.written)
+    assert bytes(transport.written).partition(b"\r\n\r\n")[2] == LATER
 
 
 async def test_slow_signature_for_a_client_that_has_left_is_dropped(gate):
