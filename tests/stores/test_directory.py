@@ -26,9 +26,10 @@ from tests.directory.site import Node, join, nodes, until
 
 from vouchd.core.changes import NEVER, Changes
 from vouchd.core.facts import Group, Transport, User
-from vouchd.directory.connection import Change, Connections, Credentials
+from vouchd.directory.connection import Change, Connection, Connections, Credentials
 from vouchd.directory.schema import AUTHORITY
 from vouchd.errors import AlreadyExists, StoreUnavailable
+from vouchd.stores.ldap.changes import EntryChanged, Unanswered, again
 from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.store import DirectoryStore
@@ -138,6 +139,45 @@ def test_change_under_a_number_that_was_given_before_is_seen_within_a_minute(sto
         assert admin.last_usn() == before.revision, "else the server has been mended: look again at what this is for"
         assert entries.changes(connection, before.revision).authorities == {}
         assert entries.changes(connection, before.revision).authorities == {an_authority("b").id: an_authority("b")}
+    connections.close()
+
+
+def test_change_under_a_number_that_was_given_before_is_seen_at_once_by_who_mistrusts(store, node):
+    """After a change that found another state than was known the next look compares, whatever the newest number is."""
+    store.put_authority(CA)
+    connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
+    entries = KnownEntries(node.server.suffix, JUDGE, lambda: 0.0)
+    admin = node.directory.admin()
+    with connections.connection() as connection:
+        before = entries.changes(connection, NEVER)
+        [entry] = admin.search(node.server.suffix, scope="one", query=f"({AUTHORITY}=*)")
+        with pytest.raises(admin.ldap.ALREADY_EXISTS):
+            admin.raw.add_s(entry.dn, [("objectClass", [b"top", b"extensibleObject"]), ("cn", [b"x"])])
+        store.put_authority(an_authority("b"))
+        assert entries.changes(connection, before.revision).authorities == {}
+        entries.mistrust()
+        assert entries.changes(connection, before.revision).authorities == {an_authority("b").id: an_authority("b")}
+    connections.close()
+
+
+@pytest.mark.parametrize("reason", ["another was quicker", "no answer"])
+def test_change_that_meets_another_state_mistrusts_what_is_known(node, reason):
+    """What a change decides by is looked at anew before it is decided again."""
+    connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
+    errors = {
+        "another was quicker": EntryChanged("it was changed meanwhile"),
+        "no answer": Unanswered(StoreUnavailable("no answer in time"), lambda _: False),
+    }
+    calls, failing = [], iter([errors[reason]])
+
+    def change(_: Connection) -> None:
+        calls.append("change")
+        for error in failing:
+            raise error
+
+    again(connections, change, lambda: calls.append("mistrust"))
+    after = [] if reason == "another was quicker" else ["mistrust"]
+    assert calls == ["change", "mistrust", "change", *after]
     connections.close()
 
 

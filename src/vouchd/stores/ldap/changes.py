@@ -70,8 +70,12 @@ def _never(_: Connection) -> bool:
     return False
 
 
-def again(connections: Connections, change: Callable[[Connection], None]) -> None:
+def again(
+    connections: Connections, change: Callable[[Connection], None], mistrust: Callable[[], None] = lambda: None
+) -> None:
     """Do `change`, which reads and then modifies, anew for as long as others are quicker.
+
+    `mistrust` is told whenever what is known of the entries may not be what is there.
 
     When the answer to it is lost the server is asked whether it was made; if it was not, it is made then. A server that
     gets to the lost one only after it was asked makes the second one fail: it is asked once more. Raises: what `change`
@@ -83,14 +87,19 @@ def again(connections: Connections, change: Callable[[Connection], None]) -> Non
             with connections.connection() as connection:
                 if lost is None or not lost.was_made(connection):
                     _change_or_find_made(connection, change, lost)
-                return
         except EntryChanged:  # what it decides may be another thing now
+            mistrust()
             if attempt + 1 == _ATTEMPTS:
                 raise
         except Unanswered as error:
+            mistrust()
             if lost is not None:
                 raise
             lost = error
+        else:
+            if lost is not None:
+                mistrust()
+            return
 
 
 def _change_or_find_made(connection: Connection, change: Callable[[Connection], None], lost: Unanswered | None) -> None:

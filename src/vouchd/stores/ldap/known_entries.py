@@ -1,7 +1,7 @@
 """The entries of all CAs as this server has them, read anew only where they changed.
 
 Each entry has the server's update sequence number of its last change (`entryusn`; the server gives it to replicated
-changes too, and only once they are made). A question first asks for the newest number of all; where that is as before
+changes too). A question first asks for the newest number of all; where that is as before
 nothing is read. How a look goes on otherwise:
 
     entries with a higher number than any known one are read; the server says how many entries there are
@@ -14,8 +14,9 @@ the known ones are at least those there are, and being as many they are the same
 A server that was filled anew, from another one or a backup, may number otherwise, and one that was asked to add what
 was there already gives a number twice (389 DS 2.3; `Connection.add` looks first). So everything is read again when the
 newest number falls or the server could not be asked, and names and numbers are compared every few seconds while there
-are changes, once after the last one, and every minute. What then turns out to be another thing is told as changed after
-every revision that was told.
+are changes, once after the last one, and every minute. A number may be the newest a moment before its change can be
+read, so they are compared as well after a change of ours that met another state than was known, or had no answer. What
+then turns out to be another thing is told as changed after every revision that was told.
 
 What is read is judged before it is known (stores/ldap/judging): an entry that is not believed counts as what was
 believed of it before, or as none, and is judged again with each look. So does one that is gone, for as long as no
@@ -24,6 +25,7 @@ member has sealed that it is to be: what it said last is known still.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -104,6 +106,10 @@ class KnownEntries:
     def doubt(self) -> None:
         """Read everything again with the next look."""
         self._doubtful = True
+
+    def mistrust(self) -> None:
+        """Compare names and numbers with the next look: a number may be given before what it was given to is there."""
+        self._compared = -math.inf
 
     def stored(self) -> tuple[Held, ...]:
         """All entries of CAs as they stood there at the last look, in no order."""

@@ -149,7 +149,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
             ]
             modify(connection, ca_entry.dn, changes)
 
-        again(self._connections, put)
+        self._again(put)
 
     def put_authorities(self, authorities: Sequence[Authority]) -> None:
         """See StatusStore; one entry after the other."""
@@ -182,7 +182,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
             with suppress(NotFound, StoreUnavailable):  # what is left is collected when the store is settled
                 connection.delete(ca_entry.dn)
 
-        again(self._connections, remove)
+        self._again(remove)
 
     def ensure_containers(self) -> None:
         """Make the entries that hold others anew where somebody has deleted them."""
@@ -196,7 +196,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
 
     def put_removal(self, removal: Mapping[str, Any]) -> None:
         """Have it stand there in place of what is said of the same fact."""
-        again(self._connections, lambda connection: keep(connection, self._suffix, [removal]))
+        self._again(lambda connection: keep(connection, self._suffix, [removal]))
 
     def epochs(self) -> tuple[Epoch, ...]:
         """See StatusStore."""
@@ -226,7 +226,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
             made = committed(ca_entry, keeping(epoch, lambda sha256: self._keeps(connection, sha256, documents)))
             modify(connection, ca_entry.dn, [*ca_entry.restamped(), *made, *crls, *mirrored(epoch)])
 
-        again(self._connections, commit)
+        self._again(commit)
 
     def commit_epochs(self, commits: Sequence[tuple[Epoch, Mapping[str, Buffer]]]) -> None:
         """See StatusStore; one entry after the other."""
@@ -246,7 +246,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
                 changes += [Change("delete", attribute, (value,))] if value is not None else []
             modify(connection, entry.dn, changes)
 
-        again(self._connections, retire)
+        self._again(retire)
 
     def high_water(self, issuing_point: IssuingPointId) -> HighWater:
         """See StatusStore."""
@@ -293,7 +293,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
             changes = [Change("delete", QUARANTINED, old)] if old else []
             modify(connection, ca_entry.dn, [*ca_entry.restamped(), *changes, Change("add", QUARANTINED, (fact,))])
 
-        again(self._connections, put)
+        self._again(put)
 
     def drop_quarantined(self, issuing_point: IssuingPointId) -> None:
         """See StatusStore."""
@@ -305,7 +305,7 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
                 raise NotFound("no CRL is held back for this issuing point")
             modify(connection, ca_entry.dn, [*ca_entry.restamped(), Change("delete", QUARANTINED, old)])
 
-        again(self._connections, drop)
+        self._again(drop)
 
     def settle(self, now: float) -> int:
         """Tidy up after concurrent changes on several suppliers, and collect old documents; how much was done.
@@ -323,6 +323,10 @@ class DirectoryStore(DirectoryDomain, DirectorySetFacts):
     def close(self) -> None:
         """See StatusStore."""
         self._connections.close()
+
+    def _again(self, change: Callable[[Connection], None]) -> None:
+        """See changes.again."""
+        again(self._connections, change, self._entries.mistrust)
 
     def _looked(self) -> KnownEntries:
         with self._connections.connection() as connection:
