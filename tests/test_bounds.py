@@ -76,7 +76,8 @@ def test_test_that_is_run_again_has_a_failed_shared_set_up_made_anew(tmp_path):
     (tmp_path / "test_shared.py").write_text(SHARED, encoding="utf-8")
     program = "import sys\nimport pytest\nsys.exit(pytest.main(sys.argv[1:]))\n"
     options = ("-c", os.devnull, "--rootdir", tmp_path, "-p", "tests.conftest", "-p", "no:cacheprovider")
-    done = run_python(program, *options, tmp_path / "test_shared.py", cwd=tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    done = run_python(program, *options, tmp_path / "test_shared.py", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
     assert "test_first was run again" in done.stdout

@@ -19,12 +19,17 @@ STATE = r'vouchd_replication_state\{member="([^"]+)",server="[^"]+",state="(\w+)
 
 
 def require_alike(site: CloneSet, *names: str) -> None:
-    """The documented test: the same lists, and the same answers to the last byte."""
+    """The documented test: the same lists, and the same answers to the last byte, once every worker has the last CRL."""
     first, *others = names
     for other in others:
         assert site.lists(other) == site.lists(first)
         for certificate in ("good", "bad"):
-            assert site.said(other, certificate) == site.said(first, certificate)
+            eventually(
+                lambda other=other, certificate=certificate: (
+                    site.said(other, certificate) == site.said(first, certificate)
+                ),
+                lambda other=other, certificate=certificate: f"{other} and {first} say the same of {certificate}",
+            )
 
 
 @pytest.mark.parametrize("transport", list(Transport), ids=str)
