@@ -78,7 +78,7 @@ on sh -c '! grep -rIl /var/tmp/vouchd-deb /opt/vouchd' || fail "paths of the bui
 say "start, as its own user"
 as_user sh -ec 'cd /var/lib/vouchd
   vouchd ca create --ca ca --subject "CN=Package CA"
-  vouchd create --instance master --ca ca --hostname ocsp.example.org --host 127.0.0.1 --port 0 --health-port 0 --agent-port 0 --workers 1
+  vouchd create --instance master --ca ca --hostname ocsp.example.org --listen 127.0.0.1 --port 0 --health-port 0 --agent-port 0 --workers 1
   vouchd authority add ca/ca.crt --instance master
   vouchd ca crl --ca ca --out /tmp/first.crl
   vouchd crl add /tmp/first.crl --instance master
