@@ -44,10 +44,7 @@ def listen(slots: Sequence[socket.socket]) -> None:
         try:
             slot.listen(BACKLOG)
         except OSError as error:
-            host, port = bound_address(slot)
-            raise LifecycleError(
-                f"cannot listen on {host} port {port}: {error.strerror or error}", hint="choose another port in CS.cfg"
-            ) from error
+            raise _cannot_listen(bound_address(slot), error) from error
 
 
 def bind(address: Address, *, shared: bool = False) -> socket.socket:
@@ -72,12 +69,17 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        denied = error.errno == errno.EACCES
-        raise LifecycleError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}",
-            hint=_PRIVILEGED if denied else "choose another port in CS.cfg",
-        ) from error
+        raise _cannot_listen(address, error) from error
     return listener
+
+
+def _cannot_listen(address: Address, error: OSError) -> LifecycleError:
+    host, port = address
+    denied = error.errno == errno.EACCES
+    return LifecycleError(
+        f"cannot listen on {host} port {port}: {error.strerror or error}",
+        hint=_PRIVILEGED if denied else "choose another port in CS.cfg",
+    )
 
 
 def probe(address: Address, *, in_use: Address | None = None) -> None:
