@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -123,12 +124,12 @@ def test_addition_of_what_is_there_leaves_the_numbers_of_changes_alone(store, no
     assert admin.last_usn() == before
 
 
-def test_change_under_a_number_that_was_given_before_is_seen_within_a_minute(store, node):
-    """Another program's failed addition and a change cancel out in the newest number; the next comparison sees it."""
+@contextmanager
+def unseen_addition(store, node, clock: Callable[[], float]) -> Iterator[tuple[KnownEntries, Callable[[], dict]]]:
+    """A CA is added beside another program's failed addition, which takes its number back; asks what has changed."""
     store.put_authority(CA)
     connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
-    clock = itertools.chain([0.0, 59.0], itertools.repeat(60.0))
-    entries = KnownEntries(node.server.suffix, JUDGE, lambda: next(clock))
+    entries = KnownEntries(node.server.suffix, JUDGE, clock)
     admin = node.directory.admin()
     with connections.connection() as connection:
         before = entries.changes(connection, NEVER)
@@ -137,27 +138,24 @@ def test_change_under_a_number_that_was_given_before_is_seen_within_a_minute(sto
             admin.raw.add_s(entry.dn, [("objectClass", [b"top", b"extensibleObject"]), ("cn", [b"x"])])
         store.put_authority(an_authority("b"))
         assert admin.last_usn() == before.revision, "else the server has been mended: look again at what this is for"
-        assert entries.changes(connection, before.revision).authorities == {}
-        assert entries.changes(connection, before.revision).authorities == {an_authority("b").id: an_authority("b")}
+        yield entries, lambda: entries.changes(connection, before.revision).authorities
     connections.close()
+
+
+def test_change_under_a_number_that_was_given_before_is_seen_within_a_minute(store, node):
+    """Another program's failed addition and a change cancel out in the newest number; the next comparison sees it."""
+    clock = itertools.chain([0.0, 59.0], itertools.repeat(60.0))
+    with unseen_addition(store, node, lambda: next(clock)) as (_, changes):
+        assert changes() == {}
+        assert changes() == {an_authority("b").id: an_authority("b")}
 
 
 def test_change_under_a_number_that_was_given_before_is_seen_at_once_by_who_mistrusts(store, node):
     """After a change that found another state than was known the next look compares, whatever the newest number is."""
-    store.put_authority(CA)
-    connections = Connections(node.server, Credentials(node.made.bind_dn, node.made.password), node.directory.trust)
-    entries = KnownEntries(node.server.suffix, JUDGE, lambda: 0.0)
-    admin = node.directory.admin()
-    with connections.connection() as connection:
-        before = entries.changes(connection, NEVER)
-        [entry] = admin.search(node.server.suffix, scope="one", query=f"({AUTHORITY}=*)")
-        with pytest.raises(admin.ldap.ALREADY_EXISTS):
-            admin.raw.add_s(entry.dn, [("objectClass", [b"top", b"extensibleObject"]), ("cn", [b"x"])])
-        store.put_authority(an_authority("b"))
-        assert entries.changes(connection, before.revision).authorities == {}
+    with unseen_addition(store, node, lambda: 0.0) as (entries, changes):
+        assert changes() == {}
         entries.mistrust()
-        assert entries.changes(connection, before.revision).authorities == {an_authority("b").id: an_authority("b")}
-    connections.close()
+        assert changes() == {an_authority("b").id: an_authority("b")}
 
 
 @pytest.mark.parametrize("reason", ["another was quicker", "no answer"])
