@@ -31,7 +31,7 @@ STEPS = (
     ("service", "directory", "ca", "client"),
     ("core", "signing"),
     ("pkix",),
-    ("files", "threads", "sockets", "clock", "hardening"),
+    ("files", "locks", "threads", "sockets", "clock", "hardening"),
     ("errors",),
 )
 STEP_OF = {name: step for step, names in enumerate(STEPS) for name in names}

@@ -7,7 +7,6 @@ signatures that make the chain a proof in `audit.signing`.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from vouchd.core.facts import Caller
 from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable
 from vouchd.files import sync_folder
+from vouchd.locks import acquire
 
 REPAIR = "AUDIT_LOG_REPAIR"  # ours: the Certificate System has no word for it
 ITSELF = Caller("vouchd")
@@ -115,7 +115,7 @@ class AuditLog:
         """Hold the lock of the log, a descriptor of its file; closing that releases it."""
         lock = os.open(lock_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            acquire(lock, "writing the audit log")
             yield lock
         finally:
             os.close(lock)

@@ -6,7 +6,6 @@ that, `head` is compared with a number and hash that were noted elsewhere before
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from vouchd.audit.log_files import lock_file, log_files
 from vouchd.audit.signing import SIGNING
 from vouchd.audit.trust import Trust
 from vouchd.errors import ConfigError, NotFound
+from vouchd.locks import acquire
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,9 @@ def _opened(path: Path) -> Iterator[list[tuple[Path, BinaryIO, int]]]:
     """The files with their sizes as of one moment between two records."""
     with ExitStack() as stack:
         if lock_file(path).exists() and os.access(lock_file(path), os.R_OK):
-            lock = stack.enter_context(lock_file(path).open("rb"))
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            files = _open_all(stack, path)
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            with lock_file(path).open("rb") as lock:
+                acquire(lock.fileno(), "writing the audit log", shared=True)
+                files = _open_all(stack, path)
         else:
             files = _open_all(stack, path)
         yield files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,10 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.facts import CRLScope, IssuedCRL, TargetRecord
 from vouchd.errors import IssuanceError, StoreUnavailable, VouchdError
 from vouchd.files import PUBLIC, read_file, replace_file
+from vouchd.locks import acquire
 from vouchd.pkix.crl import MAX_CRL_BYTES
+
+_WAIT_SECONDS = 600.0  # for who writes a CRL of ten million entries to a slow folder
 
 
 class PublishingTarget(Protocol):
@@ -128,7 +130,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise IssuanceError(f"{folder}: {error.strerror}", hint="check the folder and its owner") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        acquire(descriptor, "publishing CRLs", _WAIT_SECONDS)
         yield
     finally:
         os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from vouchd.errors import AlreadyExists, LifecycleError
 from vouchd.files import sync_folder, write_new
 from vouchd.instance.certificates.requests import certificate_request
 from vouchd.instance.unconfigured import is_being_set_up, is_unconfigured
+from vouchd.locks import acquired
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
@@ -169,7 +169,8 @@ def _draft_lock(draft: Path) -> Iterator[None]:
     """The draft is in use while its process lives. Raises: OSError when another process holds it."""
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not acquired(descriptor):
+            raise BlockingIOError(f"{draft} is in use")
         yield
     finally:
         os.close(descriptor)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vouchd.errors import StoreUnavailable
+from vouchd.locks import acquire, acquired
 
 WAIT_SECONDS = 600.0  # a CRL of ten million entries takes a minute
 CONFIG_WAIT_SECONDS = 30.0
-_POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -32,13 +30,9 @@ def config_lock(path: Path, *, wait_seconds: float = CONFIG_WAIT_SECONDS) -> Ite
 
 @contextmanager
 def _lock(path: Path, wait_seconds: float, doing: str) -> Iterator[None]:
-    deadline = time.monotonic() + wait_seconds
     descriptor = _open(path)
     try:
-        while not _taken(descriptor):
-            if time.monotonic() >= deadline:
-                raise StoreUnavailable(f"another process has been {doing} for {wait_seconds:.0f} seconds")
-            time.sleep(_POLL_SECONDS)
+        acquire(descriptor, doing, wait_seconds)
         yield
     finally:
         os.close(descriptor)
@@ -49,7 +43,7 @@ def quiet(path: Path) -> Iterator[bool]:
     """Hold the lock if it is free at once, and say whether it is held."""
     descriptor = _open(path)
     try:
-        yield _taken(descriptor)
+        yield acquired(descriptor)
     finally:
         os.close(descriptor)
 
@@ -59,11 +53,3 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreUnavailable(f"{path}: {error.strerror}") from error
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -5,7 +5,6 @@ It is replaced by rename, so a reader sees a whole file or none; a lock beside i
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from vouchd.errors import StoreUnavailable
 from vouchd.files import read_file, replace_file
+from vouchd.locks import acquire
 from vouchd.service.selftests import SelfTestResult
 
 
@@ -53,7 +53,7 @@ class SelfTestFile:
         try:
             lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                acquire(lock, "writing results of self tests")
                 yield
             finally:
                 os.close(lock)
