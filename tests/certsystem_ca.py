@@ -40,7 +40,7 @@ class CertificateSystemCA:
     profiles: list[str] = field(default_factory=list)
     hosts: list[dict[str, str]] = field(default_factory=list)
     publishers: list[dict[str, str]] = field(default_factory=list)
-    received: list[Received] = field(default_factory=list)
+    requests: list[Received] = field(default_factory=list)
 
     def approve(self, number: str) -> None:
         """As an agent does there."""
@@ -123,19 +123,19 @@ def _json(value: object, status: int = 200) -> Answer:
 @contextmanager
 def certificate_system(folder: Path, ca: CA, now: int) -> Iterator[CertificateSystemCA]:
     """The CA, open on loopback; `certificate-system.pem` in the folder is the root of its port."""
-    there = CertificateSystemCA(ca, now)
+    system = CertificateSystemCA(ca, now)
     name = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     server = ca.issue("127.0.0.1", extensions=((name, False),), not_before=now - DAY, not_after=now + DAY)
     key = server.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "certificate-system-server.pem").write_bytes(key + server.pem)
-    there.trust = folder / "certificate-system.pem"
-    there.trust.write_bytes(ca.pem)
+    system.trust = folder / "certificate-system.pem"
+    system.trust.write_bytes(ca.pem)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(folder / "certificate-system-server.pem")
-    tls.load_verify_locations(there.trust)
+    tls.load_verify_locations(system.trust)
     tls.verify_mode = ssl.CERT_OPTIONAL
-    with loopback(there.respond, tls) as opened:
-        there.url = opened.url.removesuffix("/ocsp")
-        there.received = opened.received
-        there.fingerprint = hashlib.sha256(server.der).hexdigest()
-        yield there
+    with loopback(system.respond, tls) as opened:
+        system.url = opened.url.removesuffix("/ocsp")
+        system.requests = opened.requests
+        system.fingerprint = hashlib.sha256(server.der).hexdigest()
+        yield system

@@ -56,12 +56,12 @@ def options(server: Loopback) -> list[str]:
 )
 def test_status_is_told_in_the_two_lines_that_scripts_read(run, ca, alias, how, status) -> None:
     """Decimal serial and the status in words, exit code 0 whatever it is; path and nickname as documented."""
-    body = answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1"), **how)
+    body = answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1"), **how)
     with loopback(always(body)) as server:
         code, out, err = run(
             "-d", alias, *options(server), "-t", "/ocsp/ee/ocsp", "-c", "ca_signing", "--serial", ASKED
         )
-        (received,) = server.received
+        (received,) = server.requests
     assert (code, out, err) == (0, f"CertID.serialNumber=12\nCertStatus={status}\n", "")
     assert (received.method, received.path, received.body) == (
         "POST",
@@ -72,7 +72,7 @@ def test_status_is_told_in_the_two_lines_that_scripts_read(run, ca, alias, how, 
 
 def test_serial_may_be_hexadecimal(run, ca, alias) -> None:
     """0xc is the same serial as 12."""
-    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1")))) as server:
+    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1")))) as server:
         code, out, _ = run("-d", alias, *options(server), "-c", alias / "ca_signing.crt", "--serial", "0xc")
     assert (code, out.splitlines()[0]) == (0, "CertID.serialNumber=12")
 
@@ -80,13 +80,13 @@ def test_serial_may_be_hexadecimal(run, ca, alias) -> None:
 def test_old_syntax_is_the_same_without_options(run, ca, alias) -> None:
     """Scripts of older versions give seven arguments, or eight with the path."""
     output = alias / "answer.der"
-    body = answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1"))
+    body = answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1"))
     with loopback(always(body)) as server:
         _, host, _, port = options(server)
         code, out, err = run(host, port, alias, "ca_signing", ASKED, output, 2)
         assert (code, err, out.count("CertID.serialNumber=12\nCertStatus=Good\n")) == (0, "", 2)
         code, out, _ = run(host, port, alias, "ca_signing", ASKED, output, 1, "/ocsp")
-        assert (code, [one.path for one in server.received]) == (0, ["/ocsp/ee/ocsp", "/ocsp/ee/ocsp", "/ocsp"])
+        assert (code, [one.path for one in server.requests]) == (0, ["/ocsp/ee/ocsp", "/ocsp/ee/ocsp", "/ocsp"])
     assert output.read_bytes() == body
 
 
@@ -94,10 +94,10 @@ def test_old_syntax_takes_a_file_for_the_request(run, ca, alias) -> None:
     """Where the serial stands a file may, which holds the request."""
     request = alias / "request.der"
     request.write_bytes(ask_for(ca, ASKED).request_der)
-    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED)))) as server:
+    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED)))) as server:
         _, host, _, port = options(server)
         code, out, _ = run(host, port, alias, "ca_signing", request, alias / "answer.der", 1)
-        assert server.received[0].body == request.read_bytes()
+        assert server.requests[0].body == request.read_bytes()
     assert (code, "CertStatus=Good" in out) == (0, True)
 
 
@@ -118,7 +118,7 @@ def test_ca_is_found_by_its_nickname_in_an_nss_database(run, ca, tmp_path) -> No
     certutil = ["certutil", "-d", f"sql:{database}"]
     subprocess.run([*certutil, "-N", "--empty-password"], check=True)
     subprocess.run([*certutil, "-A", "-n", "CA of old", "-t", "CT,,", "-a", "-i", tmp_path / "ca.crt"], check=True)
-    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1")))) as server:
+    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1")))) as server:
         code, out, _ = run("-d", database, *options(server), "-c", "CA of old", "--serial", ASKED)
     assert (code, out) == (0, "CertID.serialNumber=12\nCertStatus=Good\n")
     code, _, err = run("-d", database, "-c", "another", "--serial", ASKED)
@@ -127,7 +127,7 @@ def test_ca_is_found_by_its_nickname_in_an_nss_database(run, ca, tmp_path) -> No
 
 def test_several_submissions_give_several_answers(run, ca, alias) -> None:
     """-n sends the same request so often."""
-    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1")))) as server:
+    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1")))) as server:
         _, out, _ = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", ASKED, "-n", 3)
     assert out.count("CertStatus=Good") == 3
 
@@ -136,10 +136,10 @@ def test_input_is_sent_as_it_is_and_output_keeps_the_answer(run, ca, alias) -> N
     """--input sends a ready-made request, --output writes the answer's DER and says so."""
     request, output = alias / "request.der", alias / "answer.der"
     request.write_bytes(ask_for(ca, ASKED, nonce=b"n" * 32).request_der)
-    body = answer(ca, ca, asked=ask_for(ca, ASKED), nonce=b"n" * 32)
+    body = answer(ca, ca, query=ask_for(ca, ASKED), nonce=b"n" * 32)
     with loopback(always(body)) as server:
         code, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--input", request, "--output", output)
-        assert server.received[0].body == request.read_bytes()
+        assert server.requests[0].body == request.read_bytes()
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == f"Success: Output {output}"
     assert ocsp.load_der_ocsp_response(output.read_bytes()).serial_number == ASKED
@@ -149,7 +149,7 @@ def test_input_without_a_ca_is_answered_with_a_warning(run, ca, alias) -> None:
     """Without the CA nothing can be verified, and that is said."""
     request = alias / "request.der"
     request.write_bytes(ask_for(ca, ASKED).request_der)
-    with loopback(always(answer(ca, ca, asked=ask_for(ca, ASKED)))) as server:
+    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED)))) as server:
         code, out, err = run(*options(server), "--input", request)
     assert (code, "CertStatus=Good" in out, "not verified" in err) == (0, True, True)
 
@@ -157,7 +157,7 @@ def test_input_without_a_ca_is_answered_with_a_warning(run, ca, alias) -> None:
 def test_answer_of_a_stranger_is_refused(run, ca, alias) -> None:
     """Unlike the original, an answer that was not signed for the CA is an error and no status is printed."""
     stranger = CA.create("Stranger", key=shared_key("EC", 5))
-    with loopback(always(answer(ca, stranger, asked=ask_for(ca, ASKED, digest="SHA-1"), certs=(stranger,)))) as server:
+    with loopback(always(answer(ca, stranger, query=ask_for(ca, ASKED, digest="SHA-1"), certs=(stranger,)))) as server:
         code, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", ASKED)
     assert (code, out) == (76, "")
     assert "not issued by the CA itself" in err
@@ -174,7 +174,7 @@ def test_request_about_another_ca_is_refused_before_it_is_sent(run, ca, alias) -
 
 def test_debug_tells_the_bytes_of_both_messages(run, ca, alias) -> None:
     """--debug shows on stderr what was sent and what came, so stdout stays as it is."""
-    body = answer(ca, ca, asked=ask_for(ca, ASKED, digest="SHA-1"))
+    body = answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1"))
     with loopback(always(body)) as server:
         _, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", ASKED, "--debug")
     assert body.hex() in err

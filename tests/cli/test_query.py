@@ -78,7 +78,7 @@ def responder(ca: CA, signer: Issued, **how):
         (cert_id,) = request.cert_ids
         asked = ask_for(ca, int.from_bytes(cert_id.serial, "big"), digest=cert_id.digest)
         nonce = how.get("nonce", request.nonce)
-        body = answer(ca, signer, asked=asked, **(how | {"nonce": nonce}))
+        body = answer(ca, signer, query=asked, **(how | {"nonce": nonce}))
         return 200, {"Content-Type": "application/ocsp-response"}, body
 
     return respond
@@ -146,7 +146,7 @@ def test_method_option_is_obeyed(run, ca, signer, issuer, option, sent) -> None:
     """--method takes GET, POST or auto, in capitals or not."""
     with loopback(responder(ca, signer)) as server:
         result = run("--issuer", issuer, "-u", server.url, "-s", "1234", "--hash", "sha1", "--method", option)
-        assert [received.method for received in server.received] == [sent]
+        assert [received.method for received in server.requests] == [sent]
     assert result.code == 0
 
 
@@ -154,7 +154,7 @@ def test_hash_option_sets_the_digest_of_the_certid(run, ca, signer, issuer) -> N
     """--hash chooses the digest of the CertID."""
     with loopback(responder(ca, signer)) as server:
         run("--issuer", issuer, "-u", server.url, "-s", "1234", "--hash", "sha384", "--method", "POST")
-        assert parse_request(server.received[0].body).cert_ids[0].digest == "SHA-384"
+        assert parse_request(server.requests[0].body).cert_ids[0].digest == "SHA-384"
 
 
 def test_no_nonce_sends_none_and_repeated_asking_compares_bytes(run, ca, signer, issuer) -> None:
@@ -162,7 +162,7 @@ def test_no_nonce_sends_none_and_repeated_asking_compares_bytes(run, ca, signer,
     fixed = answer(ca, signer)
     with loopback(lambda _: (200, {"Content-Type": "application/ocsp-response"}, fixed)) as server:
         result = run("--issuer", issuer, "-u", server.url, "-s", "1234", "--no-nonce", "--times", "5", "--json")
-        assert len({(received.method, received.path, received.body) for received in server.received}) == 1
+        assert len({(received.method, received.path, received.body) for received in server.requests}) == 1
     rounds = json.loads(result.out)["rounds"]
     assert (rounds["times"], rounds["all_bytes_equal"]) == (5, True)
     assert 0 < rounds["min_ms"] <= rounds["median_ms"] <= rounds["p99_ms"]
@@ -172,7 +172,7 @@ def test_each_of_several_askings_has_its_own_nonce(run, ca, signer, issuer) -> N
     """A nonce is used once; --times makes a new one for each question."""
     with loopback(responder(ca, signer)) as server:
         result = run("--issuer", issuer, "-u", server.url, "-s", "1234", "--times", "3", "-m", "POST", "--json")
-        assert len({parse_request(received.body).nonce for received in server.received}) == 3
+        assert len({parse_request(received.body).nonce for received in server.requests}) == 3
     assert json.loads(result.out)["rounds"]["all_bytes_equal"] is False
 
 

@@ -34,7 +34,7 @@ def answer(
     ca: CA,
     signer: Issued,
     *,
-    asked: Question | None = None,
+    query: Question | None = None,
     revoked: bool = False,
     unknown: bool = False,
     reason: x509.ReasonFlags | None = None,
@@ -45,11 +45,11 @@ def answer(
     certs: tuple[Issued, ...] | None = None,
     extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
 ) -> bytes:
-    """DER of a response to `asked`, by `signer` for `ca`; its certificate is sent along unless it is the CA's own."""
-    asked = asked or ask_for(ca)
+    """DER of a response to `query`, by `signer` for `ca`; its certificate is sent along unless it is the CA's own."""
+    query = query or ask_for(ca)
     status = ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD
     builder = ocsp.OCSPResponseBuilder()
-    (cert_id,) = asked.cert_ids
+    (cert_id,) = query.cert_ids
     builder = builder.add_response_by_hash(
         cert_id.issuer_name_hash,
         cert_id.issuer_key_hash,
@@ -125,7 +125,7 @@ class Loopback:
     """A responder on loopback that answers with what `respond` makes of a request: (HTTP status, headers, body)."""
 
     url: str
-    received: list[Received] = field(default_factory=list)
+    requests: list[Received] = field(default_factory=list)
 
 
 Respond = Callable[[Received], tuple[int, dict[str, str], bytes]]

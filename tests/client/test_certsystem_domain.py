@@ -52,7 +52,7 @@ def domain(respond: Respond, tmp_path: Path) -> Iterator[tuple[CertificateSystem
     tls.load_cert_chain(tmp_path / "server.pem")
     with loopback(respond, tls) as ca:
         url = ca.url.removesuffix("/ocsp")
-        yield CertificateSystemDomain(url, "admin", "secret-word", tmp_path / "root.pem"), ca.received
+        yield CertificateSystemDomain(url, "admin", "secret-word", tmp_path / "root.pem"), ca.requests
 
 
 def willing(request: Received) -> tuple[int, dict[str, str], bytes]:

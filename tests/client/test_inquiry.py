@@ -90,13 +90,13 @@ def test_ask_sends_the_request_and_verifies_the_answer(ca, method) -> None:
     signer = ca.issue_signer()
     query = ask_for(ca, nonce=NONCE_OCTETS)
     with (
-        loopback(always(answer(ca, signer, asked=query, nonce=NONCE_OCTETS))) as server,
+        loopback(always(answer(ca, signer, query=query, nonce=NONCE_OCTETS))) as server,
         Connection(server.url) as link,
     ):
         reply, verified = ask(link, query, at=NOW, method=method, terms=Terms(nonce=NonceRule.REQUIRE))
     assert verified.singles[0].status is CertStatus.GOOD
     assert reply.exchange.body == reply.response.der
-    assert _request_in(server.received[0]) == query.request_der
+    assert _request_in(server.requests[0]) == query.request_der
 
 
 def _request_in(message: Received) -> bytes:

@@ -85,12 +85,12 @@ def test_unknown_answer_is_told_as_unknown(ca, signer) -> None:
 def test_every_digest_of_certids_is_matched(ca, signer, digest) -> None:
     """CertIDs of each digest are recognised in the answer."""
     query = ask_for(ca, digest=digest)
-    assert check(answer(ca, signer, asked=query), ca, query=query).singles[0].cert_id.digest == digest
+    assert check(answer(ca, signer, query=query), ca, query=query).singles[0].cert_id.digest == digest
 
 
 def test_several_certids_come_in_the_order_asked(ca, signer) -> None:
     """Whatever the order of the responses, the caller finds them in the order of the question."""
-    response = joined(signer, *(answer(ca, signer, asked=ask_for(ca, serial)) for serial in (3, 1, 2)))
+    response = joined(signer, *(answer(ca, signer, query=ask_for(ca, serial)) for serial in (3, 1, 2)))
     verified = check(response, ca, query=ask_for(ca, 1, 2, 3))
     assert [single.cert_id.serial for single in verified.singles] == [b"\x01", b"\x02", b"\x03"]
 
@@ -213,17 +213,17 @@ UNTRUSTWORTHY = {
         "the signer was not issued by the CA itself: CN=twin's",
     ),
     "another serial": (
-        lambda ca, signer: answer(ca, signer, asked=ask_for(ca, SERIAL + 1)),
+        lambda ca, signer: answer(ca, signer, query=ask_for(ca, SERIAL + 1)),
         {},
         "nothing is said of the certificate that was asked for",
     ),
     "another issuer key": (
-        lambda ca, signer: answer(ca, signer, asked=foreign_key_hash(ca)),
+        lambda ca, signer: answer(ca, signer, query=foreign_key_hash(ca)),
         {},
         "nothing is said of the certificate that was asked for",
     ),
     "another digest": (
-        lambda ca, signer: answer(ca, signer, asked=ask_for(ca, digest="SHA-1")),
+        lambda ca, signer: answer(ca, signer, query=ask_for(ca, digest="SHA-1")),
         {},
         "nothing is said of the certificate that was asked for",
     ),
@@ -299,14 +299,14 @@ def test_error_status_is_named_with_a_hint(ca, status, message) -> None:
 def test_nonce_that_is_repeated_is_accepted(ca, signer) -> None:
     """The nonce sent comes back (RFC 9654 section 2.1)."""
     query = ask_for(ca, nonce=NONCE_OCTETS)
-    verified = check(answer(ca, signer, asked=query, nonce=NONCE_OCTETS), ca, query=query, nonce=NonceRule.REQUIRE)
+    verified = check(answer(ca, signer, query=query, nonce=NONCE_OCTETS), ca, query=query, nonce=NonceRule.REQUIRE)
     assert verified.warnings == ()
 
 
 def test_nonce_that_differs_is_refused_under_every_rule(ca, signer) -> None:
     """Another nonce than the one sent is a replay, however lenient the rule."""
     query = ask_for(ca, nonce=NONCE_OCTETS)
-    response = answer(ca, signer, asked=query, nonce=NONCE_OCTETS[::-1])
+    response = answer(ca, signer, query=query, nonce=NONCE_OCTETS[::-1])
     for rule in NonceRule:
         with pytest.raises(VerificationError, match="the nonce is not the one that was sent"):
             check(response, ca, query=query, nonce=rule)
@@ -315,7 +315,7 @@ def test_nonce_that_differs_is_refused_under_every_rule(ca, signer) -> None:
 def test_nonce_that_is_missing_is_refused_warned_about_or_accepted(ca, signer) -> None:
     """A responder that signs ahead leaves the nonce out; the caller chooses what to make of that."""
     query = ask_for(ca, nonce=NONCE_OCTETS)
-    response = answer(ca, signer, asked=query)
+    response = answer(ca, signer, query=query)
     assert check(response, ca, query=query, nonce=NonceRule.ACCEPT).warnings == ()
     assert check(response, ca, query=query, nonce=NonceRule.WARN).warnings == ("the answer does not repeat the nonce",)
     with pytest.raises(VerificationError, match="the answer does not repeat the nonce"):
@@ -375,4 +375,4 @@ def test_second_certificate_of_the_same_name_is_tried(ca) -> None:
 def test_serial_is_compared_as_der_octets(ca, signer) -> None:
     """A serial with its high bit set keeps its leading zero octet, in question and answer."""
     query = ask_for(ca, 0x80)
-    assert check(answer(ca, signer, asked=query), ca, query=query).singles[0].cert_id.serial == serial_octets(0x80)
+    assert check(answer(ca, signer, query=query), ca, query=query).singles[0].cert_id.serial == serial_octets(0x80)

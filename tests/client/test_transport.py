@@ -182,7 +182,7 @@ def test_https_with_a_certificate_of_a_stranger_is_refused(https) -> None:
     with loopback(always(b"answer"), server_side) as server, Connection(server.url) as link:
         with pytest.raises(ClientError, match=r"TLS certificate of https://127.0.0.1:.* is not trusted") as caught:
             link.exchange(b"request")
-        assert server.received == []
+        assert server.requests == []
     assert "its CA" in caught.value.hint
 
 

@@ -25,7 +25,7 @@ NONCE = bytes(range(32))
 QUESTION = ask_for(AUTHORITY)
 WITH_NONCE = ask_for(AUTHORITY, nonce=NONCE)
 ANSWER = answer(AUTHORITY, AUTHORITY)
-ANSWER_WITH_NONCE = answer(AUTHORITY, AUTHORITY, asked=WITH_NONCE, nonce=NONCE)
+ANSWER_WITH_NONCE = answer(AUTHORITY, AUTHORITY, query=WITH_NONCE, nonce=NONCE)
 
 
 def reply(question: Question, body: bytes) -> Reply:
@@ -80,7 +80,7 @@ def test_forged_answer_with_a_nonce_is_not_identical(place):
 
 def test_nonce_that_one_left_out_is_a_difference():
     """A member that does not repeat the nonce answers differently."""
-    other = answer(AUTHORITY, AUTHORITY, asked=WITH_NONCE)
+    other = answer(AUTHORITY, AUTHORITY, query=WITH_NONCE)
     assert not compared(WITH_NONCE, ANSWER_WITH_NONCE, other).identical
 
 

@@ -37,8 +37,8 @@ HOST = "ds2.vouchd.test"
 def ca(tmp_path: Path) -> Iterator[CertificateSystemCA]:
     now = int(time.time())
     root = CA.create("Certificate System CA", not_before=now - DAY, not_after=now + 3650 * DAY)
-    with certificate_system(tmp_path, root, now) as there:
-        yield there
+    with certificate_system(tmp_path, root, now) as system:
+        yield system
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_domain_of_a_certificate_system_that_cannot_be_entered_is_refused(site, 
     """At its panel, with the reason; another server than the one that is meant gets no password."""
     assert complaint in site.refusal("security_domain", answers_of(security_domain=domain(ca, **values)))
     if "fingerprint" in values:
-        assert not ca.received
+        assert not ca.requests
 
 
 def test_administrator_s_password_is_shown_to_the_ca_that_was_compared_alone(site, ca):
@@ -118,7 +118,7 @@ def test_fingerprint_of_the_ca_is_shown_and_has_to_be_confirmed(tmp_path, ca):
         page = visitor.fill("security-domain", **typed)
         assert page.value("shown") == ca.fingerprint
         assert "TLS server certificate on the CA's own host" in page.words
-        assert not ca.received
+        assert not ca.requests
         shown = {"fingerprint": ca.fingerprint, "shown": ca.fingerprint}
         assert "the fingerprint was not confirmed" in visitor.fill("security-domain", **typed, **shown).error
         done = visitor.fill("security-domain", **typed, **shown, confirmed="yes")
