@@ -48,7 +48,7 @@ class Person:
     def come_in(self, url: str) -> str:
         """Open the URL with the PIN; the panel that is open then."""
         self.driver.get(url)
-        WebDriverWait(self.driver, _SECONDS).until(lambda found: "/setup/" in found.current_url)
+        WebDriverWait(self.driver, _SECONDS).until(lambda driver: "/setup/" in driver.current_url)
         self._each(self)
         return self.panel
 
@@ -118,7 +118,7 @@ class Person:
     def until_ended(self) -> str:
         """Wait until the last act is over, and tell the panel's text."""
         WebDriverWait(self.driver, _SECONDS).until(
-            lambda found: found.find_elements(By.XPATH, "//button[.='Close the wizard' or .='Try again']")
+            lambda driver: driver.find_elements(By.XPATH, "//button[.='Close the wizard' or .='Try again']")
         )
         self._each(self)
         return self.text

@@ -63,10 +63,10 @@ class Hosts(CloneSet):
 @pytest.fixture
 def hosts(tmp_path):
     names = ("m", "c", "d")
-    with directories(*list(HOSTS)[:3]) as servers, clone_set(tmp_path, Hosts) as found:
-        found.servers = dict(zip(names, servers, strict=True))
-        found.hosts = {name: (server.host, HOSTS[server.host]) for name, server in found.servers.items()}
-        yield found
+    with directories(*list(HOSTS)[:3]) as servers, clone_set(tmp_path, Hosts) as members:
+        members.servers = dict(zip(names, servers, strict=True))
+        members.hosts = {name: (server.host, HOSTS[server.host]) for name, server in members.servers.items()}
+        yield members
 
 
 def set_up_master(hosts: Hosts, someone: Person) -> None:

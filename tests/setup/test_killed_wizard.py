@@ -33,9 +33,9 @@ PASSWORD = "a password of this test"
 
 @pytest.fixture
 def site(tmp_path):
-    with clone_set(tmp_path, CloneSet) as found:
-        found.hosts = dict(zip("m", HOSTS.items(), strict=False))
-        yield found
+    with clone_set(tmp_path, CloneSet) as members:
+        members.hosts = dict(zip("m", HOSTS.items(), strict=False))
+        yield members
 
 
 def walk(site: CloneSet, visitor: Visitor) -> None:
@@ -119,7 +119,7 @@ def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_in
         start_vouchd("run", "--instance", "m", cwd=site.folder, stderr=log, env=environment) as running,
     ):
         again = eventually(
-            lambda: found if (found := open_wizard(layout)) and found.process == running.pid else None, "a wizard"
+            lambda: wizard if (wizard := open_wizard(layout)) and wizard.process == running.pid else None, "a wizard"
         )
         assert service_manager.hear("READY")["STATUS"].startswith("not set up yet")
         assert "under way" in site.refused("setup", "--instance", "m")

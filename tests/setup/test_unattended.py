@@ -79,9 +79,9 @@ class Setting(CloneSet):
 
 @pytest.fixture
 def setting(tmp_path):
-    with clone_set(tmp_path, Setting) as found:
-        found.hosts = {name: (host, HOSTS[host]) for name, host in zip("mc", HOSTS, strict=False)}
-        yield found
+    with clone_set(tmp_path, Setting) as members:
+        members.hosts = {name: (host, HOSTS[host]) for name, host in zip("mc", HOSTS, strict=False)}
+        yield members
 
 
 @TABLE.fault(

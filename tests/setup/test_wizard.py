@@ -23,8 +23,8 @@ JOINED = {**JOINING["security_domain"], "token": SECRET}
 
 @pytest.fixture
 def opened(tmp_path):
-    with open_wizard(tmp_path / "vouchd") as found:
-        yield found
+    with open_wizard(tmp_path / "vouchd") as session:
+        yield session
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def visitor(opened):
 def joining(tmp_path):
     """A visitor who joins the domain of a master with a directory server, come to the panel Subsystem Type."""
     info = set_of(replace(MASTER, directory=SERVER))
-    with open_wizard(tmp_path / "clone", lambda *_: info) as found:
-        found.visitor.enter()
-        found.visitor.fill("welcome")
-        found.visitor.fill("key-store", kind="software")
-        page = found.visitor.fill("security-domain", **JOINED)
+    with open_wizard(tmp_path / "clone", lambda *_: info) as session:
+        session.visitor.enter()
+        session.visitor.fill("welcome")
+        session.visitor.fill("key-store", kind="software")
+        page = session.visitor.fill("security-domain", **JOINED)
         assert page.panel == "Subsystem Type"
-        yield found.visitor
+        yield session.visitor
 
 
 def here(**values) -> dict[str, object]:
@@ -155,9 +155,9 @@ def test_panels_open_one_after_the_other(visitor):
 @pytest.mark.parametrize("panel", ASKING, ids=lambda panel: panel.slug)
 def test_panel_asks_every_field_with_a_label_and_an_explanation(tmp_path, panel):
     """Each explains itself, to whoever hears the page too; each goes by keyboard, being plain HTML."""
-    with open_wizard(tmp_path / "vouchd") as found:
-        found.visitor.enter()
-        page = through(found.visitor, panel.slug)
+    with open_wizard(tmp_path / "vouchd") as session:
+        session.visitor.enter()
+        page = through(session.visitor, panel.slug)
     assert page.panel == panel.name
     for field in panel.questions(Answers()):
         assert field.about.replace("`", "").split(". ")[0] in page.words, field.path
@@ -229,20 +229,20 @@ def test_password_that_is_made_up_here_is_typed_twice(visitor):
 def test_answers_outlive_the_process(tmp_path):
     """Killed at any panel: whoever comes back goes on where it was, with what was typed, secrets without being shown."""
     folder = tmp_path / "vouchd"
-    with open_wizard(folder) as found:
-        found.visitor.enter()
-        through(found.visitor, "export-keys")
-        found.visitor.fill("export-keys", kind="file", path=str(tmp_path / "k.p12"), password=SECRET)
-    with open_wizard(folder) as found:
-        assert found.visitor.enter().panel == "Administrator"
-        page = found.visitor.show("/setup/export-keys")
+    with open_wizard(folder) as session:
+        session.visitor.enter()
+        through(session.visitor, "export-keys")
+        session.visitor.fill("export-keys", kind="file", path=str(tmp_path / "k.p12"), password=SECRET)
+    with open_wizard(folder) as session:
+        assert session.visitor.enter().panel == "Administrator"
+        page = session.visitor.show("/setup/export-keys")
         assert page.value("path") == str(tmp_path / "k.p12")
         assert SECRET not in page.text
         assert "kept, if left empty" in page.text
-        assert found.visitor.fill("export-keys", kind="file", path=str(tmp_path / "k.p12"), password="").panel == (
+        assert session.visitor.fill("export-keys", kind="file", path=str(tmp_path / "k.p12"), password="").panel == (
             "Administrator"
         )
-        assert found.wizard.answers.export_keys.password == SECRET
+        assert session.wizard.answers.export_keys.password == SECRET
     for path in (folder / "setup").iterdir():
         assert path.suffix == ".pem" or path.stat().st_mode & 0o777 == 0o600, path
 
@@ -291,8 +291,8 @@ def test_visitor_who_leaves_is_told_how_to_come_back(opened, visitor):
 
 def test_fingerprint_of_the_member_is_shown_and_has_to_be_confirmed(opened, tmp_path):
     """Left empty it is fetched: here the wizard's own certificate plays the member's."""
-    with open_wizard(tmp_path / "clone", lambda *_: set_of(MASTER)) as found:
-        visitor = found.visitor
+    with open_wizard(tmp_path / "clone", lambda *_: set_of(MASTER)) as session:
+        visitor = session.visitor
         visitor.enter()
         visitor.fill("welcome")
         visitor.fill("key-store", kind="software")
@@ -339,9 +339,9 @@ def test_domain_says_what_a_clone_has_to_be(joining):
 def test_trap_of_the_internal_database_is_refused_at_its_panel(tmp_path, values, complaint):
     """The master's own server, another suffix, another connection, localhost."""
     info = set_of(replace(MASTER, directory=SERVER))
-    with open_wizard(tmp_path / "clone", lambda *_: info) as found:
-        found.visitor.enter()
-        answers = found.wizard.answers
+    with open_wizard(tmp_path / "clone", lambda *_: info) as session:
+        session.visitor.enter()
+        answers = session.wizard.answers
         assert answers == Answers()
         for slug, said in (
             ("welcome", {}),
@@ -349,10 +349,10 @@ def test_trap_of_the_internal_database_is_refused_at_its_panel(tmp_path, values,
             ("security-domain", JOINED),
             ("subsystem-type", here(kind="clone", master=MASTER.id)),
         ):
-            found.visitor.fill(slug, **said)
-        found.wizard._passed |= {"restore-keys"}  # keys.p12 is the subject of test_checks
+            session.visitor.fill(slug, **said)
+        session.wizard._passed |= {"restore-keys"}  # keys.p12 is the subject of test_checks
         good = {"kind": "directory", "host": "ds2.vouchd.test", "suffix": SERVER.suffix, "connection": "starttls"}
-        page = found.visitor.fill("internal-database", **{**good, "password": SECRET, **values})
+        page = session.visitor.fill("internal-database", **{**good, "password": SECRET, **values})
         assert page.panel == "Internal Database"
         assert complaint in page.error
 
@@ -363,9 +363,9 @@ def test_member_that_knows_no_such_token_is_told(tmp_path):
     def refuse(*_):
         raise NotFound("this join token is not valid", hint="vouchd domain token gives another")
 
-    with open_wizard(tmp_path / "clone", refuse) as found:
-        found.visitor.enter()
-        found.visitor.fill("welcome")
-        found.visitor.fill("key-store", kind="software")
-        page = found.visitor.fill("security-domain", **JOINED)
+    with open_wizard(tmp_path / "clone", refuse) as session:
+        session.visitor.enter()
+        session.visitor.fill("welcome")
+        session.visitor.fill("key-store", kind="software")
+        page = session.visitor.fill("security-domain", **JOINED)
         assert page.error == "this join token is not valid vouchd domain token gives another"
