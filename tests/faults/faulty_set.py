@@ -79,11 +79,11 @@ class FaultySet:
 
     def give(self, to: str, crl: str, code: int = 0) -> str:
         """That CRL is given to that member alone, by the command with that exit code; what it tells."""
-        folder, told = self.site.folder, StringIO()
-        with redirect_stdout(told), redirect_stderr(told):
+        folder, output = self.site.folder, StringIO()
+        with redirect_stdout(output), redirect_stderr(output):
             ended = main(["crl", "add", str(folder / crl), "--instance", str(folder / to)])
-        assert ended == code, told.getvalue()
-        return told.getvalue()
+        assert ended == code, output.getvalue()
+        return output.getvalue()
 
     def publish(self, to: str, code: int = 0) -> str:
         """A new CRL is given to that member alone."""
@@ -101,19 +101,19 @@ class FaultySet:
         address = f"http://127.0.0.1:{self.site.ports[member][2]}/readyz"
         try:
             with urllib.request.urlopen(address, timeout=30) as response:
-                found = json.load(response)
+                readiness = json.load(response)
         except urllib.error.HTTPError as error:
-            found = json.load(error)
-        return next(one for one in found["checks"] if one["name"] == name)
+            readiness = json.load(error)
+        return next(one for one in readiness["checks"] if one["name"] == name)
 
     def until(self, member: str, name: str, words: str) -> None:
         """Wait until a check of /readyz of that member fails with these words."""
 
-        def told() -> bool:
+        def failing() -> bool:
             check = self.check(member, name)
             return not check["ok"] and words in check["detail"]
 
-        eventually(told, lambda: f"{name} of {member} tells {words!r}: {self.check(member, name)}")
+        eventually(failing, lambda: f"{name} of {member} tells {words!r}: {self.check(member, name)}")
 
     def until_sound(self, member: str) -> None:
         """Wait until nothing is wrong with the set, as that member sees it."""
@@ -172,7 +172,7 @@ class FaultySet:
             os.kill(pid, signal.SIGCONT)
 
     @contextmanager
-    def held(self, member: str) -> Iterator[None]:
+    def locked(self, member: str) -> Iterator[None]:
         """Nothing can be taken in at a member: something holds its lock."""
         with ingest_lock(self.site.layout(member).ingest_lock):
             yield

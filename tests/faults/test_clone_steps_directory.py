@@ -70,11 +70,11 @@ class Making:
             said = next(line for line in running.stderr if "initialising" in line)
             eventually(self.filling, f"the server is being filled after {said!r}")
             self.servers["c"].kill()
-            told = running.stderr.read()
+            output = running.stderr.read()
         assert running.returncode != 0
         assert self.site.says("m", "bad") == "revoked"
         self.servers["c"].start()
-        return told
+        return output
 
     def require_whole(self) -> None:
         """There is one clone: it answers the same, is registered once, and the two servers send to each other."""

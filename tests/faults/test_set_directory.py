@@ -35,12 +35,12 @@ def faulty(tmp_path_factory) -> Iterator[FaultyDirectories]:
     with small_file_system(folder / "small"), small_file_system(disk), made as (site, servers):
         site.revoke("bad")
         site.publish(M)
-        found = FaultyDirectories(site, servers, disk)
+        faulty_set = FaultyDirectories(site, servers, disk)
         words = clone(site, C, servers[C], Transport.PLAIN)
         if site.done(*words, code=None).returncode:  # a server that syncs all it does may not answer in time
             site.run(*words)  # goes on where it was
-        with found.promises.watched(M, C):
-            yield found
+        with faulty_set.promises.watched(M, C):
+            yield faulty_set
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ def faulty(tmp_path_factory) -> Iterator[FaultySet]:
     folder = tmp_path_factory.mktemp("set")
     with small_file_system(folder / "small"), clone_set(folder) as site:
         site.make_prepared(staleInSec=STALE_SECONDS, peersInSec=1)  # the clone has them from the master
-        found = FaultySet(site)
+        faulty_set = FaultySet(site)
         site.run(*site.create(C))
-        with found.promises.watched(M, C):
-            yield found
+        with faulty_set.promises.watched(M, C):
+            yield faulty_set
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_link_cut_and_healed_catches_up(sound):
 )
 def test_bound_of_staleness_holds_over_a_restart(sound):
     """A clone that knows of a newer CRL and cannot have it answers tryLater after the bound, also once restarted."""
-    with sound.held(C):
+    with sound.locked(C):
         name = sound.require_stale(C)
     sound.until_revoked(C, name)
     sound.same(name)
