@@ -122,17 +122,17 @@ def web_server(context: ssl.SSLContext | None = None, status: int = 204):
 @contextmanager
 def stream_server(context: ssl.SSLContext | None = None):
     """A TCP server; yields its port and a queue of all that each connection brought."""
-    received: queue.SimpleQueue = queue.SimpleQueue()
+    messages: queue.SimpleQueue = queue.SimpleQueue()
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            received.put(self.rfile.read())
+            messages.put(self.rfile.read())
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     with _served(server):
-        yield server.server_address[1], received
+        yield server.server_address[1], messages
 
 
 @contextmanager

@@ -53,8 +53,8 @@ def carrier(way: AlertWay, secrets=SECRETS, **fields):
     return open_carrier(CarrierSettings("x", way, **{"timeout_seconds": DEADLINE_SECONDS, **fields}), secrets, MEMBER)
 
 
-def next_of(received: queue.SimpleQueue):
-    return received.get(timeout=DEADLINE_SECONDS)
+def next_of(messages: queue.SimpleQueue):
+    return messages.get(timeout=DEADLINE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +203,9 @@ def test_syslog_by_a_stream_counts_its_octets(secured, transport):
     """RFC 6587 and RFC 5425: the length stands before the message."""
     context, roots = secured
     secure = transport is SyslogTransport.TLS
-    with stream_server(context if secure else None) as (port, received):
+    with stream_server(context if secure else None) as (port, messages):
         carrier(AlertWay.SYSLOG, host="localhost", port=port, transport=transport, trust_file=roots).send(RAISED)
-        length, _, message = next_of(received).partition(b" ")
+        length, _, message = next_of(messages).partition(b" ")
     assert int(length) == len(message)
     assert RFC5424.fullmatch(message.decode())
 
@@ -242,7 +242,7 @@ def trap_receiver(port: int):
     from pysnmp.entity.rfc3413 import ntfrcv
     from pysnmp.proto.rfc1902 import OctetString
 
-    received: queue.SimpleQueue = queue.SimpleQueue()
+    traps: queue.SimpleQueue = queue.SimpleQueue()
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
     def run() -> None:
@@ -255,7 +255,7 @@ def trap_receiver(port: int):
         config.add_v3_user(receiver, "pki", sha256, "correct horse", aes, "battery staple")
 
         def taken(_engine, _state, _context, _name, bindings, _more) -> None:
-            received.put({str(name): value for name, value in bindings})
+            traps.put({str(name): value for name, value in bindings})
 
         ntfrcv.NotificationReceiver(receiver, taken)
         loop.call_soon(ready.set)
@@ -265,7 +265,7 @@ def trap_receiver(port: int):
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     assert ready.wait(DEADLINE_SECONDS)
-    yield received
+    yield traps
     loop.call_soon_threadsafe(loop.stop)
     thread.join(DEADLINE_SECONDS)
 
@@ -274,10 +274,10 @@ def test_snmp_trap_of_version_3_is_signed_and_enciphered():
     """A receiver that knows engine, user and passwords deciphers each, also of a sender that has begun anew."""
     with datagrams() as ((_, port), _):
         pass
-    with trap_receiver(port) as received:
+    with trap_receiver(port) as traps:
         for event in (Event.RAISED, Event.RESOLVED):
             carrier(AlertWay.SNMP, host="127.0.0.1", port=port, user="pki").send(notice(event))
-            bindings = next_of(received)
+            bindings = next_of(traps)
             number = {Event.RAISED: 1, Event.RESOLVED: 2}[event]
             assert str(bindings["1.3.6.1.6.3.1.1.4.1.0"]) == f"1.3.6.1.4.1.8072.9999.9999.8443.0.{number}"
             assert bytes(bindings["1.3.6.1.4.1.8072.9999.9999.8443.1.3"]) == b"crl-expired"

@@ -110,8 +110,8 @@ def test_alert_after_a_restart_keeps_its_beginning_and_the_order_of_what_waits(t
     for name, second in (("halted", 0), ("audit", 5)):
         a_ledger(tmp_path).look(at(PLANTED[name][0], second))
     a_ledger(tmp_path).look(at(SOUND, 10))
-    told = [(one.condition, one.event) for one in queue(a_ledger(tmp_path), "mail")]
-    assert told == [
+    events = [(one.condition, one.event) for one in queue(a_ledger(tmp_path), "mail")]
+    assert events == [
         ("halted", Event.RAISED),
         ("audit", Event.RAISED),
         ("halted", Event.RESOLVED),
