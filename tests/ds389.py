@@ -166,9 +166,9 @@ def _check_surroundings(host: str) -> None:
         "these tests drive real directory servers: apt-get install 389-ds-base libnss3-tools"
     )
     try:
-        found = socket.gethostbyname(host)
+        address = socket.gethostbyname(host)
     except OSError:
-        found = "nothing"
-    assert found == HOSTS[host], (
-        f"{host} should be {HOSTS[host]} here, but is {found}: run scripts/test-hosts.sh as root"
+        address = "nothing"
+    assert address == HOSTS[host], (
+        f"{host} should be {HOSTS[host]} here, but is {address}: run scripts/test-hosts.sh as root"
     )

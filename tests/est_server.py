@@ -46,14 +46,14 @@ def certify(ca: CA, csr_pem: bytes, now: int, days: int = 60) -> Issued:
 
 @dataclass
 class ESTServer:
-    """Certifies what it is asked for by `ca`, from `now` on; `held` answers 202 to so many requests first."""
+    """Certifies what it is asked for by `ca`, from `now` on; `delays` of 202 come before the first certificate."""
 
     folder: Path
     ca: CA
     now: int
     basic: str = ""  # user:password; empty: a client certificate of `clients` is wanted
     clients: Path | None = None
-    held: int = 0
+    delays: int = 0
     days: int = 60
     operations: list[str] = field(default_factory=list)
 
@@ -110,8 +110,8 @@ class ESTServer:
             return self._reply(request, 400, b"not EST")
         if not self._knows(request):
             return self._reply(request, 401, b"who are you?")
-        if self.held:
-            self.held -= 1
+        if self.delays:
+            self.delays -= 1
             request.send_response(202)
             request.send_header("Retry-After", "1")
             request.send_header("Content-Length", "0")

@@ -134,8 +134,8 @@ class MemoryStore:
             self._take(documents, *crl_hashes(epoch))
             self._epochs[point] = keeping(epoch, self._documents.__contains__)
             self._high_water[point] = mark_after(self._high_water.get(point, NO_HIGH_WATER), epoch, current)
-            held = self._quarantined.get(point)
-            if held and held.record.sha256 in crl_hashes(epoch):
+            suspect = self._quarantined.get(point)
+            if suspect and suspect.record.sha256 in crl_hashes(epoch):
                 del self._quarantined[point]
             self._changed()
 

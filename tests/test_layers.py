@@ -116,17 +116,17 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 def wrong_imports(path: Path) -> list[str]:
     """Each import of `path` that goes to the left or across, as `file:line: why`."""
     layer = layer_of(path)
-    found = []
+    violations = []
     for line, name in imports(path):
         parts = name.split(".")
         if parts[0] != "vouchd" or len(parts) == 1 or parts[1].startswith("__"):
             continue
         target = parts[1]
         if target not in STEP_OF:
-            found.append(f"{path}:{line}: vouchd.{target} has no layer")
+            violations.append(f"{path}:{line}: vouchd.{target} has no layer")
         elif layer == PACKAGE_ITSELF or (target != layer and STEP_OF[target] <= STEP_OF[layer]):
-            found.append(f"{path}:{line}: {layer} must not import {target}")
-    return found
+            violations.append(f"{path}:{line}: {layer} must not import {target}")
+    return violations
 
 
 def test_source_exists_for_reading() -> None:

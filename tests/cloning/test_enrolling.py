@@ -171,7 +171,7 @@ def test_renewal_by_our_own_ca(tmp_path, monkeypatch):
 def test_renewal_by_est_with_a_password(renewing):
     """`by=est` with a user: the server holds the request for a while, then certifies it."""
     site = renewing.site
-    with ESTServer(site.folder, site.ca, int(time.time()), basic="ocsp:pass:word", held=1) as server:
+    with ESTServer(site.folder, site.ca, int(time.time()), basic="ocsp:pass:word", delays=1) as server:
         renewing.set(by="est", url=server.url, trust=str(server.trust), user="ocsp")
         password(renewing.layout, "pass:word")
         enrolling = renewing.enrolling()

@@ -215,10 +215,10 @@ _VARIABLES = {"$__rate_interval": "5m", "$job": "vouchd", "$instance": ".+"}
 def expressions() -> list[tuple[str, str]]:
     """Title and expression of each line of each panel of the dashboard, its variables filled in."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
-    found = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+    pairs = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
     for name, value in _VARIABLES.items():
-        found = [(title, expression.replace(name, value)) for title, expression in found]
-    return found
+        pairs = [(title, expression.replace(name, value)) for title, expression in pairs]
+    return pairs
 
 
 def test_dashboard_is_made_of_metrics_that_there_are(tmp_path):

@@ -66,20 +66,20 @@ async def member(heads: list[str]):
     await ee.start([inner])
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = Client(*await asyncio.open_connection(*inner.getsockname()))
+        responder = Client(*await asyncio.open_connection(*inner.getsockname()))
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 heads.append(head.decode())
                 length = re.search(r"(?i)content-length: (\d+)", heads[-1])
-                there.send(head + await reader.readexactly(int(length[1]) if length else 0))
-                answer = await there.answer()
+                responder.send(head + await reader.readexactly(int(length[1]) if length else 0))
+                answer = await responder.answer()
                 lines = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
                 writer.write(f"HTTP/1.1 {answer.status} OK\r\n{lines}\r\n".encode() + answer.body)
         except asyncio.IncompleteReadError:
             writer.close()
         finally:
-            there.writer.close()
+            responder.writer.close()
 
     async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
@@ -96,8 +96,8 @@ async def test_nginx_of_the_page_passes_on_what_was_asked_and_who_asked_and_cach
             question = get(SLASHES, headers="X-Forwarded-For: 203.0.113.9\r\n")
             raw = question.replace(b"%2F", b"/")
             assert b"//" in raw.split()[1][1:]
-            for asked in (question, question, raw, post(b"0good"), post(b"0good"), get(b"0nonce"), get(b"0nonce")):
-                answer = await client.ask(asked)
+            for request in (question, question, raw, post(b"0good"), post(b"0good"), get(b"0nonce"), get(b"0nonce")):
+                answer = await client.ask(request)
                 assert (answer.status, answer.headers["Content-Type"]) == (200, "application/ocsp-response")
                 assert answer.body.startswith(b"answer to 0")
             client.writer.close()

@@ -55,17 +55,17 @@ def test_no_other_service_gets_at_the_keys(policy):
 
 def test_instance_runs_itself_and_nothing_that_it_wrote(policy):
     """What lies in its folder is never a program."""
-    found = rules(policy, "-A", "-s", "vouchd_t", "-c", "file", "-p", "execute", "-ds")
-    targets = {line.split()[2].partition(":")[0] for line in found}
+    transitions = rules(policy, "-A", "-s", "vouchd_t", "-c", "file", "-p", "execute", "-ds")
+    targets = {line.split()[2].partition(":")[0] for line in transitions}
     assert "vouchd_exec_t" in targets
     assert not targets & {"vouchd_var_lib_t", "vouchd_key_t", "vouchd_tmp_t"}
 
 
 def test_new_keys_get_the_type_of_keys(policy):
     """`alias/` and `password.conf` have it from the moment in which they are made."""
-    found = "\n".join(rules(policy, "-T", "-s", "vouchd_t", "-t", "vouchd_var_lib_t"))
-    assert re.search(r"vouchd_var_lib_t:dir vouchd_key_t \"?alias", found)
-    assert re.search(r"vouchd_var_lib_t:file vouchd_key_t \"?password.conf", found)
+    labels = "\n".join(rules(policy, "-T", "-s", "vouchd_t", "-t", "vouchd_var_lib_t"))
+    assert re.search(r"vouchd_var_lib_t:dir vouchd_key_t \"?alias", labels)
+    assert re.search(r"vouchd_var_lib_t:file vouchd_key_t \"?password.conf", labels)
 
 
 @pytest.mark.parametrize("secret", ["alias", "password_conf", "admin_pkcs12", "admin_password"])

@@ -212,8 +212,8 @@ def _ask_as_the_client_does(walk: Walk) -> None:
         "ocsp.example.test": lambda: "127.0.0.1",
         "8080": lambda: port,
     }
-    asked = ("query", "www.crt", "--issuer", "ca.crt")
-    eventually(lambda: walk.done(*asked).returncode == 0, "the instance answers by the new signer")
+    command = ("query", "www.crt", "--issuer", "ca.crt")
+    eventually(lambda: walk.done(*command).returncode == 0, "the instance answers by the new signer")
     assert walk.walk("docs/use/client.md") == 7
 
 

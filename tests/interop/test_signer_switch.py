@@ -69,8 +69,8 @@ class Asking:
             for path in (self._site.ca_file, leaf.file)
         )
         with Connection(self._site.url) as connection:
-            asked = question(issuer, [serial_of(der, issuer)], nonce=new_nonce())
-            verified = send(connection, asked).verify(SystemClock().now())
+            query = question(issuer, [serial_of(der, issuer)], nonce=new_nonce())
+            verified = send(connection, query).verify(SystemClock().now())
         self.signers.append(verified.signer.subject.rfc4514_string() + hex(verified.signer.serial_number))
         return verified.singles[0].status
 

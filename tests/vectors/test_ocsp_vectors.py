@@ -66,8 +66,8 @@ def vector(name: str) -> bytes:
 @pytest.mark.parametrize("name", GOOD_REQUESTS)
 def test_request_vector_is_read(name: str) -> None:
     """Well-formed requests tell their CertIDs in order."""
-    found = parse_request(vector(name)).cert_ids
-    assert [(cert_id.digest, int.from_bytes(cert_id.serial, "big")) for cert_id in found] == GOOD_REQUESTS[name]
+    cert_ids = parse_request(vector(name)).cert_ids
+    assert [(cert_id.digest, int.from_bytes(cert_id.serial, "big")) for cert_id in cert_ids] == GOOD_REQUESTS[name]
 
 
 @pytest.mark.parametrize("name", BAD_REQUESTS)

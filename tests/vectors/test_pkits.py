@@ -102,12 +102,12 @@ def test_certificate_has_the_expected_status(tmp_path: Path, title: str) -> None
 def test_revoked_certificate_has_the_expected_reason(tmp_path: Path, title: str) -> None:
     """The reason is the one of the newest entry."""
     made = fed(tmp_path, CASES[title])
-    found: dict[str, Reason] = {}
+    reasons: dict[str, Reason] = {}
     for name in CASES[title].reasons:
         entry = made.decision(name).entry
         assert entry is not None
-        found[name] = entry.reason
-    assert found == CASES[title].reasons
+        reasons[name] = entry.reason
+    assert reasons == CASES[title].reasons
 
 
 @pytest.mark.parametrize("title", CASES)
