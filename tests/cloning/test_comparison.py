@@ -133,7 +133,7 @@ def test_signature_made_at_random_is_not_compared_but_verified(kind, name):
 
 def test_answer_that_both_give_out_of_date_is_no_difference():
     """What a client would refuse of both alike is not for a comparison to tell."""
-    old = {"asked": WITH_NONCE, "nonce": NONCE, "next_update": NOW - 7200, "this_update": NOW - 86400}
+    old = {"query": WITH_NONCE, "nonce": NONCE, "next_update": NOW - 7200, "this_update": NOW - 86400}
     late = answer(AUTHORITY, AUTHORITY, **old)
     assert compared(WITH_NONCE, late, late).identical
 
