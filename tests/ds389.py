@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -27,7 +29,7 @@ from tests.scratch import DISK
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory import dse, server
 from vouchd.directory.connection import Connection, Credentials
-from vouchd.directory.nss import TLSIdentity
+from vouchd.directory.nss import TLSIdentity, import_identity
 from vouchd.directory.plan import ServerPlan, config_folder, trust_file
 from vouchd.directory.process import PROGRAMS, ServerProcess
 
@@ -52,6 +54,31 @@ def identity(host: str, ca: CA | None = None) -> TLSIdentity:
     issued = ca.issue(host, key=shared_key("RSA", 2), not_after=NOW + 3600 * DAY, extensions=((name, False),))
     key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return TLSIdentity(issued.pem, key, ca.pem)
+
+
+@cache
+def _own_identity(host: str) -> TLSIdentity:
+    """What the servers of that host show, one after the other."""
+    return identity(host)
+
+
+@cache
+def _database(tls: TLSIdentity, host: str) -> TemporaryDirectory:
+    """An NSS database with that identity in `etc`, and its roots: made once, as each of three tools is slow to start."""
+    folder = TemporaryDirectory(prefix="nss")
+    etc = Path(folder.name, "etc")
+    etc.mkdir()
+    import_identity(etc, etc.with_name("root.pem"), tls, host)
+    return folder
+
+
+def _import_copy(etc: Path, trust: Path, tls: TLSIdentity, host: str) -> None:
+    """As `import_identity`, of what was made before."""
+    made = Path(_database(tls, host).name, "etc")
+    shutil.copytree(made, etc, dirs_exist_ok=True)
+    shutil.copy(made.with_name("root.pem"), trust)
+    modules = etc / "pkcs11.txt"  # names its own folder
+    modules.write_text(modules.read_text().replace(str(made), str(etc)))
 
 
 @dataclass
@@ -103,7 +130,8 @@ class Directory:
             small=True,
             durable=self.durable,
         )
-        self.process = server.create(self.folder, plan, PASSWORD, self.tls)
+        with patch.object(server, "import_identity", _import_copy):
+            self.process = server.create(self.folder, plan, PASSWORD, self.tls)
 
     def start(self) -> None:
         """Start it, again too, and wait until it answers."""
@@ -149,7 +177,7 @@ def directories(
             folder = (
                 Path(stack.enter_context(TemporaryDirectory(prefix="ds", dir=(places or {}).get(host, DISK)))) / "d"
             )
-            made = Directory(folder, suffix, host, identity(host) if tls else None, durable)
+            made = Directory(folder, suffix, host, _own_identity(host) if tls else None, durable)
             made.create()
             stack.callback(made.end)
             made.start()

@@ -84,16 +84,21 @@ def _changes(plan: ServerPlan) -> list[tuple[str, dict[str, str]]]:
     if plan.require_tls:
         config["nsslapd-require-secure-binds"] = "on"
     database: dict[str, str] = {}
+    measured: dict[str, str] = {}
     if plan.small:
         config |= {"nsslapd-maxdescriptors": "1024", "nsslapd-threadnumber": "8"}
         database |= {"nsslapd-cache-autosize": "0", "nsslapd-dbcachesize": "10000000"}
     if not plan.durable:
-        config |= {"nsslapd-enable-upgrade-hash": "off", "passwordStorageScheme": "SSHA512"}  # a bind costs no time
+        # A bind costs no time, nor does each start measure how much time it might take.
+        config |= {"nsslapd-enable-upgrade-hash": "off"}
+        config |= {"passwordStorageScheme": "SSHA512", "nsslapd-rootpwstoragescheme": "SSHA512"}
+        measured["nsslapd-pluginenabled"] = "off"
         database["nsslapd-db-durable-transaction"] = "off"
     return [
         # It would read a file below /etc/dirsrv, which an ordinary user cannot; no matching rule of it is used.
         (f"cn=Internationalization Plugin,{_PLUGINS}", {"nsslapd-pluginenabled": "off"}),
         (f"cn=USN,{_PLUGINS}", {"nsslapd-pluginenabled": "on"}),  # entryusn, lastusn: how changes are noticed
+        (f"cn=PBKDF2_SHA256,cn=Password Storage Schemes,{_PLUGINS}", measured),
         ("cn=encryption,cn=config", {"sslVersionMin": "TLS1.2"} if plan.secure_port is not None else {}),
         ("cn=config", config),
         (_DATABASE, database),
