@@ -59,8 +59,8 @@ format: $(VENV)/.dev ## mend format and what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: dev ## figures against their targets and the run before (BENCH=big adds 10,000,000 entries; ARGS=--short: a minute)
-	$(BIN)/python -m bench $(if $(filter big,$(BENCH)),--big) $(ARGS)
+bench: dev ## figures against their targets and the run before (BENCH=big adds 10,000,000 entries, PEERS=1 other responders; ARGS=--short: a minute)
+	$(BIN)/python -m bench $(if $(filter big,$(BENCH)),--big) $(if $(filter 1 yes true,$(PEERS)),--peers) $(ARGS)
 
 soak: $(VENV)/.dev ## a master and a clone at half load, CRLs arriving, restarts, a failing source (SECONDS=7200)
 	$(BIN)/python scripts/soak.py --seconds $(or $(SECONDS),7200) --folder $(or $(FOLDER),soak)

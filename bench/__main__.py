@@ -19,6 +19,7 @@ from bench import (
     loading,
     many_cas,
     partitions,
+    peers,
     publishing,
     short,
     signing,
@@ -43,6 +44,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "clone": lambda _: cloning.figures(),
     "switch": lambda _: switching.figures(),
     "commands": lambda options: commands.figures(options.rounds),
+    "peers": lambda options: peers.figures(options.seconds, options.rounds),
 }
 
 
@@ -59,13 +61,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement under load")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=tuple(ROWS), help="may be given several times")
+    parser.add_argument(
+        "--peers", action="store_true", help="also other responders: some minutes, more to build them once"
+    )
     parser.add_argument("--short", action="store_true", help="a minute: fails when a figure is worse by a third")
     parser.add_argument("--keep", action="store_true", help="write the reference of --short anew")
     options = parser.parse_args()
     print(machine(), flush=True)
     if options.short:
         return _short(keep=options.keep)
-    rows = [figure for name, measure in ROWS.items() if name in (options.only or ROWS) for figure in measure(options)]
+    chosen = options.only or [name for name in ROWS if name != "peers"]
+    if options.peers:
+        chosen.append("peers")
+    rows = [figure for name, measure in ROWS.items() if name in chosen for figure in measure(options)]
     print_table(rows, kept.read(kept.LAST))
     kept.keep(kept.LAST, rows)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,10 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured: `value` against `target` in `unit`, and the raw numbers behind it in `detail`."""
+    """What was measured: `value` against `target` in `unit`, and the raw numbers behind it in `detail`.
+
+    Of what could not be measured the value is no number, and the detail says why.
+    """
 
     what: str
     value: float
@@ -22,6 +26,11 @@ class Figure:
     unit: str
     detail: str = ""
     at_least: bool = False  # the target is a floor (a ratio); otherwise a ceiling (seconds, MiB)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a value at all."""
+        return not math.isnan(self.value)
 
     @property
     def met(self) -> bool:
@@ -49,7 +58,7 @@ def machine() -> str:
 
 def _before(figure: Figure, former: float | None) -> str:
     """The same figure of the run before, and how this one differs."""
-    if former is None:
+    if former is None or not figure.measured:
         return ""
     change = f" ({figure.value / former - 1:+.0%})" if former else ""
     return f"{former:.2f}{change}"
@@ -63,7 +72,7 @@ def print_table(figures: Iterable[Figure], former: Mapping[str, float]) -> None:
     for figure in figures:
         table.add_row(
             figure.what,
-            f"{figure.value:.2f} {figure.unit}".strip(),
+            f"{figure.value:.2f} {figure.unit}".strip() if figure.measured else "none",
             _before(figure, former.get(figure.what)),
             f"{'≥' if figure.at_least else '≤'} {figure.target:g} {figure.unit}".strip() if figure.target else "",
             "" if not figure.target else "met" if figure.met else "NOT MET",

@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, float]:
 
 def keep(path: Path, figures: Iterable[Figure]) -> None:
     """Write these figures in place of those of the same things; the others stay."""
-    values = read(path) | {figure.what: round(figure.value, 4) for figure in figures}
+    values = read(path) | {figure.what: round(figure.value, 4) for figure in figures if figure.measured}
     path.write_text(json.dumps(dict(sorted(values.items())), indent=2) + "\n", encoding="utf-8")
 
 

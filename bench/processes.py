@@ -48,6 +48,16 @@ def _status_mib(pid: int, field: str) -> float:
     return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
 
 
+def family(pid: int) -> list[int]:
+    """The process, its children, and theirs."""
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text(encoding="ascii").split()
+    ]
+    return [pid, *(one for child in children for one in family(child))]
+
+
 class OwnMemory:
     """The most memory of its own that a process has while this is entered, in MiB: mapped files are not in it."""
 

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -36,17 +37,19 @@ PATHS = 40_000  # of GET in one file, more than are asked in a round
 
 NONCE = b"\xa5" * 32
 SERIAL = b"A" + b"\xa5" * 15  # positive, of 16 octets
-HEAD = b"POST /ocsp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/ocsp-request\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/ocsp-request\r\nContent-Length: %d\r\n\r\n"
 
-# The octets between the holes, and for each hole how its next octets are written.
+# The octets between the holes, and for each hole how its next octets are written. wrk would first try the address with
+# a connection that asks nothing, by which `openssl ocsp` is lost: it turns in a circle from then on.
 LUA = """
+wrk.resolve = function(host, service) wrk.addrs = wrk.lookup(host, service) end
 local function octets(hex) return (hex:gsub("..", function(o) return string.char(tonumber(o, 16)) end)) end
-local parts, forms, n = {%s}, {%s}, %d
+local parts, forms, n, serials = {%s}, {%s}, %d, %d
 for i = 1, #parts do parts[i] = octets(parts[i]) end
 request = function()
   n = n + 1
   local out = parts[1]
-  for i = 1, #forms do out = out .. string.format(forms[i], n) .. parts[i + 1] end
+  for i = 1, #forms do out = out .. string.format(forms[i], n %% serials) .. parts[i + 1] end
   return out
 end
 """
@@ -70,12 +73,12 @@ class Row:
 
 
 WARM = {NONCE: "%032d"}
-_COLD = {SERIAL: "A%015d"}
+COLD = {SERIAL: "A%015d"}
 
 ROWS = (
-    Row("cold answers, P-256", "EC", _COLD, 0.40),
-    Row("cold answers, P-256, GET", "EC", _COLD, 0.0, get=True),
-    Row("cold answers with a nonce, P-256", "EC", _COLD | WARM, 0.50),
+    Row("cold answers, P-256", "EC", COLD, 0.40),
+    Row("cold answers, P-256, GET", "EC", COLD, 0.0, get=True),
+    Row("cold answers with a nonce, P-256", "EC", COLD | WARM, 0.50),
     Row("nonce answers, P-256, warm", "EC", WARM, 0.62),
     Row("nonce answers, RSA-2048, warm", "RSA", WARM, 0.95),
 )
@@ -83,21 +86,30 @@ SPEED = {"EC": "ecdsap256", "RSA": "rsa2048"}
 ALGORITHM = {"EC": "SHA256withEC", "RSA": "SHA256withRSA"}
 
 
-class Load:
-    """The requests of one row, ever new ones, for wrk."""
+def request(issuer: x509.Certificate, serial: int, nonce: bytes | None = None) -> bytes:
+    """DER of a request with a CertID of SHA-1, as most clients send it."""
+    name = hashes.Hash(hashes.SHA1())  # noqa: S303
+    name.update(issuer.subject.public_bytes())
+    key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
+    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name.finalize(), key, serial, hashes.SHA1())  # noqa: S303
+    if nonce:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    return builder.build().public_bytes(Encoding.DER)
 
-    def __init__(self, row: Row, issuer: x509.Certificate, folder: Path) -> None:
+
+class Load:
+    """The requests of one row, ever new ones, for wrk; where there are no more than `serials` they begin again."""
+
+    def __init__(
+        self, row: Row, issuer: x509.Certificate, folder: Path, path: str = "/ocsp", serials: int = 10**15
+    ) -> None:
         self._row = row
         self._folder = folder
+        self._resource = path.encode()
+        self._serials = serials
         self._begun = int(time.time()) % 100_000 * 1_000_000_000  # no run asks what another one has asked
-        name = hashes.Hash(hashes.SHA1())  # noqa: S303  what most clients send
-        name.update(issuer.subject.public_bytes())
-        key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
-        serial = int.from_bytes(SERIAL)
-        builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name.finalize(), key, serial, hashes.SHA1())  # noqa: S303
-        if NONCE in row.holes:
-            builder = builder.add_extension(x509.OCSPNonce(NONCE), critical=False)
-        self._request_der = builder.build().public_bytes(Encoding.DER)
+        nonce = NONCE if NONCE in row.holes else None
+        self._request_der = request(issuer, int.from_bytes(SERIAL), nonce)
 
     def script(self) -> Path:
         """A script with requests that no script before has had."""
@@ -108,13 +120,13 @@ class Load:
             paths.write_text("".join(self._path(self._begun + n) for n in range(PATHS)))
             path.write_text(LUA_PATHS % paths)
             return path
-        rest, parts = HEAD % len(self._request_der) + self._request_der, []
+        rest, parts = HEAD % (self._resource, len(self._request_der)) + self._request_der, []
         for hole in self._row.holes:
             part, _, rest = rest.partition(hole)
             parts.append(part)
         texts = ", ".join(f'"{part.hex()}"' for part in (*parts, rest))
         forms = ", ".join(f'"{form}"' for form in self._row.holes.values())
-        path.write_text(LUA % (texts, forms, self._begun))
+        path.write_text(LUA % (texts, forms, self._begun, self._serials))
         return path
 
     def _path(self, number: int) -> str:
@@ -122,11 +134,15 @@ class Load:
         return f"/{quote(base64.b64encode(request_der).decode(), safe='')}\n"
 
 
-def wrk(port: int, script: Path, seconds: int, connections: int) -> tuple[float, dict[int, float]]:
-    """Requests a second, and the latency in milliseconds by percentile."""
+def wrk(
+    port: int, script: Path, seconds: int, connections: int, address: str = "127.0.0.1", inside: Iterable[str] = ()
+) -> tuple[float, dict[int, float]]:
+    """Requests a second, and the latency in milliseconds by percentile; `inside` is the command that runs wrk."""
     command = [
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), f"http://127.0.0.1:{port}/",
-    ]  # fmt: skip
+        *inside,
+        *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)),
+        f"http://{address}:{port}/",
+    ]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise SystemExit(out)

@@ -49,7 +49,7 @@ class Enclosure:
 
     def open(self) -> None:
         """Have the first process, here or from before."""
-        if self._first():
+        if self.first():
             return
         with subprocess.Popen(
             [*_UNSHARE, f"--mount-proc={self.root / 'proc'}", "sh", "-c", _FIRST],
@@ -68,13 +68,22 @@ class Enclosure:
 
     def close(self) -> None:
         """End all its processes, in good order where they do so soon, and with them its mounts."""
-        if first := self._first():
+        if first := self.first():
             self.run("kill", "-TERM", "-1", check=False)
             self._wait_for_end(first)
             descriptor = os.pidfd_open(first)
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             os.close(descriptor)
         self._pid_file.unlink(missing_ok=True)
+
+    def first(self) -> int | None:
+        """The first process, from which all others come; None where none of them runs."""
+        try:
+            pid = int(self._pid_file.read_text(encoding="ascii"))
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if f"VOUCHD_LAB={self.root}".encode() in environment else None
 
     def _wait_for_end(self, first: int) -> None:
         processes = Path("/proc", str(first), "root", *self.root.parts[1:], "proc")
@@ -97,14 +106,6 @@ class Enclosure:
         return said
 
     def _words(self, *words: object) -> list[str]:
-        entering = ["nsenter", "--target", str(self._first() or 0), "--mount", "--pid", "--uts", "--wd=/"]
+        entering = ["nsenter", "--target", str(self.first() or 0), "--mount", "--pid", "--uts", "--wd=/"]
         variables = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
         return [*entering, "chroot", str(self.root), "env", "-i", *variables, *map(str, words)]
-
-    def _first(self) -> int | None:
-        try:
-            pid = int(self._pid_file.read_text(encoding="ascii"))
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if f"VOUCHD_LAB={self.root}".encode() in environment else None
