@@ -14,7 +14,7 @@ from tests.pki import NOW
 
 from fuzz import alike, responder, seeds
 from fuzz.bounds import bounded, sampled
-from vouchd.agent.forms import parse_form
+from vouchd.agent.certsystem.forms import parse_form
 from vouchd.client.parsing import parse_response
 from vouchd.core.records import facts_record, from_json, read_facts, to_json
 from vouchd.ee import getpath

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vouchd.agent.forms import _PIECE_OCTETS, parse_form
+from vouchd.agent.certsystem.forms import _PIECE_OCTETS, parse_form
 
 PIECES = (
     b"%41",

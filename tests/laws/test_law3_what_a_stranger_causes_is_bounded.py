@@ -21,7 +21,7 @@ from tests.pkix import crls
 from tests.pkix.test_ocsp import CRITICAL, cert_id, extension, request
 
 from fuzz.bounds import cost
-from vouchd.agent.forms import parse_form
+from vouchd.agent.certsystem.forms import parse_form
 from vouchd.agent.places import Places
 from vouchd.audit.answer_records import MAX_ROWS, AnsweredRecords
 from vouchd.core.policy import AnswerRecords

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from vouchd.agent.accepting import Accepting
 from vouchd.agent.admission import Admission, secured
-from vouchd.agent.connection import AgentConnection
+from vouchd.agent.connection import Accepting, AgentConnection
 from vouchd.agent.places import Places
 from vouchd.agent.routes import Route, plain_error
 from vouchd.agent.running import OnLoop

@@ -8,9 +8,9 @@ from vouchd.agent.pages import showing
 from vouchd.agent.pages.authorities import own_policy
 from vouchd.agent.pages.charts import NOTHING, Line, draw
 from vouchd.agent.pages.conditions import Tone, expiry_condition
+from vouchd.agent.pages.crls import KEEP_SECONDS, Staging
 from vouchd.agent.pages.forms import FormTokens
 from vouchd.agent.pages.history import History, quantile
-from vouchd.agent.pages.staging import KEEP_SECONDS, Staging
 from vouchd.core.facts import AuthorityPolicy
 from vouchd.errors import NotFound, PermissionDenied
 from vouchd.pkix.purposes import Validity

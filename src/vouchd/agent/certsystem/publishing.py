@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from vouchd.agent.certsystem.forms import form_fields
 from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_html, wants_xml, xml_response
-from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
 from vouchd.api.crls import take_crl
 from vouchd.api.operation import PENDING_STATUS

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.agent.certsystem import publishing
+from vouchd.agent.certsystem.forms import form_fields
 from vouchd.agent.certsystem.xml import (
     Facts,
     Result,
@@ -24,7 +25,6 @@ from vouchd.agent.certsystem.xml import (
     wants_xml,
     xml_response,
 )
-from vouchd.agent.forms import form_fields
 from vouchd.agent.routes import Route
 from vouchd.api.authorities import NewAuthority
 from vouchd.api.four_eyes import require_second

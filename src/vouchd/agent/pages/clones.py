@@ -1,4 +1,8 @@
-"""Clones: the members of the set, what each has, how far behind it is, and how the last comparison went."""
+"""Clones: the members of the set, what each has, how far behind it is, how the last comparison went; and each of them.
+
+The page of one member shows what handing the role over or taking it out would change, and does so. Who may join does it
+with a token.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,17 @@ from aiohttp import web
 from vouchd.agent.pages import menu
 from vouchd.agent.pages.acts import act, carry_out
 from vouchd.agent.pages.conditions import Condition, Tone
-from vouchd.agent.pages.forms import read_form
-from vouchd.agent.pages.rendering import Pages, done_text, see_other
+from vouchd.agent.pages.forms import read_form, require_typed
+from vouchd.agent.pages.rendering import Pages, done_text, see_done, see_other
 from vouchd.agent.pages.showing import duration
-from vouchd.api.cloning import KnownToken, SetRenewal
+from vouchd.api.cloning import JoinToken, JoinTokenRequest, KnownToken, LeftMember, SetRenewal, TakingOut
+from vouchd.api.member_changes import MemberChanges
 from vouchd.api.members import Place, VerificationRun, read_shape
 from vouchd.api.model import plain
 from vouchd.api.services import Services
 from vouchd.cloning.verdicts import DIFFERENT, IDENTICAL, NO_ANSWER, Verification, VerifiedMember
 from vouchd.core.facts import Caller
-from vouchd.errors import ConfigError, NotFound, StoreUnavailable, VouchdError
+from vouchd.errors import BadInput, ConfigError, NotFound, StoreUnavailable, VouchdError
 from vouchd.instance.report import InstanceReport, MemberReport, ServerReport
 from vouchd.threads import in_thread
 
@@ -205,3 +210,62 @@ def _words(seconds: int) -> str:
     if not seconds:
         return "the same"
     return f"older, for {duration(seconds)}" if seconds > 0 else f"newer, for {duration(-seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPages:
+    """The pages behind that of the clones; each act is an operation of the table."""
+
+    services: Services
+    pages: Pages
+
+    async def shown(self, request: web.Request, caller: Caller) -> web.Response:
+        """What could be done with a member."""
+        return await self._page(request, caller)
+
+    async def promote(self, request: web.Request, caller: Caller) -> web.Response:
+        """Hand the role of the master over."""
+        return await self._act(request, caller, "cloning.promote")
+
+    async def remove(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take the member out, and have those who stay renew what it knew where that is ticked."""
+        return await self._act(request, caller, "cloning.remove")
+
+    async def renew(self, request: web.Request, caller: Caller) -> web.Response:
+        """Have those who stay renew what a member knew that was taken out before."""
+        await read_form(request, self.pages.tokens)
+        await act(self.services, caller, "cloning.renew", {})
+        return see_done(menu.CLONES, "The keys of the set are being renewed.")
+
+    async def invite(self, request: web.Request, caller: Caller) -> web.Response:
+        """Make a join token, which this answer alone shows."""
+        minutes = (await read_form(request, self.pages.tokens)).text("minutes")
+        if not (minutes.isascii() and minutes.isdigit()):
+            raise BadInput(f"{minutes[:20]!r} is no number of minutes", hint="such as 60")
+        body = JoinTokenRequest(seconds=60 * int(minutes[:9]))
+        made: JoinToken = await act(self.services, caller, "cloning.issue_token", {}, body=body)
+        return self.pages.page(request, caller, "join_token.html", made=made)
+
+    async def void(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take a join token back."""
+        name = (await read_form(request, self.pages.tokens)).text("id")
+        await act(self.services, caller, "cloning.void_token", {"join_token": name})
+        return see_done(menu.CLONES, f"The join token {name} is void.")
+
+    async def _act(self, request: web.Request, caller: Caller, name: str) -> web.Response:
+        form = await read_form(request, self.pages.tokens)
+        place = {"member": request.match_info["member"]}
+        try:
+            require_typed(form, place["member"])
+            query = TakingOut(renew=bool(form.text("renew"))) if name == "cloning.remove" else None
+            done = await act(self.services, caller, name, place, query=query)
+        except VouchdError as error:
+            return await self._page(request, caller, error)
+        if isinstance(done, LeftMember):
+            return see_done(menu.CLONES, f"{done.left} is out of the set.")
+        return see_done(menu.CLONES, f"{done.master} is the master, and takes the role within seconds.")
+
+    async def _page(self, request: web.Request, caller: Caller, error: VouchdError | None = None) -> web.Response:
+        place = {"member": request.match_info["member"]}
+        changes: MemberChanges = await act(self.services, caller, "member_changes.preview", place)
+        return self.pages.page(request, caller, "member.html", changes=changes, error=error)

@@ -10,24 +10,21 @@ from vouchd.agent.pages import menu, static
 from vouchd.agent.pages.alerts import AlertPages
 from vouchd.agent.pages.approvals import ApprovalPages
 from vouchd.agent.pages.auditlog import AuditPages
-from vouchd.agent.pages.authorities import AuthorityPages
+from vouchd.agent.pages.authorities import AuthorityPages, MendingPages
 from vouchd.agent.pages.certificates import CertificatePages
 from vouchd.agent.pages.checking import CheckPages
-from vouchd.agent.pages.clones import ClonePages
+from vouchd.agent.pages.clones import ClonePages, MemberPages
 from vouchd.agent.pages.crl_history import CRLHistoryPages
-from vouchd.agent.pages.crls import CRLPages, LowerNumberPages
+from vouchd.agent.pages.crls import CRLPages, LowerNumberPages, Staging
 from vouchd.agent.pages.forced_promotion import ForcedPromotionPage
 from vouchd.agent.pages.forms import FormTokens
 from vouchd.agent.pages.history import History
-from vouchd.agent.pages.members import MemberPages
-from vouchd.agent.pages.mending import MendingPages
 from vouchd.agent.pages.rendering import Instance, Pages, see_other
 from vouchd.agent.pages.selftests import SelfTestPages
 from vouchd.agent.pages.service import ServicePages
 from vouchd.agent.pages.settings import SettingsPages
 from vouchd.agent.pages.signers import SignerPages
 from vouchd.agent.pages.sources import SourcePages
-from vouchd.agent.pages.staging import Staging
 from vouchd.agent.pages.tokens import TokenPages
 from vouchd.agent.pages.users import UserPages
 from vouchd.agent.routes import Handler, Route
