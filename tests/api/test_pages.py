@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tests.pki import CA
 
 from vouchd.api.pages import Page, page_of
-from vouchd.cli import lifecycle, whole
+from vouchd.cli import instance as reached
+from vouchd.cli import lifecycle
+from vouchd.cli.instance import all_authorities, all_issuing_points
 from vouchd.errors import NotFound
 
 
@@ -36,7 +38,7 @@ def test_lists_of_the_api_are_paged_and_the_commands_ask_for_all_pages(api, monk
     """A page of one, the next by its name; a command puts all of them together."""
     for number in range(3):
         api.ask("POST", "/authorities", {"certificate": CA.create(f"Paged {number}").pem.decode()})
-    monkeypatch.setattr(whole, "MOST", 1)
+    monkeypatch.setattr(reached, "MOST", 1)
 
     class Remote:
         def call(self, name: str, after: str, limit: int) -> list:
@@ -45,8 +47,8 @@ def test_lists_of_the_api_are_paged_and_the_commands_ask_for_all_pages(api, monk
 
     every = api.get("/authorities")
     assert len(every) > 3
-    assert list(whole.authorities(Remote())) == every
-    assert list(whole.issuing_points(Remote())) == api.get("/issuing-points")
+    assert list(all_authorities(Remote())) == every
+    assert list(all_issuing_points(Remote())) == api.get("/issuing-points")
     assert [one["id"] for one in api.get(f"/authorities?after={every[0]['id']}&limit=2")] == [
         one["id"] for one in every[1:3]
     ]

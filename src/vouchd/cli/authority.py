@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vouchd.cli import bulk, output, whole
+from vouchd.cli import bulk, output
 from vouchd.cli.certificate_files import read_authorities
-from vouchd.cli.instance import Instance, reachable
+from vouchd.cli.instance import Instance, all_authorities, reachable
 from vouchd.cli.options import STDIN, JsonOption, read_input
 from vouchd.cli.serving import seconds_to_wait
 from vouchd.core.facts import AuthorityPolicy, CompromisedAnswer, ExpiredCRLPolicy, ExpiredDeltaPolicy
@@ -349,7 +349,7 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
 
     Example: vouchd authority list --json
     """
-    authorities = list(whole.authorities(instance))
+    authorities = list(all_authorities(instance))
     if json_output:
         output.as_json([_full(one) for one in authorities])
         return

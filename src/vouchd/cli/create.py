@@ -10,10 +10,13 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_authorities
-from vouchd.cli.directory import options as directoryoptions
 from vouchd.cli.directory.setup import DomainOption, ManagerOption
 from vouchd.cli.options import (
     DEFAULT_INSTANCE,
+    DirectoryPasswordOption,
+    DirectoryStartTLSOption,
+    DirectoryTrustOption,
+    DirectoryURLOption,
     InstanceOption,
     JsonOption,
     ModuleOption,
@@ -117,11 +120,11 @@ def create(
     agent_port: AgentPortOption = None,
     hostname: HostnameOption = None,
     workers: WorkersOption = None,
-    directory: directoryoptions.DirectoryOption = "",
-    starttls: directoryoptions.StartTLSOption = False,
-    directory_trust: directoryoptions.TrustOption = None,
+    directory: DirectoryURLOption = "",
+    starttls: DirectoryStartTLSOption = False,
+    directory_trust: DirectoryTrustOption = None,
     manager: ManagerOption = ROOT_DN,
-    directory_password_file: directoryoptions.ManagerPasswordOption = None,
+    directory_password_file: DirectoryPasswordOption = None,
     domain: DomainOption = "vouchd",
     unconfigured: UnconfiguredOption = False,
     setup_port: SetupPortOption = None,

@@ -1,16 +1,17 @@
-"""`vouchd crl`: the CRLs that an instance answers from."""
+"""`vouchd crl`: the CRLs that an instance answers from, and how each is shown, as a line of a list or in full."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vouchd.cli import bulk, crl_shapes, output, whole
+from vouchd.cli import bulk, output
 from vouchd.cli.authority import ReferenceArgument
-from vouchd.cli.instance import Instance, reachable
+from vouchd.cli.instance import Instance, all_authorities, all_issuing_points, reachable
 from vouchd.cli.options import (
     STDIN,
     JsonOption,
@@ -20,18 +21,22 @@ from vouchd.cli.options import (
 )
 from vouchd.cli.progress import working
 from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
-from vouchd.errors import ConfigError, CRLRejected, CRLStale, VouchdError, outcome
+from vouchd.errors import ConfigError, CRLRejected, CRLStale, PermissionDenied, VouchdError, outcome
 from vouchd.files import write_new
+from vouchd.pkix import names as dn
 from vouchd.pkix import pem
-from vouchd.pkix.crl import MAX_CRL_BYTES
+from vouchd.pkix.crl import MAX_CRL_BYTES, read_header
 from vouchd.pkix.der import Buffer
-from vouchd.pkix.scope import COMPLETE_SCOPE
+from vouchd.pkix.scope import COMPLETE_SCOPE, Scope
 
 app = typer.Typer(name="crl", no_args_is_help=True, help="The CRLs that an instance answers from.")
 quarantine = typer.Typer(
     name="quarantine", no_args_is_help=True, help="CRLs held back because they gain or lose too many entries."
 )
 app.add_typer(quarantine)
+
+Row = dict[str, object]
+Shape = Mapping[str, Any]  # as the operations give it
 
 
 @app.command()
@@ -51,7 +56,7 @@ def step_back(
     Example: vouchd crl step-back "Example Root" --reason "CRL 9 was a mistake of the CA"
     """
     done = instance.call("older_crls.step_back", reference, scope, body={"reason": reason}, wait=seconds_to_wait(wait))
-    output.record(crl_shapes.point_fields(done["issuing_point"], crl_shapes.labels(instance)), json_output=json_output)
+    output.record(point_fields(done["issuing_point"], labels_of(instance)), json_output=json_output)
     output.note(f"it is served in place of CRL {done['instead_of']['crl_number']}")
     warn_unserved(instance, done["served"], wait=wait)
 
@@ -87,7 +92,7 @@ def add(
         return
     rows: list[dict[str, object]] = []
     failures: list[VouchdError] = []
-    labels = crl_shapes.labels(instance)
+    labels = labels_of(instance)
     for name in files:
         try:
             for crl in _crls(read_large_input(name, MAX_CRL_BYTES)):
@@ -95,7 +100,7 @@ def add(
                 more = {"reason": reason} if accept_lower_number else {}
                 act = "crls.add_lower" if accept_lower_number else "crls.add"
                 done = instance.call(act, body=crl, origin=origin, wait=seconds_to_wait(wait), **more)
-                rows += crl_shapes.taken_rows(done, labels)
+                rows += taken_rows(done, labels)
                 for one in done["notices"]:
                     output.warn(one["notice"], one["mend"])
                 warn_unserved(instance, done["served"], wait=wait)
@@ -168,8 +173,8 @@ def list_(instance: Instance, json_output: JsonOption = False) -> None:
 
     Example: vouchd crl list --json
     """
-    labels = crl_shapes.labels(instance)
-    rows = [crl_shapes.point_row(point, labels) for point in whole.issuing_points(instance)]
+    labels = labels_of(instance)
+    rows = [point_row(point, labels) for point in all_issuing_points(instance)]
     output.records(rows, json_output=json_output, empty="no CRL yet; add one with `vouchd crl add FILE`")
 
 
@@ -190,14 +195,14 @@ def show(
     """
     if Path(what).is_file() and out is None:
         with working(f"read {Path(what).name}", shown=not json_output):
-            shapes = [crl_shapes.file_fields(bytes(crl)) for crl in _crls(read_input(what, MAX_CRL_BYTES))]
+            shapes = [file_fields(bytes(crl)) for crl in _crls(read_input(what, MAX_CRL_BYTES))]
         for shape in shapes:
             output.record(shape, json_output=json_output)
         return
     point = instance.call("crls.get", what, scope)
     if out is not None:
         write_new(out, instance.call("crls.download", what, scope), 0o644)
-    output.record(crl_shapes.point_fields(point, crl_shapes.labels(instance)), json_output=json_output)
+    output.record(point_fields(point, labels_of(instance)), json_output=json_output)
 
 
 @app.command()
@@ -241,7 +246,7 @@ def list_held(instance: Instance, json_output: JsonOption = False) -> None:
 
     Example: vouchd crl quarantine list
     """
-    labels = crl_shapes.labels(instance)
+    labels = labels_of(instance)
     rows = [
         {
             "CA": labels.get(waiting["authority"], waiting["authority"]),
@@ -274,7 +279,7 @@ def release(
         lost, gained, before = (change[name] for name in ("lost", "gained", "before"))
         output.note(f"{change['label']}: {lost} of {before} entries lost, {gained} gained")
     done = instance.call("crls.release", reference, scope, wait=seconds_to_wait(wait))
-    output.record(crl_shapes.taken_rows(done, crl_shapes.labels(instance))[0], json_output=json_output)
+    output.record(taken_rows(done, labels_of(instance))[0], json_output=json_output)
     warn_unserved(instance, done["served"], wait=wait)
 
 
@@ -287,3 +292,86 @@ def drop(reference: ReferenceArgument, instance: Instance, scope: ScopeOption = 
     """
     instance.call("crls.drop", reference, scope)
     output.note("dropped")
+
+
+def labels_of(instance: Instance) -> dict[str, str]:
+    """Label by id of all CAs; none for a publisher, who may not list them."""
+    try:
+        return {one["id"]: one["label"] for one in all_authorities(instance)}
+    except PermissionDenied:
+        return {}
+
+
+def point_row(point: Shape, names: Mapping[str, str]) -> Row:
+    """One line about the CRL in use of an issuing point."""
+    return {
+        "CA": names.get(point["authority"], point["authority"]),
+        "scope": point["scope"],
+        "CRL_number": point["crl_number"],
+        "kind": "delta" if point["delta"] else "full",
+        "this_update": point["this_update"],
+        "next_update": point["next_update"],
+        "entries": point["entries"],
+        "state": "expired" if point["expired"] else "fresh",
+    }
+
+
+def taken_rows(done: Shape, names: Mapping[str, str]) -> list[Row]:
+    """The same for a CRL that was taken in just now, with whether it is served."""
+    rows = [point_row(point, names) for point in done["issuing_points"]]
+    return [
+        {**{name: value for name, value in row.items() if name != "state"}, "served": done["served"]} for row in rows
+    ]
+
+
+def point_fields(point: Shape, names: Mapping[str, str]) -> Row:
+    """All that is known of the CRL in use of an issuing point."""
+    return {
+        **point_row(point, names),
+        "CA_id": point["authority"],
+        "sequence": point["sequence"],
+        "accepted_at": point["accepted_at"],
+        "origin": point["origin"] or None,
+        "lower_number_reason": point["lower_number_reason"] or None,
+        **_crl_fields("base", point["base"]),
+        **(_crl_fields("delta", point["delta"]) if point["delta"] else {}),
+        "only": ", ".join(point["only"]) or None,
+        "reasons": ", ".join(point["reasons"]) or None,
+        "indirect": point["indirect"],
+    }
+
+
+def _crl_fields(which: str, crl: Shape) -> Row:
+    return {
+        f"{which}_number": crl["crl_number"],
+        f"{which}_sha256": crl["sha256"],
+        f"{which}_bytes": crl["bytes"],
+        f"{which}_this_update": crl["this_update"],
+        f"{which}_next_update": crl["next_update"],
+    }
+
+
+def _scope_fields(scope: Scope) -> Row:
+    kinds = {"users": scope.only_user, "CAs": scope.only_ca, "attribute certificates": scope.only_attribute}
+    reasons = scope.only_some_reasons
+    return {
+        "only": ", ".join(kind for kind, only in kinds.items() if only) or None,
+        "reasons": ", ".join(sorted(reason.name.lower() for reason in reasons)) if reasons else None,
+        "indirect": scope.indirect,
+    }
+
+
+def file_fields(crl: bytes) -> Row:
+    """What the CRL in a file says of itself; nothing is verified. Raises: CRLRejected."""
+    header = read_header(crl)
+    return {
+        "issuer": dn.readable(header.issuer_name_der),
+        "CRL_number": header.crl_number,
+        "delta_of": header.base_crl_number,
+        "this_update": output.when(header.this_update),
+        "next_update": output.when(header.next_update),
+        "scope": header.point_scope_id,
+        **_scope_fields(header.scope),
+        "bytes": len(crl),
+        "sha256": hashlib.sha256(crl).hexdigest(),
+    }

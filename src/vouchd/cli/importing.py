@@ -18,8 +18,15 @@ from vouchd.cli.create import (
     PortOption,
     WorkersOption,
 )
-from vouchd.cli.directory.options import ManagerPasswordOption, StartTLSOption, TrustOption
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cli.options import (
+    DEFAULT_INSTANCE,
+    DirectoryPasswordOption,
+    DirectoryStartTLSOption,
+    DirectoryTrustOption,
+    InstanceOption,
+    JsonOption,
+    read_password,
+)
 from vouchd.cli.progress import working
 from vouchd.cloning.adoption import OtherDirectory
 from vouchd.directory.connection import server_of
@@ -75,10 +82,10 @@ def dogtag(
     directory: URLOption,
     instance: InstanceOption = DEFAULT_INSTANCE,
     password_file: KeysPasswordOption = None,
-    starttls: StartTLSOption = False,
-    directory_trust: TrustOption = None,
+    starttls: DirectoryStartTLSOption = False,
+    directory_trust: DirectoryTrustOption = None,
     bind: BindOption = ROOT_DN,
-    directory_password_file: ManagerPasswordOption = None,
+    directory_password_file: DirectoryPasswordOption = None,
     trusted_responder: TrustedOption = None,
     audit_log: AuditLogOption = None,
     ca: CAOption = None,

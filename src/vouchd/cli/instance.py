@@ -20,6 +20,7 @@ import typer
 
 from vouchd.api.model import plain
 from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operation_of
+from vouchd.api.pages import MOST
 from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE, read_password
 from vouchd.cli.progress import working
@@ -31,6 +32,7 @@ from vouchd.settings.layout import Layout
 
 if TYPE_CHECKING:
     from vouchd.api.services import Services
+
 
 Result = TypeVar("Result")
 
@@ -284,3 +286,23 @@ def opened(
     if cert is None:
         raise ConfigError("a client certificate is needed with --url", hint=f"give it: {option} FILE")
     yield Port(AdminClient(url, cert, key, trust, lambda: read_password(password_file, cert)), talks=talks)
+
+
+def all_authorities(instance: Instance) -> Iterator[Mapping[str, Any]]:
+    """All CAs, which the operation gives in pages."""
+    return _whole(instance, "authorities.list", "{id}")
+
+
+def all_issuing_points(instance: Instance) -> Iterator[Mapping[str, Any]]:
+    """All issuing points, which the operation gives in pages."""
+    return _whole(instance, "crls.list", "{authority}/{scope}")
+
+
+def _whole(instance: Instance, operation: str, name: str) -> Iterator[Mapping[str, Any]]:
+    after = ""
+    while True:
+        page = instance.call(operation, after=after, limit=MOST)
+        yield from page
+        if len(page) < MOST:
+            return
+        after = name.format_map(page[-1])

@@ -40,6 +40,25 @@ PINFileOption = Annotated[
 PINCommandOption = Annotated[
     str, typer.Option("--pin-command", metavar="COMMAND", help="A command that prints the PIN, each time.")
 ]
+# The directory server of a new instance.
+DirectoryURLOption = Annotated[
+    str, typer.Option("--directory", metavar="URL", help="Its own directory server: ldap[s]://HOST:PORT/SUFFIX.")
+]
+DirectoryStartTLSOption = Annotated[
+    bool, typer.Option("--starttls", help="StartTLS on the plain port of the directory.")
+]
+DirectoryTrustOption = Annotated[
+    Path | None, typer.Option("--directory-trust", "--trust", metavar="FILE", help="CAs of the directory server, PEM.")
+]
+ClientCertificateOption = Annotated[
+    str,
+    typer.Option(
+        "--client-certificate", metavar="NAME", help="The instance binds with this system certificate of its own."
+    ),
+]
+DirectoryPasswordOption = Annotated[
+    Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
+]
 
 DEFAULT_INSTANCE = Path("./vouchd")
 DEFAULT_CA = Path("./ca")

@@ -23,18 +23,16 @@ from vouchd.cli.clone.other_master import (
     TrustedOption,
     clone_master,
 )
-from vouchd.cli.directory.options import (
-    ClientCertificateOption,
-    DirectoryOption,
-    ManagerPasswordOption,
-    StartTLSOption,
-    TrustOption,
-)
 from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.instance import Folder, Instance, reachable
 from vouchd.cli.lifecycle import restarted
 from vouchd.cli.options import (
     DEFAULT_INSTANCE,
+    ClientCertificateOption,
+    DirectoryPasswordOption,
+    DirectoryStartTLSOption,
+    DirectoryTrustOption,
+    DirectoryURLOption,
     InstanceOption,
     JsonOption,
     ModuleOption,
@@ -186,11 +184,11 @@ def create(
     listen: ListenOption = "",
     workers: WorkersOption = 0,
     ca: OwnCAOption = None,
-    directory: DirectoryOption = "",
-    starttls: StartTLSOption = False,
-    trust: TrustOption = None,
+    directory: DirectoryURLOption = "",
+    starttls: DirectoryStartTLSOption = False,
+    trust: DirectoryTrustOption = None,
     manager: ManagerOption = ROOT_DN,
-    manager_password_file: ManagerPasswordOption = None,
+    manager_password_file: DirectoryPasswordOption = None,
     client_certificate: ClientCertificateOption = "",
     config: MasterConfigOption = None,
     master_starttls: MasterStartTLSOption = False,

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import output
-from vouchd.cli.directory.options import ClientCertificateOption
 from vouchd.cli.directory.server import shown
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cli.options import DEFAULT_INSTANCE, ClientCertificateOption, InstanceOption, JsonOption, read_password
 from vouchd.clock import SystemClock
 from vouchd.cloning.directory_account import bind_with_certificate, newest_certificate
 from vouchd.cloning.directory_setup import set_up_as_manager

@@ -9,7 +9,6 @@ import typer
 
 from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
-from vouchd.cli.directory.options import ClientCertificateOption
 from vouchd.cli.directory.setup import (
     DirectoryOption,
     DomainOption,
@@ -22,7 +21,7 @@ from vouchd.cli.directory.setup import (
 )
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.lifecycle import restarted
-from vouchd.cli.options import JsonOption, read_password
+from vouchd.cli.options import ClientCertificateOption, JsonOption, read_password
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.dse import ROOT_DN
 
