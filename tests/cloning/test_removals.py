@@ -14,7 +14,7 @@ from tests.service.recording import ADMIN, RecordingAudit
 
 from vouchd.cloning.doubted import Doubted
 from vouchd.cloning.doubts import EVENT
-from vouchd.cloning.removals import sealed_removal
+from vouchd.cloning.seals import sealed_removal
 from vouchd.core.facts import IssuingPointId
 from vouchd.core.ports import CA_KIND, KEYRING_KIND, MEMBER_KIND, USER_KIND
 from vouchd.core.signer_facts import Keyring

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vouchd.migration.rights import differences
+from vouchd.migration.their_users import differences
 
 AGENTS = "Online Certificate Status Manager Agents"
 

@@ -14,8 +14,16 @@ from vouchd.cloning.doubts import EVENT, STORE, Doubt, Doubts, doubt_of
 from vouchd.cloning.judging import NUMBER_SECONDS, Judge
 from vouchd.cloning.proof import MemberKey
 from vouchd.cloning.registry import master_of
-from vouchd.cloning.removals import latest_removals, number_of, sealed_removal
-from vouchd.cloning.seals import Record, begun_by_master, highest_number, seal_of, sealed
+from vouchd.cloning.seals import (
+    Record,
+    begun_by_master,
+    highest_number,
+    latest_removals,
+    number_of,
+    seal_of,
+    sealed,
+    sealed_removal,
+)
 from vouchd.core.facts import Member
 from vouchd.core.ports import KEPT_BY_MASTER, MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
 from vouchd.errors import BadInput, ConfigError, PermissionDenied

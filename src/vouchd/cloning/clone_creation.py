@@ -1,8 +1,12 @@
-"""The steps that make a clone, each named, each repeatable: `vouchd clone create` does them in order."""
+"""The steps that make a clone, each named, each repeatable: `vouchd clone create` does them in order.
+
+Whatever its master is, making one consists of a folder, the journal of its steps, waiting, and the start (`Creation`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +18,6 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.client import PeerClient, connector
 from vouchd.cloning.directory_setup import directory_values, replica_id_of, set_up_directory
 from vouchd.cloning.following import followed
-from vouchd.cloning.groundwork import INITIALISE_SECONDS, Creation, wait_for
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS, own_member
 from vouchd.cloning.needs import CheckInstance, Compare, OpenServices, Say
 from vouchd.cloning.preflight import check_keys, check_set, read_keys
@@ -47,6 +50,33 @@ from vouchd.signing.token.pins import read_pin
 from vouchd.signing.token.reference import TokenPlace
 from vouchd.stores.believed import Believed
 from vouchd.stores.rules import Unsealed
+
+INITIALISE_SECONDS = 1800.0
+ARRIVE_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+class Creation:
+    """Makes a clone in the folder of `layout`; `say` is told of progress, `check` proves the instance made there."""
+
+    def __init__(self, layout: Layout, check: CheckInstance, say: Say) -> None:
+        self._layout = layout
+        self._check = check
+        self._say = say
+        self.journal = journal_of(layout)
+
+    def _start(self) -> None:
+        if not lifecycle.status(self._layout).ready:
+            lifecycle.start(self._layout, lifecycle.manager_command(self._layout))
+
+
+def wait_for(lack: Callable[[], str], hint: str) -> None:
+    """Return when nothing is lacking any more; `lack` says in words what is. Raises: LifecycleError with these."""
+    until = time.monotonic() + ARRIVE_SECONDS
+    while words := lack():
+        if time.monotonic() > until:
+            raise LifecycleError(words, hint=hint)
+        time.sleep(_POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

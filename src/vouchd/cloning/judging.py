@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from vouchd.cloning.appointment import administrators, believed
 from vouchd.cloning.registry import master_of
-from vouchd.cloning.removals import may_remove, removal_seal
-from vouchd.cloning.seals import Record, Seal, damage_to, seal_of
+from vouchd.cloning.seals import Record, Seal, damage_to, may_remove, removal_seal, seal_of
 from vouchd.core import records
 from vouchd.core.facts import Member
 from vouchd.core.ports import KEPT_BY_MASTER, MEMBER_KIND, TOKEN_KIND, USER_KIND, Clock

@@ -13,7 +13,7 @@ Each member judges what it reads, and remembers in a file of its own (`Believed`
   member's record is changed by itself or by the master; the role of the master goes to whom an appointment names
   (cloning/appointment); a new member comes in by one that is there, as a clone;
 - a number below the one that was believed is an old record put back, and not believed;
-- what was believed and is not stored any more is gone only if a member that may has sealed that (cloning/removals):
+- what was believed and is not stored any more is gone only if a member that may has sealed that:
   one that may change it, and of a member the master or itself;
 - what is not believed counts as if it had not been written: what was believed before it stays, the refusal is
   recorded once, shown until it ends, and makes the member not ready.
@@ -24,6 +24,11 @@ are believed to those that they let in, and never comes out of the directory.
 It begins once for each set: the master seals what there is and its own record last, and from the moment that a member
 sees that, what it finds then is believed and from then on nothing without a seal. Before, and on an instance without a
 key of its own, everything is believed, as in versions before this one. See docs/decisions/0015.
+
+Whoever writes into a directory server can take an entry out of it, too. That a fact is gone is therefore sealed as
+facts are: a removal is a record of its own that stays, of what kind the fact was and its name, with a seal. Its number
+is as high as that on the fact or higher, so it tells which of the two came later, and the record of before does not
+come back; a fact that is made again has a higher number.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ import base64
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vouchd.cloning.proof import MemberKey, require_signed
@@ -49,6 +54,7 @@ from vouchd.stores.believed import Row
 Record = dict[str, Any]
 SEAL = "seal"
 _SPEAKS = b"vouchd seal 1\0"
+REMOVAL_KIND = "removal"
 
 
 class Seal(NamedTuple):
@@ -130,3 +136,43 @@ def highest_number(good: Iterable[Record], row: Row | None) -> int:
     """The highest number of a seal there is or was."""
     numbers = [one[SEAL]["number"] for one in good if isinstance(one.get(SEAL), dict)]
     return max([row.number if row else 0, *(number for number in numbers if type(number) is int)])
+
+
+def sealed_removal(kind: str, identifier: str, number: int, key: MemberKey) -> Record:
+    """The record that the fact is gone. Raises: SigningError."""
+    return sealed(REMOVAL_KIND, _removal_name(kind, identifier), {"kind": kind, "id": identifier}, number, key)
+
+
+def latest_removals(kind: str, removals: Collection[Mapping[str, Any]]) -> dict[str, list[Record]]:
+    """Those of facts of that kind by identifier, the highest number first; signatures are not looked at yet."""
+    by_id: dict[str, list[Record]] = {}
+    for one in removals:
+        if one.get("kind") == kind and isinstance(one.get("id"), str) and number_of(one) >= 0:
+            by_id.setdefault(one["id"], []).append(dict(one))
+    return {identifier: sorted(some, key=number_of, reverse=True) for identifier, some in by_id.items()}
+
+
+def number_of(removal: Mapping[str, Any]) -> int:
+    """The number that its seal claims, below 0 where it claims none."""
+    seal = removal.get(SEAL)
+    number = seal.get("number") if isinstance(seal, dict) else None
+    return number if type(number) is int else -1
+
+
+def removal_seal(kind: str, identifier: str, removal: Record) -> Seal:
+    """The seal of a removal. Raises: BadInput."""
+    if removal.keys() != {"kind", "id", SEAL}:
+        raise BadInput("it is no removal")
+    return seal_of(REMOVAL_KIND, _removal_name(kind, identifier), removal)
+
+
+def may_remove(kind: str, identifier: str, members: Mapping[str, Member]) -> set[str]:
+    """The keys whose word counts, by SHA-256 (hex) of their certificates; none where there is no set."""
+    master, member = master_of(members.values()), members.get(identifier)
+    if master is None or kind not in {USER_KIND, MEMBER_KIND}:
+        return {pin for one in members.values() for pin in one.pins}
+    return {*master.pins, *(member.pins if kind == MEMBER_KIND and member else ())}
+
+
+def _removal_name(kind: str, identifier: str) -> str:
+    return f"{kind} {identifier}"

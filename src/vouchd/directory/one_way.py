@@ -14,8 +14,8 @@ from vouchd.core.facts import DirectoryServer
 from vouchd.directory import account, replica, suffix
 from vouchd.directory.config_entries import READER_DN, SENDER_DN, agreement_name, replica_dn
 from vouchd.directory.connection import Change, Connection
-from vouchd.directory.indexes import ensure_indexes
 from vouchd.directory.schema import ensure_schema
+from vouchd.directory.suffix import ensure_indexes
 from vouchd.errors import AlreadyExists, ConfigError, NotFound, StoreConflict
 
 CONSUMER_ID = "65535"

@@ -13,9 +13,9 @@ from vouchd.core.facts import DirectoryServer
 from vouchd.directory import account, replica, suffix
 from vouchd.directory.config_entries import REPLICATION_DN, SERVICE_DN
 from vouchd.directory.connection import Connection
-from vouchd.directory.indexes import ensure_indexes
 from vouchd.directory.one_way import require_not_theirs
 from vouchd.directory.schema import ensure_containers, ensure_schema
+from vouchd.directory.suffix import ensure_indexes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
-"""The suffix of a set in one directory server: its database, its own entry, the limits and plug-ins it counts on.
+"""The suffix of a set in one directory server: its database with its indexes, its own entry, limits and plug-ins.
 
-All of it is done by the Directory Manager, once, over LDAP; none of it replicates but the suffix entry.
+All of it is done by the Directory Manager, once, over LDAP; none of it replicates but the suffix entry. A new database
+has most of the indexes that searches of the store need.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
-from vouchd.directory.config_entries import LDBM, database_dn, mapping_tree_dn, naming_attribute
+from vouchd.directory.config_entries import LDBM, database_dn, mapping_tree_dn, naming_attribute, task_exit_code
 from vouchd.directory.connection import Change, Connection
 from vouchd.directory.dse import BACKEND, MAX_BER_BYTES
 from vouchd.directory.schema import USER
@@ -16,6 +18,9 @@ from vouchd.errors import AlreadyExists, NotFound, StoreError
 USN = "cn=USN,cn=plugins,cn=config"
 _FACTS = f"(|(objectClass=vouchdIssuingPoint)(objectClass=vouchdDomainMember)(&(objectClass=vouchdPeople)({USER}=*)))"
 _CLASSES = {"o": "organization", "ou": "organizationalUnit", "dc": "domain"}
+INDEXES = {"cn": ("eq", "pres"), "entryusn": ("eq",), "nsds5ReplConflict": ("eq", "pres"), "nsUniqueId": ("eq",)}
+_INDEX_TASKS = "cn=index,cn=tasks,cn=config"
+_FILLING_SECONDS = 600.0
 
 
 def backend_of(connection: Connection, suffix: str) -> str | None:
@@ -93,3 +98,37 @@ def ensure_change_numbers(connection: Connection) -> tuple[str, ...]:
         return ()
     connection.modify(USN, [Change("replace", "nsslapd-pluginEnabled", (b"on",))])
     return ("the USN plug-in",)
+
+
+def ensure_indexes(connection: Connection, backend: str) -> tuple[str, ...]:
+    """Make the indexes that the database lacks and fill them; the attributes they were made for."""
+    made = tuple(name for name, kinds in INDEXES.items() if _add_index(connection, backend, name, kinds))
+    if made:
+        _fill_indexes(connection, backend, made)
+    return made
+
+
+def _add_index(connection: Connection, backend: str, attribute: str, kinds: tuple[str, ...]) -> bool:
+    dn = f"cn={attribute},cn=index,{database_dn(backend)}"
+    if connection.read(dn, ["cn"]) is not None:
+        return False
+    entry = {"objectClass": ["top", "nsIndex"], "cn": [attribute], "nsSystemIndex": ["false"], "nsIndexType": kinds}
+    try:
+        connection.add(dn, entry)
+    except AlreadyExists:
+        return False
+    return True
+
+
+def _fill_indexes(connection: Connection, backend: str, attributes: tuple[str, ...]) -> None:
+    name = f"vouchd {time.time_ns()}"
+    dn = f"cn={name},{_INDEX_TASKS}"
+    task = {
+        "objectClass": ["top", "extensibleObject"],
+        "cn": [name],
+        "nsInstance": [backend],
+        "nsIndexAttribute": attributes,
+    }
+    connection.add(dn, task)
+    if code := task_exit_code(connection, dn, _FILLING_SECONDS):
+        raise StoreError(f"the indexes of {backend} were not filled: task ended with {code}", hint="see its error log")

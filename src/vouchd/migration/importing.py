@@ -28,9 +28,8 @@ from vouchd.instance.certificates.issuing import certify, server_request
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, SUBSYSTEM
 from vouchd.instance.creation import NewSigner, create_instance, require_free
 from vouchd.migration.findings import Finding
-from vouchd.migration.rights import RightDifference, differences
 from vouchd.migration.their_settings import NICKNAMES, JudgedSettings, TheirSettings, judged, read_their_settings
-from vouchd.migration.their_users import read_acls, read_users, take_over
+from vouchd.migration.their_users import RightDifference, differences, read_acls, read_users, take_over
 from vouchd.pkix.purposes import Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.service.permission import Action

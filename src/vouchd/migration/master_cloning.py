@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vouchd.cloning.groundwork import INITIALISE_SECONDS, Creation, wait_for
+from vouchd.cloning.clone_creation import INITIALISE_SECONDS, Creation, wait_for
 from vouchd.cloning.needs import CheckInstance, Say
 from vouchd.cloning.preflight import read_keys
 from vouchd.cloning.steps import Step, journal_of

@@ -9,7 +9,7 @@ from cryptography import x509
 from tests.agent.agent_port import crl
 from tests.agent.pages.pages_port import pages_port, words
 
-from vouchd.agent.pages import crl_history
+from vouchd.agent.pages import crls
 from vouchd.clock import SystemClock
 
 
@@ -47,7 +47,7 @@ def test_history_leads_to_downloads_and_to_the_difference(pages, place):
 
 def test_difference_of_many_comes_in_parts(pages, place, monkeypatch):
     """Each part says which it is, and leads to the next and the one before."""
-    monkeypatch.setattr(crl_history, "PART", 3)
+    monkeypatch.setattr(crls, "PART", 3)
     two = re.findall(r'name="before" value="([0-9a-f]+)"', pages.show(place + "/history").text)
     query = f"{place}/difference?before={two[1]}&after={two[0]}"
     first = pages.show(query)

@@ -14,8 +14,7 @@ from vouchd.agent.pages.authorities import AuthorityPages, MendingPages
 from vouchd.agent.pages.certificates import CertificatePages
 from vouchd.agent.pages.checking import CheckPages
 from vouchd.agent.pages.clones import ClonePages, MemberPages
-from vouchd.agent.pages.crl_history import CRLHistoryPages
-from vouchd.agent.pages.crls import CRLPages, LowerNumberPages, Staging
+from vouchd.agent.pages.crls import CRLHistoryPages, CRLPages, LowerNumberPages, Staging
 from vouchd.agent.pages.forced_promotion import ForcedPromotionPage
 from vouchd.agent.pages.forms import FormTokens
 from vouchd.agent.pages.history import History

@@ -1,4 +1,4 @@
-"""Removals in a directory: which facts are gone, as members have sealed it; see cloning/removals.
+"""Removals in a directory: which facts are gone, as members have sealed it; see cloning/seals.
 
 A user is a value of one entry, which takes the removal in the same modify. A CA and a member have entries of their own:
 the modify that takes the record out of the entry puts the removal into it, then the container above keeps it, and then

@@ -24,7 +24,7 @@ from vouchd.pkix import names
 from vouchd.pkix.der import Buffer
 from vouchd.stores.ldap.changes import EntryChanged, add, again, modify
 from vouchd.stores.ldap.documents import ChunkedDocuments
-from vouchd.stores.ldap.domain import DirectoryDomain
+from vouchd.stores.ldap.domain import DirectoryDomain, DirectorySetFacts
 from vouchd.stores.ldap.entries import (
     CERTIFICATE,
     SMALL,
@@ -44,7 +44,6 @@ from vouchd.stores.ldap.entries import (
 from vouchd.stores.ldap.judging import EntryJudge
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.removals import added, keep, kept
-from vouchd.stores.ldap.set_facts import DirectorySetFacts
 from vouchd.stores.ldap.settling import merge_conflicts, settle
 from vouchd.stores.ldap.watching import watch
 from vouchd.stores.revision_cache import RevisionCache

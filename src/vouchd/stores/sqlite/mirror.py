@@ -13,8 +13,14 @@ from vouchd.core.records import Record
 from vouchd.pkix.der import Buffer
 from vouchd.stores.rules import NO_HIGH_WATER, lowered, merged, named_documents
 from vouchd.stores.sqlite.base import OF_AUTHORITY, SqliteBase, Transaction
-from vouchd.stores.sqlite.domain import read_members, write_member
-from vouchd.stores.sqlite.set_facts import stored_approvals, stored_keyring, write_approvals, write_keyring
+from vouchd.stores.sqlite.domain import (
+    read_members,
+    stored_approvals,
+    stored_keyring,
+    write_approvals,
+    write_keyring,
+    write_member,
+)
 
 T = TypeVar("T")
 

@@ -30,9 +30,8 @@ from vouchd.stores.rules import (
 )
 from vouchd.stores.sqlite.base import Transaction, has_document, require_document
 from vouchd.stores.sqlite.database import BUSY_SECONDS
-from vouchd.stores.sqlite.domain import SqliteDomain
+from vouchd.stores.sqlite.domain import SqliteDomain, SqliteSetFacts
 from vouchd.stores.sqlite.mirror import SqliteMirror
-from vouchd.stores.sqlite.set_facts import SqliteSetFacts
 
 T = TypeVar("T")
 
