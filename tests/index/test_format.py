@@ -52,13 +52,13 @@ def test_index_equals_a_dict_of_its_entries(tmp_path_factory, listed, others):
     model = {number(e.serial): e for e in listed}
     assert len(index) == len(model)
     for serial in [e.serial for e in listed] + others:
-        found, expected = index.find(serial), model.get(number(serial))
-        assert (found and found.serial) == (expected and minimal(expected.serial))
-        assert (found and facts(found)) == (expected and facts(expected))
-    found = [number(e.serial) for e in index]
-    positive = [n for n in found if n >= 0]
+        revocation, expected = index.find(serial), model.get(number(serial))
+        assert (revocation and revocation.serial) == (expected and minimal(expected.serial))
+        assert (revocation and facts(revocation)) == (expected and facts(expected))
+    numbers = [number(e.serial) for e in index]
+    positive = [n for n in numbers if n >= 0]
     assert positive == sorted(n for n in model if n >= 0)
-    assert found[len(positive) :] == sorted(n for n in model if n < 0)
+    assert numbers[len(positive) :] == sorted(n for n in model if n < 0)
 
 
 def facts(entry: RevocationEntry):
@@ -245,12 +245,12 @@ def overwrite(path, place: int, octets: bytes) -> None:
 def test_flipped_octet_is_never_another_answer(path, opened):
     """Wherever an octet differs from what was written, a search says what was written or that the file is damaged."""
     whole = path.read_bytes()
-    asked = [0, 1, 31, 32, 255, 256, 511, 599]
+    serials = [0, 1, 31, 32, 255, 256, 511, 599]
     for place in range(64, len(whole), 7):
         damaged: list[str] = []
         index = RevocationIndexFile(path, octets=opened, damaged=damaged.append)
         overwrite(path, place, bytes((whole[place] ^ 0x41,)))
-        for serial in asked:
+        for serial in serials:
             try:
                 assert index.find(octets(serial)).revocation_time == serial
             except IndexFileError:
