@@ -48,14 +48,14 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     """An HTTP server on a free loopback port; set `behave`."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-        found.requests = []
-        found.behave = lambda request: request.reply()
-        found.url = f"http://127.0.0.1:{found.server_port}/ca.crl"
-        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.requests = []
+        server.behave = lambda request: request.reply()
+        server.url = f"http://127.0.0.1:{server.server_port}/ca.crl"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield found
-        found.shutdown()
+        yield server
+        server.shutdown()
         thread.join()
 
 
@@ -66,9 +66,9 @@ def source(url: str, **changes) -> HTTPSource:
 def test_crl_is_delivered_with_its_validators(server):
     """Status 200 is a CRL; its ETag and Last-Modified are what the next request asks with."""
     server.behave = lambda request: request.reply(etag='"v1"', last_modified="Tue, 24 Nov 2026 05:00:00 GMT")
-    found = source(server.url).fetch(Validator())
-    assert found.documents == (CRL,)
-    assert found.validator == Validator('"v1"', "Tue, 24 Nov 2026 05:00:00 GMT")
+    delivery = source(server.url).fetch(Validator())
+    assert delivery.documents == (CRL,)
+    assert delivery.validator == Validator('"v1"', "Tue, 24 Nov 2026 05:00:00 GMT")
 
 
 def test_unchanged_crl_is_not_fetched_again(server):

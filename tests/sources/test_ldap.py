@@ -64,21 +64,21 @@ def source(url: str, **changes) -> LDAPSource:
 
 def test_entry_gives_its_crls_base_before_delta(directory):
     """Without attributes in the URL all CRL attributes are read, and a delta CRL follows its base."""
-    found = source(f"{directory.url}/cn=both,{directory.suffix}").fetch(Validator())
-    assert found.documents == (BASE, DELTA)
+    delivery = source(f"{directory.url}/cn=both,{directory.suffix}").fetch(Validator())
+    assert delivery.documents == (BASE, DELTA)
 
 
 @pytest.mark.parametrize("attribute", ["deltaRevocationList", "deltaRevocationList;binary", "DELTArevocationlist"])
 def test_attribute_of_the_url_is_the_only_one_read(directory, attribute):
     """An attribute named in the URL is read alone, with or without the binary option, in any case of letters."""
-    found = source(f"{directory.url}/cn=both,{directory.suffix}?{attribute}").fetch(Validator())
-    assert found.documents == (DELTA,)
+    delivery = source(f"{directory.url}/cn=both,{directory.suffix}?{attribute}").fetch(Validator())
+    assert delivery.documents == (DELTA,)
 
 
 def test_subtree_gives_the_crls_of_all_its_entries(directory):
     """Scope and filter of the URL choose the entries; their CRLs come in the order of their names."""
-    found = source(f"{directory.url}/ou=parts,{directory.suffix}??one?(cn=*)").fetch(Validator())
-    assert found.documents == (b"\x30\x01a", b"\x30\x01b")
+    delivery = source(f"{directory.url}/ou=parts,{directory.suffix}??one?(cn=*)").fetch(Validator())
+    assert delivery.documents == (b"\x30\x01a", b"\x30\x01b")
 
 
 def test_unchanged_crls_are_no_news_and_changed_ones_are(directory):
@@ -102,8 +102,8 @@ def test_attribute_is_read_with_and_without_the_binary_option(directory, option)
     """RFC 4523 has CRLs with `;binary`; the internal database of a Certificate System has them without."""
     dn = f"cn=plain{option.strip(';')},{directory.suffix}"
     directory.connection.add_s(dn, [*ENTRY, (f"certificateRevocationList{option}", [BASE])])
-    for asked in ("", "?certificateRevocationList", "?certificateRevocationList;binary"):
-        assert source(f"{directory.url}/{dn}{asked}").fetch(Validator()).documents == (BASE,)
+    for query in ("", "?certificateRevocationList", "?certificateRevocationList;binary"):
+        assert source(f"{directory.url}/{dn}{query}").fetch(Validator()).documents == (BASE,)
 
 
 def test_empty_value_stops_no_good_one_beside_it(directory):
@@ -129,8 +129,10 @@ def test_certificates_are_delivered_where_they_are_asked_for(directory):
     names = [b"top", b"cRLDistributionPoint", b"pkiCA"]
     values = [("cACertificate", [b"0ca"]), ("certificateRevocationList", [BASE])]
     directory.connection.add_s(dn, [("objectClass", names), *values])
-    asked = source(f"{directory.url}/{dn}?certificateRevocationList", certificate_attribute="cACertificate;binary")
-    delivered = asked.fetch(Validator())
+    authority_source = source(
+        f"{directory.url}/{dn}?certificateRevocationList", certificate_attribute="cACertificate;binary"
+    )
+    delivered = authority_source.fetch(Validator())
     assert (delivered.certificates, delivered.documents) == ((b"0ca",), (BASE,))
     assert source(f"{directory.url}/{dn}").fetch(Validator()).certificates == ()
 
@@ -171,8 +173,8 @@ def test_bind_with_a_password_is_made_and_a_wrong_one_is_not_repeated(directory)
 def test_ldaps_of_a_trusted_server_is_read(directory):
     """LDAPS is spoken with roots from a file."""
     url = f"{directory.secure_url}/cn=both,{directory.suffix}"
-    found = source(url, trust_file=directory.trust).fetch(Validator())
-    assert found.documents == (BASE, DELTA)
+    delivery = source(url, trust_file=directory.trust).fetch(Validator())
+    assert delivery.documents == (BASE, DELTA)
 
 
 def test_ldaps_of_an_unknown_server_is_refused(directory):
@@ -256,8 +258,8 @@ def test_crl_is_read_with_a_client_certificate(directory, private, transport):
     """SASL EXTERNAL in TLS makes the owner of the certificate the account that may read; nobody else does."""
     dn, mine = private
     urls = {"ldaps": f"{directory.secure_url}/{dn}", "starttls": f"{directory.url}/{dn}????{START_TLS}"}
-    found = source(urls[transport], trust_file=directory.trust, identity=lambda: mine).fetch(Validator())
-    assert found.documents == (BASE,)
+    delivery = source(urls[transport], trust_file=directory.trust, identity=lambda: mine).fetch(Validator())
+    assert delivery.documents == (BASE,)
     with pytest.raises(SourceError):
         source(urls[transport], trust_file=directory.trust).fetch(Validator())
 
