@@ -96,7 +96,7 @@ class Client(threading.Thread):
 
     def says(self, serial: int, status: str) -> bool:
         """Whether that was the last that it was told of a serial."""
-        return next((told for one, told in reversed(list(self.statuses)) if one == serial), "") == status
+        return next((answer for one, answer in reversed(list(self.statuses)) if one == serial), "") == status
 
     def end(self) -> None:
         """Have it end after this round."""

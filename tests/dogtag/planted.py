@@ -155,8 +155,8 @@ def alike(ca: CA) -> list[tuple[bytes, Method]]:
     ]
     for serial, digest in product((REVOKED, HELD, NEVER_ISSUED), DIGESTS):
         nonce = secrets.token_bytes(32)
-        asked = ask_for(ca, serial, digest=digest).request_der
-        every += [(asked, Method.GET), (asked, Method.POST)]
+        request = ask_for(ca, serial, digest=digest).request_der
+        every += [(request, Method.GET), (request, Method.POST)]
         every += [(ask_for(ca, serial, digest=digest, nonce=nonce).request_der, Method.POST)]
     return [one for one in every if one[1] is Method.POST or not _has_slashes(one[0])]
 

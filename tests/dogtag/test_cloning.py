@@ -147,17 +147,17 @@ def test_every_change_of_the_ca_is_followed_by_both_clones(lab, clones):
     """Revoked, held, released: each shows at the clones with the publication, and Dogtag's own client reads it."""
     for clone in clones:
         assert "identical" in clone.run("clone", "verify", "--instance", clone.folder / "clone", "--sample", 3)
-    revoked, held = (lab.issue(f"{name}.example.test").certificate.serial_number for name in ("revoked", "held"))
+    revoked, on_hold = (lab.issue(f"{name}.example.test").certificate.serial_number for name in ("revoked", "held"))
     lab.revoke(revoked)
-    lab.revoke(held, "Certificate_Hold")
+    lab.revoke(on_hold, "Certificate_Hold")
     assert "<crlPublished>Success</crlPublished>" in lab.publish()
     for clone in clones:
-        assert until(lambda clone=clone: clone.says(revoked, "revoked") and clone.says(held, "revoked"))
+        assert until(lambda clone=clone: clone.says(revoked, "revoked") and clone.says(on_hold, "revoked"))
         assert "CertStatus=Revoked" in lab.ocsp_client(f"{clone.url}/ocsp/ee/ocsp", revoked)
-    lab.release(held)
+    lab.release(on_hold)
     lab.publish()
     for clone in clones:
-        assert until(lambda clone=clone: clone.says(held, "good"))
+        assert until(lambda clone=clone: clone.says(on_hold, "good"))
         assert clone.says(revoked, "revoked")
 
 
@@ -254,8 +254,8 @@ def test_ca_that_is_taken_away_at_the_master_stays_until_an_operator_takes_it_aw
     finally:
         lab.remove_ca(plan.OCSP, "CN=Passing CA")
     assert says_revoked()
-    told = clone.run("clone", "verify", *place, "--sample", 3, code=4)
-    assert "CA CN=Passing CA: listed is yes here, no there" in told
+    output = clone.run("clone", "verify", *place, "--sample", 3, code=4)
+    assert "CA CN=Passing CA: listed is yes here, no there" in output
     clone.run("authority", "remove", "CN=Passing CA", *place)
     assert until(lambda: not says_revoked())
     assert "identical" in clone.run("clone", "verify", *place, "--sample", 3)

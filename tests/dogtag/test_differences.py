@@ -59,16 +59,16 @@ def test_each_planted_difference_is_found_and_explained_and_no_other(lab, cas, t
                     lab.add_crl(plan.OCSP, crl)
     planted = [(ask_for(ca, one.serial).request_der, Method.POST) for one, ca in cas.items() if one is not PLAIN]
     planted += [(form.request(cas[PLAIN]), form.method) for form in FORMS]
-    asked = planted * TIMES
-    asked += islice(cycle(alike(cas[PLAIN])), QUESTIONS - len(asked))
+    requests = planted * TIMES
+    requests += islice(cycle(alike(cas[PLAIN])), QUESTIONS - len(requests))
     (tmp_path / "recorded").mkdir()
-    (tmp_path / "recorded/clients").write_bytes(b"".join(as_sent(*one) for one in asked))
+    (tmp_path / "recorded/clients").write_bytes(b"".join(as_sent(*one) for one in requests))
     run(tmp_path, "start")
     try:
         report = compared(tmp_path)
     finally:
         run(tmp_path, "stop")
-    assert report["questions"] == len(asked)
+    assert report["questions"] == len(requests)
     assert report["unanswered"] == {"ours": 0, "theirs": 0}
     expected, unexplained = differences(report)
     of_cas = [(one.said, "" if one.ours is None else f"CN=Planted {one.name}") for one in CAS]

@@ -31,14 +31,14 @@ def reader(lab, beside):
 
 def test_revocation_is_answered_before_the_publish_returns(lab, beside):
     """The CA hears of success when the answer is the new one: revoked, held, and released again."""
-    revoked, held = (lab.issue(f"{name}.example.test").certificate.serial_number for name in ("revoked", "held"))
+    revoked, on_hold = (lab.issue(f"{name}.example.test").certificate.serial_number for name in ("revoked", "held"))
     lab.revoke(revoked)
-    lab.revoke(held, "Certificate_Hold")
+    lab.revoke(on_hold, "Certificate_Hold")
     assert "<crlPublished>Success</crlPublished>" in lab.publish()
-    assert [beside.status(serial) for serial in (revoked, held)] == ["revoked", "revoked"]
-    lab.release(held)
+    assert [beside.status(serial) for serial in (revoked, on_hold)] == ["revoked", "revoked"]
+    lab.release(on_hold)
     lab.publish()
-    assert [beside.status(serial) for serial in (revoked, held)] == ["revoked", "good"]
+    assert [beside.status(serial) for serial in (revoked, on_hold)] == ["revoked", "good"]
 
 
 def test_directory_of_the_ocsp_manager_is_followed(lab, reader):

@@ -81,7 +81,7 @@ def test_addresses_and_pages_are_those_that_scripts_know(lab, beside):
     assert re.search(r'header\.numReq = "(\d+)";', lab.curl(f"{AGENT_URL}/ocsp/agent/ocsp/getOCSPInfo"))
     records = lab.curl(f"{AGENT_URL}/ocsp/agent/ocsp/listCAs")
     assert re.search(r'record\.CRLNumber="(\d+)";', records)
-    asked = ["--get", "--data-urlencode", f"cert@{lab.file('admin.pem')}", "--data", "xml=true"]
-    assert "<status>good</status>" in lab.curl(*asked, f"{AGENT_URL}/ocsp/agent/ocsp/checkCert")
+    options = ["--get", "--data-urlencode", f"cert@{lab.file('admin.pem')}", "--data", "xml=true"]
+    assert "<status>good</status>" in lab.curl(*options, f"{AGENT_URL}/ocsp/agent/ocsp/checkCert")
     arrived = lab.curl("--location", "--write-out", "%{url_effective}", f"{AGENT_URL}/ocsp/agent/ocsp")
     assert arrived.endswith("/agent/authorities")

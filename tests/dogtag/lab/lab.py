@@ -184,10 +184,10 @@ class Lab:
     def answer(self, instance: plan.Instance, serial: int) -> ocsp.OCSPResponse:
         """What an OCSP manager answers of a serial."""
         name_hash, key_hash = issuer_hashes(self.ca, "SHA-1")
-        asked = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name_hash, key_hash, serial, hashes.SHA1()).build()
+        request = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name_hash, key_hash, serial, hashes.SHA1()).build()
         connection = http.client.HTTPConnection(plan.HOST, instance.http_port, timeout=_SECONDS)
         with closing(connection):
-            connection.request("POST", "/ocsp/ee/ocsp", asked.public_bytes(Encoding.DER))
+            connection.request("POST", "/ocsp/ee/ocsp", request.public_bytes(Encoding.DER))
             return ocsp.load_der_ocsp_response(connection.getresponse().read())
 
     def add_ca(self, instance: plan.Instance, certificate: x509.Certificate) -> None:
