@@ -58,8 +58,8 @@ def _admin(server: DirectoryServer, directory: Directory) -> Connection | None:
 def nodes(count: int, transport: Transport = Transport.PLAIN) -> Iterator[list[Node]]:
     """Servers set up as replicas 1, 2, …, the first with the suffix; no agreement between them yet."""
     hosts = [f"ds{number}.vouchd.test" for number in range(1, count + 1)]
-    with directories(*hosts, tls=transport is not Transport.PLAIN) as found:
-        yield [prepare(each, transport, number + 1, clone=number > 0) for number, each in enumerate(found)]
+    with directories(*hosts, tls=transport is not Transport.PLAIN) as servers:
+        yield [prepare(each, transport, number + 1, clone=number > 0) for number, each in enumerate(servers)]
 
 
 def join(supplier: Node, consumer: Node, **options) -> None:

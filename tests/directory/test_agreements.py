@@ -14,8 +14,8 @@ GIVEN_UP = b"Error (401) Replication error acquiring replica: replica is no repl
 @pytest.mark.parametrize(("refresh", "aborted"), [((), True), ((b"start",), False)])
 def test_agreement_whose_server_fills_the_other_one_has_not_been_given_up(refresh, aborted):
     """What a server said before it began to fill the other one is old: nobody may begin the agreement anew for it."""
-    told = {"nsds5replicalastupdatestatus": (GIVEN_UP,), "nsds5beginreplicarefresh": refresh}
-    assert agreement_of(Entry("cn=a", told)).aborted is aborted
+    attributes = {"nsds5replicalastupdatestatus": (GIVEN_UP,), "nsds5beginreplicarefresh": refresh}
+    assert agreement_of(Entry("cn=a", attributes)).aborted is aborted
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ def test_agreement_whose_server_fills_the_other_one_has_not_been_given_up(refres
 )
 def test_filling_that_was_stopped_says_for_ever_that_it_goes_on(ended, refresh, cut_short):
     """389 DS says "in progress" of a filling whose agreement was stopped, and has the time of its end beside that."""
-    told = {
+    attributes = {
         "nsds5replicalastinitstatus": (b"Error (0) Total update in progress",),
         "nsds5replicalastinitstart": (b"20261129002519Z",),
         "nsds5replicalastinitend": (ended.encode(),),
         "nsds5beginreplicarefresh": refresh,
     }
-    assert is_cut_short(agreement_of(Entry("cn=a", told))) is cut_short
+    assert is_cut_short(agreement_of(Entry("cn=a", attributes))) is cut_short

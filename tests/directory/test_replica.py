@@ -17,8 +17,8 @@ pytestmark = pytest.mark.interop
 @pytest.fixture(scope="module")
 def pair():
     """Two servers with TLS that do not replicate yet."""
-    with nodes(2, Transport.STARTTLS) as found:
-        yield found
+    with nodes(2, Transport.STARTTLS) as pair:
+        yield pair
 
 
 def attempt(node: Node, peer, password: str = REPLICATION_PASSWORD) -> str:

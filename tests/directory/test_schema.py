@@ -19,7 +19,7 @@ CLASS = "( 2.25.8 NAME 'vouchdClass' SUP top AUXILIARY MUST cn MAY ( vouchdOne $
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there", "given"),
+    ("wanted", "present", "addition"),
     [
         (OURS, "", True),
         (OURS, OURS, False),
@@ -36,14 +36,14 @@ CLASS = "( 2.25.8 NAME 'vouchdClass' SUP top AUXILIARY MUST cn MAY ( vouchdOne $
         (CLASS, CLASS.replace("MUST cn MAY ( ", "MAY ( cn $ sn $ "), False),
     ],
 )
-def test_definition_that_holds_what_is_needed_stays_and_a_narrower_one_of_ours_is_widened(wanted, there, given):
+def test_definition_that_holds_what_is_needed_stays_and_a_narrower_one_of_ours_is_widened(wanted, present, addition):
     """Who made it does not count, what it allows does; a single value, an attribute less or a MUST more is too narrow."""
     kind = ObjectClass if wanted is CLASS else AttributeType
-    assert list(lacking(kind, [wanted], [there] if there else [])) == ([wanted] if given else [])
+    assert list(lacking(kind, [wanted], [present] if present else [])) == ([wanted] if addition else [])
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there"),
+    ("wanted", "present"),
     [
         (OURS, OURS.replace(OCTETS, TEXT)),
         (OURS, OURS.replace("2.25.9", "1.2.3")),
@@ -54,12 +54,12 @@ def test_definition_that_holds_what_is_needed_stays_and_a_narrower_one_of_ours_i
         (CLASS, CLASS.replace("( vouchdOne $ vouchdTwo )", "description")),
     ],
 )
-def test_definition_of_another_program_is_refused_with_both_told(wanted, there):
+def test_definition_of_another_program_is_refused_with_both_told(wanted, present):
     """What cannot hold our facts, and may hold another's, is not changed: the message shows what is there and needed."""
     kind = ObjectClass if wanted is CLASS else AttributeType
     with pytest.raises(ConfigError, match="needed is") as refused:
-        list(lacking(kind, [wanted], [there]))
-    assert str(kind.of(there)) in str(refused.value)
+        list(lacking(kind, [wanted], [present]))
+    assert str(kind.of(present)) in str(refused.value)
     assert "`vouchd directory create`" in refused.value.hint
 
 

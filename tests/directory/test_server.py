@@ -52,10 +52,10 @@ def test_server_starts_answers_and_ends_in_good_order(folder):
     pid = process.start()
     try:
         assert process.start() == pid  # once more is no second one
-        found = ServerProcess(folder)  # as another command sees it
-        assert found.pid() == pid
-        assert found.answers()
-        assert found.stop()
+        view = ServerProcess(folder)  # as another command sees it
+        assert view.pid() == pid
+        assert view.answers()
+        assert view.stop()
     finally:
         process.kill()
     assert process.pid() is None

@@ -31,11 +31,11 @@ pytestmark = pytest.mark.interop
 @pytest.fixture(scope="module")
 def node():
     """One server, set up and a replica with an agreement."""
-    with nodes(1) as (found,):
-        connection = found.connection()
-        replica.agree(connection, found.server.suffix, peer_of(found), REPLICATION_PASSWORD)
+    with nodes(1) as (node,):
+        connection = node.connection()
+        replica.agree(connection, node.server.suffix, peer_of(node), REPLICATION_PASSWORD)
         connection.close()
-        yield found
+        yield node
 
 
 def peer_of(node):

@@ -31,9 +31,9 @@ def member(node) -> Member:
 @pytest.fixture(scope="module")
 def site():
     """Two servers of one set, initialised, and a third one that is set up but not in the set."""
-    with nodes(3) as found:
-        join(found[0], found[1])
-        yield found
+    with nodes(3) as site:
+        join(site[0], site[1])
+        yield site
 
 
 def test_agreements_are_made_what_the_registry_says(site):
@@ -141,8 +141,8 @@ def test_agreement_is_stopped_before_it_is_deleted_and_the_server_lives(site):
     deleted, delete = [], connection.delete
 
     def watched(dn: str) -> None:
-        found = connection.read(dn, ["nsds5ReplicaEnabled", "nsds5replicaUpdateInProgress"])
-        deleted.append((found.text("nsds5ReplicaEnabled"), found.text("nsds5replicaUpdateInProgress").upper()))
+        agreement = connection.read(dn, ["nsds5ReplicaEnabled", "nsds5replicaUpdateInProgress"])
+        deleted.append((agreement.text("nsds5ReplicaEnabled"), agreement.text("nsds5replicaUpdateInProgress").upper()))
         delete(dn)
 
     connection.delete = watched
@@ -186,14 +186,14 @@ def test_health_says_why_a_server_cannot_be_asked(site):
     first, second, third = site
     connection, suffix = first.connection(), first.server.suffix
     away = replace(second.server, port=1)
-    found = health(connection, suffix, [away, third.server], REPLICATION_PASSWORD, 0)
-    assert "Can't contact" in found.peers[0].error
-    assert found.peers[0].why == (found.peers[0].error, "is the directory server running?")
-    assert "never initialised" in found.peers[1].error
-    assert "`vouchd clone create`" in found.peers[1].why[1]
-    assert found.state is State.RED
-    assert [one.host for one in found.strange] == [second.server.host]
-    assert found.stale_replicas == ()
+    report = health(connection, suffix, [away, third.server], REPLICATION_PASSWORD, 0)
+    assert "Can't contact" in report.peers[0].error
+    assert report.peers[0].why == (report.peers[0].error, "is the directory server running?")
+    assert "never initialised" in report.peers[1].error
+    assert "`vouchd clone create`" in report.peers[1].why[1]
+    assert report.state is State.RED
+    assert [one.host for one in report.strange] == [second.server.host]
+    assert report.stale_replicas == ()
     refused = health(connection, suffix, [second.server], "a-wrong-one", 0)
     assert "refused" in refused.peers[0].error
     assert "a-wrong-one" not in refused.peers[0].error
