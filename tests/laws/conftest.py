@@ -9,8 +9,8 @@ from tests.laws.broken_site import Broken, made, running
 @pytest.fixture(scope="session")
 def broken(tmp_path_factory) -> Broken:
     """It stays as it is: nothing is mended."""
-    found = made(tmp_path_factory.mktemp("broken"))
-    process = running(found)
-    yield found
+    site = made(tmp_path_factory.mktemp("broken"))
+    process = running(site)
+    yield site
     process.terminate()
     process.wait(60)

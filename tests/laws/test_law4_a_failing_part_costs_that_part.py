@@ -167,9 +167,9 @@ class Instance:
         request = urllib.request.Request(self.report().ee_url, request_for(ca, 7))  # noqa: S310  ours
         request.add_header("Content-Type", "application/ocsp-request")
         with urllib.request.urlopen(request) as response:  # noqa: S310
-            told = ocsp.load_der_ocsp_response(response.read())
-        sound = told.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
-        return (told.certificate_status if sound else told.response_status).name
+            answer = ocsp.load_der_ocsp_response(response.read())
+        sound = answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+        return (answer.certificate_status if sound else answer.response_status).name
 
     def shown(self, path: str) -> str:
         """A page of the health port, whatever its status."""
@@ -188,7 +188,7 @@ class Instance:
         """The CAs of these ways are answered tryLater with the cause shown everywhere, all others are served."""
         assert self.answer(self.site.ca) == "GOOD"
         report, metrics, ready = self.report(), self.shown("/metrics"), json.loads(self.shown("/readyz"))
-        told, log = self.vouchd("status").stdout, self.layout.log.read_text()
+        status_text, log = self.vouchd("status").stdout, self.layout.log.read_text()
         (parts,) = [check for check in ready["checks"] if check["name"] == "parts"]
         assert ready["status"] == "ready"
         for way in ways:
@@ -198,7 +198,7 @@ class Instance:
             assert f'vouchd_hindrance{{cause="part",name="CA {way}"}} 1.0' in metrics
             assert f"CA {way}: answered tryLater" in parts["detail"]
             assert f"CA {way}: answered tryLater" in log, log
-            assert f"CA {way}" in told, told
+            assert f"CA {way}" in status_text, status_text
         assert not {one.ca for one in report.failing} - {*ways, ""}
 
 
@@ -206,33 +206,33 @@ class Instance:
 def instance(tmp_path) -> Iterator[Instance]:
     """A CA for each way, with a CRL and a signer of its own, beside the sound one; nothing runs."""
     site = Site.make(tmp_path)
-    found = Instance(site, {})
+    instance = Instance(site, {})
     files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
     ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1"]
-    assert found.vouchd("create", *files, *ports).returncode == 0
-    now, password = int(time.time()), read_passwords(found.layout.password_conf)[INTERNAL]
+    assert instance.vouchd("create", *files, *ports).returncode == 0
+    now, password = int(time.time()), read_passwords(instance.layout.password_conf)[INTERNAL]
     lines = []
     for way in WAYS:
         end = {"not_after": now - HOUR} if way == "expired-ca" else {}
         ca = CA.create(way, key=shared_key("EC", 5), **end)
-        signer = Signer(found.layout.alias / f"{way}.key", found.layout.alias / f"{way}.pem", password, ca)
-        found.signers[way] = signer
+        signer = Signer(instance.layout.alias / f"{way}.key", instance.layout.alias / f"{way}.pem", password, ca)
+        instance.signers[way] = signer
         write_key(signer.key, shared_key("EC", 1), password)
         signer.take(signer.certify())
         lines += [f"vouchd.signer.{way}.key=alias/{way}.key", f"vouchd.signer.{way}.certificate=alias/{way}.pem"]
-    with found.layout.cs_cfg.open("a") as file:
+    with instance.layout.cs_cfg.open("a") as file:
         file.write("\n".join(["", *lines, ""]))
-    _register(found, now)
-    yield found
-    if running_pid(found.layout.pid_file):
-        assert found.vouchd("stop").returncode == 0
+    _register(instance, now)
+    yield instance
+    if running_pid(instance.layout.pid_file):
+        assert instance.vouchd("stop").returncode == 0
 
 
-def _register(found: Instance, now: int) -> None:
-    with open_instance(found.layout) as opened:
-        opened.ingesting.accept_crl(Path(found.site.crl("site.crl")).read_bytes(), "test", opened.caller, now)
+def _register(instance: Instance, now: int) -> None:
+    with open_instance(instance.layout) as opened:
+        opened.ingesting.accept_crl(Path(instance.site.crl("site.crl")).read_bytes(), "test", opened.caller, now)
         authorities = Authorities(opened.store, opened.permission, opened.audit)  # a CA was fit once: none is refused
-        for way, signer in found.signers.items():
+        for way, signer in instance.signers.items():
             authorities.add(signer.ca.der, opened.caller, label=way, signer=way)
             (certificate,) = x509.load_pem_x509_certificates(signer.certificate.read_bytes())
             revoked = {certificate.serial_number: x509.ReasonFlags.key_compromise} if way == "revoked" else None

@@ -36,8 +36,8 @@ TABLE = FaultTable.of("a set")
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory) -> Master:
-    with a_master(tmp_path_factory.mktemp("law6") / "instance") as found:
-        yield found
+    with a_master(tmp_path_factory.mktemp("law6") / "instance") as master:
+        yield master
 
 
 @pytest.fixture(autouse=True)

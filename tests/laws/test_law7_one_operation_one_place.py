@@ -460,32 +460,32 @@ def master(tmp_path_factory) -> Iterator[Lab]:
 @contextmanager
 def running(folder: Path, numbers: tuple[int, int, int] = (0, 0, 0)) -> Iterator[Lab]:
     """A running instance in that folder."""
-    found = Lab(folder)
+    lab = Lab(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(found.folder)
-        found.do("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
+        patch.chdir(lab.folder)
+        lab.do("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
         names = ("port", "health-port", "agent-port")
         ports = [word for name, number in zip(names, numbers, strict=True) for word in (f"--{name}", str(number))]
-        found.do("create", "--ca", "lab", "--hostname", "localhost", "--listen", "127.0.0.1", "--workers", "1", *ports)
-        found.do("authority", "add", "lab/ca.crt", "--label", "Lab")
-        found.do("ca", "crl", "--ca", "lab", "--out", "first.crl")
-        found.do("crl", "add", "first.crl")
+        lab.do("create", "--ca", "lab", "--hostname", "localhost", "--listen", "127.0.0.1", "--workers", "1", *ports)
+        lab.do("authority", "add", "lab/ca.crt", "--label", "Lab")
+        lab.do("ca", "crl", "--ca", "lab", "--out", "first.crl")
+        lab.do("crl", "add", "first.crl")
         other = CA.create("Other CA", key=shared_key("EC", 23))
         client = issue(CA.create("Staff CA"), USER)
         key = client.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (found.folder / "client.pem").write_bytes(key + client.pem)
-        (found.folder / "user.pem").write_bytes(client.pem)
-        (found.folder / "other.pem").write_bytes(other.pem)
-        (found.folder / "serials.txt").write_text("12\n13\n")
+        (lab.folder / "client.pem").write_bytes(key + client.pem)
+        (lab.folder / "user.pem").write_bytes(client.pem)
+        (lab.folder / "other.pem").write_bytes(other.pem)
+        (lab.folder / "serials.txt").write_text("12\n13\n")
         for name, words in (("pw", "correct horse"), ("empty", "")):
-            (found.folder / name).write_text(words)
-            (found.folder / name).chmod(0o600)
+            (lab.folder / name).write_text(words)
+            (lab.folder / name).chmod(0o600)
         groups = [word for name in WORDS for word in ("--group", name)]
-        found.do("user", "add", USER, *groups, "--cert", "user.pem")
-        found.do("start")
-        yield found
-        found.do("stop")
-        assert running_pid(found.layout.pid_file) is None
+        lab.do("user", "add", USER, *groups, "--cert", "user.pem")
+        lab.do("start")
+        yield lab
+        lab.do("stop")
+        assert running_pid(lab.layout.pid_file) is None
 
 
 UNREACHABLE = 69  # exit code: nobody answers at the port
@@ -498,7 +498,7 @@ def both(lab: Lab, capsys, command: str, case: Case, *more: str) -> list[tuple[i
         case.before(lab)
         arguments = case.arguments(lab)
 
-        def answered(port=port, arguments=arguments) -> tuple[int, str, str] | None:
+        def outcome(port=port, arguments=arguments) -> tuple[int, str, str] | None:
             """What came of it; nothing where the instance just restarted for what the case before had changed."""
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in lab.environment(port=port).items():
@@ -507,7 +507,7 @@ def both(lab: Lab, capsys, command: str, case: Case, *more: str) -> list[tuple[i
                 code = main([*command.split()[1:], *arguments, *more])
                 return None if code == UNREACHABLE else (code, *capsys.readouterr())
 
-        code, out, err = eventually(answered, "the instance is reached")
+        code, out, err = eventually(outcome, "the instance is reached")
         case.after(lab)
         outcomes.append((code, _plain(out, case), _plain(err, case) if code else ""))
     return outcomes
@@ -632,18 +632,18 @@ def each(cases_of_verbs: dict[str, list[Case]]) -> pytest.MarkDecorator:
 @each(CASES)
 def test_verb_gives_the_same_on_the_folder_and_over_the_port(lab, capsys, command, case, form):
     """A script need not know where its answer comes from: stdout, exit code and error are the same."""
-    here, there = both(lab, capsys, command, case, *form)
-    assert here == there
-    assert here[0] == case.code, here[2]
-    check_words(here[1], form)
+    on_folder, over_port = both(lab, capsys, command, case, *form)
+    assert on_folder == over_port
+    assert on_folder[0] == case.code, on_folder[2]
+    check_words(on_folder[1], form)
 
 
 @each(MASTER_CASES)
 def test_verb_gives_the_same_of_a_master_either_way(master, capsys, command, case, form):
     """Nor where the instance is the master of a set."""
-    here, there = both(master, capsys, command, case, *form)
-    assert here == there
-    assert here[0] == case.code, here[2]
+    on_folder, over_port = both(master, capsys, command, case, *form)
+    assert on_folder == over_port
+    assert on_folder[0] == case.code, on_folder[2]
 
 
 def test_status_of_a_halted_instance_is_halted_either_way(lab, capsys):
@@ -651,9 +651,9 @@ def test_status_of_a_halted_instance_is_halted_either_way(lab, capsys):
     _halt(lab)
     try:
         for form in FORMS.values():
-            here, there = both(lab, capsys, "vouchd status", Case(), *form)
-            assert here == there
-            assert (here[0], "halted" in here[1]) == (0, True)
+            on_folder, over_port = both(lab, capsys, "vouchd status", Case(), *form)
+            assert on_folder == over_port
+            assert (on_folder[0], "halted" in on_folder[1]) == (0, True)
     finally:
         _go_on(lab)
     assert "VOUCHD_URL" not in os.environ

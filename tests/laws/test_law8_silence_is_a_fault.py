@@ -216,8 +216,8 @@ def test_crl_in_quarantine_and_crl_refused_show_everywhere_and_end(site: AgentSi
     label = json.loads(site.vouchd("ca", "list", "--json"))[0]["id"]
     site.vouchd("ca", "set", label, "--quarantine-percent", "1", "--quarantine-entries", "0", "--quarantine-gains")
     site.vouchd("crl", "add", "next.crl", code=75)
-    held = 'vouchd_hindrance{cause="quarantine",name="CN=First CA,O=Example"} 1.0'
-    eventually(lambda: held in readiness(site, "/metrics"), "the metric of the quarantine")
+    metric = 'vouchd_hindrance{cause="quarantine",name="CN=First CA,O=Example"} 1.0'
+    eventually(lambda: metric in readiness(site, "/metrics"), "the metric of the quarantine")
     assert "quarantine: CN=First CA,O=Example" in readiness(site, "/readyz")
     assert "quarantine" in site.vouchd("status")
     for page in ("/agent/authorities", "/agent/service"):
