@@ -65,5 +65,5 @@ def opened(folder: Path, **values: str) -> Iterator[Api]:
 
 @pytest.fixture
 def api(tmp_path):
-    with opened(tmp_path / "vouchd") as found:
-        yield found
+    with opened(tmp_path / "vouchd") as port:
+        yield port

@@ -14,9 +14,9 @@ SECOND = a_clone(2).id
 
 @pytest.fixture
 def master(tmp_path) -> Master:
-    with a_master(tmp_path / "instance") as found:
-        found.member(2)
-        yield found
+    with a_master(tmp_path / "instance") as master:
+        master.member(2)
+        yield master
 
 
 def ask(master: Master, method: str, path: str, user: str, body: object = None) -> tuple[int, dict]:
@@ -28,10 +28,10 @@ def ask(master: Master, method: str, path: str, user: str, body: object = None) 
 
 def test_token_lets_one_instance_join(master):
     """A token that was given over REST is as good as any, and for as long as was asked for."""
-    status, given = ask(master, "POST", "/join-tokens", "domain", {"seconds": 60})
+    status, answer = ask(master, "POST", "/join-tokens", "domain", {"seconds": 60})
     assert status == 201
-    assert given["good_until"].endswith("Z")
-    assert master.joining(3).join(a_clone(3), given["token"]).member.clone
+    assert answer["good_until"].endswith("Z")
+    assert master.joining(3).join(a_clone(3), answer["token"]).member.clone
 
 
 def test_role_is_handed_over_by_the_master_alone(master):

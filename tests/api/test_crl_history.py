@@ -51,9 +51,15 @@ def test_history_has_former_crls_the_newest_first(taken):
 def test_difference_names_serials_with_reason_and_date(taken):
     """Which came, which went, which are listed otherwise, in parts."""
     newest, middle, _ = (one["crl"]["crl_number"] for one in taken.get(place(taken) + "/history"))
-    found = taken.get(f"{place(taken)}/difference?before={middle}&after={newest}")
-    assert [found[name] for name in ("came", "went", "changed", "entries_before", "entries_after")] == [1, 1, 1, 2, 2]
-    changes = {int(one["serial"], 16): one for one in found["changes"]}
+    difference = taken.get(f"{place(taken)}/difference?before={middle}&after={newest}")
+    assert [difference[name] for name in ("came", "went", "changed", "entries_before", "entries_after")] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+    ]
+    changes = {int(one["serial"], 16): one for one in difference["changes"]}
     assert {serial: one["change"] for serial, one in changes.items()} == {12: "changed", 13: "went", 14: "came"}
     assert (changes[12]["before"]["reason"], changes[12]["after"]["reason"]) == ("keyCompromise", "certificateHold")
     assert changes[13]["after"] is None

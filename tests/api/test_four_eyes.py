@@ -39,7 +39,7 @@ def api(tmp_path):
         yield site
 
 
-def asked(api, method="PUT", rest="/compromise", body=SINCE, user="agent") -> str:
+def approval_id(api, method="PUT", rest="/compromise", body=SINCE, user="agent") -> str:
     """The id of what one agent has asked for, which is not done."""
     before = api.port.facts()
     status, said = api.ask(method, rest if rest.startswith("//") else site_path(api, rest), body, user=user)
@@ -81,7 +81,7 @@ def test_named_operations_are_changes_whose_arguments_may_be_shown():
 
 def test_compromise_is_declared_when_another_agent_approves(api):
     """It is asked for by one, shown with all that will be done, and done as the other approves; both are on record."""
-    approval = asked(api)
+    approval = approval_id(api)
     shown = api.get(f"/approvals/{approval}")
     assert (shown["operation"], shown["subject"], shown["requester"]) == ("authorities.compromised", "Site", "agent")
     assert shown["path"] == f"/api/v1{site_path(api, '/compromise')}"
@@ -104,7 +104,7 @@ def test_compromise_is_declared_when_another_agent_approves(api):
 
 def test_requester_and_who_has_not_the_right_approve_nothing(api):
     """Not who asked for it, whatever the certificate; not an administrator, as agents declare a CA compromised."""
-    approval = asked(api)
+    approval = approval_id(api)
     again = issue(api.port.ca, "agent again")
     api.port.services.users.add_certificate("agent", again.der, LOCAL)
     api.port.publish()
@@ -119,7 +119,7 @@ def test_requester_and_who_has_not_the_right_approve_nothing(api):
 def test_two_approvals_at_once_carry_it_out_once(api):
     """Of two that approve at one moment one does it, and the other is told who did."""
     api.port.services.users.change("administrator", LOCAL, groups=[Group.AGENTS])
-    approval, answers = asked(api), []
+    approval, answers = approval_id(api), []
     threads = [
         threading.Thread(target=lambda user=user: answers.append(decide(api, approval, user=user)))
         for user in (EVERYBODY, "administrator")
@@ -135,7 +135,7 @@ def test_two_approvals_at_once_carry_it_out_once(api):
 def test_denied_and_taken_back_is_not_done(api):
     """The second agent may say no, and the first one take it back; nothing was changed then."""
     for user in (EVERYBODY, "agent"):
-        approval = asked(api)
+        approval = approval_id(api)
         status, denied = decide(api, approval, "deny", user)
         assert (status, denied["state"], denied["decided_by"]) == (200, "denied", user)
         assert decide(api, approval)[0] == 409
@@ -145,14 +145,14 @@ def test_denied_and_taken_back_is_not_done(api):
 def test_request_survives_a_restart_and_expires(tmp_path):
     """It is a fact of the store: a process that starts anew carries it out, and by its end nobody does."""
     with opened(tmp_path / "vouchd", **{KEY: NAMED, "vouchd.fourEyes.expireInSec": "60"}) as api:
-        first = asked(api)
+        first = approval_id(api)
         store = api.port.services.store
         aged = store.approvals()
         (one,) = aged.entries
         store.put_approvals(replace(aged, entries=(replace(one, expires_at=one.requested_at),)), aged)
         status, refused = decide(api, first)
         assert (status, "has expired" in refused["title"]) == (409, True)
-        second = asked(api)
+        second = approval_id(api)
         layout = Layout(api.port.services.layout.root)
     with ExitStack() as until_the_end:
         listed = Folder(layout, until_the_end, talks=False).call("approvals.list")
@@ -161,7 +161,7 @@ def test_request_survives_a_restart_and_expires(tmp_path):
 
 def test_failure_of_what_was_approved_is_told_and_recorded(api):
     """What cannot be done any more fails, and is not tried again by itself."""
-    approval = asked(api)
+    approval = approval_id(api)
     (authority,) = api.port.services.store.authorities()
     api.port.services.authorities.remove(authority.id, LOCAL)
     assert decide(api, approval)[0] == 404
@@ -319,7 +319,7 @@ def test_folder_changes_its_settings_alone_and_refuses_the_rest(api):
     services = api.port.services
     with ExitStack() as until_the_end:
         folder = Folder(services.layout, until_the_end, talks=False)
-        approval = asked(api)
+        approval = approval_id(api)
         with pytest.raises(PermissionDenied, match="needs two agents"):
             folder.call("authorities.remove", "Site")
         with pytest.raises(PermissionDenied, match="not the folder"):
@@ -349,9 +349,9 @@ def test_command_line_asks_shows_and_approves_over_the_port(api, tmp_path, capsy
     first, second = (("--cert", client_file(api, user, tmp_path)) for user in ("agent", EVERYBODY))
     declare = ("authority", "compromised", "Site", "--since", SINCE["since"])
     assert main([*declare, *where, *first]) == 75
-    told = capsys.readouterr().err
-    assert "nothing is done yet: a second agent has to approve authorities.compromised" in told
-    approval = told.split("vouchd approval approve ")[1].split(",")[0]
+    message = capsys.readouterr().err
+    assert "nothing is done yet: a second agent has to approve authorities.compromised" in message
+    approval = message.split("vouchd approval approve ")[1].split(",")[0]
     assert main(["approval", "list", *where, *second]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == [
         approval[:8],

@@ -81,7 +81,7 @@ def test_document_tells_of_every_operation():
 def test_operation_answers_whatever_is_sent_as_its_document_says(operation, mode, port, session):
     """No input makes the port fail, and no answer is of a status, type or form that the document does not tell."""
 
-    @given(case=operation.as_strategy(generation_mode=mode), there=booleans())
+    @given(case=operation.as_strategy(generation_mode=mode), existing=booleans())
     @settings(
         max_examples=EXAMPLES[mode],
         derandomize=True,
@@ -89,8 +89,8 @@ def test_operation_answers_whatever_is_sent_as_its_document_says(operation, mode
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def send(case, there):
-        if there and operation.label not in REMOVALS:
+    def send(case, existing):
+        if existing and operation.label not in REMOVALS:
             case.path_parameters = {name: THERE.get(name, value) for name, value in case.path_parameters.items()}
         url = f"https://localhost:{port.port}"
         case.call_and_validate(base_url=url, session=session, checks=CHECKS, timeout=60, verify=session.verify)

@@ -45,8 +45,8 @@ def authority(api) -> str:
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory):
     """An instance whose operations are asked for in vain: what they are to work on is not there."""
-    with opened(tmp_path_factory.mktemp("api") / "vouchd") as found:
-        yield found
+    with opened(tmp_path_factory.mktemp("api") / "vouchd") as api:
+        yield api
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
@@ -54,10 +54,10 @@ def test_operation_lets_in_exactly_the_groups_of_its_action(refusing, row):
     """Each role against each operation: 403 for everyone whom no group grants it, and for nobody else."""
     path = re.sub(r"\{\w+\}", "nothing", row.path)
     for user, group in ROLES.items():
-        status, found = refusing.ask(row.method, path, user=user)
-        refused = status == 403 and found["error"] == "PermissionDenied"
+        status, answer = refusing.ask(row.method, path, user=user)
+        refused = status == 403 and answer["error"] == "PermissionDenied"
         granted = isinstance(row.access, Access) or group in RIGHTS[row.access]
-        assert refused is not granted, (user, status, found)
+        assert refused is not granted, (user, status, answer)
     assert refusing.ask(row.method, path, user=None)[0] == 403
 
 
@@ -66,16 +66,16 @@ def test_members_and_their_comparison_are_told(api):
     services = api.port.services
     me = Member("o1.example.org", 8443, 8080, "OCSP", clone=False, joined_at=0, term=1, tls_sha256="ab" * 32)
     services.store.put_member(me, None)
-    found = api.get("/members")
-    assert [(one["id"], one["role"], one["seen"]) for one in found["members"]] == [(me.id, "master", None)]
+    answer = api.get("/members")
+    assert [(one["id"], one["role"], one["seen"]) for one in answer["members"]] == [(me.id, "master", None)]
     assert api.ask("GET", "/verification")[0] == 404
     one = Difference("bytes", "issued 0x1 of Site", "GET", "signature", "00", "01")
     write_verification(
         services.layout.verification, Verification(7, (VerifiedMember("o2:1", differences=1, examples=(one,)),))
     )
-    told = api.get("/verification")
-    assert (told["at"], told["identical"]) == ("1970-01-01T00:00:07Z", False)
-    assert told["members"][0]["told"] == [
+    comparison = api.get("/verification")
+    assert (comparison["at"], comparison["identical"]) == ("1970-01-01T00:00:07Z", False)
+    assert comparison["members"][0]["told"] == [
         {
             "level": "bytes",
             "what": "issued 0x1 of Site",
@@ -120,8 +120,8 @@ def test_policy_change_leaves_the_rest_of_the_policy(api):
     """PATCH changes what it names, null takes the CA's own value away."""
     path = f"/authorities/{authority(api)}/policy"
     api.ask("PATCH", path, {"not_found_as_good": False, "quarantine_percent": 10})
-    status, found = api.ask("PATCH", path, {"expired_crl": "unknown", "quarantine_percent": None})
-    policy = found["policy"]
+    status, answer = api.ask("PATCH", path, {"expired_crl": "unknown", "quarantine_percent": None})
+    policy = answer["policy"]
     assert status == 200
     assert (policy["not_found_as_good"], policy["expired_crl"], policy["quarantine_percent"]) == (
         False,
@@ -134,9 +134,9 @@ def test_policy_change_leaves_the_rest_of_the_policy(api):
 def test_issued_serials_decide_what_is_good(api):
     """With the list of issued serials no other serial is good; without it again it is."""
     one = authority(api)
-    status, found = api.ask("PUT", f"/authorities/{one}/issued-serials", b"12\n13\n", **{"Content-Type": "text/plain"})
+    status, answer = api.ask("PUT", f"/authorities/{one}/issued-serials", b"12\n13\n", **{"Content-Type": "text/plain"})
     assert status == 200
-    assert found["policy"]["issued_serials"]
+    assert answer["policy"]["issued_serials"]
     assert api.get(f"/authorities/{one}/certificates/0xd")["answer"] == "good"
     assert api.get(f"/authorities/{one}/certificates/0xe")["answer"] == "unknown"
     assert api.ask("DELETE", f"/authorities/{one}/issued-serials")[0] == 204
@@ -195,8 +195,8 @@ def test_document_tells_what_a_pending_crl_is_answered_with():
 def test_crl_preview_changes_nothing(api):
     """The preview counts what would change and leaves the store as it is."""
     before = api.port.facts()
-    found = api.ask("POST", "/crls/preview", crl(api.site, {13: None, 14: None}, age=60))[1]
-    assert [(one["lost"], one["gained"], one["after"]) for one in found["changes"]] == [(1, 2, 2)]
+    preview = api.ask("POST", "/crls/preview", crl(api.site, {13: None, 14: None}, age=60))[1]
+    assert [(one["lost"], one["gained"], one["after"]) for one in preview["changes"]] == [(1, 2, 2)]
     assert api.port.facts() == before
 
 
@@ -204,10 +204,10 @@ def test_crl_held_back_is_released_or_dropped(api):
     """A CRL that changes too much answers 202, waits, and is taken by a release; a dropped one is forgotten."""
     one = authority(api)
     api.ask("PATCH", f"/authorities/{one}/policy", {"quarantine_percent": 10})
-    held = crl(api.site, {13: None, 14: None}, age=60)
-    assert api.ask("POST", "/crls", held)[0] == 202
-    assert [found["authority"] for found in api.get("/quarantine")] == [one]
-    assert api.get(f"/quarantine/{one}/complete/crl") == held
+    crl_der = crl(api.site, {13: None, 14: None}, age=60)
+    assert api.ask("POST", "/crls", crl_der)[0] == 202
+    assert [entry["authority"] for entry in api.get("/quarantine")] == [one]
+    assert api.get(f"/quarantine/{one}/complete/crl") == crl_der
     status, done = api.ask("POST", f"/quarantine/{one}/complete/release")
     assert (status, done["issuing_points"][0]["crl_number"]) == (200, 2)
     assert api.ask("POST", "/crls", crl(api.site, {15: None}, age=30))[0] == 202
@@ -248,9 +248,9 @@ def test_preview_of_a_crl_held_back_says_why_it_is(api):
 def test_certificate_status_is_explained(api):
     """The answer comes with its reason, the CRL it rests on and the policy."""
     certificate = api.site.issue("revoked", serial=12).pem.decode()
-    status, found = api.ask("POST", "/certificate-status", {"certificate": certificate})
-    assert (status, found["answer"], found["reason"]) == (200, "revoked", "keyCompromise")
-    assert [point["relied_upon"] for point in found["issuing_points"]] == [True]
+    status, explanation = api.ask("POST", "/certificate-status", {"certificate": certificate})
+    assert (status, explanation["answer"], explanation["reason"]) == (200, "revoked", "keyCompromise")
+    assert [point["relied_upon"] for point in explanation["issuing_points"]] == [True]
     foreign = CA.create("Nobody").issue("x").pem.decode()
     assert api.ask("POST", "/certificate-status", {"certificate": foreign})[0] == 404
 
@@ -271,8 +271,8 @@ def test_user_is_made_changed_and_removed(api):
 
 def test_account_tells_who_one_is(api):
     """Any user sees its own groups and rights."""
-    found = api.get("/account", user="publisher")
-    assert (found["user"], found["groups"], found["rights"]) == ("publisher", ["Trusted Managers"], ["add CRL"])
+    account = api.get("/account", user="publisher")
+    assert (account["user"], account["groups"], account["rights"]) == ("publisher", ["Trusted Managers"], ["add CRL"])
 
 
 def test_former_audit_log_is_searched_page_by_page(api, tmp_path):
@@ -342,8 +342,8 @@ def test_configuration_that_would_not_start_is_refused(api):
 def test_statistics_and_instance_are_told(api):
     """Figures are those of the workers; the instance tells what it serves."""
     api.port.running.counters = {"counters": {"answers": {"successful": 3}, "cache_hits": 2}, "gauges": {}}
-    found = api.get("/statistics")
-    assert (found["answers"], found["cache_hits"]) == ({"successful": 3}, 2)
+    statistics = api.get("/statistics")
+    assert (statistics["answers"], statistics["cache_hits"]) == ({"successful": 3}, 2)
     assert api.get("/instance")["ocsp_port"] == 1
 
 
@@ -363,9 +363,9 @@ def test_statistics_and_instance_are_told(api):
 )
 def test_body_that_is_not_as_described_is_refused(api, body, why):
     """The document's own schema decides, before the service is asked."""
-    status, found = api.ask("POST", "/users", body, **{"Content-Type": "application/json"})
-    assert (status, found["error"]) == (400, "BadInput")
-    assert why in found["title"]
+    status, refusal = api.ask("POST", "/users", body, **{"Content-Type": "application/json"})
+    assert (status, refusal["error"]) == (400, "BadInput")
+    assert why in refusal["title"]
 
 
 def test_request_of_another_media_type_is_refused(api):
@@ -388,8 +388,8 @@ def test_ca_that_no_signer_may_answer_for_is_refused(api, monkeypatch):
 
 def test_restart_is_asked_for_by_administrators_only(api):
     """`POST /restart` answers before it happens; who may not change settings may not have them taken on either."""
-    status, told = api.ask("POST", "/restart", {})
-    assert (status, told["restarting"], api.port.running.restarts_asked_for) == (202, True, 1)
+    status, answer = api.ask("POST", "/restart", {})
+    assert (status, answer["restarting"], api.port.running.restarts_asked_for) == (202, True, 1)
     assert api.ask("POST", "/restart", {}, user="agent")[0] == 403
     assert api.port.running.restarts_asked_for == 1
 
@@ -401,9 +401,9 @@ def test_restart_that_would_fail_is_refused_with_the_reason(api, monkeypatch):
         raise RestartRefused("not restarted: self test KeyFileModes failed")
 
     monkeypatch.setattr(api.port.running, "restart", refused)
-    status, told = api.ask("POST", "/restart", {})
-    assert (status, told["error"]) == (409, "RestartRefused")
-    assert "KeyFileModes" in told["title"]
+    status, refusal = api.ask("POST", "/restart", {})
+    assert (status, refusal["error"]) == (409, "RestartRefused")
+    assert "KeyFileModes" in refusal["title"]
 
 
 def test_user_is_changed_all_at_once_or_not_at_all(api):

@@ -14,8 +14,8 @@ ROW = re.compile(r"^\| `(\w+) (\S+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 def test_page_lists_every_operation_with_its_right():
     """The table in the documentation is the table in the code."""
-    told = [
+    rows = [
         (row.method, row.path, row.about, "any user" if isinstance(row.access, Access) else row.access.value)
         for row in OPERATIONS
     ]
-    assert ROW.findall(PAGE.read_text(encoding="utf-8")) == told
+    assert ROW.findall(PAGE.read_text(encoding="utf-8")) == rows

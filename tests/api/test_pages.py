@@ -17,14 +17,14 @@ from vouchd.errors import NotFound
 @given(st.integers(0, 30), st.integers(1, 10))
 def test_pages_one_after_the_other_are_the_whole_list(count, limit):
     """Whatever the limit: each page begins behind the one before, and the first that is shorter is the last."""
-    every, found, after = [f"{number}" for number in range(count)], [], ""
+    every, entries, after = [f"{number}" for number in range(count)], [], ""
     while True:
         page = page_of(every, str, Page(after, limit))
-        found += page
+        entries += page
         if len(page) < limit:
             break
         after = page[-1]
-    assert found == every
+    assert entries == every
 
 
 def test_page_after_what_is_gone_is_refused():
