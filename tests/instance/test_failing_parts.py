@@ -104,9 +104,9 @@ def test_token_that_begins_or_ends_to_fail_is_news_once(signers, monkeypatch):
 
 def test_only_signers_on_tokens_are_asked_for_their_token(signers, monkeypatch):
     """A report costs no look at each of many signers whose keys are in files."""
-    asked: list[str] = []
-    monkeypatch.setattr(SoftwareSigner, "token_problem", lambda self: asked.append(self.nickname))
+    questions: list[str] = []
+    monkeypatch.setattr(SoftwareSigner, "token_problem", lambda self: questions.append(self.nickname))
     failing = FailingParts(Checked(signers, (), {}), Time())
     assert names(failing.of(state(1, serving(0), serving(2)))) == ["CA CA 2"]
     assert names(failing.of(state(1, serving(0), serving(2)))) == ["CA CA 2"]
-    assert not asked
+    assert not questions

@@ -43,11 +43,11 @@ pid_file.release()
 
 @pytest.fixture
 def layout(tmp_path):
-    found = Layout(tmp_path)
-    for folder in found.folders:
+    layout = Layout(tmp_path)
+    for folder in layout.folders:
         folder.mkdir()
-    yield found
-    lifecycle.stop(found)
+    yield layout
+    lifecycle.stop(layout)
 
 
 def command(layout, program=PROGRAM):

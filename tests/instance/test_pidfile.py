@@ -20,11 +20,11 @@ def path(tmp_path):
 
 def test_held_file_names_its_holder_and_refuses_another(path):
     """Who asks learns the holder's process id; who wants the lock as well is refused with it."""
-    held = PidFile.acquire(path)
+    pid_file = PidFile.acquire(path)
     assert running_pid(path) == os.getpid()
     with pytest.raises(LifecycleError, match=f"already running, process {os.getpid()}"):
         PidFile.acquire(path)
-    held.release()
+    pid_file.release()
 
 
 def test_released_file_is_gone_and_free(path):
@@ -44,7 +44,7 @@ def test_file_left_by_a_dead_process_counts_for_nothing(path):
 
 def test_file_that_is_taken_over_names_its_holder_all_the_time(path):
     """A restarting manager adopts its own lock: who asks at that very moment is not told that nobody runs."""
-    held = PidFile.acquire(path)
+    pid_file = PidFile.acquire(path)
     over = threading.Event()
     answers: set[int | None] = set()
 
@@ -55,20 +55,20 @@ def test_file_that_is_taken_over_names_its_holder_all_the_time(path):
     asking = threading.Thread(target=ask)
     asking.start()
     for _ in range(2000):
-        PidFile.adopt(path, held.fileno())
+        PidFile.adopt(path, pid_file.fileno())
     over.set()
     asking.join()
-    held.release()
+    pid_file.release()
     assert answers == {os.getpid()}
 
 
 def test_longer_number_of_before_is_cut_off(path):
     """What a former holder left in the file does not become part of the number."""
     path.write_text("123456789012\n")
-    held = PidFile.acquire(path)
+    pid_file = PidFile.acquire(path)
     assert running_pid(path) == os.getpid()
     assert path.read_text() == f"{os.getpid()}\n"
-    held.release()
+    pid_file.release()
 
 
 def test_asking_never_gets_in_the_way_of_a_start(path):

@@ -75,16 +75,16 @@ def test_report_serves_an_epoch_once_every_worker_does():
 
 
 @pytest.mark.parametrize(
-    ("listening", "asked"),
+    ("listening", "url"),
     [
         (("0.0.0.0", 80), "http://127.0.0.1:80/"),  # noqa: S104  where it listens
         (("::", 80), "http://[::1]:80/"),
         (("192.0.2.1", 8080), "http://192.0.2.1:8080/"),
     ],
 )
-def test_instance_is_asked_where_it_listens(listening, asked):
+def test_instance_is_asked_where_it_listens(listening, url):
     """This host asks at the address of the port itself; where that is any address, at loopback."""
-    assert InstanceReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == asked
+    assert InstanceReport(1, 2, listening, ("127.0.0.1", 1)).ee_url == url
 
 
 def test_report_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):

@@ -234,9 +234,9 @@ def test_clock_behind_a_crl_that_is_held_back_fails(site, capsys):
     assert main(["ca", "set", "CN=Site CA", "--quarantine-percent", "1"]) == 0
     main(["crl", "add", site.crl("second.crl", {})])
     with wiring.services(layout_of(site)) as services:
-        (held,) = services.store.quarantined()
+        (suspect,) = services.store.quarantined()
         with pytest.raises(host.LifecycleError, match="the clock is 1 s behind"):
-            host.check_clock(services.store, 0, held.received_at - 1)
+            host.check_clock(services.store, 0, suspect.received_at - 1)
 
 
 def index_of(site: Site):

@@ -34,9 +34,9 @@ def test_check_fit_signer_has_no_warning():
 def test_check_signer_without_nocheck_warns_once():
     """One doubt is told once, however many CAs share the signer."""
     ca = CA.create()
-    found = check_signers(known({"s": signer(ca.issue_signer(nocheck=False))}), [authority(ca), authority(ca)], NOW)
-    assert len(found) == 1
-    assert found[0].startswith("signer s: ")
+    warnings = check_signers(known({"s": signer(ca.issue_signer(nocheck=False))}), [authority(ca), authority(ca)], NOW)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("signer s: ")
 
 
 def test_check_own_signer_of_a_ca_goes_before_the_default():
