@@ -148,19 +148,21 @@ class FakeRunning:
 class AgentPort:
     """The port and the instance behind it; `ca` issued all certificates and is not a CA that is answered for."""
 
-    def __init__(self, ca: CA, found: Services, publication: ManifestPublication, users: Mapping[str, Issued]):
+    def __init__(self, ca: CA, services: Services, publication: ManifestPublication, users: Mapping[str, Issued]):
         self.ca = ca
-        self.services = found
+        self.services = services
         self.users = dict(users)
         self.publication = publication
         self._contexts: dict[bytes, ssl.SSLContext] = {}  # by the certificate of the client
         clock = SystemClock()
-        self.keeping = audit_keeping(found.audit, None, found.settings.audit, clock)
-        watermark = Watermark(found.settings.of_set.stale_seconds)
-        self.peers = peers(found.layout, found.in_use, found.store, found.membership, tuple, clock, watermark)
-        compare = verifying(found.layout, found.in_use, lambda: publication.state, self.peers.others)
-        keys = load_signers(found.settings)
-        self.part = manager._agent_part(found, publication, self.keeping, self.peers, compare, keys)
+        self.keeping = audit_keeping(services.audit, None, services.settings.audit, clock)
+        watermark = Watermark(services.settings.of_set.stale_seconds)
+        self.peers = peers(
+            services.layout, services.in_use, services.store, services.membership, tuple, clock, watermark
+        )
+        compare = verifying(services.layout, services.in_use, lambda: publication.state, self.peers.others)
+        keys = load_signers(services.settings)
+        self.part = manager._agent_part(services, publication, self.keeping, self.peers, compare, keys)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -182,8 +184,8 @@ class AgentPort:
         import json
 
         lines = self.services.layout.audit_log.read_text().splitlines()
-        found = [json.loads(line) for line in lines]
-        return [(line["event"], line["outcome"], line["caller"]) for line in found if "event" in line]
+        entries = [json.loads(line) for line in lines]
+        return [(line["event"], line["outcome"], line["caller"]) for line in entries if "event" in line]
 
     def facts(self) -> tuple:
         """What the store holds, to see that nothing changed."""
@@ -211,10 +213,10 @@ class AgentPort:
         with closing(self.connect(user)) as connection:
             for piece in pieces:
                 connection.sendall(piece)
-            received = b""
+            reply = b""
             while part := connection.recv(65536):
-                received += part
-            return received
+                reply += part
+            return reply
 
     def ask(self, method: str, path: str, user: str | Issued | None = None, *, body=None, headers=None) -> Reply:
         """One request; `body` is bytes, or a dict to be sent as a form."""
@@ -241,8 +243,8 @@ def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certs, "check_signer", lambda *_: certs.SignerFitness(own_key=True, warnings=()))
         patch.setattr(certs, "signing_end", lambda *_, **__: int(time.time()) + DAY)
-        with _instance(folder, values) as found:
-            yield found
+        with _instance(folder, values) as port:
+            yield port
 
 
 @contextmanager
@@ -257,10 +259,10 @@ def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
     write_key(layout.alias / "sslserver.key", server.key, read_passwords(layout.password_conf)[INTERNAL])
     (layout.alias / "sslserver.pem").write_bytes(server.pem)
     users = {name: issue(ca, name) for name in USERS}
-    with open_services(layout, read_settings(layout)) as found:
+    with open_services(layout, read_settings(layout)) as services:
         for name, groups in USERS.items():
-            found.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
-        with _serving(ca, found, layout, users) as port:
+            services.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
+        with _serving(ca, services, layout, users) as port:
             yield port
 
 
@@ -273,11 +275,13 @@ async def _end_tasks() -> None:
 
 
 @contextmanager
-def _serving(ca: CA, found: Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
-    write_sets(layout, {SigningWord(layout.signing_word, writable=True).number: NamedSigners.of(found.settings)})
-    publication = ManifestPublication(found.store, found.indexing, layout.index, lambda: quiet(layout.ingest_lock))
+def _serving(ca: CA, services: Services, layout: Layout, users: Mapping[str, Issued]) -> Iterator[AgentPort]:
+    write_sets(layout, {SigningWord(layout.signing_word, writable=True).number: NamedSigners.of(services.settings)})
+    publication = ManifestPublication(
+        services.store, services.indexing, layout.index, lambda: quiet(layout.ingest_lock)
+    )
     publication.publish()
-    port = AgentPort(ca, found, publication, users)
+    port = AgentPort(ca, services, publication, users)
     thread = threading.Thread(target=port.loop.run_forever, daemon=True)
     thread.start()
     try:

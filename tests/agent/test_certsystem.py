@@ -25,17 +25,17 @@ DONE = '<?xml version="1.0" encoding="UTF-8" standalone="no"?><xml><header/><fix
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory) -> AgentPort:
-    with agent_port(tmp_path_factory.mktemp("agent") / "instance") as found:
-        yield found
+    with agent_port(tmp_path_factory.mktemp("agent") / "instance") as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def ca(port) -> CA:
     """A CA that is answered for, with a CRL that lists serial 12."""
-    found = CA.create("CA Signing Certificate", key=shared_key("EC", 7))
-    assert post(port, "addCA", cert=found.pem.decode()).text == DONE
-    assert post(port, "addCRL", crl=found_pem(crl(found, {12: None})), noui="true").text == "status=0\n"
-    return found
+    ca = CA.create("CA Signing Certificate", key=shared_key("EC", 7))
+    assert post(port, "addCA", cert=ca.pem.decode()).text == DONE
+    assert post(port, "addCRL", crl=found_pem(crl(ca, {12: None})), noui="true").text == "status=0\n"
+    return ca
 
 
 def found_pem(der: bytes, label: str = "CERTIFICATE REVOCATION LIST") -> str:
@@ -79,8 +79,8 @@ def test_list_cas_as_xml_has_the_names_and_dates_of_the_original(port, ca):
 
 def test_list_cas_without_a_crl_says_unknown(port):
     """A CA without a CRL is listed as the original lists it."""
-    found = CA.create("CA without CRL", key=shared_key("EC", 8))
-    post(port, "addCA", cert=found.pem.decode())
+    other = CA.create("CA without CRL", key=shared_key("EC", 8))
+    post(port, "addCA", cert=other.pem.decode())
     answer = port.ask("GET", f"{AGENT}/listCAs?xml=true", "auditor")
     assert (
         "<record><NextUpdate>UNKNOWN</NextUpdate><ReqCount>0</ReqCount><Id>CN=CA without CRL</Id>"
@@ -111,22 +111,22 @@ def test_list_cas_in_a_browser_goes_to_the_agent_pages(port):
 
 def test_list_cas_of_a_hostile_name_stays_text(port):
     """A name in a certificate cannot become an element or a script of the answer."""
-    found = CA.create("</Id><script>alert(1)</script>", key=shared_key("EC", 9))
-    post(port, "addCA", cert=found.pem.decode())
+    hostile = CA.create("</Id><script>alert(1)</script>", key=shared_key("EC", 9))
+    post(port, "addCA", cert=hostile.pem.decode())
     for query in ("?xml=true", ""):
         assert "<script>alert" not in port.ask("GET", f"{AGENT}/listCAs{query}", "agent").text
-    assert post(port, "removeCA", caID=found.certificate.subject.rfc4514_string()).text == DONE
+    assert post(port, "removeCA", caID=hostile.certificate.subject.rfc4514_string()).text == DONE
 
 
 @pytest.mark.parametrize("form", ["pem", "base64", "bare", "pkcs7", "pkcs7 der header"])
 def test_add_ca_takes_every_form_of_a_certificate(port, form):
     """PEM, base64 with and without line breaks, and chains as PKCS #7 are what tools hand out."""
-    found = CA.create(f"CA as {form}", key=shared_key("EC", 10))
-    chain = pkcs7.serialize_certificates([found.certificate], Encoding.DER)
+    other = CA.create(f"CA as {form}", key=shared_key("EC", 10))
+    chain = pkcs7.serialize_certificates([other.certificate], Encoding.DER)
     sent = {
-        "pem": found.pem.decode(),
-        "base64": base64.encodebytes(found.der).decode(),
-        "bare": base64.b64encode(found.der).decode(),
+        "pem": other.pem.decode(),
+        "base64": base64.encodebytes(other.der).decode(),
+        "bare": base64.b64encode(other.der).decode(),
         "pkcs7": f"-----BEGIN PKCS7-----\n{base64.encodebytes(chain).decode()}-----END PKCS7-----\n",
         "pkcs7 der header": f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(chain).decode()}-----END CERTIFICATE-----",
     }[form]
@@ -135,16 +135,16 @@ def test_add_ca_takes_every_form_of_a_certificate(port, form):
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "message"),
     [({}, "Missing CA Certificate."), ({"cert": "garbage!"}, "decoding certificate"), ({"cert": "AAAA"}, "decoding")],
 )
-def test_add_ca_of_no_certificate_is_refused_and_changes_nothing(port, sent, told):
+def test_add_ca_of_no_certificate_is_refused_and_changes_nothing(port, sent, message):
     """A refusal has the shape of the original's error page, and the store stays as it was."""
     before = port.facts()
     answer = post(port, "addCA", **sent)
     assert answer.status == 200
     assert "<fixed><authorityName>ocsp</authorityName><unexpectedError>" in answer.text
-    assert told in answer.text
+    assert message in answer.text
     assert "<requestStatus>7</requestStatus>" in answer.text
     assert port.facts() == before
 
@@ -175,13 +175,13 @@ def test_remove_ca_that_is_not_there_is_refused(port):
 
 def test_removed_ca_is_not_answered_for_any_more(port):
     """Removal counts at once; the original goes on answering out of its cache."""
-    found = CA.create("CA to go", key=shared_key("EC", 11))
-    post(port, "addCA", cert=found.pem.decode())
-    post(port, "addCRL", crl=found_pem(crl(found)), noui="true")
-    asked = request_for(found, 5)
-    assert ocsp_status(port, asked) is ocsp.OCSPResponseStatus.SUCCESSFUL
+    other = CA.create("CA to go", key=shared_key("EC", 11))
+    post(port, "addCA", cert=other.pem.decode())
+    post(port, "addCRL", crl=found_pem(crl(other)), noui="true")
+    request = request_for(other, 5)
+    assert ocsp_status(port, request) is ocsp.OCSPResponseStatus.SUCCESSFUL
     assert post(port, "removeCA", caID="CN=CA to go").text == DONE
-    assert ocsp_status(port, asked) is ocsp.OCSPResponseStatus.UNAUTHORIZED
+    assert ocsp_status(port, request) is ocsp.OCSPResponseStatus.UNAUTHORIZED
 
 
 @pytest.mark.parametrize(("serial", "status"), [(12, "revoked"), (13, "good")])
@@ -251,11 +251,11 @@ def test_change_by_get_is_refused(port, name):
 
 def test_ocsp_on_the_agent_port_answers_get_and_post(port, ca):
     """Clients that were told the TLS address get the answers of the EE port."""
-    asked = request_for(ca, 12)
-    posted = port.ask("POST", "/ocsp/ee/ocsp", body=asked, headers={"Content-Type": "application/octet-stream"})
+    request = request_for(ca, 12)
+    posted = port.ask("POST", "/ocsp/ee/ocsp", body=request, headers={"Content-Type": "application/octet-stream"})
     assert posted.headers["Content-Type"] == "application/ocsp-response"
     assert ocsp.load_der_ocsp_response(posted.body).certificate_status is ocsp.OCSPCertStatus.REVOKED
-    got = port.ask("GET", "/ocsp/ee/ocsp/" + base64.b64encode(asked).decode())
+    got = port.ask("GET", "/ocsp/ee/ocsp/" + base64.b64encode(request).decode())
     assert ocsp.load_der_ocsp_response(got.body).certificate_status is ocsp.OCSPCertStatus.REVOKED
 
 
@@ -263,10 +263,10 @@ def test_ocsp_on_the_agent_port_answers_get_and_post(port, ca):
 def test_ocsp_on_the_agent_port_is_for_the_networks_of_the_ee_port(tmp_path, ca, networks, status):
     """Whom the one port turns away finds no other way in; agents of any address go on working there."""
     with agent_port(tmp_path / "vouchd", **{"vouchd.ee.allowed": networks}) as port:
-        asked = request_for(ca, 12)
+        request = request_for(ca, 12)
         for method, path, body in (
-            ("POST", "/ocsp/ee/ocsp", asked),
-            ("GET", "/ocsp/ee/ocsp/" + base64.b64encode(asked).decode(), None),
+            ("POST", "/ocsp/ee/ocsp", request),
+            ("GET", "/ocsp/ee/ocsp/" + base64.b64encode(request).decode(), None),
         ):
             answer = port.ask(method, path, body=body)
             assert answer.status == status
@@ -285,8 +285,8 @@ def test_ocsp_get_of_nonsense_is_malformed_request(port, path):
     assert answer.body == b"\x30\x03\x0a\x01\x01"
 
 
-def ocsp_status(port: AgentPort, asked: bytes) -> ocsp.OCSPResponseStatus:
-    return ocsp.load_der_ocsp_response(port.ask("POST", "/ocsp/ee/ocsp", body=asked).body).response_status
+def ocsp_status(port: AgentPort, request: bytes) -> ocsp.OCSPResponseStatus:
+    return ocsp.load_der_ocsp_response(port.ask("POST", "/ocsp/ee/ocsp", body=request).body).response_status
 
 
 def test_ocsp_on_the_agent_port_is_counted(port, ca):
@@ -306,14 +306,14 @@ def test_ocsp_on_the_agent_port_is_counted(port, ca):
 @pytest.mark.parametrize(("policy", "recorded"), [("all", ["good", "revoked"]), ("revoked", ["revoked"]), ("none", [])])
 def test_ocsp_on_the_agent_port_is_recorded_under_the_volume_policy(tmp_path, policy, recorded):
     """What is answered here leaves the records that a worker's answers leave, with the client as the policy says."""
-    with agent_port(tmp_path / "instance", **{"vouchd.audit.answers": policy}) as found:
+    with agent_port(tmp_path / "instance", **{"vouchd.audit.answers": policy}) as port:
         site = CA.create("Recorded CA", key=shared_key("EC", 12))
-        found.services.authorities.add(site.der, LOCAL, label="Recorded CA")
-        found.services.ingesting.accept_crl(crl(site, {12: None}), "test", LOCAL, SystemClock().now())
-        found.publish()
+        port.services.authorities.add(site.der, LOCAL, label="Recorded CA")
+        port.services.ingesting.accept_crl(crl(site, {12: None}), "test", LOCAL, SystemClock().now())
+        port.publish()
         for serial in (11, 12):
-            assert found.ask("POST", "/ocsp/ee/ocsp", body=request_for(site, serial)).status == 200
-        found.keeping.keep()
-        given = found.services.audit_reader.search(AuditQuery(event="OCSP_GENERATION"))
-    assert sorted(one.detail["status"] for one in given) == recorded
-    assert {one.origin for one in given} <= {"127.0.0.0/24"}
+            assert port.ask("POST", "/ocsp/ee/ocsp", body=request_for(site, serial)).status == 200
+        port.keeping.keep()
+        records = port.services.audit_reader.search(AuditQuery(event="OCSP_GENERATION"))
+    assert sorted(one.detail["status"] for one in records) == recorded
+    assert {one.origin for one in records} <= {"127.0.0.0/24"}

@@ -21,9 +21,9 @@ FIELDS = {
 
 def test_domain_info_has_hosts_below_their_subsystem():
     """JSON: id, then Subsystem by type, then Host by id, values as text."""
-    found = domain_info("Example & Co", [MASTER, CLONE])
-    assert found["id"] == "Example & Co"
-    hosts = found["Subsystem"]["OCSP"]["Host"]
+    info = domain_info("Example & Co", [MASTER, CLONE])
+    assert info["id"] == "Example & Co"
+    hosts = info["Subsystem"]["OCSP"]["Host"]
     assert hosts["OCSP ocsp2.example.org 8443"] == FIELDS | {
         "id": "OCSP ocsp2.example.org 8443",
         "Hostname": "ocsp2.example.org",

@@ -28,17 +28,17 @@ NUMBERS = iter(range(20, 1000))
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory) -> AgentPort:
-    with agent_port(tmp_path_factory.mktemp("agent") / "instance") as found:
-        yield found
+    with agent_port(tmp_path_factory.mktemp("agent") / "instance") as port:
+        yield port
 
 
 @pytest.fixture
 def ca(port) -> CA:
     """A CA of its own for each test, that is answered for and has no CRL yet."""
     number = next(NUMBERS)
-    found = CA.create(f"Publishing CA {number}", key=shared_key("EC", number))
-    port.ask("POST", "/ocsp/agent/ocsp/addCA", "agent", body={"cert": found.pem.decode()})
-    return found
+    ca = CA.create(f"Publishing CA {number}", key=shared_key("EC", number))
+    port.ask("POST", "/ocsp/agent/ocsp/addCA", "agent", body={"cert": ca.pem.decode()})
+    return ca
 
 
 def form(der: bytes) -> bytes:
@@ -86,8 +86,8 @@ def test_published_crl_is_answered_from_when_the_publisher_hears(port, ca):
     publish(port, crl(ca, {12: None}, age=2 * HOUR))
     publish(port, crl(ca, {12: None, 13: None}))
     cert = ca.issue("x", serial=13).pem.decode()
-    found = port.ask("POST", "/ocsp/agent/ocsp/checkCert", "agent", body={"cert": cert, "xml": "true"})
-    assert "<status>revoked</status>" in found.text
+    answer = port.ask("POST", "/ocsp/agent/ocsp/checkCert", "agent", body={"cert": cert, "xml": "true"})
+    assert "<status>revoked</status>" in answer.text
     assert port.ask("POST", "/ocsp/ee/ocsp", body=request_for(ca, 13)).status == 200
 
 

@@ -43,8 +43,8 @@ def unsigned(_member: Member, _term: int) -> str:
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory) -> Master:
-    with a_master(tmp_path_factory.mktemp("domain") / "instance") as found:
-        yield found
+    with a_master(tmp_path_factory.mktemp("domain") / "instance") as master:
+        yield master
 
 
 @pytest.fixture(autouse=True)
@@ -149,9 +149,9 @@ def test_join_with_a_directory_is_told_the_replication_password(master):
     replace_passwords(layout.password_conf, read_passwords(layout.password_conf) | {REPLICATIONDB: "strong"})
     assert master.services.membership.joined(a_clone()).replication_password == ""
     server = object()  # any directory server at all
-    told = master.services.membership.joined(replace(a_clone(), directory=server))
-    assert told.replication_password == "strong"
-    assert "strong" not in repr(told)
+    membership = master.services.membership.joined(replace(a_clone(), directory=server))
+    assert membership.replication_password == "strong"
+    assert "strong" not in repr(membership)
 
 
 def test_info_needs_a_user_and_no_token(master):
@@ -201,9 +201,9 @@ def test_state_tells_all_facts_and_then_waits_for_a_change(master):
         waiting = [pool.submit(members.state, digest, 30) for _ in range(4)]
         master.joining(3).join(a_clone(3), master.token())
         master.publish()
-        told = [future.result(SECONDS) for future in waiting]
-    assert len({one[0] for one in told}) == 1
-    assert "ocsp3.example.org" in {member.host for member in told[0][1].members}
+        answers = [future.result(SECONDS) for future in waiting]
+    assert len({one[0] for one in answers}) == 1
+    assert "ocsp3.example.org" in {member.host for member in answers[0][1].members}
 
 
 def test_state_tells_what_changed_after_a_version(master):
@@ -265,9 +265,9 @@ def test_document_and_epochs_are_what_the_master_has(master):
     _, facts, _ = members.state("", 0)
     (epoch,) = [one for one in facts.epochs if one.issuing_point.authority_id == certs.authority_id(ca.certificate)]
     assert members.document(epoch.base.sha256, 1 << 20) == der
-    told = members.epochs()
-    assert epoch.index_name in [one.index_name for one in told.epochs]
-    assert told.master == master.services.store.members()[0]
+    peer = members.epochs()
+    assert epoch.index_name in [one.index_name for one in peer.epochs]
+    assert peer.master == master.services.store.members()[0]
     with pytest.raises(ClientError, match="larger than"):
         members.document(epoch.base.sha256, len(der) - 1)
     with pytest.raises(NotFound):
@@ -301,10 +301,10 @@ def filled(tmp_path) -> Master:
                 raise error
 
         patch.setattr("vouchd.agent.domain.filling.replicating", lambda *_: replicate)
-        with a_master(tmp_path / "filled") as found:
-            found.joining().join(a_clone(), found.token())
-            found.calls, found.go, found.outcome = calls, go, outcome
-            yield found
+        with a_master(tmp_path / "filled") as master:
+            master.joining().join(a_clone(), master.token())
+            master.calls, master.go, master.outcome = calls, go, outcome
+            yield master
 
 
 def test_replicate_asked_twice_is_one_piece_of_work_told_to_both(filled):
@@ -333,14 +333,14 @@ def test_replicate_asked_twice_is_one_piece_of_work_told_to_both(filled):
 
 
 @pytest.mark.parametrize(
-    "error, told", [(StoreUnavailable("away", hint="start it"), "away"), (OSError("x"), "internal")]
+    "error, message", [(StoreUnavailable("away", hint="start it"), "away"), (OSError("x"), "internal")]
 )
-def test_replicate_that_fails_tells_so_and_can_be_begun_again(filled, error, told):
+def test_replicate_that_fails_tells_so_and_can_be_begun_again(filled, error, message):
     """Also a bug of ours ends the waiting; the next request begins anew."""
     filled.outcome.append(error)
     filled.go.set()
     client = filled.member()
-    with pytest.raises(Exception, match=told):
+    with pytest.raises(Exception, match=message):
         client.replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
     filled.outcome.clear()
     client.replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)
@@ -353,11 +353,11 @@ def test_silence_is_filled(filled, monkeypatch):
     beyond, quiet = Filling.beyond, []
 
     async def counted(self, count):
-        told = await beyond(self, count)
-        quiet.append(told)
+        progress = await beyond(self, count)
+        quiet.append(progress)
         if quiet.count(False) > 2:
             filled.go.set()
-        return told
+        return progress
 
     monkeypatch.setattr(Filling, "beyond", counted)
     filled.member().replicate("ocsp2.example.org:8443", lambda _: None, SECONDS)

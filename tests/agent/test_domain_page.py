@@ -15,7 +15,7 @@ def test_page_lists_the_operations_with_who_may():
     """Every operation below /domain/v1 stands in the table, in its order, with the right that lets in."""
     shown = re.findall(r"^\| `(\w+) (\S+)` \| ([^|]+?) \|", PAGE, re.MULTILINE)
     routes = [route for route in domain.routes(None, None, None) if route.path.startswith(domain.PREFIX)]
-    found = [
+    rows = [
         (
             route.method,
             re.sub(r"\{(\w+):.*\}", r"{\1}", route.path.removeprefix(domain.PREFIX)),
@@ -23,7 +23,7 @@ def test_page_lists_the_operations_with_who_may():
         )
         for route in routes
     ]
-    assert shown == found
+    assert shown == rows
 
 
 def test_page_names_the_paths_of_the_certificate_system():

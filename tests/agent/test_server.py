@@ -37,8 +37,8 @@ PUBLIC = {
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory) -> AgentPort:
-    with agent_port(tmp_path_factory.mktemp("agent") / "instance", **{"vouchd.agent.headerInSec": "2"}) as found:
-        yield found
+    with agent_port(tmp_path_factory.mktemp("agent") / "instance", **{"vouchd.agent.headerInSec": "2"}) as port:
+        yield port
 
 
 def table(port: AgentPort) -> tuple[Route, ...]:
@@ -47,7 +47,9 @@ def table(port: AgentPort) -> tuple[Route, ...]:
 
 def address(route: Route) -> str:
     """A path of the route: its parameters filled in with something that is not there."""
-    return re.sub(r"\{(?:[^{}]|\{[\d,]+\})*\}", lambda found: "0" * 64 if "{64}" in found[0] else "nothing", route.path)
+    return re.sub(
+        r"\{(?:[^{}]|\{[\d,]+\})*\}", lambda parameter: "0" * 64 if "{64}" in parameter[0] else "nothing", route.path
+    )
 
 
 def test_routes_each_have_an_action_or_are_known_to_be_open(port):
@@ -68,12 +70,12 @@ def test_routes_of_certificate_system_have_the_rights_of_its_table(port):
         "checkCert": staff,
         "getOCSPInfo": staff,
     }
-    found = {
+    groups = {
         route.path.rpartition("/")[2]: set(RIGHTS[route.access])
         for route in table(port)
         if route.path.startswith("/ocsp/agent/ocsp/") and isinstance(route.access, Action)
     }
-    assert {name: found[name] for name in rights} == rights
+    assert {name: groups[name] for name in rights} == rights
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,8 @@ def gates(tmp_path_factory) -> AgentPort:
     every = agent.routes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agent, "routes", lambda *parts: tuple(replace(one, handler=welcome) for one in every(*parts)))
-        with agent_port(tmp_path_factory.mktemp("gates") / "instance") as found:
-            yield found
+        with agent_port(tmp_path_factory.mktemp("gates") / "instance") as port:
+            yield port
 
 
 @pytest.mark.parametrize("user", [None, *USERS])
@@ -153,12 +155,12 @@ def test_user_whose_certificate_is_revoked_is_refused(port):
     port.services.users.add("loser", LOCAL, groups=[Group.AGENTS], certificates=[lost.der])
     port.services.authorities.add(port.ca.der, port.services.caller)
     port.publish()
-    asked = "/ocsp/agent/ocsp/listCAs?xml=true"
-    assert port.ask("GET", asked, lost).status == 200
+    path = "/ocsp/agent/ocsp/listCAs?xml=true"
+    assert port.ask("GET", path, lost).status == 200
     revoking = crl(port.ca, {lost.certificate.serial_number: None})
     port.services.ingesting.accept_crl(revoking, "test", port.services.caller, int(time.time()))
     port.publish()
-    refused = port.ask("GET", asked, lost)
+    refused = port.ask("GET", path, lost)
     port.services.authorities.remove(port.ca.certificate.subject.rfc4514_string(), port.services.caller)
     port.publish()
     assert (refused.status, "revoked" in refused.text) == (403, True)
@@ -171,9 +173,9 @@ def test_user_is_recorded_once_a_connection(port):
     with port.connect("auditor") as connection:
         for _ in range(3):
             connection.sendall(b"GET /ocsp/agent/ocsp/listCAs?xml=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            received = b""
-            while b"</xml>" not in received:
-                received += connection.recv(65536)
+            reply = b""
+            while b"</xml>" not in reply:
+                reply += connection.recv(65536)
     assert [event for event, _, _ in port.records()[before:]] == ["AUTH", "ROLE_ASSUME"]
 
 
@@ -298,5 +300,5 @@ def test_body_of_chunks_beyond_the_limit_is_refused(port):
 
 def test_parts_of_the_port_name_each_path_once(port):
     """Two routes for one method and path would hide one of them."""
-    found = [(route.method, route.path) for route in table(port)]
-    assert len(found) == len(set(found))
+    routes = [(route.method, route.path) for route in table(port)]
+    assert len(routes) == len(set(routes))

@@ -17,18 +17,18 @@ from vouchd.audit.traffic import ESTABLISH, TERMINATED
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     settings = {"vouchd.agent.headerInSec": "1", "vouchd.agent.maxConnections": "3"}
-    with agent_port(tmp_path_factory.mktemp("agent") / "instance", **settings) as found:
-        yield found
+    with agent_port(tmp_path_factory.mktemp("agent") / "instance", **settings) as port:
+        yield port
 
 
 def next_session(port: AgentPort, event: str, outcome: str) -> Entry:
     """The next record of that event and outcome; those before it are dropped."""
 
-    def found():
+    def record():
         entries = port.keeping.sessions.due(final=True)
         return next((entry for entry in entries if (entry.event, entry.outcome) == (event, outcome)), None)
 
-    return eventually(found, f"{event} {outcome}")
+    return eventually(record, f"{event} {outcome}")
 
 
 def failure(port: AgentPort) -> str:
@@ -76,9 +76,9 @@ def test_handshakes_that_fail_tell_why(port):
 def test_connection_beyond_the_limit_is_recorded_as_a_failure(port):
     """Who finds no place is told apart from who failed."""
     eventually(lambda: not port.server._places, "nobody is connected")
-    with ExitStack() as held:
+    with ExitStack() as connections:
         for _ in range(3):
-            held.enter_context(closing(port.connect("agent")))
+            connections.enter_context(closing(port.connect("agent")))
         eventually(lambda: len(port.server._places._identified) == 3, "all have shown their certificates")
         with closing(plain(port)) as connection:  # cut off before its handshake: it cannot hold a descriptor for long
             assert connection.recv(1) == b""
@@ -88,15 +88,15 @@ def test_connection_beyond_the_limit_is_recorded_as_a_failure(port):
 
 def test_strangers_holding_all_places_make_room_for_an_agent(port):
     """However many connections without a certificate are held, in their handshake or idle, an agent is served."""
-    with ExitStack() as held:
+    with ExitStack() as connections:
         for _ in range(6):
-            held.enter_context(closing(plain(port)))
-            held.enter_context(closing(port.connect()))
-        agent = held.enter_context(closing(port.connect("agent")))
+            connections.enter_context(closing(plain(port)))
+            connections.enter_context(closing(port.connect()))
+        agent = connections.enter_context(closing(port.connect("agent")))
         assert next_session(port, ESTABLISH, "failure").detail["why"] == "gave way to a newer connection"
         eventually(lambda: len(port.server._places._identified) == 1, "the agent has shown its certificate")
         for _ in range(6):
-            held.enter_context(closing(plain(port)))
+            connections.enter_context(closing(plain(port)))
         agent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert agent.recv(8) == b"HTTP/1.1"
     eventually(lambda: not port.server._places, "all places are free again")

@@ -14,8 +14,8 @@ ADD = "/agent/add-authority"
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    with pages_port(tmp_path_factory.mktemp("pages") / "vouchd") as found:
-        yield found
+    with pages_port(tmp_path_factory.mktemp("pages") / "vouchd") as pages:
+        yield pages
 
 
 def text(data: bytes) -> str:

@@ -27,7 +27,7 @@ def page_of_ca(pages) -> str:
     return f"/agent/authorities/{authority(pages).id}"
 
 
-def asked(pages, act: str = "compromise", form=None) -> str:
+def answer_page(pages, act: str = "compromise", form=None) -> str:
     """The page that a form of the CA leads to when `agent` sends it."""
     form = {"typed": "Site", **(form or {"since": "2026-01-02T03:04:05Z", "answer": "tryLater"})}
     return words(pages.send(f"{page_of_ca(pages)}/{act}", form, user="agent"))
@@ -39,7 +39,7 @@ def waiting(pages) -> str:
 
 def test_form_of_a_ca_leads_to_what_waits_and_another_user_approves(pages):
     """The first sees that nothing is done yet, and no button to approve; the second sees all of it, and does it."""
-    shown = asked(pages)
+    shown = answer_page(pages)
     assert "Nothing is done yet: a second agent has to approve authorities.compromised" in shown
     assert "You have asked for it: another user has to approve it." in shown
     assert "Approve, and do it" not in shown
@@ -57,9 +57,9 @@ def test_form_of_a_ca_leads_to_what_waits_and_another_user_approves(pages):
 
 def test_declaration_is_taken_back_by_two_on_the_page_of_the_ca(pages):
     """The other form of the CA's page waits likewise."""
-    asked(pages)
+    answer_page(pages)
     pages.send(f"{PAGE}/{waiting(pages)}/approve", {}, at=PAGE)
-    assert "authorities.not_compromised" in asked(pages, "compromise/withdraw", {"typed": "Site"})
+    assert "authorities.not_compromised" in answer_page(pages, "compromise/withdraw", {"typed": "Site"})
     pages.send(f"{PAGE}/{waiting(pages)}/approve", {}, at=PAGE)
     assert authority(pages).policy.compromised_at is None
 
@@ -67,7 +67,7 @@ def test_declaration_is_taken_back_by_two_on_the_page_of_the_ca(pages):
 def test_denied_and_taken_back_says_so(pages):
     """Neither changes anything; both are shown among what was decided."""
     for user, said in (("everybody", "It was denied."), ("agent", "It was taken back.")):
-        asked(pages)
+        answer_page(pages)
         path = f"{PAGE}/{waiting(pages)}/deny"
         assert said in words(pages.send(path, {}, at=PAGE, user=user))
     assert words(pages.show(PAGE)).count("Denied") == 2
@@ -77,7 +77,7 @@ def test_denied_and_taken_back_says_so(pages):
 @pytest.mark.parametrize(("user", "status"), [("agent", 403), ("administrator", 403), ("auditor", 403)])
 def test_who_may_not_approve_is_refused_by_the_form_too(pages, user, status):
     """A form that was made up, or kept from before, does no more than the buttons that are shown."""
-    asked(pages)
+    answer_page(pages)
     assert "Approve, and do it" not in words(pages.show(PAGE, user=user))
     approval = waiting(pages)
     at = PAGE if user == "agent" else "/agent/self-tests" if user == "administrator" else None
@@ -89,7 +89,7 @@ def test_who_may_not_approve_is_refused_by_the_form_too(pages, user, status):
 
 def test_decided_before_is_said_above_the_list(pages):
     """Of two the one who comes late is told who decided, and sees the page."""
-    asked(pages)
+    answer_page(pages)
     approval = waiting(pages)
     pages.send(f"{PAGE}/{approval}/deny", {}, at=PAGE, user="agent")
     late = pages.send(f"{PAGE}/{approval}/approve", {})

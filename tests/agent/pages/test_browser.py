@@ -43,7 +43,7 @@ def next_page(driver):
     before = driver.find_element(By.TAG_NAME, "html")
     yield
     WebDriverWait(driver, SECONDS).until(lambda _: _gone(before))
-    WebDriverWait(driver, SECONDS).until(lambda found: found.execute_script("return document.readyState") == "complete")
+    WebDriverWait(driver, SECONDS).until(lambda page: page.execute_script("return document.readyState") == "complete")
 
 
 def _gone(element) -> bool:

@@ -18,10 +18,10 @@ def pages(tmp_path, monkeypatch):
     def away():
         raise StoreUnavailable("ds1: cannot be reached")
 
-    with pages_port(tmp_path / "vouchd") as found:
-        found.show("/agent/clones")  # who comes is known from before
-        monkeypatch.setattr(found.port.services.store, "members", away)
-        yield found
+    with pages_port(tmp_path / "vouchd") as pages:
+        pages.show("/agent/clones")  # who comes is known from before
+        monkeypatch.setattr(pages.port.services.store, "members", away)
+        yield pages
 
 
 def test_page_shows_the_members_as_they_were_seen_last(pages, monkeypatch):

@@ -13,8 +13,8 @@ from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    with pages_port(tmp_path_factory.mktemp("pages") / "alone") as found:
-        yield found
+    with pages_port(tmp_path_factory.mktemp("pages") / "alone") as pages:
+        yield pages
 
 
 def test_wrong_address_leads_to_a_page_with_a_way_back(pages):

@@ -16,13 +16,13 @@ COUNT = 7
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    with pages_port(tmp_path_factory.mktemp("pages") / "vouchd") as found:
+    with pages_port(tmp_path_factory.mktemp("pages") / "vouchd") as pages:
         cas = [CA.create(f"Sheet {number}", key=shared_key("EC", 44)) for number in range(COUNT)]
-        store = found.port.services.store
+        store = pages.port.services.store
         store.put_authorities(
             [Authority(certs.authority_id(ca.certificate), ca.der, f"Sheet {n}") for n, ca in enumerate(cas)]
         )
-        yield found
+        yield pages
 
 
 def shown(pages, query: str = "") -> set[int]:

@@ -43,9 +43,9 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path):
-    with a_master(tmp_path / "instance") as found:
-        found.member(2)
-        yield Site(found)
+    with a_master(tmp_path / "instance") as master:
+        master.member(2)
+        yield Site(master)
 
 
 def test_role_is_handed_over_when_the_member_is_typed(site):

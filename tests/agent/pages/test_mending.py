@@ -29,8 +29,8 @@ PAGES = {
 
 @pytest.fixture
 def pages(tmp_path):
-    with pages_port(tmp_path / "vouchd") as found:
-        yield found
+    with pages_port(tmp_path / "vouchd") as pages:
+        yield pages
 
 
 def authority(pages):

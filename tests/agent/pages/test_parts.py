@@ -143,8 +143,8 @@ def test_certificate_is_in_one_condition_on_pages_and_for_readiness(life, share)
 def test_policy_of_a_ca_is_told_by_what_it_says_otherwise():
     """Each setting of a CA stands in the words of its description; what is as for every CA does not."""
     assert own_policy(AuthorityPolicy()) == []
-    told = own_policy(AuthorityPolicy(not_found_as_good=False, slot_seconds=60, signer="tier2"))
-    assert told == [
+    policy = own_policy(AuthorityPolicy(not_found_as_good=False, slot_seconds=60, signer="tier2"))
+    assert policy == [
         ("Whether a serial that no CRL lists is good, else unknown", "no"),
         ("The length of a slot; null: 30", "60"),
     ]

@@ -18,8 +18,8 @@ PAGE = "/agent/signers"
 
 @pytest.fixture
 def pages(tmp_path):
-    with pages_port(tmp_path / "vouchd") as found:
-        yield found
+    with pages_port(tmp_path / "vouchd") as pages:
+        yield pages
 
 
 def nickname(pages) -> str:

@@ -15,10 +15,10 @@ NEW = {"name": "main", "url": "main.crl", "interval": "600"}
 
 @pytest.fixture
 def pages(tmp_path):
-    with pages_port(tmp_path / "vouchd") as found:
-        for authority in found.port.services.store.authorities():  # its CA has certified no signer of the instance
-            found.port.services.store.remove_authority(authority.id)
-        yield found
+    with pages_port(tmp_path / "vouchd") as pages:
+        for authority in pages.port.services.store.authorities():  # its CA has certified no signer of the instance
+            pages.port.services.store.remove_authority(authority.id)
+        yield pages
 
 
 def lines(pages) -> dict[str, str]:
