@@ -105,8 +105,8 @@ def test_set_default_takes_the_own_setting_away(instance, capsys):
     """`default` means: as CS.cfg says."""
     main(["ca", "set", "CN=Site CA", "--not-found-as-good", "false", "--archive-cutoff", "5"])
     main(["ca", "set", "CN=Site CA", "--not-found-as-good", "default", "--archive-cutoff", "default"])
-    found = policy(capsys)
-    assert (found["not_found_as_good"], found["archive_cutoff_seconds"]) == (None, None)
+    values = policy(capsys)
+    assert (values["not_found_as_good"], values["archive_cutoff_seconds"]) == (None, None)
 
 
 def test_set_without_options_shows_the_policy(instance, capsys):
@@ -151,14 +151,14 @@ def test_set_issued_serials_without_our_own_certificates_is_refused_and_names_th
     """A list that would have our own certificates refused is none that anybody meant; with them in it, it is taken."""
     signer = x509.load_pem_x509_certificate((instance.folder / "signer.pem").read_bytes())
     (instance.folder / "serials").write_text("1f\n")
-    asked = ["ca", "set", "CN=Site CA", "--issued-serials", instance.file("serials")]
-    assert main(asked) == 78
+    command = ["ca", "set", "CN=Site CA", "--issued-serials", instance.file("serials")]
+    assert main(command) == 78
     refusal = capsys.readouterr().err
     assert f"{signer.serial_number:x}" in refusal
     assert "ocspSigningCert" in refusal
     assert policy(capsys)["issued_serials"] is None
     (instance.folder / "serials").write_text(f"1f\n{signer.serial_number:x}\n")
-    assert main(asked) == 0
+    assert main(command) == 0
     assert len(policy(capsys)["issued_serials"]) == 64
 
 

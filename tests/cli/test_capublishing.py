@@ -16,8 +16,8 @@ from vouchd.errors import ClientError, CRLRejected, CRLStale, RefusedForNow, Sto
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
-    with agent_port(tmp_path_factory.mktemp("agent") / "instance") as found:
-        yield found
+    with agent_port(tmp_path_factory.mktemp("agent") / "instance") as port:
+        yield port
 
 
 @pytest.fixture
@@ -51,8 +51,10 @@ def test_crl_reaches_the_responder_through_its_agent_port(port, target, tmp_path
     newer = delivery(capsys, "--ca", str(tmp_path / "ca"))
     assert (newer["delivered"], newer["detail"], newer["crl"]) == (True, "taken", 2)
     label = {one.id: one.label for one in port.services.store.authorities()}
-    held = {label[epoch.issuing_point.authority_id]: epoch.newest.crl_number for epoch in port.services.store.epochs()}
-    assert held[tmp_path.name] == 2
+    numbers = {
+        label[epoch.issuing_point.authority_id]: epoch.newest.crl_number for epoch in port.services.store.epochs()
+    }
+    assert numbers[tmp_path.name] == 2
 
 
 def test_refusal_of_the_responder_is_told_with_its_reason(port, target, tmp_path, capsys):

@@ -362,9 +362,9 @@ def test_certificate_that_ends_soon_is_told_at_start_and_in_the_list(instance, c
     states = {row["name"]: row["state"] for row in shown(capsys, "certs", "list")}
     assert re.fullmatch("expires in (9|10) days", states.pop("subsystem"))
     assert not any("expires" in state for state in states.values())
-    told: list[str] = []
-    check_instance(layout_of(instance), warn=told.append)
-    assert [line.partition(" expires")[0] for line in told] == ["the certificate subsystem"]
+    warnings: list[str] = []
+    check_instance(layout_of(instance), warn=warnings.append)
+    assert [line.partition(" expires")[0] for line in warnings] == ["the certificate subsystem"]
 
 
 def test_renew_by_name_replaces_key_and_certificate(lab, capsys):

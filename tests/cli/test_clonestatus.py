@@ -36,22 +36,22 @@ BAD = (advice("clocks", "all agree", "differ", [f"{CLONE} by 40 s"]), *GOOD)
 @pytest.fixture(scope="module")
 def domain(tmp_path_factory):
     """The master of a set of two, with a health port of its own, taken for running."""
-    with a_master(tmp_path_factory.mktemp("cli-clone") / "vouchd") as found:
-        found.joining().join(a_clone(), found.token())
+    with a_master(tmp_path_factory.mktemp("cli-clone") / "vouchd") as master:
+        master.joining().join(a_clone(), master.token())
         listener = bind(("127.0.0.1", 0))
-        health = HealthServer(lambda: found.running.checks(), lambda: None)  # noqa: PLW0108  it is replaced later
-        found.run(health.start(listener))
-        found.health = listener.getsockname()
-        held = PidFile.acquire(found.services.layout.pid_file)
-        yield found
-        held.release()
-        found.run(health.stop())
+        health = HealthServer(lambda: master.running.checks(), lambda: None)  # noqa: PLW0108  it is replaced later
+        master.run(health.start(listener))
+        master.health = listener.getsockname()
+        pid_file = PidFile.acquire(master.services.layout.pid_file)
+        yield master
+        pid_file.release()
+        master.run(health.stop())
 
 
 @pytest.fixture
 def report(domain, monkeypatch):
     """What the instance is taken to serve and to know of the clone; it can be replaced."""
-    found = InstanceReport(
+    base = InstanceReport(
         pid=os.getpid(),
         started_at=1,
         ee=("127.0.0.1", 1),
@@ -63,7 +63,7 @@ def report(domain, monkeypatch):
     )
 
     def put(checks=GOOD, **changed) -> None:
-        now = replace(found, **changed)
+        now = replace(base, **changed)
         write_report(domain.services.layout.serving, now)
         monkeypatch.setattr(domain.running, "report", lambda: now)
         monkeypatch.setattr(domain.running, "checks", lambda: checks)
@@ -97,14 +97,14 @@ def shown(capsys, code: int = 0):
 
 def test_set_in_order_is_told(report, where, capsys):
     """Role, master and members; every member has the CRLs that are answered from here; nothing is wrong."""
-    found = shown(capsys)
-    assert (found["role"], found["master"], found["this_instance"]) == ("master", f"{HOST}:8443", f"{HOST}:8443")
-    assert (found["domain"], found["facts_in"], found["replication"]) == ("vouchd", "embedded store", None)
-    ((member, role, reachable),) = ((one["member"], one["role"], one["reachable"]) for one in found["members"])
+    status = shown(capsys)
+    assert (status["role"], status["master"], status["this_instance"]) == ("master", f"{HOST}:8443", f"{HOST}:8443")
+    assert (status["domain"], status["facts_in"], status["replication"]) == ("vouchd", "embedded store", None)
+    ((member, role, reachable),) = ((one["member"], one["role"], one["reachable"]) for one in status["members"])
     assert (member, role, reachable) == (CLONE, "clone", True)
-    (point,) = found["issuing_points"]
+    (point,) = status["issuing_points"]
     assert (point["ca"], point["crl_number"], point["differs"]) == ("Lab CA", 7, {})
-    assert found["troubles"] == []
+    assert status["troubles"] == []
 
 
 def test_member_that_has_another_crl_is_named_with_the_seconds(report, where, capsys):
@@ -133,9 +133,9 @@ def test_replication_of_the_directory_servers_is_told(report, domain, monkeypatc
     monkeypatch.setenv("VOUCHD_INSTANCE", str(domain.services.layout.root))
     server = ServerReport(CLONE, "ldap://ds2.example.org:389", "amber", lag_seconds=5)
     report(replication=ReplicationReport(1, (server,), conflicts=2, stale_replicas=(7,)))
-    found = shown(capsys)
-    assert found["replication"] == "flowing to 1 of 1, conflicts: 2, replica ids to be cleaned: 1"
-    assert found["members"][0]["replication"] == "amber, 5 s late"
+    status = shown(capsys)
+    assert status["replication"] == "flowing to 1 of 1, conflicts: 2, replica ids to be cleaned: 1"
+    assert status["members"][0]["replication"] == "amber, 5 s late"
 
 
 def test_instance_in_no_set_says_how_to_begin_one(instance, capsys):

@@ -29,9 +29,9 @@ def test_settings_of_another_instance_differ_by_key_and_say_what_is_shared(folde
     """Defaults count as well as lines; only what all members share with --shared; the exit code is that of diff."""
     folders("config", "set", "vouchd.request.maxCertIDs=7", "vouchd.ee.workers=3", "--instance", "two")
     rows = json.loads(folders("config", "diff", "two", "--instance", "one", "--json", code=1).stdout)
-    found = {row["key"]: (row["here"], row["there"], row["shared"]) for row in rows}
-    assert found["vouchd.request.maxCertIDs"][1:] == ("7", True)
-    assert found["vouchd.ee.workers"] == ("0", "3", False)
+    values = {row["key"]: (row["here"], row["there"], row["shared"]) for row in rows}
+    assert values["vouchd.request.maxCertIDs"][1:] == ("7", True)
+    assert values["vouchd.ee.workers"] == ("0", "3", False)
     shared = json.loads(folders("config", "diff", "two", "--instance", "one", "--json", "--shared", code=1).stdout)
     assert [row["key"] for row in shared] == ["vouchd.request.maxCertIDs"]
     folders("config", "set", "vouchd.request.maxCertIDs", "vouchd.ee.workers", "--instance", "two")

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.interop
 @pytest.fixture(scope="module")
 def server():
     """A directory server with TLS and nothing in it."""
-    with directories() as [found]:
-        yield found
+    with directories() as [directory]:
+        yield directory
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ def test_add_stores_the_crl_and_tells_how_to_start(instance, capsys, pem):
     (shown,) = json.loads(captured.out)
     assert (shown["ca"], shown["crl_number"], shown["entries"], shown["served"]) == ("CN=Site CA", 1, 2, False)
     assert "vouchd start" in captured.err
-    (found,) = listed(capsys)
-    assert (found["scope"], found["kind"], found["state"]) == ("complete", "full", "fresh")
+    (point,) = listed(capsys)
+    assert (point["scope"], point["kind"], point["state"]) == ("complete", "full", "fresh")
 
 
 def test_add_reads_standard_input(instance, capsys, monkeypatch):
@@ -49,8 +49,8 @@ def test_add_several_crls_in_one_pem_file(instance, capsys):
     both = (instance.folder / "full.pem").read_bytes() + (instance.folder / "delta.pem").read_bytes()
     (instance.folder / "both.pem").write_bytes(both)
     assert main(["crl", "add", instance.file("both.pem")]) == 0
-    (found,) = listed(capsys)
-    assert (found["kind"], found["crl_number"], found["entries"]) == ("delta", 2, 1)
+    (point,) = listed(capsys)
+    assert (point["kind"], point["crl_number"], point["entries"]) == ("delta", 2, 1)
 
 
 def test_add_one_bad_file_does_not_stop_the_others(instance, capsys):
@@ -119,7 +119,7 @@ def test_show_without_crl_is_told(instance, capsys):
 
 
 @pytest.fixture
-def held(instance, capsys):
+def suspect(instance, capsys):
     """An instance with a CRL of four entries in use, and one held back that lost all of them."""
     main(["ca", "set", "CN=Site CA", "--quarantine-percent", "50"])
     main(["crl", "add", instance.crl("a.crl", dict.fromkeys(range(1, 5)))])
@@ -128,7 +128,7 @@ def held(instance, capsys):
     return instance
 
 
-def test_quarantine_list_tells_why(held, capsys):
+def test_quarantine_list_tells_why(suspect, capsys):
     """A CRL that is held back is listed with its number and the reason; the one before stays in use."""
     (shown,) = listed(capsys, "quarantine", "list")
     assert (shown["ca"], shown["crl_number"]) == ("CN=Site CA", 2)
@@ -136,14 +136,14 @@ def test_quarantine_list_tells_why(held, capsys):
     assert listed(capsys)[0]["crl_number"] == 1
 
 
-def test_quarantine_release_takes_the_crl(held, capsys):
+def test_quarantine_release_takes_the_crl(suspect, capsys):
     """A released CRL is the one in use, and quarantine is empty."""
     assert main(["crl", "quarantine", "release", "CN=Site CA"]) == 0
     assert listed(capsys)[0]["crl_number"] == 2
     assert listed(capsys, "quarantine", "list") == []
 
 
-def test_quarantine_drop_forgets_the_crl(held, capsys):
+def test_quarantine_drop_forgets_the_crl(suspect, capsys):
     """A dropped CRL is gone, and the one in use stays."""
     assert main(["crl", "quarantine", "drop", "CN=Site CA"]) == 0
     assert listed(capsys)[0]["crl_number"] == 1

@@ -274,9 +274,9 @@ def test_status_shows_each_server_of_the_set(run, instance):
         store.close()
         code, out, err = run("directory", "status", "--json")
         assert code == 0, err
-        found = json.loads(out)
-        assert (found["replica_id"], found["conflicts"]) == (1, 0)
-        assert [(one["host"], one["replica_id"]) for one in found["servers"]] == [(second.server.host, 2)]
+        status = json.loads(out)
+        assert (status["replica_id"], status["conflicts"]) == (1, 0)
+        assert [(one["host"], one["replica_id"]) for one in status["servers"]] == [(second.server.host, 2)]
         second.directory.kill()
         code, out, err = run("directory", "status")
         assert code == 1

@@ -16,8 +16,8 @@ from vouchd.cli.main import main
 @pytest.fixture(scope="module")
 def domain(tmp_path_factory):
     """A master whose folder the commands work on."""
-    with a_master(tmp_path_factory.mktemp("cli-domain") / "vouchd") as found:
-        yield found
+    with a_master(tmp_path_factory.mktemp("cli-domain") / "vouchd") as master:
+        yield master
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,9 @@ def said(capsys, *arguments: str):
 
 def test_info_shows_the_domain_and_the_place_in_it(domain, capsys):
     """Name, master, own role and the fingerprint that others compare."""
-    found = said(capsys, "info")
-    assert (found["domain"], found["members"], found["master"]) == ("vouchd", 1, f"{HOST}:8443")
-    assert (found["role"], found["fingerprint"]) == ("master", domain.fingerprint)
+    info = said(capsys, "info")
+    assert (info["domain"], info["members"], info["master"]) == ("vouchd", 1, f"{HOST}:8443")
+    assert (info["role"], info["fingerprint"]) == ("master", domain.fingerprint)
 
 
 def test_domain_is_told_the_same_over_the_port(domain, capsys, monkeypatch, tmp_path):
@@ -51,12 +51,12 @@ def test_domain_is_told_the_same_over_the_port(domain, capsys, monkeypatch, tmp_
     key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "client.pem").write_bytes(key + issued.pem)
     (tmp_path / "trust.pem").write_bytes(domain.ca.pem)
-    there = {
+    access = {
         "URL": f"https://localhost:{domain.port}",
         "CERT": tmp_path / "client.pem",
         "TRUST": tmp_path / "trust.pem",
     }
-    for name, value in there.items():
+    for name, value in access.items():
         monkeypatch.setenv(f"VOUCHD_{name}", str(value))
     assert [said(capsys, "info"), said(capsys, "members")] == on_the_folder
 
@@ -72,8 +72,8 @@ def test_info_outside_a_domain_tells_how_to_begin_one(instance, capsys, monkeypa
 
 def test_token_lets_an_instance_in_and_members_shows_it(domain, capsys):
     """What is shown once is good once."""
-    given = said(capsys, "token", "--seconds", "60")
-    domain.joining().join(a_clone(), given["token"])
+    answer = said(capsys, "token", "--seconds", "60")
+    domain.joining().join(a_clone(), answer["token"])
     rows = {row["member"]: row for row in said(capsys, "members")}
     assert [rows[name]["role"] for name in sorted(rows)] == ["master", "clone"]
     assert main(["domain", "members"]) == 0
@@ -83,8 +83,8 @@ def test_token_lets_an_instance_in_and_members_shows_it(domain, capsys):
 def test_token_in_a_file_is_for_its_owner_alone(domain, capsys, tmp_path):
     """With --out the token is not on the screen."""
     path = tmp_path / "join.token"
-    given = said(capsys, "token", "--out", str(path))
-    assert given["token"] is None
+    answer = said(capsys, "token", "--out", str(path))
+    assert answer["token"] is None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert domain.client().check(path.read_text().strip())
 

@@ -36,15 +36,19 @@ def explained(instance, capsys):
 def test_explain_names_crl_entry_policy_and_signer(explained) -> None:
     """The CRL's number and hash, the entry, the settings in force and the signer are told."""
     code, out, err = explained("--issuer", explained.site.file("ca.pem"), "--serial", hex(REVOKED), "--json")
-    told = json.loads(out)
-    (point,) = told["issuing_points"]
+    explanation = json.loads(out)
+    (point,) = explanation["issuing_points"]
     assert (code, err) == (0, "")
-    assert (told["answer"], told["reason"], told["serial"]) == ("revoked", "keyCompromise", "0x52a1")
+    assert (explanation["answer"], explanation["reason"], explanation["serial"]) == (
+        "revoked",
+        "keyCompromise",
+        "0x52a1",
+    )
     assert point["crl_sha256"] == hashlib.sha256(explained.crl.read_bytes()).hexdigest()
     assert (point["crl_number"], point["relied_upon"], point["expired"]) == (1, True, False)
     assert point["entry"].endswith("keyCompromise")
-    assert told["policy"]["notFoundAsGood"] is True
-    assert told["signer"]
+    assert explanation["policy"]["notFoundAsGood"] is True
+    assert explanation["signer"]
 
 
 def test_crl_under_the_name_of_the_ca_s_crl_signing_certificate_speaks_for_the_ca(instance, capsys):
@@ -64,8 +68,8 @@ def test_crl_under_the_name_of_the_ca_s_crl_signing_certificate_speaks_for_the_c
     assert main(["crl", "add", instance.file("signed.crl")]) == 0
     capsys.readouterr()
     assert main(["explain", "--issuer", instance.file("ca.pem"), "--serial", hex(REVOKED), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["answer"], told["reason"]) == ("revoked", "keyCompromise")
+    explanation = json.loads(capsys.readouterr().out)
+    assert (explanation["answer"], explanation["reason"]) == ("revoked", "keyCompromise")
 
 
 def test_explain_of_a_serial_that_is_not_listed_says_why_it_is_good(explained) -> None:
@@ -95,9 +99,9 @@ def test_explain_of_a_foreign_ca_says_unauthorized(explained) -> None:
     foreign = explained.site.folder / "foreign.pem"
     foreign.write_bytes(CA.create("Foreign", key=shared_key("EC", 5)).pem)
     _, out, _ = explained("--issuer", str(foreign), "--serial", "1", "--json")
-    told = json.loads(out)
-    assert (told["answer"], told["authority"]) == ("unauthorized", None)
-    assert told["hint"]
+    explanation = json.loads(out)
+    assert (explanation["answer"], explanation["authority"]) == ("unauthorized", None)
+    assert explanation["hint"]
 
 
 @pytest.mark.parametrize(

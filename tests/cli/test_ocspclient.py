@@ -61,9 +61,9 @@ def test_status_is_told_in_the_two_lines_that_scripts_read(run, ca, alias, how, 
         code, out, err = run(
             "-d", alias, *options(server), "-t", "/ocsp/ee/ocsp", "-c", "ca_signing", "--serial", ASKED
         )
-        (received,) = server.requests
+        (http_request,) = server.requests
     assert (code, out, err) == (0, f"CertID.serialNumber=12\nCertStatus={status}\n", "")
-    assert (received.method, received.path, received.body) == (
+    assert (http_request.method, http_request.path, http_request.body) == (
         "POST",
         "/ocsp/ee/ocsp",
         ask_for(ca, ASKED, digest="SHA-1").request_der,

@@ -26,8 +26,8 @@ def lab(site, capsys) -> Site:
     """A master and another instance, both with all certificates from one CA, and a password file."""
     assert main(["ca", "create", "--ca", site.file("lab"), "--subject", "CN=Lab CA"]) == 0
     for name in ("vouchd", "other"):
-        given = ["--ca", site.file("lab"), "--hostname", f"{name}.example", "--instance", site.file(name)]
-        assert main(["create", *given]) == 0
+        options = ["--ca", site.file("lab"), "--hostname", f"{name}.example", "--instance", site.file(name)]
+        assert main(["create", *options]) == 0
     path = site.folder / "pw"
     path.write_text(PASSWORD + "\n")
     path.chmod(0o600)
@@ -55,9 +55,9 @@ def backed_up(site: Site) -> str:
 def test_backup_holds_all_keys_but_those_of_host_and_person(lab):
     """Signer, subsystem and audit signing key with chain; the TLS server's and the administrator's stay."""
     path = Path(backed_up(lab))
-    found = read_key_file(path, PASSWORD)
+    backup = read_key_file(path, PASSWORD)
     mine = certificates(lab, "vouchd")
-    assert {bag.friendly_name: bag.certificate for bag in found.bags} == {name: mine[name] for name in BACKED_UP}
+    assert {bag.friendly_name: bag.certificate for bag in backup.bags} == {name: mine[name] for name in BACKED_UP}
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -137,10 +137,10 @@ def test_import_twice_changes_nothing(lab):
 def test_import_with_the_certificate_system_s_nicknames_finds_the_places(lab):
     """A file of the Certificate System needs no renaming; its TLS server key is left out."""
     renamed = {"ocspSigningCert": "ocspSigningCert cert-pki-tomcat OCSP", "subsystem": "subsystemCert cert-pki-tomcat"}
-    found = read_key_file(Path(backed_up(lab)), PASSWORD)
+    backup = read_key_file(Path(backed_up(lab)), PASSWORD)
     bags = [
         KeyBag(bag.key, bag.certificate, bag.others, renamed.get(bag.friendly_name, "Server-Cert x"))
-        for bag in found.bags
+        for bag in backup.bags
     ]
     write_key_file(Path(lab.file("pki.p12")), bags, PASSWORD)
     assert with_password(lab, "pkcs12", "import", lab.file("pki.p12"), "--instance", lab.file("other")) == 0
@@ -193,16 +193,16 @@ def test_import_that_fails_leaves_nothing_behind(lab, capsys, mistake):
 
 def test_create_from_a_file_with_several_keys_takes_the_signer(lab, tmp_path, capsys):
     """`vouchd create --pkcs12` finds its signer by name in a backup."""
-    given = ["--pkcs12", backed_up(lab), "--instance", str(tmp_path / "third"), "--ca-cert", lab.file("lab/ca.crt")]
-    assert with_password(lab, "create", *given) == 0
+    options = ["--pkcs12", backed_up(lab), "--instance", str(tmp_path / "third"), "--ca-cert", lab.file("lab/ca.crt")]
+    assert with_password(lab, "create", *options) == 0
     assert certificates(lab, "third")["ocspSigningCert"] == certificates(lab, "vouchd")["ocspSigningCert"]
 
 
 def test_pkcs12export_writes_every_key_of_the_folder(lab, monkeypatch, capsys):
     """The documented options: -d, -p, -w, -o and -debug; no password is shown."""
     layout = Layout(lab.instance)
-    given = ["-d", str(layout.alias), "-p", str(layout.password_conf), "-w", lab.file("pw"), "-o", lab.file("x.p12")]
-    monkeypatch.setattr("sys.argv", ["PKCS12Export", *given, "-debug"])
+    options = ["-d", str(layout.alias), "-p", str(layout.password_conf), "-w", lab.file("pw"), "-o", lab.file("x.p12")]
+    monkeypatch.setattr("sys.argv", ["PKCS12Export", *options, "-debug"])
     with pytest.raises(SystemExit) as ended:
         pkcs12export.main()
     shown = capsys.readouterr()
@@ -215,8 +215,17 @@ def test_pkcs12export_writes_every_key_of_the_folder(lab, monkeypatch, capsys):
 
 def test_pkcs12export_with_a_wrong_database_password_is_told(lab, monkeypatch, capsys):
     """Words and an exit code, no file."""
-    given = ["-d", str(Layout(lab.instance).alias), "-p", lab.file("pw"), "-w", lab.file("pw"), "-o", lab.file("x.p12")]
-    monkeypatch.setattr("sys.argv", ["PKCS12Export", *given])
+    options = [
+        "-d",
+        str(Layout(lab.instance).alias),
+        "-p",
+        lab.file("pw"),
+        "-w",
+        lab.file("pw"),
+        "-o",
+        lab.file("x.p12"),
+    ]
+    monkeypatch.setattr("sys.argv", ["PKCS12Export", *options])
     with pytest.raises(SystemExit) as ended:
         pkcs12export.main()
     assert ended.value.code == 70

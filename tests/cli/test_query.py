@@ -73,22 +73,26 @@ def issuer(ca, tmp_path) -> Path:
 def responder(ca: CA, signer: Issued, **how):
     """Answers each request about one serial as `how` says, repeating the nonce."""
 
-    def respond(received: Received) -> tuple[int, dict[str, str], bytes]:
-        request = parse_request(_request(received))
+    def respond(http_request: Received) -> tuple[int, dict[str, str], bytes]:
+        request = parse_request(_request(http_request))
         (cert_id,) = request.cert_ids
-        asked = ask_for(ca, int.from_bytes(cert_id.serial, "big"), digest=cert_id.digest)
+        query = ask_for(ca, int.from_bytes(cert_id.serial, "big"), digest=cert_id.digest)
         nonce = how.get("nonce", request.nonce)
-        body = answer(ca, signer, query=asked, **(how | {"nonce": nonce}))
+        body = answer(ca, signer, query=query, **(how | {"nonce": nonce}))
         return 200, {"Content-Type": "application/ocsp-response"}, body
 
     return respond
 
 
-def _request(received: Received) -> bytes:
+def _request(http_request: Received) -> bytes:
     from base64 import b64decode
     from urllib.parse import unquote
 
-    return received.body if received.method == "POST" else b64decode(unquote(received.path.removeprefix("/ocsp/")))
+    return (
+        http_request.body
+        if http_request.method == "POST"
+        else b64decode(unquote(http_request.path.removeprefix("/ocsp/")))
+    )
 
 
 @pytest.mark.parametrize(("how", "code"), [({}, 0), ({"revoked": True}, 1), ({"unknown": True}, 3)])
@@ -146,7 +150,7 @@ def test_method_option_is_obeyed(run, ca, signer, issuer, option, sent) -> None:
     """--method takes GET, POST or auto, in capitals or not."""
     with loopback(responder(ca, signer)) as server:
         result = run("--issuer", issuer, "-u", server.url, "-s", "1234", "--hash", "sha1", "--method", option)
-        assert [received.method for received in server.requests] == [sent]
+        assert [request.method for request in server.requests] == [sent]
     assert result.code == 0
 
 
@@ -162,7 +166,7 @@ def test_no_nonce_sends_none_and_repeated_asking_compares_bytes(run, ca, signer,
     fixed = answer(ca, signer)
     with loopback(lambda _: (200, {"Content-Type": "application/ocsp-response"}, fixed)) as server:
         result = run("--issuer", issuer, "-u", server.url, "-s", "1234", "--no-nonce", "--times", "5", "--json")
-        assert len({(received.method, received.path, received.body) for received in server.requests}) == 1
+        assert len({(request.method, request.path, request.body) for request in server.requests}) == 1
     rounds = json.loads(result.out)["rounds"]
     assert (rounds["times"], rounds["all_bytes_equal"]) == (5, True)
     assert 0 < rounds["min_ms"] <= rounds["median_ms"] <= rounds["p99_ms"]
@@ -172,7 +176,7 @@ def test_each_of_several_askings_has_its_own_nonce(run, ca, signer, issuer) -> N
     """A nonce is used once; --times makes a new one for each question."""
     with loopback(responder(ca, signer)) as server:
         result = run("--issuer", issuer, "-u", server.url, "-s", "1234", "--times", "3", "-m", "POST", "--json")
-        assert len({parse_request(received.body).nonce for received in server.requests}) == 3
+        assert len({parse_request(request.body).nonce for request in server.requests}) == 3
     assert json.loads(result.out)["rounds"]["all_bytes_equal"] is False
 
 

@@ -45,8 +45,8 @@ def test_add_shows_the_user_and_list_has_it(alice, capsys):
 def test_add_is_recorded_in_the_audit_log(alice):
     """Who may come in is an administrative act, on record like the others."""
     lines = Layout(alice.instance).audit_log.read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    details = [line["detail"] for line in found if line["event"] == "CONFIG_ROLE"]
+    records = [json.loads(line) for line in lines]
+    details = [line["detail"] for line in records if line["event"] == "CONFIG_ROLE"]
     assert [detail["user"] for detail in details][-1] == "alice"
     assert AGENTS in details[-1]["groups"]
 
