@@ -23,7 +23,7 @@ STUB = Path(__file__).with_name("stub_instance.py")
 DEADLINE_SECONDS = 60
 
 
-def eventually(found: Callable, what: str | Callable[[], str]):
+def eventually(condition: Callable, what: str | Callable[[], str]):
     """The first true result of `found`, asked again and again until a deadline that only a failure reaches.
 
     What takes long to ask, such as a command, is asked less often: what is waited for needs the processor more.
@@ -31,11 +31,11 @@ def eventually(found: Callable, what: str | Callable[[], str]):
     pause, end = threading.Event(), time.monotonic() + DEADLINE_SECONDS
     while True:
         begun = time.monotonic()
-        if result := found():
+        if result := condition():
             return result
-        asked = time.monotonic()
-        assert asked < end, f"never happened: {what() if callable(what) else what}"
-        pause.wait(max(0.02, 2 * (asked - begun)))
+        now = time.monotonic()
+        assert now < end, f"never happened: {what() if callable(what) else what}"
+        pause.wait(max(0.02, 2 * (now - begun)))
 
 
 class Instance:
@@ -73,12 +73,12 @@ class Instance:
     def until(self, condition: Callable[[InstanceReport], bool]) -> InstanceReport:
         """The first serving report that meets the condition."""
 
-        def found() -> InstanceReport | None:
+        def serving_report() -> InstanceReport | None:
             assert self.process.poll() is None, f"the manager ended: {self.log}"
             report = self.report
             return report if report and condition(report) else None
 
-        return eventually(found, lambda: f"a serving report as wanted; last {self.report}; log {self.log}")
+        return eventually(serving_report, lambda: f"a serving report as wanted; last {self.report}; log {self.log}")
 
     @property
     def report(self) -> InstanceReport | None:

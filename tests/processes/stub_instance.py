@@ -112,8 +112,8 @@ class VersionResponder:
 
 def work(folder: Path) -> None:
     responder = VersionResponder()
-    given = inherited()
-    if given.slot == json.loads((folder / "settings").read_text()).get("broken_worker"):
+    inheritance = inherited()
+    if inheritance.slot == json.loads((folder / "settings").read_text()).get("broken_worker"):
         sys.exit(3)
 
     (folder / "worker").write_text(str(os.getpid()))
@@ -132,7 +132,7 @@ def work(folder: Path) -> None:
             raise IndexFileError("damaged")
         return ServingState(int((folder / "manifest").read_text()), ())
 
-    run_worker(EEServer(PortState(responder, EEPort())), responder.replacing, load, given, responder.halt)
+    run_worker(EEServer(PortState(responder, EEPort())), responder.replacing, load, inheritance, responder.halt)
 
 
 def prove(folder: Path) -> None:
@@ -151,21 +151,21 @@ def manage(folder: Path) -> None:
         except ValueError as error:
             raise ConfigError("settings: not JSON") from error
 
-    def addresses(found: dict[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
-        return ("127.0.0.1", found["ee"]), ("127.0.0.1", found.get("health", 0))
+    def addresses(values: dict[str, int]) -> tuple[tuple[str, int], tuple[str, int]]:
+        return ("127.0.0.1", values["ee"]), ("127.0.0.1", values.get("health", 0))
 
-    found = settings()
-    ee, health = addresses(found)
+    values = settings()
+    ee, health = addresses(values)
     run_manager(
         ManagerSettings(
             ee=ee,
             health=health,
-            workers=found["workers"],
+            workers=values["workers"],
             pid_file=folder / "vouchd.pid",
             serving_file=folder / "serving.json",
             log_file=folder / "log",
             worker_command=[*me, "--worker"],
-            restart_command=["/no/such/program"] if "broken_restart" in found else me,
+            restart_command=["/no/such/program"] if "broken_restart" in values else me,
             reread=lambda: addresses(settings()),
             grace_seconds=10,
             prove=partial(prove, folder),

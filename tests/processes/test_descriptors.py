@@ -36,12 +36,12 @@ def ask(connection: http.client.HTTPConnection) -> tuple[int, bytes]:
 
 def test_stranger_holding_idle_connections_keeps_no_publication_from_being_answered(instance):
     """However many connections are open and silent, a new manifest is loaded, and kept connections answer from it."""
-    with ExitStack() as held:
+    with ExitStack() as connections:
         kept = http.client.HTTPConnection(*instance.report.ee, timeout=DEADLINE_SECONDS)
-        held.callback(kept.close)
+        connections.callback(kept.close)
         assert ask(kept) == (200, b"1")
         for _ in range(2 * LIMIT):
-            held.enter_context(socket.create_connection(instance.report.ee))
+            connections.enter_context(socket.create_connection(instance.report.ee))
         worker = instance.report.workers[0].pid
         assert instance.metric("vouchd_connections") <= instance.metric("vouchd_connection_room")
         assert len(list(Path(f"/proc/{worker}/fd").iterdir())) <= LIMIT - SPARE_DESCRIPTORS
@@ -55,11 +55,11 @@ def test_stranger_holding_idle_connections_keeps_no_publication_from_being_answe
 
 def test_connection_beyond_the_room_is_told_so(instance):
     """Who comes when no descriptor is left for connections gets tryLater under 503, not silence."""
-    with ExitStack() as held:
+    with ExitStack() as connections:
         room = int(instance.metric("vouchd_connection_room"))
         assert 0 < room < LIMIT - SPARE_DESCRIPTORS
         for _ in range(room):
-            held.enter_context(socket.create_connection(instance.report.ee))
-        one_more = held.enter_context(socket.create_connection(instance.report.ee, timeout=DEADLINE_SECONDS))
+            connections.enter_context(socket.create_connection(instance.report.ee))
+        one_more = connections.enter_context(socket.create_connection(instance.report.ee, timeout=DEADLINE_SECONDS))
         assert one_more.makefile("rb").readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
     assert "the limit of open descriptors is reached" in instance.log

@@ -23,14 +23,14 @@ class FakePool:
     """A pool whose workers do at once what they are told."""
 
     def __init__(self) -> None:
-        self.told: list[bool] = []
+        self.orders: list[bool] = []
 
     def halt(self, halted: bool) -> None:
-        self.told.append(halted)
+        self.orders.append(halted)
 
     @property
     def halted(self) -> bool:
-        return bool(self.told and self.told[-1])
+        return bool(self.orders and self.orders[-1])
 
     @property
     def answering(self) -> bool:
@@ -60,7 +60,7 @@ def test_verdict_without_failure_lets_answer():
     """Workers of before a restart are told too: they may have stopped answering."""
     court = Court()
     verdict = court.look(result(ok=True))
-    assert (verdict.why, verdict.heeded, court.pool.told, court.own) == ("", "", [False], [False])
+    assert (verdict.why, verdict.heeded, court.pool.orders, court.own) == ("", "", [False], [False])
 
 
 def test_verdict_of_a_critical_failure_halts_once_and_tells_why():
@@ -68,7 +68,7 @@ def test_verdict_of_a_critical_failure_halts_once_and_tells_why():
     court = Court()
     court.look(result(ok=False))
     verdict = court.look(result(ok=False), result("DiskSpace", ok=False))
-    assert court.pool.told == court.own == [True]
+    assert court.pool.orders == court.own == [True]
     assert "OCSPCanary" in verdict.why
     assert "DiskSpace" in verdict.heeded
     assert len(verdict.failed()) == 2
@@ -85,9 +85,9 @@ def test_verdict_is_lifted_when_the_test_passes():
     court = Court()
     court.look(result(ok=False), result("DiskSpace", ok=False))
     court.look(result(ok=True), result("DiskSpace", ok=False))
-    assert court.pool.told == [True]
+    assert court.pool.orders == [True]
     assert court.look(result(ok=True), result("DiskSpace", ok=True)).why == ""
-    assert court.pool.told == court.own == [True, False]
+    assert court.pool.orders == court.own == [True, False]
 
 
 def test_verdict_that_cannot_be_read_stays():
@@ -97,7 +97,7 @@ def test_verdict_that_cannot_be_read_stays():
     court.results = None
     court.verdict.look()
     assert court.verdict.why
-    assert court.pool.told == [True]
+    assert court.pool.orders == [True]
 
 
 @pytest.fixture

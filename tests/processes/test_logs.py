@@ -27,9 +27,9 @@ def restored():
 
 
 def record(created: float, line: int = 1) -> logging.LogRecord:
-    found = logging.LogRecord("x", logging.ERROR, "x.py", line, "it failed: %s", ("why",), None)
-    found.created = created
-    return found
+    entry = logging.LogRecord("x", logging.ERROR, "x.py", line, "it failed: %s", ("why",), None)
+    entry.created = created
+    return entry
 
 
 def test_log_file_is_private_and_appended_to(tmp_path):
@@ -53,8 +53,8 @@ def test_access_log_stays_off(tmp_path):
 def test_repeated_error_is_cut_off_until_the_next_minute():
     """An error at line rate is logged a few times a minute, the last time with a word that it goes on."""
     repetition = Repetition(limit=3)
-    logged = [found for found in (record(60.0 + n / 100) for n in range(100)) if repetition.filter(found)]
-    assert [found.getMessage() for found in logged] == ["it failed: why"] * 2 + [
+    logged = [entry for entry in (record(60.0 + n / 100) for n in range(100)) if repetition.filter(entry)]
+    assert [entry.getMessage() for entry in logged] == ["it failed: why"] * 2 + [
         "it failed: why (no more of these in this minute)"
     ]
     assert repetition.filter(record(121.0))

@@ -90,47 +90,51 @@ def samples(
     shown: InstanceReport | None = None, counted: dict | None = None, verification: Verification | None = VERIFICATION
 ) -> dict[str, float]:
     """Value by name and labels, as a Prometheus server would read them."""
-    found = {}
+    values = {}
     for family in text_string_to_metric_families(
         text(shown or report(), snapshot() if counted is None else counted, verification)
     ):
         for sample in family.samples:
             labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
-            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-    return found
+            values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return values
 
 
 def test_metrics_show_what_was_counted():
     """Every fact of the view comes out under its name and labels."""
-    found = samples()
-    assert found["vouchd_answers_total{status=successful}"] == 4
-    assert found["vouchd_error_answers_total{cause=no_crl}"] == 1
-    assert found["vouchd_cert_statuses_total{status=revoked}"] == 2
-    assert (found["vouchd_cache_hits_total"], found["vouchd_cache_misses_total"]) == (3, 2)
-    assert found["vouchd_requests_total{method=GET}"] == 5
-    assert found["vouchd_connections"] == 5
-    assert found["vouchd_connections_accepted_total"] == 6
-    assert (found["vouchd_workers"], found["vouchd_workers_ready"], found["vouchd_worker_restarts_total"]) == (2, 1, 3)
-    assert found["vouchd_certificate_expiry_seconds{certificate=ocsp}"] == 86400
-    assert found["vouchd_certificate_renewal_seconds{certificate=sslserver}"] == 60
-    assert "vouchd_certificate_renewal_seconds{certificate=subsystem}" not in found
+    values = samples()
+    assert values["vouchd_answers_total{status=successful}"] == 4
+    assert values["vouchd_error_answers_total{cause=no_crl}"] == 1
+    assert values["vouchd_cert_statuses_total{status=revoked}"] == 2
+    assert (values["vouchd_cache_hits_total"], values["vouchd_cache_misses_total"]) == (3, 2)
+    assert values["vouchd_requests_total{method=GET}"] == 5
+    assert values["vouchd_connections"] == 5
+    assert values["vouchd_connections_accepted_total"] == 6
+    assert (values["vouchd_workers"], values["vouchd_workers_ready"], values["vouchd_worker_restarts_total"]) == (
+        2,
+        1,
+        3,
+    )
+    assert values["vouchd_certificate_expiry_seconds{certificate=ocsp}"] == 86400
+    assert values["vouchd_certificate_renewal_seconds{certificate=sslserver}"] == 60
+    assert "vouchd_certificate_renewal_seconds{certificate=subsystem}" not in values
     failing = [
-        found[f"vouchd_certificate_renewal_failing{{certificate={name}}}"] for name in ("sslserver", "subsystem")
+        values[f"vouchd_certificate_renewal_failing{{certificate={name}}}"] for name in ("sslserver", "subsystem")
     ]
     assert failing == [0, 1]
-    assert found["vouchd_source_up{source=main}"] == 0
-    assert found["vouchd_source_accepted_total{source=main}"] == 2
+    assert values["vouchd_source_up{source=main}"] == 0
+    assert values["vouchd_source_accepted_total{source=main}"] == 2
 
 
 def test_issuing_point_shows_age_and_time_left():
     """An issuing point shows how old its CRL is and how long it is still good."""
-    found = samples()
+    values = samples()
     labels = '{authority=ab,ca=CA "one",scope=complete}'
-    assert found["vouchd_crl_age_seconds" + labels] == 60
-    assert found["vouchd_crl_seconds_to_next_update" + labels] == 40
-    assert found["vouchd_crl_entries" + labels] == 1000
-    assert found["vouchd_epoch_sequence" + labels] == 4
-    assert found["vouchd_index_bytes" + labels] == 34000
+    assert values["vouchd_crl_age_seconds" + labels] == 60
+    assert values["vouchd_crl_seconds_to_next_update" + labels] == 40
+    assert values["vouchd_crl_entries" + labels] == 1000
+    assert values["vouchd_epoch_sequence" + labels] == 4
+    assert values["vouchd_index_bytes" + labels] == 34000
 
 
 def test_crl_without_next_update_has_no_time_left():
@@ -143,19 +147,19 @@ def test_crl_without_next_update_has_no_time_left():
 
 def test_signature_time_is_a_cumulative_histogram():
     """Signature times are counted in buckets that add up, the slowest above the last bound."""
-    found = samples()
-    assert found["vouchd_signature_seconds_bucket{le=0.00025}"] == 0
-    assert found["vouchd_signature_seconds_bucket{le=0.0005}"] == 1
-    assert found["vouchd_signature_seconds_bucket{le=1.0}"] == 1
-    assert found["vouchd_signature_seconds_bucket{le=+Inf}"] == found["vouchd_signature_seconds_count"] == 2
-    assert found["vouchd_signature_seconds_sum"] == 2.0003
+    values = samples()
+    assert values["vouchd_signature_seconds_bucket{le=0.00025}"] == 0
+    assert values["vouchd_signature_seconds_bucket{le=0.0005}"] == 1
+    assert values["vouchd_signature_seconds_bucket{le=1.0}"] == 1
+    assert values["vouchd_signature_seconds_bucket{le=+Inf}"] == values["vouchd_signature_seconds_count"] == 2
+    assert values["vouchd_signature_seconds_sum"] == 2.0003
 
 
 def test_metrics_before_the_first_answer_are_zero_not_absent():
     """An instance that has answered nothing shows its plain counters as zero."""
-    found = samples(report(issuing_points=(), sources=(), certificates=()), counted={})
-    assert found["vouchd_cache_hits_total"] == 0
-    assert found["vouchd_signature_seconds_count"] == 0
+    values = samples(report(issuing_points=(), sources=(), certificates=()), counted={})
+    assert values["vouchd_cache_hits_total"] == 0
+    assert values["vouchd_signature_seconds_count"] == 0
 
 
 def test_snapshots_merge_by_adding():
@@ -195,38 +199,38 @@ def test_every_metric_is_documented():
 
 def test_other_members_are_told_of():
     """Each member has its reachability, its clock and its lag for each issuing point, alike ones as 0."""
-    found = samples()
-    assert found["vouchd_member_reachable{member=o2:8443}"] == 1
-    assert found["vouchd_member_reachable{member=o3:8443}"] == 0
-    assert found["vouchd_member_last_seen_timestamp_seconds{member=o2:8443}"] == NOW - 3
-    assert "vouchd_member_last_seen_timestamp_seconds{member=o3:8443}" not in found
-    assert found["vouchd_member_clock_skew_seconds{member=o2:8443}"] == 2
-    lags = {name: value for name, value in found.items() if name.startswith("vouchd_member_lag_seconds")}
+    values = samples()
+    assert values["vouchd_member_reachable{member=o2:8443}"] == 1
+    assert values["vouchd_member_reachable{member=o3:8443}"] == 0
+    assert values["vouchd_member_last_seen_timestamp_seconds{member=o2:8443}"] == NOW - 3
+    assert "vouchd_member_last_seen_timestamp_seconds{member=o3:8443}" not in values
+    assert values["vouchd_member_clock_skew_seconds{member=o2:8443}"] == 2
+    lags = {name: value for name, value in values.items() if name.startswith("vouchd_member_lag_seconds")}
     assert sorted(lags.values()) == [-70, 0]
-    assert [value for name, value in found.items() if name.startswith("vouchd_behind")] == [1]
-    assert found["vouchd_upkeep_failing"] == 1
+    assert [value for name, value in values.items() if name.startswith("vouchd_behind")] == [1]
+    assert values["vouchd_upkeep_failing"] == 1
 
 
 def test_comparison_with_each_member_is_told_of():
     """When it was, whether all was alike, and how much at which level; before the first one nothing is said."""
-    found = samples()
+    values = samples()
     name = "vouchd_clone_verification_"
-    assert found[name + "last_run_timestamp_seconds"] == NOW - 9
-    assert [found[f"{name}identical{{member={one}:8443}}"] for one in ("o2", "o4")] == [0, 0]
-    assert found[name + "differences{member=o2:8443}"] == 1
-    assert (found[name + "asked{member=o2:8443}"], found[name + "asked_bytes{member=o2:8443}"]) == (9, 6)
+    assert values[name + "last_run_timestamp_seconds"] == NOW - 9
+    assert [values[f"{name}identical{{member={one}:8443}}"] for one in ("o2", "o4")] == [0, 0]
+    assert values[name + "differences{member=o2:8443}"] == 1
+    assert (values[name + "asked{member=o2:8443}"], values[name + "asked_bytes{member=o2:8443}"]) == (9, 6)
     levels = ("status", "ResponseData", "bytes")
-    assert [found[f"{name}alike{{level={level},member=o2:8443}}"] for level in levels] == [9, 8, 5]
+    assert [values[f"{name}alike{{level={level},member=o2:8443}}"] for level in levels] == [9, 8, 5]
     assert not [one for one in samples(verification=None) if one.startswith(name)]
 
 
 def test_replication_with_each_server_is_told_of():
     """A server's state, what it lacks and why are alertable; what was not seen is absent and not taken for 0."""
-    found = samples()
+    values = samples()
 
     def of(name: str, member: str) -> dict[str, float]:
         start = f"vouchd_replication_{name}{{member={member}:8443"
-        return {key.removeprefix(start).partition("state=")[2]: found[key] for key in found if key.startswith(start)}
+        return {key.removeprefix(start).partition("state=")[2]: values[key] for key in values if key.startswith(start)}
 
     assert of("state", "o2") == {"green}": 0, "amber}": 1, "red}": 0}
     assert of("state", "o3") == {"green}": 0, "amber}": 0, "red}": 1}
@@ -234,9 +238,9 @@ def test_replication_with_each_server_is_told_of():
     assert [of("ahead", member) for member in ("o2", "o3")] == [{"": 0}, {"": 1}]
     assert [of("error_code", member) for member in ("o2", "o3")] == [{"": 0}, {"": 49}]
     assert [of("last_update_timestamp_seconds", member) for member in ("o2", "o3")] == [{"": NOW - 20}, {}]
-    assert found["vouchd_replication_conflicts"] == 2
-    assert found["vouchd_replication_stale_replicas"] == 1
-    assert found["vouchd_replication_last_look_timestamp_seconds"] == NOW - 5
+    assert values["vouchd_replication_conflicts"] == 2
+    assert values["vouchd_replication_stale_replicas"] == 1
+    assert values["vouchd_replication_last_look_timestamp_seconds"] == NOW - 5
     assert not [name for name in samples(report(replication=None)) if name.startswith("vouchd_replication")]
 
 

@@ -136,10 +136,10 @@ async def test_command_that_cannot_be_started_is_tried_again(listeners):
 
 async def test_sockets_in_excess_are_shared_among_the_workers(monkeypatch):
     """With fewer workers than sockets every socket still has a worker that accepts from it."""
-    given: dict[int, list[int]] = {}
+    numbers_of: dict[int, list[int]] = {}
 
     def start(slot, command, sockets, *_):
-        given[slot] = [listener.fileno() for listener in sockets]
+        numbers_of[slot] = [listener.fileno() for listener in sockets]
         raise pool_module.LifecycleError("not started in this test")
 
     monkeypatch.setattr(WorkerProcess, "start", start)
@@ -148,9 +148,9 @@ async def test_sockets_in_excess_are_shared_among_the_workers(monkeypatch):
     changes = Changes()
     pool = WorkerPool(["x"], sockets, 2, changes, lambda: None)
     pool.start()
-    await changes.until(lambda: len(given) == 2)
+    await changes.until(lambda: len(numbers_of) == 2)
     await pool.release()
     numbers = [listener.fileno() for listener in sockets]
-    assert sorted(given[0] + given[1]) == sorted(numbers)
+    assert sorted(numbers_of[0] + numbers_of[1]) == sorted(numbers)
     for listener in sockets:
         listener.close()

@@ -169,10 +169,10 @@ def test_what_is_behind_is_published_without_the_store(site):
     version = publication.publish().version
     assert publication.retell().version == version
     behind.add(site.authority.id)
-    told = publication.retell()
-    assert (told.version, told.behind) == (version + 1, {site.authority.id})
+    manifest = publication.retell()
+    assert (manifest.version, manifest.behind) == (version + 1, {site.authority.id})
     assert [served.behind for served in load_manifest(site.folder).authorities] == [True]
-    assert [point.label for point in told.points] == ["Site CA"]
+    assert [point.label for point in manifest.points] == ["Site CA"]
 
 
 def flip(path) -> None:

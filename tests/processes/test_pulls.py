@@ -33,14 +33,14 @@ class Source:
         self.host = host
         self._loop = asyncio.get_running_loop()
         self._fetch = fetch
-        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self.fetches: asyncio.Queue[str] = asyncio.Queue()
 
     def fetch(self, _: Validator) -> Fetched | None:
         name = threading.current_thread().name
         try:
             return self._fetch()
         finally:
-            self._loop.call_soon_threadsafe(self.asked.put_nowait, name)
+            self._loop.call_soon_threadsafe(self.fetches.put_nowait, name)
 
 
 def pulling(name: str, source: Source, *, paused: bool = False) -> Pulling:
@@ -52,7 +52,7 @@ async def test_sources_are_asked_at_start_in_threads_of_their_own():
     sources = [Source(), Source()]
     pulls = Pulls([pulling(str(n), source) for n, source in enumerate(sources)], SteppedClock(), lambda: None)
     task = asyncio.create_task(pulls.run())
-    names = [await source.asked.get() for source in sources]
+    names = [await source.fetches.get() for source in sources]
     assert threading.main_thread().name not in names
     task.cancel()
 
@@ -63,10 +63,10 @@ async def test_source_is_asked_again_when_it_is_due_and_not_before():
     changed = asyncio.Event()
     pulls = Pulls([pulling("main", source)], clock, changed.set)
     task = asyncio.create_task(pulls.run())
-    await source.asked.get()
-    assert source.asked.empty()
+    await source.fetches.get()
+    assert source.fetches.empty()
     clock.time += 3600
-    await source.asked.get()
+    await source.fetches.get()
     assert not changed.is_set()  # nothing was taken in, nothing failed
     task.cancel()
 
@@ -95,7 +95,7 @@ async def test_failing_and_broken_sources_do_not_stop_the_others():
     )
     task = asyncio.create_task(pulls.run())
     for source in sources:
-        await source.asked.get()
+        await source.fetches.get()
     await changes.get()
     await changes.get()
     states = {state.name: state for state in pulls.states}
@@ -121,7 +121,7 @@ async def test_hanging_source_does_not_keep_the_driver_from_ending():
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
     hang.set()
-    await source.asked.get()
+    await source.fetches.get()
 
 
 async def test_slow_host_keeps_none_of_the_others_from_being_asked():
@@ -135,7 +135,7 @@ async def test_slow_host_keeps_none_of_the_others_from_being_asked():
     slow, quick = [Source(hang, "slow.example") for _ in range(100)], Source(host="quick.example")
     sources = [pulling(str(number), source) for number, source in enumerate([*slow, quick])]
     task = asyncio.create_task(Pulls(sources, SteppedClock(), lambda: None).run())
-    await quick.asked.get()
+    await quick.fetches.get()
     assert [hanging.acquire(blocking=False) for _ in range(3)] == [True, True, False]
     over.set()
     task.cancel()
@@ -146,10 +146,10 @@ async def test_paused_source_is_asked_by_request_alone():
     paused, other = Source(), Source()
     pulls = Pulls([pulling("main", paused, paused=True), pulling("other", other)], SteppedClock(), lambda: None)
     task = asyncio.create_task(pulls.run())
-    await other.asked.get()
-    assert paused.asked.empty()
+    await other.fetches.get()
+    assert paused.fetches.empty()
     state = await pulls.fetch("main")
-    assert (state.attempts, state.last_success, paused.asked.qsize()) == (1, NOW, 1)
+    assert (state.attempts, state.last_success, paused.fetches.qsize()) == (1, NOW, 1)
     task.cancel()
 
 
@@ -165,7 +165,7 @@ async def test_request_during_an_attempt_is_answered_by_the_next_one():
     pulls = Pulls([pulling("main", source)], SteppedClock(), changed.set)
     task = asyncio.create_task(pulls.run())
     go_on.release()
-    await source.asked.get()
+    await source.fetches.get()
     first = asyncio.create_task(pulls.fetch("main"))
     second = asyncio.create_task(pulls.fetch("main"))
     go_on.release()

@@ -134,8 +134,8 @@ def test_sighup_with_broken_settings_changes_nothing(instance):
     eventually(lambda: "not restarted: settings: not JSON" in instance.log, "the refusal is logged")
     assert instance.ask() == b"1"
     assert instance.report.workers == before.workers
-    told = instance.until(lambda report: report.refusals == 1)  # for whoever waits for the restart
-    assert told.refused.startswith("settings: not JSON")
+    refusal = instance.until(lambda report: report.refusals == 1)  # for whoever waits for the restart
+    assert refusal.refused.startswith("settings: not JSON")
     instance.revise(2)
     instance.until(lambda report: report.version == 2 and report.acknowledged)
 

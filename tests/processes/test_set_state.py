@@ -95,9 +95,11 @@ def test_server_that_changes_do_not_reach_is_named_with_what_to_do(seen, server,
 def test_member_that_answers_otherwise_is_told_of(seen):
     """The first difference of the newest comparison is advice; a member that is away is told of as such only."""
     one = Difference("status", "revoked 0x1 of A", "GET", "certStatus", "revoked", "good")
-    found = Verification(1, (VerifiedMember("o2:1", differences=1, examples=(one,)), VerifiedMember("o3:1", "away")))
+    comparison = Verification(
+        1, (VerifiedMember("o2:1", differences=1, examples=(one,)), VerifiedMember("o3:1", "away"))
+    )
     assert seen.check("verification").ok
-    seen.members.verification = lambda: found
+    seen.members.verification = lambda: comparison
     check = seen.check("verification")
     assert (check.ok, check.required) == (False, False)
     assert "o2:1 (status: revoked 0x1 of A (GET): certStatus is revoked here, good there)" in check.detail
