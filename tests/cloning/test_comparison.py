@@ -58,16 +58,16 @@ def test_any_changed_byte_is_found_and_named(position, mask):
         other = reply(QUESTION, flipped(ANSWER, position, mask))
     except VouchdError:  # no OCSP response any more, which is told as such
         return
-    found = compare(Probe("x", QUESTION, Method.POST), reply(QUESTION, ANSWER), other, NOW)
-    assert not found.identical
-    assert found.differences[0].field
+    comparison = compare(Probe("x", QUESTION, Method.POST), reply(QUESTION, ANSWER), other, NOW)
+    assert not comparison.identical
+    assert comparison.differences[0].field
 
 
 def test_other_signature_over_the_same_data_is_different_in_bytes_alone():
     """A signature that differs is told at the level of bytes; what is signed is still the same."""
     signature = reply(QUESTION, ANSWER).response.basic.signature
-    found = compared(QUESTION, ANSWER, flipped(ANSWER, ANSWER.index(signature) + 10))
-    assert (found.alike, [one.field for one in found.differences]) == (Level.RESPONSE_DATA, ["signature"])
+    comparison = compared(QUESTION, ANSWER, flipped(ANSWER, ANSWER.index(signature) + 10))
+    assert (comparison.alike, [one.field for one in comparison.differences]) == (Level.RESPONSE_DATA, ["signature"])
 
 
 @pytest.mark.parametrize("place", ["signature", "nonce"])
@@ -86,8 +86,8 @@ def test_nonce_that_one_left_out_is_a_difference():
 
 def test_nonce_that_both_leave_out_leaves_the_bytes_to_compare():
     """Where the policy ignores nonces the answers are those without one, the same byte for byte."""
-    found = compared(WITH_NONCE, ANSWER, ANSWER)
-    assert (found.alike, found.identical) == (Level.BYTES, True)
+    comparison = compared(WITH_NONCE, ANSWER, ANSWER)
+    assert (comparison.alike, comparison.identical) == (Level.BYTES, True)
 
 
 def signed_at_random(ca: CA, name: str, *certs: CA) -> bytes:
@@ -107,27 +107,31 @@ def test_ecdsa_signature_of_a_token_is_not_compared_but_verified(by_token):
         row = ALGORITHMS["SHA256withEC"]
         return resigned(answer(ca, ca), row.identifier_der, lambda data: ca.key.sign(data, at_random), ())
 
-    asked = ask_for(ca)
+    query = ask_for(ca)
     on_tokens = {key_hash(ca.certificate)} if by_token else set()
-    probe = Probe("x", asked, Method.POST)
-    found = compare(probe, reply(asked, signed()), reply(asked, signed()), NOW, on_tokens)
-    assert found.identical is by_token
-    assert found.wanted is (Level.RESPONSE_DATA if by_token else Level.BYTES)
+    probe = Probe("x", query, Method.POST)
+    comparison = compare(probe, reply(query, signed()), reply(query, signed()), NOW, on_tokens)
+    assert comparison.identical is by_token
+    assert comparison.wanted is (Level.RESPONSE_DATA if by_token else Level.BYTES)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("RSA", "SHA256withRSA/PSS"), ("ML-DSA-44", "ML-DSA-44")])
 def test_signature_made_at_random_is_not_compared_but_verified(kind, name):
     """RSA-PSS and ML-DSA never sign alike: the level is ResponseData, and what is wrong is a difference still."""
     ca = CA.create("Random CA", kind=kind)
-    asked = ask_for(ca)
+    query = ask_for(ca)
     one, other = signed_at_random(ca, name), signed_at_random(ca, name)
     assert one != other
-    found = compared(asked, one, other)
-    assert (found.alike, found.wanted, found.identical) == (Level.RESPONSE_DATA, Level.RESPONSE_DATA, True)
-    forged = flipped(other, other.index(reply(asked, other).response.basic.signature) + 10)
-    assert [one.field for one in compared(asked, one, forged).differences] == ["verification"]
+    comparison = compared(query, one, other)
+    assert (comparison.alike, comparison.wanted, comparison.identical) == (
+        Level.RESPONSE_DATA,
+        Level.RESPONSE_DATA,
+        True,
+    )
+    forged = flipped(other, other.index(reply(query, other).response.basic.signature) + 10)
+    assert [one.field for one in compared(query, one, forged).differences] == ["verification"]
     with_certificate = signed_at_random(ca, name, ca)
-    (different,) = compared(asked, one, with_certificate).differences
+    (different,) = compared(query, one, with_certificate).differences
     assert (different.level, different.field) == (Level.BYTES, "certs")
 
 

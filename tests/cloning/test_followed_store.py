@@ -72,19 +72,19 @@ def test_what_needs_two_agents_is_asked_for_and_decided_at_the_master(tmp_path):
     audit, clock = RecordingAudit(), FixedClock(150)
     at_master = FourEyes(master, Permission(audit), audit, clock, 600)
     right = Action.DECLARE_COMPROMISED
-    asked = at_master.request("authorities.compromised", {"path": {}, "query": {}, "body": None}, right, AGENT)
+    approval = at_master.request("authorities.compromised", {"path": {}, "query": {}, "body": None}, right, AGENT)
     followed.adopt(replace(users, approvals=master.approvals()), {})
     here = FourEyes(followed, Permission(audit), audit, clock, 600)
-    assert here.approvals(AGENT) == (asked,)
+    assert here.approvals(AGENT) == (approval,)
     second = replace(AGENT, name="bob")
     for act in (
         lambda: here.request("authorities.remove", {"path": {}}, right, AGENT),
-        lambda: here.approve(asked.id, lambda _: right, second),
-        lambda: here.deny(asked.id, lambda _: right, second),
+        lambda: here.approve(approval.id, lambda _: right, second),
+        lambda: here.deny(approval.id, lambda _: right, second),
     ):
         with pytest.raises(PermissionDenied, match="follows its master"):
             act()
-    assert here.approvals(AGENT) == (asked,)
+    assert here.approvals(AGENT) == (approval,)
     followed.close()
 
 

@@ -21,7 +21,7 @@ from vouchd.pkix import certs
 MASTER = Member("ocsp1.example.org", 8443, 8080, "OCSP 1", clone=False, joined_at=NOW)
 
 
-class Told:
+class MasterClient:
     """A client of the master: what it tells of a real store, changed as a test wants."""
 
     def __init__(self, master: Site) -> None:
@@ -30,10 +30,10 @@ class Told:
         self.altered: dict[str, bytes] = {}
         self.concerned: list[Concerned | None] = []
         self.fetched: list[str] = []
-        self.asked: list[str] = []
+        self.versions: list[str] = []
 
     def state(self, after: str, _seconds: float) -> News | None:
-        self.asked.append(after)
+        self.versions.append(after)
         run, _, since = after.partition(":")
         known = int(since) if run == str(id(self.master)) and self.change is None else NEVER
         revision, facts, concerned = self.master.store.facts_since(known)
@@ -58,10 +58,10 @@ class Pair:
         self.ca = CA.create()
         self.m, self.c = Site(folder / "m"), Site(folder / "c")
         self.m.add_ca(self.ca.der)
-        self.told = Told(self.m)
+        self.client = MasterClient(self.m)
         self.master: Member | None = MASTER
         self.following = Following(
-            self.c.store, self.c.indexing, lambda: self.master, lambda _: self.told, nullcontext, 1 << 20
+            self.c.store, self.c.indexing, lambda: self.master, lambda _: self.client, nullcontext, 1 << 20
         )
 
     def accept(self, number: int, *serials: int, site: Site | None = None) -> None:
@@ -97,9 +97,9 @@ def test_unchanged_master_is_asked_with_what_is_known(pair):
     assert not pair.following.wait()
     pair.accept(2, 5, 6)
     assert pair.following.wait()
-    assert len(pair.told.fetched) == len(set(pair.told.fetched)) == 2
-    assert pair.told.asked[0] == ""
-    assert pair.told.asked[1] == pair.told.asked[2] != ""
+    assert len(pair.client.fetched) == len(set(pair.client.fetched)) == 2
+    assert pair.client.versions[0] == ""
+    assert pair.client.versions[1] == pair.client.versions[2] != ""
 
 
 def test_one_more_crl_among_many_is_all_that_is_told_and_looked_at(pair):
@@ -110,7 +110,7 @@ def test_one_more_crl_among_many_is_all_that_is_told_and_looked_at(pair):
     assert pair.following.wait()
     pair.accept(2, 5, 6)
     assert pair.following.wait()
-    whole, one = pair.told.concerned
+    whole, one = pair.client.concerned
     assert whole is None
     assert (one.authorities, len(one.points)) == (frozenset(), 1)
     assert pair.c.store.facts() == pair.m.store.facts()
@@ -136,7 +136,7 @@ def test_changes_of_every_kind_make_the_clone_equal(pair):
         change()
         assert pair.following.wait()
         assert pair.c.store.facts() == pair.m.store.facts()
-    assert None not in pair.told.concerned[1:]
+    assert None not in pair.client.concerned[1:]
 
 
 def test_another_master_is_asked_for_everything(pair):
@@ -145,7 +145,7 @@ def test_another_master_is_asked_for_everything(pair):
     pair.following.wait()
     pair.master = replace(MASTER, host="ocsp2.example.org", term=2)
     pair.following.wait()
-    assert pair.told.asked == ["", ""]
+    assert pair.client.versions == ["", ""]
 
 
 def test_no_master_is_told_of(pair):
@@ -164,7 +164,7 @@ def test_older_crl_at_the_master_is_not_gone_back_to(pair, tmp_path):
     restored = Site(tmp_path / "old")
     restored.add_ca(pair.ca.der)
     pair.accept(1, 5, site=restored)
-    pair.told.master = restored
+    pair.client.master = restored
     assert pair.following.wait()
     assert pair.served() == (2, {5, 6})
     pair.accept(3, 5, 6, 7, site=restored)
@@ -183,7 +183,7 @@ def test_step_back_at_the_master_is_one_of_its_clones(pair, tmp_path):
     restored = Site(tmp_path / "old")
     restored.add_ca(pair.ca.der)
     pair.accept(1, 5, site=restored)
-    pair.told.master = restored
+    pair.client.master = restored
     assert pair.following.wait()
     assert pair.served() == (2, {5, 6})
     (stored,), (authority,) = restored.store.epochs(), restored.store.authorities()
@@ -205,7 +205,7 @@ def test_same_crl_accepted_at_another_time_becomes_the_masters(pair, tmp_path):
     other = Site(tmp_path / "new")
     other.add_ca(pair.ca.der)
     other.accept(b"".join(pair.m.store.document_chunks(pair.m.store.epochs()[0].base.sha256)), NOW + 50)
-    pair.told.master = other
+    pair.client.master = other
     pair.following.wait()
     assert pair.c.store.epochs() == other.store.epochs()
     other.close()
@@ -241,7 +241,7 @@ def orphan(_pair: Pair, facts: Facts) -> Facts:
 
 def _with_document(pair: Pair, facts: Facts, crl: bytes) -> Facts:
     sha256 = hashlib.sha256(crl).hexdigest()
-    pair.told.altered[sha256] = crl
+    pair.client.altered[sha256] = crl
     return _with_record(facts, sha256=sha256)
 
 
@@ -257,7 +257,7 @@ def test_what_a_follower_can_check_is_not_taken_on_trust(pair, change):
     pair.following.wait()
     before = pair.c.store.facts(), pair.served()
     pair.accept(2, 5, 6)
-    pair.told.change = lambda facts: change(pair, facts)
+    pair.client.change = lambda facts: change(pair, facts)
     with pytest.raises((CRLRejected, LifecycleError)):
         pair.following.wait()
     assert (pair.c.store.facts(), pair.served()) == before
@@ -266,15 +266,15 @@ def test_what_a_follower_can_check_is_not_taken_on_trust(pair, change):
 def test_document_that_does_not_come_changes_nothing_and_is_asked_again(pair):
     """A transfer that broke off leaves the facts of before; the next attempt takes all over."""
     pair.accept(1, 5)
-    whole = pair.told.documents
+    whole = pair.client.documents
 
     def broken(*_: object) -> bytes:
         raise ClientError("came damaged")
 
-    pair.told.documents = broken
+    pair.client.documents = broken
     with pytest.raises(ClientError):
         pair.following.wait()
     assert pair.c.store.facts() == Facts()
-    pair.told.documents = whole
+    pair.client.documents = whole
     assert pair.following.wait()
     assert pair.served() == (1, {5})

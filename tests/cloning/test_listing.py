@@ -27,7 +27,7 @@ def state(*points, **changes):
 def differences(one: ServingState, other: ServingState, at: int = NOW) -> set[tuple[str, str]]:
     """Row and field, as found after the way over the network."""
     theirs = read_listing(json.loads(json.dumps(listing(other, at))))
-    return {(found.what, found.field) for found in list_differences(listing(one, NOW), theirs)}
+    return {(difference.what, difference.field) for difference in list_differences(listing(one, NOW), theirs)}
 
 
 def test_equal_lists_differ_in_nothing():
@@ -66,18 +66,18 @@ def test_state_policy_and_crl_of_a_ca_are_compared():
 
 def test_row_on_one_side_only_is_named():
     """A CA or a CRL that the other does not list at all is one difference."""
-    found = differences(state(), ServingState(1, (serving(OTHER),)))
-    assert found == {(f"CA {LABEL}", "listed"), (f"CRL of {LABEL}", "listed")}
+    rows = differences(state(), ServingState(1, (serving(OTHER),)))
+    assert rows == {(f"CA {LABEL}", "listed"), (f"CRL of {LABEL}", "listed")}
     scope = Scope(scope_id="ab" * 32, only_user=True)
     partial = state(point(SITE, entry(1)), point(SITE, scope=scope))
     assert differences(state(), partial) == {(f"CRL {scope.scope_id[:8]} of {LABEL}", "listed")}
 
 
-@pytest.mark.parametrize("found", [None, [], {"a": 1}, {"a": {"b": []}}])
-def test_what_is_no_list_is_refused(found):
+@pytest.mark.parametrize("document", [None, [], {"a": 1}, {"a": {"b": []}}])
+def test_what_is_no_list_is_refused(document):
     """A member that tells something else is not taken for one without CAs."""
     with pytest.raises(ValueError, match="list of CAs"):
-        read_listing(found)
+        read_listing(document)
 
 
 def test_effective_settings_are_compared_whether_they_are_written_or_not():

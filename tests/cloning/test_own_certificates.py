@@ -125,11 +125,11 @@ def test_tls_certificate_is_told_first_and_switched_without_a_connection_lost(re
         link.connect()
         proof = {HEADER: own_key(a_clone(2).host).proof(link.sock.get_channel_binding(BINDING))}
 
-        def asked() -> bytes:
+        def info() -> bytes:
             link.request("GET", "/domain/v1/info", headers=proof)
             return link.getresponse().read()
 
-        assert HOST.encode() in asked()
+        assert HOST.encode() in info()
         assert renewing.enrolling.look() is False, "it waits until its record names the next"
         (report,) = renewing.enrolling.reports
         assert "not known yet to" in report.waiting
@@ -143,7 +143,7 @@ def test_tls_certificate_is_told_first_and_switched_without_a_connection_lost(re
         assert after != before
         assert after == renewing.der(SSLSERVER)
         assert renewing.pins == (sha256(before), sha256(after)), "both are known at the moment of the switch"
-        assert HOST.encode() in asked(), "the connection of before lives"
+        assert HOST.encode() in info(), "the connection of before lives"
     assert renewing.port.running.restarts_asked_for == 0
     assert member.info().told_by.host == HOST, "who pins the one before is not refused"
     assert renewing.record.look()
@@ -238,8 +238,8 @@ def test_audit_log_comes_from_one_signer_to_the_next_by_the_word_of_the_first(re
 @pytest.mark.parametrize("name", [SSLSERVER, SUBSYSTEM, AUDIT_SIGNING])
 def test_own_certificate_is_certified_by_a_command_of_the_site(renewing, tmp_path, name):
     """The program gets the request and no word of ours; while it fails the one in use stays, then its answer is used."""
-    asked, answer, program = (tmp_path / one for one in ("asked.csr", "answer.pem", "certify"))
-    program.write_text(f"#!/bin/sh\ncat >{asked}\nexec cat {answer}\n")
+    request, answer, program = (tmp_path / one for one in ("asked.csr", "answer.pem", "certify"))
+    program.write_text(f"#!/bin/sh\ncat >{request}\nexec cat {answer}\n")
     program.chmod(0o700)
     renewing.renews(name, by="exec", command=str(program))
     renewing.due()
@@ -247,7 +247,7 @@ def test_own_certificate_is_certified_by_a_command_of_the_site(renewing, tmp_pat
     with pytest.raises(ClientError, match=f"{name} cannot be renewed: .*ended with 1"):
         renewing.enrolling.look()
     assert renewing.der(name) == before
-    csr = x509.load_pem_x509_csr(asked.read_bytes())
+    csr = x509.load_pem_x509_csr(request.read_bytes())
     extensions = tuple((one.value, one.critical) for one in csr.extensions)
     validity = {"not_before": int(time.time()) - DAY, "not_after": FAR}
     issued = renewing.port.ca.issue(name, key=_Public(csr.public_key()), extensions=extensions, **validity)

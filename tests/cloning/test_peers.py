@@ -32,7 +32,7 @@ class Set:
 
     def __init__(self, *others: Member, stale: int = 60, behind: tuple[str, ...] = ()) -> None:
         self.ours = [epoch(1)]
-        self.told = {other.id: PeerEpochs(NOW, (epoch(1),)) for other in others}
+        self.answers = {other.id: PeerEpochs(NOW, (epoch(1),)) for other in others}
         self.seconds = 0.0
         self.members = (ME, *others)
         self.users: tuple[User, ...] = ()
@@ -59,7 +59,7 @@ class Set:
         return self.members
 
     def say(self, *epochs: Epoch, member: Member = OTHER) -> None:
-        self.told[member.id] = PeerEpochs(self.now(), epochs)
+        self.answers[member.id] = PeerEpochs(self.now(), epochs)
 
     def look(self, after: float = 0.0) -> frozenset[str]:
         self.seconds += after
@@ -75,9 +75,9 @@ class Answering:
         self._site, self._member = site, member
 
     def epochs(self) -> PeerEpochs:
-        if self._member.id not in self._site.told:
+        if self._member.id not in self._site.answers:
             raise ClientError("no connection")
-        return self._site.told[self._member.id]
+        return self._site.answers[self._member.id]
 
     def tell_newer(self, member_id: str, epochs) -> None:
         self._site.sent.append((self._member.id, member_id, tuple(epochs)))
@@ -120,7 +120,7 @@ def test_what_a_member_said_last_counts_while_it_cannot_be_asked():
     site = Set(OTHER)
     site.say(epoch(2))
     site.look()
-    del site.told[OTHER.id]
+    del site.answers[OTHER.id]
     assert site.look(60) == {POINT.authority_id}
     (state,) = site.peers.states
     assert (state.reachable, state.seen_at, state.error) == (False, NOW, "no connection")
@@ -132,7 +132,7 @@ def test_who_caught_up_is_not_behind_a_member_that_cannot_be_asked(ours):
     site = Set(OTHER)
     site.say(epoch(2))
     site.look()
-    del site.told[OTHER.id]
+    del site.answers[OTHER.id]
     site.ours = [epoch(ours)]
     assert not site.look(60)
     assert site.peers.states[0].lag_seconds == ()
@@ -142,7 +142,7 @@ def test_member_away_makes_nobody_behind():
     """That a member cannot be reached is no sign that it has something newer."""
     site = Set(OTHER)
     site.look()
-    del site.told[OTHER.id]
+    del site.answers[OTHER.id]
     assert not site.look(10_000)
 
 
@@ -190,7 +190,7 @@ def test_behind_before_a_restart_stays_so_until_it_is_known_better(reachable, ne
     assert site.peers.behind == {POINT.authority_id}
     site.say(epoch(2 if newer else 1))
     if not reachable:
-        del site.told[OTHER.id]
+        del site.answers[OTHER.id]
     if caught_up:
         site.ours = [epoch(2)]
     assert bool(site.look()) is still
@@ -217,7 +217,7 @@ def test_what_a_backup_brought_is_not_answered_before_the_others_were_asked(reac
     assert site.peers.behind == {POINT.authority_id}
     site.say(epoch(2 if newer else 1))
     if not reachable:
-        del site.told[OTHER.id]
+        del site.answers[OTHER.id]
     site.look()
     if caught_up:
         site.ours = [epoch(2)]
@@ -253,7 +253,7 @@ def test_set_that_is_read_after_nobody_was_asked_makes_nobody_sure():
     site, sure = Set(OTHER), []
     site.watermark.doubt(lambda: sure.append(True))
     members, site.members = site.members, None
-    del site.told[OTHER.id]
+    del site.answers[OTHER.id]
     site.ours = ReadMeanwhile(site, members)
     site.peers.look()
     assert site.peers.known(OTHER.id)
@@ -266,7 +266,7 @@ def test_set_that_is_read_after_nobody_was_asked_makes_nobody_sure():
 def test_clock_of_a_member_is_compared():
     """The skew is the other clock before ours."""
     site = Set(OTHER)
-    site.told[OTHER.id] = PeerEpochs(NOW + 42, (epoch(1),))
+    site.answers[OTHER.id] = PeerEpochs(NOW + 42, (epoch(1),))
     site.look()
     assert site.peers.states[0].skew_seconds == 42
 
@@ -278,39 +278,39 @@ def test_master_is_the_one_of_the_highest_term_that_was_appointed():
     site.users = (User("alice", "Alice", frozenset({Group.ADMINISTRATORS}), (alice.signer.certificate_der,)),)
     assert site.peers.master() == ME
     new = replace(other, clone=False, term=7)
-    site.told[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
+    site.answers[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
     site.look()
     assert site.peers.master() == ME
     new = replace(new, appointment=appoint(new, 7, alice))
-    site.told[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
+    site.answers[OTHER.id] = PeerEpochs(NOW, (epoch(1),), new)
     site.look()
     assert site.peers.master() == new
 
 
 def test_store_away_the_other_members_are_asked_all_the_same():
     """A member whose directory is away still notices that another one has a newer CRL."""
-    found = Set(OTHER, stale=60)
-    found.look()
+    site = Set(OTHER, stale=60)
+    site.look()
 
     def away():
         raise StoreUnavailable("the directory is away")
 
-    found.peers._me = found.peers._members = away
-    found.say(epoch(2))
-    found.look()
-    assert found.look(after=61) == {POINT.authority_id}
+    site.peers._me = site.peers._members = away
+    site.say(epoch(2))
+    site.look()
+    assert site.look(after=61) == {POINT.authority_id}
 
 
 def test_member_that_comes_or_goes_is_a_change():
     """Whoever waits for a member that was away is told when it is seen again."""
-    found = Set(OTHER)
-    assert found.peers.look()
-    assert not found.peers.look()
-    del found.told[OTHER.id]
-    assert found.peers.look()
-    found.say(epoch(1))
-    assert found.peers.look()
-    assert not found.peers.look()
+    site = Set(OTHER)
+    assert site.peers.look()
+    assert not site.peers.look()
+    del site.answers[OTHER.id]
+    assert site.peers.look()
+    site.say(epoch(1))
+    assert site.peers.look()
+    assert not site.peers.look()
 
 
 def test_member_that_is_seen_to_lack_something_is_told_so():
@@ -325,7 +325,7 @@ def test_member_that_is_seen_to_lack_something_is_told_so():
 def test_word_of_a_member_that_cannot_be_asked_begins_the_bound():
     """In a cut of one direction the only sign is what the other side says unasked."""
     site = Set(OTHER)
-    del site.told[OTHER.id]
+    del site.answers[OTHER.id]
     site.look()
     site.peers.hear(OTHER.id, [epoch(2)])
     assert not site.look(59)

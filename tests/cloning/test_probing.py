@@ -36,8 +36,8 @@ def state():
     return ServingState(1, (serving(SITE, point(SITE, *REVOKED, *HELD), issued=issued),))
 
 
-def serials(asked, kind: str) -> set[bytes]:
-    return {probe.question.cert_ids[0].serial for probe in asked if probe.kind == kind}
+def serials(probes, kind: str) -> set[bytes]:
+    return {probe.question.cert_ids[0].serial for probe in probes if probe.kind == kind}
 
 
 def usual(state: ServingState, sample: int, chosen=()) -> list[Probe]:
@@ -47,33 +47,33 @@ def usual(state: ServingState, sample: int, chosen=()) -> list[Probe]:
 
 def test_sample_is_of_what_the_set_knows(state):
     """Revoked, held and issued ones as many as wanted or there are, one that was never issued, and an unknown CA."""
-    asked = usual(state, 5)
-    assert Counter(probe.kind for probe in asked) == {
+    probes = usual(state, 5)
+    assert Counter(probe.kind for probe in probes) == {
         "revoked": 15,
         "held": 9,
         "issued": 15,
         "never issued": 3,
         "of an unknown CA": 3,
     }
-    assert serials(asked, "revoked") <= {one.serial for one in REVOKED}
-    assert serials(asked, "held") == {one.serial for one in HELD}
+    assert serials(probes, "revoked") <= {one.serial for one in REVOKED}
+    assert serials(probes, "held") == {one.serial for one in HELD}
     listed = {one.serial for one in (*REVOKED, *HELD)}
-    assert not serials(asked, "issued") & listed
-    assert serials(asked, "issued") <= {serial_octets(number) for number in range(1, 31)}
+    assert not serials(probes, "issued") & listed
+    assert serials(probes, "issued") <= {serial_octets(number) for number in range(1, 31)}
 
 
 def test_each_is_asked_by_get_by_post_and_with_a_nonce(state):
     """Three ways lead to an answer, and each may be wrong alone."""
-    asked = usual(state, 1)
-    assert Counter(probe.way for probe in asked) == dict.fromkeys(("GET", "POST", "POST with a nonce"), 5)
-    assert {probe.authority for probe in asked} == {state.authorities[0].authority.label, ""}
+    probes = usual(state, 1)
+    assert Counter(probe.way for probe in probes) == dict.fromkeys(("GET", "POST", "POST with a nonce"), 5)
+    assert {probe.authority for probe in probes} == {state.authorities[0].authority.label, ""}
 
 
 def test_chosen_serials_are_asked_about_alone(state):
     """Who names serials wants those and no others."""
-    asked = usual(state, 5, [b"\x07", b"\x63"])
-    assert [probe.kind for probe in asked] == ["chosen"] * 6
-    assert serials(asked, "chosen") == {b"\x07", b"\x63"}
+    probes = usual(state, 5, [b"\x07", b"\x63"])
+    assert [probe.kind for probe in probes] == ["chosen"] * 6
+    assert serials(probes, "chosen") == {b"\x07", b"\x63"}
 
 
 def test_one_of_each_ca_is_asked_about_in_every_form(state):

@@ -233,8 +233,8 @@ def test_join_with_a_mistake_is_refused_with_its_own_words(replicated, changes, 
     """Each documented mistake has its error, changes nothing, and leaves the token for the next attempt."""
     member = a_member("ocsp2.example.org", directory=True)
     names = {"suffix": "suffix", "transport": "transport", "server": "host", "server port": "port"}
-    if found := {names[name]: value for name, value in changes.items() if name in names}:
-        member = replace(member, directory=replace(member.directory, **found))
+    if place := {names[name]: value for name, value in changes.items() if name in names}:
+        member = replace(member, directory=replace(member.directory, **place))
     else:
         member = replace(member, **changes)
     text, before = replicated.token(), replicated.store.members()

@@ -366,9 +366,9 @@ def test_what_is_believed_at_first_sight_is_recorded(site):
     joined = Seat(site, 4)
     site.master.store.put_member(joined.member, None)
     joined.look()
-    told = [detail for event, _, outcome, detail in joined.audit.records if (event, outcome) == (EVENT, "success")]
-    assert {detail["target"] for detail in told} == {"4 of kind member", "1 of kind CA", "2 of kind user"}
-    assert all("first sight" in detail["why"] for detail in told)
+    details = [detail for event, _, outcome, detail in joined.audit.records if (event, outcome) == (EVENT, "success")]
+    assert {detail["target"] for detail in details} == {"4 of kind member", "1 of kind CA", "2 of kind user"}
+    assert all("first sight" in detail["why"] for detail in details)
 
 
 def test_a_clone_outside_the_set_removes_nothing(site):

@@ -286,16 +286,16 @@ def test_former_master_with_a_store_of_its_own_does_not_take_itself_for_the_mast
     settings = SimpleNamespace(
         refresh_seconds=600, member_id=MASTER.id, of_set=SimpleNamespace(host=MASTER.host), directory=None
     )
-    told = []
+    messages = []
 
     def register(master: Member) -> None:
         site.domain(site.mine).promote(master.id, LOCAL, lambda member, _: member.appointment, master)
 
     assert standing(settings, promoted) is Standing.FALLING
-    assert settle(layout, settings, promoted, register, told.append)
-    assert told == [f"{ME.id} is the master now (term 2): this instance becomes its clone"]
+    assert settle(layout, settings, promoted, register, messages.append)
+    assert messages == [f"{ME.id} is the master now (term 2): this instance becomes its clone"]
     settings.refresh_seconds = 21600
     alone = believed([], site.mine.members(), APPOINTING)
     assert (alone.id, alone.term) == (ME.id, 2)
     assert standing(settings, alone) is Standing.CLONE
-    assert not settle(layout, settings, alone, register, told.append)
+    assert not settle(layout, settings, alone, register, messages.append)

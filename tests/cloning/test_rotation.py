@@ -54,7 +54,7 @@ class Seat:
     node: Node
     number: int
     clock: Clock
-    asked: Seat | None = None  # who is the master to it
+    master: Seat | None = None  # who is the master to it
     rotation: Rotation = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Seat:
             self.number, clone=self.number != 1, term=int(self.number == 1), directory=self.node.server
         )
         self.rotation = Rotation(
-            self.layout, read_settings(self.layout), self.store, self.seals, lambda _: self.asked, self.clock
+            self.layout, read_settings(self.layout), self.store, self.seals, lambda _: self.master, self.clock
         )
 
     def replication_password(self) -> str:
@@ -113,7 +113,7 @@ def site(servers, tmp_path) -> tuple[Seat, Seat, Member]:
         with closing(one.connection()) as connection:
             replica.agree(connection, one.server.suffix, other.server, REPLICATION_PASSWORD, renew=True)
     master, clone = (Seat(tmp_path / str(number), node, number, clock) for number, node in enumerate(servers, 1))
-    clone.asked = master
+    clone.master = master
     unjudged = master.store.over(Unsealed())
     for member in unjudged.members():
         unjudged.remove_member(member.id)

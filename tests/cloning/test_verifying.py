@@ -48,14 +48,14 @@ class Site:
     late: int = 0  # so often it answers each question a second later
     _questions: Counter[bytes] = field(default_factory=Counter)
 
-    def answers(self, received: Received) -> tuple[int, dict[str, str], bytes]:
+    def answers(self, request: Received) -> tuple[int, dict[str, str], bytes]:
         """As the EE port does."""
-        path = unquote(received.path.removeprefix("/ocsp").removeprefix("/"))
-        asked = received.body if received.method == "POST" else base64.b64decode(path)
+        path = unquote(request.path.removeprefix("/ocsp").removeprefix("/"))
+        request_der = request.body if request.method == "POST" else base64.b64decode(path)
         answering = responder(self.holding, signer(SIGNER, algorithm=self.algorithm), **self.policy)
-        at = NOW + (self._questions[asked] < self.late)
-        self._questions[asked] += 1
-        return 200, {"Content-Type": "application/ocsp-response"}, answering.answer(asked, at).response_der
+        at = NOW + (self._questions[request_der] < self.late)
+        self._questions[request_der] += 1
+        return 200, {"Content-Type": "application/ocsp-response"}, answering.answer(request_der, at).response_der
 
     def listing(self):
         """As the client of its agent port does."""
@@ -95,14 +95,14 @@ def verified(tmp_path):
                 tmp_path / "verification.json",
                 lambda: (here or Site()).settings,
             )
-            found = verifying.verify(sample, chosen, settle)
-            assert not found.members or read_verification(tmp_path / "verification.json") == found
-            return found.members if len(sites) != 1 else found.members[0]
+            verification = verifying.verify(sample, chosen, settle)
+            assert not verification.members or read_verification(tmp_path / "verification.json") == verification
+            return verification.members if len(sites) != 1 else verification.members[0]
 
         yield compare
 
 
-def told(member) -> set[tuple[str, str]]:
+def differences(member) -> set[tuple[str, str]]:
     """Level and field of what is different."""
     return {(one.level, one.field) for one in member.examples}
 
@@ -144,7 +144,7 @@ def test_difference_is_found_and_its_level_told(verified, kind):
     site, expected = OTHERS[kind]
     alike, different = verified(Site(), site)
     assert (alike.state, different.state) == ("identical", "different")
-    assert expected in told(different)
+    assert expected in differences(different)
     assert different.differences >= len(different.examples) > 0
 
 
@@ -166,24 +166,24 @@ def test_chosen_serial_is_asked_about_alone(verified):
     assert {one.way for one in member.examples} >= {"GET", "POST", "POST with a nonce", "GET, SHA-1"}
 
 
-@pytest.mark.parametrize(("away", "asked"), [("agent", True), ("ee", False)])
-def test_member_that_is_away_is_told_of_and_the_rest_is_compared(verified, away, asked):
+@pytest.mark.parametrize(("away", "compared"), [("agent", True), ("ee", False)])
+def test_member_that_is_away_is_told_of_and_the_rest_is_compared(verified, away, compared):
     """One port that is closed hides nothing of the other one, and nothing of other members."""
     one, other = verified(Site(away=(away,)), Site())
-    assert (one.state, bool(one.error), bool(one.questions)) == ("no answer", True, asked)
+    assert (one.state, bool(one.error), bool(one.questions)) == ("no answer", True, compared)
     assert other.state == "identical"
 
 
 def test_difference_that_ends_in_time_is_none(verified):
     """A change that is on its way to the other members is waited for, so long and no longer."""
     assert verified(Site(late_lists=2), settle=30).state == "identical"
-    assert told(verified(Site(late_lists=2), settle=0)) == {("list", "listed")}
+    assert differences(verified(Site(late_lists=2), settle=0)) == {("list", "listed")}
 
 
 def test_second_that_passes_between_two_answers_is_no_difference(verified):
     """Both are asked again where their answers differ only in when they were made; where that stays so it is told."""
     assert verified(Site(late=2)).identical
-    assert told(verified(Site(late=1 << 20))) == {("ResponseData", "producedAt")}
+    assert differences(verified(Site(late=1 << 20))) == {("ResponseData", "producedAt")}
 
 
 def test_many_differences_are_counted_and_the_first_told(verified):

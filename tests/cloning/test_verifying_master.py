@@ -48,8 +48,8 @@ def test_habits_are_told_apart_from_differences():
         (answer(AUTHORITY, SIGNER), 0),
         (answer(AUTHORITY, SIGNER, revoked=True), 1),
     ):
-        with loopback(always(ours)) as here, loopback(always(theirs)) as there, Connection(here.url) as own:
-            master = ComparedMaster(there.url, tuple, EMPTY)
+        with loopback(always(ours)) as here, loopback(always(theirs)) as other, Connection(here.url) as own:
+            master = ComparedMaster(other.url, tuple, EMPTY)
             master.compare_lists()
             reply = send(own, PROBE.question, PROBE.method)
             master.compare_answers(PROBE, Answer(reply.exchange, reply.response), NOW)
