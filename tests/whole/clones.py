@@ -214,8 +214,8 @@ class CloneSet:
     def says(self, name: str, certificate: str) -> str:
         """What a member says of a certificate; of an answer without one, its OCSPResponseStatus."""
         answer = self.answer(name, certificate)
-        found = answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
-        return (answer.certificate_status if found else answer.response_status).name.lower()
+        successful = answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
+        return (answer.certificate_status if successful else answer.response_status).name.lower()
 
     def until_says(self, name: str, certificate: str, wanted: str) -> None:
         eventually(lambda: self.says(name, certificate) == wanted, f"{name} says {wanted}")
@@ -262,11 +262,11 @@ class CloneSet:
 @contextmanager
 def clone_set(folder: Path, kind: type[Set] = CloneSet) -> Iterator[Set]:
     """The set; whatever of it still runs at the end is killed."""
-    found = kind(folder)
+    members = kind(folder)
     try:
-        yield found
+        yield members
     finally:
-        for name in found.ports:
-            pid = running_pid(found.layout(name).pid_file)
+        for name in members.ports:
+            pid = running_pid(members.layout(name).pid_file)
             if pid is not None:  # nothing of it is needed any more: its workers end with it
                 os.kill(pid, signal.SIGKILL)

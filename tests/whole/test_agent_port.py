@@ -105,14 +105,14 @@ def test_published_crl_that_a_worker_does_not_load_is_said_to_be_unserved(runnin
 
 
 def publish(running: Running, crl: bytes) -> bytes:
-    body, received = form(crl), b""
+    body, reply = form(crl), b""
     plain = socket.create_connection(("127.0.0.1", running.report.agent[1]), timeout=DEADLINE_SECONDS)
     with running.administrator().wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(head(len(body)))
         connection.sendall(body)
         while part := connection.recv(65536):
-            received += part
-    return received
+            reply += part
+    return reply
 
 
 def test_restart_turns_no_agent_away(running):
@@ -131,8 +131,8 @@ def test_restart_turns_no_agent_away(running):
     workers = {worker.pid for worker in before.workers}
     signal_manager(running)
     eventually(lambda: not workers & {worker.pid for worker in running.report.workers}, "new workers")
-    asked = len(statuses)
-    eventually(lambda: len(statuses) > asked + 5, "answers after the restart")
+    count = len(statuses)
+    eventually(lambda: len(statuses) > count + 5, "answers after the restart")
     over.set()
     client.join()
     assert failures == []

@@ -26,12 +26,12 @@ def ask(commands: Commands) -> dict:
 def test_renew_of_a_running_instance_is_in_use_and_drops_no_request(running):
     """After `certs renew` the new signer answers; who asked meanwhile was answered too."""
     before = ask(running)
-    over, failures, asked = threading.Event(), [], []
+    over, failures, statuses = threading.Event(), [], []
 
     def keep_asking() -> None:
         while not over.is_set():
             try:
-                asked.append(ask(running)["answers"][0]["status"])
+                statuses.append(ask(running)["answers"][0]["status"])
             except AssertionError as error:
                 failures.append(error)
 
@@ -43,5 +43,5 @@ def test_renew_of_a_running_instance_is_in_use_and_drops_no_request(running):
     after = ask(running)
     assert [row["state"] for row in rows] == ["in use", "in use"]
     assert failures == []
-    assert set(asked) == {"good"}
+    assert set(statuses) == {"good"}
     assert before["responder"] != after["responder"]

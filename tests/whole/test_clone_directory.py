@@ -66,8 +66,8 @@ def require_replication_told(site: CloneSet, server: Directory) -> None:
     """The master tells of each server, and within seconds that the one of `d`, which is killed here, is cut off."""
 
     def states() -> dict[str, str]:
-        found = re.findall(STATE, site.health("m", "/metrics")[1])
-        return {member: state for member, state, on in found if on == "1.0"}
+        rows = re.findall(STATE, site.health("m", "/metrics")[1])
+        return {member: state for member, state, on in rows if on == "1.0"}
 
     others = [site.id_of(name) for name in ("c", "d")]
 

@@ -54,9 +54,9 @@ def test_clone_lists_and_answers_what_the_master_does(pair):
 def openssl_answers(pair, name: str, certificate: str) -> bytes:
     """The answer of a member to `openssl ocsp`, as it writes it to a file."""
     path, url = pair.folder / f"{name}.der", f"http://{pair.host(name)[1]}:{pair.ports[name][0]}/"
-    asked = ["-issuer", "lab/ca.crt", "-cert", f"{certificate}.crt", "-no_nonce", "-respout", str(path)]
+    options = ["-issuer", "lab/ca.crt", "-cert", f"{certificate}.crt", "-no_nonce", "-respout", str(path)]
     done = subprocess.run(
-        ["openssl", "ocsp", "-url", url, *asked, "-CAfile", "lab/ca.crt"],
+        ["openssl", "ocsp", "-url", url, *options, "-CAfile", "lab/ca.crt"],
         cwd=pair.folder,
         capture_output=True,
         text=True,
@@ -88,16 +88,16 @@ def test_status_shows_the_set_as_the_clone_sees_it(pair):
         done = pair.done("clone", "status", "--instance", "c", "--json", code=None)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
-    told = eventually(in_order, "the clone has seen the master")
-    assert (told["role"], told["master"], told["this_instance"]) == ("clone", pair.id_of("m"), pair.id_of("c"))
-    assert [(one["member"], one["reachable"]) for one in told["members"]] == [(pair.id_of("m"), True)]
-    assert [(one["ca"], one["differs"]) for one in told["issuing_points"]] == [("CN=Lab CA", {})]
+    status = eventually(in_order, "the clone has seen the master")
+    assert (status["role"], status["master"], status["this_instance"]) == ("clone", pair.id_of("m"), pair.id_of("c"))
+    assert [(one["member"], one["reachable"]) for one in status["members"]] == [(pair.id_of("m"), True)]
+    assert [(one["ca"], one["differs"]) for one in status["issuing_points"]] == [("CN=Lab CA", {})]
 
 
 def verified(pair, *more: str, code: int = 0):
     """What `clone verify` on the master tells of the clone."""
-    (told,) = json.loads(pair.done("clone", "verify", "--instance", "m", "--json", *more, code=code).stdout)
-    return told
+    (member,) = json.loads(pair.done("clone", "verify", "--instance", "m", "--json", *more, code=code).stdout)
+    return member
 
 
 NEXT_UPDATE = "ocsp.store.defStore.includeNextUpdate"
@@ -124,10 +124,10 @@ def until_told(lines, state: str) -> None:
         pass
 
 
-def tell_next_update(pair, *, told: bool) -> None:
+def tell_next_update(pair, *, present: bool) -> None:
     """The clone tells nextUpdate, as the master does, or leaves it out; both compare themselves every second."""
     often = {"vouchd.clone.verifyInSec": "1"}
-    for member, changed in (("m", often), ("c", often | {NEXT_UPDATE: str(told).lower()})):
+    for member, changed in (("m", often), ("c", often | {NEXT_UPDATE: str(present).lower()})):
         if write_values(pair.layout(member), changed):
             pair.run("restart", "--instance", member)
 
@@ -146,25 +146,25 @@ def metric(pair, name: str) -> float:
 def test_verify_tells_what_is_different_and_when_it_ends(pair):
     """Exit 0 for an equal set; 4 with CA, serial, field and level for another answer, and for a member that is away."""
     serial = x509.load_pem_x509_certificate((pair.folder / "good.crt").read_bytes()).serial_number
-    told = verified(pair)
-    assert (told["member"], told["state"], told["told"]) == (pair.id_of("c"), "identical", [])
-    assert told["asked"] == told["status"] == told["ResponseData"]
+    member = verified(pair)
+    assert (member["member"], member["state"], member["told"]) == (pair.id_of("c"), "identical", [])
+    assert member["asked"] == member["status"] == member["ResponseData"]
     with watching(pair) as lines:
         until_told(lines, "identical")
-        tell_next_update(pair, told=False)
+        tell_next_update(pair, present=False)
         until_told(lines, "different")
-        told = verified(pair, "--settle", "0", "--serial", f"{serial:x}", code=4)
-        settings = [one["field"] for one in told["told"] if one["what"] == "shared settings"]
-        answers = [one for one in told["told"] if one["level"] == "ResponseData"]
+        member = verified(pair, "--settle", "0", "--serial", f"{serial:x}", code=4)
+        settings = [one["field"] for one in member["told"] if one["what"] == "shared settings"]
+        answers = [one for one in member["told"] if one["level"] == "ResponseData"]
         assert settings == [NEXT_UPDATE]
         assert {one["what"] for one in answers} >= {f"chosen {serial:#x} of CN=Lab CA"}
         assert {one["way"] for one in answers} >= {"GET", "POST", "POST with a nonce"}
         assert {(one["field"].split()[0], one["there"]) for one in answers} == {("nextUpdate", "absent")}
-        assert told["status"] == told["asked"] > told["ResponseData"]
-        assert told["differences"] == told["asked"] - told["ResponseData"] + len(settings)
+        assert member["status"] == member["asked"] > member["ResponseData"]
+        assert member["differences"] == member["asked"] - member["ResponseData"] + len(settings)
         until_found(pair, "different")
         assert metric(pair, "vouchd_clone_verification_identical{") == 0
-        tell_next_update(pair, told=True)
+        tell_next_update(pair, present=True)
         until_told(lines, "identical")
         until_found(pair, "identical")
         assert metric(pair, "vouchd_clone_verification_identical{") == 1
@@ -186,10 +186,10 @@ def administrator_s_keys(made: CloneSet) -> Path:
 def test_verify_is_asked_for_over_the_port(pair):
     """An administrator away from the folders has a member compare itself with the others, and sees how that went."""
     keys = administrator_s_keys(pair)
-    there = ["--url", f"https://{pair.id_of('m')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
-    (told,) = pair.json("clone", "verify", "--sample", "1", *there)
-    assert (told["member"], told["state"]) == (pair.id_of("c"), "identical")
-    (shown,) = pair.json("status", *there)["members"]
+    place = ["--url", f"https://{pair.id_of('m')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
+    (member,) = pair.json("clone", "verify", "--sample", "1", *place)
+    assert (member["member"], member["state"]) == (pair.id_of("c"), "identical")
+    (shown,) = pair.json("status", *place)["members"]
     assert (shown["member"], shown["compared"]) == (pair.id_of("c"), "identical")
     context = ssl.create_default_context(cafile=str(pair.folder / "lab" / "ca.crt"))
     context.load_cert_chain(keys)
@@ -257,9 +257,9 @@ def test_running_clone_is_destroyed_over_its_port(site):
     """It leaves the set, answers who has ordered it, and stops; its folder stays."""
     site.run(*site.create("c"))
     keys, layout = administrator_s_keys(site), site.layout("c")
-    there = ["--url", f"https://{site.id_of('c')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
-    assert "--remove takes a folder" in site.refused("clone", "destroy", "--remove", *there)
-    assert site.json("clone", "destroy", *there) == {"left": site.id_of("c"), "removed": None}
+    place = ["--url", f"https://{site.id_of('c')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
+    assert "--remove takes a folder" in site.refused("clone", "destroy", "--remove", *place)
+    assert site.json("clone", "destroy", *place) == {"left": site.id_of("c"), "removed": None}
     eventually(lambda: running_pid(layout.pid_file) is None, "the clone stops")
     assert site.members("m") == {site.id_of("m"): False}
     assert layout.cs_cfg.exists()

@@ -43,9 +43,9 @@ def export_with_openssl(site: CloneSet, bag: KeyBag) -> None:
     key = bag.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = (one.public_bytes(Encoding.PEM) for one in (bag.certificate, *bag.others))
     (site.folder / "clear.pem").write_bytes(key + b"".join(chain))
-    given = ["-in", "clear.pem", "-name", NICKNAMES[bag.friendly_name]]
+    source = ["-in", "clear.pem", "-name", NICKNAMES[bag.friendly_name]]
     out = ["-passout", f"file:{WORDS}", "-out", f"{bag.friendly_name}.openssl"]
-    run(site, "openssl", "pkcs12", "-export", *given, *out)
+    run(site, "openssl", "pkcs12", "-export", *source, *out)
 
 
 def through_nss(site: CloneSet) -> None:
@@ -68,8 +68,8 @@ def join(site: CloneSet, kind: str) -> str:
 
 def shared_certificates(site: CloneSet, name: str) -> dict[str, x509.Certificate | None]:
     """The certificates of the keys that a set shares, as a member has them in use."""
-    found = system_certificates(read_settings(site.layout(name)))
-    return {one.name: one.certificate for one in found if one.name in NICKNAMES}
+    certificates = system_certificates(read_settings(site.layout(name)))
+    return {one.name: one.certificate for one in certificates if one.name in NICKNAMES}
 
 
 @pytest.mark.parametrize("kind", ["openssl", "nss"])
@@ -79,8 +79,8 @@ def test_clone_with_the_keys_of_a_foreign_file_answers_as_the_master_does(site, 
         through_nss(site)
         site.run("domain", "token", "--instance", "m", "--out", "token")
     path = join(site, kind)
-    found = read_key_file(site.folder / path, PASSWORD)
-    assert {bag.friendly_name for bag in found.bags} == set(NICKNAMES.values())
+    key_file = read_key_file(site.folder / path, PASSWORD)
+    assert {bag.friendly_name for bag in key_file.bags} == set(NICKNAMES.values())
     site.run(*site.create(kind, "--pkcs12", path))
     for certificate in ("good", "bad"):
         assert site.said(kind, certificate) == site.said("m", certificate)

@@ -44,8 +44,8 @@ class Row:
 def rows() -> dict[str, Row]:
     """The table of mistakes, by the mistake."""
     section = PAGE.read_text(encoding="utf-8").split("## What goes wrong", 1)[1].split("\n## ", 1)[0]
-    found = {row["mistake"]: row for row in _ROW.finditer(section)}
-    return {name: Row(_pattern(row["said"][1:-1]), _mends(row["mend"])) for name, row in found.items()}
+    matches = {row["mistake"]: row for row in _ROW.finditer(section)}
+    return {name: Row(_pattern(row["said"][1:-1]), _mends(row["mend"])) for name, row in matches.items()}
 
 
 def _pattern(quoted: str) -> str:
@@ -134,12 +134,12 @@ def words(site: CloneSet, *more: str) -> list[str]:
     return site.create("c", *directory, *manager, *(word.format(**named) for word in more))
 
 
-def require_told(mistake: str, told: str) -> None:
+def require_told(mistake: str, output: str) -> None:
     """The error and the hint are those that the page promises for the mistake."""
     row = ROWS[mistake]
-    *_, error, hint = told.splitlines()
-    assert re.search(row.said, error), told
-    assert hint.startswith("vouchd: hint: "), told
+    *_, error, hint = output.splitlines()
+    assert re.search(row.said, error), output
+    assert hint.startswith("vouchd: hint: "), output
     assert [mend for mend in row.mends if not re.search(mend, hint)] == []
 
 

@@ -24,8 +24,8 @@ def test_demo_shows_the_expected_answers_and_stops(tmp_path):
     """Ten certificates, three revoked for three reasons, as two clients see them; a clone gives the same; all stops."""
     done = demo("--folder", tmp_path / "demo")
     assert done.returncode == 0, done.stdout + done.stderr
-    told, compared = done.stdout.split("A clone of the responder")
-    rows = [line.split() for line in told.splitlines() if line.strip().startswith("www")]
+    answers, compared = done.stdout.split("A clone of the responder")
+    rows = [line.split() for line in answers.splitlines() if line.strip().startswith("www")]
     assert [row[1:] for row in rows if row[0] == "www3"] == [["revoked"] * 3]
     assert sum(row[1:] == ["good"] * 3 for row in rows) == 7
     for reason in ("certificateHold", "keyCompromise", "superseded"):

@@ -37,8 +37,8 @@ class Site:
     def crl(self) -> bytes:
         """DER of a new CRL of the CA, given to nobody."""
         self.made.run("ca", "crl", "--ca", "lab", "--out", "new.crl")
-        found = (self.made.folder / "new.crl").read_bytes()
-        return x509.load_pem_x509_crl(found).public_bytes(Encoding.DER) if found.startswith(b"-----") else found
+        octets = (self.made.folder / "new.crl").read_bytes()
+        return x509.load_pem_x509_crl(octets).public_bytes(Encoding.DER) if octets.startswith(b"-----") else octets
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = FORM) -> tuple[int, str]:
         """Status and body of what the administrator is answered at the agent port."""

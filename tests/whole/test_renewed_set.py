@@ -130,20 +130,20 @@ def test_keys_of_a_set_renew_themselves_and_what_a_thief_had_is_renewed_for_all(
         for name in ("m", "c"):  # the ways of all members are alike; at the master nothing is due
             renews(site, name, SSLSERVER)
 
-        def asked() -> int:
+        def http_status() -> int:
             before.request("GET", "/domain/v1/succession")  # it keeps the connection from being idle
             answer = before.getresponse()
             answer.read()
             return answer.status
 
         def renewed() -> bool:
-            assert asked() == http.client.OK
+            assert http_status() == http.client.OK
             with closing(http.client.HTTPSConnection(host, port, timeout=DEADLINE_SECONDS, context=context)) as after:
                 after.connect()
                 return shown(after) != shown(before)
 
         eventually(renewed, "the clone shows its next certificate")
-        assert asked() == http.client.OK, "the connection of before goes on"
+        assert http_status() == http.client.OK, "the connection of before goes on"
     report = status(site.layout("c")).report
     assert (report.pid, report.started_at) == (process.pid, process.started_at), "nothing restarted"
     eventually(lambda: registered(site, "m", "c").tls_sha256 != old, "the registry has the next one")

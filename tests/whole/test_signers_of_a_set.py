@@ -106,11 +106,11 @@ def test_member_that_is_down_holds_the_switch_up_by_name(pair):
     pair.run("stop", "--instance", "c")
     pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
 
-    def told() -> bool:
+    def mention() -> bool:
         (_, ways) = in_the_way(pair)
         return [one["member"] for one in ways] == [pair.id_of("c")]
 
-    eventually(told, lambda: f"the clone is named: {in_the_way(pair)}")
+    eventually(mention, lambda: f"the clone is named: {in_the_way(pair)}")
     assert version(pair, "m", 2).key not in ring(pair, "m").current
     assert signs_with(pair, "m") == version(pair, "m", 1).public_key
     assert pair.id_of("c") in pair.health("m", "/readyz")[1].partition('"signers"')[2].partition("}")[0]
@@ -140,6 +140,6 @@ def test_search_finds_a_key_in_every_form(tmp_path):
     (tmp_path / "der").write_bytes(b"x" + key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
     (tmp_path / "pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
     (tmp_path / "raw").write_bytes(b"ab" + raw)
-    found = {Path(place.partition(": ")[0]).name for place in places_of(key, tmp_path)}
-    assert found == {"der", "pem", "raw"}
+    names = {Path(place.partition(": ")[0]).name for place in places_of(key, tmp_path)}
+    assert names == {"der", "pem", "raw"}
     assert len(needles(key)) == 12

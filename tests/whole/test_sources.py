@@ -39,11 +39,11 @@ def configure(site: Site, *lines: str) -> None:
 def until(site: Site, condition) -> InstanceReport:
     """The first serving report that meets the condition."""
 
-    def found() -> InstanceReport | None:
+    def serving_report() -> InstanceReport | None:
         report = read_report(Layout(site.instance).serving)
         return report if report and condition(report) else None
 
-    return eventually(found, "a serving report as wanted")
+    return eventually(serving_report, "a serving report as wanted")
 
 
 def serves(number: int):

@@ -62,8 +62,8 @@ def test_instance_is_made_for_a_key_that_is_there_by_its_certificate(tokens, hsm
     """A key that somebody has made on the token is found by the public key of its certificate."""
     tokens.run("create", "--instance", "first", *tokens.on_token(), "--ca", "lab", "--nickname", "old")
     certificate = tokens.layout("first").alias / "old.pem"
-    found = ["create", "--instance", "m", *tokens.on_token(), "--signer-cert", str(certificate)]
-    tokens.run(*found, "--ca-cert", "lab/ca.crt", "--nickname", "old")
+    command = ["create", "--instance", "m", *tokens.on_token(), "--signer-cert", str(certificate)]
+    tokens.run(*command, "--ca-cert", "lab/ca.crt", "--nickname", "old")
     assert tokens.json("token", "show", "ocsp", "--instance", "m")["named"] == {"old": True}
 
 

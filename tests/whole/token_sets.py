@@ -36,10 +36,10 @@ class TokenSet(CloneSet):
             x509.load_pem_x509_certificate((self.folder / path).read_bytes()).public_bytes(Encoding.DER)
             for path in ("lab/ca.crt", f"{certificate}.crt")
         )
-        asked = question(issuer, [serial_of(leaf, issuer)], nonce=new_nonce() if nonce else None)
+        request = question(issuer, [serial_of(leaf, issuer)], nonce=new_nonce() if nonce else None)
         host, port = status(self.layout(name)).report.ee
         with Connection(f"http://{host}:{port}/") as connection:
-            reply = send(connection, asked)
+            reply = send(connection, request)
         assert reply.exchange.http_status == 200
         if reply.response.basic is None:
             return status_name(reply.response.status)
