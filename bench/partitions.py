@@ -21,7 +21,7 @@ from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
 
 PARTITIONS, ENTRIES = 10_000, 20
-ASKED = 2000
+REQUESTS = 2000
 
 
 def figures() -> list[Figure]:
@@ -37,7 +37,7 @@ def figures() -> list[Figure]:
     authority = replace(ours.authority, policy=replace(ours.authority.policy, expected_scopes=scopes))
     state = ServingState(1, (replace(ours, authority=authority, points=points, partitions=merged),))
     responder = Responder(ServingState(0, ()), {"signer": worker.signer}, "signer", ResponsePolicy())
-    first, *requests = worker.requests(ASKED + 1)
+    first, *requests = worker.requests(REQUESTS + 1)
     begin = time.process_time()
     responder.foresee(state, worker.now)
     foreseeing = time.process_time() - begin
@@ -48,7 +48,7 @@ def figures() -> list[Figure]:
     begin = time.process_time()
     for request_der in requests:
         responder.answer(request_der, worker.now)
-    each = (time.process_time() - begin) / ASKED * 1000
+    each = (time.process_time() - begin) / REQUESTS * 1000
     detail = (
         f"CPU, signature included; merged anew in {merging * 1000:.0f} ms, worked out in {foreseeing * 1000:.0f} ms, "
         f"both beside the loop, and there the first question in {opening * 1000:.1f} ms"

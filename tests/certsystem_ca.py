@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.client.answers import Received, loopback
+from tests.client.answers import HTTPRequest, loopback
 from tests.est_server import certify
 from tests.pki import CA, DAY, Issued
 
@@ -40,14 +40,14 @@ class CertificateSystemCA:
     profiles: list[str] = field(default_factory=list)
     hosts: list[dict[str, str]] = field(default_factory=list)
     publishers: list[dict[str, str]] = field(default_factory=list)
-    requests: list[Received] = field(default_factory=list)
+    requests: list[HTTPRequest] = field(default_factory=list)
 
     def approve(self, number: str) -> None:
         """As an agent does there."""
         _, csr = self.waiting.pop(number)
         self.issued[number] = certify(self.ca, csr, self.now)
 
-    def respond(self, request: Received) -> Answer:
+    def respond(self, request: HTTPRequest) -> Answer:
         """The answer to a request."""
         path = urlsplit(request.path).path
         if status := self._refused(request, path):
@@ -63,26 +63,26 @@ class CertificateSystemCA:
             return 200, {}, b"<XMLResponse><Cert>" + base64.b64encode(der) + b"</Cert></XMLResponse>"
         return _json({}, 200 if path in {"/ca/rest/account/login", "/ca/rest/info"} else 404)
 
-    def _refused(self, request: Received, path: str) -> int:
+    def _refused(self, request: HTTPRequest, path: str) -> int:
         """401 for a log-in of somebody unknown, 403 for who has not logged in; 0 for nobody to refuse."""
         if path == "/ca/rest/account/login" and not self._knows(request):
             return 401
         return 403 if "/agent/" in path and "session" not in request.headers.get("Cookie", "") else 0
 
-    def _changed(self, request: Received, path: str) -> Answer:
+    def _changed(self, request: HTTPRequest, path: str) -> Answer:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         if form.get("sessionID") != "token-of-this-test":
             return 200, {}, b"<XMLResponse><Status>1</Status><Error>no token</Error></XMLResponse>"
         (self.hosts if path == "/ca/admin/ca/updateDomainXML" else self.publishers).append(form)
         return 200, {}, b"<XMLResponse><Status>0</Status></XMLResponse>"
 
-    def _knows(self, request: Received) -> bool:
+    def _knows(self, request: HTTPRequest) -> bool:
         basic = base64.b64encode(f"{ADMINISTRATOR}:{PASSWORD}".encode()).decode()
         if request.headers.get("Authorization") == f"Basic {basic}":
             return True
         return self.agent is not None and request.certificate == self.agent.der
 
-    def _domain(self, request: Received, path: str) -> Answer:
+    def _domain(self, request: HTTPRequest, path: str) -> Answer:
         if path.endswith("/domainInfo"):
             listed = [
                 {"Hostname": one["host"], "SecurePort": one["sport"], "Clone": one["clone"], "SubsystemName": "x"}
@@ -94,7 +94,7 @@ class CertificateSystemCA:
             return _json({"Message": "error result"}, 500)
         return _json({"token": "token-of-this-test"})
 
-    def _certifying(self, request: Received, parts: list[str]) -> Answer:
+    def _certifying(self, request: HTTPRequest, parts: list[str]) -> Answer:
         if request.method == "POST" and parts[-1] == "certrequests":
             body = json.loads(request.body)
             wanted = {one["name"]: one["Value"] for one in body["Input"][0]["Attribute"]}

@@ -22,7 +22,7 @@ from vouchd.api.operation import NoParameters
 from vouchd.api.table import OPERATIONS
 
 DESCRIBED = schemathesis.openapi.from_dict(document(OPERATIONS))
-FOUND = [result.ok() for result in DESCRIBED.get_all_operations()]
+DOCUMENTED = [result.ok() for result in DESCRIBED.get_all_operations()]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -35,7 +35,7 @@ EXAMPLES = {
 }
 pytestmark = pytest.mark.hypothesis
 # What is there, to come further than to its absence; not for what would take it away from the tests that follow.
-THERE = {"authority": "Site", "scope": "complete", "serial": "0xc", "user": "agent", "name": "sslserver", "seq": "1"}
+EXISTING = {"authority": "Site", "scope": "complete", "serial": "0xc", "user": "agent", "name": "sslserver", "seq": "1"}
 REMOVALS = {"DELETE /api/v1/authorities/{authority}", "DELETE /api/v1/users/{user}"}
 
 
@@ -47,7 +47,7 @@ def _sends_something(operation) -> bool:
 
 CASES = [
     pytest.param(operation, mode, id=f"{operation.label} {mode.value}")
-    for operation in FOUND
+    for operation in DOCUMENTED
     for mode in EXAMPLES
     if mode is GenerationMode.POSITIVE or _sends_something(operation)
 ]
@@ -74,7 +74,7 @@ def session(port, tmp_path_factory):
 
 def test_document_tells_of_every_operation():
     """The fuzzing reaches each row of the table."""
-    assert {one.label for one in FOUND} == {f"{row.method} /api/v1{row.path}" for row in OPERATIONS}
+    assert {one.label for one in DOCUMENTED} == {f"{row.method} /api/v1{row.path}" for row in OPERATIONS}
 
 
 @pytest.mark.parametrize(("operation", "mode"), CASES)
@@ -91,7 +91,7 @@ def test_operation_answers_whatever_is_sent_as_its_document_says(operation, mode
     )
     def send(case, existing):
         if existing and operation.label not in REMOVALS:
-            case.path_parameters = {name: THERE.get(name, value) for name, value in case.path_parameters.items()}
+            case.path_parameters = {name: EXISTING.get(name, value) for name, value in case.path_parameters.items()}
         url = f"https://localhost:{port.port}"
         case.call_and_validate(base_url=url, session=session, checks=CHECKS, timeout=60, verify=session.verify)
 

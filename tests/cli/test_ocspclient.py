@@ -14,7 +14,7 @@ from tests.pki import CA, NOW, shared_key
 from vouchd.cli.compat.ocspclient import main
 from vouchd.clock import SystemClock
 
-ASKED = 12
+SERIAL = 12
 
 
 @pytest.fixture(autouse=True)
@@ -56,23 +56,23 @@ def options(server: Loopback) -> list[str]:
 )
 def test_status_is_told_in_the_two_lines_that_scripts_read(run, ca, alias, how, status) -> None:
     """Decimal serial and the status in words, exit code 0 whatever it is; path and nickname as documented."""
-    body = answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1"), **how)
+    body = answer(ca, ca, query=ask_for(ca, SERIAL, digest="SHA-1"), **how)
     with loopback(always(body)) as server:
         code, out, err = run(
-            "-d", alias, *options(server), "-t", "/ocsp/ee/ocsp", "-c", "ca_signing", "--serial", ASKED
+            "-d", alias, *options(server), "-t", "/ocsp/ee/ocsp", "-c", "ca_signing", "--serial", SERIAL
         )
         (http_request,) = server.requests
     assert (code, out, err) == (0, f"CertID.serialNumber=12\nCertStatus={status}\n", "")
     assert (http_request.method, http_request.path, http_request.body) == (
         "POST",
         "/ocsp/ee/ocsp",
-        ask_for(ca, ASKED, digest="SHA-1").request_der,
+        ask_for(ca, SERIAL, digest="SHA-1").request_der,
     )
 
 
 def test_serial_may_be_hexadecimal(run, ca, alias) -> None:
     """0xc is the same serial as 12."""
-    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1")))) as server:
+    with loopback(always(answer(ca, ca, query=ask_for(ca, SERIAL, digest="SHA-1")))) as server:
         code, out, _ = run("-d", alias, *options(server), "-c", alias / "ca_signing.crt", "--serial", "0xc")
     assert (code, out.splitlines()[0]) == (0, "CertID.serialNumber=12")
 
@@ -80,12 +80,12 @@ def test_serial_may_be_hexadecimal(run, ca, alias) -> None:
 def test_old_syntax_is_the_same_without_options(run, ca, alias) -> None:
     """Scripts of older versions give seven arguments, or eight with the path."""
     output = alias / "answer.der"
-    body = answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1"))
+    body = answer(ca, ca, query=ask_for(ca, SERIAL, digest="SHA-1"))
     with loopback(always(body)) as server:
         _, host, _, port = options(server)
-        code, out, err = run(host, port, alias, "ca_signing", ASKED, output, 2)
+        code, out, err = run(host, port, alias, "ca_signing", SERIAL, output, 2)
         assert (code, err, out.count("CertID.serialNumber=12\nCertStatus=Good\n")) == (0, "", 2)
-        code, out, _ = run(host, port, alias, "ca_signing", ASKED, output, 1, "/ocsp")
+        code, out, _ = run(host, port, alias, "ca_signing", SERIAL, output, 1, "/ocsp")
         assert (code, [one.path for one in server.requests]) == (0, ["/ocsp/ee/ocsp", "/ocsp/ee/ocsp", "/ocsp"])
     assert output.read_bytes() == body
 
@@ -93,8 +93,8 @@ def test_old_syntax_is_the_same_without_options(run, ca, alias) -> None:
 def test_old_syntax_takes_a_file_for_the_request(run, ca, alias) -> None:
     """Where the serial stands a file may, which holds the request."""
     request = alias / "request.der"
-    request.write_bytes(ask_for(ca, ASKED).request_der)
-    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED)))) as server:
+    request.write_bytes(ask_for(ca, SERIAL).request_der)
+    with loopback(always(answer(ca, ca, query=ask_for(ca, SERIAL)))) as server:
         _, host, _, port = options(server)
         code, out, _ = run(host, port, alias, "ca_signing", request, alias / "answer.der", 1)
         assert server.requests[0].body == request.read_bytes()
@@ -118,38 +118,38 @@ def test_ca_is_found_by_its_nickname_in_an_nss_database(run, ca, tmp_path) -> No
     certutil = ["certutil", "-d", f"sql:{database}"]
     subprocess.run([*certutil, "-N", "--empty-password"], check=True)
     subprocess.run([*certutil, "-A", "-n", "CA of old", "-t", "CT,,", "-a", "-i", tmp_path / "ca.crt"], check=True)
-    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1")))) as server:
-        code, out, _ = run("-d", database, *options(server), "-c", "CA of old", "--serial", ASKED)
+    with loopback(always(answer(ca, ca, query=ask_for(ca, SERIAL, digest="SHA-1")))) as server:
+        code, out, _ = run("-d", database, *options(server), "-c", "CA of old", "--serial", SERIAL)
     assert (code, out) == (0, "CertID.serialNumber=12\nCertStatus=Good\n")
-    code, _, err = run("-d", database, "-c", "another", "--serial", ASKED)
+    code, _, err = run("-d", database, "-c", "another", "--serial", SERIAL)
     assert (code, "cert9.db" in err) == (78, True)
 
 
 def test_several_submissions_give_several_answers(run, ca, alias) -> None:
     """-n sends the same request so often."""
-    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1")))) as server:
-        _, out, _ = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", ASKED, "-n", 3)
+    with loopback(always(answer(ca, ca, query=ask_for(ca, SERIAL, digest="SHA-1")))) as server:
+        _, out, _ = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", SERIAL, "-n", 3)
     assert out.count("CertStatus=Good") == 3
 
 
 def test_input_is_sent_as_it_is_and_output_keeps_the_answer(run, ca, alias) -> None:
     """--input sends a ready-made request, --output writes the answer's DER and says so."""
     request, output = alias / "request.der", alias / "answer.der"
-    request.write_bytes(ask_for(ca, ASKED, nonce=b"n" * 32).request_der)
-    body = answer(ca, ca, query=ask_for(ca, ASKED), nonce=b"n" * 32)
+    request.write_bytes(ask_for(ca, SERIAL, nonce=b"n" * 32).request_der)
+    body = answer(ca, ca, query=ask_for(ca, SERIAL), nonce=b"n" * 32)
     with loopback(always(body)) as server:
         code, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--input", request, "--output", output)
         assert server.requests[0].body == request.read_bytes()
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == f"Success: Output {output}"
-    assert ocsp.load_der_ocsp_response(output.read_bytes()).serial_number == ASKED
+    assert ocsp.load_der_ocsp_response(output.read_bytes()).serial_number == SERIAL
 
 
 def test_input_without_a_ca_is_answered_with_a_warning(run, ca, alias) -> None:
     """Without the CA nothing can be verified, and that is said."""
     request = alias / "request.der"
-    request.write_bytes(ask_for(ca, ASKED).request_der)
-    with loopback(always(answer(ca, ca, query=ask_for(ca, ASKED)))) as server:
+    request.write_bytes(ask_for(ca, SERIAL).request_der)
+    with loopback(always(answer(ca, ca, query=ask_for(ca, SERIAL)))) as server:
         code, out, err = run(*options(server), "--input", request)
     assert (code, "CertStatus=Good" in out, "not verified" in err) == (0, True, True)
 
@@ -157,8 +157,8 @@ def test_input_without_a_ca_is_answered_with_a_warning(run, ca, alias) -> None:
 def test_answer_of_a_stranger_is_refused(run, ca, alias) -> None:
     """Unlike the original, an answer that was not signed for the CA is an error and no status is printed."""
     stranger = CA.create("Stranger", key=shared_key("EC", 5))
-    with loopback(always(answer(ca, stranger, query=ask_for(ca, ASKED, digest="SHA-1"), certs=(stranger,)))) as server:
-        code, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", ASKED)
+    with loopback(always(answer(ca, stranger, query=ask_for(ca, SERIAL, digest="SHA-1"), certs=(stranger,)))) as server:
+        code, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", SERIAL)
     assert (code, out) == (76, "")
     assert "not issued by the CA itself" in err
 
@@ -166,7 +166,7 @@ def test_answer_of_a_stranger_is_refused(run, ca, alias) -> None:
 def test_request_about_another_ca_is_refused_before_it_is_sent(run, ca, alias) -> None:
     """A ready-made request has to be about the CA that its answer will be checked against."""
     request = alias / "request.der"
-    request.write_bytes(ask_for(CA.create("Other", key=shared_key("EC", 5)), ASKED).request_der)
+    request.write_bytes(ask_for(CA.create("Other", key=shared_key("EC", 5)), SERIAL).request_der)
     code, _, err = run("-d", alias, "-c", "ca_signing", "--input", request)
     assert code == 69
     assert "another CA" in err
@@ -174,11 +174,11 @@ def test_request_about_another_ca_is_refused_before_it_is_sent(run, ca, alias) -
 
 def test_debug_tells_the_bytes_of_both_messages(run, ca, alias) -> None:
     """--debug shows on stderr what was sent and what came, so stdout stays as it is."""
-    body = answer(ca, ca, query=ask_for(ca, ASKED, digest="SHA-1"))
+    body = answer(ca, ca, query=ask_for(ca, SERIAL, digest="SHA-1"))
     with loopback(always(body)) as server:
-        _, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", ASKED, "--debug")
+        _, out, err = run("-d", alias, *options(server), "-c", "ca_signing", "--serial", SERIAL, "--debug")
     assert body.hex() in err
-    assert ask_for(ca, ASKED, digest="SHA-1").request_der.hex() in err
+    assert ask_for(ca, SERIAL, digest="SHA-1").request_der.hex() in err
     assert out == "CertID.serialNumber=12\nCertStatus=Good\n"
 
 

@@ -11,7 +11,7 @@ import typer
 from cryptography import x509
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
-from tests.client.answers import SERIAL, Received, answer, ask_for, error_answer, loopback
+from tests.client.answers import SERIAL, HTTPRequest, answer, ask_for, error_answer, loopback
 from tests.pki import CA, NOW, Issued
 
 from vouchd.cli.query import query
@@ -73,7 +73,7 @@ def issuer(ca, tmp_path) -> Path:
 def responder(ca: CA, signer: Issued, **how):
     """Answers each request about one serial as `how` says, repeating the nonce."""
 
-    def respond(http_request: Received) -> tuple[int, dict[str, str], bytes]:
+    def respond(http_request: HTTPRequest) -> tuple[int, dict[str, str], bytes]:
         request = parse_request(_request(http_request))
         (cert_id,) = request.cert_ids
         query = ask_for(ca, int.from_bytes(cert_id.serial, "big"), digest=cert_id.digest)
@@ -84,7 +84,7 @@ def responder(ca: CA, signer: Issued, **how):
     return respond
 
 
-def _request(http_request: Received) -> bytes:
+def _request(http_request: HTTPRequest) -> bytes:
     from base64 import b64decode
     from urllib.parse import unquote
 

@@ -110,7 +110,7 @@ def error_answer(status: ocsp.OCSPResponseStatus) -> bytes:
 
 
 @dataclass
-class Received:
+class HTTPRequest:
     """One HTTP request as the loopback server saw it."""
 
     method: str
@@ -125,10 +125,10 @@ class Loopback:
     """A responder on loopback that answers with what `respond` makes of a request: (HTTP status, headers, body)."""
 
     url: str
-    requests: list[Received] = field(default_factory=list)
+    requests: list[HTTPRequest] = field(default_factory=list)
 
 
-Respond = Callable[[Received], tuple[int, dict[str, str], bytes]]
+Respond = Callable[[HTTPRequest], tuple[int, dict[str, str], bytes]]
 
 
 def always(body: bytes, status: int = 200, content_type: str = "application/ocsp-response") -> Respond:
@@ -139,7 +139,7 @@ def always(body: bytes, status: int = 200, content_type: str = "application/ocsp
 @contextmanager
 def loopback(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """The server, stopped on leaving; with `tls` it speaks https."""
-    seen: list[Received] = []
+    seen: list[HTTPRequest] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -147,7 +147,7 @@ def loopback(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[Lo
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             shown = self.connection.getpeercert(binary_form=True) if tls else None
-            request = Received(self.command, self.path, dict(self.headers), self.rfile.read(length), shown)
+            request = HTTPRequest(self.command, self.path, dict(self.headers), self.rfile.read(length), shown)
             seen.append(request)
             status, headers, body = respond(request)
             self.send_response(status)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.client.answers import Received, Respond, loopback
+from tests.client.answers import HTTPRequest, Respond, loopback
 from tests.pki import CA, DAY, NOW
 
 from vouchd.client.certsystem_domain import CertificateSystemDomain, DomainHost
@@ -39,7 +39,7 @@ def done(status: str = "0", error: str = "") -> tuple[int, dict[str, str], bytes
 
 
 @contextmanager
-def domain(respond: Respond, tmp_path: Path) -> Iterator[tuple[CertificateSystemDomain, list[Received]]]:
+def domain(respond: Respond, tmp_path: Path) -> Iterator[tuple[CertificateSystemDomain, list[HTTPRequest]]]:
     """The CA of the domain, and what it is asked."""
     name = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     server = ROOT.issue(
@@ -55,7 +55,7 @@ def domain(respond: Respond, tmp_path: Path) -> Iterator[tuple[CertificateSystem
         yield CertificateSystemDomain(url, "admin", "secret-word", tmp_path / "root.pem"), ca.requests
 
 
-def willing(request: Received) -> tuple[int, dict[str, str], bytes]:
+def willing(request: HTTPRequest) -> tuple[int, dict[str, str], bytes]:
     """A CA that does what it is asked."""
     if "installToken" in request.path:
         return says({"token": "4711"})

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
-from tests.client.answers import NONCE_OCTETS, SERIAL, Received, always, answer, ask_for, error_answer, loopback
+from tests.client.answers import NONCE_OCTETS, SERIAL, HTTPRequest, always, answer, ask_for, error_answer, loopback
 from tests.pki import CA, NOW, serial_octets, shared_key
 
 from vouchd.client.inquiry import ask, new_nonce, question, responder_url, send, serial_of
@@ -99,7 +99,7 @@ def test_ask_sends_the_request_and_verifies_the_answer(ca, method) -> None:
     assert _request_in(server.requests[0]) == query.request_der
 
 
-def _request_in(message: Received) -> bytes:
+def _request_in(message: HTTPRequest) -> bytes:
     if message.method == "GET":
         return base64.b64decode(unquote(message.path.removeprefix("/ocsp/")), validate=True)
     assert message.headers["Content-Type"] == "application/ocsp-request"

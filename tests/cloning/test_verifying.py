@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from tests.client.answers import Received, loopback
+from tests.client.answers import HTTPRequest, loopback
 from tests.pki import CA, NOW, shared_key
 from tests.serving import entry, point, responder, serving, signer, state
 
@@ -48,7 +48,7 @@ class Site:
     late: int = 0  # so often it answers each question a second later
     _questions: Counter[bytes] = field(default_factory=Counter)
 
-    def answers(self, request: Received) -> tuple[int, dict[str, str], bytes]:
+    def answers(self, request: HTTPRequest) -> tuple[int, dict[str, str], bytes]:
         """As the EE port does."""
         path = unquote(request.path.removeprefix("/ocsp").removeprefix("/"))
         request_der = request.body if request.method == "POST" else base64.b64decode(path)

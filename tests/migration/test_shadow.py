@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from tests.client.answers import Received, Respond, always, answer, ask_for, loopback
+from tests.client.answers import HTTPRequest, Respond, always, answer, ask_for, loopback
 from tests.pki import CA, DAY, HOUR, NOW
 
 from vouchd.client.inquiry import build_request, encode_cert_id
@@ -47,7 +47,7 @@ def one_after_the_other(*bodies: bytes) -> Respond:
     """Answers in that order, the last one for ever."""
     left = list(bodies)
 
-    def respond(request: Received) -> tuple[int, dict[str, str], bytes]:
+    def respond(request: HTTPRequest) -> tuple[int, dict[str, str], bytes]:
         return always(left.pop(0) if len(left) > 1 else left[0])(request)
 
     return respond
