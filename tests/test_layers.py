@@ -233,6 +233,7 @@ def test_name_is_imported_from_where_it_is_made() -> None:
 
 # What a thing is, not how it was come by: these say nothing to whoever reads the next line.
 NO_NOUNS = frozenset({"found", "told", "there", "asked", "held", "given", "answered", "received"})
+NAMED = ("src", "tests", "bench", "scripts", "fuzz")
 
 
 def declared_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -245,21 +246,19 @@ def declared_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
             case ast.alias(asname=str(name)):
                 yield node.lineno, name
-
-
-# The rooms of tests whose names are nouns too; the others still have some that are not.
-NOUNS_IN_TESTS = ("audit", "ca", "contract", "core", "ee", "pkix", "service", "settings", "signing", "stores")
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield node.lineno, name
 
 
 def names_that_are_no_nouns() -> list[str]:
-    """The places of names in NO_NOUNS, leading and trailing underscores aside."""
-    tests = Path(__file__).parent
+    """The places of names in NO_NOUNS in all that is Python here, leading and trailing underscores aside."""
+    root = Path(__file__).parents[1]
     places: list[str] = []
-    for path in [*modules(), *(path for room in NOUNS_IN_TESTS for path in sorted((tests / room).rglob("*.py")))]:
+    for path in (path for folder in NAMED for path in sorted((root / folder).rglob("*.py"))):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for line, name in [(1, path.stem), *declared_names(tree)]:
             if name.strip("_") in NO_NOUNS:
-                places.append(f"{path.relative_to(tests.parent)}:{line}: {name}")
+                places.append(f"{path.relative_to(root)}:{line}: {name}")
     return places
 
 

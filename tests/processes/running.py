@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 60
 
 
 def eventually(condition: Callable, what: str | Callable[[], str]):
-    """The first true result of `found`, asked again and again until a deadline that only a failure reaches.
+    """The first true result of `condition`, looked at again and again until a deadline that only a failure reaches.
 
     What takes long to ask, such as a command, is asked less often: what is waited for needs the processor more.
     """
