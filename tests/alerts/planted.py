@@ -22,6 +22,7 @@ from vouchd.instance.report import (
     ServedPoint,
     ServerReport,
     UncoveredCA,
+    WaitingApproval,
     WaitingSigner,
     WorkerReport,
 )
@@ -118,6 +119,10 @@ PLANTED = {
             certificates=(("sslserver", _SOON),), renewals=(RenewalReport("sslserver", "est", NOW - 9, "status 401"),)
         ),
         "(by=est), but: status 401",
+    ),
+    "approval-waiting": (
+        reported(waiting_approvals=(WaitingApproval("a1b2", "authorities.remove", "ann", NOW + 86400),)),
+        "authorities.remove, asked for by ann",
     ),
     "signer-waiting": (reported(waiting_signers=(WaitingSigner("ocspSigningCert", "o2", "no key"),)), "no key"),
     "member-away": (reported(members=(replace(PEER, reachable=False, error="refused"),)), "o2.example:8443"),

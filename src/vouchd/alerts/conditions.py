@@ -218,6 +218,12 @@ def _waiting(situation: Situation) -> Iterator[Trouble]:
         yield Trouble(one.signer, f"not switched to yet: {one}")
 
 
+def _approvals(situation: Situation) -> Iterator[Trouble]:
+    for one in situation.report.waiting_approvals:
+        if one.expires_at > situation.now:
+            yield Trouble(one.id, f"{one.operation}, asked for by {one.requester}, until {rfc3339(one.expires_at)}")
+
+
 def _backup_old(situation: Situation) -> Iterator[Trouble]:
     most, backup = situation.bounds.backup_seconds, situation.report.backup
     since = max(backup.proved_at or 0, situation.begun)
@@ -269,6 +275,7 @@ CONDITIONS = (
     Condition("signer-ends", _WARNING, 0, _ends(signers=True), "vouchd signer renew", "docs/set/keyring.md"),
     Condition("certificate-ends", _WARNING, 0, _ends(signers=False), "vouchd certs renew", _CERTIFICATES),
     Condition("signer-waiting", _WARNING, 900, _waiting, "vouchd signer show", "docs/set/keyring.md"),
+    Condition("approval-waiting", _WARNING, 0, _approvals, "vouchd approval show", "docs/operate/four-eyes.md"),
     Condition("member-away", _WARNING, 120, _cause(Cause.MEMBER), "vouchd clone status on both", _FAULTS),
     Condition("upkeep", _WARNING, 300, _cause(Cause.UPKEEP), "vouchd status", _FAULTS),
     Condition("clocks-differ", _WARNING, 300, _skewed, "synchronise the clocks of all members", _FAULTS),
@@ -318,6 +325,7 @@ TITLES = {
     "signer-ends": "A signer's certificate ends soon",
     "certificate-ends": "A certificate ends soon",
     "signer-waiting": "The set does not switch to a signer",
+    "approval-waiting": "An operation waits for a second agent",
     "member-away": "A member cannot be reached",
     "upkeep": "Work for the set fails",
     "clocks-differ": "Clocks of members differ",

@@ -212,6 +212,16 @@ class WaitingSigner:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingApproval:
+    """An operation that `requester` asked for and that waits for a second agent, until POSIX seconds `expires_at`."""
+
+    id: str
+    operation: str
+    requester: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenReport:
     """A token that keys are on, as the manager process sees it: its sessions there, and of how many.
 
@@ -271,9 +281,9 @@ class InstanceReport:
     `uncovered` the CAs whose CRLs do not speak for every certificate.
     `labels` are those of the CAs, by id; `quarantined` the CRLs that are held back; `refused_crls` the
     last one of each CA that was not taken, whether or not one was taken since. `failing` are the parts that cannot be
-    used, `waiting_signers` the signers that the set does not switch to yet, `renewals` the certificates that renew
-    themselves. `backup` is the last whole backup, `alerts`
-    are those that stand, `carriers` who carries them. `tokens` are those that the keys of signers are on.
+    used, `waiting_signers` the signers that the set does not switch to yet, `waiting_approvals` what waits for a second
+    agent (at the master), `renewals` the certificates that renew themselves. `backup` is the last whole backup,
+    `alerts` are those that stand, `carriers` who carries them. `tokens` are those that the keys of signers are on.
     """
 
     pid: int
@@ -299,6 +309,7 @@ class InstanceReport:
     behind: tuple[str, ...] = ()
     failing: tuple[FailingPart, ...] = ()
     waiting_signers: tuple[WaitingSigner, ...] = ()
+    waiting_approvals: tuple[WaitingApproval, ...] = ()
     upkeep: tuple[tuple[str, str], ...] = ()
     replication: ReplicationReport | None = None
     index_repairs: int = 0

@@ -125,25 +125,16 @@ class _Instance:
         from vouchd.processes.overview import Overview  # noqa: PLC0415
 
         self._overview = Overview(
+            settings,
             self._pool,
             self._sockets,
             self._watch,
             self._pulls,
-            settings.certificates,
             self._clock,
             started_at,
-            settings.audit,
             self._verdict,
             self._restarts,
             self._other_members,
-            settings.refused,
-            settings.failing,
-            settings.waiting_signers,
-            settings.doubtful,
-            settings.backup,
-            settings.alerting,
-            settings.tokens,
-            settings.renewals,
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)

@@ -231,6 +231,11 @@ def _members(report: InstanceReport) -> Iterator[Metric]:
         waiting.add_metric([one.signer, one.member], 1)
     yield waiting
     yield GaugeMetricFamily(
+        "vouchd_approvals_waiting",
+        "Operations that wait for a second agent, at the master",
+        value=len(report.waiting_approvals),
+    )
+    yield GaugeMetricFamily(
         "vouchd_upkeep_failing", "Pieces of work for the set that could not be done", value=len(report.upkeep)
     )
 

@@ -5,88 +5,63 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from vouchd.alerts.alerting import Alerting
 from vouchd.api.checks import Check, checks
-from vouchd.audit.keeping import AuditKeeping, AuditState
+from vouchd.audit.keeping import AuditState
 from vouchd.cloning.verdicts import Verification
 from vouchd.core.facts import Epoch
 from vouchd.core.ports import Clock
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import RestartRefused
-from vouchd.instance.backups import BackupRecord
-from vouchd.instance.refusals import RefusedCRL
 from vouchd.instance.report import (
-    FailingPart,
     InstanceReport,
     RefusedPoint,
-    RenewalReport,
-    TokenReport,
-    WaitingSigner,
 )
-from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
 from vouchd.processes.metrics import render
 from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts
 from vouchd.processes.set_state import OtherMembers
+from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Pulls
 from vouchd.processes.watching import Published, StoreWatch
 from vouchd.service.pulling import SourceState, Validator
 
 
 class Overview:
-    """Reads the parts of a manager process; changes nothing. `certificates` are the instance's own by name."""
+    """Reads the parts of a manager process; changes nothing."""
 
     def __init__(
         self,
+        settings: ManagerSettings,
         pool: WorkerPool,
         listeners: Listeners,
         watch: StoreWatch,
         pulls: Pulls,
-        certificates: Mapping[str, Validity],
         clock: Clock,
         started_at: int,
-        audit: AuditKeeping | None = None,
-        verdict: Verdict | None = None,
-        restarts: Restarts | None = None,
-        members: OtherMembers | None = None,
-        refused: Callable[[], tuple[RefusedCRL, ...]] = tuple,
-        failing: Callable[[], tuple[FailingPart, ...]] = tuple,
-        waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple,
-        doubtful: Callable[[], tuple[RefusedPoint, ...]] = tuple,
-        backup: Callable[[], BackupRecord] = BackupRecord,
-        alerting: Alerting | None = None,
-        tokens: Callable[[], tuple[TokenReport, ...]] = tuple,
-        renewals: Callable[[], tuple[RenewalReport, ...]] = tuple,
+        verdict: Verdict,
+        restarts: Restarts,
+        members: OtherMembers,
     ) -> None:
-        self._renewals = renewals
-        self._backup = backup
-        self._tokens = tokens
-        self._alerting = alerting
-        self._doubtful = doubtful
-        self._waiting_signers = waiting_signers
-        self._failing = failing
+        self._settings = settings
         self._pool = pool
         self._listeners = listeners
         self._watch = watch
         self._pulls = pulls
-        self._certificates = tuple(sorted(certificates.items()))
         self._clock = clock
-        self._audit = audit
-        self._verdict = verdict or Verdict(tuple, pool, lambda _: None)
         self.started_at = started_at
+        self._verdict = verdict
         self._restarts = restarts
         self._members = members
-        self._refused = refused
 
     def report(self) -> InstanceReport:
         """All of it."""
-        pool, published = self._pool, self._watch.published
+        settings, pool, published = self._settings, self._pool, self._watch.published
         return InstanceReport(
             pid=os.getpid(),
             started_at=self.started_at,
@@ -102,35 +77,36 @@ class Overview:
             agent=self._listeners.agent_address,
             halted=self._verdict.heeded,
             halting=self._verdict.why,
-            refusals=self._restarts.refusals if self._restarts else 0,
-            refused=self._restarts.refused if self._restarts else "",
-            certificates=self._certificates,
+            refusals=self._restarts.refusals,
+            refused=self._restarts.refused,
+            certificates=tuple(sorted(settings.certificates.items())),
             selftests=self._verdict.results,
-            audit=self._audit.state() if self._audit else AuditState(),
-            members=self._members.reports() if self._members else (),
-            behind=self._members.behind() if self._members else (),
-            failing=self._failing(),
-            waiting_signers=self._waiting_signers(),
-            upkeep=self._members.failing() if self._members else (),
-            replication=self._members.replication() if self._members else None,
+            audit=settings.audit.state() if settings.audit else AuditState(),
+            members=self._members.reports(),
+            behind=self._members.behind(),
+            failing=settings.failing(),
+            waiting_signers=settings.waiting_signers(),
+            waiting_approvals=settings.waiting_approvals(),
+            upkeep=self._members.failing(),
+            replication=self._members.replication(),
             unverified=(
                 *(
                     RefusedPoint(one.point.authority_id, one.point.scope_id, one.label, one.why)
                     for one in published.refusals
                 ),
-                *self._doubtful(),
+                *settings.doubtful(),
             ),
             uncovered=published.uncovered,
             index_repairs=published.repairs,
             labels=published.labels,
             quarantined=published.quarantined,
-            refused_crls=self._refused(),
+            refused_crls=settings.refused(),
             revision=self._watch.revision,
-            backup=self._backup(),
-            alerts=self._alerting.standing() if self._alerting else (),
-            carriers=self._alerting.carriers() if self._alerting else (),
-            tokens=self._tokens(),
-            renewals=self._renewals(),
+            backup=settings.backup(),
+            alerts=settings.alerting.standing() if settings.alerting else (),
+            carriers=settings.alerting.carriers() if settings.alerting else (),
+            tokens=settings.tokens(),
+            renewals=settings.renewals(),
         )
 
     async def fetch(self, source: str) -> SourceState:
@@ -176,7 +152,7 @@ class Overview:
         return render(self.report(), snapshot, self._verification(), self._clock.now(), accept)
 
     def _verification(self) -> Verification | None:
-        return self._members.verification() if self._members else None
+        return self._members.verification()
 
 
 def _shown(state: SourceState, published: Published) -> SourceState:

@@ -15,7 +15,7 @@ from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
-from vouchd.instance.report import FailingPart, RefusedPoint, RenewalReport, TokenReport, WaitingSigner
+from vouchd.instance.report import FailingPart, RefusedPoint, RenewalReport, TokenReport, WaitingApproval, WaitingSigner
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
@@ -55,6 +55,7 @@ class ManagerSettings:
     refused: Callable[[], tuple[RefusedCRL, ...]] = tuple  # the last CRL of each CA that was not taken
     failing: Callable[[], tuple[FailingPart, ...]] = tuple  # the parts that cannot be used now
     waiting_signers: Callable[[], tuple[WaitingSigner, ...]] = tuple  # why the set does not switch to them yet
+    waiting_approvals: Callable[[], tuple[WaitingApproval, ...]] = tuple  # what waits for a second agent
     renewals: Callable[[], tuple[RenewalReport, ...]] = tuple  # the certificates that renew themselves
     fetch_requests: Callable[[], Sequence[str]] = (
         tuple  # the sources that a command on the folder wants to be asked now

@@ -71,7 +71,7 @@ from vouchd.wiring.keyring import KeyringPart, followed_keyring, open_keyring
 from vouchd.wiring.services import audit_keeping, last_known, open_services, seals_of
 from vouchd.wiring.sources import certificate_system, pulls
 from vouchd.wiring.tracing import open_tracing
-from vouchd.wiring.upkeep import own_backups, works_for_the_set
+from vouchd.wiring.upkeep import ApprovalWatch, own_backups, works_for_the_set
 from vouchd.wiring.worker import answered_records, signing_responder
 
 if TYPE_CHECKING:  # see _agent_part
@@ -151,6 +151,9 @@ def _run(
     parts = FailingParts(checked, clock)
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
     works += own_backups(layout, settings, clock)
+    approvals = ApprovalWatch(services.store, clock)
+    if settings.four_eyes.operations and settings.refresh_seconds != CLONE_REFRESH_SECONDS:
+        works += (approvals.upkeep,)  # where they are decided
     if any(key.token for key in keys.values()):
         works += (Upkeep("tokens", _TOKENS_SECONDS, parts.tokens_changed),)
     run_manager(
@@ -166,6 +169,7 @@ def _run(
             failing=partial(_failing, parts, publication),
             prove=prove,
             waiting_signers=keyring.waiting,
+            waiting_approvals=approvals.waiting,
             renewals=lambda: keyring.enrolling.reports,
             settled=keyring.member.settle,
             doubtful=lambda: _doubtful(seals, publication),

@@ -22,9 +22,10 @@ from vouchd.cloning.roles import settle
 from vouchd.cloning.rotation import Rotation
 from vouchd.cloning.verifying import Verifying
 from vouchd.core.facts import Member
-from vouchd.core.ports import Clock, Store
+from vouchd.core.ports import ApprovalStore, Clock, Store
 from vouchd.instance.backups import read_backup_record, write_backup_record
 from vouchd.instance.locking import ingest_lock
+from vouchd.instance.report import WaitingApproval
 from vouchd.processes.upkeep import Upkeep
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
@@ -32,6 +33,7 @@ from vouchd.wiring.cloning import PEER_SECONDS, following
 
 _log = logging.getLogger(__name__)
 
+_APPROVALS_SECONDS = 5.0
 _BACKUP_LOOK_SECONDS = 60.0
 _HEALTH_SECONDS = 15.0
 _LAST_WORDS = 300
@@ -80,6 +82,32 @@ def _works_of_a_directory(
         rotation = Rotation(layout, settings, store, seals, connect, services.clock)
         yield Upkeep("seals", _SEALS_SECONDS, lambda: bool(reseal(seals, store)), on_change=True)
         yield Upkeep("replication password", _ROTATION_SECONDS, rotation.look, on_change=True)
+
+
+class ApprovalWatch:
+    """What waits for a second agent, as it was when it was looked at last; a report has no time to ask the store."""
+
+    def __init__(self, store: ApprovalStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: tuple[WaitingApproval, ...] = ()
+
+    def look(self) -> bool:
+        """Look; nothing that is served changes by it. Raises: StoreError."""
+        self._waiting = tuple(
+            WaitingApproval(one.id, one.operation, one.requester, one.expires_at)
+            for one in self._store.approvals().waiting(self._clock.now())
+        )
+        return False
+
+    def waiting(self) -> tuple[WaitingApproval, ...]:
+        """It, oldest first."""
+        return self._waiting
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """The look, with its rhythm."""
+        return Upkeep("approvals", _APPROVALS_SECONDS, self.look, on_change=True)
 
 
 def own_backups(layout: Layout, settings: Settings, clock: Clock) -> tuple[Upkeep, ...]:

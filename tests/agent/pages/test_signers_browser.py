@@ -24,6 +24,8 @@ from tests.agent.pages.test_browser import (
 )
 from tests.processes.running import eventually
 
+from vouchd.instance.report import read_report
+
 pytestmark = [pytest.mark.process, pytest.mark.browser]
 
 SIGNERS, APPROVALS = "/agent/signers", "/agent/approvals"
@@ -170,6 +172,7 @@ def test_ca_is_declared_compromised_by_two_agents_with_the_keyboard(signers, bro
         _keys(browser, Keys.ENTER)
     assert "Nothing is done yet: a second agent has to approve authorities.compromised" in text(browser)
     assert "Take it back" in text(browser)
+    eventually(lambda: waiting(signers) == ["authorities.compromised"], "alerts and metrics know of it")
 
     home = tmp_path / "home"
     _pkcs12(signers, tmp_path)
@@ -185,10 +188,16 @@ def test_ca_is_declared_compromised_by_two_agents_with_the_keyboard(signers, bro
         second.find_element(By.CSS_SELECTOR, "details.card summary").click()
         look(second, tmp_path, "approved")
         assert console(second) == []
+    eventually(lambda: waiting(signers) == [], "nothing waits any more")
     browser.get(page)
     assert "Declared compromised or ended since" in text(browser)
     look(browser, tmp_path, "compromised")
     assert console(browser) == []
+
+
+def waiting(site) -> list[str]:
+    """The operations that wait for a second agent, as the report of the instance has them."""
+    return [one.operation for one in read_report(site.layout.serving).waiting_approvals]
 
 
 def _pkcs12(site, folder) -> None:
