@@ -47,7 +47,7 @@ PLANTED = {
         1,
     ),
     "VouchdSignerSwitchHeldUp": ('vouchd_signer_waiting{instance="a",signer="s",member="b"}', "1x20 0x5", 15),
-    "VouchdApprovalsWait": ('vouchd_approvals_waiting{instance="a"}', "1x5 0x9", 0),
+    "VouchdApprovalsWait": ('vouchd_approvals_waiting{instance="a"}', "0x2 1x5 0x9", 3),
     "VouchdUpkeepFails": ('vouchd_upkeep_failing{instance="a"}', "1x10 0x10", 5),
     "VouchdAnswersFail": ('vouchd_error_answers_total{instance="a",cause="expired_crl"}', "0+6x10 60x20", 6),
     "VouchdBackupOld": ('vouchd_backup_proved_timestamp_seconds{instance="a"}', "60x2900 175000x10", 2882),

@@ -195,6 +195,21 @@ def test_sign_all_goes_to_the_token_at_once(hsm, lots):
     assert sum(made for _, made in lots) == 3
 
 
+@pytest.mark.parametrize("kept", [0, 2], ids=["none", "more than were asked for"])
+def test_session_that_counts_wrong_is_ended(hsm, monkeypatch, kept):
+    """As many signatures as cannot be are no answer: the session ends, and another one makes them."""
+    hsm.keep("ocsp", shared_key("EC", 1))
+    key, lies = key_on(hsm.place(), kind="EC"), [kept]
+
+    def sign_lot(session, public_der, algorithm, lot, until, original=Session.sign_lot):
+        signatures = original(session, public_der, algorithm, lot, until)
+        return signatures * lies.pop() if lies else signatures
+
+    monkeypatch.setattr(Session, "sign_lot", sign_lot)
+    check_all(key, "SHA256withEC", [b"data"])
+    assert "signatures for 1 asked for" in pool_of(key).state.failure
+
+
 def test_sign_all_by_a_token_that_is_slow_has_a_time_for_each(hsm, lots):
     """A token that takes long makes one signature of a lot; the rest is asked for again, with a time of its own."""
     hsm.keep("ocsp", shared_key("EC", 1))

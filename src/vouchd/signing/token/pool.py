@@ -195,6 +195,8 @@ class SessionPool:
         raise error
 
     def _check(self, public_der: bytes, algorithm: str, signatures: Sequence[bytes], lot: Sequence[bytes]) -> None:
+        if not 0 < len(signatures) <= len(lot):  # of none the rest of the lot would be asked for without end
+            raise TokenUnavailable(f"token {self.place.label}: {len(signatures)} signatures for {len(lot)} asked for")
         check = self._verifiers.get((public_der, algorithm))
         if check is None:
             check = verifier(load_der_public_key(public_der), ALGORITHMS[algorithm].identifier_der)
