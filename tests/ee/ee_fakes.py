@@ -34,10 +34,12 @@ class FakeDraft(Draft):
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
-        super().__init__(SimpleNamespace(is_slow=False), "", b"", answer.terms, answer.produced_at)
+        signing = SimpleNamespace(is_slow=False, signer=SimpleNamespace(sign=lambda _tbs, _algorithm: b""))
+        template = SimpleNamespace(signing=signing, algorithm="", terms=answer.terms)
+        super().__init__(template, b"", answer.produced_at)
 
-    def signed(self) -> Answer:
-        return self.answer
+    def enclosed(self, _signature: bytes) -> tuple[tuple[bytes, ...], int]:
+        return self.answer.parts, self.answer.size
 
 
 class FakeResponder:

@@ -10,12 +10,15 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ee.ee_fakes import GOOD, LATER, FakeResponder, connect, get, make_server, post, until
+from tests.ee.ee_fakes import GOOD, INTERNAL, LATER, FakeResponder, connect, get, make_server, post, until
 from tests.ee.test_connection import answers, settle
 
 from vouchd.ee.client_groups import MAX_HOPS, ClientGroups
 from vouchd.ee.counting import MAX_LOSERS, OTHERS
 from vouchd.ee.signing_queue import TOGETHER, FairQueue, SigningQueue
+from vouchd.errors import SigningError
+from vouchd.service.assembling import Draft
+from vouchd.service.terms import Answer
 
 
 class Turns:
@@ -319,3 +322,29 @@ async def test_record_of_an_answer_names_the_client_and_the_proxy_that_asked_for
         await settle(server)
     named = {"203.0.113.1 via 10.0.0.1": 1, "203.0.113.2 via 10.0.0.1": 2}
     assert records.counts == (named if proxied else {"10.0.0.1": 3})
+
+
+class OneKeyFails(FakeResponder):
+    """Answers of which those to requests that say so have a signer whose key fails."""
+
+    def draft(self, request_der: bytes, at: int) -> Draft | Answer:
+        draft = super().draft(request_der, at)
+        if b"unsigned" in request_der:
+            draft.template.signing.signer.sign = fail
+        return draft
+
+
+def fail(_tbs: bytes, _algorithm: str) -> bytes:
+    raise SigningError("the key is gone")
+
+
+async def test_port_key_that_fails_costs_its_own_answers_alone():
+    """Of those whose turns come together, who wants a signature that cannot be made takes none from another."""
+    server = make_server(OneKeyFails())
+    waiters = [connect(server) for _ in range(3)]
+    for (connection, _), der in zip(waiters, (b"0nonce-a", b"0nonce-unsigned", b"0nonce-b"), strict=True):
+        connection.data_received(post(der))
+    server.state.answer_all([connection for connection, _ in waiters])
+    replies = [answers(transport) for _, transport in waiters]
+    assert replies == [[b"200 answer to 0nonce-a"], [b"200 " + INTERNAL], [b"200 answer to 0nonce-b"]]
+    assert server.snapshot()["counters"]["errors"] == {"signing": 1}

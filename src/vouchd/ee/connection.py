@@ -25,6 +25,7 @@ WRITE_BUFFER_BYTES = 64 * 1024
 
 _GET = ord("G")
 
+_QUEUED = TRANSITIONS[State.READY][Event.QUEUE]
 _ANSWERED = TRANSITIONS[TRANSITIONS[State.SIGNING][Event.TURN]][Event.REST]
 _READY, _PARSING, _SIGNING, _FULL, _LINGERING = State.READY, State.PARSING, State.SIGNING, State.FULL, State.LINGERING
 
@@ -44,7 +45,9 @@ class EEConnection(asyncio.Protocol):
         self._by_line, self._by_der, self._heads = cache.by_line, cache.by_der, cache.heads
         self._reader = RequestReader(server.port.max_header_bytes, server.port.max_body_bytes)
         self._state = State.PARSING
-        self._waiting: tuple[HTTPRequest, bytes] | None = None  # what has its place in the signing queue
+        self.awaited: bytes | None = None  # the request DER that has its place in the signing queue
+        self._request = _PLAIN_POST  # what it came in
+        self._alone = False  # that is a plain POST, and since it came nothing else has happened here
         self._begun = 0
         self._since = server.uptime  # of the unfinished request, or of lingering
         self._last = server.uptime  # when the last answer was written
@@ -90,11 +93,12 @@ class EEConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; what it asked is still answered."""
-        self._reader.ended = True
-        return self._state < _LINGERING and bool(self._waiting or self._reader.requests)
+        self._reader.ended, self._alone = True, False
+        return self._state < _LINGERING and bool(self.awaited is not None or self._reader.requests)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
+        self._alone = False
         self._move(Event.FILL)
 
     def resume_writing(self) -> None:
@@ -105,7 +109,7 @@ class EEConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """The connection is gone; a place in the signing queue passes by."""
         self._move(Event.CLOSE)
-        self._waiting = None
+        self.awaited, self._alone = None, False
         self._reader.close()
         self._server.leave(self)
 
@@ -132,6 +136,7 @@ class EEConnection(asyncio.Protocol):
 
     def retire(self) -> None:
         """The server stops: answer what comes, and say with it that the connection ends."""
+        self._alone = False
         if self._state is _READY:
             self._move(Event.WAIT)
         self._last = self._server.uptime
@@ -157,38 +162,38 @@ class EEConnection(asyncio.Protocol):
     @property
     def group(self) -> str:
         """See Asking."""
-        return self._group_of(self._waiting[0]) if self._waiting is not None else ""
-
-    @property
-    def awaited(self) -> bytes | None:
-        """See Asking."""
-        return self._waiting[1] if self._waiting is not None else None
+        return self._group_of(self._request) if self.awaited is not None else ""
 
     def give(self, reply: Reply) -> None:
         """The answer that this connection waits for."""
-        if self._waiting is not None:
-            request, _ = self._waiting
-            self._waiting = None
-            alone = request is _PLAIN_POST and self._state is _SIGNING and self._reader.is_idle
-            if alone and isinstance(reply, Once) and not self._server.stopping:
-                self._give_once(reply)
-                return
+        if self._alone and not isinstance(reply, Uncacheable):
+            if reply.note is not None:
+                self._server.records.count(reply.note, self._client)
+            self._give_alone(reply.wire)
+        elif self.awaited is not None:
+            self.awaited, self._alone = None, False
             self._move(Event.TURN)
-            self._send(request, reply)
+            self._send(self._request, reply)
             if self._state is _PARSING and self._reader.is_idle and not self._server.stopping:
                 self._move(Event.REST)  # as most are: the socket is watched still
             else:
                 self._pump()
 
-    def _give_once(self, reply: Once) -> None:
+    def give_once(self, wire: bytes, body_bytes: int) -> None:
+        """See Asking."""
+        if self._alone:
+            self._give_alone(wire)
+        else:
+            self.give(Once(wire, body_bytes))
+
+    def _give_alone(self, wire: bytes) -> None:
         """Write a signed answer, as most are, to who waits for it alone: what `_send` and the two moves come to."""
         server = self._server
+        self.awaited, self._alone = None, False
         self._state = _ANSWERED  # before it is written: what is written may fill the client's buffer
-        server.counters.sent_bytes += len(reply.wire)
-        if reply.note is not None:
-            server.records.count(reply.note, self._client)
+        server.counters.sent_bytes += len(wire)
         self._last = server.uptime
-        self._transport.write(reply.wire)
+        self._transport.write(wire)
         if self._state is not _READY:
             self._pump()
 
@@ -212,12 +217,17 @@ class EEConnection(asyncio.Protocol):
         if entry is not None and self._give(entry):
             entry.tally.posts += 1
             return True
-        if self._proxied or len(body) > self._server.port.max_body_bytes:
+        server = self._server
+        if self._proxied or len(body) > server.port.max_body_bytes:
             return False
-        self._server.counters.requests["POST"] += 1
-        self._wait(_PLAIN_POST, body)
-        if self._state is not _READY and self._state is not _SIGNING:  # in which nothing is left to be served
-            self._pump()
+        server.counters.requests["POST"] += 1
+        if server.enter_queue(self, self._group or self._group_of(_PLAIN_POST)):
+            self.awaited, self._request, self._alone = body, _PLAIN_POST, True
+            self._state = _QUEUED
+        else:
+            self._send(_PLAIN_POST, server.overloaded(200))
+            if self._state is not _READY:
+                self._pump()
         return True
 
     def _give(self, entry: Entry) -> bool:
@@ -237,6 +247,7 @@ class EEConnection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         reader = self._reader
+        self._alone = False
         reader.feed(data)
         if reader.in_message and reader.begun != self._begun:
             self._begun, self._since = reader.begun, self._server.uptime
@@ -312,7 +323,7 @@ class EEConnection(asyncio.Protocol):
     def _wait(self, request: HTTPRequest, request_der: bytes) -> None:
         """Wait for the answer, if there is a place in the signing queue."""
         if self._server.enter_queue(self, self._group_of(request)):
-            self._waiting = request, request_der
+            self.awaited, self._request = request_der, request
             self._move(Event.QUEUE)
         else:
             self._send(request, self._server.overloaded(200))

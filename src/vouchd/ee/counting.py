@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from vouchd.core.facts import CertStatus
 from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.replies import Frame, Tally
 from vouchd.errors import OCSPResponseStatus, SigningError
-from vouchd.service.assembling import Draft, signed_together
+from vouchd.service.assembling import Draft, signatures, signed_together
 from vouchd.service.terms import Answer, Terms, unsigned_answer
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,13 @@ class CountedResponder:
             return draft.signed()
         except Exception as error:  # noqa: BLE001  as above
             return self._failed(error)
+
+    def signatures(self, drafts: Iterable[Draft]) -> list[bytes] | None:
+        """Signatures for drafts of quick signers; None where one could not be made, so that each is tried by itself."""
+        try:
+            return signatures(drafts)
+        except Exception:  # noqa: BLE001  said of the one that it is
+            return None
 
     def signed_together(self, drafts: Sequence[Draft]) -> list[Answer]:
         """The answers to drafts of one signer and algorithm; may be called in another thread."""

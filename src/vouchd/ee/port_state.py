@@ -16,7 +16,7 @@ from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
-from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
+from vouchd.ee.replies import Entry, Once, Reply, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue
 from vouchd.ee.signing_threads import THREADS, SigningThreads
 from vouchd.ee.status_documents import DOCUMENTS, XML
@@ -82,21 +82,22 @@ class Connected(Protocol):
 
 
 class Asking(Protocol):
-    """A connection, as far as it waits for an answer that is made beside the loop."""
+    """A connection, as far as it waits for an answer to `awaited`, a request; None when it does not, any more."""
+
+    awaited: bytes | None
 
     @property
     def group(self) -> str:
         """Whose turns it shares."""
-
-    @property
-    def awaited(self) -> bytes | None:
-        """The request whose answer it waits for; None when it does not, any more."""
 
     def lose_turn(self) -> None:
         """Its place went to another group."""
 
     def give(self, reply: Reply) -> None:
         """The answer."""
+
+    def give_once(self, wire: bytes, body_bytes: int) -> None:
+        """The answer as it is in a `Once` without a note, which most clients need not have made."""
 
 
 class SlowTurn:
@@ -114,7 +115,7 @@ class SlowTurn:
     @property
     def together(self) -> int:
         """See ThreadWaiter."""
-        return self.draft.signing.signer.together
+        return self.draft.template.signing.signer.together
 
     def take_turns(self, others: Sequence[SlowTurn]) -> None:
         """See ThreadWaiter."""
@@ -215,14 +216,15 @@ class PortState:
     def enter_queue(self, connection: Asking, group: str) -> bool:
         """Have the connection wait for a signature; False when there is no place for its group."""
         loser = self.queue.enter(connection, group)
+        if loser is None:
+            return True
         self._lose(loser)
         return loser != group
 
-    def _lose(self, loser: str | None) -> None:
-        """A group of clients has lost a place in a queue, if there is one."""
-        if loser is not None:
-            self.counters.refused("overloaded")
-            self.counters.lost_turn(self.groups.hashed(loser))
+    def _lose(self, loser: str) -> None:
+        """A group of clients has lost a place in a queue."""
+        self.counters.refused("overloaded")
+        self.counters.lost_turn(self.groups.hashed(loser))
 
     def method_name(self, request: HTTPRequest) -> str:
         """The method as a label of bounded choice."""
@@ -281,7 +283,8 @@ class PortState:
         drafts: dict[bytes, tuple[Asking, Draft]] = {}
         repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
         slow: list[SlowTurn] = []
-        by_der, second, begin = self.cache.by_der, int(self.clock()), time.perf_counter()
+        by_der, draft_of = self.cache.by_der, self._answering.draft
+        second, begin = int(self.clock()), time.perf_counter()
         for client in clients:
             request_der = client.awaited
             if request_der is None:
@@ -291,10 +294,10 @@ class PortState:
             elif request_der in by_der and (entry := self.cached(request_der)) is not None:
                 client.give(entry)
             else:
-                draft = self._answering.draft(request_der, second)
+                draft = draft_of(request_der, second)
                 if not isinstance(draft, Draft):
                     client.give(self._reply(request_der, draft))
-                elif draft.signing.is_slow:
+                elif draft.template.signing.is_slow:
                     slow.append(SlowTurn(self, request_der, client, draft, second))
                 else:
                     drafts[request_der] = client, draft
@@ -307,15 +310,25 @@ class PortState:
 
     def _sign_all(self, drafts: dict[bytes, tuple[Asking, Draft]], begin: float) -> None:
         """Sign what was begun to be drafted at that time of `perf_counter`, and give it."""
-        sign = self._answering.signed
-        answers = [sign(draft) for _, draft in drafts.values()]
-        self.counters.worker.observe_signatures(time.perf_counter() - begin, len(answers))
+        signatures = self._answering.signatures([draft for _, draft in drafts.values()])
+        self.counters.worker.observe_signatures(time.perf_counter() - begin, len(drafts))
         self.look()
-        for (request_der, (client, draft)), answer in zip(drafts.items(), answers, strict=True):
-            if draft.terms.basis.current:
-                client.give(self._reply(request_der, answer))
-            else:  # other signers sign since it was drafted
+        if signatures is None:
+            for request_der, (client, draft) in drafts.items():
+                client.give(self._reply(request_der, self._answering.signed(draft)))
+            return
+        recorded, second, date = self.records.wanted, self.second, self.date
+        for (request_der, (client, draft)), signature in zip(drafts.items(), signatures, strict=True):
+            terms = draft.template.terms
+            if not terms.basis.current:  # other signers sign since it was drafted
                 self.answer(request_der, client)
+            elif terms.cacheable or recorded:
+                client.give(self._reply(request_der, draft.signed_with(signature)))
+            else:  # the same in fewer steps
+                frame = terms.frame or self.counters.frame(terms)
+                frame.tally.made += 1
+                parts, size = draft.enclosed(signature)
+                client.give_once(frame.once(parts, size, second, date), size)
 
     def _sign_beside(self, turns: Sequence[SlowTurn]) -> None:
         """Have threads that are free sign for some, as many together as is good; the others wait for a thread."""
@@ -327,7 +340,8 @@ class PortState:
         for turn in turns[start:]:
             group = turn.client.group
             loser = self.threads.enter(turn, group)
-            self._lose(loser)
+            if loser is not None:
+                self._lose(loser)
             if loser == group:
                 turn.lose_turn()
 
@@ -348,7 +362,7 @@ class PortState:
                 draft = self._answering.draft(request_der, second)
                 if not isinstance(draft, Draft):
                     client.give(self._reply(request_der, draft))
-                elif draft.signing.is_slow:
+                elif draft.template.signing.is_slow:
                     due.append(SlowTurn(self, request_der, client, draft, second))
                 else:  # others sign now
                     client.give(self._reply(request_der, self._answering.signed(draft)))
@@ -358,7 +372,8 @@ class PortState:
         """Have a thread sign for these, one for each signer and algorithm; what several of them ask is signed once."""
         lots: dict[tuple[Signing, str], dict[bytes, list[SlowTurn]]] = {}
         for turn in turns:
-            lot = lots.setdefault((turn.draft.signing, turn.draft.algorithm), {})
+            template = turn.draft.template
+            lot = lots.setdefault((template.signing, template.algorithm), {})
             lot.setdefault(turn.request_der, []).append(turn)
         for lot in lots.values():
             self._sign_lot(tuple(lot.values()))
@@ -394,7 +409,7 @@ class PortState:
         draft = self._answering.draft(request_der, second)
         if not isinstance(draft, Draft):
             client.give(self._reply(request_der, draft))
-        elif draft.signing.is_slow:
+        elif draft.template.signing.is_slow:
             self._sign_beside([SlowTurn(self, request_der, client, draft, second)])
         else:
             answer = self._answering.signed(draft)
@@ -410,7 +425,7 @@ class PortState:
         draft = self._answering.draft(request_der, at)
         if not isinstance(draft, Draft):
             take(draft)
-        elif draft.signing.is_slow:
+        elif draft.template.signing.is_slow:
             self.threads.run(lambda: (self._answering.signed(draft),), lambda answers: take(answers[0]))
         else:
             take(self._answering.signed(draft))
@@ -430,7 +445,7 @@ class PortState:
             extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
             return Uncacheable(answer.response_der, extra=extra, note=note)
         entry = self._keep(request_der, answer, note) if terms.cacheable else None
-        return entry or terms.frame.once(answer, self.second, self.date, note)
+        return entry or Once(terms.frame.once(answer.parts, answer.size, self.second, self.date), answer.size, note)
 
     def _keep(self, request_der: bytes, answer: Answer, note: Note | None) -> Entry | None:
         """A cached answer; None when nobody may keep it: it is past its nextUpdate, and served so by policy."""

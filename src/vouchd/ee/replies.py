@@ -147,15 +147,14 @@ class Frame:
         ending = b"%bContent-Length: %d\r\n" % (_TYPE, size) if status != 304 else b""
         return b"".join((self._up_to_etag(status, second, date), etag, self._from_etag(second), ending))
 
-    def once(self, answer: Answer, second: int, date: bytes, note: Note | None) -> Once:
-        """An answer that nobody may store."""
+    def once(self, parts: tuple[bytes, ...], size: int, second: int, date: bytes) -> bytes:
+        """The whole answer that nobody may store, for a persistent connection; `parts` and `size` as in Answer."""
         if second != self._second:
             self._renew(second, date)
-        size = answer.size
         head = self._heads.get(size)
         if head is None:
             head = self._heads[size] = Uncacheable(bytes(size)).head(date) + b"\r\n"
-        return Once(b"".join((head, *answer.parts)), len(head), note)
+        return b"".join((head, *parts))
 
     def _renew(self, second: int, date: bytes) -> None:
         self._second = second
@@ -182,21 +181,21 @@ class Frame:
 
 
 class Once(NamedTuple):
-    """A signed answer that nobody may store, complete for a persistent connection; its head has that many bytes."""
+    """A signed answer that nobody may store, complete for a persistent connection; its body has that many bytes."""
 
     wire: bytes
-    head_bytes: int
+    body_bytes: int
     note: Note | None = None
 
     @property
     def body(self) -> bytes:
         """DER of OCSPResponse."""
-        return self.wire[self.head_bytes :]
+        return self.wire[-self.body_bytes :]
 
     @property
     def head(self) -> bytes:
         """Status line and headers without the last empty line."""
-        return self.wire[: self.head_bytes - 2]
+        return self.wire[: -self.body_bytes - 2]
 
 
 class Entry:

@@ -79,8 +79,8 @@ class FairQueue(Generic[W]):
         if waiting is None:
             waiting = self._groups[group] = deque()
         self._length += 1
-        self._count(group, len(waiting), len(waiting) + 1)
         waiting.append(waiter)
+        self._count(group, len(waiting) - 1, len(waiting))
         return loser
 
     def _pop(self, group: str, *, newest: bool = False) -> W:
@@ -114,10 +114,15 @@ class FairQueue(Generic[W]):
 
     def next_waiters(self, count: int) -> list[W]:
         """Whose turns come next, so many at most, in their order."""
-        if len(self._groups) == 1 and self._length <= count:  # all, in the order in which they came
-            (waiting,) = self._groups.values()
+        if len(self._groups) == 1 and count > 0:  # as most times: in the order in which they came
+            ((group, waiting),) = self._groups.items()
+            rest = max(self._length - count, 0)
+            self._length = rest
+            del self._by_places[rest + 1 :]
+            if rest:
+                self._by_places[rest][group] = None
+                return [waiting.popleft() for _ in range(count)]
             self._groups.clear()
-            self._by_places, self._length = [{}], 0
             return list(waiting)
         return [self.next_waiter() for _ in range(min(count, self._length))]
 
@@ -145,7 +150,7 @@ class SigningQueue(FairQueue[W]):
         if not self._is_due:
             self._is_due = True
             self._again()
-        return super().enter(waiter, group)
+        return FairQueue.enter(self, waiter, group)  # `super()` is an object, made each time
 
     def _turn(self) -> None:
         begin = perf_counter()

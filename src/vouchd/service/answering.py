@@ -23,11 +23,11 @@ from vouchd.core.times import Moment, Times
 from vouchd.errors import IndexFileError, MalformedRequest, RequestError, SignatureRequired, TryLater, Unauthorized
 from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
-from vouchd.service.assembling import Draft, choose_algorithm, prepare_signing
+from vouchd.service.assembling import Draft, Template, choose_algorithm, prepare_signing
 from vouchd.service.signer_choice import Issuer, SignerChoice
 from vouchd.service.signer_revocations import SignerRevocations
 from vouchd.service.statements import Statement, Statements, foreign_statement
-from vouchd.service.templates import Template, Templates
+from vouchd.service.templates import Templates
 from vouchd.service.terms import Answer, Basis, Terms, error_answer
 
 # Digest and issuer hashes of CertIDs, with the key that they are over.

@@ -1,19 +1,21 @@
-"""An answer but for its signature, and the signature: what depends on the signer or on sizes alone is made once."""
+"""Answers but for holes (templates) or a signature (drafts): what depends on signer or sizes alone is made once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.response import certs_field, envelope, responder_id
 from vouchd.errors import TokenUnavailable, TryLater
-from vouchd.pkix import certs
+from vouchd.pkix import certs, der
 from vouchd.pkix.signatures import ALGORITHMS
+from vouchd.service.statements import Statements
 from vouchd.service.terms import Answer, Terms, error_answer
 
 ENVELOPE_LIMIT = 4096
+_OBJECT_BYTES = 1000  # what a template takes beside its octets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,41 +31,119 @@ class Signing:
     # By the sizes of what is signed and of the signature: what stands before and between them, and the size of all.
     envelopes: dict[tuple[int, int, str], tuple[bytes, bytes, int]] = field(default_factory=dict)
 
+    def enclose(self, tbs_size: int, signature_size: int, algorithm: str) -> tuple[bytes, bytes, int]:
+        """Make the envelope for these sizes."""
+        head, middle = envelope(tbs_size, ALGORITHMS[algorithm].identifier_der, signature_size, self.certs_der)
+        made = head, middle, len(head) + tbs_size + len(middle) + signature_size + len(self.certs_der)
+        if len(self.envelopes) < ENVELOPE_LIMIT:
+            self.envelopes[tbs_size, signature_size, algorithm] = made
+        return made
+
+
+class Template:
+    """A prepared answer: ResponseData is `head`, producedAt, `before`, the serial, `after` and the nonce's Extension.
+
+    `produced_at` is None where it is the moment of the answer, which a nonce asks for. It may be given in the seconds
+    `since` to `until`. `size` is that of its requests. Its hole for a serial is at `start` of them, and whether one is
+    listed is for `statements` to say; 0 and None where it has no such hole.
+    """
+
+    __slots__ = (
+        "_after",
+        "_before",
+        "_front",
+        "_head",
+        "_produced_at",
+        "_second",
+        "algorithm",
+        "basis",
+        "signing",
+        "since",
+        "size",
+        "start",
+        "statements",
+        "terms",
+        "until",
+    )
+
+    def __init__(
+        self,
+        signing: Signing,
+        algorithm: str,
+        terms: Terms,
+        pieces: tuple[bytes, bytes, bytes],
+        *,
+        produced_at: int | None,
+        since: int,
+        until: int,
+        size: int,
+        statements: Statements | None,
+    ) -> None:
+        self.signing, self.algorithm, self.terms, self.basis = signing, algorithm, terms, terms.basis
+        self._head, self._before, self._after = pieces
+        self._produced_at = produced_at
+        self._second, self._front = -1, b""
+        self.start = 0
+        self.since, self.until, self.size, self.statements = since, until, size, statements
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes."""
+        return _OBJECT_BYTES + 2 * (len(self._head) + len(self._before)) + len(self._after)
+
+    def serves(self, size: int, at: int) -> bool:
+        """Whether it may be given at POSIX second `at` to a request of so many octets that finds it."""
+        return self.basis.current and size == self.size and self.since <= at <= self.until
+
+    def draft(self, at: int, serial: bytes, nonce_der: bytes) -> Draft:
+        """The answer at POSIX second `at` with what belongs in the holes."""
+        second = at if self._produced_at is None else self._produced_at
+        if second != self._second:
+            self._second = second
+            self._front = b"".join((self._head, der.generalized_time(second), self._before))
+        return Draft(self, b"".join((self._front, serial, self._after, nonce_der)), second)
+
 
 class Draft:
-    """An answer that wants its signature alone: `tbs` is DER of ResponseData."""
+    """An answer that wants its signature alone: `tbs` is DER of ResponseData, all else is that of its `template`."""
 
-    __slots__ = ("_produced_at", "algorithm", "signing", "tbs", "terms")
+    __slots__ = ("produced_at", "tbs", "template")
 
-    def __init__(self, signing: Signing, algorithm: str, tbs: bytes, terms: Terms, produced_at: int) -> None:
-        self.signing = signing
-        self.algorithm = algorithm
-        self._produced_at = produced_at
+    def __init__(self, template: Template, tbs: bytes, produced_at: int) -> None:
+        self.template = template
         self.tbs = tbs
-        self.terms = terms
+        self.produced_at = produced_at
+
+    @property
+    def terms(self) -> Terms:
+        """Those on which the answer will be given."""
+        return self.template.terms
 
     def signed(self) -> Answer:
         """The answer, made with the signer's key; may be called in another thread. Raises: SigningError."""
+        template = self.template
         try:
-            signature = self.signing.signer.sign(self.tbs, self.algorithm)
+            signature = template.signing.signer.sign(self.tbs, template.algorithm)
         except TokenUnavailable as error:
             return _later(error)
         return self.signed_with(signature)
 
     def signed_with(self, signature: bytes) -> Answer:
         """The answer with that signature."""
-        signing, algorithm, tbs = self.signing, self.algorithm, self.tbs
-        sizes = (len(tbs), len(signature), algorithm)
-        frame = signing.envelopes.get(sizes)
-        if frame is None:
-            identifier_der = ALGORITHMS[algorithm].identifier_der
-            head, middle = envelope(len(tbs), identifier_der, len(signature), signing.certs_der)
-            size = sum(map(len, (head, tbs, middle, signature, signing.certs_der)))
-            frame = head, middle, size
-            if len(signing.envelopes) < ENVELOPE_LIMIT:
-                signing.envelopes[sizes] = frame
-        head, middle, size = frame
-        return Answer((head, tbs, middle, signature, signing.certs_der), self.terms, self._produced_at, size)
+        parts, size = self.enclosed(signature)
+        return Answer(parts, self.template.terms, self.produced_at, size)
+
+    def enclosed(self, signature: bytes) -> tuple[tuple[bytes, ...], int]:
+        """The parts of the answer with that signature, and the size of all together (see Answer)."""
+        template, tbs = self.template, self.tbs
+        signing, sizes = template.signing, (len(tbs), len(signature), template.algorithm)
+        head, middle, size = signing.envelopes.get(sizes) or signing.enclose(*sizes)
+        return (head, tbs, middle, signature, signing.certs_der), size
+
+
+def signatures(drafts: Iterable[Draft]) -> list[bytes]:
+    """A signature for each draft, in their order, by signers that are quick. Raises: SigningError."""
+    return [draft.template.signing.signer.sign(draft.tbs, draft.template.algorithm) for draft in drafts]
 
 
 def signed_together(drafts: Sequence[Draft]) -> list[Answer]:
@@ -71,12 +151,12 @@ def signed_together(drafts: Sequence[Draft]) -> list[Answer]:
 
     Raises: SigningError.
     """
-    first = drafts[0]
+    template = drafts[0].template
     try:
-        signatures = first.signing.signer.sign_all([draft.tbs for draft in drafts], first.algorithm)
+        made = template.signing.signer.sign_all([draft.tbs for draft in drafts], template.algorithm)
     except TokenUnavailable as error:
         return [_later(error) for _ in drafts]
-    return [draft.signed_with(signature) for draft, signature in zip(drafts, signatures, strict=True)]
+    return [draft.signed_with(signature) for draft, signature in zip(drafts, made, strict=True)]
 
 
 def _later(error: TokenUnavailable) -> Answer:

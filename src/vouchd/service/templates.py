@@ -34,13 +34,10 @@ import re
 
 from vouchd.pkix import der
 from vouchd.pkix.ocsp import MAX_SERIAL, NONCE, OCSPRequest
-from vouchd.service.assembling import Draft, Signing
-from vouchd.service.statements import Statements
-from vouchd.service.terms import Terms
+from vouchd.service.assembling import Draft, Template
 
 TEMPLATE_BYTES = 64 << 20
 MAX_REQUEST_BYTES = 1024
-_OBJECT_BYTES = 1000  # what one takes beside its octets
 _KEY_BYTES = 150  # what its place in a dictionary takes
 
 _LENGTH = rb"(?:[\x00-\x7f]|\x81[\x80-\xff]|\x82[\x01-\xff].)"
@@ -77,66 +74,6 @@ def up_to_nonce(request_der: bytes) -> int:
     return start if outer == octets + 2 and tag == der.OCTET_STRING and inner == octets else size
 
 
-class Template:
-    """A prepared answer: ResponseData is `head`, producedAt, `before`, the serial, `after` and the nonce's Extension.
-
-    `produced_at` is None where it is the moment of the answer, which a nonce asks for. It may be given in the seconds
-    `since` to `until`. `size` is that of its requests. Its hole for a serial is at `start` of them, and whether one is
-    listed is for `statements` to say; 0 and None where it has no such hole.
-    """
-
-    __slots__ = (
-        "_after",
-        "_algorithm",
-        "_before",
-        "_front",
-        "_head",
-        "_produced_at",
-        "_second",
-        "_signing",
-        "since",
-        "size",
-        "start",
-        "statements",
-        "terms",
-        "until",
-    )
-
-    def __init__(
-        self,
-        signing: Signing,
-        algorithm: str,
-        terms: Terms,
-        pieces: tuple[bytes, bytes, bytes],
-        *,
-        produced_at: int | None,
-        since: int,
-        until: int,
-        size: int,
-        statements: Statements | None,
-    ) -> None:
-        self._signing, self._algorithm, self.terms = signing, algorithm, terms
-        self._head, self._before, self._after = pieces
-        self._produced_at = produced_at
-        self._second, self._front = -1, b""
-        self.start = 0
-        self.since, self.until, self.size, self.statements = since, until, size, statements
-
-    @property
-    def cost(self) -> int:
-        """Bytes that it takes."""
-        return _OBJECT_BYTES + 2 * (len(self._head) + len(self._before)) + len(self._after)
-
-    def draft(self, at: int, serial: bytes, nonce_der: bytes) -> Draft:
-        """The answer at POSIX second `at` with what belongs in the holes."""
-        second = at if self._produced_at is None else self._produced_at
-        if second != self._second:
-            self._second = second
-            self._front = b"".join((self._head, der.generalized_time(second), self._before))
-        tbs = b"".join((self._front, serial, self._after, nonce_der))
-        return Draft(self._signing, self._algorithm, tbs, self.terms, second)
-
-
 class Templates:
     """The templates by the octets of their requests: those outside both holes, and all up to the nonce."""
 
@@ -147,12 +84,12 @@ class Templates:
 
     def draft(self, request_der: bytes, at: int) -> Draft | None:
         """The answer to a request at POSIX second `at`, None when it has to be parsed. Raises: IndexFileError."""
-        nonce = up_to_nonce(request_der)
+        nonce, size = up_to_nonce(request_der), len(request_der)
         nonce_der = whole = b""
-        if nonce < len(request_der):
-            nonce_der, whole = _nonce_der(request_der, nonce), request_der[:nonce]
+        if nonce < size:
+            nonce_der, whole = request_der[nonce - _NONCE_HEAD - 2 :], request_der[:nonce]
             template = self._whole.get(whole)
-            if template is not None and _serves(template, request_der, at):
+            if template is not None and template.serves(size, at):
                 start = template.start
                 serial = request_der[start : start + request_der[start - 1]] if start else b""
                 return template.draft(at, serial, nonce_der)
@@ -162,7 +99,7 @@ class Templates:
         start = match.end()
         end = start + request_der[start - 1]
         template = self._around.get(request_der[:start] + request_der[end:nonce])
-        if template is None or not _serves(template, request_der, at):
+        if template is None or not template.serves(size, at):
             return None
         serial = request_der[start:end]
         if template.statements is None or not _is_usual(serial) or template.statements.lists(serial, at):
@@ -217,10 +154,6 @@ class Templates:
         self._around.clear()
         self._whole.clear()
         self._bytes = 0
-
-
-def _serves(template: Template, request_der: bytes, at: int) -> bool:
-    return template.terms.basis.current and template.size == len(request_der) and template.since <= at <= template.until
 
 
 def _nonce_der(request_der: bytes, nonce: int) -> bytes:
