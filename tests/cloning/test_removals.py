@@ -12,7 +12,7 @@ from tests.cloning.test_seals import ALICE, MALLORY, Seat, Site, authority_of
 from tests.pki import CA, shared_key
 from tests.service.recording import ADMIN, RecordingAudit
 
-from vouchd.cloning.doubted import Doubted
+from vouchd.cloning.doubt_settlement import Doubted
 from vouchd.cloning.doubts import EVENT
 from vouchd.cloning.seals import sealed_removal
 from vouchd.core.facts import IssuingPointId

@@ -18,7 +18,7 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.client import connector
 from vouchd.cloning.directory_account import account_credentials
-from vouchd.cloning.doubted import Doubted
+from vouchd.cloning.doubt_settlement import Doubted
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
 from vouchd.cloning.proof import MemberKey, member_keys
