@@ -43,7 +43,6 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.setup.checks import Checks, named_authorities
-from vouchd.setup.kept import EXPORTED, own_journal
 from vouchd.setup.plans import (
     ENROLMENT_SECONDS,
     bind_certificate,
@@ -58,6 +57,7 @@ from vouchd.setup.plans import (
     token_of,
 )
 from vouchd.setup.questionnaire import Answers, Requests
+from vouchd.setup.state import EXPORTED, own_journal
 
 _ENROLLING = frozenset({"est", "certsystem"})
 _DOMAIN = "domain"  # kept in the journal: the name of the Certificate System's domain

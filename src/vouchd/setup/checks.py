@@ -32,7 +32,6 @@ from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service import authorities
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.setup.kept import EXPORTED, own_journal
 from vouchd.setup.plans import (
     WILDCARD,
     certsystem_domain,
@@ -47,6 +46,7 @@ from vouchd.setup.plans import (
     token_of,
 )
 from vouchd.setup.questionnaire import Answers, Requests, SecurityDomain
+from vouchd.setup.state import EXPORTED, own_journal
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.pkcs12 import read_key_file
 from vouchd.signing.token.pool import OPEN_SECONDS

@@ -17,10 +17,10 @@ from vouchd.settings.layout import Layout
 from vouchd.setup import serving
 from vouchd.setup.carrying_out import CarryingOut, Tools, end_set_up, steps_done
 from vouchd.setup.checks import Checks
-from vouchd.setup.kept import KeptAnswers
 from vouchd.setup.panels import ASKING, check_all
 from vouchd.setup.questionnaire import Answers
 from vouchd.setup.serving import OpenWizard
+from vouchd.setup.state import KeptAnswers
 from vouchd.setup.wizard import Outcome, outcome_of
 from vouchd.wiring import instance
 from vouchd.wiring import services as wiring
