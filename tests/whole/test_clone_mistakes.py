@@ -20,7 +20,7 @@ from tests.whole.directory_sets import directory_set
 from vouchd.cli.main import main
 from vouchd.cloning.client import PeerClient
 from vouchd.core.facts import Transport
-from vouchd.signing import handed
+from vouchd.signing import key_files
 from vouchd.signing.keys import generate_key
 from vouchd.signing.pkcs12 import KeyBag, write_key_file
 
@@ -168,11 +168,11 @@ def test_mistake_is_told_as_the_page_has_it_and_nothing_is_left_behind(site, mis
 def _label(site: CloneSet, monkeypatch, selinux: Path) -> None:
     """SELinux is on, as far as can be seen: files have types, one of them another than the rest."""
     if os.geteuid():  # only root may set the real one where SELinux is off
-        monkeypatch.setattr(handed, "_ATTRIBUTE", "user.selinux")
+        monkeypatch.setattr(key_files, "_ATTRIBUTE", "user.selinux")
     for path in site.folder.iterdir():
         label = COPIED if path.name == "copied.p12" else USUAL
-        os.setxattr(path, handed._ATTRIBUTE, f"{label}\0".encode())
-    monkeypatch.setattr(handed, "_SELINUX", selinux)
+        os.setxattr(path, key_files._ATTRIBUTE, f"{label}\0".encode())
+    monkeypatch.setattr(key_files, "_SELINUX", selinux)
 
 
 @pytest.mark.parametrize("mistake", CLOCKS)

@@ -19,7 +19,7 @@ from vouchd.errors import SigningError
 from vouchd.files import PRIVATE, replace_file
 from vouchd.pkix.certs import not_after
 from vouchd.settings.layout import Layout
-from vouchd.signing.handed import check_context
+from vouchd.signing.key_files import check_context
 from vouchd.signing.pkcs12 import KeyBag, KeyFile, read_key_file
 from vouchd.wiring import services as wiring
 

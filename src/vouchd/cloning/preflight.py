@@ -17,7 +17,7 @@ from vouchd.core.facts import Member
 from vouchd.errors import AlreadyExists, ConfigError, LifecycleError, SigningError
 from vouchd.instance.certificates.backup import names_in
 from vouchd.instance.certificates.places import SUBSYSTEM
-from vouchd.signing.handed import check_context
+from vouchd.signing.key_files import check_context
 from vouchd.signing.pkcs12 import KeyFile, read_key_file
 
 MAX_SKEW_SECONDS = 10

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from vouchd.errors import SigningError
 from vouchd.files import read_secret, replace_file
 from vouchd.pkix.certs import is_issued_by
-from vouchd.signing.handed import check_key_file
+from vouchd.signing.key_files import check_key_file
 from vouchd.signing.keys import PrivateKey, checked_key
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vouchd.errors import SigningError
-from vouchd.signing import handed
-from vouchd.signing.handed import check_context, check_key_file, context_of, context_remedy
+from vouchd.signing import key_files
+from vouchd.signing.key_files import check_context, check_key_file, context_of, context_remedy
 
 GOOD = "system_u:object_r:pki_tomcat_etc_rw_t:s0"
 COPIED = "unconfined_u:object_r:user_home_t:s0"
@@ -70,16 +70,16 @@ def test_context_remedy_is_the_type_of_most_neighbours(context, neighbours, reme
 
 def test_check_context_says_nothing_where_selinux_is_off(file, monkeypatch, tmp_path):
     """A label left over from another day is no reason to complain."""
-    monkeypatch.setattr(handed, "_SELINUX", tmp_path / "none")
-    monkeypatch.setattr(handed, "context_of", lambda _path: pytest.fail("looked at"))
+    monkeypatch.setattr(key_files, "_SELINUX", tmp_path / "none")
+    monkeypatch.setattr(key_files, "context_of", lambda _path: pytest.fail("looked at"))
     assert check_context(file) is None
 
 
 def test_check_context_refuses_where_selinux_is_on(file, monkeypatch, tmp_path):
     """A copied file that kept its home's type is refused with the line to run."""
     (tmp_path / "other").write_bytes(b"")
-    monkeypatch.setattr(handed, "_SELINUX", tmp_path)
-    monkeypatch.setattr(handed, "context_of", lambda path: COPIED if path == file else GOOD)
+    monkeypatch.setattr(key_files, "_SELINUX", tmp_path)
+    monkeypatch.setattr(key_files, "context_of", lambda path: COPIED if path == file else GOOD)
     with pytest.raises(SigningError, match="SELinux") as caught:
         check_context(file)
     assert caught.value.hint == f"chcon -t pki_tomcat_etc_rw_t {file}"
