@@ -12,7 +12,7 @@ from tests.cloning.test_seals import ALICE, MALLORY, Seat, Site, authority_of
 from tests.pki import CA, shared_key
 from tests.service.recording import ADMIN, RecordingAudit
 
-from vouchd.cloning.doubt_settlement import Doubted
+from vouchd.cloning.doubt_settlement import DoubtSettlement
 from vouchd.cloning.doubts import EVENT
 from vouchd.cloning.seals import sealed_removal
 from vouchd.core.facts import IssuingPointId
@@ -43,8 +43,8 @@ def site(tmp_path) -> Iterator[Site]:
     made.close()
 
 
-def settled(one: Seat) -> Doubted:
-    return Doubted(one.store, one.seals, Permission(one.audit), one.audit)
+def settled(one: Seat) -> DoubtSettlement:
+    return DoubtSettlement(one.store, one.seals, Permission(one.audit), one.audit)
 
 
 def ca(site: Site) -> str:

@@ -38,7 +38,7 @@ class _Kind:
     remove: Callable[[str], None]
 
 
-class Doubted:
+class DoubtSettlement:
     """Every act passes `permission` first and is recorded in `audit` when it is done."""
 
     def __init__(self, store: DirectoryStore, seals: MemberSeals, permission: Permission, audit: AuditSink) -> None:

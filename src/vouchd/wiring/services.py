@@ -18,7 +18,7 @@ from vouchd.clock import SystemClock
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.client import connector
 from vouchd.cloning.directory_account import account_credentials
-from vouchd.cloning.doubt_settlement import Doubted
+from vouchd.cloning.doubt_settlement import DoubtSettlement
 from vouchd.cloning.followed_store import FollowedStore
 from vouchd.cloning.membership import Membership
 from vouchd.cloning.proof import MemberKey, member_keys
@@ -94,14 +94,14 @@ def seals_of(store: Store) -> MemberSeals | None:
     return seals if isinstance(seals, MemberSeals) else None
 
 
-def doubted(services: Services) -> Doubted:
+def doubt_settlement(services: Services) -> DoubtSettlement:
     """What settles the doubts. Raises: ConfigError where nobody else can write into the store."""
     from vouchd.stores.ldap.store import DirectoryStore  # noqa: PLC0415  the embedded store starts without it
 
     store, seals = services.store, seals_of(services.store)
     if seals is None or not isinstance(store, DirectoryStore):
         raise ConfigError("this instance keeps its facts in a file of its own, which nobody else writes")
-    return Doubted(store, seals, services.permission, services.audit)
+    return DoubtSettlement(store, seals, services.permission, services.audit)
 
 
 # The audit log put together: settings -> log, signer, what the manager process keeps.

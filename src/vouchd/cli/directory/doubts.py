@@ -31,13 +31,13 @@ def doubts(
     """
     layout = Layout(instance.absolute())
     with wiring.services(layout) as services:
-        doubted = wiring.doubted(services)
+        settlement = wiring.doubt_settlement(services)
         if believe:
-            doubt = doubted.believe(believe, services.caller)
+            doubt = settlement.believe(believe, services.caller)
             output.note(f"{doubt.kind} {doubt.identifier} is believed as the directory has it")
         if restore:
-            output.note(f"{doubted.restore(services.caller)} records are as they were believed")
-        left = doubted.doubts(services.caller)
+            output.note(f"{settlement.restore(services.caller)} records are as they were believed")
+        left = settlement.doubts(services.caller)
     if believe or restore:
         lifecycle.look_now(layout)
     rows = [{"kind": one.kind, "name": one.identifier, "why": one.why, "sealed_by": one.by or None} for one in left]
