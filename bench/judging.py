@@ -33,7 +33,7 @@ from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
 from vouchd.signing.software import SoftwareSigner
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.stores.sqlite.store import SqliteStore
 
 ENTRIES = 10_000

@@ -29,7 +29,7 @@ from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNALDB, REPLICATIONDB, read_passwords, write_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.stores.ldap.store import DirectoryStore
 from vouchd.stores.rules import Unsealed
 

@@ -29,7 +29,7 @@ from vouchd.directory.connection import Change
 from vouchd.directory.schema import APPROVALS, AUTHORITY, DOMAIN, MEMBER, MEMBERS, PEOPLE, USER
 from vouchd.errors import PermissionDenied
 from vouchd.pkix.certs import authority_id, load_certificate
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.stores.ldap.store import DirectoryStore
 
 pytestmark = pytest.mark.directory

@@ -21,7 +21,7 @@ from vouchd.instance.backups import read_backup_record
 from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.wiring.upkeep import own_backups
 
 pytestmark = pytest.mark.process

@@ -27,7 +27,7 @@ from vouchd.cloning.seals import (
 from vouchd.core.facts import Member
 from vouchd.core.ports import KEPT_BY_MASTER, MEMBER_KIND, TOKEN_KIND, USER_KIND, AuditSink, Clock
 from vouchd.errors import BadInput, ConfigError, PermissionDenied
-from vouchd.stores.believed import Believed, Row, digest_of
+from vouchd.stores.beliefs import Believed, Row, digest_of
 
 _GONE = "it is gone, and no member has sealed that it is to be"
 

@@ -48,7 +48,7 @@ from vouchd.signing.pkcs12 import KeyFile
 from vouchd.signing.token.keys import TokenKey
 from vouchd.signing.token.pins import read_pin
 from vouchd.signing.token.reference import TokenPlace
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.stores.rules import Unsealed
 
 INITIALISE_SECONDS = 1800.0

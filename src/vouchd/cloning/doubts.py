@@ -10,7 +10,7 @@ from vouchd.cloning.seals import Record, seal_of
 from vouchd.core.facts import Caller
 from vouchd.core.ports import AuditSink
 from vouchd.errors import BadInput
-from vouchd.stores.believed import digest_of
+from vouchd.stores.beliefs import digest_of
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from vouchd.core import records
 from vouchd.core.facts import Member
 from vouchd.core.ports import KEPT_BY_MASTER, MEMBER_KIND, TOKEN_KIND, USER_KIND, Clock
 from vouchd.errors import BadInput
-from vouchd.stores.believed import Believed, Row, digest_of
+from vouchd.stores.beliefs import Believed, Row, digest_of
 
 NUMBER_SECONDS = 3600
 _MOST_AHEAD = 1_000_000  # of the number that the clock gives: nobody can use the numbers up

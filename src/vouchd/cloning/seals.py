@@ -49,7 +49,7 @@ from vouchd.core.ports import APPROVALS_KIND, CA_KIND, KEYRING_KIND, MEMBER_KIND
 from vouchd.core.signer_facts import read_keyring
 from vouchd.errors import BadInput, StoreError
 from vouchd.pkix.certs import load_certificate
-from vouchd.stores.believed import Row
+from vouchd.stores.beliefs import Row
 
 Record = dict[str, Any]
 SEAL = "seal"

@@ -32,7 +32,7 @@ class SetInfo:
 class Joined:
     """What a member is told when it has joined; the password is of the replication account of the set.
 
-    `beliefs` is what the member that tells it believes of the facts in the directory servers (stores/believed): what
+    `beliefs` is what the member that tells it believes of the facts in the directory servers (stores/beliefs): what
     the joining one finds in its own is held against that. None: a member of an earlier version, or without seals.
     """
 

@@ -28,7 +28,7 @@ from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import BACKUP, read_passwords
 from vouchd.settings.reading import read_settings
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring.services import services
 

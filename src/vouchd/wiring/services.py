@@ -55,7 +55,7 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import active_settings, read_settings
 from vouchd.signing.software import SoftwareSigner
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 from vouchd.stores.last_known import RememberingStore
 from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring.cloning import PEER_SECONDS, ingesting, verifying

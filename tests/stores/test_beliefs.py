@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vouchd.errors import ConfigError, StoreUnavailable
-from vouchd.stores.believed import Believed
+from vouchd.stores.beliefs import Believed
 
 
 def record(number: int, text: str = "x") -> dict:
