@@ -9,7 +9,7 @@ import pytest
 from tests.audit.auditing import SetClock
 from tests.directory.site import REPLICATION_PASSWORD, join, nodes, until
 
-from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.core.facts import DirectoryServer, Member, Transport
 from vouchd.directory import replica
 from vouchd.directory.agreements import State

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vouchd.cloning.directory_account import account_credentials
-from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import Clock, Store
 from vouchd.errors import ConfigError, LifecycleError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vouchd.cloning.peers import Peers, PeerState
-from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
 from vouchd.instance.report import MemberReport, ReplicationReport
 from vouchd.processes.upkeep import Upkeeping

@@ -9,7 +9,7 @@ from pathlib import Path
 from vouchd.alerts.alerting import Alerting
 from vouchd.audit.keeping import AuditKeeping
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.replicas import ReplicationWatch
+from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import ChangeNotifier

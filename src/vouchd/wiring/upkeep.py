@@ -15,8 +15,8 @@ from vouchd.api.services import Services
 from vouchd.cloning.believing import MemberSeals
 from vouchd.cloning.client import connector
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.replicas import ReplicationWatch
 from vouchd.cloning.replication import reconcile
+from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.cloning.resealing import reseal
 from vouchd.cloning.roles import settle
 from vouchd.cloning.rotation import Rotation
