@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.laws.test_law1_only_what_is_verified_is_answered import OTHER, REVOKED, Member, foreign_key
 from tests.pki import CA, HOUR, NOW
 from tests.service.recording import AGENT, PUBLISHER
 from tests.service.world import World
@@ -10,6 +11,7 @@ from tests.service.world import World
 from vouchd.errors import CRLRejected, PermissionDenied
 from vouchd.service.permission import Permission
 from vouchd.service.previewing import Previewing
+from vouchd.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -84,3 +86,18 @@ def test_publisher_may_not_look(previewing, ca):
     """Who may only bring CRLs learns nothing of those held."""
     with pytest.raises(PermissionDenied):
         previewing.preview(ca.crl({}), PUBLISHER, NOW)
+
+
+def test_preview_follows_what_is_served_as_taking_does(tmp_path):
+    """An epoch that is not admitted, and the high number that it leaves in the store, decide nothing in either."""
+    member = Member(tmp_path, SqliteStore(tmp_path / "facts.sqlite"))
+    (served,) = member.store.epochs()
+    member.store.commit_epoch(*foreign_key(member))
+    assert member.publish().refusals
+    crl = member.crl(revoked=(REVOKED, OTHER))
+    (change,) = Previewing(member.store, member.indexing, Permission(member.audit)).preview(crl, AGENT, NOW).changes
+    assert (change.refusal, change.before, change.gained, change.lost) == ("", 1, 1, 0)
+    assert change.current is not None
+    assert change.current.newest == served.newest
+    member.accept(6, (REVOKED, OTHER), NOW - HOUR)
+    member.store.close()

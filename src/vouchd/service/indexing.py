@@ -222,6 +222,10 @@ class Indexing:
             return current
         return self.admitting.standing(authority, current, self)
 
+    def high_water(self, point: IssuingPointId, standing: Epoch | None) -> tuple[int | None, int]:
+        """The highest CRL number and thisUpdate that were in use; a mark of what is not admitted decides nothing."""
+        return self._store.high_water(point) if standing is None else standing.high_water
+
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
         """The epoch was judged by the caller, who takes it in."""
         if self.admitting is not None:

@@ -249,9 +249,8 @@ class Ingesting:
         point = IssuingPointId(authority.id, arrival.header.point_scope_id)
         require_not_retired(authority, point.scope_id)
         stored = self._store.epoch(point)
-        # What was not admitted decides nothing here, nor does a mark that it left in the store.
         current = self._indexing.standing(authority, stored)
-        high_water = self._store.high_water(point) if current is None else current.high_water
+        high_water = self._indexing.high_water(point, current)
         with self._tracing.span(arrival.sha256, "judged", ca=authority.id):
             issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=bool(renumbering))
         with self._tracing.span(arrival.sha256, "indexed", ca=authority.id):

@@ -145,7 +145,7 @@ class Previewing:
     def _changes(self, arrival: Received, takers: tuple[Recipient, ...], renumbering: str) -> Iterator[Change]:
         for recipient in takers:
             point = IssuingPointId(recipient.authority.id, arrival.header.point_scope_id)
-            current = self._store.epoch(point)
+            current = self._indexing.standing(recipient.authority, self._store.epoch(point))
             try:
                 yield self._change(arrival, recipient, point, current, renumbering)
             except CRLError as error:
@@ -163,7 +163,8 @@ class Previewing:
         authority = recipient.authority
         require_not_retired(authority, point.scope_id)
         lower = bool(renumbering)
-        issuer_der = arrival.judge(recipient.issuers, current, self._store.high_water(point), lower_number=lower)
+        high_water = self._indexing.high_water(point, current)
+        issuer_der = arrival.judge(recipient.issuers, current, high_water, lower_number=lower)
         epoch = next_epoch(arrival, current, point, issuer_der, renumbering)
         counts = self._indexing.build(authority, epoch, lambda record: self._document(record, arrival))
         weight = self._weighing.weigh(authority, arrival, current, epoch)
