@@ -72,9 +72,8 @@ fuzz: $(VENV)/.fuzz ## tests of properties with 2000 examples each, then coverag
 gemlibpki: $(VENV)/.dev ## gematik's reference client over the answers of a master and a clone; takes Maven, Java 17 and a network
 	$(BIN)/python -m tests.interop.gemlibpki
 
-mutate: $(VENV)/.mutate ## changes in core/ and service/ that no test notices; make mutate M="vouchd.core.status.*" tries some
-	$(BIN)/mutmut run --max-children $$(nproc) $(foreach name,$(M),"$(name)")
-	$(BIN)/mutmut results
+mutate: $(VENV)/.mutate ## changes in core/ and service/ that no test notices; make mutate M="core/status service/a*" tries some
+	$(BIN)/python -m scripts.mutate --jobs $$(nproc) $(foreach module,$(M),"$(module)")
 
 deb: packages ## the Debian package of what is committed, in dist/
 	scripts/build-deb.sh dist

@@ -20,6 +20,7 @@ import pytest
 
 SECONDS = 600.0  # for the set-up of a test, the test, and what it leaves to clean up; the longest takes two minutes
 AGAIN_SECONDS = 30.0
+STOOD_STILL = "stood still"
 END_SECONDS = 900.0
 _stderr = -1  # not the one that pytest has taken
 
@@ -42,7 +43,7 @@ def interrupted(seconds: float, again: float = AGAIN_SECONDS) -> Iterator[None]:
     """What the main thread does within it fails after that time, wherever it waits, and each time that it waits on."""
 
     def fail(*_: object) -> None:
-        pytest.fail(f"stood still for {seconds:g} seconds; beside it:\n{''.join(_stacks_beside())}")
+        pytest.fail(f"{STOOD_STILL} for {seconds:g} seconds; beside it:\n{''.join(_stacks_beside())}")
 
     former, rest = signal.signal(signal.SIGALRM, fail), signal.getitimer(signal.ITIMER_REAL)
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from tests.bounds import bounded, remember_stderr
 from tests.scratch import keep_in_memory
 from xdist.remote import Producer
@@ -25,6 +25,10 @@ ROOT = Path(__file__).parents[1]
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 settings.register_profile("quick", max_examples=50, **_COMMON)
 settings.register_profile("deep", max_examples=2000, **_COMMON)
+# A mutant has the same verdict each time, and needs no smallest example.
+settings.register_profile(
+    "mutate", max_examples=50, derandomize=True, phases=(Phase.explicit, Phase.generate), **_COMMON
+)
 settings.load_profile("quick")
 
 # Where it is set, each of the many processes that tests start would compile the whole program anew.
