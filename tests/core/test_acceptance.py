@@ -10,9 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.pki import CA, DAY, HOUR, NOW, moment, shared_key, signing_hash
 
-from vouchd.core.acceptance import judge
+from vouchd.core import acceptance
+from vouchd.core.acceptance import judge, judge_issuer
 from vouchd.core.facts import CRLRecord, Epoch, IssuingPointId
-from vouchd.errors import CRLForked, CRLOutOfOrder, CRLRejected, CRLStale, outcome
+from vouchd.errors import CRLError, CRLForked, CRLOutOfOrder, CRLRejected, CRLStale, outcome
 from vouchd.pkix.crl import read_header
 
 
@@ -53,12 +54,13 @@ def taken(der: bytes, issuer, **rest) -> None:
     judge(der, read_header(der), (issuer_der,), sha256=sha256, **({"at": NOW} | NOTHING | rest))
 
 
-def refused(error, why: str, der: bytes, issuer, **rest) -> None:
+def refused(error, why: str, der: bytes, issuer, **rest) -> CRLError:
     """The CRL is refused with a precise message and a hint."""
     with pytest.raises(error, match=why) as refusal:
         taken(der, issuer, **rest)
     assert type(refusal.value) is error
     assert refusal.value.hint
+    return refusal.value
 
 
 # 6.3.3 (b), (f), (g): issuer, keyUsage, signature
@@ -97,6 +99,22 @@ def test_crl_of_another_key_identifier_is_rejected(ca):
     other = CA.create("Lab CA", key=shared_key("EC", 8))
     identifier = x509.SubjectKeyIdentifier.from_public_key(other.key.public_key()).digest.hex()
     refused(CRLRejected, f"authorityKeyIdentifier {identifier}", other.crl({}), ca)
+
+
+def test_signature_is_verified_once_for_each_key(ca, monkeypatch):
+    """A signature over a large CRL takes its time, and a CA may have many certificates of one key."""
+    keys = []
+
+    def verify(key, *_):
+        keys.append(key)
+        raise ValueError
+
+    monkeypatch.setattr(acceptance, "verify", verify)
+    der, other = ca.crl({}), CA.create("Lab CA", key=shared_key("EC", 8))
+    renewed = CA.create("Lab CA", key=ca.key)
+    with pytest.raises(CRLRejected):
+        judge_issuer(der, read_header(der), (ca.der, renewed.der, other.der, ca.der))
+    assert keys == [ca.key.public_key(), other.key.public_key()]
 
 
 def certificate(ca, *extensions) -> bytes:
@@ -252,7 +270,8 @@ def test_delta_not_after_the_base_is_stale(ca):
     """5.2.4 (d): the complete CRL's number is less than the delta's."""
     for number in (3, 4):
         delta = ca.crl({6: None}, number=number, base=2)
-        refused(CRLStale, "nothing beyond", delta, ca, **in_use(ca.crl({}, number=4)))
+        refusal = refused(CRLStale, "nothing beyond", delta, ca, **in_use(ca.crl({}, number=4)))
+        assert refusal.changes_nothing is (number == 4)
 
 
 def test_delta_with_a_later_base_than_itself_is_rejected(ca):
@@ -306,6 +325,13 @@ def test_complete_crl_below_the_delta_is_taken_as_its_new_base(ca):
     taken(ca.crl({}, number=5), ca, **state)
     refused(CRLStale, "number 3 is lower", ca.crl({}, number=3), ca, **state)
     refused(CRLForked, "number 4", ca.crl({9: None}, number=4), ca, **state)
+
+
+@pytest.mark.parametrize("number", [6, 7])
+def test_complete_crl_not_below_the_delta_is_held_against_all_that_was_in_use(ca, number):
+    """5.2.3: what the store remembers counts beside what is held, as for a CRL without a delta."""
+    state = in_use(ca.crl({}, number=4), ca.crl({6: None}, number=6, base=4)) | {"high_water": (9, NOW)}
+    refused(CRLStale, f"number {number} is lower than 9", ca.crl({6: None}, number=number), ca, **state)
 
 
 def test_delta_of_its_bases_number_is_nothing_to_do(ca):

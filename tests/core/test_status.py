@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.serving import entry, point, serving
 
 from vouchd.core.facts import CertStatus, CRLRecord, ExpiredCRLPolicy, ExpiredDeltaPolicy
 from vouchd.core.policy import ResponsePolicy
-from vouchd.core.status import ServingAuthority, ServingPoint, Verdicts, decide
+from vouchd.core.status import Decision, ServingAuthority, ServingPoint, ServingState, Verdicts, decide, speaking
 from vouchd.errors import TryLater
 from vouchd.pkix.certs import key_id
 from vouchd.pkix.reasons import Reason
@@ -158,8 +161,18 @@ def test_crl_of_one_key_alone_says_nothing_of_what_another_key_issued():
     ours = serving(ONE, replace(made, epoch=replace(made.epoch, key_only=True)))
     own, other = key_id(ONE.der), key_id(OTHER.der)
     assert decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW, own).status is CertStatus.REVOKED
+    assert decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW).status is CertStatus.REVOKED  # any key
+    assert speaking(ours) == ours.points
     with pytest.raises(TryLater):
         decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW, other)
+
+
+def test_crl_of_attribute_certificates_speaks_only_where_there_is_nothing_else():
+    """RFC 5755: their serials are their own, so it says nothing of a public key certificate."""
+    of_attributes, complete = fresh(scope=ATTRIBUTES), fresh()
+    assert speaking(serving(ONE, of_attributes, complete)) == (complete,)
+    for alone in ((of_attributes,), (of_attributes, stale(scope=ATTRIBUTES))):
+        assert speaking(serving(ONE, *alone)) == alone
 
 
 # What CRLs cover.
@@ -210,6 +223,91 @@ def test_named_point_that_is_restricted_covers_no_more_than_it_says():
     assert status(serving(ONE, users, named_point_covers_all=True), GOOD) == "unknown"
 
 
+# Many issuing points, whose entries are merged.
+
+
+class Merged:
+    """Partitions of some points: it names each that lists a serial, and one that is not served any more."""
+
+    def __init__(self, points: list[ServingPoint]) -> None:
+        self._points = points
+
+    def holds(self, index) -> bool:
+        return any(index is one.index for one in self._points)
+
+    def scopes(self, serial: bytes) -> tuple[str, ...]:
+        listing = (one.scope.scope_id for one in reversed(self._points) if one.index.find(serial))
+        return ("of a point that went", *listing)
+
+
+POINT = st.tuples(
+    st.sampled_from([fresh, stale]),
+    st.sampled_from([(), (entry(REVOKED),), (entry(REVOKED, Reason.CERTIFICATE_HOLD),), ENTRIES]),
+    st.booleans(),
+)
+
+
+@given(st.lists(POINT, max_size=5), st.booleans(), st.sampled_from(ExpiredCRLPolicy))
+def test_points_that_are_merged_decide_as_each_by_itself(kinds, covering, expired):
+    """Which points are asked for a serial is a matter of speed: status, entry, times and reasons are the same."""
+    scopes = [Scope(scope_id=f"{n:064}", distribution_point_der=b"%d" % n) for n in range(len(kinds))]
+    points = [made(*entries, scope=scope) for (made, entries, _), scope in zip(kinds, scopes, strict=True)]
+    merged = [one for one, (_, _, is_merged) in zip(points, kinds, strict=True) if is_merged]
+    ours = serving(ONE, *points, expected_scopes=tuple(scope.scope_id for scope in scopes) if covering else ())
+    policy = ResponsePolicy(expired_crl=expired)
+    apart, together = (Verdicts(one, policy, "") for one in (ours, replace(ours, partitions=Merged(merged))))
+    for serial in map(serial_octets, (GOOD, REVOKED, HELD)):
+        assert verdict(together.of, serial) == verdict(apart.of, serial)
+
+
+def verdict(of: Callable[[bytes, int], Decision], serial: bytes, at: int = NOW) -> Decision | str:
+    """The decision, or the cause of tryLater."""
+    try:
+        return of(serial, at)
+    except TryLater as error:
+        return error.cause
+
+
+# Why.
+
+
+@pytest.mark.parametrize(
+    ("number", "points", "policy", "expected"),
+    [
+        (GOOD, (fresh(),), {}, "not listed in the CRL"),
+        (REVOKED, (fresh(*ENTRIES),), {}, "listed in the CRL"),
+        (HELD, (stale(*ENTRIES),), {"expired_crl": ExpiredCRLPolicy.SERVE}, "listed in the CRL"),
+        (
+            REVOKED,
+            (stale(*ENTRIES),),
+            {},
+            "listed in a CRL that has passed its nextUpdate; such a revocation does not end",
+        ),
+        (GOOD, (stale(),), {"expired_crl": ExpiredCRLPolicy.UNKNOWN}, "the CRL has passed its nextUpdate"),
+        (
+            GOOD,
+            (fresh(scope=PARTITION),),
+            {},
+            "not listed, and the CRLs held do not cover every certificate of this CA",
+        ),
+        (0, (fresh(),), {}, "a serial that is not positive, and nothing lists it"),
+        (GOOD, (fresh(),), {"not_found_as_good": False}, "not listed (notFoundAsGood=false)"),
+        (GOOD, (fresh(),), {"issued": set()}, "never issued"),
+        (
+            GOOD,
+            (fresh(),),
+            {"issued": set(), "extended_revoke": True},
+            "never issued (extended definition of revoked)",
+        ),
+    ],
+)
+def test_why_tells_how_it_was_decided(number, points, policy, expected):
+    """`explain` retells the decision, so each way to one has its words."""
+    decision = decide(serving(ONE, *points, **policy), serial_octets(number), ResponsePolicy(), NOW)
+    assert decision.why == expected
+    assert decision.non_issued is expected.endswith("(extended definition of revoked)")
+
+
 # Serials.
 
 
@@ -231,19 +329,16 @@ def test_verdicts_of_moments_to_and_fro_are_those_decided_anew(expired, delta):
     ours = serving(ONE, replace(users, epoch=replace(users.epoch, delta=newest)), of_cas, expired_delta=delta)
     policy = ResponsePolicy(expired_crl=expired)
 
-    def verdict(decision_of, number: int, at: int):
-        try:
-            return decision_of(serial_octets(number), at)
-        except TryLater as error:
-            return error.cause
-
-    verdicts = Verdicts(ours, policy)
+    verdicts = Verdicts(ours, policy, "")
     ends = (NOW + HOUR, NOW + 3 * HOUR, NOW + DAY)
     moments = [end + second for end in ends for second in (-1, 0, 1)]
-    cases = [(number, at) for at in (*moments, *reversed(moments)) for number in (GOOD, REVOKED, HELD, GOOD + 10)]
+    serials = [serial_octets(number) for number in (GOOD, REVOKED, HELD, GOOD + 10)]
+    cases = [(serial, at) for at in (*moments, *reversed(moments)) for serial in serials]
     kept = [verdict(verdicts.of, *case) for case in cases]
     assert kept == [verdict(lambda serial, at: decide(ours, serial, policy, at), *case) for case in cases]
     assert len({decision if isinstance(decision, str) else decision.fresh_until for decision in kept}) > 1
+    passed = [verdicts.steady_until(end + second) for end in ends for second in (0, 1)]
+    assert passed == [ends[0], ends[1], ends[1], ends[2], ends[2], None]
 
 
 # A CA that an agent has declared compromised.
@@ -267,3 +362,12 @@ def test_revocation_of_the_very_second_in_which_a_ca_was_compromised_is_no_word_
     """Only what it revoked before can be known to be its own doing."""
     ours = serving(ONE, fresh(replace(entry(REVOKED), revocation_time=NOW - HOUR)), compromised_at=NOW - HOUR)
     assert decide(ours, serial_octets(REVOKED), ResponsePolicy(), NOW).entry.reason is Reason.CA_COMPROMISE
+
+
+# What changed from one state to the next.
+
+
+def test_changes_are_told_of_the_state_that_was_made_from_alone():
+    """Whoever has another one compares all CAs."""
+    made = ServingState(3, (), former=2, changed=frozenset({"one"}))
+    assert [made.changed_since(version) for version in (1, 2, 3)] == [None, {"one"}, None]

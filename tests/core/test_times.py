@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets
-from tests.serving import point, serving
+from tests.serving import entry, point, serving
 
+from vouchd.core.facts import ExpiredCRLPolicy
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import decide
 from vouchd.core.times import Moment, Times, times_of
@@ -15,8 +16,17 @@ END = NOW + 30 * DAY
 SLOT = NOW - NOW % 30
 
 
-def times(at: int = NOW, *, nonce: bool = False, not_after: int = END, crl: dict | None = None, **policy) -> Times:
-    ours = serving(ONE, point(ONE, **(crl or {})), **policy)
+def times(
+    at: int = NOW,
+    *,
+    nonce: bool = False,
+    not_after: int = END,
+    crl: dict | None = None,
+    revoked: bool = False,
+    **policy,
+) -> Times:
+    entries = (entry(7),) if revoked else ()
+    ours = serving(ONE, point(ONE, *entries, **(crl or {})), **policy)
     decision = decide(ours, serial_octets(7), ResponsePolicy(), at)
     return times_of(decision, ours.authority.policy, Moment(at, not_after, is_now=nonce))
 
@@ -81,6 +91,38 @@ def test_live_times_end_with_the_crl():
     """A slot that is longer than what is left of the CRL ends with it."""
     moments = times(SLOT, live_times=True, crl={"next_update": SLOT + 9})
     assert (moments.fresh_until, moments.ends_at) == (SLOT + 9, SLOT + 9)
+
+
+@pytest.mark.parametrize("seconds", [29, 30, 31])
+def test_live_times_end_with_the_slot_or_the_crl_whichever_is_first(seconds):
+    """The last second, the moment that caches are told, and whether it is the slot that ends the answer."""
+    moments = times(SLOT, live_times=True, crl={"next_update": SLOT + seconds})
+    assert moments.fresh_until == SLOT + 29
+    assert moments.ends_at == SLOT + min(seconds, 30)
+    assert moments.slot_end == (None if seconds < 30 else SLOT + 30)
+
+
+def test_live_times_over_a_crl_without_next_update_end_with_the_slot():
+    """Nothing else ends them."""
+    moments = times(SLOT + 7, live_times=True, crl={"next_update": None})
+    assert moments == Times(NOW - HOUR, None, SLOT, SLOT + 29, SLOT + 30, SLOT + 30)
+
+
+@pytest.mark.parametrize(
+    ("expired", "end"),
+    [(ExpiredCRLPolicy.TRY_LATER, None), (ExpiredCRLPolicy.UNKNOWN, None), (ExpiredCRLPolicy.SERVE, NOW - HOUR)],
+)
+def test_revocation_told_in_spite_of_an_expired_crl_ends_with_a_new_one_alone(expired, end):
+    """It names no nextUpdate and may be kept; where the old nextUpdate is to be shown, nobody may keep it."""
+    moments = times(crl={"next_update": NOW - HOUR}, revoked=True, expired_crl=expired)
+    assert (moments.next_update, moments.fresh_until, moments.ends_at) == (end, end, end)
+
+
+def test_answer_that_hides_next_update_ends_with_the_crl_all_the_same():
+    """The last second of the CRL is one in which it may be given."""
+    for at in (NOW, NOW + DAY):
+        moments = times(at, include_next_update=False)
+        assert (moments.next_update, moments.fresh_until, moments.ends_at) == (None, NOW + DAY, NOW + DAY)
 
 
 def test_archive_cutoff_with_a_nonce_is_made_anew():

@@ -107,7 +107,7 @@ def decide(serving: ServingAuthority, serial: bytes, policy: ResponsePolicy, at:
 class Verdicts:
     """The decisions on the serials of one key of a CA, as `decide` tells; what no serial changes is worked out once."""
 
-    def __init__(self, serving: ServingAuthority, policy: ResponsePolicy, key: str = "") -> None:
+    def __init__(self, serving: ServingAuthority, policy: ResponsePolicy, key: str) -> None:
         self._serving, self._policy = serving, policy
         self._points = speaking(serving, key)
         ends = {crl.next_update for point in self._points for crl in (point.epoch.base, point.epoch.newest)}
