@@ -272,10 +272,9 @@ class _View(NamedTuple):
     A delta past its nextUpdate over a base that is not: by policy the point is fresh as of the base, with its times.
     What the delta told stays in the index: it was the CA's word. `covered`: the fresh ones speak of every certificate,
     and on them rests what is said of a serial that nothing lists; else on all, and `covered_in_all` says whether these
-    do. `sources` are the points whose entries count, the fresh ones first. `late` and `as_base` are the `id` of those
-    in `expired` and of those that are fresh as of their base. `unlisted` are the decisions on what nothing lists.
-    `merged` are the sources, by scope id and with their place, that are asked only if the CA's `partitions` name them;
-    `apart` are the others.
+    do. `late` and `as_base` are the `id` of those in `expired` and of those that are fresh as of their base. `unlisted`
+    are the decisions on what nothing lists. Of the points whose entries count, the fresh ones first, `merged` are asked
+    only if the CA's `partitions` name them, by scope id and with their place; `apart` are the others.
     """
 
     serving: ServingAuthority
@@ -283,7 +282,6 @@ class _View(NamedTuple):
     points: tuple[ServingPoint, ...]
     fresh: tuple[ServingPoint, ...]
     expired: tuple[ServingPoint, ...]
-    sources: tuple[ServingPoint, ...]
     late: frozenset[int]
     as_base: frozenset[int]
     covered: bool
@@ -302,14 +300,12 @@ class _View(NamedTuple):
         fresh = tuple(point for point in points if id(point) not in late)
         expired_points = tuple(point for point in points if id(point) in late)
         covered = covers_every_serial(fresh, own, points)
-        in_all = covered or covers_every_serial(points, own, points)
+        in_all = covered or covers_every_serial(points, own)
         sources = tuple(p for p in (fresh if covered else fresh + expired_points) if not p.scope.only_attribute)
         contains = serving.partitions.holds if serving.partitions is not None else lambda _: False
         merged = {p.epoch.issuing_point.scope_id: (n, p) for n, p in enumerate(sources) if contains(p.index)}
         apart = tuple((n, p) for n, p in enumerate(sources) if p.epoch.issuing_point.scope_id not in merged)
-        return cls(
-            serving, policy, points, fresh, expired_points, sources, late, as_base, covered, in_all, {}, apart, merged
-        )
+        return cls(serving, policy, points, fresh, expired_points, late, as_base, covered, in_all, {}, apart, merged)
 
     def entries(self, serial: bytes) -> list[Entry]:
         """What the points that count list of a serial, in their order. Raises: IndexFileError."""
