@@ -216,6 +216,15 @@ def test_unknown_issuer_is_unauthorized_or_a_signed_unknown():
     assert not answer.terms.cacheable
 
 
+def test_unknown_of_a_foreign_issuer_is_as_new_as_the_newest_acceptance():
+    """Members agree on it, and a CA that has no CRL yet adds nothing."""
+    foreign = request_for(CA.create("Foreign CA", key=shared_key(number=7)), GOOD)
+    for others in ((), (serving(TWO),), (serving(TWO, point(TWO, accepted_at=NOW - 2 * HOUR)),)):
+        served = state(*others, serving(ONE, point(ONE)))
+        ours = responder(served, signer(SIGNER), unknown_issuer=UnknownIssuerPolicy.UNKNOWN)
+        assert ours.answer(foreign, NOW).terms.this_update == NOW - HOUR + 60
+
+
 def test_rejected_and_unsupported_digests_match_no_issuer():
     """ocsp.rejectAlgorithms takes a digest out; one that is not supported is answered the same way."""
     sha1 = usual(reject_algorithms=frozenset({"SHA-1"})).answer(request_for(ONE, GOOD), NOW)
@@ -695,3 +704,27 @@ def test_ca_that_comes_ends_no_answer_of_another():
     ids = frozenset(one.authority.id for one in servings[1:])
     ours.replace(ServingState(2, tuple(servings), 1, ids))
     assert basis.current
+
+
+def test_time_of_an_answer_stands_for_it_only_where_no_other_one_had_it():
+    """Who asks whether it changed since (RFC 9110 13.1.3) is told no only where two answers have two times."""
+
+    def terms(version: int, this_update: int, sent: bytes = request_for(ONE, GOOD), **policy):
+        made = serving(ONE, point(ONE, this_update=this_update), **policy)
+        ours.replace(ServingState(version, (made, serving(TWO, point(TWO)))))
+        answer = ours.answer(sent, NOW).terms
+        return answer.settled_at - NOW, answer.is_dated
+
+    both = state(serving(ONE, point(ONE)), serving(TWO, point(TWO)))
+    ours = responder(both, signer(ONE.issue_signer()), signer(TWO.issue_signer(), "two"))
+    start = NOW - HOUR
+    assert terms(1, start) == (0, True), "nothing was said before"
+    assert terms(2, start + 9) == (60, True), "a newer CRL, and others may answer from the former one for a while"
+    assert terms(3, start + 9, not_found_as_good=False) == (60, False), "the same time for another answer"
+    assert terms(4, start) == (60, False), "a time that was said before"
+    assert terms(5, start + 9) == (60, False)
+    assert terms(6, start + 10, live_times=True) == (60, False), "the CRL's time tells nothing of the slot"
+    assert terms(7, start + 11) == (60, True)
+    ours.withhold(frozenset({authority_id(ONE.certificate)}))
+    ours.withhold(frozenset())
+    assert terms(7, start + 11) == (60, False), "what is said may have changed with the same CRL"
