@@ -128,3 +128,4 @@ def test_answer_that_hides_next_update_ends_with_the_crl_all_the_same():
 def test_archive_cutoff_with_a_nonce_is_made_anew():
     """It counts from producedAt (RFC 6960 4.4.4), which a nonce moves."""
     assert times(nonce=True, archive_cutoff_seconds=DAY).fresh_until == NOW
+    assert times(nonce=True).fresh_until == NOW + DAY
