@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.service.recording import AGENT, AUDITOR, NOBODY, FullAudit, RecordingAudit
 
 from vouchd.core.facts import Caller, Group
 from vouchd.errors import PermissionDenied, StoreUnavailable
-from vouchd.service.permission import KEY_HOLDERS, RIGHTS, Action, Permission, local_caller, source_caller
+from vouchd.service.permission import (
+    KEY_HOLDERS,
+    RIGHTS,
+    Action,
+    Permission,
+    directory_caller,
+    local_caller,
+    source_caller,
+)
 
 # One column a group in the order of Group: Administrators, Agents, aUditors, Trusted managers, Domain, Ocsp.
 GRANTED = {
@@ -69,6 +79,52 @@ def allowed(caller: Caller, action: Action) -> bool:
 def test_allow_one_group_gives_its_rights_and_no_other(caller, place, action):
     """The whole table, action by group: what is not granted here is refused."""
     assert allowed(caller, action) == (GRANTED[action][place] != ".")
+
+
+READ_AWAY = {
+    Action.LIST_AUTHORITIES,
+    Action.READ_CRL,
+    Action.CHECK_STATUS,
+    Action.READ_STATISTICS,
+    Action.LIST_SELFTESTS,
+    Action.LIST_CERTIFICATES,
+    Action.LIST_USERS,
+    Action.READ_CONFIGURATION,
+    Action.READ_AUDIT,
+    Action.READ_DOMAIN,
+    Action.FOLLOW,
+    Action.LIST_APPROVALS,
+}
+
+
+@pytest.mark.parametrize(("caller", "place"), CALLERS, ids=[caller.name for caller, _ in CALLERS])
+@pytest.mark.parametrize("action", Action)
+def test_allow_while_the_store_is_away_gives_what_reads_and_no_more(caller, place, action):
+    """Who was known last may look; who has the right to act is told to come back, who has not that he has not."""
+    known_last, audit = replace(caller, read_only=True), RecordingAudit()
+    has_right = GRANTED[action][place] != "."
+    assert Permission(audit).grants(known_last, action) is (has_right and action in READ_AWAY)
+    if has_right and action in READ_AWAY:
+        Permission(audit).allow(known_last, action, "x")
+    else:
+        with pytest.raises(StoreUnavailable if has_right else PermissionDenied):
+            Permission(audit).allow(known_last, action, "x")
+        assert [(outcome, who) for _, who, outcome, _ in audit.records] == [("failure", caller.name)]
+
+
+@pytest.mark.parametrize(
+    ("caller", "expected"),
+    [
+        (local_caller("root"), ("root", "local", "AGU...")),
+        (source_caller("lab", "http://ca.test/crl"), ("source lab", "http://ca.test/crl", "...T..")),
+        (directory_caller("lab", "ldap://ca.test"), ("source lab", "ldap://ca.test", ".G....")),
+    ],
+)
+def test_caller_that_is_no_user_has_a_name_an_origin_and_the_rights_of_its_task(caller, expected):
+    """What the audit log says of work on the folder, of a source and of a directory, and what each may do."""
+    *who, groups = expected
+    assert [caller.name, caller.origin] == who
+    assert caller.groups == {group for group, letter in zip(Group, groups, strict=True) if letter != "."}
 
 
 @pytest.mark.parametrize("action", Action)
