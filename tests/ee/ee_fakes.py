@@ -15,7 +15,7 @@ from vouchd.ee.port_state import PortState
 from vouchd.ee.replies import Entry, Frame, Tally, http_date
 from vouchd.ee.server import EEServer
 from vouchd.errors import OCSPResponseStatus
-from vouchd.service.assembling import Draft
+from vouchd.service.assembling import Draft, Envelope
 from vouchd.service.terms import Answer, Basis, Terms, unsigned_answer
 from vouchd.settings.declared import EEPort
 
@@ -36,10 +36,13 @@ class FakeDraft(Draft):
         self.answer = answer
         signing = SimpleNamespace(is_slow=False, signer=SimpleNamespace(sign=lambda _tbs, _algorithm: b""))
         template = SimpleNamespace(signing=signing, algorithm="", terms=answer.terms)
-        super().__init__(template, b"", answer.produced_at)
+        super().__init__(template, answer.response_der, answer.produced_at)
 
-    def enclosed(self, _signature: bytes) -> tuple[tuple[bytes, ...], int]:
-        return self.answer.parts, self.answer.size
+    def signed_with(self, _signature: bytes) -> Answer:
+        return self.answer
+
+    def envelope(self, _signature: bytes) -> Envelope:
+        return b"", b"", b"", self.answer.size
 
 
 class FakeResponder:

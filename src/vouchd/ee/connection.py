@@ -11,7 +11,7 @@ from typing import cast
 
 from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.port_state import PortState
-from vouchd.ee.replies import CONTINUE, Entry, Once, Reply, Uncacheable, refusal
+from vouchd.ee.replies import CONTINUE, Entry, Reply, Uncacheable, refusal
 from vouchd.ee.states import TRANSITIONS, Event, State
 from vouchd.errors import OCSPResponseStatus
 
@@ -166,10 +166,10 @@ class EEConnection(asyncio.Protocol):
 
     def give(self, reply: Reply) -> None:
         """The answer that this connection waits for."""
-        if self._alone and not isinstance(reply, Uncacheable):
+        if self._alone:
             if reply.note is not None:
                 self._server.records.count(reply.note, self._client)
-            self._give_alone(reply.wire)
+            self.give_alone(reply.wire(self._server.date) if isinstance(reply, Uncacheable) else reply.wire)
         elif self.awaited is not None:
             self.awaited, self._alone = None, False
             self._move(Event.TURN)
@@ -179,15 +179,10 @@ class EEConnection(asyncio.Protocol):
             else:
                 self._pump()
 
-    def give_once(self, wire: bytes, body_bytes: int) -> None:
-        """See Asking."""
-        if self._alone:
-            self._give_alone(wire)
-        else:
-            self.give(Once(wire, body_bytes))
-
-    def _give_alone(self, wire: bytes) -> None:
-        """Write a signed answer, as most are, to who waits for it alone: what `_send` and the two moves come to."""
+    def give_alone(self, wire: bytes) -> bool:
+        """See Asking: what `_send` and the two moves of `give` come to."""
+        if not self._alone:
+            return False
         server = self._server
         self.awaited, self._alone = None, False
         self._state = _ANSWERED  # before it is written: what is written may fill the client's buffer
@@ -196,6 +191,7 @@ class EEConnection(asyncio.Protocol):
         self._transport.write(wire)
         if self._state is not _READY:
             self._pump()
+        return True
 
     # The short way: a chunk that is one plain request. False when it is to be parsed.
 
@@ -346,7 +342,7 @@ class EEConnection(asyncio.Protocol):
                 status = 304 if reply.matches(request) else 200
                 head = reply.head(status, server.second, server.date)
             else:
-                head = reply.head if isinstance(reply, Once) else reply.head(server.date)
+                head = reply.head(server.date)
             if status == 304 or request.method == b"HEAD":
                 body = b""
             if close:

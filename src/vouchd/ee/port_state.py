@@ -16,7 +16,7 @@ from vouchd.ee.counters import Snapshot, WorkerCounters
 from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
-from vouchd.ee.replies import Entry, Once, Reply, Uncacheable, http_date, refusal
+from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
 from vouchd.ee.signing_queue import SigningQueue
 from vouchd.ee.signing_threads import THREADS, SigningThreads
 from vouchd.ee.status_documents import DOCUMENTS, XML
@@ -96,8 +96,8 @@ class Asking(Protocol):
     def give(self, reply: Reply) -> None:
         """The answer."""
 
-    def give_once(self, wire: bytes, body_bytes: int) -> None:
-        """The answer as it is in a `Once` without a note, which most clients need not have made."""
+    def give_alone(self, wire: bytes) -> bool:
+        """The whole answer to who waits for it alone, as most do; False where it takes `give` to see what is wanted."""
 
 
 class SlowTurn:
@@ -327,8 +327,8 @@ class PortState:
             else:  # the same in fewer steps
                 frame = terms.frame or self.counters.frame(terms)
                 frame.tally.made += 1
-                parts, size = draft.enclosed(signature)
-                client.give_once(frame.once(parts, size, second, date), size)
+                if not client.give_alone(frame.once(draft, signature, second, date)):
+                    client.give(Uncacheable(draft.signed_with(signature).response_der))
 
     def _sign_beside(self, turns: Sequence[SlowTurn]) -> None:
         """Have threads that are free sign for some, as many together as is good; the others wait for a thread."""
@@ -445,7 +445,7 @@ class PortState:
             extra = b"Retry-After: %d\r\n" % RETRY_SECONDS if later else b""
             return Uncacheable(answer.response_der, extra=extra, note=note)
         entry = self._keep(request_der, answer, note) if terms.cacheable else None
-        return entry or Once(terms.frame.once(answer.parts, answer.size, self.second, self.date), answer.size, note)
+        return entry or Uncacheable(answer.response_der, note=note)
 
     def _keep(self, request_der: bytes, answer: Answer, note: Note | None) -> Entry | None:
         """A cached answer; None when nobody may keep it: it is past its nextUpdate, and served so by policy."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from vouchd.audit.answer_records import Note
 from vouchd.ee.http_request import HTTPRequest
 from vouchd.errors import OCSPResponseStatus
+from vouchd.service.assembling import Draft
 from vouchd.service.terms import Answer, Terms
 
 _TYPE = b"Content-Type: application/ocsp-response\r\n"
@@ -59,7 +60,7 @@ def error_der(status: OCSPResponseStatus) -> bytes:
 
 
 class Uncacheable(NamedTuple):
-    """An answer without a signature that nobody may store; `extra` is header lines.
+    """An answer that nobody may store; `extra` is header lines.
 
     `note` is what the audit log is told of it, None for nothing. `type_line` is the header line of its media type.
     """
@@ -81,6 +82,10 @@ class Uncacheable(NamedTuple):
             date,
             self.extra,
         )
+
+    def wire(self, date: bytes) -> bytes:
+        """The whole answer for a persistent connection."""
+        return b"%b\r\n%b" % (self.head(date), self.body)
 
 
 def refusal(http_status: int, ocsp_status: OCSPResponseStatus, extra: bytes = b"") -> Uncacheable:
@@ -105,13 +110,17 @@ class Tally:
         self.made = 0
 
 
+# What goes before what is signed, between it and the signature, and behind that.
+_Around = tuple[bytes, bytes, bytes]
+
+
 class Frame:
     """What goes around all answers on the same terms; `tally` counts them.
 
     No cache is told to keep one for longer than from thisUpdate to nextUpdate, wherever the clock stands.
     """
 
-    __slots__ = ("_after", "_before", "_expires", "_heads", "_lifetime", "_second", "etag_begins", "tally", "terms")
+    __slots__ = ("_after", "_around", "_before", "_expires", "_lifetime", "_second", "etag_begins", "tally", "terms")
 
     def __init__(self, terms: Terms, tally: Tally) -> None:
         self.terms = terms
@@ -121,7 +130,8 @@ class Frame:
         self._lifetime = (ends_at or 0) - terms.this_update
         self._expires = b"" if ends_at is None else b"Expires: %b\r\n" % http_date(ends_at)
         self._second, self._before, self._after = -1, b"", b""
-        self._heads: dict[int, bytes] = {}  # of answers that nobody may store, by their size
+        # Of answers that nobody may store, by the sizes of what is signed and of the signature.
+        self._around: dict[tuple[int, int], _Around] = {}
 
     def fresh_at(self, second: int) -> bool:
         """Whether an answer may be given that was made before."""
@@ -147,20 +157,26 @@ class Frame:
         ending = b"%bContent-Length: %d\r\n" % (_TYPE, size) if status != 304 else b""
         return b"".join((self._up_to_etag(status, second, date), etag, self._from_etag(second), ending))
 
-    def once(self, parts: tuple[bytes, ...], size: int, second: int, date: bytes) -> bytes:
-        """The whole answer that nobody may store, for a persistent connection; `parts` and `size` as in Answer."""
+    def once(self, draft: Draft, signature: bytes, second: int, date: bytes) -> bytes:
+        """The whole of an answer that nobody may store, as `Uncacheable.wire` gives it, in fewer steps."""
         if second != self._second:
             self._renew(second, date)
-        head = self._heads.get(size)
-        if head is None:
-            head = self._heads[size] = Uncacheable(bytes(size)).head(date) + b"\r\n"
-        return b"".join((head, *parts))
+        tbs = draft.tbs
+        sizes = len(tbs), len(signature)
+        before, middle, certs_der = self._around.get(sizes) or self._go_around(sizes, draft, signature, date)
+        return b"".join((before, tbs, middle, signature, certs_der))
+
+    def _go_around(self, sizes: tuple[int, int], draft: Draft, signature: bytes, date: bytes) -> _Around:
+        """What goes around all answers of these two sizes in this second."""
+        head, middle, certs_der, size = draft.envelope(signature)
+        around = self._around[sizes] = Uncacheable(bytes(size)).head(date) + b"\r\n" + head, middle, certs_der
+        return around
 
     def _renew(self, second: int, date: bytes) -> None:
         self._second = second
         self._before = self._up_to_etag(200, second, date)
         self._after = b"%b%bContent-Length: " % (self._from_etag(second), _TYPE)
-        self._heads = {}
+        self._around = {}
 
     def _up_to_etag(self, status: int, second: int, date: bytes) -> bytes:
         ends_at = self.terms.next_update
@@ -178,24 +194,6 @@ class Frame:
 
     def _from_etag(self, second: int) -> bytes:
         return b'"\r\nLast-Modified: %b\r\n%b' % (http_date(self.modified(second)), self._expires)
-
-
-class Once(NamedTuple):
-    """A signed answer that nobody may store, complete for a persistent connection; its body has that many bytes."""
-
-    wire: bytes
-    body_bytes: int
-    note: Note | None = None
-
-    @property
-    def body(self) -> bytes:
-        """DER of OCSPResponse."""
-        return self.wire[-self.body_bytes :]
-
-    @property
-    def head(self) -> bytes:
-        """Status line and headers without the last empty line."""
-        return self.wire[: -self.body_bytes - 2]
 
 
 class Entry:
@@ -281,4 +279,4 @@ class Entry:
         return modified <= since and (since >= terms.settled_at or (terms.is_dated and since == modified))
 
 
-Reply = Entry | Once | Uncacheable
+Reply = Entry | Uncacheable

@@ -70,6 +70,8 @@ class FairQueue(Generic[W]):
         """Call the waiter when it is due; the group that gave up a place for it (its own: it got none), else None."""
         waiting = self._groups.get(group)
         loser = None
+        if not self._length:
+            self._begin()
         if self._length >= self._limit:
             own, greediest = len(waiting or ()), len(self._by_places) - 1
             if own + 2 > greediest:
@@ -78,31 +80,32 @@ class FairQueue(Generic[W]):
             self._pop(loser, newest=True).lose_turn()
         if waiting is None:
             waiting = self._groups[group] = deque()
-        self._length += 1
         waiting.append(waiter)
-        self._count(group, len(waiting) - 1, len(waiting))
+        self._length += 1
+        places, count = self._by_places, len(waiting)
+        if count > 1:
+            del places[count - 1][group]
+        if count == len(places):
+            places.append({})
+        places[count][group] = None
         return loser
+
+    def _begin(self) -> None:
+        """Somebody comes where nobody waits."""
 
     def _pop(self, group: str, *, newest: bool = False) -> W:
         waiting = self._groups[group]
-        self._count(group, len(waiting), len(waiting) - 1)
+        places, count = self._by_places, len(waiting)
+        del places[count][group]
+        if not places[-1]:
+            places.pop()
         self._length -= 1
         waiter = waiting.pop() if newest else waiting.popleft()
-        if not waiting:
+        if waiting:
+            places[count - 1][group] = None
+        else:
             del self._groups[group]
         return waiter
-
-    def _count(self, group: str, before: int, after: int) -> None:
-        """A group has one place more or less."""
-        places = self._by_places
-        if before:
-            del places[before][group]
-        if after == len(places):
-            places.append({})
-        if after:
-            places[after][group] = None
-        if before == len(places) - 1 and not places[before] and before:
-            places.pop()
 
     def next_waiter(self) -> W:
         """Whose turn it is now; there must be one."""
@@ -145,12 +148,10 @@ class SigningQueue(FairQueue[W]):
         """Whether nobody waits."""
         return not self._is_due
 
-    def enter(self, waiter: W, group: str) -> str | None:
-        """See FairQueue."""
-        if not self._is_due:
+    def _begin(self) -> None:
+        if not self._is_due:  # else one is under way, and looks who waits when it ends
             self._is_due = True
             self._again()
-        return FairQueue.enter(self, waiter, group)  # `super()` is an object, made each time
 
     def _turn(self) -> None:
         begin = perf_counter()

@@ -17,6 +17,9 @@ from vouchd.service.terms import Answer, Terms, error_answer
 ENVELOPE_LIMIT = 4096
 _OBJECT_BYTES = 1000  # what a template takes beside its octets
 
+# What stands before what is signed, between it and the signature, and behind that; and the size of all.
+Envelope = tuple[bytes, bytes, bytes, int]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signing:
@@ -28,13 +31,13 @@ class Signing:
     not_before: int
     not_after: int
     is_slow: bool
-    # By the sizes of what is signed and of the signature: what stands before and between them, and the size of all.
-    envelopes: dict[tuple[int, int, str], tuple[bytes, bytes, int]] = field(default_factory=dict)
+    envelopes: dict[tuple[int, int, str], Envelope] = field(default_factory=dict)  # by the two sizes
 
-    def enclose(self, tbs_size: int, signature_size: int, algorithm: str) -> tuple[bytes, bytes, int]:
+    def enclose(self, tbs_size: int, signature_size: int, algorithm: str) -> Envelope:
         """Make the envelope for these sizes."""
         head, middle = envelope(tbs_size, ALGORITHMS[algorithm].identifier_der, signature_size, self.certs_der)
-        made = head, middle, len(head) + tbs_size + len(middle) + signature_size + len(self.certs_der)
+        size = len(head) + tbs_size + len(middle) + signature_size + len(self.certs_der)
+        made = head, middle, self.certs_der, size
         if len(self.envelopes) < ENVELOPE_LIMIT:
             self.envelopes[tbs_size, signature_size, algorithm] = made
         return made
@@ -130,15 +133,14 @@ class Draft:
 
     def signed_with(self, signature: bytes) -> Answer:
         """The answer with that signature."""
-        parts, size = self.enclosed(signature)
-        return Answer(parts, self.template.terms, self.produced_at, size)
+        head, middle, certs_der, size = self.envelope(signature)
+        return Answer((head, self.tbs, middle, signature, certs_der), self.template.terms, self.produced_at, size)
 
-    def enclosed(self, signature: bytes) -> tuple[tuple[bytes, ...], int]:
-        """The parts of the answer with that signature, and the size of all together (see Answer)."""
-        template, tbs = self.template, self.tbs
-        signing, sizes = template.signing, (len(tbs), len(signature), template.algorithm)
-        head, middle, size = signing.envelopes.get(sizes) or signing.enclose(*sizes)
-        return (head, tbs, middle, signature, signing.certs_der), size
+    def envelope(self, signature: bytes) -> Envelope:
+        """What goes around it and that signature, the same for all of its template whose signatures are as long."""
+        template = self.template
+        sizes = len(self.tbs), len(signature), template.algorithm
+        return template.signing.envelopes.get(sizes) or template.signing.enclose(*sizes)
 
 
 def signatures(drafts: Iterable[Draft]) -> list[bytes]:
