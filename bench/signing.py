@@ -135,12 +135,22 @@ class Load:
 
 
 def wrk(
-    port: int, script: Path, seconds: int, connections: int, address: str = "127.0.0.1", inside: Iterable[str] = ()
+    port: int,
+    script: Path,
+    seconds: int,
+    connections: int,
+    address: str = "127.0.0.1",
+    inside: Iterable[str] = (),
+    patience_seconds: int = 2,
 ) -> tuple[float, dict[int, float]]:
-    """Requests a second, and the latency in milliseconds by percentile; `inside` is the command that runs wrk."""
+    """Requests a second, and the latency in milliseconds by percentile; `inside` is the command that runs wrk.
+
+    An answer that takes longer than the patience ends the benchmark.
+    """
     command = [
         *inside,
-        *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)),
+        *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={patience_seconds}s", "--latency"),
+        *("-s", str(script)),
         f"http://{address}:{port}/",
     ]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout

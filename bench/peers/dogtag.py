@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.dogtag.lab import plan, running
 from tests.dogtag.lab.installation import alone
@@ -33,7 +34,7 @@ class Dogtag:
     def serving(self, site: Site) -> Iterator[Serving]:
         """It, with the CA added and its CRL pushed by its agent; as it was before, afterwards."""
         lab = Lab.at_home()
-        with started(lab):
+        with started(lab, _common_name(site.ca)):
             lab.add_ca(plan.OCSP, site.ca)
             try:
                 serving = Serving(
@@ -49,8 +50,11 @@ class Dogtag:
 
 
 @contextmanager
-def started(lab: Lab) -> Iterator[None]:
-    """Its OCSP manager alone, with its directory server.
+def started(lab: Lab, ca: str) -> Iterator[None]:
+    """Its OCSP manager alone, with its directory server; afterwards nothing of the CA of that name is left in it.
+
+    An OCSP manager puts the certificate of a CA whose CRL it takes among its own, and takes no other of that issuer and
+    serial number from then on, also when the CA is removed; only a tool takes it out, while the manager is stopped.
 
     Raises:
         Unavailable: none has been made here, or it is in use.
@@ -66,14 +70,23 @@ def started(lab: Lab) -> Iterator[None]:
         raise Unavailable("it is in use: `python -m tests.dogtag.lab stop` ends it")
     with alone(root.parent):
         lab.enclosure.open()
+    certificates = f"/var/lib/pki/{plan.OCSP.tomcat}/alias"
+    forget = ("certutil", "-D", "-d", certificates, "-n", ca)
     try:
+        lab.enclosure.run(*forget, check=False)  # of a run that was ended
         lab.enclosure.run("systemctl", "start", f"dirsrv@{plan.OCSP.name}")
         java_as_installed = ("env", "--unset=JAVA_TOOL_OPTIONS")
         lab.enclosure.run(*java_as_installed, "systemctl", "start", f"pki-tomcatd@{plan.OCSP.tomcat}")
         running.answers(plan.OCSP)
         yield
     finally:
+        lab.enclosure.run("systemctl", "stop", f"pki-tomcatd@{plan.OCSP.tomcat}")
+        lab.enclosure.run(*forget, check=False)
         lab.stop()
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    return certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
 
 
 def _version(lab: Lab) -> str:

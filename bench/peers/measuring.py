@@ -17,6 +17,8 @@ from bench import signing
 from bench.peers.peer import Peer, Serving, Site, Unavailable
 from bench.processes import cpu_seconds, pss_mib
 
+FEWEST = 500  # answers in a round, so that those under way at its end hardly count
+LONGEST_SECONDS = 10
 QUESTIONS = (
     signing.Row("one question again and again", ""),
     signing.Row("each serial new", "", signing.COLD),
@@ -102,15 +104,16 @@ def _signed_by(certificate: x509.Certificate, answer: ocsp.OCSPResponse) -> bool
 
 def _answers(serving: Serving, site: Site, question: signing.Row, seconds: int, rounds: int) -> Answers:
     load = signing.Load(question, site.ca, site.folder, serving.path, serving.serials)
-    _load(serving, load, serving.warm_up_seconds)
-    return summary([_load(serving, load, seconds) for _ in range(rounds)])
+    first = _load(serving, load, serving.warm_up_seconds)
+    enough = min(math.ceil(FEWEST / first.rate), LONGEST_SECONDS)
+    return summary([_load(serving, load, max(seconds, enough)) for _ in range(rounds)])
 
 
 def _load(serving: Serving, load: signing.Load, seconds: int) -> Answers:
     serving.refresh()
     before, begin = sum(map(cpu_seconds, serving.pids())), time.monotonic()
     rate, percentiles = signing.wrk(
-        serving.port, load.script(), seconds, signing.CONNECTIONS, serving.address, serving.inside
+        serving.port, load.script(), seconds, signing.CONNECTIONS, serving.address, serving.inside, LONGEST_SECONDS
     )
     taken = sum(map(cpu_seconds, serving.pids())) - before
     if not rate:

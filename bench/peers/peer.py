@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp
 
 from bench import signing
 
-ENTRIES = 20_000
+ENTRIES = 10_000
 ISSUED = 10_000  # certificates that a responder knows of which has to be told of each
 PATIENCE_SECONDS = 60
 
