@@ -156,9 +156,14 @@ def wrk(
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise SystemExit(out)
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), latencies(out)
+
+
+def latencies(out: str) -> dict[int, float]:
+    """The latency in milliseconds by percentile, as wrk has printed it."""
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-    quantiles = re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", out, re.MULTILINE)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), {int(p): float(v) * units[u] for p, v, u in quantiles}
+    quantiles = re.findall(r"^ +(50|99)% +([\d.]+)(us|ms|s) *$", out, re.MULTILINE)
+    return {int(percent): float(value) * units[unit] for percent, value, unit in quantiles}
 
 
 def library_signs(key: str, seconds: float) -> tuple[float, float]:

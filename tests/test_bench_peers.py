@@ -221,10 +221,8 @@ def test_built_program_is_kept_where_the_variable_says(tmp_path, monkeypatch):
 
 def test_dogtag_that_nobody_has_made_says_how_it_is_made(tmp_path):
     """Making one takes a quarter of an hour, so it is never made by the way."""
-    with (
-        pytest.raises(Unavailable, match=r"tests\.dogtag\.lab start"),
-        dogtag.started(Lab(Enclosure(tmp_path / "root"))),
-    ):
+    lab = Lab(Enclosure(tmp_path / "root"))
+    with pytest.raises(Unavailable, match=r"tests\.dogtag\.lab start"), dogtag.started(lab, "Bench CA"):
         raise AssertionError
 
 
@@ -232,3 +230,9 @@ def test_nonce_of_the_questions_is_a_whole_extension(site):
     """The octets that the load replaces are those of the nonce's value."""
     request = ocsp.load_der_ocsp_request(signing.request(site.ca, 1, signing.NONCE))
     assert [extension.value for extension in request.extensions] == [x509.OCSPNonce(signing.NONCE)]
+
+
+def test_latencies_of_wrk_are_milliseconds_whatever_their_unit():
+    """wrk prints microseconds, milliseconds and, with a blank after the unit, seconds."""
+    out = "  Latency Distribution\n     50%  884.90us\n     75%    1.00ms\n     99%    1.85s \n"
+    assert signing.latencies(out) == pytest.approx({50: 0.8849, 99: 1850.0})
