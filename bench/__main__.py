@@ -7,7 +7,7 @@ than the reference that is kept in the repository.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from bench import (
     cached,
@@ -54,7 +54,7 @@ def _each(figures: Callable[[int], list[Figure]], sizes: Iterable[int], options:
     return [figure for size in chosen for figure in figures(size)]
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--big", action="store_true", help="also 10,000,000 entries and 10,000 CAs: minutes and 4 GiB")
@@ -66,17 +66,25 @@ def main() -> int:
     )
     parser.add_argument("--short", action="store_true", help="a minute: fails when a figure is worse by a third")
     parser.add_argument("--keep", action="store_true", help="write the reference of --short anew")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     print(machine(), flush=True)
     if options.short:
         return _short(keep=options.keep)
-    chosen = options.only or [name for name in ROWS if name != "peers"]
-    if options.peers:
-        chosen.append("peers")
-    rows = [figure for name, measure in ROWS.items() if name in chosen for figure in measure(options)]
-    print_table(rows, kept.read(kept.LAST))
-    kept.keep(kept.LAST, rows)
+    former, rows = kept.read(kept.LAST), []
+    try:
+        for name in _chosen(options):
+            print(f"measuring: {name}", flush=True)
+            rows += ROWS[name](options)
+    finally:  # where one fails, or somebody has seen enough, what was measured is not lost
+        print_table(rows, former)
+        kept.keep(kept.LAST, rows)
     return 0
+
+
+def _chosen(options: argparse.Namespace) -> list[str]:
+    """Names of rows, in the table's order; other responders where they are asked for."""
+    names = set(options.only or ROWS.keys() - {"peers"}) | ({"peers"} if options.peers else set())
+    return [name for name in ROWS if name in names]
 
 
 def _short(*, keep: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import __main__ as command
 from bench import kept, short
 from bench.figures import Figure
 
@@ -31,3 +32,38 @@ def test_kept_figures_are_those_of_the_last_run_of_each(tmp_path):
 def test_reference_has_a_figure_of_each_row_of_the_short_form():
     """What the short form measures has something to be compared with in the repository."""
     assert set(kept.read(short.REFERENCE)) == {short.name_of(row) for row in short.rows()}
+
+
+@pytest.fixture
+def two_rows(monkeypatch, tmp_path):
+    """The command with two rows of no cost, and its last run in a folder of the test."""
+    rows = {"one": lambda _: [Figure("first", 1.0, 0.0, "s")], "peers": lambda _: [Figure("theirs", 2.0, 0.0, "s")]}
+    monkeypatch.setattr(command, "ROWS", rows)
+    monkeypatch.setattr(kept, "LAST", tmp_path / "last.json")
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [([], {"first"}), (["--peers"], {"first", "theirs"}), (["--only", "peers"], {"theirs"})],
+)
+def test_bench_measures_other_responders_where_they_are_asked_for(two_rows, words, measured):
+    """They take minutes, and have to be built: nobody gets them by the way."""
+    assert command.main(words) == 0
+    assert kept.read(kept.LAST).keys() == measured
+
+
+def test_bench_shows_and_keeps_what_it_has_where_a_row_fails(two_rows, capsys):
+    """Minutes of measuring are not lost by the row that comes last; what is at work is said, and the run before beside it."""
+    kept.keep(kept.LAST, [Figure("first", 4.0, 0.0, "s")])
+
+    def fail(_):
+        raise SystemExit("no")
+
+    two_rows["peers"] = fail
+    with pytest.raises(SystemExit, match="no"):
+        command.main(["--peers"])
+    out = capsys.readouterr().out
+    assert "measuring: one" in out
+    assert "4.00 (-75%)" in out
+    assert kept.read(kept.LAST) == {"first": 1.0}

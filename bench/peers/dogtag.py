@@ -21,7 +21,7 @@ from tests.dogtag.lab.lab import Lab
 from bench.peers.peer import Serving, Site, Unavailable
 from bench.processes import family
 
-_WARM_UP_SECONDS = 6  # until its Java has compiled what it does often
+_WARM_UP_SECONDS = 10  # until its Java has compiled what it does often
 
 
 class Dogtag:
