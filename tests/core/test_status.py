@@ -324,6 +324,7 @@ def test_why_tells_how_it_was_decided(number, points, policy, expected):
     """`explain` retells the decision, so each way to one has its words."""
     decision = decide(serving(ONE, *points, **policy), serial_octets(number), ResponsePolicy(), NOW)
     assert decision.why == expected
+    assert (decision.entry is not None) is (decision.status is CertStatus.REVOKED)
     assert decision.non_issued is expected.endswith("(extended definition of revoked)")
 
 
