@@ -194,3 +194,21 @@ def test_allow_audit_unavailable_no_act():
 def test_rights_every_action_has_a_row():
     """An action without a row would be a bug found by an operator."""
     assert set(RIGHTS) == set(Action)
+
+
+@pytest.mark.parametrize("action", [Action.CHANGE_DOMAIN, Action.ADD_USER])
+def test_member_acts_on_itself_alone(action):
+    """Whatever its groups are, and refused with a record; who is no member may act on each as his groups say."""
+    audit = RecordingAudit()
+    member = Caller("one", frozenset(Group), "192.0.2.1", member="one")
+    Permission(audit).allow_for("one", member, action)
+    with pytest.raises(PermissionDenied, match="one is not two"):
+        Permission(audit).allow_for("two", member, action)
+    Permission(audit).allow_for("two", replace(member, member=""), action)
+    with pytest.raises(PermissionDenied):
+        Permission(audit).allow_for("one", replace(member, groups=frozenset()), action)
+    said = [(event, who, outcome, detail["action"], detail["target"]) for event, who, outcome, detail in audit.records]
+    assert said == [
+        ("AUTHZ", "one", outcome, action.value, target)
+        for outcome, target in (("success", "one"), ("failure", "two"), ("success", "two"), ("failure", "one"))
+    ]
