@@ -291,41 +291,44 @@ def verdict(of: Callable[[bytes, int], Decision], serial: bytes, at: int = NOW) 
 
 
 @pytest.mark.parametrize(
-    ("number", "points", "policy", "expected"),
+    ("number", "points", "policy", "expected", "why"),
     [
-        (GOOD, (fresh(),), {}, "not listed in the CRL"),
-        (REVOKED, (fresh(*ENTRIES),), {}, "listed in the CRL"),
-        (HELD, (stale(*ENTRIES),), {"expired_crl": ExpiredCRLPolicy.SERVE}, "listed in the CRL"),
+        (GOOD, (fresh(),), {}, "good", "not listed in the CRL"),
+        (REVOKED, (fresh(*ENTRIES),), {}, "revoked", "listed in the CRL"),
+        (HELD, (stale(*ENTRIES),), {"expired_crl": ExpiredCRLPolicy.SERVE}, "revoked", "listed in the CRL"),
         (
             REVOKED,
             (stale(*ENTRIES),),
             {},
+            "revoked",
             "listed in a CRL that has passed its nextUpdate; such a revocation does not end",
         ),
-        (GOOD, (stale(),), {"expired_crl": ExpiredCRLPolicy.UNKNOWN}, "the CRL has passed its nextUpdate"),
+        (GOOD, (stale(),), {"expired_crl": ExpiredCRLPolicy.UNKNOWN}, "unknown", "the CRL has passed its nextUpdate"),
         (
             GOOD,
             (fresh(scope=PARTITION),),
             {},
+            "unknown",
             "not listed, and the CRLs held do not cover every certificate of this CA",
         ),
-        (0, (fresh(),), {}, "a serial that is not positive, and nothing lists it"),
-        (GOOD, (fresh(),), {"not_found_as_good": False}, "not listed (notFoundAsGood=false)"),
-        (GOOD, (fresh(),), {"issued": set()}, "never issued"),
+        (0, (fresh(),), {}, "unknown", "a serial that is not positive, and nothing lists it"),
+        (GOOD, (fresh(),), {"not_found_as_good": False}, "unknown", "not listed (notFoundAsGood=false)"),
+        (GOOD, (fresh(),), {"issued": set()}, "unknown", "never issued"),
         (
             GOOD,
             (fresh(),),
             {"issued": set(), "extended_revoke": True},
+            "revoked",
             "never issued (extended definition of revoked)",
         ),
     ],
 )
-def test_why_tells_how_it_was_decided(number, points, policy, expected):
+def test_why_tells_how_it_was_decided(number, points, policy, expected, why):
     """`explain` retells the decision, so each way to one has its words."""
     decision = decide(serving(ONE, *points, **policy), serial_octets(number), ResponsePolicy(), NOW)
-    assert decision.why == expected
+    assert (decision.status.value, decision.why) == (expected, why)
     assert (decision.entry is not None) is (decision.status is CertStatus.REVOKED)
-    assert decision.non_issued is expected.endswith("(extended definition of revoked)")
+    assert decision.non_issued is why.endswith("(extended definition of revoked)")
 
 
 # Serials.
