@@ -342,6 +342,24 @@ def test_serial_that_is_not_positive_is_never_good_unless_it_is_known(number):
     assert status(serving(ONE, fresh(), issued={serial_octets(number)}), number) == "good"
 
 
+@pytest.mark.parametrize(
+    ("serial", "expected"),
+    [
+        (b"\x00", CertStatus.UNKNOWN),
+        (b"\x01", CertStatus.GOOD),
+        (b"\x7f", CertStatus.GOOD),
+        (b"\x80", CertStatus.UNKNOWN),
+        (b"\xff", CertStatus.UNKNOWN),
+        (b"\x00\x80", CertStatus.GOOD),
+        (b"\x7f\xff", CertStatus.GOOD),
+        (b"\x80\x00", CertStatus.UNKNOWN),
+    ],
+)
+def test_first_bit_of_a_serial_is_its_sign(serial, expected):
+    """X.690 8.3: the content of an INTEGER is a two's complement number."""
+    assert decide(serving(ONE, fresh()), serial, ResponsePolicy(), NOW).status is expected
+
+
 @pytest.mark.parametrize("expired", ExpiredCRLPolicy)
 @pytest.mark.parametrize("delta", ExpiredDeltaPolicy)
 def test_verdicts_of_moments_to_and_fro_are_those_decided_anew(expired, delta):
