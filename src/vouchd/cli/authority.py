@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,215 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.cli import bulk, output
 from vouchd.cli.certificate_files import read_authorities
 from vouchd.cli.instance import Instance, all_authorities, reachable
-from vouchd.cli.options import STDIN, JsonOption, read_input
+from vouchd.cli.options import STDIN, JsonOption, read_input, spread
+from vouchd.cli.policy_options import DEFAULT, PolicyChange
 from vouchd.cli.serving import seconds_to_wait
-from vouchd.core.facts import AuthorityPolicy, CompromisedAnswer, ExpiredCRLPolicy, ExpiredDeltaPolicy
+from vouchd.core.facts import CompromisedAnswer
 from vouchd.errors import ConfigError, UnlistedCertificates
 
-# The options of `vouchd authority set`; what their values mean is in policyoptions.py.
-
-_FLAG = "true|false|default"
-
-NotFoundAsGoodOption = Annotated[
-    str | None, typer.Option(metavar=_FLAG, help="A serial that no CRL lists is good, else unknown.")
-]
-IncludeNextUpdateOption = Annotated[str | None, typer.Option(metavar=_FLAG, help="Answers tell the CRL's nextUpdate.")]
-ReasonsOption = Annotated[str | None, typer.Option(metavar=_FLAG, help="Answers tell why a certificate was revoked.")]
-ExpiredCRLOption = Annotated[
-    str | None, typer.Option(metavar="tryLater|unknown|serve|default", help="Answer from a CRL past its nextUpdate.")
-]
-InvalidityDateOption = Annotated[
-    bool | None, typer.Option("--invalidity-date/--no-invalidity-date", help="Tell the CRL entry's invalidityDate.")
-]
-CRLReferenceOption = Annotated[
-    bool | None, typer.Option("--crl-reference/--no-crl-reference", help="Tell which CRL (RFC 6960 4.4.2).")
-]
-ArchiveCutoffOption = Annotated[
-    str | None, typer.Option(metavar="SECONDS|default", help="Retention behind archiveCutoff (RFC 6960 4.4.4).")
-]
-ExtendedRevokeOption = Annotated[
-    bool | None,
-    typer.Option("--extended-revoke/--no-extended-revoke", help="A serial never issued is revoked (RFC 6960 4.4.8)."),
-]
-SignerOption = Annotated[str | None, typer.Option(metavar="NICKNAME|default", help="The signer for this CA.")]
-CRLIssuerOption = Annotated[
-    list[Path] | None, typer.Option(metavar="FILE|default", help="Issuer of CRLs of this CA; repeatable.")
-]
-ExpectedScopeOption = Annotated[
-    list[str] | None, typer.Option(metavar="ID|default", help="Scopes that together cover all serials; repeatable.")
-]
-NamedPointOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--named-point-covers-all/--no-named-point-covers-all",
-        help="The CA's only CRL names its distribution point, restricts nothing, and lists all.",
-    ),
-]
-TrustedResponderOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--trusted-responder/--no-trusted-responder",
-        help="The CA need not have issued its signer: clients trust that one by configuration.",
-    ),
-]
-ExpiredDeltaOption = Annotated[
-    str | None, typer.Option(metavar="base|expired|default", help="Answer when the delta alone is past its nextUpdate.")
-]
-LiveTimesOption = Annotated[
-    bool | None, typer.Option("--live-times/--no-live-times", help="producedAt is the start of the current slot.")
-]
-LiveThisUpdateOption = Annotated[
-    bool | None, typer.Option("--live-this-update/--no-live-this-update", help="With live times: thisUpdate, too.")
-]
-SlotOption = Annotated[str | None, typer.Option(metavar="SECONDS|default", help="How long a slot of live times is.")]
-QuarantinePercentOption = Annotated[
-    str | None, typer.Option(metavar="N|default", help="Hold back a CRL that loses more entries, or is odd otherwise.")
-]
-QuarantineEntriesOption = Annotated[
-    str | None, typer.Option(metavar="N|default", help="Never hold back for so many entries or fewer.")
-]
-QuarantineGainsOption = Annotated[
-    bool | None,
-    typer.Option("--quarantine-gains/--no-quarantine-gains", help="Hold back for entries gained as for those lost."),
-]
 IssuedSerialsOption = Annotated[
     str | None, typer.Option(metavar="FILE|default", help="The serials issued: no other one is good; - is stdin.")
 ]
 DecimalOption = Annotated[bool, typer.Option("--decimal", help="The issued serials are decimal, not hexadecimal.")]
-
-
-# What `vouchd authority set` takes for a CA's own policy; `default` takes a setting of its own away again.
-
-DEFAULT = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyChange:
-    """The options as given; None: not given, that field stays as it is."""
-
-    not_found_as_good: str | None = None
-    include_next_update: str | None = None
-    reasons: str | None = None
-    expired_crl: str | None = None
-    invalidity_date: bool | None = None
-    crl_reference: bool | None = None
-    archive_cutoff_seconds: str | None = None
-    extended_revoke: bool | None = None
-    trusted_responder: bool | None = None
-    signer: str | None = None
-    crl_issuers: list[Path] | None = None
-    expected_scopes: list[str] | None = None
-    named_point_covers_all: bool | None = None
-    expired_delta: str | None = None
-    live_times: bool | None = None
-    live_this_update: bool | None = None
-    slot_seconds: str | None = None
-    quarantine_percent: str | None = None
-    quarantine_entries: str | None = None
-    quarantine_gains: bool | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no option was given."""
-        return all(not self._is_named(field.name) for field in fields(self))
-
-    def _is_named(self, name: str) -> bool:
-        return getattr(self, name) not in (None, [])
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields that were given, as the operation takes them.
-
-        Raises: ConfigError naming the option, SigningError.
-        """
-        names = [field.name for field in fields(self) if self._is_named(field.name)]
-        return {name: _READERS.get(name, _as_it_is)(name, getattr(self, name)) for name in names}
-
-
-def _as_it_is(_: str, value: object) -> object:
-    return value
-
-
-def _flag(name: str, text: str) -> bool | None:
-    if text not in {"true", "false", DEFAULT}:
-        raise _wrong(name, f"true, false or {DEFAULT}")
-    return None if text == DEFAULT else text == "true"
-
-
-def _expired_crl(name: str, text: str) -> str | None:
-    if text == DEFAULT:
-        return None
-    if text not in set(ExpiredCRLPolicy):
-        raise _wrong(name, ", ".join([*ExpiredCRLPolicy, DEFAULT]))
-    return text
-
-
-def _seconds(name: str, text: str) -> int | None:
-    if text == DEFAULT:
-        return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 10:
-        raise _wrong(name, f"a number of seconds, or {DEFAULT} for none")
-    return int(text)
-
-
-def _percent(name: str, text: str) -> float | None:
-    if text == DEFAULT:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise _wrong(name, f"a percentage, or {DEFAULT} for the instance's") from None
-
-
-def _expired_delta(name: str, text: str) -> str:
-    if text == DEFAULT:
-        return str(AuthorityPolicy().expired_delta)
-    if text not in set(ExpiredDeltaPolicy):
-        raise _wrong(name, ", ".join([*ExpiredDeltaPolicy, DEFAULT]))
-    return text
-
-
-def _entries(name: str, text: str) -> int:
-    if text == DEFAULT:
-        return AuthorityPolicy().quarantine_entries
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise _wrong(name, f"a number, or {DEFAULT} for none")
-    return int(text)
-
-
-def _nickname(_: str, text: str) -> str | None:
-    return None if text == DEFAULT else text
-
-
-def _scopes(_: str, scopes: list[str]) -> list[str]:
-    return [] if scopes == [DEFAULT] else scopes
-
-
-def _certificates(_: str, paths: list[Path]) -> list[str]:
-    if paths == [Path(DEFAULT)]:
-        return []
-    return [one.public_bytes(Encoding.PEM).decode() for path in paths for one in read_authorities(str(path))]
-
-
-def _wrong(name: str, right: str) -> ConfigError:
-    option = name.removesuffix("_seconds").replace("_", "-")
-    return ConfigError(f"--{option} takes {right}")
-
-
-_READERS: dict[str, Any] = {
-    "not_found_as_good": _flag,
-    "include_next_update": _flag,
-    "reasons": _flag,
-    "expired_crl": _expired_crl,
-    "archive_cutoff_seconds": _seconds,
-    "signer": _nickname,
-    "crl_issuers": _certificates,
-    "expected_scopes": _scopes,
-    "expired_delta": _expired_delta,
-    "slot_seconds": _seconds,
-    "quarantine_percent": _percent,
-    "quarantine_entries": _entries,
-}
-
 
 MAX_SERIALS_BYTES = 1 << 30
 SHORT_ID = 16
@@ -381,29 +181,12 @@ def remove(
 
 
 @reachable
+@spread
 def set_(
     reference: ReferenceArgument,
     instance: Instance,
-    not_found_as_good: NotFoundAsGoodOption = None,
-    include_next_update: IncludeNextUpdateOption = None,
-    reasons: ReasonsOption = None,
-    expired_crl: ExpiredCRLOption = None,
-    invalidity_date: InvalidityDateOption = None,
-    crl_reference: CRLReferenceOption = None,
-    archive_cutoff: ArchiveCutoffOption = None,
-    extended_revoke: ExtendedRevokeOption = None,
-    signer: SignerOption = None,
-    trusted_responder: TrustedResponderOption = None,
-    crl_issuer: CRLIssuerOption = None,
-    expected_scope: ExpectedScopeOption = None,
-    named_point_covers_all: NamedPointOption = None,
-    expired_delta: ExpiredDeltaOption = None,
-    live_times: LiveTimesOption = None,
-    live_this_update: LiveThisUpdateOption = None,
-    slot: SlotOption = None,
-    quarantine_percent: QuarantinePercentOption = None,
-    quarantine_entries: QuarantineEntriesOption = None,
-    quarantine_gains: QuarantineGainsOption = None,
+    *,
+    policy: PolicyChange,
     issued_serials: IssuedSerialsOption = None,
     decimal: DecimalOption = False,
     yes: Annotated[
@@ -415,28 +198,7 @@ def set_(
 
     Example: vouchd authority set "Example Root" --not-found-as-good false --invalidity-date
     """
-    change = PolicyChange(
-        not_found_as_good=not_found_as_good,
-        include_next_update=include_next_update,
-        reasons=reasons,
-        expired_crl=expired_crl,
-        invalidity_date=invalidity_date,
-        crl_reference=crl_reference,
-        archive_cutoff_seconds=archive_cutoff,
-        extended_revoke=extended_revoke,
-        signer=signer,
-        trusted_responder=trusted_responder,
-        crl_issuers=crl_issuer,
-        expected_scopes=expected_scope,
-        named_point_covers_all=named_point_covers_all,
-        expired_delta=expired_delta,
-        live_times=live_times,
-        live_this_update=live_this_update,
-        slot_seconds=slot,
-        quarantine_percent=quarantine_percent,
-        quarantine_entries=quarantine_entries,
-        quarantine_gains=quarantine_gains,
-    ).as_json()
+    change = policy.as_json()
     authority, wait = instance.call("authorities.get", reference), seconds_to_wait(True)
     if change:
         authority = instance.call("authorities.set_policy", authority["id"], body=change, wait=wait)

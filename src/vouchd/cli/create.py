@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,24 +10,12 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.certificate_files import read_authorities
-from vouchd.cli.directory.setup import DomainOption, ManagerOption
-from vouchd.cli.options import (
-    DEFAULT_INSTANCE,
-    DirectoryPasswordOption,
-    DirectoryStartTLSOption,
-    DirectoryTrustOption,
-    DirectoryURLOption,
-    InstanceOption,
-    JsonOption,
-    ModuleOption,
-    PINCommandOption,
-    PINFileOption,
-    read_password,
-)
+from vouchd.cli.directory.setup import DomainOption
+from vouchd.cli.new_instance import OwnDirectoryOptions, PortOptions, TokenOptions
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password, spread
 from vouchd.cloning.directory_move import NewDirectory
 from vouchd.cloning.instance_creation import InstancePlan, NewInstance
 from vouchd.directory.connection import server_of
-from vouchd.directory.dse import ROOT_DN
 from vouchd.errors import ConfigError
 from vouchd.files import read_file
 from vouchd.instance.certificates.issuing import host_names
@@ -37,55 +25,73 @@ from vouchd.instance.new_signer import DEFAULT_SUBJECT, SignerSource
 from vouchd.instance.unconfigured import make_unconfigured
 from vouchd.settings.declared import DirectorySettings
 from vouchd.settings.layout import Layout
-from vouchd.signing.token_source import token_source
+from vouchd.signing.token_source import TokenSource, token_source
 from vouchd.wiring import instance as wiring
 
-# The options of `vouchd create`, apart from what it does.
 
-CAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Have our own CA in DIR certify a new key.")]
-SignerKeyOption = Annotated[
-    Path | None, typer.Option("--signer-key", metavar="FILE", help="An existing key, PEM or DER.")
-]
-SignerCertOption = Annotated[
-    Path | None, typer.Option("--signer-cert", metavar="FILE", help="Its certificate, PEM or DER.")
-]
-ChainOption = Annotated[
-    Path | None, typer.Option("--chain", metavar="FILE", help="Certificates between it and the CA, PEM.")
-]
-PKCS12Option = Annotated[
-    Path | None, typer.Option("--pkcs12", metavar="FILE", help="Key and certificates in one PKCS #12 file.")
-]
-PasswordFileOption = Annotated[
-    Path | None, typer.Option("--password-file", metavar="FILE", help="Password of --signer-key or --pkcs12.")
-]
-CACertOption = Annotated[
-    list[Path] | None, typer.Option("--ca-cert", metavar="FILE", help="A CA to answer for; repeatable.")
-]
-AlgorithmOption = Annotated[
-    str, typer.Option("--algorithm", metavar="NAME", help="Signature algorithm, such as SHA256withRSA, Ed25519.")
-]
-SubjectOption = Annotated[str, typer.Option("--subject", metavar="NAME", help="Of a new signing certificate.")]
+@dataclass(frozen=True, slots=True)
+class SignerOptions:
+    """Where the signing key and its certificate come from, and the CAs to answer for."""
+
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="DIR", help="Have our own CA in DIR certify a new key.")
+    ] = None
+    signer_key: Annotated[
+        Path | None, typer.Option("--signer-key", metavar="FILE", help="An existing key, PEM or DER.")
+    ] = None
+    signer_cert: Annotated[
+        Path | None, typer.Option("--signer-cert", metavar="FILE", help="Its certificate, PEM or DER.")
+    ] = None
+    chain: Annotated[
+        Path | None, typer.Option("--chain", metavar="FILE", help="Certificates between it and the CA, PEM.")
+    ] = None
+    pkcs12: Annotated[
+        Path | None, typer.Option("--pkcs12", metavar="FILE", help="Key and certificates in one PKCS #12 file.")
+    ] = None
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="Password of --signer-key or --pkcs12.")
+    ] = None
+    ca_cert: Annotated[
+        list[Path] | None, typer.Option("--ca-cert", metavar="FILE", help="A CA to answer for; repeatable.")
+    ] = None
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", metavar="NAME", help="Signature algorithm, such as SHA256withRSA, Ed25519.")
+    ] = ""
+    subject: Annotated[str, typer.Option("--subject", metavar="NAME", help="Of a new signing certificate.")] = (
+        DEFAULT_SUBJECT
+    )
+    nickname: Annotated[str, typer.Option("--nickname", metavar="NAME", help="The signer's name in CS.cfg.")] = (
+        DEFAULT_NICKNAME
+    )
+
+    def source(self, token: TokenSource | None) -> SignerSource:
+        """The signer as they name it, or as it is on the token."""
+        return SignerSource(
+            self.ca,
+            self.signer_key,
+            self.signer_cert,
+            self.chain,
+            self.pkcs12,
+            self.password_file,
+            read_password,
+            self.algorithm,
+            self.subject,
+            self.nickname,
+            token,
+        )
+
+    def leaves_all_to_the_wizard(self) -> bool:
+        """Whether they name nothing of what the wizard asks for."""
+        files = (self.ca, self.signer_key, self.signer_cert, self.chain, self.pkcs12, self.password_file)
+        return not (any(files) or self.ca_cert or self.algorithm)
+
+
 TokenOption = Annotated[
     str, typer.Option("--token", metavar="LABEL", help="The key is on this token, by --signer-cert, or is made there.")
 ]
 ExtractableOption = Annotated[
     bool,
     typer.Option("--extractable", help="A key made on the token may be wrapped, for a backup by its maker's means."),
-]
-NicknameOption = Annotated[str, typer.Option("--nickname", metavar="NAME", help="The signer's name in CS.cfg.")]
-
-ListenOption = Annotated[
-    str | None, typer.Option("--listen", metavar="ADDRESS", help="Of the OCSP and agent ports; default 0.0.0.0.")
-]
-PortOption = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="TCP port of OCSP; default 8080.")]
-HealthPortOption = Annotated[
-    int | None, typer.Option("--health-port", min=0, max=65535, help="TCP port of health and metrics; default 8081.")
-]
-AgentPortOption = Annotated[
-    int | None, typer.Option("--agent-port", min=0, max=65535, help="TCP port of agents (TLS); default 8443.")
-]
-HostnameOption = Annotated[
-    list[str] | None, typer.Option("--hostname", metavar="NAME", help="Of the agent port's certificate; repeatable.")
 ]
 UnconfiguredOption = Annotated[
     bool, typer.Option("--unconfigured", help="Make an instance that serves nothing but its set-up wizard.")
@@ -94,37 +100,18 @@ SetupPortOption = Annotated[
     int | None,
     typer.Option("--setup-port", min=0, max=65535, help="With --unconfigured: the wizard's (TLS); default 11445."),
 ]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
 
 
+@spread
 def create(
     instance: InstanceOption = DEFAULT_INSTANCE,
-    ca: CAOption = None,
-    signer_key: SignerKeyOption = None,
-    signer_cert: SignerCertOption = None,
-    chain: ChainOption = None,
-    pkcs12: PKCS12Option = None,
-    password_file: PasswordFileOption = None,
-    ca_cert: CACertOption = None,
-    algorithm: AlgorithmOption = "",
-    subject: SubjectOption = DEFAULT_SUBJECT,
-    nickname: NicknameOption = DEFAULT_NICKNAME,
+    *,
+    signer: SignerOptions,
     token: TokenOption = "",
-    module: ModuleOption = None,
-    pin_file: PINFileOption = None,
-    pin_command: PINCommandOption = "",
+    reached: TokenOptions,
     extractable: ExtractableOption = False,
-    listen: ListenOption = None,
-    port: PortOption = None,
-    health_port: HealthPortOption = None,
-    agent_port: AgentPortOption = None,
-    hostname: HostnameOption = None,
-    workers: WorkersOption = None,
-    directory: DirectoryURLOption = "",
-    starttls: DirectoryStartTLSOption = False,
-    directory_trust: DirectoryTrustOption = None,
-    manager: ManagerOption = ROOT_DN,
-    directory_password_file: DirectoryPasswordOption = None,
+    ports: PortOptions,
+    own: OwnDirectoryOptions,
     domain: DomainOption = "vouchd",
     unconfigured: UnconfiguredOption = False,
     setup_port: SetupPortOption = None,
@@ -140,50 +127,28 @@ def create(
     Example: vouchd create --signer-key ocsp.key --signer-cert ocsp.pem --ca-cert ca.pem
     """
     if unconfigured:
-        if any((ca, signer_key, signer_cert, chain, pkcs12, password_file, ca_cert, algorithm, token, directory)):
+        if token or own.directory or not signer.leaves_all_to_the_wizard():
             raise ConfigError("--unconfigured leaves keys and directory to the wizard", hint="leave the others out")
-        ports = {"port": port, "agent_port": agent_port, "health_port": health_port}
-        here = {"listen": listen, **ports, "workers": workers}
-        _unconfigured(Layout(instance.absolute()), host_names(hostname or (), listen), here, setup_port, json_output)
+        _unconfigured(Layout(instance.absolute()), ports, setup_port, json_output)
         return
-    source = SignerSource(
-        ca,
-        signer_key,
-        signer_cert,
-        chain,
-        pkcs12,
-        password_file,
-        read_password,
-        algorithm,
-        subject,
-        nickname,
-        token_source(token, module, pin_file, pin_command, extractable=extractable),
+    source = signer.source(
+        token_source(token, reached.module, reached.pin_file, reached.pin_command, extractable=extractable)
     )
     source.require_one()
     require_free(instance)  # before a password is asked for in vain
-    values = {
-        "vouchd.ee.host": listen,
-        "vouchd.ee.port": port,
-        "vouchd.health.port": health_port,
-        "vouchd.ee.workers": workers,
-        "vouchd.agent.host": listen,
-        "vouchd.agent.port": agent_port,
-    }
     plan = InstancePlan(
         instance,
         source,
-        tuple(certificate for path in ca_cert or () for certificate in read_authorities(str(path))),
-        {key: str(value) for key, value in values.items() if value is not None},
-        host_names(hostname or (), listen),
-        ca,
-        _directory(directory, starttls, directory_trust, manager, directory_password_file, domain),
+        tuple(certificate for path in signer.ca_cert or () for certificate in read_authorities(str(path))),
+        ports.lines(),
+        host_names(ports.hostname or (), ports.listen),
+        signer.ca,
+        _directory(own, domain),
     )
-    _show(wiring.instance_creation(output.warn, output.note).make(plan), ca, json_output)
+    _show(wiring.instance_creation(output.warn, output.note).make(plan), signer.ca, json_output)
 
 
-def _unconfigured(
-    layout: Layout, names: Sequence[str], here: Mapping[str, object], port: int | None, json_output: bool
-) -> None:
+def _unconfigured(layout: Layout, ports: PortOptions, port: int | None, json_output: bool) -> None:
     """Make an instance that serves its wizard, or open the wizard again of one that was made so, with another PIN."""
     from vouchd.cli.setup import show_wizard  # noqa: PLC0415  it brings the wizard along
     from vouchd.setup.questionnaire import Answers, section_of  # noqa: PLC0415
@@ -191,28 +156,28 @@ def _unconfigured(
     from vouchd.setup.state import KeptAnswers  # noqa: PLC0415
     from vouchd.wiring.setup import start_wizard, stop_wizard  # noqa: PLC0415
 
+    names = host_names(ports.hostname or (), ports.listen)
     if make_unconfigured(layout):
+        here = {name: getattr(ports, name) for name in ("listen", "port", "agent_port", "health_port", "workers")}
         known = {name: value for name, value in here.items() if value is not None}
         KeptAnswers(layout).keep(section_of(Answers(), "subsystem", known), frozenset())
     stop_wizard(layout)
-    address = str(here["listen"] or "0.0.0.0")  # noqa: S104  as the agent port's default
-    first = [str(here["listen"])] if here["listen"] in names else []
+    address = ports.listen or "0.0.0.0"  # noqa: S104  as the agent port's default
+    first = [ports.listen] if ports.listen is not None and ports.listen in names else []
     place = Place(address, DEFAULT_PORT if port is None else port, tuple(dict.fromkeys((*first, *names))))
     keep_place(layout, place)
     show_wizard(layout, start_wizard(layout), json_output)
 
 
-def _directory(
-    url: str, starttls: bool, trust: Path | None, manager: str, password_file: Path | None, domain: str
-) -> NewDirectory | None:
+def _directory(own: OwnDirectoryOptions, domain: str) -> NewDirectory | None:
     """The directory server that the options name; None without one."""
-    if not url:
-        if starttls or trust or password_file:
+    if not own.directory:
+        if own.starttls or own.trust or own.manager_password_file:
             raise ConfigError("which directory server is not said", hint="name it: --directory ldap://HOST:389/SUFFIX")
         return None
-    server = server_of(url, start_tls=starttls, replica_id=1)
-    password = read_password(password_file, Path(manager))
-    return NewDirectory(DirectorySettings(server, "", trust), manager, password, domain)
+    server = server_of(own.directory, start_tls=own.starttls, replica_id=1)
+    password = read_password(own.manager_password_file, Path(own.manager))
+    return NewDirectory(DirectorySettings(server, "", own.trust), own.manager, password, domain)
 
 
 def _show(made: NewInstance, ca: Path | None, json_output: bool) -> None:

@@ -10,14 +10,7 @@ from typing import Annotated
 import typer
 
 from vouchd.cli import output
-from vouchd.cli.create import (
-    AgentPortOption,
-    HealthPortOption,
-    HostnameOption,
-    ListenOption,
-    PortOption,
-    WorkersOption,
-)
+from vouchd.cli.new_instance import PortOptions
 from vouchd.cli.options import (
     DEFAULT_INSTANCE,
     DirectoryPasswordOption,
@@ -26,6 +19,7 @@ from vouchd.cli.options import (
     InstanceOption,
     JsonOption,
     read_password,
+    spread,
 )
 from vouchd.cli.progress import working
 from vouchd.cloning.adoption import OtherDirectory
@@ -76,6 +70,7 @@ def _group() -> None:
 
 
 @app.command()
+@spread
 def dogtag(
     config: ConfigOption,
     pkcs12: KeysOption,
@@ -89,12 +84,8 @@ def dogtag(
     trusted_responder: TrustedOption = None,
     audit_log: AuditLogOption = None,
     ca: CAOption = None,
-    listen: ListenOption = None,
-    port: PortOption = None,
-    health_port: HealthPortOption = None,
-    agent_port: AgentPortOption = None,
-    hostname: HostnameOption = None,
-    workers: WorkersOption = None,
+    *,
+    ports: PortOptions,
     dry_run: DryRunOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -107,14 +98,6 @@ def dogtag(
     Example: vouchd import dogtag --config CS.cfg --pkcs12 ocsp.p12 --directory ldap://ds.example.com/o=ocsp --dry-run
     """
     server = server_of(directory, start_tls=starttls)
-    values = {
-        "vouchd.ee.host": listen,
-        "vouchd.agent.host": listen,
-        "vouchd.ee.port": port,
-        "vouchd.health.port": health_port,
-        "vouchd.agent.port": agent_port,
-        "vouchd.ee.workers": workers,
-    }
     plan = ImportPlan(
         root=instance.absolute(),
         config=config,
@@ -123,8 +106,8 @@ def dogtag(
         directory=OtherDirectory(server, bind, read_password(directory_password_file, Path(bind)), directory_trust),
         trusted=tuple(trusted_responder or ()),
         audit_log=tuple(audit_log or ()),
-        values={key: str(value) for key, value in values.items() if value is not None},
-        hosts=tuple(hostname or ()),
+        values=ports.lines(),
+        hosts=tuple(ports.hostname or ()),
         ca=ca,
     )
 

@@ -1,10 +1,18 @@
-"""The options that several verbs share, declared once."""
+"""The options that several verbs share, declared once.
+
+Options that belong together are the fields of a dataclass, which a verb takes as one parameter; `@spread` puts them in
+its place, so that the command line has each by itself.
+"""
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -40,10 +48,7 @@ PINFileOption = Annotated[
 PINCommandOption = Annotated[
     str, typer.Option("--pin-command", metavar="COMMAND", help="A command that prints the PIN, each time.")
 ]
-# The directory server of a new instance.
-DirectoryURLOption = Annotated[
-    str, typer.Option("--directory", metavar="URL", help="Its own directory server: ldap[s]://HOST:PORT/SUFFIX.")
-]
+# A directory server, of a new instance or of the program whose place it takes.
 DirectoryStartTLSOption = Annotated[
     bool, typer.Option("--starttls", help="StartTLS on the plain port of the directory.")
 ]
@@ -60,8 +65,48 @@ DirectoryPasswordOption = Annotated[
     Path | None, typer.Option("--directory-password-file", metavar="FILE", help="The manager's password (0600).")
 ]
 
+ManagerOption = Annotated[
+    str, typer.Option("--manager", metavar="DN", help="Who may configure the server; its password is asked for.")
+]
+
 DEFAULT_INSTANCE = Path("./vouchd")
 DEFAULT_CA = Path("./ca")
+
+
+Result = TypeVar("Result")
+
+
+def spread(command: Callable[..., Result]) -> Callable[..., Result]:
+    """The verb with the options of each group among its parameters in the place of that parameter."""
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {
+        one.name: one.annotation for one in signature.parameters.values() if is_dataclass(one.annotation)
+    }
+    parameters = [option for one in signature.parameters.values() for option in _options(one)]
+
+    @wraps(command)
+    def run(**values: Any) -> Result:
+        made = {
+            name: group(**{one.name: values.pop(one.name) for one in fields(group)}) for name, group in groups.items()
+        }
+        return command(**values, **made)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    group = parameter.annotation
+    if not is_dataclass(group):
+        yield parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return
+    types = get_type_hints(group, include_extras=True)
+    for one in fields(group):
+        default = inspect.Parameter.empty if one.default is MISSING else one.default
+        yield inspect.Parameter(
+            one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=types[one.name]
+        )
 
 
 # Reading what a command is given: a file, or `-` for standard input, never more than a limit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,34 +13,24 @@ import typer
 from vouchd.api.instance import STARTING, STOPPED
 from vouchd.cli import output
 from vouchd.cli.clone.other_master import (
-    MasterBindOption,
     MasterConfigOption,
-    MasterPasswordOption,
-    MasterStartTLSOption,
-    MasterTrustOption,
+    MasterServerOptions,
     OtherMaster,
-    OwnServer,
     ResponderOption,
     TrustedOption,
     clone_master,
 )
-from vouchd.cli.directory.setup import ManagerOption
 from vouchd.cli.instance import Folder, Instance, reachable
 from vouchd.cli.lifecycle import restarted
+from vouchd.cli.new_instance import OwnDirectoryOptions, TokenOptions
 from vouchd.cli.options import (
     DEFAULT_INSTANCE,
     ClientCertificateOption,
-    DirectoryPasswordOption,
-    DirectoryStartTLSOption,
-    DirectoryTrustOption,
-    DirectoryURLOption,
     InstanceOption,
     JsonOption,
-    ModuleOption,
-    PINCommandOption,
-    PINFileOption,
     RenewOption,
     read_password,
+    spread,
 )
 from vouchd.cloning import roles
 from vouchd.cloning.client import address_of
@@ -48,7 +39,6 @@ from vouchd.cloning.directory_account import bound_by
 from vouchd.cloning.steps import run_steps
 from vouchd.core.facts import Member, Transport
 from vouchd.directory.connection import server_of
-from vouchd.directory.dse import ROOT_DN
 from vouchd.errors import ConfigError
 from vouchd.files import PRIVATE, replace_file
 from vouchd.instance import lifecycle
@@ -70,15 +60,58 @@ PasswordFileOption = Annotated[
     typer.Option("--password-file", metavar="FILE", help="Password of the PKCS #12 file: first line (0600)."),
 ]
 
-PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port of OCSP.")]
-AgentPortOption = Annotated[int, typer.Option("--agent-port", min=1, max=65535, help="TCP port of agents.")]
-HealthPortOption = Annotated[int, typer.Option("--health-port", min=0, max=65535, help="Of health and metrics.")]
-ListenOption = Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Of the ports; default: all.")]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")]
-OwnCAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")]
-TokenOption = Annotated[
-    str, typer.Option("--token", metavar="LABEL", help="The token (HSM) with the set's signing keys, as reached here.")
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """What belongs to the clone's own host."""
+
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port of OCSP.")] = 8080
+    agent_port: Annotated[int, typer.Option("--agent-port", min=1, max=65535, help="TCP port of agents.")] = 8443
+    health_port: Annotated[int, typer.Option("--health-port", min=0, max=65535, help="Of health and metrics.")] = 8081
+    listen: Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Of the ports; default: all.")] = ""
+    workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Default: one per core.")] = 0
+
+    def lines(self, host: str) -> dict[str, str]:
+        """The lines of CS.cfg that they say, with the name of the host."""
+        values = {
+            "vouchd.ee.port": str(self.port),
+            "vouchd.agent.port": str(self.agent_port),
+            "vouchd.health.port": str(self.health_port),
+            "vouchd.ee.workers": str(self.workers),
+            "vouchd.domain.host": host,
+        }
+        return values | ({"vouchd.ee.host": self.listen, "vouchd.agent.host": self.listen} if self.listen else {})
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningOptions:
+    """How the clone joins a member, and where the keys of the set come from."""
+
+    fingerprint: Annotated[
+        str, typer.Option("--fingerprint", metavar="HEX", help="SHA-256 of its certificate, as `prepare` shows it.")
+    ] = ""
+    token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="The join token (0600).")] = (
+        None
+    )
+    pkcs12: Annotated[
+        Path | None, typer.Option("--pkcs12", metavar="FILE", help="The keys of the set, carried here.")
+    ] = None
+    token: Annotated[
+        str,
+        typer.Option("--token", metavar="LABEL", help="The token (HSM) with the set's signing keys, as reached here."),
+    ] = ""
+
+
+MasterOption = Annotated[
+    str,
+    typer.Option(
+        "--master",
+        metavar="URL",
+        help="Agent port of a member, https://HOST:8443; or a Certificate System's internal database, ldap://….",
+    ),
 ]
+HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")]
+OwnCAOption = Annotated[Path | None, typer.Option("--ca", metavar="DIR", help="Our own CA certifies the TLS server.")]
 StartOption = Annotated[bool, typer.Option("--start/--no-start", help="Start and verify it.")]
 
 
@@ -153,48 +186,21 @@ def _directory_words(needed: Mapping[str, str] | None) -> str:
 
 
 @app.command()
+@spread
 def create(
-    master: Annotated[
-        str,
-        typer.Option(
-            "--master",
-            metavar="URL",
-            help="Agent port of a member, https://HOST:8443; or a Certificate System's internal database, ldap://….",
-        ),
-    ],
-    host: Annotated[str, typer.Option("--host", metavar="NAME", help="Fully qualified name of this host.")],
-    fingerprint: Annotated[
-        str, typer.Option("--fingerprint", metavar="HEX", help="SHA-256 of its certificate, as `prepare` shows it.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option("--token-file", metavar="FILE", help="The join token (0600).")
-    ] = None,
-    pkcs12: Annotated[
-        Path | None, typer.Option("--pkcs12", metavar="FILE", help="The keys of the set, carried here.")
-    ] = None,
-    token: TokenOption = "",
-    module: ModuleOption = None,
-    pin_file: PINFileOption = None,
-    pin_command: PINCommandOption = "",
+    master: MasterOption,
+    host: HostOption,
+    *,
+    joining: JoiningOptions,
+    reached: TokenOptions,
     instance: InstanceOption = DEFAULT_INSTANCE,
     password_file: PasswordFileOption = None,
-    port: PortOption = 8080,
-    agent_port: AgentPortOption = 8443,
-    health_port: HealthPortOption = 8081,
-    listen: ListenOption = "",
-    workers: WorkersOption = 0,
+    here: HostOptions,
     ca: OwnCAOption = None,
-    directory: DirectoryURLOption = "",
-    starttls: DirectoryStartTLSOption = False,
-    trust: DirectoryTrustOption = None,
-    manager: ManagerOption = ROOT_DN,
-    manager_password_file: DirectoryPasswordOption = None,
+    own: OwnDirectoryOptions,
     client_certificate: ClientCertificateOption = "",
     config: MasterConfigOption = None,
-    master_starttls: MasterStartTLSOption = False,
-    master_trust: MasterTrustOption = None,
-    master_bind: MasterBindOption = ROOT_DN,
-    master_password_file: MasterPasswordOption = None,
+    server: MasterServerOptions,
     responder: ResponderOption = "",
     trusted_responder: TrustedOption = None,
     start: StartOption = True,
@@ -212,66 +218,71 @@ def create(
     Example: vouchd clone create --master https://ocsp1.example.org:8443 --fingerprint 5f… --token-file token
     --pkcs12 keys.p12 --password-file keys.password --host ocsp2.example.org
     """
-    layout = Layout(instance.absolute())
+    layout, values = Layout(instance.absolute()), here.lines(host)
     if master.lower().startswith(("ldap://", "ldaps://")):
         if client_certificate:
             raise ConfigError(
                 "a clone of a Certificate System is made with a password",
                 hint="afterwards: vouchd directory setup --client-certificate",
             )
-        other = OtherMaster(master, config, master_starttls, master_trust, master_bind, master_password_file, responder)
-        trusted = tuple(trusted_responder or ())
-        own = OwnServer(directory, starttls, trust, manager, manager_password_file)
-        host_values = _host_values(host, port, agent_port, health_port, workers, listen)
-        clone_master(layout, other, own, (pkcs12, password_file), host_values, trusted, ca, start=start)
-        summary = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
-        output.record(summary | {"member": f"{host}:{agent_port}"}, json_output=json_output)
-        output.hint("compare it with its master at any time: vouchd clone verify")
-        return
-    if not fingerprint or token_file is None:
+        other = OtherMaster(master, server, config, responder, tuple(trusted_responder or ()))
+        clone_master(layout, other, own, (joining.pkcs12, password_file), values, ca, start=start)
+        others = "its master"
+    else:
+        directory = _own_directory(own, client_certificate)
+        plan = _member_plan(layout, master, host, here, joining, reached, password_file)
+        manager = (own.manager, read_password(own.manager_password_file, Path(own.manager))) if directory else None
+        plan = replace(plan, ca=ca, directory=directory, manager=manager, start=start)
+        creation = CloneCreation(plan, wiring.services, check_instance, compare, output.note)
+        run_steps(creation.steps(), creation.journal, output.note)
+        others = "the other members"
+    summary = {"instance": str(layout.root), "host": host, "port": here.port, "agent_port": here.agent_port}
+    output.record(summary | {"member": f"{host}:{here.agent_port}"}, json_output=json_output)
+    output.hint(f"compare it with {others} at any time: vouchd clone verify")
+
+
+def _own_directory(own: OwnDirectoryOptions, client_certificate: str) -> DirectorySettings | None:
+    """The clone's directory server and how it binds there; None without one."""
+    if not own.directory:
+        if client_certificate:
+            raise ConfigError("which directory server is not said", hint="name it: --directory ldaps://HOST:636/SUFFIX")
+        return None
+    server = DirectorySettings(server_of(own.directory, start_tls=own.starttls), "", own.trust)
+    return bound_by(server, client_certificate)
+
+
+def _member_plan(
+    layout: Layout,
+    master: str,
+    host: str,
+    here: HostOptions,
+    joining: JoiningOptions,
+    reached: TokenOptions,
+    password_file: Path | None,
+) -> ClonePlan:
+    """A clone of that member, as the options name its host and its keys; without a directory server."""
+    if not joining.fingerprint or joining.token_file is None:
         raise ConfigError(
             "joining a member takes its fingerprint and a token", hint="there: vouchd clone prepare shows both"
         )
-    source = token_source(token, module, pin_file, pin_command, extractable=False)
-    values = _host_values(host, port, agent_port, health_port, workers, listen)
-    if client_certificate and not directory:
-        raise ConfigError("which directory server is not said", hint="name it: --directory ldaps://HOST:636/SUFFIX")
-    server = DirectorySettings(server_of(directory, start_tls=starttls), "", trust) if directory else None
-    named = bound_by(server, client_certificate) if server else None
-    plan = ClonePlan(
+    source = token_source(joining.token, reached.module, reached.pin_file, reached.pin_command, extractable=False)
+    pkcs12 = joining.pkcs12
+    return ClonePlan(
         layout=layout,
         master=address_of(master),
-        fingerprint=fingerprint,
-        token=read_password(token_file, token_file),
+        fingerprint=joining.fingerprint,
+        token=read_password(joining.token_file, joining.token_file),
         pkcs12=pkcs12,
         pkcs12_password=read_password(password_file, pkcs12) if pkcs12 is not None else "",
         host=host,
-        agent_port=agent_port,
-        ee_port=port,
-        values=values | ({"ocsp.signing.tokenname": source.place.name} if source is not None else {}),
-        ca=ca,
-        directory=named,
-        manager=(manager, read_password(manager_password_file, Path(manager))) if named else None,
-        start=start,
+        agent_port=here.agent_port,
+        ee_port=here.port,
+        values=here.lines(host) | ({"ocsp.signing.tokenname": source.place.name} if source is not None else {}),
+        ca=None,
+        directory=None,
+        manager=None,
         place=source.place if source is not None else None,
     )
-    creation = CloneCreation(plan, wiring.services, check_instance, compare, output.note)
-    run_steps(creation.steps(), creation.journal, output.note)
-    summary = {"instance": str(layout.root), "host": host, "port": port, "agent_port": agent_port}
-    output.record(summary | {"member": f"{host}:{agent_port}"}, json_output=json_output)
-    output.hint("compare it with the other members at any time: vouchd clone verify")
-
-
-def _host_values(host: str, port: int, agent_port: int, health_port: int, workers: int, listen: str) -> dict[str, str]:
-    """The lines of CS.cfg that belong to this host."""
-    values = {
-        "vouchd.ee.port": str(port),
-        "vouchd.agent.port": str(agent_port),
-        "vouchd.health.port": str(health_port),
-        "vouchd.ee.workers": str(workers),
-        "vouchd.domain.host": host,
-    }
-    return values | ({"vouchd.ee.host": listen, "vouchd.agent.host": listen} if listen else {})
 
 
 # `vouchd clone destroy` and `promote`: a clone leaves its set, or becomes the master.
@@ -279,6 +290,7 @@ def _host_values(host: str, port: int, agent_port: int, health_port: int, worker
 
 @app.command()
 @reachable
+@spread
 def destroy(
     instance: Instance,
     fingerprint: Annotated[
@@ -290,10 +302,8 @@ def destroy(
         bool, typer.Option("--force", help="Give up what only its own directory server has, or that server.")
     ] = False,
     renew: RenewOption = False,
-    master_starttls: MasterStartTLSOption = False,
-    master_trust: MasterTrustOption = None,
-    master_bind: MasterBindOption = ROOT_DN,
-    master_password_file: MasterPasswordOption = None,
+    *,
+    server: MasterServerOptions,
     json_output: JsonOption = False,
 ) -> None:
     """Take a clone out of its set: registry, replication agreements, replica update vector; and stop it.
@@ -305,8 +315,8 @@ def destroy(
     if remove and not isinstance(instance, Folder):
         raise ConfigError("--remove takes a folder away, which another host cannot reach", hint="run it on its host")
     if isinstance(instance, Folder) and read_settings(instance.layout).certsystem.url:
-        password = read_password(master_password_file, Path(master_bind))
-        left = leave_master(instance.layout, (master_bind, password), master_trust, start_tls=master_starttls)
+        account = (server.master_bind, server.password())
+        left = leave_master(instance.layout, account, server.master_trust, start_tls=server.master_starttls)
         if lifecycle.status(instance.layout).pid is not None:
             lifecycle.stop(instance.layout)
         gone = str(instance.layout.root) if remove else None

@@ -9,7 +9,14 @@ import typer
 
 from vouchd.cli import output
 from vouchd.cli.directory.server import shown
-from vouchd.cli.options import DEFAULT_INSTANCE, ClientCertificateOption, InstanceOption, JsonOption, read_password
+from vouchd.cli.options import (
+    DEFAULT_INSTANCE,
+    ClientCertificateOption,
+    InstanceOption,
+    JsonOption,
+    ManagerOption,
+    read_password,
+)
 from vouchd.clock import SystemClock
 from vouchd.cloning.directory_account import bind_with_certificate, newest_certificate
 from vouchd.cloning.directory_setup import set_up_as_manager
@@ -29,9 +36,6 @@ from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
 from vouchd.wiring import services as wiring
 
-ManagerOption = Annotated[
-    str, typer.Option("--manager", metavar="DN", help="Who may configure the server; its password is asked for.")
-]
 DirectoryOption = Annotated[
     Path | None, typer.Option("--dir", "-d", metavar="DIR", help="A server that was made on this host.")
 ]

@@ -12,7 +12,6 @@ from vouchd.cli import output
 from vouchd.cli.directory.setup import (
     DirectoryOption,
     DomainOption,
-    ManagerOption,
     ManagerPasswordOption,
     StartTLSOption,
     TrustOption,
@@ -21,7 +20,7 @@ from vouchd.cli.directory.setup import (
 )
 from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.lifecycle import restarted
-from vouchd.cli.options import ClientCertificateOption, JsonOption, read_password
+from vouchd.cli.options import ClientCertificateOption, JsonOption, ManagerOption, read_password
 from vouchd.core.facts import DirectoryServer, Transport
 from vouchd.directory.dse import ROOT_DN
 
