@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,7 @@ import typer
 from vouchd.api.services import Services
 from vouchd.cli import output
 from vouchd.cli.clone.verify import DIFFERENT, serials_of
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, spread
 from vouchd.client.transport import Connection
 from vouchd.cloning.comparison import Probe
 from vouchd.cloning.expectations import EXPECTATIONS, WORDS
@@ -38,34 +40,72 @@ _MAX_REPORT_BYTES = 1 << 24
 _SHOWN = 20
 
 
-def compare(
-    url: Annotated[str, typer.Option("--with", metavar="URL", help="The other responder's OCSP URL.")] = "",
-    instance: InstanceOption = DEFAULT_INSTANCE,
+@dataclass(frozen=True, slots=True)
+class QuestionOptions:
+    """What is asked: what clients have asked, some serials, or certificates that are drawn."""
+
     shadow: Annotated[
         Path | None,
         typer.Option(
             "--shadow", metavar="PCAP|LOG|DIR", help="Ask what clients have asked: a capture, an access log, a folder."
         ),
-    ] = None,
+    ] = None
     serial: Annotated[
         list[str] | None,
         typer.Option("--serial", metavar="HEX", help="Ask about this one of every CA; repeatable."),
-    ] = None,
+    ] = None
     sample: Annotated[
         int, typer.Option("--sample", min=1, max=10000, help="Certificates of each kind and CA that are drawn a round.")
-    ] = SAMPLE,
+    ] = SAMPLE
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="Questions at most; default: 1000, or all that are recorded.")
-    ] = None,
-    hours: Annotated[float | None, typer.Option("--hours", min=0, help="Go on for so long.")] = None,
-    rate: Annotated[float, typer.Option("--rate", min=0.01, max=10000, help="Questions a second at most.")] = 20,
+    ] = None
+    hours: Annotated[float | None, typer.Option("--hours", min=0, help="Go on for so long.")] = None
+
+    def probes(self, state: Callable[[], ServingState]) -> Iterator[Probe]:
+        """The questions, one after the other."""
+        if self.shadow is not None:
+            return replayed(state(), recorded_requests(self.shadow))
+        chosen = serials_of(tuple(self.serial or ()))
+        return listed(state(), chosen) if chosen else sampled(state, self.sample)
+
+    @property
+    def limit(self) -> int | None:
+        """How many there are at most; None: all that are recorded, or as many as there is time for."""
+        drawn = self.shadow is None and not self.serial
+        return self.count if self.count is not None or not drawn or self.hours is not None else _COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class PaceOptions:
+    """How fast is asked, and what is left unexplained at once."""
+
+    rate: Annotated[float, typer.Option("--rate", min=0.01, max=10000, help="Questions a second at most.")] = 20
     settle: Annotated[
         float, typer.Option("--settle", min=0, metavar="SECONDS", help="Ask again for so long what is unexplained.")
-    ] = 10,
+    ] = 10
     unexpected: Annotated[
         list[str] | None,
         typer.Option("--unexpected", metavar="NAME", help="An expectation that explains nothing here; repeatable."),
-    ] = None,
+    ] = None
+
+    def names(self) -> frozenset[str]:
+        """The expectations that explain nothing. Raises: ConfigError."""
+        names = frozenset(self.unexpected or ())
+        if unknown := names - WORDS.keys():
+            raise ConfigError(
+                f"no expectation {min(unknown)!r}", hint="one of " + ", ".join(one.name for one in EXPECTATIONS)
+            )
+        return names
+
+
+@spread
+def compare(
+    url: Annotated[str, typer.Option("--with", metavar="URL", help="The other responder's OCSP URL.")] = "",
+    instance: InstanceOption = DEFAULT_INSTANCE,
+    *,
+    questions: QuestionOptions,
+    pace: PaceOptions,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write the whole report there, signed.")
     ] = None,
@@ -89,11 +129,7 @@ def compare(
         output.note(f"signed by {certificate.subject.rfc4514_string()}")
         _show(dict(document), json_output=json_output)
         return
-    names = frozenset(unexpected or ())
-    if unknown := names - WORDS.keys():
-        raise ConfigError(
-            f"no expectation {min(unknown)!r}", hint="one of " + ", ".join(one.name for one in EXPECTATIONS)
-        )
+    names = pace.names()
     if not url:
         raise ConfigError("the other responder is not named", hint="--with URL")
     layout = Layout(instance.absolute())
@@ -104,26 +140,20 @@ def compare(
     with wiring.services(layout) as services, Connection(running.ee_url) as ours, other as theirs:
         signer = _signer(layout, services) if report is not None else None  # before hours of work are lost
         state = _kept_state(services)
-
-        def progress(tally: Tally) -> None:
-            if metrics is not None:
-                replace_file(metrics, tally.metrics().encode(), PUBLIC)
-
         shadowing = Shadowing(
             ours,
             theirs,
             services.clock,
             state,
-            rate=rate,
-            settle_seconds=settle,
+            rate=pace.rate,
+            settle_seconds=pace.settle,
             unexpected=names,
-            progress=progress,
+            progress=partial(_keep_counts, metrics),
         )
-        questions = _questions(state, shadow, serial or (), sample)
-        drawn = shadow is None and not serial
-        limit = count if count is not None or not drawn or hours is not None else _COUNT
+        probes = questions.probes(state)
         with _ending_early(shadowing):
-            tally = shadowing.run(questions, limit, None if hours is None else hours * 3600)
+            hours = questions.hours
+            tally = shadowing.run(probes, questions.limit, None if hours is None else hours * 3600)
         record = {"ours": running.ee_url, "theirs": url, **tally.record(services.clock.now())}
         if report is not None and signer is not None:
             replace_file(report, json.dumps(signed(record, signer), indent=2).encode(), PUBLIC)
@@ -132,13 +162,9 @@ def compare(
         raise typer.Exit(DIFFERENT)
 
 
-def _questions(
-    state: Callable[[], ServingState], shadow: Path | None, serials: Iterable[str], sample: int
-) -> Iterator[Probe]:
-    if shadow is not None:
-        return replayed(state(), recorded_requests(shadow))
-    chosen = serials_of(tuple(serials))
-    return listed(state(), chosen) if chosen else sampled(state, sample)
+def _keep_counts(metrics: Path | None, tally: Tally) -> None:
+    if metrics is not None:
+        replace_file(metrics, tally.metrics().encode(), PUBLIC)
 
 
 def _kept_state(services: Services) -> Callable[[], ServingState]:

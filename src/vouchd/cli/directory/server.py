@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from vouchd.ca.authority import CertificateManager
 from vouchd.ca.profiles import ProfileName
 from vouchd.ca.requests import CertificateRequest
 from vouchd.cli import output
-from vouchd.cli.options import JsonOption, read_input, read_password
+from vouchd.cli.options import JsonOption, read_input, read_password, spread
 from vouchd.clock import SystemClock
 from vouchd.core.hostnames import qualified
 from vouchd.directory import server
@@ -48,7 +49,35 @@ DirOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class TLSOptions:
+    """What the server shows for TLS: a certificate that there is, or one of our own CA."""
+
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="DIR", help="Have our own CA in DIR certify a new key.")
+    ] = None
+    cert: Annotated[
+        Path | None, typer.Option("--cert", metavar="FILE", help="TLS certificate and those above it, PEM.")
+    ] = None
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Its key, PEM (0600).")] = None
+    trust: Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the set's servers, PEM.")] = None
+
+    def identity(self, host: str) -> TLSIdentity:
+        """The same as it is given to the server. Raises: ConfigError."""
+        if self.ca is not None and self.cert is None and self.key is None:
+            return _certified(host, self.ca)
+        if self.ca is not None or self.cert is None or self.key is None or self.trust is None:
+            raise ConfigError(
+                "TLS needs a certificate, its key and the CA",
+                hint="--cert, --key and --trust; or --ca; or --secure-port 0",
+            )
+        return TLSIdentity(
+            read_input(str(self.cert), _MAX_PEM), read_secret(self.key), read_input(str(self.trust), _MAX_PEM)
+        )
+
+
 @app.command()
+@spread
 def create(
     host: Annotated[str, typer.Option("--host", metavar="NAME", help="Its name, fully qualified, for other hosts.")],
     suffix: Annotated[str, typer.Option("--suffix", metavar="DN", help="The same for all of a set: o=ocsp.example.")],
@@ -56,16 +85,8 @@ def create(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="LDAP and StartTLS; 0: none.")] = 389,
     secure_port: Annotated[int, typer.Option("--secure-port", min=0, max=65535, help="LDAPS; 0: no TLS.")] = 636,
     listen: Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Listen there only.")] = "",
-    ca: Annotated[
-        Path | None, typer.Option("--ca", metavar="DIR", help="Have our own CA in DIR certify a new key.")
-    ] = None,
-    cert: Annotated[
-        Path | None, typer.Option("--cert", metavar="FILE", help="TLS certificate and those above it, PEM.")
-    ] = None,
-    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Its key, PEM (0600).")] = None,
-    trust: Annotated[
-        Path | None, typer.Option("--trust", metavar="FILE", help="CAs of the set's servers, PEM.")
-    ] = None,
+    *,
+    tls: TLSOptions,
     password_file: Annotated[
         Path | None, typer.Option("--password-file", metavar="FILE", help="The Directory Manager's; else a new one.")
     ] = None,
@@ -86,7 +107,7 @@ def create(
     Example: vouchd directory create --host ds1.example.com --suffix o=ocsp.example --ca ca
     """
     addresses(qualified(host))  # before a CA issues a certificate in vain
-    identity = _identity(host, ca, cert, key, trust) if secure_port else None
+    identity = tls.identity(host) if secure_port else None
     plan = ServerPlan(
         host=host,
         suffix=suffix,
@@ -101,9 +122,21 @@ def create(
     password = own_password or new_password()
     for number in filter(None, (port, secure_port) if start_it else ()):
         probe((listen, number))  # before anything is made in vain
+    _make(directory, plan, identity, password, keep=own_password is None, start_it=start_it)
+    if is_loopback_only(host):
+        output.warn(f"{host} is a loopback address here: other hosts cannot reach it", "mend /etc/hosts or the DNS")
+    _show(directory, json_output=json_output)
+    words = f"--password-file {password_file or directory / MANAGER_PASSWORD}"
+    output.hint(f"prepare it for an instance: vouchd directory setup --dir {directory} {words} --out FILE")
+
+
+def _make(
+    directory: Path, plan: ServerPlan, identity: TLSIdentity | None, password: str, *, keep: bool, start_it: bool
+) -> None:
+    """Make the server, with the password in its folder where that is to be kept, or leave nothing of it."""
     process = server.create(directory.absolute(), plan, password, identity)
     try:
-        if own_password is None:
+        if keep:
             write_new(directory / MANAGER_PASSWORD, f"{password}\n".encode(), 0o600)
         if start_it:
             process.start()
@@ -112,11 +145,6 @@ def create(
             process.stop()
         server.remove(directory.absolute())
         raise
-    if is_loopback_only(host):
-        output.warn(f"{host} is a loopback address here: other hosts cannot reach it", "mend /etc/hosts or the DNS")
-    _show(directory, json_output=json_output)
-    words = f"--password-file {password_file or directory / MANAGER_PASSWORD}"
-    output.hint(f"prepare it for an instance: vouchd directory setup --dir {directory} {words} --out FILE")
 
 
 @app.command()
@@ -187,17 +215,6 @@ def shown(directory: Path) -> dict[str, object]:
 
 def _show(directory: Path, *, json_output: bool) -> None:
     output.record(shown(directory), json_output=json_output)
-
-
-def _identity(host: str, ca: Path | None, cert: Path | None, key: Path | None, trust: Path | None) -> TLSIdentity:
-    """What the server shows for TLS. Raises: ConfigError."""
-    if ca is not None and cert is None and key is None:
-        return _certified(host, ca)
-    if ca is not None or cert is None or key is None or trust is None:
-        raise ConfigError(
-            "TLS needs a certificate, its key and the CA", hint="--cert, --key and --trust; or --ca; or --secure-port 0"
-        )
-    return TLSIdentity(read_input(str(cert), _MAX_PEM), read_secret(key), read_input(str(trust), _MAX_PEM))
 
 
 def _certified(host: str, ca: Path) -> TLSIdentity:
