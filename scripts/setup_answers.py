@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vouchd.setup.panels import ASKING, Panel
-from vouchd.setup.questionnaire import Field
+from vouchd.setup.fields import Field
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operate" / "setup-wizard.md"
 BEGIN, END = "<!-- fields: made by python scripts/setup_answers.py -->\n", "<!-- fields: end -->"

@@ -18,8 +18,9 @@ from vouchd.errors import VouchdError
 from vouchd.instance.unconfigured import make_unconfigured
 from vouchd.settings.layout import Layout
 from vouchd.setup.checks import Checks
+from vouchd.setup.fields import section_of
 from vouchd.setup.panels import ASKING, PanelRefused, check_all
-from vouchd.setup.questionnaire import Answers, section_of
+from vouchd.setup.questionnaire import Answers
 from vouchd.signing.pkcs12 import KeyBag, key_file
 
 PASSWORD = "correct horse"

@@ -10,8 +10,9 @@ from tests.conftest import ROOT
 
 from vouchd.errors import BadInput, SigningError
 from vouchd.setup.answers_file import ini_text, json_text, read_answers_file, read_ini
+from vouchd.setup.fields import fields, read_answers
 from vouchd.setup.panels import ASKING, PANELS
-from vouchd.setup.questionnaire import Answers, fields, read_answers
+from vouchd.setup.questionnaire import Answers
 
 SECRET = "a secret of this test"
 DOCUMENTED = (

@@ -23,8 +23,8 @@ from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
 from vouchd.setup.answers_file import read_answers_file, read_ini
 from vouchd.setup.carrying_out import waiting_requests
+from vouchd.setup.fields import fields_of, section_of
 from vouchd.setup.panels import ASKING
-from vouchd.setup.questionnaire import fields_of, section_of
 from vouchd.signing.pkcs12 import KeyBag, key_file
 from vouchd.wiring.setup import set_up
 

@@ -13,9 +13,10 @@ from tests.setup.wizards import PIN, open_wizard
 from vouchd.api.operation import Access
 from vouchd.errors import NotFound
 from vouchd.setup.door import COOKIE, MOST_WRONG
+from vouchd.setup.fields import fields
 from vouchd.setup.pages import LOGIN
 from vouchd.setup.panels import ASKING, PANELS, panel_of
-from vouchd.setup.questionnaire import Answers, fields
+from vouchd.setup.questionnaire import Answers
 
 SECRET = "a secret of this test"
 JOINED = {**JOINING["security_domain"], "token": SECRET}

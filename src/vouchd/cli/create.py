@@ -151,7 +151,8 @@ def create(
 def _unconfigured(layout: Layout, ports: PortOptions, port: int | None, json_output: bool) -> None:
     """Make an instance that serves its wizard, or open the wizard again of one that was made so, with another PIN."""
     from vouchd.cli.setup import show_wizard  # noqa: PLC0415  it brings the wizard along
-    from vouchd.setup.questionnaire import Answers, section_of  # noqa: PLC0415
+    from vouchd.setup.fields import section_of  # noqa: PLC0415
+    from vouchd.setup.questionnaire import Answers  # noqa: PLC0415
     from vouchd.setup.serving import DEFAULT_PORT, Place, keep_place  # noqa: PLC0415
     from vouchd.setup.state import KeptAnswers  # noqa: PLC0415
     from vouchd.wiring.setup import start_wizard, stop_wizard  # noqa: PLC0415

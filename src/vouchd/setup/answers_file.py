@@ -11,7 +11,8 @@ from pathlib import Path
 from vouchd.api.model import read_json
 from vouchd.errors import BadInput
 from vouchd.files import read_secret
-from vouchd.setup.questionnaire import PAGE, SECTIONS, Answers, Field, fields, read_answers, without_secrets
+from vouchd.setup.fields import PAGE, SECTIONS, Field, fields, read_answers, without_secrets
+from vouchd.setup.questionnaire import Answers
 
 _INI_SECTIONS = ("DEFAULT", "OCSP")
 _HEAD = """\

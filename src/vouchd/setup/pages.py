@@ -22,8 +22,8 @@ from vouchd.files import read_file
 from vouchd.setup.answers_file import ini_text, json_text
 from vouchd.setup.carrying_out import as_text
 from vouchd.setup.door import COOKIE, Door
+from vouchd.setup.fields import Field
 from vouchd.setup.panels import DONE, PANELS, REVIEW, Panel, PanelRefused, panel_of
-from vouchd.setup.questionnaire import Field
 from vouchd.setup.wizard import Wizard
 from vouchd.threads import in_thread
 

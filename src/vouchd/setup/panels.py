@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from vouchd.errors import ConfigError, VouchdError
 from vouchd.setup.checks import Checks
-from vouchd.setup.questionnaire import Answers, Field, fields_of
+from vouchd.setup.fields import Field, fields_of
+from vouchd.setup.questionnaire import Answers
 
 Check = Callable[[Checks, Answers], None]
 

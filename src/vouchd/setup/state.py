@@ -10,7 +10,8 @@ from vouchd.cloning.steps import Journal
 from vouchd.errors import BadInput, ConfigError
 from vouchd.files import PRIVATE, read_secret, replace_file
 from vouchd.settings.layout import Layout
-from vouchd.setup.questionnaire import Answers, read_answers
+from vouchd.setup.fields import read_answers
+from vouchd.setup.questionnaire import Answers
 
 
 class KeptAnswers:

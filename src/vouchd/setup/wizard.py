@@ -21,9 +21,10 @@ from vouchd.settings.reading import read_settings
 from vouchd.setup.carrying_out import CarryingOut, Request, Tools, end_set_up, install, steps_done
 from vouchd.setup.carrying_out import waiting_requests as waiting
 from vouchd.setup.checks import Checks
+from vouchd.setup.fields import section_of
 from vouchd.setup.panels import ASKING, DONE, PANELS, REVIEW, WELCOME, Panel, check_all
 from vouchd.setup.plans import member_address
-from vouchd.setup.questionnaire import Answers, section_of
+from vouchd.setup.questionnaire import Answers
 from vouchd.setup.state import KeptAnswers
 from vouchd.threads import in_thread
 
