@@ -37,7 +37,7 @@ from vouchd.pkix.certs import authority_id
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 from vouchd.signing.software import SoftwareSigner
 
 CONNECTIONS = (1, 16, 128)

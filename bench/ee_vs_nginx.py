@@ -34,7 +34,7 @@ from vouchd.core.facts import CertStatus
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.service.terms import Answer, Terms
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 
 TARGET = 0.75
 BODY_BYTES = 1500  # an RSA-2048 answer with one delegated signer's certificate

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vouchd.setup.panels import ASKING, Panel
 from vouchd.setup.fields import Field
+from vouchd.setup.panels import ASKING, Panel
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operate" / "setup-wizard.md"
 BEGIN, END = "<!-- fields: made by python scripts/setup_answers.py -->\n", "<!-- fields: end -->"

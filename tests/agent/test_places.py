@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vouchd.agent.places import TOO_MANY, TOO_MANY_OF_ADDRESS, Places
-from vouchd.settings.declared import AgentPort, KeyFiles
+from vouchd.settings.tcp_ports import AgentPort, KeyFiles
 
 
 class Connection:

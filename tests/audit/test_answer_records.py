@@ -15,7 +15,7 @@ from vouchd.ee.connection import EEConnection
 from vouchd.ee.port_state import PortState
 from vouchd.errors import LifecycleError
 from vouchd.processes.control import encode
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 
 REVOKED, GOOD = 7, 8
 

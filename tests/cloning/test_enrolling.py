@@ -23,9 +23,9 @@ from vouchd.instance.certificates.enrolment import SPREAD, due_at
 from vouchd.instance.configuration import write_values
 from vouchd.pkix.certs import load_certificate
 from vouchd.service.permission import local_caller
-from vouchd.settings.declared import RenewalSettings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings
+from vouchd.settings.signing_keys import RenewalSettings
 from vouchd.wiring import services as wiring
 
 SIGNER = "ocspSigningCert"

@@ -17,7 +17,7 @@ from vouchd.ee.server import EEServer
 from vouchd.errors import OCSPResponseStatus
 from vouchd.service.assembling import Draft, Envelope
 from vouchd.service.terms import Answer, Basis, Terms, unsigned_answer
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 
 AT = 1_750_000_000
 THIS_UPDATE = AT - 3600

@@ -15,7 +15,7 @@ from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.ee.signing_threads import THREADS
 from vouchd.service.answering import Responder
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 from vouchd.signing.software import SoftwareSigner
 
 ONE = CA.create("CA one")

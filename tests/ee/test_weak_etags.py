@@ -12,7 +12,7 @@ from tests.serving import entry, point, request_for, responder, serving, state
 
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.port_state import PortState
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 from vouchd.signing.software import SoftwareSigner
 
 ONE = CA.create("CA one")

@@ -12,7 +12,7 @@ from tests.pki import CA, DAY, HOUR, Issued, new_key
 from vouchd.errors import SigningError
 from vouchd.instance.certificates.rehearsal import rehearse, try_handshake, try_signature
 from vouchd.pkix.purposes import Issuers, Purpose
-from vouchd.settings.declared import KeyFiles
+from vouchd.settings.tcp_ports import KeyFiles
 from vouchd.signing.keys import write_key
 from vouchd.signing.software import SoftwareSigner
 

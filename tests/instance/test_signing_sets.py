@@ -8,8 +8,8 @@ import pytest
 
 from vouchd.errors import ConfigError
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets, write_sets
-from vouchd.settings.declared import SignerSettings
 from vouchd.settings.layout import Layout
+from vouchd.settings.signing_keys import SignerSettings
 
 ONE = SignerSettings("one", Path("/a/one.key"), Path("/a/one.pem"), Path("/a/chain.pem"), "SHA256withRSA")
 TWO = SignerSettings("two", Path("/a/two.key"), Path("/a/two.pem"), None, "")

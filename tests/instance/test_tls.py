@@ -15,7 +15,7 @@ from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.tls import AgentTLS, server_context
-from vouchd.settings.declared import AgentPort, KeyFiles
+from vouchd.settings.tcp_ports import AgentPort, KeyFiles
 from vouchd.signing.keys import write_key
 
 PASSWORD = "secret"

@@ -37,7 +37,7 @@ from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.ocsp import parse_request
 from vouchd.processes.control import encode
-from vouchd.settings.declared import AgentPort, KeyFiles
+from vouchd.settings.tcp_ports import AgentPort, KeyFiles
 from vouchd.sockets import SPARE_DESCRIPTORS, connection_room
 
 # What is sent, of about that many bytes, and who reads it.

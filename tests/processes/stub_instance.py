@@ -29,7 +29,7 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.watching import Published
 from vouchd.processes.worker import inherited, run_worker
 from vouchd.service.terms import Answer, Basis, Terms
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 
 
 class FilePublication:

@@ -15,11 +15,12 @@ from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePoli
 from vouchd.errors import ConfigError
 from vouchd.files import replace_file
 from vouchd.settings import cs_cfg
-from vouchd.settings.declared import KNOWN, AgentPort, EEPort, HealthPort, KeyFiles, Settings, SourceKind
+from vouchd.settings.declared import KNOWN, Settings, SourceKind
 from vouchd.settings.keys import Composed, KnownKey, declarations, keys_of
 from vouchd.settings.kinds import FILE
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import KeptSettings, settings_from
+from vouchd.settings.tcp_ports import AgentPort, EEPort, HealthPort, KeyFiles
 
 ROOT = Path("/srv/vouchd")
 

@@ -14,7 +14,7 @@ from vouchd.agent.places import GAVE_WAY, Places
 from vouchd.audit.traffic import SessionRecords
 from vouchd.pkix.certs import load_certificate
 from vouchd.service.usercertificates import subject_text
-from vouchd.settings.declared import AgentPort
+from vouchd.settings.tcp_ports import AgentPort
 
 _LINGER_SECONDS = 3.0  # to read on after a refusal, so that a client that is still sending gets to see it
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from vouchd.ee.client_groups import ClientGroups
-from vouchd.settings.declared import AgentPort
+from vouchd.settings.tcp_ports import AgentPort
 from vouchd.sockets import connection_room
 
 # One in so many places is kept for those who have shown a certificate.

@@ -25,7 +25,7 @@ from vouchd.audit.traffic import SessionRecords
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import NotFound, VouchdError
 from vouchd.instance.certificates.tls import AgentTLS
-from vouchd.settings.declared import AgentPort
+from vouchd.settings.tcp_ports import AgentPort
 from vouchd.sockets import Address
 from vouchd.threads import in_thread
 

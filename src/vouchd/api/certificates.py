@@ -28,8 +28,8 @@ from vouchd.instance.certificates.tokens import token_label
 from vouchd.instance.report import RenewalReport
 from vouchd.pkix.purposes import Purpose, expiry_warning
 from vouchd.service.permission import Action
-from vouchd.settings.declared import EnrolmentWay
 from vouchd.settings.reading import read_settings
+from vouchd.settings.signing_keys import EnrolmentWay
 from vouchd.signing.token.reference import HARDWARE
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"

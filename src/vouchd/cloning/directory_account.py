@@ -10,16 +10,10 @@ from vouchd.core.facts import Transport
 from vouchd.errors import ConfigError, SigningError
 from vouchd.instance.certificates.places import find, numbered
 from vouchd.instance.configuration import write_values
-from vouchd.settings.declared import (
-    CLIENT_AUTH,
-    LDAPS,
-    START_TLS,
-    DirectorySettings,
-    KeyFiles,
-    Settings,
-)
+from vouchd.settings.declared import CLIENT_AUTH, LDAPS, START_TLS, DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, INTERNALDB, read_passwords
+from vouchd.settings.tcp_ports import KeyFiles
 
 if TYPE_CHECKING:  # they bring an LDAP library along, which commands start without
     from vouchd.directory.client_certificate import ClientIdentity

@@ -30,7 +30,8 @@ from vouchd.instance.report import RenewalReport
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.pem import read_bundle
 from vouchd.pkix.purposes import Purpose
-from vouchd.settings.declared import EnrolmentWay, RenewalSettings, Settings
+from vouchd.settings.declared import Settings
+from vouchd.settings.signing_keys import EnrolmentWay, RenewalSettings
 
 _log = logging.getLogger(__name__)
 

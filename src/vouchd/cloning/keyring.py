@@ -47,10 +47,11 @@ from vouchd.pkix.certs import load_certificate, not_after
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.service.permission import local_caller
 from vouchd.settings import cs_cfg
-from vouchd.settings.declared import Settings, SignerSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import KeptSettings, settings_from
+from vouchd.settings.signing_keys import SignerSettings
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey
 from vouchd.signing.sealing import SealingKey

@@ -32,8 +32,9 @@ from vouchd.instance.certificates.in_use import RENEWED, CertificatesInUse
 from vouchd.instance.certificates.places import FIXED, SystemCertificate, find, staged
 from vouchd.instance.certificates.service import Certificates
 from vouchd.pkix.certs import not_before
-from vouchd.settings.declared import RenewalSettings, Settings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.signing_keys import RenewalSettings
 from vouchd.signing.sealing import public_key_hash
 
 _log = logging.getLogger(__name__)

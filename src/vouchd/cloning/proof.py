@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.errors import BadInput, SigningError
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, algorithms_for, verify
-from vouchd.settings.declared import KeyFiles
+from vouchd.settings.tcp_ports import KeyFiles
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import read_key
 from vouchd.signing.software import SoftwareSigner

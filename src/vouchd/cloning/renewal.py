@@ -25,9 +25,9 @@ from vouchd.errors import ConfigError
 from vouchd.instance.certificates.in_use import CertificatesInUse
 from vouchd.instance.certificates.places import SSLSERVER, SUBSYSTEM, find, numbered, staged
 from vouchd.service.users import SUBSYSTEM_USER
-from vouchd.settings.declared import KeyFiles
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.tcp_ports import KeyFiles
 from vouchd.signing.certificates import read_certificates
 
 _MOST = 3  # subsystem certificates: in use, the next, the one before

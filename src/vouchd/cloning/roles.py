@@ -31,9 +31,10 @@ from vouchd.core.facts import Caller, Member
 from vouchd.core.ports import Store
 from vouchd.errors import ConfigError, PermissionDenied, StoreConflict, VouchdError
 from vouchd.instance.configuration import write_values
-from vouchd.settings.declared import KeyFiles, Settings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.tcp_ports import KeyFiles
 
 MASTER_REFRESH_SECONDS = 600
 _ATTEMPTS = 10

@@ -29,10 +29,11 @@ from vouchd.pkix.certs import is_issued_by, load_certificate, not_after
 from vouchd.pkix.purposes import Issuers, Purpose, chain_of
 from vouchd.pkix.signatures import ALGORITHMS, algorithms_for
 from vouchd.service.permission import Action, Permission
-from vouchd.settings.declared import Settings, SignerSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
+from vouchd.settings.signing_keys import SignerSettings
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import read_key
 from vouchd.signing.sealing import public_key_hash, spki_hash

@@ -23,7 +23,7 @@ from vouchd.ee.status_documents import DOCUMENTS, XML
 from vouchd.errors import MalformedRequest, OCSPResponseStatus
 from vouchd.service.assembling import Draft, Signing
 from vouchd.service.terms import Answer, unsigned_answer
-from vouchd.settings.declared import EEPort
+from vouchd.settings.tcp_ports import EEPort
 from vouchd.sockets import SPARE_DESCRIPTORS, connection_room, free_descriptors
 
 _log = logging.getLogger(__name__)

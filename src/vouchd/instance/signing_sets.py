@@ -16,8 +16,9 @@ from typing import Any
 
 from vouchd.errors import ConfigError
 from vouchd.files import PRIVATE, read_file, replace_file
-from vouchd.settings.declared import Settings, SignerSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.signing_keys import SignerSettings
 
 _BYTES = 8
 

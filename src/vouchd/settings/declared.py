@@ -1,21 +1,18 @@
 """The settings of an instance as frozen dataclasses; each field declares the key of CS.cfg that fills it.
 
-Bounds, default, unit and meaning of a key stand here and nowhere else; so does whether all members of a set share it.
+Bounds, default, unit and meaning of a key stand with its field and nowhere else; so does whether all members of a set
+share it. What has a file of its own (ports, signing keys, audit log, alerts, four eyes, CRLs in directories) is part of
+`Settings` here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
 
 from vouchd.core.facts import DirectoryServer, ExpiredCRLPolicy, Group
 from vouchd.core.policy import (
-    AnswerRecords,
-    ClientAddress,
     NoncePolicy,
     RequestSignaturePolicy,
     ResponsePolicy,
@@ -23,6 +20,7 @@ from vouchd.core.policy import (
 )
 from vouchd.service.selftests import ON_DEMAND_TESTS, STARTUP_TESTS, Planned
 from vouchd.settings import ldap_store
+from vouchd.settings.audit_log import AUDIT_FILTER, AuditSettings
 from vouchd.settings.carriers import CarrierSettings
 from vouchd.settings.four_eyes import FourEyesSettings
 from vouchd.settings.keys import KnownKey, composed, key, keys_of, part, parts
@@ -30,93 +28,22 @@ from vouchd.settings.kinds import (
     DIGESTS,
     FILE,
     FLAG,
-    HARDWARE,
-    INTERNAL_TOKENS,
-    NETWORKS,
-    PATHS,
     SELFTESTS,
     TEXT,
-    TOKEN,
     choice,
     integer,
-    kibibytes,
     word,
 )
 from vouchd.settings.ldap_store import LDAPStoreSettings
+from vouchd.settings.signing_keys import DEFAULT_ALGORITHM, RenewalSettings, SignerSettings, TokenSettings
+from vouchd.settings.tcp_ports import AgentPort, EEPort, HealthPort, KeyFiles, key_files
 from vouchd.settings.without_effect import WITHOUT_EFFECT
 
 EMBEDDED = "embedded"
 DIRECTORY = "directory"
 BASIC_AUTH, CLIENT_AUTH = "BasicAuth", "SslClientAuth"
 _DAY = 86400
-_MAX_INTEGER = 2**31 - 1
 _POLICY = ResponsePolicy()
-_PORT = integer(0, 65535)
-
-
-@dataclass(frozen=True, slots=True)
-class EEPort:
-    """The end-entity port: OCSP over plain HTTP, served by the worker processes."""
-
-    # A responder is a public service: all addresses unless told otherwise.
-    host: str = key("vouchd.ee.host", TEXT, "0.0.0.0", "Address of the EE port; :: for IPv6.")  # noqa: S104
-    port: int = key("vouchd.ee.port", _PORT, 8080, "TCP port of OCSP; 0: chosen by the system.")
-    workers: int = key("vouchd.ee.workers", integer(0, 256), 0, "Worker processes; 0: one per core.")
-    max_header_bytes: int = key(
-        "vouchd.ee.maxHeaderBytes", integer(256, 1 << 20), 16384, "Request line and headers together.", unit="bytes"
-    )
-    max_body_bytes: int = key(
-        "vouchd.ee.maxBodyBytes", integer(64, 1 << 24), 65536, "An OCSP request, POST or GET.", unit="bytes"
-    )
-    idle_seconds: int = key(
-        "vouchd.ee.idleInSec", integer(1, _DAY), 75, "A connection without a request is closed after.", unit="seconds"
-    )
-    header_seconds: int = key(
-        "vouchd.ee.headerInSec", integer(1, _DAY), 10, "A request must be complete after.", unit="seconds"
-    )
-    max_connections: int = key(
-        "vouchd.ee.maxConnections", integer(1, 1_000_000), 10000, "Open connections of one worker."
-    )
-    max_in_flight: int = key(
-        "vouchd.ee.maxInFlight", integer(1, 1_000_000), 256, "Signatures waiting in one worker; beyond: tryLater."
-    )
-    paths: tuple[str, ...] = key(
-        "vouchd.ee.paths", PATHS, (), "Paths of the service besides /, /ocsp and /ocsp/ee/ocsp, as /ca/ocsp."
-    )
-    allowed: tuple[IPv4Network | IPv6Network, ...] = key(
-        "vouchd.ee.allowed",
-        NETWORKS,
-        (),
-        "Who may ask for answers, there and at the agent port, by the address that the connection comes from; empty:"
-        " anyone.",
-    )
-    ipv4_prefix: int = key(
-        "vouchd.ee.ipv4Prefix", integer(1, 32), 24, "IPv4 clients alike in so many bits share a turn for signatures."
-    )
-    ipv6_prefix: int = key(
-        "vouchd.ee.ipv6Prefix", integer(1, 128), 56, "IPv6 clients alike in so many bits share a turn for signatures."
-    )
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
-        "vouchd.ee.trustedProxies", NETWORKS, (), "Who is believed whom it asks for (X-Forwarded-For)."
-    )
-    cache_entries: int = key(
-        "vouchd.ee.cacheEntries", integer(0, 10_000_000), 100_000, "Complete answers kept by one worker."
-    )
-    cache_bytes: int = key(
-        "vouchd.ee.cacheBytes",
-        integer(0, 1 << 40),
-        128 << 20,
-        "What they take at most, with all that leads to them.",
-        unit="bytes",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class HealthPort:
-    """The port of /healthz, /readyz and /metrics, served by the manager process."""
-
-    host: str = key("vouchd.health.host", TEXT, "127.0.0.1", "Address of /healthz, /readyz and /metrics.")
-    port: int = key("vouchd.health.port", _PORT, 8081, "TCP port of the same; 0: chosen by the system.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,321 +55,6 @@ class TracingSettings:
         TEXT,
         "",
         "Where spans of each CRL's way are sent, OTLP over HTTP, as http://127.0.0.1:4318/v1/traces; empty: nowhere.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFiles:
-    """Where a system key of the instance is, and its certificate when it has come."""
-
-    key_file: Path  # encrypted PKCS #8 PEM; its password is `internal` in password.conf
-    certificate_file: Path  # PEM: the certificate, then those between it and the CA
-
-    @property
-    def installed(self) -> bool:
-        """Whether both are there."""
-        return self.key_file.exists() and self.certificate_file.exists()
-
-
-def _key_files(
-    prefix: str, name: str, about_key: str, about_certificate: str = "Its certificate and chain (PEM)."
-) -> Any:
-    return composed(
-        KeyFiles,
-        key_file=KnownKey(f"{prefix}.key", FILE, f"alias/{name}.key", about_key),
-        certificate_file=KnownKey(f"{prefix}.certificate", FILE, f"alias/{name}.pem", about_certificate),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class AgentPort:
-    """The agent port: TLS with client certificates, served by the manager process; off until `tls.installed`."""
-
-    tls: KeyFiles = _key_files(
-        "vouchd.agent",
-        "sslserver",
-        "Its encrypted PKCS #8 key (PEM, 0600).",
-        "Its TLS server certificate and chain (PEM); the port is off until it is there.",
-    )
-    # Agents and publishing CAs come from other hosts.
-    host: str = key("vouchd.agent.host", TEXT, "0.0.0.0", "Address of the agent port; :: for IPv6.")  # noqa: S104
-    port: int = key("vouchd.agent.port", _PORT, 8443, "TCP port of agents and publishing CAs (TLS).")
-    trust_file: Path | None = key(
-        "vouchd.agent.trust", FILE, "", "CAs of client certificates besides the registered CAs (PEM)."
-    )
-    min_tls: str = key("vouchd.agent.minTLS", choice("1.2", "1.3"), "1.2", "The oldest version of TLS that is spoken.")
-    ciphers: str = key(
-        "vouchd.agent.ciphers",
-        TEXT,
-        "",
-        "The cipher suites of TLS 1.2, as `openssl ciphers` writes them; empty: those of the host's TLS library.",
-    )
-    max_header_bytes: int = key(
-        "vouchd.agent.maxHeaderBytes",
-        integer(1024, 1 << 20),
-        16384,
-        "Request line and headers together.",
-        unit="bytes",
-    )
-    max_body_bytes: int = key(
-        "vouchd.agent.maxBodyBytes",
-        integer(1024, 1 << 31),
-        256 << 20,
-        "A request's body, a CRL's mostly: it comes as a form, so base64.",
-        unit="bytes",
-    )
-    idle_seconds: int = key(
-        "vouchd.agent.idleInSec",
-        integer(1, _DAY),
-        75,
-        "A connection without a request is closed after.",
-        unit="seconds",
-    )
-    header_seconds: int = key(
-        "vouchd.agent.headerInSec",
-        integer(1, _DAY),
-        10,
-        "Handshake and headers must be complete after.",
-        unit="seconds",
-    )
-    body_seconds: int = key(
-        "vouchd.agent.bodyInSec", integer(1, _DAY), 300, "A request's body must be complete after.", unit="seconds"
-    )
-    max_connections: int = key(
-        "vouchd.agent.maxConnections", integer(1, 100_000), 1000, "Open connections of the agent port."
-    )
-    max_per_address: int = key(
-        "vouchd.agent.maxPerAddress", integer(1, 100_000), 100, "Those of one address that have shown no certificate."
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """The audit log: when a file is put aside, how it is signed, which answers are in it."""
-
-    max_bytes: int = key(
-        "log.instance.SignedAudit.maxFileSize",
-        kibibytes(0, 1 << 30),
-        2000 << 10,
-        "Another file is begun at; 0: never.",
-        unit="KiB",
-        shared=True,
-    )
-    max_age_seconds: int = key(
-        "log.instance.SignedAudit.rolloverInterval",
-        integer(0, _MAX_INTEGER),
-        30 * _DAY,
-        "Another file is begun so long after the first record of this one; 0: never.",
-        unit="seconds",
-        shared=True,
-    )
-    expires_seconds: int = key(
-        "log.instance.SignedAudit.expirationTime",
-        integer(0, _MAX_INTEGER),
-        366 * _DAY,
-        "A file that was put aside is deleted when its last record is older; 0: never.",
-        unit="seconds",
-        shared=True,
-    )
-    sign: bool = key(
-        "log.instance.SignedAudit.logSigning",
-        FLAG,
-        default=True,
-        about="Sign the audit log once its certificate is installed (the Certificate System: false).",
-        shared=True,
-    )
-    flush_seconds: int = key(
-        "log.instance.SignedAudit.flushInterval",
-        integer(1, _DAY),
-        5,
-        "At most one signature in.",
-        unit="seconds",
-        shared=True,
-    )
-    event_names: str = key(
-        "log.instance.SignedAudit.events",
-        TEXT,
-        "",
-        "Of the Certificate System's events those that are recorded, with commas between; empty: all. Ours always are.",
-        shared=True,
-    )
-    filters: Mapping[str, str] = field(default_factory=dict)  # by event: `AUDIT_FILTER`
-    answers: AnswerRecords = key(
-        "vouchd.audit.answers",
-        word(AnswerRecords),
-        AnswerRecords.NONE,
-        "Which answers leave an OCSP_GENERATION record.",
-        shared=True,
-    )
-    sample: int = key(
-        "vouchd.audit.sample",
-        integer(1, 1_000_000_000),
-        1000,
-        "answers=sampled: one answer in so many.",
-        shared=True,
-    )
-    client_address: ClientAddress = key(
-        "vouchd.audit.clientAddress",
-        word(ClientAddress),
-        ClientAddress.TRUNCATED,
-        "A client's address in records of answers and sessions: left out, cut to /24 or /48, hashed with a key of the"
-        " start, or whole.",
-        shared=True,
-    )
-
-    @property
-    def events(self) -> frozenset[str] | None:
-        """The names of the events that are on, None: all."""
-        names = frozenset(name.strip() for name in self.event_names.split(",") if name.strip())
-        return names or None
-
-
-DEFAULT_ALGORITHM = KnownKey(
-    "ocsp.signing.defaultSigningAlgorithm",
-    TEXT,
-    "",
-    "Algorithm of the default signer; empty: the key's usual one.",
-    shared=True,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
-    """How a process signs with keys on tokens (PKCS #11)."""
-
-    name: str = key(
-        "ocsp.signing.tokenname",
-        TOKEN,
-        "internal",
-        "Where the default signer's key is: in a file, or on the token of that label.",
-        shared=True,
-    )
-    sessions: int = key(
-        "vouchd.token.sessions", integer(1, 64), 2, "Sessions of each process with a token, each a process of its own."
-    )
-    deadline_ms: int = key(
-        "vouchd.token.deadlineInMs",
-        integer(10, 60000),
-        2000,
-        "A token that has not signed by then is left: the answer is tryLater.",
-        unit="milliseconds",
-    )
-
-    @property
-    def label(self) -> str:
-        """The label of the default signer's token; empty: its key is a file."""
-        return "" if self.name in INTERNAL_TOKENS else self.name.removeprefix(HARDWARE)
-
-
-@dataclass(frozen=True, slots=True)
-class SignerSettings:
-    """One key that signs responses."""
-
-    nickname: str
-    key_file: Path = key(
-        "vouchd.signer.<nickname>.key",
-        FILE,
-        "",
-        "Encrypted PKCS #8 key (PEM, 0600), its password `internal` in password.conf; or where it is on a token.",
-        required="FILE",
-    )
-    certificate_file: Path = key(
-        "vouchd.signer.<nickname>.certificate", FILE, "", "The signer's certificate (PEM).", required="FILE"
-    )
-    chain_file: Path | None = key(
-        "vouchd.signer.<nickname>.chain", FILE, "", "Certificates sent along between signer and CA (PEM)."
-    )
-    algorithm: str = key(
-        "vouchd.signer.<nickname>.algorithm",
-        TEXT,
-        "",
-        "Signature algorithm, as SHA256withRSA; empty: the key's usual one.",
-        shared=True,
-    )
-
-
-class EnrolmentWay(StrEnum):
-    """Who certifies the next key."""
-
-    NOBODY = "nobody"  # an administrator has it certified
-    CA = "ca"  # our own CA, in a folder of this host
-    EST = "est"  # a CA that speaks EST (RFC 7030)
-    CERTSYSTEM = "certsystem"  # a CA of Dogtag or Red Hat Certificate System, by its REST
-    EXEC = "exec"  # a command of the site
-
-
-@dataclass(frozen=True, slots=True)
-class RenewalSettings:
-    """How a certificate is renewed by itself: a signer by the member that keeps the facts, its own by each member."""
-
-    nickname: str
-    way: EnrolmentWay = key(
-        "vouchd.renewal.<nickname>.by",
-        word(EnrolmentWay),
-        EnrolmentWay.NOBODY,
-        "Who certifies the next key of that signer, or of `sslserver`, `subsystem` or `audit_signing`: our own CA in a"
-        " folder, a server that speaks EST, a Certificate System's CA, a command of the site.",
-        shared=True,
-    )
-    after_percent: int = key(
-        "vouchd.renewal.<nickname>.afterPercent",
-        integer(1, 95),
-        67,
-        "Renew when so much of the certificate's life has passed, or up to a twentieth of it later, by a hash of"
-        " nickname and host: hosts do not all ask at once.",
-        unit="percent",
-        shared=True,
-    )
-    new_key: bool = key(
-        "vouchd.renewal.<nickname>.newKey",
-        FLAG,
-        default=True,
-        about="Make a new key each time; `false`: have the same key certified again.",
-        shared=True,
-    )
-    ca: Path | None = key("vouchd.renewal.<nickname>.ca", FILE, "", "`by=ca`: the folder of our CA.")
-    command: str = key(
-        "vouchd.renewal.<nickname>.command",
-        TEXT,
-        "",
-        "`by=exec`: a program with its arguments, run without a shell: the request (PEM) comes in on its input, the"
-        " certificate and the CAs above it go out; anything but exit code 0 is a failure.",
-    )
-    timeout_seconds: int = key(
-        "vouchd.renewal.<nickname>.timeoutInSec", integer(1, 3600), 60, "Give up one attempt after.", unit="seconds"
-    )
-    url: str = key(
-        "vouchd.renewal.<nickname>.url",
-        TEXT,
-        "",
-        "`by=est`: such as https://ca.example.org/.well-known/est, with a label if the server has several;"
-        " `by=certsystem`: the CA's secure port, https://ca.example.org:8443.",
-        shared=True,
-    )
-    trust_file: Path | None = key(
-        "vouchd.renewal.<nickname>.trust", FILE, "", "The CAs of that server (PEM); empty: the system's."
-    )
-    user: str = key(
-        "vouchd.renewal.<nickname>.user",
-        TEXT,
-        "",
-        "HTTP basic as this user, whose password is `renewal.<nickname>` in password.conf; empty: with the subsystem"
-        " certificate.",
-        shared=True,
-    )
-    profile: str = key(
-        "vouchd.renewal.<nickname>.profile",
-        TEXT,
-        "",
-        "`by=certsystem`: the CA's profile; empty: its stock one, as caOCSPCert for a signer.",
-        shared=True,
-    )
-    approves: bool = key(
-        "vouchd.renewal.<nickname>.approve",
-        FLAG,
-        default=False,
-        about="`by=certsystem`: approve the request as well, as an agent of the CA; `false`: its agents do.",
-        shared=True,
     )
 
 
@@ -598,14 +210,6 @@ REQUESTOR_TRUST = KnownKey(
     "Requestors' certificates, or their CAs' (PEM), for signature=verify and require.",
 )
 STORE = KnownKey("vouchd.store", choice(EMBEDDED, DIRECTORY), EMBEDDED, "Where facts are kept: a file here, or LDAP.")
-AUDIT_FILTERS = "log.instance.SignedAudit.filters."
-AUDIT_FILTER = KnownKey(
-    f"{AUDIT_FILTERS}<event>",
-    TEXT,
-    "",
-    "Of that event only the records that match are kept, such as (Outcome=Failure).",
-    shared=True,
-)
 STORE_ID = KnownKey(
     "ocsp.storeId",
     choice("defStore", ldap_store.NAME),
@@ -813,9 +417,9 @@ class Settings:
         ),
     )
     agent: AgentPort = part(AgentPort, required=True)
-    subsystem: KeyFiles = _key_files("vouchd.subsystem", "subsystem", "The key that the instance is a TLS client with.")
-    audit_signing: KeyFiles = _key_files("vouchd.auditSigning", "audit_signing", "The key that signs the audit log.")
-    admin: KeyFiles = _key_files(
+    subsystem: KeyFiles = key_files("vouchd.subsystem", "subsystem", "The key that the instance is a TLS client with.")
+    audit_signing: KeyFiles = key_files("vouchd.auditSigning", "audit_signing", "The key that signs the audit log.")
+    admin: KeyFiles = key_files(
         "vouchd.admin", "admin", "The key of the administrator that was made with the instance."
     )
     audit: AuditSettings = part(AuditSettings)

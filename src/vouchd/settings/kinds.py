@@ -164,4 +164,5 @@ ADDRESSES = Kind(
     lambda value: ",".join(value) if isinstance(value, tuple) else "",
 )
 OID = Kind("object identifier", _read_oid)
+PORT = integer(0, 65535)
 ANYTHING = Kind("anything", str)  # of a key without effect

@@ -18,12 +18,11 @@ from vouchd.errors import ConfigError
 from vouchd.files import read_file, replace_file
 from vouchd.pkix.pem import read_bundle
 from vouchd.settings import cs_cfg, ldap_store
+from vouchd.settings.audit_log import AUDIT_FILTERS
 from vouchd.settings.carriers import AlertWay, CarrierSettings, MailSecurity
 from vouchd.settings.cs_cfg import CSConfig
 from vouchd.settings.declared import (
-    AUDIT_FILTERS,
     CLIENT_AUTH,
-    DEFAULT_ALGORITHM,
     DIRECTORY,
     LDAPS,
     REQUESTOR_TRUST,
@@ -31,10 +30,7 @@ from vouchd.settings.declared import (
     STORE,
     STORE_ID,
     DirectorySettings,
-    EnrolmentWay,
-    RenewalSettings,
     Settings,
-    SignerSettings,
     SourceKind,
     SourceSettings,
 )
@@ -42,6 +38,7 @@ from vouchd.settings.keys import Composed, KnownKey, declarations
 from vouchd.settings.kinds import FILE
 from vouchd.settings.layout import Layout
 from vouchd.settings.ldap_store import LDAPStoreDirectory, LDAPStoreSettings
+from vouchd.settings.signing_keys import DEFAULT_ALGORITHM, EnrolmentWay, RenewalSettings, SignerSettings
 
 # As the Certificate System has it; until its keys and settings are there an instance has no others.
 STATE, UNCONFIGURED = "cs.state", "0"

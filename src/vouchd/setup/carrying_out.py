@@ -38,10 +38,11 @@ from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
 from vouchd.instance.unconfigured import is_configured
 from vouchd.pkix.purposes import Purpose
-from vouchd.settings.declared import EnrolmentWay, RenewalSettings, Settings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import read_passwords, replace_passwords
 from vouchd.settings.reading import read_settings
+from vouchd.settings.signing_keys import EnrolmentWay, RenewalSettings
 from vouchd.setup.checks import Checks, named_authorities
 from vouchd.setup.plans import (
     ENROLMENT_SECONDS,

@@ -32,8 +32,8 @@ from vouchd.instance.certificates.issuing import general_name
 from vouchd.instance.certificates.tls import AgentTLS
 from vouchd.instance.unconfigured import keep_pin
 from vouchd.service.permission import Permission
-from vouchd.settings.declared import AgentPort, KeyFiles
 from vouchd.settings.layout import Layout
+from vouchd.settings.tcp_ports import AgentPort, KeyFiles
 from vouchd.setup.carrying_out import Tools
 from vouchd.setup.door import Door, new_pin
 from vouchd.setup.pages import LOGIN, WizardPages

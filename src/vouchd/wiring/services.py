@@ -50,7 +50,8 @@ from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
 from vouchd.service.signer_choice import SignerCertificates
 from vouchd.service.users import Users, with_members
-from vouchd.settings.declared import AuditSettings, Settings
+from vouchd.settings.audit_log import AuditSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import active_settings, read_settings

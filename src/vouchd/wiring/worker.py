@@ -27,7 +27,8 @@ from vouchd.processes.worker import inherited
 from vouchd.processes.worker import run_worker as serve_worker
 from vouchd.service.answering import Responder
 from vouchd.service.signing_epochs import SigningEpochs, SigningSet
-from vouchd.settings.declared import AuditSettings, Settings
+from vouchd.settings.audit_log import AuditSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings
 from vouchd.signing.software import SoftwareSigner

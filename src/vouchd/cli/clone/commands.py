@@ -45,10 +45,11 @@ from vouchd.instance import lifecycle
 from vouchd.instance.configuration import write_values
 from vouchd.instance.lifecycle import manager_command
 from vouchd.migration.master_cloning import leave_master
-from vouchd.settings.declared import DirectorySettings, KeyFiles, Settings
+from vouchd.settings.declared import DirectorySettings, Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
+from vouchd.settings.tcp_ports import KeyFiles
 from vouchd.signing.token_source import token_source
 from vouchd.wiring import services as wiring
 from vouchd.wiring.instance import check_instance, compare

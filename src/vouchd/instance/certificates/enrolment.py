@@ -25,9 +25,11 @@ from vouchd.instance.certificates.issuing import certify
 from vouchd.pkix.certs import not_after, not_before
 from vouchd.pkix.pem import MAX_BUNDLE_BYTES
 from vouchd.pkix.purposes import Purpose
-from vouchd.settings.declared import EnrolmentWay, KeyFiles, RenewalSettings, Settings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.signing_keys import EnrolmentWay, RenewalSettings
+from vouchd.settings.tcp_ports import KeyFiles
 
 _WORDS = 300  # of what a command says when it fails
 _PIECE_BYTES = 1 << 16

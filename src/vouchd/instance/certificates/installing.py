@@ -24,10 +24,11 @@ from vouchd.pkix.certs import check_signer_of, is_issued_by, load_certificate
 from vouchd.pkix.purposes import Issuers, Purpose
 from vouchd.pkix.signatures import algorithms_for
 from vouchd.settings import cs_cfg
-from vouchd.settings.declared import KeyFiles, Settings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL
 from vouchd.settings.reading import settings_from
+from vouchd.settings.tcp_ports import KeyFiles
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
 from vouchd.signing.token.reference import HARDWARE

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import NotFound, SigningError
 from vouchd.pkix.purposes import Purpose
-from vouchd.settings.declared import KeyFiles, Settings
+from vouchd.settings.declared import Settings
+from vouchd.settings.tcp_ports import KeyFiles
 from vouchd.signing.certificates import read_certificates
 
 ADMIN = "admin"

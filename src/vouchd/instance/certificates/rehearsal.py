@@ -14,7 +14,7 @@ from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.purposes import Issuers, Purpose, chain_of, check_purpose
 from vouchd.pkix.signatures import ALGORITHMS, verify
-from vouchd.settings.declared import AgentPort, KeyFiles
+from vouchd.settings.tcp_ports import AgentPort, KeyFiles
 from vouchd.signing.keys import PrivateKey
 from vouchd.signing.software import SoftwareSigner
 

@@ -22,9 +22,10 @@ from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.service.authorities import KnownSigners, signer_doubts
-from vouchd.settings.declared import Settings, SignerSettings, TokenSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
+from vouchd.settings.signing_keys import SignerSettings, TokenSettings
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.software import SoftwareSigner
 from vouchd.signing.token.keys import Tokens

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import ConfigError, SigningError
 from vouchd.files import read_secret
-from vouchd.settings.declared import AgentPort, KeyFiles
+from vouchd.settings.tcp_ports import AgentPort, KeyFiles
 from vouchd.signing.certificates import read_certificates
 
 _KNOWS_ML_DSA = (3, 5)

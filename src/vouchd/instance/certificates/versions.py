@@ -29,8 +29,9 @@ from vouchd.pkix.purposes import Issuers, Purpose
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
-from vouchd.settings.declared import Settings, SignerSettings
+from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
+from vouchd.settings.signing_keys import SignerSettings
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key, write_key
 from vouchd.signing.sealing import public_key_hash
