@@ -161,16 +161,22 @@ def show(
     )
 
 
+EventOption = Annotated[str, typer.Option("--event", metavar="EVENT", help="Records of this event, as AUTHZ.")]
+OutcomeOption = Annotated[str, typer.Option("--outcome", metavar="OUTCOME", help="success or failure.")]
+SinceOption = Annotated[str, typer.Option("--since", metavar="TIME", help="UTC: 2026-11-24 or 2026-11-24T06:30Z.")]
+UntilOption = Annotated[str, typer.Option("--until", metavar="TIME", help="UTC, included.")]
+
+
 @app.command()
 @reachable
 def search(
     instance: Instance,
-    event: Annotated[str, typer.Option("--event", metavar="EVENT", help="Records of this event, as AUTHZ.")] = "",
-    outcome: Annotated[str, typer.Option("--outcome", metavar="OUTCOME", help="success or failure.")] = "",
+    event: EventOption = "",
+    outcome: OutcomeOption = "",
     caller: Annotated[str, typer.Option("--caller", metavar="NAME", help="Records of this user or source.")] = "",
     text: Annotated[str, typer.Option("--text", metavar="TEXT", help="Found in caller, origin or detail.")] = "",
-    since: Annotated[str, typer.Option("--since", metavar="TIME", help="UTC: 2026-11-24 or 2026-11-24T06:30Z.")] = "",
-    until: Annotated[str, typer.Option("--until", metavar="TIME", help="UTC, included.")] = "",
+    since: SinceOption = "",
+    until: UntilOption = "",
     before: Annotated[
         int | None, typer.Option("--before", metavar="NUMBER", help="Records below it: next page.")
     ] = None,
@@ -181,9 +187,7 @@ def search(
 
     Example: vouchd audit search --event AUTHZ --outcome failure --since 2026-11-01
     """
-    words = {"event": event, "outcome": outcome, "caller": caller, "text": text}
-    times = {"since": _moment(since), "until": _moment(until)}
-    query: dict[str, Any] = {name: value for name, value in (words | times).items() if value}
+    query = _query({"event": event, "outcome": outcome, "caller": caller, "text": text}, since, until)
     records: list[Record] = []
     while len(records) < limit:
         below = query if before is None else query | {"before": before}
@@ -195,16 +199,22 @@ def search(
     output.records(rows, json_output=json_output, empty="no record is like that")
 
 
+def _query(words: Mapping[str, str], since: str, until: str) -> dict[str, Any]:
+    """What is asked for, as the operations take it: only what was said."""
+    times = {"since": _moment(since), "until": _moment(until)}
+    return {name: value for name, value in (*words.items(), *times.items()) if value}
+
+
 @app.command()
 @reachable
 def former(
     instance: Instance,
-    event: Annotated[str, typer.Option("--event", metavar="EVENT", help="Records of this event, as AUTHZ.")] = "",
-    outcome: Annotated[str, typer.Option("--outcome", metavar="OUTCOME", help="success or failure.")] = "",
+    event: EventOption = "",
+    outcome: OutcomeOption = "",
     caller: Annotated[str, typer.Option("--caller", metavar="NAME", help="Records of this user.")] = "",
     text: Annotated[str, typer.Option("--text", metavar="TEXT", help="Found in caller, detail or words.")] = "",
-    since: Annotated[str, typer.Option("--since", metavar="TIME", help="UTC: 2026-11-24 or 2026-11-24T06:30Z.")] = "",
-    until: Annotated[str, typer.Option("--until", metavar="TIME", help="UTC, included.")] = "",
+    since: SinceOption = "",
+    until: UntilOption = "",
     skip: Annotated[int, typer.Option("--skip", metavar="N", min=0, help="Pass over so many of the newest.")] = 0,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=_PAGE_RECORDS, help="At most so many.")] = 50,
     json_output: JsonOption = False,
@@ -216,9 +226,7 @@ def former(
 
     Example: vouchd audit former --event CONFIG_ROLE --since 2026-11-01
     """
-    words = {"event": event, "outcome": outcome, "caller": caller, "text": text}
-    times = {"since": _moment(since), "until": _moment(until)}
-    query: dict[str, Any] = {name: value for name, value in (words | times).items() if value}
+    query = _query({"event": event, "outcome": outcome, "caller": caller, "text": text}, since, until)
     records = instance.call("audit.former", **query, skip=skip, limit=limit)["records"]
     rows = records if json_output else [_former_row(one) for one in records]
     output.records(rows, json_output=json_output, empty="no record is like that; `vouchd import audit` brings them")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vouchd.cli import output
-from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password
+from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, read_password, spread
 from vouchd.client.certsystem_domain import CertificateSystemDomain
 from vouchd.cloning.certsystem_entry import enter_domain
 from vouchd.settings.layout import Layout
@@ -27,6 +28,20 @@ HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="This ho
 PublishOption = Annotated[
     bool, typer.Option("--publish", help="Have the CA publish here, and fetch what a publication missed.")
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """How the CA that hosts the domain is known, and the user there."""
+
+    password_file: PasswordOption = None
+    trust: TrustOption = None
+    fingerprint: FingerprintOption = ""
+
+    def domain(self, at: str, user: str) -> CertificateSystemDomain:
+        """The domain, called as that user. Raises: ConfigError."""
+        password = read_password(self.password_file, Path(user))
+        return CertificateSystemDomain(at, user, password, self.trust, self.fingerprint)
 
 
 def others(
@@ -50,14 +65,14 @@ def others(
     output.records(rows, json_output=json_output, empty=f"{name} is empty")
 
 
+@spread
 def enter(
     at: AtOption,
     user: UserOption,
     host: HostOption,
     instance: InstanceOption = DEFAULT_INSTANCE,
-    password_file: PasswordOption = None,
-    trust: TrustOption = None,
-    fingerprint: FingerprintOption = "",
+    *,
+    access: AccessOptions,
     publish: PublishOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -70,7 +85,7 @@ def enter(
     Example: vouchd domain register --at https://ca.example.com:8443 --user caadmin --host ocsp.example.com --publish
     """
     layout = Layout(instance.absolute())
-    domain = _domain(at, user, password_file, trust, fingerprint)
+    domain = access.domain(at, user)
     with wiring.services(layout) as services:
         entry = enter_domain(services, domain, host, publish=publish)
     output.record({"domain": entry.domain, "host": entry.place}, json_output=json_output)
@@ -78,14 +93,14 @@ def enter(
         output.hint("restart the CA, which takes up its publisher then; and this instance: vouchd restart")
 
 
+@spread
 def withdraw(
     at: AtOption,
     user: UserOption,
     host: HostOption,
     instance: InstanceOption = DEFAULT_INSTANCE,
-    password_file: PasswordOption = None,
-    trust: TrustOption = None,
-    fingerprint: FingerprintOption = "",
+    *,
+    access: AccessOptions,
     json_output: JsonOption = False,
 ) -> None:
     """Take this instance out of the security domain of a Certificate System.
@@ -95,19 +110,13 @@ def withdraw(
     Example: vouchd domain unregister --at https://ca.example.com:8443 --user caadmin --host ocsp.example.com
     """
     layout = Layout(instance.absolute())
-    domain = _domain(at, user, password_file, trust, fingerprint)
+    domain = access.domain(at, user)
     with wiring.services(layout) as services:
         port = services.settings.agent.port
     domain.remove(host, host, port)
     output.record({"domain": domain.hosts()[0], "left": f"{host}:{port}"}, json_output=json_output)
     place = f"{host}-{port}".replace(".", "-")
     output.hint(f"if the CA publishes here, take OCSPPublisher-{place} and ocsprule-{place} out of its CS.cfg")
-
-
-def _domain(
-    at: str, user: str, password_file: Path | None, trust: Path | None, fingerprint: str
-) -> CertificateSystemDomain:
-    return CertificateSystemDomain(at, user, read_password(password_file, Path(user)), trust, fingerprint)
 
 
 def register(app: typer.Typer) -> None:
