@@ -8,7 +8,8 @@ whoever started it.
 
 An instance has threads soon, and forks no more. So it has a twin, forked before it had any, that forks its workers: as
 children of the instance, by the flag CLONE_PARENT. A restart is an exec, which nothing can be loaded before: it becomes
-this program again, with `again` as its first argument, which loads an instance and has a new twin.
+this program again, with `again` as its first argument, which loads an instance and has a new twin. So it is with the
+instance without a store of tests/processes.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ from typing import Any, NoReturn
 
 MAIN = "import sys\nfrom vouchd.cli.main import main\nsys.exit(main())\n"
 PROGRAM = [sys.executable, "-m", "vouchd.cli.main"]
-AGAIN = "again"
-WORKER = [sys.executable, "-m", "vouchd.cli.worker"]
+AGAIN, STUB_AGAIN = "again", "stub-again"
+_WORKER = [sys.executable, "-m", "vouchd.cli.worker"]
 _WORKER_MAIN = "import sys\nfrom vouchd.cli.worker import main\nsys.exit(main(sys.argv[1:]))\n"
+# The instance without a store of tests/processes, whose workers are the same program.
+STUB = [sys.executable, str(Path(__file__).parent / "processes" / "stub_instance.py")]
+STUB_MAIN = "from tests.processes.stub_instance import main\nmain()\n"
+_WORKERS = ((_WORKER, _WORKER_MAIN), (STUB, STUB_MAIN))
 _REQUEST_BYTES = 1 << 20
 _MOST_DESCRIPTORS = 250
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
@@ -108,14 +113,16 @@ def _begin(code: str, arguments: Sequence[str], environment: Mapping[str, str]) 
     """Run it as the first program of a process: what that starts and becomes of ours goes through here as well."""
     subprocess.Popen = Start  # type: ignore[misc]
     os.execvpe = _become_again  # type: ignore[assignment]
-    Start.twin = twin_of(arguments)
+    Start.twin = twin_of(code, arguments)
     run(code, arguments, environment)
 
 
 def _become_again(file: str, args: Sequence[str], env: Mapping[str, str], become: Any = os.execvpe) -> NoReturn:
     """As `os.execvpe`, which our program restarts itself by."""
-    ours = list(args[: len(PROGRAM)]) == PROGRAM
-    become(file, [sys.executable, __file__, AGAIN, *args[len(PROGRAM) :]] if ours else args, env)
+    for program, again in ((PROGRAM, AGAIN), (STUB, STUB_AGAIN)):
+        if list(args[: len(program)]) == program:
+            args = [sys.executable, __file__, again, *args[len(program) :]]
+    become(file, args, env)
 
 
 def _go_on(arguments: Sequence[str]) -> NoReturn:
@@ -129,6 +136,14 @@ def _go_on(arguments: Sequence[str]) -> NoReturn:
     cheapen()
     quicken()
     _begin(MAIN, arguments, os.environ)
+
+
+def _go_on_as_stub(arguments: Sequence[str]) -> NoReturn:
+    """The same for an instance without a store."""
+    sys.path[0] = str(Path(__file__).parents[1])
+    import tests.processes.stub_instance  # noqa: F401  for those that the twin forks
+
+    _begin(STUB_MAIN, arguments, os.environ)
 
 
 def close_all_but(kept: set[int]) -> None:
@@ -155,6 +170,8 @@ def run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> 
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if error.code is not None and status is not error.code:
+            sys.stderr.write(f"{error.code}\n")
     except BaseException:  # noqa: BLE001  as the interpreter does
         traceback.print_exc()
     finally:
@@ -180,20 +197,21 @@ class Twin:
                 self._requests.close()
                 serve_as_twin(theirs)
 
-    def fork(self, arguments: Sequence[str], environment: Mapping[str, str], passed: Sequence[int]) -> int:
-        """The process id of a new child of this process, which is that worker; these descriptors it has, too."""
+    def fork(self, code: str, arguments: Sequence[str], environment: Mapping[str, str], passed: Sequence[int]) -> int:
+        """The process id of a new child of this process, which runs that code; these descriptors it has, too."""
         umask = os.umask(0o777)
         os.umask(umask)
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        request = [[*arguments], {**environment}, [1, 2, *passed], umask, limits]
+        request = [code, [*arguments], {**environment}, [1, 2, *passed], umask, limits]
         with self._lock:
             socket.send_fds(self._requests, [json.dumps(request).encode()], [1, 2, *passed])
             return int(self._requests.recv(_REQUEST_BYTES))
 
 
-def twin_of(arguments: Sequence[str]) -> Twin | None:
-    """The twin of the process that runs this command; only an instance has one, on the machines that we know."""
-    return Twin() if arguments[:1] == ["run"] and os.uname().machine in _SYS_CLONE else None
+def twin_of(code: str, arguments: Sequence[str]) -> Twin | None:
+    """The twin of the process that runs this code; only an instance has one, on the machines that we know."""
+    instance = arguments[:1] == ["run"] if code == MAIN else code.endswith(STUB_MAIN)
+    return Twin() if instance and os.uname().machine in _SYS_CLONE else None
 
 
 def serve_as_twin(requests: socket.socket) -> NoReturn:
@@ -233,7 +251,7 @@ def _fork_sibling() -> int:
 
 def _be_worker(request: Sequence[Any], descriptors: Sequence[int]) -> NoReturn:
     """Be that worker, which has each descriptor under the number that it has in the instance."""
-    arguments, environment, numbers, umask, limits = request
+    code, arguments, environment, numbers, umask, limits = request
     above = max(*numbers, *descriptors) + 1
     lifted = [os.dup(descriptor) for descriptor in descriptors]
     while min(lifted) < above:  # out of the way of those numbers
@@ -243,7 +261,7 @@ def _be_worker(request: Sequence[Any], descriptors: Sequence[int]) -> NoReturn:
     close_all_but({0, *numbers})
     os.umask(umask)
     resource.setrlimit(resource.RLIMIT_NOFILE, tuple(limits))
-    run(_WORKER_MAIN, arguments, environment)
+    run(code, arguments, environment)
 
 
 class Start(subprocess.Popen):
@@ -256,11 +274,12 @@ class Start(subprocess.Popen):
     twin: Twin | None = None
 
     def __init__(self, args: Any, **options: Any) -> None:
-        if self.twin is not None and list(args[: len(WORKER)]) == WORKER:
-            self.args, self.returncode = args, None
-            self.stdin = self.stdout = self.stderr = None
-            self.pid = self.twin.fork(list(args[len(WORKER) :]), options["env"], options["pass_fds"])
-            return
+        for program, code in _WORKERS:
+            if self.twin is not None and list(args[: len(program)]) == program:
+                self.args, self.returncode = args, None
+                self.stdin = self.stdout = self.stderr = None
+                self.pid = self.twin.fork(code, list(args[len(program) :]), options["env"], options["pass_fds"])
+                return
         if list(args[: len(PROGRAM)]) == PROGRAM and threading.active_count() == 1:
             kept = {0, 1, 2, *options.get("pass_fds", ())}
             environment = options.get("env") or os.environ
@@ -271,13 +290,15 @@ class Start(subprocess.Popen):
 def _run_again(arguments: Sequence[str], environment: Mapping[str, str], kept: set[int]) -> NoReturn:
     """Where exec would follow. The starter hears that all went well when the pipe between them is closed here."""
     close_all_but(kept)
-    Start.twin = twin_of(arguments)
+    Start.twin = twin_of(MAIN, arguments)
     run(MAIN, arguments, environment)
 
 
 def main() -> None:
     if sys.argv[1] == AGAIN:
         _go_on(sys.argv[2:])
+    if sys.argv[1] == STUB_AGAIN:
+        _go_on_as_stub(sys.argv[2:])
     descriptor, code = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exec(compile(code, "<loading>", "exec"), {})  # noqa: S102  ours

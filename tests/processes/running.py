@@ -8,13 +8,15 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
+
+from tests.commands import Process, start_python
+from tests.nursery import STUB_MAIN
 
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import InstanceReport, read_report
@@ -44,7 +46,7 @@ class Instance:
     def __init__(self, folder: Path, *, descriptors: int = 0, **settings) -> None:
         """`descriptors` is the limit that its processes cannot raise, 0: that of the tests."""
         self.folder = folder
-        self._limited = ("prlimit", f"--nofile={descriptors}") if descriptors else ()
+        self._limits = (f"resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors},) * 2)",) if descriptors else ()
         self.configure(**{"ee": 0, "workers": 2, **settings})
         self.revise(1)
         self.process: subprocess.Popen | None = None
@@ -58,13 +60,11 @@ class Instance:
         draft.write_text(str(revision))
         draft.replace(self.folder / "revision")
 
-    def run(self) -> subprocess.Popen:
+    def run(self) -> Process | subprocess.Popen:
         """Start a manager process; it is not waited for."""
-        return subprocess.Popen(
-            [*self._limited, sys.executable, STUB, self.folder],
-            stderr=(self.folder / self.log_name).open("ab"),
-            start_new_session=True,
-        )
+        code = "\n".join(("import os, resource", "os.setsid()", *self._limits, STUB_MAIN))
+        with (self.folder / self.log_name).open("ab") as log:
+            return start_python(code, self.folder, stderr=log)
 
     def start(self) -> InstanceReport:
         self.process = self.run()

@@ -178,9 +178,13 @@ def manage(folder: Path) -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     set_up_logs()
     try:
         (work if "--worker" in sys.argv else manage)(Path(sys.argv[1]))
     except VouchdError as error:
         sys.exit(f"stub: {error}")
+
+
+if __name__ == "__main__":
+    main()
