@@ -274,11 +274,11 @@ _CUT_OFF = (
 @pytest.mark.parametrize("page", PAGES)
 def test_page_fits_and_is_silent_in_every_size_and_colour(site, browser, page, tmp_path):
     """No page, and no table in it, scrolls sideways or complains in the console, in light and in dark."""
+    browser.get(f"{site.url}/agent/{page}")
+    assert browser.find_element(By.TAG_NAME, "h1").text
     for scheme in ("light", "dark"):
         for width, height in ((1280, 900), (360, 740)):
             _look_like(browser, scheme, width, height)
-            browser.get(f"{site.url}/agent/{page}")
-            assert browser.find_element(By.TAG_NAME, "h1").text
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
             assert browser.execute_script(_CUT_OFF) == []
             browser.save_screenshot(str(tmp_path / f"{page.replace('/', '-')}-{scheme}-{width}.png"))
@@ -304,6 +304,13 @@ def _look_like(driver, scheme: str, width: int, height: int) -> None:
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    WebDriverWait(driver, SECONDS).until(lambda _: driver.execute_script(_LOOKS_LIKE, scheme, width))
+
+
+_LOOKS_LIKE = """
+const [scheme, width] = arguments;
+return matchMedia(`(prefers-color-scheme: ${scheme}) and (width: ${width}px)`).matches;
+"""
 
 
 @pytest.mark.parametrize("page", PAGES)
