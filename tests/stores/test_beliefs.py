@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -83,6 +86,44 @@ def test_copy_is_what_is_remembered(tmp_path):
     one.copy(tmp_path / "copy.sqlite")
     assert Believed(tmp_path / "copy.sqlite").exported() == one.exported()
     assert stat.S_IMODE((tmp_path / "copy.sqlite").stat().st_mode) == 0o600
+
+
+def test_file_that_nobody_writes_is_not_opened_again(tmp_path, monkeypatch):
+    """Each look at the directory asks for it several times; only what another process writes is read again."""
+    path = tmp_path / "believed.sqlite"
+    one, other = Believed(path), Believed(path)
+    one.begin("user", {"a": [record(1)]})
+    settled(path)
+    before = one.rows("user")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", no_connection)
+        assert one.rows("user") == before
+    other.remember("user", {"a": (2, [record(2)])}, other.rows("user"))
+    assert one.rows("user")["a"].number == 2
+    assert one.version == other.version
+
+
+def test_file_that_was_just_written_is_opened_again(tmp_path):
+    """Whatever is written at the same moment of the file system's clock is not overlooked."""
+    path = tmp_path / "believed.sqlite"
+    one, other = Believed(path), Believed(path)
+    one.begin("user", {"a": [record(1)]})
+    now = time.time_ns()
+    os.utime(path, ns=(now, now))
+    assert one.rows("user")["a"].number == 1
+    other.remember("user", {"a": (2, [record(2)])}, other.rows("user"))
+    os.utime(path, ns=(now, now))
+    assert one.rows("user")["a"].number == 2
+
+
+def settled(path) -> None:
+    """Have it written a minute ago."""
+    before = time.time_ns() - 60 * 10**9
+    os.utime(path, ns=(before, before))
+
+
+def no_connection(*_, **__):
+    raise AssertionError("it is opened")
 
 
 def test_damaged_file_is_said(tmp_path):

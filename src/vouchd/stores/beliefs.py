@@ -11,6 +11,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from typing import Any
 
 from vouchd.errors import ConfigError, StoreUnavailable
 from vouchd.files import write_new
+from vouchd.index.octets import FileIdentity
 
 Record = dict[str, Any]
 _BUSY_SECONDS = 10.0
+# A file that was written so long before it is looked at has another time once it is written again.
+_SETTLED_NANOSECONDS = 100_000_000
 _ENFORCED = "enforced"
 _SCHEMA = """
 CREATE TABLE believed (
@@ -68,6 +72,7 @@ class Believed:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._version = 0
+        self._state: FileIdentity | None = None  # of the file, when it was read last
         self._rows: dict[str, dict[str, Row]] = {}
         self._begun: frozenset[str] = frozenset()
         self._lock = threading.RLock()
@@ -183,21 +188,39 @@ class Believed:
                 self._version = version
 
     def _refresh(self) -> None:
-        """Read all of it again where it is another than it was."""
+        """Read all of it again where it is another than it was.
+
+        It is looked at many times a second and seldom written, so it is opened only where the file system says that it
+        may have been. A state is kept only of a file that has settled: what is written later bears another time then.
+        """
         with self._lock:
-            if not self._path.exists():
+            now, state = time.time_ns(), self._file_state()
+            if state is None:
                 self._rows, self._begun, self._version = {}, frozenset(), 0
                 return
+            if state == self._state:
+                return
+            self._state = None
             with self._connected() as db:
                 db.execute("BEGIN")
                 version = _version(db)
-                if version == self._version:
-                    return
-                rows: dict[str, dict[str, Row]] = {}
-                for kind, name, number, text, since in db.execute("SELECT * FROM believed"):
-                    rows.setdefault(kind, {})[name] = Row.of(number, json.loads(text), since)
-                self._begun = frozenset(kind for (kind,) in db.execute("SELECT kind FROM begun"))
-                self._rows, self._version = rows, version
+                if version != self._version:
+                    rows: dict[str, dict[str, Row]] = {}
+                    for kind, name, number, text, since in db.execute("SELECT * FROM believed"):
+                        rows.setdefault(kind, {})[name] = Row.of(number, json.loads(text), since)
+                    self._begun = frozenset(kind for (kind,) in db.execute("SELECT kind FROM begun"))
+                    self._rows, self._version = rows, version
+            if now - state.changed_ns > _SETTLED_NANOSECONDS:
+                self._state = state
+
+    def _file_state(self) -> FileIdentity | None:
+        """What changes when it is written; none: it is not there. Raises: StoreUnavailable."""
+        try:
+            return FileIdentity.of(self._path.stat())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
 
     def _make(self) -> None:
         """Make the file with its tables, whole or not at all, unless it is there."""
