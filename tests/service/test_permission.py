@@ -113,16 +113,16 @@ def test_allow_while_the_store_is_away_gives_what_reads_and_no_more(caller, plac
 
 
 @pytest.mark.parametrize(
-    ("caller", "expected"),
+    ("kind", "facts", "expected"),
     [
-        (local_caller("root"), ("root", "local", "AGU...")),
-        (source_caller("lab", "http://ca.test/crl"), ("source lab", "http://ca.test/crl", "...T..")),
-        (directory_caller("lab", "ldap://ca.test"), ("source lab", "ldap://ca.test", ".G....")),
+        (local_caller, ("root",), ("root", "local", "AGU...")),
+        (source_caller, ("lab", "http://ca.test/crl"), ("source lab", "http://ca.test/crl", "...T..")),
+        (directory_caller, ("lab", "ldap://ca.test"), ("source lab", "ldap://ca.test", ".G....")),
     ],
 )
-def test_caller_that_is_no_user_has_a_name_an_origin_and_the_rights_of_its_task(caller, expected):
+def test_caller_that_is_no_user_has_a_name_an_origin_and_the_rights_of_its_task(kind, facts, expected):
     """What the audit log says of work on the folder, of a source and of a directory, and what each may do."""
-    *who, groups = expected
+    caller, (*who, groups) = kind(*facts), expected
     assert [caller.name, caller.origin] == who
     assert caller.groups == {group for group, letter in zip(Group, groups, strict=True) if letter != "."}
 
