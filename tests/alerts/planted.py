@@ -120,11 +120,11 @@ PLANTED = {
         ),
         "(by=est), but: status 401",
     ),
+    "signer-waiting": (reported(waiting_signers=(WaitingSigner("ocspSigningCert", "o2", "no key"),)), "no key"),
     "approval-waiting": (
         reported(waiting_approvals=(WaitingApproval("a1b2", "authorities.remove", "ann", NOW + 86400),)),
         "authorities.remove, asked for by ann",
     ),
-    "signer-waiting": (reported(waiting_signers=(WaitingSigner("ocspSigningCert", "o2", "no key"),)), "no key"),
     "member-away": (reported(members=(replace(PEER, reachable=False, error="refused"),)), "o2.example:8443"),
     "upkeep": (reported(upkeep=(("following", "the master does not answer"),)), "following"),
     "clocks-differ": (reported(members=(replace(PEER, skew_seconds=-20),)), "-20 s"),
