@@ -74,7 +74,7 @@ class ESTServer:
             context.load_verify_locations(self.clients)
             context.verify_mode = ssl.CERT_OPTIONAL
         self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
         return self
 

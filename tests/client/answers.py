@@ -143,6 +143,7 @@ def loopback(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[Lo
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # a body is not to wait until its headers are acknowledged, 40 ms later
 
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
