@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import ssl
 import time
-from urllib.parse import quote_plus
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -43,11 +42,11 @@ def ca(port) -> CA:
 
 def form(der: bytes) -> bytes:
     """The body as OCSPPublisher makes it: lines of 76 with CR LF, between the Certificate System's markers."""
-    text = base64.b64encode(der).decode()
-    lines = "".join(text[at : at + 76] + "\r\n" for at in range(0, len(text), 76))
-    marker = "CERTIFICATE REVOCATION LIST-----"
-    armoured = f"-----BEGIN {marker}\n{lines}\n-----END {marker}"
-    return f"crl={quote_plus(armoured)}&noui=true".encode()
+    lines = base64.encodebytes(der)
+    for octet, quoted in ((b"+", b"%2B"), (b"/", b"%2F"), (b"=", b"%3D"), (b"\n", b"%0D%0A")):
+        lines = lines.replace(octet, quoted)  # `quote_plus` takes seconds for fifty megabytes
+    marker = b"CERTIFICATE+REVOCATION+LIST-----"
+    return b"crl=-----BEGIN+" + marker + b"%0A" + lines + b"%0A-----END+" + marker + b"&noui=true"
 
 
 def head(length: int) -> bytes:
