@@ -8,7 +8,8 @@ import itertools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,8 @@ STEPS = (
 )
 STEP_OF = {name: step for step, names in enumerate(STEPS) for name in names}
 PURE = frozenset({"core", "pkix", "errors"})
+IMPORTS = (ast.Import, ast.ImportFrom)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 PACKAGE_ITSELF = "vouchd"  # __init__.py: the version, imports nothing
 
 # What the standard library offers without input, output, a clock, logging or other hidden state.
@@ -87,22 +90,30 @@ def layer_of(path: Path) -> str:
 
 
 @cache
-def nodes(path: Path) -> tuple[ast.AST, ...]:
-    """All of its syntax: each test here walks through all modules."""
-    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+def syntax(path: Path) -> Mapping[type[ast.AST], Sequence[ast.AST]]:
+    """All of it, by kind: each test here looks for some kinds in all modules."""
+    kinds = defaultdict(list)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        kinds[type(node)].append(node)
+    return kinds
+
+
+def nodes(path: Path, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
+    """Those of a module that are of one of these kinds."""
+    return itertools.chain.from_iterable(syntax(path).get(kind, ()) for kind in kinds)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forgotten() -> Iterator[None]:
     """Nobody else needs it, and it is large."""
     yield
-    nodes.cache_clear()
+    syntax.cache_clear()
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of each module that `path` imports, wherever in the file."""
     package = ("vouchd", *path.relative_to(SOURCE).parts[:-1])
-    for node in nodes(path):
+    for node in nodes(path, *IMPORTS):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -165,8 +176,8 @@ def test_core_reads_no_clock() -> None:
         f"{path}:{node.lineno}"
         for path in modules()
         if layer_of(path) in PURE
-        for node in nodes(path)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
+        for node in nodes(path, ast.Call)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -177,7 +188,7 @@ def file_imports() -> dict[str, set[str]]:
 
     def of(name: str, path: Path) -> Iterator[str]:
         package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-        for node in nodes(path):
+        for node in nodes(path, *IMPORTS):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -203,7 +214,7 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
 def made_names(path: Path) -> set[str]:
     """The names that a module makes itself: functions, classes, and what it assigns."""
     names: set[str] = set()
-    for node in nodes(path):
+    for node in nodes(path, *DEFINITIONS, ast.Name):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
@@ -219,8 +230,8 @@ def second_hand_imports() -> list[str]:
     return [
         f"{path.relative_to(SOURCE)}:{node.lineno}: {alias.name} of {node.module}"
         for path in modules()
-        for node in nodes(path)
-        if isinstance(node, ast.ImportFrom) and node.module in paths
+        for node in nodes(path, ast.ImportFrom)
+        if node.module in paths
         for alias in node.names
         if f"{node.module}.{alias.name}" not in paths and alias.name not in makes[node.module] | {"__version__"}
     ]
@@ -330,21 +341,22 @@ WRITERS = {
     "directory/process.py": "what the directory server prints goes to its console file",
     "cli/main.py": "/dev/null takes the place of a pipe that nobody reads",
 }
+_WRITING = {"write_bytes", "write_text", "touch", "FileHandler", "NamedTemporaryFile", "mkstemp", "open", "fdopen"}
 _MAKING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
 
 
 def writes(path: Path) -> Iterator[int]:
     """Each line of `path` that opens a file for writing."""
-    for node in nodes(path):
-        if not isinstance(node, ast.Call):
-            continue
+    for node in nodes(path, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name not in _WRITING:
+            continue
         texts = {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
         modes = {one for one in texts if isinstance(one, str) and re.fullmatch(r"[rwxab+t]{1,3}", one)}
         flags = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)} & _MAKING
         if (
-            name in {"write_bytes", "write_text", "touch", "FileHandler", "NamedTemporaryFile", "mkstemp"}
-            or (name in {"open", "fdopen"} and any(set(mode) & set("wxa+") for mode in modes))
+            name not in {"open", "fdopen"}
+            or any(set(mode) & set("wxa+") for mode in modes)
             or (name == "open" and flags)
         ):
             yield node.lineno
@@ -391,17 +403,18 @@ READERS = {
     "sources/file.py": "a CRL within its limit, whose file is compared before and after",
 }
 _OWN = ("files(", ".joinpath(")  # of this package, which are what was installed
+_READING = {"read_bytes", "read_text", "open"}
 _NO_CONTENT = {"O_DIRECTORY", "O_PATH"}
 
 
 def reads(path: Path) -> Iterator[int]:
     """Each line of `path` that opens a file for reading, other than what this package brings along."""
     writing = set(writes(path))
-    for node in nodes(path):
-        if not isinstance(node, ast.Call) or node.lineno in writing:
-            continue
+    for node in nodes(path, ast.Call):
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         called = method or getattr(node.func, "id", "")
+        if called not in _READING or node.lineno in writing:
+            continue
         receiver = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
         every = (one for argument in node.args for one in ast.walk(argument))
         texts = {one.value for one in every if isinstance(one, ast.Constant)}
@@ -481,6 +494,7 @@ def test_checker_tells_right_from_wrong(
     assert (not wrong_imports(path)) is allowed
 
 
+@pytest.mark.process
 def test_manager_of_the_embedded_store_starts_without_the_directory_s_modules():
     """Whoever has no directory server needs no LDAP library and pays for none of it."""
     listed = "import sys, vouchd.wiring.manager; print(*sys.modules)"
@@ -489,6 +503,7 @@ def test_manager_of_the_embedded_store_starts_without_the_directory_s_modules():
     assert not [name for name in loaded if name.startswith(("ldap", "vouchd.directory.", "vouchd.stores.ldap"))]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["ca", "clone", "crl", "domain", "lifecycle", "user", "worker"])
 def test_commands_and_workers_start_without_what_only_the_manager_needs(module):
     """Every command and every worker would pay for them with time and memory at its start."""
