@@ -40,10 +40,10 @@ class Master(AgentPort):
 
     def member(self, number: int = 2) -> PeerClient:
         """The same, after it has joined."""
-        clone = a_clone(number)
+        clone, client = a_clone(number), self.joining(number)
         if clone.id not in {known.id for known in self.services.store.members()}:
-            self.joining(number).join(clone, self.token())
-        return self.joining(number)
+            client.join(clone, self.token())
+        return client
 
     def ask_as(self, number: int, method: str, path: str, body: bytes | None = None) -> Reply:
         """One request of that clone, member or not, with whatever body."""
