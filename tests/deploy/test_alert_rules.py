@@ -151,6 +151,7 @@ def documented() -> set[str]:
     return set(_NAME.findall(METRICS_PAGE.read_text()))
 
 
+@pytest.mark.process
 def test_rules_are_what_promtool_takes():
     """Every rule is read, and there is none twice."""
     done = subprocess.run(["promtool", "check", "rules", RULES], capture_output=True, text=True, check=False)
@@ -158,6 +159,7 @@ def test_rules_are_what_promtool_takes():
     assert f"{len(rules())} rules found" in done.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("alert", [*PLANTED, *PLANTED_PAIRS])
 def test_alert_is_raised_when_its_condition_has_lasted_and_resolved_when_it_ends(tmp_path, alert):
     """It is not raised a minute before, is in its minute, once, and is not any more when the values have turned."""
@@ -191,6 +193,7 @@ def test_every_alert_is_planted():
     assert set(rules()) == {*PLANTED, *PLANTED_PAIRS}
 
 
+@pytest.mark.process
 def test_quiet_hour_raises_nothing(tmp_path):
     """An instance that is well, whose clients send nonsense and whose CA publishes twice, wakes nobody."""
     done = tried(tmp_path, QUIET, {(alert, minute): False for alert in rules() for minute in (1, 20, 40, 59)})

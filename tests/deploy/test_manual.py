@@ -22,6 +22,7 @@ def manual(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.process
 def test_manual_is_read_without_a_complaint(manual):
     """mandoc finds nothing wrong with any page."""
     files = sorted(manual.rglob("*.[15]"))
@@ -30,6 +31,7 @@ def test_manual_is_read_without_a_complaint(manual):
     assert done.returncode == 0
 
 
+@pytest.mark.process
 def test_each_command_and_each_setting_has_its_place_in_the_manual(manual):
     """A page a command, with its options, and one page with every key of CS.cfg."""
     assert len(list(manual.rglob("*.1"))) == len(list(commands())) + 1
@@ -58,6 +60,7 @@ def completed(*words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -72,6 +75,7 @@ def test_bash_offers_what_may_follow(words, offered):
     assert offered <= set(completed(*words))
 
 
+@pytest.mark.process
 def test_bash_offers_files_for_an_option_that_takes_one(tmp_path, monkeypatch):
     """After --out or an argument: the names of files."""
     (tmp_path / "first.crl").touch()

@@ -43,6 +43,7 @@ def builds(tmp_path_factory) -> list[Path]:
     return folders
 
 
+@pytest.mark.process
 def test_builds_of_one_commit_are_the_same_octets(builds):
     """Wheel and source, built in two folders."""
     first, second = (
@@ -53,6 +54,7 @@ def test_builds_of_one_commit_are_the_same_octets(builds):
     assert all(first[name] == second[name] for name in first)
 
 
+@pytest.mark.process
 def test_wheel_says_what_it_is_and_has_all_that_runs(builds):
     """Classifiers, licence, extras; templates, units and the schema beside the modules."""
     with zipfile.ZipFile(next(builds[0].glob("*.whl"))) as wheel:
@@ -65,6 +67,7 @@ def test_wheel_says_what_it_is_and_has_all_that_runs(builds):
         assert f"vouchd/{part}" in names
 
 
+@pytest.mark.process
 def test_source_has_what_a_packager_needs(builds):
     """Documentation, packaging and pins, as well as the tests; made at one time and by nobody."""
     with tarfile.open(next(builds[0].glob("*.tar.gz"))) as archive:

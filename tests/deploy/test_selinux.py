@@ -36,6 +36,7 @@ def rules(policy: Path, *words: str) -> list[str]:
     return [line for line in run("sesearch", *words, policy).splitlines() if line.strip()]
 
 
+@pytest.mark.process
 def test_instance_reads_and_replaces_its_keys_and_maps_or_runs_none(policy):
     """A renewal writes a key; nobody needs to have one mapped, and none is a program."""
     (files,) = rules(policy, "-A", "-s", "vouchd_t", "-t", "vouchd_key_t", "-c", "file")
@@ -47,12 +48,14 @@ def test_instance_reads_and_replaces_its_keys_and_maps_or_runs_none(policy):
 OF_THE_HOST = {"dpkg_t", "dpkg_script_t", "files_unconfined_type", "mount_t", "sysadm_t"}
 
 
+@pytest.mark.process
 def test_no_other_service_gets_at_the_keys(policy):
     """Beside the instance only those domains read them that read any file of the host."""
     readers = rules(policy, "-A", "-t", "vouchd_key_t", "-c", "file", "-p", "read", "-ds")
     assert {line.split()[1] for line in readers} - OF_THE_HOST == {"vouchd_t"}
 
 
+@pytest.mark.process
 def test_instance_runs_itself_and_nothing_that_it_wrote(policy):
     """What lies in its folder is never a program."""
     transitions = rules(policy, "-A", "-s", "vouchd_t", "-c", "file", "-p", "execute", "-ds")
@@ -61,6 +64,7 @@ def test_instance_runs_itself_and_nothing_that_it_wrote(policy):
     assert not targets & {"vouchd_var_lib_t", "vouchd_key_t", "vouchd_tmp_t"}
 
 
+@pytest.mark.process
 def test_new_keys_get_the_type_of_keys(policy):
     """`alias/` and `password.conf` have it from the moment in which they are made."""
     labels = "\n".join(rules(policy, "-T", "-s", "vouchd_t", "-t", "vouchd_var_lib_t"))
