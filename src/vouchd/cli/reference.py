@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from typer.main import get_command
@@ -47,9 +48,10 @@ def reference() -> str:
     return _HEAD + "".join(_section(path, command) for path, command in commands())
 
 
-def commands() -> Iterator[tuple[str, Any]]:
+@cache
+def commands() -> tuple[tuple[str, Any], ...]:
     """Every command of the help as (`vouchd crl add`, its object), in its order."""
-    yield from _walk("vouchd", get_command(command_line()))
+    return tuple(_walk("vouchd", get_command(command_line())))
 
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
