@@ -66,6 +66,7 @@ class Visitor:
         self.host, self.port = parts.hostname or "", parts.port or 443
         self.login = f"{parts.path}?{parts.query}"
         self.cookie = ""
+        self._token = ""  # of the forms: one for as long as the cookie is
         self._fingerprint = fingerprint
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.check_hostname = False
@@ -95,7 +96,8 @@ class Visitor:
         finally:
             connection.close()
         if set_cookie := page.headers.get("Set-Cookie"):
-            self.cookie = set_cookie.partition(";")[0]
+            self.cookie, self._token = set_cookie.partition(";")[0], ""
+        self._token = page.token or self._token
         return page
 
     def show(self, path: str) -> Page:
@@ -114,7 +116,7 @@ class Visitor:
         """Fill a panel in and go on: the next panel, or the same with what it says."""
         path = f"/setup/{slug}"
         answers = {name if name in _OF_THE_PAGE else f"answer-{name}": value for name, value in values.items()}
-        return self.send(path, self.show(path).token, answers)
+        return self.send(path, self._token or self.show(path).token, answers)
 
     def until_ended(self) -> Page:
         """The last panel, when nothing is under way any more: it is asked for until then."""
