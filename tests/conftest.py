@@ -22,15 +22,16 @@ from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parents[1]
 
-# Each test of a property is tried a little at every run, and at length by `make fuzz`.
+# Each test of a property is tried a little by `make quick`, more by `make test`, and at length by `make fuzz`.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
-settings.register_profile("quick", max_examples=50, **_COMMON)
+settings.register_profile("quick", max_examples=20, **_COMMON)
+settings.register_profile("whole", max_examples=50, **_COMMON)
 settings.register_profile("deep", max_examples=2000, **_COMMON)
 # A mutant has the same verdict each time, and needs no smallest example.
 settings.register_profile(
     "mutate", max_examples=50, derandomize=True, phases=(Phase.explicit, Phase.generate), **_COMMON
 )
-settings.load_profile("quick")
+settings.load_profile("whole")
 
 # Where it is set, each of the many processes that tests start would compile the whole program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
