@@ -220,39 +220,45 @@ def test_url_without_certificate_is_refused_with_the_remedy(folder, monkeypatch,
     assert "--cert FILE" in capsys.readouterr().err
 
 
-@pytest.fixture
-def pkcs12(folder, api, monkeypatch):
-    """The user's certificate and key as a browser has them: one PKCS #12 file, and its password in another."""
-    issued = api.port.users[EVERYBODY]
-    data = serialize_key_and_certificates(
-        b"me", issued.key, issued.certificate, [api.port.ca.certificate], BestAvailableEncryption(b"correct horse")
-    )
-    for name, content in (("me.p12", data), ("right", b"correct horse\n"), ("wrong", b"battery staple\n")):
+def _pkcs12(issued, ca: x509.Certificate, encryption: BestAvailableEncryption) -> bytes:
+    return serialize_key_and_certificates(b"me", issued.key, issued.certificate, [ca], encryption)
+
+
+def _pem(issued, _: x509.Certificate, encryption: BestAvailableEncryption) -> bytes:
+    key = issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    return key + issued.certificate.public_bytes(Encoding.PEM)
+
+
+@pytest.fixture(params=[_pkcs12, _pem], ids=["PKCS #12", "encrypted PEM"])
+def keys(folder, api, monkeypatch, request):
+    """A folder with the user's certificate and key in one file under a password, and the password in another."""
+    data = request.param(api.port.users[EVERYBODY], api.port.ca.certificate, BestAvailableEncryption(b"correct horse"))
+    for name, content in (("me", data), ("right", b"correct horse\n"), ("wrong", b"battery staple\n")):
         (folder / name).write_bytes(content)
         (folder / name).chmod(0o600)
-    monkeypatch.setenv("VOUCHD_CERT", str(folder / "me.p12"))
+    monkeypatch.setenv("VOUCHD_CERT", str(folder / "me"))
     return folder
 
 
-def test_pkcs12_file_is_a_client_certificate_as_it_is(pkcs12, capsys):
-    """An administrator's key exists in no other form: with its password it opens the port, and is on no disk else."""
-    before = set(pkcs12.iterdir())
-    listed = json.loads(said(capsys, "ca", "list", "--json", "--password-file", str(pkcs12 / "right")))
+def test_keys_under_a_password_are_a_client_certificate_as_they_are(keys, capsys):
+    """With its password the file opens the port, and the key is on no disk else."""
+    before = set(keys.iterdir())
+    listed = json.loads(said(capsys, "ca", "list", "--json", "--password-file", str(keys / "right")))
     assert [one["label"] for one in listed] == ["Site"]
-    assert set(pkcs12.iterdir()) == before
+    assert set(keys.iterdir()) == before
 
 
-def test_pkcs12_password_has_a_name_of_its_own_where_a_verb_has_one(pkcs12, capsys, monkeypatch):
+def test_password_of_the_keys_has_a_name_of_its_own_where_a_verb_has_one(keys, capsys, monkeypatch):
     """The password of what is written and that of the certificate are not confused."""
-    monkeypatch.setenv("VOUCHD_CERT_PASSWORD_FILE", str(pkcs12 / "right"))
-    said(capsys, "backup", "--out", str(pkcs12 / "keys.p12"), "--password-file", str(pkcs12 / "wrong"))
-    assert (pkcs12 / "keys.p12").stat().st_size > 0
+    monkeypatch.setenv("VOUCHD_CERT_PASSWORD_FILE", str(keys / "right"))
+    said(capsys, "backup", "--out", str(keys / "keys.p12"), "--password-file", str(keys / "wrong"))
+    assert (keys / "keys.p12").stat().st_size > 0
 
 
 @pytest.mark.parametrize(("arguments", "word"), [(["--password-file", "wrong"], "password"), ([], "--password-file")])
-def test_pkcs12_file_without_its_password_is_refused_with_the_remedy(pkcs12, capsys, monkeypatch, arguments, word):
+def test_keys_without_their_password_are_refused_with_the_remedy(keys, capsys, monkeypatch, arguments, word):
     """A wrong password is said to be one; without any it is said how to give it."""
-    monkeypatch.chdir(pkcs12)
+    monkeypatch.chdir(keys)
     assert main(["ca", "list", *arguments]) != 0
     assert word in capsys.readouterr().err
 

@@ -189,14 +189,14 @@ def _files(url: str, *options: tuple[str, str]) -> tuple[Any, Any]:
 
 
 def _password(url: str, *names: str) -> Any:
-    """The option of the password of a PKCS #12 file, under these names."""
+    """The option of the password of a PKCS #12 file or an encrypted key, under these names."""
     return Annotated[
         Path | None,
         typer.Option(
             *names,
             envvar="VOUCHD_CERT_PASSWORD_FILE",
             metavar="FILE",
-            help=f"With {url}: password of a PKCS #12 file: first line (0600).",
+            help=f"With {url}: password of the PKCS #12 file or key: first line (0600).",
         ),
     ]
 

@@ -28,9 +28,9 @@ _MAX_PKCS12_BYTES = 1 << 20
 class AdminClient:
     """Asks the agent port at `url`, one connection a request.
 
-    `certificate` is a PEM file with the caller's certificate and, where `key` is None, its key; or a PKCS #12 file,
-    whose password `password` gives. `trust` is a PEM file with the CA of the server; without it the system's are
-    trusted.
+    `certificate` is a PEM file with the caller's certificate and, where `key` is None, its key; or a PKCS #12 file.
+    `password` gives the password of that or of an encrypted key, and is called for these alone. `trust` is a PEM file
+    with the CA of the server; without it the system's are trusted.
 
     Raises: ConfigError.
     """
@@ -131,11 +131,11 @@ def client_tls(
         _load_pkcs12(context, certificate, password())
         return context
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password)  # asked for by an encrypted key alone
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"{certificate}: no client certificate with its key: {error.strerror or error}",
-            hint="give both as PEM: --cert FILE --key FILE; or a PKCS #12 file",
+            hint="give both as PEM: --cert FILE --key FILE; or a PKCS #12 file; is the password right?",
         ) from error
     return context
 
