@@ -68,8 +68,8 @@ def test_what_waits_at_the_master_is_seen_at_the_clone_and_decided_at_the_master
 
 def test_role_is_handed_over_by_two(pair):
     """One administrator asks for it, the other one approves; then the clone is the master, and what was approved is shown there."""
-    asked = pair.done("clone", "promote", pair.id_of("c"), *place(pair, "m", "admin"), code=75)
-    assert "a second agent has to approve cloning.promote" in asked.stderr
+    refusal = pair.done("clone", "promote", pair.id_of("c"), *place(pair, "m", "admin"), code=75)
+    assert "a second agent has to approve cloning.promote" in refusal.stderr
     assert pair.members("m") == {pair.id_of("m"): False, pair.id_of("c"): True}
     (one,) = (one for one in approvals(pair, "m") if one["state"] == "waiting")
     done = pair.run("approval", "approve", one["id"], *place(pair, "m", "bob"))
