@@ -44,3 +44,10 @@ def test_word_is_seen_by_who_has_mapped_it_before(layout):
     word.say(7)
     assert view[0] == 7
     assert SigningWord(layout.signing_word, writable=True).number == 7
+
+
+def test_sets_of_ten_thousand_signers_come_back(layout):
+    """A member with a signer for each of ten thousand CAs starts: no bound of a small file is in its way."""
+    many = tuple(SignerSettings(f"s{n}", Path(f"/a/s{n}.key"), Path(f"/a/s{n}.pem"), None, "") for n in range(10_000))
+    write_sets(layout, {0: NamedSigners(many, "s0")})
+    assert read_sets(layout)[0].signers == many

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from vouchd.errors import ConfigError
-from vouchd.files import MAX_BYTES
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import KNOWN
 
@@ -135,8 +134,17 @@ def test_control_character_is_refused(text):
 
 def test_text_and_lines_are_bounded():
     """A settings file has a size limit, and so has each of its lines."""
-    assert "larger than" in str(refused("#" * (MAX_BYTES + 1)))
+    assert "larger than" in str(refused("#" * (cs_cfg.MAX_BYTES + 1)))
     assert "longer than" in str(refused("vouchd.ee.host=" + "a" * cs_cfg.MAX_LINE))
+
+
+def test_signers_of_ten_thousand_cas_have_room(tmp_path):
+    """A signer for each of ten thousand CAs is two lines each, and read like any others."""
+    path = tmp_path / "CS.cfg"
+    files = ("key", "certificate")
+    lines = [f"vouchd.signer.s{n}.{file}=/srv/vouchd/alias/signer-{n:05}.pem" for n in range(10_000) for file in files]
+    path.write_text("\n".join(lines))
+    assert len(cs_cfg.read(path).assignments) == 20_000
 
 
 @pytest.mark.parametrize(

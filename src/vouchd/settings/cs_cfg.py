@@ -15,7 +15,7 @@ from heapq import nlargest
 from pathlib import Path
 
 from vouchd.errors import ConfigError
-from vouchd.files import MAX_BYTES, read_file
+from vouchd.files import read_file
 from vouchd.settings.declared import KNOWN
 from vouchd.settings.keys import KnownKey
 
@@ -80,6 +80,7 @@ def _filled(name: str, key: str) -> str:
 
 
 _HINT = "make an instance with `vouchd create --instance DIR`"
+MAX_BYTES = 16 << 20  # 10,000 signers take 2 MiB
 MAX_LINE = 8192
 MAX_KEY = 256
 _KEY = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
@@ -186,9 +187,9 @@ def parse(text: str, name: str) -> CSConfig:
 
 
 def read(path: Path) -> CSConfig:
-    """The settings in the file `path` (UTF-8, at most 1 MiB). Raises: ConfigError."""
+    """The settings in the file `path` (UTF-8, at most 16 MiB). Raises: ConfigError."""
     try:
-        data = read_file(path, error=ConfigError, hint=_HINT)
+        data = read_file(path, MAX_BYTES, error=ConfigError, hint=_HINT)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint=_HINT) from error
     try:
