@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 from pathlib import Path
-from urllib.parse import SplitResult, urlencode
+from urllib.parse import SplitResult, quote_plus
 
 from vouchd.client.admin import client_tls
 from vouchd.client.transport import https_parts
@@ -41,8 +41,7 @@ class CRLPublisher:
 
         Raises: CRLStale, CRLRejected, RefusedForNow, ClientError.
         """
-        body = urlencode({"crl": _armoured(crl_der), "noui": "true"}).encode()
-        answer = self._post(body).decode("utf-8", "replace")
+        answer = self._post(form(crl_der)).decode("utf-8", "replace")
         _judge(answer, self._url)
         return UNSERVED not in answer.splitlines()
 
@@ -70,10 +69,17 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-def _armoured(crl_der: bytes) -> str:
-    text = base64.b64encode(crl_der).decode()
-    lines = "".join(f"{text[at : at + 76]}\r\n" for at in range(0, len(text), 76))
-    return f"-----BEGIN {_MARKER}\n{lines}\n-----END {_MARKER}"
+def form(crl_der: bytes) -> bytes:
+    """The form that is posted: the CRL in base64, lines of 76 characters between markers, urlencoded.
+
+    The signs of base64 that a form escapes are few, and replaced as such: an encoder that looks at each octet takes
+    four seconds for a CRL of a million entries.
+    """
+    lines = base64.encodebytes(crl_der).replace(b"\n", b"%0D%0A")
+    for sign in (b"+", b"/", b"="):
+        lines = lines.replace(sign, b"%%%02X" % ord(sign))
+    begin, end = (quote_plus(text).encode() for text in (f"-----BEGIN {_MARKER}\n", f"\n-----END {_MARKER}"))
+    return b"".join((b"crl=", begin, lines, end, b"&noui=true"))
 
 
 def _judge(answer: str, url: str) -> None:

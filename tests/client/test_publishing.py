@@ -1,0 +1,34 @@
+"""What a publisher posts is what the Certificate System's publisher does, octet for octet."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import urlencode
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vouchd.agent.forms import parse_form
+from vouchd.client.publishing import form
+
+MARKER = "CERTIFICATE REVOCATION LIST-----"
+
+
+def plainly(crl: bytes) -> bytes:
+    """The same by the library's encoder of forms."""
+    text = base64.b64encode(crl).decode()
+    lines = "".join(f"{text[at : at + 76]}\r\n" for at in range(0, len(text), 76))
+    return urlencode({"crl": f"-----BEGIN {MARKER}\n{lines}\n-----END {MARKER}", "noui": "true"}).encode()
+
+
+@given(st.binary(max_size=400))
+def test_form_is_that_of_the_library(crl):
+    """The quick encoder writes what the slow one does, whatever the octets and wherever a line ends."""
+    assert form(crl) == plainly(crl)
+
+
+def test_form_with_every_sign_of_base64_is_read_as_it_was():
+    """What needs an escape comes back as it was in the form that the agent port reads."""
+    crl = bytes(range(256)) * 9 + b"\xff\xef\xbe"
+    lines = parse_form(form(crl))["crl"].splitlines()
+    assert base64.b64decode(b"".join(lines[1:-1])) == crl
