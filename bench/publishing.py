@@ -33,6 +33,7 @@ PUSH_SECONDS = {MILLION: 3.0, 10 * MILLION: 25.0}
 OWN_MIB = 400.0  # of the manager, which takes it in
 DELTA_MS = {MILLION: 20.0, 10 * MILLION: 50.0}
 DELTA_ENTRIES, DELTAS = 20, 20
+FORM_BYTES = 1 << 30  # that of 10,000,000 entries has 625 MB
 
 
 def figures(count: int) -> list[Figure]:
@@ -93,7 +94,10 @@ def agent_instance() -> Iterator[tuple[Instance, CRLPublisher]]:
         timed_vouchd(root, "ca", "create", "--ca", str(lab), "--subject", "CN=Bench lab", of_instance=False)
         ports = ["--port", "0", "--health-port", "0", "--agent-port", "0", "--workers", "1"]
         made.vouchd("create", "--ca", str(lab), "--hostname", "localhost", "--listen", "127.0.0.1", *ports)
-        with services(Layout(root / "instance")) as opened:  # no signer of this instance is the CA's: it only publishes
+        layout = Layout(root / "instance")
+        with layout.cs_cfg.open("a", encoding="utf-8") as lines:
+            lines.write(f"vouchd.agent.maxBodyBytes={FORM_BYTES}\n")
+        with services(layout) as opened:  # no signer of this instance is the CA's: it only publishes
             der = ca.public_bytes(Encoding.DER)
             opened.store.put_authority(Authority(certs.authority_id(ca), der, "Bench CA"))
         made.vouchd("start")

@@ -130,7 +130,9 @@ def work(folder: Path) -> None:
         files[:] = opened
         if (folder / "unloadable").exists():
             raise IndexFileError("damaged")
-        return ServingState(int((folder / "manifest").read_text()), ())
+        version = (folder / "manifest").read_text()
+        (folder / "loaded").write_text(version)
+        return ServingState(int(version), ())
 
     run_worker(EEServer(PortState(responder, EEPort())), responder.replacing, load, inheritance, responder.halt)
 

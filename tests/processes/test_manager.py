@@ -42,11 +42,16 @@ def worker_of(instance: Instance) -> int:
 
 
 def test_worker_loads_during_the_self_tests_and_answers_after_them(instance):
-    """Workers start while it is proved that they may answer; until then none is told what to answer from."""
+    """Workers load what was published while it is proved that they may answer; until then they answer nobody."""
+    port, loaded = free_port(), instance.folder / "loaded"
+    instance.configure(ee=port, workers=1)
     os.mkfifo(instance.folder / "trial")
     instance.process = instance.run()
+    eventually(lambda: loaded.exists() and loaded.read_text() == "1", "the worker loads")
     assert worker_of(instance)
     assert instance.report is None
+    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
     (instance.folder / "trial").write_text("")
     instance.until(lambda report: report.acknowledged)
     assert instance.ask() == b"1"

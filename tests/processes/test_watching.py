@@ -104,6 +104,31 @@ async def watched():
     task.cancel()
 
 
+async def test_start_publishes_once():
+    """What a start has published is not published again by the first look, and is what is told."""
+    starting = Watched()
+    starting.watch.begin()
+    assert starting.watch.published.version == 1
+    task = asyncio.create_task(starting.watch.run())
+    await starting.rests.get()
+    task.cancel()
+    assert starting.store.publications == 1
+    assert starting.watch.revision == 1
+
+
+async def test_start_without_its_store_goes_by_what_was_published_last():
+    """An instance starts though its store is away, and publishes once that is back."""
+    starting = Watched()
+    starting.store.problem = StoreUnavailable("away")
+    starting.watch.begin()
+    assert starting.watch.published.version == 0
+    starting.store.problem = None
+    task = asyncio.create_task(starting.watch.run())
+    await starting.rests.get()
+    task.cancel()
+    assert starting.versions == [1]
+
+
 async def test_first_look_publishes(watched):
     """The first look publishes whatever is there."""
     assert watched.versions == [1]

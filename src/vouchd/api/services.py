@@ -89,8 +89,11 @@ class Running(Protocol):
 class OpenSelfTests(Protocol):
     """Opens the self tests anew."""
 
-    def __call__(self, material: KeyMaterial | None = None) -> SelfTests:
-        """Those of this material, which was just read; without it the files are read. Raises: ConfigError."""
+    def __call__(self, material: KeyMaterial | None = None, state: ServingState | None = None) -> SelfTests:
+        """Those of this material, which was just read, and of what was just published; without them both are read.
+
+        Raises: ConfigError.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,9 +92,9 @@ class FailingParts:
         if error is None and self._is_revoked(name):
             error = revocation()
         if error is None:
-            return _Judgement(
-                authority.label, name, None, life_for(signers.of(authority).certificate_der, authority.certificates)[1]
-            )
+            trusted, signer_der = authority.policy.trusted_responder, signers.of(authority).certificate_der
+            until = life_for(signer_der, authority.certificates, trusted=trusted)[1]
+            return _Judgement(authority.label, name, None, until)
         return _Judgement(authority.label, name, _part(authority.label, error), now)
 
     def _hear(self, present: Mapping[str, ServingAuthority], changed: frozenset[str] | None) -> bool:

@@ -334,10 +334,24 @@ _SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
 
 
 @lru_cache(maxsize=1 << 8)  # several fields are wanted of one certificate, one after the other
-def _tbs_elements(data: bytes) -> tuple[der.TLV, ...]:
-    """Elements of TBSCertificate from serialNumber on."""
-    elements = tuple(der.children(data, der.whole(data, der.SEQUENCE)))
-    return elements[1:] if elements[0].tag == 0xA0 else elements
+def _tbs_elements(data: bytes) -> list[der.TLV]:
+    """Elements of TBSCertificate from serialNumber to subjectPublicKeyInfo.
+
+    The library has read all of it as strict DER, so its tags and lengths are believed: a start with many CAs does this
+    a dozen times for each.
+    """
+    elements: list[der.TLV] = []
+    position = der.read_tlv(data, 0, len(data)).start
+    while len(elements) <= _PUBLIC_KEY:
+        tag, length, start = data[position], data[position + 1], position + 2
+        if length >= 0x80:
+            octets = length & 0x7F
+            length = int.from_bytes(data[start : start + octets], "big")
+            start += octets
+        if tag != 0xA0:  # the version
+            elements.append(der.TLV(tag, position, start, start + length))
+        position = start + length
+    return elements
 
 
 def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:

@@ -116,7 +116,10 @@ class _Instance:
         watermark = settings.watermark or Watermark(0)
         self._withholding = Withholding(watermark, self._pool, withhold, self._watch.look_now)
         self._pool.start()
-        await asyncio.sleep(0)  # the first step of it: workers load while it is proved that they may answer
+        await asyncio.sleep(0)  # the first step of it
+        self._watch.begin()
+        if self._watch.published.version:  # workers load while it is proved that they may answer
+            await self._pool.get_ready(self._watch.published.version)
         await self._prove()
         self._verdict.look()
         # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which

@@ -99,6 +99,12 @@ class WorkerPool:
             self._change.clear()
             await self._change.wait()
 
+    async def get_ready(self, version: int) -> None:
+        """Have the workers of this process load manifest `version` and wait; returns when each was sent the word."""
+        for worker in self._workers.values():
+            worker.tell({"get_ready": version})
+        await asyncio.gather(*(worker.opened.wait() for worker in self._workers.values()))
+
     def load(self, version: int) -> None:
         """Tell every worker that manifest `version` is on disk; workers that start later are told as well."""
         self.version = version

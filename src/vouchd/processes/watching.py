@@ -145,6 +145,13 @@ class StoreWatch:
         self._folding: asyncio.Task[None] | None = None
         self.error = ""
 
+    def begin(self) -> None:
+        """Publish before `run`, so that all of a start goes by the same facts; where it fails, `run` says so."""
+        with suppress(VouchdError):
+            revision = self._publication.revision()
+            self.published = self._publication.publish()
+            self._revision, self._refreshed, self._untidy = revision, asyncio.get_running_loop().time(), True
+
     def look_now(self) -> None:
         """Publish without waiting for the revision to differ."""
         self._forced = True

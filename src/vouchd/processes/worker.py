@@ -1,6 +1,7 @@
 """A worker process: answers OCSP on inherited sockets, loads what the manager process tells it to, knows no store.
 
-It begins to accept connections once it has loaded a first manifest. When told to drain, on SIGTERM, and also when the
+It begins to accept connections once it has loaded a manifest that it was told to answer from; told to get ready, it
+loads one and waits: while a start is proved, nobody is answered. When told to drain, on SIGTERM, and also when the
 control channel ends, it accepts no more, finishes what it has begun and ends. The last one because a worker whose
 manager died would go on answering from CRLs that nobody renews any more, on a port that it shares with the workers of
 the next manager.
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import uvloop
 
@@ -111,6 +112,13 @@ def run_worker(
         runner.run(_Worker(server, replacing, load, inheritance, halt, damaged, withhold, confined=confined).serve())
 
 
+class _Wanted(NamedTuple):
+    """A manifest to load, and whether it may be answered from at once."""
+
+    version: int
+    answered: bool
+
+
 class _Worker:
     def __init__(
         self,
@@ -134,7 +142,7 @@ class _Worker:
         self._replacing = replacing
         self._load = load
         self._inheritance = inheritance
-        self._wanted: asyncio.Queue[int] = asyncio.Queue()
+        self._wanted: asyncio.Queue[_Wanted] = asyncio.Queue()
         self._stop: asyncio.Future[float]
 
     async def serve(self) -> None:
@@ -181,7 +189,9 @@ class _Worker:
     def _obey(self, channel: ControlChannel, message: Message) -> None:
         match message:
             case {"load": int(version)}:
-                self._wanted.put_nowait(version)
+                self._wanted.put_nowait(_Wanted(version, answered=True))
+            case {"get_ready": int(version)}:
+                self._wanted.put_nowait(_Wanted(version, answered=False))
             case {"metrics": int(question)}:
                 channel.send({"metrics": question, "snapshot": self._server.snapshot()})
             case {"halt": bool(halted)}:
@@ -228,18 +238,20 @@ class _Worker:
         """Load each manifest that the manager names; only the newest when several wait."""
         accepting = False
         while True:
-            version = await self._wanted.get()
+            wanted = await self._wanted.get()
             while not self._wanted.empty():
-                version = self._wanted.get_nowait()
+                wanted = self._wanted.get_nowait()
             try:
                 state = await asyncio.to_thread(self._load)
-                if state.version < version:
+                if state.version < wanted.version:
                     raise LifecycleError(f"found manifest {state.version} on disk")
             except VouchdError as error:  # what was loaded before is answered from
                 self._server.give_way()
-                channel.send({"failed": version, "why": f"{error}"[:1000]})
+                channel.send({"failed": wanted.version, "why": f"{error}"[:1000]})
                 continue
             await self._take_over(state)
+            if not wanted.answered:
+                continue
             if not accepting and not self._stop.done():
                 await self._server.start(self._inheritance.sockets)
                 accepting = True

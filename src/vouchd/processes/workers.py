@@ -69,6 +69,7 @@ class WorkerProcess:
         self.halted = False  # it said that it answers tryLater only
         self.failed = 0  # the manifest that it could not load last
         self.snapshot: Snapshot = {}
+        self.opened = asyncio.Event()  # the channel: it was sent what it was told
         self.ended = asyncio.Event()
         self.stopping = False
         self._changed = changed
@@ -176,6 +177,7 @@ class WorkerProcess:
         self._channel = channel = await ControlChannel.over(self.control)
         for unsent in self._unsent:
             channel.send(unsent)
+        self.opened.set()
         try:
             while (message := await channel.receive()) is not None:
                 self._hear(message)

@@ -181,6 +181,11 @@ class Responder:
             self._match_in_order()
 
     @property
+    def revocations(self) -> SignerRevocations:
+        """What the CAs of the state say of the signers."""
+        return self._revocations
+
+    @property
     def state(self) -> ServingState:
         """What is answered from."""
         return self._state

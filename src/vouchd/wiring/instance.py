@@ -12,6 +12,7 @@ from vouchd.cloning.instance_creation import InstanceCreation
 from vouchd.cloning.verdicts import Verification
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core.facts import Authority
+from vouchd.core.ports import Store
 from vouchd.instance.certificates.signers import Checked, KeyMaterial, known_signers
 from vouchd.pkix.certs import authority_id
 from vouchd.service.authorities import signer_doubts
@@ -63,9 +64,11 @@ def require_signer(settings: Settings, certificate: x509.Certificate) -> None:
     signer_doubts(known_signers(settings), authority, SystemClock().now())
 
 
-def checked_signers(layout: Layout, material: KeyMaterial, warn: Warn, *, whole: bool = False) -> Checked:
-    """The signers of the instance, and what fails."""
-    checked = check_start(layout, material)
+def checked_signers(
+    layout: Layout, material: KeyMaterial, warn: Warn, *, whole: bool = False, store: Store | None = None
+) -> Checked:
+    """The signers of the instance, and what fails; `store`: the instance's, where it is open."""
+    checked = check_start(layout, material, store)
     if whole:
         checked.require_all()
     for doubt in (*checked.doubts, *(f"{part}: {error}" for part, error in checked.failing.items())):

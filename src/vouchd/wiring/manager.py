@@ -105,11 +105,11 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         config = cs_cfg.read(layout.cs_cfg)
         settings = settings_from(config, layout.root)
     material = KeyMaterial(settings)
-    checked = checked_signers(layout, material, warn)
-    write_active(layout, config)
-    set_up_logs()
-    _log.info("up to %d open descriptors", raise_descriptor_limit())
     with open_services(layout, settings) as opened:
+        checked = checked_signers(layout, material, warn, store=opened.store)
+        write_active(layout, config)
+        set_up_logs()
+        _log.info("up to %d open descriptors", raise_descriptor_limit())
         word = SigningWord(layout.signing_word, writable=True)
         sets = prepare(layout, settings, opened.store, word)
         # The pages list the CAs also while the store is away.
@@ -119,7 +119,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         publication, watermark = _publishing(services)
         members = _peers(services, publication, watermark)
         keyring = open_keyring(services, members, word, sets)
-        prove = partial(_prove, services, material, warn)
+        prove = partial(_prove, services, publication, material, warn)
         _run(services, publication, watermark, members, keyring, checked, validities, prove)
     remove_results(layout.selftests)
 
@@ -185,17 +185,14 @@ def _run(
     )
 
 
-def _prove(services: Services, material: KeyMaterial, warn: Warn) -> None:
-    """What precedes the first answer: the self tests, and what a start does with the facts. Raises: LifecycleError."""
+def _prove(services: Services, publication: ManifestPublication, material: KeyMaterial, warn: Warn) -> None:
+    """What precedes the first answer: the self tests of what was published. Raises: LifecycleError."""
     settings = services.settings
-    for failed in failures(services.self_tests(material).run_startup()):
+    for failed in failures(services.self_tests(material, publication.state).run_startup()):
         warn(failed)
     # A clone with an embedded store has the master's facts, and what the master makes of them.
     if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
         _unite_authorities(services, warn)
-    for part in (services.indexing.admitting, seals_of(services.store)):
-        if part is not None:
-            part.audit = services.audit
     material.forget()  # what signs stays with those who sign
 
 
@@ -217,6 +214,9 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
     watermark.resume(late, of_authorities(epochs_of(publication.state)))
     if services.layout.restored.exists():
         _doubt(services, watermark)
+    for part in (indexing.admitting, seals_of(services.store)):
+        if part is not None:
+            part.audit = services.audit
     indexing.known = partial(watermark.know_of, STORE)
     indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
     return publication, watermark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 
 from vouchd.api.services import Services
 from vouchd.audit.former import FormerLog
@@ -28,6 +28,7 @@ from vouchd.cloning.signers import Signers
 from vouchd.core.facts import Member, User
 from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock, Store
+from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import read_served
@@ -184,11 +185,11 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
         layout, lambda: store, lambda: indexing, lambda: check_start(layout, KeyMaterial(read_settings(layout))), hint
     )
 
-    def self_tests(material: KeyMaterial | None = None) -> SelfTests:
+    def self_tests(material: KeyMaterial | None = None, state: ServingState | None = None) -> SelfTests:
         remembered = last_known(layout, store)
         own_indexing = Indexing(remembered, IndexFolder(layout.index), admitting)
         material = material or KeyMaterial(_running_settings(layout, in_use.now()))
-        return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock)
+        return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock, state)
 
     signers = Signers(layout, store, permission, audit, clock, membership.me, membership.require_registrar)
     caller = local_caller(user_name())
@@ -256,10 +257,10 @@ def _others(store: Store, membership: Membership) -> list[Member]:
 # Whether an instance would start: its settings, its keys, its signers for its CAs.
 
 
-def check_start(layout: Layout, material: KeyMaterial) -> Checked:
-    """Read the keys as a start does; changes nothing. Raises: ConfigError, SigningError, StoreError."""
-    store = open_store(layout, material.settings)
-    try:
-        return check_settings(layout, material, last_known(layout, store).authorities(), SystemClock().now())
-    finally:
-        store.close()
+def check_start(layout: Layout, material: KeyMaterial, store: Store | None = None) -> Checked:
+    """Read the keys as a start does; changes nothing; `store`: the instance's, open.
+
+    Raises: ConfigError, SigningError, StoreError.
+    """
+    with nullcontext(store) if store else closing(open_store(layout, material.settings)) as opened:
+        return check_settings(layout, material, last_known(layout, opened).authorities(), SystemClock().now())

@@ -19,7 +19,7 @@ from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError, TokenUnavailable
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SystemCertificate, numbered, system_certificates
 from vouchd.instance.certificates.tls import server_context
-from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end
+from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end_of
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.service.authorities import KnownSigners, signer_doubts
 from vouchd.settings.declared import Settings
@@ -120,9 +120,8 @@ class KeyMaterial:
 @lru_cache(maxsize=1 << 14)
 def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> tuple[int, int]:
     """From when to when a signer may answer for the CA with these certificates; (0, -1): never."""
-    signer = load_certificate(signer_der)
-    end = signing_end(signer, certificates, trusted=trusted)
-    return (0, -1) if end is None else (not_before(signer), end)
+    end = signing_end_of(signer_der, certificates, trusted=trusted)
+    return (0, -1) if end is None else (not_before(load_certificate(signer_der)), end)
 
 
 def open_signers(settings: Settings, limits: Limits | None = None, lost: Lost = None) -> LoadedSigners:

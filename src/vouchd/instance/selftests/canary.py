@@ -28,7 +28,6 @@ from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificat
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain_each
 from vouchd.service.signer_choice import SignerCertificates
-from vouchd.service.signer_revocations import SignerRevocations
 
 _TIMEOUT_SECONDS = 5.0
 _DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)
@@ -44,23 +43,22 @@ class Canary:
     policy: ResponsePolicy
     url: str = ""
     _known: Signers = field(init=False)
-    _revocations: SignerRevocations = field(init=False)
+    _responder: Responder = field(init=False)
 
     def __post_init__(self) -> None:
         """Work out what is the same for all CAs, whose checks may be shared among processes."""
         certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
         known = Signers(SignerCertificates(certificates), self.default_signer)
         object.__setattr__(self, "_known", known)
-        object.__setattr__(self, "_revocations", SignerRevocations(known.certificates, self.state.authorities))
+        # Nobody can expect the self test to have a requestor's key: what is signed is what is looked at.
+        policy = replace(self.policy, signature=RequestSignaturePolicy.IGNORE)
+        object.__setattr__(self, "_responder", Responder(self.state, self.signers, self.default_signer, policy))
 
     def sing(self, at: int) -> Callable[[ServingAuthority], str]:
         """A check of one CA at POSIX time `at`; it returns what it found and raises SigningError."""
-        # Nobody can expect the self test to have a requestor's key: what is signed is what is looked at.
-        policy = replace(self.policy, signature=RequestSignaturePolicy.IGNORE)
-        responder = Responder(self.state, self.signers, self.default_signer, policy)
 
         def ours(request_der: bytes) -> bytes:
-            return responder.answer(request_der, at).response_der
+            return self._responder.answer(request_der, at).response_der
 
         def check(serving: ServingAuthority) -> str:
             if not serving.points:
@@ -152,7 +150,7 @@ class Canary:
         return [single.status for single in verification.singles]
 
     def _expected(self, serving: ServingAuthority, serials: Sequence[bytes], at: int) -> list[Explanation]:
-        return explain_each(serving, self.policy, self._known, self._revocations, serials=serials, at=at)
+        return explain_each(serving, self.policy, self._known, self._responder.revocations, serials=serials, at=at)
 
 
 def _serials(serving: ServingAuthority) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from vouchd.core.ports import AuditSink, Clock, StatusStore
+from vouchd.core.status import ServingState
 from vouchd.errors import SigningError
 from vouchd.index.serving import open_state
 from vouchd.instance.certificates.signers import KeyMaterial, started_signers
@@ -27,9 +28,11 @@ def open_self_tests(
     permission: Permission,
     audit: AuditSink,
     clock: Clock,
+    state: ServingState | None = None,
 ) -> SelfTests:
     """The service over the tests of the instance at `layout` with that material, whether it runs or not.
 
+    `state` is what was published just now; without it, and where nothing was yet, the store's facts are prepared anew.
     After a run on demand a running instance is told, and waited for until its workers do what the results ask for.
     """
     records, wanted = SelfTestFile(layout.selftests), material.settings.selftests
@@ -39,7 +42,7 @@ def open_self_tests(
             wait_until_heeded(layout, halted=bool(halting(records.latest())))
 
     return SelfTests(
-        self_tests(layout, material, store, indexing),
+        self_tests(layout, material, store, indexing, state),
         wanted.startup,
         wanted.on_demand,
         records=records,
@@ -50,7 +53,13 @@ def open_self_tests(
     )
 
 
-def self_tests(layout: Layout, material: KeyMaterial, store: StatusStore, indexing: Indexing) -> tuple[SelfTest, ...]:
+def self_tests(
+    layout: Layout,
+    material: KeyMaterial,
+    store: StatusStore,
+    indexing: Indexing,
+    state: ServingState | None = None,
+) -> tuple[SelfTest, ...]:
     """All self tests of the instance at `layout`; they read, and write nothing but index files that are missing."""
     name, wanted = SelfTestName, material.settings.selftests
     return (
@@ -88,13 +97,13 @@ def self_tests(layout: Layout, material: KeyMaterial, store: StatusStore, indexi
         SelfTest(
             name.CANARY,
             "An answer for each CA passes a client's verification and is what the CRL says.",
-            lambda at: _canary(layout, material, indexing, at),
+            lambda at: _canary(layout, material, indexing, state, at),
         ),
     )
 
 
-def _canary(layout: Layout, material: KeyMaterial, indexing: Indexing, at: int) -> str:
-    state = open_state(indexing.prepare(), layout.index)
+def _canary(layout: Layout, material: KeyMaterial, indexing: Indexing, published: ServingState | None, at: int) -> str:
+    state = published if published and published.version else open_state(indexing.prepare(), layout.index)
     if not state.authorities:
         return "no CA yet"
     signers = started_signers(material.signers)
