@@ -316,6 +316,18 @@ def test_whoever_knows_of_it_the_bound_runs(member, source):
     assert member.says(1, OLD) == {"revoked"}
 
 
+def test_start_longer_than_the_bound_silences_nobody(member):
+    """What a start published and its self tests looked at for long is answered from as soon as answering begins."""
+    member.watermark.know("o2:8443", [newer(member)])
+    member.seconds += 10 * BOUND
+    member.watermark.begin()
+    member.withholding.look()
+    assert member.says(0, OLD) == {"revoked"}
+    member.seconds += BOUND
+    member.withholding.look()
+    assert member.says(0, OLD) == {"tryLater"}
+
+
 def test_bound_of_zero_is_off(tmp_path, monkeypatch):
     """staleInSec 0: nothing is withheld."""
     watermark = Watermark(0)

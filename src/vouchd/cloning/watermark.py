@@ -65,6 +65,11 @@ class Watermark:
         with self._lock:
             self._doubted, self._sure = (set() if self._stale_seconds else None), sure
 
+    def begin(self) -> None:
+        """Answering begins: what was known before was answered wrongly by nobody, so its bound runs from now on."""
+        with self._lock:
+            self._since = dict.fromkeys(self._since, self._now())
+
     def know(self, source: str, epochs: Iterable[Epoch]) -> None:
         """`source` has exactly these now."""
         with self._lock:

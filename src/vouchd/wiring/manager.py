@@ -119,7 +119,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         publication, watermark = _publishing(services)
         members = _peers(services, publication, watermark)
         keyring = open_keyring(services, members, word, sets)
-        prove = partial(_prove, services, publication, material, warn)
+        prove = partial(_prove, services, publication, watermark, material, warn)
         _run(services, publication, watermark, members, keyring, checked, validities, prove)
     remove_results(layout.selftests)
 
@@ -185,7 +185,9 @@ def _run(
     )
 
 
-def _prove(services: Services, publication: ManifestPublication, material: KeyMaterial, warn: Warn) -> None:
+def _prove(
+    services: Services, publication: ManifestPublication, watermark: Watermark, material: KeyMaterial, warn: Warn
+) -> None:
     """What precedes the first answer: the self tests of what was published. Raises: LifecycleError."""
     settings = services.settings
     for failed in failures(services.self_tests(material, publication.state).run_startup()):
@@ -193,6 +195,7 @@ def _prove(services: Services, publication: ManifestPublication, material: KeyMa
     # A clone with an embedded store has the master's facts, and what the master makes of them.
     if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
         _unite_authorities(services, warn)
+    watermark.begin()
     material.forget()  # what signs stays with those who sign
 
 
