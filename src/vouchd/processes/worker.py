@@ -116,7 +116,7 @@ class _Wanted(NamedTuple):
     """A manifest to load, and whether it may be answered from at once."""
 
     version: int
-    answered: bool
+    answering: bool
 
 
 class _Worker:
@@ -189,9 +189,9 @@ class _Worker:
     def _obey(self, channel: ControlChannel, message: Message) -> None:
         match message:
             case {"load": int(version)}:
-                self._wanted.put_nowait(_Wanted(version, answered=True))
+                self._wanted.put_nowait(_Wanted(version, answering=True))
             case {"get_ready": int(version)}:
-                self._wanted.put_nowait(_Wanted(version, answered=False))
+                self._wanted.put_nowait(_Wanted(version, answering=False))
             case {"metrics": int(question)}:
                 channel.send({"metrics": question, "snapshot": self._server.snapshot()})
             case {"halt": bool(halted)}:
@@ -250,7 +250,7 @@ class _Worker:
                 channel.send({"failed": wanted.version, "why": f"{error}"[:1000]})
                 continue
             await self._take_over(state)
-            if not wanted.answered:
+            if not wanted.answering:
                 continue
             if not accepting and not self._stop.done():
                 await self._server.start(self._inheritance.sockets)
