@@ -100,7 +100,29 @@ async def test_worker_that_does_not_react_is_replaced(listeners, monkeypatch):
     monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0.01)
     monkeypatch.setattr(pool_module, "_DEAF_SECONDS", 0.05)
     pool, changes = await started(DEAF, listeners)
+    pool.load(1)
     await changes.until(lambda: pool.restarts >= 1)
+    await kill(pool)
+
+
+async def test_worker_is_not_felt_for_before_it_is_to_answer(listeners, monkeypatch):
+    """While a start is proved the manager hears nobody, so nobody counts as deaf, however long that takes."""
+    monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0)
+    question = asyncio.Event()
+
+    async def asked(_: WorkerProcess, within_seconds: float) -> bool:
+        assert within_seconds
+        question.set()
+        return True
+
+    monkeypatch.setattr(WorkerProcess, "ask_metrics", asked)
+    pool, _ = await started(DEAF, listeners)
+    await pool.get_ready(1)
+    for _ in range(100):
+        await asyncio.sleep(0)  # a turn of the loop, and with it of the pulse
+    assert not question.is_set()
+    pool.load(1)
+    await question.wait()
     await kill(pool)
 
 

@@ -209,6 +209,8 @@ class WorkerPool:
         """Collect the counters now and then, so that few are lost with a killed worker; end one that is deaf."""
         while True:
             await asyncio.sleep(_PULSE_SECONDS)
+            if not self.version:  # a start is proved, for which this loop stands still and hears nobody
+                continue
             workers = self.workers
             pulses = await asyncio.gather(*(worker.ask_metrics(_DEAF_SECONDS) for worker in workers))
             for worker, alive in zip(workers, pulses, strict=True):
