@@ -185,7 +185,10 @@ def prepare(layout: Layout, settings: Settings, store: Store, word: SigningWord)
 
 def succeeding(now: NamedSigners, places: Iterable[SignerSettings]) -> NamedSigners:
     """The signers once these have taken the places of those of their nicknames, ordered by nickname."""
-    by_nickname = {one.nickname: one for one in now.signers} | {one.nickname: one for one in places}
+    following = {one.nickname: one for one in places}
+    if not following:  # as nearly always, and there may be ten thousand signers
+        return now
+    by_nickname = {one.nickname: one for one in now.signers} | following
     if set(by_nickname.values()) == set(now.signers):
         return now
     return NamedSigners(tuple(by_nickname[name] for name in sorted(by_nickname)), now.default)

@@ -21,7 +21,7 @@ from vouchd.instance.signing_sets import NamedSigners, SigningWord
 from vouchd.processes.upkeep import Upkeep
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
-from vouchd.settings.reading import read_settings
+from vouchd.settings.reading import KeptSettings
 from vouchd.wiring.services import open_store
 
 _SECONDS = 1.0
@@ -74,7 +74,7 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
     disowned = lambda: services.store.keyring().disowned  # noqa: E731  as short as it is
     own = OwnCertificates(layout, services.certificates, in_use, record.lacking, disowned, services.caller)
     signers = SignerRenewal(services.signers, lambda: conducting.conducts, me, services.caller)
-    enrolling = Enrolling((signers, own), lambda: read_settings(layout), clock)
+    enrolling = Enrolling((signers, own), KeptSettings(layout).read, clock)
     works = (
         Upkeep("signers", _SECONDS, member.look, on_change=True),
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),
