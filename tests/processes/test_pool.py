@@ -110,12 +110,12 @@ async def test_worker_is_not_felt_for_before_it_is_to_answer(listeners, monkeypa
     monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0)
     question = asyncio.Event()
 
-    async def asked(_: WorkerProcess, within_seconds: float) -> bool:
+    async def pulse(_: WorkerProcess, within_seconds: float) -> bool:
         assert within_seconds
         question.set()
         return True
 
-    monkeypatch.setattr(WorkerProcess, "ask_metrics", asked)
+    monkeypatch.setattr(WorkerProcess, "ask_metrics", pulse)
     pool, _ = await started(DEAF, listeners)
     await pool.get_ready(1)
     for _ in range(100):
