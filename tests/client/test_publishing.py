@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchd.agent.forms import parse_form
+from vouchd.agent.certsystem.forms import parse_form
 from vouchd.client.publishing import form
 
 MARKER = "CERTIFICATE REVOCATION LIST-----"
