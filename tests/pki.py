@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from vouchd.pkix.der import integer_tlv
+
 NOW = 1_795_000_000  # 2026-11-18
 HOUR = 3600
 DAY = 86400
@@ -55,6 +57,12 @@ def signing_hash(key):
 def name(common_name: str) -> x509.Name:
     """A Name with one CN."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def ca_version(index: int) -> tuple[x509.UnrecognizedExtension, bool]:
+    """Microsoft's CA version, not critical: a CRL with it speaks for the key of that index alone."""
+    version = x509.ObjectIdentifier("1.3.6.1.4.1.311.21.1")
+    return x509.UnrecognizedExtension(version, integer_tlv(index << 16 | index)), False
 
 
 @dataclass

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
-from tests.pki import CA, DAY, moment, signing_hash
+from tests.pki import CA, DAY, ca_version, moment, signing_hash
 from tests.sites import Site
 
 from vouchd.cli.main import main
@@ -304,6 +305,23 @@ def test_index_of_a_crl_that_lists_a_serial_twice_passes(site):
 
 def test_canary_asks_for_a_good_and_a_revoked_serial(site):
     """The canary is answered as the CRL says, for a serial that it lists too."""
+    assert run(site, SelfTestName.CANARY).detail == "CN=Site CA: good, revoked"
+
+
+def test_canary_of_a_ca_with_crls_of_each_key_passes(site):
+    """After a change of the CA's key it is asked by the key that certified the signer, and by that key's CRL."""
+    newer = CA.create("Site CA", "RSA")
+    (site.folder / "newer.pem").write_bytes(newer.certificate.public_bytes(Encoding.PEM))
+    assert main(["authority", "add", site.file("newer.pem")]) == 0
+    for index, ca in enumerate((site.ca, newer)):
+        listed = {0x1003 + index: None}
+        crl = replace(site, ca=ca).crl(f"{index}.crl", listed, number=5, extensions=(ca_version(index),))
+        assert main(["crl", "add", crl]) == 0
+    result = run(site, SelfTestName.CANARY)
+    former = ", asked by a former key, as no signer is certified by the newest one"
+    assert (result.ok, result.detail) == (True, "CN=Site CA: good, revoked" + former)
+    now = int(time.time())
+    install(site, newer.issue_signer(key=site.signer.key, not_before=now - DAY, not_after=now + DAY))
     assert run(site, SelfTestName.CANARY).detail == "CN=Site CA: good, revoked"
 
 

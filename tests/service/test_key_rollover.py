@@ -14,23 +14,25 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from tests.manifests import write_manifest
 from tests.memory_store import MemoryStore
-from tests.pki import CA, DAY, NOW, moment, shared_key, signing_hash
+from tests.pki import CA, DAY, NOW, ca_version, moment, shared_key, signing_hash
 from tests.service.recording import ADMIN, AGENT, PUBLISHER, RecordingAudit
 from tests.service.test_selftests import StoppedClock
 from tests.serving import request_for, responder, signer
 
-from vouchd.core.policy import UnknownIssuerPolicy
+from vouchd.core.policy import ResponsePolicy, UnknownIssuerPolicy
 from vouchd.errors import CRLRejected, OCSPResponseStatus
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest
 from vouchd.pkix import der
-from vouchd.pkix.certs import issuer_hashes
+from vouchd.pkix.certs import issuer_hashes, key_id
 from vouchd.pkix.signatures import digest_identifier
 from vouchd.service.admitting import Admitting, Served
 from vouchd.service.authorities import Authorities
+from vouchd.service.explaining import Signers, explain
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
+from vouchd.service.signer_choice import SignerCertificates
 from vouchd.service.terms import Answer
 
 OLD = CA.create("Lab CA", key=shared_key("EC", 5))
@@ -228,10 +230,7 @@ def test_foreign_cert_id_beside_ours_goes_by_the_policy_for_unknown_issuers(memb
 
 def of_key(issuer: CA, index: int, revoked: dict, number: int) -> bytes:
     """DER of the CRL of the CA's key of that index."""
-    version = x509.UnrecognizedExtension(
-        x509.ObjectIdentifier("1.3.6.1.4.1.311.21.1"), der.integer_tlv(index << 16 | index)
-    )
-    return issuer.crl(revoked, number=number, extensions=((version, False),))
+    return issuer.crl(revoked, number=number, extensions=(ca_version(index),))
 
 
 def test_crls_of_one_number_for_each_key_stand_beside_each_other(member):
@@ -243,6 +242,28 @@ def test_crls_of_one_number_for_each_key_stand_beside_each_other(member):
     member.accept(of_key(OLD, 0, {REVOKED: None}, 6))
     assert [member.status(OLD, serial) for serial in (GOOD, REVOKED)] == ["good", "revoked"]
     assert [member.status(NEW, serial) for serial in (GOOD, REVOKED)] == ["revoked", "good"]
+
+
+def test_explanation_is_that_of_the_key_that_a_client_names(member):
+    """Each key's certificates are explained as they are answered; without a key it is that of the newest one."""
+    member.add(OLD, NEW)
+    member.accept(of_key(OLD, 0, {REVOKED: None}, 5))
+    member.accept(of_key(NEW, 1, {GOOD: None}, 5))
+    (authority,) = member.store.authorities()
+    signers = Signers(SignerCertificates({"signer": OLD.issue_signer().der}), "signer")
+    write_manifest(member.folder, 1, member.store.authorities(), member.store.epochs())
+    state = load_manifest(member.folder)
+
+    def explained(serial: int, key: str = "") -> str:
+        octets = serial.to_bytes(1)
+        policy = ResponsePolicy()
+        return explain(state, policy, signers, authority_id=authority.id, serial=octets, at=NOW, key=key).answer
+
+    for issuer in (OLD, NEW):
+        for serial in (GOOD, REVOKED):
+            assert explained(serial, key_id(issuer.der)) == member.status(issuer, serial)
+    newest = OLD if authority.certificate_der == OLD.der else NEW
+    assert [explained(serial) for serial in (GOOD, REVOKED)] == [member.status(newest, one) for one in (GOOD, REVOKED)]
 
 
 def test_crls_for_each_key_that_were_kept_apart_are_united_without_loss(member):

@@ -59,7 +59,7 @@ class RunningManager:
         inside: OnLoop,
         loop: asyncio.AbstractEventLoop,
         state: Callable[[], ServingState],
-        explained: Callable[[str, bytes, int], Explanation],
+        explained: Callable[[str, bytes, int, str], Explanation],
         ingest_lock: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._inside = inside

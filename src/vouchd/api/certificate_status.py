@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from msgspec import Struct, convert
+from msgspec import Meta, Struct, convert
 
 from vouchd.api import shapes
 from vouchd.api.model import AuthorityId, Count, Label, Moment, Origin, ScopeId, SentPEM, Serial, Words, about
@@ -81,6 +81,15 @@ class CertificateStatus(Struct, frozen=True):
     policy: Annotated[EffectivePolicy | None, about("The settings that bear on it; null: the CA is none of ours.")]
 
 
+class IssuingKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the CA's keys issued the certificate, where it has had several."""
+
+    key: Annotated[
+        Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")],
+        about("SHA-256 of the bits of its public key, in hexadecimal; empty: the newest one.", ""),
+    ] = ""
+
+
 class CertificateToCheck(Struct, frozen=True, forbid_unknown_fields=True):
     """A certificate whose status is asked."""
 
@@ -88,11 +97,12 @@ class CertificateToCheck(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _by_serial(call: Call) -> CertificateStatus:
-    reference = call.path["authority"]
+    reference, query = call.path["authority"], call.query
     serial = shapes.serial_octets(call.path["serial"])
-    if _ID.fullmatch(reference):  # of a CA that is not ours too: a client asks about those as well
-        return _explained(call, reference, serial)
-    return _explained(call, call.services.authorities.find(reference).id, serial)
+    # Of a CA that is not ours too: a client asks about those as well.
+    known = _ID.fullmatch(reference) is not None
+    authority_id = reference if known else call.services.authorities.find(reference).id
+    return _explained(call, authority_id, serial, query.key)
 
 
 def _by_certificate(call: Call) -> CertificateStatus:
@@ -103,15 +113,15 @@ def _by_certificate(call: Call) -> CertificateStatus:
     except ValueError as error:
         raise BadInput(f"not a certificate: {error}", hint="give one certificate as PEM") from error
     for authority in call.services.store.authorities_of(certs.issuer_der(certificate)):
-        if certs.is_issued_by_any(certificate, authority.certificates):
-            return _explained(call, authority.id, serial)
+        if key := certs.issuing_key(certificate, authority.certificates):
+            return _explained(call, authority.id, serial, key)
     raise NotFound("the certificate is of no CA that this instance answers for", hint="add its CA first")
 
 
-def _explained(call: Call, authority_id: str, serial: bytes) -> CertificateStatus:
+def _explained(call: Call, authority_id: str, serial: bytes, key: str) -> CertificateStatus:
     services = call.services
     services.permission.allow(call.caller, Action.CHECK_STATUS, f"{authority_id} {shapes.serial_text(serial)}")
-    return _shape(call.running.explain(authority_id, serial, services.clock.now()))
+    return _shape(call.running.explain(authority_id, serial, services.clock.now(), key))
 
 
 def _shape(explanation: explaining.Explanation) -> CertificateStatus:
@@ -172,6 +182,7 @@ OPERATIONS = (
         Action.CHECK_STATUS,
         _by_serial,
         CertificateStatus,
+        query=IssuingKey,
     ),
     Operation(
         "POST",

@@ -82,8 +82,8 @@ class Running(Protocol):
     def state(self) -> ServingState:
         """What is answered from; of an instance that does not run, what it would answer from. On the loop too."""
 
-    def explain(self, authority_id: str, serial: bytes, at: int) -> Explanation:
-        """Why that serial (DER INTEGER content octets) is answered as it is at POSIX time `at`."""
+    def explain(self, authority_id: str, serial: bytes, at: int, key: str) -> Explanation:
+        """Why that serial (DER INTEGER content octets) is answered as it is at POSIX time `at`; see explaining."""
 
 
 class OpenSelfTests(Protocol):

@@ -44,7 +44,9 @@ def explain(
     leaf = read_leaf(str(certificate)) if certificate is not None else None
     issuer_der = read_issuer(str(issuer), [leaf] if leaf else ()) if issuer is not None else None
     octets = _serial(leaf, issuer_der, serial)
-    explanation = instance.call("certificate_status.get", _authority(issuer_der, authority), output.serial_text(octets))
+    key = certs.key_id(issuer_der) if issuer_der else ""
+    reference = _authority(issuer_der, authority)
+    explanation = instance.call("certificate_status.get", reference, output.serial_text(octets), key=key)
     _show(_facts(explanation), json_output)
 
 

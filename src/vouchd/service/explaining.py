@@ -57,10 +57,10 @@ class Signers:
     certificates: SignerCertificates
     default: str
 
-    def choose(self, authority: Authority, at: int) -> str:
-        """The signer for what the CA's newest key has issued. Raises: TryLater when answering has none at `at`."""
+    def choose(self, authority: Authority, at: int, key: str) -> str:
+        """The signer for what that key of the CA has issued. Raises: TryLater when answering has none at `at`."""
         named = authority.policy.signer or self.default
-        ends = candidates(authority, certs.key_id(authority.certificate_der), self.certificates, self.default)
+        ends = candidates(authority, key, self.certificates, self.default)
         if not ends and named in self.certificates:
             raise TryLater("the signer may not answer for this CA", hint="have the CA certify it for OCSP signing")
         if not ends:
@@ -94,14 +94,24 @@ class Explanation:
 
 
 def explain(
-    state: ServingState, policy: ResponsePolicy, signers: Signers, *, authority_id: str, serial: bytes, at: int
+    state: ServingState,
+    policy: ResponsePolicy,
+    signers: Signers,
+    *,
+    authority_id: str,
+    serial: bytes,
+    at: int,
+    key: str = "",
 ) -> Explanation:
-    """Why `serial` (DER INTEGER content octets) of that authority is answered as it is at POSIX time `at`."""
+    """Why `serial` (DER INTEGER content octets) of that authority is answered as it is at POSIX time `at`.
+
+    `key` (certs.key_id) is that of the CA's key that the certificate was issued by; empty: the CA's newest one.
+    """
     serving = next((candidate for candidate in state.authorities if candidate.authority.id == authority_id), None)
     if serving is None:
         return _foreign(policy, signers.default, serial)
     revocations = SignerRevocations(signers.certificates, state.authorities)
-    return explain_each(serving, policy, signers, revocations, serials=(serial,), at=at)[0]
+    return explain_each(serving, policy, signers, revocations, serials=(serial,), at=at, key=key)[0]
 
 
 def explain_each(
@@ -112,27 +122,29 @@ def explain_each(
     *,
     serials: Iterable[bytes],
     at: int,
+    key: str = "",
 ) -> list[Explanation]:
     """The same for serials of a CA that is at hand, for which one signer is chosen."""
+    key = key or certs.key_id(serving.authority.certificate_der)
     signer: str | TryLater
     try:
-        signer = signers.choose(serving.authority, at)
+        signer = signers.choose(serving.authority, at, key)
         if revocations.is_revoked(signer):
             raise revocation()
     except TryLater as error:
         signer = error
-    return [_explained(serving, policy, signer, serial, at) for serial in serials]
+    return [_explained(serving, policy, signer, serial, at, key) for serial in serials]
 
 
 def _explained(
-    serving: ServingAuthority, policy: ResponsePolicy, signer: str | TryLater, serial: bytes, at: int
+    serving: ServingAuthority, policy: ResponsePolicy, signer: str | TryLater, serial: bytes, at: int, key: str
 ) -> Explanation:
     """`signer` is its nickname, or why nothing is signed."""
     decision: Decision | None = None
     try:
         if isinstance(signer, TryLater):
             raise signer
-        decision = decide(serving, serial, policy, at)
+        decision = decide(serving, serial, policy, at, key)
         answer, why, hint = decision.status.value, decision.why, _uncovered(serving, decision)
     except TryLater as error:
         answer, why, hint = TRY_LATER, str(error), error.hint

@@ -82,11 +82,11 @@ def require_not_revoked(certificate: x509.Certificate, state: ServingState, poli
     the certificate) the certificate is let pass: it may be the CA's own, come to bring the CRL that is missing. What an
     outdated CRL lists stays revoked.
     """
-    serving = _issuer(certificate, state)
+    serving, key = _issuer(certificate, state)
     if serving is None:
         return "issuer not served"
     try:
-        decision = decide(_serving_stale(serving), certs.serial_octets(certificate), policy, at)
+        decision = decide(_serving_stale(serving), certs.serial_octets(certificate), policy, at, key)
     except TryLater:
         return "no CRL"
     if decision.status is CertStatus.REVOKED:
@@ -106,11 +106,12 @@ def _unknown(serving: ServingAuthority, serial: bytes, decision: Decision) -> st
     )
 
 
-def _issuer(certificate: x509.Certificate, state: ServingState) -> ServingAuthority | None:
+def _issuer(certificate: x509.Certificate, state: ServingState) -> tuple[ServingAuthority | None, str]:
+    """The CA, and which of its keys (certs.key_id) issued it."""
     for serving in state.authorities:
-        if certs.is_issued_by_any(certificate, serving.authority.certificates):
-            return serving
-    return None
+        if key := certs.issuing_key(certificate, serving.authority.certificates):
+            return serving, key
+    return None, ""
 
 
 def _serving_stale(serving: ServingAuthority) -> ServingAuthority:

@@ -131,7 +131,7 @@ class FolderRunning:
             return load_manifest(self._layout.index)
         return open_state(self._indexing().prepare(), self._layout.index)
 
-    def explain(self, authority_id: str, serial: bytes, at: int) -> Explanation:
+    def explain(self, authority_id: str, serial: bytes, at: int, key: str) -> Explanation:
         """Why that serial is answered as it is."""
         settings = active_settings(self._layout) if self._serves() else read_settings(self._layout)
         return explain(
@@ -141,6 +141,7 @@ class FolderRunning:
             authority_id=authority_id,
             serial=serial,
             at=at,
+            key=key,
         )
 
 

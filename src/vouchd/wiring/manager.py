@@ -319,8 +319,9 @@ def _agent_part(
         {place: pool.launcher for place, pool in token_pools(keys).items()},
     )
 
-    def explained(authority_id: str, serial: bytes, at: int) -> Explanation:
-        return explain(publication.state, settings.responder, signers, authority_id=authority_id, serial=serial, at=at)
+    def explained(authority_id: str, serial: bytes, at: int, key: str) -> Explanation:
+        known = publication.state, settings.responder, signers
+        return explain(*known, authority_id=authority_id, serial=serial, at=at, key=key)
 
     def services(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> Services:
         running = RunningManager(inside, loop, lambda: publication.state, explained, manager_services.ingest_lock)

@@ -190,9 +190,9 @@ class CertificateSystem:
             "issuerDN": certificate.issuer.rfc4514_string(),
         }
         for authority in self._services.store.authorities_of(certs.issuer_der(certificate)):
-            if certs.is_issued_by_any(certificate, authority.certificates):
+            if key := certs.issuing_key(certificate, authority.certificates):
                 now, serial = self._services.clock.now(), certs.serial_octets(certificate)
-                answer = self._services.running.explain(authority.id, serial, now).answer
+                answer = self._services.running.explain(authority.id, serial, now, key).answer
                 known = answer in {CertStatus.GOOD, CertStatus.REVOKED}
                 return {"status": answer if known else CertStatus.UNKNOWN.value, **header}
         raise NotFound("Record not found")

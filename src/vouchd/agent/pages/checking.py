@@ -67,11 +67,11 @@ class CheckPages:
         authorities = self._authorities()
         authority: Authority | None
         if form.text("serial"):
-            subject, authority = _by_serial(form, authorities)
+            (subject, authority), key = _by_serial(form, authorities), ""
         else:
-            subject, authority = _by_certificate(form.document("certificate"), authorities)
+            subject, authority, key = _by_certificate(form.document("certificate"), authorities)
         identifier = authority.id if authority else ""
-        return subject, self.services.running.explain(identifier, subject.serial, self.pages.clock.now())
+        return subject, self.services.running.explain(identifier, subject.serial, self.pages.clock.now(), key)
 
 
 def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority]:
@@ -82,7 +82,8 @@ def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject,
     raise NotFound("a serial number means nothing without its CA", hint="choose the CA that issued the certificate")
 
 
-def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority | None]:
+def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority | None, str]:
+    """The certificate, its CA, and which of its keys issued it."""
     try:
         certificate = read_leaf(data)
         serial = certs.serial_octets(certificate)
@@ -90,9 +91,9 @@ def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Su
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
     subject = Subject(serial, certificate.issuer.rfc4514_string(), certificate)
     for authority in authorities:
-        if certs.is_issued_by_any(certificate, authority.certificates):
-            return subject, authority
-    return subject, None
+        if key := certs.issuing_key(certificate, authority.certificates):
+            return subject, authority, key
+    return subject, None, ""
 
 
 def _serial(text: str) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from vouchd.client import inquiry
@@ -22,9 +23,16 @@ from vouchd.client.transport import Connection
 from vouchd.core.facts import CertStatus
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy
 from vouchd.core.ports import Signer
-from vouchd.core.status import ServingAuthority, ServingState
-from vouchd.errors import ClientError, IndexFileError, PartFails, SigningError, VerificationError
-from vouchd.pkix.certs import DIGEST_FUNCTIONS, check_signer_of, load_certificate, not_after
+from vouchd.core.status import ServingAuthority, ServingState, speaking
+from vouchd.errors import ClientError, IndexFileError, PartFails, SigningError, TryLater, VerificationError
+from vouchd.pkix.certs import (
+    DIGEST_FUNCTIONS,
+    check_signer_of,
+    key_id,
+    load_certificate,
+    not_after,
+    signing_end_of,
+)
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, explain_each
 from vouchd.service.signer_choice import SignerCertificates
@@ -64,17 +72,36 @@ class Canary:
             if not serving.points:
                 return "no CRL yet"
             self._require_fit(serving, at)
-            words = self._ask(serving, at, ours)
+            issuer_der = self._issuer(serving, at)
+            words = self._ask(serving, issuer_der, at, ours)
             if self.url and self.policy.signature is not RequestSignaturePolicy.REQUIRE:
-                words.append(self._ask_workers(serving, at))
+                words.append(self._ask_workers(serving, issuer_der, at))
+            if key_id(issuer_der) != key_id(serving.authority.certificate_der):
+                words.append("asked by a former key, as no signer is certified by the newest one")
             return ", ".join(words)
 
         return check
 
-    def _ask(self, serving: ServingAuthority, at: int, answer: Callable[[bytes], bytes]) -> list[str]:
+    def _issuer(self, serving: ServingAuthority, at: int) -> bytes:
+        """The newest certificate (DER) of the CA by whose key its signer is certified: clients take its answers there.
+
+        After the CA has changed its key that is the former one, until it has certified a signer by the new one.
+        """
+        authority = serving.authority
+        if not authority.policy.trusted_responder:
+            with suppress(TryLater):
+                for one in authority.certificates:
+                    signer = self._known.certificates[self._known.choose(authority, at, key_id(one))]
+                    if signing_end_of(signer, (one,)) is not None:
+                        return one
+        return authority.certificate_der
+
+    def _ask(
+        self, serving: ServingAuthority, issuer_der: bytes, at: int, answer: Callable[[bytes], bytes]
+    ) -> list[str]:
         """What was found of each serial."""
         try:
-            expected = self._expected(serving, _serials(serving), at)
+            expected = self._expected(serving, issuer_der, _serials(serving, issuer_der), at)
         except IndexFileError as error:
             raise PartFails(f"answered tryLater: {error}", hint=error.hint) from error
         moments: dict[int, list[Explanation]] = {}
@@ -84,15 +111,20 @@ class Canary:
         for moment, together in moments.items():
             step = self.policy.max_cert_ids
             for begin in range(0, len(together), step):
-                self._compare(serving, together[begin : begin + step], moment, answer)
+                self._compare(serving, issuer_der, together[begin : begin + step], moment, answer)
         return [str(one.answer) if one.decision else f"{one.answer} ({one.why})" for one in expected]
 
     def _compare(
-        self, serving: ServingAuthority, expected: Sequence[Explanation], at: int, answer: Callable[[bytes], bytes]
+        self,
+        serving: ServingAuthority,
+        issuer_der: bytes,
+        expected: Sequence[Explanation],
+        at: int,
+        answer: Callable[[bytes], bytes],
     ) -> None:
         """One question and its answer."""
         try:
-            statuses = self._verified(serving, [one.serial for one in expected], at, answer)
+            statuses = self._verified(serving, issuer_der, [one.serial for one in expected], at, answer)
         except (ClientError, VerificationError) as error:
             raise SigningError(f"an answer that clients refuse: {error}", hint=error.hint) from error
         for one, status in zip(expected, statuses, strict=True):
@@ -115,17 +147,16 @@ class Canary:
         except SigningError as error:
             raise PartFails(f"answered tryLater, clients refuse its signer: {error}", hint=error.hint) from error
 
-    def _ask_workers(self, serving: ServingAuthority, at: int) -> str:
+    def _ask_workers(self, serving: ServingAuthority, issuer_der: bytes, at: int) -> str:
         """The same over HTTP. No answer, as under load, is no failure; one that does not verify is."""
-        serial = _serials(serving)[0]
-        (expected,) = self._expected(serving, (serial,), at)
+        serial = _serials(serving, issuer_der)[0]
+        (expected,) = self._expected(serving, issuer_der, (serial,), at)
         if expected.decision is None:
             return "workers not asked"
         try:
             with Connection(self.url, timeout_seconds=_TIMEOUT_SECONDS) as connection:
-                self._verified(
-                    serving, [serial], _moment(expected, at), lambda request: connection.exchange(request).body
-                )
+                moment = _moment(expected, at)
+                self._verified(serving, issuer_der, [serial], moment, lambda request: connection.exchange(request).body)
         except VerificationError as error:
             raise SigningError(f"the workers' answer is one that clients refuse: {error}", hint=error.hint) from error
         except ClientError as error:
@@ -133,13 +164,16 @@ class Canary:
         return "workers too"
 
     def _verified(
-        self, serving: ServingAuthority, serials: list[bytes], at: int, answer: Callable[[bytes], bytes]
+        self,
+        serving: ServingAuthority,
+        issuer_der: bytes,
+        serials: list[bytes],
+        at: int,
+        answer: Callable[[bytes], bytes],
     ) -> list[CertStatus]:
         """Raises: ClientError, VerificationError."""
         nonce = inquiry.new_nonce() if self.policy.nonce in {NoncePolicy.ECHO, NoncePolicy.REQUIRE} else None
-        question = inquiry.question(
-            serving.authority.certificate_der, serials, digest=_digest(self.policy), nonce=nonce
-        )
+        question = inquiry.question(issuer_der, serials, digest=_digest(self.policy), nonce=nonce)
         if question.issuer is None:  # pragma: no cover  `question` always names it
             raise AssertionError("no issuer")
         response = parse_response(answer(question.request_der))
@@ -149,14 +183,17 @@ class Canary:
         verification = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
         return [single.status for single in verification.singles]
 
-    def _expected(self, serving: ServingAuthority, serials: Sequence[bytes], at: int) -> list[Explanation]:
-        return explain_each(serving, self.policy, self._known, self._responder.revocations, serials=serials, at=at)
+    def _expected(
+        self, serving: ServingAuthority, issuer_der: bytes, serials: Sequence[bytes], at: int
+    ) -> list[Explanation]:
+        revocations, key = self._responder.revocations, key_id(issuer_der)
+        return explain_each(serving, self.policy, self._known, revocations, serials=serials, at=at, key=key)
 
 
-def _serials(serving: ServingAuthority) -> tuple[bytes, ...]:
-    """A serial that nobody has, and one that is revoked where there is one."""
+def _serials(serving: ServingAuthority, issuer_der: bytes) -> tuple[bytes, ...]:
+    """A serial that nobody has, and one of that key's that is revoked where there is one."""
     nobody = b"\x40" + secrets.token_bytes(15)
-    for point in serving.points:
+    for point in speaking(serving, key_id(issuer_der)):
         if len(point.index) and not point.scope.only_attribute:
             return nobody, point.index.at(0).serial
     return (nobody,)
