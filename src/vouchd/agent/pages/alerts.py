@@ -37,6 +37,7 @@ _PAGES = {
     menu.SETTINGS: ("restart-refused", "backup-old", "backup-failed"),
     menu.SOURCES: ("source",),
     menu.AUDIT: ("audit",),
+    menu.APPROVALS: ("approval-waiting",),
     menu.ALERTS: ("carrier",),
 }
 PAGE_OF: Mapping[str, str] = {name: page for page, names in _PAGES.items() for name in names}
