@@ -2,8 +2,8 @@
 
 mutmut writes each changed function beside its original, and chooses between them by a name. Its own run begins pytest
 anew for each change, which takes longer than the tests that reach it. Here pytest collects once; each test is run once,
-which tells what it reaches; then a process is forked for each change and runs those that reach it, the quickest first,
-until one fails.
+which tells what it reaches, and once more in a forked process without any change. Then a process is forked for each
+change and runs those that reach it, the quickest first, until one fails.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ ROOMS = ["core/*", "service/*"]
 # A change that makes a test wait for ever, or go round and round, is noticed; on a busy machine others only take long.
 STILL_SECONDS, STILL_TIMES = 120.0, 100
 CPU_SECONDS, CPU_TIMES = 10, 10
+UNCHANGED = "no change"  # what is tried first
+_BROKEN = 3  # exit code of a process that did not get through
 SURVIVED, NOTICED, ENDLESS, UNREACHED = "survived", "noticed", "endless", "reached by no test"
 
 
@@ -62,6 +64,8 @@ class Mutation:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of pytest's own."""
         self._learn(session.items)
+        self._begin(UNCHANGED, session.items)
+        self._end_one()
         for number, change in enumerate(self.changes):
             print(f"{number} of {len(self.changes)}", end="\r", file=sys.stderr)
             if tests := self._reach[mangled_name_from_mutant_name(change)]:
@@ -100,14 +104,20 @@ class Mutation:
             set_mutant_under_test(change)
             os._exit(_exit_code(tests))
         finally:
-            os._exit(1)
+            os._exit(_BROKEN)  # the run itself, not a test
 
     def _end_one(self) -> None:
         pid, status = os.wait()
-        ends = {0: SURVIVED, 1: NOTICED, 2: ENDLESS}
-        self._note(self._running.pop(pid), ends.get(os.waitstatus_to_exitcode(status), ENDLESS))
+        change, code = self._running.pop(pid), os.waitstatus_to_exitcode(status)
+        if code == _BROKEN:
+            raise SystemExit(f"{change}: the process that was to try it broke down before its tests ended")
+        if change == UNCHANGED and code:  # else every change that such a test reaches would count as noticed
+            raise SystemExit("a test fails when it is run a second time in a forked process, without any change")
+        self._note(change, {0: SURVIVED, 1: NOTICED, 2: ENDLESS}.get(code, ENDLESS))
 
     def _note(self, change: str, verdict: str) -> None:
+        if change == UNCHANGED:
+            return
         self.verdicts[change] = verdict
         if verdict != NOTICED:
             with change_cwd(ROOT):

@@ -124,11 +124,20 @@ def diff(
     instance: Instance,
     other_cert: Annotated[
         Path | None,
-        typer.Option("--other-cert", envvar="VOUCHD_CERT", metavar="FILE", help="Your certificate there, PEM."),
+        typer.Option("--other-cert", envvar="VOUCHD_CERT", metavar="FILE", help="Your certificate there."),
     ] = None,
     other_key: Annotated[
         Path | None,
         typer.Option("--other-key", envvar="VOUCHD_KEY", metavar="FILE", help="Its key, PEM, if elsewhere."),
+    ] = None,
+    other_password: Annotated[
+        Path | None,
+        typer.Option(
+            "--other-password-file",
+            envvar="VOUCHD_CERT_PASSWORD_FILE",
+            metavar="FILE",
+            help="Password of that PKCS #12 file or key: first line (0600).",
+        ),
     ] = None,
     other_trust: Annotated[
         Path | None,
@@ -141,7 +150,7 @@ def diff(
 
     Example: vouchd config diff https://ocsp2.example.org:8443 --shared
     """
-    with opened(other, cert=other_cert, key=other_key, trust=other_trust, option="--other-cert") as second:
+    with opened(other, "", other_cert, other_key, other_trust, other_password, option="--other-cert") as second:
         ours, theirs = (_texts(one.call("configuration.get")) for one in (instance, second))
     rows = [
         {"key": key, "here": ours.get(key), "there": theirs.get(key), "shared": _known(key).shared}

@@ -5,6 +5,7 @@ It tells what a client is told now; of an instance that does not run, what it wo
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from vouchd.pkix import certs
 @reachable
 def explain(
     certificate: Annotated[
-        Path | None, typer.Argument(metavar="[CERT]", help="Certificate to explain, PEM or DER; needs --issuer.")
+        Path | None, typer.Argument(metavar="[CERT]", help="Certificate to explain, PEM or DER.")
     ] = None,
     *,
     instance: Instance,
@@ -32,7 +33,10 @@ def explain(
         Path | None, typer.Option("--issuer", metavar="FILE", help="Certificate of the CA that issued it.")
     ] = None,
     authority: Annotated[
-        str, typer.Option("--authority", metavar="CA", help="Instead of --issuer: its label, or digits of its id.")
+        str,
+        typer.Option(
+            "--authority", metavar="CA", help="With --serial, instead of --issuer: its label, or digits of its id."
+        ),
     ] = "",
     serial: Annotated[str, typer.Option("--serial", "-s", metavar="HEX", help="Instead of a certificate.")] = "",
     json_output: JsonOption = False,
@@ -43,10 +47,13 @@ def explain(
     """
     leaf = read_leaf(str(certificate)) if certificate is not None else None
     issuer_der = read_issuer(str(issuer), [leaf] if leaf else ()) if issuer is not None else None
-    octets = _serial(leaf, issuer_der, serial)
-    key = certs.key_id(issuer_der) if issuer_der else ""
-    reference = _authority(issuer_der, authority)
-    explanation = instance.call("certificate_status.get", reference, output.serial_text(octets), key=key)
+    if leaf and not issuer_der and not serial:  # the instance knows its CA, and which of the CA's keys issued it
+        body = {"certificate": b64encode(leaf).decode()}
+        explanation = instance.call("certificate_status.check", body=body)
+    else:
+        octets = output.serial_text(_serial(leaf, issuer_der, serial))
+        key = certs.key_id(issuer_der) if issuer_der else ""
+        explanation = instance.call("certificate_status.get", _authority(issuer_der, authority), octets, key=key)
     _show(_facts(explanation), json_output)
 
 
@@ -62,10 +69,8 @@ def _authority(issuer_der: bytes | None, reference: str) -> str:
 def _serial(leaf: bytes | None, issuer_der: bytes | None, serial: str) -> bytes:
     if serial:
         return serial_octets(serial)
-    if leaf is None:
+    if leaf is None or issuer_der is None:
         raise ConfigError("nothing to explain", hint="give a certificate file, or --serial HEX")
-    if issuer_der is None:
-        return certs.serial_octets(certs.load_certificate(leaf))
     return serial_of(leaf, issuer_der)
 
 

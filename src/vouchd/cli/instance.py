@@ -285,7 +285,7 @@ def opened(
         return
     if cert is None:
         raise ConfigError("a client certificate is needed with --url", hint=f"give it: {option} FILE")
-    yield Port(AdminClient(url, cert, key, trust, lambda: read_password(password_file, cert)), talks=talks)
+    yield Port(AdminClient(url, cert, key, trust, lambda: read_password(password_file, key or cert)), talks=talks)
 
 
 def all_authorities(instance: Instance) -> Iterator[Mapping[str, Any]]:

@@ -131,10 +131,12 @@ def client_tls(
         _load_pkcs12(context, certificate, password())
         return context
     try:
-        context.load_cert_chain(certificate, key, password)  # asked for by an encrypted key alone
-    except (OSError, ssl.SSLError) as error:
+        # Called for an encrypted key alone; a text would have to be UTF-8.
+        context.load_cert_chain(certificate, key, lambda: password().encode("utf-8", "surrogateescape"))
+    except (OSError, ValueError) as error:  # SSLError is an OSError; a password may be too long
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{certificate}: no client certificate with its key: {error.strerror or error}",
+            f"{certificate}: no client certificate with its key: {reason}",
             hint="give both as PEM: --cert FILE --key FILE; or a PKCS #12 file; is the password right?",
         ) from error
     return context

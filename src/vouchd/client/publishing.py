@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, quote_plus
 
@@ -29,12 +30,21 @@ class CRLPublisher:
     """Hands CRLs to the agent port at `url`, `https://HOST:PORT`, with a path where it is not the usual one.
 
     `certificate` is a PEM file with the client certificate and, where `key` is None, its key; `trust` a PEM file with
-    the CA of the server, without it the system's are trusted. Raises: ConfigError.
+    the CA of the server, without it the system's are trusted. `password` is as of `client_tls`.
+
+    Raises: ConfigError, SigningError.
     """
 
-    def __init__(self, url: str, certificate: Path, key: Path | None = None, trust: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        certificate: Path,
+        key: Path | None = None,
+        trust: Path | None = None,
+        password: Callable[[], str] = str,
+    ) -> None:
         self._url, self._parts = url, _parts(url)
-        self._tls = client_tls(certificate, key, trust)
+        self._tls = client_tls(certificate, key, trust, password)
 
     def publish(self, crl_der: bytes) -> bool:
         """Hand it over; when this returns it was taken. False where the responder says it does not answer from it yet.

@@ -26,7 +26,7 @@ from vouchd.ca.publishing import (
     publish,
 )
 from vouchd.cli import output, serving
-from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption
+from vouchd.cli.options import DEFAULT_CA, CADirOption, JsonOption, read_password
 from vouchd.cli.progress import working
 from vouchd.client.publishing import CRLPublisher
 from vouchd.clock import SystemClock
@@ -196,8 +196,8 @@ def _pem(der: bytes) -> bytes:
 
 
 _ORIGIN = "certificate manager"
-_PORT_FILES = ("cert", "key", "trust")
-_PORT_HINT = "as in ocsp:https://ocsp.example.org:8443,cert=FILE,key=FILE,trust=FILE"
+_PORT_FILES = ("cert", "key", "trust", "password")
+_PORT_HINT = "as in ocsp:https://ocsp.example.org:8443,cert=FILE,key=FILE,trust=FILE,password=FILE"
 
 
 def absolute(specification: str) -> str:
@@ -229,9 +229,12 @@ def _port_and_files(place: str) -> tuple[str, dict[str, str]]:
 def _port_target(place: str) -> PublishingTarget:
     def deliver(crl_der: bytes) -> str:
         url, files = _port_and_files(place)
-        key, trust = (Path(files[name]) if name in files else None for name in ("key", "trust"))
+        cert, key, trust, password = (Path(files[name]) if name in files else None for name in _PORT_FILES)
+        if cert is None:  # pragma: no cover  `_port_and_files` refuses it
+            raise AssertionError(place)
+        first_line = (lambda: read_password(password, key or cert)) if password else str
         try:
-            served = CRLPublisher(url, Path(files["cert"]), key, trust).publish(crl_der)
+            served = CRLPublisher(url, cert, key, trust, first_line).publish(crl_der)
         except CRLStale as error:
             if "held already" in str(error):
                 return "held already"
