@@ -87,6 +87,27 @@ def test_queue_full_takes_the_place_of_the_greediest_newest():
     assert len(turns.queue) == 6
 
 
+async def test_queue_that_who_lost_a_turn_enters_again_at_once_forgets_nobody():
+    """A connection that loses its turn may ask its next question in that moment, as another group: all get their turn."""
+    turns = Turns.on_the_loop(3)
+
+    class Pipelining(Named):
+        def lose_turn(self) -> None:
+            super().lose_turn()
+            turns.enter("next", "modest")
+
+    turns.queue.enter(Named("greedy-0", turns.lost), "greedy")
+    turns.queue.enter(Named("greedy-1", turns.lost), "greedy")
+    turns.queue.enter(Pipelining("greedy-2", turns.lost), "greedy")
+    assert turns.enter("modest", "modest") == "greedy"
+    assert turns.lost == ["greedy-2"]
+    assert len(turns.queue) == 3
+    await until(lambda: not len(turns.queue))
+    assert sorted(turns.taken) == ["greedy-0", "greedy-1", "modest"]
+    turns.enter("later", "modest")
+    await until(lambda: turns.taken[-1] == "later")
+
+
 def test_queue_full_of_equals_takes_nobodys_place():
     """Groups with as many places as the newcomer would have do not push each other out."""
     turns = Turns(3)

@@ -17,7 +17,7 @@ from tests.faults.page import FaultTable
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.service.recording import AGENT, PUBLISHER, RecordingAudit
 
-from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark
+from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
 from vouchd.core.facts import Epoch
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingState, decide
@@ -335,3 +335,22 @@ def test_bound_of_zero_is_off(tmp_path, monkeypatch):
     watermark.know("o2:8443", [newer(member)])
     assert not watermark.late()
     member.store.close()
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["as a start tells", "unknown"])
+def test_late_ca_stays_silent_over_a_restart_that_publishes_before_workers_load(member, is_told):
+    """What the workers of before answer from is no progress, also where the new process has published since."""
+    before = member.publication.publish()
+    served = of_authorities(before.epochs[member.ids[0]] + before.epochs[member.ids[1]])
+    after = Watermark(BOUND, lambda: member.seconds)
+    after.resume([member.ids[0]], served)
+    withholding = Withholding(after, member.pool, member.own.append, lambda: None)
+    if is_told:
+        withholding.published(before.version, before.epochs)
+    member.push(member.cas[1], 2, (OLD, NEW))
+    published = member.publication.publish()
+    withholding.published(published.version, published.epochs)
+    assert member.pool.oldest == before.version
+    withholding.look()
+    assert member.ids[0] in after.late()
+    assert member.says(0, OLD) == {"tryLater"}

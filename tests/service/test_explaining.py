@@ -98,6 +98,41 @@ def test_explanation_after_the_signer_expired_says_what_the_answer_says() -> Non
     assert "signing certificate has expired" in explanation.why
 
 
+SECOND = ONE.issue_signer(key=shared_key("EC", 3), not_before=NOW - HOUR)
+LATER = ONE.issue_signer(key=shared_key("EC", 4), not_before=NOW + HOUR, not_after=NOW + DAY)
+
+
+@pytest.mark.parametrize(
+    ("named", "other", "listed"),
+    [
+        (SIGNER, SECOND, SIGNER),
+        (SIGNER, SECOND, SECOND),
+        (LATER, SECOND, None),
+        (LATER, SIGNER, SIGNER),
+        (SIGNER, LATER, None),
+    ],
+    ids=["named one revoked", "other one revoked", "named one to come", "both of no use", "other one to come"],
+)
+def test_explanation_with_two_signers_says_what_the_answer_says(named, other, listed) -> None:
+    """Whichever of the signers is revoked or not valid yet: what is explained is what is answered, and by whom."""
+    entries = [entry(GOOD + 5), *([entry(listed.certificate.serial_number)] if listed else [])]
+    holding = state(serving(ONE, point(ONE, *sorted(entries, key=lambda one: one.serial))))
+    answer = responder(holding, signer(named, "named"), signer(other, "other")).answer(request_for(ONE, GOOD), NOW)
+    signers = Signers(SignerCertificates({"named": named.der, "other": other.der}), "named")
+    explanation = explain(
+        holding,
+        ResponsePolicy(),
+        signers,
+        authority_id=authority_id(ONE.certificate),
+        serial=serial_octets(GOOD),
+        at=NOW,
+    )
+    assert explanation.answer == (answer.cert_statuses[0].value if answer.cert_statuses else "tryLater")
+    if explanation.signer:
+        shown = ocsp.load_der_ocsp_response(answer.response_der).certificates[0]
+        assert shown == {"named": named, "other": other}[explanation.signer].certificate
+
+
 def test_explanation_of_a_revoked_serial_names_its_crl_and_entry() -> None:
     """The issuing point relied upon, its CRL and the entry are told, and so is the signer."""
     crl = point(ONE, *LISTED)

@@ -103,6 +103,21 @@ def test_file_that_nobody_writes_is_not_opened_again(tmp_path, monkeypatch):
     assert one.version == other.version
 
 
+def test_file_that_was_away_for_a_while_is_read_again(tmp_path):
+    """One that was moved away and back has what it had, the demand of seals as well."""
+    path = tmp_path / "believed.sqlite"
+    one = Believed(path)
+    one.begin("user", {"a": [record(1)]})
+    one.enforce()
+    settled(path)
+    assert one.enforced
+    path.rename(tmp_path / "away")
+    assert not one.enforced
+    (tmp_path / "away").rename(path)
+    assert one.enforced
+    assert one.rows("user")["a"].number == 1
+
+
 def test_file_that_was_just_written_is_opened_again(tmp_path):
     """Whatever is written at the same moment of the file system's clock is not overlooked."""
     path = tmp_path / "believed.sqlite"

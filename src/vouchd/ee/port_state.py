@@ -315,7 +315,10 @@ class PortState:
         self.look()
         if signatures is None:
             for request_der, (client, draft) in drafts.items():
-                client.give(self._reply(request_der, self._answering.signed(draft)))
+                if draft.template.terms.basis.current:
+                    client.give(self._reply(request_der, self._answering.signed(draft)))
+                else:
+                    self.answer(request_der, client)
             return
         recorded, second, date = self.records.wanted, self.second, self.date
         for (request_der, (client, draft)), signature in zip(drafts.items(), signatures, strict=True):

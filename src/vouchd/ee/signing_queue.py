@@ -69,15 +69,13 @@ class FairQueue(Generic[W]):
     def enter(self, waiter: W, group: str) -> str | None:
         """Call the waiter when it is due; the group that gave up a place for it (its own: it got none), else None."""
         waiting = self._groups.get(group)
-        loser = None
-        if not self._length:
-            self._begin()
+        loser = evicted = None
         if self._length >= self._limit:
             own, greediest = len(waiting or ()), len(self._by_places) - 1
             if own + 2 > greediest:
                 return group
             loser = next(iter(self._by_places[greediest]))
-            self._pop(loser, newest=True).lose_turn()
+            evicted = self._pop(loser, newest=True)
         if waiting is None:
             waiting = self._groups[group] = deque()
         waiting.append(waiter)
@@ -88,10 +86,13 @@ class FairQueue(Generic[W]):
         if count == len(places):
             places.append({})
         places[count][group] = None
+        self._wake()
+        if evicted is not None:  # last: it may come again at once with what it asks next
+            evicted.lose_turn()
         return loser
 
-    def _begin(self) -> None:
-        """Somebody comes where nobody waits."""
+    def _wake(self) -> None:
+        """Somebody waits."""
 
     def _pop(self, group: str, *, newest: bool = False) -> W:
         waiting = self._groups[group]
@@ -148,7 +149,7 @@ class SigningQueue(FairQueue[W]):
         """Whether nobody waits."""
         return not self._is_due
 
-    def _begin(self) -> None:
+    def _wake(self) -> None:
         if not self._is_due:  # else one is under way, and looks who waits when it ends
             self._is_due = True
             self._again()

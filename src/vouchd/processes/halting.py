@@ -13,7 +13,6 @@ from vouchd.service.selftests import SelfTestResult, failures, halting
 _log = logging.getLogger(__name__)
 
 Halt = Callable[[bool], None]
-_NOTHING: Epochs = {}
 
 
 def ignore(halted: bool) -> None:  # noqa: FBT001  see Halt
@@ -53,7 +52,9 @@ class Withholding:
         oldest = self._pool.oldest
         if oldest:  # before the first worker answers nothing is answered wrongly
             self._epochs = {version: epochs for version, epochs in self._epochs.items() if version >= oldest}
-            self._watermark.serve(self._epochs.get(oldest, _NOTHING))
+            epochs = self._epochs.get(oldest)
+            if epochs is not None:  # else it is not known what is answered: no progress
+                self._watermark.serve(epochs)
         late = self._watermark.late()
         self._pool.withhold(late)
         self._withhold(late)

@@ -117,6 +117,8 @@ class _Instance:
         self._withholding = Withholding(watermark, self._pool, withhold, self._watch.look_now)
         self._pool.start()
         await asyncio.sleep(0)  # the first step of it
+        before = self._watch.published  # what workers of before a restart answer from
+        self._withholding.published(before.version, before.epochs)
         self._watch.begin()
         if self._watch.published.version:  # workers load while it is proved that they may answer
             await self._pool.get_ready(self._watch.published.version)
@@ -155,6 +157,7 @@ class _Instance:
             return
         self._agent = self._agent_part.build(self._overview, asyncio.get_running_loop())
         await self._agent.start(self._sockets.agent)
+        await self._agent.refresh()  # the store may have come back since it was built
         _log.info("agent port: %s port %d", *self._sockets.agent_address or ())
 
     async def _close_agent_port(self) -> None:

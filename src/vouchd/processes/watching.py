@@ -146,11 +146,15 @@ class StoreWatch:
         self.error = ""
 
     def begin(self) -> None:
-        """Publish before `run`, so that all of a start goes by the same facts; where it fails, `run` says so."""
-        with suppress(VouchdError):
+        """Publish before `run`, so that all of a start goes by the same facts; where it fails, `run` does it anew."""
+        try:
             revision = self._publication.revision()
             self.published = self._publication.publish()
             self._revision, self._refreshed, self._untidy = revision, asyncio.get_running_loop().time(), True
+        except VouchdError:
+            pass  # `run` says so
+        except Exception:  # noqa: BLE001  as in `run`
+            _log.exception("the first publication failed")
 
     def look_now(self) -> None:
         """Publish without waiting for the revision to differ."""

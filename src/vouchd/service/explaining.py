@@ -57,19 +57,29 @@ class Signers:
     certificates: SignerCertificates
     default: str
 
-    def choose(self, authority: Authority, at: int, key: str) -> str:
-        """The signer for what that key of the CA has issued. Raises: TryLater when answering has none at `at`."""
+    def choose(self, authority: Authority, at: int, key: str, revocations: SignerRevocations) -> str:
+        """The signer for what that key of the CA has issued, as `SignerChoice` chooses it.
+
+        Raises: TryLater when answering has none at `at`; IndexFileError.
+        """
         named = authority.policy.signer or self.default
         ends = candidates(authority, key, self.certificates, self.default)
+        revoked = {nickname for nickname in ends if revocations.is_revoked(nickname)}
+        if named in revoked:
+            raise revocation()
+        ends = {nickname: end for nickname, end in ends.items() if nickname not in revoked}
         if not ends and named in self.certificates:
             raise TryLater("the signer may not answer for this CA", hint="have the CA certify it for OCSP signing")
         if not ends:
             raise TryLater("the signer of this CA cannot sign", hint=f"see `vouchd certs list` on {named!r}")
         for nickname, end in ends.items():
-            if at <= end:
+            if certs.not_before(certs.load_certificate(self.certificates[nickname])) <= at <= end:
                 return nickname
         nickname, end = next(iter(ends.items()))
-        raise expiry(end, certs.not_after(certs.load_certificate(self.certificates[nickname])))
+        certificate = certs.load_certificate(self.certificates[nickname])
+        if at < certs.not_before(certificate):
+            raise TryLater("the signing certificate is not valid yet", cause="expired_signer")
+        raise expiry(end, certs.not_after(certificate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +138,7 @@ def explain_each(
     key = key or certs.key_id(serving.authority.certificate_der)
     signer: str | TryLater
     try:
-        signer = signers.choose(serving.authority, at, key)
-        if revocations.is_revoked(signer):
-            raise revocation()
+        signer = signers.choose(serving.authority, at, key, revocations)
     except TryLater as error:
         signer = error
     return [_explained(serving, policy, signer, serial, at, key) for serial in serials]

@@ -196,7 +196,7 @@ class Believed:
         with self._lock:
             now, state = time.time_ns(), self._file_state()
             if state is None:
-                self._rows, self._begun, self._version = {}, frozenset(), 0
+                self._rows, self._begun, self._version, self._state = {}, frozenset(), 0, None
                 return
             if state == self._state:
                 return

@@ -41,7 +41,7 @@ from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, System
 from vouchd.instance.certificates.signers import Checked, KeyMaterial, key_identifiers, token_pools
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.lifecycle import take_fetch_requests
-from vouchd.instance.locking import quiet
+from vouchd.instance.locking import ingest_lock, quiet
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import FailingPart, RefusedPoint
@@ -82,12 +82,13 @@ _log = logging.getLogger(__name__)
 
 Warn = Callable[[str], None]
 _TOKENS_SECONDS = 1.0
+_UNITE_SECONDS = 2.0  # for who takes a CRL in just now: a start does not wait for one of ten million entries
 
 
 def _unite_authorities(services: Services, warn: Warn) -> None:
     """Let CAs that an earlier version kept apart, one a key, become one; it is tried again with the next start."""
     try:
-        with services.ingest_lock():
+        with ingest_lock(services.layout.ingest_lock, wait_seconds=_UNITE_SECONDS):
             services.authorities.unite_all(services.caller)
     except (StoreUnavailable, StoreConflict) as error:
         warn(f"CAs of one name stay apart for now: {error}")
@@ -106,6 +107,9 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         settings = settings_from(config, layout.root)
     material = KeyMaterial(settings)
     with open_services(layout, settings) as opened:
+        for part in (opened.indexing.admitting, seals_of(opened.store)):
+            if part is not None:  # before anything is read: what is doubted is told once
+                part.audit = opened.audit
         checked = checked_signers(layout, material, warn, store=opened.store)
         write_active(layout, config)
         set_up_logs()
@@ -116,10 +120,15 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         services = replace(opened, authorities=opened.authorities.over(last_known(layout, opened.store)))
         validities = _validities(material.certificates)
         services.in_use.listen(lambda now: validities.update(_validities(system_certificates(now))), *RENEWED)
+        # A clone with an embedded store has the master's facts, and what the master makes of them.
+        if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
+            _unite_authorities(services, warn)
         publication, watermark = _publishing(services)
         members = _peers(services, publication, watermark)
         keyring = open_keyring(services, members, word, sets)
-        prove = partial(_prove, services, publication, watermark, material, warn)
+        # After a restart the workers of before have answered all the while: what was known then keeps its bound.
+        begin = watermark.begin if holder is None else lambda: None
+        prove = partial(_prove, services, publication, material, warn, begin)
         _run(services, publication, watermark, members, keyring, checked, validities, prove)
     remove_results(layout.selftests)
 
@@ -186,16 +195,12 @@ def _run(
 
 
 def _prove(
-    services: Services, publication: ManifestPublication, watermark: Watermark, material: KeyMaterial, warn: Warn
+    services: Services, publication: ManifestPublication, material: KeyMaterial, warn: Warn, begin: Callable[[], None]
 ) -> None:
     """What precedes the first answer: the self tests of what was published. Raises: LifecycleError."""
-    settings = services.settings
     for failed in failures(services.self_tests(material, publication.state).run_startup()):
         warn(failed)
-    # A clone with an embedded store has the master's facts, and what the master makes of them.
-    if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
-        _unite_authorities(services, warn)
-    watermark.begin()
+    begin()
     material.forget()  # what signs stays with those who sign
 
 
@@ -217,9 +222,6 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
     watermark.resume(late, of_authorities(epochs_of(publication.state)))
     if services.layout.restored.exists():
         _doubt(services, watermark)
-    for part in (indexing.admitting, seals_of(services.store)):
-        if part is not None:
-            part.audit = services.audit
     indexing.known = partial(watermark.know_of, STORE)
     indexing.accepted = lambda epochs: watermark.learn(ACCEPTED, epochs)
     return publication, watermark

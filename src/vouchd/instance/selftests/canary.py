@@ -91,7 +91,9 @@ class Canary:
         if not authority.policy.trusted_responder:
             with suppress(TryLater):
                 for one in authority.certificates:
-                    signer = self._known.certificates[self._known.choose(authority, at, key_id(one))]
+                    signer = self._known.certificates[
+                        self._known.choose(authority, at, key_id(one), self._responder.revocations)
+                    ]
                     if signing_end_of(signer, (one,)) is not None:
                         return one
         return authority.certificate_der
