@@ -13,11 +13,10 @@ KEYS = {"EC": "P-256", "RSA": "RSA-2048"}
 
 # Real responders that cannot be measured here, by what kept them away and since when.
 ELSEWHERE = {
-    "XiPKI": "version 6.5.3 was in no registry that could be reached in November 2026. Known of another machine, that "
-    "month: cold P-256 6,600/s at 16 connections, where vouchd, before its templates, made 4,500/s; 84 s until "
+    "XiPKI": "not installed: it comes as an archive of its own project. Known of another machine, November 2026: "
+    "cold P-256 6,600/s at 16 connections, where vouchd, before its templates, made 4,500/s; 84 s until "
     "1,000,000 entries are answered",
-    "Boulder": "the versions of its module that can still be had and verified, from November 2025 on, have no "
-    "ocsp-responder any more",
+    "Boulder": "its releases have no ocsp-responder any more (looked at: 0.20251110.0)",
     "ocsp-server (Rust)": "it answers from a table of all certificates in a MariaDB, which is not set up here",
     "ocspresponder (Python)": "its part oscrypto 1.3.0 cannot read the version of an OpenSSL from 3.0.10 on",
 }
