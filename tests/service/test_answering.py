@@ -551,6 +551,24 @@ def test_preferred_signature_algorithm_chooses_among_several_signers_of_a_ca():
     assert read(ours.answer(request_for(ONE, GOOD), NOW)).certificates[0] == SIGNER.certificate
 
 
+def test_signer_signs_in_each_second_of_its_validity_and_in_no_other():
+    """Both ends belong to it; a template that was learned before is not used for a signer that is valid since."""
+    later = ONE.issue_signer(kind="RSA", not_before=NOW + HOUR, not_after=NOW + 2 * HOUR)
+    ours = responder(state(serving(ONE, point(ONE, next_update=NOW + DAY))), signer(later, "later"), signer(SIGNER))
+    single = responder(state(serving(ONE, point(ONE, next_update=NOW + DAY))), signer(later))
+    expected = {
+        NOW: SIGNER,
+        NOW + HOUR - 1: SIGNER,
+        NOW + HOUR: later,
+        NOW + 2 * HOUR: later,
+        NOW + 2 * HOUR + 1: SIGNER,
+    }
+    for at, one in expected.items():
+        for number in (GOOD, GOOD + 7):
+            assert read(ours.answer(request_for(ONE, number), at)).certificates[0] == one.certificate
+        assert (single.answer(request_for(ONE, GOOD), at).cause == "expired_signer") == (one is SIGNER)
+
+
 def test_trusted_responder_answers_for_a_ca_that_did_not_issue_it():
     """Only where an operator has said so: else the CA is answered tryLater, as clients would refuse the signer."""
     refused = responder(state(serving(TWO, point(TWO))), signer(SIGNER))
