@@ -56,9 +56,11 @@ class ESTServer:
     delays: int = 0
     days: int = 60
     operations: list[str] = field(default_factory=list)
+    is_open: threading.Event = field(default_factory=threading.Event)  # while it is not, answers wait
 
     def __enter__(self) -> Self:
         server = self
+        self.is_open.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -99,6 +101,7 @@ class ESTServer:
         return self.trust, key
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.is_open.wait(30)
         body = request.rfile.read(int(request.headers["Content-Length"]))
         operation = request.path.rpartition("/")[2]
         self.operations.append(operation)

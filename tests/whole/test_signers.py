@@ -103,6 +103,7 @@ def test_signer_is_renewed_by_itself_while_clients_ask(tmp_path):
     commands.run("create", *files, "--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "2")
     layout = Layout(site.instance)
     with ESTServer(tmp_path, site.ca, now, basic="ocsp:word") as server:
+        server.is_open.clear()
         replace_file(
             layout.password_conf, layout.password_conf.read_bytes() + f"renewal.{SIGNER}=word\n".encode(), 0o600
         )
@@ -112,6 +113,8 @@ def test_signer_is_renewed_by_itself_while_clients_ask(tmp_path):
         commands.run("start")
         try:
             with asking(commands, "ca.pem", "leaf.pem") as client:
+                eventually(lambda: len(client.changes()) == 1, "the old signer signs")
+                server.is_open.set()  # the certificate comes now
                 eventually(
                     lambda: len(client.changes()) == 2, lambda: f"the new signer signs: {commands.run('status')}"
                 )
