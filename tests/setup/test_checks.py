@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.pki import CA, new_key
+from tests.ports import free_port
 from tests.softhsm import MODULE, PIN, SoftHSM
 
 from vouchd.ca.creating import AuthorityPlan, create_authority
@@ -49,19 +50,13 @@ def set_of(*members: Member, **differently) -> SetInfo:
 
 def answers_of(**sections) -> Answers:
     """Answers with these values in these panels; the host and its ports are good ones."""
-    ports = {"port": free(), "agent_port": free(), "health_port": 0}
+    ports = {"port": free_port(), "agent_port": free_port(), "health_port": 0}
     here = {"host": "ds2.vouchd.test", "listen": "127.0.0.1", **ports}
     sections["subsystem"] = here | sections.get("subsystem", {})
     answers = Answers()
     for section, values in sections.items():
         answers = section_of(answers, section, values)
     return answers
-
-
-def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def joining(**sections) -> Answers:
@@ -156,7 +151,7 @@ def test_domain_that_is_not_said_whole_is_refused(site, values, complaint):
 
 def test_member_that_does_not_answer_is_told_in_the_panel(tmp_path):
     """It is asked at once, for real."""
-    site, port = Site(tmp_path), free()
+    site, port = Site(tmp_path), free_port()
     values = {**JOINING["security_domain"], "url": f"https://127.0.0.1:{port}"}
     panel = next(one for one in ASKING if one.section == "security_domain")
     with pytest.raises(VouchdError, match=f"127.0.0.1:{port}"):

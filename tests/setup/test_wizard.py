@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from tests.conftest import ROOT
-from tests.setup.test_checks import JOINING, MASTER, SERVER, free, set_of
+from tests.ports import free_port
+from tests.setup.test_checks import JOINING, MASTER, SERVER, set_of
 from tests.setup.wizards import PIN, open_wizard
 
 from vouchd.api.operation import Access
@@ -49,7 +50,7 @@ def joining(tmp_path):
 
 def here(**values) -> dict[str, object]:
     """Good answers at Subsystem Type."""
-    ports = {"port": free(), "agent_port": free(), "health_port": 0, "workers": 1}
+    ports = {"port": free_port(), "agent_port": free_port(), "health_port": 0, "workers": 1}
     return {"kind": "new", "host": "ds2.vouchd.test", "listen": "127.0.0.1", **ports, **values}
 
 
@@ -312,7 +313,7 @@ def test_fingerprint_of_the_member_is_shown_and_has_to_be_confirmed(opened, tmp_
 def test_member_that_shows_no_certificate_is_told(visitor):
     """Nobody listens there."""
     through(visitor, "security-domain")
-    page = visitor.fill("security-domain", kind="join", url=f"https://127.0.0.1:{free()}", token=SECRET)
+    page = visitor.fill("security-domain", kind="join", url=f"https://127.0.0.1:{free_port()}", token=SECRET)
     assert "does not show a certificate" in page.error
 
 

@@ -178,7 +178,7 @@ OPERATIONS = (
         "GET",
         "/authorities/{authority}/certificates/{serial}",
         "certificate_status.get",
-        "How a serial number is answered, and why",
+        "How a serial number is answered, and why: by the newest key of the CA, or by the one of `key`",
         Action.CHECK_STATUS,
         _by_serial,
         CertificateStatus,

@@ -24,7 +24,10 @@ if TYPE_CHECKING:  # they bring an LDAP library along, which commands start with
     from vouchd.directory.health import ReplicationHealth
 
 
-REPLICATED_SECONDS = 5.0  # how long changes that are under way are waited for
+# How long a server is waited for that lacks changes: one that they are sent to, and one that is away for a moment. A
+# server that met a busy one tries again after some seconds, and so often that a machine at its limit takes as many.
+_ON_ITS_WAY_SECONDS = 60.0
+_AWAY_SECONDS = 5.0
 
 
 _POLL_SECONDS = 0.2
@@ -136,7 +139,7 @@ def replication_watch(layout: Layout, settings: Settings, store: Store, clock: C
 def require_replicated(layout: Layout, settings: Settings, members: Iterable[Member]) -> None:
     """Return when the other directory servers of the set have every change made at this instance's.
 
-    Nothing to do for an embedded store. Raises: LifecycleError when one has not after `REPLICATED_SECONDS`; StoreError.
+    Nothing to do for an embedded store. Raises: LifecycleError when one has not in time; StoreError.
     """
     everyone = tuple(members)
     me = next((member for member in everyone if member.id == settings.member_id), None)
@@ -145,14 +148,14 @@ def require_replicated(layout: Layout, settings: Settings, members: Iterable[Mem
     from vouchd.directory.health import lacking  # noqa: PLC0415  the embedded store starts without it
     from vouchd.directory.topology import peers_of  # noqa: PLC0415
 
-    mine, peers, until = settings.directory, peers_of(me, everyone), time.monotonic() + REPLICATED_SECONDS
+    mine, peers, began = settings.directory, peers_of(me, everyone), time.monotonic()
     password = read_passwords(layout.password_conf).get(REPLICATIONDB, "")
     with connected(layout, settings) as connection:
         while missing := lacking(connection, peers, mine.server.suffix, password, mine.trust_file):
-            if time.monotonic() > until:
-                address, why = next(iter(missing.items()))
+            address, lack = min(missing.items(), key=lambda one: one[1].on_its_way)
+            if time.monotonic() - began > (_ON_ITS_WAY_SECONDS if lack.on_its_way else _AWAY_SECONDS):
                 raise LifecycleError(
-                    f"CRLs that this instance acknowledged may be nowhere else yet: {address}: {why}",
+                    f"CRLs that this instance acknowledged may be nowhere else yet: {address}: {lack.why}",
                     hint="mend the replication (vouchd directory status); --force gives up what the others lack",
                 )
             time.sleep(_POLL_SECONDS)

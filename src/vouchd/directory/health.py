@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vouchd.core.facts import DirectoryServer
 from vouchd.directory.agreements import Agreement, State, remedy
@@ -140,27 +141,36 @@ def health(
     return ReplicationHealth(vector, tuple(seen), tuple(by_name.values()), tuple(stale), conflicts(connection, suffix))
 
 
+class Lack(NamedTuple):
+    """Why a server is not known to have every change."""
+
+    why: str
+    on_its_way: bool  # an agreement sends it what it lacks, if it has to try again
+
+
 def lacking(
     connection: Connection, peers: Sequence[DirectoryServer], suffix: str, password: str, trust_file: Path | None = None
-) -> dict[str, str]:
+) -> dict[str, Lack]:
     """Of each of the `peers` that is not known to have every change made at the server of `connection`: why not.
 
     By `host:port`. Changes that were made elsewhere are not looked at. Raises: StoreUnavailable.
     """
     mine = read_vector(connection, suffix)
     newest = mine.newest.get(mine.replica_id, "") if mine else ""
-    reasons: dict[str, str] = {}
+    sending = {one.name for one in agreements(connection, suffix, ours=False) if one.enabled and not one.aborted}
+    lacks: dict[str, Lack] = {}
     for peer in peers if newest else ():
         try:
             theirs = ask(peer, password, trust_file)
         except VouchdError as error:
-            reasons[peer.address] = str(error)
+            lacks[peer.address] = Lack(str(error), on_its_way=False)
             continue
         if theirs is None or mine is None or theirs.generation != mine.generation:
-            reasons[peer.address] = "it was never initialised from this set"
+            lacks[peer.address] = Lack("it was never initialised from this set", on_its_way=False)
         elif theirs.newest.get(mine.replica_id, "") < newest:
-            reasons[peer.address] = "it lacks the newest changes that were made here"
-    return reasons
+            why = "it lacks the newest changes that were made here"
+            lacks[peer.address] = Lack(why, on_its_way=agreement_name(peer) in sending)
+    return lacks
 
 
 def _peer_health(

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.agent.agent_port import Reply
 from tests.agent.domain_site import HOST, Master, a_clone, a_master, own_key
 from tests.agent.pages.pages_port import words
-from tests.setup.test_checks import free
+from tests.ports import free_port
 
 from vouchd.agent.pages import menu
 from vouchd.cli.main import main
@@ -73,7 +73,7 @@ def a_site(folder: Path, **former: object) -> Iterator[Site]:
     with a_master(folder / "instance") as port:
         store = port.services.store
         (me,) = store.members()
-        other = replace(a_clone(2, host="localhost", secure_port=free()), clone=False, term=4)
+        other = replace(a_clone(2, host="localhost", secure_port=free_port()), clone=False, term=4)
         other = replace(other, **{"tls_sha256": own_key("ocsp2.example.org").sha256} | former)
         store.put_member(replace(me, clone=True), me)
         store.put_member(other, None)
