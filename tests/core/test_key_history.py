@@ -8,7 +8,8 @@ from tests.pki import CA, DAY, NOW, shared_key
 from tests.serving import serving
 
 from vouchd.core.facts import Authority
-from vouchd.core.key_history import united, with_certificate, without_certificate
+from vouchd.core.key_history import Issuer, issuer_of, united, with_certificate, without_certificate
+from vouchd.pkix.certs import key_id
 
 OLDEST, OLD, NEW = (
     CA.create("Lab CA", key=shared_key("EC", number), not_before=NOW - days * DAY)
@@ -40,3 +41,13 @@ def test_ca_without_one_of_its_certificates_keeps_all_others():
     for gone in whole.certificates:
         rest = without_certificate(whole, gone)
         assert rest.certificates == tuple(one for one in whole.certificates if one != gone)
+
+
+def test_issuer_of_a_certificate_is_its_ca_and_the_key_that_signed():
+    """Whatever other CAs have the name, and however many keys the CA has had; of no CA where none of them signed."""
+    other = CA.create("Lab CA", key=shared_key("EC", 7))
+    ca = with_certificate(authority(NEW), OLD.der)
+    for key, made in ((key_id(OLD.der), OLD), (key_id(NEW.der), NEW)):
+        leaf = made.issue("leaf").certificate
+        assert issuer_of(leaf, [authority(other), ca]) == Issuer(ca, key)
+    assert issuer_of(OLDEST.issue("leaf").certificate, [authority(other), ca]) is None

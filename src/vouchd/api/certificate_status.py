@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, convert
 from vouchd.api import shapes
 from vouchd.api.model import AuthorityId, Count, Label, Moment, Origin, ScopeId, SentPEM, Serial, Words, about
 from vouchd.api.operation import Call, Operation
+from vouchd.core.key_history import issuer_of
 from vouchd.errors import BadInput, NotFound
 from vouchd.pkix import certs, pem
 from vouchd.pkix.reasons import RevocationEntry
@@ -112,10 +113,10 @@ def _by_certificate(call: Call) -> CertificateStatus:
         serial = certs.serial_octets(certificate)
     except ValueError as error:
         raise BadInput(f"not a certificate: {error}", hint="give one certificate as PEM") from error
-    for authority in call.services.store.authorities_of(certs.issuer_der(certificate)):
-        if key := certs.issuing_key(certificate, authority.certificates):
-            return _explained(call, authority.id, serial, key)
-    raise NotFound("the certificate is of no CA that this instance answers for", hint="add its CA first")
+    issuer = issuer_of(certificate, call.services.store.authorities_of(certs.issuer_der(certificate)))
+    if issuer is None:
+        raise NotFound("the certificate is of no CA that this instance answers for", hint="add its CA first")
+    return _explained(call, issuer.authority.id, serial, issuer.key)
 
 
 def _explained(call: Call, authority_id: str, serial: bytes, key: str) -> CertificateStatus:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography import x509
 
@@ -42,6 +43,22 @@ def pairs(authority: Authority) -> Iterator[tuple[bytes, bytes]]:
 def _identity(certificate_der: bytes) -> tuple[bytes, bytes, bool]:
     """Name, key bits, and whether certificates can have been issued with it: a separate CRL key issues none."""
     return *certs.name_and_key(certificate_der), is_ca(certs.load_certificate(certificate_der))
+
+
+class Issuer(NamedTuple):
+    """Who issued a certificate: the CA, and the one of its keys (certs.key_id) that signed."""
+
+    authority: Authority
+    key: str
+
+
+def issuer_of(certificate: x509.Certificate, authorities: Iterable[Authority]) -> Issuer | None:
+    """The first of the `authorities` that issued the certificate; None: none of them did."""
+    for authority in authorities:
+        for one in authority.certificates:
+            if certs.is_issued_by(certificate, certs.load_certificate(one)):
+                return Issuer(authority, certs.key_id(one))
+    return None
 
 
 def issuer_names(authority: Authority) -> frozenset[bytes]:

@@ -325,11 +325,6 @@ def check_signer_of(
     raise first or SigningError("a CA without a certificate")
 
 
-def issuing_key(certificate: x509.Certificate, certificates: Iterable[bytes]) -> str:
-    """`key_id` of the key of a CA that issued it, the CA's certificates in DER; empty: none of these did."""
-    return next((key_id(one) for one in certificates if is_issued_by(certificate, load_certificate(one))), "")
-
-
 _SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cryptography import x509
 
 from vouchd.core.facts import CertStatus, ExpiredCRLPolicy
+from vouchd.core.key_history import issuer_of
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import (
     Decision,
@@ -82,11 +83,12 @@ def require_not_revoked(certificate: x509.Certificate, state: ServingState, poli
     the certificate) the certificate is let pass: it may be the CA's own, come to bring the CRL that is missing. What an
     outdated CRL lists stays revoked.
     """
-    serving, key = _issuer(certificate, state)
-    if serving is None:
+    issuer = issuer_of(certificate, (serving.authority for serving in state.authorities))
+    if issuer is None:
         return "issuer not served"
+    serving = next(one for one in state.authorities if one.authority is issuer.authority)
     try:
-        decision = decide(_serving_stale(serving), certs.serial_octets(certificate), policy, at, key)
+        decision = decide(_serving_stale(serving), certs.serial_octets(certificate), policy, at, issuer.key)
     except TryLater:
         return "no CRL"
     if decision.status is CertStatus.REVOKED:
@@ -104,14 +106,6 @@ def _unknown(serving: ServingAuthority, serial: bytes, decision: Decision) -> st
         f"the status of the certificate is unknown: {decision.why}",
         hint="vouchd explain tells why; vouchd authority set changes what the CA's unlisted certificates are",
     )
-
-
-def _issuer(certificate: x509.Certificate, state: ServingState) -> tuple[ServingAuthority | None, str]:
-    """The CA, and which of its keys (certs.key_id) issued it."""
-    for serving in state.authorities:
-        if key := certs.issuing_key(certificate, serving.authority.certificates):
-            return serving, key
-    return None, ""
 
 
 def _serving_stale(serving: ServingAuthority) -> ServingAuthority:

@@ -31,6 +31,7 @@ from vouchd.api.four_eyes import require_second
 from vouchd.api.operation import Access, Call, operation_of
 from vouchd.api.services import Services
 from vouchd.core.facts import Caller, CertStatus, Epoch
+from vouchd.core.key_history import issuer_of
 from vouchd.ee.status_documents import GET_STATUS, STATUS, XML, status_xml
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.pkix import certs, pem
@@ -189,13 +190,13 @@ class CertificateSystem:
             "subjectDN": certificate.subject.rfc4514_string(),
             "issuerDN": certificate.issuer.rfc4514_string(),
         }
-        for authority in self._services.store.authorities_of(certs.issuer_der(certificate)):
-            if key := certs.issuing_key(certificate, authority.certificates):
-                now, serial = self._services.clock.now(), certs.serial_octets(certificate)
-                answer = self._services.running.explain(authority.id, serial, now, key).answer
-                known = answer in {CertStatus.GOOD, CertStatus.REVOKED}
-                return {"status": answer if known else CertStatus.UNKNOWN.value, **header}
-        raise NotFound("Record not found")
+        issuer = issuer_of(certificate, self._services.store.authorities_of(certs.issuer_der(certificate)))
+        if issuer is None:
+            raise NotFound("Record not found")
+        now, serial = self._services.clock.now(), certs.serial_octets(certificate)
+        answer = self._services.running.explain(issuer.authority.id, serial, now, issuer.key).answer
+        known = answer in {CertStatus.GOOD, CertStatus.REVOKED}
+        return {"status": answer if known else CertStatus.UNKNOWN.value, **header}
 
 
 def _rendered(fields: Fields, result: Result) -> web.Response:

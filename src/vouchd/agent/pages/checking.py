@@ -13,6 +13,7 @@ from vouchd.agent.pages.forms import Form, read_form
 from vouchd.agent.pages.rendering import Pages
 from vouchd.api.services import Services
 from vouchd.core.facts import Authority, Caller
+from vouchd.core.key_history import Issuer, issuer_of
 from vouchd.errors import ConfigError, NotFound, VouchdError
 from vouchd.pkix import certs
 from vouchd.pkix.pem import read_leaf
@@ -65,35 +66,33 @@ class CheckPages:
 
     def _explained(self, form: Form) -> tuple[Subject, Explanation]:
         authorities = self._authorities()
-        authority: Authority | None
-        if form.text("serial"):
-            (subject, authority), key = _by_serial(form, authorities), ""
-        else:
-            subject, authority, key = _by_certificate(form.document("certificate"), authorities)
-        identifier = authority.id if authority else ""
+        subject, issuer = (
+            _by_serial(form, authorities)
+            if form.text("serial")
+            else _by_certificate(form.document("certificate"), authorities)
+        )
+        identifier, key = (issuer.authority.id, issuer.key) if issuer else ("", "")
         return subject, self.services.running.explain(identifier, subject.serial, self.pages.clock.now(), key)
 
 
-def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority]:
+def _by_serial(form: Form, authorities: tuple[Authority, ...]) -> tuple[Subject, Issuer]:
+    """The serial number, and its CA with its newest key."""
     serial = _serial(form.text("serial"))
     for authority in authorities:
         if authority.id == form.text("authority"):
-            return Subject(serial, authority.label), authority
+            return Subject(serial, authority.label), Issuer(authority, certs.key_id(authority.certificate_der))
     raise NotFound("a serial number means nothing without its CA", hint="choose the CA that issued the certificate")
 
 
-def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Subject, Authority | None, str]:
-    """The certificate, its CA, and which of its keys issued it."""
+def _by_certificate(data: bytes, authorities: tuple[Authority, ...]) -> tuple[Subject, Issuer | None]:
+    """The certificate, and who issued it."""
     try:
         certificate = read_leaf(data)
         serial = certs.serial_octets(certificate)
     except ValueError as error:
         raise ConfigError(f"not a certificate: {error}", hint="PEM, DER, base64 or a PKCS #7 chain") from error
     subject = Subject(serial, certificate.issuer.rfc4514_string(), certificate)
-    for authority in authorities:
-        if key := certs.issuing_key(certificate, authority.certificates):
-            return subject, authority, key
-    return subject, None, ""
+    return subject, issuer_of(certificate, authorities)
 
 
 def _serial(text: str) -> bytes:
