@@ -116,10 +116,11 @@ async def test_start_publishes_once():
     assert starting.watch.revision == 1
 
 
-async def test_start_without_its_store_goes_by_what_was_published_last():
-    """An instance starts though its store is away, and publishes once that is back."""
+@pytest.mark.parametrize("problem", [StoreUnavailable("away"), RuntimeError("a bug")], ids=["away", "bug"])
+async def test_start_without_its_store_goes_by_what_was_published_last(problem):
+    """An instance starts whatever keeps its store from being read, and publishes once nothing does."""
     starting = Watched()
-    starting.store.problem = StoreUnavailable("away")
+    starting.store.problem = problem
     starting.watch.begin()
     assert starting.watch.published.version == 0
     starting.store.problem = None
